@@ -1,0 +1,303 @@
+"""Every error braft raises, in one tree.
+
+The tree answers one question first: *may the caller try again?*
+
+::
+
+    BraftError
+    ├── ConfigError               a setting is wrong: names the setting, the value, what is accepted
+    ├── PluginError
+    │   ├── PluginLoadError       a plugin could not be imported or breaks a hook's rules
+    │   ├── PluginNotFound        nothing installed provides the name that was asked for
+    │   └── PluginConflict        two distributions claim one name
+    ├── NotApplied                the command was surely NOT applied; trying again is safe
+    │   ├── NotLeader             this node does not lead; carries the leader it knows
+    │   ├── NoLeader              no leader is known (no quorum, or an election is under way)
+    │   ├── NotReady              the node has not formed or joined a cluster yet; carries the reason
+    │   ├── Busy                  too many outstanding requests, or a change is already pending
+    │   ├── TooLarge              the command exceeds the size limit
+    │   └── Stopped               the node was stopped
+    │       └── ForkedProcess     the node belongs to the process before a fork
+    ├── OutcomeUnknown            the command MAY have been applied; braft never repeats it by itself
+    ├── Rejected                  the cluster applied the command and its answer is an error
+    │   ├── CommandFailed         the service raised; carries type and message
+    │   ├── Conflict              a condition of the command did not hold (compare-and-swap, revision)
+    │   ├── UnknownService        the state machine has no such service
+    │   └── UnknownCommand        the service has no such command or query
+    ├── DecodeError               bytes that are not what they should be
+    ├── TransportError
+    │   ├── Unreachable           a peer cannot be reached, or not in time
+    │   └── WrongCluster          a peer belongs to another cluster, or is not the node that was meant
+    ├── StorageError
+    │   ├── StorageLocked         another process uses the data directory
+    │   ├── StorageForeign        the data directory is not one of ours, or of a newer format
+    │   ├── StorageCorrupt        a record fails its checksum
+    │   └── StorageFull           no space left
+    └── InvariantViolation        a rule of the protocol was broken: a bug; the node stops
+
+Errors that cross the wire do so by their ``code`` (see :func:`to_wire`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "BraftError",
+    "Busy",
+    "CommandFailed",
+    "ConfigError",
+    "Conflict",
+    "DecodeError",
+    "ForkedProcess",
+    "InvariantViolation",
+    "NoLeader",
+    "NotApplied",
+    "NotLeader",
+    "NotReady",
+    "OutcomeUnknown",
+    "PluginConflict",
+    "PluginError",
+    "PluginLoadError",
+    "PluginNotFound",
+    "Rejected",
+    "Stopped",
+    "StorageCorrupt",
+    "StorageError",
+    "StorageForeign",
+    "StorageFull",
+    "StorageLocked",
+    "TooLarge",
+    "TransportError",
+    "UnknownCommand",
+    "UnknownService",
+    "Unreachable",
+    "WrongCluster",
+    "from_wire",
+    "to_wire",
+]
+
+
+class BraftError(Exception):
+    """Root of all braft errors.
+
+    ``data`` holds the facts of the failure as plain values (strings, numbers, ``None``), so that
+    programs need not parse the message. It crosses the wire with the error.
+    """
+
+    code: ClassVar[str] = "error"
+    #: ``True`` when repeating the same request cannot apply it twice.
+    safe_to_retry: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", **data: Any) -> None:
+        super().__init__(message or self.__doc__ or self.code)
+        self.data: dict[str, Any] = data
+
+    @property
+    def message(self) -> str:
+        """The human-readable sentence."""
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.data))
+
+
+def _rebuild(cls: type[BraftError], message: str, data: dict[str, Any]) -> BraftError:
+    return cls(message, **data)
+
+
+class ConfigError(BraftError):
+    """A setting is wrong."""
+
+    code = "config"
+
+
+class PluginError(BraftError):
+    """A plugin cannot be used."""
+
+    code = "plugin"
+
+
+class PluginLoadError(PluginError):
+    """A plugin could not be loaded; ``data`` has ``plugin``, ``distribution`` and ``version``."""
+
+    code = "plugin_load"
+
+
+class PluginNotFound(PluginError):
+    """No installed plugin provides what was asked for; ``data`` has ``kind``, ``name``, ``known``."""
+
+    code = "plugin_not_found"
+
+
+class PluginConflict(PluginError):
+    """Two plugins claim one name; ``data`` has ``kind``, ``name`` and ``distributions``."""
+
+    code = "plugin_conflict"
+
+
+class NotApplied(BraftError):
+    """The request was surely not applied; it is safe to try again."""
+
+    code = "not_applied"
+    safe_to_retry = True
+
+
+class NotLeader(NotApplied):
+    """This node is not the leader; ``data['leader']`` is the server id of the one it knows."""
+
+    code = "not_leader"
+
+
+class NoLeader(NotApplied):
+    """No leader is known."""
+
+    code = "no_leader"
+
+
+class NotReady(NotApplied):
+    """The node is not (yet) part of a formed cluster; the message says what it waits for."""
+
+    code = "not_ready"
+
+
+class Busy(NotApplied):
+    """Too much is outstanding; wait a little and try again."""
+
+    code = "busy"
+
+
+class TooLarge(NotApplied):
+    """The command is larger than the limit; ``data`` has ``size`` and ``limit`` in bytes."""
+
+    code = "too_large"
+    safe_to_retry = False
+
+
+class Stopped(NotApplied):
+    """The node was stopped before the request was taken."""
+
+    code = "stopped"
+
+
+class ForkedProcess(Stopped):
+    """The node was made before ``fork()``; a child process has to make its own."""
+
+    code = "forked"
+
+
+class OutcomeUnknown(BraftError):
+    """The request was sent and its fate is not known: it may have been applied, or may yet be."""
+
+    code = "outcome_unknown"
+
+
+class Rejected(BraftError):
+    """The cluster agreed on the command, and its answer is this error."""
+
+    code = "rejected"
+
+
+class CommandFailed(Rejected):
+    """The service raised while executing; ``data`` has ``type`` and ``service``/``command``."""
+
+    code = "command_failed"
+
+
+class Conflict(Rejected):
+    """A condition stated in the command did not hold."""
+
+    code = "conflict"
+
+
+class UnknownService(Rejected):
+    """The state machine has no service of that name; ``data`` has ``service`` and ``known``."""
+
+    code = "unknown_service"
+
+
+class UnknownCommand(Rejected):
+    """The service has no such command or query; ``data`` has ``service``, ``command``, ``known``."""
+
+    code = "unknown_command"
+
+
+class DecodeError(BraftError):
+    """Bytes from the network or the disk are not in the expected format."""
+
+    code = "decode"
+
+
+class TransportError(BraftError):
+    """A call to another node failed."""
+
+    code = "transport"
+
+
+class Unreachable(TransportError):
+    """The node at that address did not answer.
+
+    ``data['sent']`` is ``False`` when the request certainly never reached the peer.
+    """
+
+    code = "unreachable"
+
+
+class WrongCluster(TransportError):
+    """The peer belongs to another cluster, or is another server than the one addressed."""
+
+    code = "wrong_cluster"
+
+
+class StorageError(BraftError):
+    """The store cannot do what it was asked."""
+
+    code = "storage"
+
+
+class StorageLocked(StorageError):
+    """Another process holds the data directory."""
+
+    code = "storage_locked"
+
+
+class StorageForeign(StorageError):
+    """The data directory belongs to something else, or to a newer braft."""
+
+    code = "storage_foreign"
+
+
+class StorageCorrupt(StorageError):
+    """A stored record fails its checksum; ``data`` has ``index`` where known."""
+
+    code = "storage_corrupt"
+
+
+class StorageFull(StorageError):
+    """No space is left where the store lives."""
+
+    code = "storage_full"
+
+
+class InvariantViolation(BraftError):
+    """A rule of the protocol does not hold. This is a bug: the node stops rather than go on."""
+
+    code = "invariant"
+
+
+def _walk(cls: type[BraftError]) -> list[type[BraftError]]:
+    return [cls, *(found for sub in cls.__subclasses__() for found in _walk(sub))]
+
+
+_BY_CODE: dict[str, type[BraftError]] = {cls.code: cls for cls in _walk(BraftError)}
+
+
+def to_wire(error: BraftError) -> tuple[str, str, dict[str, Any]]:
+    """Split an error into ``(code, message, data)``, ready for any serializer of plain values."""
+    return error.code, error.message, error.data
+
+
+def from_wire(code: str, message: str, data: dict[str, Any]) -> BraftError:
+    """Rebuild an error from :func:`to_wire`'s parts; a code of a newer braft becomes ``BraftError``."""
+    clean = {str(key): value for key, value in data.items() if str(key) not in ("self", "message")}
+    return _BY_CODE.get(code, BraftError)(message, **clean)

@@ -1,0 +1,36 @@
+"""Tunables of the consensus core. Settings, not membership (that is the *configuration*)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["RaftConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class RaftConfig:
+    """All durations in seconds, all sizes in bytes."""
+
+    #: A leader says "I lead" this often.
+    heartbeat_interval: float = 0.1
+    #: A follower campaigns after this long without a leader, plus a random part.
+    election_timeout: float = 1.0
+    #: The random part is drawn from [0, this) anew for each wait.
+    election_jitter: float = 0.5
+    #: After a broken leader connection a follower campaigns within [0, this).
+    lost_leader_jitter: float = 0.03
+    #: A request without any answer from the peer for this long counts as lost.
+    request_timeout: float = 0.5
+    #: How long followers may wait for news of a commit when no entry carries it.
+    commit_notify_delay: float = 0.005
+    #: Limits of one AppendEntries; a single larger entry still travels alone.
+    max_append_entries: int = 2048
+    max_append_bytes: int = 1 << 20
+    #: Limits of unanswered AppendEntries to one peer.
+    max_inflight_messages: int = 8
+    max_inflight_bytes: int = 8 << 20
+    #: Back-pressure: entries appended but not yet committed.
+    max_uncommitted_entries: int = 65536
+    max_uncommitted_bytes: int = 256 << 20
+    #: A learner this close to the leader's log counts as caught up.
+    promotion_lag: int = 64

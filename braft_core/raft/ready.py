@@ -1,0 +1,99 @@
+"""What the core hands out: :class:`Ready`, the persistence contract, and events.
+
+The rules a driver must keep, each a safety argument of the paper:
+
+1. Batches are persisted in the order they were handed out, each atomically: ``hard_state``, then
+   ``truncate_from``, then ``entries``. Several batches may be joined into one durable write.
+2. ``messages_after_persist`` of a batch leave only once that batch *and all before it* are
+   durable (votes, terms and acknowledgements are durable before they are spoken, Raft §5.1, §5.2).
+   A batch with nothing to persist still waits its turn behind earlier ones.
+3. ``messages`` may leave at once, in parallel with the write (thesis §10.2.1).
+4. ``RaftCore.persisted(number)`` is called after each batch became durable, in order.
+5. ``committed`` is applied in order; ``RaftCore.applied(index)`` reports progress.
+6. A read of ``reads`` is served once the state machine has applied ``index``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from braft_core.raft.messages import Message
+from braft_core.raft.types import Configuration, Entry, HardState, Role
+
+__all__ = [
+    "ConfigurationChanged",
+    "ConfigurationCommitted",
+    "Event",
+    "LeaderChanged",
+    "ReadReady",
+    "Ready",
+    "RoleChanged",
+]
+
+
+class ReadReady(NamedTuple):
+    """A linearizable read may be served at ``index``; ``index`` is -1 if the leader was deposed."""
+
+    read_id: int
+    index: int
+
+
+class RoleChanged(NamedTuple):
+    """This server's role or term changed."""
+
+    role: Role
+    term: int
+    reason: str
+
+
+class LeaderChanged(NamedTuple):
+    """The leader that this server follows changed ("" = none known)."""
+
+    leader: str
+    term: int
+
+
+class ConfigurationChanged(NamedTuple):
+    """A configuration came into use: appended, or restored by truncation (Raft §6)."""
+
+    configuration: Configuration
+    index: int
+
+
+class ConfigurationCommitted(NamedTuple):
+    """The latest configuration was committed."""
+
+    configuration: Configuration
+    index: int
+
+
+Event = RoleChanged | LeaderChanged | ConfigurationChanged | ConfigurationCommitted
+
+
+@dataclass(slots=True)
+class Ready:
+    """One batch of consequences. See the module docstring for the order of things."""
+
+    number: int
+    #: Term and vote to store, if they changed.
+    hard_state: HardState | None = None
+    #: Stored entries with this index and above are to be deleted first.
+    truncate_from: int | None = None
+    #: Entries to store, consecutive.
+    entries: list[Entry] = field(default_factory=list)
+    #: To send at once.
+    messages: list[Message] = field(default_factory=list)
+    #: To send once this batch is durable.
+    messages_after_persist: list[Message] = field(default_factory=list)
+    #: Newly committed, durable entries, to apply in order (all types).
+    committed: list[Entry] = field(default_factory=list)
+    #: Reads that were confirmed.
+    reads: list[ReadReady] = field(default_factory=list)
+    #: Things an observer wants to know, in order.
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def must_persist(self) -> bool:
+        """Whether the batch changes the disk."""
+        return bool(self.entries) or self.hard_state is not None or self.truncate_from is not None

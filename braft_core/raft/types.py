@@ -1,0 +1,149 @@
+"""The nouns of the consensus core: entries, servers, configurations, hard state.
+
+Plain immutable values without behaviour beyond their own encoding. Nothing here knows about
+messages, disks or time.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import msgpack
+
+from braft_core.errors import DecodeError
+
+__all__ = [
+    "EMPTY_CONFIGURATION",
+    "Configuration",
+    "Entry",
+    "EntryType",
+    "HardState",
+    "Role",
+    "Server",
+    "Suffrage",
+    "decode_configuration",
+    "encode_configuration",
+]
+
+
+class EntryType(IntEnum):
+    """What a log entry is; the numbers are those of the public wire format."""
+
+    COMMAND = 0
+    NOOP = 1
+    BARRIER = 4
+    CONFIGURATION = 5
+
+
+class Entry(NamedTuple):
+    """One log entry. ``appended_at`` is the leader's wall clock in nanoseconds since the epoch."""
+
+    index: int
+    term: int
+    type: int
+    data: bytes
+    extensions: bytes = b""
+    appended_at: int = 0
+
+
+class Suffrage(IntEnum):
+    """Whether a server votes (HashiCorp's vocabulary; a thesis "learner" is a Nonvoter)."""
+
+    VOTER = 0
+    NONVOTER = 1
+    STAGING = 2
+
+
+class Server(NamedTuple):
+    """A member of a configuration. ``address`` is ``host:port`` of its Raft port."""
+
+    id: str
+    address: str
+    suffrage: Suffrage = Suffrage.VOTER
+
+
+class Configuration(NamedTuple):
+    """A cluster membership: an ordered tuple of servers, ids unique."""
+
+    servers: tuple[Server, ...] = ()
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Ids of the servers that vote, in configuration order."""
+        return tuple(s.id for s in self.servers if s.suffrage == Suffrage.VOTER)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all servers, in configuration order."""
+        return tuple(s.id for s in self.servers)
+
+    def get(self, server_id: str) -> Server | None:
+        """The server with that id, if it is a member."""
+        for server in self.servers:
+            if server.id == server_id:
+                return server
+        return None
+
+    def is_voter(self, server_id: str) -> bool:
+        """Whether that server is a voting member."""
+        server = self.get(server_id)
+        return server is not None and server.suffrage == Suffrage.VOTER
+
+
+EMPTY_CONFIGURATION = Configuration()
+
+
+class HardState(NamedTuple):
+    """What a server must never forget: its term and its vote in it ("" = none)."""
+
+    term: int = 0
+    voted_for: str = ""
+
+
+class Role(IntEnum):
+    """A server's part in the current term. PRE_CANDIDATE asks whether an election could be won."""
+
+    FOLLOWER = 0
+    PRE_CANDIDATE = 1
+    CANDIDATE = 2
+    LEADER = 3
+
+
+def encode_configuration(configuration: Configuration) -> bytes:
+    """Encode as the payload of a CONFIGURATION entry: msgpack of ``{"Servers": [...]}``.
+
+    Written in the older msgpack profile (no str8, no bin), which every reader in the field accepts.
+    """
+    servers = [
+        {"Suffrage": int(s.suffrage), "ID": s.id, "Address": s.address}
+        for s in configuration.servers
+    ]
+    packed: bytes = msgpack.packb({"Servers": servers}, use_bin_type=False)
+    return packed
+
+
+def decode_configuration(data: bytes) -> Configuration:
+    """Decode a CONFIGURATION entry's payload.
+
+    :raises DecodeError: if the bytes are anything else. Unknown keys are ignored.
+    """
+    try:
+        raw = msgpack.unpackb(data, raw=False, max_map_len=4096, max_array_len=65536)
+        servers = tuple(
+            Server(_text(s["ID"]), _text(s["Address"]), Suffrage(s.get("Suffrage", 0)))
+            for s in raw["Servers"] or ()
+        )
+    except Exception as error:
+        raise DecodeError(f"not a configuration: {error}") from error
+    if len({s.id for s in servers}) != len(servers):
+        raise DecodeError("not a configuration: a server id appears twice")
+    return Configuration(servers)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"expected text, got {type(value).__name__}")
