@@ -1,0 +1,86 @@
+# Everything a developer runs. On a fresh machine only make and Python >= 3.11 are needed:
+# `make test` and `make demo` make their own environment in .venv first.
+#
+#   make demo     three nodes on this machine, writes, a killed leader, nothing lost
+#   make test     the whole test suite            (make test ARGS="-k quorum -x")
+#   make check    lint, types, imports, docs and tests: what CI demands
+#   make bench    compare with PySyncObj and etcd (make bench ARGS="--quick")
+#   make wheels   build every distribution into dist/
+#   make proto    regenerate the protobuf modules
+#   make clean    remove what was built, .venv included
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+ARGS ?=
+
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
+PROTOS := $(shell find braft_core -name '*.proto')
+
+.PHONY: help demo test check lint types imports docs bench wheels proto clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# ---------------------------------------------------------------------------- environment
+
+$(PY):
+	@python=$$(./.ci/find-python) && echo "creating $(VENV) with $$python" && "$$python" -m venv $(VENV)
+
+# One stamp per dependency group; a changed pyproject.toml installs again.
+$(VENV)/.stamp-base: $(PROJECTS) | $(PY)
+	@echo "installing braft, its plugins and what the tests need (once; a minute or so)"
+	@$(PIP) --upgrade "pip>=25.1"
+	@$(PIP) --group test --editable . $(PLUGINS:%=--editable ./%)
+	@touch $@
+
+$(VENV)/.stamp-%: $(VENV)/.stamp-base
+	@echo "installing what '$*' needs"
+	@$(PIP) --group $*
+	@touch $@
+
+# ---------------------------------------------------------------------------- what people run
+
+demo: $(VENV)/.stamp-base
+	@$(BIN)/braft demo $(ARGS)
+
+test: $(VENV)/.stamp-base
+	@$(PY) -m pytest $(ARGS)
+
+check: lint types imports docs test
+
+lint: $(VENV)/.stamp-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
+
+types: $(VENV)/.stamp-dev
+	@$(BIN)/mypy
+
+imports: $(VENV)/.stamp-dev
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/.stamp-base
+	@$(PY) -m pytest -q tests/packaging/test_docs.py
+
+bench: $(VENV)/.stamp-bench
+	@$(PY) -m benchmarks $(ARGS)
+
+wheels: $(VENV)/.stamp-base
+	@$(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist . $(PLUGINS:%=./%)
+	@ls -l dist/*.whl
+
+proto: $(VENV)/.stamp-dev
+	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+clean:
+	rm -rf $(VENV) .tox build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis .coverage htmlcov benchmarks/results braft-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""What every test gets: a clean environment, reproducible Hypothesis, a sane order, free ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow or busy machine must not fail a property; the time limit of pytest still holds.
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+# CI repeats the same examples on every run: a change is judged by itself, not by luck.
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+_LAST = ("integration", "faults")
+
+#: Every environment variable that braft reads, long and short (see the table of settings).
+_PREFIXES = ("BRAFT_", "K8S_", "MDNS_")
+_SHORT = frozenset(
+    "BDI BIP BIF BRP BDP BHP BSL BDD BEX BSR MDS K8N K8L K8P DGR DISABLE_GRPC_REFLECTION".split()
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first: a broken unit is reported before processes are started on top of it."""
+    items.sort(key=lambda item: any(item.get_closest_marker(name) for name in _LAST))
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(_PREFIXES) or name in _SHORT:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def free_ports() -> Callable[[int], list[int]]:
+    """Return ``take(n)``: n different TCP ports of 127.0.0.1 that nobody listens on.
+
+    The ports handed out by one test are distinct. They are reserved only until ``take`` returns, so
+    a test passes them on at once.
+    """
+    taken: set[int] = set()
+
+    def take(count: int) -> list[int]:
+        sockets: list[socket.socket] = []
+        try:
+            ports: list[int] = []
+            while len(ports) < count:
+                probe = socket.socket()
+                sockets.append(probe)
+                probe.bind(("127.0.0.1", 0))
+                port: int = probe.getsockname()[1]
+                if port not in taken:
+                    taken.add(port)
+                    ports.append(port)
+            return ports
+        finally:
+            for probe in sockets:
+                probe.close()
+
+    return take
