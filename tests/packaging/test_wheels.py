@@ -1,0 +1,115 @@
+"""What users install: the built wheels alone, each in a fresh environment, where a node starts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+
+_DISTRIBUTIONS = ("braft_core", "braft_static", "braft_mdns", "braft_k8s", "braft_serializers")
+
+#: A node founds itself, takes a write, answers a read, stops, and remembers when it is back.
+_NODE = """
+import sys
+from braft_core import Node
+
+rport, dport, hport = map(int, sys.argv[2:5])
+settings = dict(
+    ip="127.0.0.1", rport=rport, dport=dport, hport=hport, data_dir=sys.argv[1], expect=1
+)
+if sys.argv[5]:
+    settings["discovery"] = sys.argv[5]
+with Node(**settings) as node:
+    node.kv.put("colors", "sky", "blue")
+    assert node.kv.get("colors", "sky") == "blue"
+with Node(**settings) as node:
+    assert node.kv.get("colors", "sky") == "blue"
+print("served")
+"""
+
+
+def _run(*command: str | Path, timeout: float = 300) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every distribution of the tree, built; import name → wheel."""
+    dist = tmp_path_factory.mktemp("dist")
+    projects = [
+        root if name == "braft_core" else root / "plugins" / name for name in _DISTRIBUTIONS
+    ]
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    _run(sys.executable, *build, "--wheel-dir", dist, *projects)
+    return {path.name.split("-")[0]: path for path in dist.glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return ``install(*what)``: a fresh environment with nothing but that; its interpreter."""
+
+    def install(*what: str | Path) -> Path:
+        folder = tmp_path_factory.mktemp("env")
+        _run(sys.executable, "-m", "venv", folder)
+        python = folder / "bin" / "python"
+        _run(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *what)
+        return python
+
+    return install
+
+
+def test_every_distribution_is_built_with_its_data(wheels: dict[str, Path]) -> None:
+    assert sorted(wheels) == sorted(_DISTRIBUTIONS)
+    for name, path in wheels.items():
+        files = zipfile.ZipFile(path).namelist()
+        assert f"{name}/py.typed" in files
+        assert not [file for file in files if "tests/" in file or file.endswith(".pyc")]
+    core = zipfile.ZipFile(wheels["braft_core"]).namelist()
+    assert [file for file in core if file.endswith(".proto")]
+    assert [file for file in core if file.endswith("licenses/LICENSE")]
+
+
+@pytest.mark.parametrize(
+    ("plugins", "extra", "discovery"),
+    [
+        pytest.param([], "", "", id="core alone"),
+        pytest.param(["braft_static"], "", "static:127.0.0.1:{rport}", id="core and static"),
+        pytest.param(list(_DISTRIBUTIONS[1:]), "[all]", "static:127.0.0.1:{rport}", id="all"),
+    ],
+)
+def test_a_node_starts_from_wheels_alone(
+    wheels: dict[str, Path],
+    installed: Callable[..., Path],
+    free_ports: Callable[[int], list[int]],
+    tmp_path: Path,
+    plugins: list[str],
+    extra: str,
+    discovery: str,
+) -> None:
+    core = f"braft-core{extra} @ {wheels['braft_core'].as_uri()}"
+    python = installed(core, *(wheels[name] for name in plugins))
+    ports = free_ports(3)
+    spec = discovery.format(rport=ports[0])
+    numbers = [str(port) for port in ports]
+    said = _run(python, "-I", "-c", _NODE, tmp_path / "data", *numbers, spec, timeout=60)
+    assert said.strip().endswith("served")
+
+    found = _run(python, "-I", "-m", "pip", "list", "--format=freeze")
+    names = {re.split("[ =@]", line)[0].replace("-", "_") for line in found.splitlines()}
+    assert {name for name in names if name.startswith("braft")} == {"braft_core", *plugins}
+
+
+def test_the_console_script_answers(
+    wheels: dict[str, Path], installed: Callable[..., Path]
+) -> None:
+    python = installed(wheels["braft_core"])
+    assert "doctor" in _run(python.parent / "braft", "--help")
