@@ -156,7 +156,7 @@ class Serializer(abc.ABC):
 class CommandContext(NamedTuple):
     """What a command may know besides its arguments; the same on every node."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
     term: int
     #: The leader's wall clock when it appended the command, nanoseconds since the epoch.
     #: The only time a command may use: it is in the log, so it is the same everywhere.

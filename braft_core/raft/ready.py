@@ -36,7 +36,7 @@ class ReadReady(NamedTuple):
     """A linearizable read may be served at ``index``; ``index`` is -1 if the leader was deposed."""
 
     read_id: int
-    index: int
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
 
 
 class RoleChanged(NamedTuple):
@@ -58,14 +58,14 @@ class ConfigurationChanged(NamedTuple):
     """A configuration came into use: appended, or restored by truncation (Raft §6)."""
 
     configuration: Configuration
-    index: int
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
 
 
 class ConfigurationCommitted(NamedTuple):
     """The latest configuration was committed."""
 
     configuration: Configuration
-    index: int
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
 
 
 Event = RoleChanged | LeaderChanged | ConfigurationChanged | ConfigurationCommitted

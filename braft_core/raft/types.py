@@ -39,7 +39,7 @@ class EntryType(IntEnum):
 class Entry(NamedTuple):
     """One log entry. ``appended_at`` is the leader's wall clock in nanoseconds since the epoch."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
     term: int
     type: int
     data: bytes

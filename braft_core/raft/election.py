@@ -1,0 +1,243 @@
+"""Elections: PreVote, votes, and what keeps a removed or partitioned server from disturbing.
+
+Raft §5.2 and §5.4.1; thesis §4.2.3 (leader stickiness), §6.2 (check-quorum), §9.6 (PreVote).
+"""
+
+from __future__ import annotations
+
+from braft_core.raft import membership, replication
+from braft_core.raft.messages import (
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+)
+from braft_core.raft.quorum import majority
+from braft_core.raft.state import NEVER, RaftState
+from braft_core.raft.types import Entry, EntryType, Role
+
+__all__ = [
+    "campaign",
+    "check_quorum",
+    "election_tick",
+    "lost_leader",
+    "on_pre_vote",
+    "on_pre_vote_response",
+    "on_vote",
+    "on_vote_response",
+    "own_vote_durable",
+    "pre_campaign",
+]
+
+_HASTY_TRIES = 3
+_HASTY_WAIT = 0.05
+
+
+def election_tick(state: RaftState) -> None:
+    """Campaign when the election timeout has passed without a leader."""
+    if state.now < state.election_deadline:
+        return
+    state.reset_election_timer()
+    if state.is_voter:
+        pre_campaign(state, "election timeout")
+
+
+def lost_leader(state: RaftState) -> None:
+    """The connection to the leader broke: ask at once whether an election could be won.
+
+    Safe, because PreVote is refused by everybody who still hears the leader, and quick: a killed
+    leader is replaced within milliseconds instead of an election timeout.
+    """
+    state.leader_contact = -NEVER
+    state.set_leader("")
+    state.hasty = _HASTY_TRIES
+    wait = state.random() * state.config.lost_leader_jitter
+    state.election_deadline = min(state.election_deadline, state.now + wait)
+
+
+def pre_campaign(state: RaftState, reason: str) -> None:
+    """Ask all voters whether they would vote for us, without disturbing anybody (§9.6)."""
+    state.set_leader("")
+    state.set_role(Role.PRE_CANDIDATE, reason)
+    state.votes = {state.server_id: True}
+    state.vote_requests.clear()
+    if state.hasty:
+        state.hasty -= 1
+        wait = _HASTY_WAIT * (1.0 + state.random())
+        state.election_deadline = state.now + wait
+    if _won(state):
+        campaign(state, reason)
+        return
+    for voter in state.other_voters:
+        request_id = state.request_id()
+        state.vote_requests[request_id] = voter
+        state.respond(
+            RequestPreVote(
+                sender=state.server_id,
+                to=voter,
+                term=state.current_term + 1,
+                last_log_index=state.log.last_index,
+                last_log_term=state.log.last_term,
+                request_id=request_id,
+            )
+        )
+
+
+def campaign(state: RaftState, reason: str, *, transfer: bool = False) -> None:
+    """Become a candidate in the next term. Requests, and our own vote, wait for the disk (§5.2)."""
+    state.current_term += 1
+    state.voted_for = state.server_id
+    state.set_leader("")
+    state.set_role(Role.CANDIDATE, reason)
+    state.reset_election_timer()
+    state.votes = {}
+    state.vote_requests.clear()
+    for voter in state.other_voters:
+        request_id = state.request_id()
+        state.vote_requests[request_id] = voter
+        state.messages_after_persist.append(
+            RequestVote(
+                sender=state.server_id,
+                to=voter,
+                term=state.current_term,
+                last_log_index=state.log.last_index,
+                last_log_term=state.log.last_term,
+                leadership_transfer=transfer,
+                request_id=request_id,
+            )
+        )
+
+
+def own_vote_durable(state: RaftState) -> None:
+    """Count our own vote, now that a crash cannot make us forget it."""
+    if state.role is Role.CANDIDATE and state.durable_hard_state == state.hard_state:
+        state.votes[state.server_id] = True
+        if _won(state):
+            _become_leader(state)
+
+
+def _won(state: RaftState) -> bool:
+    voters = state.configuration.voters
+    granted = sum(1 for voter in voters if state.votes.get(voter))
+    return granted >= majority(len(voters))
+
+
+def _up_to_date(state: RaftState, last_term: int, last_index: int) -> bool:
+    """Whether a candidate's log is at least as complete as ours (Raft §5.4.1)."""
+    return (last_term, last_index) >= (state.log.last_term, state.log.last_index)
+
+
+def on_pre_vote(state: RaftState, message: RequestPreVote) -> None:
+    """Would we vote? Changes nothing here. Not while a leader is alive (thesis §4.2.3)."""
+    granted = (
+        message.term > state.current_term
+        and not state.leader_is_alive
+        and _up_to_date(state, message.last_log_term, message.last_log_index)
+    )
+    state.respond(
+        RequestPreVoteResponse(
+            sender=state.server_id,
+            to=message.sender,
+            term=state.current_term,
+            granted=granted,
+            request_id=message.request_id,
+            context=message.context,
+        )
+    )
+
+
+def on_pre_vote_response(state: RaftState, message: RequestPreVoteResponse) -> None:
+    """Count; a majority of yes opens the real election."""
+    if state.role is not Role.PRE_CANDIDATE or not _is_ours(state, message):
+        return
+    state.votes[message.sender] = message.granted
+    if _won(state):
+        campaign(state, "pre-vote won")
+
+
+def on_vote(state: RaftState, message: RequestVote) -> None:
+    """Grant at most one vote per term, to an up-to-date candidate (Raft §5.2, §5.4.1).
+
+    While a leader is alive the request is refused without adopting its term, unless that leader
+    itself asked for the election.
+    """
+    if message.leadership_transfer or not state.leader_is_alive:
+        if message.term > state.current_term:
+            state.become_follower(message.term, "", f"vote asked in term {message.term}")
+        free = state.voted_for in ("", message.sender)
+        granted = (
+            message.term == state.current_term
+            and free
+            and _up_to_date(state, message.last_log_term, message.last_log_index)
+        )
+    else:
+        granted = False
+    if granted:
+        state.voted_for = message.sender
+        state.reset_election_timer()
+        if state.role is Role.PRE_CANDIDATE:
+            state.set_role(Role.FOLLOWER, f"voted for {message.sender}")
+    state.respond(
+        RequestVoteResponse(
+            sender=state.server_id,
+            to=message.sender,
+            term=state.current_term,
+            granted=granted,
+            request_id=message.request_id,
+            context=message.context,
+        )
+    )
+
+
+def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
+    """Count a vote of this very campaign, once per voter."""
+    if (
+        state.role is not Role.CANDIDATE
+        or message.term != state.current_term
+        or not _is_ours(state, message)
+    ):
+        return
+    state.votes[message.sender] = message.granted
+    if _won(state):
+        _become_leader(state)
+
+
+def _is_ours(state: RaftState, message: RequestVoteResponse | RequestPreVoteResponse) -> bool:
+    """Whether this answers a request of the campaign under way; each answer counts once."""
+    return state.vote_requests.pop(message.request_id, "") == message.sender
+
+
+def _become_leader(state: RaftState) -> None:
+    """Lead: a no-op first, so that entries of older terms can be committed (Raft §5.4.2, §8)."""
+    state.votes.clear()
+    state.vote_requests.clear()
+    state.hasty = 0
+    state.set_role(Role.LEADER, "election won")
+    state.set_leader(state.server_id)
+    state.election_deadline = NEVER
+    state.uncommitted_bytes = 0
+    state.progress.clear()
+    membership.sync_progress(state)
+    index = state.log.last_index + 1
+    state.append([Entry(index, state.current_term, EntryType.NOOP, b"")])
+    state.heartbeat_due = state.now + state.config.heartbeat_interval
+    state.quorum_check_due = state.now + state.config.election_timeout
+    replication.heartbeat(state)
+
+
+def check_quorum(state: RaftState) -> None:
+    """A leader that has not heard from a majority for an election timeout steps down (§6.2)."""
+    if state.now < state.quorum_check_due:
+        return
+    config = state.config
+    state.quorum_check_due = state.now + config.heartbeat_interval
+    voters = state.configuration.voters
+    heard = sum(1 for voter in voters if _heard(state, voter))
+    if heard < majority(len(voters)):
+        state.become_follower(state.current_term, "", "lost contact with a majority")
+
+
+def _heard(state: RaftState, voter: str) -> bool:
+    if voter == state.server_id:
+        return True
+    return state.now - state.progress[voter].last_contact < state.config.election_timeout

@@ -1,0 +1,176 @@
+"""The log of one server: what is in memory, what was handed to the disk, what is durable.
+
+Holds entries after the compaction point and every configuration among them, because a server
+uses the latest configuration in its log whether or not it is committed (Raft §6), and must fall
+back to the one before it when entries are truncated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from braft_core.errors import InvariantViolation
+from braft_core.raft.types import (
+    EMPTY_CONFIGURATION,
+    Configuration,
+    Entry,
+    EntryType,
+    decode_configuration,
+)
+
+__all__ = ["RaftLog"]
+
+
+class RaftLog:
+    """Consecutive entries from ``first_index`` to ``last_index``.
+
+    ``compacted_index``/``compacted_term`` name the entry just before the first one (0, 0 for a
+    whole log), ``base`` the configuration in force there.
+    """
+
+    __slots__ = (
+        "_configurations",
+        "_entries",
+        "_fence",
+        "_handed",
+        "_truncate_from",
+        "compacted_index",
+        "compacted_term",
+        "durable_index",
+    )
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        compacted_index: int = 0,
+        compacted_term: int = 0,
+        base: Configuration = EMPTY_CONFIGURATION,
+        base_index: int = 0,
+    ) -> None:
+        self.compacted_index = compacted_index
+        self.compacted_term = compacted_term
+        self._entries: list[Entry] = []
+        self._configurations: list[tuple[int, Configuration]] = [(base_index, base)]
+        self._handed = compacted_index
+        self._truncate_from: int | None = None
+        self._fence = 0
+        self.durable_index = compacted_index
+        self.append(entries)
+        self._handed = self.durable_index = self.last_index
+
+    # -- reading ------------------------------------------------------------------------
+
+    @property
+    def first_index(self) -> int:
+        """Index of the first entry that is still here (or would be next)."""
+        return self.compacted_index + 1
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry."""
+        return self.compacted_index + len(self._entries)
+
+    @property
+    def last_term(self) -> int:
+        """Term of the last entry."""
+        return self._entries[-1].term if self._entries else self.compacted_term
+
+    def term_at(self, index: int) -> int | None:
+        """Term of the entry at ``index``; ``None`` if it is compacted away or not yet here."""
+        position = index - self.compacted_index - 1
+        if 0 <= position < len(self._entries):
+            return self._entries[position].term
+        return self.compacted_term if position == -1 else None
+
+    def slice(self, low: int, high: int, max_bytes: int | None = None) -> list[Entry]:
+        """Entries ``low`` ≤ index < ``high``; cut at ``max_bytes`` of data, but never below one."""
+        start = low - self.compacted_index - 1
+        if start < 0:
+            raise InvariantViolation(
+                f"entry {low} was asked for, but the log begins at {self.first_index}",
+                index=low,
+                first_index=self.first_index,
+            )
+        found = self._entries[start : high - self.compacted_index - 1]
+        if max_bytes is not None:
+            total = 0
+            for count, entry in enumerate(found):
+                total += len(entry.data)
+                if total > max_bytes and count:
+                    return found[:count]
+        return found
+
+    def first_index_of_term_at(self, index: int) -> int:
+        """The first index that holds the same term as ``index`` (fast backtracking, Raft §5.3)."""
+        term = self.term_at(index)
+        while index > self.first_index and self.term_at(index - 1) == term:
+            index -= 1
+        return index
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use: the latest in the log (Raft §6)."""
+        return self._configurations[-1][1]
+
+    @property
+    def configuration_index(self) -> int:
+        """Index of the entry that holds the configuration in use."""
+        return self._configurations[-1][0]
+
+    # -- writing ------------------------------------------------------------------------
+
+    def append(self, entries: Sequence[Entry]) -> bool:
+        """Add entries at the end; returns whether a configuration was among them."""
+        if not entries:
+            return False
+        if entries[0].index != self.last_index + 1:
+            raise InvariantViolation(
+                f"entry {entries[0].index} does not follow {self.last_index}",
+                index=entries[0].index,
+                last_index=self.last_index,
+            )
+        self._entries.extend(entries)
+        changed = False
+        for entry in entries:
+            if entry.type == EntryType.CONFIGURATION:
+                self._configurations.append((entry.index, decode_configuration(entry.data)))
+                changed = True
+        return changed
+
+    def truncate(self, index: int, next_batch: int) -> bool:
+        """Drop entries from ``index`` on; returns whether the configuration in use changed.
+
+        ``next_batch`` is the number of the first batch that can carry the truncation to disk:
+        confirmations of earlier ones say nothing about what stands at ``index`` afterwards.
+        """
+        del self._entries[index - self.compacted_index - 1 :]
+        if index <= self._handed:
+            pending = self._truncate_from
+            self._truncate_from = index if pending is None else min(pending, index)
+            self._handed = index - 1
+            self._fence = next_batch
+        self.durable_index = min(self.durable_index, index - 1)
+        changed = False
+        while len(self._configurations) > 1 and self._configurations[-1][0] >= index:
+            self._configurations.pop()
+            changed = True
+        return changed
+
+    # -- the disk -----------------------------------------------------------------------
+
+    @property
+    def has_unhanded(self) -> bool:
+        """Whether the disk has not yet been told everything."""
+        return self._handed < self.last_index or self._truncate_from is not None
+
+    def hand_out(self) -> tuple[int | None, list[Entry]]:
+        """What the next batch must make durable: a truncation point, and new entries."""
+        truncate_from, self._truncate_from = self._truncate_from, None
+        entries = self._entries[self._handed - self.compacted_index :]
+        self._handed = self.last_index
+        return truncate_from, entries
+
+    def confirm(self, batch: int, last_index: int, last_term: int) -> None:
+        """Batch ``batch``, whose last entry was (``last_index``, ``last_term``), is durable."""
+        if batch >= self._fence and self.term_at(last_index) == last_term:
+            self.durable_index = max(self.durable_index, last_index)

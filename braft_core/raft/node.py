@@ -1,0 +1,430 @@
+"""The consensus core: one Raft server as a pure state machine.
+
+Bytes, sockets, disks and clocks are the driver's. The core takes inputs (a message, the time, a
+proposal …) and hands out one :class:`~braft_core.raft.ready.Ready` batch of consequences. Equal
+inputs give equal outputs: time and randomness come in from outside, nothing iterates over a set.
+
+Not thread-safe and not reentrant: it has one owner. After any input, ask :meth:`RaftCore.ready`.
+An :class:`~braft_core.errors.InvariantViolation` means that a rule of the protocol was broken;
+the core must not be used any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from braft_core.errors import Busy, InvariantViolation, NotLeader
+from braft_core.raft import election, membership, reads, replication, transfer
+from braft_core.raft.config import RaftConfig
+from braft_core.raft.log import RaftLog
+from braft_core.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshotResponse,
+    Message,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    TimeoutNow,
+    TimeoutNowResponse,
+)
+from braft_core.raft.progress import ProgressState
+from braft_core.raft.ready import Ready
+from braft_core.raft.state import NEVER, RaftState
+from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role
+
+__all__ = ["PeerStatus", "RaftCore"]
+
+
+class PeerStatus(NamedTuple):
+    """A leader's view of one other server."""
+
+    server_id: str
+    match_index: int
+    next_index: int
+    state: ProgressState
+    #: Seconds since it last answered.
+    silent_for: float
+
+
+class _Batch(NamedTuple):
+    number: int
+    hard_state: HardState | None
+    last_index: int
+    last_term: int
+
+
+class RaftCore:
+    """One server. See the module docstring for the rules of use."""
+
+    def __init__(
+        self,
+        server_id: str,
+        *,
+        config: RaftConfig,
+        random: Callable[[], float],
+        now: float,
+        hard_state: HardState,
+        entries: Sequence[Entry],
+        compacted_index: int = 0,
+        compacted_term: int = 0,
+    ) -> None:
+        """Start as a follower from what the disk holds.
+
+        :param random: uniform in [0, 1), the core's only source of chance.
+        :param now: monotonic seconds; all later times must not be smaller.
+        """
+        self._state = RaftState(
+            server_id=server_id,
+            config=config,
+            random=random,
+            now=now,
+            log=RaftLog(entries, compacted_index, compacted_term),
+            current_term=hard_state.term,
+            voted_for=hard_state.voted_for,
+            commit_index=compacted_index,
+            last_applied=compacted_index,
+            emitted_index=compacted_index,
+            durable_hard_state=hard_state,
+            handed_hard_state=hard_state,
+        )
+        self._batches: deque[_Batch] = deque()
+        self._state.reset_election_timer()
+
+    # -- inputs --------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Time is ``now``. Call it first among the inputs of a moment."""
+        state = self._state
+        state.now = max(state.now, now)
+        if state.role is Role.LEADER:
+            election.check_quorum(state)
+        if state.role is Role.LEADER:
+            replication.leader_tick(state)
+            transfer.abort_if_late(state)
+        else:
+            election.election_tick(state)
+
+    def step(self, message: Message) -> None:
+        """A message arrived. Requests are answered exactly once, whatever they say."""
+        state = self._state
+        match message:
+            case AppendEntries():
+                self._on_append(message)
+            case AppendEntriesResponse():
+                if self._current(message.term) and state.role is Role.LEADER:
+                    replication.on_append_response(state, message)
+                    reads.confirm(state)
+            case RequestPreVote():
+                election.on_pre_vote(state, message)
+            case RequestPreVoteResponse():
+                if message.granted or self._current(message.term):
+                    election.on_pre_vote_response(state, message)
+            case RequestVote():
+                election.on_vote(state, message)
+            case RequestVoteResponse():
+                if self._current(message.term):
+                    election.on_vote_response(state, message)
+            case TimeoutNow():
+                self._on_timeout_now(message)
+            case TimeoutNowResponse() | InstallSnapshotResponse():
+                pass
+            case _:
+                raise InvariantViolation(f"the core was handed a {type(message).__name__}")
+
+    def _current(self, term: int) -> bool:
+        """Adopt a newer term; whether the message is of the current one."""
+        state = self._state
+        if term > state.current_term:
+            state.become_follower(term, "", f"saw term {term}")
+        return term == state.current_term
+
+    def _on_append(self, message: AppendEntries) -> None:
+        state = self._state
+        if message.term < state.current_term:
+            replication.refuse(state, message)
+            return
+        if message.term == state.current_term and state.role is Role.LEADER:
+            raise InvariantViolation(
+                f"two leaders in term {message.term}: {state.server_id} and {message.sender}",
+                term=message.term,
+            )
+        state.become_follower(message.term, message.sender, f"{message.sender} leads")
+        state.leader_contact = state.now
+        state.hasty = 0
+        state.reset_election_timer()
+        replication.on_append(state, message)
+
+    def _on_timeout_now(self, message: TimeoutNow) -> None:
+        state = self._state
+        transfer.respond(state, message)
+        if state.role is Role.FOLLOWER and message.sender == state.leader and state.is_voter:
+            election.campaign(state, "leadership transfer", transfer=True)
+
+    def propose(
+        self,
+        commands: Sequence[bytes],
+        *,
+        type: EntryType = EntryType.COMMAND,
+        appended_at: int = 0,
+    ) -> tuple[int, int]:
+        """Append entries; returns the index of the first and the term.
+
+        :param appended_at: wall clock, nanoseconds since the epoch, stored with each entry.
+        :raises NotLeader: this server does not lead.
+        :raises Busy: too much is uncommitted, or leadership is being transferred.
+        """
+        state = self._require_leader()
+        if state.transfer_to:
+            raise Busy(f"leadership is being transferred to {state.transfer_to}")
+        size = sum([len(data) for data in commands])
+        self._check_room(len(commands), size)
+        first, term = state.log.last_index + 1, state.current_term
+        kind = int(type)
+        state.append(
+            [
+                Entry(index, term, kind, data, b"", appended_at)
+                for index, data in enumerate(commands, first)
+            ]
+        )
+        state.uncommitted_bytes += size
+        return first, term
+
+    def _check_room(self, count: int, size: int) -> None:
+        state, config = self._state, self._state.config
+        waiting = state.log.last_index - state.commit_index
+        too_many = waiting + count > config.max_uncommitted_entries
+        too_big = state.uncommitted_bytes + size > config.max_uncommitted_bytes
+        if waiting and (too_many or too_big):
+            raise Busy(
+                f"{waiting} entries ({state.uncommitted_bytes} bytes) wait to be committed; "
+                f"the limits are {config.max_uncommitted_entries} and "
+                f"{config.max_uncommitted_bytes}",
+                entries=waiting,
+                bytes=state.uncommitted_bytes,
+            )
+
+    def read(self, read_id: int) -> None:
+        """Ask for a linearizable read; ``Ready.reads`` will name ``read_id``.
+
+        :raises NotLeader: this server does not lead.
+        """
+        state = self._require_leader()
+        reads.register(state, read_id)
+        reads.confirm(state)
+
+    def change_membership(self, kind: str, server_id: str, address: str = "") -> int:
+        """Change the configuration by one server; returns the index that holds the result.
+
+        :param kind: one of :data:`braft_core.raft.membership.KINDS`.
+        :raises NotLeader: this server does not lead.
+        :raises Busy: another change or a transfer is pending, or it is too early in the term.
+        :raises Rejected: the change makes no sense.
+        """
+        state = self._require_leader()
+        if state.transfer_to:
+            raise Busy(f"leadership is being transferred to {state.transfer_to}")
+        return membership.change(state, kind, server_id, address)
+
+    def transfer_leadership(self, to: str = "") -> str:
+        """Begin to hand leadership over; returns the successor's id. See :mod:`.transfer`."""
+        return transfer.begin(self._require_leader(), to)
+
+    def persisted(self, number: int) -> None:
+        """The Ready with that number, and all before it, are durable."""
+        state, batches = self._state, self._batches
+        while batches and batches[0].number <= number:
+            batch = batches.popleft()
+            if batch.hard_state is not None:
+                state.durable_hard_state = batch.hard_state
+            state.log.confirm(batch.number, batch.last_index, batch.last_term)
+        election.own_vote_durable(state)
+        replication.advance_commit(state)
+        reads.confirm(state)
+
+    def applied(self, index: int) -> None:
+        """The state machine has applied everything up to ``index``."""
+        self._state.last_applied = max(self._state.last_applied, index)
+
+    def connection_lost(self, peer: str) -> None:
+        """An established connection to ``peer`` broke (its process probably died)."""
+        state = self._state
+        if state.role is Role.LEADER:
+            self.unreachable(peer)
+        elif state.role is Role.FOLLOWER and peer == state.leader and state.is_voter:
+            election.lost_leader(state)
+
+    def unreachable(self, peer: str) -> None:
+        """Requests to ``peer`` were dropped; it is probed again with the next heartbeat."""
+        progress = self._state.progress.get(peer)
+        if progress is not None:
+            progress.probe(pause=True)
+
+    # -- outputs -------------------------------------------------------------------------
+
+    def has_ready(self) -> bool:
+        """Whether :meth:`ready` would hand out anything."""
+        state = self._state
+        self._flush()
+        return bool(
+            state.messages
+            or state.messages_after_persist
+            or state.events
+            or state.reads
+            or state.log.has_unhanded
+            or state.hard_state != state.handed_hard_state
+            or self._applicable() > state.emitted_index
+        )
+
+    def ready(self) -> Ready:
+        """Everything that follows from the inputs so far, once."""
+        state = self._state
+        self._flush()
+        truncate_from, entries = state.log.hand_out()
+        ready = Ready(
+            number=state.next_batch,
+            hard_state=self._changed_hard_state(),
+            truncate_from=truncate_from,
+            entries=entries,
+            messages=state.messages,
+            messages_after_persist=state.messages_after_persist,
+            committed=self._take_committed(),
+            reads=state.reads,
+            events=state.events,
+        )
+        state.next_batch += 1
+        state.messages, state.messages_after_persist = [], []
+        state.reads, state.events = [], []
+        log = state.log
+        self._batches.append(_Batch(ready.number, ready.hard_state, log.last_index, log.last_term))
+        return ready
+
+    def next_deadline(self) -> float:
+        """When :meth:`tick` should be called at the latest."""
+        state = self._state
+        if state.role is Role.LEADER:
+            return min(
+                state.heartbeat_due,
+                state.quorum_check_due,
+                state.notify_due,
+                state.transfer_deadline,
+            )
+        return state.election_deadline
+
+    def _flush(self) -> None:
+        if self._state.role is Role.LEADER:
+            replication.replicate(self._state)
+            reads.start_round(self._state)
+
+    def _changed_hard_state(self) -> HardState | None:
+        state = self._state
+        if state.hard_state == state.handed_hard_state:
+            return None
+        state.handed_hard_state = state.hard_state
+        return state.hard_state
+
+    def _applicable(self) -> int:
+        """Committed and locally durable: a restart must not fall behind what was applied."""
+        return min(self._state.commit_index, self._state.log.durable_index)
+
+    def _take_committed(self) -> list[Entry]:
+        state, limit = self._state, self._applicable()
+        if limit <= state.emitted_index:
+            return []
+        first, state.emitted_index = state.emitted_index + 1, limit
+        return state.log.slice(first, limit + 1)
+
+    def _require_leader(self) -> RaftState:
+        state = self._state
+        if state.role is not Role.LEADER:
+            hint = f"; {state.leader} does" if state.leader else "; no leader is known"
+            raise NotLeader(
+                f"{state.server_id} does not lead term {state.current_term}{hint}",
+                leader=state.leader,
+                term=state.current_term,
+            )
+        return state
+
+    # -- views ---------------------------------------------------------------------------
+
+    @property
+    def server_id(self) -> str:
+        """This server's id."""
+        return self._state.server_id
+
+    @property
+    def role(self) -> Role:
+        """This server's role in the current term."""
+        return self._state.role
+
+    @property
+    def current_term(self) -> int:
+        """The latest term this server has seen."""
+        return self._state.current_term
+
+    @property
+    def voted_for(self) -> str:
+        """Whom it voted for in that term ("" = nobody)."""
+        return self._state.voted_for
+
+    @property
+    def leader(self) -> str:
+        """The leader it follows ("" = none known)."""
+        return self._state.leader
+
+    @property
+    def commit_index(self) -> int:
+        """The highest index it knows to be committed."""
+        return self._state.commit_index
+
+    @property
+    def last_applied(self) -> int:
+        """The highest index its state machine has applied."""
+        return self._state.last_applied
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry of its log."""
+        return self._state.log.last_index
+
+    @property
+    def log(self) -> RaftLog:
+        """The log, to be read only."""
+        return self._state.log
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+        return self._state.configuration
+
+    @property
+    def transferring_to(self) -> str:
+        """The successor of a leadership transfer under way, or ""."""
+        return self._state.transfer_to
+
+    def peers(self) -> list[PeerStatus]:
+        """On the leader: its view of every other server, in configuration order."""
+        state = self._state
+        return [
+            PeerStatus(
+                server,
+                progress.match_index,
+                progress.next_index,
+                progress.state,
+                min(state.now - progress.last_contact, NEVER),
+            )
+            for server, progress in state.progress.items()
+        ]
+
+    def caught_up(self, server_id: str) -> bool:
+        """On the leader: whether that server's log is within ``promotion_lag`` of ours."""
+        progress = self._state.progress.get(server_id)
+        lag = self._state.config.promotion_lag
+        return (
+            progress is not None
+            and progress.state is ProgressState.REPLICATE
+            and progress.match_index + lag >= self._state.log.last_index
+        )

@@ -1,0 +1,124 @@
+"""What a leader knows about one follower, and how much it may send it (etcd's three states).
+
+PROBE: the follower's log is not known, one message at a time. REPLICATE: it follows, a bounded
+window of messages is in flight and ``next_index`` runs ahead. A server that fell behind the log
+needs a snapshot.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+__all__ = ["InFlight", "Progress", "ProgressState"]
+
+_MAX_HEARTBEATS = 64
+
+
+class ProgressState(IntEnum):
+    """How entries flow to a follower."""
+
+    PROBE = 0
+    REPLICATE = 1
+
+
+class InFlight(NamedTuple):
+    """One unanswered AppendEntries: what its success would prove."""
+
+    prev_index: int
+    last_index: int
+    size: int
+    sent_at: float
+
+
+class Progress:
+    """A leader's view of one other server. Only answers to requests listed here count, so that
+    a stale or doubled acknowledgement proves nothing.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "acked_request",
+        "commit_sent",
+        "heartbeats",
+        "inflight",
+        "last_contact",
+        "match_index",
+        "next_index",
+        "paused",
+        "progressed_at",
+        "state",
+    )
+
+    def __init__(self, next_index: int, now: float) -> None:
+        self.match_index = 0
+        self.next_index = next_index
+        self.state = ProgressState.PROBE
+        self.inflight: dict[int, InFlight] = {}
+        self.heartbeats: dict[int, float] = {}
+        #: Highest request id whose answer arrived: everything it says happened after the sending.
+        self.acked_request = 0
+        #: When an answer last arrived; a new leader grants everybody one election timeout.
+        self.last_contact = now
+        #: When the window last moved.
+        self.progressed_at = now
+        self.commit_sent = 0
+        #: Nothing but heartbeats until the next one is due.
+        self.paused = False
+        self._bytes = 0
+
+    def may_send(self, max_messages: int, max_bytes: int) -> bool:
+        """Whether the window has room."""
+        if self.paused:
+            return False
+        if self.state is ProgressState.PROBE:
+            return not self.inflight
+        return len(self.inflight) < max_messages and self._bytes < max_bytes
+
+    def sent(self, request_id: int, record: InFlight) -> None:
+        """An AppendEntries left."""
+        if not self.inflight:
+            self.progressed_at = record.sent_at
+        self.inflight[request_id] = record
+        self._bytes += record.size
+        if self.state is ProgressState.REPLICATE:
+            self.next_index = record.last_index + 1
+
+    def heartbeat_sent(self, request_id: int, now: float) -> None:
+        """A heartbeat left."""
+        self.heartbeats[request_id] = now
+        if len(self.heartbeats) > _MAX_HEARTBEATS:
+            del self.heartbeats[next(iter(self.heartbeats))]
+
+    def answered(self, request_id: int, now: float) -> InFlight | float | None:
+        """Take the record of a request that was answered; ``None`` if it is not one of ours."""
+        record: InFlight | float | None = self.inflight.pop(request_id, None)
+        if isinstance(record, InFlight):
+            self._bytes -= record.size
+            self.progressed_at = now
+        else:
+            record = self.heartbeats.pop(request_id, None)
+        if record is not None:
+            self.last_contact = now
+            self.acked_request = max(self.acked_request, request_id)
+        return record
+
+    def accepted(self, last_index: int) -> bool:
+        """The follower holds our log up to ``last_index``; returns whether that is news."""
+        news = last_index > self.match_index
+        self.match_index = max(self.match_index, last_index)
+        self.next_index = max(self.next_index, self.match_index + 1)
+        self.state = ProgressState.REPLICATE
+        return news
+
+    def probe(self, next_index: int | None = None, *, pause: bool = False) -> None:
+        """Forget the window and find out again where the follower stands."""
+        self.inflight.clear()
+        self._bytes = 0
+        self.state = ProgressState.PROBE
+        self.next_index = max(self.match_index + 1, 1 if next_index is None else next_index)
+        self.paused = pause
+
+    def expired(self, now: float, timeout: float) -> bool:
+        """Whether the window has stood still for too long: the answers are taken for lost."""
+        return bool(self.inflight) and now - self.progressed_at >= timeout

@@ -1,0 +1,21 @@
+"""Majorities. Pure arithmetic over the voters of one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = ["agreed", "majority"]
+
+
+def majority(voters: int) -> int:
+    """The smallest number of ``voters`` that any two such groups share a member of."""
+    return voters // 2 + 1
+
+
+def agreed(values: Iterable[int]) -> int:
+    """The largest value that a majority has reached; 0 without voters.
+
+    With match indexes of all voters this is the index replicated on a majority (Raft §5.3, §5.4).
+    """
+    ordered: Sequence[int] = sorted(values, reverse=True)
+    return ordered[majority(len(ordered)) - 1] if ordered else 0

@@ -1,0 +1,64 @@
+"""Linearizable reads by read index (thesis §6.4): no log entry, one heartbeat round per batch.
+
+A read may be served at the commit index it saw on arrival, once the server has proved that it
+still led *after* the arrival: a majority answered requests that were sent since then. All reads
+that wait share a round; while one is under way newcomers wait for the next.
+"""
+
+from __future__ import annotations
+
+from braft_core.raft import replication
+from braft_core.raft.quorum import agreed
+from braft_core.raft.ready import ReadReady
+from braft_core.raft.state import PendingRead, RaftState
+from braft_core.raft.types import Role
+
+__all__ = ["confirm", "register", "start_round"]
+
+
+def register(state: RaftState, read_id: int) -> None:
+    """A read arrived at the leader."""
+    state.pending_reads.append(PendingRead(read_id, state.next_request_id, _commit(state)))
+
+
+def _commit(state: RaftState) -> int:
+    """The commit index, or -1 while it may lag behind that of an earlier term's leader."""
+    in_term = state.log.term_at(state.commit_index) == state.current_term
+    return state.commit_index if in_term else -1
+
+
+def start_round(state: RaftState) -> None:
+    """Ask for proof of leadership, unless a round is under way and not yet overdue."""
+    if state.role is not Role.LEADER or not state.pending_reads:
+        return
+    if all(read.announced for read in state.pending_reads) or not state.other_voters:
+        return
+    waiting = any(read.announced for read in state.pending_reads)
+    if waiting and state.now - state.read_round_at < state.config.heartbeat_interval:
+        return
+    state.read_round_at = state.now
+    for read in state.pending_reads:
+        read.announced = True
+    replication.heartbeat(state)
+
+
+def confirm(state: RaftState) -> None:
+    """Release the reads whose proof has arrived, in order of arrival."""
+    if state.role is not Role.LEADER or not state.pending_reads:
+        return
+    current = _commit(state)
+    if current < 0:
+        return
+    me, progress = state.server_id, state.progress
+    proved = agreed(
+        state.next_request_id if voter == me else progress[voter].acked_request
+        for voter in state.configuration.voters
+    )
+    done = 0
+    for read in state.pending_reads:
+        if read.threshold > proved:
+            break
+        index = read.index if read.index >= 0 else current
+        state.reads.append(ReadReady(read.read_id, index))
+        done += 1
+    del state.pending_reads[:done]

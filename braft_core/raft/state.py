@@ -1,0 +1,187 @@
+"""The variables of one server (Raft figure 2), its outbox, and the few steps all rules share.
+
+The rules themselves live beside it: ``election``, ``replication``, ``reads``, ``membership``.
+They are functions over this state; :class:`braft_core.raft.node.RaftCore` decides which applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from braft_core.raft.config import RaftConfig
+from braft_core.raft.log import RaftLog
+from braft_core.raft.messages import Message
+from braft_core.raft.progress import Progress
+from braft_core.raft.ready import (
+    ConfigurationChanged,
+    Event,
+    LeaderChanged,
+    ReadReady,
+    RoleChanged,
+)
+from braft_core.raft.types import Configuration, Entry, HardState, Role
+
+__all__ = ["PendingRead", "RaftState"]
+
+NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class PendingRead:
+    """A read waiting for proof that its leader still leads."""
+
+    read_id: int
+    #: Answers to requests from this id on prove leadership after the read arrived.
+    threshold: int
+    #: Commit index when it arrived; -1 until the leader has committed in its own term.
+    index: int
+    announced: bool = False
+
+
+@dataclass(slots=True)
+class RaftState:
+    """Everything a server knows. One owner, no locks; mutated only by the rules' functions."""
+
+    server_id: str
+    config: RaftConfig
+    random: Callable[[], float]
+    now: float
+    log: RaftLog
+    current_term: int
+    voted_for: str
+
+    role: Role = Role.FOLLOWER
+    leader: str = ""
+    commit_index: int = 0
+    last_applied: int = 0
+    #: Committed entries up to here were handed out for applying.
+    emitted_index: int = 0
+
+    # elections
+    election_deadline: float = NEVER
+    leader_contact: float = -NEVER
+    votes: dict[str, bool] = field(default_factory=dict)
+    vote_requests: dict[int, str] = field(default_factory=dict)
+    #: Quick retries left after a broken leader connection.
+    hasty: int = 0
+    durable_hard_state: HardState = HardState()
+    handed_hard_state: HardState = HardState()
+
+    # leadership
+    progress: dict[str, Progress] = field(default_factory=dict)
+    heartbeat_due: float = NEVER
+    quorum_check_due: float = NEVER
+    notify_due: float = NEVER
+    transfer_to: str = ""
+    transfer_deadline: float = NEVER
+    transfer_sent: bool = False
+    uncommitted_bytes: int = 0
+    pending_reads: list[PendingRead] = field(default_factory=list)
+    read_round_at: float = -NEVER
+
+    # outbox
+    next_request_id: int = 1
+    next_batch: int = 1
+    messages: list[Message] = field(default_factory=list)
+    messages_after_persist: list[Message] = field(default_factory=list)
+    reads: list[ReadReady] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    # -- facts ---------------------------------------------------------------------------
+
+    @property
+    def hard_state(self) -> HardState:
+        """Term and vote as they are now, durable or not."""
+        return HardState(self.current_term, self.voted_for)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+        return self.log.configuration
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether this server votes in the configuration in use."""
+        return self.configuration.is_voter(self.server_id)
+
+    @property
+    def other_voters(self) -> list[str]:
+        """Voters besides this server, in configuration order."""
+        return [v for v in self.configuration.voters if v != self.server_id]
+
+    @property
+    def leader_is_alive(self) -> bool:
+        """Whether a leader was heard within the minimum election timeout (thesis §4.2.3)."""
+        if self.role is Role.LEADER:
+            return True
+        heard = self.now - self.leader_contact < self.config.election_timeout
+        return bool(self.leader) and heard
+
+    # -- shared steps --------------------------------------------------------------------
+
+    def request_id(self) -> int:
+        """A fresh id for an outgoing request."""
+        self.next_request_id += 1
+        return self.next_request_id - 1
+
+    def respond(self, message: Message) -> None:
+        """Send a response that speaks of term and vote only: durable first (Raft §5.1, §5.2)."""
+        if self.durable_hard_state == self.hard_state:
+            self.messages.append(message)
+        else:
+            self.messages_after_persist.append(message)
+
+    def reset_election_timer(self) -> None:
+        """Wait a fresh, randomized election timeout (Raft §5.2)."""
+        config = self.config
+        wait = config.election_timeout + self.random() * config.election_jitter
+        self.election_deadline = self.now + wait
+
+    def set_leader(self, leader: str) -> None:
+        """Follow ``leader`` ("" = nobody)."""
+        if leader != self.leader:
+            self.leader = leader
+            self.events.append(LeaderChanged(leader, self.current_term))
+
+    def set_role(self, role: Role, reason: str) -> None:
+        """Change role and say so."""
+        self.role = role
+        self.events.append(RoleChanged(role, self.current_term, reason))
+
+    def become_follower(self, term: int, leader: str, reason: str) -> None:
+        """Adopt ``term`` (never a lower one) and follow."""
+        if term > self.current_term:
+            self.current_term = term
+            self.voted_for = ""
+        elif self.role is Role.FOLLOWER:
+            self.set_leader(leader)
+            return
+        was_follower = self.role is Role.FOLLOWER
+        if self.role is Role.LEADER:
+            self._leave_leadership()
+        self.votes.clear()
+        self.vote_requests.clear()
+        self.set_leader(leader)
+        self.set_role(Role.FOLLOWER, reason)
+        if not was_follower:
+            self.reset_election_timer()
+
+    def _leave_leadership(self) -> None:
+        self.reads.extend(ReadReady(read.read_id, -1) for read in self.pending_reads)
+        self.pending_reads.clear()
+        self.progress.clear()
+        self.transfer_to = ""
+        self.transfer_deadline = NEVER
+        self.heartbeat_due = self.quorum_check_due = self.notify_due = NEVER
+        self.leader_contact = -NEVER
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append to the log, taking up a configuration among the entries at once (Raft §6)."""
+        if self.log.append(entries):
+            self.configuration_changed()
+
+    def configuration_changed(self) -> None:
+        """Say that another configuration is in use."""
+        log = self.log
+        self.events.append(ConfigurationChanged(log.configuration, log.configuration_index))
