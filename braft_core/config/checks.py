@@ -1,0 +1,76 @@
+"""Rules between settings, checked once all of them are valid by themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from braft_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from braft_core.config.settings import Settings
+
+__all__ = ["check_together"]
+
+
+def check_together(settings: Settings) -> None:
+    """:raises ConfigError: two settings contradict each other; names both."""
+    _check_tls(settings)
+    _check_ports(settings)
+    _check_timing(settings)
+
+
+def _check_tls(settings: Settings) -> None:
+    names = ("tls_ca", "tls_cert", "tls_key")
+    missing = [name for name in names if getattr(settings, name) is None]
+    given = [name for name in names if name not in missing]
+    if missing and given:
+        raise ConfigError(
+            f"{_labels(settings, given)} without {_labels(settings, missing)}; "
+            "accepted: all three TLS files or none",
+            setting=settings.label(missing[0]),
+            accepted="all three TLS files or none",
+        )
+
+
+def _check_ports(settings: Settings) -> None:
+    """The ports as far as they are known before any is looked at; 0 is never equal to 0."""
+    known: dict[int, str] = {}
+    previous: int | None = None
+    for name in ("rport", "dport", "hport"):
+        port: int | None = getattr(settings, name)
+        label = settings.label(name)
+        if port is None and previous:
+            port = previous + 1
+            label = f"{label} (not set, so {port})"
+        previous = port
+        if not port:
+            continue
+        if port > 65535:
+            raise ConfigError(
+                f"{label}: out of range; accepted: a port from 1 to 65535", setting=label
+            )
+        if port in known:
+            raise ConfigError(
+                f"{known[port]} and {label} are both port {port}; accepted: three different ports",
+                setting=label,
+                value=str(port),
+                accepted="three different ports",
+            )
+        known[port] = label
+
+
+def _check_timing(settings: Settings) -> None:
+    heartbeat, election = settings.heartbeat_interval, settings.election_timeout
+    if heartbeat * 2 > election:
+        label = settings.label("election_timeout")
+        accepted = "an election timeout of at least twice the heartbeat interval"
+        raise ConfigError(
+            f"{label}={election:g}s with {settings.label('heartbeat_interval')}={heartbeat:g}s: "
+            f"a healthy leader would be deposed; accepted: {accepted}",
+            setting=label,
+            accepted=accepted,
+        )
+
+
+def _labels(settings: Settings, names: list[str]) -> str:
+    return " and ".join(settings.label(name) for name in names)

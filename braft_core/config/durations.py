@@ -1,0 +1,91 @@
+"""Durations as users write them: ``90s``, ``1m30s``, ``100ms``, ``0``, and ranges ``10ms-15s``.
+
+The notation is that of the original. Everything is in seconds once parsed. Knows nothing about
+settings; a bad text raises ``ValueError`` without naming a variable.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+
+__all__ = ["format_duration", "format_range", "parse_duration", "parse_range"]
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNIT = "|".join(sorted(_UNITS, key=len, reverse=True))
+_PART = re.compile(rf"(\d+(?:\.\d*)?|\.\d+)({_UNIT})")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_BARE_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+_LAST_UNIT = re.compile(rf"({_UNIT})$")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds in a duration text, or a number of seconds as it is.
+
+    :raises ValueError: for anything else, negative and infinite values included.
+    """
+    if isinstance(value, bool):
+        raise ValueError("a truth value is no duration")
+    if isinstance(value, int | float):
+        if not math.isfinite(value) or value < 0:
+            raise ValueError("a duration is finite and not negative")
+        return float(value)
+    if not isinstance(value, str):
+        raise ValueError(f"a {type(value).__name__} is no duration")
+    text = value.strip()
+    if text == "0":
+        return 0.0
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("not a duration")
+    return math.fsum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def parse_range(value: object) -> tuple[float, float]:
+    """Seconds from and to of ``10ms-15s``, ``15-30s`` (the unit counts for both) or ``100ms``.
+
+    A single duration is a range of no width. A pair of numbers or texts is taken as it is.
+
+    :raises ValueError: for anything else, and when the range runs backwards.
+    """
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ValueError("a range has two ends")
+        low, high = parse_duration(value[0]), parse_duration(value[1])
+    elif isinstance(value, str) and "-" in value:
+        low, high = _split_range(value)
+    else:
+        low = high = parse_duration(value)
+    if low > high:
+        raise ValueError("the range runs backwards")
+    return low, high
+
+
+def _split_range(text: str) -> tuple[float, float]:
+    left, _, right = (part.strip() for part in text.partition("-"))
+    unit = _LAST_UNIT.search(right)
+    if unit and _BARE_NUMBER.fullmatch(left):
+        left += unit.group(1)
+    return parse_duration(left), parse_duration(right)
+
+
+def format_duration(seconds: float) -> str:
+    """A short text that :func:`parse_duration` reads back as the same value."""
+    if seconds == 0:
+        return "0"
+    for unit, least in (("h", 1), ("m", 2), ("s", 1)):  # 60s reads better than 1m
+        count = int(seconds / _UNITS[unit])
+        if count >= least and parse_duration(f"{count}{unit}") == seconds:
+            return f"{count}{unit}"
+    millis = round(seconds * 1000)
+    if seconds < 1 and millis and parse_duration(f"{millis}ms") == seconds:
+        return f"{millis}ms"
+    return f"{Decimal(repr(seconds)):f}s"
+
+
+def format_range(bounds: tuple[float, float]) -> str:
+    """The text of a range; one duration if both ends are equal."""
+    low, high = bounds
+    if low == high:
+        return format_duration(low)
+    return f"{format_duration(low)}-{format_duration(high)}"

@@ -1,0 +1,240 @@
+"""The kinds of values settings have: how each is read from text, and the words for what it accepts.
+
+A kind is an ``Annotated`` type with a validator and an :class:`Accepts`. Validators raise
+``ValueError``; naming the variable, the value and its origin is the loader's part.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SecretStr
+
+from braft_core.config.durations import parse_duration, parse_range
+
+__all__ = [
+    "Accepts",
+    "Address",
+    "AdvertisedAddress",
+    "Duration",
+    "DurationRange",
+    "File",
+    "Flag",
+    "LogFormat",
+    "LogLevel",
+    "Name",
+    "Names",
+    "OptionalCount",
+    "OptionalPort",
+    "PositiveDuration",
+    "PositiveInt",
+    "Text",
+    "Token",
+    "Variable",
+]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_INTEGER = re.compile(r"[+-]?\d+")
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_FORMATS = ("console", "json")
+_TRUE = ("on", "true", "yes", "1")
+_FALSE = ("off", "false", "no", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """Words that end the sentence "accepted: ..."."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What a setting means and its environment names.
+
+    ``default`` says in words what happens when it is not set, where that is a rule and not a
+    value. ``inverted``: the variable switches off what the setting switches on.
+    ``option`` is ``(plugin, key)`` of the plugin option that the setting fills.
+    """
+
+    meaning: str
+    long: str
+    short: str = ""
+    default: str = ""
+    inverted: bool = False
+    option: tuple[str, str] | None = None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value.strip()
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError("not a whole number")
+        if isinstance(value, str) and not _INTEGER.fullmatch(value.strip()):
+            raise ValueError("not a whole number")
+        number = int(value)
+        if number < low or (high is not None and number > high):
+            raise ValueError("out of range")
+        return number
+
+    return read
+
+
+def _optional(read: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _positive_duration(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds <= 0:
+        raise ValueError("must be longer than 0")
+    return seconds
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("neither on nor off")
+
+
+def _address(value: object) -> str:
+    text = _text(value)
+    if not text:
+        return ""
+    address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    if address.is_multicast:
+        raise ValueError("a multicast address")
+    return str(address)
+
+
+def _advertised(value: object) -> str:
+    text = _address(value)
+    if text and ipaddress.ip_address(text).is_unspecified:
+        raise ValueError("no other node could reach it")
+    return text
+
+
+def _name(value: object) -> str:
+    text = _text(value)
+    if not _NAME.fullmatch(text):
+        raise ValueError("not a name")
+    return text
+
+
+def _names(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("not a list of names")
+    names = tuple(_name(part) for part in parts if part != "")
+    if len(set(names)) != len(names):
+        raise ValueError("a name appears twice")
+    return names
+
+
+def _one_of(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        word = _text(value).lower()
+        if word not in words:
+            raise ValueError("not one of them")
+        return word
+
+    return read
+
+
+def _level(value: object) -> str:
+    word = _text(value).lower()
+    return _one_of(*_LEVELS)("warning" if word == "warn" else word)
+
+
+def _file(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("not a path")
+    path = Path(value).expanduser()
+    if not path.is_file():
+        raise ValueError("no such file")
+    return path
+
+
+def _token(value: object) -> SecretStr:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else _text(value)
+    # It travels in an HTTP header, where blanks and control characters would break it.
+    if not text or not all("!" <= char <= "~" for char in text):
+        raise ValueError("not a token")
+    return SecretStr(text)
+
+
+def _path_text(value: object) -> str:
+    return str(value) if isinstance(value, Path) else _text(value)
+
+
+Text = Annotated[str, BeforeValidator(_path_text), Accepts("a text")]
+Address = Annotated[
+    str, BeforeValidator(_address), Accepts("an IPv4 or IPv6 address such as 0.0.0.0 or ::")
+]
+AdvertisedAddress = Annotated[
+    str,
+    BeforeValidator(_advertised),
+    Accepts("an IPv4 or IPv6 address that the other nodes can reach, such as 192.168.1.1"),
+]
+OptionalPort = Annotated[
+    int | None,
+    BeforeValidator(_optional(_integer(0, 65535))),
+    Accepts("a port from 1 to 65535, or 0 for any free one"),
+]
+OptionalCount = Annotated[
+    int | None, BeforeValidator(_optional(_integer(1))), Accepts("a whole number from 1 up")
+]
+PositiveInt = Annotated[int, BeforeValidator(_integer(1)), Accepts("a whole number from 1 up")]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Accepts(
+        "a duration such as 90s, 1m30s, 100ms or 0; a plain number is seconds in TOML and code"
+    ),
+]
+PositiveDuration = Annotated[
+    float,
+    BeforeValidator(_positive_duration),
+    Accepts(
+        "a duration above 0 such as 90s, 1m30s or 100ms; a plain number is seconds in TOML and code"
+    ),
+]
+DurationRange = Annotated[
+    tuple[float, float],
+    BeforeValidator(parse_range),
+    Accepts("a duration or a range of two, such as 100ms, 10ms-15s, 15-30s or 0"),
+]
+Flag = Annotated[bool, BeforeValidator(_flag), Accepts("on, true, yes, 1, off, false, no or 0")]
+Name = Annotated[
+    str,
+    BeforeValidator(_name),
+    Accepts("a name: a letter, then letters, digits, '.', '_' and '-'"),
+]
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(_names), Accepts("different names separated by commas")
+]
+LogLevel = Annotated[str, BeforeValidator(_level), Accepts(", ".join(_LEVELS))]
+LogFormat = Annotated[str, BeforeValidator(_one_of(*_FORMATS)), Accepts(" or ".join(_FORMATS))]
+File = Annotated[
+    Path | None, BeforeValidator(_optional(_file)), Accepts("the path of an existing PEM file")
+]
+Token = Annotated[
+    SecretStr | None,
+    BeforeValidator(_optional(_token)),
+    Accepts("visible ASCII characters without blanks"),
+]

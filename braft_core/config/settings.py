@@ -1,0 +1,398 @@
+"""The settings of a node: names, units, defaults, environment names, in one frozen object.
+
+Owns the list of settings and how the sources are laid over one another. Must not know what the
+settings do, nor which plugins exist: a plugin's own section is handed on unvalidated.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from braft_core.config import fields as f
+from braft_core.config import sources
+from braft_core.config.checks import check_together
+from braft_core.config.fields import Accepts, Variable
+from braft_core.config.show import MASK, show, show_option
+from braft_core.config.sources import Given, Layer
+from braft_core.errors import ConfigError
+
+__all__ = ["Row", "Settings"]
+
+_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - the documented default of a node that advertises itself
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Row(NamedTuple):
+    """One line of ``braft config``."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Settings(BaseModel):
+    """Everything that can be set about a node. Made by :meth:`load`; immutable, so thread-safe.
+
+    Durations are in seconds, sizes in bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    discovery: Annotated[
+        f.Text,
+        Variable(
+            "how other nodes are found: `mdns`, `mdns:_braft._tcp`, `static:a,b,c`, `a,b,c`, "
+            "`k8s`, `k8s:namespace=..,portname=..,label=value`, `scheme:spec` of any plugin",
+            "BRAFT_DISCOVERY",
+            "BDI",
+            "`mdns` where installed, else none (single node)",
+        ),
+    ] = ""
+    ip: Annotated[
+        f.AdvertisedAddress,
+        Variable("address to advertise", "BRAFT_IP", "BIP", "first address of the host"),
+    ] = ""
+    interface: Annotated[
+        f.Text,
+        Variable("network interface to take the address from", "BRAFT_IF", "BIF", "any"),
+    ] = ""
+    host: Annotated[
+        f.Address,
+        Variable(
+            "address to listen on",
+            "BRAFT_HOST",
+            default="all interfaces; the advertised address if that is a loopback one",
+        ),
+    ] = ""
+    rport: Annotated[
+        f.OptionalPort,
+        Variable(
+            "Raft gRPC port; 0 takes any free one",
+            "BRAFT_RPORT",
+            "BRP",
+            "15000, or a free port if taken and not set",
+        ),
+    ] = None
+    dport: Annotated[
+        f.OptionalPort,
+        Variable("discovery port; 0 takes any free one", "BRAFT_DPORT", "BDP", "rport + 1"),
+    ] = None
+    hport: Annotated[
+        f.OptionalPort,
+        Variable("HTTP port; 0 takes any free one", "BRAFT_HPORT", "BHP", "dport + 1"),
+    ] = None
+    restart_min: Annotated[
+        f.PositiveDuration,
+        Variable(
+            "no leader for this long: search again, refresh peers' addresses, say what is missing",
+            "BRAFT_RESTART_MIN",
+        ),
+    ] = 90.0
+    leader_steady: Annotated[
+        f.Duration,
+        Variable(
+            "how long a leader must have led before it removes members", "BRAFT_LEADER_STEADY"
+        ),
+    ] = 60.0
+    sleep: Annotated[
+        f.DurationRange,
+        Variable("random wait before the cluster is first formed", "BRAFT_SLEEP", "BSL"),
+    ] = (0.01, 0.3)
+    data_dir: Annotated[
+        f.Text,
+        Variable(
+            "where the log, term, vote and snapshots live; `:memory:` for a node that forgets",
+            "BRAFT_DATA_DIR",
+            "BDD",
+            "`./braft-data/<rport>`",
+        ),
+    ] = ""
+    expect: Annotated[
+        f.OptionalCount,
+        Variable(
+            "how many nodes found a new cluster together",
+            "BRAFT_EXPECT",
+            "BEX",
+            "length of a static list, else 1",
+        ),
+    ] = None
+    cluster_name: Annotated[
+        f.Name,
+        Variable(
+            "name of the cluster; nodes with another name are strangers", "BRAFT_CLUSTER_NAME"
+        ),
+    ] = "braft"
+    serializer: Annotated[f.Name, Variable("serializer of commands", "BRAFT_SERIALIZER", "BSR")] = (
+        "msgpack"
+    )
+    transport: Annotated[f.Name, Variable("transport between nodes", "BRAFT_TRANSPORT")] = "grpc"
+    storage: Annotated[f.Name, Variable("store of the log", "BRAFT_STORAGE")] = "sqlite"
+    services: Annotated[f.Names, Variable("state-machine services by name", "BRAFT_SERVICES")] = (
+        "kv",
+        "distribute",
+    )
+    plugins_disable: Annotated[
+        f.Names, Variable("entry points not to load", "BRAFT_PLUGINS_DISABLE", default="none")
+    ] = ()
+    log: Annotated[f.LogLevel, Variable("log level", "BRAFT_LOG")] = "info"
+    log_format: Annotated[
+        f.LogFormat, Variable("`console` or `json` lines", "BRAFT_LOG_FORMAT")
+    ] = "console"
+    tls_ca: Annotated[
+        f.File,
+        Variable("CA certificates of the cluster, for mutual TLS", "BRAFT_TLS_CA", default="off"),
+    ] = None
+    tls_cert: Annotated[
+        f.File, Variable("this node's certificate chain", "BRAFT_TLS_CERT", default="off")
+    ] = None
+    tls_key: Annotated[
+        f.File, Variable("this node's private key", "BRAFT_TLS_KEY", default="off")
+    ] = None
+    token: Annotated[
+        f.Token,
+        Variable("bearer token for HTTP and admin calls", "BRAFT_TOKEN", default="off"),
+    ] = None
+    grpc_reflection: Annotated[
+        f.Flag,
+        Variable(
+            "gRPC server reflection; the variable switches it off",
+            "DISABLE_GRPC_REFLECTION",
+            "DGR",
+            inverted=True,
+        ),
+    ] = True
+    http: Annotated[f.Flag, Variable("serve HTTP", "BRAFT_HTTP")] = True
+    max_value_bytes: Annotated[
+        f.PositiveInt, Variable("largest command in bytes", "BRAFT_MAX_VALUE_BYTES")
+    ] = 1_500_000
+    request_timeout: Annotated[
+        f.PositiveDuration,
+        Variable("how long a request waits for its answer", "BRAFT_REQUEST_TIMEOUT"),
+    ] = 10.0
+    heartbeat_interval: Annotated[
+        f.PositiveDuration,
+        Variable("how often a leader says that it leads", "BRAFT_HEARTBEAT_INTERVAL"),
+    ] = 0.1
+    election_timeout: Annotated[
+        f.PositiveDuration,
+        Variable(
+            "how long a follower waits for a leader before it campaigns; a random half is added",
+            "BRAFT_ELECTION_TIMEOUT",
+        ),
+    ] = 1.0
+    max_outstanding: Annotated[
+        f.PositiveInt,
+        Variable(
+            "requests that may wait for their answer at once; more are refused as busy",
+            "BRAFT_MAX_OUTSTANDING",
+        ),
+    ] = 65_536
+    mdns_service: Annotated[
+        f.Text,
+        Variable(
+            "mDNS service name, subtypes after commas",
+            "MDNS_SERVICE",
+            "MDS",
+            option=("mdns", "service"),
+        ),
+    ] = "_braft._tcp,_windows"
+    k8s_namespace: Annotated[
+        f.Text,
+        Variable(
+            "Kubernetes namespace",
+            "K8S_NAMESPACE",
+            "K8N",
+            "own namespace",
+            option=("k8s", "namespace"),
+        ),
+    ] = ""
+    k8s_labels: Annotated[
+        f.Text,
+        Variable(
+            "labels of the Kubernetes services, such as `svc=braft,tier=a`",
+            "K8S_LABELS",
+            "K8L",
+            "none",
+            option=("k8s", "labels"),
+        ),
+    ] = ""
+    k8s_portname: Annotated[
+        f.Text,
+        Variable(
+            "container port name that a pod must have",
+            "K8S_PORTNAME",
+            "K8P",
+            "none",
+            option=("k8s", "portname"),
+        ),
+    ] = ""
+    k8s_sleep: Annotated[
+        f.DurationRange,
+        Variable(
+            "random wait before Kubernetes is first asked", "K8S_SLEEP", option=("k8s", "sleep")
+        ),
+    ] = (0.0, 0.0)
+    plugins: Annotated[
+        dict[str, dict[str, Any]], Accepts("a table per plugin, `[plugins.<name>]`")
+    ] = Field(default_factory=dict)
+
+    _given: Mapping[str, Given] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        kwargs: Mapping[str, Any] = _NOTHING,
+        cli: Mapping[str, Any] = _NOTHING,
+        environ: Mapping[str, str] = os.environ,
+        toml: Path | None = None,
+    ) -> Settings:
+        """Lay the sources over one another and validate the result.
+
+        In rising precedence: defaults, braft.toml, environment, ``kwargs``, ``cli``. In the last
+        two ``None`` means "not given".
+
+        :param toml: the file to read instead of ``BRAFT_CONFIG``'s or ./braft.toml.
+        :raises ConfigError: naming each bad setting as the user wrote it, its value and what is
+            accepted.
+        """
+        variables = cls.variables()
+        path = sources.find_toml(toml, environ)
+        layers: list[Layer] = [
+            sources.from_toml(path, variables) if path else {},
+            sources.from_environ(environ, variables),
+            sources.from_arguments(kwargs, variables),
+            sources.from_command_line(cli, variables),
+        ]
+        given: Layer = {}
+        for layer in layers:
+            given |= layer
+        settings = cls._validated(given)
+        settings._given = MappingProxyType(given)
+        settings._warnings = sources.unknown_variables(environ, variables)
+        check_together(settings)
+        return settings
+
+    @classmethod
+    def variables(cls) -> dict[str, Variable]:
+        """The environment names and meaning of each setting that has any, in documented order."""
+        return {
+            name: note
+            for name, info in cls.model_fields.items()
+            for note in info.metadata
+            if isinstance(note, Variable)
+        }
+
+    @classmethod
+    def accepts(cls, name: str) -> str:
+        """What the setting accepts, in words."""
+        notes = cls.model_fields[name].metadata
+        return next(note.text for note in notes if isinstance(note, Accepts))
+
+    @classmethod
+    def _validated(cls, given: Layer) -> Settings:
+        values: dict[str, Any] = {"plugins": {}}
+        for name, item in given.items():
+            if name.startswith("plugins."):
+                _, plugin, key = name.split(".", 2)
+                values["plugins"].setdefault(plugin, {})[key] = item.value
+            else:
+                values[name] = item.value
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            # "from None": pydantic's text would repeat the value of a token.
+            raise _config_error(cls, error, given) from None
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Where each setting's value comes from, by name.
+
+        ``default``, ``braft.toml``, ``environment BRP``, ``argument`` or ``command line``; plugin
+        options appear as ``plugins.<plugin>.<key>``.
+        """
+        names = dict.fromkeys(self.variables(), "default")
+        return MappingProxyType(names | {n: item.origin for n, item in self._given.items()})
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about variables that look like settings and are none."""
+        return self._warnings
+
+    def label(self, name: str) -> str:
+        """The setting's name as the user wrote it, or its variable where it was not set."""
+        item = self._given.get(name)
+        return item.name if item else self.variables()[name].long
+
+    def rows(self) -> list[Row]:
+        """Name, value as text and origin of each setting; secrets masked."""
+        origins = self.provenance
+        rows = [
+            Row(name, show(getattr(self, name), variable.default), origins[name])
+            for name, variable in self.variables().items()
+        ]
+        options = (
+            Row(name, show_option(name, item.value), item.origin)
+            for name, item in sorted(self._given.items())
+            if name.startswith("plugins.")
+        )
+        return rows + list(options)
+
+    def plugin_options(self, plugin: str) -> dict[str, Any]:
+        """The options of a plugin: its section, and the settings that belong to it.
+
+        A setting from the environment or above overrules the section, the section overrules a
+        default or a top-level key of the file.
+        """
+        options: dict[str, Any] = {}
+        section = self.plugins.get(plugin, {})
+        for name, variable in self.variables().items():
+            if variable.option and variable.option[0] == plugin:
+                key = variable.option[1]
+                rival = f"plugins.{plugin}.{key}"
+                if key not in section or sources.overrules(self._given, name, rival):
+                    options[key] = getattr(self, name)
+        return section | options
+
+    def bind_host(self, advertised: str = "") -> str:
+        """The address to listen on.
+
+        ``host`` if set; the advertised address if that is a loopback one, so that a node on
+        127.0.0.1 is not open to the network; else all interfaces of the advertised family.
+
+        :param advertised: the address the node advertises; default: the setting ``ip``.
+        """
+        advertised = advertised or self.ip
+        if self.host:
+            return self.host
+        if not advertised:
+            return _ALL_IPV4
+        address = ipaddress.ip_address(advertised)
+        if address.is_loopback:
+            return advertised
+        return "::" if address.version == 6 else _ALL_IPV4
+
+
+def _config_error(
+    cls: type[Settings], error: ValidationError, given: Mapping[str, Given]
+) -> ConfigError:
+    """One error that lists every bad setting; ``data`` describes the first."""
+    sentences: list[str] = []
+    facts: list[dict[str, str]] = []
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        item = given.get(name) or Given("", name, "")
+        accepted = cls.accepts(name)
+        value = MASK if name == "token" else repr(item.value)
+        reason = str(problem.get("ctx", {}).get("error", problem["msg"]))
+        sentences.append(f"{item.name}={value}: {reason}; accepted: {accepted}")
+        facts.append({"setting": item.name, "value": value, "accepted": accepted})
+    return ConfigError("\n".join(sentences), **facts[0])

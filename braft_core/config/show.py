@@ -1,0 +1,58 @@
+"""Settings as text: single values for ``braft config``, and the table of docs/settings.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from braft_core.config.durations import format_duration, format_range
+
+if TYPE_CHECKING:
+    from braft_core.config.settings import Settings
+
+__all__ = ["MASK", "settings_markdown", "show", "show_option"]
+
+MASK = "**********"
+_SECRET_WORDS = ("token", "password", "secret", "_key")
+
+
+def show(value: object, default: str = "") -> str:
+    """A value as the user could have written it; ``default`` in parentheses for "not set"."""
+    match value:
+        case SecretStr():
+            return MASK
+        case None | "" | ():
+            return f"({default.replace('`', '')})" if default else ""
+        case bool():
+            return "on" if value else "off"
+        case float():
+            return format_duration(value)
+        case (float() as low, float() as high):
+            return format_range((low, high))
+        case list() | tuple():
+            return ",".join(show(item) for item in value)
+        case _:
+            return str(value)
+
+
+def settings_markdown(settings: type[Settings]) -> str:
+    """The table of all settings, generated from the model."""
+    lines = [
+        "| variable | short | keyword, TOML key | meaning | accepts | default |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, variable in settings.variables().items():
+        value: Any = settings.model_fields[name].default
+        default = variable.default or f"`{show(not value if variable.inverted else value)}`"
+        short = f"`{variable.short}`" if variable.short else "-"
+        lines.append(
+            f"| `{variable.long}` | {short} | `{name}` | {variable.meaning} "
+            f"| {settings.accepts(name)} | {default} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def show_option(name: str, value: object) -> str:
+    """A plugin's option as text; masked if its name sounds secret."""
+    return MASK if any(word in name.lower() for word in _SECRET_WORDS) else show(value)

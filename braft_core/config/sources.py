@@ -1,0 +1,205 @@
+"""Where settings come from: braft.toml, the environment, keyword arguments, the command line.
+
+Each reader returns what its source says as :class:`Given` values under the settings' names, still
+unvalidated, each with the name the user wrote. Reads files; knows no meaning of any setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from braft_core.config.fields import Variable
+from braft_core.errors import ConfigError
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "Given",
+    "Layer",
+    "find_toml",
+    "from_arguments",
+    "from_command_line",
+    "from_environ",
+    "from_toml",
+    "overrules",
+    "unknown_variables",
+]
+
+#: Names the TOML file; it is no setting itself.
+CONFIG_VARIABLE = "BRAFT_CONFIG"
+_DEFAULT_FILE = Path("braft.toml")
+_SWAPPED = {"on": "off", "true": "false", "yes": "no", "1": "0"}
+_SWAPPED |= {off: on for on, off in _SWAPPED.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as its source gave it."""
+
+    value: object
+    #: As the user wrote it: ``BRP``, ``braft.toml: rport``, ``rport``, ``--rport``.
+    name: str
+    #: For ``braft config``: ``environment BRP``, ``braft.toml``, ``argument``, ``command line``.
+    origin: str
+
+
+#: What one source says, under the names of the settings; ``plugins.<plugin>.<key>`` for options.
+Layer = dict[str, Given]
+
+
+def find_toml(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file to read: the explicit one, else ``BRAFT_CONFIG``'s, else ./braft.toml if it exists.
+
+    :raises ConfigError: a file that was named does not exist.
+    """
+    named = explicit or (Path(text) if (text := environ.get(CONFIG_VARIABLE, "")) else None)
+    if named is None:
+        return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
+    if not named.is_file():
+        who = "the configuration file" if explicit else CONFIG_VARIABLE
+        raise ConfigError(
+            f"{who}={str(named)!r}: no such file; accepted: the path of a TOML file",
+            setting=who,
+            value=str(named),
+            accepted="the path of a TOML file",
+        )
+    return named
+
+
+def from_toml(path: Path, known: Collection[str]) -> Layer:
+    """Read a TOML file. :raises ConfigError: it is no TOML, or has a key that is no setting."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}", setting=str(path)) from error
+    plugins = document.pop("plugins", {})
+    layer = _options(plugins, f"{path}: ", str(path))
+    for key, value in document.items():
+        if key not in known:
+            leaf = next(iter(_leaves(key, value)))
+            raise ConfigError(_unknown(f"{path}: {leaf}", key, known), setting=f"{path}: {leaf}")
+        layer[key] = Given(value, f"{path}: {key}", str(path))
+    return layer
+
+
+def from_environ(environ: Mapping[str, str], variables: Mapping[str, Variable]) -> Layer:
+    """Pick the settings' variables. An empty variable counts as not set, as in the original.
+
+    :raises ConfigError: the long and the short name of one setting are set to different values.
+    """
+    layer: Layer = {}
+    for field, variable in variables.items():
+        names = [n for n in (variable.long, variable.short) if n and environ.get(n, "").strip()]
+        if not names:
+            continue
+        values = [environ[name].strip() for name in names]
+        if len(set(values)) > 1:
+            said = " and ".join(
+                f"{name}={_shown(field, value)}" for name, value in zip(names, values, strict=True)
+            )
+            raise ConfigError(
+                f"{said} are the same setting with different values; accepted: one of them",
+                setting=" and ".join(names),
+            )
+        value = _swap(values[0]) if variable.inverted else values[0]
+        layer[field] = Given(value, names[0], f"environment {names[0]}")
+    return layer
+
+
+def unknown_variables(
+    environ: Mapping[str, str], variables: Mapping[str, Variable]
+) -> tuple[str, ...]:
+    """One warning for each ``BRAFT_*`` variable that no setting reads (a plugin may)."""
+    known = {v.long for v in variables.values()} | {CONFIG_VARIABLE}
+    strange = sorted(name for name in environ if name.startswith("BRAFT_") and name not in known)
+    return tuple(_unknown(f"environment {name}", name, known) for name in strange)
+
+
+def from_arguments(arguments: Mapping[str, Any], known: Collection[str]) -> Layer:
+    """Keyword arguments; ``None`` is "not given". :raises ConfigError: an unknown name."""
+    return _from_mapping(arguments, known, "argument", lambda key: key)
+
+
+def from_command_line(options: Mapping[str, Any], known: Collection[str]) -> Layer:
+    """Command-line options by setting name; ``None`` is "not given"."""
+    return _from_mapping(options, known, "command line", lambda key: "--" + key.replace("_", "-"))
+
+
+def overrules(given: Mapping[str, Given], name: str, rival: str) -> bool:
+    """Whether ``name`` was given by a stronger source than ``rival``."""
+    return _strength(given.get(name)) > _strength(given.get(rival))
+
+
+def _strength(item: Given | None) -> int:
+    if item is None:
+        return 0
+    ranks = {"argument": 3, "command line": 4}
+    return ranks.get(item.origin, 2 if item.origin.startswith("environment ") else 1)
+
+
+def _from_mapping(
+    given: Mapping[str, Any], known: Collection[str], origin: str, spell: Any
+) -> Layer:
+    layer: Layer = {}
+    for key, value in given.items():
+        if value is None:
+            continue
+        if key == "plugins":
+            layer |= _options(value, f"{origin} ", origin)
+        elif key in known:
+            layer[key] = Given(value, spell(key), origin)
+        else:
+            name = f"{origin} {spell(key)}"
+            raise ConfigError(_unknown(name, key, [*known, "plugins"]), setting=spell(key))
+    return layer
+
+
+def _options(sections: object, prefix: str, origin: str) -> Layer:
+    """The plugin sections, one entry per key."""
+    layer: Layer = {}
+    for plugin, section in _table(sections, f"{prefix}plugins").items():
+        for key, value in _table(section, f"{prefix}plugins.{plugin}").items():
+            path = f"plugins.{plugin}.{key}"
+            layer[path] = Given(value, f"{prefix}{path}", origin)
+    return layer
+
+
+def _table(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        accepted = "a table of options"
+        raise ConfigError(
+            f"{name}={value!r}: not a table; accepted: {accepted}",
+            setting=name,
+            value=repr(value),
+            accepted=accepted,
+        )
+    return value
+
+
+def _leaves(path: str, value: object) -> Iterable[str]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(f"{path}.{key}", inner)
+    else:
+        yield path
+
+
+def _unknown(name: str, key: str, known: Iterable[str]) -> str:
+    # The common prefix would make every variable resemble every other.
+    stems = {other.removeprefix("BRAFT_"): other for other in sorted(known)}
+    close = difflib.get_close_matches(key.removeprefix("BRAFT_"), stems, n=1, cutoff=0.6)
+    hint = f"; did you mean {stems[close[0]]}?" if close else "; `braft config` lists the settings"
+    return f"{name}: no such setting{hint}"
+
+
+def _shown(field: str, value: str) -> str:
+    return "'**********'" if field == "token" else repr(value)
+
+
+def _swap(word: str) -> str:
+    """The opposite of a truth word; any other text as it is, so that the error shows it."""
+    return _SWAPPED.get(word.lower(), word)

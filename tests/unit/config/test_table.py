@@ -1,0 +1,82 @@
+"""Every row of the public settings table: long name, short name, default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from braft_core.config import Settings
+
+# field, long name, short name, text for the environment, its value, default
+ROWS: list[tuple[str, str, str, str, Any, Any]] = [
+    ("discovery", "BRAFT_DISCOVERY", "BDI", "a,b,c", "a,b,c", ""),
+    ("ip", "BRAFT_IP", "BIP", "192.168.1.1", "192.168.1.1", ""),
+    ("interface", "BRAFT_IF", "BIF", "eth0", "eth0", ""),
+    ("rport", "BRAFT_RPORT", "BRP", "16000", 16000, None),
+    ("dport", "BRAFT_DPORT", "BDP", "16001", 16001, None),
+    ("hport", "BRAFT_HPORT", "BHP", "16002", 16002, None),
+    ("restart_min", "BRAFT_RESTART_MIN", "", "30s", 30.0, 90.0),
+    ("leader_steady", "BRAFT_LEADER_STEADY", "", "10s", 10.0, 60.0),
+    ("sleep", "BRAFT_SLEEP", "BSL", "10ms-15s", (0.01, 15.0), (0.01, 0.3)),
+    ("mdns_service", "MDNS_SERVICE", "MDS", "_x._tcp", "_x._tcp", "_braft._tcp,_windows"),
+    ("k8s_namespace", "K8S_NAMESPACE", "K8N", "prod", "prod", ""),
+    ("k8s_labels", "K8S_LABELS", "K8L", "svc=braft", "svc=braft", ""),
+    ("k8s_portname", "K8S_PORTNAME", "K8P", "http", "http", ""),
+    ("k8s_sleep", "K8S_SLEEP", "", "15-30s", (15.0, 30.0), (0.0, 0.0)),
+    ("grpc_reflection", "DISABLE_GRPC_REFLECTION", "DGR", "on", False, True),
+    ("data_dir", "BRAFT_DATA_DIR", "BDD", ":memory:", ":memory:", ""),
+    ("expect", "BRAFT_EXPECT", "BEX", "3", 3, None),
+    ("serializer", "BRAFT_SERIALIZER", "BSR", "json", "json", "msgpack"),
+    ("transport", "BRAFT_TRANSPORT", "", "memory", "memory", "grpc"),
+    ("storage", "BRAFT_STORAGE", "", "memory", "memory", "sqlite"),
+    ("services", "BRAFT_SERVICES", "", "kv,mine", ("kv", "mine"), ("kv", "distribute")),
+    ("plugins_disable", "BRAFT_PLUGINS_DISABLE", "", "mdns, k8s", ("mdns", "k8s"), ()),
+    ("log", "BRAFT_LOG", "", "DEBUG", "debug", "info"),
+    ("log_format", "BRAFT_LOG_FORMAT", "", "json", "json", "console"),
+    ("cluster_name", "BRAFT_CLUSTER_NAME", "", "blue", "blue", "braft"),
+    ("host", "BRAFT_HOST", "", "::1", "::1", ""),
+    ("max_value_bytes", "BRAFT_MAX_VALUE_BYTES", "", "1000", 1000, 1_500_000),
+    ("request_timeout", "BRAFT_REQUEST_TIMEOUT", "", "1m30s", 90.0, 10.0),
+    ("http", "BRAFT_HTTP", "", "off", False, True),
+    ("heartbeat_interval", "BRAFT_HEARTBEAT_INTERVAL", "", "50ms", 0.05, 0.1),
+    ("election_timeout", "BRAFT_ELECTION_TIMEOUT", "", "2s", 2.0, 1.0),
+    ("max_outstanding", "BRAFT_MAX_OUTSTANDING", "", "7", 7, 65_536),
+]
+FILES = {"tls_ca": "BRAFT_TLS_CA", "tls_cert": "BRAFT_TLS_CERT", "tls_key": "BRAFT_TLS_KEY"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_default(row: tuple[Any, ...]) -> None:
+    settings = Settings.load(environ={})
+    assert getattr(settings, row[0]) == row[5]
+    assert settings.provenance[row[0]] == "default"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_environment(row: tuple[Any, ...]) -> None:
+    field, long, short, text, value, _ = row
+    for name in (long, short):
+        if name:
+            settings = Settings.load(environ={name: text})
+            assert getattr(settings, field) == value
+            assert settings.provenance[field] == f"environment {name}"
+            assert settings.label(field) == name
+    assert Settings.variables()[field].short == short
+
+
+def test_nothing_is_missing_from_the_table() -> None:
+    tabled = {row[0] for row in ROWS} | set(FILES) | {"token", "plugins"}
+    assert tabled == set(Settings.model_fields)
+    assert {field: Settings.variables()[field].long for field in FILES} == FILES
+    assert Settings.variables()["token"].long == "BRAFT_TOKEN"
+
+
+@pytest.mark.parametrize("word", ["on", "1", "true", "YES"])
+def test_reflection_is_disabled(word: str) -> None:
+    assert not Settings.load(environ={"DISABLE_GRPC_REFLECTION": word}).grpc_reflection
+
+
+@pytest.mark.parametrize("word", ["off", "0", "false", "no", ""])
+def test_reflection_stays(word: str) -> None:
+    assert Settings.load(environ={"DGR": word}).grpc_reflection
