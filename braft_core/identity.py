@@ -1,0 +1,280 @@
+"""Who a node is and where: its server id, the host's address, its three ports.
+
+The server id is the original's: base64url, without padding, of a msgpack map of KSUID, host name,
+address and the ports as a Sqid. It is made once and kept for ever, so what it says about host,
+address and ports is where the node was *born*; only ``id`` is to be relied on. Servers of other
+implementations have ids of any form. Looks at interfaces and ports; opens nothing for longer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import ifaddr
+import msgpack
+from ksuid import Ksuid
+from sqids import Sqids
+
+from braft_core.errors import ConfigError, DecodeError
+
+__all__ = [
+    "Ports",
+    "RaftID",
+    "decode",
+    "decode_or_none",
+    "encode",
+    "first_host_address",
+    "new_raft_id",
+    "pick_ports",
+]
+
+DEFAULT_RAFT_PORT = 15000
+_SEARCH_STEP = 1000
+_SEARCH_END = 65000
+_SQIDS = Sqids()
+_KEYS = {"ID": "id", "Hostname": "hostname", "IP": "ip", "Sqid": "sqid"}
+#: Interfaces of containers and virtual machines: their addresses mean nothing to other hosts.
+_VIRTUAL = ("docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "vmnet", "vboxnet")
+
+
+class Ports(NamedTuple):
+    """The three ports of a node."""
+
+    raft: int
+    discovery: int
+    http: int
+
+
+@dataclass(frozen=True, slots=True)
+class RaftID:
+    """What a server id says. ``as_dict`` has the keys of ``GET /raft``'s ``raftID``."""
+
+    id: str
+    hostname: str
+    ip: str
+    sqid: str
+
+    @property
+    def ports(self) -> Ports | None:
+        """The ports the node was born with, if the Sqid holds three."""
+        numbers = _SQIDS.decode(self.sqid)
+        # A Sqid has one canonical form; anything else only happens to decode.
+        if len(numbers) != 3 or _SQIDS.encode(numbers) != self.sqid:
+            return None
+        return Ports(*numbers)
+
+    def as_dict(self) -> dict[str, str]:
+        """The fields as plain values."""
+        return {name: getattr(self, name) for name in _KEYS.values()}
+
+
+def new_raft_id(ip: str, ports: tuple[int, int, int], hostname: str = "") -> RaftID:
+    """A fresh identity. ``hostname`` defaults to this host's."""
+    return RaftID(
+        id=str(Ksuid()),
+        hostname=hostname or socket.gethostname(),
+        ip=ip,
+        sqid=_SQIDS.encode(ports),
+    )
+
+
+def encode(raft_id: RaftID) -> str:
+    """The server id of an identity, byte for byte as the original makes it."""
+    fields = {key: getattr(raft_id, name) for key, name in _KEYS.items()}
+    packed: bytes = msgpack.packb(fields)
+    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode("ascii")
+
+
+def decode(server_id: str) -> RaftID:
+    """The identity in a server id.
+
+    :raises DecodeError: it was not made by :func:`encode` or the original. That is no fault: a
+        HashiCorp peer may have any id.
+    """
+    try:
+        packed = base64.b64decode(
+            server_id + "=" * (-len(server_id) % 4), altchars=b"-_", validate=True
+        )
+        fields = msgpack.unpackb(packed, raw=False, strict_map_key=True)
+    # msgpack's errors have no common base besides ValueError; the rest is text and base64.
+    except (ValueError, binascii.Error, msgpack.exceptions.UnpackException) as error:
+        raise DecodeError(f"server id {server_id!r} is none of braft's: {error}") from error
+    if not isinstance(fields, dict) or not all(isinstance(fields.get(k), str) for k in _KEYS):
+        raise DecodeError(f"server id {server_id!r} is none of braft's: keys {', '.join(_KEYS)}")
+    return RaftID(**{name: fields[key] for key, name in _KEYS.items()})
+
+
+def decode_or_none(server_id: str) -> RaftID | None:
+    """The identity in a server id, or ``None`` for an id of another kind."""
+    try:
+        return decode(server_id)
+    except DecodeError:
+        return None
+
+
+# --------------------------------------------------------------------------------------------
+# The host's address
+
+
+def first_host_address(interface: str = "") -> str:
+    """The address to advertise when none is set. The same answer as long as the host is the same.
+
+    Prefers, in this order: IPv4, IPv6, link-local addresses; real interfaces before those of
+    containers; low interface numbers. 127.0.0.1 if there is nothing but loopback.
+
+    :param interface: take the address from this interface, loopback included.
+    :raises ConfigError: there is no such interface, or it has no address.
+    """
+    adapters = list(ifaddr.get_adapters())
+    if not interface:
+        found = [ip for adapter in adapters for ip in adapter.ips if not _address(ip).is_loopback]
+        order = {id(ip): _rank(adapter, ip) for adapter in adapters for ip in adapter.ips}
+        return str(_address(min(found, key=lambda ip: order[id(ip)]))) if found else "127.0.0.1"
+    chosen = [a for a in adapters if interface in (a.name, a.nice_name)]
+    candidates = [(_rank(adapter, ip), _address(ip)) for adapter in chosen for ip in adapter.ips]
+    if not candidates:
+        raise _no_interface(interface, adapters)
+    return str(min(candidates, key=lambda pair: pair[0])[1])
+
+
+def _address(ip: ifaddr.IP) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+    return ipaddress.ip_address(text)
+
+
+def _rank(adapter: ifaddr.Adapter, ip: ifaddr.IP) -> tuple[bool, bool, bool, int, int]:
+    address = _address(ip)
+    return (
+        address.is_link_local,
+        adapter.nice_name.startswith(_VIRTUAL),
+        address.version == 6,
+        adapter.index or 0,
+        int(address),
+    )
+
+
+def _no_interface(interface: str, adapters: list[ifaddr.Adapter]) -> ConfigError:
+    usable = sorted({adapter.nice_name for adapter in adapters if adapter.ips})
+    accepted = f"an interface with an address: {', '.join(usable) or 'there is none'}"
+    return ConfigError(
+        f"interface {interface!r} does not exist or has no address; accepted: {accepted}",
+        setting="interface",
+        value=interface,
+        accepted=accepted,
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Ports
+
+_LABELS: Mapping[str, str] = MappingProxyType(
+    {"rport": "BRAFT_RPORT", "dport": "BRAFT_DPORT", "hport": "BRAFT_HPORT"}
+)
+
+
+def pick_ports(
+    rport: int | None = None,
+    dport: int | None = None,
+    hport: int | None = None,
+    *,
+    host: str = "",
+    labels: Mapping[str, str] = _LABELS,
+) -> Ports:
+    """Decide the ports: ``None`` follows the rule (15000 or free, rport + 1, dport + 1), 0 is free.
+
+    A second node of a host takes 16000, a third 17000: the same again after a restart, because
+    the data directory is named after the port. Between this look and the node's own bind another
+    process may take a port, so the bind has to be checked as well.
+
+    :param host: address the node will listen on; "" for all.
+    :param labels: names of the settings for errors, ``Settings.label`` of each.
+    :raises ConfigError: a port that was set, or follows from one that was, is taken.
+    """
+    if rport:
+        return _fixed_ports(rport, dport, hport, host, labels)
+    bases = _free_bases(host) if rport == 0 else range(DEFAULT_RAFT_PORT, _SEARCH_END, _SEARCH_STEP)
+    for name, port in (("dport", dport), ("hport", hport)):
+        if port:
+            _must_be_free(labels[name], port, host)
+    for base in bases:
+        ports = _follow(base, dport, hport, host)
+        if len(set(ports)) == 3 and _all_free(ports, host):
+            return ports
+    raise ConfigError(
+        f"{labels['rport']} is not set and no three free ports were found from "
+        f"{DEFAULT_RAFT_PORT} on; accepted: a free port",
+        setting=labels["rport"],
+    )
+
+
+def _fixed_ports(
+    rport: int, dport: int | None, hport: int | None, host: str, labels: Mapping[str, str]
+) -> Ports:
+    ports = _follow(rport, dport, hport, host)
+    for name, port in zip(("rport", "dport", "hport"), ports, strict=True):
+        _must_be_free(labels[name], port, host)
+    return ports
+
+
+def _follow(rport: int, dport: int | None, hport: int | None, host: str) -> Ports:
+    discovery = _free_port(host) if dport == 0 else dport or rport + 1
+    http = _free_port(host) if hport == 0 else hport or discovery + 1
+    return Ports(rport, discovery, http)
+
+
+def _free_bases(host: str) -> Iterator[int]:
+    """Ports the system calls free; several, because the next two must be free as well."""
+    for _ in range(100):
+        base = _free_port(host)
+        if base <= 65533:
+            yield base
+
+
+def _free_port(host: str) -> int:
+    with _socket(host) as sock:
+        sock.bind((host, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _must_be_free(label: str, port: int, host: str) -> None:
+    try:
+        with _socket(host) as sock:
+            sock.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"{label}={port}: cannot listen on {host or 'any address'}: {error}; "
+            "accepted: a free port of this host",
+            setting=label,
+            value=str(port),
+            accepted="a free port of this host",
+        ) from error
+
+
+def _all_free(ports: Ports, host: str) -> bool:
+    with ExitStack() as stack:
+        try:
+            for port in ports:
+                stack.enter_context(_socket(host)).bind((host, port))
+        except (OSError, OverflowError):
+            return False
+        return True
+
+
+def _socket(host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    # A port in TIME_WAIT is free for a node that restarts. On Windows the option would instead
+    # let two listeners share a port.
+    if os.name == "posix":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sock
