@@ -1,0 +1,74 @@
+"""Where a stored log begins and ends, and which changes keep it consecutive.
+
+Pure; shared by all stores, so that they refuse the same things with the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from braft_core.abc import WriteBatch
+from braft_core.errors import StorageError
+
+__all__ = ["Bounds"]
+
+
+class Bounds(NamedTuple):
+    """A log holds the indexes ``compacted_index + 1 .. last_index``, without a gap."""
+
+    compacted_index: int = 0
+    compacted_term: int = 0
+    last_index: int = 0
+
+    def after(self, batches: Iterable[WriteBatch]) -> Bounds:
+        """The bounds once ``batches`` are written.
+
+        :raises StorageError: if they would leave a gap, repeat an index, or cut into what was
+            compacted. Nothing must be written of them then.
+        """
+        last = self.last_index
+        for batch in batches:
+            if batch.truncate_from is not None:
+                last = self._truncated(last, batch.truncate_from)
+            if batch.entries:
+                last = _appended(last, batch)
+        return self._replace(last_index=last)
+
+    def compacted(self, index: int, term: int) -> Bounds:
+        """The bounds once everything up to and including ``index`` is forgotten.
+
+        :raises StorageError: if the log does not reach that far.
+        """
+        if index > self.last_index:
+            raise StorageError(
+                f"cannot compact up to index {index}: the log ends at {self.last_index}",
+                index=index,
+                last_index=self.last_index,
+            )
+        return self._replace(compacted_index=index, compacted_term=term)
+
+    def _truncated(self, last: int, first_removed: int) -> int:
+        if first_removed <= self.compacted_index:
+            raise StorageError(
+                f"cannot truncate from index {first_removed}: "
+                f"entries up to {self.compacted_index} are compacted",
+                index=first_removed,
+                compacted_index=self.compacted_index,
+            )
+        return min(last, first_removed - 1)
+
+
+def _appended(last: int, batch: WriteBatch) -> int:
+    first, final = batch.entries[0].index, batch.entries[-1].index
+    if first != last + 1:
+        raise StorageError(
+            f"cannot append index {first}: the log ends at {last}", index=first, last_index=last
+        )
+    if final != last + len(batch.entries):
+        raise StorageError(
+            f"cannot append {len(batch.entries)} entries from {first} to {final}: "
+            "indexes are not consecutive",
+            index=first,
+        )
+    return final

@@ -1,0 +1,211 @@
+"""The default store: one SQLite file, ``raft.db``, in the node's data directory.
+
+Owns transactions and the translation of SQLite's errors. The format and what is done about damage
+are in :mod:`braft_core.storage.sqlite_format`.
+
+One call of :meth:`SQLiteStorage.write` is one transaction and one sync, however many batches it
+gets. Rows that compaction removes leave free pages that later entries fill; the file does not
+shrink.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from braft_core.abc import Storage, StorageOptions, StoredState, WriteBatch
+from braft_core.errors import StorageError, StorageFull
+from braft_core.raft.types import HardState
+from braft_core.storage import sqlite_format as fmt
+from braft_core.storage.bounds import Bounds
+from braft_core.storage.directory import DATABASE, DirectoryLock, prepare_directory
+
+__all__ = ["SQLiteStorage"]
+
+#: Rows removed per transaction of a compaction, so that the write-ahead log stays bounded.
+_COMPACTION_CHUNK = 8192
+#: Less free space than this makes an I/O error count as a full disk, bytes.
+_NO_SPACE = 1 << 20
+
+
+class SQLiteStorage(Storage):
+    """Durable; needs ``data_dir``. Calls may come from any thread, one at a time."""
+
+    name = "sqlite"
+
+    def __init__(self, options: StorageOptions) -> None:
+        super().__init__(options)
+        self._db: sqlite3.Connection | None = None
+        self._lock: DirectoryLock | None = None
+        self._failed = ""
+        self._hard_state = HardState()
+        self._bounds = Bounds()
+        self._meta: dict[str, bytes] = {}
+
+    def open(self) -> StoredState:
+        """See :meth:`Storage.open`.
+
+        A damaged record is never cut off, not even the last one: see ``sqlite_format``.
+        """
+        if self._db is not None:
+            raise StorageError(f"{self._path} is already open in this store")
+        prepare_directory(self._path.parent)
+        self._lock = DirectoryLock(self._path.parent)
+        self._lock.acquire()
+        try:
+            return self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        """See :meth:`Storage.write`. One transaction, one sync."""
+        bounds = self._bounds.after(batches)
+        hard_state = self._hard_state
+        with self._transaction() as db:
+            for batch in batches:
+                if batch.hard_state is not None:
+                    hard_state = batch.hard_state
+                if batch.truncate_from is not None:
+                    db.execute(fmt.TRUNCATE, (batch.truncate_from,))
+                if batch.entries:
+                    db.executemany(fmt.INSERT_ENTRY, fmt.entry_rows(batch.entries))
+            if hard_state != self._hard_state:
+                self._set_state(db, hard_state, bounds)
+        self._bounds, self._hard_state = bounds, hard_state
+
+    def get_meta(self, key: str) -> bytes | None:
+        """See :meth:`Storage.get_meta`. Answered from memory."""
+        self._usable()
+        return self._meta.get(key)
+
+    def set_meta(self, values: Mapping[str, bytes | None]) -> None:
+        """See :meth:`Storage.set_meta`."""
+        with self._transaction() as db:
+            for key, value in values.items():
+                if value is None:
+                    db.execute(fmt.DELETE_META, (key,))
+                else:
+                    db.execute(fmt.SET_META, fmt.meta_row(key, value))
+        merged = {**self._meta, **values}
+        self._meta = {key: bytes(value) for key, value in merged.items() if value is not None}
+
+    def compact(self, index: int, term: int) -> None:
+        """See :meth:`Storage.compact`. Repeating it, or an older index, changes nothing."""
+        self._usable()
+        first = self._bounds.compacted_index + 1
+        if index < first:
+            return
+        bounds = self._bounds.compacted(index, term)
+        with self._transaction() as db:
+            self._set_state(db, self._hard_state, bounds)
+        self._bounds = bounds
+        self._remove(first, index)
+
+    def reset(self, index: int, term: int) -> None:
+        """See :meth:`Storage.reset`."""
+        bounds = Bounds(index, term, index)
+        with self._transaction() as db:
+            db.execute(fmt.CLEAR)
+            self._set_state(db, self._hard_state, bounds)
+        self._bounds = bounds
+
+    def close(self) -> None:
+        """See :meth:`Storage.close`. In a forked child it leaves the parent's files alone."""
+        if self._lock is None or not self._lock.held:
+            return
+        db, self._db = self._db, None
+        try:
+            if db is not None:
+                db.close()
+        finally:
+            self._lock.release()
+
+    @property
+    def _path(self) -> Path:
+        if self.options.data_dir is None:
+            raise StorageError(
+                "the sqlite store needs a data directory; 'memory' is for ':memory:'"
+            )
+        return Path(self.options.data_dir) / DATABASE
+
+    def _load(self) -> StoredState:
+        self._db, contents = fmt.create_or_open(self._path)
+        self._failed = ""
+        index, term = contents.compacted_index, contents.compacted_term
+        self._hard_state = contents.hard_state
+        self._bounds = Bounds(index, term, index + len(contents.entries))
+        self._meta = contents.meta
+        with self._transaction() as db:
+            # What a crash in the middle of a compaction left.
+            db.execute(fmt.REMOVE_RANGE, (0, index))
+        return StoredState(contents.hard_state, contents.entries, index, term)
+
+    def _set_state(self, db: sqlite3.Connection, hard_state: HardState, bounds: Bounds) -> None:
+        row = fmt.state_row(hard_state, bounds.compacted_index, bounds.compacted_term)
+        db.execute(fmt.SET_STATE, row)
+
+    def _remove(self, first: int, last: int) -> None:
+        for start in range(first, last + 1, _COMPACTION_CHUNK):
+            with self._transaction() as db:
+                db.execute(fmt.REMOVE_RANGE, (start, min(start + _COMPACTION_CHUNK - 1, last)))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._usable()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            _roll_back(db)
+            raise self._failure(error) from error
+        except BaseException:
+            _roll_back(db)
+            raise
+
+    def _usable(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise StorageError(f"{self._path} is not open")
+        if self._lock is None or not self._lock.held:
+            raise StorageError(f"{self._path} belongs to the process before a fork")
+        if self._failed:
+            raise StorageError(f"{self._path} is closed after a failure: {self._failed}")
+        return self._db
+
+    def _failure(self, error: sqlite3.Error) -> StorageError:
+        """Translate, and decide whether the store may go on.
+
+        After a failed write or sync nobody knows what the disk holds, and asking again may
+        succeed without writing. So the store then refuses everything until it is opened anew.
+        """
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_FULL or self._ran_out_of_space(code):
+            return StorageFull(
+                f"{self._path}: no space left, nothing was written", path=str(self._path)
+            )
+        primary = code & 0xFF
+        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self._failed = str(error)
+            return fmt.corrupt(self._path, f"the database is damaged ({error})")
+        if primary == sqlite3.SQLITE_IOERR:
+            self._failed = str(error)
+        return StorageError(f"{self._path}: {error}", path=str(self._path))
+
+    def _ran_out_of_space(self, code: int) -> bool:
+        # Some of SQLite's writes report a full disk as a plain I/O error. A failed sync is not
+        # among them: see _failure.
+        if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_FSYNC:
+            return False
+        free = os.statvfs(self._path.parent)
+        return free.f_bavail * free.f_frsize < _NO_SPACE
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    # SQLite has already rolled back by itself after the graver errors.
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")

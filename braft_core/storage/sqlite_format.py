@@ -1,0 +1,305 @@
+"""The format of ``raft.db``: tables, checksums, versions, and how it is opened and read.
+
+Format 1 has three tables. Each row carries a CRC-32 over all its other columns, because SQLite
+checks the structure of its pages but not what is in them.
+
+* ``log``: one row per entry.
+* ``state``: one row, term, vote and where compaction ended.
+* ``meta``: small named values.
+
+**Damaged records.** A commit of SQLite is there as a whole or not at all, so a crash cannot leave
+half a record behind: a record that fails its checksum was complete once, and probably acknowledged.
+Cutting it off would let this node forget what it promised, and could lose a committed write. So
+nothing is ever cut here; the store refuses to open (:class:`StorageCorrupt`) and the message says
+what to do. The torn tail that a crash may leave is in SQLite's write-ahead log, where SQLite cuts
+it; :mod:`braft_core.storage.wal` tells it from damage.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from braft_core.errors import StorageCorrupt, StorageError, StorageForeign
+from braft_core.raft.types import Entry, HardState
+from braft_core.storage.directory import sync_directory
+from braft_core.storage.wal import commits_beyond_damage
+
+__all__ = [
+    "FORMAT",
+    "Contents",
+    "corrupt",
+    "create_or_open",
+    "entry_rows",
+    "meta_row",
+    "state_row",
+]
+
+logger = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x62726674  # "brft"
+FORMAT = 1
+
+_SCHEMA = (
+    "CREATE TABLE log (idx INTEGER PRIMARY KEY, term INTEGER, type INTEGER, data BLOB,"
+    " extensions BLOB, appended_at INTEGER, crc INTEGER)",
+    "CREATE TABLE state (id INTEGER PRIMARY KEY, term INTEGER, voted_for TEXT,"
+    " compacted_index INTEGER, compacted_term INTEGER, crc INTEGER)",
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB, crc INTEGER)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {FORMAT}",
+)
+INSERT_ENTRY = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)"
+TRUNCATE = "DELETE FROM log WHERE idx >= ?"
+REMOVE_RANGE = "DELETE FROM log WHERE idx BETWEEN ? AND ?"
+CLEAR = "DELETE FROM log"
+SET_STATE = "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?)"
+SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
+DELETE_META = "DELETE FROM meta WHERE key = ?"
+
+#: Pages (4 KiB) after which SQLite moves the write-ahead log into the database: bounds the log to
+#: about 4 MiB and one move to a few milliseconds.
+_CHECKPOINT_PAGES = 1000
+
+_ENTRY_HEAD = struct.Struct("<qqqqq")
+_STATE_HEAD = struct.Struct("<qqq")
+
+Row = tuple[Any, ...]
+
+
+class Contents(NamedTuple):
+    """Everything a database holds, checked."""
+
+    hard_state: HardState
+    compacted_index: int
+    compacted_term: int
+    entries: list[Entry]
+    meta: dict[str, bytes]
+
+
+# --------------------------------------------------------------------------------------------
+# Rows
+
+
+def entry_rows(entries: Sequence[Entry]) -> list[Row]:
+    """Entries as rows of ``log``. :raises StorageError: for a number beyond 63 bits."""
+    pack = _ENTRY_HEAD.pack
+    try:
+        return [
+            (i, t, y, d, x, a, crc32(x, crc32(d, crc32(pack(i, t, y, a, len(d))))))
+            for i, t, y, d, x, a in entries
+        ]
+    except (struct.error, TypeError) as error:
+        raise StorageError(f"an entry cannot be stored: {error}") from error
+
+
+def state_row(hard_state: HardState, compacted_index: int, compacted_term: int) -> Row:
+    """The row of ``state``, without its id."""
+    term, voted_for = hard_state
+    try:
+        head = _STATE_HEAD.pack(term, compacted_index, compacted_term)
+    except struct.error as error:
+        raise StorageError(f"term or index cannot be stored: {error}") from error
+    return term, voted_for, compacted_index, compacted_term, crc32(voted_for.encode(), crc32(head))
+
+
+def meta_row(key: str, value: bytes) -> Row:
+    """A row of ``meta``."""
+    return key, value, crc32(value, crc32(key.encode() + b"\0"))
+
+
+# --------------------------------------------------------------------------------------------
+# Opening
+
+
+def create_or_open(path: Path) -> tuple[sqlite3.Connection, Contents]:
+    """Open the database, make it if there is none, and read everything in it.
+
+    :raises StorageForeign: not a database of ours, or of a newer format.
+    :raises StorageCorrupt: a page or record is damaged, or entries are missing.
+    :raises StorageError: the file cannot be used.
+    """
+    _refuse_orphaned_wal(path)
+    _check_wal(path)
+    try:
+        _create_file(path)
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"{path}: {error}", path=str(path)) from error
+    try:
+        _check_format(db, path)
+        return db, _read(db, path)
+    except BaseException:
+        db.close()
+        raise
+
+
+def corrupt(path: Path, what: str, **data: Any) -> StorageCorrupt:
+    """The error for damage, with the way out."""
+    return StorageCorrupt(
+        f"{path}: {what}. What this node acknowledged cannot be trusted any more: remove the "
+        f"member from the cluster, delete its data directory {path.parent} and let it join as a "
+        "new one",
+        path=str(path),
+        **data,
+    )
+
+
+def _refuse_orphaned_wal(path: Path) -> None:
+    # SQLite would delete the log of an empty or missing database, and with it what it holds.
+    wal = path.with_name(path.name + "-wal")
+    if _size(wal) and not _size(path):
+        raise corrupt(path, "the database is gone, but its write-ahead log is there")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _create_file(path: Path) -> None:
+    # Made by hand, for its mode: SQLite gives the files beside it the same one.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    os.close(os.open(path, flags, 0o600))
+    sync_directory(path.parent)
+
+
+def _check_format(db: sqlite3.Connection, path: Path) -> None:
+    try:
+        application = _pragma(db, "application_id")
+        version = _pragma(db, "user_version")
+        if application == 0 and version == 0 and not _tables(db):
+            _configure(db, path)
+            _initialise(db)
+            return
+        if application != APPLICATION_ID:
+            raise StorageForeign(f"{path} is a database of another program", path=str(path))
+        if version > FORMAT:
+            raise StorageForeign(
+                f"{path} has format {version}, written by a newer braft; this one reads up to "
+                f"{FORMAT}",
+                path=str(path),
+                format=version,
+            )
+        _configure(db, path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise StorageForeign(f"{path} is not a database", path=str(path)) from error
+        raise _unreadable(error, path) from error
+
+
+def _unreadable(error: sqlite3.Error, path: Path, **data: Any) -> StorageError:
+    # No code: the module could not make sense of a column, such as text that is not UTF-8.
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (0, sqlite3.SQLITE_CORRUPT):
+        return corrupt(path, f"the database is damaged ({error})", **data)
+    return StorageError(f"{path}: {error}", path=str(path), **data)
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _tables(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _configure(db: sqlite3.Connection, path: Path) -> None:
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StorageError(f"{path}: the file system does not allow a write-ahead log")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+
+
+def _initialise(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        db.execute(statement)
+    db.execute(SET_STATE, state_row(HardState(), 0, 0))
+    db.execute("COMMIT")
+
+
+def _check_wal(path: Path) -> None:
+    try:
+        beyond = commits_beyond_damage(path.with_name(path.name + "-wal"))
+    except OSError as error:
+        raise StorageError(f"{path}: {error}", path=str(path)) from error
+    if beyond > 1:
+        raise corrupt(path, f"the write-ahead log is damaged: {beyond} commits follow the damage")
+    if beyond:
+        logger.warning("%s: dropped a last write that a crash left incomplete", path)
+
+
+# --------------------------------------------------------------------------------------------
+# Reading
+
+
+def _read(db: sqlite3.Connection, path: Path) -> Contents:
+    try:
+        hard_state, compacted_index, compacted_term = _read_state(db, path)
+        meta = _read_meta(db, path)
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(error, path) from error
+    entries = _read_log(db, path, compacted_index)
+    return Contents(hard_state, compacted_index, compacted_term, entries, meta)
+
+
+def _read_state(db: sqlite3.Connection, path: Path) -> tuple[HardState, int, int]:
+    rows = db.execute(
+        "SELECT term, voted_for, compacted_index, compacted_term, crc FROM state"
+    ).fetchall()
+    if len(rows) != 1 or not _intact(
+        rows[0], state_row, HardState(*rows[0][:2]), rows[0][2], rows[0][3]
+    ):
+        raise corrupt(path, "the record of term and vote fails its checksum")
+    term, voted_for, compacted_index, compacted_term, _ = rows[0]
+    return HardState(term, voted_for), compacted_index, compacted_term
+
+
+def _read_meta(db: sqlite3.Connection, path: Path) -> dict[str, bytes]:
+    rows = db.execute("SELECT key, value, crc FROM meta").fetchall()
+    for row in rows:
+        if not _intact(row, meta_row, row[0], row[1]):
+            raise corrupt(path, f"the value {row[0]!r} fails its checksum")
+    return {key: value for key, value, _ in rows}
+
+
+def _read_log(db: sqlite3.Connection, path: Path, compacted_index: int) -> list[Entry]:
+    entries: list[Entry] = []
+    expected = compacted_index + 1
+    for row in _log_rows(db, path, compacted_index):
+        if row[0] != expected:
+            raise corrupt(path, f"log entry {expected} is missing", index=expected)
+        entry = Entry._make(row[:6])
+        if not _intact(row, _entry_row, entry):
+            raise corrupt(path, f"log entry {expected} fails its checksum", index=expected)
+        entries.append(entry)
+        expected += 1
+    return entries
+
+
+def _log_rows(db: sqlite3.Connection, path: Path, compacted_index: int) -> Iterator[Row]:
+    read = compacted_index
+    try:
+        for row in db.execute("SELECT * FROM log WHERE idx > ? ORDER BY idx", (compacted_index,)):
+            read += 1
+            yield row
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(error, path, index=read + 1) from error
+
+
+def _entry_row(entry: Entry) -> Row:
+    return entry_rows((entry,))[0]
+
+
+def _intact(row: Row, build: Callable[..., Row], *columns: Any) -> bool:
+    # Damage may change a column's type as well as its value, hence the exceptions.
+    try:
+        return bool(build(*columns)[-1] == row[-1])
+    except (StorageError, TypeError, AttributeError, UnicodeError):
+        return False

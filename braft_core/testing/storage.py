@@ -1,0 +1,321 @@
+"""The conformance suite of stores.
+
+Derive a test class from :class:`StorageConformance`, give it one factory, and pytest runs every
+rule of :class:`braft_core.abc.Storage` against your store::
+
+    class TestMyStorage(StorageConformance):
+        def make(self, tmp_path):
+            return MyStorage(StorageOptions(data_dir=tmp_path / "node"))
+
+``make`` is called several times in a test, always with the same ``tmp_path``: each call is a new
+store over the *same* data, as after a restart of the process. It must not open it.
+"""
+
+# The rules are named by their methods, and asserting is what a suite does.
+# ruff: noqa: D102, S101
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from braft_core.abc import Storage, StoredState, WriteBatch
+from braft_core.errors import StorageError, StorageLocked
+from braft_core.raft.types import Entry, EntryType, HardState
+
+__all__ = ["StorageConformance", "entries"]
+
+
+def entries(first: int, last: int, term: int = 1) -> list[Entry]:
+    """Consecutive command entries whose data names their index and term."""
+    return [
+        Entry(index, term, EntryType.COMMAND, f"{index}@{term}".encode())
+        for index in range(first, last + 1)
+    ]
+
+
+class StorageConformance:
+    """What every store must do. Each ``test_*`` method is one rule."""
+
+    def make(self, tmp_path: Path) -> Storage:
+        """Return a new, unopened store over the data that belongs to ``tmp_path``."""
+        raise NotImplementedError("derive from StorageConformance and define make()")
+
+    @contextmanager
+    def opened(self, tmp_path: Path) -> Iterator[Storage]:
+        """An open store, closed at the end."""
+        store = self.make(tmp_path)
+        store.open()
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def stored(self, tmp_path: Path) -> StoredState:
+        """What a restarted node would find."""
+        store = self.make(tmp_path)
+        try:
+            return store.open()
+        finally:
+            store.close()
+
+    # ---------------------------------------------------------------- what is written is there
+
+    def test_a_new_store_is_empty(self, tmp_path: Path) -> None:
+        state = self.stored(tmp_path)
+        assert state.hard_state == HardState(0, "")
+        assert list(state.entries) == []
+        assert (state.compacted_index, state.compacted_term) == (0, 0)
+
+    def test_entries_survive_with_every_field(self, tmp_path: Path) -> None:
+        written = [
+            Entry(1, 1, EntryType.NOOP, b""),
+            Entry(
+                2, 1, EntryType.COMMAND, bytes(range(256)), b"\x00ext", 1_700_000_000_123_456_789
+            ),
+            Entry(3, 2**40, EntryType.CONFIGURATION, b"x" * 300_000, b"", 1),
+            Entry(4, 2**40, EntryType.BARRIER, b"", b"\xff", 0),
+        ]
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=written)])
+        assert list(self.stored(tmp_path).entries) == written
+
+    def test_term_and_vote_survive(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(hard_state=HardState(7, "n\u00f6de"))])
+        assert self.stored(tmp_path).hard_state == HardState(7, "n\u00f6de")
+
+    def test_a_later_write_without_hard_state_keeps_it(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(hard_state=HardState(7, "a"))])
+            store.write([WriteBatch(entries=entries(1, 2))])
+        state = self.stored(tmp_path)
+        assert state.hard_state == HardState(7, "a")
+        assert list(state.entries) == entries(1, 2)
+
+    def test_writes_continue_after_a_restart(self, tmp_path: Path) -> None:
+        for first in (1, 4, 7):
+            with self.opened(tmp_path) as store:
+                store.write([WriteBatch(entries=entries(first, first + 2))])
+        assert list(self.stored(tmp_path).entries) == entries(1, 9)
+
+    def test_the_state_handed_out_is_the_callers_own(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3))])
+        store = self.make(tmp_path)
+        store.open().entries.clear()
+        store.close()
+        assert list(self.stored(tmp_path).entries) == entries(1, 3)
+
+    # ---------------------------------------------------------------- order and atomicity
+
+    def test_one_batch_truncates_before_it_appends(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 5))])
+            store.write([WriteBatch(HardState(2, ""), truncate_from=3, entries=entries(3, 4, 2))])
+        state = self.stored(tmp_path)
+        assert list(state.entries) == [*entries(1, 2), *entries(3, 4, term=2)]
+        assert state.hard_state == HardState(2, "")
+
+    def test_batches_of_one_write_are_taken_in_order(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write(
+                [
+                    WriteBatch(HardState(1, "a"), entries=entries(1, 4)),
+                    WriteBatch(HardState(2, ""), truncate_from=2),
+                    WriteBatch(HardState(3, "b"), entries=entries(2, 3, 3)),
+                ]
+            )
+        state = self.stored(tmp_path)
+        assert list(state.entries) == [*entries(1, 1), *entries(2, 3, term=3)]
+        assert state.hard_state == HardState(3, "b")
+
+    def test_truncation_beyond_the_end_changes_nothing(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3))])
+            store.write([WriteBatch(truncate_from=9)])
+            store.write([WriteBatch(entries=entries(4, 4))])
+        assert list(self.stored(tmp_path).entries) == entries(1, 4)
+
+    def test_an_empty_write_is_accepted(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([])
+            store.write([WriteBatch()])
+        assert list(self.stored(tmp_path).entries) == []
+
+    def test_a_gap_is_refused(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3))])
+            with pytest.raises(StorageError):
+                store.write([WriteBatch(entries=entries(5, 5))])
+        assert list(self.stored(tmp_path).entries) == entries(1, 3)
+
+    def test_a_repeated_index_is_refused(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3))])
+            with pytest.raises(StorageError):
+                store.write([WriteBatch(entries=entries(3, 4, 2))])
+        assert list(self.stored(tmp_path).entries) == entries(1, 3)
+
+    def test_a_refused_write_leaves_nothing_and_the_store_usable(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(HardState(1, "a"), entries=entries(1, 2))])
+            with pytest.raises(StorageError):
+                store.write(
+                    [
+                        WriteBatch(HardState(9, "z"), truncate_from=1, entries=entries(1, 4, 9)),
+                        WriteBatch(entries=entries(6, 6, 9)),
+                    ]
+                )
+            store.write([WriteBatch(entries=entries(3, 3))])
+        state = self.stored(tmp_path)
+        assert state.hard_state == HardState(1, "a")
+        assert list(state.entries) == entries(1, 3)
+
+    # ---------------------------------------------------------------- compaction and reset
+
+    def test_compaction_keeps_the_tail_and_remembers_where_it_begins(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(HardState(2, "a"), entries=entries(1, 9, 2))])
+            store.compact(6, 2)
+        state = self.stored(tmp_path)
+        assert (state.compacted_index, state.compacted_term) == (6, 2)
+        assert list(state.entries) == entries(7, 9, 2)
+        assert state.hard_state == HardState(2, "a")
+
+    def test_compaction_to_an_older_index_changes_nothing(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 9))])
+            store.compact(6, 1)
+            store.compact(6, 1)
+            store.compact(2, 1)
+        state = self.stored(tmp_path)
+        assert (state.compacted_index, state.compacted_term) == (6, 1)
+        assert list(state.entries) == entries(7, 9)
+
+    def test_a_log_compacted_to_its_end_goes_on(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3))])
+            store.compact(3, 1)
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(4, 5))])
+        assert list(self.stored(tmp_path).entries) == entries(4, 5)
+
+    def test_compaction_beyond_the_end_is_refused(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3))])
+            with pytest.raises(StorageError):
+                store.compact(4, 1)
+        assert list(self.stored(tmp_path).entries) == entries(1, 3)
+
+    def test_truncating_compacted_entries_is_refused(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 5))])
+            store.compact(3, 1)
+            with pytest.raises(StorageError):
+                store.write([WriteBatch(truncate_from=3)])
+        assert list(self.stored(tmp_path).entries) == entries(4, 5)
+
+    def test_truncation_works_after_compaction(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 9))])
+            store.compact(3, 1)
+            store.write([WriteBatch(truncate_from=6, entries=entries(6, 7, 2))])
+        assert list(self.stored(tmp_path).entries) == [*entries(4, 5), *entries(6, 7, term=2)]
+
+    def test_reset_forgets_the_log_alone(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.set_meta({"node_id": b"n"})
+            store.write([WriteBatch(HardState(5, "a"), entries=entries(1, 9))])
+            store.reset(100, 4)
+        with self.opened(tmp_path) as store:
+            assert store.get_meta("node_id") == b"n"
+            store.write([WriteBatch(entries=entries(101, 102, 5))])
+        state = self.stored(tmp_path)
+        assert (state.compacted_index, state.compacted_term) == (100, 4)
+        assert list(state.entries) == entries(101, 102, 5)
+        assert state.hard_state == HardState(5, "a")
+
+    def test_reset_may_go_back(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 9))])
+            store.compact(8, 1)
+            store.reset(0, 0)
+            store.write([WriteBatch(entries=entries(1, 2, 3))])
+        state = self.stored(tmp_path)
+        assert (state.compacted_index, state.compacted_term) == (0, 0)
+        assert list(state.entries) == entries(1, 2, 3)
+
+    # ---------------------------------------------------------------- named values
+
+    def test_named_values_survive(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.set_meta({"node_id": b"\x00\xff", "empty": b""})
+            assert store.get_meta("node_id") == b"\x00\xff"
+        with self.opened(tmp_path) as store:
+            assert store.get_meta("node_id") == b"\x00\xff"
+            assert store.get_meta("empty") == b""
+
+    def test_an_unknown_name_is_none(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            assert store.get_meta("nothing") is None
+
+    def test_named_values_are_replaced_and_deleted(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.set_meta({"a": b"1", "b": b"1", "c": b"1"})
+            store.set_meta({"a": b"2", "b": None, "never": None})
+        with self.opened(tmp_path) as store:
+            found = [store.get_meta(key) for key in ("a", "b", "c", "never")]
+        assert found == [b"2", None, b"1", None]
+
+    # ---------------------------------------------------------------- opening, closing, threads
+
+    def test_a_second_store_is_locked_out(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path), pytest.raises(StorageLocked):
+            self.make(tmp_path).open()
+
+    def test_one_locked_out_does_not_unlock(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path):
+            for _ in range(2):
+                loser = self.make(tmp_path)
+                with pytest.raises(StorageLocked):
+                    loser.open()
+                loser.close()
+
+    def test_close_releases_and_may_be_repeated(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        store.open()
+        store.close()
+        store.close()
+        self.stored(tmp_path)
+
+    def test_close_before_open_is_harmless(self, tmp_path: Path) -> None:
+        self.make(tmp_path).close()
+        self.stored(tmp_path)
+
+    def test_a_closed_store_refuses_everything(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        store.open()
+        store.close()
+        uses: list[Callable[[], object]] = [
+            lambda: store.write([WriteBatch(entries=entries(1, 1))]),
+            lambda: store.set_meta({"a": b"1"}),
+            lambda: store.get_meta("a"),
+            lambda: store.compact(0, 0),
+            lambda: store.reset(1, 1),
+        ]
+        for use in uses:
+            with pytest.raises(StorageError):
+                use()
+
+    def test_calls_may_move_between_threads(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            for index in range(1, 4):
+                with ThreadPoolExecutor(max_workers=1) as thread:
+                    batch = WriteBatch(entries=entries(index, index))
+                    thread.submit(store.write, [batch]).result()
+        assert list(self.stored(tmp_path).entries) == entries(1, 3)
