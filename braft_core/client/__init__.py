@@ -1,0 +1,11 @@
+"""The remote client: a cluster's HTTP interface as Python calls.
+
+Knows the documented paths and problem JSON, nothing of nodes or consensus. The command line is
+built on it.
+"""
+
+from __future__ import annotations
+
+from braft_core.client.client import Client, KVEntry
+
+__all__ = ["Client", "KVEntry"]

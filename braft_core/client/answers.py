@@ -1,0 +1,53 @@
+"""What an HTTP answer means: fine, or which of braft's errors.
+
+Pure: looks at status, headers and body of one answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from braft_core.errors import BraftError, OutcomeUnknown, TooLarge, from_wire
+
+__all__ = ["NOT_FOUND", "error_of"]
+
+#: The ``code`` of a plain 404: the path is right and what it names is not there.
+NOT_FOUND = "not_found"
+
+
+def error_of(response: httpx.Response, *, write: bool) -> BraftError | None:
+    """The error that the answer stands for, ``None`` if it is a success.
+
+    A node says what happened in problem JSON. Anything else comes from something between the
+    node and us; then a failed write may have reached the node all the same.
+    """
+    if response.status_code < 400:
+        return None
+    problem = _problem(response)
+    if problem is not None:
+        data = problem.get("data")
+        facts = data if isinstance(data, dict) else {}
+        error = from_wire(str(problem.get("code", "")), str(problem.get("detail", "")), facts)
+        error.data.setdefault("status", response.status_code)
+        error.data.setdefault("problem", str(problem.get("code", "")))
+        return error
+    sentence = f"{response.url.netloc.decode()} answered {response.status_code}"
+    sentence += f" {response.reason_phrase}, and not as a braft node does"
+    if response.status_code == 413:
+        return TooLarge(sentence, status=413)
+    if write and response.status_code >= 500:
+        return OutcomeUnknown(sentence, status=response.status_code)
+    return BraftError(sentence, status=response.status_code)
+
+
+def _problem(response: httpx.Response) -> dict[str, Any] | None:
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != "application/problem+json":
+        return None
+    try:
+        problem = response.json()
+    except ValueError:
+        return None
+    return problem if isinstance(problem, dict) else None

@@ -1,0 +1,242 @@
+"""Requests to a cluster through whichever of its nodes answers.
+
+Owns the choice of the node and the rule of repetition: a request goes to the next node only if it
+surely had no effect. A write that may have arrived and got no answer ends in ``OutcomeUnknown``
+and is never sent again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from braft_core.client.answers import NOT_FOUND, error_of
+from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
+
+__all__ = ["Client", "KVEntry"]
+
+#: The server refuses longer waits.
+_MAX_WAIT = 60.0
+#: How much longer than the node the client waits, so that the node's own account arrives.
+_SLACK = 1.0
+#: Seconds that :meth:`Client.status` lets a node wait for its silent peers.
+_STATUS_WAIT = 1.0
+
+
+class KVEntry(NamedTuple):
+    """A value and the revision at which it was written."""
+
+    value: Any
+    revision: int
+
+
+class Client:
+    """A cluster seen from outside. May be used from several threads; close it, or use ``with``.
+
+    Every method raises :class:`~braft_core.errors.Unreachable` if no node answered,
+    :class:`~braft_core.errors.NotApplied` if those that did could not serve the request,
+    :class:`~braft_core.errors.OutcomeUnknown` if a write was sent and its fate is not known, and
+    otherwise what the cluster itself raised.
+    """
+
+    def __init__(self, urls: Sequence[str], token: str | None = None, timeout: float = 5.0) -> None:
+        """:param urls: the nodes, as ``http://host:port`` or ``host:port``.
+        :param token: the bearer token, if the cluster wants one.
+        :param timeout: seconds for one node to answer.
+        :raises ConfigError: naming the URL or timeout that is wrong.
+        """
+        if not urls:
+            raise ConfigError("no URL of a node was given; accepted: http://host:port")
+        if not timeout > 0:
+            raise ConfigError(f"timeout is {timeout}; accepted: seconds, more than 0")
+        self._urls = [_base_url(url) for url in urls]
+        self._timeout = min(timeout, _MAX_WAIT)
+        # The environment's proxies and netrc are for the internet, not for a cluster's nodes.
+        self._http = httpx.Client(
+            trust_env=False,
+            headers={b"Authorization": f"Bearer {token}".encode()} if token else {},
+            timeout=httpx.Timeout(self._timeout + _SLACK, connect=min(self._timeout, 2.0)),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections. Idempotent."""
+        self._http.close()
+
+    # Keys and values -------------------------------------------------------------------------
+
+    def kv_entry(
+        self, map_name: str, key: str, consistency: str = "linearizable"
+    ) -> KVEntry | None:
+        """Value and revision, ``None`` if there is no such key."""
+        try:
+            answer = self._read(_kv_path(map_name, key), {"consistency": consistency})
+        except BraftError as error:
+            if error.data.get("problem") == NOT_FOUND:
+                return None
+            raise
+        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+        value = answer.json() if is_json else answer.content
+        return KVEntry(value, int(answer.headers["ETag"].strip('"')))
+
+    def kv_get(self, map_name: str, key: str, consistency: str = "linearizable") -> Any:
+        """The value, ``None`` if there is none."""
+        entry = self.kv_entry(map_name, key, consistency)
+        return entry.value if entry is not None else None
+
+    def kv_put(self, map_name: str, key: str, value: Any, if_revision: int | None = None) -> int:
+        """Store a value and return its revision.
+
+        :param value: ``bytes``, or anything that JSON has a form for.
+        :param if_revision: the revision the key must have now; 0: it must not exist.
+        :raises Conflict: it has another one.
+        """
+        headers = {}
+        if if_revision is not None:
+            name, tag = ("If-Match", f'"{if_revision}"') if if_revision else ("If-None-Match", "*")
+            headers[name] = tag
+        path = _kv_path(map_name, key)
+        if isinstance(value, bytes):
+            headers["Content-Type"] = "application/octet-stream"
+            answer = self._write("PUT", path, headers=headers, content=value)
+        else:
+            answer = self._write("PUT", path, headers=headers, json=value)
+        return int(answer.json()["revision"])
+
+    def kv_delete(self, map_name: str, key: str) -> bool:
+        """Delete a key; whether there was one."""
+        return bool(self._write("DELETE", _kv_path(map_name, key)).json()["deleted"])
+
+    def kv_list(self, map_name: str, consistency: str = "linearizable") -> dict[str, Any]:
+        """All keys and values of a map."""
+        answer = self._read(_kv_path(map_name), {"consistency": consistency}).json()
+        items: dict[str, Any] = answer["items"]
+        return items | {key: base64.b64decode(items[key]) for key in answer["base64"]}
+
+    def kv_maps(self) -> list[str]:
+        """The names of all maps."""
+        return list(self._read("/v1/kv").json()["maps"])
+
+    # The cluster -----------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The JSON of ``GET /raft``."""
+        wait = min(self._timeout, _STATUS_WAIT)
+        view: dict[str, Any] = self._read("/raft", {"timeout": f"{wait:g}"}).json()
+        return view
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the first node that answers is ready, and if not, why."""
+        try:
+            self._read("/readyz")
+        except NotApplied as error:
+            return False, error.message
+        return True, ""
+
+    def members(self) -> list[dict[str, Any]]:
+        """The configuration: ``id``, ``address``, ``suffrage``, ``leader`` of each member."""
+        return list(self._read("/v1/members").json()["members"])
+
+    def add_member(self, server_id: str, address: str, voter: bool = True) -> list[dict[str, Any]]:
+        """Add a server; the members after it."""
+        body = {"id": server_id, "address": address, "voter": voter}
+        return list(self._write("POST", "/v1/members", json=body).json()["members"])
+
+    def remove_member(self, server_id: str) -> list[dict[str, Any]]:
+        """Remove a server; the members after it."""
+        answer = self._write("DELETE", f"/v1/members/{_segment(server_id)}")
+        return list(answer.json()["members"])
+
+    def promote_member(self, server_id: str) -> list[dict[str, Any]]:
+        """Make a nonvoter a voter; the members after it."""
+        answer = self._write("POST", f"/v1/members/{_segment(server_id)}/promote")
+        return list(answer.json()["members"])
+
+    def leader(self) -> dict[str, str]:
+        """``id`` and ``address`` of the leader."""
+        found: dict[str, str] = self._read("/v1/leader").json()
+        return found
+
+    def transfer_leadership(self, to: str = "") -> dict[str, str]:
+        """Hand leadership over, to ``to`` if given; ``id`` and ``address`` of the new leader."""
+        moved: dict[str, str] = self._write("POST", "/v1/leader", json={"to": to}).json()
+        return moved
+
+    # How a request finds its node ------------------------------------------------------------
+
+    def _read(self, path: str, params: Mapping[str, str] | None = None) -> httpx.Response:
+        return self._request("GET", path, write=False, params=dict(params or {}))
+
+    def _write(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._request(method, path, write=True, params={}, **options)
+
+    def _request(
+        self, method: str, path: str, *, write: bool, params: dict[str, str], **options: Any
+    ) -> httpx.Response:
+        params.setdefault("timeout", f"{self._timeout:g}")
+        refusal: NotApplied | None = None
+        silent: list[str] = []
+        for base in list(self._urls):
+            try:
+                answer = self._http.request(method, base + path, params=params, **options)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                silent.append(f"{base} ({str(error) or type(error).__name__})")
+                continue
+            except httpx.TransportError as error:
+                reason = f"{base} ({type(error).__name__}: {error})"
+                if write:
+                    raise OutcomeUnknown(f"sent to {reason}, and no answer came") from error
+                silent.append(reason)
+                continue
+            error_found = error_of(answer, write=write)
+            if error_found is None:
+                return answer
+            if not (isinstance(error_found, NotApplied) and error_found.safe_to_retry):
+                raise error_found
+            refusal = error_found
+        if refusal is not None:
+            raise refusal
+        raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=not write)
+
+
+def _base_url(url: str) -> str:
+    full = url if "://" in url else f"http://{url}"
+    parts = urlsplit(full)
+    try:
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or parts.query or parts.fragment:
+        raise ConfigError(f"URL is {url!r}; accepted: http://host:port", url=url)
+    return full.rstrip("/")
+
+
+def _kv_path(map_name: str, key: str | None = None) -> str:
+    if not map_name or "/" in map_name:
+        raise ConfigError(f"map is {map_name!r}; accepted: a text without '/' that is not empty")
+    if key is None:
+        return f"/v1/kv/{_segment(map_name)}"
+    if not key:
+        raise ConfigError("key is ''; accepted: a text that is not empty")
+    return f"/v1/kv/{_segment(map_name)}/{_segment(key)}"
+
+
+def _segment(text: str) -> str:
+    """Escape everything, dots too where they would be taken for a relative path."""
+    escaped = quote(text, safe="")
+    return escaped.replace(".", "%2E") if text in (".", "..") else escaped

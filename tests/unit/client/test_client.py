@@ -1,0 +1,222 @@
+"""Which node is asked, what is never sent twice, and what answers turn into."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from braft_core import errors
+from braft_core.client import KVEntry
+
+
+def test_a_node_that_refuses_the_connection_is_passed_over(
+    make_peer: Any, dead_url: str, connect: Any
+) -> None:
+    peer = make_peer()
+    peer.gives({"revision": 7})
+    assert connect(dead_url, peer.url).kv_put("m", "k", "v") == 7
+    assert len(peer.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal", [errors.NoLeader, errors.NotReady, errors.Stopped, errors.Busy, errors.NotLeader]
+)
+def test_a_node_that_surely_did_nothing_is_passed_over(
+    make_peer: Any, connect: Any, refusal: Any
+) -> None:
+    first, second = make_peer(), make_peer()
+    first.fails(503, refusal("not me"))
+    second.gives({"revision": 7})
+    assert connect(first.url, second.url).kv_put("m", "k", "v") == 7
+    assert (len(first.seen), len(second.seen)) == (1, 1)
+
+
+def test_if_all_refuse_their_reason_is_raised_rather_than_silence(
+    make_peer: Any, dead_url: str, connect: Any
+) -> None:
+    peer = make_peer()
+    peer.fails(503, errors.NotReady("waiting for 2 of 3"))
+    with pytest.raises(errors.NotReady, match="waiting for 2 of 3"):
+        connect(peer.url, dead_url).kv_put("m", "k", "v")
+
+
+def test_a_write_without_an_answer_is_never_repeated(make_peer: Any, connect: Any) -> None:
+    first, second = make_peer(), make_peer()
+    first.answer = None
+    client = connect(first.url, second.url)
+    for write in (
+        lambda: client.kv_put("m", "k", "v"),
+        lambda: client.kv_delete("m", "k"),
+        lambda: client.add_member("x", "h:1"),
+        lambda: client.remove_member("x"),
+        lambda: client.promote_member("x"),
+        lambda: client.transfer_leadership(),
+    ):
+        with pytest.raises(errors.OutcomeUnknown, match=first.url):
+            write()
+    assert (len(first.seen), len(second.seen)) == (6, 0)
+
+
+def test_a_write_whose_fate_the_node_does_not_know_is_never_repeated(
+    make_peer: Any, connect: Any
+) -> None:
+    first, second = make_peer(), make_peer()
+    first.fails(504, errors.OutcomeUnknown("no commit within 5 s"))
+    with pytest.raises(errors.OutcomeUnknown, match="no commit"):
+        connect(first.url, second.url).kv_put("m", "k", "v")
+    assert second.seen == []
+
+
+def test_a_write_that_times_out_is_unknown_and_a_read_goes_on(
+    make_peer: Any, connect: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("braft_core.client.client._SLACK", 0.0)
+    import socket
+
+    other = make_peer()
+    other.gives({"maps": ["m"]})
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # connects, and never answers
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        client = connect(url, other.url, timeout=0.1)
+        with pytest.raises(errors.OutcomeUnknown):
+            client.kv_put("m", "k", "v")
+        assert other.seen == []
+        assert client.kv_maps() == ["m"]
+
+
+def test_a_read_goes_to_the_next_node_whatever_happened(make_peer: Any, connect: Any) -> None:
+    first, second = make_peer(), make_peer()
+    first.answer = None
+    second.gives({"id": "a", "address": "h:1"})
+    assert connect(first.url, second.url).leader() == {"id": "a", "address": "h:1"}
+
+
+def test_nobody_answers(dead_url: str, connect: Any) -> None:
+    client = connect(dead_url)
+    began = time.monotonic()
+    with pytest.raises(errors.Unreachable, match=dead_url) as write:
+        client.kv_put("m", "k", "v")
+    assert write.value.data["sent"] is False
+    with pytest.raises(errors.Unreachable):
+        client.status()
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (409, errors.Conflict("revision is 3", revision=3)),
+        (413, errors.TooLarge("too large", size=9, limit=8)),
+        (422, errors.CommandFailed("boom", type="ValueError")),
+        (404, errors.UnknownService("no kv", known=["x"])),
+    ],
+)
+def test_what_the_cluster_raised_is_raised_here(
+    make_peer: Any, connect: Any, status: int, error: errors.BraftError
+) -> None:
+    first, second = make_peer(), make_peer()
+    first.fails(status, error)
+    with pytest.raises(type(error), match=error.message) as raised:
+        connect(first.url, second.url).kv_put("m", "k", "v")
+    assert error.data.items() <= raised.value.data.items()
+    assert second.seen == []
+
+
+@pytest.mark.parametrize(
+    ("status", "write_error"),
+    [
+        (502, errors.OutcomeUnknown),
+        (503, errors.OutcomeUnknown),
+        (413, errors.TooLarge),
+        (403, errors.BraftError),
+    ],
+)
+def test_a_proxy_s_answer_is_not_a_node_s(
+    make_peer: Any, connect: Any, status: int, write_error: Any
+) -> None:
+    peer = make_peer()
+    peer.answer = (status, "text/html", b"<h1>nginx</h1>")
+    with pytest.raises(write_error, match="not as a braft node does"):
+        connect(peer.url).kv_put("m", "k", "v")
+
+
+def test_broken_problem_json_is_no_crash(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    for body in (b"{", b"[]", b"\xff"):
+        peer.answer = (503, "application/problem+json", body)
+        with pytest.raises(errors.OutcomeUnknown):
+            connect(peer.url).kv_put("m", "k", "v")
+
+
+def test_a_missing_key_is_none_and_a_missing_service_is_not(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    problem = b'{"code": "not_found", "detail": "no key", "data": {}}'
+    peer.answer = (404, "application/problem+json", problem)
+    assert connect(peer.url).kv_get("m", "k") is None
+    peer.fails(404, errors.UnknownService("no kv"))
+    with pytest.raises(errors.UnknownService):
+        connect(peer.url).kv_get("m", "k")
+
+
+def test_values_and_revisions(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.headers = {"ETag": '"12"'}
+    peer.gives({"a": None})
+    assert connect(peer.url).kv_entry("m", "k") == KVEntry({"a": None}, 12)
+    peer.answer = (200, "application/octet-stream", b"\x00")
+    assert connect(peer.url).kv_get("m", "k") == b"\x00"
+
+
+def test_what_is_sent(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.gives({"revision": 1, "deleted": True, "items": {"b": "AA=="}, "base64": ["b"]})
+    client = connect(peer.url + "/", token="sésame", timeout=2)
+    client.kv_put("m", "a/b ..%", {"x": 1}, if_revision=4)
+    client.kv_put("m", "..", b"\x00", if_revision=0)
+    client.kv_delete("m", "k?#")
+    assert client.kv_list("m", "stale") == {"b": b"\x00"}
+    put, dots, delete, listing = peer.seen
+    assert put[:2] == ("PUT", "/v1/kv/m/a%2Fb%20..%25?timeout=2")
+    assert (put[2]["If-Match"], put[3]) == ('"4"', b'{"x":1}')
+    assert put[2]["Authorization"].encode("latin-1").decode() == "Bearer sésame"
+    assert dots[1] == "/v1/kv/m/%2E%2E?timeout=2"
+    assert (dots[2]["If-None-Match"], dots[2]["Content-Type"]) == ("*", "application/octet-stream")
+    assert delete[:2] == ("DELETE", "/v1/kv/m/k%3F%23?timeout=2")
+    assert listing[1] == "/v1/kv/m?consistency=stale&timeout=2"
+
+
+def test_readiness_is_an_answer_not_an_error(make_peer: Any, connect: Any, dead_url: str) -> None:
+    peer = make_peer()
+    assert connect(peer.url).ready() == (True, "")
+    peer.fails(503, errors.NotReady("no leader"))
+    assert connect(peer.url).ready() == (False, "no leader")
+    with pytest.raises(errors.Unreachable):
+        connect(dead_url).ready()
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://h:99999", "http://h:0", "h?x"])
+def test_a_bad_url_is_named(connect: Any, url: str) -> None:
+    with pytest.raises(errors.ConfigError, match="accepted: http://host:port"):
+        connect(url)
+
+
+def test_bad_arguments_are_named(connect: Any) -> None:
+    with pytest.raises(errors.ConfigError):
+        connect()
+    with pytest.raises(errors.ConfigError, match="timeout is 0"):
+        connect("h:1", timeout=0)
+    client = connect("h:1")
+    for map_name, key in (("", "k"), ("a/b", "k"), ("m", "")):
+        with pytest.raises(errors.ConfigError):
+            client.kv_get(map_name, key)
+
+
+def test_the_environment_s_proxy_is_not_used(
+    make_peer: Any, connect: Any, dead_url: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", dead_url)
+    peer = make_peer()
+    peer.gives({"members": []})
+    assert connect(peer.url).members() == []
