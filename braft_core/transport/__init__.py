@@ -1,0 +1,1 @@
+"""Implementations of :class:`braft_core.abc.Transport`: ``grpc`` and ``memory``."""

@@ -1,0 +1,108 @@
+"""How connections are made: gRPC options, TLS, listening.
+
+Owns every tunable of the HTTP/2 layer; knows nothing of what is sent.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from braft_core.abc import TLSFiles, TransportOptions
+from braft_core.errors import ConfigError
+
+__all__ = ["Connector"]
+
+_COMMON = (
+    # Pings find dead hosts on idle connections, the only ones that Raft itself does not watch.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_CLIENT = (
+    *_COMMON,
+    # Cluster traffic never belongs into the proxy of the environment.
+    ("grpc.enable_http_proxy", 0),
+    # One TCP connection per channel, so that lanes do not share flow control.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Doubles as the limit of one attempt to connect.
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_retries", 0),
+)
+_SERVER = (
+    *_COMMON,
+    # A second process on our port must fail, not share it.
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the TLS {what} {path}: {error.strerror}; a readable PEM file is needed",
+            setting=f"tls_{what}",
+            value=str(path),
+        ) from error
+
+
+class Connector:
+    """Makes channels and listening ports as the options say.
+
+    :raises ConfigError: if a TLS file cannot be read.
+    """
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._receive_limit = ("grpc.max_receive_message_length", options.max_message_bytes)
+        self._client: grpc.ChannelCredentials | None = None
+        self._server: grpc.ServerCredentials | None = None
+        if options.tls is not None:
+            self._load(options.tls)
+
+    def _load(self, tls: TLSFiles) -> None:
+        ca, cert, key = _read(tls.ca, "ca"), _read(tls.cert, "cert"), _read(tls.key, "key")
+        self._client = grpc.ssl_channel_credentials(ca, key, cert)
+        self._server = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        """A new, unshared channel to ``address``; it connects when first used."""
+        options = (*_CLIENT, self._receive_limit)
+        if self._client is None:
+            return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.secure_channel(address, self._client, options=options)
+
+    def bind(self, server: grpc.aio.Server, address: str) -> str:
+        """Let ``server`` listen; returns ``host:port`` with the port that was chosen for 0.
+
+        :raises ConfigError: if the address is taken or is not one of this host.
+        """
+        try:
+            if self._server is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._server)
+        except RuntimeError as error:
+            raise _not_bound(address) from error
+        if port == 0:
+            raise _not_bound(address)
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    def server(self) -> grpc.aio.Server:
+        """A new server without services."""
+        return grpc.aio.server(options=(*_SERVER, self._receive_limit))
+
+
+def _not_bound(address: str) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {address}: another process uses the port, or the address is not one of "
+        "this host's; choose another port (BRAFT_RPORT, BRAFT_DPORT) or address (BRAFT_IP)",
+        address=address,
+    )

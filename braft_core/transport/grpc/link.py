@@ -1,0 +1,257 @@
+"""The outbound side of one peer: two connections, kept up in the background.
+
+Owns when to connect, when to give up, and what the node is told. The *bulk* connection carries
+AppendEntries in order; the *control* connection carries heartbeats, votes and TimeoutNow, so that
+they wait neither behind bulk data nor behind its flow control. One link's troubles are its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from braft_core.errors import DecodeError, WrongCluster
+from braft_core.raft.messages import (
+    AppendEntries,
+    Request,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+    Response,
+    TimeoutNow,
+)
+from braft_core.transport.grpc.codec import decode_response, encode_request
+from braft_core.transport.grpc.local import LocalEnd
+from braft_core.transport.grpc.pipeline import Bulk, Ending, Pipeline, UnaryAppends
+from braft_core.transport.grpc.ready import when_ready
+
+__all__ = ["PeerLink"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+#: Seconds an attempt to connect may take.
+_CONNECT = 1.0
+#: Seconds between looks whether this node has joined a cluster.
+_MEMBER_POLL = 0.05
+#: Heartbeats and votes are worthless later than this.
+_CONTROL_TIMEOUT = 1.0
+_MAX_CONTROL_CALLS = 16
+#: Seconds that saying goodbye may take.
+_FAREWELL = 0.2
+
+_METHODS: dict[type[Request], str] = {
+    AppendEntries: "/RaftTransport/AppendEntries",
+    RequestVote: "/RaftTransport/RequestVote",
+    RequestPreVote: "/RaftTransport/RequestPreVote",
+    TimeoutNow: "/RaftTransport/TimeoutNow",
+}
+
+
+class PeerLink:
+    """Requests to one server. Made on the loop; needs :meth:`close`."""
+
+    def __init__(self, local: LocalEnd, server_id: str, address: str) -> None:
+        self.server_id = server_id
+        self.address = address
+        self._local = local
+        self._loop = asyncio.get_running_loop()
+        self._bulk: Bulk | None = None
+        self._knows_pipelines = True
+        self._closed = False
+        self._told = False
+        self._refusal = ""
+        self._nudged = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._open_control()
+        self._keeper = self._loop.create_task(self._keep_up())
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, message: Request) -> None:
+        """Send, or drop and tell. Never blocks."""
+        identity = self._local.identity
+        entries = message.entries if isinstance(message, AppendEntries) else ()
+        data = encode_request(
+            message,
+            self._local.header,
+            identity.address.encode(),
+            self._local.entries.encode(entries),
+        )
+        if len(data) > self._local.options.max_message_bytes:
+            limit = self._local.options.max_message_bytes
+            _log.error("a message of %d bytes exceeds max_message_bytes %d", len(data), limit)
+            self._dropped()
+        elif isinstance(message, AppendEntries) and not message.heartbeat:
+            if self._bulk is None or not self._bulk.put(message.request_id, data):
+                self._dropped()
+        else:
+            self._send_control(message, data)
+
+    def nudge(self) -> None:
+        """The peer was just heard of: do not wait out the pause before the next attempt."""
+        self._nudged.set()
+
+    async def close(self) -> None:
+        """End both connections, orderly if the peer listens."""
+        self._closed = True
+        if self._bulk is not None:
+            self._bulk.close()
+            await asyncio.wait({self._keeper}, timeout=_FAREWELL)
+        tasks = [self._keeper, *self._calls]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._control.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    # ------------------------------------------------------------------ telling the node
+
+    def _dropped(self) -> None:
+        self._local.counters["dropped"] += 1
+        if not self._told:
+            self._told = True
+            self._local.handler.on_unreachable(self.server_id)
+
+    def _deliver(self, response: Response) -> None:
+        self._told = False
+        self._refusal = ""
+        self._local.handler.on_message(response)
+
+    def _refused(self, reason: str) -> None:
+        """Log a refusal once, not at every retry."""
+        self._local.counters["refused_by_peer"] += 1
+        if reason != self._refusal:
+            self._refusal = reason
+            error = WrongCluster(
+                f"{self.address}, known as server {self.server_id}, refuses us: {reason}",
+                server_id=self.server_id,
+                address=self.address,
+            )
+            _log.warning("%s: %s", type(error).__name__, error)
+
+    # ------------------------------------------------------------------ control lane
+
+    def _open_control(self) -> None:
+        self._control = self._local.connector.channel(self.address)
+        self._stubs: dict[type[Request], Any] = {
+            kind: self._control.unary_unary(path) for kind, path in _METHODS.items()
+        }
+        self._control.get_state(try_to_connect=True)
+        self._control_heard = self._loop.time()
+
+    def _renew_control(self) -> None:
+        self._in_background(self._control.close())
+        self._open_control()
+
+    def _in_background(self, closing: Any) -> None:
+        task = self._loop.create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _send_control(self, message: Request, data: bytes) -> None:
+        stub = self._stubs.get(type(message))
+        broken = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        if (
+            stub is None
+            or len(self._calls) >= _MAX_CONTROL_CALLS
+            or self._control.get_state(try_to_connect=True) is broken
+        ):
+            self._dropped()
+            return
+        task = self._loop.create_task(self._call(stub, message, data))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _call(self, stub: Any, message: Request, data: bytes) -> None:
+        timeout = min(_CONTROL_TIMEOUT, self._local.options.rpc_timeout)
+        try:
+            answer = await stub(
+                data, timeout=timeout, metadata=self._local.metadata(self.server_id)
+            )
+            own_id = self._local.identity.server_id
+            response = decode_response(type(message), answer, self.server_id, own_id)
+        except grpc.aio.AioRpcError as error:
+            self._call_failed(message, error)
+        except DecodeError as error:
+            self._refused(f"the peer answered nonsense: {error}")
+            self._dropped()
+        else:
+            self._control_heard = self._loop.time()
+            response.request_id = message.request_id
+            self._deliver(response)
+
+    def _call_failed(self, message: Request, error: grpc.aio.AioRpcError) -> None:
+        code = error.code()
+        if code is grpc.StatusCode.UNIMPLEMENTED and isinstance(message, RequestPreVote):
+            self._deliver(_grant_unasked(message, self.server_id))
+            return
+        if code is grpc.StatusCode.FAILED_PRECONDITION:
+            self._refused(error.details() or code.name)
+        elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            silent = self._loop.time() - self._control_heard
+            if silent > 2 * _CONTROL_TIMEOUT:
+                # TCP would retry ever more slowly on a path that lost its packets for a while.
+                self._renew_control()
+        self._dropped()
+
+    # ------------------------------------------------------------------ bulk lane
+
+    async def _keep_up(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._closed:
+            # The node sets its identity without a signal, once in its life.
+            while not self._local.identity.cluster_id:  # noqa: ASYNC110
+                await asyncio.sleep(_MEMBER_POLL)
+            self._nudged.clear()
+            ending = await self._connect_once()
+            if self._closed:
+                return
+            if ending in (Ending.LOST, Ending.ORDERLY):
+                pause = _FIRST_PAUSE
+            try:
+                await asyncio.wait_for(self._nudged.wait(), pause)
+                pause = _FIRST_PAUSE
+            except TimeoutError:
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _connect_once(self) -> Ending:
+        channel = self._local.connector.channel(self.address)
+        try:
+            if not await when_ready(channel, _CONNECT):
+                return Ending.NEVER
+            if self._control.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                self._renew_control()
+            return await self._carry(channel)
+        finally:
+            self._bulk = None
+            self._in_background(channel.close())
+
+    async def _carry(self, channel: grpc.aio.Channel) -> Ending:
+        make = Pipeline if self._knows_pipelines else UnaryAppends
+        bulk = self._bulk = make(self._local, self.server_id, channel, self._deliver)
+        self._told = False
+        ending, words = await bulk.run()
+        self._bulk = None
+        _log.debug("bulk lane to %s (%s): %s: %s", self.server_id, self.address, ending, words)
+        self._knows_pipelines = ending is not Ending.UNSUPPORTED
+        if ending is Ending.REFUSED:
+            self._refused(words)
+        elif ending is Ending.LOST:
+            self._local.handler.on_connection_lost(self.server_id)
+        if bulk.pending:
+            self._dropped()
+        return ending
+
+
+def _grant_unasked(message: RequestPreVote, sender: str) -> RequestPreVoteResponse:
+    """A peer that does not know pre-votes counts as willing, as in HashiCorp raft; votes decide."""
+    response = RequestPreVoteResponse(sender, message.sender, message.term - 1, granted=True)
+    response.request_id = message.request_id
+    return response

@@ -1,0 +1,239 @@
+"""The inbound side of ``RaftTransport``: six methods that hand requests to the node.
+
+Owns the way of a response home to its call or stream. Decoding happens here rather than in gRPC's
+deserializers, so that garbage ends in a clear status instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from braft_core.errors import DecodeError
+from braft_core.raft.messages import (
+    AppendEntries,
+    Request,
+    RequestPreVote,
+    RequestVote,
+    Response,
+    TimeoutNow,
+)
+from braft_core.transport.grpc.codec import decode_request, encode_response
+from braft_core.transport.grpc.local import SENDER, LocalEnd, text
+from braft_core.transport.grpc.pipeline import GOODBYE
+
+__all__ = ["RaftTransportServer"]
+
+#: Requests of one stream that may wait for the node; beyond it the stream is not read.
+_MAX_WAITING = 64
+
+_UNARY: dict[str, type[Request]] = {
+    "AppendEntries": AppendEntries,
+    "RequestVote": RequestVote,
+    "RequestPreVote": RequestPreVote,
+    "TimeoutNow": TimeoutNow,
+}
+
+
+class _Slot:
+    """The place of one response: ``context`` of a request from a stream."""
+
+    __slots__ = ("data", "stream")
+
+    def __init__(self, stream: _InboundStream) -> None:
+        self.stream = stream
+        self.data: bytes | None = None
+
+    def fill(self, data: bytes) -> None:
+        self.data = data
+        if self.stream.slots and self.stream.slots[0] is self:
+            self.stream.wake.set()
+
+
+class _Call:
+    """``context`` of a single call."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, answer: asyncio.Future[bytes]) -> None:
+        self.answer = answer
+
+    def fill(self, data: bytes) -> None:
+        if not self.answer.done():
+            self.answer.set_result(data)
+
+
+class _InboundStream:
+    """One peer's pipeline. The handler coroutine writes, a task of its own reads."""
+
+    def __init__(self, local: LocalEnd, context: Any, sender: str) -> None:
+        self._local = local
+        self._context = context
+        self._cluster_id = local.identity.cluster_id
+        self.sender = sender
+        self.slots: deque[_Slot] = deque()
+        self.wake = asyncio.Event()
+        self._room = asyncio.Event()
+        #: Why reading ended; None while it goes on.
+        self._end: tuple[grpc.StatusCode, str] | None = None
+        self.orderly = False
+
+    def finish(self) -> None:
+        """End the stream from our side, with status OK."""
+        self.orderly = True
+        self._ended(grpc.StatusCode.OK, "")
+
+    async def serve(self) -> None:
+        await self._context.send_initial_metadata(((SENDER, self._local.identity.server_id),))
+        reader = asyncio.create_task(self._read())
+        try:
+            await self._write()
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _write(self) -> None:
+        slots, write = self.slots, self._context.write
+        while self._end is None:
+            while slots and (data := slots[0].data) is not None:
+                slots.popleft()
+                await write(data)
+            self._room.set()
+            await self.wake.wait()
+            self.wake.clear()
+        status, reason = self._end
+        if status is not grpc.StatusCode.OK:
+            await self._context.abort(status, reason)
+
+    async def _read(self) -> None:
+        read = self._context.read
+        while (data := await read()) is not grpc.aio.EOF:
+            if data == GOODBYE:
+                self.finish()
+                return
+            try:
+                message = decode_request(AppendEntries, data, self._local.identity.server_id)
+            except DecodeError as error:
+                self.orderly = True
+                self._ended(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                return
+            if self._local.identity.cluster_id != self._cluster_id:
+                self.orderly = True
+                self._ended(grpc.StatusCode.FAILED_PRECONDITION, "this node changed its cluster")
+                return
+            self._hand_over(message)
+            while len(self.slots) >= _MAX_WAITING:
+                self._room.clear()
+                await self._room.wait()
+        # Without a goodbye: the peer's process is gone, or it dropped us.
+        self._ended(grpc.StatusCode.OK, "")
+
+    def _hand_over(self, message: Request) -> None:
+        self.sender = self.sender or message.sender
+        slot = _Slot(self)
+        self.slots.append(slot)
+        message.context = slot
+        self._local.handler.on_message(message)
+
+    def _ended(self, status: grpc.StatusCode, reason: str) -> None:
+        if self._end is None:
+            self._end = (status, reason)
+        self.wake.set()
+
+
+class RaftTransportServer:
+    """Serves the Raft RPCs of one node.
+
+    :param heard_from: told the id of a peer whose stream just began.
+    """
+
+    def __init__(self, local: LocalEnd, heard_from: Callable[[str], None]) -> None:
+        self._local = local
+        self._heard_from = heard_from
+        self._streams: dict[int, _InboundStream] = {}
+        self._latest: dict[str, _InboundStream] = {}
+        self._waiting: set[asyncio.Future[bytes]] = set()
+        self._stopping = False
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What to register. ``InstallSnapshot`` is left out: gRPC answers UNIMPLEMENTED."""
+        methods = {
+            name: grpc.unary_unary_rpc_method_handler(self._single(kind))
+            for name, kind in _UNARY.items()
+        }
+        methods["AppendEntriesPipeline"] = grpc.stream_stream_rpc_method_handler(self._pipeline)
+        return grpc.method_handlers_generic_handler("RaftTransport", methods)
+
+    def reply(self, message: Response) -> None:
+        """Send a response to where its request came from, if that is still there."""
+        message.context.fill(encode_response(message, self._local.header))
+
+    async def stop(self) -> None:
+        """End all streams orderly and all waiting calls."""
+        self._stopping = True
+        for stream in list(self._streams.values()):
+            stream.finish()
+        for answer in self._waiting:
+            answer.cancel()
+
+    async def _refuse_strangers(self, context: Any) -> dict[str, Any]:
+        metadata = context.invocation_metadata()
+        if self._stopping:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
+        refusal = self._local.refuse(metadata)
+        if refusal is not None:
+            await _abort(context, refusal.status, refusal.reason)
+        return dict(metadata)
+
+    def _single(self, kind: type[Request]) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def serve(data: bytes, context: Any) -> bytes:
+            await self._refuse_strangers(context)
+            try:
+                message = decode_request(kind, data, self._local.identity.server_id)
+            except DecodeError as error:
+                self._local.counters["refused_garbage"] += 1
+                await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            message.context = _Call(answer)
+            self._waiting.add(answer)
+            try:
+                self._local.handler.on_message(message)
+                return await answer
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
+                await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
+            finally:
+                self._waiting.discard(answer)
+
+        return serve
+
+    async def _pipeline(self, _requests: Any, context: Any) -> None:
+        metadata = await self._refuse_strangers(context)
+        stream = _InboundStream(self._local, context, text(metadata.get(SENDER, "")))
+        self._streams[id(stream)] = stream
+        if stream.sender:
+            self._latest[stream.sender] = stream
+            self._heard_from(stream.sender)
+        try:
+            await stream.serve()
+        finally:
+            self._gone(stream)
+
+    def _gone(self, stream: _InboundStream) -> None:
+        del self._streams[id(stream)]
+        replaced = self._latest.get(stream.sender, stream) is not stream
+        if not replaced:
+            self._latest.pop(stream.sender, None)
+        if stream.sender and not (stream.orderly or replaced or self._stopping):
+            self._local.handler.on_connection_lost(stream.sender)
+
+
+async def _abort(context: Any, status: grpc.StatusCode, reason: str) -> NoReturn:
+    await context.abort(status, reason)
+    raise AssertionError("unreachable: abort raises")

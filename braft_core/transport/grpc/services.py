@@ -1,0 +1,160 @@
+"""The services beside ``RaftTransport``.
+
+They are the original's ``Raft``, ``braft.v1.Peer``, health and reflection. Owns their registration
+and the form of their answers; what they do is the node's affair.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from braft_core import peer
+from braft_core.errors import BraftError, DecodeError, WrongCluster
+from braft_core.proto import POOL, ProtobufError, message_class
+from braft_core.transport.grpc.failures import ERROR_KEY, encode_error, status_of
+from braft_core.transport.grpc.local import CLUSTER, LocalEnd, text
+from braft_core.transport.grpc.peercodec import METHODS, decode_peer, encode_peer
+
+__all__ = [
+    "SERVICES",
+    "add_health",
+    "add_reflection",
+    "details_message",
+    "peer_service",
+    "raft_service",
+]
+
+_log = logging.getLogger(__name__)
+
+SERVICES = ("RaftTransport", "Raft", "braft.v1.Peer")
+
+_ApplyRequest = message_class("ApplyRequest")
+_ApplyResponse = message_class("ApplyResponse")
+_Details = message_class("GetDetailsResponse")
+
+#: Requests that act on a cluster without naming it in a field of their own.
+_FOR_ONE_CLUSTER = (
+    peer.ProposeRequest,
+    peer.ReadIndexRequest,
+    peer.ChangeMembershipRequest,
+    peer.TransferLeadershipRequest,
+)
+
+#: Protobuf field of GetDetailsResponse → key of ``GET /raft``, where they differ.
+_DETAILS_KEYS = {"serverId": "serverID"}
+
+Handler = Callable[[bytes, Any], Awaitable[bytes]]
+
+
+async def _fail(context: Any, error: BraftError) -> NoReturn:
+    await context.abort(status_of(error), error.message, ((ERROR_KEY, encode_error(error)),))
+    raise AssertionError("unreachable: abort raises")
+
+
+def _guarded(serve: Handler) -> Any:
+    """Turn what ``serve`` raises into a status and the error itself."""
+
+    async def guarded(data: bytes, context: Any) -> bytes:
+        try:
+            return await serve(data, context)
+        except BraftError as error:
+            failure = error
+        # A bug in a handler must reach the caller as an answer and the log as a traceback.
+        except Exception as error:  # noqa: BLE001
+            _log.exception("a peer call failed")
+            failure = BraftError(f"internal error: {type(error).__name__}: {error}")
+        return await _fail(context, failure)
+
+    return grpc.unary_unary_rpc_method_handler(guarded)
+
+
+# ---------------------------------------------------------------------- braft.v1.Peer
+
+
+def peer_service(local: LocalEnd) -> grpc.GenericRpcHandler:
+    """One RPC per request class of ``braft_core.peer``."""
+    handlers = {name: _guarded(_peer_method(local, kind)) for name, kind in METHODS.items()}
+    return grpc.method_handlers_generic_handler("braft.v1.Peer", handlers)
+
+
+def _peer_method(local: LocalEnd, kind: type[peer.PeerRequest]) -> Handler:
+    async def serve(data: bytes, context: Any) -> bytes:
+        if kind in _FOR_ONE_CLUSTER:
+            _same_cluster(local, text(dict(context.invocation_metadata()).get(CLUSTER, "")))
+        return encode_peer(await local.handler.on_call(decode_peer(kind, data)))
+
+    return serve
+
+
+def _same_cluster(local: LocalEnd, theirs: str) -> None:
+    ours = local.identity.cluster_id
+    if ours and theirs and ours != theirs:
+        local.counters["refused_wrong_cluster"] += 1
+        raise WrongCluster(f"this is cluster {ours}, not {theirs}", cluster_id=ours)
+
+
+# ---------------------------------------------------------------------- Raft
+
+
+def raft_service(local: LocalEnd) -> grpc.GenericRpcHandler:
+    """The original's service."""
+
+    async def apply_log(data: bytes, _context: Any) -> bytes:
+        try:
+            command = _ApplyRequest.FromString(data).request
+        except ProtobufError as error:
+            raise DecodeError(f"not an ApplyRequest: {error}") from error
+        answer = await local.handler.on_apply_log(command)
+        encoded: bytes = _ApplyResponse(response=answer).SerializeToString()
+        return encoded
+
+    async def get_details(_data: bytes, _context: Any) -> bytes:
+        # The request tells the caller's address; ours learns addresses by announcements.
+        return details_message(await local.handler.on_details())
+
+    handlers = {"ApplyLog": _guarded(apply_log), "GetDetails": _guarded(get_details)}
+    return grpc.method_handlers_generic_handler("Raft", handlers)
+
+
+def details_message(details: dict[str, Any]) -> bytes:
+    """``GetDetailsResponse`` of a node's entry in ``GET /raft``; keys it lacks are left out."""
+    values: dict[str, Any] = {}
+    for field in _Details.DESCRIPTOR.fields:
+        value = details.get(_DETAILS_KEYS.get(field.name, field.name))
+        if value is None:
+            continue
+        if field.name == "bizData" and not isinstance(value, str):
+            value = json.dumps(value)
+        values[field.name] = value
+    encoded: bytes = _Details(**values).SerializeToString()
+    return encoded
+
+
+# ---------------------------------------------------------------------- health, reflection
+
+
+async def add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
+    """Serve ``grpc.health.v1.Health``; all services are serving."""
+    servicer = health.aio.HealthServicer()
+    for name in ("", *SERVICES):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    from grpc_health.v1 import health_pb2_grpc
+
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer
+
+
+def add_reflection(server: grpc.aio.Server) -> None:
+    """Serve reflection over our own descriptor pool."""
+    for module in (health_pb2, reflection_pb2):
+        POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server, pool=POOL)

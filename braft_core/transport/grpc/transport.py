@@ -1,0 +1,157 @@
+"""The gRPC transport: listens, keeps a link per peer, and answers for both.
+
+Owns start and stop; each concern has a module of its own beside this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import ClassVar
+
+from braft_core.abc import Transport, TransportHandler, TransportOptions
+from braft_core.errors import Stopped
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft.messages import Request, Response
+from braft_core.transport.grpc import noise, services
+from braft_core.transport.grpc.calls import CallPool
+from braft_core.transport.grpc.link import PeerLink
+from braft_core.transport.grpc.local import LocalEnd
+from braft_core.transport.grpc.server import RaftTransportServer
+
+__all__ = ["GrpcTransport"]
+
+#: Seconds that calls under way may still take when the node stops.
+_GRACE = 0.1
+
+
+class GrpcTransport(Transport):
+    """Raft messages and peer calls over gRPC. See :class:`braft_core.abc.Transport`."""
+
+    name: ClassVar[str] = "grpc"
+
+    def __init__(self, options: TransportOptions) -> None:
+        super().__init__(options)
+        #: Addresses in fact listened on, with the ports chosen for 0. Set by :meth:`start`.
+        self.listening: tuple[str, ...] = ()
+        self._running: _Running | None = None
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Events since the start: ``refused_*``, ``refused_by_peer``, ``dropped``."""
+        return self._running.local.counters if self._running else Counter()
+
+    async def start(self, handler: TransportHandler) -> None:
+        """See the base class."""
+        running = _Running(LocalEnd(self.options, handler))
+        self.listening = await running.start()
+        self._running = running
+
+    async def stop(self) -> None:
+        """See the base class."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    def set_peer(self, server_id: str, address: str) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.set_peer(server_id, address)
+
+    def remove_peer(self, server_id: str) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.remove_peer(server_id)
+
+    def send(self, message: Request) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.send(message)
+
+    def reply(self, message: Response) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.raft.reply(message)
+
+    async def call(
+        self,
+        address: str,
+        request: PeerRequest,
+        timeout: float,  # noqa: ASYNC109 - part of the contract
+    ) -> PeerReply:
+        """See the base class."""
+        if self._running is None:
+            raise Stopped("the transport is not running")
+        return await self._running.pool.call(address, request, timeout)
+
+
+class _Running:
+    """A started transport: everything that :meth:`stop` ends."""
+
+    def __init__(self, local: LocalEnd) -> None:
+        self.local = local
+        self.pool = CallPool(local)
+        self.raft = RaftTransportServer(local, self._heard_from)
+        self._links: dict[str, PeerLink] = {}
+        self._strangers: set[str] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._server = local.connector.server()
+
+    async def start(self) -> tuple[str, ...]:
+        local, server = self.local, self._server
+        handlers = (
+            self.raft.handlers(),
+            services.raft_service(local),
+            services.peer_service(local),
+        )
+        server.add_generic_rpc_handlers(handlers)
+        self._health = await services.add_health(server)
+        if local.options.reflection:
+            services.add_reflection(server)
+        try:
+            listening = tuple(local.connector.bind(server, a) for a in local.options.listen)
+            await server.start()
+        except BaseException:
+            await server.stop(None)
+            raise
+        noise.install(self._loop)
+        return listening
+
+    async def stop(self) -> None:
+        links = list(self._links.values())
+        self._links.clear()
+        await self._health.enter_graceful_shutdown()
+        await asyncio.gather(self.raft.stop(), *(link.close() for link in links))
+        await self.pool.close()
+        await self._server.stop(_GRACE)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        noise.remove(self._loop)
+
+    def set_peer(self, server_id: str, address: str) -> None:
+        link = self._links.get(server_id)
+        if link is not None and link.address == address:
+            return
+        self.remove_peer(server_id)
+        self._strangers.discard(server_id)
+        self._links[server_id] = PeerLink(self.local, server_id, address)
+
+    def remove_peer(self, server_id: str) -> None:
+        link = self._links.pop(server_id, None)
+        if link is not None:
+            task = self._loop.create_task(link.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def send(self, message: Request) -> None:
+        link = self._links.get(message.to)
+        if link is not None:
+            link.send(message)
+        elif message.to not in self._strangers:
+            self._strangers.add(message.to)
+            self.local.handler.on_unreachable(message.to)
+
+    def _heard_from(self, server_id: str) -> None:
+        link = self._links.get(server_id)
+        if link is not None:
+            link.nudge()
