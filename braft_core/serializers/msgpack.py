@@ -1,0 +1,68 @@
+"""The default serializer: msgpack, nothing but plain values, bounded by the size of the input.
+
+Owns what of the format is accepted. Must not know what the bytes are used for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import msgpack
+
+from braft_core.abc import Serializer
+from braft_core.errors import DecodeError
+from braft_core.serializers.plain import check_plain
+
+__all__ = ["MsgpackSerializer"]
+
+# A timestamp extension becomes an object before any hook is asked. Its three headers are searched
+# for first, since to look through every decoded value would cost more than decoding it.
+_FIXEXT4: Final = b"\xd6\xff"
+_FIXEXT8: Final = b"\xd7\xff"
+_EXT12: Final = b"\xc7\x0c\xff"
+
+
+class MsgpackSerializer(Serializer):
+    """Plain values (:mod:`braft_core.serializers.plain`) as msgpack. Stateless, any thread.
+
+    Floats travel as 64 bits, NaN and infinities included. Extension types, keys that are not text
+    and keys that appear twice are refused in decoding. Other than minimal encodings are accepted,
+    and so is nesting that :meth:`dumps` refuses, up to the library's own limit of 1024.
+    """
+
+    name: ClassVar[str] = "msgpack"
+    tag: ClassVar[int] = 1
+
+    def dumps(self, value: Any) -> bytes:
+        """Encode. :raises TypeError: for a value that is not plain; names what is wrong."""
+        check_plain(value)
+        packed: bytes = msgpack.packb(value)
+        return packed
+
+    def loads(self, data: bytes) -> Any:
+        """Decode exactly one value. :raises DecodeError: on anything else."""
+        try:
+            # Without limits of its own, unpackb takes the input's size for every length it reads.
+            value = msgpack.unpackb(data, object_pairs_hook=_to_dict, ext_hook=_refuse_extension)
+            if _FIXEXT4 in data or _FIXEXT8 in data or _EXT12 in data:
+                check_plain(value)
+        except Exception as error:  # the library documents that others than its own may come
+            detail = str(error) or type(error).__name__
+            raise DecodeError(
+                f"not a msgpack value ({len(data)} bytes): {detail}", size=len(data)
+            ) from error
+        return value
+
+
+def _to_dict(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key appears twice in a map")
+    for key in value:
+        if type(key) is not str:
+            raise ValueError(f"the map key {key!r} is not text")
+    return value
+
+
+def _refuse_extension(code: int, data: bytes) -> object:
+    raise ValueError(f"extension type {code} ({len(data)} bytes) is not a plain value")

@@ -1,0 +1,78 @@
+"""What a plain value is, and the check that a value is one.
+
+Every serializer carries the same values, so that a cluster may change its serializer: ``None``,
+``bool``, ``int`` of 64 bits (-2**63 to 2**64-1), ``float``, ``str`` without lone surrogates,
+``bytes``, lists, and dicts with ``str`` keys. Tuples are taken for lists, and come back as lists.
+Subclasses (enums, named tuples, ordered dicts) are refused: they would come back as something
+else. Nesting is limited, so that no decoder ever meets its own limit.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Final
+
+__all__ = ["INT_MAX", "INT_MIN", "MAX_DEPTH", "check_plain"]
+
+#: Deepest nesting of lists and dicts; a scalar has depth 0, ``[]`` has depth 1.
+MAX_DEPTH: Final = 128
+INT_MIN: Final = -(1 << 63)
+INT_MAX: Final = (1 << 64) - 1
+
+_ATOMS: Final = frozenset({type(None), bool, float, bytes})
+
+
+def check_plain(value: object) -> None:
+    """Return if ``value`` is plain.
+
+    :raises TypeError: naming what is not, and what is accepted. A cycle counts as nested too deep.
+    """
+    _check(value, MAX_DEPTH)
+
+
+def _check(value: object, room: int) -> None:
+    if type(value) is str:
+        if not value.isascii():
+            _check_text(value)
+    elif type(value) is int:
+        _check_int(value)
+    elif type(value) is list or type(value) is tuple:
+        _check_depth(room)
+        for item in value:
+            _check(item, room - 1)
+    elif type(value) is dict:
+        _check_depth(room)
+        for key, item in value.items():
+            _check_key(key)
+            _check(item, room - 1)
+    elif type(value) not in _ATOMS:
+        raise TypeError(
+            f"{reprlib.repr(value)} of type {type(value).__qualname__} is not a plain value; "
+            "accepted are None, bool, int, float, str, bytes, lists, and dicts with str keys"
+        )
+
+
+def _check_text(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise TypeError(f"{reprlib.repr(value)} is not valid Unicode text: {error}") from error
+
+
+def _check_int(value: int) -> None:
+    if not INT_MIN <= value <= INT_MAX:
+        raise TypeError(
+            f"an int of {value.bit_length()} bits is too large; accepted is -2**63 to 2**64-1"
+        )
+
+
+def _check_key(key: object) -> None:
+    if type(key) is not str:
+        raise TypeError(f"the dict key {reprlib.repr(key)} is not a str")
+    if not key.isascii():
+        _check_text(key)
+
+
+def _check_depth(room: int) -> None:
+    if room == 0:
+        raise TypeError(f"the value is nested deeper than {MAX_DEPTH} lists and dicts")

@@ -1,0 +1,87 @@
+"""The default serializer: the conformance suite, and what is particular to msgpack."""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+
+import msgpack
+import pytest
+
+from braft_core.errors import DecodeError
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.testing.serializers import SerializerConformance
+
+
+class TestMsgpack(SerializerConformance):
+    def make(self) -> MsgpackSerializer:
+        return MsgpackSerializer()
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "incomplete"),
+        (b"\xc1", "msgpack"),
+        (b"\x01\x02", "extra"),
+        (msgpack.packb(msgpack.Timestamp(1)), "Timestamp"),
+        (msgpack.packb([msgpack.Timestamp(1, 1)]), "Timestamp"),
+        (msgpack.packb({"t": msgpack.Timestamp(-1, 1)}), "Timestamp"),
+        (msgpack.packb(msgpack.ExtType(5, b"x")), "extension type 5"),
+        (b"\x82\xa1a\x01\xa1a\x02", "twice"),
+        (b"\x81\xc4\x01k\x01", "not text"),
+        (b"\x81\x01\x02", "int"),
+        (b"\xa1\xff", "utf-8"),
+        (b"\x91" * 5000 + b"\x01", "msgpack"),
+    ],
+)
+def test_refuses_with_a_reason(data: bytes, word: str) -> None:
+    with pytest.raises(DecodeError, match=word) as caught:
+        MsgpackSerializer().loads(data)
+    assert caught.value.data["size"] == len(data)
+    assert caught.value.__cause__ is not None
+
+
+def test_bytes_that_look_like_a_timestamp_are_kept() -> None:
+    serializer = MsgpackSerializer()
+    for header in (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff"):
+        value = [header + b"\x00" * 12, {"k": header}]
+        assert serializer.loads(serializer.dumps(value)) == value
+
+
+def test_a_claimed_length_is_bounded_by_the_input() -> None:
+    """A small message that claims a huge array must not make the process ask for that memory."""
+    for head in (b"\xdd", b"\xdf", b"\xc6", b"\xdb"):
+        with pytest.raises(DecodeError):
+            MsgpackSerializer().loads(head + struct.pack(">I", 0xFFFFFFFF) + b"\x00" * 100)
+
+
+def test_nested_claims_do_not_multiply() -> None:
+    """Arrays in arrays that each claim the whole input end at the nesting limit."""
+    data = (b"\xdd" + struct.pack(">I", 1_000_000)) * 200_000
+    started = time.perf_counter()
+    with pytest.raises(DecodeError):
+        MsgpackSerializer().loads(data)
+    assert time.perf_counter() - started < 5
+
+
+def test_nan_and_infinity_travel() -> None:
+    serializer = MsgpackSerializer()
+    assert math.isnan(serializer.loads(serializer.dumps(math.nan)))
+    assert serializer.loads(serializer.dumps(-math.inf)) == -math.inf
+
+
+def test_accepts_an_encoding_that_is_not_minimal() -> None:
+    assert MsgpackSerializer().loads(b"\xcf" + struct.pack(">Q", 1)) == 1
+
+
+def test_golden_bytes() -> None:
+    """The form in which commands are in logs already; it may never change."""
+    value = ["kv", "put", ["colors", "sky", b"blue", 1, -1, 1 << 40, 0.5, None, True, {"a": []}]]
+    golden = (
+        "93a26b76a37075749aa6636f6c6f7273a3736b79c404626c756501ffcf0000010000000000"
+        "cb3fe0000000000000c0c381a16190"
+    )
+    assert MsgpackSerializer().dumps(value).hex() == golden
+    assert MsgpackSerializer().loads(bytes.fromhex(golden)) == value
