@@ -1,0 +1,50 @@
+"""What braft-core itself provides, registered by the same hooks as anybody's plugin.
+
+Imports are inside the hooks, so that loading plugins costs nothing for what is not used. This
+module must not choose anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from braft_core.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from braft_core.abc import Serializer, Service, Storage, Transport
+
+
+@hookimpl
+def braft_register_serializer() -> type[Serializer]:
+    """The ``msgpack`` serializer."""
+    from braft_core.serializers.msgpack import MsgpackSerializer
+
+    return MsgpackSerializer
+
+
+@hookimpl
+def braft_register_service() -> list[type[Service]]:
+    """The services ``kv`` and ``distribute``."""
+    from braft_core.services.distribute import DistributeService
+    from braft_core.services.kv import KVService
+
+    return [KVService, DistributeService]
+
+
+@hookimpl
+def braft_register_transport() -> list[type[Transport]]:
+    """The transports ``grpc`` and ``memory``."""
+    from braft_core.transport.memory import MemoryTransport
+
+    from braft_core.transport.grpc import GrpcTransport
+
+    return [GrpcTransport, MemoryTransport]
+
+
+@hookimpl
+def braft_register_storage() -> list[type[Storage]]:
+    """The stores ``sqlite`` and ``memory``."""
+    from braft_core.storage.memory import MemoryStorage
+    from braft_core.storage.sqlite import SQLiteStorage
+
+    return [SQLiteStorage, MemoryStorage]

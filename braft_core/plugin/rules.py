@@ -1,0 +1,152 @@
+"""The rules a plugin has to keep, as functions that list what is wrong.
+
+pluggy lets a misspelt hook pass, returns coroutines unawaited and fills no parameter that has a
+default. Each of these is found here, before pluggy sees the plugin, and said in a sentence that
+names the hook. Pure: this module loads, registers and calls nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from braft_core.abc import Discovery, Serializer, Service, Storage, Transport
+from braft_core.plugin import NAME, specs
+
+__all__ = ["HOOKS", "KINDS", "class_problems", "hook_problems", "hooks_of", "signature"]
+
+#: The base class of each kind that is chosen by name.
+KINDS: Final[Mapping[str, type[Any]]] = MappingProxyType(
+    {
+        "discovery": Discovery,
+        "serializer": Serializer,
+        "service": Service,
+        "transport": Transport,
+        "storage": Storage,
+    }
+)
+
+_PREFIX: Final = f"{NAME}_"
+_MARK: Final = f"{NAME}_impl"
+_NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_.+-]*")
+_WRAPPED_FUNCTIONS: Final = (staticmethod, classmethod, types.MethodType)
+
+#: Every hook's parameter names, in order, by hook name.
+HOOKS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        name: tuple(inspect.signature(function).parameters)
+        for name, function in vars(specs).items()
+        if name.startswith(_PREFIX)
+    }
+)
+
+
+def signature(hook: str) -> str:
+    """The hook as one writes it: ``braft_on_leader_changed(node, leader, term)``."""
+    return f"{hook}({', '.join(HOOKS[hook])})"
+
+
+def hook_problems(plugin: object) -> list[str]:
+    """Everything that is wrong with the hooks of a plugin (a module or an instance), as sentences.
+
+    An empty list means that braft will call each of its hooks as its author meant it.
+    """
+    if inspect.isclass(plugin):
+        return [f"it is the class {plugin.__qualname__}; give a module or an instance"]
+    found = dict(_candidates(plugin))
+    if not found:
+        return [f"it implements no hook: nothing in it is named {_PREFIX}*"]
+    return [text for name, value in found.items() for text in _one_hook(plugin, name, value)]
+
+
+def hooks_of(plugin: object) -> list[str]:
+    """The names of the hooks that a plugin without problems implements, sorted."""
+    found = _candidates(plugin)
+    return sorted((_options(value) or {}).get("specname") or name for name, value in found)
+
+
+def class_problems(kind: str, provided: object) -> list[str]:
+    """Everything that keeps ``provided`` from being used as a class of that kind."""
+    base = KINDS[kind]
+    if not (inspect.isclass(provided) and issubclass(provided, base)):
+        return [f"{provided!r} is not a subclass of braft_core.abc.{base.__name__}"]
+    who = provided.__qualname__
+    problems = []
+    if missing := sorted(getattr(provided, "__abstractmethods__", ())):
+        problems.append(f"{who} does not implement {', '.join(missing)}")
+    name = getattr(provided, "name", None)
+    if not (isinstance(name, str) and _NAME_PATTERN.fullmatch(name)):
+        problems.append(
+            f"{who}.name is {name!r}; accepted is a lower-case word such as 'lab' or 'lab-2'"
+        )
+    if kind == "serializer":
+        problems += _tag_problems(who, getattr(provided, "tag", None))
+    return problems
+
+
+def _tag_problems(who: str, tag: object) -> list[str]:
+    if isinstance(tag, int) and not isinstance(tag, bool) and 1 <= tag <= 255:
+        return []
+    return [f"{who}.tag is {tag!r}; accepted is a whole number from 1 to 255"]
+
+
+def _candidates(plugin: object) -> Iterator[tuple[str, object]]:
+    """Attributes that are hooks by name or by mark, read without running any property."""
+    for name in dir(plugin):
+        value = inspect.getattr_static(plugin, name)
+        if name.startswith(_PREFIX) or _options(value) is not None:
+            yield name, value
+
+
+def _options(value: object) -> Mapping[str, Any] | None:
+    """What ``@hookimpl`` left on a function, or ``None`` if it is not marked."""
+    for holder in (value, getattr(value, "__func__", None)):
+        options = getattr(holder, "__dict__", {}).get(_MARK)
+        if isinstance(options, dict):
+            return options
+    return None
+
+
+def _one_hook(plugin: object, attribute: str, value: object) -> list[str]:
+    options = _options(value) or {}
+    hook = options.get("specname") or attribute
+    if hook not in HOOKS:
+        return [f"there is no hook {hook}{_suggestion(hook)}"]
+    if not (inspect.isfunction(value) or isinstance(value, _WRAPPED_FUNCTIONS)):
+        return [f"{hook} is not a function but {value!r}"]
+    if not options:
+        return [f"{hook} lacks its @hookimpl, so it would never be called"]
+    if options.get("wrapper") or options.get("hookwrapper"):
+        return [f"{hook} is a hook wrapper; braft's hooks cannot be wrapped"]
+    return _calling_problems(hook, getattr(plugin, attribute))
+
+
+def _calling_problems(hook: str, function: Callable[..., object]) -> list[str]:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return [f"{hook} is async; hooks are plain functions, async work lives on your classes"]
+    if inspect.isgeneratorfunction(function):
+        return [f"{hook} is a generator, so its body would never run"]
+    parameters = inspect.signature(function).parameters.values()
+    return [text for parameter in parameters for text in _parameter_problem(hook, parameter)]
+
+
+def _parameter_problem(hook: str, parameter: inspect.Parameter) -> list[str]:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
+        return [f"{hook} takes {parameter}, which is never filled; the hook is {signature(hook)}"]
+    if parameter.name not in HOOKS[hook]:
+        return [f"{hook} takes {parameter.name!r}, which the hook does not have: {signature(hook)}"]
+    if parameter.default is not parameter.empty:
+        return [f"{hook} gives {parameter.name!r} a default, which would replace the real value"]
+    return []
+
+
+def _suggestion(hook: str) -> str:
+    close = difflib.get_close_matches(hook, HOOKS, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; names that begin with {_PREFIX} are reserved for: {', '.join(HOOKS)}"
