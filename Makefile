@@ -22,7 +22,6 @@ ARGS ?=
 
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
-PROTOS := $(shell find braft_core -name '*.proto')
 
 .PHONY: help demo test check lint types imports docs bench wheels proto clean
 
@@ -78,7 +77,7 @@ wheels: $(VENV)/.stamp-base
 	@ls -l dist/*.whl
 
 proto: $(VENV)/.stamp-dev
-	@$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+	@$(PY) -m braft_core.proto.generate
 
 clean:
 	rm -rf $(VENV) .tox build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

@@ -1,0 +1,76 @@
+"""``python -m benchmarks``: what to measure, and where the results go."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import machine, report
+from benchmarks.measure import Plan, measure
+from benchmarks.peers import Peer
+from benchmarks.peers.braft import Braft
+from benchmarks.peers.etcd import Etcd
+from benchmarks.peers.pysyncobj import PySyncObj
+
+_PEERS: dict[str, type[Peer]] = {"braft": Braft, "pysyncobj": PySyncObj, "etcd": Etcd}
+_RESULTS = Path(__file__).parent / "results"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
+    parser.add_argument("--runs", type=int, default=5, help="clusters to take the median of")
+    parser.add_argument("--seconds", type=float, default=5.0, help="measured stretch of each load")
+    parser.add_argument("--failovers", type=int, default=10, help="leaders to kill")
+    parser.add_argument(
+        "--entries", type=int, default=100_000, help="entries before memory is read"
+    )
+    parser.add_argument("--peers", default=",".join(_PEERS), help="of %(default)s")
+    parser.add_argument("--output", type=Path, default=_RESULTS, help="folder for data and results")
+    return parser.parse_args()
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    if args.quick:
+        return Plan(runs=1, seconds=1.0, warmup=0.5, failovers=2, memory_entries=10_000)
+    return Plan(args.runs, args.seconds, 1.0, args.failovers, args.entries)
+
+
+def main() -> int:
+    """Measure, show, save. Exit code 1 if anything that should have been measured was not."""
+    args = _arguments()
+    console = Console()
+    unknown = [name for name in args.peers.split(",") if name not in _PEERS]
+    if unknown:
+        console.print(f"unknown peer {unknown[0]!r}; known: {', '.join(_PEERS)}")
+        return 2
+    args.output.mkdir(parents=True, exist_ok=True)
+    # Children import this package and braft from the tree.
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    facts = machine.facts(args.output.resolve())
+    plan = _plan(args)
+    peers = [_PEERS[name] for name in args.peers.split(",")]
+    results = measure(peers, plan, args.output, lambda line: console.print(line, style="dim"))
+    report.print_table(results, console)
+
+    now = datetime.now(UTC)
+    facts |= {
+        "date": now.isoformat(timespec="seconds"),
+        "load_average_at_end": os.getloadavg(),
+        "plan": {name: getattr(plan, name) for name in plan.__slots__},
+    }
+    path = args.output / f"{now:%Y-%m-%dT%H%M%S}.json"
+    report.write_json(report.as_json(results, facts), path)
+    console.print(f"written: {path}")
+    if report.write_plot(results, path.with_suffix(".png")):
+        console.print(f"written: {path.with_suffix('.png')}")
+    return 1 if any(result.errors for result in results.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""One module for each system that is measured, behind one interface: :class:`Peer`."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from benchmarks.workload import Sample
+
+__all__ = ["VALUE_BYTES", "Peer", "free_ports"]
+
+#: Size of every value that is written.
+VALUE_BYTES = 128
+
+
+class Peer(Protocol):
+    """A cluster of three nodes on loopback, each a process of its own."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """Version and settings that matter; ``unavailable`` with a reason if it cannot run here."""
+
+    def __init__(self, folder: Path) -> None:
+        """Remember the (empty) folder for data and logs."""
+
+    def start(self) -> None:
+        """Start three nodes and return once they have a leader and take writes."""
+
+    def load(self, operation: str, outstanding: int, seconds: float, warmup: float) -> Sample:
+        """Run ``put`` or ``get`` against the leader."""
+
+    def fill(self, entries: int, outstanding: int) -> None:
+        """Commit exactly that many entries."""
+
+    def leader_pid(self) -> int:
+        """The process whose memory is measured."""
+
+    def fail_over(self) -> float:
+        """Kill the leader with SIGKILL; seconds until a survivor has committed a new write."""
+
+    def stop(self) -> None:
+        """End every process it started."""
+
+
+def free_ports(count: int) -> list[int]:
+    """That many different TCP ports of 127.0.0.1 which nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
+    finally:
+        for probe in sockets:
+            probe.close()
