@@ -38,7 +38,7 @@ def election_tick(state: RaftState) -> None:
     if state.now < state.election_deadline:
         return
     state.reset_election_timer()
-    if state.is_voter:
+    if state.may_campaign:
         pre_campaign(state, "election timeout")
 
 

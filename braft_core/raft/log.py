@@ -117,6 +117,13 @@ class RaftLog:
         """Index of the entry that holds the configuration in use."""
         return self._configurations[-1][0]
 
+    def configuration_at(self, index: int) -> Configuration:
+        """The configuration in force at ``index``: the latest one at or before it."""
+        for at, configuration in reversed(self._configurations):
+            if at <= index:
+                return configuration
+        return self._configurations[0][1]
+
     # -- writing ------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> bool:

@@ -161,7 +161,7 @@ class RaftCore:
     def _on_timeout_now(self, message: TimeoutNow) -> None:
         state = self._state
         transfer.respond(state, message)
-        if state.role is Role.FOLLOWER and message.sender == state.leader and state.is_voter:
+        if state.role is Role.FOLLOWER and message.sender == state.leader and state.may_campaign:
             election.campaign(state, "leadership transfer", transfer=True)
 
     def propose(
@@ -254,7 +254,7 @@ class RaftCore:
         state = self._state
         if state.role is Role.LEADER:
             self.unreachable(peer)
-        elif state.role is Role.FOLLOWER and peer == state.leader and state.is_voter:
+        elif state.role is Role.FOLLOWER and peer == state.leader and state.may_campaign:
             election.lost_leader(state)
 
     def unreachable(self, peer: str) -> None:

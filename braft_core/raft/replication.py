@@ -75,6 +75,12 @@ def replicate(state: RaftState) -> None:
             _send(state, server, progress, state.log.slice(low, high, config.max_append_bytes))
 
 
+def _schedule_notice(state: RaftState, progress: Progress) -> None:
+    """See that a follower which caught up after a commit hears of it, entries or not."""
+    if state.role is Role.LEADER and _owes_commit(state, progress):
+        state.notify_due = min(state.notify_due, state.now + state.config.commit_notify_delay)
+
+
 def _owes_commit(state: RaftState, progress: Progress) -> bool:
     return progress.commit_sent < min(state.commit_index, progress.next_index - 1)
 
@@ -122,6 +128,7 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
             # Committing can end the leadership (a leader that removed itself).
             if state.role is Role.LEADER:
                 transfer.on_caught_up(state, message.sender)
+        _schedule_notice(state, progress)
     else:
         _back_off(progress, record, message.last_log)
 

@@ -106,6 +106,16 @@ class RaftState:
         return self.configuration.is_voter(self.server_id)
 
     @property
+    def may_campaign(self) -> bool:
+        """Whether this server may stand for election.
+
+        A voter may. So may one whose removal (or demotion) is in its log but not committed: it
+        can hold the only complete log, and is then the only one that can win (thesis §4.2.2).
+        """
+        committed = self.log.configuration_at(self.commit_index)
+        return self.is_voter or committed.is_voter(self.server_id)
+
+    @property
     def other_voters(self) -> list[str]:
         """Voters besides this server, in configuration order."""
         return [v for v in self.configuration.voters if v != self.server_id]
