@@ -1,0 +1,145 @@
+"""What the simulator needs of a consensus core, as protocols.
+
+The simulator judges a core by its public surface alone; any class of this shape can be judged,
+``braft_core.raft.RaftCore`` first of all. It must not know how a core works inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from braft_core.raft.config import RaftConfig
+from braft_core.raft.messages import Message
+from braft_core.raft.ready import Ready
+from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role
+
+__all__ = ["Core", "CoreFactory", "CoreLog", "raft_core"]
+
+
+class CoreLog(Protocol):
+    """The log as a view."""
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry, 0 for an empty log."""
+
+    def term_at(self, index: int) -> int | None:
+        """Term of the entry at ``index``."""
+
+    def slice(self, lo: int, hi: int) -> Sequence[Entry]:
+        """Entries ``lo <= index < hi``."""
+
+
+class Core(Protocol):
+    """One server's consensus core. See ``braft_core.raft.ready`` for the persistence contract."""
+
+    @property
+    def role(self) -> Role:
+        """Its part in the current term."""
+
+    @property
+    def current_term(self) -> int:
+        """The latest term it knows."""
+
+    @property
+    def leader(self) -> str:
+        """Whom it follows, "" for nobody."""
+
+    @property
+    def commit_index(self) -> int:
+        """The highest index it knows to be committed."""
+
+    @property
+    def last_applied(self) -> int:
+        """What :meth:`applied` told it last."""
+
+    @property
+    def last_index(self) -> int:
+        """Index of its last entry."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+
+    @property
+    def log(self) -> CoreLog:
+        """Its log, to be read only."""
+
+    def step(self, message: Message) -> None:
+        """A message arrived."""
+
+    def tick(self, now: float) -> None:
+        """It is ``now`` on its clock."""
+
+    def propose(
+        self,
+        commands: Sequence[bytes],
+        *,
+        type: EntryType = EntryType.COMMAND,  # noqa: A002 - the core's own name for it
+        appended_at: int = 0,
+    ) -> tuple[int, int]:
+        """Append entries; index of the first, and term."""
+
+    def read(self, read_id: int) -> None:
+        """Ask for a linearizable read; ``Ready.reads`` answers."""
+
+    def change_membership(self, kind: str, server_id: str, address: str = "") -> int:
+        """Change the configuration by one server."""
+
+    def transfer_leadership(self, to: str = "") -> str:
+        """Hand leadership over."""
+
+    def persisted(self, number: int) -> None:
+        """The batch of that number is durable."""
+
+    def applied(self, index: int) -> None:
+        """The state machine has applied up to ``index``."""
+
+    def connection_lost(self, peer: str) -> None:
+        """The connection to ``peer`` broke."""
+
+    def unreachable(self, peer: str) -> None:
+        """Requests to ``peer`` were dropped."""
+
+    def has_ready(self) -> bool:
+        """Whether there is a batch."""
+
+    def ready(self) -> Ready:
+        """The next batch."""
+
+    def next_deadline(self) -> float:
+        """When to tick at the latest."""
+
+
+class CoreFactory(Protocol):
+    """Builds a core from what a disk holds."""
+
+    def __call__(
+        self,
+        server_id: str,
+        *,
+        config: RaftConfig,
+        random: Callable[[], float],
+        now: float,
+        hard_state: HardState,
+        entries: Sequence[Entry],
+    ) -> Core:
+        """Start as a follower."""
+
+
+def raft_core(
+    server_id: str,
+    *,
+    config: RaftConfig,
+    random: Callable[[], float],
+    now: float,
+    hard_state: HardState,
+    entries: Sequence[Entry],
+) -> Core:
+    """The core under test: ``braft_core.raft.RaftCore``."""
+    from braft_core.raft.node import RaftCore
+
+    return RaftCore(
+        server_id, config=config, random=random, now=now, hard_state=hard_state, entries=entries
+    )

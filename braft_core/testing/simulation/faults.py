@@ -1,0 +1,226 @@
+"""The adversary: what goes wrong, when, and for how long.
+
+Each kind of fault has its own random stream and its own rhythm, so that a plan without one kind
+keeps the timing of the others. It acts on the world by what an operator, a kernel or a cable
+could do, never on a core's inside.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from braft_core.raft.types import EntryType, Role
+from braft_core.testing.simulation.plan import stream
+from braft_core.testing.simulation.server import Server
+
+if TYPE_CHECKING:
+    from braft_core.testing.simulation.world import World
+
+__all__ = ["Faults"]
+
+
+class Faults:
+    """Injects the faults of the world's plan until :meth:`stop`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._stopped = False
+        self.injected: Counter[str] = Counter()
+        self._kinds: dict[str, Callable[[random.Random], None]] = {
+            "partition": self._partition,
+            "crash": self._crash,
+            "pause": self._pause,
+            "slow_disk": self._slow_disk,
+            "clock": self._clock,
+            "false_alarm": self._false_alarm,
+            "membership": self._membership,
+            "transfer": self._transfer,
+            "storm": self._storm,
+        }
+
+    def start(self) -> None:
+        """Schedule the first fault of each kind in the plan."""
+        for kind, interval in self._world.plan.faults.items():
+            rng = stream(self._world.seed, f"fault/{kind}")
+            self._schedule(kind, interval, rng)
+
+    def stop(self) -> None:
+        """No new faults, and pending repairs are left to the world."""
+        self._stopped = True
+
+    def _schedule(self, kind: str, interval: float, rng: random.Random) -> None:
+        delay = rng.expovariate(1.0 / interval)
+        self._world.scheduler.after(delay, self._strike, kind, interval, rng)
+
+    def _strike(self, kind: str, interval: float, rng: random.Random) -> None:
+        if self._stopped:
+            return
+        self.injected[kind] += 1
+        self._kinds[kind](rng)
+        self._schedule(kind, interval, rng)
+
+    def _later(self, delay: float, action: Callable[..., None], *args: object) -> None:
+        def act() -> None:
+            if not self._stopped:
+                action(*args)
+
+        self._world.scheduler.after(delay, act)
+
+    # -- the network ---------------------------------------------------------------------
+
+    def _partition(self, rng: random.Random) -> None:
+        world = self._world
+        ids = list(world.server_ids)
+        rng.shuffle(ids)
+        style = rng.choice(("split", "isolate_leader", "one_way", "bridge", "link"))
+        pairs = _cuts(style, ids, self._any_leader(rng), rng)
+        world.network.cut(pairs)
+        world.trace.add(f"partition {style} {sorted(pairs)}")
+        self._later(rng.expovariate(1.0 / 1.5), self._mend)
+
+    def _mend(self) -> None:
+        self._world.network.mend()
+        self._world.trace.add("network mended")
+
+    def _false_alarm(self, rng: random.Random) -> None:
+        """A connection broke although the peer is alive."""
+        world = self._world
+        for server in world.servers.values():
+            peer = rng.choice(world.server_ids)
+            leader = server.live.core.leader if server.live is not None else ""
+            if rng.random() < 0.5 and leader:
+                peer = leader
+            if peer != server.id and rng.random() < 0.5:
+                world.tell(server, "connection_lost" if rng.random() < 0.7 else "unreachable", peer)
+
+    # -- processes and machines ----------------------------------------------------------
+
+    def _crash(self, rng: random.Random) -> None:
+        """One server dies, sometimes most or all of them."""
+        world = self._world
+        alive = [s for s in world.servers.values() if s.live is not None]
+        rng.shuffle(alive)
+        leader = self._any_leader(rng)
+        if leader and rng.random() < 0.5:
+            alive.sort(key=lambda s: s.id != leader)
+        count = rng.choice((1, 1, 1, 1, 2, len(alive)))
+        for server in alive[:count]:
+            world.crash(server)
+            down = rng.choice((0.0, 0.05, rng.expovariate(1.0)))
+            self._later(down, self._restart, server)
+
+    def _restart(self, server: Server) -> None:
+        if server.live is None:
+            server.start()
+
+    def _pause(self, rng: random.Random) -> None:
+        server = self._pick(rng)
+        if server.live is not None and not server.frozen:
+            server.freeze()
+            self._later(rng.choice((0.05, rng.expovariate(1.0), 3.0)), server.resume)
+
+    def _slow_disk(self, rng: random.Random) -> None:
+        server = self._pick(rng)
+        self._world.disk_delay[server.id] = rng.choice((0.05, 0.3, 1.0))
+        self._world.trace.add(f"{server.id} has a slow disk")
+        self._later(rng.expovariate(1.0 / 2.0), self._mend_disk, server.id)
+
+    def _mend_disk(self, server_id: str) -> None:
+        self._world.disk_delay[server_id] = 0.0
+
+    def _clock(self, rng: random.Random) -> None:
+        server, plan = self._pick(rng), self._world.plan
+        rate = 1.0 + rng.uniform(-plan.clock_drift, plan.clock_drift)
+        if rng.random() < 0.2:
+            rate = rng.choice((0.1, 4.0))
+        jump = rng.choice((0.0, 0.0, rng.uniform(0.0, 5.0)))
+        server.clock.adjust(self._world.scheduler.now, rate=rate, jump=jump)
+        self._world.trace.add(f"{server.id} clock x{rate:.3f} +{jump:.3f}")
+        server.clock_changed()
+
+    # -- operators -----------------------------------------------------------------------
+
+    def _membership(self, rng: random.Random) -> None:
+        """One to three changes in a row, not waiting for one another."""
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            leader = self._leading(rng)
+            if leader is None:
+                return
+            change = self._draw_change(leader, rng)
+            if change is not None:
+                leader.post(leader.administer, *change)
+
+    def _draw_change(self, leader: Server, rng: random.Random) -> tuple[str, str] | None:
+        configuration = leader.process.core.configuration
+        outside = [s for s in self._world.server_ids if configuration.get(s) is None]
+        learners = [s for s in configuration.ids if not configuration.is_voter(s)]
+        voters = list(configuration.voters)
+        options: list[tuple[str, list[str]]] = [
+            ("add_voter", outside + learners),
+            ("add_nonvoter", outside),
+            ("promote", learners),
+            ("remove_server", list(configuration.ids)),
+            ("demote_voter", voters),
+            ("remove_server", [leader.id]),
+        ]
+        kind, targets = rng.choice(options)
+        shrinks = kind in ("remove_server", "demote_voter") and len(voters) <= 2
+        if not targets or (shrinks and rng.random() < 0.8):
+            return None
+        return kind, rng.choice(targets)
+
+    def _transfer(self, rng: random.Random) -> None:
+        leader = self._leading(rng)
+        if leader is not None:
+            target = rng.choice(("", rng.choice(self._world.server_ids)))
+            leader.post(leader.administer, "transfer", target)
+
+    def _storm(self, rng: random.Random) -> None:
+        """A burst of entries without clients, barriers among them, to fill logs and windows."""
+        leader = self._leading(rng)
+        if leader is not None:
+            count = rng.choice((1, 10, 50))
+            leader.post(leader.fill, count, rng.choice((EntryType.BARRIER, EntryType.NOOP)))
+
+    # -- choices -------------------------------------------------------------------------
+
+    def _pick(self, rng: random.Random) -> Server:
+        """Any server, the leader more often than its share."""
+        leader = self._any_leader(rng)
+        if leader and rng.random() < 0.4:
+            return self._world.servers[leader]
+        return self._world.servers[rng.choice(self._world.server_ids)]
+
+    def _leading(self, rng: random.Random) -> Server | None:
+        leader = self._any_leader(rng)
+        return self._world.servers[leader] if leader else None
+
+    def _any_leader(self, rng: random.Random) -> str:
+        """Any server that believes to lead, deposed ones included."""
+        leaders = [
+            s.id
+            for s in self._world.servers.values()
+            if s.live is not None and s.live.core.role is Role.LEADER
+        ]
+        return rng.choice(leaders) if leaders else ""
+
+
+def _cuts(style: str, ids: list[str], leader: str, rng: random.Random) -> set[tuple[str, str]]:
+    """The directed links that a partition of that style cuts."""
+    if style == "link" and len(ids) > 1:
+        return {(ids[0], ids[1]), (ids[1], ids[0])}
+    if style in ("isolate_leader", "one_way"):
+        alone = leader or ids[0]
+        inward = {(other, alone) for other in ids if other != alone}
+        outward = {(alone, other) for other in ids if other != alone}
+        if style == "isolate_leader":
+            return inward | outward
+        return rng.choice((inward, outward))
+    middle = rng.randint(1, max(1, len(ids) - 1))
+    left, right = ids[:middle], ids[middle:]
+    if style == "bridge":  # one server sees both sides
+        right = right[1:]
+    return {pair for a in left for b in right for pair in ((a, b), (b, a))}

@@ -1,0 +1,165 @@
+"""Is a history of register operations linearizable (Herlihy and Wing 1990)?
+
+The search of Wing and Gong with Lowe's improvement: walk the calls and returns in order of time,
+linearize any operation whose call precedes the first return still open, remember each pair of
+(operations linearized, value) so that it is tried once. Registers are checked apart, since
+linearizability is local. An operation of unknown outcome may take effect at any time after its
+call, or never.
+
+It knows nothing of logs and terms: it judges only what clients saw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
+
+__all__ = ["Undecided", "check_history", "check_register"]
+
+_MAX_STATES = 2_000_000
+
+
+class Undecided(Exception):
+    """The search space is too large; the history is neither accepted nor rejected."""
+
+
+def check_history(history: History) -> str | None:
+    """Check every register; the name of the first one that is not linearizable, or ``None``.
+
+    :raises Undecided: if a register's search exceeds its bound.
+    """
+    for key, operations in history.by_key().items():
+        if not check_register(operations):
+            return key
+    return None
+
+
+def check_register(
+    operations: Iterable[Operation], initial: int = 0, max_states: int = _MAX_STATES
+) -> bool:
+    """Whether the operations of one register, whose first value is ``initial``, are linearizable.
+
+    :raises Undecided: after ``max_states`` distinct states.
+    """
+    relevant = _relevant(list(operations), initial)
+    return _Search(relevant, initial, max_states).run()
+
+
+def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
+    """Drop what cannot matter: failed operations, unanswered reads, unobserved unknown changes.
+
+    An unknown change whose value no answer ever showed may be taken as "never happened": every
+    answer but a write's tells the value before it, so nothing answered happened while the
+    register held the unseen value, and an order with the change stays valid without it.
+    """
+    seen = {o.seen for o in operations if o.outcome is Outcome.OK and o.kind is not Kind.WRITE}
+    # An unknown CAS that is kept needs its expected value: whoever may have written it stays too.
+    grown = True
+    while grown:
+        grown = False
+        for o in operations:
+            unknown_cas = o.outcome is Outcome.UNKNOWN and o.kind is Kind.CAS
+            if unknown_cas and o.value in seen and o.expected not in seen:
+                seen.add(o.expected)
+                grown = True
+    kept = []
+    for operation in operations:
+        if operation.outcome is Outcome.FAILED:
+            continue
+        if operation.outcome is Outcome.UNKNOWN and (
+            operation.kind is Kind.READ or operation.value not in seen
+        ):
+            continue
+        kept.append(operation)
+    return kept
+
+
+def _apply(operation: Operation, value: int) -> int | None:
+    """The register's value after the operation, or ``None`` if its answer contradicts ``value``."""
+    if operation.kind is Kind.WRITE:
+        return operation.value
+    if operation.outcome is Outcome.OK and operation.seen != value:
+        return None
+    if operation.kind is Kind.READ or operation.expected != value:
+        return value
+    return operation.value
+
+
+class _Search:
+    """Depth-first search over linearization orders, on a doubly linked list of calls and returns.
+
+    Node ``i`` is the call of operation ``i``, node ``n + i`` its return; unknown operations have
+    no return node.
+    """
+
+    def __init__(self, operations: list[Operation], initial: int, max_states: int) -> None:
+        self._operations = operations
+        self._value = initial
+        self._max_states = max_states
+        self._n = n = len(operations)
+        # Calls before returns at one instant: touching intervals count as concurrent.
+        events = [(o.invoked, 0, i) for i, o in enumerate(operations)]
+        events += [
+            (o.returned, 1, n + i) for i, o in enumerate(operations) if o.returned < math.inf
+        ]
+        events.sort()
+        order = [2 * n, *(node for _, _, node in events), 2 * n + 1]
+        self._next = [0] * (2 * n + 2)
+        self._previous = [0] * (2 * n + 2)
+        for left, right in pairwise(order):
+            self._next[left] = right
+            self._previous[right] = left
+        self._open = sum(1 for o in operations if o.returned < math.inf)
+
+    def run(self) -> bool:
+        """Search; true as soon as all answered operations are linearized."""
+        head, n = 2 * self._n, self._n
+        seen: set[tuple[int, int]] = set()
+        stack: list[tuple[int, int]] = []
+        done = 0
+        node = self._next[head]
+        while self._open:
+            if node < n:
+                after = _apply(self._operations[node], self._value)
+                state = (done | 1 << node, after if after is not None else 0)
+                if after is not None and state not in seen:
+                    seen.add(state)
+                    if len(seen) > self._max_states:
+                        raise Undecided(f"more than {self._max_states} states")
+                    stack.append((node, self._value))
+                    self._value, done = after, state[0]
+                    self._lift(node)
+                    node = self._next[head]
+                else:
+                    node = self._next[node]
+            else:  # a return that is still open: what was chosen before must be undone
+                if not stack:
+                    return False
+                node, self._value = stack.pop()
+                done &= ~(1 << node)
+                self._unlift(node)
+                node = self._next[node]
+        return True
+
+    def _lift(self, node: int) -> None:
+        self._unlink(node)
+        if self._operations[node].returned < math.inf:
+            self._unlink(self._n + node)
+            self._open -= 1
+
+    def _unlift(self, node: int) -> None:
+        if self._operations[node].returned < math.inf:
+            self._relink(self._n + node)
+            self._open += 1
+        self._relink(node)
+
+    def _unlink(self, node: int) -> None:
+        left, right = self._previous[node], self._next[node]
+        self._next[left], self._previous[right] = right, left
+
+    def _relink(self, node: int) -> None:
+        left, right = self._previous[node], self._next[node]
+        self._next[left] = self._previous[right] = node

@@ -1,0 +1,120 @@
+"""Swarm testing (Groce et al. 2012): each seed draws which faults its run has, and how many.
+
+Owns every tunable of a run. A run with all faults at once hides the bugs that need some of them
+to be absent, so each fault is present in about half of the runs only.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from braft_core.raft.config import RaftConfig
+
+__all__ = ["FAULTS", "Plan", "draw_plan", "stream"]
+
+#: Kinds of faults that come at intervals.
+FAULTS = (
+    "partition",
+    "crash",
+    "pause",
+    "slow_disk",
+    "clock",
+    "false_alarm",
+    "membership",
+    "transfer",
+    "storm",
+)
+
+
+def stream(seed: int, name: str) -> random.Random:
+    """An independent random stream of a seed. Seeding by text is the same in every process."""
+    return random.Random(f"{seed}/{name}")  # noqa: S311 - to be repeated, not to be secret
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All tunables of one run. Durations in virtual seconds, probabilities per message."""
+
+    servers: int
+    founders: int
+    seconds: float
+    config: RaftConfig
+    #: Mean seconds between faults of each kind; an absent kind does not occur.
+    faults: dict[str, float]
+    delay: float
+    jitter: float
+    loss: float
+    duplication: float
+    reordering: float
+    #: Probability that a dead connection is told to the peers at once.
+    alarm: float
+    sync_latency: float
+    apply_latency: float
+    #: Probability that a server's wake-up is late, and by how much at most.
+    late_wake: float
+    late_wake_delay: float
+    clock_drift: float
+    clients: int
+    think_time: float
+    keys: int
+    client_timeout: float
+    read_share: float
+    follower_read_share: float
+
+
+def draw_plan(seed: int, seconds: float | None = None) -> Plan:
+    """The plan of a seed."""
+    rng = stream(seed, "plan")
+    founders = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6))
+    servers = min(7, founders + rng.choice((0, 0, 1, 2, 3)))
+    faults = {kind: rng.uniform(0.5, 5.0) for kind in FAULTS if rng.random() < 0.5}
+    if servers == founders == 1:
+        faults.pop("membership", None)
+    return Plan(
+        servers=servers,
+        founders=founders,
+        seconds=rng.uniform(8.0, 16.0) if seconds is None else seconds,
+        config=_draw_config(rng),
+        faults=faults,
+        delay=rng.choice((0.0002, 0.001, 0.005)),
+        jitter=rng.choice((0.0, 0.001, 0.01, 0.05)),
+        loss=_sometimes(rng, 0.4, 0.2),
+        duplication=_sometimes(rng, 0.4, 0.2),
+        reordering=_sometimes(rng, 0.4, 0.3),
+        alarm=rng.choice((0.0, 0.5, 1.0)),
+        sync_latency=rng.choice((0.0, 0.001, 0.01, 0.03)),
+        apply_latency=rng.choice((0.0, 0.0, 0.002, 0.02)),
+        late_wake=_sometimes(rng, 0.4, 0.3),
+        late_wake_delay=rng.choice((0.002, 0.02)),
+        clock_drift=_sometimes(rng, 0.5, 0.2),
+        clients=rng.randint(2, 6),
+        think_time=rng.choice((0.02, 0.1, 0.3)),
+        keys=rng.randint(1, 4),
+        client_timeout=rng.uniform(0.5, 3.0),
+        read_share=rng.choice((0.2, 0.5, 0.8)),
+        follower_read_share=rng.choice((0.0, 0.5)),
+    )
+
+
+def _sometimes(rng: random.Random, probability: float, most: float) -> float:
+    """0, or with ``probability`` a value up to ``most``."""
+    present, value = rng.random() < probability, rng.uniform(most / 20, most)
+    return value if present else 0.0
+
+
+def _draw_config(rng: random.Random) -> RaftConfig:
+    election = rng.choice((0.2, 0.4, 1.0))
+    return RaftConfig(
+        heartbeat_interval=election / rng.choice((3, 5, 8)),
+        election_timeout=election,
+        election_jitter=election * rng.choice((0.2, 0.5, 1.0)),
+        lost_leader_jitter=rng.choice((0.0, 0.03)),
+        request_timeout=election * rng.choice((0.3, 0.5, 1.0)),
+        commit_notify_delay=rng.choice((0.0, 0.005)),
+        max_append_entries=rng.choice((1, 4, 64, 2048)),
+        max_append_bytes=rng.choice((64, 1 << 20)),
+        max_inflight_messages=rng.choice((1, 2, 8)),
+        max_uncommitted_entries=rng.choice((8, 65536)),
+        promotion_lag=rng.choice((0, 4, 64)),
+    )

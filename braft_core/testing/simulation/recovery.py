@@ -1,0 +1,148 @@
+"""After the storm: with all faults gone the cluster must recover in bounded virtual time.
+
+Owns the liveness rules: one leader, a probe write commits, all members agree in log and state,
+and then nothing changes any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from braft_core.raft.types import Role
+from braft_core.testing.simulation.errors import InvariantBroken
+from braft_core.testing.simulation.server import Server
+
+if TYPE_CHECKING:
+    from braft_core.testing.simulation.world import World
+
+__all__ = ["Recovery"]
+
+_BOUND = 20.0
+_POLL = 0.1
+_ANSWER_BOUND = 1.0
+
+
+class Recovery:
+    """Heals a world and waits until it has recovered."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def run(self) -> None:
+        """Heal, wait, check that it stays so.
+
+        :raises InvariantBroken: if the cluster does not recover within 20 virtual seconds.
+        """
+        world = self._world
+        self._heal()
+        deadline = world.scheduler.now + _BOUND
+        probe, missing = 0, "nothing tried"
+        while missing or not probe:
+            if world.scheduler.now > deadline:
+                raise InvariantBroken("recovery", f"after {_BOUND} s of calm: {missing}")
+            probe = self._probe(probe)
+            world.scheduler.run_until(world.scheduler.now + _POLL)
+            missing = self._missing(probe)
+        self._stays_so()
+
+    def _heal(self) -> None:
+        world = self._world
+        world.trace.add("calm")
+        world.calm = True
+        world.network.calm()
+        for client in world.clients.values():
+            client.stopped = True
+        for server in world.servers.values():
+            world.disk_delay[server.id] = 0.0
+            server.clock.adjust(world.scheduler.now, rate=1.0)
+            server.clock_changed()
+            server.resume()
+            if server.live is None:
+                server.start()
+
+    def _leader(self) -> Server | None:
+        """The one leader of the highest term."""
+        leaders = [
+            s
+            for s in self._world.servers.values()
+            if s.live is not None and s.live.core.role is Role.LEADER
+        ]
+        return max(leaders, key=lambda s: s.live.core.current_term if s.live else 0, default=None)
+
+    def _members(self, leader: Server) -> list[Server]:
+        ids = leader.process.core.configuration.ids
+        return [s for s in self._world.servers.values() if s.id in ids]
+
+    def _missing(self, probe: int) -> str:
+        """What is still missing, "" if the cluster has recovered."""
+        leader = self._leader()
+        if leader is None:
+            return "no leader"
+        core = leader.process.core
+        if core.commit_index < max(core.last_index, probe):
+            return f"{leader.id} committed {core.commit_index} of {core.last_index}, probe {probe}"
+        if core.configuration.get(leader.id) is None:
+            return f"{leader.id} leads and is no member"
+        for server in self._members(leader):
+            live = server.live
+            if live is None or live.core.leader != leader.id:
+                return f"{server.id} does not follow {leader.id}"
+            if (
+                live.frontend.applied != core.commit_index
+                or live.core.last_applied != core.commit_index
+            ):
+                return (
+                    f"{server.id} applied {live.frontend.applied} of {core.commit_index}"
+                    f" (its commit index {live.core.commit_index}, last {live.core.last_index})"
+                )
+        return ""
+
+    def _probe(self, pending: int) -> int:
+        """Propose one entry at the leader, unless one is pending; its index."""
+        leader = self._leader()
+        if leader is None:
+            return 0
+        core = leader.process.core
+        if pending and core.last_index >= pending:
+            return pending
+        leader.post(leader.fill, 1)
+        return core.last_index + 1
+
+    def _stays_so(self) -> None:
+        """Nobody disturbs a healthy cluster: not the removed, not the late."""
+        world = self._world
+        leader = self._leader()
+        if leader is None:
+            raise InvariantBroken("a healthy cluster keeps its leader", "no leader")
+        term = leader.process.core.current_term
+        config = world.plan.config
+        world.scheduler.run_until(
+            world.scheduler.now + 3 * (config.election_timeout + config.election_jitter)
+        )
+        core = leader.process.core
+        if core.role is not Role.LEADER or core.current_term != term:
+            raise InvariantBroken(
+                "a healthy cluster keeps its leader",
+                f"{leader.id} led term {term}, then {core.role}",
+            )
+        for server in self._members(leader):
+            self._check_equal(leader, server)
+        for server in world.servers.values():
+            self._check_answered(server)
+
+    def _check_equal(self, leader: Server, server: Server) -> None:
+        if server.disk.durable.entries != leader.disk.durable.entries:
+            raise InvariantBroken("logs converge", f"{server.id} versus {leader.id}")
+        mine, its = server.process.frontend.machine, leader.process.frontend.machine
+        if mine.values != its.values:
+            raise InvariantBroken(
+                "states converge", f"{server.id} {mine.values}, {leader.id} {its.values}"
+            )
+
+    def _check_answered(self, server: Server) -> None:
+        now = self._world.scheduler.now
+        for ticket in server.process.unanswered.values():
+            if now - ticket.since > _ANSWER_BOUND:
+                raise InvariantBroken(
+                    "one answer per request", f"{server.id} never answered {ticket.request}"
+                )

@@ -1,0 +1,246 @@
+"""A whole cluster in one thread: composed from a seed, run, healed, judged.
+
+Owns the order of a run: a phase of chaos drawn by the plan, then calm, in which the cluster must
+recover within bounded virtual time, then the checks that need the whole history.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+
+from braft_core.raft import types
+from braft_core.raft.types import (
+    Configuration,
+    Entry,
+    EntryType,
+    HardState,
+    encode_configuration,
+)
+from braft_core.testing.simulation.clients import Client
+from braft_core.testing.simulation.clock import NodeClock, Scheduler
+from braft_core.testing.simulation.core import CoreFactory, raft_core
+from braft_core.testing.simulation.disk import Disk, LogImage
+from braft_core.testing.simulation.errors import InvariantBroken
+from braft_core.testing.simulation.faults import Faults
+from braft_core.testing.simulation.history import History, Outcome
+from braft_core.testing.simulation.invariants import Invariants
+from braft_core.testing.simulation.linearizability import Undecided, check_history
+from braft_core.testing.simulation.network import Envelope, Network
+from braft_core.testing.simulation.plan import draw_plan, stream
+from braft_core.testing.simulation.recovery import Recovery
+from braft_core.testing.simulation.requests import Answer
+from braft_core.testing.simulation.server import Server
+from braft_core.testing.simulation.trace import Trace
+
+__all__ = ["Report", "World", "run_seed"]
+
+
+@dataclass(slots=True)
+class Report:
+    """How one run went. ``invariant`` is "" if every rule held."""
+
+    seed: int
+    invariant: str = ""
+    detail: str = ""
+    tail: list[str] = field(default_factory=list)
+    digest: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    elections: int = 0
+    commits: int = 0
+    max_term: int = 0
+    operations: int = 0
+    answered: int = 0
+    unknown: int = 0
+    undecided: bool = False
+    faults: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every rule held."""
+        return not self.invariant
+
+
+class World:
+    """One run of one seed. ``core_factory`` and ``server_class`` let mutants be judged too."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        seconds: float | None = None,
+        max_steps: int | None = None,
+        core_factory: CoreFactory = raft_core,
+        server_class: type[Server] = Server,
+        disk_class: type[Disk] = Disk,
+        echo: bool = False,
+    ) -> None:
+        self.seed = seed
+        self.plan = draw_plan(seed, seconds)
+        self.core_factory = core_factory
+        self.calm = False
+        self._max_steps = max_steps
+        self.scheduler = Scheduler()
+        self.trace = Trace(lambda: self.scheduler.now, echo=echo)
+        self.invariants = Invariants()
+        self.history = History()
+        self.network = Network(self.scheduler, self.plan, stream(seed, "network"), self._deliver)
+        self._rng = stream(seed, "world")
+        self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
+        self.disk_delay = dict.fromkeys(self.server_ids, 0.0)
+        self.servers = {
+            server_id: self._make_server(server_id, server_class, disk_class)
+            for server_id in self.server_ids
+        }
+        self.clients = {
+            name: Client(self, name, stream(seed, f"client/{name}"), self.history)
+            for name in (f"c{i}" for i in range(1, self.plan.clients + 1))
+        }
+        self.faults = Faults(self)
+        self.undecided = False
+
+    def _make_server(
+        self, server_id: str, server_class: type[Server], disk_class: type[Disk]
+    ) -> Server:
+        rng = stream(self.seed, f"disk/{server_id}")
+
+        def latency() -> float:
+            slow = self.disk_delay[server_id]
+            usual = min(self.plan.sync_latency, 0.002) if self.calm else self.plan.sync_latency
+            return usual * (0.5 + rng.random()) + slow * rng.random()
+
+        image = self._founding_image() if server_id in self._founders else LogImage()
+        disk = disk_class(self.scheduler, latency, rng, image)
+        self.invariants.disks[server_id] = disk
+        drift = self.plan.clock_drift
+        rate = 1.0 + self._rng.uniform(-drift, drift)
+        return server_class(self, server_id, disk, NodeClock(self._rng.uniform(0, 1e4), rate))
+
+    @property
+    def _founders(self) -> list[str]:
+        return self.server_ids[: self.plan.founders]
+
+    def _founding_image(self) -> LogImage:
+        image = LogImage(HardState(1, ""))
+        founding = Configuration(tuple(types.Server(f, f) for f in self._founders))
+        data = encode_configuration(founding)
+        image.append(Entry(1, 1, EntryType.CONFIGURATION, data))
+        return image
+
+    # -- traffic -------------------------------------------------------------------------
+
+    def send(self, envelope: Envelope) -> None:
+        """Send over the network; a sender may notice that nobody listens there."""
+        target = self.servers.get(envelope.to)
+        sender = self.servers.get(envelope.sender)
+        dead = target is not None and target.live is None
+        if dead and sender is not None and self._rng.random() < self.plan.alarm * 0.5:
+            self.scheduler.after(self.network.delay, self.tell, sender, "unreachable", envelope.to)
+        self.network.send(envelope)
+
+    def _deliver(self, envelope: Envelope) -> None:
+        if isinstance(envelope.payload, Answer):
+            self.clients[envelope.to].receive(envelope.payload)
+        else:
+            self.servers[envelope.to].receive(envelope)
+
+    def tell(self, server: Server, what: str, peer: str) -> None:
+        """Tell a server's core that its connection to a peer broke, or that the peer is away."""
+        if server.live is not None:
+            self.trace.add(f"{server.id} learns: {what} {peer}")
+            server.post(getattr(server.live.core, what), peer)
+
+    def crash(self, server: Server) -> None:
+        """Kill a server; its peers may notice the broken connections."""
+        server.crash()
+        for peer in self.servers.values():
+            cut = self.network.is_cut(server.id, peer.id)
+            if peer is not server and not cut and self._rng.random() < self.plan.alarm:
+                delay = self.network.delay * (0.5 + self._rng.random())
+                self.scheduler.after(delay, self.tell, peer, "connection_lost", server.id)
+
+    # -- the run -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Chaos, calm, judgement.
+
+        :raises InvariantBroken: at the first rule that does not hold.
+        """
+        for server in self.servers.values():
+            server.start()
+        for client in self.clients.values():
+            client.start()
+        self.faults.start()
+        if not self.scheduler.run_until(self.plan.seconds, self._max_steps):
+            return  # cut short by the caller: nothing to expect of recovery
+        self.faults.stop()
+        Recovery(self).run()
+        self._judge_history()
+
+    def _judge_history(self) -> None:
+        try:
+            key = check_history(self.history)
+        except Undecided:
+            self.undecided = True
+            return
+        if key is not None:
+            operations = "\n".join(
+                str(o)
+                for o in self.history.operations
+                if o.key == key and o.outcome is not Outcome.FAILED
+            )
+            raise InvariantBroken("linearizability", f"register {key}\n{operations}")
+
+    def report(self) -> Report:
+        """The numbers of the run so far."""
+        return Report(
+            seed=self.seed,
+            digest=self.trace.digest,
+            seconds=self.scheduler.now,
+            steps=self.scheduler.steps,
+            elections=len(self.invariants.reigns),
+            commits=len(self.invariants.committed),
+            max_term=self.invariants.max_term,
+            operations=len(self.history.operations),
+            answered=self.history.count(Outcome.OK),
+            unknown=self.history.count(Outcome.UNKNOWN),
+            undecided=self.undecided,
+            faults=self.faults.injected,
+        )
+
+
+def run_seed(
+    seed: int,
+    *,
+    seconds: float | None = None,
+    max_steps: int | None = None,
+    core_factory: CoreFactory = raft_core,
+    server_class: type[Server] = Server,
+    disk_class: type[Disk] = Disk,
+    echo: bool = False,
+) -> Report:
+    """Run one seed to its end or to the first broken rule; never raises for what a core does."""
+    world = World(
+        seed,
+        seconds=seconds,
+        max_steps=max_steps,
+        core_factory=core_factory,
+        server_class=server_class,
+        disk_class=disk_class,
+        echo=echo,
+    )
+    invariant = detail = ""
+    try:
+        world.run()
+    except InvariantBroken as broken:
+        invariant, detail = broken.invariant, broken.message
+    except Exception as error:  # noqa: BLE001 - whatever a core under test raises is a finding, with its seed
+        invariant = f"the core raises nothing unforeseen ({type(error).__name__})"
+        detail = traceback.format_exc()
+    report = world.report()
+    report.invariant, report.detail = invariant, detail
+    if invariant:
+        report.tail = world.trace.tail()
+    return report
