@@ -116,10 +116,10 @@ def write_plot(results: dict[str, Results], path: Path) -> bool:
     """Draw operations a second over what is outstanding; ``False`` without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         return False
-    import matplotlib  # noqa: PLC0415 - optional
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415 - after the backend is chosen
+    from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
     for axis, (operation, title) in zip(
