@@ -1,0 +1,18 @@
+"""Static discovery for braft: the scheme ``static``.
+
+Owns its registration. Must not know how braft chooses among discoveries.
+"""
+
+from __future__ import annotations
+
+from braft_core.abc import Discovery
+from braft_core.plugin import hookimpl
+from braft_static.discovery import StaticDiscovery
+
+__all__ = ["StaticDiscovery", "braft_register_discovery"]
+
+
+@hookimpl
+def braft_register_discovery() -> type[Discovery]:
+    """The discovery ``static``."""
+    return StaticDiscovery

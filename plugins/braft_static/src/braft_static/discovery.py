@@ -1,0 +1,106 @@
+"""The discovery ``static``: a list of hosts, resolved by DNS at every look.
+
+Owns what the list means. Must not know who of the list answers, or whether this node is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterable
+from typing import ClassVar
+
+from braft_core.abc import Contact, Discovery, DiscoveryContext
+from braft_core.errors import Unreachable
+from braft_static.items import Item, parse_items
+from braft_static.options import Options
+
+__all__ = ["StaticDiscovery"]
+
+log = logging.getLogger(__name__)
+
+
+class StaticDiscovery(Discovery):
+    """Contacts from a fixed list. Needs neither start nor stop, leaves nothing behind."""
+
+    name: ClassVar[str] = "static"
+
+    def __init__(self, spec: str, context: DiscoveryContext) -> None:
+        """:raises ConfigError: naming the entry, or the option, that is wrong."""
+        super().__init__(spec, context)
+        self.options = Options.read(context.options)
+        self.poll_interval = self.options.poll_interval
+        self._texts = [text.strip() for text in spec.split(",") if text.strip()]
+        places = (self._placed(item) for item in parse_items(spec))
+        self._places = list(dict.fromkeys(places))
+        self._unresolved: set[str] = set()
+
+    @property
+    def expect(self) -> int | None:
+        """The number of different entries."""
+        return len(self._places)
+
+    def describe(self) -> str:
+        """The list as it was written, ``static://a,b,c``."""
+        return f"{self.name}://{','.join(self._texts)}"
+
+    async def discover(self) -> list[Contact]:
+        """Every entry's contacts, in the order of the list, each place once.
+
+        :raises Unreachable: not a single entry resolves.
+        """
+        found = await asyncio.gather(*(self._resolve(host) for host, _ in self._places))
+        contacts = [
+            Contact(address, port, self.name)
+            for (_, port), addresses in zip(self._places, found, strict=True)
+            for address in addresses
+        ]
+        if not contacts:
+            raise Unreachable(f"{self.describe()}: none of the names resolves", sent=False)
+        return list(dict.fromkeys(contacts))
+
+    def _placed(self, item: Item) -> tuple[str, int]:
+        return item.host or self.context.ip, item.port or self.context.raft_port
+
+    async def _resolve(self, host: str) -> list[str]:
+        """The addresses of a host; none if it cannot be resolved now."""
+        if _is_address(host):
+            return [host]
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.options.resolve_timeout):
+                infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError, TimeoutError) as error:
+            self._note(host, error)
+            return []
+        self._unresolved.discard(host)
+        return self._of_our_family(info[4][0] for info in infos)
+
+    def _of_our_family(self, addresses: Iterable[str | int]) -> list[str]:
+        """One family per name: a node listens on the one it advertises.
+
+        The other family's address of a node would be a contact that never answers, and forming a
+        cluster waits for every contact.
+        """
+        texts = list(dict.fromkeys(str(address) for address in addresses))
+        version = ipaddress.ip_address(self.context.ip).version
+        ours = [text for text in texts if ipaddress.ip_address(text).version == version]
+        return ours or texts
+
+    def _note(self, host: str, error: Exception) -> None:
+        """Say it once, not at every look."""
+        if host not in self._unresolved:
+            self._unresolved.add(host)
+            log.warning(
+                "static discovery: %s does not resolve: %s", host, str(error) or "timed out"
+            )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

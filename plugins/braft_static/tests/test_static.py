@@ -1,0 +1,217 @@
+"""The static discovery: the list, the resolving, the rules of every discovery."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import braft_static
+from braft_core.abc import Contact, Discovery
+from braft_core.errors import ConfigError, Unreachable
+from braft_core.testing.discovery import DiscoveryConformance, discovery_context
+from braft_static import StaticDiscovery
+from braft_static.items import Item, parse_items
+
+Names = dict[str, list[str]]
+
+
+def static(spec: str, **context: Any) -> StaticDiscovery:
+    return StaticDiscovery(spec, discovery_context(**context))
+
+
+def places(discovery: Discovery) -> list[str]:
+    return [str(contact) for contact in asyncio.run(discovery.discover())]
+
+
+@pytest.fixture
+def dns(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """Answers of a resolver that knows only what a test enters."""
+    names: Names = {}
+
+    async def getaddrinfo(self: object, host: str, *_: Any, **__: Any) -> list[Any]:
+        await asyncio.sleep(0)
+        if host not in names:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        if not names[host]:
+            await asyncio.sleep(60)
+        return [(0, 0, 0, "", (address, 0)) for address in names[host]]
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return names
+
+
+class TestConformance(DiscoveryConformance):
+    bad_specs: ClassVar[dict[str, str]] = {
+        "": "''",
+        " , ": "' , '",
+        "host1,host 2": "'host 2'",
+        "host1:0": "'host1:0'",
+        "host1:65536": "'host1:65536'",
+        "host1:port": "'host1:port'",
+        "a:b:c": "'a:b:c'",
+        "a,:": "':'",
+        "[fd00::1": "'[fd00::1'",
+        "[fd00::1]15000": "'[fd00::1]15000'",
+        "[host1]:15000": "'[host1]:15000'",
+        "1.2.3.400": "'1.2.3.400'",
+        "1.2.3": "'1.2.3'",
+        "-a": "'-a'",
+        "a..b": "'a..b'",
+        "http://a": "'http://a'",
+    }
+
+    def make(self) -> Discovery:
+        return static("127.0.0.1,localhost:16000,[::1]:17000")
+
+    def make_failing(self) -> Discovery | None:
+        return static("no-such-host.invalid", options={"resolve_timeout": 0.5})
+
+    def make_with_spec(self, spec: str) -> Discovery:
+        return static(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ("10.0.0.1,10.0.0.2", ["10.0.0.1:15000", "10.0.0.2:15000"]),
+        ("10.0.0.1:15001, 10.0.0.2:16001", ["10.0.0.1:15001", "10.0.0.2:16001"]),
+        (":15001,:16001", ["10.9.9.9:15001", "10.9.9.9:16001"]),
+        ("fd00::1,[fd00::2],[fd00::3]:9", ["[fd00::1]:15000", "[fd00::2]:15000", "[fd00::3]:9"]),
+        ("10.0.0.1,10.0.0.1:15000,,10.0.0.1,", ["10.0.0.1:15000"]),
+        ("[fd00:0::1],fd00::1", ["[fd00::1]:15000"]),
+    ],
+)
+def test_contacts(spec: str, found: list[str]) -> None:
+    discovery = static(spec, ip="10.9.9.9")
+    assert places(discovery) == found
+    assert discovery.expect == len(found)
+
+
+def test_ports_default_to_this_nodes_raft_port() -> None:
+    assert places(static("10.0.0.1", raft_port=11469)) == ["10.0.0.1:11469"]
+
+
+def test_describes_the_list_as_written() -> None:
+    assert static("a, b:15001 ,c").describe() == "static://a,b:15001,c"
+
+
+def test_names_are_resolved_again(dns: Names) -> None:
+    discovery = static("host1,host2")
+    dns |= {"host1": ["10.0.0.1"], "host2": ["10.0.0.2"]}
+    assert places(discovery) == ["10.0.0.1:15000", "10.0.0.2:15000"]
+    dns["host2"] = ["10.0.0.7"]
+    assert places(discovery) == ["10.0.0.1:15000", "10.0.0.7:15000"]
+    assert discovery.expect == 2
+
+
+def test_a_name_may_stand_for_several_nodes(dns: Names) -> None:
+    dns["braft.svc"] = ["10.0.0.1", "10.0.0.2", "10.0.0.1"]
+    assert places(static("braft.svc")) == ["10.0.0.1:15000", "10.0.0.2:15000"]
+
+
+def test_names_keep_to_the_family_that_is_advertised(dns: Names) -> None:
+    dns |= {"both": ["fd00::1", "10.0.0.1"], "six": ["fd00::2"]}
+    assert places(static("both,six")) == ["10.0.0.1:15000", "[fd00::2]:15000"]
+    assert places(static("both", ip="fd00::9")) == ["[fd00::1]:15000"]
+
+
+def test_one_name_failing_is_not_fatal(dns: Names, caplog: pytest.LogCaptureFixture) -> None:
+    dns["host1"] = ["10.0.0.1"]
+    discovery = static("host1,gone")
+    with caplog.at_level(logging.WARNING):
+        assert places(discovery) == places(discovery) == ["10.0.0.1:15000"]
+        assert [record.getMessage().split()[2] for record in caplog.records] == ["gone"]
+        dns["gone"] = ["10.0.0.2"]
+        assert len(places(discovery)) == 2
+        del dns["gone"]
+        places(discovery)
+    assert len(caplog.records) == 2
+    assert discovery.expect == 2
+
+
+def test_all_names_failing_raises(dns: Names) -> None:
+    with pytest.raises(Unreachable, match="static://gone,lost: none of the names resolves"):
+        asyncio.run(static("gone,lost").discover())
+
+
+def test_a_hanging_resolver_is_left_behind(dns: Names) -> None:
+    dns |= {"host1": ["10.0.0.1"], "slow": []}
+    discovery = static("slow,host1", options={"resolve_timeout": 0.05})
+    assert places(discovery) == ["10.0.0.1:15000"]
+
+
+def test_watch_polls(dns: Names) -> None:
+    dns["host1"] = ["10.0.0.1"]
+    discovery = static("host1", options={"poll_interval": 0.01})
+
+    async def main() -> list[list[Contact]]:
+        seen = []
+        async for found in discovery.watch():
+            seen.append(found)
+            dns["host1"] = ["10.0.0.2"]
+            if len(seen) == 2:
+                break
+        return seen
+
+    seen = asyncio.run(asyncio.wait_for(main(), 10))
+    assert [str(found[0]) for found in seen] == ["10.0.0.1:15000", "10.0.0.2:15000"]
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "hint"),
+    [
+        ({"pol_interval": 1}, "plugins.static.pol_interval", "did you mean poll_interval?"),
+        ({"zzz": 1}, "plugins.static.zzz", "resolve_timeout"),
+        ({"poll_interval": 0}, "plugins.static.poll_interval=0", "greater than 0"),
+        ({"resolve_timeout": "x"}, "plugins.static.resolve_timeout='x'", "number"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], path: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        static("a", options=options)
+    assert path in caught.value.message
+    assert hint in caught.value.message
+
+
+hosts = st.one_of(
+    st.ip_addresses(v=4).map(str), st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+)
+ports = st.none() | st.integers(1, 65535)
+
+
+def written(host: str, port: int | None) -> str:
+    return host if port is None else f"{host}:{port}"
+
+
+@given(st.lists(st.tuples(hosts, ports), min_size=1))
+def test_what_is_written_is_read(pairs: list[tuple[str, int | None]]) -> None:
+    spec = " , ".join(written(host, port) for host, port in pairs)
+    assert parse_items(spec) == [Item(host, port) for host, port in pairs]
+
+
+@given(st.ip_addresses(v=6), ports)
+def test_ipv6_is_read(address: Any, port: int | None) -> None:
+    assert parse_items(written(f"[{address}]", port)) == [Item(str(address), port)]
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(spec: str) -> None:
+    message, expect = "", None
+    try:
+        expect = static(spec).expect
+    except ConfigError as error:
+        message = error.message
+    assert expect or "accepted: " in message
+
+
+def test_hook() -> None:
+    hook: Callable[[], type[Discovery]] = braft_static.braft_register_discovery
+    assert hook() is StaticDiscovery
+    assert hasattr(hook, "braft_impl")
