@@ -3,7 +3,7 @@
 #
 #   make demo     three nodes on this machine, writes, a killed leader, nothing lost
 #   make test     the whole test suite            (make test ARGS="-k quorum -x")
-#   make check    lint, types, imports, docs and tests: what CI demands
+#   make check    lint, types, imports, docs and tests: what a change must pass
 #   make bench    compare with PySyncObj and etcd (make bench ARGS="--quick")
 #   make wheels   build every distribution into dist/
 #   make proto    regenerate the protobuf modules
