@@ -52,7 +52,9 @@ VIEW_KEYS = """currentLeader discovery leaderAddr leaderID memberList nodeNum no
 raftServers""".split()
 
 
-def test_a_node_has_the_published_keys_and_no_optional_ones_unless_there_is_something_to_say():
+def test_a_node_has_the_published_keys_and_no_optional_ones_unless_there_is_something_to_say() -> (
+    None
+):
     assert list(node_details(FACTS)) == NODE_KEYS
     full = node_details(replace(FACTS, biz_data={"x": 1}, error="lost"))
     assert set(full) == {*NODE_KEYS, "bizData", "error"}
@@ -60,7 +62,7 @@ def test_a_node_has_the_published_keys_and_no_optional_ones_unless_there_is_some
     assert full["error"] == "lost"
 
 
-def test_node_values_are_those_of_the_published_example():
+def test_node_values_are_those_of_the_published_example() -> None:
     details = node_details(FACTS)
     assert details["duration"] == "59.048655379s"
     assert details["startTime"] == "2024-05-15T09:42:16.594002+08:00"
@@ -74,7 +76,7 @@ def test_node_values_are_those_of_the_published_example():
     assert json.loads(json.dumps(details)) == details
 
 
-def test_a_silent_node_has_the_same_keys_and_says_why():
+def test_a_silent_node_has_the_same_keys_and_says_why() -> None:
     entry = silent_node(Server("id", "[::1]:15000"), "no answer within 3 s")
     assert set(entry) == {*NODE_KEYS, "error"}
     assert entry["raftID"]["ip"] == "::1"
@@ -84,7 +86,7 @@ def test_a_silent_node_has_the_same_keys_and_says_why():
     }
 
 
-def test_cluster_view_has_the_published_keys():
+def test_cluster_view_has_the_published_keys() -> None:
     view = cluster_view(
         current_leader=True,
         discovery="static://a,b",
@@ -103,7 +105,7 @@ def test_cluster_view_has_the_published_keys():
     ]
 
 
-def test_extra_keys_add_but_never_override():
+def test_extra_keys_add_but_never_override() -> None:
     details = node_details(replace(FACTS, extra={"term": 7, "pid": -1}))
     assert details["term"] == 7
     assert details["pid"] == 82043
@@ -122,12 +124,12 @@ def test_extra_keys_add_but_never_override():
         (-1_000_000_000, "-1s"),
     ],
 )
-def test_durations_read_as_go_writes_them(nanoseconds: int, text: str):
+def test_durations_read_as_go_writes_them(nanoseconds: int, text: str) -> None:
     assert format_duration(nanoseconds) == text
 
 
 @given(st.integers(min_value=0, max_value=10**18))
-def test_a_duration_loses_nothing(nanoseconds: int):
+def test_a_duration_loses_nothing(nanoseconds: int) -> None:
     units = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "µs": 10**3, "ns": 1}
     parts = re.findall(r"(\d+)(?:\.(\d+))?(ms|µs|ns|h|m|s)", format_duration(nanoseconds))
     total = 0
@@ -137,7 +139,7 @@ def test_a_duration_loses_nothing(nanoseconds: int):
     assert total == nanoseconds
 
 
-def test_roles_have_the_words_of_the_original():
+def test_roles_have_the_words_of_the_original() -> None:
     words = {role.name: raft_state(role) for role in Role}
     assert words == {
         "FOLLOWER": "Follower",
@@ -147,6 +149,6 @@ def test_roles_have_the_words_of_the_original():
     }
 
 
-def test_start_time_of_utc_has_a_zone():
+def test_start_time_of_utc_has_a_zone() -> None:
     started = datetime(2024, 1, 1, tzinfo=UTC)
     assert node_details(replace(FACTS, started_at=started))["startTime"].endswith("+00:00")

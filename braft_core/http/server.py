@@ -1,0 +1,231 @@
+"""Waitress, owned: it listens, runs in threads of its own, and leaves none behind.
+
+Owns sockets, threads and limits of the HTTP port. Knows an application and nothing behind it.
+
+Health checks have a thread to themselves. All others may be waiting for a commit that a lost
+quorum delays, and a node that is taken for dead at that moment, and restarted, helps nobody.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
+
+from braft_core.abc import NodeAPI
+from braft_core.errors import ConfigError
+from braft_core.http.app import make_app
+from braft_core.http.auth import OPEN_PATHS
+from braft_core.http.wire import MAX_BODY_BYTES
+
+__all__ = ["HTTPServer"]
+
+#: How many requests are served at once.
+THREADS = 16
+#: Open connections, idle ones included.
+CONNECTION_LIMIT = 1000
+#: Seconds of silence after which a connection is closed.
+CHANNEL_TIMEOUT = 60
+#: Above what resources accept, so that they, not Waitress, word the usual refusal.
+HARD_BODY_LIMIT = MAX_BODY_BYTES + (1 << 20)
+#: Seconds that requests under way have to finish when the server stops.
+STOP_GRACE = 0.5
+
+
+class HTTPServer:
+    """The HTTP port of one node. ``start`` and ``stop`` may be called from any thread."""
+
+    def __init__(
+        self,
+        node: NodeAPI,
+        host: str,
+        port: int,
+        extend: Callable[[falcon.App[Any, Any]], None] | None = None,
+    ) -> None:
+        """:param host: address to listen on; "" is all of them.
+        :param port: 0 for a free one; :attr:`port` then tells which after ``start``.
+        :param extend: see :func:`~braft_core.http.app.make_app`.
+        """
+        self._node = node
+        self._host = host
+        self._extend = extend
+        self._running: _Running | None = None
+        self._lock = threading.Lock()
+        self.port = port
+
+    def start(self) -> None:
+        """Listen and serve. Calling it again while it runs does nothing.
+
+        :raises ConfigError: naming address and port, if they cannot be had.
+        """
+        with self._lock:
+            if self._running is None:
+                app = make_app(self._node, self._extend)
+                listener = _listen(self._host, self.port)
+                self.port = int(listener.getsockname()[1])
+                self._running = _Running(app, listener, self.port)
+
+    def stop(self) -> None:
+        """Stop accepting, let requests under way finish (:data:`STOP_GRACE`), end all threads.
+
+        A request that waits for the node longer than that loses its connection; its thread ends
+        as soon as the node answers, which a node that stops does at once. Idempotent.
+        """
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            running.stop()
+
+
+class _Running:
+    """One period of service, from start to stop."""
+
+    def __init__(self, app: falcon.App[Any, Any], listener: socket.socket, port: int) -> None:
+        self._sockets: dict[int, Any] = {}
+        self._stopping = threading.Event()
+        self._lanes = _Lanes(f"braft-{port}-http")
+        self._server = _Server(app, self._sockets, listener, self._lanes)
+        self._thread = threading.Thread(
+            target=self._serve, name=f"braft-{port}-http-loop", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop, then the workers."""
+        self._stopping.set()
+        self._server.pull_trigger()
+        self._thread.join()
+        self._lanes.stop(STOP_GRACE / 2)
+
+    def _serve(self) -> None:
+        """The thread that owns the sockets: one round per wake-up until told to stop."""
+        while not self._stopping.is_set():
+            self._round(1.0)
+        self._server.accepting = False
+        deadline = time.monotonic() + STOP_GRACE
+        while self._server.busy and time.monotonic() < deadline:
+            self._round(0.02)
+        self._server.close_everything()
+
+    def _round(self, timeout: float) -> None:
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
+
+
+class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type information
+    """Waitress's server on a socket of ours, with an end that its worker threads survive."""
+
+    def __init__(
+        self,
+        app: falcon.App[Any, Any],
+        sockets: dict[int, Any],
+        listener: socket.socket,
+        lanes: _Lanes,
+    ) -> None:
+        self._trigger_lock = threading.Lock()
+        self._trigger_open = True
+        super().__init__(
+            app,
+            sockets,
+            True,
+            listener,
+            dispatcher=lanes,
+            adj=Adjustments(
+                sockets=[listener],
+                ident="braft",
+                channel_timeout=CHANNEL_TIMEOUT,
+                connection_limit=CONNECTION_LIMIT,
+                max_request_body_size=HARD_BODY_LIMIT,
+            ),
+            sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+            bind_socket=False,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way or an answer not yet sent."""
+        channels = list(self.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+    def pull_trigger(self) -> None:
+        """Wake the loop. A worker that outlives the loop must not write to a closed descriptor,
+        which may be another file's by then."""
+        with self._trigger_lock:
+            if self._trigger_open:
+                super().pull_trigger()
+
+    def close_everything(self) -> None:
+        """Close connections, listener and trigger. On the loop's thread, as its last act."""
+        for channel in list(self.active_channels.values()):
+            channel.handle_close()
+        with self._trigger_lock:
+            self._trigger_open = False
+            self.close()
+
+
+class _Lanes:
+    """What Waitress takes for its one pool of threads: a pool, and one thread for health checks."""
+
+    def __init__(self, name: str) -> None:
+        self._work = _Pool(f"{name}-worker", THREADS)
+        self._health = _Pool(f"{name}-health", 1)
+
+    def add_task(self, channel: Any) -> None:
+        """Called by Waitress for a connection whose next request is complete."""
+        pending = channel.requests
+        is_check = bool(pending) and getattr(pending[0], "path", None) in OPEN_PATHS
+        (self._health if is_check else self._work).add_task(channel)
+
+    def stop(self, timeout: float) -> None:
+        """End all threads; those still waiting for the node after ``timeout`` end by themselves."""
+        deadline = time.monotonic() + timeout
+        for pool in (self._work, self._health):
+            pool.stop(deadline)
+
+
+class _Pool(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no type information
+    """Waitress's pool of threads, with names and an end that can be awaited."""
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__()
+        self._name = name
+        self._joinable: list[threading.Thread] = []
+        self.set_thread_count(size)
+
+    def start_new_thread(self, target: Callable[[int], None], thread_no: int) -> None:
+        """Called by the pool for each thread it wants."""
+        name = f"{self._name}-{thread_no}"
+        thread = threading.Thread(target=target, name=name, args=(thread_no,), daemon=True)
+        self._joinable.append(thread)
+        thread.start()
+
+    def stop(self, deadline: float) -> None:
+        """Drop what is queued and join the threads until ``deadline`` (monotonic seconds)."""
+        self.shutdown(cancel_pending=True, timeout=max(0.0, deadline - time.monotonic()))
+        for thread in self._joinable:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        if host in ("", "::") and socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
+            )
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"BRAFT_HPORT: cannot listen on {host or '*'} port {port}: {error};"
+            " accepted: an address of this host and a port that is free",
+            setting="BRAFT_HPORT",
+            host=host,
+            port=port,
+        ) from error

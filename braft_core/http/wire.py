@@ -1,0 +1,152 @@
+"""Between HTTP and plain values: parameters and bodies in, JSON out.
+
+Owns the checks on what comes from outside, so that a request is refused here, by name, rather
+than fail deep inside. Knows nothing of any resource.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any, NoReturn
+
+import falcon
+
+from braft_core.errors import TooLarge
+from braft_core.http.problems import BadInput
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_TIMEOUT_SECONDS",
+    "body_value",
+    "json_body",
+    "json_default",
+    "parse_json",
+    "read_body",
+    "send_json",
+    "text_param",
+    "timeout_param",
+]
+
+#: Larger request bodies are refused unread.
+MAX_BODY_BYTES = 8 << 20
+MAX_TIMEOUT_SECONDS = 60.0
+
+_MAX_DEPTH = 64
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+
+
+def text_param(req: falcon.Request, *names: str, default: str = "") -> str:
+    """The first of these query parameters that is there and not empty."""
+    for name in names:
+        value = req.get_param(name)
+        if value:
+            return str(value)
+    return default
+
+
+def timeout_param(req: falcon.Request) -> float | None:
+    """``?timeout=`` in seconds; ``None`` leaves it to the node's setting."""
+    text = req.get_param("timeout")
+    if text is None:
+        return None
+    accepted = f"seconds, more than 0 and at most {MAX_TIMEOUT_SECONDS:g}"
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise BadInput("query parameter timeout", text, accepted) from None
+    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
+        raise BadInput("query parameter timeout", text, accepted)
+    return seconds
+
+
+def read_body(req: falcon.Request) -> bytes:
+    """The whole body.
+
+    :raises TooLarge: it is longer than :data:`MAX_BODY_BYTES`; nothing beyond that was read.
+    """
+    announced = req.content_length or 0
+    if announced > MAX_BODY_BYTES:
+        raise _too_large(announced)
+    body = bytes(req.bounded_stream.read(MAX_BODY_BYTES + 1))
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large(len(body))
+    return body
+
+
+def json_body(req: falcon.Request) -> Any:
+    """The body, parsed as JSON."""
+    return parse_json(read_body(req))
+
+
+def body_value(req: falcon.Request) -> Any:
+    """The body as a value to store: JSON if it says so, text if it says so, else bytes."""
+    body = read_body(req)
+    media_type = (req.content_type or "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return parse_json(body)
+    if media_type == "text/plain":
+        try:
+            return body.decode()
+        except UnicodeDecodeError as error:
+            raise BadInput("request body", body, f"UTF-8 text ({error.reason})") from None
+    return body
+
+
+def parse_json(body: bytes) -> Any:
+    """Strict JSON (no NaN) of values that any serializer can carry."""
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+        _check_plain(value, _MAX_DEPTH)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadInput("request body", body, f"JSON ({reason})") from None
+    return value
+
+
+def send_json(resp: falcon.Response, value: Any, status: int = 200) -> None:
+    """Answer with ``value`` as JSON (``null`` too, which Falcon's ``media`` would leave out)."""
+    resp.status = status
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = json.dumps(value, ensure_ascii=False, default=json_default).encode(
+        "utf-8", "replace"
+    )
+
+
+def json_default(value: object) -> str:
+    """Bytes within JSON travel as base64, as in the original's."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _too_large(size: int) -> TooLarge:
+    return TooLarge(
+        f"the request body has {size} bytes, accepted are at most {MAX_BODY_BYTES}",
+        size=size,
+        limit=MAX_BODY_BYTES,
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_plain(value: Any, depth: int) -> None:
+    """Refuse what parses as JSON and yet cannot be replicated."""
+    if depth == 0:
+        raise ValueError(f"nested more than {_MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(key, depth - 1)
+            _check_plain(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_plain(item, depth - 1)
+    elif isinstance(value, str):
+        value.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+    elif isinstance(value, int) and not _INT_MIN <= value <= _INT_MAX:
+        raise ValueError(f"integers are within {_INT_MIN} and {_INT_MAX}")
+    elif isinstance(value, float) and math.isinf(value):
+        raise ValueError("a number is too large for a 64-bit float")

@@ -1,0 +1,170 @@
+"""A node without a cluster: NodeAPI over dictionaries, with switches for what can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import falcon.testing
+import pytest
+from pydantic import SecretStr
+
+from braft_core.errors import BraftError, Conflict, UnknownCommand
+from braft_core.http import HTTPServer, make_app
+
+
+class FakeNode:
+    """Applies commands at once. ``fails`` makes every request to the cluster end that way."""
+
+    def __init__(self, token: str | None = None) -> None:
+        self.settings = SimpleNamespace(token=SecretStr(token) if token else None)
+        self.server_id = "server-1"
+        self.is_leader = True
+        self.leader = ("server-1", "127.0.0.1:15000")
+        self.readiness = (True, "")
+        self.fails: BaseException | None = None
+        self.maps: dict[str, dict[str, tuple[Any, int]]] = {}
+        self.revision = 0
+        self.items: list[Any] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.before_answer: Callable[[], None] = lambda: None
+        self.rows = [
+            {"id": "server-1", "address": "127.0.0.1:15000", "suffrage": "Voter", "leader": True},
+            {"id": "server-2", "address": "127.0.0.1:16000", "suffrage": "Voter", "leader": False},
+        ]
+
+    def ready(self) -> tuple[bool, str]:
+        return self.readiness
+
+    def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
+        self._asked("execute", service, command, *args, timeout)
+        return getattr(self, f"_{service}_{command}", self._unknown)(*args)
+
+    def query(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = "linearizable",
+        timeout: float | None = None,
+    ) -> Any:
+        self._asked("query", service, query, *args, consistency, timeout)
+        return getattr(self, f"_{service}_{query}", self._unknown)(*args)
+
+    def _asked(self, *call: Any) -> None:
+        self.calls.append(call)
+        self.before_answer()
+        if self.fails is not None:
+            raise self.fails
+
+    def _unknown(self, *args: Any) -> Any:
+        raise UnknownCommand("no such command")
+
+    def _kv_put(self, name: str, key: str, value: Any) -> int:
+        self.revision += 1
+        self.maps.setdefault(name, {})[key] = (value, self.revision)
+        return self.revision
+
+    def _kv_put_if(self, name: str, key: str, value: Any, expected: int) -> int:
+        present = self.maps.get(name, {}).get(key, (None, 0))[1]
+        if present != expected:
+            raise Conflict(f"expected revision {expected}, is {present}", revision=present)
+        return self._kv_put(name, key, value)
+
+    def _kv_delete(self, name: str, key: str) -> bool:
+        return self.maps.get(name, {}).pop(key, None) is not None
+
+    def _kv_get(self, name: str, key: str) -> list[Any] | None:
+        found = self.maps.get(name, {}).get(key)
+        return list(found) if found else None
+
+    def _kv_list(self, name: str) -> dict[str, Any]:
+        return {key: value for key, (value, _) in self.maps.get(name, {}).items()}
+
+    def _kv_maps(self) -> list[str]:
+        return sorted(self.maps)
+
+    def _distribute_distribute(self, items: Any) -> None:
+        self.items = list(items)
+
+    def _distribute_assignment(self) -> dict[str, Any]:
+        ids = [str(row["id"]) for row in self.rows]
+        return {each: self.items[n :: len(ids)] for n, each in enumerate(ids)}
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "serverID": self.server_id,
+            "address": "127.0.0.1:15000",
+            "raftState": "Leader",
+            "raftID": {"id": "ksuid", "hostname": "höst", "ip": "127.0.0.1", "sqid": "sq"},
+        }
+
+    def cluster_view(self, timeout: float | None = None) -> dict[str, Any]:
+        self._asked("cluster_view", timeout)
+        return {
+            "currentLeader": True,
+            "discovery": "static://",
+            "leaderAddr": self.leader[1],
+            "leaderID": self.leader[0],
+            "memberList": [],
+            "nodeNum": 1,
+            "nodes": [self.details()],
+            "raftServers": [],
+        }
+
+    def members(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.rows]
+
+    def add_member(
+        self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
+    ) -> None:
+        self._asked("add_member", server_id, address, voter, timeout)
+        suffrage = "Voter" if voter else "Nonvoter"
+        self.rows.append(
+            {"id": server_id, "address": address, "suffrage": suffrage, "leader": False}
+        )
+
+    def remove_member(self, server_id: str, timeout: float | None = None) -> None:
+        self._asked("remove_member", server_id, timeout)
+        self.rows = [row for row in self.rows if row["id"] != server_id]
+
+    def promote_member(self, server_id: str, timeout: float | None = None) -> None:
+        self._asked("promote_member", server_id, timeout)
+        for row in self.rows:
+            if row["id"] == server_id:
+                row["suffrage"] = "Voter"
+
+    def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
+        self._asked("transfer_leadership", to, timeout)
+        row = next((r for r in self.rows if r["id"] == (to or "server-2")), None)
+        if row is None:
+            raise BraftError(f"no member {to}")
+        self.leader = (str(row["id"]), str(row["address"]))
+        return self.leader[0]
+
+    def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+@pytest.fixture
+def guarded() -> FakeNode:
+    return FakeNode(token="sésame")
+
+
+@pytest.fixture
+def web(node: FakeNode) -> falcon.testing.TestClient:
+    return falcon.testing.TestClient(make_app(node, None))
+
+
+@pytest.fixture
+def server(node: FakeNode) -> Iterator[HTTPServer]:
+    running = HTTPServer(node, "127.0.0.1", 0)
+    running.start()
+    yield running
+    running.stop()

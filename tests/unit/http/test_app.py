@@ -1,0 +1,197 @@
+"""Everything but keys: status, members, leader, authorization, problems."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import falcon
+import falcon.testing
+import pytest
+
+from braft_core import errors
+from braft_core.http import make_app
+from braft_core.http.problems import status_of
+
+JSON = {"Content-Type": "application/json"}
+
+
+def client(node: Any) -> Any:
+    return falcon.testing.TestClient(make_app(node, None))
+
+
+def test_raft_is_the_node_s_view(web: Any, node: Any) -> None:
+    assert web.simulate_get("/raft?timeout=1").json == node.cluster_view()
+    assert node.calls[0] == ("cluster_view", 1.0)
+
+
+def test_health_does_not_depend_on_the_cluster(web: Any, node: Any) -> None:
+    node.readiness = (False, "waiting for 2 of 3 nodes: 10.0.0.2, 10.0.0.3")
+    assert web.simulate_get("/healthz").json == {"status": "ok"}
+    answer = web.simulate_get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["detail"] == "waiting for 2 of 3 nodes: 10.0.0.2, 10.0.0.3"
+    node.readiness = (True, "")
+    assert web.simulate_get("/readyz").status_code == 200
+    assert web.simulate_head("/readyz").status_code == 200
+
+
+def test_members(web: Any, node: Any) -> None:
+    assert web.simulate_get("/v1/members").json == {"members": node.rows}
+    added = {"id": "s/3", "address": "[::1]:17000", "voter": False}
+    answer = web.simulate_post("/v1/members?timeout=3", json=added)
+    assert answer.json["members"][-1]["suffrage"] == "Nonvoter"
+    assert node.calls[-1] == ("add_member", "s/3", "[::1]:17000", False, 3.0)
+    node.rows[-1]["id"] = "server-3"
+    assert web.simulate_get("/v1/members/server-3").json["address"] == "[::1]:17000"
+    promoted = web.simulate_post("/v1/members/server-3/promote").json["members"]
+    assert promoted[-1]["suffrage"] == "Voter"
+    assert len(web.simulate_delete("/v1/members/server-3").json["members"]) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"id": "x"}',
+        b'{"id": "", "address": "h:1"}',
+        b'{"id": "x", "address": "h"}',
+        b'{"id": "x", "address": "h:0"}',
+        b'{"id": "x", "address": ":1"}',
+        b'{"id": "x", "address": "h:1", "voter": "yes"}',
+    ],
+)
+def test_a_member_must_be_fully_described(web: Any, node: Any, body: bytes) -> None:
+    answer = web.simulate_post("/v1/members", body=body, headers=JSON)
+    assert (answer.status_code, node.calls) == (400, [])
+
+
+def test_unknown_members_are_not_found(web: Any, node: Any) -> None:
+    assert web.simulate_get("/v1/members/x").status_code == 404
+    assert web.simulate_delete("/v1/members/x").status_code == 404
+    assert web.simulate_post("/v1/members/x/promote").status_code == 404
+    assert node.calls == []
+
+
+def test_leader_and_its_transfer(web: Any, node: Any) -> None:
+    assert web.simulate_get("/v1/leader").json == {"id": "server-1", "address": "127.0.0.1:15000"}
+    moved = web.simulate_post("/v1/leader", json={"to": "server-2"})
+    assert moved.json == {"id": "server-2", "address": "127.0.0.1:16000"}
+    assert web.simulate_post("/v1/leader").status_code == 200
+    assert [call[1] for call in node.calls] == ["server-2", ""]
+    assert web.simulate_post("/v1/leader", json={"to": 1}).status_code == 400
+    node.leader = ("", "")
+    answer = web.simulate_get("/v1/leader")
+    assert (answer.status_code, answer.json["code"]) == (503, "no_leader")
+
+
+def test_items_are_distributed(web: Any) -> None:
+    answer = web.simulate_post("/distribute", json=["a", "b", "c"])
+    assert answer.json == {"server-1": ["a", "c"], "server-2": ["b"]}
+    assert web.simulate_get("/distribute").json == answer.json
+    assert web.simulate_get("/distribute/server-2").json == ["b"]
+    assert web.simulate_get("/distribute/server-9").status_code == 404
+    assert web.simulate_post("/distribute", json={"a": {"rank": 1}}).status_code == 200
+
+
+@pytest.mark.parametrize("items", [1, "a", None, [1], [["a"]]])
+def test_items_must_be_texts(web: Any, node: Any, items: object) -> None:
+    assert web.simulate_post("/distribute", json=items).status_code == 400
+    assert node.calls == []
+
+
+def test_a_token_guards_everything_but_the_health_checks(guarded: Any) -> None:
+    web = client(guarded)
+    missing = web.simulate_get("/raft")
+    assert (missing.status_code, missing.headers["www-authenticate"]) == (401, "Bearer")
+    assert web.simulate_get("/raft", headers={"Authorization": "Basic x"}).status_code == 401
+    assert web.simulate_get("/raft", headers={"Authorization": "Bearer no"}).status_code == 403
+    assert web.simulate_get("/nowhere").status_code == 401
+    assert guarded.calls == []
+    right = {"Authorization": "bearer " + "sésame".encode().decode("latin-1")}
+    assert web.simulate_get("/raft", headers=right).status_code == 200
+    assert web.simulate_get("/healthz").status_code == 200
+    assert web.simulate_get("/readyz").status_code == 200
+
+
+def test_unknown_path_and_wrong_method_are_problems(web: Any) -> None:
+    unknown = web.simulate_get("/nowhere")
+    assert (unknown.status_code, unknown.json["code"]) == (404, "not_found")
+    wrong = web.simulate_patch("/kv")
+    assert (wrong.status_code, wrong.json["code"]) == (405, "method_not_allowed")
+    assert {"GET", "POST", "DELETE"} <= set(wrong.headers["allow"].split(", "))
+    assert wrong.headers["content-type"] == "application/problem+json"
+
+
+STATUS = {
+    errors.NoLeader: 503,
+    errors.NotReady: 503,
+    errors.Stopped: 503,
+    errors.ForkedProcess: 503,
+    errors.NotLeader: 503,
+    errors.Busy: 503,
+    errors.TooLarge: 413,
+    errors.OutcomeUnknown: 504,
+    errors.Conflict: 409,
+    errors.CommandFailed: 422,
+    errors.UnknownService: 404,
+    errors.UnknownCommand: 404,
+    errors.ConfigError: 400,
+    errors.Unreachable: 502,
+    errors.StorageFull: 507,
+    errors.StorageCorrupt: 500,
+    errors.InvariantViolation: 500,
+}
+
+
+@pytest.mark.parametrize("cls", STATUS, ids=lambda cls: cls.code)
+def test_errors_of_the_node_become_problems(web: Any, node: Any, cls: Any) -> None:
+    node.fails = cls("the sentence", fact=1)
+    answer = web.simulate_post("/kv?v=1")
+    assert answer.status_code == STATUS[cls]
+    assert answer.json == {
+        "type": f"urn:braft:error:{cls.code}",
+        "title": cls.__name__,
+        "status": STATUS[cls],
+        "detail": "the sentence",
+        "instance": "/kv",
+        "code": cls.code,
+        "data": {"fact": 1},
+    }
+    assert ("retry-after" in answer.headers) == (STATUS[cls] == 503)
+
+
+def test_every_error_class_has_a_status() -> None:
+    for name in errors.__all__:
+        cls = getattr(errors, name)
+        if isinstance(cls, type):
+            assert 400 <= status_of(cls("x")) < 600
+    assert status_of(errors.Conflict("x"), precondition=True) == 412
+    assert status_of(errors.NoLeader("x"), precondition=True) == 503
+
+
+def test_a_bug_is_a_problem_without_its_secrets(web: Any, node: Any, caplog: Any) -> None:
+    node.fails = KeyError("secret")
+    answer = web.simulate_post("/kv?v=1")
+    assert (answer.status_code, answer.json["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    assert "secret" in caplog.text
+
+
+def test_facts_that_are_not_json_do_not_hide_the_error(web: Any, node: Any) -> None:
+    node.fails = errors.Busy("busy", raw=b"\xff", where={1})
+    assert web.simulate_post("/kv?v=1").status_code == 503
+
+
+def test_plugins_add_routes_under_the_same_rules(guarded: Any) -> None:
+    class Resource:
+        def on_get(self, req: Any, resp: Any) -> None:
+            raise errors.Conflict("plugin says no")
+
+    web = falcon.testing.TestClient(
+        make_app(guarded, lambda app: app.add_route("/plugins/x", Resource()))
+    )
+    assert web.simulate_get("/plugins/x").status_code == 401
+    right = {"Authorization": "Bearer " + "sésame".encode().decode("latin-1")}
+    assert json.loads(web.simulate_get("/plugins/x", headers=right).text)["code"] == "conflict"

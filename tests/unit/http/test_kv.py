@@ -1,0 +1,223 @@
+"""The original's ``/kv`` and the typed ``/v1/kv``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from braft_core.http.wire import MAX_BODY_BYTES
+
+
+def test_legacy_write_read_delete(web: Any, node: Any) -> None:
+    assert web.simulate_post("/kv?map=m&key=k&value=v").text == "null"
+    answer = web.simulate_get("/kv?map=m&key=k")
+    assert (answer.status_code, answer.json) == (200, "v")
+    assert web.simulate_delete("/kv?m=m&k=k").text == "null"
+    assert web.simulate_get("/kv?m=m&k=k").status_code == 404
+    assert node.maps == {"m": {}}
+
+
+def test_legacy_short_names_and_defaults(web: Any, node: Any) -> None:
+    web.simulate_post("/kv?m=&k=&v=x")
+    assert node._kv_get("default", "default")[0] == "x"
+    assert web.simulate_get("/kv").json == "x"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "stored"),
+    [
+        (b"plain", "application/x-www-form-urlencoded", "plain"),
+        ("grün".encode(), None, "grün"),
+        (b'{"a": 1}', "application/json", {"a": 1}),
+        (b"", None, ""),
+    ],
+)
+def test_legacy_value_may_be_the_body(
+    web: Any, node: Any, body: bytes, content_type: str | None, stored: object
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert web.simulate_post("/kv?k=a", body=body, headers=headers).status_code == 200
+    assert node._kv_get("default", "a")[0] == stored
+
+
+def test_legacy_answers_name_the_node(web: Any) -> None:
+    for answer in (web.simulate_post("/kv?v=1"), web.simulate_get("/kv?k=missing")):
+        assert answer.headers["braft-id"] == "ksuid"
+        assert answer.headers["braft-ip"] == "127.0.0.1"
+        assert answer.headers["braft-host"] == "h?st"
+
+
+def test_legacy_missing_key_is_a_problem(web: Any) -> None:
+    answer = web.simulate_get("/kv?map=m&key=k")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json["detail"] == "map 'm' has no key 'k'"
+
+
+def test_legacy_bytes_read_as_base64(web: Any, node: Any) -> None:
+    node._kv_put("default", "b", b"\x00\xff")
+    assert web.simulate_get("/kv?k=b").json == "AP8="
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 1.5, "text", [1, {"a": None}], {"ä": "ö"}])
+def test_json_values_keep_their_kind(web: Any, value: object) -> None:
+    put = web.simulate_put("/v1/kv/m/k", json=value)
+    assert (put.status_code, put.json) == (200, {"revision": 1})
+    got = web.simulate_get("/v1/kv/m/k")
+    assert (got.json, got.headers["etag"]) == (value, '"1"')
+
+
+def test_raw_bytes_come_back_as_they_were(web: Any) -> None:
+    raw = bytes(range(256))
+    web.simulate_put("/v1/kv/m/k", body=raw)
+    got = web.simulate_get("/v1/kv/m/k")
+    assert (got.content, got.headers["content-type"]) == (raw, "application/octet-stream")
+    assert web.simulate_get("/v1/kv/m").json["base64"] == ["k"]
+
+
+def test_text_is_stored_as_text(web: Any, node: Any) -> None:
+    web.simulate_put("/v1/kv/m/k", body="ä", headers={"Content-Type": "text/plain; charset=utf-8"})
+    assert node._kv_get("m", "k")[0] == "ä"
+    bad = web.simulate_put("/v1/kv/m/k", body=b"\xff", headers={"Content-Type": "text/plain"})
+    assert bad.status_code == 400
+
+
+@pytest.mark.parametrize("key", ["a/b/c", "a%2Fb", "%20", "sm%C3%B8r", "a/", "/a"])
+def test_keys_may_hold_slashes_and_anything_else(web: Any, node: Any, key: str) -> None:
+    assert web.simulate_put(f"/v1/kv/m/{key}", json=1).status_code == 200
+    assert web.simulate_get(f"/v1/kv/m/{key}").json == 1
+    assert len(node.maps["m"]) == 1
+
+
+def test_listing_maps_and_keys(web: Any, node: Any) -> None:
+    node._kv_put("m", "a", 1)
+    node._kv_put("n", "b", b"raw")
+    assert web.simulate_get("/v1/kv").json == {"maps": ["m", "n"]}
+    assert web.simulate_get("/v1/kv/m").json == {"map": "m", "items": {"a": 1}, "base64": []}
+    assert web.simulate_get("/v1/kv/n").json["items"] == {"b": "cmF3"}
+    assert web.simulate_get("/v1/kv/none").json["items"] == {}
+
+
+def test_delete_tells_whether_there_was_something(web: Any, node: Any) -> None:
+    node._kv_put("m", "k", 1)
+    assert web.simulate_delete("/v1/kv/m/k").json == {"deleted": True}
+    assert web.simulate_delete("/v1/kv/m/k").json == {"deleted": False}
+
+
+@pytest.mark.parametrize(
+    ("header", "tags", "status"),
+    [
+        ("If-Match", '"1"', 200),
+        ("If-Match", '"7"', 412),
+        ("If-Match", "*", 200),
+        ("If-Match", '"7", "1"', 200),
+        ("If-Match", '"7", "8"', 412),
+        ("If-None-Match", "*", 412),
+        ("If-None-Match", '"7"', 200),
+        ("If-None-Match", '"1"', 412),
+        ("If-Match", "1", 400),
+        ("If-Match", 'W/"1"', 400),
+    ],
+)
+def test_conditions_of_a_write(web: Any, node: Any, header: str, tags: str, status: int) -> None:
+    node._kv_put("m", "k", "old")
+    answer = web.simulate_put("/v1/kv/m/k", json="new", headers={header: tags})
+    assert answer.status_code == status
+    assert node._kv_get("m", "k")[0] == ("new" if status == 200 else "old")
+
+
+def test_conditions_on_a_key_that_is_not_there(web: Any) -> None:
+    assert web.simulate_put("/v1/kv/m/k", json=1, headers={"If-Match": "*"}).status_code == 412
+    created = web.simulate_put("/v1/kv/m/k", json=1, headers={"If-None-Match": "*"})
+    assert created.status_code == 200
+
+
+def test_a_condition_is_checked_when_the_command_is_applied(web: Any, node: Any) -> None:
+    """Several tags are looked up first; a write in between still makes the condition fail."""
+    node._kv_put("m", "k", "old")
+
+    def overtake() -> None:
+        if node.calls[-1][0] == "execute":
+            node._kv_put("m", "k", "overtaken")
+
+    node.before_answer = overtake
+    answer = web.simulate_put("/v1/kv/m/k", json="new", headers={"If-Match": '"1", "9"'})
+    assert answer.status_code == 412
+    assert node._kv_get("m", "k")[0] == "overtaken"
+
+
+def test_a_condition_that_cannot_be_kept_is_refused(web: Any, node: Any) -> None:
+    node._kv_put("m", "k", 1)
+    assert web.simulate_delete("/v1/kv/m/k", headers={"If-Match": '"9"'}).status_code == 400
+    both = {"If-Match": '"1"', "If-None-Match": "*"}
+    assert web.simulate_put("/v1/kv/m/k", json=1, headers=both).status_code == 400
+    assert node._kv_get("m", "k") == [1, 1]
+
+
+def test_a_read_of_a_known_revision_is_not_modified(web: Any, node: Any) -> None:
+    node._kv_put("m", "k", 1)
+    answer = web.simulate_get("/v1/kv/m/k", headers={"If-None-Match": '"1"'})
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", '"1"')
+    assert web.simulate_get("/v1/kv/m/k", headers={"If-None-Match": '"2"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [("linearizable", "linearizable"), ("lease", "linearizable"), ("stale",) * 2],
+)
+def test_consistency_reaches_the_node(web: Any, node: Any, asked: str, given: str) -> None:
+    web.simulate_get(f"/v1/kv/m/k?consistency={asked}&timeout=2.5")
+    assert node.calls == [("query", "kv", "get", "m", "k", given, 2.5)]
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [
+        ("/v1/kv/m/k?consistency=eventual", "consistency"),
+        ("/v1/kv/m/k?timeout=soon", "timeout"),
+        ("/v1/kv/m/k?timeout=0", "timeout"),
+        ("/v1/kv/m/k?timeout=nan", "timeout"),
+        ("/v1/kv/m/k?timeout=61", "timeout"),
+        ("/v1/kv/m/", "key"),
+    ],
+)
+def test_bad_input_names_parameter_value_and_what_is_accepted(
+    web: Any, node: Any, path: str, parameter: str
+) -> None:
+    problem = web.simulate_get(path)
+    assert problem.status_code == 400
+    assert parameter in problem.json["data"]["parameter"]
+    assert problem.json["data"]["accepted"] in problem.json["detail"]
+    assert problem.json["data"]["value"] in problem.json["detail"]
+    assert node.calls == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"NaN",
+        b"1e999",
+        b'"\\ud800"',
+        b'{"\\ud800": 1}',
+        b"18446744073709551616",
+        b"9" * 5000,
+        b"[" * 65 + b"]" * 65,
+        b"[" * 200_000,
+        b"\xff",
+    ],
+)
+def test_json_that_cannot_be_replicated_is_refused(web: Any, node: Any, body: bytes) -> None:
+    answer = web.simulate_put("/v1/kv/m/k", body=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert len(answer.content) < 2000
+    assert node.calls == []
+
+
+def test_too_large_a_body_is_refused_unread(web: Any, node: Any) -> None:
+    headers = {"Content-Length": str(MAX_BODY_BYTES + 1)}
+    answer = web.simulate_put("/v1/kv/m/k", body=b"", headers=headers)
+    assert answer.status_code == 413
+    assert answer.json["data"] == {"size": MAX_BODY_BYTES + 1, "limit": MAX_BODY_BYTES}
+    assert node.calls == []

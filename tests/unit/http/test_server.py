@@ -1,0 +1,165 @@
+"""Waitress for real: sockets, threads and limits."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from braft_core.errors import ConfigError, Stopped
+from braft_core.http import HTTPServer
+from braft_core.http.server import HARD_BODY_LIMIT, THREADS
+
+
+def ask(port: int, method: str, path: str, **options: Any) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, **options)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read() or b"null")
+    finally:
+        connection.close()
+
+
+def threads_of(port: int) -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith(f"braft-{port}-http")]
+
+
+def wait_for(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, f"not within 5 s: {what}"
+        time.sleep(0.005)
+
+
+def test_it_serves_and_leaves_nothing_behind(node: Any) -> None:
+    server = HTTPServer(node, "127.0.0.1", 0)
+    server.start()
+    server.start()
+    port = server.port
+    assert ask(port, "POST", "/kv?k=a&v=b") == (200, None)
+    assert ask(port, "GET", "/kv?k=a") == (200, "b")
+    assert len(threads_of(port)) == THREADS + 2
+    began = time.monotonic()
+    server.stop()
+    server.stop()
+    assert time.monotonic() - began < 1
+    assert threads_of(port) == []
+    with pytest.raises(ConnectionRefusedError):
+        ask(port, "GET", "/healthz")
+
+
+def test_it_can_start_again_on_the_same_port(server: HTTPServer) -> None:
+    port = server.port
+    ask(port, "GET", "/healthz")
+    server.stop()
+    server.start()
+    assert server.port == port
+    assert ask(port, "GET", "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+def test_a_port_that_is_taken_is_named(node: Any, host: str) -> None:
+    with socket.create_server((host, 0)) as taken:
+        port = taken.getsockname()[1]
+        server = HTTPServer(node, host, port)
+        with pytest.raises(ConfigError, match=rf"BRAFT_HPORT.*port {port}"):
+            server.start()
+        assert threads_of(port) == []
+        server.stop()
+
+
+def test_a_foreign_address_is_a_config_error(node: Any) -> None:
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1"):
+        HTTPServer(node, "192.0.2.1", 0).start()
+
+
+def test_idle_connections_do_not_hold_up_the_stop(server: HTTPServer) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.request("GET", "/healthz")
+    connection.getresponse().read()
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 1
+    connection.close()
+
+
+def test_health_is_answered_while_every_worker_waits(server: HTTPServer, node: Any) -> None:
+    release = threading.Event()
+    node.before_answer = lambda: release.wait(10)
+    callers = [
+        threading.Thread(target=ask, args=(server.port, "POST", f"/kv?k={n}&v=1"))
+        for n in range(THREADS + 4)
+    ]
+    for caller in callers:
+        caller.start()
+    wait_for(lambda: len(node.calls) == THREADS, "all workers wait")
+    assert ask(server.port, "GET", "/healthz")[0] == 200
+    assert ask(server.port, "GET", "/readyz")[0] == 200
+    release.set()
+    for caller in callers:
+        caller.join(5)
+    assert len(node.maps["default"]) == THREADS + 4
+
+
+def test_a_request_under_way_is_answered_before_the_stop(server: HTTPServer, node: Any) -> None:
+    release, answers = threading.Event(), []
+    node.before_answer = lambda: release.wait(10)
+    caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
+    caller.start()
+    wait_for(lambda: node.calls, "the request is under way")
+    stopper = threading.Thread(target=server.stop)
+    stopper.start()
+    release.set()
+    stopper.join(5)
+    caller.join(5)
+    assert answers == [(200, None)]
+
+
+def test_a_stuck_request_neither_holds_up_the_stop_nor_keeps_its_thread(
+    server: HTTPServer, node: Any
+) -> None:
+    release = threading.Event()
+    node.before_answer = lambda: release.wait(10)
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            ask(server.port, "POST", "/kv?v=1")
+        except (OSError, http.client.HTTPException) as error:
+            failures.append(error)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    wait_for(lambda: node.calls, "the request is under way")
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 1
+    caller.join(5)
+    assert len(failures) == 1
+    node.fails = Stopped("the node was stopped")
+    release.set()
+    wait_for(lambda: not threads_of(server.port), "the last thread ended")
+
+
+def test_an_endless_body_is_cut_off_before_it_is_read(server: HTTPServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        head = f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: x\r\nContent-Length: {HARD_BODY_LIMIT}\r\n\r\n"
+        raw.sendall(head.encode())
+        assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_a_chunked_body_is_read_whole(server: HTTPServer, node: Any) -> None:
+    body = iter([b"abc", b"def"])
+    assert ask(server.port, "PUT", "/v1/kv/m/k", body=body, encode_chunked=True)[0] == 200
+    assert node._kv_get("m", "k")[0] == b"abcdef"
+
+
+def test_a_key_with_an_escaped_slash_arrives_whole(server: HTTPServer, node: Any) -> None:
+    assert ask(server.port, "PUT", "/v1/kv/m/a%2Fb%20c", body=b"1")[0] == 200
+    assert list(node.maps["m"]) == ["a/b c"]
