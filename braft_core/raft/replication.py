@@ -53,6 +53,10 @@ def leader_tick(state: RaftState) -> None:
             progress.paused = False
             if progress.expired(state.now, state.config.request_timeout):
                 progress.probe()
+            if not progress.inflight:
+                # An idle follower may have restarted unseen, and forgotten the commit index.
+                progress.commit_sent = 0
+                state.notify_due = state.now
     if state.now >= state.notify_due:
         state.notify_due = NEVER
         for server, progress in state.progress.items():
