@@ -6,7 +6,7 @@ means is the application's business.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import falcon
 
@@ -20,14 +20,15 @@ _ITEMS = 'a JSON list of texts, such as ["a", "b"], or an object of item to its 
 
 
 class DistributeResource:
-    """All items: ``{node: items}``, by server id."""
+    """All items by the node that has them: ``{node: [item]}``."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Which node has which items."""
-        send_json(resp, _assignment(self._node, req))
+        """Which node has which items; a node without any does not appear."""
+        timeout = timeout_param(req)
+        send_json(resp, _by_node(self._node.query("distribute", "assignment", timeout=timeout)))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Replace the items; answers as ``GET`` does afterwards."""
@@ -35,8 +36,9 @@ class DistributeResource:
         is_list = isinstance(items, list) and all(isinstance(item, str) for item in items)
         if not is_list and not isinstance(items, dict):
             raise BadInput("request body", items, _ITEMS)
-        self._node.execute("distribute", "distribute", items, timeout=timeout_param(req))
-        send_json(resp, _assignment(self._node, req))
+        timeout = timeout_param(req)
+        assignment = self._node.execute("distribute", "distribute", items, timeout=timeout)
+        send_json(resp, _by_node(assignment))
 
 
 class DistributeKeyResource:
@@ -46,13 +48,13 @@ class DistributeKeyResource:
         self._node = node
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, key: str) -> None:
-        """``key`` is a node as ``GET /distribute`` names it; 404 if it has no items there."""
-        assignment = _assignment(self._node, req)
-        if key not in assignment:
-            raise falcon.HTTPNotFound(description=f"no items are assigned to {key!r}")
-        send_json(resp, assignment[key])
+        """``{item: data}`` of the node that ``GET /distribute`` calls ``key``; may be empty."""
+        timeout = timeout_param(req)
+        send_json(resp, self._node.query("distribute", "items_of", key, timeout=timeout))
 
 
-def _assignment(node: NodeAPI, req: falcon.Request) -> dict[str, Any]:
-    found: dict[str, Any] = node.query("distribute", "assignment", timeout=timeout_param(req))
-    return found
+def _by_node(assignment: Mapping[str, str]) -> dict[str, list[str]]:
+    nodes: dict[str, list[str]] = {}
+    for item, node in assignment.items():
+        nodes.setdefault(node, []).append(item)
+    return nodes

@@ -13,7 +13,7 @@ from typing import Any
 import falcon
 
 from braft_core.abc import NodeAPI
-from braft_core.errors import Conflict
+from braft_core.errors import Conflict, Rejected
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import body_value, send_json, text_param, timeout_param
 
@@ -46,9 +46,15 @@ class MapResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, map_name: str) -> None:
         """``{"map", "items": {key: value}, "base64": [key]}``.
 
-        ``base64`` names the keys whose values are bytes, which JSON has no form for.
+        ``base64`` names the keys whose values are bytes, which JSON has no form for. 404 if there
+        is no such map; a map is there as long as it has a key.
         """
-        items: dict[str, Any] = _query(self._node, req, "list", map_name)
+        try:
+            items: dict[str, Any] = _query(self._node, req, "list", map_name)
+        except Rejected as error:
+            if type(error) is not Rejected:
+                raise
+            raise falcon.HTTPNotFound(description=error.message) from error
         binary = [key for key, value in items.items() if isinstance(value, bytes)]
         shown = items | {key: base64.b64encode(items[key]).decode() for key in binary}
         send_json(resp, {"map": map_name, "items": shown, "base64": binary})
@@ -92,16 +98,20 @@ class EntryResource:
     def on_delete(
         self, req: falcon.Request, resp: falcon.Response, map_name: str, key: str
     ) -> None:
-        """Delete the key; answers ``{"deleted": bool}``. Unconditional: a condition is refused."""
+        """Delete the key; answers ``{"deleted": bool}``, 412 if a condition does not hold."""
         _check_key(key)
-        for header in ("If-Match", "If-None-Match"):
-            if req.get_header(header):
-                raise BadInput(header, req.get_header(header), "not with DELETE")
-        deleted = self._node.execute("kv", "delete", map_name, key, timeout=timeout_param(req))
+        timeout = timeout_param(req)
+        expected = self._expected(req, map_name, key)
+        if expected is None:
+            deleted = self._node.execute("kv", "delete", map_name, key, timeout=timeout)
+        else:
+            deleted = self._node.execute(
+                "kv", "delete_if", map_name, key, expected, timeout=timeout
+            )
         send_json(resp, {"deleted": bool(deleted)})
 
     def _expected(self, req: falcon.Request, map_name: str, key: str) -> int | None:
-        """The one revision the key must have for the write to happen; ``None``: any.
+        """The one revision the key must have for a change to happen; ``None``: any.
 
         A header that allows several revisions is narrowed to the present one, so that the
         condition is still checked where it counts, when the command is applied.

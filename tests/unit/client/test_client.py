@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,14 +48,15 @@ def test_a_write_without_an_answer_is_never_repeated(make_peer: Any, connect: An
     first, second = make_peer(), make_peer()
     first.answer = None
     client = connect(first.url, second.url)
-    for write in (
+    writes: list[Callable[[], Any]] = [
         lambda: client.kv_put("m", "k", "v"),
         lambda: client.kv_delete("m", "k"),
         lambda: client.add_member("x", "h:1"),
         lambda: client.remove_member("x"),
         lambda: client.promote_member("x"),
         lambda: client.transfer_leadership(),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(errors.OutcomeUnknown, match=first.url):
             write()
     assert (len(first.seen), len(second.seen)) == (6, 0)
@@ -73,8 +76,6 @@ def test_a_write_that_times_out_is_unknown_and_a_read_goes_on(
     make_peer: Any, connect: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("braft_core.client.client._SLACK", 0.0)
-    import socket
-
     other = make_peer()
     other.gives({"maps": ["m"]})
     with socket.create_server(("127.0.0.1", 0)) as mute:  # connects, and never answers

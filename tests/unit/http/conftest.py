@@ -10,7 +10,7 @@ import falcon.testing
 import pytest
 from pydantic import SecretStr
 
-from braft_core.errors import BraftError, Conflict, UnknownCommand
+from braft_core.errors import BraftError, Conflict, Rejected, UnknownCommand
 from braft_core.http import HTTPServer, make_app
 
 
@@ -26,7 +26,7 @@ class FakeNode:
         self.fails: BaseException | None = None
         self.maps: dict[str, dict[str, tuple[Any, int]]] = {}
         self.revision = 0
-        self.items: list[Any] = []
+        self.items: dict[str, Any] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
         self.rows = [
@@ -67,30 +67,47 @@ class FakeNode:
         return self.revision
 
     def _kv_put_if(self, name: str, key: str, value: Any, expected: int) -> int:
-        present = self.maps.get(name, {}).get(key, (None, 0))[1]
-        if present != expected:
-            raise Conflict(f"expected revision {expected}, is {present}", revision=present)
+        self._expect(name, key, expected)
         return self._kv_put(name, key, value)
 
     def _kv_delete(self, name: str, key: str) -> bool:
-        return self.maps.get(name, {}).pop(key, None) is not None
+        found = self.maps.get(name, {}).pop(key, None) is not None
+        if not self.maps.get(name):
+            self.maps.pop(name, None)
+        return found
+
+    def _kv_delete_if(self, name: str, key: str, expected: int) -> bool:
+        self._expect(name, key, expected)
+        return self._kv_delete(name, key)
+
+    def _expect(self, name: str, key: str, expected: int) -> None:
+        present = self.maps.get(name, {}).get(key, (None, 0))[1]
+        if present != expected:
+            raise Conflict(f"expected revision {expected}, is {present}", revision=present)
 
     def _kv_get(self, name: str, key: str) -> list[Any] | None:
         found = self.maps.get(name, {}).get(key)
         return list(found) if found else None
 
     def _kv_list(self, name: str) -> dict[str, Any]:
-        return {key: value for key, (value, _) in self.maps.get(name, {}).items()}
+        if name not in self.maps:
+            raise Rejected(f"there is no map {name!r}", map=name)
+        return {key: value for key, (value, _) in self.maps[name].items()}
 
     def _kv_maps(self) -> list[str]:
         return sorted(self.maps)
 
-    def _distribute_distribute(self, items: Any) -> None:
-        self.items = list(items)
+    def _distribute_distribute(self, items: Any) -> dict[str, str]:
+        self.items = items if isinstance(items, dict) else dict.fromkeys(items)
+        return self._distribute_assignment()
 
-    def _distribute_assignment(self) -> dict[str, Any]:
+    def _distribute_assignment(self) -> dict[str, str]:
         ids = [str(row["id"]) for row in self.rows]
-        return {each: self.items[n :: len(ids)] for n, each in enumerate(ids)}
+        return {item: ids[n % len(ids)] for n, item in enumerate(self.items)}
+
+    def _distribute_items_of(self, node_id: str) -> dict[str, Any]:
+        assignment = self._distribute_assignment()
+        return {item: data for item, data in self.items.items() if assignment[item] == node_id}
 
     def details(self) -> dict[str, Any]:
         return {

@@ -90,9 +90,10 @@ def test_items_are_distributed(web: Any) -> None:
     answer = web.simulate_post("/distribute", json=["a", "b", "c"])
     assert answer.json == {"server-1": ["a", "c"], "server-2": ["b"]}
     assert web.simulate_get("/distribute").json == answer.json
-    assert web.simulate_get("/distribute/server-2").json == ["b"]
-    assert web.simulate_get("/distribute/server-9").status_code == 404
-    assert web.simulate_post("/distribute", json={"a": {"rank": 1}}).status_code == 200
+    assert web.simulate_get("/distribute/server-2").json == {"b": None}
+    assert web.simulate_get("/distribute/server-9").json == {}
+    web.simulate_post("/distribute", json={"a": {"rank": 1}})
+    assert web.simulate_get("/distribute/server-1").json == {"a": {"rank": 1}}
 
 
 @pytest.mark.parametrize("items", [1, "a", None, [1], [["a"]]])
