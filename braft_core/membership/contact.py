@@ -1,0 +1,80 @@
+"""Calls to contacts: probes of many at once, each with its deadline, the last outcome remembered.
+
+Owns the I/O of probing. It must not know what the answers mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from braft_core.abc import Contact
+from braft_core.errors import BraftError, TransportError, Unreachable
+from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
+
+__all__ = ["Prober", "ProbeOutcome"]
+
+Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOutcome:
+    """How the last probe of a contact ended, at ``at`` (seconds of the given clock)."""
+
+    at: float
+    reply: ProbeReply | None = None
+    failure: str = ""
+
+
+class Prober:
+    """Probes contacts. Used on the loop alone; concurrent probes do not wait for each other."""
+
+    def __init__(
+        self,
+        call: Call,
+        request: Callable[[], ProbeRequest],
+        now: Callable[[], float],
+        timeout: float,
+    ) -> None:
+        self._call, self._request, self._now, self._timeout = call, request, now, timeout
+        self._outcomes: dict[Contact, ProbeOutcome] = {}
+
+    @property
+    def outcomes(self) -> dict[Contact, ProbeOutcome]:
+        """The last outcome of every contact probed and not forgotten since."""
+        return dict(self._outcomes)
+
+    async def probe(self, contact: Contact) -> ProbeReply:
+        """Ask who answers there.
+
+        :raises BraftError: nobody did within the deadline, or not with a probe's reply.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                reply = await self._call(str(contact), self._request(), self._timeout)
+            if not isinstance(reply, ProbeReply):
+                raise TransportError(f"{contact} answered a probe with {type(reply).__name__}")
+        except TimeoutError:
+            error = Unreachable(f"{contact}: no answer within {self._timeout:g} s")
+            self._outcomes[contact] = ProbeOutcome(self._now(), failure=error.message)
+            raise error from None
+        except BraftError as error:
+            self._outcomes[contact] = ProbeOutcome(self._now(), failure=error.message)
+            raise
+        self._outcomes[contact] = ProbeOutcome(self._now(), reply=reply)
+        return reply
+
+    async def probe_all(self, contacts: Iterable[Contact]) -> list[ProbeReply]:
+        """Probe all at once; the replies of those that answered, in the order given."""
+        wanted = list(dict.fromkeys(contacts))
+        results = await asyncio.gather(*map(self.probe, wanted), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, BraftError):
+                raise result
+        return [result for result in results if isinstance(result, ProbeReply)]
+
+    def forget_except(self, contacts: Iterable[Contact]) -> None:
+        """Drop what is remembered about all other contacts."""
+        kept = set(contacts)
+        self._outcomes = {c: outcome for c, outcome in self._outcomes.items() if c in kept}

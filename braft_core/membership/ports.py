@@ -1,0 +1,120 @@
+"""What membership needs from the runtime, as a protocol, and the values that pass between them.
+
+Owns no behaviour. Everything here is called on the node's loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Protocol
+
+from braft_core.abc import Identity
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration
+
+__all__ = ["MembershipPorts", "MembershipSettings", "PeerView", "RaftView"]
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipSettings:
+    """The settings that membership reads. Durations in seconds."""
+
+    cluster_name: str
+    #: How many nodes found a new cluster together.
+    expect: int
+    #: The random wait before first forming, already drawn.
+    sleep: float = 0.0
+    #: No leader for this long: search discovery again.
+    restart_min: float = 90.0
+    #: How long the view must be still before a cluster is founded.
+    margin: float = 0.3
+    #: Whether this node wants to vote once it has caught up.
+    voter: bool = True
+    #: A learner at most this many entries behind counts as caught up.
+    promotion_lag: int = 64
+    #: Deadline of one probe.
+    probe_timeout: float = 1.0
+    #: Deadline of any other call between nodes.
+    call_timeout: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """One other server as Raft sees it."""
+
+    #: Seconds since it last answered (on the leader) or was heard (on a follower); inf = never.
+    last_contact: float = inf
+    #: Last log index known to be replicated there; only the leader knows.
+    match_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RaftView:
+    """Raft's state at one moment."""
+
+    configuration: Configuration = EMPTY_CONFIGURATION
+    leader_id: str = ""
+    leader_address: str = ""
+    is_leader: bool = False
+    #: On the leader: a majority answered within an election timeout, and an entry of the current
+    #: term is committed, so that membership may be changed.
+    has_quorum: bool = False
+    #: A membership change is appended and not yet committed.
+    change_pending: bool = False
+    last_index: int = 0
+    #: Whether no command was ever written to the cluster.
+    empty: bool = True
+    peers: Mapping[str, PeerView] = field(default_factory=dict)
+
+
+class MembershipPorts(Protocol):
+    """What the runtime gives to the coordinator."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is. ``cluster_id`` is set once it is a member, also from a former life."""
+
+    @property
+    def settings(self) -> MembershipSettings:
+        """The settings membership reads; they never change."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    async def load_founding(self) -> bytes | None:
+        """What :meth:`store_founding` stored last, ``None`` if nothing."""
+
+    async def store_founding(self, record: bytes) -> None:
+        """Replace the founding record, durable on return.
+
+        :raises StorageError: it may or may not be stored; it will be tried again.
+        """
+
+    async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
+        """Become a member of ``cluster_id``, durably, and run Raft; sets ``identity.cluster_id``.
+
+        With a configuration the log begins with it (index 1, term 1), the same on every founder;
+        ``None`` for a newcomer, which receives everything from the leader. Idempotent: called
+        again with the same arguments after a failure or a crash in the middle.
+
+        :raises BraftError: it will be tried again.
+        """
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """``Transport.call``."""
+
+    def raft_view(self) -> RaftView:
+        """Raft's state now. Only asked while the node is a member."""
+
+    async def change_membership(self, kind: str, server_id: str, address: str) -> None:
+        """On the leader: commit one change (kinds as in ``ChangeMembershipRequest``).
+
+        ``add_voter``/``add_nonvoter`` of a member with another address changes the address alone.
+
+        :raises BraftError: not leader, busy, or no quorum.
+        """
+
+    def set_address(self, server_id: str, address: str) -> None:
+        """That server is there now: ``Transport.set_peer``."""

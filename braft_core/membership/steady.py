@@ -1,0 +1,154 @@
+"""Life as a member: who is missing, who must be told our address, what the leader commits.
+
+Owns decisions only. Pure: values in, values out, time in seconds passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+
+from braft_core.membership.addresses import AddressBook
+from braft_core.membership.joining import LearnerFacts, should_promote
+from braft_core.membership.ports import PeerView, RaftView
+from braft_core.membership.wording import no_leader_sentence
+from braft_core.peer import ProbeReply
+from braft_core.raft.types import Server, Suffrage
+
+__all__ = [
+    "CaughtUp",
+    "Change",
+    "ForeignCluster",
+    "absence",
+    "foreign_clusters",
+    "must_announce",
+    "next_change",
+]
+
+#: Seconds since the last sign of life after which a voter counts as missing.
+MISSING_AFTER = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One membership change for the leader to commit, and why."""
+
+    kind: str
+    server_id: str
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignCluster:
+    """A node of our cluster name that belongs to another cluster."""
+
+    cluster_id: str
+    server_id: str
+    address: str
+    voters: int
+    empty: bool
+
+
+class CaughtUp:
+    """Since when each learner is caught up, seen from the leader."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def observe(self, now: float, view: RaftView, promotion_lag: int) -> None:
+        """Take a look at the learners; one that falls behind starts anew."""
+        learners = [s.id for s in view.configuration.servers if s.suffrage == Suffrage.NONVOTER]
+        near = [i for i in learners if view.is_leader and _lag(view, i) <= promotion_lag]
+        self._since = {server_id: self._since.get(server_id, now) for server_id in near}
+
+    def seconds(self, now: float, server_id: str) -> float:
+        """For how long that learner has been caught up; -inf if it is not."""
+        return now - self._since.get(server_id, inf)
+
+
+def _lag(view: RaftView, server_id: str) -> int:
+    match_index = view.peers.get(server_id, PeerView()).match_index
+    return view.last_index - match_index if match_index else view.last_index + (1 << 62)
+
+
+def next_change(
+    now: float,
+    view: RaftView,
+    book: AddressBook,
+    caught_up: CaughtUp,
+    wants_vote: Iterable[str],
+    promotion_lag: int,
+) -> Change | None:
+    """The one change the leader makes now: new addresses first, then promotions."""
+    if not view.is_leader or not view.has_quorum or view.change_pending:
+        return None
+    for server in book.outdated(view.configuration):
+        voter = server.suffrage == Suffrage.VOTER
+        kind = "add_voter" if voter else "add_nonvoter"
+        return Change(kind, server.id, server.address, "its address changed")
+    willing = set(wants_vote)
+    for server in view.configuration.servers:
+        if server.suffrage != Suffrage.NONVOTER:
+            continue
+        peer = view.peers.get(server.id, PeerView())
+        facts = LearnerFacts(
+            wants_vote=server.id in willing,
+            lag=_lag(view, server.id),
+            contact_age=peer.last_contact,
+            caught_up_for=caught_up.seconds(now, server.id),
+        )
+        if should_promote(facts, promotion_lag=promotion_lag):
+            return Change("promote", server.id, server.address, "it has caught up")
+    return None
+
+
+def must_announce(view: RaftView, server_id: str, address: str) -> bool:
+    """Whether this member has to tell others where it is.
+
+    As long as no leader is known, since the others may need it for the election, and until the
+    configuration says so.
+    """
+    own = view.configuration.get(server_id)
+    return not view.leader_id or (own is not None and own.address != address)
+
+
+def absence(
+    view: RaftView,
+    own_id: str,
+    heard: Mapping[str, float],
+    book: AddressBook,
+    no_leader_for: float,
+    restart_min: float,
+) -> str:
+    """Why there is no leader: who is missing, how many failures are tolerated; "" if there is one.
+
+    ``heard`` is the age in seconds of the last sign of life of each server, probes included.
+    """
+    if view.leader_id:
+        return ""
+    voters = [s for s in view.configuration.servers if s.suffrage == Suffrage.VOTER]
+    missing = [
+        Server(s.id, book.get(s.id) or s.address, s.suffrage)
+        for s in voters
+        if s.id != own_id and heard.get(s.id, inf) > MISSING_AFTER
+    ]
+    if not voters:
+        return f"no leader for {no_leader_for:.0f} s: waiting for the cluster's leader to call"
+    searching = no_leader_for >= restart_min
+    return no_leader_sentence(no_leader_for, missing, len(voters), searching)
+
+
+def foreign_clusters(
+    cluster_name: str, cluster_id: str, replies: Iterable[ProbeReply]
+) -> list[ForeignCluster]:
+    """Nodes that carry our cluster's name and belong to another cluster."""
+    found = {
+        reply.server_id: ForeignCluster(
+            reply.cluster_id, reply.server_id, reply.address, reply.voters, reply.empty
+        )
+        for reply in replies
+        if reply.cluster_name == cluster_name and reply.cluster_id not in ("", cluster_id)
+    }
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,73 @@
+"""The sentences that tell a person why there is no cluster yet.
+
+Owns wording only; pure functions of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from braft_core.abc import Contact
+from braft_core.membership.survey import FormingFacts
+from braft_core.peer import ProbeReply
+from braft_core.raft.types import Server
+
+__all__ = [
+    "holding_sentence",
+    "no_leader_sentence",
+    "pursuing_sentence",
+    "too_few_sentence",
+    "waiting_sentence",
+]
+
+
+def waiting_sentence(seconds: float, reason: str, foreign: Sequence[ProbeReply]) -> str:
+    """The whole: since when, why, and who was seen that belongs elsewhere."""
+    others = "".join(
+        f"; {reply.address} is of another cluster, {reply.cluster_name!r}" for reply in foreign
+    )
+    return f"no cluster yet after {seconds:.0f} s: {reason}{others}"
+
+
+def too_few_sentence(
+    facts: FormingFacts, replies: Sequence[ProbeReply], silent: Sequence[tuple[Contact, str]]
+) -> str:
+    """Fewer nodes than expected: who is here, who does not answer and why."""
+    here = ", ".join([facts.address, *(reply.address for reply in replies)])
+    sentence = f"{len(replies) + 1} of {facts.expect} nodes are here ({here})"
+    if silent:
+        missing = ", ".join(f"{contact} ({reason})" for contact, reason in silent)
+        return f"{sentence}; not answering: {missing}"
+    if not facts.has_discovery:
+        return f"{sentence} and no discovery is configured that could find more"
+    return f"{sentence}; discovery lists no more"
+
+
+def holding_sentence(cluster_ids: Sequence[str]) -> str:
+    """Others are founding."""
+    return f"waiting while other nodes found cluster {', '.join(cluster_ids)}"
+
+
+def pursuing_sentence(cluster_id: str, missing: Sequence[Server]) -> str:
+    """Promised, and not all members have."""
+    if not missing:
+        return f"starting cluster {cluster_id}"
+    names = ", ".join(f"{server.id} at {server.address}" for server in missing)
+    return (
+        f"founding cluster {cluster_id}: {names} has yet to agree. If it is lost for good, stop "
+        "the others and start them with empty data directories (nothing was ever written)"
+    )
+
+
+def no_leader_sentence(
+    seconds: float, missing: Sequence[Server], voters: int, searching: bool
+) -> str:
+    """A member without a leader: who is missing, and how many failures are tolerated."""
+    tolerated = (voters - 1) // 2
+    if missing:
+        names = ", ".join(f"{server.id} at {server.address}" for server in missing)
+        who = f"{len(missing)} of {voters} voters do not answer ({names})"
+    else:
+        who = f"all {voters} voters answer, an election is under way"
+    search = "; searching discovery for their new addresses" if missing and searching else ""
+    return f"no leader for {seconds:.0f} s: {who}; this cluster tolerates {tolerated}{search}"
