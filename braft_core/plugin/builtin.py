@@ -34,9 +34,8 @@ def braft_register_service() -> list[type[Service]]:
 @hookimpl
 def braft_register_transport() -> list[type[Transport]]:
     """The transports ``grpc`` and ``memory``."""
-    from braft_core.transport.memory import MemoryTransport
-
     from braft_core.transport.grpc import GrpcTransport
+    from braft_core.transport.memory import MemoryTransport
 
     return [GrpcTransport, MemoryTransport]
 

@@ -128,12 +128,11 @@ class Plugins:
         info = PluginInfo(name, distribution, version)
         if name in self._loaded:
             raise _name_conflict([self._loaded[name], info])
+        if self._manager.is_registered(plugin):
+            raise load_error(info, f"it is loaded already, as {self._manager.get_name(plugin)!r}")
         if problems := hook_problems(plugin):
             raise load_error(info, "; ".join(problems))
-        try:
-            self._manager.register(plugin, name)
-        except (ValueError, pluggy.PluginValidationError) as error:
-            raise load_error(info, str(error)) from error
+        self._manager.register(plugin, name)
         info = PluginInfo(name, distribution, version, tuple(hooks_of(plugin)))
         self._loaded[name] = info
         return info
@@ -212,7 +211,7 @@ class Plugins:
                 self._failures.append(error)
 
     def _enabled_entry_points(self, disable: tuple[str, ...]) -> dict[str, list[_Point]]:
-        wanted = {_canonical(name) for name in disable}
+        wanted = {_canonical(name) for name in disable} - {""}
         unused = set(wanted)
         found: dict[str, list[_Point]] = defaultdict(list)
         for info, point in _entry_points():

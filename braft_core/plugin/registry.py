@@ -245,8 +245,8 @@ def _is_host_list(value: str) -> bool:
 
 def _is_host(item: str) -> bool:
     if item.startswith("["):
-        address, _, port = item[1:].partition("]")
-        return _is_ipv6(address) and (not port or _is_port(port))
+        address, bracket, port = item[1:].partition("]")
+        return bool(bracket) and _is_ipv6(address) and (not port or _is_port(port))
     host, separator, port = item.partition(":")
     return _is_ipv6(item) or bool(
         _HOST.fullmatch(host) and (not separator or _is_port(separator + port))
