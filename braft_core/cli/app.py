@@ -1,0 +1,92 @@
+"""Puts the command line together: built-in commands, plugins' commands, ``run`` as the default."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from braft_core.cli import config, demo, kv, leader, members, plugins, run, status
+from braft_core.cli.extensions import plugin_commands
+from braft_core.cli.output import fail
+from braft_core.errors import BraftError
+
+__all__ = ["app", "main"]
+
+#: Options of ``braft`` itself; any other first word that is an option belongs to ``braft run``.
+_OWN_OPTIONS = frozenset({"--help", "--version", "--install-completion", "--show-completion"})
+
+
+class Root(TyperGroup):
+    """The root command. Plugins are loaded only if a word is not a command of ours, or to list."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """``braft`` and ``braft --rport 1`` mean ``braft run …``."""
+        if not args or (args[0].startswith("-") and args[0] not in _OWN_OPTIONS):
+            args = ["run", *args]
+        return list(super().parse_args(ctx, args))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Ours, then the plugins'."""
+        own = list(super().list_commands(ctx))
+        return [*own, *plugin_commands(taken=own, tolerate=True)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Ours, else a plugin's."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or ctx.resilient_parsing:
+            return own
+        taken = super().list_commands(ctx)
+        return plugin_commands(taken=taken, tolerate=True).get(cmd_name)
+
+
+app = typer.Typer(
+    name="braft",
+    cls=Root,
+    # Rich takes longer to import than all the rest of --help: only where it can be seen.
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    pretty_exceptions_show_locals=False,
+    help="Raft clusters for Python applications. Without a command: run a node.",
+    epilog="Exit codes: 0 done, 1 the cluster said no, 2 wrong usage, 3 nobody answered.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(version("braft-core"))
+        except PackageNotFoundError:
+            typer.echo("unknown (braft-core runs from a source tree)")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Raft clusters for Python applications. Without a command: run a node."""
+
+
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("status")(status.status)
+app.add_typer(kv.app, name="kv")
+app.add_typer(members.app, name="members")
+app.add_typer(leader.app, name="leader")
+app.command("plugins")(plugins.plugins)
+app.command("config")(config.config)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except BraftError as error:  # from where no command guards: loading plugins, their commands
+        sys.exit(fail(error, as_json=False).exit_code)

@@ -1,0 +1,312 @@
+"""``braft demo``: three real nodes, a leader killed in the middle of writing, and the account.
+
+Owns the story and its verdict. A write counts as acknowledged when a node said so, and every such
+write must be read back, linearizably, from each of the three nodes at the end. A write whose fate
+was not known may be there or not, but only with the value that was sent.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from braft_core.cli.local_cluster import NODE_COMMAND, LocalCluster, LocalNode
+from braft_core.cli.options import AsJson
+from braft_core.cli.output import Exit, print_json, reports_errors
+from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, Unreachable
+
+if TYPE_CHECKING:
+    from braft_core.client import Client
+
+__all__ = ["Account", "demo", "run_demo"]
+
+MAP = "demo"
+FORM_SECONDS = 30.0
+FAILOVER_SECONDS = 10.0
+LOG_LINES = 30
+
+
+@dataclass(slots=True)
+class Account:
+    """What happened. Keys of ``braft demo --json``; durations in seconds, from a clock that only
+    goes forward."""
+
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    formed: float = 0.0
+    failover: float = 0.0
+    rejoined: float = 0.0
+    total: float = 0.0
+    killed: str = ""
+    new_leader: str = ""
+    lost: list[str] = field(default_factory=list)
+
+    def compare(self, where: str, found: Mapping[str, Any]) -> None:
+        """Note every acknowledged write that ``where`` does not show, and every invention."""
+        for key, value in self.acknowledged.items():
+            if found.get(key) != value:
+                self.lost.append(f"{where}: {key} is {found.get(key)!r}, acknowledged {value!r}")
+        for key, value in found.items():
+            if key not in self.acknowledged and self.unknown.get(key) != value:
+                self.lost.append(f"{where}: {key} is {value!r}, which nobody wrote")
+
+    def as_json(self, nodes: Sequence[LocalNode]) -> dict[str, Any]:
+        """The documented keys."""
+        return {
+            "ok": not self.lost,
+            "nodes": [{"name": n.name, "address": n.address, "url": n.url} for n in nodes],
+            "acknowledged": len(self.acknowledged),
+            "unknown": len(self.unknown),
+            "lost": self.lost,
+            "killed": self.killed,
+            "new_leader": self.new_leader,
+            "formed_seconds": round(self.formed, 3),
+            "failover_seconds": round(self.failover, 3),
+            "rejoined_seconds": round(self.rejoined, 3),
+            "total_seconds": round(self.total, 3),
+        }
+
+
+@reports_errors
+def demo(
+    writes: Annotated[int, typer.Option(min=3, help="Keys to write before, and after.")] = 150,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep data and logs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start three nodes here, write, kill the leader, and show that nothing was lost.
+
+    Exit code 1 if anything was. JSON: ok, nodes, acknowledged, unknown, lost, killed, new_leader,
+    and formed_, failover_, rejoined_ and total_seconds.
+    """
+    say = _quiet if as_json else _speaker()
+    directory = Path(tempfile.mkdtemp(prefix="braft-demo-"))
+    nodes, account = run_demo(directory, writes, say)
+    if keep or account.lost:
+        say(f"data and logs are kept in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    if as_json:
+        print_json(account.as_json(nodes))
+    if account.lost:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def run_demo(
+    directory: Path,
+    writes: int,
+    say: Callable[[str], None],
+    command: Sequence[str] = NODE_COMMAND,
+) -> tuple[list[LocalNode], Account]:
+    """Play the whole story under ``directory``, telling it line by line.
+
+    :raises BraftError: it could not be played to its end; the nodes' logs were shown.
+    """
+    account, began = Account(), time.monotonic()
+    with _interruptible(), LocalCluster(directory, command=command) as cluster:
+        try:
+            _play(cluster, account, writes, say)
+        except (BraftError, KeyboardInterrupt) as error:
+            if isinstance(error, BraftError):
+                _show_logs(cluster, directory)
+            raise
+    account.total = time.monotonic() - began
+    _conclude(account, say)
+    return cluster.nodes, account
+
+
+def _play(cluster: LocalCluster, account: Account, writes: int, say: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    for node in cluster.nodes:
+        pid = cluster.start(node)
+        say(f"started {node.name}: Raft {node.address}, HTTP {node.url}, process {pid}")
+    _await_ready(cluster, cluster.nodes)
+    account.formed = time.monotonic() - began
+    leader = _leader(cluster, cluster.nodes)
+    say(f"one cluster after {account.formed:.2f} s; {leader.name} leads")
+
+    _write(cluster, cluster.nodes, account, "before", writes)
+    say(f"wrote {len(account.acknowledged)} keys, on every node in turn")
+
+    survivors = [node for node in cluster.nodes if node is not leader]
+    killed_at = time.monotonic()
+    pid = cluster.kill(leader)
+    account.killed = leader.address
+    say(f"killed the leader: kill -9 {pid} ({leader.name})")
+    _write(cluster, survivors, account, "failover", 1)
+    account.failover = time.monotonic() - killed_at
+    successor = _leader(cluster, survivors)
+    account.new_leader = successor.address
+    say(f"the next write was committed {account.failover * 1000:.0f} ms after the kill")
+
+    _write(cluster, survivors, account, "after", writes)
+    say(f"{successor.name} leads; {len(account.acknowledged)} keys are acknowledged by now")
+
+    began = time.monotonic()
+    pid = cluster.start(leader)
+    _await_ready(cluster, [leader])
+    account.rejoined = time.monotonic() - began
+    say(f"restarted {leader.name} as process {pid}; it was back after {account.rejoined:.2f} s")
+    _verify(cluster, account, say)
+
+
+def _verify(cluster: LocalCluster, account: Account, say: Callable[[str], None]) -> None:
+    for node in cluster.nodes:
+        with _client([node]) as client:
+            found = _persist(cluster, FORM_SECONDS, partial(client.kv_list, MAP))
+        before = len(account.lost)
+        account.compare(node.name, found)
+        wrong = len(account.lost) - before
+        say(f"read all of it on {node.name}: {len(found)} keys, {wrong} wrong or missing")
+
+
+def _write(
+    cluster: LocalCluster, nodes: Sequence[LocalNode], account: Account, label: str, count: int
+) -> None:
+    """Write ``count`` new keys, each through the next node. One that is surely not applied is
+    written again; one that may have been is left alone, and another takes its place."""
+    clients = [_client([node]) for node in nodes]
+    try:
+        done, attempt = 0, 0
+        while done < count:
+            key, value = f"{label}-{attempt:05d}", f"value of {label}-{attempt:05d}"
+            client = clients[attempt % len(clients)]
+            attempt += 1
+            try:
+                _persist(
+                    cluster,
+                    FAILOVER_SECONDS,
+                    partial(client.kv_put, MAP, key, value),
+                    alive=False,
+                )
+            except OutcomeUnknown:
+                account.unknown[key] = value
+                if attempt - done > 50:
+                    raise
+                continue
+            account.acknowledged[key] = value
+            done += 1
+    finally:
+        for client in clients:
+            client.close()
+
+
+def _persist(
+    cluster: LocalCluster, seconds: float, call: Callable[[], Any], *, alive: bool = True
+) -> Any:
+    """Repeat a call that surely had no effect, until it has or the time is over.
+
+    :param alive: whether a node that ended is the reason and makes waiting useless.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except (NotApplied, Unreachable) as error:
+            if isinstance(error, Unreachable) and error.data.get("sent"):
+                raise
+            if time.monotonic() > deadline:
+                raise
+        if alive:
+            cluster.check_alive()
+        time.sleep(0.01)
+
+
+def _await_ready(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> None:
+    for node in nodes:
+        with _client([node]) as client:
+            _persist(cluster, FORM_SECONDS, partial(_demand_ready, client))
+
+
+def _demand_ready(client: Client) -> None:
+    ready, reason = client.ready()
+    if not ready:
+        raise NotApplied(reason)
+    client.leader()
+
+
+def _leader(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> LocalNode:
+    """The node among these that all of them take for the leader."""
+    with _client(nodes) as client:
+        address = _persist(cluster, FAILOVER_SECONDS, client.leader, alive=False)["address"]
+    for node in nodes:
+        if node.address == address:
+            return node
+    raise BraftError(f"the leader is said to be {address}, which is none of those that live")
+
+
+def _client(nodes: Sequence[LocalNode]) -> Client:
+    from braft_core.client import Client
+
+    return Client([node.url for node in nodes], timeout=FAILOVER_SECONDS)
+
+
+def _conclude(account: Account, say: Callable[[str], None]) -> None:
+    for line in account.lost[:10]:
+        say(f"LOST  {line}")
+    verdict = "nothing was lost" if not account.lost else f"{len(account.lost)} reads were wrong"
+    say(
+        f"{verdict}: {len(account.acknowledged)} acknowledged writes,"
+        f" {len(account.unknown)} of unknown fate, {account.total:.1f} s in all"
+    )
+
+
+def _show_logs(cluster: LocalCluster, directory: Path) -> None:
+    for node in cluster.nodes:
+        if node.log.exists():
+            lines = node.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            typer.echo(f"--- last lines of {node.log}", err=True)
+            for line in lines:
+                typer.echo(line, err=True)
+    typer.echo(f"--- data and logs are kept in {directory}", err=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end the story as Ctrl-C does, so that no node outlives it."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: then nobody sends us signals either
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _quiet(line: str) -> None:
+    """Say nothing: the JSON at the end says it all."""
+
+
+def _speaker() -> Callable[[str], None]:
+    """Rich on a terminal, with the time since the start; plain lines elsewhere."""
+    if not sys.stdout.isatty():
+        return lambda line: typer.echo(line)
+    from rich.console import Console
+    from rich.text import Text
+
+    console, began = Console(highlight=True), time.monotonic()
+
+    def say(line: str) -> None:
+        clock = Text(f"{time.monotonic() - began:6.2f} s  ", style="dim")
+        style = "bold red" if line.startswith("LOST") else ""
+        style = "bold green" if line.startswith("nothing was lost") else style
+        with suppress(BrokenPipeError):
+            console.print(clock + Text(line, style=style))
+
+    return say

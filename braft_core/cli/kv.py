@@ -1,0 +1,162 @@
+"""``braft kv``: keys and values."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.output import Exit, emit, print_json, reports_errors
+from braft_core.errors import ConfigError
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Keys and values of the replicated map service.")
+
+MapName = Annotated[str, typer.Argument(metavar="MAP", help="Name of the map.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Key in the map.")]
+Stale = Annotated[
+    bool, typer.Option("--stale", help="Read the node's own state, which may lag behind.")
+]
+
+
+@app.command()
+@reports_errors
+def get(
+    map_name: MapName,
+    key: Key,
+    stale: Stale = False,
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Print a value: text and bytes as they are, anything else as JSON.
+
+    Exit code 1 if there is no such key. JSON: map, key, found, value, revision; bytes are base64.
+    """
+    with connect(urls, token, timeout) as client:
+        entry = client.kv_entry(map_name, key, _consistency(stale))
+    answer: dict[str, Any] = {"map": map_name, "key": key, "found": entry is not None}
+    if entry is None:
+        emit(as_json, answer, lambda: typer.echo(f"map {map_name} has no key {key}", err=True))
+        raise typer.Exit(Exit.REFUSED)
+    answer |= {"value": entry.value, "revision": entry.revision}
+    emit(as_json, answer, lambda: _print_value(entry.value))
+
+
+@app.command()
+@reports_errors
+def put(
+    map_name: MapName,
+    key: Key,
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="The value; - reads it from standard input.")
+    ],
+    parse: Annotated[bool, typer.Option("--parse", help="VALUE is JSON, not text.")] = False,
+    if_revision: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only if the key has this revision; 0: only if it is new."),
+    ] = None,
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Store a value. Standard input that is not UTF-8 is stored as bytes.
+
+    JSON: map, key, revision.
+    """
+    stored = _value(value, parse)
+    with connect(urls, token, timeout) as client:
+        revision = client.kv_put(map_name, key, stored, if_revision)
+    answer = {"map": map_name, "key": key, "revision": revision}
+    emit(as_json, answer, lambda: typer.echo(f"stored at revision {revision}"))
+
+
+@app.command("del")
+@reports_errors
+def delete(
+    map_name: MapName,
+    key: Key,
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Delete a key. No error if there is none.
+
+    JSON: map, key, deleted.
+    """
+    with connect(urls, token, timeout) as client:
+        deleted = client.kv_delete(map_name, key)
+    answer = {"map": map_name, "key": key, "deleted": deleted}
+    emit(as_json, answer, lambda: typer.echo("deleted" if deleted else "there was no such key"))
+
+
+@app.command("list")
+@reports_errors
+def list_keys(
+    map_name: Annotated[
+        str | None, typer.Argument(metavar="[MAP]", help="A map; without it: all maps.")
+    ] = None,
+    stale: Stale = False,
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """List the keys and values of a map, or the names of all maps.
+
+    JSON: map and items; or maps.
+    """
+    with connect(urls, token, timeout) as client:
+        if map_name is None:
+            maps = client.kv_maps()
+            emit(as_json, {"maps": maps}, lambda: _echo_lines(maps))
+            return
+        items = client.kv_list(map_name, _consistency(stale))
+    lines = [f"{key}\t{_text(items[key])}" for key in sorted(items)]
+    emit(as_json, {"map": map_name, "items": items}, lambda: _echo_lines(lines))
+
+
+def _consistency(stale: bool) -> str:
+    return "stale" if stale else "linearizable"
+
+
+def _value(given: str, parse: bool) -> Any:
+    raw: str | bytes = sys.stdin.buffer.read() if given == "-" else given
+    if parse:
+        try:
+            return json.loads(raw)
+        except ValueError as error:
+            raise ConfigError(f"VALUE is not JSON: {error}; leave out --parse for text") from None
+    if isinstance(raw, bytes):
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return raw
+    return raw
+
+
+def _print_value(value: Any) -> None:
+    if isinstance(value, bytes):
+        sys.stdout.buffer.write(value)
+    elif isinstance(value, str):
+        typer.echo(value)
+    else:
+        print_json(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _echo_lines(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(line)

@@ -1,0 +1,48 @@
+"""``braft leader``: who leads, and handing that over. JSON: id, address."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from braft_core.cli.members import member_id
+from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.output import emit, reports_errors
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Who leads.")
+
+
+@app.command()
+@reports_errors
+def show(
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Show the leader. Exit code 1 if there is none."""
+    with connect(urls, token, timeout) as client:
+        leader = client.leader()
+    emit(as_json, leader, lambda: typer.echo(f"{leader['address']}  {leader['id']}"))
+
+
+@app.command()
+@reports_errors
+def transfer(
+    to: Annotated[
+        str | None,
+        typer.Argument(help="Server id or address; without it the most up-to-date voter."),
+    ] = None,
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Hand leadership over, without an election timeout."""
+    with connect(urls, token, timeout) as client:
+        target = member_id(client.members(), to) if to else ""
+        leader = client.transfer_leadership(target)
+    emit(as_json, leader, lambda: typer.echo(f"now led by {leader['address']}  {leader['id']}"))

@@ -1,0 +1,62 @@
+"""Where a node's log goes when ``braft run`` owns the process: standard error.
+
+The library sets no handlers; the program does, and here that is us. Extra fields of a record
+(``node``, ``term``, ``index`` …) follow the message as ``key=value``, or are keys of their own in
+JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["ConsoleFormatter", "JSONFormatter", "set_up"]
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class ConsoleFormatter(logging.Formatter):
+    """``2024-05-15T09:42:16.594+08:00 INFO braft_core.x: message key=value``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and a traceback if there is one."""
+        when = datetime.fromtimestamp(record.created).astimezone()
+        text = f"{when.isoformat(timespec='milliseconds')} {record.levelname} {record.name}: "
+        text += record.getMessage()
+        text += "".join(f" {key}={value}" for key, value in _extras(record).items())
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object per line: ``time`` (UTC), ``level``, ``logger``, ``message``, the extras."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Never more than one line, whatever was logged."""
+        when = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = _extras(record) | {
+            "time": when.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def set_up(level: str, form: str) -> None:
+    """Send everything from ``level`` on to standard error, as ``console`` text or ``json``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONFormatter() if form == "json" else ConsoleFormatter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}

@@ -1,0 +1,46 @@
+"""``braft plugins``: what is installed and what it provides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from braft_core.cli.options import AsJson
+from braft_core.cli.output import Exit, emit, reports_errors, table
+
+__all__ = ["plugins"]
+
+
+@reports_errors
+def plugins(as_json: AsJson = False) -> None:
+    """List what can be chosen by name and the distributions that provide it.
+
+    Exit code 1 if one cannot be loaded.
+
+    JSON: plugins, a list of name, kind, distribution, version; disabled, names; failures, messages.
+    """
+    from braft_core.config import Settings
+    from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.registry import Registry
+
+    loaded = Plugins.load(Settings.load().plugins_disable, tolerate=True)
+    rows = [provider._asdict() for provider in Registry(loaded).describe()]
+    answer = {
+        "plugins": rows,
+        "disabled": [info.name for info in loaded.disabled],
+        "failures": [failure.message for failure in loaded.failures],
+    }
+    emit(as_json, answer, lambda: _show(answer))
+    if loaded.failures:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _show(answer: dict[str, Any]) -> None:
+    columns = ["kind", "name", "distribution", "version"]
+    rows = [[row[column] for column in columns] for row in answer["plugins"]]
+    table([column.upper() for column in columns], rows)
+    for name in answer["disabled"]:
+        typer.echo(f"disabled: {name}")
+    for message in answer["failures"]:
+        typer.echo(message, err=True)

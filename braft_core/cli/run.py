@@ -1,0 +1,69 @@
+"""``braft run``: a node from the settings, until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from braft_core.cli.output import reports_errors
+
+__all__ = ["run"]
+
+
+def _setting(name: str, meaning: str) -> Any:
+    return typer.Option(name, help=meaning, show_default=False)
+
+
+@reports_errors
+def run(
+    discovery: Annotated[
+        str | None, _setting("--discovery", "Where others are: mdns, static:a,b,c, k8s, …")
+    ] = None,
+    expect: Annotated[
+        str | None, _setting("--expect", "How many nodes found a new cluster together.")
+    ] = None,
+    ip: Annotated[str | None, _setting("--ip", "Address to advertise.")] = None,
+    interface: Annotated[
+        str | None, _setting("--interface", "Interface to take the address from.")
+    ] = None,
+    host: Annotated[str | None, _setting("--host", "Address to listen on.")] = None,
+    rport: Annotated[str | None, _setting("--rport", "Raft port.")] = None,
+    dport: Annotated[str | None, _setting("--dport", "Discovery port.")] = None,
+    hport: Annotated[str | None, _setting("--hport", "HTTP port.")] = None,
+    data_dir: Annotated[
+        str | None, _setting("--data-dir", "Where its data lives; :memory: forgets.")
+    ] = None,
+    cluster_name: Annotated[
+        str | None, _setting("--cluster-name", "Nodes with another name are strangers.")
+    ] = None,
+    serializer: Annotated[str | None, _setting("--serializer", "Serializer of commands.")] = None,
+    services: Annotated[
+        str | None, _setting("--services", "State-machine services, by name.")
+    ] = None,
+    log: Annotated[str | None, _setting("--log", "Level: debug, info, warning, error.")] = None,
+    log_format: Annotated[str | None, _setting("--log-format", "console or json.")] = None,
+) -> None:
+    """Run a node until SIGTERM or Ctrl-C.
+
+    Options are settings, and overrule BRAFT_* variables and braft.toml (see: braft config).
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    _serve(given)
+
+
+def _serve(given: dict[str, str]) -> None:
+    from braft_core.cli import logs
+    from braft_core.config import Settings
+
+    settings = Settings.load(cli=given)
+    logs.set_up(settings.log, settings.log_format)
+    for warning in settings.warnings:
+        typer.echo(warning, err=True)
+
+    from braft_core.node import Node
+
+    node = Node(settings=settings)
+    node.start()
+    typer.echo(f"Raft on {node.address}, HTTP on {node.http_address or 'no port'}")
+    node.run()

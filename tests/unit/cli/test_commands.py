@@ -1,0 +1,268 @@
+"""What each command asks, prints, and ends with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from braft_core import errors
+
+IDS = ["server-1", "server-2"]
+
+
+def test_kv_round_trip(braft: Any, node: Any, url: str) -> None:
+    at = ("--url", url)
+    assert braft("kv", "put", "m", "k", "blue", *at).stdout == "stored at revision 1\n"
+    assert braft("kv", "get", "m", "k", *at).stdout == "blue\n"
+    assert braft("kv", "put", "m", "n", '{"a": 1}', "--parse", *at).exit_code == 0
+    assert node.maps["m"]["n"][0] == {"a": 1}
+    assert json.loads(braft("kv", "get", "m", "n", *at).stdout) == {"a": 1}
+    assert braft("kv", "list", "m", *at).stdout == 'k\t"blue"\nn\t{"a": 1}\n'
+    assert braft("kv", "list", *at).stdout == "m\n"
+    assert braft("kv", "del", "m", "k", *at).stdout == "deleted\n"
+    assert braft("kv", "del", "m", "k", *at).stdout == "there was no such key\n"
+
+
+def test_kv_bytes_pass_unchanged(braft: Any, node: Any, url: str) -> None:
+    raw = b"\x00\xff\n"
+    assert braft("kv", "put", "m", "k", "-", "--url", url, input=raw).exit_code == 0
+    assert node.maps["m"]["k"][0] == raw
+    assert braft("kv", "get", "m", "k", "--url", url).stdout_bytes == raw
+    assert braft("kv", "list", "m", "--url", url).stdout == "k\t<3 bytes>\n"
+
+
+def test_kv_json(braft_json: Any, braft: Any, url: str) -> None:
+    at = ("--url", url)
+    assert braft_json("kv", "put", "m", "k", "v", *at) == {"map": "m", "key": "k", "revision": 1}
+    got = {"map": "m", "key": "k", "found": True, "value": "v", "revision": 1}
+    assert braft_json("kv", "get", "m", "k", *at) == got
+    assert braft_json("kv", "list", "m", *at) == {"map": "m", "items": {"k": "v"}}
+    assert braft_json("kv", "list", *at) == {"maps": ["m"]}
+    assert braft_json("kv", "del", "m", "k", *at) == {"map": "m", "key": "k", "deleted": True}
+    missing = braft("kv", "get", "m", "k", "--json", *at)
+    assert missing.exit_code == 1
+    assert json.loads(missing.stdout) == {"map": "m", "key": "k", "found": False}
+
+
+def test_kv_conditions_and_staleness(braft: Any, node: Any, url: str) -> None:
+    at = ("--url", url)
+    assert braft("kv", "put", "m", "k", "a", "--if-revision", "0", *at).exit_code == 0
+    refused = braft("kv", "put", "m", "k", "b", "--if-revision", "7", *at)
+    assert refused.exit_code == 1
+    assert "expected revision 7, is 1" in refused.stderr
+    braft("kv", "get", "m", "k", "--stale", *at)
+    assert node.calls[-1][5] == "stale"
+
+
+def test_members(braft_json: Any, braft: Any, node: Any, url: str) -> None:
+    at = ("--url", url)
+    assert braft_json("members", "list", *at) == {"members": node.rows}
+    lines = braft("members", "list", *at).stdout.splitlines()
+    assert lines[0].split() == ["ADDRESS", "SUFFRAGE", "ROLE", "ID"]
+    assert lines[1].split() == ["127.0.0.1:15000", "Voter", "leader", "server-1"]
+    added = braft_json("members", "add", "server-3", "h:17000", "--nonvoter", *at)["members"]
+    assert added[2] == {"id": "server-3", "address": "h:17000", "suffrage": "Nonvoter"} | {
+        "leader": False
+    }
+    assert braft_json("members", "promote", "h:17000", *at)["members"][2]["suffrage"] == "Voter"
+    assert [m["id"] for m in braft_json("members", "remove", "server-3", *at)["members"]] == IDS
+    unknown = braft("members", "remove", "nobody", *at)
+    assert unknown.exit_code == 2
+    assert "127.0.0.1:16000" in unknown.stderr
+
+
+def test_leader(braft_json: Any, braft: Any, node: Any, url: str) -> None:
+    at = ("--url", url)
+    first = {"id": "server-1", "address": "127.0.0.1:15000"}
+    second = {"id": "server-2", "address": "127.0.0.1:16000"}
+    assert braft_json("leader", "show", *at) == first
+    assert braft_json("leader", "transfer", *at) == second
+    assert node.calls[-1][:2] == ("transfer_leadership", "")
+    assert braft_json("leader", "transfer", "127.0.0.1:15000", *at) == first
+    assert braft("leader", "show", *at).stdout == "127.0.0.1:15000  server-1\n"
+    node.leader = ("", "")
+    assert braft("leader", "show", *at).exit_code == 1
+
+
+def test_status(braft_json: Any, braft: Any, node: Any, url: str) -> None:
+    assert braft_json("status", "--url", url) == node.cluster_view()
+    shown = braft("status", "--url", url).stdout
+    assert shown.startswith("leader 127.0.0.1:15000   nodes 1   discovery static://\nADDRESS")
+    watched = braft(
+        "status", "--watch", "--count", "3", "--interval", "0.05", "--json", "--url", url
+    )
+    assert [json.loads(line)["nodeNum"] for line in watched.stdout.splitlines()] == [1, 1, 1]
+
+
+def test_plugins_and_config(braft_json: Any, braft: Any) -> None:
+    answer = braft_json("plugins")
+    assert {"name": "kv", "kind": "service"}.items() <= answer["plugins"][1].items()
+    assert set(answer) == {"plugins", "disabled", "failures"}
+    assert "msgpack" in braft("plugins").stdout
+    settings = {row["name"]: row for row in braft_json("config")["settings"]}
+    assert settings["rport"]["origin"] == "default"
+    assert set(settings["rport"]) == {"name", "value", "origin"}
+
+
+def test_a_wrong_setting_is_wrong_usage(braft: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("BRAFT_RPORT", "many")
+    for words in (["config"], ["run"], [], ["--hport", "1"]):
+        result = braft(*words)
+        assert result.exit_code == 2
+        assert "BRAFT_RPORT" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["run", "--rport", "x"], ["--rport", "x"]])
+def test_options_without_a_command_are_those_of_run(braft: Any, words: list[str]) -> None:
+    result = braft(*words)
+    assert result.exit_code == 2
+    assert "rport" in result.stderr
+
+
+COMMANDS = [
+    ["status"],
+    ["kv", "get", "m", "k"],
+    ["kv", "put", "m", "k", "v"],
+    ["kv", "del", "m", "k"],
+    ["kv", "list"],
+    ["kv", "list", "m"],
+    ["members", "add", "x", "h:1"],
+    ["members", "remove", "server-2"],
+    ["members", "promote", "server-2"],
+    ["leader", "transfer"],
+]
+
+
+@pytest.mark.parametrize(
+    "words", [*COMMANDS, ["leader", "show"], ["members", "list"]], ids=" ".join
+)
+def test_exit_code_3_nobody_answered(braft: Any, dead_url: str, words: list[str]) -> None:
+    result = braft(*words, "--url", dead_url)
+    assert result.exit_code == 3
+    assert dead_url in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_exit_code_1_the_cluster_said_no(braft: Any, node: Any, url: str, words: list[str]) -> None:
+    node.fails = errors.NoLeader("2 of 3 are missing")
+    result = braft(*words, "--url", url, "--json")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert (error["code"], error["message"]) == ("no_leader", "2 of 3 are missing")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["kv"],
+        ["kv", "get", "m"],
+        ["kv", "nope"],
+        ["nope"],
+        ["status", "--timeout", "0"],
+        ["status", "--url", "ftp://x"],
+        ["kv", "get", "a/b", "k"],
+        ["kv", "put", "m", "k", "{", "--parse"],
+        ["members", "add", "x", "no-port"],
+    ],
+    ids=" ".join,
+)
+def test_exit_code_2_wrong_usage(braft: Any, url: str, words: list[str]) -> None:
+    at = [] if "--url" in words or len(words) < 2 or words[1] == "nope" else ["--url", url]
+    assert braft(*words, *at).exit_code == 2
+
+
+def test_a_write_of_unknown_fate_ends_as_nobody_answered(braft: Any, node: Any, url: str) -> None:
+    node.fails = errors.OutcomeUnknown("no commit in time")
+    result = braft("kv", "put", "m", "k", "v", "--url", url)
+    assert result.exit_code == 3
+    assert "no commit in time" in result.stderr
+
+
+def test_nodes_come_from_options_then_braft_url_then_the_settings(
+    braft: Any, monkeypatch: Any, node: Any, url: str, dead_url: str
+) -> None:
+    assert braft("status", "--url", dead_url, "--url", url).exit_code == 0
+    monkeypatch.setenv("BRAFT_URL", f"{dead_url},{url}")
+    assert braft("status").exit_code == 0
+    assert braft("status", "--url", dead_url).exit_code == 3
+    monkeypatch.delenv("BRAFT_URL")
+    monkeypatch.setenv("BRAFT_HPORT", url.rpartition(":")[2])
+    assert braft("status").exit_code == 0
+
+
+def test_token_and_timeout_reach_the_node(braft: Any, node: Any, monkeypatch: Any) -> None:
+    node.settings.token = SecretStr("sesame")
+    from braft_core.http import HTTPServer
+
+    server = HTTPServer(node, "127.0.0.1", 0)
+    server.start()
+    try:
+        at = ("--url", f"http://127.0.0.1:{server.port}")
+        assert braft("kv", "list", *at).exit_code == 1
+        assert braft("kv", "list", "--token", "wrong", *at).exit_code == 1
+        assert node.calls == []
+        assert braft("kv", "list", "--token", "sesame", "--timeout", "2.5", *at).exit_code == 0
+        assert node.calls[-1][-1] == 2.5
+        monkeypatch.setenv("BRAFT_TOKEN", "sesame")
+        assert braft("kv", "list", *at).exit_code == 0
+    finally:
+        server.stop()
+
+
+def test_plugins_add_commands_and_cannot_replace_ours(braft: Any, monkeypatch: Any) -> None:
+    import typer
+
+    from braft_core.cli import extensions
+    from braft_core.plugin.manager import Plugins
+
+    def extend(self: Plugins, app: typer.Typer) -> None:
+        @app.command("lab")
+        def lab(name: str) -> None:
+            typer.echo(f"hello {name}")
+
+        nested = typer.Typer()
+        nested.command("deep")(lambda: typer.echo("deep"))
+        nested.callback()(lambda: None)
+        app.add_typer(nested, name="more")
+
+    extensions._load.cache_clear()
+    monkeypatch.setattr(Plugins, "extend_cli", extend)
+    try:
+        assert braft("lab", "you").stdout == "hello you\n"
+        assert braft("more", "deep").stdout == "deep\n"
+        assert "lab" in braft("--help").stdout
+        with pytest.raises(errors.PluginConflict, match="'lab'"):
+            extensions.plugin_commands(taken=["lab"])
+    finally:
+        extensions._load.cache_clear()
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, braft_core.cli.app as a\n"
+        "heavy = {'httpx', 'falcon', 'grpc', 'pydantic', 'rich.markdown', 'waitress'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    root = str(Path(__file__).parents[3])
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert run.stdout == "[]\n"
+    fastest = min(_seconds_of_help(root) for _ in range(3))
+    assert fastest < 1.0  # 0.35 s on an idle machine; the limit is for busy ones
+
+
+def _seconds_of_help(root: str) -> float:
+    began = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "braft_core", "--help"], capture_output=True, check=True, cwd=root
+    )
+    return time.monotonic() - began
