@@ -1,0 +1,210 @@
+"""The discovery ``mdns``: announces this node on the local network and listens for the others.
+
+Owns the announcement, the browsing and the current set. Must not know what a contact turns out
+to be: every answer is only a hint, which braft verifies by a probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from zeroconf import Error as ZeroconfError
+from zeroconf import ServiceStateChange, Zeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+from braft_core.abc import Contact, Discovery, DiscoveryContext
+from braft_core.errors import Unreachable
+from braft_mdns.interfaces import choose_interfaces, ip_version
+from braft_mdns.names import ServiceName, host_name, instance_label
+from braft_mdns.options import Options
+from braft_mdns.records import contact_of, is_stranger, properties_of
+
+__all__ = ["MdnsDiscovery"]
+
+log = logging.getLogger(__name__)
+
+
+class MdnsDiscovery(Discovery):
+    """Contacts from multicast DNS. Everything runs on the loop; zeroconf needs no thread there."""
+
+    name: ClassVar[str] = "mdns"
+
+    def __init__(self, spec: str, context: DiscoveryContext) -> None:
+        """:raises ConfigError: naming what is wrong in the service name or the options."""
+        super().__init__(spec, context)
+        self.options = Options.read(context.options)
+        self.service = ServiceName.parse(spec or self.options.service)
+        #: The instance name on the network; another than the first choice after a name clash.
+        self.instance = ""
+        self._zeroconf: AsyncZeroconf | None = None
+        self._browser: AsyncServiceBrowser | None = None
+        self._announcing: asyncio.Task[None] | None = None
+        self._lonely: asyncio.TimerHandle | None = None
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._contacts: dict[str, Contact] = {}
+        self._changed = asyncio.Event()
+
+    def describe(self) -> str:
+        """The service looked for, ``mdns://_braft._tcp,_windows``."""
+        return f"{self.name}://{self.service}"
+
+    async def start(self) -> None:
+        """Browse, and announce in the background: claiming a name takes more than a second.
+
+        :raises ConfigError: the interface does not exist.
+        :raises Unreachable: no multicast socket can be opened.
+        """
+        interfaces = choose_interfaces(self.context.ip, self.context.interface)
+        try:
+            self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=ip_version(interfaces))
+        except (OSError, RuntimeError) as error:
+            raise Unreachable(
+                f"{self.describe()}: cannot use multicast on {interfaces}: {error}", sent=False
+            ) from error
+        self._browser = AsyncServiceBrowser(
+            self._zeroconf.zeroconf, self.service.type, handlers=[self._on_event]
+        )
+        self._announcing = asyncio.create_task(self._announce(self._zeroconf))
+        # Who watches shall see the failure of the announcement, if it fails.
+        self._announcing.add_done_callback(lambda _: self._wake_watchers())
+        loop = asyncio.get_running_loop()
+        self._lonely = loop.call_later(self.options.alone_after, self._note_if_alone, interfaces)
+
+    async def discover(self) -> list[Contact]:
+        """The instances heard of and not gone, in order of address.
+
+        :raises Unreachable: not started, or announcing this node failed.
+        """
+        if self._zeroconf is None:
+            raise Unreachable(f"{self.describe()}: not started", sent=False)
+        if self._announcing and self._announcing.done():
+            error = self._announcing.exception()
+            if error:
+                raise Unreachable(f"{self.describe()}: cannot announce: {error}") from error
+        return sorted(set(self._contacts.values()))
+
+    async def watch(self) -> AsyncIterator[list[Contact]]:
+        """Yield the whole set at once, and again after each addition, update and removal."""
+        while True:
+            changed = self._changed
+            yield await self.discover()
+            await changed.wait()
+
+    async def stop(self) -> None:
+        """Say goodbye, so that the others forget this node now and not after its records expire."""
+        zeroconf, self._zeroconf = self._zeroconf, None
+        if self._lonely:
+            self._lonely.cancel()
+        tasks = [*self._following.values(), *([self._announcing] if self._announcing else [])]
+        self._following.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._browser:
+            await self._browser.async_cancel()
+            self._browser = None
+        if zeroconf:
+            await zeroconf.async_close()
+
+    # ---------------------------------------------------------------- announcing
+
+    async def _announce(self, zeroconf: AsyncZeroconf) -> None:
+        """Claim a name, then announce the service and, under the same name, its subtypes."""
+        info = self._info(self.service.type, instance_label(self.context.node_id))
+        sent = [await zeroconf.async_register_service(info, allow_name_change=True)]
+        self.instance = info.name.removesuffix(f".{self.service.type}")
+        for subtype in self.service.subtype_types:
+            # The registry files services by name; the subtype's pointer to the same instance
+            # needs an entry of its own. Everything but the pointer is then asked of the first.
+            alias = self._info(subtype, self.instance)
+            alias.key = f"{alias.key}/{subtype}"
+            sent.append(await zeroconf.async_register_service(alias, cooperating_responders=True))
+        await asyncio.gather(*sent)
+        log.info("announced on mDNS as %s, port %s", info.name, info.port)
+
+    def _info(self, type_: str, instance: str) -> AsyncServiceInfo:
+        return AsyncServiceInfo(
+            type_,
+            f"{instance}.{self.service.type}",
+            port=self.context.discovery_port,
+            properties=properties_of(self.context, self.service),
+            server=host_name(self.context.node_id),
+            host_ttl=max(1, int(self.options.refresh)),
+            # Only the advertised address: where this node listens.
+            parsed_addresses=[self.context.ip],
+        )
+
+    # ---------------------------------------------------------------- browsing
+
+    def _on_event(
+        self,
+        zeroconf: Zeroconf,
+        service_type: str,
+        name: str,
+        state_change: ServiceStateChange,
+    ) -> None:
+        """An instance came, changed or went. Called by zeroconf on the loop."""
+        if self._zeroconf is None:
+            return
+        running = self._following.pop(name, None)
+        if running:
+            running.cancel()
+        if state_change is ServiceStateChange.Removed:
+            self._set(name, None)
+            return
+        follow = self._follow(zeroconf, service_type, name)
+        self._following[name] = asyncio.create_task(follow)
+
+    async def _follow(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
+        """Ask for the instance's records again and again until it goes.
+
+        The record that says an instance exists is kept for at least 18 minutes by those who heard
+        it; a killed node would stay a contact that long. So its address is given a short life and
+        asked for anew, and without an answer the instance is no contact.
+        """
+        timeout = self.options.resolve_timeout
+        while True:
+            info = AsyncServiceInfo(service_type, name)
+            try:
+                answered = await info.async_request(zeroconf, timeout * 1000)
+            except ZeroconfError as error:
+                log.debug("mDNS: cannot ask for %s: %r", name, error)
+                answered = False
+            self._set(name, self._contact(info) if answered else None)
+            # A denied record answers at once; that must not become a busy loop.
+            await asyncio.sleep(self.options.refresh if answered else timeout / 10)
+
+    def _contact(self, info: AsyncServiceInfo) -> Contact | None:
+        properties: dict[str, Any] = info.decoded_properties
+        if is_stranger(properties, self.context, self.service):
+            log.debug("mDNS: %s belongs to another cluster", info.name)
+            return None
+        return contact_of(info.parsed_scoped_addresses(), info.port, self.context.ip, self.name)
+
+    def _set(self, name: str, contact: Contact | None) -> None:
+        if self._contacts.get(name) == contact:
+            return
+        if contact is None:
+            del self._contacts[name]
+        else:
+            self._contacts[name] = contact
+        log.info("mDNS: %s is %s", name, contact or "gone")
+        self._wake_watchers()
+
+    def _wake_watchers(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _note_if_alone(self, interfaces: object) -> None:
+        own = (self.context.ip, self.context.discovery_port)
+        if all((contact.host, contact.port) == own for contact in self._contacts.values()):
+            log.warning(
+                "mDNS: nobody else answers for %s after %g s on %s; check that the nodes are on "
+                "one network, that it passes multicast (UDP port 5353), and BRAFT_IF",
+                self.service,
+                self.options.alone_after,
+                interfaces,
+            )

@@ -1,0 +1,66 @@
+"""On which of the host's interfaces multicast is sent and heard."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import ifaddr
+from zeroconf import InterfaceChoice, IPVersion
+
+from braft_core.errors import ConfigError
+
+__all__ = ["choose_interfaces", "ip_version"]
+
+
+def choose_interfaces(ip: str, interface: str) -> list[str] | InterfaceChoice:
+    """The addresses that stand for the interfaces to use, IPv4 and IPv6.
+
+    The interface of that name; else the one that has the advertised address; else, behind NAT,
+    all of them.
+
+    :raises ConfigError: there is no interface of that name, or it has no address.
+    """
+    adapters = list(ifaddr.get_adapters())
+    if interface:
+        chosen = [a for a in adapters if interface in (a.name, a.nice_name)]
+    else:
+        chosen = [a for a in adapters if ip in _texts(a)]
+    addresses = [text for adapter in chosen for text in _usable(adapter)]
+    if addresses:
+        return addresses
+    if interface:
+        known = sorted({adapter.nice_name for adapter in adapters if adapter.ips})
+        raise ConfigError(
+            f"mdns: interface {interface!r} does not exist or has no address; accepted: "
+            + ", ".join(known),
+            setting="interface",
+            value=interface,
+        )
+    return InterfaceChoice.All
+
+
+def ip_version(chosen: list[str] | InterfaceChoice) -> IPVersion | None:
+    """The families to use; ``None`` leaves it to the addresses.
+
+    "All" on a host without IPv6 must not open IPv6 sockets.
+    """
+    if isinstance(chosen, list):
+        return None
+    everything = [text for adapter in ifaddr.get_adapters() for text in _texts(adapter)]
+    six = any(":" in text and text != "::1" for text in everything)
+    return IPVersion.All if six else IPVersion.V4Only
+
+
+def _texts(adapter: ifaddr.Adapter) -> list[str]:
+    return [ip.ip if isinstance(ip.ip, str) else ip.ip[0] for ip in adapter.ips]
+
+
+def _usable(adapter: ifaddr.Adapter) -> list[str]:
+    """All IPv4 addresses and one IPv6 address: IPv6 multicast goes by interface, not address.
+
+    Loopback carries IPv4 multicast only.
+    """
+    texts = _texts(adapter)
+    four = [text for text in texts if ":" not in text]
+    six = [text for text in texts if ":" in text and not ipaddress.ip_address(text).is_loopback]
+    return four + six[:1]
