@@ -45,7 +45,7 @@ class CallPool:
         self,
         address: str,
         request: PeerRequest,
-        timeout: float,  # noqa: ASYNC109 - part of the contract
+        timeout: float,
     ) -> PeerReply:
         """See :meth:`braft_core.abc.Transport.call`."""
         loop = asyncio.get_running_loop()

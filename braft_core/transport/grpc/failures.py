@@ -23,12 +23,20 @@ from braft_core.errors import (
     to_wire,
 )
 
-__all__ = ["ERROR_KEY", "MAX_ERROR_BYTES", "decode_error", "encode_error", "status_of"]
+__all__ = [
+    "ERROR_KEY",
+    "MAX_ERROR_BYTES",
+    "decode_error",
+    "details_of",
+    "encode_error",
+    "status_of",
+]
 
 ERROR_KEY = "braft-error-bin"
 #: gRPC peers accept 8 KiB of metadata by default; this leaves room for the rest.
 MAX_ERROR_BYTES = 4096
-_MAX_MESSAGE = 1024
+_MAX_MESSAGE = 768
+_MAX_DETAILS = 100
 
 #: First match wins.
 _STATUS: tuple[tuple[type[BraftError], grpc.StatusCode], ...] = (
@@ -50,13 +58,17 @@ def status_of(error: BraftError) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
+def details_of(error: BraftError) -> str:
+    """The status's text: the message, short, for it shares the metadata limit with the error."""
+    return error.message[:_MAX_DETAILS].encode(errors="backslashreplace").decode()
+
+
 def encode_error(error: BraftError) -> bytes:
     """Serialize an error in at most :data:`MAX_ERROR_BYTES`; too much data is left out."""
     code, message, data = to_wire(error)
     packed = _pack(code, message, data)
     if len(packed) > MAX_ERROR_BYTES:
-        # Four bytes is the longest UTF-8 character.
-        packed = _pack(code, message[: _MAX_MESSAGE // 4 * 3], {})
+        packed = _pack(code, message[:_MAX_MESSAGE], {})
     return packed
 
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
-
-import grpc
 
 from braft_core.abc import Identity, TransportHandler, TransportOptions
+from braft_core.transport.admission import Refusal, refuse
 from braft_core.transport.grpc.channels import Connector
 from braft_core.transport.grpc.codec import EntriesCache, encode_header
 
-__all__ = ["CLUSTER", "SENDER", "TO", "LocalEnd", "Metadata", "Refusal", "text"]
+__all__ = ["CLUSTER", "SENDER", "TO", "LocalEnd", "Metadata", "text"]
 
 #: Metadata of each call or stream: the caller's cluster, the server that is meant, the caller's id.
 CLUSTER = "braft-cluster-id"
@@ -28,13 +26,6 @@ SENDER = "braft-from"
 Metadata = tuple[tuple[str, str], ...]
 
 _log = logging.getLogger(__name__)
-
-
-class Refusal(NamedTuple):
-    """Why a call is not served."""
-
-    status: grpc.StatusCode
-    reason: str
 
 
 class LocalEnd:
@@ -75,30 +66,12 @@ class LocalEnd:
 
     def refuse(self, metadata: Iterable[tuple[str, str | bytes]]) -> Refusal | None:
         """Whether a Raft RPC with this metadata is not for this node, and why."""
-        identity = self.identity
-        if not identity.cluster_id:
-            self.counters["refused_not_member"] += 1
-            return Refusal(
-                grpc.StatusCode.UNAVAILABLE, f"{identity.server_id} is not in a cluster yet"
-            )
-        told = dict(metadata)
-        cluster, to = told.get(CLUSTER), told.get(TO)
-        if cluster is not None and cluster != identity.cluster_id:
-            self.counters["refused_wrong_cluster"] += 1
-            return self._refused(
-                f"this is cluster {identity.cluster_id}, not {text(cluster)}", told.get(SENDER, "?")
-            )
-        if to is not None and to != identity.server_id:
-            self.counters["refused_wrong_target"] += 1
-            return self._refused(
-                f"this is server {identity.server_id}, not {text(to)}", told.get(SENDER, "?")
-            )
-        return None
-
-    @staticmethod
-    def _refused(reason: str, sender: str | bytes) -> Refusal:
-        _log.debug("refused a Raft RPC of %s: %s", text(sender), reason)
-        return Refusal(grpc.StatusCode.FAILED_PRECONDITION, reason)
+        told = {key: text(value) for key, value in metadata}
+        refusal = refuse(self.identity, told.get(CLUSTER), told.get(TO))
+        if refusal is not None:
+            self.counters[refusal.kind] += 1
+            _log.debug("refused a Raft RPC of %s: %s", told.get(SENDER, "?"), refusal.reason)
+        return refusal
 
 
 def text(value: str | bytes) -> str:

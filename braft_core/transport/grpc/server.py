@@ -23,6 +23,7 @@ from braft_core.raft.messages import (
     Response,
     TimeoutNow,
 )
+from braft_core.transport.admission import NOT_MEMBER, Refusal
 from braft_core.transport.grpc.codec import decode_request, encode_response
 from braft_core.transport.grpc.local import SENDER, LocalEnd, text
 from braft_core.transport.grpc.pipeline import GOODBYE
@@ -187,7 +188,7 @@ class RaftTransportServer:
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
         refusal = self._local.refuse(metadata)
         if refusal is not None:
-            await _abort(context, refusal.status, refusal.reason)
+            await _abort(context, _status(refusal), refusal.reason)
         return dict(metadata)
 
     def _single(self, kind: type[Request]) -> Callable[[bytes, Any], Awaitable[bytes]]:
@@ -232,6 +233,13 @@ class RaftTransportServer:
             self._latest.pop(stream.sender, None)
         if stream.sender and not (stream.orderly or replaced or self._stopping):
             self._local.handler.on_connection_lost(stream.sender)
+
+
+def _status(refusal: Refusal) -> grpc.StatusCode:
+    """A node without a cluster may soon have one: unavailable. The rest will not mend itself."""
+    if refusal.kind == NOT_MEMBER:
+        return grpc.StatusCode.UNAVAILABLE
+    return grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def _abort(context: Any, status: grpc.StatusCode, reason: str) -> NoReturn:

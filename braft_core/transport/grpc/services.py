@@ -19,7 +19,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from braft_core import peer
 from braft_core.errors import BraftError, DecodeError, WrongCluster
 from braft_core.proto import POOL, ProtobufError, message_class
-from braft_core.transport.grpc.failures import ERROR_KEY, encode_error, status_of
+from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
+from braft_core.transport.grpc.failures import ERROR_KEY, details_of, encode_error, status_of
 from braft_core.transport.grpc.local import CLUSTER, LocalEnd, text
 from braft_core.transport.grpc.peercodec import METHODS, decode_peer, encode_peer
 
@@ -40,14 +41,6 @@ _ApplyRequest = message_class("ApplyRequest")
 _ApplyResponse = message_class("ApplyResponse")
 _Details = message_class("GetDetailsResponse")
 
-#: Requests that act on a cluster without naming it in a field of their own.
-_FOR_ONE_CLUSTER = (
-    peer.ProposeRequest,
-    peer.ReadIndexRequest,
-    peer.ChangeMembershipRequest,
-    peer.TransferLeadershipRequest,
-)
-
 #: Protobuf field of GetDetailsResponse → key of ``GET /raft``, where they differ.
 _DETAILS_KEYS = {"serverId": "serverID"}
 
@@ -55,7 +48,8 @@ Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 
 async def _fail(context: Any, error: BraftError) -> NoReturn:
-    await context.abort(status_of(error), error.message, ((ERROR_KEY, encode_error(error)),))
+    metadata = ((ERROR_KEY, encode_error(error)),)
+    await context.abort(status_of(error), details_of(error), metadata)
     raise AssertionError("unreachable: abort raises")
 
 
@@ -87,18 +81,14 @@ def peer_service(local: LocalEnd) -> grpc.GenericRpcHandler:
 
 def _peer_method(local: LocalEnd, kind: type[peer.PeerRequest]) -> Handler:
     async def serve(data: bytes, context: Any) -> bytes:
-        if kind in _FOR_ONE_CLUSTER:
-            _same_cluster(local, text(dict(context.invocation_metadata()).get(CLUSTER, "")))
+        theirs = text(dict(context.invocation_metadata()).get(CLUSTER, ""))
+        reason = refuse_call(local.identity, kind, theirs)
+        if reason:
+            local.counters[WRONG_CLUSTER] += 1
+            raise WrongCluster(reason, cluster_id=local.identity.cluster_id)
         return encode_peer(await local.handler.on_call(decode_peer(kind, data)))
 
     return serve
-
-
-def _same_cluster(local: LocalEnd, theirs: str) -> None:
-    ours = local.identity.cluster_id
-    if ours and theirs and ours != theirs:
-        local.counters["refused_wrong_cluster"] += 1
-        raise WrongCluster(f"this is cluster {ours}, not {theirs}", cluster_id=ours)
 
 
 # ---------------------------------------------------------------------- Raft

@@ -77,7 +77,7 @@ class GrpcTransport(Transport):
         self,
         address: str,
         request: PeerRequest,
-        timeout: float,  # noqa: ASYNC109 - part of the contract
+        timeout: float,
     ) -> PeerReply:
         """See the base class."""
         if self._running is None:

@@ -1,0 +1,61 @@
+"""Whether a request is for this node: the rules that every transport shares.
+
+Pure; knows nothing of how a request came. "Told" values are what the caller said about itself and
+about whom it means; ``None`` where it said nothing, as HashiCorp raft does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from braft_core import peer
+from braft_core.abc import Identity
+
+__all__ = [
+    "FOR_ONE_CLUSTER",
+    "NOT_MEMBER",
+    "WRONG_CLUSTER",
+    "WRONG_TARGET",
+    "Refusal",
+    "refuse",
+    "refuse_call",
+]
+
+NOT_MEMBER = "refused_not_member"
+WRONG_CLUSTER = "refused_wrong_cluster"
+WRONG_TARGET = "refused_wrong_target"
+
+#: Peer calls that act on a cluster without a say of their handlers in which. The others are how
+#: nodes of different clusters, or of none, find out about each other.
+FOR_ONE_CLUSTER: tuple[type[peer.PeerRequest], ...] = (
+    peer.ProposeRequest,
+    peer.ReadIndexRequest,
+    peer.ChangeMembershipRequest,
+    peer.TransferLeadershipRequest,
+)
+
+
+class Refusal(NamedTuple):
+    """``kind`` is one of the three constants above and the counter's name."""
+
+    kind: str
+    reason: str
+
+
+def refuse(identity: Identity, cluster_id: str | None, to: str | None) -> Refusal | None:
+    """Why this node does not take a Raft RPC meant for that cluster and server, if it does not."""
+    if not identity.cluster_id:
+        return Refusal(NOT_MEMBER, f"{identity.server_id} is not in a cluster yet")
+    if cluster_id is not None and cluster_id != identity.cluster_id:
+        return Refusal(WRONG_CLUSTER, f"this is cluster {identity.cluster_id}, not {cluster_id}")
+    if to is not None and to != identity.server_id:
+        return Refusal(WRONG_TARGET, f"this is server {identity.server_id}, not {to}")
+    return None
+
+
+def refuse_call(identity: Identity, request: type[peer.PeerRequest], theirs: str) -> str:
+    """Why a peer call of a node of cluster ``theirs`` is not taken; "" if it is."""
+    ours = identity.cluster_id
+    if request in FOR_ONE_CLUSTER and ours and theirs and ours != theirs:
+        return f"this is cluster {ours}, not {theirs}"
+    return ""

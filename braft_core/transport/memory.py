@@ -1,0 +1,377 @@
+"""The memory transport: nodes of one process talk without sockets, across threads and loops.
+
+Owns the same promises as the gRPC transport (order, identity checks, what the node is told), so
+that tests can swap it in, and a network whose faults are commanded. Build it with
+``options={"network": MemoryNetwork()}``; nodes with the same network object reach each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
+
+from braft_core.abc import Identity, Transport, TransportHandler, TransportOptions
+from braft_core.errors import (
+    BraftError,
+    ConfigError,
+    Stopped,
+    Unreachable,
+    WrongCluster,
+    from_wire,
+    to_wire,
+)
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft.messages import AppendEntries, InstallSnapshot, Request, Response
+from braft_core.transport.admission import WRONG_CLUSTER, refuse, refuse_call
+
+__all__ = ["MemoryNetwork", "MemoryTransport"]
+
+_log = logging.getLogger(__name__)
+
+
+class MemoryNetwork:
+    """Who listens where, and which ways are cut. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._nodes: dict[str, MemoryTransport] = {}
+        self._cuts: set[tuple[str, str]] = set()
+        self._ports = itertools.count(1)
+
+    def block(self, source: str, target: str, *, both: bool = True) -> None:
+        """Lose everything between two addresses (or only from ``source``), without a sign."""
+        with self._lock:
+            self._cuts.add((source, target))
+            if both:
+                self._cuts.add((target, source))
+
+    def heal(self, first: str | None = None, second: str | None = None) -> None:
+        """End the cuts between two addresses, of one address, or all."""
+        named = {name for name in (first, second) if name is not None}
+        with self._lock:
+            self._cuts = {cut for cut in self._cuts if not named <= set(cut)}
+
+    def sever(self, first: str, second: str) -> None:
+        """Break the established connections of two nodes once, as a reset of TCP does."""
+        with self._lock:
+            one, other = self._nodes.get(first), self._nodes.get(second)
+        if one is not None and other is not None and one.knows(other) and other.knows(one):
+            one.lose(other.identity.server_id)
+            other.lose(one.identity.server_id)
+
+    def kill(self, address: str) -> None:
+        """Let the node vanish, as a killed process does: every peer's connection breaks."""
+        with self._lock:
+            victim = self._nodes.get(address)
+            if victim is None:
+                return
+            self.leave(victim)
+            others = {id(node): node for node in self._nodes.values()}
+        victim.silence()
+        for other in others.values():
+            if other.knows(victim) or victim.knows(other):
+                other.lose(victim.identity.server_id)
+
+    # What transports call.
+
+    def join(self, node: MemoryTransport, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        """Listen; port 0 is replaced. :raises ConfigError: if an address is taken."""
+        with self._lock:
+            chosen = tuple(self._chosen(address) for address in addresses)
+            for address in chosen:
+                if address in self._nodes:
+                    raise ConfigError(
+                        f"cannot listen on {address}: another node of this network does; "
+                        "choose another address",
+                        address=address,
+                    )
+            self._nodes.update(dict.fromkeys(chosen, node))
+        return chosen
+
+    def _chosen(self, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        return f"{host}:{next(self._ports)}" if port == "0" else address
+
+    def leave(self, node: MemoryTransport) -> None:
+        """Stop listening."""
+        with self._lock:
+            self._nodes = {a: n for a, n in self._nodes.items() if n is not node}
+
+    def find(self, address: str) -> MemoryTransport | None:
+        """Who listens there."""
+        with self._lock:
+            return self._nodes.get(address)
+
+    def cut(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
+        """Whether what ``source`` sends to ``target`` is lost."""
+        with self._lock:
+            return any((s, t) in self._cuts for s in source for t in target)
+
+
+class _Route(NamedTuple):
+    """``context`` of a request: the way back."""
+
+    origin: MemoryTransport
+    request_id: int
+
+
+class _Peer:
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.told = False
+        self.silence: asyncio.TimerHandle | None = None
+
+
+class MemoryTransport(Transport):
+    """A transport within one process. See :class:`braft_core.abc.Transport`."""
+
+    name: ClassVar[str] = "memory"
+
+    def __init__(self, options: TransportOptions) -> None:
+        super().__init__(options)
+        network = options.options.get("network")
+        if not isinstance(network, MemoryNetwork):
+            raise ConfigError(
+                f"the memory transport needs a MemoryNetwork as options['network'], got {network!r}"
+            )
+        self._network = network
+        #: Addresses in fact listened on, with the ports chosen for 0. Set by :meth:`start`.
+        self.listening: tuple[str, ...] = ()
+        #: Events since the start: ``refused_*``, ``refused_by_peer``, ``dropped``.
+        self.counters: Counter[str] = Counter()
+        self._handler: TransportHandler | None = None
+        self._peers: dict[str, _Peer] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    @property
+    def identity(self) -> Identity:
+        """The node's identity, also after the end."""
+        return self._identity_of.identity
+
+    async def start(self, handler: TransportHandler) -> None:
+        """See the base class."""
+        self._loop = asyncio.get_running_loop()
+        self._identity_of = handler
+        self.listening = self._network.join(self, self.options.listen)
+        self._handler = handler
+
+    async def stop(self) -> None:
+        """See the base class."""
+        self._network.leave(self)
+        self.silence()
+        for peer in self._peers.values():
+            if peer.silence is not None:
+                peer.silence.cancel()
+        self._peers.clear()
+        calls = [*self._calls]
+        for task in calls:
+            task.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def silence(self) -> None:
+        """Neither hear nor speak from now on."""
+        self._handler = None
+
+    # ------------------------------------------------------------------ peers
+
+    def set_peer(self, server_id: str, address: str) -> None:
+        """See the base class."""
+        peer = self._peers.get(server_id)
+        if peer is None or peer.address != address:
+            self._peers[server_id] = _Peer(address)
+
+    def remove_peer(self, server_id: str) -> None:
+        """See the base class."""
+        self._peers.pop(server_id, None)
+
+    def knows(self, other: MemoryTransport) -> bool:
+        """Whether a connection to ``other`` would stand: right address, id and cluster."""
+        theirs = other.identity
+        peer = self._peers.get(theirs.server_id)
+        return (
+            peer is not None
+            and peer.address in other.listening
+            and bool(theirs.cluster_id)
+            and theirs.cluster_id == self.identity.cluster_id
+            and not self._network.cut(self.listening, other.listening)
+        )
+
+    def lose(self, server_id: str) -> None:
+        """A connection with that peer broke. From any thread."""
+        self._post(lambda handler: handler.on_connection_lost(server_id))
+
+    def _post(self, act: Callable[[TransportHandler], None]) -> bool:
+        """Run ``act`` on this node's loop, if it still lives then."""
+
+        def run() -> None:
+            if self._handler is not None:
+                act(self._handler)
+
+        try:
+            self._loop.call_soon_threadsafe(run)
+        except RuntimeError:
+            return False  # The loop is closed, and with it the node.
+        return True
+
+    # ------------------------------------------------------------------ Raft messages
+
+    def send(self, message: Request) -> None:
+        """See the base class."""
+        if self._handler is None:
+            return
+        peer = self._peers.setdefault(message.to, _Peer(""))
+        target = self._network.find(peer.address)
+        # Contents of snapshots have no way to travel yet, so the bare message must not.
+        if target is None or isinstance(message, InstallSnapshot):
+            self._dropped(message.to)
+        elif self._network.cut(self.listening, target.listening):
+            self._expect_silence(message.to)
+        else:
+            cluster_id, sent = self.identity.cluster_id, _copy(message)
+            sent.context = _Route(self, message.request_id)
+            if not target._post(lambda handler: target._receive(handler, sent, cluster_id)):
+                self._dropped(message.to)
+
+    def _receive(self, handler: TransportHandler, message: Request, cluster_id: str) -> None:
+        refusal = refuse(handler.identity, cluster_id, message.to)
+        if refusal is None:
+            handler.on_message(message)
+            return
+        self.counters[refusal.kind] += 1
+        route: _Route = message.context
+        to, reason = message.to, refusal.reason
+        route.origin._post(lambda _: route.origin._refused(to, reason))
+
+    def reply(self, message: Response) -> None:
+        """See the base class."""
+        if self._handler is None:
+            return
+        route: _Route = message.context
+        origin, sender = route.origin, self.identity.server_id
+        if self._network.cut(self.listening, origin.listening):
+            origin._post(lambda _: origin._expect_silence(sender))
+            return
+        response = replace(message, context=None, request_id=route.request_id)
+        origin._post(lambda handler: origin._answered(handler, response))
+
+    def _answered(self, handler: TransportHandler, response: Response) -> None:
+        peer = self._peers.get(response.sender)
+        if peer is not None:
+            peer.told = False
+        handler.on_message(response)
+
+    def _refused(self, to: str, reason: str) -> None:
+        self.counters["refused_by_peer"] += 1
+        error = WrongCluster(f"server {to} refuses us: {reason}", server_id=to)
+        _log.warning("%s: %s", type(error).__name__, error)
+        self._dropped(to)
+
+    def _dropped(self, to: str) -> None:
+        self.counters["dropped"] += 1
+        peer = self._peers.get(to)
+        if self._handler is not None and peer is not None and not peer.told:
+            peer.told = True
+            self._handler.on_unreachable(to)
+
+    def _expect_silence(self, to: str) -> None:
+        """What a cut swallows is noticed when no response came in time."""
+        peer = self._peers.get(to)
+        if peer is not None and peer.silence is None:
+
+            def over() -> None:
+                peer.silence = None
+                self._dropped(to)
+
+            peer.silence = self._loop.call_later(self.options.rpc_timeout, over)
+
+    # ------------------------------------------------------------------ peer calls
+
+    async def call(
+        self,
+        address: str,
+        request: PeerRequest,
+        timeout: float,
+    ) -> PeerReply:
+        """See the base class."""
+        if self._handler is None:
+            raise Stopped("the transport is not running")
+        target = self._network.find(address)
+        if target is None:
+            raise Unreachable(f"nobody listens on {address}", address=address, sent=False)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._exchange(target, request)
+        except TimeoutError as error:
+            message = f"no answer from {address} in {timeout} s"
+            raise Unreachable(message, address=address, sent=True) from error
+
+    async def _exchange(self, target: MemoryTransport, request: PeerRequest) -> PeerReply:
+        answer: asyncio.Future[PeerReply] = self._loop.create_future()
+        cluster_id = self.identity.cluster_id
+        if not self._network.cut(self.listening, target.listening):
+            posted = target._post(
+                lambda handler: target._spawn(handler, request, cluster_id, self, answer)
+            )
+            if not posted:
+                raise Unreachable("the node is gone", sent=False)
+        return await answer
+
+    def _spawn(
+        self,
+        handler: TransportHandler,
+        request: PeerRequest,
+        cluster_id: str,
+        origin: MemoryTransport,
+        answer: asyncio.Future[PeerReply],
+    ) -> None:
+        task = self._loop.create_task(self._serve(handler, request, cluster_id, origin, answer))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _serve(
+        self,
+        handler: TransportHandler,
+        request: PeerRequest,
+        cluster_id: str,
+        origin: MemoryTransport,
+        answer: asyncio.Future[PeerReply],
+    ) -> None:
+        result: PeerReply | BraftError
+        try:
+            reason = refuse_call(handler.identity, type(request), cluster_id)
+            if reason:
+                self.counters[WRONG_CLUSTER] += 1
+                raise WrongCluster(reason, cluster_id=handler.identity.cluster_id)
+            result = await handler.on_call(request)
+        except asyncio.CancelledError:
+            result = Unreachable("the peer stopped while it served the call", sent=True)
+        except BraftError as error:
+            result = from_wire(*to_wire(error))
+        # A bug in a handler must reach the caller as an answer and the log as a traceback.
+        except Exception as error:  # noqa: BLE001
+            _log.exception("a peer call failed")
+            result = BraftError(f"internal error: {type(error).__name__}: {error}")
+        if not self._network.cut(self.listening, origin.listening):
+            origin._post(lambda _: _settle(answer, result))
+
+
+def _copy(message: Request) -> Request:
+    """What the receiver gets: nothing that the sender may still change."""
+    if isinstance(message, AppendEntries):
+        return replace(message, entries=list(message.entries), request_id=0)
+    return replace(message, request_id=0)
+
+
+def _settle(answer: asyncio.Future[PeerReply], result: PeerReply | BraftError) -> None:
+    if answer.done():
+        return
+    if isinstance(result, BraftError):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

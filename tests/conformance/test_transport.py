@@ -1,0 +1,44 @@
+"""The two transports of the core against the public suite."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import psutil
+
+from braft_core.abc import Transport, TransportOptions
+from braft_core.testing.transport import Node, TransportConformance
+from braft_core.transport.grpc import GrpcTransport
+from braft_core.transport.memory import MemoryNetwork, MemoryTransport
+
+
+class TestMemoryTransport(TransportConformance):
+    can_sever = True
+
+    def setup_method(self) -> None:
+        self.network = MemoryNetwork()
+
+    def make(self, address: str) -> Transport:
+        options = {"network": self.network}
+        return MemoryTransport(
+            TransportOptions(listen=(address,), rpc_timeout=0.5, options=options)
+        )
+
+    async def sever(self, first: Node, second: Node) -> None:
+        self.network.sever(first.address, second.address)
+
+
+class TestGrpcTransport(TransportConformance):
+    can_sever = True
+
+    def make(self, address: str) -> Transport:
+        return GrpcTransport(TransportOptions(listen=(address,)))
+
+    async def sever(self, first: Node, second: Node) -> None:
+        """Shut down the sockets behind gRPC's back: what the kernel does for a dead process."""
+        ports = {int(node.address.rpartition(":")[2]) for node in (first, second)}
+        for connection in psutil.Process().net_connections("tcp"):
+            if connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port in ports:
+                with socket.socket(fileno=os.dup(connection.fd)) as behind:
+                    behind.shutdown(socket.SHUT_RDWR)
