@@ -1,0 +1,170 @@
+"""The state machine: all services of a node, and the way of a log entry to its answer.
+
+Owns decoding, routing, and the rule that a command's failure is an answer and never the node's.
+Not thread-safe: the applier thread owns it. Must not know Raft beyond the shape of an entry.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from braft_core.abc import CommandContext, Serializer, Service
+from braft_core.errors import (
+    BraftError,
+    CommandFailed,
+    DecodeError,
+    PluginConflict,
+    PluginError,
+    Rejected,
+    UnknownService,
+)
+from braft_core.raft.types import Entry, EntryType
+from braft_core.serializers.plain import check_plain
+from braft_core.services.envelope import decode_command
+from braft_core.services.sections import read_sections, write_sections
+from braft_core.services.values import own
+
+__all__ = ["Outcome", "StateMachine"]
+
+logger = logging.getLogger(__name__)
+
+#: The answer to a command: a plain value, or the ``BraftError`` that a caller is to see.
+Outcome = Any
+
+_COMMAND = int(EntryType.COMMAND)
+
+
+class StateMachine:
+    """Applies committed entries to the services, in order."""
+
+    def __init__(self, services: Iterable[Service], serializers: Mapping[int, Serializer]) -> None:
+        """:param serializers: by tag, all that may have written commands into the log.
+
+        :raises PluginConflict: two services have one name.
+        :raises PluginError: a service has no name, or captures its snapshot late.
+        """
+        self._serializers = dict(serializers)
+        self._services: dict[str, Service] = {}
+        for service in services:
+            _check_service(service)
+            if service.name in self._services:
+                raise PluginConflict(
+                    f"two services have the name {service.name!r}",
+                    kind="service",
+                    name=service.name,
+                )
+            self._services[service.name] = service
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services' names, in the order they were given."""
+        return tuple(self._services)
+
+    def apply(self, entry: Entry) -> Outcome:
+        """Apply one entry; ``None`` for entries that are not commands.
+
+        A command's failure is returned as a ``BraftError``. Only what says that this *node* cannot
+        go on is raised: ``MemoryError`` and exceptions that are no ``Exception``.
+        """
+        index, term, kind, data, _, appended_at = entry
+        if kind != _COMMAND:
+            return None
+        try:
+            name, command, args = decode_command(self._serializers, data)
+        except DecodeError as error:
+            return error.with_traceback(None)
+        service = self._services.get(name)
+        if service is None:
+            return self._unknown(name)
+        try:
+            answer = service.apply(command, args, CommandContext(index, term, appended_at))
+            return answer if answer is None else own(answer)
+        except MemoryError:
+            raise  # about this process, not about the command: others may have succeeded
+        except Exception as error:  # noqa: BLE001 - its failure is the answer, on every node alike
+            return _failure(error, name, command)
+
+    def apply_many(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Apply entries in order; one outcome for each. See :meth:`apply`."""
+        return [self.apply(entry) for entry in entries]
+
+    def query(self, service: str, query: str, args: Sequence[Any]) -> Any:
+        """Answer a query with a plain value that is the caller's own.
+
+        :raises UnknownService, UnknownCommand: there is no such service or query.
+        :raises Rejected: what the service answered; :class:`CommandFailed` if it failed.
+        """
+        target = self._services.get(service)
+        if target is None:
+            raise self._unknown(service)
+        try:
+            return own(target.query(query, args))
+        except MemoryError:
+            raise
+        except Exception as error:  # a service's failure is the caller's answer
+            raise _failure(error, service, query) from error
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Capture all services now; the iterator may be consumed on another thread, later."""
+        captured = [(name, service.snapshot()) for name, service in self._services.items()]
+        return write_sections(captured)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state of every service in the snapshot; others keep theirs.
+
+        :param chunks: the bytes of :meth:`snapshot`, cut anywhere.
+        :raises DecodeError: they are not a whole snapshot. The state is undefined then.
+        :raises UnknownService: the snapshot holds a service that is not installed here.
+        """
+        for name, section in read_sections(chunks):
+            service = self._services.get(name)
+            if service is None:
+                raise self._unknown(name)
+            service.restore(section)
+
+    def _unknown(self, name: str) -> UnknownService:
+        known = sorted(self._services)
+        return UnknownService(
+            f"there is no service {name!r}; this node has {', '.join(known) or 'none'}",
+            service=name,
+            known=known,
+        )
+
+
+def _check_service(service: Service) -> None:
+    name = getattr(service, "name", None)
+    if not isinstance(name, str) or not name:
+        raise PluginError(f"{type(service).__qualname__} has no name")
+    if inspect.isgeneratorfunction(type(service).snapshot):
+        raise PluginError(
+            f"service {name!r}: snapshot() must capture the state when it is called, and a "
+            "generator function runs later; return an iterator instead"
+        )
+
+
+def _failure(error: Exception, service: str, command: str) -> BraftError:
+    if isinstance(error, Rejected):
+        try:
+            check_plain(error.data)
+        except TypeError as reason:
+            error = reason
+        else:
+            return error.with_traceback(None)
+    else:
+        logger.warning("%s.%s raised", service, command, exc_info=error)
+    return CommandFailed(
+        f"{service}.{command} raised {type(error).__name__}: {_message(error)}",
+        type=type(error).__name__,
+        service=service,
+        command=command,
+    )
+
+
+def _message(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a service's own class; its failure must not become ours
+        return "(its message cannot be shown)"

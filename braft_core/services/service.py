@@ -1,0 +1,222 @@
+"""``StateMachineService``: methods marked ``@command`` and ``@query`` as a service.
+
+Owns how names and arguments find their method. Must not know how commands travel.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar, overload
+
+from braft_core.abc import CommandContext, Service
+from braft_core.errors import CommandFailed, PluginError, UnknownCommand
+from braft_core.serializers.msgpack import MsgpackSerializer
+
+__all__ = ["StateMachineService", "command", "query"]
+
+_MARK = "_braft_mark"
+_COMMAND, _QUERY = "command", "query"
+#: Size of one chunk of a snapshot, bytes.
+_CHUNK = 1 << 18
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+class _Mark(NamedTuple):
+    kind: str
+    name: str | None
+
+
+class _Handler(NamedTuple):
+    """How one command or query is called."""
+
+    attribute: str
+    takes_context: bool
+    at_least: int
+    #: ``None`` for ``*args``.
+    at_most: int | None
+    signature: str
+
+
+@overload
+def command(method: _Method, /) -> _Method: ...
+@overload
+def command(*, name: str | None = None) -> Callable[[_Method], _Method]: ...
+def command(method: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Mark a method as a command, called ``name`` (default: as the method).
+
+    A first parameter annotated ``CommandContext`` receives the context and is no argument.
+    """
+    return _marker(_COMMAND, method, name)
+
+
+@overload
+def query(method: _Method, /) -> _Method: ...
+@overload
+def query(*, name: str | None = None) -> Callable[[_Method], _Method]: ...
+def query(method: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Mark a method as a query, called ``name`` (default: as the method). It changes nothing."""
+    return _marker(_QUERY, method, name)
+
+
+def _marker(kind: str, method: Callable[..., Any] | None, name: Any) -> Any:
+    if name is not None and (not isinstance(name, str) or not name):
+        raise PluginError(f"the name of a {kind} is a str that is not empty, not {name!r}")
+
+    def mark(target: Callable[..., Any]) -> Callable[..., Any]:
+        if not inspect.isfunction(target):
+            raise PluginError(f"@{kind} marks a method, not {target!r}")
+        setattr(target, _MARK, _Mark(kind, name))
+        return target
+
+    return mark if method is None else mark(method)
+
+
+class StateMachineService(Service):
+    """A service whose commands and queries are its marked methods.
+
+    A derived class inherits them, and may override them with or without marking them again. For
+    snapshots it defines :meth:`dump` and :meth:`load`; where the state is too big to be encoded
+    at once, :meth:`snapshot` and :meth:`restore` instead.
+
+    Stored values must not be handed out to be changed: the state machine copies answers.
+    """
+
+    _commands: ClassVar[dict[str, _Handler]] = {}
+    _queries: ClassVar[dict[str, _Handler]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Collect the marked methods. :raises PluginError: naming the method that is wrong."""
+        super().__init_subclass__(**kwargs)
+        cls._commands, cls._queries = dict(cls._commands), dict(cls._queries)
+        tables = {_COMMAND: cls._commands, _QUERY: cls._queries}
+        for attribute, value in vars(cls).items():
+            mark = getattr(value, _MARK, None)
+            if isinstance(mark, _Mark):
+                _register(cls, tables[mark.kind], attribute, value, mark)
+        _check_snapshot(cls)
+
+    def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
+        """Run the command's method. :raises UnknownCommand, CommandFailed: see the messages."""
+        handler = self._commands.get(command)
+        if handler is None:
+            raise self._unknown(_COMMAND, command, self._commands)
+        given = len(args)
+        if given < handler.at_least or (handler.at_most is not None and given > handler.at_most):
+            raise self._wrong_arguments(command, handler, given)
+        if handler.takes_context:
+            return getattr(self, handler.attribute)(context, *args)
+        return getattr(self, handler.attribute)(*args)
+
+    def query(self, query: str, args: Sequence[Any]) -> Any:
+        """Run the query's method. :raises UnknownCommand, CommandFailed: see the messages."""
+        handler = self._queries.get(query)
+        if handler is None:
+            raise self._unknown(_QUERY, query, self._queries)
+        given = len(args)
+        if given < handler.at_least or (handler.at_most is not None and given > handler.at_most):
+            raise self._wrong_arguments(query, handler, given)
+        return getattr(self, handler.attribute)(*args)
+
+    @classmethod
+    def query_names(cls) -> frozenset[str]:
+        """The names of the queries."""
+        return frozenset(cls._queries)
+
+    def dump(self) -> Any:
+        """The whole state as one plain value; it is encoded before the next command runs."""
+        raise NotImplementedError("a service defines dump() or snapshot()")
+
+    def load(self, value: Any) -> None:
+        """Replace the whole state by what :meth:`dump` returned."""
+        raise NotImplementedError("a service defines load() or restore()")
+
+    def snapshot(self) -> Iterator[bytes]:
+        """See :meth:`Service.snapshot`. Encodes at once: for states of some megabytes."""
+        data = MsgpackSerializer().dumps(self.dump())
+        return (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
+
+    def restore(self, chunks: Iterator[bytes]) -> None:
+        """See :meth:`Service.restore`. :raises DecodeError: for anything but a whole snapshot."""
+        self.load(MsgpackSerializer().loads(b"".join(chunks)))
+
+    def _unknown(self, kind: str, name: str, table: dict[str, _Handler]) -> UnknownCommand:
+        known = sorted(table)
+        return UnknownCommand(
+            f"service {self.name!r} has no {kind} {name!r}; it has {', '.join(known) or 'none'}",
+            service=self.name,
+            command=name,
+            known=known,
+        )
+
+    def _wrong_arguments(self, name: str, handler: _Handler, given: int) -> CommandFailed:
+        return CommandFailed(
+            f"{self.name}.{name}{handler.signature} was given {given} argument(s)",
+            type="TypeError",
+            service=self.name,
+            command=name,
+        )
+
+
+def _register(
+    cls: type[StateMachineService],
+    table: dict[str, _Handler],
+    attribute: str,
+    function: Callable[..., Any],
+    mark: _Mark,
+) -> None:
+    where = f"{cls.__qualname__}.{attribute}"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise PluginError(
+            f"{where}: a {mark.kind} must not be async, it runs on the applier thread"
+        )
+    if inspect.isgeneratorfunction(function):
+        raise PluginError(f"{where}: a {mark.kind} must return its answer, not yield it")
+    name = mark.name or attribute
+    present = table.get(name)
+    if present is not None and present.attribute != attribute:
+        raise PluginError(f"{where}: {present.attribute} is already the {mark.kind} {name!r}")
+    table[name] = _handler(where, attribute, function, mark.kind)
+
+
+def _handler(where: str, attribute: str, function: Callable[..., Any], kind: str) -> _Handler:
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    takes_context = bool(parameters) and _is_context(parameters[0].annotation)
+    if takes_context:
+        parameters.pop(0)
+        if kind == _QUERY:
+            raise PluginError(f"{where}: a query has no CommandContext, it is not in the log")
+    for parameter in parameters:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD or (
+            parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            and parameter.default is parameter.empty
+        ):
+            raise PluginError(f"{where}: arguments are positional, {parameter.name!r} is not")
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return _Handler(
+        attribute,
+        takes_context,
+        at_least=sum(p.default is p.empty for p in places),
+        at_most=None if endless else len(places),
+        signature=f"({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})",
+    )
+
+
+def _is_context(annotation: object) -> bool:
+    # Text where the author's module postpones annotations; its names may not be importable here.
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2] == CommandContext.__name__
+    return annotation is CommandContext
+
+
+def _check_snapshot(cls: type[StateMachineService]) -> None:
+    if not hasattr(cls, "name"):
+        return  # a base of services, not a service
+    for simple, full in (("dump", "snapshot"), ("load", "restore")):
+        if all(
+            getattr(cls, method) is getattr(StateMachineService, method)
+            for method in (simple, full)
+        ):
+            raise PluginError(f"{cls.__qualname__} defines neither {simple}() nor {full}()")

@@ -1,0 +1,28 @@
+"""Copies of plain values, so that an answer cannot reach into a service's state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braft_core.serializers.plain import check_plain
+
+__all__ = ["own"]
+
+_IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
+
+
+def own(value: Any) -> Any:
+    """A copy that shares nothing changeable; tuples become lists.
+
+    :raises TypeError: for a value that is not plain.
+    """
+    check_plain(value)
+    return value if type(value) in _IMMUTABLE else _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    if type(value) is dict:
+        return {
+            key: item if type(item) in _IMMUTABLE else _copy(item) for key, item in value.items()
+        }
+    return [item if type(item) in _IMMUTABLE else _copy(item) for item in value]

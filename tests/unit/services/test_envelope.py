@@ -1,0 +1,117 @@
+"""Commands and outcomes as bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braft_core import errors
+from braft_core.abc import Serializer
+from braft_core.errors import BraftError, Conflict, DecodeError
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services.envelope import (
+    decode_command,
+    decode_outcome,
+    encode_command,
+    encode_outcome,
+)
+
+MSGPACK = MsgpackSerializer()
+KNOWN: dict[int, Serializer] = {1: MSGPACK}
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.text(), st.text(), st.lists(plain, max_size=4))
+def test_a_command_comes_back(service: str, command: str, args: list[Any]) -> None:
+    data = encode_command(MSGPACK, service, command, args)
+    assert decode_command(KNOWN, data) == (service, command, args)
+
+
+def test_the_format_of_commands_is_for_ever() -> None:
+    data = bytes.fromhex("01 01 93 a2 6b76 a3 707574 93 a1 6d a1 6b 05")
+    assert encode_command(MSGPACK, "kv", "put", ("m", "k", 5)) == data
+    assert decode_command(KNOWN, data) == ("kv", "put", ["m", "k", 5])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not a command: 0 bytes"),
+        (b"\x01\x01", "not a command: 2 bytes"),
+        (b"\x02\x01\x90", "a command of format 2; this braft reads format 1"),
+        (b"\x01\x09\x90", "serializer with tag 9, which is not installed"),
+        (b"\x01\x02\x90", "pip install braft-serializers"),
+        (b"\x01\x01\xc1", "not a msgpack value"),
+        (b"\x01\x01\x90", r"not \[service, command"),
+        (b"\x01\x01\xc0", r"not \[service, command"),
+        (b"\x01\x01" + msgpack.packb(["kv", "put", {}]), r"not \[service, command"),
+        (b"\x01\x01" + msgpack.packb(["kv", 3, []]), r"not \[service, command"),
+        (b"\x01\x01" + msgpack.packb([b"kv", "put", []]), r"not \[service, command"),
+        (b"\x01\x01" + msgpack.packb(["kv", "put", [], 1]), r"not \[service, command"),
+    ],
+)
+def test_anything_else_is_a_decode_error(data: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError, match=reason):
+        decode_command(KNOWN, data)
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_do_more_than_fail_to_decode(data: bytes) -> None:
+    for candidate in (data, b"\x01\x01" + data, b"\x01\x01\x93" + data):
+        try:
+            decode_command(KNOWN, candidate)
+        except DecodeError:
+            continue
+    decode_outcome(data)
+
+
+def test_arguments_that_are_not_plain_are_refused() -> None:
+    with pytest.raises(TypeError, match="not a plain value"):
+        encode_command(MSGPACK, "kv", "put", [object()])
+
+
+@given(plain)
+def test_a_value_comes_back(value: Any) -> None:
+    assert decode_outcome(encode_outcome(value)) == value
+
+
+@pytest.mark.parametrize("kind", [getattr(errors, name) for name in errors.__all__[:-2]])
+def test_every_error_comes_back(kind: type[BraftError]) -> None:
+    back = decode_outcome(encode_outcome(kind("what happened", index=7, known=["a"])))
+    assert type(back) is kind
+    assert back.message == "what happened"
+    assert back.data == {"index": 7, "known": ["a"]}
+
+
+def test_an_error_travels_whatever_hangs_on_it() -> None:
+    back = decode_outcome(encode_outcome(Conflict("\udc80 broken", odd={1}, fine=1)))
+    assert back.message == "\\udc80 broken"
+    assert back.data == {"odd": "{1}", "fine": 1}
+
+
+@pytest.mark.parametrize("value", [[], [0], [2, 1], [1, 2, "x", {}], [1, "busy", "m"], 5, {}])
+def test_what_is_no_outcome_becomes_an_error(value: Any) -> None:
+    assert isinstance(decode_outcome(MSGPACK.dumps(value)), DecodeError)
+
+
+def test_bytes_that_are_nothing_become_an_error() -> None:
+    assert isinstance(decode_outcome(b"\xc1"), DecodeError)
+
+
+def test_a_value_that_is_not_plain_has_no_bytes() -> None:
+    with pytest.raises(TypeError):
+        encode_outcome({1, 2})

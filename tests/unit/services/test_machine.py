@@ -1,0 +1,281 @@
+"""Entries in, outcomes out: nothing a command does may raise, or harm the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from braft_core.abc import CommandContext, Service
+from braft_core.errors import (
+    CommandFailed,
+    Conflict,
+    DecodeError,
+    NotLeader,
+    PluginConflict,
+    PluginError,
+    Rejected,
+    UnknownCommand,
+    UnknownService,
+)
+from braft_core.raft.types import Entry, EntryType
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services import StateMachineService, command, query
+from braft_core.services.envelope import encode_command
+from braft_core.services.machine import StateMachine
+
+MSGPACK = MsgpackSerializer()
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+RAISED: dict[str, BaseException] = {
+    "value": ValueError("bad"),
+    "unspeakable": Unspeakable(),
+    "not_leader": NotLeader("pretends that nothing happened"),
+    "rejected": Rejected("no", why="because"),
+    "conflict": Conflict("no", revision=3),
+    "odd_rejected": Rejected("no", odd={1}),
+    "memory": MemoryError(),
+    "interrupt": KeyboardInterrupt(),
+}
+
+
+class Counter(StateMachineService):
+    name = "counter"
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    @command
+    def add(self, context: CommandContext, amount: int) -> list[int]:
+        self.seen.append(amount)
+        return self.seen
+
+    @command
+    def fail(self, what: str) -> None:
+        raise RAISED[what]
+
+    @command
+    def leak(self) -> object:
+        return {"set": {1}}
+
+    @command
+    def tuple(self) -> object:
+        return (1, (2, {"a": (3,)}))
+
+    @query
+    def all(self) -> list[int]:
+        return self.seen
+
+    @query
+    def broken(self) -> None:
+        raise ValueError("bad")
+
+    @query
+    def refuses(self) -> None:
+        raise Conflict("no")
+
+    def dump(self) -> list[int]:
+        return self.seen
+
+    def load(self, value: list[int]) -> None:
+        self.seen = value
+
+
+class Other(Counter):
+    name = "other"
+
+
+def make(*services: Service) -> StateMachine:
+    return StateMachine(services or (Counter(), Other()), {1: MSGPACK})
+
+
+def call(name: str, *args: Any, service: str = "counter", index: int = 1) -> Entry:
+    return Entry(index, 1, EntryType.COMMAND, encode_command(MSGPACK, service, name, args))
+
+
+def test_each_service_gets_its_commands_and_queries() -> None:
+    machine = make()
+    assert machine.names == ("counter", "other")
+    assert machine.apply(call("add", 1)) == [1]
+    assert machine.apply(call("add", 5, service="other")) == [5]
+    assert machine.query("counter", "all", []) == [1]
+    assert machine.query("other", "all", []) == [5]
+
+
+def test_many_entries_have_one_outcome_each_and_only_commands_do_anything() -> None:
+    machine = make()
+    entries = [
+        Entry(1, 1, EntryType.NOOP, b""),
+        call("add", 1, index=2),
+        Entry(3, 1, EntryType.CONFIGURATION, b"\x01\x01junk"),
+        call("nothing", index=4),
+        Entry(5, 1, EntryType.BARRIER, b""),
+        Entry(6, 1, EntryType.COMMAND, b"junk"),
+        call("add", 2, index=7),
+    ]
+    outcomes = machine.apply_many(entries)
+    assert outcomes[0] is outcomes[2] is outcomes[4] is None
+    assert outcomes[1] == [1]
+    assert isinstance(outcomes[3], UnknownCommand)
+    assert isinstance(outcomes[5], DecodeError)
+    assert outcomes[6] == [1, 2]
+
+
+def test_an_unknown_service_lists_the_known_ones() -> None:
+    outcome = make().apply(call("add", 1, service="nobody"))
+    assert isinstance(outcome, UnknownService)
+    assert outcome.message == "there is no service 'nobody'; this node has counter, other"
+    assert outcome.data == {"service": "nobody", "known": ["counter", "other"]}
+    with pytest.raises(UnknownService, match="nobody"):
+        make().query("nobody", "all", [])
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "message"),
+    [
+        ("value", "ValueError", "counter.fail raised ValueError: bad"),
+        ("unspeakable", "Unspeakable", "(its message cannot be shown)"),
+        ("not_leader", "NotLeader", "counter.fail raised NotLeader: pretends"),
+        ("odd_rejected", "TypeError", "{1} of type set is not a plain value"),
+    ],
+)
+def test_a_command_that_raises_is_answered(what: str, kind: str, message: str) -> None:
+    outcome = make().apply(call("fail", what))
+    assert type(outcome) is CommandFailed
+    assert message in outcome.message
+    assert outcome.data == {"type": kind, "service": "counter", "command": "fail"}
+
+
+@pytest.mark.parametrize("what", ["rejected", "conflict"])
+def test_a_rejection_is_the_answer_as_it_is(what: str) -> None:
+    outcome = make().apply(call("fail", what))
+    assert outcome is RAISED[what]
+    assert outcome.__traceback__ is None
+
+
+@pytest.mark.parametrize("what", ["memory", "interrupt"])
+def test_what_concerns_the_node_is_raised(what: str) -> None:
+    with pytest.raises(type(RAISED[what])):
+        make().apply(call("fail", what))
+
+
+def test_answers_are_plain_values() -> None:
+    outcome = make().apply(call("leak"))
+    assert type(outcome) is CommandFailed
+    assert "not a plain value" in outcome.message
+    assert make().apply(call("tuple")) == [1, [2, {"a": [3]}]]
+
+
+def test_an_answer_cannot_reach_into_the_state() -> None:
+    machine = make()
+    machine.apply(call("add", 1)).append("mine")
+    machine.query("counter", "all", []).append("mine")
+    assert machine.query("counter", "all", []) == [1]
+
+
+def test_a_query_raises_its_errors() -> None:
+    with pytest.raises(CommandFailed, match=r"counter\.broken raised ValueError: bad"):
+        make().query("counter", "broken", [])
+    with pytest.raises(Conflict):
+        make().query("counter", "refuses", [])
+    with pytest.raises(UnknownCommand):
+        make().query("counter", "nothing", [])
+
+
+def test_two_services_of_one_name_are_refused() -> None:
+    with pytest.raises(PluginConflict, match="'counter'"):
+        make(Counter(), Counter())
+
+
+class Bare(Service):
+    """Implements the base class directly."""
+
+    def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
+        return None
+
+    def query(self, query: str, args: Sequence[Any]) -> Any:
+        return None
+
+    def snapshot(self) -> Iterator[bytes]:
+        return iter((b"a" * 3_000_000, b"", b"b"))
+
+    def restore(self, chunks: Iterator[bytes]) -> None:
+        self.first = next(chunks)
+
+
+class Late(Bare):
+    name = "late"
+
+    def snapshot(self) -> Iterator[bytes]:
+        yield b""
+
+
+def test_a_service_without_a_name_is_refused() -> None:
+    with pytest.raises(PluginError, match="Bare has no name"):
+        make(Bare())
+
+
+def test_a_snapshot_that_is_captured_late_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"snapshot\(\) must capture"):
+        make(Late())
+
+
+# ------------------------------------------------------------------ snapshots
+
+
+class Big(Bare):
+    name = "big"
+
+
+def filled() -> StateMachine:
+    machine = make(Counter(), Big(), Other())
+    machine.apply(call("add", 1))
+    machine.apply(call("add", 2, service="other"))
+    return machine
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000, 10_000_000])
+def test_a_snapshot_restores_however_it_is_cut(size: int) -> None:
+    data = b"".join(make(Counter(), Other()).snapshot() if size < 10 else filled().snapshot())
+    target = make(Counter(), Big(), Other())
+    target.apply(call("add", 9))
+    target.restore(data[at : at + size] for at in range(0, len(data), size))
+    assert target.query("counter", "all", []) == ([] if size < 10 else [1])
+    assert target.query("other", "all", []) == ([] if size < 10 else [2])
+
+
+def test_pieces_are_bounded() -> None:
+    assert max(map(len, filled().snapshot())) <= 1 << 20
+
+
+@pytest.mark.parametrize("kept", [0, 5, 9, 12, -1])
+def test_a_snapshot_that_is_cut_off_is_refused(kept: int) -> None:
+    data = b"".join(make().snapshot())
+    with pytest.raises(DecodeError):
+        make().restore([data[:kept]])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"not a snapshot, but long enough",
+        b"braft-sm\x02" + bytes(2),
+        b"braft-sm\x01\x00\x02\xff\xff" + bytes(6),
+        b"braft-sm\x01\x00\x07counter\xff\xff\xff\xff",
+        b"braft-sm\x01" + bytes(2) + b"more",
+    ],
+)
+def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        make().restore([data])
+
+
+def test_a_snapshot_of_a_service_that_is_not_here_is_refused() -> None:
+    with pytest.raises(UnknownService, match="'big'"):
+        make().restore(filled().snapshot())
