@@ -33,6 +33,7 @@ __all__ = [
     "decode_or_none",
     "encode",
     "first_host_address",
+    "new_cluster_id",
     "new_raft_id",
     "pick_ports",
 ]
@@ -75,6 +76,11 @@ class RaftID:
     def as_dict(self) -> dict[str, str]:
         """The fields as plain values."""
         return {name: getattr(self, name) for name in _KEYS.values()}
+
+
+def new_cluster_id() -> str:
+    """A fresh id for a cluster, unique in the world."""
+    return str(Ksuid())
 
 
 def new_raft_id(ip: str, ports: tuple[int, int, int], hostname: str = "") -> RaftID:

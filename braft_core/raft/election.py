@@ -27,6 +27,7 @@ __all__ = [
     "on_vote_response",
     "own_vote_durable",
     "pre_campaign",
+    "start",
 ]
 
 _HASTY_TRIES = 3
@@ -40,6 +41,19 @@ def election_tick(state: RaftState) -> None:
     state.reset_election_timer()
     if state.may_campaign:
         pre_campaign(state, "election timeout")
+
+
+def start(state: RaftState) -> None:
+    """Begin as a follower that looks for a leader soon (a departure, see docs/divergence.md).
+
+    A whole election timeout of silence would only delay a new or restarted cluster; PreVote keeps
+    a server that restarts within a living cluster from disturbing it.
+    """
+    alone = state.configuration.voters == (state.server_id,)
+    state.hasty = _HASTY_TRIES
+    state.election_deadline = state.now
+    if not alone:
+        state.election_deadline += state.random() * state.config.election_jitter
 
 
 def lost_leader(state: RaftState) -> None:

@@ -92,7 +92,7 @@ class RaftCore:
             handed_hard_state=hard_state,
         )
         self._batches: deque[_Batch] = deque()
-        self._state.reset_election_timer()
+        election.start(self._state)
 
     # -- inputs --------------------------------------------------------------------------
 
@@ -404,6 +404,11 @@ class RaftCore:
     def transferring_to(self) -> str:
         """The successor of a leadership transfer under way, or ""."""
         return self._state.transfer_to
+
+    @property
+    def leader_silent_for(self) -> float:
+        """Seconds since the leader was last heard (infinite if never)."""
+        return self._state.now - self._state.leader_contact
 
     def peers(self) -> list[PeerStatus]:
         """On the leader: its view of every other server, in configuration order."""

@@ -25,6 +25,7 @@ from braft_core.raft.types import Configuration, Entry, HardState, Role
 __all__ = ["PendingRead", "RaftState"]
 
 NEVER = float("inf")
+_BLANK = HardState()
 
 
 @dataclass(slots=True)
@@ -65,8 +66,8 @@ class RaftState:
     vote_requests: dict[int, str] = field(default_factory=dict)
     #: Quick retries left after a broken leader connection.
     hasty: int = 0
-    durable_hard_state: HardState = HardState()
-    handed_hard_state: HardState = HardState()
+    durable_hard_state: HardState = _BLANK
+    handed_hard_state: HardState = _BLANK
 
     # leadership
     progress: dict[str, Progress] = field(default_factory=dict)

@@ -10,8 +10,16 @@ __all__ = ["abort_if_late", "begin", "best_successor", "hand_over_now", "on_caug
 
 
 def best_successor(state: RaftState) -> str:
-    """The other voter whose log is closest to ours, by match index, then configuration order."""
-    others = [v for v in state.other_voters if v in state.progress]
+    """The other voter that is alive and whose log is closest to ours; ties by configuration order.
+
+    Alive: it answered within an election timeout. Without such a one there is no good successor.
+    """
+    oldest = state.now - state.config.election_timeout
+    others = [
+        v
+        for v in state.other_voters
+        if v in state.progress and state.progress[v].last_contact >= oldest
+    ]
     return max(others, key=lambda v: state.progress[v].match_index, default="")
 
 
@@ -27,7 +35,7 @@ def begin(state: RaftState, to: str) -> str:
         raise Busy(f"leadership is already being transferred to {state.transfer_to}")
     target = to or best_successor(state)
     if not target:
-        raise Rejected("there is no other voter to transfer leadership to")
+        raise Rejected("there is no other voter in contact to transfer leadership to")
     if target not in state.other_voters:
         raise Rejected(
             f"cannot transfer leadership to {target!r}: it is not another voter of this cluster",

@@ -1,0 +1,245 @@
+"""What users hold in their hands: ``node.kv``, ``node.distribute``, ``node.service(Counter)``.
+
+Thin, typed fronts of ``Node.execute`` and ``Node.query``. Every method has an ``async`` twin of
+the same name with an ``a`` before it; both may be used from any thread, the twins on any loop.
+Errors are those of :meth:`braft_core.Node.execute` and :meth:`braft_core.Node.query`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+__all__ = ["KV", "Distribute", "ServiceHandle"]
+
+LINEARIZABLE = "linearizable"
+
+
+class Caller(Protocol):
+    """The part of the node that handles use."""
+
+    def execute(
+        self, service: str, command: str, *args: Any, timeout: float | None = None
+    ) -> Any: ...
+
+    async def aexecute(
+        self, service: str, command: str, *args: Any, timeout: float | None = None
+    ) -> Any: ...
+
+    def query(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = LINEARIZABLE,
+        timeout: float | None = None,
+    ) -> Any: ...
+
+    async def aquery(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = LINEARIZABLE,
+        timeout: float | None = None,
+    ) -> Any: ...
+
+
+class KV:
+    """Maps of keys to plain values, replicated. Revisions are log indexes: they only grow."""
+
+    def __init__(self, caller: Caller, service: str = "kv") -> None:
+        self._caller = caller
+        self._service = service
+
+    def put(self, map: str, key: str, value: Any, *, timeout: float | None = None) -> int:
+        """Set ``key`` in ``map``; returns the new revision."""
+        revision: int = self._caller.execute(self._service, "put", map, key, value, timeout=timeout)
+        return revision
+
+    async def aput(self, map: str, key: str, value: Any, *, timeout: float | None = None) -> int:
+        """:meth:`put`, awaited."""
+        revision: int = await self._caller.aexecute(
+            self._service, "put", map, key, value, timeout=timeout
+        )
+        return revision
+
+    def put_if(
+        self, map: str, key: str, value: Any, revision: int, *, timeout: float | None = None
+    ) -> int:
+        """Set ``key`` if its revision is still ``revision`` (0: if it does not exist).
+
+        :raises Conflict: it is another; ``data['revision']`` names the current one.
+        """
+        new: int = self._caller.execute(
+            self._service, "put_if", map, key, value, revision, timeout=timeout
+        )
+        return new
+
+    async def aput_if(
+        self, map: str, key: str, value: Any, revision: int, *, timeout: float | None = None
+    ) -> int:
+        """:meth:`put_if`, awaited."""
+        new: int = await self._caller.aexecute(
+            self._service, "put_if", map, key, value, revision, timeout=timeout
+        )
+        return new
+
+    def get(
+        self,
+        map: str,
+        key: str,
+        default: Any = None,
+        *,
+        consistency: str = LINEARIZABLE,
+        timeout: float | None = None,
+    ) -> Any:
+        """The value of ``key``, or ``default`` if there is none."""
+        found = self._caller.query(
+            self._service, "get", map, key, consistency=consistency, timeout=timeout
+        )
+        return default if found is None else found[0]
+
+    async def aget(
+        self,
+        map: str,
+        key: str,
+        default: Any = None,
+        *,
+        consistency: str = LINEARIZABLE,
+        timeout: float | None = None,
+    ) -> Any:
+        """:meth:`get`, awaited."""
+        found = await self._caller.aquery(
+            self._service, "get", map, key, consistency=consistency, timeout=timeout
+        )
+        return default if found is None else found[0]
+
+    def get_with_revision(
+        self,
+        map: str,
+        key: str,
+        *,
+        consistency: str = LINEARIZABLE,
+        timeout: float | None = None,
+    ) -> tuple[Any, int] | None:
+        """Value and revision of ``key``, or ``None``."""
+        found = self._caller.query(
+            self._service, "get", map, key, consistency=consistency, timeout=timeout
+        )
+        return None if found is None else (found[0], found[1])
+
+    def delete(self, map: str, key: str, *, timeout: float | None = None) -> bool:
+        """Remove ``key``; returns whether it was there."""
+        found: bool = self._caller.execute(self._service, "delete", map, key, timeout=timeout)
+        return found
+
+    async def adelete(self, map: str, key: str, *, timeout: float | None = None) -> bool:
+        """:meth:`delete`, awaited."""
+        found: bool = await self._caller.aexecute(
+            self._service, "delete", map, key, timeout=timeout
+        )
+        return found
+
+    def list(
+        self, map: str, *, consistency: str = LINEARIZABLE, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """All keys and values of ``map``.
+
+        :raises Rejected: there is no such map.
+        """
+        found: dict[str, Any] = self._caller.query(
+            self._service, "list", map, consistency=consistency, timeout=timeout
+        )
+        return found
+
+    async def alist(
+        self, map: str, *, consistency: str = LINEARIZABLE, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """:meth:`list`, awaited."""
+        found: dict[str, Any] = await self._caller.aquery(
+            self._service, "list", map, consistency=consistency, timeout=timeout
+        )
+        return found
+
+
+class Distribute:
+    """Items spread evenly and stickily over the live nodes."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        watch: Callable[[Callable[[Mapping[str, Any]], None]], Callable[[], None]],
+        service: str = "distribute",
+    ) -> None:
+        self._caller = caller
+        self._watch = watch
+        self._service = service
+
+    def set(self, items: Sequence[str] | Mapping[str, Any], *, timeout: float | None = None) -> Any:
+        """Replace the items that are spread."""
+        return self._caller.execute(self._service, "distribute", items, timeout=timeout)
+
+    async def aset(
+        self, items: Sequence[str] | Mapping[str, Any], *, timeout: float | None = None
+    ) -> Any:
+        """:meth:`set`, awaited."""
+        return await self._caller.aexecute(self._service, "distribute", items, timeout=timeout)
+
+    def assignment(self, *, consistency: str = LINEARIZABLE) -> dict[str, Any]:
+        """Which node has which items."""
+        found: dict[str, Any] = self._caller.query(
+            self._service, "assignment", consistency=consistency
+        )
+        return found
+
+    async def aassignment(self, *, consistency: str = LINEARIZABLE) -> dict[str, Any]:
+        """:meth:`assignment`, awaited."""
+        found: dict[str, Any] = await self._caller.aquery(
+            self._service, "assignment", consistency=consistency
+        )
+        return found
+
+    def on_change(self, callback: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
+        """Call ``callback`` with this node's own items whenever they change.
+
+        It runs on the node's events thread and may block. Returns a function that ends it.
+        """
+        return self._watch(callback)
+
+
+class ServiceHandle:
+    """Any service by attribute: ``handle.add(5)`` executes the command or query ``add``.
+
+    ``handle.aio.add(5)`` is the same, awaited. Names in ``queries`` are read, others executed.
+    """
+
+    def __init__(
+        self, caller: Caller, service: str, queries: frozenset[str], *, aio: bool = False
+    ) -> None:
+        self._caller = caller
+        self._service = service
+        self._queries = queries
+        self._aio = aio
+
+    @property
+    def aio(self) -> ServiceHandle:
+        """The same service with awaitable methods."""
+        return ServiceHandle(self._caller, self._service, self._queries, aio=True)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        reading = name in self._queries
+        caller = self._caller
+        if self._aio:
+            method = caller.aquery if reading else caller.aexecute
+        else:
+            method = caller.query if reading else caller.execute
+        service = self._service
+
+        def call(*args: Any, **options: Any) -> Any:
+            return method(service, name, *args, **options)
+
+        call.__name__ = call.__qualname__ = name
+        return call

@@ -1,0 +1,363 @@
+"""The node, as users hold it: a facade over the runtime.
+
+Everything here delegates. A node has a loop thread, a writer, an applier, an events thread and an
+HTTP server; :meth:`Node.start` makes them and :meth:`Node.stop` ends them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+from braft_core.abc import Service
+from braft_core.config import Settings
+from braft_core.errors import (
+    ConfigError,
+    ForkedProcess,
+    OutcomeUnknown,
+    Stopped,
+    TooLarge,
+)
+from braft_core.handles import KV, Distribute, ServiceHandle
+from braft_core.http.server import HTTPServer
+from braft_core.runtime.assembly import Parts
+from braft_core.runtime.host import Host
+from braft_core.runtime.requests import Command, Query, Request
+from braft_core.services.envelope import encode_command
+from braft_core.services.service import StateMachineService
+
+__all__ = ["Node"]
+
+#: How much longer than its deadline a blocked caller waits for the runtime to settle it, seconds.
+_GRACE = 2.0
+
+
+class Node:
+    """One member of a cluster, embedded in this process.
+
+    ``Node()`` takes everything from the environment and ``braft.toml``; keyword arguments mirror
+    the settings (``docs/settings.md``) and overrule them. ``services`` may hold names, and classes
+    or instances of services of your own. Use it as a context manager, or call :meth:`start` and
+    :meth:`stop`. Thread-safe. Methods with an ``a`` before their name are the awaitable twins.
+
+    :raises ConfigError: a setting is wrong, with its name, value and what is accepted.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        services: Iterable[str | Service | type[Service]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        names, self._own_services = _split(services)
+        if settings is not None and (kwargs or names is not None):
+            raise ConfigError("give Node either ready settings or keyword arguments, not both")
+        if names is not None:
+            kwargs["services"] = names
+        self._settings = settings or Settings.load(kwargs=kwargs)
+        self._host: Host | None = None
+        self._pid = os.getpid()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self.kv = KV(self)
+        self.distribute = Distribute(self, self._watch_distribution)
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Open the data, listen, begin to look for the others. Does not wait for a cluster.
+
+        :raises BraftError: something is in the way; nothing is left running then.
+        """
+        with self._lock:
+            if self._host is not None or self._ended.is_set():
+                raise Stopped("a node is started once; make another one")
+            self._pid = os.getpid()
+            host = Host(self._settings, self._own_services, self, self._http_server)
+            host.start()
+            self._host = host
+        return self
+
+    def stop(self) -> None:
+        """Hand over leadership, finish what is under way, end every thread. Idempotent."""
+        self._check_process()
+        with self._lock:
+            host, self._host = self._host, None
+        if host is not None:
+            host.stop()
+        self._ended.set()
+
+    async def astart(self) -> Self:
+        """:meth:`start`, awaited."""
+        return await asyncio.to_thread(self.start)
+
+    async def astop(self) -> None:
+        """:meth:`stop`, awaited."""
+        await asyncio.to_thread(self.stop)
+
+    def run(self) -> None:
+        """Start (if need be) and block until SIGTERM, SIGINT or the node's own end; then stop.
+
+        Main thread only, because of the signals.
+
+        :raises BraftError: what made the node end by itself.
+        """
+        done = threading.Event()
+        previous = {
+            number: signal.signal(number, lambda *_: done.set())
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            if self._host is None:
+                self.start()
+            host = self._running()
+            while not done.wait(0.2):
+                if host.failure is not None:
+                    raise host.failure
+        finally:
+            self.stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def __enter__(self) -> Self:
+        return self.start() if self._host is None else self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await self.astart() if self._host is None else self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.astop()
+
+    # -- commands and queries --------------------------------------------------------------------
+
+    def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
+        """Replicate a command, wait until it is applied, return its answer.
+
+        :param timeout: seconds; default: the setting ``request_timeout``.
+        :raises NotApplied: it was surely not applied (no leader, not ready, too large, busy).
+        :raises OutcomeUnknown: it may have been applied.
+        :raises Rejected: it was applied, and its answer is this error.
+        """
+        request = self._command(service, command, args, timeout, None)
+        self._running().submit(request)
+        return self._wait(request)
+
+    async def aexecute(
+        self, service: str, command: str, *args: Any, timeout: float | None = None
+    ) -> Any:
+        """:meth:`execute`, awaited. Cancelling does not take the command back."""
+        request = self._command(service, command, args, timeout, asyncio.get_running_loop())
+        self._running().submit(request)
+        return await request.awaitable
+
+    def query(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = "linearizable",
+        timeout: float | None = None,
+    ) -> Any:
+        """Read from a service.
+
+        :param consistency: ``linearizable`` (sees every write acknowledged before the call), or
+            ``stale``: this node's state as it is, which may lag without bound.
+        :raises NotApplied: it could not be served in time. :raises Rejected: the service refused.
+        """
+        request = self._query(service, query, args, timeout, None)
+        self._running().read(request, consistency)
+        return self._wait(request)
+
+    async def aquery(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = "linearizable",
+        timeout: float | None = None,
+    ) -> Any:
+        """:meth:`query`, awaited."""
+        request = self._query(service, query, args, timeout, asyncio.get_running_loop())
+        self._running().read(request, consistency)
+        return await request.awaitable
+
+    def service(self, service: type[StateMachineService]) -> ServiceHandle:
+        """A handle whose attributes are the service's commands and queries."""
+        return ServiceHandle(self, service.name, service.query_names())
+
+    def barrier(self, timeout: float | None = None) -> None:
+        """On the leader: wait until everything committed before is applied here."""
+        self._running().barrier(self._timeout(timeout))
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the node is in a cluster whose leader it knows.
+
+        :raises NotReady: not in time; the message says what it waits for.
+        """
+        self._running().wait_ready(self._timeout(timeout))
+
+    async def await_ready(self, timeout: float | None = None) -> None:
+        """:meth:`wait_ready`, awaited."""
+        await asyncio.to_thread(self.wait_ready, timeout)
+
+    # -- the cluster -----------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The frozen settings."""
+        return self._settings
+
+    @property
+    def server_id(self) -> str:
+        """This server's id in the Raft configuration."""
+        return self._running().parts.server_id
+
+    @property
+    def address(self) -> str:
+        """The ``host:port`` that this node tells others."""
+        return self._running().parts.address
+
+    @property
+    def http_address(self) -> str:
+        """The ``host:port`` of the HTTP server, "" without one."""
+        return self._running().http_address
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node believes to lead now (a hint; only a commit proves it)."""
+        return self._running().is_leader
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Server id and address of the known leader, or two empty strings."""
+        return self._running().leader
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether requests can be served, and if not, the sentence that says why."""
+        if self._host is None:
+            return False, "the node is not running"
+        return self._host.ready()
+
+    def details(self) -> dict[str, Any]:
+        """This node's entry in ``GET /raft``'s ``nodes``."""
+        return self._running().details()
+
+    def cluster_view(self, timeout: float | None = None) -> dict[str, Any]:
+        """The whole JSON of ``GET /raft``: every member asked, the silent ones with ``error``."""
+        return self._running().cluster_view(timeout)
+
+    def members(self) -> list[dict[str, Any]]:
+        """The configuration in use: ``id``, ``address``, ``suffrage``, ``leader`` of each."""
+        return self._running().members()
+
+    def add_member(
+        self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
+    ) -> None:
+        """Add a server: as a nonvoter, and as a voter once it has caught up."""
+        self._running().add_member(server_id, address, voter, self._timeout(timeout))
+
+    def remove_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Remove a server from the configuration."""
+        self._running().change("remove_server", server_id, self._timeout(timeout))
+
+    def promote_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Make a nonvoter a voter."""
+        self._running().change("promote", server_id, self._timeout(timeout))
+
+    def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
+        """Hand leadership to ``to`` or the most up-to-date voter; returns the new leader's id."""
+        return self._running().transfer_leadership(to, self._timeout(timeout))
+
+    def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
+        """Call ``callback(leader_id, term)`` on each change ("" = none known).
+
+        On the events thread, where it may block. Returns a function that ends it.
+        """
+        return self._running().events.listen("leader", callback)
+
+    def _http_server(self, parts: Parts) -> HTTPServer | None:
+        if not self._settings.http:
+            return None
+        host = self._settings.bind_host(parts.ip)
+        return HTTPServer(
+            self, host, parts.ports.http, lambda app: parts.plugins.extend_http(app, self)
+        )
+
+    # -- plumbing --------------------------------------------------------------------------------
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedProcess(
+                f"this node belongs to process {self._pid}; after fork() a child makes its own",
+                pid=self._pid,
+            )
+
+    def _running(self) -> Host:
+        self._check_process()
+        if self._host is None:
+            raise Stopped("the node is not running; call start() or use it in a with statement")
+        return self._host
+
+    def _timeout(self, timeout: float | None) -> float:
+        return self._settings.request_timeout if timeout is None else timeout
+
+    def _command(
+        self,
+        service: str,
+        command: str,
+        args: tuple[Any, ...],
+        timeout: float | None,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> Command:
+        data = encode_command(self._running().parts.serializer, service, command, list(args))
+        limit = self._settings.max_value_bytes
+        if len(data) > limit:
+            raise TooLarge(
+                f"command {service}.{command} has {len(data)} bytes; the limit is {limit} "
+                "(BRAFT_MAX_VALUE_BYTES)",
+                size=len(data),
+                limit=limit,
+            )
+        return Command(data, self._timeout(timeout), loop)
+
+    def _query(
+        self,
+        service: str,
+        query: str,
+        args: tuple[Any, ...],
+        timeout: float | None,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> Query:
+        return Query(service, query, args, self._timeout(timeout), loop)
+
+    def _wait(self, request: Request) -> Any:
+        try:
+            return request.blocking.result(max(0.0, request.remaining()) + _GRACE)
+        except concurrent.futures.TimeoutError:
+            raise OutcomeUnknown("the runtime did not answer; the outcome is unknown") from None
+
+    def _watch_distribution(self, callback: Callable[..., None]) -> Callable[[], None]:
+        return self._running().watch_distribution(callback)
+
+
+def _split(
+    services: Iterable[str | Service | type[Service]] | None,
+) -> tuple[tuple[str, ...] | None, list[Service]]:
+    """Names, which are a setting, apart from classes and instances, which are the caller's own."""
+    if services is None:
+        return None, []
+    given = [services] if isinstance(services, str) else list(services)
+    names = [item for item in given if isinstance(item, str)]
+    own = [
+        item() if isinstance(item, type) else item for item in given if not isinstance(item, str)
+    ]
+    return (tuple(names) or None), own

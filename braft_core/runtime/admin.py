@@ -1,0 +1,114 @@
+"""Changes of membership and leadership that a person or a stopping node asks for.
+
+They may be asked of any node and are carried out by the leader. A membership change says what
+shall be, not what to do, so unlike a command it may be tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from braft_core.errors import BraftError, NoLeader, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.peer import (
+    AdminReply,
+    ChangeMembershipRequest,
+    PeerReply,
+    PeerRequest,
+    TransferLeadershipRequest,
+)
+from braft_core.runtime import clock
+
+if TYPE_CHECKING:
+    from braft_core.runtime.engine import Engine
+
+__all__ = ["Admin"]
+
+_log = logging.getLogger(__name__)
+_RETRY = 0.05
+
+
+class Admin:
+    """Lives on the loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
+        """Change the membership, wherever the leader is.
+
+        :raises Rejected: the change makes no sense. :raises NotApplied: not possible in time.
+        """
+        deadline = clock.monotonic() + timeout
+        while True:
+            left = deadline - clock.monotonic()
+            try:
+                await self._change_once(kind, server_id, address, left)
+                return
+            except (NotApplied, Unreachable, OutcomeUnknown) as error:
+                if clock.monotonic() + _RETRY >= deadline or not _worth_repeating(error):
+                    raise
+                await asyncio.sleep(_RETRY)
+
+    async def _change_once(self, kind: str, server_id: str, address: str, left: float) -> None:
+        if self._engine.is_leader:
+            await self._engine.change(kind, server_id, address, left)
+            return
+        request = ChangeMembershipRequest(kind, server_id, address, max(1, int(left * 1000)))
+        await self._call_leader(request, left)
+
+    async def request_transfer(self, to: str, timeout: float) -> str:
+        """Transfer leadership, wherever the leader is; returns the new leader's id."""
+        if self._engine.is_leader:
+            return await self.transfer(to, timeout)
+        request = TransferLeadershipRequest(to, max(1, int(timeout * 1000)))
+        reply = await self._call_leader(request, timeout)
+        return reply.leader_id if isinstance(reply, AdminReply) else ""
+
+    async def _call_leader(self, request: PeerRequest, timeout: float) -> PeerReply:
+        leader, address = self._engine.leader
+        if not address:
+            why = self._engine.waiting() or "no leader is known"
+            raise NoLeader(f"the leader {leader or ''} cannot be asked: {why}")
+        return await self._engine.call(address, request, timeout)
+
+    async def transfer(self, to: str, timeout: float) -> str:
+        """Transfer leadership from this node and wait until another one leads."""
+        engine = self._engine
+        me = engine.parts.server_id
+        target = await engine.running().transfer_leadership(to)
+        deadline = clock.monotonic() + timeout
+
+        def decided() -> bool:
+            leader = engine.leader[0]
+            return (leader not in ("", me)) or (engine.is_leader and not self._transferring())
+
+        await engine.signal.await_for(decided, deadline)
+        leader = engine.leader[0]
+        if leader in ("", me):
+            raise NoLeader(f"leadership was not taken over by {target}", target=target)
+        return leader
+
+    def _transferring(self) -> bool:
+        return bool(self._engine.running().core.transferring_to)
+
+    async def retire(self, timeout: float) -> None:
+        """Before a stop: an ephemeral member leaves, a leader hands over. As far as possible."""
+        engine = self._engine
+        me, configuration = engine.parts.server_id, engine.configuration
+        others = [voter for voter in configuration.voters if voter != me]
+        if not others:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                if engine.parts.ephemeral and configuration.get(me) is not None:
+                    await self.change("remove_server", me, "", timeout)
+                elif engine.is_leader:
+                    await self.transfer("", timeout)
+        except (BraftError, TimeoutError) as error:
+            _log.warning("stopping without an orderly farewell: %s", str(error) or "it took too long")
+
+
+def _worth_repeating(error: BraftError) -> bool:
+    return error.safe_to_retry or not isinstance(error, NotApplied)

@@ -1,0 +1,208 @@
+"""From settings to the parts of a node: choose by name, build, open, identify.
+
+Runs in the caller's thread before anything else does, so that every mistake of the user is an
+exception where the node is made, and nothing is left behind then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from braft_core.abc import (
+    Discovery,
+    DiscoveryContext,
+    Serializer,
+    Service,
+    Storage,
+    StorageOptions,
+    StoredState,
+    TLSFiles,
+    Transport,
+    TransportOptions,
+)
+from braft_core.config import Settings
+from braft_core.errors import ConfigError, StorageForeign
+from braft_core.identity import Ports, encode, first_host_address, new_raft_id, pick_ports
+from braft_core.plugin.manager import Plugins
+from braft_core.plugin.registry import Registry, parse_discovery
+from braft_core.runtime.hostport import join_host_port
+from braft_core.services.machine import StateMachine
+
+__all__ = ["MEMORY", "Parts", "assemble", "data_directory"]
+
+_log = logging.getLogger(__name__)
+
+#: The data directory of a node that forgets.
+MEMORY = ":memory:"
+#: Names under which the store keeps who the node is.
+SERVER_ID = "server_id"
+#: What the envelope of a command may add to the user's value.
+_ENVELOPE_ROOM = 64 << 10
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything a node is made of. The storage is open; nothing else has been started."""
+
+    settings: Settings
+    plugins: Plugins
+    registry: Registry
+    ip: str
+    ports: Ports
+    server_id: str
+    address: str
+    storage: Storage
+    stored: StoredState
+    transport: Transport
+    discovery: Discovery | None
+    services: tuple[Service, ...]
+    machine: StateMachine
+    serializer: Serializer
+    expect: int
+    #: Whether the node forgets everything when it stops.
+    ephemeral: bool
+
+
+def data_directory(settings: Settings, rport: int) -> Path | None:
+    """Where the node keeps its data; ``None`` for one that forgets."""
+    if settings.data_dir == MEMORY:
+        return None
+    return Path(settings.data_dir or Path("braft-data") / str(rport))
+
+
+def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
+    """Build a node's parts.
+
+    :raises ConfigError: a setting cannot be met. :raises PluginError: a plugin cannot be used.
+    :raises StorageError: the data directory cannot be used.
+    """
+    plugins = Plugins.load(settings.plugins_disable)
+    registry = Registry(plugins)
+    ip = settings.ip or first_host_address(settings.interface)
+    host = settings.bind_host(ip)
+    labels = {name: settings.label(name) for name in ("rport", "dport", "hport")}
+    ports = pick_ports(settings.rport, settings.dport, settings.hport, host=host, labels=labels)
+    serializer = registry.get("serializer", settings.serializer)()
+    services = _services(settings, registry, extra_services)
+    serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
+    machine = StateMachine(services, serializers)
+    transport = _transport(settings, registry, host, ports)
+    storage = _storage(settings, registry, ports)
+    stored = storage.open()
+    try:
+        server_id = _server_id(storage, stored, ip, ports)
+        discovery = _discovery(settings, registry, server_id, ip, ports)
+    except BaseException:
+        storage.close()
+        raise
+    return Parts(
+        settings=settings,
+        plugins=plugins,
+        registry=registry,
+        ip=ip,
+        ports=ports,
+        server_id=server_id,
+        address=join_host_port(ip, ports.raft),
+        storage=storage,
+        stored=stored,
+        transport=transport,
+        discovery=discovery,
+        services=tuple(services),
+        machine=machine,
+        serializer=serializer,
+        expect=_expect(settings, discovery),
+        ephemeral=data_directory(settings, ports.raft) is None,
+    )
+
+
+def _expect(settings: Settings, discovery: Discovery | None) -> int:
+    if settings.expect is not None:
+        return settings.expect
+    return (discovery.expect if discovery is not None else None) or 1
+
+
+def _services(
+    settings: Settings, registry: Registry, extra_services: Sequence[Service]
+) -> list[Service]:
+    services: list[Service] = [registry.get("service", name)() for name in settings.services]
+    services.extend(extra_services)
+    names = [service.name for service in services]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"service {name!r} is given twice; accepted: each name once")
+    return services
+
+
+def _transport(settings: Settings, registry: Registry, host: str, ports: Ports) -> Transport:
+    tls = None
+    if settings.tls_ca and settings.tls_cert and settings.tls_key:
+        tls = TLSFiles(settings.tls_ca, settings.tls_cert, settings.tls_key)
+    options = TransportOptions(
+        listen=(join_host_port(host, ports.raft), join_host_port(host, ports.discovery)),
+        tls=tls,
+        reflection=settings.grpc_reflection,
+        max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
+        options=settings.plugin_options(settings.transport),
+    )
+    return registry.get("transport", settings.transport)(options)
+
+
+def _storage(settings: Settings, registry: Registry, ports: Ports) -> Storage:
+    directory = data_directory(settings, ports.raft)
+    name = settings.storage
+    if directory is None and settings.provenance["storage"] == "default":
+        name = "memory"
+    options = StorageOptions(directory, settings.plugin_options(name))
+    return registry.get("storage", name)(options)
+
+
+def _server_id(storage: Storage, stored: StoredState, ip: str, ports: Ports) -> str:
+    """The id this data directory was given when it was made. It never changes afterwards."""
+    known = storage.get_meta(SERVER_ID)
+    if known is not None:
+        return known.decode()
+    if stored.entries or stored.hard_state.term:
+        raise StorageForeign("the store holds a log but not the id of the node that wrote it")
+    server_id = encode(new_raft_id(ip, (ports.raft, ports.discovery, ports.http)))
+    storage.set_meta({SERVER_ID: server_id.encode()})
+    return server_id
+
+
+def _discovery(
+    settings: Settings, registry: Registry, server_id: str, ip: str, ports: Ports
+) -> Discovery | None:
+    chosen = _chosen_discovery(settings, registry)
+    if chosen is None:
+        return None
+    scheme, spec = chosen
+    context = DiscoveryContext(
+        node_id=server_id,
+        ip=ip,
+        interface=settings.interface,
+        raft_port=ports.raft,
+        discovery_port=ports.discovery,
+        http_port=ports.http,
+        cluster_name=settings.cluster_name,
+        options=settings.plugin_options(scheme),
+        environ=os.environ,
+    )
+    return registry.get("discovery", scheme)(spec, context)
+
+
+def _chosen_discovery(settings: Settings, registry: Registry) -> tuple[str, str] | None:
+    """Scheme and spec; by default mDNS where it is installed, else none (a single node)."""
+    known = registry.names("discovery")
+    if settings.discovery == "none":
+        return None
+    if settings.discovery:
+        return parse_discovery(settings.discovery, known)
+    return ("mdns", "") if "mdns" in known else None
+
+
+def describe_discovery(discovery: Discovery | None) -> str:
+    """One line for status pages."""
+    return discovery.describe() if discovery is not None else "none"

@@ -1,0 +1,102 @@
+"""Keeps the distribute service told of the live nodes, and callers of their own share.
+
+The leader looks who answers it and proposes the list when it differs from what the state machine
+has. A node counts as gone after :data:`GONE_AFTER` of silence: long enough to outlast an election,
+short enough that its items do not lie about for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from braft_core.errors import BraftError
+from braft_core.raft import RaftCore, Role
+from braft_core.runtime.events import Events
+from braft_core.runtime.requests import Command
+from braft_core.services.distribute import DistributeService
+from braft_core.services.envelope import encode_command
+
+if TYPE_CHECKING:
+    from braft_core.runtime.engine import Engine
+
+__all__ = ["Distribution"]
+
+_log = logging.getLogger(__name__)
+_INTERVAL = 0.25
+_PROPOSE_TIMEOUT = 5.0
+#: Seconds of silence after which a member gets no items.
+GONE_AFTER = 3.0
+
+
+class Distribution:
+    """Lives on the loop, except :meth:`watch`."""
+
+    def __init__(self, engine: Engine, events: Events) -> None:
+        self._engine = engine
+        self._events = events
+        self._task: asyncio.Task[None] | None = None
+        self._service: DistributeService | None = next(
+            (s for s in engine.parts.services if isinstance(s, DistributeService)), None
+        )
+
+    def start(self) -> None:
+        """Begin to look, if the service is in use."""
+        if self._service is not None and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._service))
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def watch(self, callback: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
+        """*Any thread.* Call back on the events thread when this node's share changes.
+
+        :raises BraftError: the distribute service is not in use here.
+        """
+        if self._service is None:
+            raise BraftError("the service 'distribute' is not in use (BRAFT_SERVICES)")
+
+        def dispatch(target: Callable[[dict[str, Any]], object], share: dict[str, Any]) -> None:
+            self._events.call(lambda: _tell(target, share))
+
+        return self._service.on_change(self._engine.parts.server_id, callback, dispatch)
+
+    async def _run(self, service: DistributeService) -> None:
+        proposed: list[str] = []
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            driver = self._engine.driver
+            if driver is None or driver.core.role is not Role.LEADER:
+                proposed = []
+                continue
+            live = _live(driver.core)
+            # What was applied last, not only what we proposed: a former leader may have had
+            # another opinion.
+            if (live != proposed or live != service.nodes) and await self._propose(live):
+                proposed = live
+
+    async def _propose(self, live: list[str]) -> bool:
+        engine = self._engine
+        data = encode_command(engine.parts.serializer, "distribute", "set_nodes", [live])
+        command = Command(data, _PROPOSE_TIMEOUT, asyncio.get_running_loop())
+        engine.submit(command)
+        try:
+            await command.awaitable
+        except BraftError as error:
+            _log.debug("the live nodes could not be proposed: %s", error)
+            return False
+        return True
+
+
+def _tell(target: Callable[[dict[str, Any]], object], share: dict[str, Any]) -> None:
+    target(share)
+
+
+def _live(core: RaftCore) -> list[str]:
+    silent = {peer.server_id for peer in core.peers() if peer.silent_for > GONE_AFTER}
+    return sorted(server for server in core.configuration.ids if server not in silent)

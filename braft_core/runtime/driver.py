@@ -1,0 +1,409 @@
+"""The driver: the one owner of the consensus core.
+
+Everything that happens is put into an inbox; one wake-up on the loop serves all of it: the time,
+messages, proposals, reads, then one ``Ready`` at a time until nothing follows any more. The
+driver keeps the persistence contract of :mod:`braft_core.raft.ready`: it sends what may leave at
+once, gives the write to the writer thread and sends the rest when that is durable.
+
+Knows nothing of how peers are found, and never blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from braft_core.abc import Transport, WriteBatch
+from braft_core.errors import (
+    BraftError,
+    Busy,
+    InvariantViolation,
+    NoLeader,
+    NotLeader,
+    OutcomeUnknown,
+    Stopped,
+    StorageError,
+    StorageFull,
+)
+from braft_core.raft import (
+    AppendEntries,
+    EntryType,
+    Event,
+    InstallSnapshot,
+    Message,
+    RaftCore,
+    Ready,
+    RequestPreVote,
+    RequestVote,
+    Role,
+    TimeoutNow,
+)
+from braft_core.runtime import clock
+from braft_core.runtime.applier import Applier
+from braft_core.runtime.proposals import PendingProposals
+from braft_core.runtime.requests import Command, IndexQuery, Query, Request, settle
+from braft_core.runtime.writer import Writer, WriterReport
+
+__all__ = ["Driver"]
+
+_log = logging.getLogger(__name__)
+_REQUESTS = (AppendEntries, RequestVote, RequestPreVote, TimeoutNow, InstallSnapshot)
+#: How often deadlines of waiting callers are looked at, seconds.
+_SWEEP = 0.05
+
+
+class Driver:
+    """Everything but :meth:`submit`, :meth:`call_soon` and the views is for the loop's thread.
+
+    :param forward: takes commands for another leader: ``forward(leader_id, commands)``.
+    :param read_remote: asks another leader for a read index on behalf of these queries.
+    :param on_event: receives the core's events in order.
+    :param on_fatal: the node cannot go on; called once.
+    :param explain: says in a sentence why there is no leader.
+    """
+
+    def __init__(
+        self,
+        core: RaftCore,
+        transport: Transport,
+        applier: Applier,
+        *,
+        forward: Callable[[str, list[Command]], None],
+        read_remote: Callable[[str, list[Query]], None],
+        on_event: Callable[[Event], None],
+        on_fatal: Callable[[BaseException], None],
+        explain: Callable[[], str],
+    ) -> None:
+        self.core = core
+        self._transport = transport
+        self._applier = applier
+        self._forward = forward
+        self._read_remote = read_remote
+        self._on_event = on_event
+        self._on_fatal = on_fatal
+        self._explain = explain
+        self._loop = asyncio.get_running_loop()
+        self._writer: Writer | None = None
+        self._inbox: deque[Message] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._requests: deque[Command | Query] = deque()
+        self._commands: list[Command] = []
+        self._queries: list[Query] = []
+        self._pending = PendingProposals()
+        self._reads: dict[int, list[Query]] = {}
+        self._next_read = 1
+        self._awake = False
+        self._halted = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._sweep_at = 0.0
+        #: What the disk's trouble is, or None. While it lasts no new commands are taken.
+        self.disk_trouble: StorageError | None = None
+        #: Seconds the last durable write took.
+        self.last_write_seconds = 0.0
+
+    def start(self, writer: Writer) -> None:
+        """Begin to run the core."""
+        self._writer = writer
+        self._wake()
+
+    # -- inputs ----------------------------------------------------------------------------
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a caller's request. From any thread; the answer comes by its future."""
+        self._requests.append(request)
+        if not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._run)
+            except RuntimeError:
+                settle([(request, Stopped("the node was stopped"))])
+
+    def on_message(self, message: Message) -> None:
+        """A message arrived."""
+        self._inbox.append(message)
+        self._wake()
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Run ``action`` as an input of the core, in its turn."""
+        self._calls.append(action)
+        self._wake()
+
+    def wait_applied(self, first: int, term: int, requests: list[Request]) -> None:
+        """Settle these when the entries from ``first`` on are applied (or known to be lost)."""
+        self._pending.add(first, term, requests)
+
+    def _wake(self) -> None:
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._run)
+
+    # -- the turn --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._awake = False
+        if self._halted:
+            self._refuse_all(Stopped("the node was stopped"))
+            return
+        try:
+            self._turn()
+        except Exception as error:  # noqa: BLE001 - a core in an unknown state must not go on
+            self.halt(Stopped(f"the node stopped: {error}"))
+            self._on_fatal(error)
+
+    def _turn(self) -> None:
+        core = self.core
+        now = clock.monotonic()
+        core.tick(now)
+        while self._inbox:
+            core.step(self._inbox.popleft())
+        while self._calls:
+            self._calls.popleft()()
+        self._take_requests()
+        while core.has_ready():
+            self._handle(core.ready())
+        self._place_waiting()
+        while core.has_ready():
+            self._handle(core.ready())
+        if now >= self._sweep_at:
+            self._sweep(now)
+        self._arm_timer()
+
+    def _take_requests(self) -> None:
+        requests = self._requests
+        while requests:
+            request = requests.popleft()
+            if isinstance(request, Command):
+                self._commands.append(request)
+            else:
+                self._queries.append(request)
+
+    def _place_waiting(self) -> None:
+        """Hand requests to the leader: the core here, or the node that it follows."""
+        if self._commands:
+            if self.core.role is Role.LEADER:
+                self._propose()
+            elif self.core.leader:
+                commands, self._commands = self._commands, []
+                self._forward(self.core.leader, commands)
+        if self._queries:
+            if self.core.role is Role.LEADER:
+                self._start_read()
+            elif self.core.leader:
+                queries, self._queries = self._queries, []
+                self._read_remote(self.core.leader, queries)
+
+    def _propose(self) -> None:
+        commands, self._commands = self._commands, []
+        if self.disk_trouble is not None:
+            answer = Busy(f"no commands are taken: {self.disk_trouble.message}")
+            settle((command, answer) for command in commands)
+            return
+        try:
+            first, term = self.core.propose(
+                [command.data for command in commands], appended_at=clock.wall_ns()
+            )
+        except (Busy, NotLeader) as error:
+            settle((command, error) for command in commands)
+            return
+        for command in commands:
+            command.sent = True
+        self._pending.add(first, term, list(commands))
+
+    def _start_read(self) -> None:
+        read_id, self._next_read = self._next_read, self._next_read + 1
+        self._reads[read_id], self._queries = self._queries, []
+        self.core.read(read_id)
+
+    # -- consequences ----------------------------------------------------------------------
+
+    def _handle(self, ready: Ready) -> None:
+        for event in ready.events:
+            self._on_event(event)
+        self._send(ready.messages)
+        self._persist(ready)
+        if ready.committed:
+            segments, lost = self._pending.take(ready.committed)
+            self._applier.apply(ready.committed, segments)
+            self._lost(lost)
+        for read_id, index in ready.reads:
+            queries = self._reads.pop(read_id)
+            if index < 0:
+                self._queries.extend(queries)
+            else:
+                self.serve(index, queries)
+
+    def serve(self, index: int, queries: list[Query]) -> None:
+        """Reads were confirmed at ``index``, here or by the leader that was asked."""
+        remote = [query for query in queries if isinstance(query, IndexQuery)]
+        if remote:
+            settle((query, index) for query in remote)
+            queries = [query for query in queries if not isinstance(query, IndexQuery)]
+        if queries:
+            self._applier.read(index, queries)
+
+    def _lost(self, requests: list[Request]) -> None:
+        """Another entry took their place: surely not applied, so they may be proposed anew."""
+        for request in requests:
+            request.sent = False
+            if isinstance(request, Command):
+                self._commands.append(request)
+            else:
+                settle([(request, NotLeader("the leader was deposed before it was committed"))])
+
+    def _persist(self, ready: Ready) -> None:
+        writer = self._writer
+        if writer is None:
+            raise InvariantViolation("the driver was woken before it was started")
+        if not ready.must_persist and writer.idle:
+            self._send(ready.messages_after_persist)
+            self.core.persisted(ready.number)
+            return
+        batch = None
+        if ready.must_persist:
+            batch = WriteBatch(ready.hard_state, ready.truncate_from, ready.entries)
+        writer.submit(ready.number, batch, ready.messages_after_persist)
+
+    def on_durable(self, report: WriterReport) -> None:
+        """The writer finished a write (called on the loop)."""
+        if self._halted:
+            return
+        self.last_write_seconds = report.seconds
+        self._send(report.messages)
+        self.call(lambda: self.core.persisted(report.number))
+
+    def on_disk_trouble(self, error: StorageError | None) -> None:
+        """The writer is in trouble, or out of it (called on the loop)."""
+        self.disk_trouble = error
+        if error is not None and not isinstance(error, StorageFull) and not self._halted:
+            self.halt(Stopped(f"the node stopped: {error}"))
+            self._on_fatal(error)
+
+    def _send(self, messages: list[Message]) -> None:
+        transport = self._transport
+        for message in messages:
+            if isinstance(message, _REQUESTS):
+                transport.send(message)
+            else:
+                transport.reply(message)
+
+    # -- time ------------------------------------------------------------------------------
+
+    def _arm_timer(self) -> None:
+        due = self.core.next_deadline()
+        if self._requests_wait:
+            due = min(due, self._sweep_at)
+        if due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self._wake()
+
+    @property
+    def _requests_wait(self) -> bool:
+        return bool(self._commands or self._queries or self._pending or self._reads)
+
+    def _sweep(self, now: float) -> None:
+        """Answer those whose deadline has passed, according to what may have happened."""
+        self._sweep_at = now + _SWEEP
+        settle((request, _unknown()) for request in self._pending.expire(now))
+        late = [request for request in (*self._commands, *self._queries) if request.deadline <= now]
+        if late:
+            self._commands = [c for c in self._commands if c.deadline > now]
+            self._queries = [q for q in self._queries if q.deadline > now]
+            answer = NoLeader(f"no leader was known in time: {self._explain()}")
+            settle((request, answer) for request in late)
+        for read_id, queries in self._reads.items():
+            expired = [query for query in queries if query.deadline <= now]
+            if expired:
+                self._reads[read_id] = [query for query in queries if query.deadline > now]
+                unproved = NoLeader("the leader could not confirm in time that it still leads")
+                settle((query, unproved) for query in expired)
+
+    # -- the end ---------------------------------------------------------------------------
+
+    @property
+    def has_undecided(self) -> bool:
+        """Whether commands that were appended here wait to be decided."""
+        return any(not request.future.done() for request in self._pending.undecided())
+
+    def halt(self, reason: BraftError) -> None:
+        """Never touch the core again; settle everybody. Idempotent."""
+        self._halted = True
+        if self._timer is not None:
+            self._timer.cancel()
+        pending = self._pending.drain()
+        settle((request, _unknown(reason.message)) for request in pending)
+        self._refuse_all(reason)
+
+    def _refuse_all(self, reason: BraftError) -> None:
+        self._take_requests()
+        waiting: list[Request] = [*self._commands, *self._queries]
+        for queries in self._reads.values():
+            waiting.extend(queries)
+        self._commands, self._queries = [], []
+        self._reads.clear()
+        settle((request, reason) for request in waiting)
+
+    # -- membership and leadership ------------------------------------------------------------
+
+    def change_membership(
+        self, kind: str, server_id: str, address: str, timeout: float
+    ) -> asyncio.Future[Any]:
+        """Change the configuration; the future is done once that is committed and applied here."""
+        request = Request(timeout, self._loop)
+
+        def act() -> None:
+            try:
+                index = self.core.change_membership(kind, server_id, address)
+            except BraftError as error:
+                settle([(request, error)])
+                return
+            if index <= self.core.commit_index:
+                settle([(request, None)])
+                return
+            request.sent = True
+            self.wait_applied(index, self.core.current_term, [request])
+
+        self.call(act)
+        return request.awaitable
+
+    def barrier(self, timeout: float) -> asyncio.Future[Any]:
+        """Append a barrier; the future is done once everything before it is applied here."""
+        request = Request(timeout, self._loop)
+
+        def act() -> None:
+            try:
+                first, term = self.core.propose([b""], type=EntryType.BARRIER)
+            except BraftError as error:
+                settle([(request, error)])
+                return
+            request.sent = True
+            self.wait_applied(first, term, [request])
+
+        self.call(act)
+        return request.awaitable
+
+    def transfer_leadership(self, to: str) -> asyncio.Future[str]:
+        """Begin a transfer; the future holds the successor's id (not yet that it has won)."""
+        future: asyncio.Future[str] = self._loop.create_future()
+
+        def act() -> None:
+            try:
+                future.set_result(self.core.transfer_leadership(to))
+            except BraftError as error:
+                future.set_exception(error)
+
+        self.call(act)
+        return future
+
+
+def _unknown(why: str = "it was not committed before the deadline") -> OutcomeUnknown:
+    return OutcomeUnknown(f"the outcome is unknown: {why}; the command may still take effect")

@@ -1,0 +1,383 @@
+"""The loop side of a node: joins transport, membership, driver and forwarding together.
+
+Implements what a transport calls (:class:`~braft_core.abc.TransportHandler`) and what forwarding
+and serving need. Lives on the loop; methods marked *any thread* may be called from elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from braft_core.abc import Identity
+from braft_core.errors import BraftError, InvariantViolation, NotReady, Stopped
+from braft_core.identity import new_cluster_id
+from braft_core.membership.coordinator import Coordinator
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft import (
+    EMPTY_CONFIGURATION,
+    Configuration,
+    HardState,
+    Message,
+    RaftConfig,
+    RaftCore,
+    Role,
+)
+from braft_core.runtime import clock
+from braft_core.runtime.admin import Admin
+from braft_core.runtime.applier import Applier
+from braft_core.runtime.assembly import Parts
+from braft_core.runtime.distribution import Distribution
+from braft_core.runtime.driver import Driver
+from braft_core.runtime.events import Events
+from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.observing import Observer
+from braft_core.runtime.ports import CLUSTER_ID, Ports
+from braft_core.runtime.requests import Command, Query, settle
+from braft_core.runtime.serving import LogCalls
+from braft_core.runtime.signals import Signal
+from braft_core.runtime.status import Status
+from braft_core.runtime.writer import Writer
+
+if TYPE_CHECKING:
+    from braft_core.abc import NodeAPI
+
+__all__ = ["Engine"]
+
+_log = logging.getLogger(__name__)
+_SWEEP = 0.05
+_DRAIN = 0.5
+_HAND_OVER = 1.0
+
+
+class Engine:
+    """Everything of one node that lives on the loop."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        applier: Applier,
+        events: Events,
+        node: NodeAPI,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.parts = parts
+        self.applier = applier
+        self.identity = Identity(parts.server_id, parts.address)
+        self.signal = Signal()
+        self.driver: Driver | None = None
+        self._fatal = on_fatal
+        self._writer: Writer | None = None
+        self._early: list[Command | Query] = []
+        self._early_lock = threading.Lock()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._addresses: dict[str, str] = {}
+        self._status = Status(parts)
+        self._observer = Observer(self, events, node)
+        self.distribution = Distribution(self, events)
+        self._ports = Ports(self)
+        self.admin = Admin(self)
+        self._forwarder = Forwarder(self)
+        self._calls = LogCalls(self, parts.settings.max_value_bytes)
+        self.membership = Coordinator(self._ports, parts.discovery, new_cluster_id)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, take up a former life if there is one, and begin to look for the others."""
+        stored = self.parts.storage.get_meta(CLUSTER_ID)
+        await self.parts.transport.start(self)
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep_early())
+        if stored is not None:
+            self.run_core(stored.decode())
+        await self.membership.start()
+
+    async def stop(self) -> None:
+        """Hand over, finish what is under way, end every task and connection."""
+        reason = Stopped("the node was stopped")
+        driver = self.driver
+        if driver is not None:
+            await self.admin.retire(_HAND_OVER)
+            deadline = clock.monotonic() + _DRAIN
+            while driver.has_undecided and clock.monotonic() < deadline:  # noqa: ASYNC110 - short
+                await asyncio.sleep(0.01)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self.membership.stop()
+        await self.distribution.stop()
+        await self._forwarder.stop(reason)
+        with self._early_lock:
+            early, self._early = self._early, []
+        settle((request, reason) for request in early)
+        if driver is not None:
+            driver.halt(reason)
+        await self.parts.transport.stop()
+
+    def close(self, timeout: float) -> None:
+        """Any thread, after :meth:`stop`: let the writer finish."""
+        if self._writer is not None:
+            self._writer.stop(timeout)
+
+    def run_core(self, cluster_id: str) -> None:
+        """Become an active member of ``cluster_id`` with the log that the store holds."""
+        parts, settings, stored = self.parts, self.parts.settings, self.parts.stored
+        core = RaftCore(
+            parts.server_id,
+            config=RaftConfig(
+                heartbeat_interval=settings.heartbeat_interval,
+                election_timeout=settings.election_timeout,
+                election_jitter=settings.election_timeout / 2,
+                request_timeout=settings.election_timeout / 2,
+                max_uncommitted_entries=settings.max_outstanding,
+            ),
+            random=random.SystemRandom().random,
+            now=clock.monotonic(),
+            hard_state=stored.hard_state or HardState(),
+            entries=stored.entries,
+            compacted_index=stored.compacted_index,
+            compacted_term=stored.compacted_term,
+        )
+        driver = Driver(
+            core,
+            parts.transport,
+            self.applier,
+            forward=self._forwarder.commands,
+            read_remote=self._forwarder.reads,
+            on_event=self._observer.on_event,
+            on_fatal=self._on_fatal,
+            explain=self.waiting,
+        )
+        loop = asyncio.get_running_loop()
+        name = f"braft-{parts.ports.raft}-writer"
+        self._writer = Writer(parts.storage, loop, name, driver.on_durable, driver.on_disk_trouble)
+        self._writer.start()
+        self.use_configuration(core.configuration)
+        self.identity.cluster_id = cluster_id
+        driver.start(self._writer)
+        self.distribution.start()
+        with self._early_lock:
+            self.driver = driver
+            early, self._early = self._early, []
+        for request in early:
+            driver.submit(request)
+
+    def _on_fatal(self, error: BaseException) -> None:
+        self._fatal(error)
+        self.signal.notify()
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def submit(self, request: Command | Query) -> None:
+        """*Any thread.* Take a request; before there is a cluster it waits for one."""
+        driver = self.driver
+        if driver is None:
+            with self._early_lock:
+                driver = self.driver
+                if driver is None:
+                    self._early.append(request)
+                    return
+        driver.submit(request)
+
+    async def _sweep_early(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            with self._early_lock:
+                late = [r for r in self._early if r.remaining() <= 0]
+                if not late:
+                    continue
+                self._early = [r for r in self._early if r.remaining() > 0]
+            answer = NotReady(f"not ready: {self.waiting()}")
+            settle((request, answer) for request in late)
+
+    async def barrier(self, timeout: float) -> None:
+        """Append a barrier and wait until it is applied here."""
+        await self.running().barrier(timeout)
+
+    def running(self) -> Driver:
+        """The driver. :raises NotReady: there is no cluster yet."""
+        if self.driver is None:
+            raise NotReady(f"not ready: {self.waiting()}")
+        return self.driver
+
+    # -- what the transport calls ----------------------------------------------------------------
+
+    def on_message(self, message: Message) -> None:
+        """A Raft message arrived."""
+        if self.driver is None:
+            raise InvariantViolation("a Raft message reached a node that is in no cluster")
+        self.driver.on_message(message)
+
+    def on_connection_lost(self, server_id: str) -> None:
+        """A connection broke."""
+        driver = self.driver
+        if driver is not None:
+            driver.call(lambda: driver.core.connection_lost(server_id))
+
+    def on_unreachable(self, server_id: str) -> None:
+        """Requests were dropped."""
+        driver = self.driver
+        if driver is not None:
+            driver.call(lambda: driver.core.unreachable(server_id))
+
+    async def on_call(self, request: PeerRequest) -> PeerReply:
+        """A call of another node."""
+        if self._calls.handles(request):
+            return await self._calls.answer(request)
+        return await self.membership.on_call(request)
+
+    async def on_apply_log(self, data: bytes) -> bytes:
+        """The original's ApplyLog."""
+        from braft_core.services.envelope import encode_outcome
+
+        try:
+            answer = await self._calls.propose(data, self.parts.settings.request_timeout)
+        except BraftError as error:
+            answer = error
+        return encode_outcome(answer)
+
+    async def on_details(self) -> dict[str, Any]:
+        """The original's GetDetails."""
+        return self.details()
+
+    # -- what forwarding needs -------------------------------------------------------------------
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster this node is a member of, or ""."""
+        return self.identity.cluster_id
+
+    def address_of(self, server_id: str) -> str:
+        """Where that server is, or ""."""
+        if server_id == self.parts.server_id:
+            return self.parts.address
+        return self._addresses.get(server_id, "")
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """Call another node."""
+        return await self.parts.transport.call(address, request, timeout)
+
+    def resubmit(self, requests: Sequence[Command | Query]) -> None:
+        """Requests that were surely not applied go back to the queue."""
+        driver = self.running()
+        for request in requests:
+            driver.submit(request)
+
+    def serve(self, index: int, queries: list[Query]) -> None:
+        """Reads confirmed by the leader."""
+        self.running().serve(index, queries)
+
+    # -- membership and addresses ----------------------------------------------------------------
+
+    def set_address(self, server_id: str, address: str) -> None:
+        """That server is there now."""
+        if server_id != self.parts.server_id and self._addresses.get(server_id) != address:
+            self._addresses[server_id] = address
+            self.parts.transport.set_peer(server_id, address)
+
+    def use_configuration(self, configuration: Configuration) -> None:
+        """Connect to the members of a configuration, and to nobody else.
+
+        Only the address of a server that was not known before is taken from it: what servers say
+        of themselves is newer (:mod:`braft_core.membership.addresses`).
+        """
+        for server in configuration.servers:
+            if server.id not in self._addresses:
+                self.set_address(server.id, server.address)
+        for server_id in [known for known in self._addresses if known not in configuration.ids]:
+            del self._addresses[server_id]
+            self.parts.transport.remove_peer(server_id)
+
+    async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
+        """Change the membership here, as the leader."""
+        await self.running().change_membership(kind, server_id, address, timeout)
+
+    async def transfer(self, to: str, timeout: float) -> str:
+        """Transfer leadership here, as the leader."""
+        return await self.admin.transfer(to, timeout)
+
+    # -- status (any thread) ---------------------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+        driver = self.driver
+        return driver.core.configuration if driver is not None else EMPTY_CONFIGURATION
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node believes to lead."""
+        driver = self.driver
+        return driver is not None and driver.core.role is Role.LEADER
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Id and address of the known leader, or two empty strings."""
+        driver = self.driver
+        leader = driver.core.leader if driver is not None else ""
+        return leader, self.address_of(leader) if leader else ""
+
+    def waiting(self) -> str:
+        """Why there is no cluster or no leader; "" if nothing is waited for."""
+        return self.membership.waiting
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether requests can be served, and if not, why."""
+        driver = self.driver
+        if driver is None:
+            return False, self.waiting() or "starting"
+        if not driver.core.leader:
+            return False, self.waiting() or "no leader is known"
+        if driver.disk_trouble is not None:
+            return False, f"no writes: {driver.disk_trouble.message}"
+        return True, ""
+
+    def members(self) -> list[dict[str, Any]]:
+        """The configuration in use, one entry a server."""
+        leader = self.leader[0]
+        return [
+            {
+                "id": server.id,
+                "address": server.address,
+                "suffrage": server.suffrage.name.capitalize(),
+                "leader": server.id == leader,
+            }
+            for server in self.configuration.servers
+        ]
+
+    def details(self) -> dict[str, Any]:
+        """This node's entry of ``GET /raft``."""
+        driver = self.driver
+        ready, why = self.ready()
+        core = driver.core if driver is not None else None
+        return self._status.details(
+            role=core.role if core is not None else Role.FOLLOWER,
+            leader_address=self.leader[1],
+            configuration=self.configuration,
+            contacts=[str(contact) for contact in self.membership.contacts],
+            addresses=[self.parts.address],
+            applied=self.applier.applied_index,
+            error="" if ready else why,
+            extra={
+                "clusterID": self.identity.cluster_id,
+                "term": core.current_term if core is not None else 0,
+                "commitIndex": core.commit_index if core is not None else 0,
+                "appliedIndex": self.applier.applied_index,
+                "lastIndex": core.last_index if core is not None else 0,
+            },
+        )
+
+    async def view(self, timeout: float) -> dict[str, Any]:
+        """The whole of ``GET /raft``."""
+        ready, why = self.ready()
+        return await self._status.view(
+            own=self.details(),
+            servers=self.configuration.servers,
+            leader=self.leader,
+            call=self.call,
+            timeout=timeout,
+            extra={"clusterID": self.identity.cluster_id, "waiting": "" if ready else why},
+        )

@@ -1,0 +1,207 @@
+"""Sending requests on to the leader, and answering those that were sent to us.
+
+A command whose call may have reached the leader is never sent again: its outcome is unknown. One
+that surely did not (no connection, "not the leader") goes back to the queue until its deadline.
+Everything that waits shares a call; a bounded number of calls is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, Unreachable, WrongCluster
+from braft_core.peer import (
+    PeerReply,
+    PeerRequest,
+    ProposeReply,
+    ProposeRequest,
+    ReadIndexReply,
+    ReadIndexRequest,
+)
+from braft_core.runtime import clock
+from braft_core.runtime.requests import Command, Query, Request, settle
+from braft_core.services.envelope import decode_outcome
+
+__all__ = ["Forwarder"]
+
+_log = logging.getLogger(__name__)
+_MAX_CALL_BYTES = 1 << 20
+_MAX_CALL_COMMANDS = 1024
+_MAX_CALLS = 16
+_RETRY = 0.05
+
+
+class _Peers(Protocol):
+    """What the forwarder needs of the node."""
+
+    def address_of(self, server_id: str) -> str:
+        """Where that server is, or ""."""
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """See :meth:`braft_core.abc.Transport.call`."""
+
+    def resubmit(self, requests: Sequence[Command | Query]) -> None:
+        """Put requests back into the queue; they were surely not applied."""
+
+    def serve(self, index: int, queries: list[Query]) -> None:
+        """Serve these once ``index`` is applied here."""
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster that this node is a member of."""
+
+
+class Forwarder:
+    """Lives on the loop."""
+
+    def __init__(self, peers: _Peers) -> None:
+        self._peers = peers
+        self._commands: list[Command] = []
+        self._queries: list[Query] = []
+        self._calls = 0
+        self._reading = False
+        self._tasks: dict[asyncio.Task[None], Sequence[Request]] = {}
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def commands(self, leader: str, commands: list[Command]) -> None:
+        """Send commands to ``leader``."""
+        self._commands.extend(commands)
+        while self._commands and self._calls < _MAX_CALLS:
+            batch = self._next_batch()
+            self._calls += 1
+            self._spawn(self._propose(leader, batch), batch, self._commands_done)
+
+    def _commands_done(self) -> None:
+        self._calls -= 1
+        if self._commands:
+            waiting, self._commands = self._commands, []
+            # By way of the queue, because the leader may be another one by now.
+            self._peers.resubmit(waiting)
+
+    def _next_batch(self) -> list[Command]:
+        size = 0
+        for count, command in enumerate(self._commands):
+            size += len(command.data)
+            if count and (size > _MAX_CALL_BYTES or count >= _MAX_CALL_COMMANDS):
+                break
+        else:
+            count = len(self._commands)
+        batch, self._commands = self._commands[:count], self._commands[count:]
+        return batch
+
+    async def _propose(self, leader: str, batch: list[Command]) -> None:
+        for command in batch:
+            command.sent = True
+        timeout = max(0.001, max(c.deadline for c in batch) - clock.monotonic())
+        data = tuple(command.data for command in batch)
+        try:
+            reply = await self._call(
+                leader, ProposeRequest(data, max(1, int(timeout * 1000))), timeout
+            )
+        except NotApplied as error:
+            await self._again(batch, error)
+        except (Unreachable, WrongCluster) as error:
+            if isinstance(error, WrongCluster) or error.data.get("sent") is False:
+                await self._again(batch, error)
+            else:
+                settle((command, _unknown(leader, error)) for command in batch)
+        except BraftError as error:
+            settle((command, _unknown(leader, error)) for command in batch)
+        else:
+            await self._settle(leader, batch, reply)
+
+    async def _settle(self, leader: str, batch: list[Command], reply: PeerReply) -> None:
+        outcomes = reply.outcomes if isinstance(reply, ProposeReply) else ()
+        if len(outcomes) != len(batch):
+            error = BraftError(f"{len(outcomes)} answers to {len(batch)} commands")
+            settle((command, _unknown(leader, error)) for command in batch)
+            return
+        answers = [decode_outcome(outcome) for outcome in outcomes]
+        settle(zip(batch, answers, strict=True))
+
+    async def _again(self, requests: Sequence[Command | Query], why: BraftError) -> None:
+        """Back into the queue after a moment, unless trying again cannot help."""
+        if isinstance(why, NotApplied) and not why.safe_to_retry:
+            settle((request, why) for request in requests)
+            return
+        for request in requests:
+            request.sent = False
+        await asyncio.sleep(_RETRY)
+        self._peers.resubmit(requests)
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    def reads(self, leader: str, queries: list[Query]) -> None:
+        """Serve queries here at an index that ``leader`` confirms. One call serves all waiting."""
+        self._queries.extend(queries)
+        if not self._reading:
+            self._reading = True
+            batch, self._queries = self._queries, []
+            self._spawn(self._read(leader, batch), batch, self._read_done)
+
+    def _read_done(self) -> None:
+        self._reading = False
+        if self._queries:
+            waiting, self._queries = self._queries, []
+            self._peers.resubmit(waiting)
+
+    async def _read(self, leader: str, queries: list[Query]) -> None:
+        timeout = max(0.001, max(q.deadline for q in queries) - clock.monotonic())
+        request = ReadIndexRequest(self._peers.cluster_id)
+        try:
+            reply = await self._call(leader, request, min(timeout, 1.0))
+        except BraftError as error:
+            # A read changes nothing: it may always be tried again.
+            _log.debug("read index from %s failed: %s", leader, error)
+            await self._again(queries, Unreachable())
+            return
+        if isinstance(reply, ReadIndexReply):
+            self._peers.serve(reply.index, queries)
+
+    # -- plumbing ------------------------------------------------------------------------------
+
+    async def _call(self, leader: str, request: PeerRequest, timeout: float) -> PeerReply:
+        address = self._peers.address_of(leader)
+        if not address:
+            raise Unreachable(f"no address is known for the leader {leader}", sent=False)
+        return await self._peers.call(address, request, timeout)
+
+    def _spawn(
+        self,
+        work: Coroutine[Any, Any, None],
+        requests: Sequence[Request],
+        done: Callable[[], None],
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = requests
+
+        def finished(task: asyncio.Task[None]) -> None:
+            self._tasks.pop(task, None)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("forwarding failed", exc_info=error)
+            done()
+
+        task.add_done_callback(finished)
+
+    async def stop(self, reason: BraftError) -> None:
+        """End all calls; what they carried is settled by whether it may have arrived."""
+        under_way = dict(self._tasks)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        cut_off = OutcomeUnknown("the outcome is unknown: this node stopped during the call")
+        for requests in under_way.values():
+            settle((request, cut_off if request.sent else reason) for request in requests)
+        waiting: list[Request] = [*self._commands, *self._queries]
+        settle((request, reason) for request in waiting)
+
+
+def _unknown(leader: str, error: BraftError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the outcome is unknown: the call to the leader {leader} failed: {error.message}",
+        leader=leader,
+    )

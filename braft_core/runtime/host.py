@@ -1,0 +1,205 @@
+"""The caller's side of a node: makes its threads, crosses into its loop, ends everything.
+
+Every method may be called from any thread but the node's loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from braft_core.abc import Service
+from braft_core.config import Settings
+from braft_core.errors import BraftError, NotReady, Stopped
+from braft_core.runtime import clock
+from braft_core.runtime.applier import Applier
+from braft_core.runtime.assembly import Parts, assemble
+from braft_core.runtime.engine import Engine
+from braft_core.runtime.events import Events
+from braft_core.runtime.hostport import join_host_port
+from braft_core.runtime.loop import LoopThread
+from braft_core.runtime.requests import Command, Query
+
+if TYPE_CHECKING:
+    from braft_core.abc import NodeAPI
+
+__all__ = ["Host"]
+
+_log = logging.getLogger(__name__)
+#: Bounds of the steps of stopping, seconds.
+_STOP_ENGINE = 5.0
+_JOIN = 1.0
+_VIEW_TIMEOUT = 2.0
+
+
+class Front(Protocol):
+    """Something that serves the node to others, such as the HTTP server."""
+
+    @property
+    def port(self) -> int:
+        """Where it serves."""
+
+    def start(self) -> None:
+        """Begin to serve."""
+
+    def stop(self) -> None:
+        """Stop, leaving no thread."""
+
+
+class Host:
+    """Owns the threads and parts of one running node.
+
+    :param front: makes the HTTP server, or ``None`` for a node without one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        own_services: Sequence[Service],
+        node: NodeAPI,
+        front: Callable[[Parts], Front | None],
+    ) -> None:
+        self.settings = settings
+        self.parts: Parts = assemble(settings, own_services)
+        name = f"braft-{self.parts.ports.raft}"
+        self.events = Events(f"{name}-events")
+        self._node = node
+        self._front = front(self.parts)
+        self._loop = LoopThread(f"{name}-loop")
+        self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_fatal)
+        self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
+        self._stopping = threading.Lock()
+        #: What made the node end by itself.
+        self.failure: BraftError | None = None
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything, or raise and leave nothing."""
+        self._loop.start()
+        self.events.start()
+        self._applier.start()
+        try:
+            self._loop.run(self._engine.start())
+            if self._front is not None:
+                self._front.start()
+        except BaseException:
+            self.stop()
+            raise
+        self._notify("braft_on_started")
+
+    def stop(self) -> None:
+        """End everything in order. Idempotent."""
+        with self._stopping:
+            if self._loop.loop.is_closed():
+                return
+            self._notify("braft_on_stopping")
+            if self._front is not None:
+                self._front.stop()
+            try:
+                self._loop.run(self._engine.stop(), _STOP_ENGINE)
+            except (TimeoutError, BraftError) as error:
+                _log.error("the node did not stop in order: %r", error)
+            self._applier.stop(_JOIN)
+            self._engine.close(_JOIN)
+            self._loop.stop(_JOIN)
+            self.events.stop(_JOIN)
+            self.parts.storage.close()
+
+    def _notify(self, event: str, **arguments: Any) -> None:
+        plugins, node = self.parts.plugins, self._node
+        self.events.call(lambda: plugins.notify(event, node=node, **arguments))
+
+    def _on_fatal(self, error: BaseException) -> None:
+        if self.failure is None:
+            _log.critical("the node cannot go on: %s", error)
+            self.failure = (
+                error if isinstance(error, BraftError) else Stopped(f"the node failed: {error!r}")
+            )
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request; the answer comes by its future."""
+        if self.failure is not None:
+            raise Stopped(f"the node has stopped: {self.failure.message}")
+        self._engine.submit(request)
+
+    def read(self, query: Query, consistency: str) -> None:
+        """Take a read."""
+        if consistency == "linearizable":
+            self.submit(query)
+        elif consistency == "stale":
+            query.sent = True
+            self._applier.read(0, [query])
+        else:
+            raise BraftError(
+                f"unknown consistency {consistency!r}; accepted: linearizable, stale",
+                value=consistency,
+            )
+
+    def barrier(self, timeout: float) -> None:
+        """See :meth:`Node.barrier`."""
+        self._loop.run(self._engine.barrier(timeout))
+
+    def wait_ready(self, timeout: float) -> None:
+        """See :meth:`Node.wait_ready`."""
+        deadline = clock.monotonic() + timeout
+        if not self._engine.signal.wait_for(lambda: self.ready()[0], deadline):
+            raise NotReady(f"not ready after {timeout:g} s: {self.ready()[1]}")
+
+    # -- the cluster -----------------------------------------------------------------------------
+
+    @property
+    def http_address(self) -> str:
+        """Where HTTP is served, or ""."""
+        return join_host_port(self.parts.ip, self._front.port) if self._front else ""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node believes to lead."""
+        return self._engine.is_leader
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Id and address of the known leader."""
+        return self._engine.leader
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether requests can be served, and if not, why."""
+        if self.failure is not None:
+            return False, f"the node has stopped: {self.failure.message}"
+        return self._engine.ready()
+
+    def details(self) -> dict[str, Any]:
+        """This node's entry of ``GET /raft``."""
+        return self._engine.details()
+
+    def cluster_view(self, timeout: float | None) -> dict[str, Any]:
+        """The whole of ``GET /raft``."""
+        return self._loop.run(self._engine.view(_VIEW_TIMEOUT if timeout is None else timeout))
+
+    def members(self) -> list[dict[str, Any]]:
+        """The configuration in use."""
+        return self._engine.members()
+
+    def add_member(self, server_id: str, address: str, voter: bool, timeout: float) -> None:
+        """Add a server, or change a member's address."""
+        kind = "add_voter" if voter else "add_nonvoter"
+        self._loop.run(self._engine.admin.change(kind, server_id, address, timeout))
+
+    def change(self, kind: str, server_id: str, timeout: float) -> None:
+        """Change the membership, wherever the leader is."""
+        self._loop.run(self._engine.admin.change(kind, server_id, "", timeout))
+
+    def transfer_leadership(self, to: str, timeout: float) -> str:
+        """Transfer leadership, wherever the leader is."""
+        return self._loop.run(self._engine.admin.request_transfer(to, timeout))
+
+    def watch_distribution(
+        self, callback: Callable[[Mapping[str, Any]], None]
+    ) -> Callable[[], None]:
+        """Call back with this node's share whenever it changes."""
+        return self._engine.distribution.watch(callback)

@@ -1,0 +1,68 @@
+"""What the core reports, for the log, for plugins and for whoever waits."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from braft_core.raft import (
+    EMPTY_CONFIGURATION,
+    Configuration,
+    ConfigurationChanged,
+    ConfigurationCommitted,
+    Event,
+    LeaderChanged,
+    RoleChanged,
+)
+from braft_core.runtime.events import Events
+
+if TYPE_CHECKING:
+    from braft_core.abc import NodeAPI
+    from braft_core.runtime.engine import Engine
+
+__all__ = ["Observer"]
+
+_log = logging.getLogger(__name__)
+
+
+class Observer:
+    """Turns events of the core into log lines, hook calls and callbacks. Lives on the loop."""
+
+    def __init__(self, engine: Engine, events: Events, node: NodeAPI) -> None:
+        self._engine = engine
+        self._events = events
+        self._node = node
+        self._committed: Configuration = EMPTY_CONFIGURATION
+
+    def on_event(self, event: Event) -> None:
+        """One event, in order."""
+        match event:
+            case RoleChanged():
+                self._log("%s in term %d: %s", event.role.name, event.term, event.reason)
+            case LeaderChanged():
+                self._log("leader %s in term %d", event.leader or "(none)", event.term)
+                self._events.emit("leader", event.leader, event.term)
+                self._notify("leader_changed", leader=event.leader, term=event.term)
+            case ConfigurationChanged():
+                self._engine.use_configuration(event.configuration)
+            case ConfigurationCommitted():
+                self._on_committed(event)
+        self._engine.signal.notify()
+
+    def _on_committed(self, event: ConfigurationCommitted) -> None:
+        before, self._committed = self._committed, event.configuration
+        servers = [f"{s.id}@{s.address} ({s.suffrage.name})" for s in event.configuration.servers]
+        self._log("configuration at index %d: %s", event.index, ", ".join(servers))
+        for server in event.configuration.servers:
+            if before.get(server.id) is None:
+                self._notify("member_joined", server=server)
+        for server in before.servers:
+            if event.configuration.get(server.id) is None:
+                self._notify("member_left", server=server)
+
+    def _notify(self, event: str, **arguments: Any) -> None:
+        plugins, node = self._engine.parts.plugins, self._node
+        self._events.call(lambda: plugins.notify(f"braft_on_{event}", node=node, **arguments))
+
+    def _log(self, text: str, *args: object) -> None:
+        _log.info(text, *args, extra={"node": self._engine.parts.server_id})

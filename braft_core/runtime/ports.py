@@ -1,0 +1,141 @@
+"""What membership is given of the runtime: the implementation of its ports."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from braft_core.abc import Identity, WriteBatch
+from braft_core.errors import InvariantViolation
+from braft_core.membership.ports import MembershipSettings, PeerView, RaftView
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft import (
+    Configuration,
+    Entry,
+    EntryType,
+    HardState,
+    RaftCore,
+    Role,
+    encode_configuration,
+)
+from braft_core.runtime import clock
+
+if TYPE_CHECKING:
+    from braft_core.runtime.engine import Engine
+
+__all__ = ["CLUSTER_ID", "Ports"]
+
+#: Names under which the store keeps what membership must not forget.
+CLUSTER_ID = "cluster_id"
+FOUNDING = "founding"
+
+
+class Ports:
+    """See :class:`braft_core.membership.ports.MembershipPorts`.
+
+    Before Raft runs the store is used here, on the loop: these are a few small writes in the life
+    of a node, and the writer thread, which alone may touch the store later, does not exist yet.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        settings = engine.parts.settings
+        self.settings = MembershipSettings(
+            cluster_name=settings.cluster_name,
+            expect=engine.parts.expect,
+            sleep=random.SystemRandom().uniform(*settings.sleep),
+            restart_min=settings.restart_min,
+        )
+        self._scanned = 0
+        self._written = False
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is."""
+        return self._engine.identity
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return clock.monotonic()
+
+    async def load_founding(self) -> bytes | None:
+        """The founding record as it was stored last."""
+        return self._engine.parts.storage.get_meta(FOUNDING)
+
+    async def store_founding(self, record: bytes) -> None:
+        """Store the founding record durably."""
+        self._engine.parts.storage.set_meta({FOUNDING: record})
+
+    async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
+        """Become a member, durably: the log first, then the fact, so that a crash repeats it."""
+        engine, storage, stored = (
+            self._engine,
+            self._engine.parts.storage,
+            self._engine.parts.stored,
+        )
+        if engine.driver is not None:
+            if engine.identity.cluster_id != cluster_id:
+                raise InvariantViolation(
+                    f"a member of cluster {engine.identity.cluster_id} was told to start "
+                    f"{cluster_id}"
+                )
+            return
+        if configuration is not None and not stored.entries:
+            data = encode_configuration(configuration)
+            first = Entry(1, 1, EntryType.CONFIGURATION, data)
+            storage.write([WriteBatch(HardState(1, ""), None, [first])])
+            stored.hard_state, stored.entries = HardState(1, ""), [first]
+        storage.set_meta({CLUSTER_ID: cluster_id.encode()})
+        engine.run_core(cluster_id)
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """Call another node."""
+        return await self._engine.call(address, request, timeout)
+
+    def raft_view(self) -> RaftView:
+        """Raft's state now."""
+        engine = self._engine
+        driver = engine.driver
+        if driver is None:
+            return RaftView()
+        core = driver.core
+        leads = core.role is Role.LEADER
+        leader_id, leader_address = engine.leader
+        return RaftView(
+            configuration=core.configuration,
+            leader_id=leader_id,
+            leader_address=leader_address,
+            is_leader=leads,
+            has_quorum=leads and core.log.term_at(core.commit_index) == core.current_term,
+            change_pending=core.log.configuration_index > core.commit_index,
+            last_index=core.last_index,
+            empty=not self._ever_written(core),
+            peers=_peers(core),
+        )
+
+    async def change_membership(self, kind: str, server_id: str, address: str) -> None:
+        """Commit one change, as the leader."""
+        timeout = self._engine.parts.settings.request_timeout
+        await self._engine.change(kind, server_id, address, timeout)
+
+    def set_address(self, server_id: str, address: str) -> None:
+        """That server is there now."""
+        self._engine.set_address(server_id, address)
+
+    def _ever_written(self, core: RaftCore) -> bool:
+        """Whether a command stands (or once stood) in the log; looks at each entry once."""
+        if not self._written:
+            low = max(self._scanned + 1, core.log.first_index)
+            fresh = core.log.slice(low, core.last_index + 1)
+            compacted = core.log.compacted_index > 0
+            self._written = compacted or any(e.type == EntryType.COMMAND for e in fresh)
+            self._scanned = core.last_index
+        return self._written
+
+
+def _peers(core: RaftCore) -> dict[str, PeerView]:
+    if core.role is Role.LEADER:
+        return {p.server_id: PeerView(p.silent_for, p.match_index) for p in core.peers()}
+    if core.leader:
+        return {core.leader: PeerView(core.leader_silent_for)}
+    return {}

@@ -1,0 +1,122 @@
+"""A caller's request and how its answer finds the way back, many at a time.
+
+A request is settled exactly once: with a plain value, or with a ``BraftError``. Callers wait in
+their own thread or on their own event loop; answers to one loop travel in one wake-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Iterable
+from typing import Any
+
+from braft_core.errors import BraftError
+from braft_core.runtime import clock
+
+__all__ = ["Command", "IndexQuery", "Query", "Request", "settle"]
+
+
+class Request:
+    """Someone waits for this until ``deadline`` (monotonic seconds).
+
+    ``sent`` turns true once the request may take effect: from then on its failure is "outcome
+    unknown", before that it is surely not applied.
+    """
+
+    __slots__ = ("deadline", "future", "loop", "sent")
+
+    def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.deadline = clock.monotonic() + timeout
+        self.loop = loop
+        self.sent = False
+        self.future: asyncio.Future[Any] | concurrent.futures.Future[Any]
+        self.future = loop.create_future() if loop is not None else concurrent.futures.Future()
+
+    @property
+    def awaitable(self) -> asyncio.Future[Any]:
+        """The future of a request that was made for a loop."""
+        if not isinstance(self.future, asyncio.Future):
+            raise BraftError("a request made for a thread cannot be awaited")
+        return self.future
+
+    @property
+    def blocking(self) -> concurrent.futures.Future[Any]:
+        """The future of a request that was made for a thread."""
+        if not isinstance(self.future, concurrent.futures.Future):
+            raise BraftError("a request made for a loop cannot block a thread")
+        return self.future
+
+    def remaining(self) -> float:
+        """Seconds to the deadline; negative after it."""
+        return self.deadline - clock.monotonic()
+
+
+class Command(Request):
+    """A command for the log: ``data`` is the content of its entry."""
+
+    __slots__ = ("data",)
+
+    def __init__(
+        self, data: bytes, timeout: float, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        super().__init__(timeout, loop)
+        self.data = data
+
+
+class Query(Request):
+    """A read of one service."""
+
+    __slots__ = ("args", "name", "service")
+
+    def __init__(
+        self,
+        service: str,
+        name: str,
+        args: tuple[Any, ...],
+        timeout: float,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(timeout, loop)
+        self.service = service
+        self.name = name
+        self.args = args
+
+
+class IndexQuery(Query):
+    """Asks for a confirmed read index only; the read itself happens on the node that asked."""
+
+    __slots__ = ()
+
+    def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__("", "", (), timeout, loop)
+
+
+def settle(pairs: Iterable[tuple[Request, Any]]) -> None:
+    """Give each request its answer (an error if it is a ``BraftError``). From any thread."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
+    for request, answer in pairs:
+        if request.loop is None:
+            _settle_one(request.future, answer)
+        else:
+            by_loop.setdefault(request.loop, []).append((request.future, answer))
+    for loop, answers in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, answers)
+        except RuntimeError:
+            # The caller's loop is closed: nobody is left to be told.
+            continue
+
+
+def _settle_all(answers: list[tuple[Any, Any]]) -> None:
+    for future, answer in answers:
+        _settle_one(future, answer)
+
+
+def _settle_one(future: Any, answer: Any) -> None:
+    if future.done():
+        return
+    if isinstance(answer, BraftError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -1,0 +1,146 @@
+"""Answers to calls of other nodes that concern the log: proposals, read indexes, admin, details."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from braft_core.errors import BraftError, NotLeader, NotReady, TooLarge
+from braft_core.peer import (
+    AdminReply,
+    ChangeMembershipRequest,
+    DetailsReply,
+    DetailsRequest,
+    PeerReply,
+    PeerRequest,
+    ProposeReply,
+    ProposeRequest,
+    ReadIndexReply,
+    ReadIndexRequest,
+    TransferLeadershipRequest,
+)
+from braft_core.raft import Role, encode_configuration
+from braft_core.runtime.driver import Driver
+from braft_core.runtime.requests import Command, IndexQuery
+from braft_core.services.envelope import encode_outcome
+
+__all__ = ["LogCalls"]
+
+
+class _Node(Protocol):
+    """What these calls need of the node."""
+
+    @property
+    def driver(self) -> Driver | None:
+        """The driver, once the node is in a cluster."""
+
+    def waiting(self) -> str:
+        """Why there is no cluster or no leader yet."""
+
+    def details(self) -> dict[str, Any]:
+        """This node's entry of ``GET /raft``."""
+
+    async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
+        """Change the membership, here, as the leader."""
+
+    async def transfer(self, to: str, timeout: float) -> str:
+        """Transfer leadership, here, as the leader."""
+
+
+class LogCalls:
+    """Lives on the loop."""
+
+    def __init__(self, node: _Node, max_command_bytes: int) -> None:
+        self._node = node
+        self._max_command_bytes = max_command_bytes
+        self._answers: dict[type, Callable[[Any], Awaitable[PeerReply]]] = {
+            ProposeRequest: self._propose,
+            ReadIndexRequest: self._read_index,
+            ChangeMembershipRequest: self._change,
+            TransferLeadershipRequest: self._transfer,
+            DetailsRequest: self._details,
+        }
+
+    def handles(self, request: PeerRequest) -> bool:
+        """Whether the request is one of these."""
+        return type(request) in self._answers
+
+    async def answer(self, request: PeerRequest) -> PeerReply:
+        """Answer it. :raises BraftError: which travels back to the caller."""
+        return await self._answers[type(request)](request)
+
+    async def propose(self, data: bytes, timeout: float) -> Any:
+        """Replicate one ready command, from wherever, and return its answer."""
+        driver = self._driver()
+        self._check_size(data)
+        command = Command(data, timeout, asyncio.get_running_loop())
+        driver.submit(command)
+        return await command.awaitable
+
+    async def _propose(self, request: ProposeRequest) -> ProposeReply:
+        driver = self._leading()
+        timeout = request.timeout_ms / 1000
+        loop = asyncio.get_running_loop()
+        for data in request.commands:
+            self._check_size(data)
+        commands = [Command(data, timeout, loop) for data in request.commands]
+        for command in commands:
+            driver.submit(command)
+        answers = await asyncio.gather(
+            *(command.awaitable for command in commands), return_exceptions=True
+        )
+        return ProposeReply(tuple(map(_outcome, answers)))
+
+    async def _read_index(self, request: ReadIndexRequest) -> ReadIndexReply:
+        driver = self._leading()
+        query = IndexQuery(1.0, asyncio.get_running_loop())
+        driver.submit(query)
+        index = await query.awaitable
+        return ReadIndexReply(index, driver.core.current_term)
+
+    async def _change(self, request: ChangeMembershipRequest) -> AdminReply:
+        driver = self._leading()
+        timeout = request.timeout_ms / 1000
+        await self._node.change(request.kind, request.server_id, request.address, timeout)
+        return AdminReply(encode_configuration(driver.core.configuration), driver.core.leader)
+
+    async def _transfer(self, request: TransferLeadershipRequest) -> AdminReply:
+        driver = self._leading()
+        leader = await self._node.transfer(request.to, request.timeout_ms / 1000)
+        return AdminReply(encode_configuration(driver.core.configuration), leader)
+
+    async def _details(self, request: DetailsRequest) -> DetailsReply:
+        return DetailsReply(json.dumps(self._node.details()).encode())
+
+    def _driver(self) -> Driver:
+        driver = self._node.driver
+        if driver is None:
+            raise NotReady(self._node.waiting())
+        return driver
+
+    def _leading(self) -> Driver:
+        driver = self._driver()
+        core = driver.core
+        if core.role is not Role.LEADER:
+            raise NotLeader(
+                f"{core.server_id} does not lead; it knows the leader {core.leader or '(none)'}",
+                leader=core.leader,
+                term=core.current_term,
+            )
+        return driver
+
+    def _check_size(self, data: bytes) -> None:
+        if len(data) > self._max_command_bytes:
+            raise TooLarge(
+                f"a command has {len(data)} bytes; the limit here is {self._max_command_bytes}",
+                size=len(data),
+                limit=self._max_command_bytes,
+            )
+
+
+def _outcome(answer: Any) -> bytes:
+    if isinstance(answer, BaseException) and not isinstance(answer, BraftError):
+        raise answer
+    return encode_outcome(answer)

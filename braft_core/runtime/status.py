@@ -1,0 +1,153 @@
+"""Facts about a running node for ``GET /raft``, ``braft status`` and ``/readyz``."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.metadata
+import json
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import psutil
+
+from braft_core.details import (
+    MemberFacts,
+    NodeFacts,
+    RaftIDFacts,
+    cluster_view,
+    node_details,
+    raft_state,
+    silent_node,
+)
+from braft_core.errors import BraftError
+from braft_core.identity import decode_or_none
+from braft_core.peer import DetailsReply, DetailsRequest, PeerReply, PeerRequest
+from braft_core.raft import Configuration, Role, Server
+from braft_core.runtime import clock
+from braft_core.runtime.assembly import Parts, describe_discovery
+
+__all__ = ["Status"]
+
+Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
+
+
+class Status:
+    """Gathers what one node knows of itself and, on request, of the others."""
+
+    def __init__(self, parts: Parts, build_time: str = "", git_commit: str = "") -> None:
+        self._parts = parts
+        self._build_time = build_time
+        self._git_commit = git_commit
+        self._started_at = datetime.now().astimezone()
+        self._started = clock.monotonic()
+        self._process = psutil.Process()
+        self._process.cpu_percent()  # the first call only starts the measurement
+
+    def details(
+        self,
+        *,
+        role: Role,
+        leader_address: str,
+        configuration: Configuration,
+        contacts: Sequence[str],
+        addresses: Sequence[str],
+        applied: int,
+        error: str,
+        extra: dict[str, Any],
+    ) -> dict[str, Any]:
+        """This node's entry of ``nodes``."""
+        parts = self._parts
+        return node_details(
+            NodeFacts(
+                server_id=parts.server_id,
+                raft_id=_raft_id(parts.server_id),
+                address=parts.address,
+                raft_state=raft_state(role),
+                leader=leader_address,
+                app_version=_version(),
+                started_at=self._started_at,
+                uptime_ns=int((clock.monotonic() - self._started) * 1e9),
+                build_time=self._build_time,
+                git_commit=self._git_commit,
+                discovery_nodes=tuple(contacts),
+                addr=tuple(addresses),
+                pid=os.getpid(),
+                rss=self._process.memory_info().rss,
+                pcpu=self._process.cpu_percent(),
+                raft_port=parts.ports.raft,
+                discovery_port=parts.ports.discovery,
+                http_port=parts.ports.http,
+                node_ids=tuple(_short(server_id) for server_id in configuration.ids),
+                raft_log_sum=applied,
+                error=error,
+                extra=extra,
+            )
+        )
+
+    async def view(
+        self,
+        *,
+        own: dict[str, Any],
+        servers: Sequence[Server],
+        leader: tuple[str, str],
+        call: Call,
+        timeout: float,
+        extra: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Ask every other member for its details; who does not answer in time has ``error``."""
+        me = self._parts.server_id
+        nodes = await asyncio.gather(
+            *(self._ask(server, call, timeout) for server in servers if server.id != me)
+        )
+        leader_id, leader_address = leader
+        return cluster_view(
+            current_leader=leader_id == me,
+            discovery=describe_discovery(self._parts.discovery),
+            leader_addr=leader_address,
+            leader_id=leader_id,
+            members=[_member(node) for node in (own, *nodes)],
+            nodes=[own, *nodes],
+            servers=servers,
+            extra=extra,
+        )
+
+    @staticmethod
+    async def _ask(server: Server, call: Call, timeout: float) -> dict[str, Any]:
+        try:
+            reply = await call(server.address, DetailsRequest(), timeout)
+        except BraftError as error:
+            return silent_node(server, error.message)
+        if not isinstance(reply, DetailsReply):
+            return silent_node(server, f"answered with a {type(reply).__name__}")
+        try:
+            found: dict[str, Any] = json.loads(reply.json)
+        except ValueError as error:
+            return silent_node(server, f"its answer is not JSON: {error}")
+        return found
+
+
+def _member(node: dict[str, Any]) -> MemberFacts:
+    host = str(node["address"]).rpartition(":")[0].strip("[]")
+    name = f"{node['serverID']}:{node['raftPort']}"
+    return MemberFacts(host, name, int(node["discoveryPort"]))
+
+
+def _raft_id(server_id: str) -> RaftIDFacts:
+    decoded = decode_or_none(server_id)
+    return RaftIDFacts(id=server_id) if decoded is None else RaftIDFacts(**decoded.as_dict())
+
+
+def _short(server_id: str) -> str:
+    decoded = decode_or_none(server_id)
+    return server_id if decoded is None else decoded.id
+
+
+@functools.cache
+def _version() -> str:
+    try:
+        return importlib.metadata.version("braft-core")
+    except importlib.metadata.PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,141 @@
+"""The writer thread: the only one that touches the store while the node runs.
+
+Group commit: everything that queued up during one durable write goes into the next. Batches are
+written and reported in order. A full disk is waited out (nothing is lost, nothing is
+acknowledged); any other failure of the store ends the node, because after a failed sync nobody
+knows what the disk holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from braft_core.abc import Storage, WriteBatch
+from braft_core.errors import StorageError, StorageFull
+from braft_core.raft import Message
+from braft_core.runtime import clock
+
+__all__ = ["Writer", "WriterReport"]
+
+_log = logging.getLogger(__name__)
+_RETRY_FULL = 0.5
+
+
+class WriterReport(NamedTuple):
+    """Batches up to ``number`` are durable; ``messages`` waited for that."""
+
+    number: int
+    messages: list[Message]
+    #: Seconds the durable write took.
+    seconds: float
+
+
+class _Job(NamedTuple):
+    number: int
+    batch: WriteBatch | None
+    messages: list[Message]
+
+
+class Writer:
+    """Runs ``Storage.write``. ``on_durable`` and ``on_trouble`` are called on ``loop``."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        loop: asyncio.AbstractEventLoop,
+        name: str,
+        on_durable: Callable[[WriterReport], None],
+        on_trouble: Callable[[StorageError | None], None],
+    ) -> None:
+        self._storage = storage
+        self._loop = loop
+        self._on_durable = on_durable
+        self._on_trouble = on_trouble
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._in_flight = 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything submitted was reported. Loop thread only."""
+        return self._in_flight == 0
+
+    def submit(self, number: int, batch: WriteBatch | None, messages: list[Message]) -> None:
+        """Queue a batch (``None``: nothing to write, but its messages keep their place)."""
+        self._in_flight += 1
+        self._jobs.put(_Job(number, batch, messages))
+
+    def stop(self, timeout: float) -> None:
+        """Write what is queued and end the thread."""
+        self._closing.set()
+        self._jobs.put(None)
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            first = self._jobs.get()
+            if first is None:
+                return
+            jobs = [first]
+            while not self._jobs.empty():
+                job = self._jobs.get()
+                if job is None:
+                    open_for_more = False
+                    break
+                jobs.append(job)
+            if not self._write(jobs):
+                return
+
+    def _write(self, jobs: list[_Job]) -> bool:
+        batches = [job.batch for job in jobs if job.batch is not None]
+        started = clock.monotonic()
+        if batches and not self._persist(batches):
+            return False
+        messages = [message for job in jobs for message in job.messages]
+        report = WriterReport(jobs[-1].number, messages, clock.monotonic() - started)
+        self._tell(self._report, report, len(jobs))
+        return True
+
+    def _persist(self, batches: list[WriteBatch]) -> bool:
+        """Write until it is durable; ``False`` when the store failed for good or we are closing."""
+        troubled = False
+        while True:
+            try:
+                self._storage.write(batches)
+            except StorageFull as error:
+                if not troubled:
+                    _log.error("the disk is full, writes wait for space: %s", error)
+                    self._tell(self._on_trouble, error)
+                    troubled = True
+                if self._closing.wait(_RETRY_FULL):
+                    return False
+            except StorageError as error:
+                self._tell(self._on_trouble, error)
+                return False
+            else:
+                if troubled:
+                    _log.warning("the disk has space again, writes go on")
+                    self._tell(self._on_trouble, None)
+                return True
+
+    def _report(self, report: WriterReport, jobs: int) -> None:
+        self._in_flight -= jobs
+        self._on_durable(report)
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            # The loop is closed: the node is past caring.
+            _log.debug("a write finished after the node had stopped")
