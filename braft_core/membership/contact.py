@@ -13,7 +13,7 @@ from braft_core.abc import Contact
 from braft_core.errors import BraftError, TransportError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
 
-__all__ = ["Prober", "ProbeOutcome"]
+__all__ = ["ProbeOutcome", "Prober"]
 
 Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 

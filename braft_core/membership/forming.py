@@ -243,6 +243,8 @@ class Forming:
 
     def stored(self, now: float, record: FoundingRecord) -> list[Effect]:
         """A :class:`StoreFounding` became durable."""
+        if self._member_of:
+            return []
         self._durable, self._trouble = record, ""
         self._storing = record is not self._record
         return self._advance(now)
@@ -261,6 +263,8 @@ class Forming:
     def became_member(self, now: float, cluster_id: str) -> None:
         """Raft runs: this node has founded or joined ``cluster_id``. It never founds again."""
         self._member_of = cluster_id
+        # What was to be stored is settled by the membership itself: a member promises nothing.
+        self._durable = self._record
         self._seen.clear()
 
     # -- decisions ---------------------------------------------------------------------------

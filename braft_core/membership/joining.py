@@ -167,19 +167,17 @@ def _lost_its_data(member: Server, address: str) -> Conflict:
 
 @dataclass(frozen=True, slots=True)
 class LearnerFacts:
-    """What the leader knows about a learner. Durations in seconds, lag in entries."""
+    """What the leader knows about a learner. Durations in seconds."""
 
     wants_vote: bool
-    lag: int
     contact_age: float
     caught_up_for: float
 
 
-def should_promote(facts: LearnerFacts, *, promotion_lag: int) -> bool:
+def should_promote(facts: LearnerFacts) -> bool:
     """Whether a learner becomes a voter now: it asked to, has caught up and has been stable."""
     return (
         facts.wants_vote
-        and facts.lag <= promotion_lag
         and facts.contact_age <= PROMOTION_CONTACT
         and facts.caught_up_for >= PROMOTION_STABLE
     )

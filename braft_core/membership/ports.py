@@ -111,6 +111,7 @@ class MembershipPorts(Protocol):
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
         """On the leader: commit one change (kinds as in ``ChangeMembershipRequest``).
 
+        Ends within the request timeout, so that the next newcomer's turn comes.
         ``add_voter``/``add_nonvoter`` of a member with another address changes the address alone.
 
         :raises BraftError: not leader, busy, or no quorum.

@@ -52,25 +52,34 @@ class ForeignCluster:
 
 
 class CaughtUp:
-    """Since when each learner is caught up, seen from the leader."""
+    """Since when each learner is caught up, seen from the leader.
+
+    Caught up means few entries behind, or at least as far as the leader was when it last looked:
+    under load no learner is ever level with the leader, and need not be (thesis §4.2.1).
+    """
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
+        self._goal = 0
 
     def observe(self, now: float, view: RaftView, promotion_lag: int) -> None:
         """Take a look at the learners; one that falls behind starts anew."""
-        learners = [s.id for s in view.configuration.servers if s.suffrage == Suffrage.NONVOTER]
-        near = [i for i in learners if view.is_leader and _lag(view, i) <= promotion_lag]
+        enough = max(1, min(self._goal or view.last_index, view.last_index - promotion_lag))
+        near = [i for i in _learners(view) if view.is_leader and _matched(view, i) >= enough]
         self._since = {server_id: self._since.get(server_id, now) for server_id in near}
+        self._goal = view.last_index
 
     def seconds(self, now: float, server_id: str) -> float:
         """For how long that learner has been caught up; -inf if it is not."""
         return now - self._since.get(server_id, inf)
 
 
-def _lag(view: RaftView, server_id: str) -> int:
-    match_index = view.peers.get(server_id, PeerView()).match_index
-    return view.last_index - match_index if match_index else view.last_index + (1 << 62)
+def _learners(view: RaftView) -> list[str]:
+    return [s.id for s in view.configuration.servers if s.suffrage == Suffrage.NONVOTER]
+
+
+def _matched(view: RaftView, server_id: str) -> int:
+    return view.peers.get(server_id, PeerView()).match_index
 
 
 def next_change(
@@ -79,7 +88,6 @@ def next_change(
     book: AddressBook,
     caught_up: CaughtUp,
     wants_vote: Iterable[str],
-    promotion_lag: int,
 ) -> Change | None:
     """The one change the leader makes now: new addresses first, then promotions."""
     if not view.is_leader or not view.has_quorum or view.change_pending:
@@ -95,11 +103,10 @@ def next_change(
         peer = view.peers.get(server.id, PeerView())
         facts = LearnerFacts(
             wants_vote=server.id in willing,
-            lag=_lag(view, server.id),
             contact_age=peer.last_contact,
             caught_up_for=caught_up.seconds(now, server.id),
         )
-        if should_promote(facts, promotion_lag=promotion_lag):
+        if should_promote(facts):
             return Change("promote", server.id, server.address, "it has caught up")
     return None
 

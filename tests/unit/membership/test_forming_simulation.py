@@ -6,6 +6,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from braft_core.membership.record import (
     encode_record,
 )
 from braft_core.membership.survey import FormingFacts
-from braft_core.peer import ProbeReply
+from braft_core.peer import FoundReply, ProbeReply
 
 TICK = 0.05
 CALL_TIMEOUT = 1.0
@@ -153,7 +154,7 @@ class Machine:
         """Like the real driver: the reply leaves only when the peer's record is durable."""
         world = self.world
 
-        def answer(peer: Machine) -> object:
+        def answer(peer: Machine) -> FoundReply:
             assert peer.forming
             decision = peer.forming.found_requested(world.now, effect.request)
             if not peer.forming.initialised:
@@ -171,8 +172,8 @@ class Machine:
     def call(
         self,
         address: str,
-        ask: Callable[[Machine], object],
-        answered: Callable[[Forming, object], Iterable[Effect] | None],
+        ask: Callable[[Machine], Any],
+        answered: Callable[[Forming, Any], Iterable[Effect] | None],
         failed: Callable[[Forming], Iterable[Effect] | None],
     ) -> None:
         """A request and its reply, each of which may be lost or late."""
@@ -296,14 +297,15 @@ def promises(machine: Machine) -> list[str]:
     for old, new in zip(machine.history, machine.history[1:], strict=False):
         assert set(old.vetoed) <= set(new.vetoed)
         if old.accepted and new.accepted != old.accepted:
-            assert new.accepted is None and old.accepted.cluster_id in new.vetoed
+            assert new.accepted is None
+            assert old.accepted.cluster_id in new.vetoed
         if new.accepted and new.accepted != old.accepted:
             assert new.accepted.cluster_id not in old.vetoed
             promised.append(new.accepted.cluster_id)
     return promised
 
 
-@pytest.mark.parametrize("nodes, expect", [(2, 2), (3, 3), (3, 2), (4, 3), (5, 3), (1, 1)])
+@pytest.mark.parametrize(("nodes", "expect"), [(2, 2), (3, 3), (3, 2), (4, 3), (5, 3), (1, 1)])
 @pytest.mark.parametrize("batch", range(3))
 def test_any_chaos_ends_in_one_cluster(nodes: int, expect: int, batch: int) -> None:
     for seed in range(batch * 10, batch * 10 + 10):
@@ -318,26 +320,28 @@ def test_any_chaos_ends_in_one_cluster(nodes: int, expect: int, batch: int) -> N
             assert set(promises(machine)) - set(decode_record(machine.disk).vetoed) <= {cluster_id}
 
 
-@pytest.mark.parametrize("nodes, expect", [(3, 2), (4, 3), (5, 3), (7, 4)])
+@pytest.mark.parametrize(("nodes", "expect"), [(3, 2), (4, 3), (5, 3), (7, 4)])
 def test_rival_foundings_of_overlapping_camps_end_in_one_cluster(nodes: int, expect: int) -> None:
     rivals = 0
     for seed in range(30):
         world = World(seed, nodes, expect, chaos=5.0)
         world.divide()
         world.run(until=30, done=world.whole)
-        assert world.whole() and len(world.started) == 1, f"seed {seed}: {world.excuses()}"
+        assert world.whole(), f"seed {seed}: {world.excuses()}"
+        assert len(world.started) == 1, f"seed {seed}"
         rivals += next(world.cluster_ids) > 2
     assert rivals, "no seed made the camps propose rival foundings"
 
 
-@pytest.mark.parametrize("nodes, expect", [(2, 1), (6, 3), (7, 2), (5, 1)])
+@pytest.mark.parametrize(("nodes", "expect"), [(2, 1), (6, 3), (7, 2), (5, 1)])
 def test_a_truthful_view_forms_one_cluster_of_any_size(nodes: int, expect: int) -> None:
     for seed in range(10):
         world = World(seed, nodes, expect, chaos=0.0)
         for machine in world.machines:
             world.after(world.random.uniform(0, 0.05), machine.boot)
         world.run(until=30, done=world.whole)
-        assert world.whole() and len(world.started) == 1, f"seed {seed}: {world.started}"
+        assert world.whole(), f"seed {seed}: {world.excuses()}"
+        assert len(world.started) == 1, f"seed {seed}: {world.started}"
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.4, 2.5])
@@ -347,4 +351,5 @@ def test_three_static_nodes_form_soon_after_the_last_is_up(gap: float) -> None:
         for i, machine in enumerate(world.machines):
             world.after(i * gap, machine.boot)
         world.run(until=30, done=world.whole)
-        assert world.whole() and world.now <= 2 * gap + 1.2, f"seed {seed}: {world.now}"
+        assert world.whole(), f"seed {seed}: {world.excuses()}"
+        assert world.now <= 2 * gap + 1.2, f"seed {seed}: {world.now}"

@@ -1,0 +1,236 @@
+"""The membership service of a node: one object the runtime starts, asks and stops.
+
+Owns the order of a node's life (blank, founder or newcomer, member) and the discovery watch. The
+decisions are made in pure modules, the I/O is done by the driver and the resident. Everything runs
+on the node's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from braft_core.abc import Contact, Discovery
+from braft_core.errors import BraftError, NotReady
+from braft_core.membership.contact import Prober
+from braft_core.membership.driver import FormingDriver
+from braft_core.membership.forming import Forming
+from braft_core.membership.ports import MembershipPorts, RaftView
+from braft_core.membership.record import NOTHING_FOUNDED, decode_record
+from braft_core.membership.resident import Resident
+from braft_core.membership.steady import ForeignCluster
+from braft_core.membership.survey import FormingFacts
+from braft_core.membership.tasks import Tasks
+from braft_core.peer import (
+    AnnounceRequest,
+    FoundRequest,
+    JoinRequest,
+    PeerReply,
+    PeerRequest,
+    ProbeReply,
+    ProbeRequest,
+)
+
+__all__ = ["Coordinator"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between ticks while there is no cluster yet, and as a member.
+FORMING_TICK = 0.05
+MEMBER_TICK = 0.2
+#: Seconds before a broken discovery watch is begun anew: doubled from the first to the second.
+WATCH_RETRY_MIN = 1.0
+WATCH_RETRY_MAX = 15.0
+
+
+class Coordinator:
+    """Finds the others, founds or joins a cluster, and looks after the configuration's edges.
+
+    :param ports: the runtime's side.
+    :param discovery: where to look for other nodes; ``None`` for a node that stays alone or is
+        found by others.
+    :param new_cluster_id: makes a fresh cluster id, unique in the world.
+    """
+
+    def __init__(
+        self,
+        ports: MembershipPorts,
+        discovery: Discovery | None,
+        new_cluster_id: Callable[[], str],
+    ) -> None:
+        self._ports = ports
+        self._discovery = discovery
+        self._new_cluster_id = new_cluster_id
+        self._tasks = Tasks()
+        settings = ports.settings
+        self._prober = Prober(ports.call, self._probe_request, ports.now, settings.probe_timeout)
+        self._driver: FormingDriver | None = None
+        self._resident: Resident | None = None
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin. Calls may arrive from now on, so the transport must listen by then.
+
+        A node with stored cluster state has ``identity.cluster_id`` set and Raft running: it only
+        announces itself. Any other node looks for a cluster to join or to found.
+
+        :raises DecodeError: the founding record is damaged; the node must not go on.
+        """
+        data = await self._ports.load_founding()
+        record = NOTHING_FOUNDED if data is None else decode_record(data)
+        forming = Forming(self._facts(), record, self._new_cluster_id)
+        self._driver = FormingDriver(
+            self._ports, forming, self._prober, self._discovery, self._tasks, self._settle
+        )
+        if self._discovery is not None:
+            await self._discovery.start()
+            self._tasks.spawn(self._watch(self._discovery, self._driver), "watch")
+        now = self._ports.now()
+        if self._ports.identity.cluster_id:
+            forming.became_member(now, self._ports.identity.cluster_id)
+            self._settle()
+            self._driver.search()
+        else:
+            self._driver.apply(forming.start(now))
+        self._tasks.spawn(self._clock(), "clock")
+
+    async def stop(self) -> None:
+        """End all tasks and the discovery. Idempotent."""
+        await self._tasks.cancel()
+        if self._discovery is not None and self._driver is not None:
+            await self._discovery.stop()
+        self._driver = None
+
+    def _facts(self) -> FormingFacts:
+        settings, identity = self._ports.settings, self._ports.identity
+        return FormingFacts(
+            server_id=identity.server_id,
+            address=identity.address,
+            cluster_name=settings.cluster_name,
+            expect=settings.expect,
+            has_discovery=self._discovery is not None,
+            margin=settings.margin,
+            sleep=settings.sleep,
+        )
+
+    def _settle(self) -> None:
+        """The node is a member now."""
+        driver = self._running()
+        self._resident = Resident(
+            self._ports,
+            self._prober,
+            self._tasks,
+            lambda: driver.forming.survey.contacts,
+            driver.search,
+        )
+
+    # -- views -------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> str:
+        """Why the node cannot serve: no cluster yet, or no leader; "" if neither."""
+        if self._driver is None:
+            return "the node is not running"
+        now = self._ports.now()
+        if self._resident is not None:
+            return self._resident.waiting(now)
+        return self._driver.forming.waiting(now)
+
+    @property
+    def contacts(self) -> list[Contact]:
+        """What discovery listed last."""
+        return list(self._driver.forming.survey.contacts) if self._driver else []
+
+    @property
+    def foreign(self) -> list[ForeignCluster]:
+        """Nodes of our cluster name in another cluster, as seen in the last round of probes."""
+        return list(self._resident.foreign) if self._resident else []
+
+    def address_of(self, server_id: str) -> str:
+        """Where that server is, as far as is known, else ""."""
+        return self._resident.book.get(server_id) if self._resident else ""
+
+    # -- calls from other nodes --------------------------------------------------------------
+
+    async def on_call(self, request: PeerRequest) -> PeerReply:
+        """Answer a Probe, Found, Join or Announce request.
+
+        :raises BraftError: the refusal, which travels back to the caller.
+        """
+        driver = self._running()
+        match request:
+            case ProbeRequest():
+                return self._on_probe(request)
+            case FoundRequest():
+                return await driver.answer(request)
+            case JoinRequest():
+                return await self._member().on_join(request)
+            case AnnounceRequest():
+                return self._member().on_announce(request)
+        raise BraftError(f"{type(request).__name__} is not a membership request")
+
+    def _running(self) -> FormingDriver:
+        if self._driver is None:
+            raise NotReady("the node is not running")
+        return self._driver
+
+    def _member(self) -> Resident:
+        if self._resident is None:
+            raise NotReady(self.waiting)
+        return self._resident
+
+    def _probe_request(self) -> ProbeRequest:
+        identity = self._ports.identity
+        name = self._ports.settings.cluster_name
+        return ProbeRequest(identity.server_id, name, identity.cluster_id, identity.address)
+
+    def _on_probe(self, request: ProbeRequest) -> ProbeReply:
+        identity, settings = self._ports.identity, self._ports.settings
+        forming = self._running().forming
+        view = self._ports.raft_view() if self._resident else RaftView()
+        known = self.address_of(view.leader_id) or view.leader_address
+        return ProbeReply(
+            server_id=identity.server_id,
+            cluster_name=settings.cluster_name,
+            cluster_id=forming.cluster_id,
+            expect=settings.expect,
+            initialised=forming.initialised,
+            leader_id=view.leader_id,
+            leader_address=known if view.leader_id else "",
+            address=identity.address,
+            voters=len(view.configuration.voters),
+            empty=view.empty,
+        )
+
+    # -- background --------------------------------------------------------------------------
+
+    async def _clock(self) -> None:
+        while True:
+            try:
+                self._tick(self._ports.now())
+            except BraftError:
+                _log.exception("membership tick failed")
+            await asyncio.sleep(MEMBER_TICK if self._resident else FORMING_TICK)
+
+    def _tick(self, now: float) -> None:
+        if self._resident is not None:
+            self._resident.tick(now)
+        else:
+            driver = self._running()
+            driver.apply(driver.forming.tick(now))
+
+    async def _watch(self, discovery: Discovery, driver: FormingDriver) -> None:
+        """Follow discovery's own news; when the watch breaks, begin it anew after a while."""
+        delay = WATCH_RETRY_MIN
+        while True:
+            try:
+                async for contacts in discovery.watch():
+                    driver.listed(contacts)
+                    delay = WATCH_RETRY_MIN
+            # A plugin may raise anything; whatever it is, it means "unknown", never "nobody".
+            except Exception as error:  # noqa: BLE001 - see above
+                driver.listing_failed(error)
+            await asyncio.sleep(delay)
+            delay = min(WATCH_RETRY_MAX, delay * 2)

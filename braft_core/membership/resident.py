@@ -1,0 +1,310 @@
+"""A member's life in its cluster: addresses, announcements, newcomers, promotions, absences.
+
+Owns the I/O of membership once Raft runs; :mod:`.steady` and :mod:`.joining` decide. It must not
+know how the cluster came about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from math import inf
+
+from braft_core.abc import Contact
+from braft_core.errors import BraftError, DecodeError, NotLeader, WrongCluster
+from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.contact import Prober
+from braft_core.membership.joining import AddNonvoter, Refuse, UpdateAddress, handle_join
+from braft_core.membership.ports import MembershipPorts, RaftView
+from braft_core.membership.steady import (
+    CaughtUp,
+    Change,
+    ForeignCluster,
+    absence,
+    foreign_clusters,
+    must_announce,
+    next_change,
+)
+from braft_core.membership.tasks import Tasks
+from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
+from braft_core.raft.types import Suffrage, encode_configuration
+
+__all__ = ["Resident"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between announcements while there is something to announce, and between a learner's
+#: requests for its vote.
+ANNOUNCE_INTERVAL = 1.0
+#: Seconds between rounds of probes, with a leader and without one.
+PROBE_INTERVAL = 5.0
+PROBE_INTERVAL_LEADERLESS = 1.0
+#: Seconds between two searches of discovery while the leader stays away.
+SEARCH_INTERVAL = 5.0
+#: Seconds before a membership change that failed is tried again.
+CHANGE_RETRY = 1.0
+
+
+class _Every:
+    """True at most once per interval, the first time at once."""
+
+    def __init__(self) -> None:
+        self._last = -inf
+
+    def __call__(self, now: float, interval: float) -> bool:
+        if now - self._last < interval:
+            return False
+        self._last = now
+        return True
+
+
+class Resident:
+    """One member. Used on the loop alone; :meth:`tick` some times a second."""
+
+    def __init__(
+        self,
+        ports: MembershipPorts,
+        prober: Prober,
+        tasks: Tasks,
+        contacts: Callable[[], Sequence[Contact]],
+        search: Callable[[], None],
+    ) -> None:
+        self.book = AddressBook()
+        self.foreign: list[ForeignCluster] = []
+        self._ports, self._prober, self._tasks = ports, prober, tasks
+        self._contacts, self._search = contacts, search
+        self._caught_up = CaughtUp()
+        self._wants_vote: dict[str, None] = {}
+        self._changing = asyncio.Lock()
+        self._retry_change_at = -inf
+        self._leader_seen_at = ports.now()
+        self._announce_due, self._probe_due, self._search_due = _Every(), _Every(), _Every()
+        self._vote_due = _Every()
+        self._busy: set[str] = set()
+        self.book.learn(ports.now(), ports.identity.server_id, ports.identity.address)
+
+    # -- views -------------------------------------------------------------------------------
+
+    def waiting(self, now: float) -> str:
+        """Why there is no leader, who is missing, what is tolerated; "" while there is one."""
+        view = self._ports.raft_view()
+        if view.leader_id:
+            return ""
+        return absence(
+            view,
+            self._ports.identity.server_id,
+            self._heard(now, view),
+            self.book,
+            now - self._leader_seen_at,
+            self._ports.settings.restart_min,
+        )
+
+    def _heard(self, now: float, view: RaftView) -> dict[str, float]:
+        ages = {server_id: peer.last_contact for server_id, peer in view.peers.items()}
+        for outcome in self._prober.outcomes.values():
+            if outcome.reply and outcome.reply.cluster_id == self._ports.identity.cluster_id:
+                server_id = outcome.reply.server_id
+                ages[server_id] = min(ages.get(server_id, inf), now - outcome.at)
+        return ages
+
+    # -- the clock's side --------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due; never blocks."""
+        view = self._ports.raft_view()
+        if view.leader_id:
+            self._leader_seen_at = now
+        self._refresh_addresses(view)
+        self._lead(now, view)
+        identity = self._ports.identity
+        news = must_announce(view, identity.server_id, identity.address)
+        if news and self._announce_due(now, ANNOUNCE_INTERVAL):
+            self._once("announce", self._announce)
+        if self._wants_own_vote(view) and self._vote_due(now, ANNOUNCE_INTERVAL):
+            self._once("ask-vote", self._ask_for_vote)
+        interval = PROBE_INTERVAL if view.leader_id else PROBE_INTERVAL_LEADERLESS
+        if self._probe_due(now, interval):
+            self._once("probe-all", self._probe_all)
+        lost = now - self._leader_seen_at >= self._ports.settings.restart_min
+        if lost and self._search_due(now, SEARCH_INTERVAL):
+            _log.warning("%s", self.waiting(now))
+            self._search()
+
+    def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` unless the same is still under way."""
+        if name not in self._busy:
+            self._busy.add(name)
+            self._tasks.spawn(self._run(name, work), name)
+
+    async def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        finally:
+            self._busy.discard(name)
+
+    def _refresh_addresses(self, view: RaftView) -> None:
+        self.book.configure(view.configuration)
+        for server_id, address in self.book.take_changes():
+            if server_id != self._ports.identity.server_id:
+                self._ports.set_address(server_id, address)
+
+    def _learn(self, server_id: str, address: str) -> None:
+        if server_id != self._ports.identity.server_id and self.book.learn(
+            self._ports.now(), server_id, address
+        ):
+            _log.info("node %s is at %s", server_id, address)
+            self._refresh_addresses(self._ports.raft_view())
+
+    # -- the leader's side -------------------------------------------------------------------
+
+    def _lead(self, now: float, view: RaftView) -> None:
+        self._caught_up.observe(now, view, self._ports.settings.promotion_lag)
+        if self._changing.locked() or now < self._retry_change_at:
+            return
+        change = next_change(now, view, self.book, self._caught_up, self._wants_vote)
+        if change is not None:
+            self._once("change", lambda: self._change(change))
+
+    async def _change(self, change: Change) -> None:
+        _log.info("%s %s at %s: %s", change.kind, change.server_id, change.address, change.reason)
+        try:
+            async with self._changing:
+                await self._ports.change_membership(change.kind, change.server_id, change.address)
+        except BraftError:
+            self._retry_change_at = self._ports.now() + CHANGE_RETRY
+            raise
+
+    async def on_join(self, request: JoinRequest) -> JoinReply:
+        """A newcomer, or a learner that wants its vote, asks.
+
+        :raises NotLeader: with the leader's id and address.
+        :raises BraftError: it was refused, or the change could not be committed.
+        """
+        async with self._changing:
+            view = self._ports.raft_view()
+            if not view.is_leader:
+                raise self._not_leader(view)
+            await self._admit(request, view)
+        if request.voter:
+            self._wants_vote[request.server_id] = None
+        else:
+            self._wants_vote.pop(request.server_id, None)
+        configuration = self._ports.raft_view().configuration
+        return JoinReply(self._ports.identity.cluster_id, encode_configuration(configuration))
+
+    async def _admit(self, request: JoinRequest, view: RaftView) -> None:
+        decision = handle_join(
+            request,
+            cluster_name=self._ports.settings.cluster_name,
+            cluster_id=self._ports.identity.cluster_id,
+            configuration=view.configuration,
+        )
+        match decision:
+            case Refuse(error):
+                _log.warning("%s may not join: %s", request.address, error.message)
+                raise error
+            case AddNonvoter(server_id, address):
+                _log.info("node %s at %s joins", server_id, address)
+                self._learn(server_id, address)
+                await self._ports.change_membership("add_nonvoter", server_id, address)
+            case UpdateAddress(server):
+                # The next tick commits it, as it does after an announcement.
+                self._learn(server.id, server.address)
+
+    def _not_leader(self, view: RaftView) -> NotLeader:
+        address = self.book.get(view.leader_id) or view.leader_address
+        who = f"{view.leader_id} at {address}" if view.leader_id else "no known node"
+        return NotLeader(
+            f"this node does not lead; {who} does", leader=view.leader_id, leader_address=address
+        )
+
+    # -- news from others and for others -----------------------------------------------------
+
+    def on_announce(self, request: AnnounceRequest) -> AnnounceReply:
+        """A member says where it is now. :raises WrongCluster: it is of another cluster."""
+        identity = self._ports.identity
+        if request.cluster_id != identity.cluster_id:
+            raise WrongCluster(
+                f"{request.address} announced cluster {request.cluster_id!r}, this node is in "
+                f"{identity.cluster_id!r}",
+                expected=request.cluster_id,
+                actual=identity.cluster_id,
+            )
+        self._learn(request.server_id, request.address)
+        return AnnounceReply(identity.server_id, identity.address)
+
+    def _targets(self) -> list[Contact]:
+        """Everyone who might be a member: discovery's contacts and every known address."""
+        identity = self._ports.identity
+        view = self._ports.raft_view()
+        addresses = [s.address for s in view.configuration.servers]
+        addresses += [self.book.get(s.id) for s in view.configuration.servers]
+        targets = {str(contact): contact for contact in self._contacts()}
+        for address in addresses:
+            try:
+                targets.setdefault(address, parse_address(address, "configuration"))
+            except DecodeError:
+                continue
+        targets.pop(identity.address, None)
+        return list(targets.values())
+
+    async def _announce(self) -> None:
+        identity = self._ports.identity
+        request = AnnounceRequest(identity.server_id, identity.address, identity.cluster_id)
+
+        async def tell(target: Contact) -> None:
+            timeout = self._ports.settings.probe_timeout
+            try:
+                reply = await self._ports.call(str(target), request, timeout)
+            except BraftError:
+                return
+            if isinstance(reply, AnnounceReply):
+                self._learn(reply.server_id, reply.address)
+
+        await asyncio.gather(*map(tell, self._targets()))
+
+    async def _probe_all(self) -> None:
+        targets = self._targets()
+        replies = await self._prober.probe_all(targets)
+        self._prober.forget_except(targets)
+        for reply in replies:
+            if reply.initialised and reply.cluster_id == self._ports.identity.cluster_id:
+                self._learn(reply.server_id, reply.address)
+        self._note_foreign(replies)
+
+    def _note_foreign(self, replies: Sequence[ProbeReply]) -> None:
+        ours = self._ports.identity.cluster_id
+        found = foreign_clusters(self._ports.settings.cluster_name, ours, replies)
+        for cluster in found:
+            if cluster not in self.foreign:
+                _log.error(
+                    "two clusters of one name have met: this node is in %s, %s at %s is in %s with "
+                    "%d voters. Both keep their data; one must be stopped or renamed",
+                    ours,
+                    cluster.server_id,
+                    cluster.address,
+                    cluster.cluster_id,
+                    cluster.voters,
+                )
+        self.foreign = found
+
+    def _wants_own_vote(self, view: RaftView) -> bool:
+        own = view.configuration.get(self._ports.identity.server_id)
+        learner = own is not None and own.suffrage == Suffrage.NONVOTER
+        return learner and self._ports.settings.voter and bool(view.leader_id)
+
+    async def _ask_for_vote(self) -> None:
+        """Repeated until granted: a new leader does not know what its predecessor was told."""
+        identity, settings = self._ports.identity, self._ports.settings
+        view = self._ports.raft_view()
+        address = self.book.get(view.leader_id) or view.leader_address
+        request = JoinRequest(
+            identity.server_id,
+            identity.address,
+            settings.cluster_name,
+            identity.cluster_id,
+            voter=True,
+        )
+        if address:
+            await self._ports.call(address, request, settings.call_timeout)

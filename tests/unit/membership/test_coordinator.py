@@ -1,0 +1,302 @@
+"""Whole coordinators against each other: forming, joining, moving, losing the leader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from braft_core.abc import Contact
+from braft_core.errors import Conflict, NotReady, StorageFull, WrongCluster
+from braft_core.membership.record import decode_record
+from braft_core.peer import (
+    AnnounceReply,
+    AnnounceRequest,
+    DetailsRequest,
+    FoundRequest,
+    JoinRequest,
+    ProbeReply,
+    ProbeRequest,
+)
+from braft_core.raft.types import Configuration, Server, Suffrage, encode_configuration
+
+ADDRESSES = ["10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"]
+
+
+async def three(net: Any, wait: Any, **settings: Any) -> list[Any]:
+    """A running cluster of a, b and c."""
+    net.addresses = list(ADDRESSES)
+    hosts = [net.host(i, a, expect=3, **settings) for i, a in zip("abc", ADDRESSES, strict=True)]
+    for host in hosts:
+        await host.boot()
+    await wait(lambda: all(h.member_of and not h.coordinator.waiting for h in hosts))
+    return hosts
+
+
+def test_three_nodes_found_one_cluster_quickly(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        net.addresses = list(ADDRESSES)
+        hosts = [net.host(i, a, expect=3) for i, a in zip("abc", ADDRESSES, strict=True)]
+        await hosts[2].boot()
+        await hosts[1].boot()
+        await asyncio.sleep(3.3)
+        assert "2 of 3 nodes are here" in hosts[1].coordinator.waiting
+        assert "10.0.0.1:15000" in hosts[1].coordinator.waiting
+        await hosts[0].boot()
+        took = await wait(lambda: all(h.member_of for h in hosts))
+        assert took < 1.0
+        assert {h.member_of for h in hosts} == {"cluster-1"}
+        assert net.tables["cluster-1"].configuration.ids == ("a", "b", "c")
+        assert [str(c) for c in hosts[0].coordinator.contacts] == ADDRESSES
+        await wait(lambda: not any(h.coordinator.waiting for h in hosts))
+        assert hosts[1].book == {"a": ADDRESSES[0], "c": ADDRESSES[2]}
+
+    play(scenario)
+
+
+def test_a_node_without_discovery_founds_alone_at_once(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        host = net.host("a", ADDRESSES[0], expect=1)
+        await host.boot(discovery=False)
+        assert await wait(lambda: host.member_of) < 0.1
+
+    play(scenario)
+
+
+def test_newcomers_join_and_get_their_vote_unless_they_want_none(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        await three(net, wait)
+        table = net.tables["cluster-1"]
+        net.addresses += ["10.0.0.4:15000", "10.0.0.5:15000"]
+        new = net.host("d", "10.0.0.4:15000", expect=3)
+        mute = net.host("e", "10.0.0.5:15000", expect=3, voter=False)
+        await new.boot()
+        await mute.boot()
+        assert await wait(lambda: table.configuration.is_voter("d") and mute.member_of) < 4
+        await asyncio.sleep(5)
+        assert table.configuration.get("e").suffrage == Suffrage.NONVOTER
+        kinds = [(kind, server_id) for kind, server_id, _ in table.changes]
+        assert kinds.count(("add_nonvoter", "d")) == 1
+        assert kinds.count(("promote", "d")) == 1
+        assert new.book["a"] == ADDRESSES[0]
+
+    play(scenario)
+
+
+def test_a_learner_gets_its_vote_although_the_leader_that_took_it_in_died(
+    play: Any, wait: Any
+) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        table = net.tables["cluster-1"]
+        net.addresses.append("10.0.0.4:15000")
+        new = net.host("d", "10.0.0.4:15000", expect=3)
+        await new.boot()
+        await wait(lambda: new.member_of)
+        await hosts[0].halt()
+        await wait(lambda: table.configuration.is_voter("d"))
+
+    play(scenario)
+
+
+def test_a_voter_that_lost_its_data_is_told_how_to_rejoin(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        await hosts[2].halt()
+        hosts[2].disk, hosts[2].member_of = None, ""
+        await hosts[2].boot()
+        await asyncio.sleep(3)
+        assert not hosts[2].member_of
+        assert "braft members remove c" in hosts[2].coordinator.waiting
+        request = JoinRequest("c", ADDRESSES[2], "c", "", True)
+        with pytest.raises(Conflict):
+            await hosts[2].call(ADDRESSES[0], request, 1.0)
+
+    play(scenario)
+
+
+def test_all_members_come_back_with_new_addresses_at_once(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        for host in hosts:
+            await host.halt()
+        net.addresses = ["10.1.0.7:15000", "10.1.0.8:15000", "10.1.0.9:15000"]
+        for host, address in zip(hosts, net.addresses, strict=True):
+            host.address = address
+            host.book.clear()
+            await host.boot()
+        table = net.tables["cluster-1"]
+        took = await wait(
+            lambda: {s.address for s in table.configuration.servers} == set(net.addresses)
+        )
+        assert took < 5
+        assert table.configuration.voters
+        assert len(table.configuration.voters) == 3
+        await wait(lambda: not any(h.coordinator.waiting for h in hosts))
+
+    play(scenario)
+
+
+def test_without_quorum_the_missing_are_named_and_discovery_is_searched(
+    play: Any, wait: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait, restart_min=20.0)
+        await hosts[1].halt()
+        await hosts[2].halt()
+        hosts[0].listing.poll_interval = 10_000.0
+        await asyncio.sleep(10)
+        waiting = hosts[0].coordinator.waiting
+        assert "2 of 3 voters do not answer" in waiting
+        assert "tolerates 1" in waiting
+        assert "b at 10.0.0.2:15000" in waiting
+        assert "searching" not in waiting
+        await asyncio.sleep(15)
+        assert "searching discovery" in hosts[0].coordinator.waiting
+        net.addresses = [ADDRESSES[0], "10.9.0.2:15000"]
+        hosts[1].address = "10.9.0.2:15000"
+        await hosts[1].boot()
+        await wait(lambda: not hosts[0].coordinator.waiting)
+
+    with caplog.at_level(logging.WARNING):
+        play(scenario)
+    assert any("no leader for" in record.message for record in caplog.records)
+
+
+def test_an_accepted_founding_survives_a_restart(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        net.addresses = list(ADDRESSES)
+        b = net.host("b", ADDRESSES[1], expect=3)
+        await b.boot()
+        members = Configuration(tuple(Server(i, a) for i, a in zip("abc", ADDRESSES, strict=True)))
+        offer = FoundRequest("c", "x", encode_configuration(members), "a")
+        assert (await b.coordinator.on_call(offer)).accepted
+        assert decode_record(b.disk).accepted == offer
+        await b.halt()
+        await b.boot()
+        rival = FoundRequest("c", "y", encode_configuration(members), "a")
+        assert not (await b.coordinator.on_call(rival)).accepted
+        assert (await b.coordinator.on_call(offer)).accepted
+        shown = await b.coordinator.on_call(FoundRequest("c", "", b"", "c"))
+        assert shown.configuration == offer.configuration
+        c = net.host("c", ADDRESSES[2], expect=3)
+        await c.boot()
+        # The proposer a is dead, its promise is in the founding itself: b and c go on.
+        await wait(lambda: b.member_of == c.member_of == "x")
+
+    play(scenario)
+
+
+def test_a_promise_that_cannot_be_stored_is_not_made(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        b = net.host("b", ADDRESSES[1], expect=2)
+        await b.boot()
+        b.disk_full = True
+        members = Configuration((Server("a", ADDRESSES[0]), Server("b", ADDRESSES[1])))
+        offer = FoundRequest("c", "x", encode_configuration(members), "a")
+        with pytest.raises(StorageFull):
+            await b.coordinator.on_call(offer)
+        probe = await b.coordinator.on_call(ProbeRequest("z", "c", "", "10.0.0.9:1"))
+        assert probe.cluster_id == ""
+        assert "cannot store the founding" in b.coordinator.waiting
+        b.disk_full = False
+        await wait(lambda: b.member_of == "", 1)
+        assert (await b.coordinator.on_call(offer)).accepted
+
+    play(scenario)
+
+
+def test_a_full_disk_delays_the_founding_but_does_not_end_it(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        host = net.host("a", ADDRESSES[0], expect=1)
+        host.disk_full = True
+        await host.boot(discovery=False)
+        await asyncio.sleep(3)
+        assert not host.member_of
+        host.disk_full = False
+        await wait(lambda: host.member_of, 3)
+
+    play(scenario)
+
+
+def test_failing_discovery_is_not_an_empty_one(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        net.listing_error = OSError("the API is down")
+        host = net.host("a", ADDRESSES[0], expect=1)
+        await host.boot()
+        await asyncio.sleep(10)
+        assert not host.member_of
+        assert "discovery failed: the API is down" in host.coordinator.waiting
+        net.listing_error = None
+        await wait(lambda: host.member_of, 3)
+
+    play(scenario)
+
+
+def test_two_clusters_that_meet_keep_their_data_and_say_so(
+    play: Any, wait: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(net: Any) -> None:
+        one, two = (net.host(i, a, expect=1) for i, a in zip("ab", ADDRESSES[:2], strict=True))
+        net.addresses = []
+        await one.boot()
+        await two.boot()
+        await wait(lambda: one.member_of and two.member_of)
+        net.addresses = ADDRESSES[:2]
+        await wait(lambda: one.coordinator.foreign, 20)
+        assert one.coordinator.foreign[0].server_id == "b"
+        assert {one.member_of, two.member_of} == {"cluster-1", "cluster-2"}
+        with pytest.raises(WrongCluster):
+            await two.coordinator.on_call(AnnounceRequest("a", ADDRESSES[0], one.member_of))
+
+    play(scenario)
+    assert sum("have met" in record.message for record in caplog.records) >= 1
+
+
+def test_calls_are_answered_or_refused_in_every_state(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        host = net.host("a", ADDRESSES[0], expect=2)
+        coordinator = await host.boot()
+        with pytest.raises(NotReady, match="no cluster yet"):
+            await coordinator.on_call(JoinRequest("z", ADDRESSES[1], "c", "", True))
+        blank = await coordinator.on_call(ProbeRequest("z", "c", "", ADDRESSES[1]))
+        assert blank == ProbeReply("a", "c", "", 2, False, "", "", ADDRESSES[0])
+        with pytest.raises(Exception, match="not a membership request"):
+            await coordinator.on_call(DetailsRequest())
+        await host.halt()
+        with pytest.raises(NotReady):
+            await coordinator.on_call(ProbeRequest("z", "c", "", ADDRESSES[1]))
+        await coordinator.stop()
+        assert host.listing.stopped == 1
+        assert "not running" in coordinator.waiting
+
+    play(scenario)
+
+
+def test_an_announcement_tells_both_sides(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        request = AnnounceRequest("c", "10.7.7.7:15000", "cluster-1")
+        reply = await hosts[0].coordinator.on_call(request)
+        assert reply == AnnounceReply("a", ADDRESSES[0])
+        assert hosts[0].book["c"] == "10.7.7.7:15000"
+        assert hosts[0].coordinator.address_of("c") == "10.7.7.7:15000"
+        # c itself still says otherwise, and its own word is the newest.
+        await wait(lambda: hosts[0].book["c"] == ADDRESSES[2], 10)
+
+    play(scenario)
+
+
+def test_discovery_ports_and_several_names_of_one_node_count_once(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        net.addresses = ["10.0.0.1:15000", "10.0.0.1:15001", "name-of-a:15000"]
+        host = net.host("a", ADDRESSES[0], expect=2)
+        await host.boot()
+        net.hosts["10.0.0.1:15001"] = net.hosts["name-of-a:15000"] = host
+        await asyncio.sleep(3)
+        assert "1 of 2 nodes are here" in host.coordinator.waiting
+        assert host.coordinator.contacts[1] == Contact("10.0.0.1", 15001)
+
+    play(scenario)
