@@ -89,17 +89,36 @@ def demo(
     Exit code 1 if anything was. JSON: ok, nodes, acknowledged, unknown, lost, killed, new_leader,
     and formed_, failover_, rejoined_ and total_seconds.
     """
+    _require_static_discovery()
     say = _quiet if as_json else _speaker()
     directory = Path(tempfile.mkdtemp(prefix="braft-demo-"))
-    nodes, account = run_demo(directory, writes, say)
-    if keep or account.lost:
-        say(f"data and logs are kept in {directory}")
-    else:
-        shutil.rmtree(directory, ignore_errors=True)
+    try:
+        nodes, account = run_demo(directory, writes, say)
+    except KeyboardInterrupt:
+        _clean_up(directory, keep, say)
+        raise
+    _clean_up(directory, keep or bool(account.lost), say)
     if as_json:
         print_json(account.as_json(nodes))
     if account.lost:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _require_static_discovery() -> None:
+    """:raises PluginNotFound: with the command that installs it, before anything was started."""
+    from braft_core.config import Settings
+    from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.registry import Registry
+
+    plugins = Plugins.load(Settings.load().plugins_disable, tolerate=True)
+    Registry(plugins).get("discovery", "static")
+
+
+def _clean_up(directory: Path, keep: bool, say: Callable[[str], None]) -> None:
+    if keep:
+        say(f"data and logs are kept in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def run_demo(
@@ -116,9 +135,8 @@ def run_demo(
     with _interruptible(), LocalCluster(directory, command=command) as cluster:
         try:
             _play(cluster, account, writes, say)
-        except (BraftError, KeyboardInterrupt) as error:
-            if isinstance(error, BraftError):
-                _show_logs(cluster, directory)
+        except BraftError:
+            _show_logs(cluster, directory)
             raise
     account.total = time.monotonic() - began
     _conclude(account, say)
@@ -212,9 +230,7 @@ def _persist(
     while True:
         try:
             return call()
-        except (NotApplied, Unreachable) as error:
-            if isinstance(error, Unreachable) and error.data.get("sent"):
-                raise
+        except (NotApplied, Unreachable):
             if time.monotonic() > deadline:
                 raise
         if alive:

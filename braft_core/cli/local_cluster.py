@@ -6,13 +6,15 @@ on loopback, a directory and a log file.
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +34,7 @@ _SHORT = frozenset(
     | {"BEX", "BSR"}
 )
 _STOP_SECONDS = 3.0
+_PORTS = range(20000, 32000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +154,20 @@ class LocalCluster:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody used a moment ago; all are held until all are found."""
+    """Ports that nobody used a moment ago; all are held until all are found.
+
+    Below the range from which systems take the local ports of connections: the nodes that start
+    first already connect, and must not take a port of those that start later.
+    """
+    start = _PORTS.start + secrets.randbelow(len(_PORTS))
+    candidates = itertools.chain(range(start, _PORTS.stop), range(_PORTS.start, start))
+    found: list[int] = []
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        for port in candidates:
+            each = held.enter_context(socket.socket())
+            with suppress(OSError):
+                each.bind((HOST, port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise BraftError(f"fewer than {count} ports of {_PORTS} are free on {HOST}")

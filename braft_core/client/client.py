@@ -193,6 +193,7 @@ class Client:
         params.setdefault("timeout", f"{self._timeout:g}")
         refusal: NotApplied | None = None
         silent: list[str] = []
+        sent = False
         for base in list(self._urls):
             try:
                 answer = self._http.request(method, base + path, params=params, **options)
@@ -204,6 +205,7 @@ class Client:
                 if write:
                     raise OutcomeUnknown(f"sent to {reason}, and no answer came") from error
                 silent.append(reason)
+                sent = True
                 continue
             error_found = error_of(answer, write=write)
             if error_found is None:
@@ -213,7 +215,7 @@ class Client:
             refusal = error_found
         if refusal is not None:
             raise refusal
-        raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=not write)
+        raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=sent)
 
 
 def _base_url(url: str) -> str:

@@ -103,7 +103,7 @@ def test_status(braft_json: Any, braft: Any, node: Any, url: str) -> None:
 
 def test_plugins_and_config(braft_json: Any, braft: Any) -> None:
     answer = braft_json("plugins")
-    assert {"name": "kv", "kind": "service"}.items() <= answer["plugins"][1].items()
+    assert ("kv", "service") in [(row["name"], row["kind"]) for row in answer["plugins"]]
     assert set(answer) == {"plugins", "disabled", "failures"}
     assert "msgpack" in braft("plugins").stdout
     settings = {row["name"]: row for row in braft_json("config")["settings"]}
@@ -138,11 +138,11 @@ COMMANDS = [
     ["members", "promote", "server-2"],
     ["leader", "transfer"],
 ]
+#: Answered from the node's memory: they ask no cluster, so none can refuse.
+READS = [["leader", "show"], ["members", "list"]]
 
 
-@pytest.mark.parametrize(
-    "words", [*COMMANDS, ["leader", "show"], ["members", "list"]], ids=" ".join
-)
+@pytest.mark.parametrize("words", [*COMMANDS, *READS], ids=" ".join)
 def test_exit_code_3_nobody_answered(braft: Any, dead_url: str, words: list[str]) -> None:
     result = braft(*words, "--url", dead_url)
     assert result.exit_code == 3

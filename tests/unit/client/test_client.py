@@ -94,14 +94,23 @@ def test_a_read_goes_to_the_next_node_whatever_happened(make_peer: Any, connect:
     assert connect(first.url, second.url).leader() == {"id": "a", "address": "h:1"}
 
 
+def test_a_read_that_was_sent_and_not_answered_says_so(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.answer = None
+    with pytest.raises(errors.Unreachable) as read:
+        connect(peer.url).members()
+    assert read.value.data["sent"] is True
+
+
 def test_nobody_answers(dead_url: str, connect: Any) -> None:
     client = connect(dead_url)
     began = time.monotonic()
     with pytest.raises(errors.Unreachable, match=dead_url) as write:
         client.kv_put("m", "k", "v")
     assert write.value.data["sent"] is False
-    with pytest.raises(errors.Unreachable):
+    with pytest.raises(errors.Unreachable) as read:
         client.status()
+    assert read.value.data["sent"] is False
     assert time.monotonic() - began < 2
 
 
