@@ -49,7 +49,7 @@ def decode_command(
     serializer = serializers.get(data[1])
     if serializer is None:
         serializer = Serializers(serializers.values()).by_tag(data[1])
-    parts = serializer.loads(data[_HEAD:])
+    parts = _loads(serializer, data[_HEAD:])
     if type(parts) is list and len(parts) == 3:
         service, command, args = parts
         if type(service) is str and type(command) is str and type(args) is list:
@@ -81,6 +81,17 @@ def decode_outcome(data: bytes) -> Any:
         case [1, str(code), str(message), dict(facts)]:
             return from_wire(code, message, facts)
     return DecodeError(f"not an outcome: {len(data)} bytes", size=len(data))
+
+
+def _loads(serializer: Serializer, data: bytes) -> Any:
+    try:
+        return serializer.loads(data)
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:  # a plugin that breaks its rule: it must not stop every node
+        raise DecodeError(
+            f"not a command: serializer {serializer.name!r} raised {type(error).__name__}"
+        ) from error
 
 
 def _no_command(data: bytes) -> DecodeError:

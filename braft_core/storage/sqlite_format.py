@@ -22,6 +22,7 @@ import os
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -134,6 +135,7 @@ def create_or_open(path: Path) -> tuple[sqlite3.Connection, Contents]:
         raise StorageError(f"{path}: {error}", path=str(path)) from error
     try:
         _check_format(db, path)
+        _start_new_wal(db)
         return db, _read(db, path)
     except BaseException:
         db.close()
@@ -195,7 +197,9 @@ def _check_format(db: sqlite3.Connection, path: Path) -> None:
 
 def _unreadable(error: sqlite3.Error, path: Path, **data: Any) -> StorageError:
     # No code: the module could not make sense of a column, such as text that is not UTF-8.
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (0, sqlite3.SQLITE_CORRUPT):
+    # SQLITE_ERROR: a table is missing, for the statements themselves are right.
+    damage = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT)
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in damage:
         return corrupt(path, f"the database is damaged ({error})", **data)
     return StorageError(f"{path}: {error}", path=str(path), **data)
 
@@ -222,6 +226,13 @@ def _initialise(db: sqlite3.Connection) -> None:
         db.execute(statement)
     db.execute(SET_STATE, state_row(HardState(), 0, 0))
     db.execute("COMMIT")
+
+
+def _start_new_wal(db: sqlite3.Connection) -> None:
+    # After a crash SQLite goes on writing behind the last valid frame, over the rest of the torn
+    # commit. What it does not cover would count as a second one after the next crash.
+    with suppress(sqlite3.OperationalError):  # a full disk; the old log does as well
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _check_wal(path: Path) -> None:

@@ -69,6 +69,18 @@ def test_anything_else_is_a_decode_error(data: bytes, reason: str) -> None:
         decode_command(KNOWN, data)
 
 
+class Careless(MsgpackSerializer):
+    """Breaks the rule that bad bytes are a DecodeError."""
+
+    def loads(self, data: bytes) -> Any:
+        raise ZeroDivisionError
+
+
+def test_a_serializer_that_breaks_its_rule_stops_nobody() -> None:
+    with pytest.raises(DecodeError, match="serializer 'msgpack' raised ZeroDivisionError"):
+        decode_command({1: Careless()}, b"\x01\x01\x90")
+
+
 @given(st.binary(max_size=60))
 def test_no_bytes_do_more_than_fail_to_decode(data: bytes) -> None:
     for candidate in (data, b"\x01\x01" + data, b"\x01\x01\x93" + data):

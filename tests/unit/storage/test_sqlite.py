@@ -200,7 +200,7 @@ def test_damage_is_named_and_nothing_is_cut(tmp_path: Path, damage: str, named: 
     fill(tmp_path)
     sql(tmp_path, damage)
     before = (tmp_path / "raft.db").read_bytes()
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageCorrupt) as caught:
         load(tmp_path)
     assert named in caught.value.message
     assert str(tmp_path) in caught.value.message
@@ -269,6 +269,42 @@ def test_a_torn_last_commit_is_cut_with_a_warning(
     crash_image(live, tmp_path / "image", bytes(torn))
     assert load(tmp_path / "image").entries == entries(1, 9)
     assert "left incomplete" in caplog.text
+
+
+def torn_at(directory: Path, offset: int, target: Path) -> None:
+    """What a power cut leaves of a store whose last commit lost what is at that offset."""
+    wal = bytearray((directory / "raft.db-wal").read_bytes())
+    wal[offset] ^= 0xFF
+    crash_image(directory, target, bytes(wal))
+
+
+def test_a_second_crash_is_told_from_the_first(tmp_path: Path) -> None:
+    store = store_in(tmp_path / "live")
+    store.open()
+    store.write([WriteBatch(entries=entries(1, 9))])
+    start = (tmp_path / "live" / "raft.db-wal").stat().st_size
+    large = [entry._replace(data=bytes(4000)) for entry in entries(10, 30)]
+    store.write([WriteBatch(entries=large)])
+    torn_at(tmp_path / "live", start + 40, tmp_path / "first")
+    store.close()
+
+    store = store_in(tmp_path / "first")
+    assert store.open().entries == entries(1, 9)
+    store.write([WriteBatch(entries=entries(10, 10, 2))])
+    end = _last_commit(tmp_path / "first", store)
+    torn_at(tmp_path / "first", end - 9, tmp_path / "second")
+    store.close()
+    assert load(tmp_path / "second").entries == [*entries(1, 9), *entries(10, 10, term=2)]
+
+
+def _last_commit(directory: Path, store: SQLiteStorage) -> int:
+    """Write entry 11; return where in the write-ahead log its commit ends."""
+    path = directory / "raft.db-wal"
+    before = path.read_bytes()
+    store.write([WriteBatch(entries=entries(11, 11, 2))])
+    after = path.read_bytes()
+    before = before.ljust(len(after), b"\0")
+    return max(at for at in range(len(after)) if after[at] != before[at]) + 1
 
 
 def test_damage_before_the_last_commit_is_not_mistaken_for_a_torn_write(
