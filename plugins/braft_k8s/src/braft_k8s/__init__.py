@@ -1,0 +1,23 @@
+"""Kubernetes discovery for braft: the scheme ``k8s``.
+
+Owns its registration. Must not know how braft chooses among discoveries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from braft_core.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from braft_core.abc import Discovery
+
+__all__ = ["braft_register_discovery"]
+
+
+@hookimpl
+def braft_register_discovery() -> type[Discovery]:
+    """The discovery ``k8s``. It loads the Kubernetes client only when it first asks."""
+    from braft_k8s.discovery import K8sDiscovery
+
+    return K8sDiscovery

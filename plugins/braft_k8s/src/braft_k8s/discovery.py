@@ -1,0 +1,82 @@
+"""The discovery ``k8s``: the pods behind the services with given labels, as in the original.
+
+Owns when and in which thread the API is asked. Must not know what a pod turns out to be: braft
+probes every contact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+from braft_core.abc import Contact, Discovery, DiscoveryContext
+from braft_core.errors import Unreachable
+from braft_k8s.api import KubeApi
+from braft_k8s.options import Options
+from braft_k8s.pods import contacts_of, selector_text
+
+__all__ = ["K8sDiscovery"]
+
+log = logging.getLogger(__name__)
+
+
+class K8sDiscovery(Discovery):
+    """Contacts from the Kubernetes API. The client blocks, so it lives in a thread of its own."""
+
+    name: ClassVar[str] = "k8s"
+
+    def __init__(self, spec: str, context: DiscoveryContext) -> None:
+        """:raises ConfigError: naming the part of the spec, or the option, that is wrong."""
+        super().__init__(spec, context)
+        self.options = Options.read(spec, context.options)
+        self.poll_interval = self.options.poll_interval
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="braft-k8s")
+        self._stopped = False
+        #: Used by the thread alone.
+        self._api: KubeApi | None = None
+
+    def describe(self) -> str:
+        """The original's line: ``k8s://ns=prod/labels=svc=braft/portName=``."""
+        options = self.options
+        labels = selector_text(options.labels)
+        return f"{self.name}://ns={options.namespace}/labels={labels}/portName={options.portname}"
+
+    async def start(self) -> None:
+        """Wait the random time of ``K8S_SLEEP``; the API is first asked by :meth:`discover`."""
+        if not self.options.labels:
+            log.warning(
+                "k8s discovery without labels: the pods of every service of the namespace are "
+                "contacts; set K8S_LABELS"
+            )
+        # Spreads the nodes of a roll-out; nothing secret about it.
+        await asyncio.sleep(random.uniform(*self.options.sleep))  # noqa: S311
+
+    async def discover(self) -> list[Contact]:
+        """The running, not terminating pods.
+
+        :raises Unreachable: the API did not answer, or refused: that is not "no pods".
+        """
+        if self._stopped:
+            raise Unreachable(f"{self.describe()}: stopped", sent=False)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._search)
+
+    async def stop(self) -> None:
+        """Give up what is not begun, and wait for a request under way: its timeout bounds that."""
+        self._stopped = True
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._executor.shutdown)
+        if self._api:
+            self._api.close()
+            self._api = None
+
+    def _search(self) -> list[Contact]:
+        """Ask. Runs in the thread."""
+        if self._api is None:
+            self._api = KubeApi.connect(self.options, self.context.environ)
+        selectors = self._api.selectors(self.options.labels)
+        pods = [pod for selector in selectors for pod in self._api.pods(selector)]
+        return contacts_of(pods, self.context, self.options.portname, self.name)

@@ -1,0 +1,138 @@
+"""An API server that answers list requests for services and pods, and fails on demand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+
+class FakeApi:
+    """Objects by kind and namespace; what was asked is in ``requests``."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self.requests: list[tuple[str, str, str]] = []
+        #: Status and body to answer everything with.
+        self.failure: tuple[int, bytes] | None = None
+        #: While clear, no request is answered.
+        self.answering = threading.Event()
+        self.answering.set()
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.answer(self)
+
+            def log_message(self, *_: Any) -> None:
+                """The test's output is no access log."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port: int = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.answering.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.answering.wait(30)
+        url = urlsplit(request.path)
+        selector = parse_qs(url.query).get("labelSelector", [""])[0]
+        self.requests.append((url.path, selector, request.headers.get("Authorization", "")))
+        status, body = self.failure or self.listed(url.path, selector)
+        with contextlib.suppress(ConnectionError):  # who asked may have lost patience
+            request.send_response(status)
+            request.send_header("Content-Type", "application/json")
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body)
+
+    def listed(self, path: str, selector: str) -> tuple[int, bytes]:
+        _, _api, _v1, _namespaces, namespace, kind = path.split("/")
+        wanted = dict(part.split("=") for part in selector.split(",") if part)
+        items = [
+            item
+            for item in self.objects.get((kind, namespace), [])
+            if wanted.items() <= item["metadata"]["labels"].items()
+        ]
+        name = {"services": "ServiceList", "pods": "PodList"}[kind]
+        return 200, json.dumps({"kind": name, "apiVersion": "v1", "items": items}).encode()
+
+    def service(
+        self, labels: dict[str, str], selector: dict[str, str] | None, namespace: str = "prod"
+    ) -> None:
+        spec = {} if selector is None else {"selector": selector}
+        self._add("services", namespace, {"metadata": {"labels": labels}, "spec": spec})
+
+    def pod(
+        self,
+        ip: str,
+        labels: dict[str, str],
+        *,
+        phase: str = "Running",
+        namespace: str = "prod",
+        terminating: bool = False,
+        ports: dict[str, int] | None = None,
+        more_ips: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"name": f"pod-{ip}", "labels": labels}
+        if terminating:
+            metadata["deletionTimestamp"] = "2024-05-15T09:41:41Z"
+        listed = [{"name": k, "containerPort": v} for k, v in (ports or {}).items()]
+        status: dict[str, Any] = {"phase": phase}
+        if ip:
+            status |= {"podIP": ip, "podIPs": [{"ip": text} for text in (ip, *more_ips)]}
+        pod = {
+            "metadata": metadata,
+            "spec": {"containers": [{"name": "sidecar"}, {"name": "braft", "ports": listed}]},
+            "status": status,
+        }
+        self._add("pods", namespace, pod)
+        return pod
+
+    def _add(self, kind: str, namespace: str, item: dict[str, Any]) -> None:
+        self.objects.setdefault((kind, namespace), []).append(item)
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    server = FakeApi()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def kubeconfig(api: FakeApi, tmp_path: Path) -> Path:
+    """A kubeconfig with the contexts "main" (namespace prod) and "bare" (none)."""
+    user = {"name": "u", "user": {"token": "t0ken"}}
+    cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.port}"}}
+    contexts = [
+        {"name": "main", "context": {"cluster": "c", "user": "u", "namespace": "prod"}},
+        {"name": "bare", "context": {"cluster": "c", "user": "u"}},
+    ]
+    path = tmp_path / "kubeconfig"
+    path.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [cluster],
+                "users": [user],
+                "contexts": contexts,
+                "current-context": "main",
+            }
+        )
+    )
+    return path
