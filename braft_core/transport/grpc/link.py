@@ -43,7 +43,7 @@ _MEMBER_POLL = 0.05
 _CONTROL_TIMEOUT = 1.0
 _MAX_CONTROL_CALLS = 16
 #: Seconds that saying goodbye may take.
-_FAREWELL = 0.2
+_FAREWELL = 0.3
 
 _METHODS: dict[type[Request], str] = {
     AppendEntries: "/RaftTransport/AppendEntries",

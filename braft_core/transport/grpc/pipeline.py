@@ -30,7 +30,7 @@ GOODBYE = b""
 _MAX_QUEUED = 64
 _MAX_QUEUED_BYTES = 32 << 20
 #: Seconds that an orderly end may take.
-_FAREWELL = 0.1
+_FAREWELL = 0.2
 
 #: Status codes by which a peer, rather than the network, ends a call.
 _DECIDED = frozenset(
@@ -223,7 +223,14 @@ class Pipeline(_BulkBase):
             return Ending.UNSUPPORTED
         if code in _DECIDED:
             return Ending.REFUSED
-        return Ending.LOST if self._established else Ending.NEVER
+        if not self._established:
+            return Ending.NEVER
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return Ending.LOST
+        # A write that fails because the stream just ended hides the true status behind INTERNAL. A
+        # braft peer's own stream to us tells whether it died; of others this is all we learn.
+        unclear = code is grpc.StatusCode.INTERNAL
+        return Ending.LOST if unclear and not self._ours else Ending.ORDERLY
 
 
 class UnaryAppends(_BulkBase):

@@ -32,6 +32,8 @@ __all__ = ["RaftTransportServer"]
 
 #: Requests of one stream that may wait for the node; beyond it the stream is not read.
 _MAX_WAITING = 64
+#: Seconds that ending the streams may take.
+_FAREWELL = 0.2
 
 _UNARY: dict[str, type[Request]] = {
     "AppendEntries": AppendEntries,
@@ -83,6 +85,8 @@ class _InboundStream:
         #: Why reading ended; None while it goes on.
         self._end: tuple[grpc.StatusCode, str] | None = None
         self.orderly = False
+        #: Resolved when the stream is over.
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def finish(self) -> None:
         """End the stream from our side, with status OK."""
@@ -177,10 +181,13 @@ class RaftTransportServer:
     async def stop(self) -> None:
         """End all streams orderly and all waiting calls."""
         self._stopping = True
-        for stream in list(self._streams.values()):
+        streams = list(self._streams.values())
+        for stream in streams:
             stream.finish()
         for answer in self._waiting:
             answer.cancel()
+        if streams:
+            await asyncio.wait([stream.left for stream in streams], timeout=_FAREWELL)
 
     async def _refuse_strangers(self, context: Any) -> dict[str, Any]:
         metadata = context.invocation_metadata()
@@ -227,6 +234,7 @@ class RaftTransportServer:
             self._gone(stream)
 
     def _gone(self, stream: _InboundStream) -> None:
+        stream.left.set_result(None)
         del self._streams[id(stream)]
         replaced = self._latest.get(stream.sender, stream) is not stream
         if not replaced:

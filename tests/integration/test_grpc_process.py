@@ -1,0 +1,180 @@
+"""Links between real processes: a killed one is missed at once and found again at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core.abc import TransportOptions
+from braft_core.raft.messages import AppendEntries
+from braft_core.raft.types import Entry
+from braft_core.testing.transport import Node, RecordingHandler, until
+from braft_core.transport.grpc import GrpcTransport
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+
+CHILD = """
+import asyncio, sys
+from braft_core.abc import TransportOptions
+from braft_core.testing.transport import RecordingHandler
+from braft_core.transport.grpc import GrpcTransport
+
+async def main(listen, parent):
+    transport = GrpcTransport(TransportOptions(listen=(listen,)))
+    handler = RecordingHandler("child", "", "cl")
+    handler.transport = transport
+    await transport.start(handler)
+    handler.identity.address = transport.listening[0]
+    transport.set_peer("parent", parent)
+    print(transport.listening[0], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    await transport.stop()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Child:
+    """A node in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
+        self.process = process
+        self.address = address
+
+    @classmethod
+    async def start(cls, parent: str, listen: str = "127.0.0.1:0") -> Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            CHILD,
+            listen,
+            parent,
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            address = (await process.stdout.readline()).decode().strip()
+        return cls(process, address)
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    async def leave(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        async with asyncio.timeout(10):
+            await self.process.wait()
+
+
+class Parent(Node):
+    """The node of the test's process."""
+
+    index = 0
+
+    @classmethod
+    async def start(cls, **options: Any) -> Parent:
+        transport = GrpcTransport(TransportOptions(listen=("127.0.0.1:0",), **options))
+        handler = RecordingHandler("parent", "", "cl")
+        await transport.start(handler)
+        handler.identity.address = transport.listening[0]
+        return cls(transport, handler)
+
+    async def exchange(self) -> float:
+        """Send until a response comes; returns the seconds it took."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        self.handler.responses.clear()
+
+        def act() -> object:
+            self.index += 1
+            entries = [Entry(self.index, 1, 0, b"x")]
+            message = AppendEntries("parent", "child", 1, self.index - 1, 1, entries, 0, self.index)
+            self.transport.send(message)
+            return self.handler.responses
+
+        await until(act)
+        return loop.time() - begun
+
+
+def test_a_killed_process_is_missed_and_found_again() -> None:
+    async def scenario() -> None:
+        parent = await Parent.start()
+        child = await Child.start(parent.address)
+        try:
+            parent.transport.set_peer("child", child.address)
+            await parent.exchange()
+            await asyncio.sleep(0.3)
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            child.process.kill()
+            await until(lambda: parent.handler.lost)
+            assert loop.time() - begun < 0.3
+            await child.process.wait()
+            await asyncio.sleep(1.5)  # let the pauses between attempts grow
+            child = await Child.start(parent.address, child.address)
+            assert await parent.exchange() < 0.5
+        finally:
+            await parent.transport.stop()
+            await child.kill()
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_stops_orderly_is_not_reported_as_lost() -> None:
+    async def scenario() -> None:
+        parent = await Parent.start()
+        child = await Child.start(parent.address)
+        try:
+            parent.transport.set_peer("child", child.address)
+            await parent.exchange()
+            await child.leave()
+            await until(lambda: parent.transport.send(_beat()) or parent.handler.unreachable)
+            assert parent.handler.lost == []
+            assert child.process.returncode == 0
+        finally:
+            await parent.transport.stop()
+            await child.kill()
+
+    asyncio.run(scenario())
+
+
+def _beat() -> AppendEntries:
+    return AppendEntries("parent", "child", 1, 0, 0, [], 0)
+
+
+def test_a_frozen_process_is_told_and_found_when_it_thaws() -> None:
+    async def scenario() -> None:
+        parent = await Parent.start(rpc_timeout=0.3)
+        child = await Child.start(parent.address)
+        try:
+            parent.transport.set_peer("child", child.address)
+            await parent.exchange()
+            parent.handler.unreachable.clear()
+            child.process.send_signal(signal.SIGSTOP)
+            parent.transport.send(
+                AppendEntries("parent", "child", 1, 98, 1, [Entry(99, 1, 0, b"")], 0)
+            )
+            await until(lambda: parent.handler.unreachable == ["child"])
+            begun = asyncio.get_running_loop().time()
+            await parent.transport.stop()
+            assert asyncio.get_running_loop().time() - begun < 0.6
+            parent = await Parent.start(rpc_timeout=0.3)
+            parent.transport.set_peer("child", child.address)
+            child.process.send_signal(signal.SIGCONT)
+            await parent.exchange()
+        finally:
+            await parent.transport.stop()
+            await child.kill()
+
+    asyncio.run(scenario())

@@ -1,0 +1,216 @@
+"""The transport in its process: TLS, ports, loops and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core import peer
+from braft_core.abc import TLSFiles, TransportOptions
+from braft_core.errors import ConfigError, Unreachable
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft.messages import AppendEntries
+from braft_core.raft.types import Entry
+from braft_core.testing.transport import RecordingHandler, until
+from braft_core.transport.grpc import GrpcTransport, noise
+
+
+async def hello(_request: PeerRequest) -> PeerReply:
+    return peer.DetailsReply(b"{}")
+
+
+# ---------------------------------------------------------------------- TLS
+
+
+def make_certificates(folder: Path) -> TLSFiles:
+    """A CA and one certificate of it for 127.0.0.1, by the openssl program."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl program is not installed")
+    files = TLSFiles(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    ca_key, request, san = folder / "ca.key", folder / "request.pem", folder / "san.cnf"
+    san.write_text("subjectAltName=IP:127.0.0.1\n")
+    new_key = ["-newkey", "rsa:2048", "-nodes"]
+    for command in (
+        [*"req -x509 -subj /CN=ca -days 2 -keyout".split(), str(ca_key)]  # noqa: RUF005
+        + ["-out", str(files.ca), *new_key],
+        ["req", *new_key, "-subj", "/CN=node", "-keyout", str(files.key), "-out", str(request)],
+        ["x509", "-req", "-in", str(request), "-CA", str(files.ca), "-CAkey", str(ca_key)]  # noqa: RUF005
+        + ["-CAcreateserial", "-days", "2", "-extfile", str(san), "-out", str(files.cert)],
+    ):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    return files
+
+
+def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path: Path) -> None:
+    mine, foreign = tmp_path / "mine", tmp_path / "foreign"
+    mine.mkdir()
+    foreign.mkdir()
+    tls, other_tls = make_certificates(mine), make_certificates(foreign)
+
+    async def scenario() -> None:
+        async with started("b", tls=tls) as b, started("a", tls=tls) as a:
+            b.handler.on_called = hello
+            request = peer.DetailsRequest()
+            reply = await a.transport.call(b.address, request, 5)
+            assert reply == peer.DetailsReply(b"{}")
+            a.meets(b)
+            await until(
+                lambda: a.transport.send(append(1)) or a.handler.responses  # type: ignore[func-returns-value]
+            )
+            async with started("x", tls=other_tls) as stranger, started("y") as naked:
+                for outsider in (stranger, naked):
+                    with pytest.raises(Unreachable):
+                        await outsider.transport.call(b.address, request, 1)
+
+    asyncio.run(scenario())
+
+
+def append(index: int) -> AppendEntries:
+    return AppendEntries("a", "b", 1, index - 1, 1, [Entry(index, 1, 0, b"x")], 0, request_id=index)
+
+
+@pytest.mark.parametrize("missing", ["ca", "cert", "key"])
+def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path, missing: str) -> None:
+    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    for name, path in paths.items():
+        if name != missing:
+            path.write_text("x")
+    options = TransportOptions(listen=("127.0.0.1:0",), tls=TLSFiles(**paths))
+
+    async def scenario() -> None:
+        with pytest.raises(ConfigError, match=f"TLS {missing} .*{missing}.pem"):
+            await GrpcTransport(options).start(RecordingHandler("a", "", ""))
+
+    asyncio.run(scenario())
+
+
+def test_an_address_of_another_host_is_an_error_that_names_it() -> None:
+    async def scenario() -> None:
+        transport = GrpcTransport(TransportOptions(listen=("127.0.0.1:0", "192.0.2.1:15000")))
+        with pytest.raises(ConfigError, match=r"192\.0\.2\.1:15000"):
+            await transport.start(RecordingHandler("a", "", ""))
+        await transport.stop()
+
+    asyncio.run(scenario())
+
+
+# ---------------------------------------------------------------------- loops
+
+
+def context(message: str, exception: BaseException) -> dict[str, Any]:
+    return {"message": message, "exception": exception}
+
+
+NOISE = "Exception in callback PollerCompletionQueue._handle_events(<_UnixSelectorEventLoop ...>)"
+
+
+def test_only_the_poller_race_is_kept_out_of_the_log() -> None:
+    loop = asyncio.new_event_loop()
+    seen: list[str] = []
+    loop.set_exception_handler(lambda _loop, context: seen.append(context["message"]))
+    before = loop.get_exception_handler()
+    noise.install(loop)
+    noise.install(loop)
+    noise.remove(loop)
+    loop.call_exception_handler(context(NOISE, BlockingIOError(11, "try again")))
+    loop.call_exception_handler(context(NOISE, ValueError()))
+    loop.call_exception_handler(context("Exception in callback mine()", BlockingIOError(11, "x")))
+    assert seen == [NOISE, "Exception in callback mine()"]
+    noise.remove(loop)
+    assert loop.get_exception_handler() is before
+    noise.remove(loop)
+    loop.close()
+
+
+def test_without_a_handler_the_rest_is_logged_as_ever(caplog: Any) -> None:
+    loop = asyncio.new_event_loop()
+    noise.install(loop)
+    loop.call_exception_handler(context("mine", ValueError("v")))
+    loop.close()
+    assert "mine" in caplog.text
+
+
+def test_a_handler_set_later_is_left_alone() -> None:
+    loop = asyncio.new_event_loop()
+    noise.install(loop)
+
+    def later(_loop: asyncio.AbstractEventLoop, _context: dict[str, Any]) -> None: ...
+
+    loop.set_exception_handler(later)
+    noise.remove(loop)
+    assert loop.get_exception_handler() is later
+    loop.close()
+
+
+def test_two_nodes_in_two_threads_start_and_stop_again_and_again(caplog: Any) -> None:
+    failures: list[BaseException] = []
+
+    def run(main: Callable[[], Any]) -> threading.Thread:
+        def body() -> None:
+            try:
+                asyncio.run(main())
+            # It belongs to the test's thread.
+            except BaseException as error:  # noqa: BLE001
+                failures.append(error)
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        return thread
+
+    before = threading.active_count()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            meeting = _Meeting()
+            threads = [
+                run(lambda m=meeting: m.node("a", "b")),
+                run(lambda m=meeting: m.node("b", "a")),
+            ]
+            for thread in threads:
+                thread.join(20)
+            assert not failures, failures
+            assert all(handler.lost == [] for handler in meeting.handlers)
+    # grpc.aio keeps one poller of its own per process.
+    assert threading.active_count() <= before + 1
+    assert caplog.records == []
+
+
+class _Meeting:
+    """Two nodes, each with a loop of its own, exchange messages both ways."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, str] = {}
+        self.handlers: list[RecordingHandler] = []
+        self._met = threading.Barrier(2, timeout=15)
+
+    async def node(self, own: str, other: str) -> None:
+        transport = GrpcTransport(TransportOptions(listen=("127.0.0.1:0",)))
+        handler = RecordingHandler(own, "", "cl")
+        handler.transport = transport
+        self.handlers.append(handler)
+        await transport.start(handler)
+        self._addresses[own] = transport.listening[0]
+        await until(lambda: other in self._addresses)
+        transport.set_peer(other, self._addresses[other])
+        index = 0
+
+        def exchange() -> bool:
+            nonlocal index
+            index += 1
+            entries = [Entry(index, 1, 0, b"x")]
+            transport.send(AppendEntries(own, other, 1, index - 1, 1, entries, 0, index))
+            return len(handler.responses) > 20
+
+        await until(exchange)
+        await asyncio.to_thread(self._met.wait)
+        await transport.stop()
+        # A loop that ends while the other node still says goodbye is what is tested here, too.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left

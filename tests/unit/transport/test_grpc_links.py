@@ -1,0 +1,290 @@
+"""The outbound side against servers that are not ours, silent, limited or strange."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from braft_core.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+)
+from braft_core.raft.types import Entry
+from braft_core.testing.transport import until
+from braft_core.transport.grpc.codec import decode_request, encode_header, encode_response
+
+HEADER = encode_header("go", "h:1")
+
+
+def append(index: int, size: int = 1, request_id: int = 0) -> AppendEntries:
+    entries = [Entry(index, 1, 0, b"x" * size)]
+    return AppendEntries("b", "go", 1, index - 1, 1, entries, 0, request_id=request_id or index)
+
+
+def answered(data: bytes) -> bytes:
+    request = decode_request(AppendEntries, data, "go")
+    assert isinstance(request, AppendEntries)
+    last = request.prev_log_index + len(request.entries)
+    return encode_response(AppendEntriesResponse("go", "b", 1, True, last), HEADER)
+
+
+@asynccontextmanager
+async def foreign(**methods: Any) -> AsyncIterator[str]:
+    """A server with these methods of RaftTransport; yields its address."""
+    server = grpc.aio.server()
+    handlers = grpc.method_handlers_generic_handler("RaftTransport", methods)
+    server.add_generic_rpc_handlers((handlers,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+async def send_until(node: Any, condition: Callable[[], object]) -> None:
+    index = 1
+
+    def act() -> object:
+        nonlocal index
+        index += 1
+        node.transport.send(append(index))
+        return condition()
+
+    await until(act)
+
+
+def test_a_pipeline_of_a_server_that_says_nothing_first(started: Any) -> None:
+    """Go servers send no initial metadata before the first response, and know no goodbye."""
+    ends: list[str] = []
+
+    async def pipeline(requests: Any, context: Any) -> None:
+        async for data in requests:
+            assert data, "no goodbye for strangers"
+            await context.write(answered(data))
+        ends.append("half-closed")
+
+    async def scenario() -> None:
+        method = grpc.stream_stream_rpc_method_handler(pipeline)
+        async with foreign(AppendEntriesPipeline=method) as address, started() as node:
+            node.transport.set_peer("go", address)
+            await send_until(node, lambda: node.handler.responses)
+            assert node.handler.responses[0].sender == "go"
+            node.transport.remove_peer("go")
+            await until(lambda: ends)
+            assert node.handler.lost == []
+
+    asyncio.run(scenario())
+
+
+def test_a_server_without_pipelines_gets_single_calls_in_order(started: Any) -> None:
+    seen: list[int] = []
+
+    async def single(data: bytes, _context: Any) -> bytes:
+        request = decode_request(AppendEntries, data, "go")
+        seen.append(request.prev_log_index)  # type: ignore[union-attr]
+        return answered(data)
+
+    async def scenario() -> None:
+        method = grpc.unary_unary_rpc_method_handler(single)
+        async with foreign(AppendEntries=method) as address, started() as node:
+            node.transport.set_peer("go", address)
+            await send_until(node, lambda: node.handler.responses)
+            await asyncio.sleep(0.05)
+            seen.clear()
+            node.handler.responses.clear()
+            for index in range(100, 120):
+                node.transport.send(append(index))
+            await until(lambda: len(node.handler.responses) == 20)
+            assert seen == list(range(99, 119))
+            assert [r.request_id for r in node.handler.responses] == list(range(100, 120))
+
+    asyncio.run(scenario())
+
+
+def test_a_server_without_pre_votes_counts_as_willing(started: Any) -> None:
+    async def scenario() -> None:
+        async with foreign() as address, started() as node:
+            node.transport.set_peer("go", address)
+            node.transport.send(RequestPreVote("b", "go", 5, 1, 1, request_id=9))
+            await until(lambda: node.handler.responses)
+            willing = RequestPreVoteResponse("go", "b", 4, granted=True, request_id=9)
+            assert node.handler.responses == [willing]
+            node.transport.send(RequestVote("b", "go", 5, 1, 1, request_id=10))
+            await until(lambda: node.handler.unreachable == ["go"])
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> None:
+    streams: list[str] = []
+
+    async def pipeline(requests: Any, _context: Any) -> None:
+        streams.append("open")
+        async for _data in requests:
+            pass
+        streams.append("half-closed")
+
+    async def scenario() -> None:
+        method = grpc.stream_stream_rpc_method_handler(pipeline)
+        async with (
+            foreign(AppendEntriesPipeline=method) as address,
+            started(rpc_timeout=0.2) as node,
+        ):
+            node.transport.set_peer("go", address)
+            await until(lambda: streams == ["open"])
+            assert node.handler.unreachable == []
+            node.transport.send(append(1))
+            await until(lambda: node.handler.unreachable == ["go"])
+            await until(lambda: streams == ["open", "half-closed", "open"])
+            assert node.handler.lost == []
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_pipeline_is_left_in_peace(started: Any) -> None:
+    streams: list[str] = []
+
+    async def pipeline(requests: Any, context: Any) -> None:
+        streams.append("open")
+        async for data in requests:
+            await context.write(answered(data))
+
+    async def scenario() -> None:
+        method = grpc.stream_stream_rpc_method_handler(pipeline)
+        async with (
+            foreign(AppendEntriesPipeline=method) as address,
+            started(rpc_timeout=0.1) as node,
+        ):
+            node.transport.set_peer("go", address)
+            await send_until(node, lambda: node.handler.responses)
+            await asyncio.sleep(0.4)
+            assert streams == ["open"]
+
+    asyncio.run(scenario())
+
+
+def test_nonsense_for_an_answer_ends_the_stream(started: Any, caplog: Any) -> None:
+    async def pipeline(requests: Any, context: Any) -> None:
+        async for _data in requests:
+            await context.write(b"\xff\xff")
+
+    async def scenario() -> None:
+        method = grpc.stream_stream_rpc_method_handler(pipeline)
+        async with foreign(AppendEntriesPipeline=method) as address, started() as node:
+            node.transport.set_peer("go", address)
+            await send_until(node, lambda: node.transport.counters["refused_by_peer"] > 1)
+            assert node.handler.responses == []
+
+    asyncio.run(scenario())
+    assert len([r for r in caplog.records if "answered nonsense" in r.message]) == 1
+
+
+def test_a_refusal_is_logged_once_and_counted(started: Any, caplog: Any) -> None:
+    async def scenario() -> None:
+        async with started("a", "other") as other, started() as node:
+            node.transport.set_peer("a", other.address)
+            await until(lambda: node.transport.counters["refused_by_peer"] >= 2)
+            assert other.transport.counters["refused_wrong_cluster"] >= 2
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(scenario())
+    assert len([r for r in caplog.records if "WrongCluster" in r.message]) == 1
+
+
+def test_a_message_beyond_the_limit_is_dropped_before_it_is_sent(started: Any, caplog: Any) -> None:
+    async def scenario() -> None:
+        async with started("go") as other, started(max_message_bytes=5000) as node:
+            node.transport.set_peer("go", other.address)
+            await send_until(node, lambda: node.handler.responses)
+            node.handler.unreachable.clear()
+            node.transport.send(append(50, size=6000))
+            assert node.handler.unreachable == ["go"]
+            await send_until(node, lambda: other.handler.requests)
+
+    asyncio.run(scenario())
+    assert "exceeds max_message_bytes 5000" in caplog.text
+
+
+def test_a_full_queue_drops_and_tells(started: Any) -> None:
+    async def pipeline(_requests: Any, context: Any) -> None:
+        await context.send_initial_metadata(())
+        await asyncio.sleep(60)  # never reads: flow control fills up
+
+    async def scenario() -> None:
+        method = grpc.stream_stream_rpc_method_handler(pipeline)
+        async with (
+            foreign(AppendEntriesPipeline=method) as address,
+            started(rpc_timeout=30) as node,
+        ):
+            node.transport.set_peer("go", address)
+            await asyncio.sleep(0.2)
+            for index in range(1, 100):
+                node.transport.send(append(index, size=1 << 20))
+            assert node.handler.unreachable == ["go"]
+
+    asyncio.run(scenario())
+
+
+def test_heartbeats_do_not_wait_behind_bulk_that_nobody_reads(started: Any) -> None:
+    async def pipeline(_requests: Any, context: Any) -> None:
+        await context.send_initial_metadata(())
+        await asyncio.sleep(60)
+
+    async def single(data: bytes, _context: Any) -> bytes:
+        return answered(data)
+
+    async def scenario() -> None:
+        methods = {
+            "AppendEntriesPipeline": grpc.stream_stream_rpc_method_handler(pipeline),
+            "AppendEntries": grpc.unary_unary_rpc_method_handler(single),
+        }
+        async with foreign(**methods) as address, started(rpc_timeout=30) as node:
+            node.transport.set_peer("go", address)
+            await asyncio.sleep(0.2)
+            for index in range(1, 9):
+                node.transport.send(append(index, size=1 << 20))
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            node.transport.send(AppendEntries("b", "go", 1, 0, 0, [], 0, request_id=99))
+            await until(lambda: node.handler.responses)
+            assert node.handler.responses[0].request_id == 99
+            assert loop.time() - begun < 0.5
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_opened_before_the_node_is_in_a_cluster(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("go") as other, started("b", "") as node:
+            node.transport.set_peer("go", other.address)
+            await asyncio.sleep(0.2)
+            assert not other.transport.counters
+            node.handler.identity.cluster_id = "cl"
+            await send_until(node, lambda: node.handler.responses)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("times", [3])
+def test_the_address_of_a_peer_may_change_often(started: Any, times: int) -> None:
+    async def scenario() -> None:
+        async with started("go") as one, started("go") as two, started() as node:
+            for _ in range(times):
+                for other in (one, two):
+                    node.transport.set_peer("go", other.address)
+                    node.transport.set_peer("go", other.address)
+            await send_until(node, lambda: two.handler.requests)
+            assert node.handler.lost == []
+
+    asyncio.run(scenario())
