@@ -55,6 +55,13 @@ class Sighting:
     failure: str = ""
     asked_at: float | None = None
     due_at: float = -inf
+    #: Probe once more as soon as the probe under way has ended.
+    again: bool = False
+
+    def ended(self, now: float, pause: float) -> None:
+        """The probe under way has ended; the next one follows after ``pause`` seconds."""
+        self.asked_at, self.due_at = None, now if self.again else now + pause
+        self.again = False
 
     @property
     def settled(self) -> bool:
@@ -104,7 +111,7 @@ class Survey:
         if sighting is None:
             return
         sighting.reply, sighting.answered_at, sighting.failure = reply, now, ""
-        sighting.asked_at, sighting.due_at = None, now + REFRESH_INTERVAL
+        sighting.ended(now, REFRESH_INTERVAL)
         self._touch(now)
 
     def failed(self, now: float, contact: Contact, reason: str) -> None:
@@ -113,7 +120,7 @@ class Survey:
         if sighting is None:
             return
         sighting.reply, sighting.failure = None, reason or "no answer"
-        sighting.asked_at, sighting.due_at = None, now + RETRY_INTERVAL
+        sighting.ended(now, RETRY_INTERVAL)
         self._touch(now)
 
     def take_due(self, now: float) -> list[Contact]:
@@ -131,7 +138,7 @@ class Survey:
         for contact, sighting in self._sightings.items():
             known = sighting.reply is not None and sighting.reply.server_id in server_ids
             if known or str(contact) == address:
-                sighting.due_at = -inf
+                sighting.due_at, sighting.again = -inf, sighting.asked_at is not None
 
     # -- views -------------------------------------------------------------------------------
 

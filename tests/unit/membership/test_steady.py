@@ -1,0 +1,150 @@
+"""Decisions of a member's life: changes the leader makes, announcements, absences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from braft_core.membership.addresses import AddressBook
+from braft_core.membership.ports import PeerView, RaftView
+from braft_core.membership.steady import (
+    CaughtUp,
+    Change,
+    ForeignCluster,
+    absence,
+    foreign_clusters,
+    must_announce,
+    next_change,
+)
+from braft_core.peer import ProbeReply
+from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server, Suffrage
+
+CONFIGURATION = Configuration(
+    (
+        Server("a", "a:1"),
+        Server("b", "b:1"),
+        Server("c", "c:1"),
+        Server("n", "n:1", Suffrage.NONVOTER),
+    )
+)
+LEADING = RaftView(
+    configuration=CONFIGURATION,
+    leader_id="a",
+    leader_address="a:1",
+    is_leader=True,
+    has_quorum=True,
+    last_index=1000,
+    peers={i: PeerView(0.1, 1000) for i in "bcn"},
+)
+
+
+def book(view: RaftView = LEADING) -> AddressBook:
+    result = AddressBook()
+    result.configure(view.configuration)
+    return result
+
+
+def caught_up(view: RaftView = LEADING, lag: int = 64) -> CaughtUp:
+    result = CaughtUp()
+    result.observe(0.0, view, lag)
+    result.observe(1.0, view, lag)
+    return result
+
+
+def test_a_stable_learner_that_wants_to_vote_is_promoted() -> None:
+    change = next_change(1.0, LEADING, book(), caught_up(), ["n"])
+    assert change is not None
+    assert (change.kind, change.server_id, change.address) == ("promote", "n", "n:1")
+    assert next_change(1.0, LEADING, book(), caught_up(), []) is None
+
+
+def test_addresses_are_committed_before_promotions_and_keep_the_suffrage() -> None:
+    moved = book()
+    moved.learn(1.0, "n", "n:2")
+    why = "its address changed"
+    expected = Change("add_nonvoter", "n", "n:2", why)
+    assert next_change(1.0, LEADING, moved, caught_up(), ["n"]) == expected
+    moved.learn(2.0, "b", "b:2")
+    assert next_change(2.0, LEADING, moved, caught_up(), ["n"]) == Change(
+        "add_voter", "b", "b:2", why
+    )
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        replace(LEADING, is_leader=False),
+        replace(LEADING, has_quorum=False),
+        replace(LEADING, change_pending=True),
+        replace(LEADING, peers={"n": PeerView(0.1, 100)}),
+        replace(LEADING, peers={"n": PeerView(9.0, 1000)}),
+        replace(LEADING, peers={}),
+    ],
+)
+def test_nothing_is_changed_on_shaky_ground(view: RaftView) -> None:
+    assert next_change(1.0, view, book(view), caught_up(view), ["n"]) is None
+
+
+def test_a_learner_under_load_counts_as_caught_up_when_it_reaches_the_last_look() -> None:
+    tracker = CaughtUp()
+    for step in range(10):
+        last = 10_000 * (step + 1)
+        peers = {"n": PeerView(0.0, last - 5_000)}
+        tracker.observe(step * 0.2, replace(LEADING, last_index=last, peers=peers), 64)
+    assert tracker.seconds(1.8, "n") > 1.0
+
+
+def test_a_learner_that_falls_behind_starts_anew() -> None:
+    tracker = caught_up()
+    late = replace(LEADING, last_index=5000)
+    tracker.observe(2.0, LEADING, 64)
+    tracker.observe(2.2, late, 64)
+    tracker.observe(2.4, late, 64)
+    assert tracker.seconds(3.0, "n") < 0
+    tracker.observe(3.0, replace(late, peers={"n": PeerView(0.0, 5000)}), 64)
+    assert tracker.seconds(3.1, "n") == pytest.approx(0.1)
+
+
+def test_addresses_are_announced_without_a_leader_and_until_they_are_committed() -> None:
+    assert not must_announce(LEADING, "b", "b:1")
+    assert must_announce(LEADING, "b", "b:2")
+    assert must_announce(replace(LEADING, leader_id=""), "b", "b:1")
+    assert not must_announce(LEADING, "stranger", "s:1")
+
+
+def test_absence_names_the_missing_with_their_newest_address() -> None:
+    view = replace(LEADING, leader_id="", is_leader=False)
+    addresses = book()
+    addresses.learn(0.0, "c", "c:9")
+    sentence = absence(view, "a", {"b": 0.5, "c": 60.0}, addresses, 12.0, 90.0)
+    assert sentence == (
+        "no leader for 12 s: 1 of 3 voters do not answer (c at c:9); this cluster tolerates 1"
+    )
+    assert "searching discovery" in absence(view, "a", {}, addresses, 91.0, 90.0)
+
+
+def test_absence_with_everybody_here_and_with_nobody_known() -> None:
+    view = replace(LEADING, leader_id="")
+    assert "an election is under way" in absence(view, "a", {"b": 0, "c": 0}, book(), 1.0, 90.0)
+    blank = RaftView(configuration=EMPTY_CONFIGURATION)
+    assert "leader to call" in absence(blank, "a", {}, AddressBook(), 1.0, 90.0)
+    assert absence(LEADING, "a", {}, book(), 0.0, 90.0) == ""
+
+
+def test_foreign_clusters_are_those_of_our_name_and_another_id() -> None:
+    def reply(server_id: str, name: str, cluster_id: str) -> ProbeReply:
+        return ProbeReply(server_id, name, cluster_id, 3, True, "", "", f"{server_id}:1")
+
+    replies = [
+        reply("z", "c", "y"),
+        reply("b", "c", "y"),
+        reply("c", "c", "x"),
+        reply("d", "other", "q"),
+        reply("e", "c", ""),
+    ]
+    found = foreign_clusters("c", "x", replies)
+    assert found == [
+        ForeignCluster("y", "b", "b:1", 0, True),
+        ForeignCluster("y", "z", "z:1", 0, True),
+    ]
