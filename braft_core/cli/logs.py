@@ -26,7 +26,9 @@ class ConsoleFormatter(logging.Formatter):
         when = datetime.fromtimestamp(record.created).astimezone()
         text = f"{when.isoformat(timespec='milliseconds')} {record.levelname} {record.name}: "
         text += record.getMessage()
-        text += "".join(f" {key}={value}" for key, value in _extras(record).items())
+        # Which node it was is no news here: one process, one node, and ids are long.
+        extras = (item for item in _extras(record).items() if item[0] != "node")
+        text += "".join(f" {key}={value}" for key, value in extras)
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from braft_core.client import Client
+    from braft_core.config import Settings
 
 __all__ = ["AsJson", "Timeout", "Token", "Urls", "connect"]
 
@@ -36,21 +37,29 @@ Timeout = Annotated[
 
 
 def connect(urls: Sequence[str] | None, token: str | None, timeout: float) -> Client:
-    """A client for the nodes that were asked for. :raises ConfigError: a URL is wrong."""
+    """A client for the nodes that were asked for: by option, by ``BRAFT_URL``, or else the node
+    that these settings would make here. :raises ConfigError: a URL or a setting is wrong."""
     from braft_core.client import Client
 
-    return Client(list(urls or ()) or _default_urls(), token=token or None, timeout=timeout)
+    listed = list(urls or ()) or re.split(r"[,\s]+", os.environ.get("BRAFT_URL", ""))
+    chosen = [url for url in listed if url]
+    if not chosen:
+        chosen, token = _own_node(token)
+    return Client(chosen, token=token or None, timeout=timeout)
 
 
-def _default_urls() -> list[str]:
-    listed = re.split(r"[,\s]+", os.environ.get("BRAFT_URL", "").strip())
-    if any(listed):
-        return [url for url in listed if url]
-    return [f"http://127.0.0.1:{_own_http_port()}"]
-
-
-def _own_http_port() -> int:
-    """The port on which a node with this environment's settings would listen."""
+def _own_node(token: str | None) -> tuple[list[str], str | None]:
     from braft_core.config import Settings
 
-    return Settings.load().hport or DEFAULT_HTTP_PORT
+    settings = Settings.load()
+    if token is None and settings.token is not None:
+        token = settings.token.get_secret_value()
+    return [f"http://127.0.0.1:{_http_port(settings)}"], token
+
+
+def _http_port(settings: Settings) -> int:
+    if settings.hport:
+        return settings.hport
+    if settings.dport:
+        return settings.dport + 1
+    return settings.rport + 2 if settings.rport else DEFAULT_HTTP_PORT

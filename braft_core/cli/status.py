@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from functools import partial
@@ -14,6 +15,7 @@ from braft_core.cli.output import emit, reports_errors, table
 
 __all__ = ["status"]
 
+_TENTHS = re.compile(r"(\.\d)\d+")
 #: Terminal: clear the screen, cursor to the top.
 _CLEAR = "\x1b[2J\x1b[H"
 
@@ -64,7 +66,7 @@ def _row(node: dict[str, Any]) -> list[str]:
         str(node.get("address", "")),
         str(node.get("raftState", "") or "?"),
         str(node.get("leader", "")),
-        str(node.get("duration", "")),
+        _TENTHS.sub(r"\1", str(node.get("duration", ""))),
         str(node.get("pid") or ""),
         memory,
         f"{node.get('pcpu', 0.0):.1f} %",

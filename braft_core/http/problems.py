@@ -36,6 +36,8 @@ PROBLEM_JSON = "application/problem+json"
 #: An election is over well within this.
 RETRY_AFTER_SECONDS = 1
 
+_SHOWN_PATH = 200
+
 _STATUS: dict[type[BaseException], int] = {
     BraftError: 500,
     ConfigError: 400,
@@ -122,7 +124,7 @@ def _send(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": req.path,
+        "instance": req.path[:_SHOWN_PATH],
         "code": code,
         "data": data,
     }

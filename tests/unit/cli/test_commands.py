@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,12 @@ def test_nodes_come_from_options_then_braft_url_then_the_settings(
     assert braft("status").exit_code == 0
     assert braft("status", "--url", dead_url).exit_code == 3
     monkeypatch.delenv("BRAFT_URL")
-    monkeypatch.setenv("BRAFT_HPORT", url.rpartition(":")[2])
+    port = int(url.rpartition(":")[2])
+    for variable, value in (("BRAFT_HPORT", port), ("BRAFT_DPORT", port - 1), ("BRP", port - 2)):
+        monkeypatch.setenv(variable, str(value))
+        assert braft("status").exit_code == 0
+        monkeypatch.delenv(variable)
+    Path("braft.toml").write_text(f'hport = {port}\ntoken = "sesame"\n')
     assert braft("status").exit_code == 0
 
 
@@ -256,13 +261,14 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert run.stdout == "[]\n"
-    fastest = min(_seconds_of_help(root) for _ in range(3))
-    assert fastest < 1.0  # 0.35 s on an idle machine; the limit is for busy ones
+    assert min(_processor_seconds_of_help(root) for _ in range(3)) < 0.8  # 0.35 as a rule
 
 
-def _seconds_of_help(root: str) -> float:
-    began = time.monotonic()
+def _processor_seconds_of_help(root: str) -> float:
+    """Not by the clock: machines that run tests are busy."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, "-m", "braft_core", "--help"], capture_output=True, check=True, cwd=root
     )
-    return time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

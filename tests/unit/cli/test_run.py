@@ -1,0 +1,46 @@
+"""``braft run`` for real: one node, one process."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = str(Path(__file__).parents[3])
+ANY_PORTS = ["--rport", "0", "--dport", "0", "--hport", "0", "--ip", "127.0.0.1"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("words", [["run"], []], ids=["run", "no command"])
+def test_a_node_runs_serves_and_stops(words: list[str], braft: Any) -> None:
+    alone = [*ANY_PORTS, "--data-dir", ":memory:", "--expect", "1", "--log", "warning"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "braft_core", *words, *alone],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        listening = process.stdout.readline()
+        found = re.search(r"Raft on 127\.0\.0\.1:\d+, HTTP on (\S+)", listening)
+        assert found, listening
+        url = f"http://{found[1]}"
+        deadline = time.monotonic() + 20
+        while braft("kv", "put", "m", "k", "v", "--url", url).exit_code != 0:
+            assert time.monotonic() < deadline, "no write within 20 s"
+            time.sleep(0.05)
+        assert braft("kv", "get", "m", "k", "--url", url).stdout == "v\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
