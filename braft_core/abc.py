@@ -168,8 +168,8 @@ class Service(abc.ABC):
 
     :meth:`apply` must be deterministic: equal state and equal commands give equal state and equal
     answers on every node. No clock, no randomness, no I/O, no iteration over a set.
-    Most services derive from :class:`braft_core.services.StateMachineService` instead, which turns methods marked
-    ``@command`` and ``@query`` into these calls.
+    Most services derive from :class:`braft_core.services.StateMachineService` instead, which turns
+    methods marked ``@command`` and ``@query`` into these calls.
     """
 
     name: ClassVar[str]
@@ -366,7 +366,8 @@ class Storage(abc.ABC):
 
         :raises StorageLocked: another process has it.
         :raises StorageForeign: it is not a braft store, or of a newer format.
-        :raises StorageCorrupt: a record fails its checksum (a torn tail is cut, not an error).
+        :raises StorageCorrupt: a record fails its checksum. Only the torn last write of the store's
+            own journal is cut; a damaged record never is, because it may have been acknowledged.
         """
 
     @abc.abstractmethod

@@ -13,21 +13,21 @@ The tree answers one question first: *may the caller try again?*
     ├── NotApplied                the command was surely NOT applied; trying again is safe
     │   ├── NotLeader             this node does not lead; carries the leader it knows
     │   ├── NoLeader              no leader is known (no quorum, or an election is under way)
-    │   ├── NotReady              the node has not formed or joined a cluster yet; carries the reason
+    │   ├── NotReady              the node has not formed or joined a cluster yet; says why
     │   ├── Busy                  too many outstanding requests, or a change is already pending
     │   ├── TooLarge              the command exceeds the size limit
     │   └── Stopped               the node was stopped
     │       └── ForkedProcess     the node belongs to the process before a fork
-    ├── OutcomeUnknown            the command MAY have been applied; braft never repeats it by itself
+    ├── OutcomeUnknown            the command MAY have been applied; braft never repeats it
     ├── Rejected                  the cluster applied the command and its answer is an error
     │   ├── CommandFailed         the service raised; carries type and message
-    │   ├── Conflict              a condition of the command did not hold (compare-and-swap, revision)
+    │   ├── Conflict              a condition of the command did not hold (a revision, say)
     │   ├── UnknownService        the state machine has no such service
     │   └── UnknownCommand        the service has no such command or query
     ├── DecodeError               bytes that are not what they should be
     ├── TransportError
     │   ├── Unreachable           a peer cannot be reached, or not in time
-    │   └── WrongCluster          a peer belongs to another cluster, or is not the node that was meant
+    │   └── WrongCluster          a peer is of another cluster, or not the node that was meant
     ├── StorageError
     │   ├── StorageLocked         another process uses the data directory
     │   ├── StorageForeign        the data directory is not one of ours, or of a newer format
@@ -125,7 +125,7 @@ class PluginLoadError(PluginError):
 
 
 class PluginNotFound(PluginError):
-    """No installed plugin provides what was asked for; ``data`` has ``kind``, ``name``, ``known``."""
+    """No installed plugin provides that; ``data`` has ``kind``, ``name`` and ``known``."""
 
     code = "plugin_not_found"
 
@@ -217,7 +217,7 @@ class UnknownService(Rejected):
 
 
 class UnknownCommand(Rejected):
-    """The service has no such command or query; ``data`` has ``service``, ``command``, ``known``."""
+    """There is no such command or query; ``data`` has ``service``, ``command``, ``known``."""
 
     code = "unknown_command"
 
@@ -298,6 +298,6 @@ def to_wire(error: BraftError) -> tuple[str, str, dict[str, Any]]:
 
 
 def from_wire(code: str, message: str, data: dict[str, Any]) -> BraftError:
-    """Rebuild an error from :func:`to_wire`'s parts; a code of a newer braft becomes ``BraftError``."""
+    """Rebuild an error from :func:`to_wire`'s parts; an unknown code becomes ``BraftError``."""
     clean = {str(key): value for key, value in data.items() if str(key) not in ("self", "message")}
     return _BY_CODE.get(code, BraftError)(message, **clean)

@@ -71,7 +71,7 @@ class ProbeReply:
 
 @dataclass(frozen=True, slots=True)
 class FoundRequest:
-    """Accept this founding configuration, or (``configuration`` empty) show the one you accepted."""
+    """Accept this founding configuration; an empty one asks which you accepted."""
 
     cluster_name: str
     cluster_id: str

@@ -1,0 +1,1 @@
+"""The public test kit: conformance suites, a laboratory, a simulator. Nothing imports it."""
