@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from braft_core.abc import Contact, Discovery
 from braft_core.errors import BraftError, NotReady
@@ -17,7 +17,12 @@ from braft_core.membership.contact import Prober
 from braft_core.membership.driver import FormingDriver
 from braft_core.membership.forming import Forming
 from braft_core.membership.ports import MembershipPorts, RaftView
-from braft_core.membership.record import NOTHING_FOUNDED, decode_record
+from braft_core.membership.record import (
+    NOTHING_FOUNDED,
+    FoundingRecord,
+    decode_record,
+    encode_record,
+)
 from braft_core.membership.resident import Resident
 from braft_core.membership.steady import ForeignCluster
 from braft_core.membership.survey import FormingFacts
@@ -51,6 +56,10 @@ class Coordinator:
     :param discovery: where to look for other nodes; ``None`` for a node that stays alone or is
         found by others.
     :param new_cluster_id: makes a fresh cluster id, unique in the world.
+    :param dissolve: stops Raft, forgets the log and the cluster (``identity.cluster_id`` becomes
+        ""), durably, keeping the node id. It checks once more that nothing was ever written and
+        that this node is the only member, accepts nothing from then on, and raises ``BraftError``
+        if the check fails. ``None``: clusters never dissolve.
     """
 
     def __init__(
@@ -58,15 +67,18 @@ class Coordinator:
         ports: MembershipPorts,
         discovery: Discovery | None,
         new_cluster_id: Callable[[], str],
+        dissolve: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._ports = ports
         self._discovery = discovery
         self._new_cluster_id = new_cluster_id
+        self._forget_cluster = dissolve
         self._tasks = Tasks()
         settings = ports.settings
         self._prober = Prober(ports.call, self._probe_request, ports.now, settings.probe_timeout)
         self._driver: FormingDriver | None = None
         self._resident: Resident | None = None
+        self._dissolving = False
 
     # -- life --------------------------------------------------------------------------------
 
@@ -124,7 +136,34 @@ class Coordinator:
             self._tasks,
             lambda: driver.forming.survey.contacts,
             driver.search,
+            self._begin_to_dissolve,
         )
+
+    def _begin_to_dissolve(self, into: str) -> None:
+        if self._forget_cluster is not None and not self._dissolving:
+            self._dissolving = True
+            self._tasks.spawn(self._dissolve(self._forget_cluster, into), "dissolve")
+
+    async def _dissolve(self, forget: Callable[[], Awaitable[None]], into: str) -> None:
+        """Begin anew as a blank node, which will see the other cluster and join it.
+
+        A crash after ``forget`` founds the same empty cluster once more, which dissolves again.
+        """
+        driver = self._running()
+        old = self._ports.identity.cluster_id
+        try:
+            await forget()
+            vetoed = (*driver.forming.record.vetoed, old)
+            record = FoundingRecord(None, vetoed)
+            await self._ports.store_founding(encode_record(record))
+        finally:
+            self._dissolving = False
+        _log.warning("cluster %s, never written to, dissolves into %s", old, into)
+        contacts = driver.forming.survey.contacts
+        driver.forming = Forming(self._facts(), record, self._new_cluster_id)
+        self._resident = None
+        driver.apply(driver.forming.start(self._ports.now()))
+        driver.listed(contacts)
 
     # -- views -------------------------------------------------------------------------------
 

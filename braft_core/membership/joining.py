@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from braft_core.errors import BraftError, Conflict, WrongCluster
 from braft_core.membership.effects import AskToJoin
@@ -24,12 +25,15 @@ __all__ = [
     "Refuse",
     "UpdateAddress",
     "handle_join",
+    "precedence",
     "should_promote",
 ]
 
 #: Seconds before a failed attempt is repeated: doubled from the first to the second.
 BACKOFF_MIN = 0.2
 BACKOFF_MAX = 5.0
+#: Seconds after which the outcome of an attempt is no longer awaited.
+ATTEMPT_LOST = 30.0
 #: Hints of a leader followed in a row without a pause.
 MAX_HINTS = 3
 #: A learner must have been caught up, and in contact, for this many seconds.
@@ -42,8 +46,8 @@ class Joining:
     """Whom to ask next. One attempt at a time; leader hints first, then everyone in turn."""
 
     def __init__(self) -> None:
-        self._busy = False
-        self._next_at = 0.0
+        self._busy_until = -inf
+        self._next_at = -inf
         self._backoff = BACKOFF_MIN
         self._hint = ""
         self._hints = 0
@@ -52,17 +56,17 @@ class Joining:
 
     def next(self, now: float, members: Sequence[ProbeReply]) -> AskToJoin | None:
         """The attempt to make now, if any. ``members`` are replies of initialised nodes."""
-        if self._busy or now < self._next_at or not members:
+        if now < max(self._busy_until, self._next_at) or not members:
             return None
         cluster_id = self.choose(members)
         candidates = _candidates([m for m in members if m.cluster_id == cluster_id])
         address = self._hint or candidates[self._turn % len(candidates)]
-        self._busy, self._hint = True, ""
+        self._busy_until, self._hint = now + ATTEMPT_LOST, ""
         return AskToJoin(address, cluster_id)
 
     def failed(self, now: float, address: str, reason: str, hint: str = "") -> None:
         """The attempt ended without success; ``hint`` is the leader's address if one was named."""
-        self._busy, self._last = False, f"{address}: {reason}"
+        self._busy_until, self._last = -inf, f"{address}: {reason}"
         if hint and hint != address and self._hints < MAX_HINTS:
             self._hint, self._next_at = hint, now
             self._hints += 1
@@ -81,8 +85,12 @@ class Joining:
     @staticmethod
     def choose(members: Sequence[ProbeReply]) -> str:
         """The one to join of several clusters: most voters, then written to, then smallest id."""
-        best = min(members, key=lambda m: (-m.voters, m.empty, m.cluster_id))
-        return best.cluster_id
+        return min(members, key=lambda m: precedence(m.voters, m.empty, m.cluster_id)).cluster_id
+
+
+def precedence(voters: int, empty: bool, cluster_id: str) -> tuple[int, bool, str]:
+    """Orders clusters of one name, the one with the most to lose first; the same on every node."""
+    return (-voters, empty, cluster_id)
 
 
 def _candidates(members: Sequence[ProbeReply]) -> list[str]:

@@ -25,6 +25,7 @@ from braft_core.membership.steady import (
     foreign_clusters,
     must_announce,
     next_change,
+    should_dissolve,
 )
 from braft_core.membership.tasks import Tasks
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
@@ -69,11 +70,12 @@ class Resident:
         tasks: Tasks,
         contacts: Callable[[], Sequence[Contact]],
         search: Callable[[], None],
+        dissolve: Callable[[str], None] = lambda into: None,
     ) -> None:
         self.book = AddressBook()
         self.foreign: list[ForeignCluster] = []
         self._ports, self._prober, self._tasks = ports, prober, tasks
-        self._contacts, self._search = contacts, search
+        self._contacts, self._search, self._dissolve = contacts, search, dissolve
         self._caught_up = CaughtUp()
         self._wants_vote: dict[str, None] = {}
         self._changing = asyncio.Lock()
@@ -280,7 +282,7 @@ class Resident:
             if cluster not in self.foreign:
                 _log.error(
                     "two clusters of one name have met: this node is in %s, %s at %s is in %s with "
-                    "%d voters. Both keep their data; one must be stopped or renamed",
+                    "%d voters. Whatever was written stays where it is; one must give way",
                     ours,
                     cluster.server_id,
                     cluster.address,
@@ -288,6 +290,9 @@ class Resident:
                     cluster.voters,
                 )
         self.foreign = found
+        into = should_dissolve(self._ports.raft_view(), self._ports.identity.server_id, ours, found)
+        if into:
+            self._dissolve(into)
 
     def _wants_own_vote(self, view: RaftView) -> bool:
         own = view.configuration.get(self._ports.identity.server_id)

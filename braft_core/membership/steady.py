@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.membership.addresses import AddressBook
-from braft_core.membership.joining import LearnerFacts, should_promote
+from braft_core.membership.joining import LearnerFacts, precedence, should_promote
 from braft_core.membership.ports import PeerView, RaftView
 from braft_core.membership.wording import no_leader_sentence
 from braft_core.peer import ProbeReply
@@ -24,6 +24,7 @@ __all__ = [
     "foreign_clusters",
     "must_announce",
     "next_change",
+    "should_dissolve",
 ]
 
 #: Seconds since the last sign of life after which a voter counts as missing.
@@ -159,3 +160,21 @@ def foreign_clusters(
         if reply.cluster_name == cluster_name and reply.cluster_id not in ("", cluster_id)
     }
     return [found[key] for key in sorted(found)]
+
+
+def should_dissolve(
+    view: RaftView, own_id: str, cluster_id: str, foreign: Iterable[ForeignCluster]
+) -> str:
+    """The cluster into which this one dissolves, "" if it stays.
+
+    Only a cluster that was never written to and whose one member is this node gives way, and only
+    to one that comes before it in the order that every node computes alike: of two such clusters
+    exactly one dissolves.
+    """
+    alone = view.configuration.ids == (own_id,) and view.is_leader and not view.change_pending
+    if not alone or not view.empty:
+        return ""
+    own = precedence(1, True, cluster_id)
+    others = [precedence(f.voters, f.empty, f.cluster_id) for f in foreign if f.voters > 0]
+    best = min(others, default=own)
+    return best[2] if best < own else ""

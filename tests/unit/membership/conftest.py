@@ -70,6 +70,8 @@ class Host:
         self.disk: bytes | None = None
         self.member_of = ""
         self.disk_full = False
+        self.written = False
+        self.looks_written = False
         self.book: dict[str, str] = {}
         self.coordinator: Coordinator | None = None
         self._identity = Identity(server_id, address)
@@ -79,7 +81,10 @@ class Host:
         self._identity = Identity(self.server_id, self.address, self.member_of)
         self.listing = Listing(self.net.listed)
         self.coordinator = Coordinator(
-            self, self.listing if discovery else None, lambda: f"cluster-{next(self.net.ids)}"
+            self,
+            self.listing if discovery else None,
+            lambda: f"cluster-{next(self.net.ids)}",
+            self.dissolve,
         )
         self.net.hosts[self.address] = self
         await self.coordinator.start()
@@ -90,6 +95,12 @@ class Host:
             await self.coordinator.stop()
         self.coordinator = None
         self.net.hosts.pop(self.address, None)
+
+    async def dissolve(self) -> None:
+        await asyncio.sleep(0.01)
+        if self.written:
+            raise Busy("something was written meanwhile")
+        self.member_of = self._identity.cluster_id = ""
 
     # -- MembershipPorts ---------------------------------------------------------------------
 
@@ -148,6 +159,7 @@ class Host:
             has_quorum=leader is self,
             change_pending=table.pending,
             last_index=10,
+            empty=not self.looks_written,
             peers=peers,
         )
 

@@ -235,15 +235,50 @@ def test_failing_discovery_is_not_an_empty_one(play: Any, wait: Any) -> None:
     play(scenario)
 
 
+async def two_clusters(net: Any, wait: Any) -> list[Any]:
+    """Two clusters of one node each that have not seen each other yet."""
+    hosts = [net.host(i, a, expect=1) for i, a in zip("ab", ADDRESSES[:2], strict=True)]
+    for host in hosts:
+        await host.boot()
+    await wait(lambda: all(h.member_of for h in hosts))
+    assert {h.member_of for h in hosts} == {"cluster-1", "cluster-2"}
+    return hosts
+
+
+def test_an_empty_cluster_of_one_dissolves_into_the_other(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        one, two = await two_clusters(net, wait)
+        net.addresses = ADDRESSES[:2]
+        await wait(lambda: one.member_of == two.member_of == "cluster-1", 20)
+        table = net.tables["cluster-1"]
+        await wait(lambda: len(table.configuration.voters) == 2)
+        await wait(lambda: not one.coordinator.foreign and not two.coordinator.foreign)
+        loser = next(h for h in (one, two) if decode_record(h.disk).vetoed)
+        assert decode_record(loser.disk).vetoed == ("cluster-2",)
+        assert decode_record(loser.disk).accepted is None
+
+    play(scenario)
+
+
+def test_a_write_at_the_last_moment_stops_the_dissolving(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        one, two = await two_clusters(net, wait)
+        one.written = two.written = True
+        net.addresses = ADDRESSES[:2]
+        await asyncio.sleep(20)
+        assert {one.member_of, two.member_of} == {"cluster-1", "cluster-2"}
+        assert one.coordinator.foreign
+        assert two.coordinator.foreign
+
+    play(scenario)
+
+
 def test_two_clusters_that_meet_keep_their_data_and_say_so(
     play: Any, wait: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(net: Any) -> None:
-        one, two = (net.host(i, a, expect=1) for i, a in zip("ab", ADDRESSES[:2], strict=True))
-        net.addresses = []
-        await one.boot()
-        await two.boot()
-        await wait(lambda: one.member_of and two.member_of)
+        one, two = await two_clusters(net, wait)
+        one.looks_written = two.looks_written = True
         net.addresses = ADDRESSES[:2]
         await wait(lambda: one.coordinator.foreign, 20)
         assert one.coordinator.foreign[0].server_id == "b"

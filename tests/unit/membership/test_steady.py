@@ -16,6 +16,7 @@ from braft_core.membership.steady import (
     foreign_clusters,
     must_announce,
     next_change,
+    should_dissolve,
 )
 from braft_core.peer import ProbeReply
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server, Suffrage
@@ -148,3 +149,38 @@ def test_foreign_clusters_are_those_of_our_name_and_another_id() -> None:
         ForeignCluster("y", "b", "b:1", 0, True),
         ForeignCluster("y", "z", "z:1", 0, True),
     ]
+
+
+ALONE = RaftView(
+    configuration=Configuration((Server("a", "a:1"),)),
+    leader_id="a",
+    is_leader=True,
+    has_quorum=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("other", "into"),
+    [
+        (ForeignCluster("y", "b", "b:1", 1, True), ""),
+        (ForeignCluster("w", "b", "b:1", 1, True), "w"),
+        (ForeignCluster("y", "b", "b:1", 1, False), "y"),
+        (ForeignCluster("y", "b", "b:1", 3, True), "y"),
+        (ForeignCluster("w", "b", "b:1", 0, True), ""),
+    ],
+)
+def test_of_two_empty_clusters_exactly_one_gives_way(other: ForeignCluster, into: str) -> None:
+    assert should_dissolve(ALONE, "a", "x", [other]) == into
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        replace(ALONE, empty=False),
+        replace(ALONE, configuration=CONFIGURATION),
+        replace(ALONE, change_pending=True),
+        replace(ALONE, is_leader=False),
+    ],
+)
+def test_a_cluster_with_anything_to_lose_stays(view: RaftView) -> None:
+    assert should_dissolve(view, "a", "x", [ForeignCluster("w", "b", "b:1", 3, False)]) == ""
