@@ -107,7 +107,8 @@ class Admin:
                 elif engine.is_leader:
                     await self.transfer("", timeout)
         except (BraftError, TimeoutError) as error:
-            _log.warning("stopping without an orderly farewell: %s", str(error) or "it took too long")
+            why = str(error) or "it took too long"
+            _log.warning("stopping without an orderly farewell: %s", why)
 
 
 def _worth_repeating(error: BraftError) -> bool:

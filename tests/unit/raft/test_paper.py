@@ -351,9 +351,9 @@ def test_6_2_a_leader_without_contact_to_a_majority_steps_down() -> None:
     a = lb.elect("a")
     lb.isolate("a")
     lb.advance(0.9)
-    assert lb.leaders == ["a"]
+    assert "a" in lb.leaders
     lb.advance(0.4)
-    assert lb.leaders == []
+    assert "a" not in lb.leaders
     with pytest.raises(NotLeader):
         a.propose([b"x"])
 
