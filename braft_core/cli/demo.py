@@ -316,13 +316,13 @@ def _speaker() -> Callable[[str], None]:
     from rich.console import Console
     from rich.text import Text
 
-    console, began = Console(highlight=True), time.monotonic()
+    console, began = Console(highlight=False), time.monotonic()
 
     def say(line: str) -> None:
-        clock = Text(f"{time.monotonic() - began:6.2f} s  ", style="dim")
         style = "bold red" if line.startswith("LOST") else ""
         style = "bold green" if line.startswith("nothing was lost") else style
+        clock = f"{time.monotonic() - began:6.2f} s  "
         with suppress(BrokenPipeError):
-            console.print(clock + Text(line, style=style))
+            console.print(Text.assemble((clock, "dim"), (line, style)), soft_wrap=True)
 
     return say
