@@ -3,7 +3,6 @@
 Layer 4 of the house: imports only ``braft_core.errors``.
 """
 
-from braft_core.config.discovery import split_discovery
 from braft_core.config.durations import (
     format_duration,
     format_range,
@@ -24,5 +23,4 @@ __all__ = [
     "parse_duration",
     "parse_range",
     "settings_markdown",
-    "split_discovery",
 ]

@@ -49,7 +49,8 @@ class Settings(BaseModel):
         f.Text,
         Variable(
             "how other nodes are found: `mdns`, `mdns:_braft._tcp`, `static:a,b,c`, `a,b,c`, "
-            "`k8s`, `k8s:namespace=..,portname=..,label=value`, `scheme:spec` of any plugin",
+            "`k8s`, `k8s:namespace=..,portname=..,label=value`, `scheme:spec` of any plugin, "
+            "`none`",
             "BRAFT_DISCOVERY",
             "BDI",
             "`mdns` where installed, else none (single node)",
