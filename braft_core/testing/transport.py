@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 
 from braft_core import peer
-from braft_core.abc import Identity, Transport
+from braft_core.abc import Transport
 from braft_core.errors import (
     BraftError,
     ConfigError,
@@ -34,40 +35,33 @@ from braft_core.errors import (
     Unreachable,
     WrongCluster,
 )
-from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
-    Message,
     Request,
-    RequestPreVote,
-    RequestPreVoteResponse,
     RequestVote,
-    RequestVoteResponse,
-    Response,
-    TimeoutNow,
     TimeoutNowResponse,
 )
 from braft_core.raft.types import Entry, EntryType
+from braft_core.testing.transport_nodes import (
+    PATIENCE,
+    Node,
+    RecordingHandler,
+    answer_to,
+    append,
+    sample_calls,
+    sample_requests,
+    silent,
+    until,
+)
 
 __all__ = ["PATIENCE", "Node", "RecordingHandler", "TransportConformance", "answer_to", "until"]
 
-#: Seconds a rule may take to show.
-PATIENCE = 5.0
 #: Seconds in which nothing must happen, where a rule is that nothing does.
 _QUIET = 0.15
 
 _T = TypeVar("_T")
 _Test = Callable[[_T], Awaitable[None]]
-
-
-async def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait for the condition; fails after :data:`PATIENCE`."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
-    while not condition():
-        assert loop.time() < deadline, f"not within {PATIENCE} s: {what or condition}"
-        await asyncio.sleep(0.002)
 
 
 def _on_a_loop(test: _Test[_T]) -> Callable[[_T], None]:
@@ -82,123 +76,6 @@ def _on_a_loop(test: _Test[_T]) -> Callable[[_T], None]:
     return run
 
 
-def answer_to(request: Request) -> Response:
-    """A positive response to that request, whose numbers follow from the request's."""
-    sender, to = request.to, request.sender
-    response: Response
-    match request:
-        case AppendEntries():
-            last = request.prev_log_index + len(request.entries)
-            response = AppendEntriesResponse(sender, to, request.term, True, last)
-        case RequestVote():
-            response = RequestVoteResponse(sender, to, request.term, granted=True)
-        case RequestPreVote():
-            response = RequestPreVoteResponse(sender, to, request.term - 1, granted=True)
-        case TimeoutNow():
-            response = TimeoutNowResponse(sender, to)
-        case _:
-            raise TypeError(f"no answer to {request!r}")
-    response.context = request.context
-    return response
-
-
-class RecordingHandler:
-    """A :class:`braft_core.abc.TransportHandler` that remembers, and answers if told to."""
-
-    def __init__(self, server_id: str, address: str, cluster_id: str) -> None:
-        self.identity = Identity(server_id, address, cluster_id)
-        self.requests: list[Request] = []
-        self.responses: list[Response] = []
-        self.lost: list[str] = []
-        self.unreachable: list[str] = []
-        self.calls: list[PeerRequest] = []
-        #: How a request is answered at once, or ``None``.
-        self.answer: Callable[[Request], Response | None] = answer_to
-        self.on_called: Callable[[PeerRequest], Awaitable[PeerReply]] = _no_reply
-        self.transport: Transport | None = None
-
-    def on_message(self, message: Message) -> None:
-        if not isinstance(message, Request):
-            self.responses.append(message)
-            return
-        self.requests.append(message)
-        response = self.answer(message)
-        if response is not None and self.transport is not None:
-            self.transport.reply(response)
-
-    def on_connection_lost(self, server_id: str) -> None:
-        self.lost.append(server_id)
-
-    def on_unreachable(self, server_id: str) -> None:
-        self.unreachable.append(server_id)
-
-    async def on_call(self, request: PeerRequest) -> PeerReply:
-        self.calls.append(request)
-        return await self.on_called(request)
-
-    async def on_apply_log(self, data: bytes) -> bytes:
-        return data[::-1]
-
-    async def on_details(self) -> dict[str, Any]:
-        return {"serverID": self.identity.server_id}
-
-
-async def _no_reply(request: PeerRequest) -> PeerReply:
-    raise BraftError(f"no reply to {request!r} was prepared")
-
-
-def _silent(_request: Request) -> None:
-    return None
-
-
-class Node:
-    """A transport with its handler."""
-
-    def __init__(self, transport: Transport, handler: RecordingHandler) -> None:
-        self.transport = transport
-        self.handler = handler
-        handler.transport = transport
-
-    @property
-    def id(self) -> str:
-        return self.handler.identity.server_id
-
-    @property
-    def address(self) -> str:
-        return self.handler.identity.address
-
-    def meets(self, other: Node) -> None:
-        """Tell it where the other node is."""
-        self.transport.set_peer(other.id, other.address)
-
-
-def _append(sender: str, to: str, first: int, count: int = 1, size: int = 16) -> AppendEntries:
-    entries = [
-        Entry(index, 3, EntryType.COMMAND, index.to_bytes(8, "big") * (size // 8))
-        for index in range(first, first + count)
-    ]
-    return AppendEntries(sender, to, 3, first - 1, 3, entries, first - 1, request_id=first)
-
-
-def _requests(sender: str, to: str) -> list[Request]:
-    """Every kind of request, no two fields alike."""
-    entries = [
-        Entry(12, 5, EntryType.NOOP, b""),
-        Entry(13, 5, EntryType.COMMAND, bytes(range(256)), b"\x00ext", 1_700_000_000_123_456_789),
-        Entry(14, 5, EntryType.BARRIER, b"", b"", 1),
-        Entry(15, 2**40, EntryType.CONFIGURATION, b"c" * 3000, b"", 999_999_999),
-    ]
-    return [
-        AppendEntries(sender, to, 6, 11, 4, entries, 9, request_id=101),
-        AppendEntries(sender, to, 7, 16, 5, [], 15, request_id=102),
-        AppendEntries(sender, to, 8, 0, 0, [], 0, request_id=103),
-        RequestVote(sender, to, 9, 21, 8, leadership_transfer=True, request_id=104),
-        RequestVote(sender, to, 2**62, 22, 7, request_id=105),
-        RequestPreVote(sender, to, 10, 23, 9, request_id=106),
-        TimeoutNow(sender, to, request_id=107),
-    ]
-
-
 def _plain(message: Any) -> Any:
     """A message without what belongs to one side alone."""
     fields = {name: getattr(message, name) for name in type(message).__slots__}
@@ -207,26 +84,6 @@ def _plain(message: Any) -> Any:
     if "entries" in fields:
         fields["entries"] = [tuple(entry) for entry in fields["entries"]]
     return type(message), fields
-
-
-_CALLS: list[tuple[PeerRequest, PeerReply]] = [
-    (
-        peer.ProbeRequest("a", "name", "", "h:1"),
-        peer.ProbeReply("b", "name", "cl", 3, True, "l", "h:3", "h:2", 1, 2, 5, False),
-    ),
-    (peer.FoundRequest("name", "cl", b"\x80cfg", "a"), peer.FoundReply(True, "cl", b"c", "why")),
-    (peer.JoinRequest("a", "h:1", "name", "cl", True), peer.JoinReply("cl", b"\xffcfg")),
-    (peer.AnnounceRequest("a", "h:1", "cl"), peer.AnnounceReply("b", "h:2")),
-    (peer.ProposeRequest((b"1", b"", b"\xff"), 500), peer.ProposeReply((b"x", b""))),
-    (peer.ProposeRequest((), 0), peer.ProposeReply(())),
-    (peer.ReadIndexRequest("cl"), peer.ReadIndexReply(2**40, 7)),
-    (
-        peer.ChangeMembershipRequest("add_voter", "c", "h:3", 900),
-        peer.AdminReply(b"cfg", "b"),
-    ),
-    (peer.TransferLeadershipRequest("c", 900), peer.AdminReply(b"", "c")),
-    (peer.DetailsRequest(), peer.DetailsReply('{"ü": 1}'.encode())),
-]
 
 
 class TransportConformance:
@@ -284,7 +141,7 @@ class TransportConformance:
         deadline, sent = loop.time() + PATIENCE, 0
         while not condition():
             assert loop.time() < deadline, f"{a.id} and {b.id} do not connect"
-            a.transport.send(_append(a.id, b.id, 1_000_000))
+            a.transport.send(append(a.id, b.id, 1_000_000))
             sent += 1
             await asyncio.sleep(0.02)
         await asyncio.sleep(_QUIET)
@@ -301,7 +158,7 @@ class TransportConformance:
             await self.connected(a, b)
             await self.connected(b, a)
             for one, other in ((a, b), (b, a)):
-                for request in _requests(one.id, other.id):
+                for request in sample_requests(one.id, other.id):
                     other.handler.requests.clear()
                     one.transport.send(request)
                     await self._arrives(other, request)
@@ -311,8 +168,8 @@ class TransportConformance:
     async def test_every_response_comes_home_with_every_field_and_the_request_id(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
-            b.handler.answer = _silent
-            for request in _requests("a", "b"):
+            b.handler.answer = silent
+            for request in sample_requests("a", "b"):
                 b.handler.requests.clear()
                 a.handler.responses.clear()
                 a.transport.send(request)
@@ -335,7 +192,7 @@ class TransportConformance:
             while sent < 200:
                 if sent - len(a.handler.responses) < 8:
                     sent += 1
-                    a.transport.send(_append("a", "b", sent * 10, count=sent % 3 + 1, size=800))
+                    a.transport.send(append("a", "b", sent * 10, count=sent % 3 + 1, size=800))
                 else:
                     await asyncio.sleep(0)
             await until(lambda: len(a.handler.responses) == 200, "200 responses")
@@ -348,9 +205,9 @@ class TransportConformance:
     async def test_responses_given_in_another_order_find_their_requests(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
-            b.handler.answer = _silent
+            b.handler.answer = silent
             for number in range(1, 6):
-                a.transport.send(_append("a", "b", number * 10))
+                a.transport.send(append("a", "b", number * 10))
             await until(lambda: len(b.handler.requests) == 5, "5 requests")
             for request in reversed(b.handler.requests):
                 b.transport.reply(answer_to(request))
@@ -364,7 +221,7 @@ class TransportConformance:
             await self.connected(a, b)
             b.handler.answer = lambda r: answer_to(r) if r.heartbeat else None  # type: ignore[union-attr]
             for number in range(1, 9):
-                a.transport.send(_append("a", "b", number * 10, size=1 << 20))
+                a.transport.send(append("a", "b", number * 10, size=1 << 20))
             a.transport.send(AppendEntries("a", "b", 3, 0, 0, [], 0, request_id=77))
             await until(lambda: a.handler.responses, "the heartbeat's response")
             assert [m.request_id for m in a.handler.responses] == [77]
@@ -382,7 +239,7 @@ class TransportConformance:
     # ---------------------------------------------------------------- who is who
 
     async def _nothing_arrives(self, a: Node, b: Node, to: str) -> None:
-        for request in (_append("a", to, 5), RequestVote("a", to, 9, 4, 3, request_id=2)):
+        for request in (append("a", to, 5), RequestVote("a", to, 9, 4, 3, request_id=2)):
             a.transport.send(request)
         await until(lambda: to in a.handler.unreachable, "the sender is told")
         await asyncio.sleep(_QUIET)
@@ -416,7 +273,7 @@ class TransportConformance:
         try:
             a.transport.set_peer("b", self.new_address())
             for number in range(1, 50):
-                a.transport.send(_append("a", "b", number))
+                a.transport.send(append("a", "b", number))
             await until(lambda: a.handler.unreachable, "the sender is told")
             await asyncio.sleep(_QUIET)
             assert a.handler.unreachable == ["b"]
@@ -428,7 +285,7 @@ class TransportConformance:
     async def test_a_request_to_an_unknown_server_is_told_and_harmless(self) -> None:
         a = await self.start("a")
         try:
-            a.transport.send(_append("a", "nobody", 1))
+            a.transport.send(append("a", "nobody", 1))
             await until(lambda: a.handler.unreachable == ["nobody"], "the sender is told")
         finally:
             await a.transport.stop()
@@ -439,8 +296,8 @@ class TransportConformance:
             await self.connected(a, b)
             a.transport.set_peer("c", self.new_address())
             for number in range(1, 100):
-                a.transport.send(_append("a", "c", number * 10, size=4096))
-            a.transport.send(_append("a", "b", 10))
+                a.transport.send(append("a", "c", number * 10, size=4096))
+            a.transport.send(append("a", "b", 10))
             async with asyncio.timeout(1):
                 await until(lambda: a.handler.responses, "the other peer's response")
 
@@ -457,13 +314,15 @@ class TransportConformance:
             finally:
                 await again.transport.stop()
 
-    async def _told(self, a: Node, to: str) -> None:
-        for number in range(1, 1000):
-            a.transport.send(_append("a", to, number * 10))
-            await asyncio.sleep(0.005)
-            if to in a.handler.unreachable:
-                return
-        raise AssertionError(f"{a.id} was never told that {to} is unreachable")
+    @staticmethod
+    async def _told(a: Node, to: str) -> None:
+        numbers = itertools.count(10, 10)
+
+        def drop() -> bool:
+            a.transport.send(append(a.id, to, next(numbers)))
+            return to in a.handler.unreachable
+
+        await until(drop, f"{a.id} is told that {to} is unreachable")
 
     @_on_a_loop
     async def test_a_peer_that_moved_is_found_at_its_new_address(self) -> None:
@@ -508,7 +367,7 @@ class TransportConformance:
     @_on_a_loop
     async def test_every_call_carries_request_and_reply_with_every_field(self) -> None:
         async with self.pair() as (a, b):
-            for request, reply in _CALLS:
+            for request, reply in sample_calls():
 
                 async def serve(_request: PeerRequest, reply: PeerReply = reply) -> PeerReply:
                     return reply
@@ -520,7 +379,7 @@ class TransportConformance:
     @_on_a_loop
     async def test_calls_are_answered_before_there_is_a_cluster(self) -> None:
         async with self.pair("", "") as (a, b):
-            request, reply = _CALLS[0]
+            request, reply = sample_calls()[0]
 
             async def serve(_request: PeerRequest) -> PeerReply:
                 return reply
@@ -619,15 +478,15 @@ class TransportConformance:
         before = asyncio.all_tasks()
         async with self.pair() as (a, b):
             await self.connected(a, b)
-            b.handler.answer = _silent
-            a.transport.send(_append("a", "b", 10))
+            b.handler.answer = silent
+            a.transport.send(append("a", "b", 10))
             a.transport.send(RequestVote("a", "b", 9, 4, 3, request_id=2))
             await until(lambda: len(b.handler.requests) == 2, "requests under way")
             for node in (a, b, a):
                 started = asyncio.get_running_loop().time()
                 await node.transport.stop()
                 assert asyncio.get_running_loop().time() - started < 0.5
-            a.transport.send(_append("a", "b", 20))
+            a.transport.send(append("a", "b", 20))
             a.transport.reply(answer_to(b.handler.requests[0]))
             a.transport.remove_peer("b")
         await until(lambda: asyncio.all_tasks() == before, "no task is left")

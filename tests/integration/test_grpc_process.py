@@ -106,6 +106,11 @@ class Parent(Node):
         await until(act)
         return loop.time() - begun
 
+    def finds_nobody(self) -> object:
+        """Send a heartbeat; whether one was dropped."""
+        self.transport.send(AppendEntries("parent", "child", 1, 0, 0, [], 0))
+        return self.handler.unreachable
+
 
 def test_a_killed_process_is_missed_and_found_again() -> None:
     async def scenario() -> None:
@@ -139,7 +144,7 @@ def test_a_process_that_stops_orderly_is_not_reported_as_lost() -> None:
             parent.transport.set_peer("child", child.address)
             await parent.exchange()
             await child.leave()
-            await until(lambda: parent.transport.send(_beat()) or parent.handler.unreachable)
+            await until(parent.finds_nobody)
             assert parent.handler.lost == []
             assert child.process.returncode == 0
         finally:
@@ -147,10 +152,6 @@ def test_a_process_that_stops_orderly_is_not_reported_as_lost() -> None:
             await child.kill()
 
     asyncio.run(scenario())
-
-
-def _beat() -> AppendEntries:
-    return AppendEntries("parent", "child", 1, 0, 0, [], 0)
 
 
 def test_a_frozen_process_is_told_and_found_when_it_thaws() -> None:

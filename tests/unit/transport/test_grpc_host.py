@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,12 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
             reply = await a.transport.call(b.address, request, 5)
             assert reply == peer.DetailsReply(b"{}")
             a.meets(b)
-            await until(
-                lambda: a.transport.send(append(1)) or a.handler.responses  # type: ignore[func-returns-value]
-            )
+
+            def exchange() -> object:
+                a.transport.send(append(1))
+                return a.handler.responses
+
+            await until(exchange)
             async with started("x", tls=other_tls) as stranger, started("y") as naked:
                 for outsider in (stranger, naked):
                     with pytest.raises(Unreachable):
@@ -170,8 +174,8 @@ def test_two_nodes_in_two_threads_start_and_stop_again_and_again(caplog: Any) ->
         for _ in range(5):
             meeting = _Meeting()
             threads = [
-                run(lambda m=meeting: m.node("a", "b")),
-                run(lambda m=meeting: m.node("b", "a")),
+                run(partial(meeting.node, "a", "b")),
+                run(partial(meeting.node, "b", "a")),
             ]
             for thread in threads:
                 thread.join(20)

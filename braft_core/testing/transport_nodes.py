@@ -1,0 +1,199 @@
+"""Nodes that remember what their transport tells them, and sample messages: for transport tests.
+
+Owns nothing that asserts a rule; the rules are in :mod:`braft_core.testing.transport`.
+"""
+
+# ruff: noqa: D102, S101
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from braft_core import peer
+from braft_core.abc import Identity, Transport
+from braft_core.errors import BraftError
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    Message,
+    Request,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    Response,
+    TimeoutNow,
+    TimeoutNowResponse,
+)
+from braft_core.raft.types import Entry, EntryType
+
+__all__ = [
+    "PATIENCE",
+    "Node",
+    "RecordingHandler",
+    "answer_to",
+    "append",
+    "sample_calls",
+    "sample_requests",
+    "silent",
+    "until",
+]
+
+#: Seconds a rule may take to show.
+PATIENCE = 5.0
+
+
+async def until(condition: Callable[[], object], what: str = "") -> None:
+    """Wait for the condition; fails after :data:`PATIENCE`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while not condition():
+        assert loop.time() < deadline, f"not within {PATIENCE} s: {what or condition}"
+        await asyncio.sleep(0.002)
+
+
+def answer_to(request: Request) -> Response:
+    """A positive response to that request, whose numbers follow from the request's."""
+    sender, to = request.to, request.sender
+    response: Response
+    match request:
+        case AppendEntries():
+            last = request.prev_log_index + len(request.entries)
+            response = AppendEntriesResponse(sender, to, request.term, True, last)
+        case RequestVote():
+            response = RequestVoteResponse(sender, to, request.term, granted=True)
+        case RequestPreVote():
+            response = RequestPreVoteResponse(sender, to, request.term - 1, granted=True)
+        case TimeoutNow():
+            response = TimeoutNowResponse(sender, to)
+        case _:
+            raise TypeError(f"no answer to {request!r}")
+    response.context = request.context
+    return response
+
+
+class RecordingHandler:
+    """A :class:`braft_core.abc.TransportHandler` that remembers, and answers if told to."""
+
+    def __init__(self, server_id: str, address: str, cluster_id: str) -> None:
+        self.identity = Identity(server_id, address, cluster_id)
+        self.requests: list[Request] = []
+        self.responses: list[Response] = []
+        self.lost: list[str] = []
+        self.unreachable: list[str] = []
+        self.calls: list[PeerRequest] = []
+        #: How a request is answered at once, or ``None``.
+        self.answer: Callable[[Request], Response | None] = answer_to
+        self.on_called: Callable[[PeerRequest], Awaitable[PeerReply]] = _no_reply
+        self.transport: Transport | None = None
+
+    def on_message(self, message: Message) -> None:
+        if not isinstance(message, Request):
+            self.responses.append(message)
+            return
+        self.requests.append(message)
+        response = self.answer(message)
+        if response is not None and self.transport is not None:
+            self.transport.reply(response)
+
+    def on_connection_lost(self, server_id: str) -> None:
+        self.lost.append(server_id)
+
+    def on_unreachable(self, server_id: str) -> None:
+        self.unreachable.append(server_id)
+
+    async def on_call(self, request: PeerRequest) -> PeerReply:
+        self.calls.append(request)
+        return await self.on_called(request)
+
+    async def on_apply_log(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    async def on_details(self) -> dict[str, Any]:
+        return {"serverID": self.identity.server_id}
+
+
+async def _no_reply(request: PeerRequest) -> PeerReply:
+    raise BraftError(f"no reply to {request!r} was prepared")
+
+
+def silent(_request: Request) -> None:
+    """Give no answer."""
+    return
+
+
+class Node:
+    """A transport with its handler."""
+
+    def __init__(self, transport: Transport, handler: RecordingHandler) -> None:
+        self.transport = transport
+        self.handler = handler
+        handler.transport = transport
+
+    @property
+    def id(self) -> str:
+        return self.handler.identity.server_id
+
+    @property
+    def address(self) -> str:
+        return self.handler.identity.address
+
+    def meets(self, other: Node) -> None:
+        """Tell it where the other node is."""
+        self.transport.set_peer(other.id, other.address)
+
+
+def append(sender: str, to: str, first: int, count: int = 1, size: int = 16) -> AppendEntries:
+    """Bulk: ``count`` entries of ``size`` bytes from index ``first`` on, also the request id."""
+    entries = [
+        Entry(index, 3, EntryType.COMMAND, index.to_bytes(8, "big") * (size // 8))
+        for index in range(first, first + count)
+    ]
+    return AppendEntries(sender, to, 3, first - 1, 3, entries, first - 1, request_id=first)
+
+
+def sample_requests(sender: str, to: str) -> list[Request]:
+    """Every kind of request, no two fields alike."""
+    entries = [
+        Entry(12, 5, EntryType.NOOP, b""),
+        Entry(13, 5, EntryType.COMMAND, bytes(range(256)), b"\x00ext", 1_700_000_000_123_456_789),
+        Entry(14, 5, EntryType.BARRIER, b"", b"", 1),
+        Entry(15, 2**40, EntryType.CONFIGURATION, b"c" * 3000, b"", 999_999_999),
+    ]
+    return [
+        AppendEntries(sender, to, 6, 11, 4, entries, 9, request_id=101),
+        AppendEntries(sender, to, 7, 16, 5, [], 15, request_id=102),
+        AppendEntries(sender, to, 8, 0, 0, [], 0, request_id=103),
+        RequestVote(sender, to, 9, 21, 8, leadership_transfer=True, request_id=104),
+        RequestVote(sender, to, 2**62, 22, 7, request_id=105),
+        RequestPreVote(sender, to, 10, 23, 9, request_id=106),
+        TimeoutNow(sender, to, request_id=107),
+    ]
+
+
+def sample_calls() -> list[tuple[PeerRequest, PeerReply]]:
+    """Every kind of peer call with a reply."""
+    return [
+        (
+            peer.ProbeRequest("a", "name", "", "h:1"),
+            peer.ProbeReply("b", "name", "cl", 3, True, "l", "h:3", "h:2", 1, 2, 5, False),
+        ),
+        (
+            peer.FoundRequest("name", "cl", b"\x80cfg", "a"),
+            peer.FoundReply(True, "cl", b"c", "why"),
+        ),
+        (peer.JoinRequest("a", "h:1", "name", "cl", True), peer.JoinReply("cl", b"\xffcfg")),
+        (peer.AnnounceRequest("a", "h:1", "cl"), peer.AnnounceReply("b", "h:2")),
+        (peer.ProposeRequest((b"1", b"", b"\xff"), 500), peer.ProposeReply((b"x", b""))),
+        (peer.ProposeRequest((), 0), peer.ProposeReply(())),
+        (peer.ReadIndexRequest("cl"), peer.ReadIndexReply(2**40, 7)),
+        (
+            peer.ChangeMembershipRequest("add_voter", "c", "h:3", 900),
+            peer.AdminReply(b"cfg", "b"),
+        ),
+        (peer.TransferLeadershipRequest("c", 900), peer.AdminReply(b"", "c")),
+        (peer.DetailsRequest(), peer.DetailsReply('{"ü": 1}'.encode())),
+    ]

@@ -1,0 +1,234 @@
+"""Every kind of check of the transport suite can fail: each is shown a transport that breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import braft_core.testing.transport as kit
+from braft_core.abc import Transport, TransportHandler, TransportOptions
+from braft_core.errors import BraftError, Unreachable
+from braft_core.peer import PeerReply, PeerRequest, ProbeReply
+from braft_core.raft.messages import AppendEntries, Request, RequestVote, Response
+from braft_core.testing import transport_nodes
+from braft_core.testing.transport import Node, TransportConformance
+from braft_core.transport.memory import MemoryNetwork, MemoryTransport
+
+
+class _LosesExtensions(MemoryTransport):
+    def send(self, message: Request) -> None:
+        if isinstance(message, AppendEntries):
+            bare = [entry._replace(extensions=b"") for entry in message.entries]
+            message = replace(message, entries=bare)
+        super().send(message)
+
+
+class _LosesTheTransferFlag(MemoryTransport):
+    def send(self, message: Request) -> None:
+        if isinstance(message, RequestVote):
+            message = replace(message, leadership_transfer=False)
+        super().send(message)
+
+
+class _ForgetsRequestIds(MemoryTransport):
+    def send(self, message: Request) -> None:
+        super().send(replace(message, request_id=0))
+
+
+class _NeverAnswers(MemoryTransport):
+    def reply(self, message: Response) -> None:
+        pass
+
+
+class _SwapsAppends(MemoryTransport):
+    _held: Request | None = None
+
+    def send(self, message: Request) -> None:
+        index = message.entries[0].index if isinstance(message, AppendEntries) else 0
+        if index == 1000 and self._held is None:
+            self._held = message
+            return
+        super().send(message)
+        if self._held is not None:
+            held, self._held = self._held, None
+            super().send(held)
+
+
+class _HeartbeatsWait(MemoryTransport):
+    def send(self, message: Request) -> None:
+        if isinstance(message, AppendEntries) and message.heartbeat and message.request_id == 77:
+            return
+        super().send(message)
+
+
+class _SharesEntries(MemoryTransport):
+    def send(self, message: Request) -> None:
+        asyncio.get_running_loop().call_later(0.01, super().send, message)
+
+
+class _ServesEverybody(MemoryTransport):
+    def _receive(self, handler: TransportHandler, message: Request, cluster_id: str) -> None:
+        handler.on_message(message)
+
+
+class _KeepsSilent(MemoryTransport):
+    def _dropped(self, to: str) -> None:
+        pass
+
+
+class _TellsEachDrop(MemoryTransport):
+    def _dropped(self, to: str) -> None:
+        assert self._handler is not None
+        self._handler.on_unreachable(to)
+
+
+class _RemembersTheFirstAddress(MemoryTransport):
+    def set_peer(self, server_id: str, address: str) -> None:
+        if server_id not in self._peers:
+            super().set_peer(server_id, address)
+
+
+class _IgnoresBreaks(MemoryTransport):
+    def lose(self, server_id: str) -> None:
+        pass
+
+
+class _CriesWolf(MemoryTransport):
+    async def stop(self) -> None:
+        address = self.listening[0]
+        for node in list(self._network._nodes.values()):
+            if any(peer.address == address for peer in node._peers.values()):
+                node.lose(self.identity.server_id)
+        await super().stop()
+
+
+class _MixesUpCalls(MemoryTransport):
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        reply = await super().call(address, request, timeout)
+        return replace(reply, expect=1) if isinstance(reply, ProbeReply) else reply
+
+
+class _FlattensErrors(MemoryTransport):
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        try:
+            return await super().call(address, request, timeout)
+        except Unreachable:
+            raise
+        except BraftError as error:
+            raise BraftError(error.message) from error
+
+
+class _AlwaysSent(MemoryTransport):
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        try:
+            return await super().call(address, request, timeout)
+        except Unreachable as error:
+            error.data["sent"] = True
+            raise
+
+
+class _NeverSent(MemoryTransport):
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        try:
+            return await super().call(address, request, timeout)
+        except Unreachable as error:
+            error.data["sent"] = False
+            raise
+
+
+class _HoldsAGrudge(MemoryTransport):
+    _failed: frozenset[str] = frozenset()
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        if address in self._failed:
+            raise Unreachable("failed before", sent=False)
+        try:
+            return await super().call(address, request, timeout)
+        except Unreachable:
+            self._failed |= {address}
+            raise
+
+
+class _Squats(MemoryTransport):
+    async def start(self, handler: TransportHandler) -> None:
+        self._network._nodes.clear()
+        await super().start(handler)
+
+
+class _KeepsItsAddress(MemoryTransport):
+    async def stop(self) -> None:
+        self.silence()
+
+
+class _LeavesATask(MemoryTransport):
+    async def stop(self) -> None:
+        await super().stop()
+        self._left = asyncio.create_task(asyncio.sleep(60))
+
+
+_RULES: list[tuple[type[MemoryTransport], str]] = [
+    (_LosesExtensions, "every_request_arrives_with_every_field_in_both_directions"),
+    (_LosesTheTransferFlag, "every_request_arrives_with_every_field_in_both_directions"),
+    (_ForgetsRequestIds, "every_response_comes_home_with_every_field_and_the_request_id"),
+    (_ForgetsRequestIds, "responses_given_in_another_order_find_their_requests"),
+    (_NeverAnswers, "every_response_comes_home_with_every_field_and_the_request_id"),
+    (_NeverAnswers, "an_unreachable_peer_does_not_delay_another"),
+    (_SwapsAppends, "appends_stay_in_order"),
+    (_HeartbeatsWait, "a_heartbeat_overtakes_a_blocked_bulk_lane"),
+    (_SharesEntries, "what_was_sent_does_not_change_later"),
+    (_ServesEverybody, "another_cluster_is_refused"),
+    (_ServesEverybody, "a_server_that_was_not_meant_refuses"),
+    (_ServesEverybody, "a_node_without_cluster_refuses_until_it_joins"),
+    (_KeepsSilent, "requests_to_an_unreachable_peer_are_dropped_and_told_once"),
+    (_KeepsSilent, "a_request_to_an_unknown_server_is_told_and_harmless"),
+    (_KeepsSilent, "a_restarted_peer_is_found_again"),
+    (_TellsEachDrop, "requests_to_an_unreachable_peer_are_dropped_and_told_once"),
+    (_RemembersTheFirstAddress, "a_peer_that_moved_is_found_at_its_new_address"),
+    (_IgnoresBreaks, "a_broken_connection_is_reported_on_both_sides"),
+    (_CriesWolf, "an_orderly_end_is_not_reported_as_loss"),
+    (_MixesUpCalls, "every_call_carries_request_and_reply_with_every_field"),
+    (_MixesUpCalls, "calls_are_answered_before_there_is_a_cluster"),
+    (_FlattensErrors, "errors_of_the_handler_reach_the_caller"),
+    (_FlattensErrors, "a_call_that_acts_on_a_cluster_is_refused_by_another"),
+    (_NeverSent, "a_call_without_answer_times_out_as_maybe_received"),
+    (_AlwaysSent, "a_call_to_nobody_fails_fast_as_never_sent"),
+    (_Squats, "a_taken_address_is_an_error_that_names_it"),
+    (_KeepsItsAddress, "an_address_is_free_again_after_stop"),
+    (_HoldsAGrudge, "a_call_reaches_a_node_that_came_up_after_a_failure"),
+    (_LeavesATask, "stop_is_quick_idempotent_and_leaves_nothing"),
+]
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"), _RULES, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_broken_transport_fails(
+    broken: type[MemoryTransport], rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kit, "PATIENCE", 0.5)
+    monkeypatch.setattr(transport_nodes, "PATIENCE", 0.5)
+    network = MemoryNetwork()
+
+    class Suite(TransportConformance):
+        can_sever = True
+
+        def make(self, address: str) -> Transport:
+            options = {"network": network}
+            return broken(TransportOptions(listen=(address,), rpc_timeout=0.1, options=options))
+
+        async def sever(self, first: Node, second: Node) -> None:
+            network.sever(first.address, second.address)
+
+    check: Any = getattr(Suite(), f"test_{rule}")
+    # What pytest.raises reports is a Failed, which is no Exception.
+    with pytest.raises((AssertionError, BraftError, pytest.fail.Exception)):
+        check()
+
+
+def test_every_rule_is_shown_a_transport_that_breaks_it() -> None:
+    rules = {n.removeprefix("test_") for n in dir(TransportConformance) if n.startswith("test_")}
+    # Started or not, a transport without sockets has nothing that stop() could trip over.
+    assert rules - {rule for _broken, rule in _RULES} == {"stop_without_start_is_harmless"}
