@@ -117,6 +117,24 @@ def test_ipv6(lan: Network) -> None:
     lan.run(main)
 
 
+def test_nodes_on_loopback(lan: Network) -> None:
+    async def main() -> None:
+        first, second = (
+            MdnsDiscovery("", discovery_context(node_id=f"n{port}", raft_port=port, options=QUICK))
+            for port in (15000, 16000)
+        )
+        try:
+            await first.start()
+            await second.start()
+            both = "127.0.0.1:15001", "127.0.0.1:16001"
+            await asyncio.gather(until(first, *both), until(second, *both))
+        finally:
+            await first.stop()
+            await second.stop()
+
+    lan.run(main)
+
+
 def test_interface_is_chosen_by_name(lan: Network) -> None:
     async def main() -> None:
         async with (
