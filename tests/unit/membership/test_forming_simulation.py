@@ -297,7 +297,6 @@ def promises(machine: Machine) -> list[str]:
     for old, new in zip(machine.history, machine.history[1:], strict=False):
         assert set(old.vetoed) <= set(new.vetoed)
         if old.accepted and new.accepted != old.accepted:
-            assert new.accepted is None
             assert old.accepted.cluster_id in new.vetoed
         if new.accepted and new.accepted != old.accepted:
             assert new.accepted.cluster_id not in old.vetoed
