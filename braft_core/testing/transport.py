@@ -35,6 +35,7 @@ from braft_core.errors import (
     Unreachable,
     WrongCluster,
 )
+from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -130,21 +131,16 @@ class TransportConformance:
 
     async def connected(self, a: Node, b: Node) -> None:
         """Wait until bulk messages of ``a`` reach ``b`` and are answered; then forget them."""
-        await self._repeat(a, b, lambda: a.handler.responses)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE
+        while not a.handler.responses:
+            assert loop.time() < deadline, f"{a.id} and {b.id} do not connect"
+            a.transport.send(append(a.id, b.id, 1_000_000))
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(_QUIET)  # let those land that were sent meanwhile
         for handler in (a.handler, b.handler):
             for record in (handler.requests, handler.responses, handler.unreachable):
                 record.clear()
-
-    async def _repeat(self, a: Node, b: Node, condition: Callable[[], object]) -> None:
-        """Send bulk messages, dropped at first, until the condition holds; let them land."""
-        loop = asyncio.get_running_loop()
-        deadline, sent = loop.time() + PATIENCE, 0
-        while not condition():
-            assert loop.time() < deadline, f"{a.id} and {b.id} do not connect"
-            a.transport.send(append(a.id, b.id, 1_000_000))
-            sent += 1
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(_QUIET)
 
     @staticmethod
     async def _arrives(node: Node, request: Request) -> None:
