@@ -12,11 +12,6 @@ from braft_core.config import Settings
 from braft_core.errors import ConfigError
 
 
-@pytest.fixture(autouse=True)
-def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def refused(**sources: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         Settings.load(**({"environ": {}} | sources))
