@@ -199,7 +199,7 @@ class Plugins:
             )
 
     def _load_entry_points(self, disable: tuple[str, ...], tolerate: bool) -> None:
-        for name, points in sorted(self._enabled_entry_points(disable).items()):
+        for name, points in self._enabled_entry_points(disable).items():
             try:
                 if len(points) > 1:
                     raise _name_conflict([info for info, _ in points])

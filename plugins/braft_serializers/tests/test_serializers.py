@@ -10,12 +10,13 @@ from typing import Any
 
 import cbor2
 import pytest
-from braft_core.testing.plugins import check_plugin
 from hypothesis import given
 
 import braft_serializers
 from braft_core.errors import DecodeError
+from braft_core.testing.plugins import check_plugin
 from braft_core.testing.serializers import SerializerConformance, plain_values, same
+from braft_serializers import plain
 from braft_serializers.cbor import CborSerializer
 from braft_serializers.json import JsonSerializer
 
@@ -44,6 +45,10 @@ def test_the_distribution_names_its_entry_point() -> None:
 def test_tags_are_the_ones_in_logs_already() -> None:
     assert (CborSerializer.name, CborSerializer.tag) == ("cbor", 2)
     assert (JsonSerializer.name, JsonSerializer.tag) == ("json", 3)
+
+
+def test_limits_are_those_of_every_serializer() -> None:
+    assert (plain.MAX_DEPTH, plain.INT_MIN, plain.INT_MAX) == (128, -(2**63), 2**64 - 1)
 
 
 # CBOR

@@ -99,6 +99,22 @@ def test_failures_are_collected_where_they_are_tolerated(install: Install) -> No
     assert failure.data["plugin"] == "a"
 
 
+def test_the_order_of_loading_does_not_depend_on_the_disk(install: Install) -> None:
+    names = ["m", "z", "a", "k"]
+    for name in names:
+        install(f"braft-{name}", GOOD, entry=name)
+    loaded = [info.name for info in Plugins.load().loaded if info.name in names]
+    assert loaded == sorted(names)
+
+
+def test_disabling_what_is_there_is_not_worth_a_word(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("braft-lab", GOOD, entry="lab")
+    Plugins.load(("lab", "braft-lab"))
+    assert caplog.text == ""
+
+
 def test_disabling_what_is_not_there_is_said(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,6 +78,15 @@ def test_a_disabled_plugin_is_mentioned(install: Callable[..., str]) -> None:
         Registry(Plugins.load(("lab",))).get("discovery", "lab")
 
 
+def test_a_disabled_plugin_of_ours_need_not_be_installed(install: Callable[..., str]) -> None:
+    install("braft-k8s", "raise RuntimeError", entry="k8s")
+    install("braft-lab", "raise RuntimeError", entry="lab")
+    registry = Registry(Plugins.load(("k8s", "lab", "mdns", "static", "serializers")))
+    with pytest.raises(PluginNotFound) as caught:
+        registry.get("discovery", "k8s")
+    assert caught.value.message.endswith("; disabled: k8s (braft-k8s 1.0)")
+
+
 def test_an_unknown_kind_lists_the_kinds() -> None:
     with pytest.raises(PluginNotFound, match="no kind of plugin 'colour'; there are: discovery, "):
         Registry(Plugins()).names("colour")

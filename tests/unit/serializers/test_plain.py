@@ -39,6 +39,11 @@ def test_messages_name_the_value_and_what_is_accepted(value: object, words: str)
         check_plain([value])
 
 
+def test_the_limits_are_published() -> None:
+    """Smaller ones would make what is in logs already impossible to write again."""
+    assert (MAX_DEPTH, INT_MIN, INT_MAX) == (128, -(2**63), 2**64 - 1)
+
+
 def test_depth_is_counted_along_each_branch() -> None:
     branch: list[object] = []
     for _ in range(MAX_DEPTH - 2):
