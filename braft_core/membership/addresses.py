@@ -64,8 +64,9 @@ class AddressBook:
         known = self._learned.get(server_id)
         if not server_id or not address or (known is not None and known.at > now):
             return False
+        before = self.get(server_id)
         self._learned[server_id] = _Learned(address, now)
-        return self.get(server_id) != (known.address if known else None)
+        return address != before
 
     def get(self, server_id: str) -> str:
         """Where that server is: what it said last, else what the configuration says, else ""."""

@@ -21,6 +21,15 @@ __all__ = [
 ]
 
 
+#: Longer ids, as braft makes them, say less to a person than the address alone.
+_READABLE_ID = 32
+
+
+def _named(server: Server) -> str:
+    readable = len(server.id) <= _READABLE_ID
+    return f"{server.id} at {server.address}" if readable else server.address
+
+
 def waiting_sentence(seconds: float, reason: str, foreign: Sequence[ProbeReply]) -> str:
     """The whole: since when, why, and who was seen that belongs elsewhere."""
     others = "".join(
@@ -52,7 +61,7 @@ def pursuing_sentence(cluster_id: str, missing: Sequence[Server]) -> str:
     """Promised, and not all members have."""
     if not missing:
         return f"starting cluster {cluster_id}"
-    names = ", ".join(f"{server.id} at {server.address}" for server in missing)
+    names = ", ".join(map(_named, missing))
     return (
         f"founding cluster {cluster_id}: {names} has yet to agree. If it is lost for good, stop "
         "the others and start them with empty data directories (nothing was ever written)"
@@ -65,7 +74,7 @@ def no_leader_sentence(
     """A member without a leader: who is missing, and how many failures are tolerated."""
     tolerated = (voters - 1) // 2
     if missing:
-        names = ", ".join(f"{server.id} at {server.address}" for server in missing)
+        names = ", ".join(map(_named, missing))
         who = f"{len(missing)} of {voters} voters do not answer ({names})"
     else:
         who = f"all {voters} voters answer, an election is under way"

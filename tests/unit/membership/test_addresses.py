@@ -76,6 +76,9 @@ def test_news_that_overtakes_the_configuration_is_kept_and_leavers_are_forgotten
 
 def test_whether_something_changed() -> None:
     book = AddressBook()
+    book.configure(TWO)
+    assert not book.learn(0.0, "b", "b:1"), "the configuration says so already"
+    book.configure(Configuration())
     assert book.learn(1.0, "a", "a:1")
     assert not book.learn(2.0, "a", "a:1")
     assert not book.learn(3.0, "", "a:1")

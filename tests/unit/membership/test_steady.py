@@ -125,6 +125,14 @@ def test_absence_names_the_missing_with_their_newest_address() -> None:
     assert "searching discovery" in absence(view, "a", {}, addresses, 91.0, 90.0)
 
 
+def test_long_ids_are_left_out_of_sentences() -> None:
+    long = Server("x" * 33, "far:1")
+    view = RaftView(configuration=Configuration((Server("a", "a:1"), long)))
+    sentence = absence(view, "a", {}, AddressBook(), 5.0, 90.0)
+    assert "(far:1)" in sentence
+    assert "tolerates 0" in sentence
+
+
 def test_absence_with_everybody_here_and_with_nobody_known() -> None:
     view = replace(LEADING, leader_id="")
     assert "an election is under way" in absence(view, "a", {"b": 0, "c": 0}, book(), 1.0, 90.0)
