@@ -81,7 +81,8 @@ class Client:
 
     def _deadline(self, operation: Operation) -> None:
         if operation is self._current:
-            self._hint = ""
+            if self._rng.random() < 0.5:  # some clients stay with a leader that went silent
+                self._hint = ""
             self._world.trace.add(str(operation))
             self._next()
 

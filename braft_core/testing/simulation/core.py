@@ -11,6 +11,7 @@ from typing import Protocol
 
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.messages import Message
+from braft_core.raft.node import RaftCore
 from braft_core.raft.ready import Ready
 from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role
 
@@ -76,7 +77,7 @@ class Core(Protocol):
         self,
         commands: Sequence[bytes],
         *,
-        type: EntryType = EntryType.COMMAND,  # noqa: A002 - the core's own name for it
+        type: EntryType = EntryType.COMMAND,
         appended_at: int = 0,
     ) -> tuple[int, int]:
         """Append entries; index of the first, and term."""
@@ -138,8 +139,6 @@ def raft_core(
     entries: Sequence[Entry],
 ) -> Core:
     """The core under test: ``braft_core.raft.RaftCore``."""
-    from braft_core.raft.node import RaftCore
-
     return RaftCore(
         server_id, config=config, random=random, now=now, hard_state=hard_state, entries=entries
     )

@@ -28,9 +28,11 @@ class Faults:
     def __init__(self, world: World) -> None:
         self._world = world
         self._stopped = False
+        self._eager = stream(world.seed, "fault/eager")
         self.injected: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[random.Random], None]] = {
             "partition": self._partition,
+            "diverge": self._diverge,
             "crash": self._crash,
             "pause": self._pause,
             "slow_disk": self._slow_disk,
@@ -46,6 +48,19 @@ class Faults:
         for kind, interval in self._world.plan.faults.items():
             rng = stream(self._world.seed, f"fault/{kind}")
             self._schedule(kind, interval, rng)
+
+    def leads(self, server: Server) -> None:
+        """A server begins to lead: the moment when an impatient operator does most harm."""
+        rng = self._eager
+        kinds = [kind for kind in ("membership", "transfer") if kind in self._world.plan.faults]
+        if self._stopped or not kinds or rng.random() < 0.6:
+            return
+        change: tuple[str, str] | None = ("transfer", rng.choice(self._world.server_ids))
+        if rng.choice(kinds) == "membership":
+            change = self._draw_change(server, rng)
+        if change is not None:
+            self.injected["eager_operator"] += 1
+            server.post(server.administer, *change)
 
     def stop(self) -> None:
         """No new faults, and pending repairs are left to the world."""
@@ -80,6 +95,28 @@ class Faults:
         world.network.cut(pairs)
         world.trace.add(f"partition {style} {sorted(pairs)}")
         self._later(rng.expovariate(1.0 / 1.5), self._mend)
+
+    def _diverge(self, rng: random.Random) -> None:
+        """A leader goes on with a minority, long enough to be replaced (Raft figures 7 and 8)."""
+        world, leader = self._world, self._leading(rng)
+        if leader is None:
+            return
+        others = [s for s in world.server_ids if s != leader.id]
+        rng.shuffle(others)
+        kept = rng.randint(0, max(0, len(others) // 2 - 1))
+        near, far = [leader.id, *others[:kept]], others[kept:]
+        world.network.cut(pair for a in near for b in far for pair in ((a, b), (b, a)))
+        world.trace.add(f"{leader.id} goes on with {near[1:]} alone")
+        for _ in range(rng.choice((1, 2, 3))):
+            leader.post(leader.fill, rng.choice((1, 2, 5)))
+        patience = world.plan.config.election_timeout * rng.choice((1.5, 2.5, 4.0))
+        self._later(patience, self._rejoin, leader, rng.random() < 0.3)
+
+    def _rejoin(self, leader: Server, dies: bool) -> None:
+        if dies and leader.live is not None:
+            self._world.crash(leader)
+            self._later(0.05, self._restart, leader)
+        self._mend()
 
     def _mend(self) -> None:
         self._world.network.mend()

@@ -33,6 +33,9 @@ class Seen:
     handed: int = 0
     #: The term in which it was seen to lead, 0 for none.
     leading: int = 0
+    #: Index and term of its last entry.
+    last_index: int = 0
+    last_term: int = 0
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class Invariants:
     committed: list[Entry] = field(default_factory=list)
     reigns: dict[int, _Reign] = field(default_factory=dict)
     max_term: int = 0
-    commit_checks: int = 0
+    truncations: int = 0
     _entries: dict[tuple[int, int], tuple[Entry, int]] = field(default_factory=dict)
     _speech: Speech = field(default_factory=Speech)
     _operations: dict[int, int] = field(default_factory=dict)
@@ -69,7 +72,13 @@ class Invariants:
             if term < seen.term:
                 raise InvariantBroken("monotone term", f"{server}: {seen.term} then {term}")
             seen.term = term
+            if core.role is Role.CANDIDATE:
+                self._speech.campaign(server, term, core.configuration.voters)
             self.max_term = max(self.max_term, term)
+        if core.log.term_at(seen.last_index) != seen.last_term:
+            self._truncated(server, core, seen)
+        seen.last_index = core.last_index
+        seen.last_term = core.log.term_at(seen.last_index) or 0
         if core.role is Role.LEADER:
             if seen.leading != term:
                 seen.leading = term
@@ -95,6 +104,7 @@ class Invariants:
                 "one vote per term", f"{server} leads term {term}, but its disk says {stored}"
             )
         self._speech.vote(server, term, server)
+        self._speech.elected(server, term, core.configuration.voters)
         last = core.last_index
         terms = [entry.term for entry in core.log.slice(1, last + 1)]
         self.reigns[term] = _Reign(server, life, terms)
@@ -106,6 +116,24 @@ class Invariants:
                     "leader completeness",
                     f"{server} leads term {term} without the entry {index} committed in"
                     f" term {earlier}",
+                )
+
+    def _truncated(self, server: str, core: Core, seen: Seen) -> None:
+        """An input made entries disappear. A leader of an earlier term may rightly replace, in a
+        server that has not heard of a later one, what that later one has committed meanwhile.
+        """
+        self.truncations += 1
+        if seen.leading == core.current_term:
+            raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
+        image = self.disks[server].volatile
+        heard = [index for term, index in self._commits.items() if term <= core.current_term]
+        held = min(max(heard, default=0), len(image.entries))
+        while held and image.term_at(held) != self.committed[held - 1].term:
+            held -= 1
+        for index in (held, seen.commit_index):
+            if index and core.log.term_at(index) != self.committed[index - 1].term:
+                raise InvariantBroken(
+                    "committed entries stay", f"{server} drops {index}, which is committed"
                 )
 
     def _commit_moved(self, server: str, core: Core, seen: Seen) -> None:
@@ -144,7 +172,6 @@ class Invariants:
                 )
 
     def _check_majority(self, server: str, core: Core, index: int) -> None:
-        self.commit_checks += 1
         term = core.log.term_at(index)
         if term != core.current_term:
             raise InvariantBroken(
@@ -189,26 +216,12 @@ class Invariants:
     def check_ready(self, server: str, core: Core, seen: Seen, ready: Ready) -> None:
         """Look at a batch before anything of it happens."""
         image = self.disks[server].volatile
-        if ready.truncate_from is not None:
-            self._check_truncation(server, image, seen, ready.truncate_from)
         for entry in ready.entries:
             self._check_log_matching(server, image, ready, entry)
         if seen.leading and ready.entries:
             self._check_configuration_change(server, core, seen, ready)
         for entry in ready.committed:
             self._check_handed(server, core, seen, entry)
-
-    def _check_truncation(self, server: str, image: LogImage, seen: Seen, index: int) -> None:
-        if index <= len(self.committed) and image.term_at(index) == self.committed[index - 1].term:
-            raise InvariantBroken(
-                "committed entries stay",
-                f"{server} truncates from {index}, of {len(self.committed)} committed",
-            )
-        reign = self.reigns.get(seen.leading)
-        if reign is not None and index <= len(reign.terms):
-            raise InvariantBroken(
-                "leader append-only", f"{server}, leader of term {seen.leading}, drops {index}"
-            )
 
     def _check_log_matching(self, server: str, image: LogImage, ready: Ready, entry: Entry) -> None:
         first = ready.entries[0].index

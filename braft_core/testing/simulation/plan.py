@@ -16,6 +16,7 @@ __all__ = ["FAULTS", "Plan", "draw_plan", "stream"]
 #: Kinds of faults that come at intervals.
 FAULTS = (
     "partition",
+    "diverge",
     "crash",
     "pause",
     "slow_disk",

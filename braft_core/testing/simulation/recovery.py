@@ -40,7 +40,8 @@ class Recovery:
         while missing or not probe:
             if world.scheduler.now > deadline:
                 raise InvariantBroken("recovery", f"after {_BOUND} s of calm: {missing}")
-            probe = self._probe(probe)
+            if probe or not missing:  # first without help: a leader commits what it finds
+                probe = self._probe(probe)
             world.scheduler.run_until(world.scheduler.now + _POLL)
             missing = self._missing(probe)
         self._stays_so()

@@ -9,56 +9,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from braft_core.errors import NotApplied, Rejected
 from braft_core.raft.messages import Message
-from braft_core.raft.ready import Ready
-from braft_core.raft.types import EntryType
+from braft_core.raft.ready import Ready, RoleChanged
+from braft_core.raft.types import EntryType, Role
 from braft_core.testing.simulation.clock import NodeClock
-from braft_core.testing.simulation.core import Core
 from braft_core.testing.simulation.disk import Disk
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.frontend import Frontend
 from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.network import Envelope
 from braft_core.testing.simulation.plan import stream
+from braft_core.testing.simulation.process import Process, Ticket
 from braft_core.testing.simulation.requests import Ask, ReadIndexAnswer, ReadIndexAsk
 from braft_core.testing.simulation.trace import describe
 
 if TYPE_CHECKING:
     from braft_core.testing.simulation.world import World
 
-__all__ = ["Process", "Server", "Ticket"]
-
-
-@dataclass(slots=True)
-class Ticket:
-    """The ``context`` of a request: where its response belongs, and since when it is awaited."""
-
-    requester: str
-    life: int
-    request: Message
-    since: float
-
-
-@dataclass(slots=True)
-class Process:
-    """What a server has only while its process lives."""
-
-    core: Core
-    frontend: Frontend
-    seen: Seen
-    inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
-    #: A wake-up, or a run of the applier, is scheduled.
-    awake: bool = False
-    applying: bool = False
-    timer_at: float = inf
-    #: Batches handed out and not yet confirmed to the core.
-    unconfirmed: int = 0
-    unanswered: dict[int, Ticket] = field(default_factory=dict)
+__all__ = ["Server"]
 
 
 class Server:
@@ -101,7 +73,9 @@ class Server:
             entries=tuple(stored.entries),
         )
         frontend = Frontend(world, core, self._send)
-        self.live = Process(core, frontend, Seen(stored.hard_state.term))
+        last = len(stored.entries)
+        seen = Seen(stored.hard_state.term, last_index=last, last_term=stored.term_at(last))
+        self.live = Process(core, frontend, seen)
         world.trace.add(f"{self.id} starts, {stored.hard_state}, log {len(stored.entries)}")
         self._wake()
 
@@ -236,6 +210,8 @@ class Server:
             )
         for event in ready.events:
             trace.add(f"{self.id} {type(event).__name__} {tuple(event)[:2]}")
+            if isinstance(event, RoleChanged) and event.role is Role.LEADER:
+                self.world.faults.leads(self)
         for message in ready.messages:
             self._check_claim(message)
             self._release(message)

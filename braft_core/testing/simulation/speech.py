@@ -6,11 +6,14 @@ beyond the entry a message speaks about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
     Message,
     RequestPreVote,
+    RequestPreVoteResponse,
     RequestVoteResponse,
     TimeoutNow,
     TimeoutNowResponse,
@@ -27,6 +30,10 @@ class Speech:
 
     def __init__(self) -> None:
         self._votes: dict[tuple[str, int], str] = {}
+        #: Who said that it would vote for a server in a term (PreVote).
+        self._willing: dict[tuple[str, int], set[str]] = {}
+        #: Servers that a leader bade to campaign in a term (TimeoutNow).
+        self._bidden: set[tuple[str, int]] = set()
 
     def vote(self, server: str, term: int, candidate: str) -> None:
         """``server`` votes for ``candidate``.
@@ -39,11 +46,38 @@ class Speech:
                 "one vote per term", f"{server} votes for {first} and {candidate} in {term}"
             )
 
+    def elected(self, server: str, term: int, voters: Sequence[str]) -> None:
+        """``server`` leads: a majority of ``voters`` must have said that they vote for it.
+
+        :raises InvariantBroken: they did not.
+        """
+        count = sum(1 for voter in voters if self._votes.get((voter, term)) == server)
+        if 2 * count <= len(voters):
+            raise InvariantBroken(
+                "a leader has the votes of a majority",
+                f"{server} leads term {term} with the votes of {count} of {voters}",
+            )
+
+    def campaign(self, server: str, term: int, voters: Sequence[str]) -> None:
+        """``server`` campaigns: a leader bade it, or a majority would vote for it (thesis §9.6).
+
+        :raises InvariantBroken: neither is true, so that it disturbs a healthy cluster.
+        """
+        willing = {server} | self._willing.get((server, term), set())
+        count = sum(1 for voter in voters if voter in willing)
+        if 2 * count <= len(voters) and (server, term) not in self._bidden:
+            raise InvariantBroken(
+                "PreVote before a campaign",
+                f"{server} campaigns in term {term}, which {count} of {voters} agreed to",
+            )
+
     def check(self, image: LogImage, message: Message, request: Message | None) -> None:
         """Judge a message; ``image`` is the sender's disk, ``request`` what is answered.
 
         :raises InvariantBroken: it says what a crash could still undo.
         """
+        if isinstance(message, TimeoutNow):
+            self._bidden.add((message.to, image.hard_state.term + 1))
         if isinstance(message, RequestPreVote | TimeoutNow | TimeoutNowResponse):
             return
         if image.hard_state.term < message.term:
@@ -53,6 +87,9 @@ class Speech:
             )
         if isinstance(message, RequestVoteResponse) and message.granted:
             self._check_vote(image, message)
+        if isinstance(message, RequestPreVoteResponse) and message.granted:
+            term = request.term if isinstance(request, RequestPreVote) else 0
+            self._willing.setdefault((message.to, term), set()).add(message.sender)
         acknowledges = isinstance(message, AppendEntriesResponse) and message.success
         if acknowledges and isinstance(request, AppendEntries) and not request.heartbeat:
             _check_acknowledgement(image, request)

@@ -50,6 +50,7 @@ class Report:
     steps: int = 0
     elections: int = 0
     commits: int = 0
+    truncations: int = 0
     max_term: int = 0
     operations: int = 0
     answered: int = 0
@@ -202,6 +203,7 @@ class World:
             steps=self.scheduler.steps,
             elections=len(self.invariants.reigns),
             commits=len(self.invariants.committed),
+            truncations=self.invariants.truncations,
             max_term=self.invariants.max_term,
             operations=len(self.history.operations),
             answered=self.history.count(Outcome.OK),

@@ -1,0 +1,97 @@
+"""The core under simulation: a fixed set of seeds, and proof that a seed is the whole run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from braft_core.testing.simulation import Report, run_seed
+from braft_core.testing.simulation.cli import main, parse_seeds
+
+SEEDS = range(150)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def reports() -> list[Report]:
+    with ProcessPoolExecutor(2) as pool:
+        return list(pool.map(run_seed, SEEDS, chunksize=5))
+
+
+def test_every_rule_holds_for_the_fixed_seeds(reports: list[Report]) -> None:
+    broken = [f"seed {r.seed}: {r.detail}" for r in reports if not r.ok]
+    assert not broken, "\n".join(broken)
+    assert not [r.seed for r in reports if r.undecided]
+
+
+def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> None:
+    """A simulation in which nothing happens finds nothing."""
+    assert sum(r.elections for r in reports) > 3 * len(reports)
+    assert sum(r.commits for r in reports) > 50 * len(reports)
+    assert sum(r.answered for r in reports) > 50 * len(reports)
+    assert sum(r.unknown for r in reports) > len(reports)
+    assert sum(r.truncations for r in reports) > len(reports) // 2
+    assert {kind for r in reports for kind in r.faults} >= {
+        "partition",
+        "diverge",
+        "crash",
+        "pause",
+        "slow_disk",
+        "clock",
+        "false_alarm",
+        "membership",
+        "transfer",
+        "storm",
+        "eager_operator",
+    }
+
+
+def test_different_seeds_are_different_runs(reports: list[Report]) -> None:
+    assert len({r.digest for r in reports}) == len(reports)
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
+def test_a_seed_is_the_whole_run_under_any_hash_seed(reports: list[Report], hash_seed: str) -> None:
+    program = (
+        "from braft_core.testing.simulation import run_seed\n"
+        "print(*(run_seed(seed).digest for seed in range(6)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == [r.digest for r in reports[:6]]
+
+
+def test_the_command_line_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "3:5", "--seconds", "2"]) == 0
+    assert "2 seeds, 0 broken" in capsys.readouterr().out
+
+
+def test_the_command_line_says_how_to_replay_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braft_core.raft.election.pre_campaign", lambda state, reason: None)
+    assert main(["--seeds", "0:3"]) == 1
+    out = capsys.readouterr().out
+    assert "seed 0 breaks: recovery" in out
+    assert "replay: python -m braft_core.testing.simulation --seeds 0 --trace" in out
+
+
+def test_a_trace_is_printed_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "1", "--steps", "50", "--trace"]) == 0
+    assert "s1 starts, HardState(term=1, voted_for='')" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:", "5:5", "1:2:3"])
+def test_seeds_that_are_no_seeds_are_refused(text: str) -> None:
+    with pytest.raises(Exception, match="is not a seed"):
+        parse_seeds(text)

@@ -1,0 +1,290 @@
+"""The parts of the simulator, each alone: time, disk, network, plan, and what must be durable."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+
+from braft_core.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVoteResponse,
+    TimeoutNow,
+)
+from braft_core.raft.ready import Ready
+from braft_core.raft.types import Entry, EntryType, HardState
+from braft_core.testing.simulation import InvariantBroken, draw_plan
+from braft_core.testing.simulation.clock import NodeClock, Scheduler
+from braft_core.testing.simulation.disk import Disk, LogImage
+from braft_core.testing.simulation.history import Kind, Operation
+from braft_core.testing.simulation.kv import Registers, encode_command, operation_number
+from braft_core.testing.simulation.network import Envelope, Network
+from braft_core.testing.simulation.plan import FAULTS, Plan, stream
+from braft_core.testing.simulation.speech import Speech
+from braft_core.testing.simulation.trace import Trace
+
+
+def entry(index: int, term: int = 1) -> Entry:
+    return Entry(index, term, EntryType.COMMAND, b"")
+
+
+def batch(number: int, *entries: Entry, cut: int | None = None) -> Ready:
+    return Ready(number=number, entries=list(entries), truncate_from=cut)
+
+
+# -- time ----------------------------------------------------------------------------------
+
+
+def test_events_come_in_order_of_time_then_of_scheduling() -> None:
+    scheduler, seen = Scheduler(), list[str]()
+    scheduler.after(2.0, seen.append, "c")
+    scheduler.after(1.0, seen.append, "a")
+    scheduler.after(1.0, seen.append, "b")
+    assert scheduler.run_until(1.5)
+    assert (seen, scheduler.now, scheduler.steps) == (["a", "b"], 1.5, 2)
+
+
+def test_a_run_can_be_cut_short_by_steps() -> None:
+    scheduler = Scheduler()
+    for _ in range(3):
+        scheduler.after(1.0, lambda: None)
+    assert not scheduler.run_until(5.0, max_steps=2)
+
+
+def test_a_clock_drifts_and_jumps_but_never_runs_back() -> None:
+    clock = NodeClock(100.0, rate=2.0)
+    assert clock.local(1.0) == 102.0
+    assert clock.delay_until(106.0, 1.0) == 2.0
+    clock.adjust(1.0, rate=0.5, jump=3.0)
+    assert clock.local(1.0) == 105.0
+    assert clock.local(3.0) == 106.0
+
+
+# -- the disk ------------------------------------------------------------------------------
+
+
+def make_disk(scheduler: Scheduler, seed: int = 0) -> Disk:
+    return Disk(scheduler, lambda: 1.0, random.Random(seed), LogImage())
+
+
+def test_batches_become_durable_in_order_after_a_sync() -> None:
+    scheduler, durable = Scheduler(), list[int]()
+    disk = make_disk(scheduler)
+    disk.on_durable = lambda ready: durable.append(ready.number)
+    for number in (1, 2, 3):
+        disk.submit(batch(number, entry(number)))
+    assert (len(disk.volatile.entries), len(disk.durable.entries)) == (3, 0)
+    scheduler.run_until(10.0)
+    assert durable == [1, 2, 3]
+    assert disk.durable == disk.volatile
+
+
+def test_an_empty_batch_waits_behind_earlier_ones() -> None:
+    scheduler, durable = Scheduler(), list[int]()
+    disk = make_disk(scheduler)
+    disk.on_durable = lambda ready: durable.append(ready.number)
+    disk.submit(batch(1, entry(1)))
+    disk.submit(batch(2))
+    assert durable == []
+    scheduler.run_until(10.0)
+    assert durable == [1, 2]
+
+
+def test_a_crash_keeps_a_prefix_and_no_late_sync_follows() -> None:
+    kept = set()
+    for seed in range(30):
+        scheduler, durable = Scheduler(), list[Ready]()
+        disk = make_disk(scheduler, seed)
+        disk.on_durable = durable.append
+        for number in (1, 2, 3):
+            disk.submit(batch(number, entry(number)))
+        lost = disk.crash()
+        assert [e.index for e in disk.durable.entries] == list(range(1, 4 - lost))
+        assert disk.volatile == disk.durable
+        scheduler.run_until(10.0)
+        assert durable == []
+        kept.add(3 - lost)
+    assert kept == {0, 1, 2, 3}
+
+
+def test_truncation_comes_before_the_entries_of_a_batch() -> None:
+    image = LogImage()
+    image.apply(batch(1, entry(1), entry(2), entry(3)))
+    image.apply(batch(2, entry(2, term=2), cut=2))
+    assert [image.term_at(i) for i in range(5)] == [0, 1, 2, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "ready"),
+    [
+        ("no gaps", batch(1, entry(3))),
+        ("no gaps", batch(1, cut=0)),
+        ("stored term never decreases", Ready(number=1, hard_state=HardState(4, ""))),
+        ("stored vote never changes", Ready(number=1, hard_state=HardState(5, "b"))),
+        ("stored vote never changes", Ready(number=1, hard_state=HardState(5, ""))),
+    ],
+)
+def test_a_disk_refuses_what_no_correct_core_asks(rule: str, ready: Ready) -> None:
+    image = LogImage(HardState(5, "a"))
+    with pytest.raises(InvariantBroken) as broken:
+        image.apply(ready)
+    assert broken.value.invariant == rule
+
+
+# -- the network ---------------------------------------------------------------------------
+
+
+def make_network(**changes: float) -> tuple[Scheduler, Network, list[object]]:
+    calm = {"jitter": 0.01, "loss": 0.0, "duplication": 0.0, "reordering": 0.0}
+    plan = dataclasses.replace(draw_plan(0), **{**calm, **changes})  # type: ignore[arg-type]
+    scheduler, arrived = Scheduler(), list[object]()
+    network = Network(
+        scheduler, plan, random.Random(1), lambda envelope: arrived.append(envelope.payload)
+    )
+    return scheduler, network, arrived
+
+
+def message(term: int) -> AppendEntries:
+    return AppendEntries("a", "b", term, 1, 1, (), 1)
+
+
+def deliver(count: int = 50, **changes: float) -> list[int]:
+    scheduler, network, arrived = make_network(**changes)
+    for term in range(count):
+        network.send(Envelope("a", "b", 1, message(term)))
+    scheduler.run_until(10.0)
+    return [m.term for m in arrived if isinstance(m, AppendEntries)]
+
+
+def test_a_good_network_keeps_order() -> None:
+    assert deliver() == list(range(50))
+
+
+def test_loss_duplication_and_reordering_happen() -> None:
+    assert 0 < len(deliver(loss=0.5)) < 50
+    assert len(deliver(duplication=0.5)) > 50
+    assert sorted(deliver(reordering=0.5)) == list(range(50)) != deliver(reordering=0.5)
+
+
+def test_what_a_client_sends_is_never_doubled() -> None:
+    scheduler, network, arrived = make_network(duplication=1.0)
+    network.send(Envelope("c", "a", 0, "command"))
+    scheduler.run_until(10.0)
+    assert arrived == ["command"]
+
+
+def test_a_cut_is_directed_and_swallows_what_is_under_way() -> None:
+    scheduler, network, arrived = make_network()
+    network.send(Envelope("a", "b", 1, "under way"))
+    network.cut([("a", "b")])
+    network.send(Envelope("b", "a", 1, "the other way"))
+    scheduler.run_until(1.0)
+    network.mend()
+    network.send(Envelope("a", "b", 1, "after"))
+    scheduler.run_until(2.0)
+    assert arrived == ["the other way", "after"]
+
+
+# -- plans, traces, registers --------------------------------------------------------------
+
+
+def test_a_plan_is_a_function_of_its_seed_and_faults_are_a_choice() -> None:
+    assert draw_plan(3) == draw_plan(3)
+    plans = [draw_plan(seed) for seed in range(200)]
+    for kind in FAULTS:
+        assert 60 < sum(1 for plan in plans if kind in plan.faults) < 140
+    assert {plan.founders for plan in plans} == {1, 2, 3, 4, 5, 6}
+    assert max(plan.servers for plan in plans) == 7
+
+
+def test_streams_of_a_seed_are_independent() -> None:
+    assert stream(1, "a").random() == stream(1, "a").random() != stream(1, "b").random()
+
+
+def test_a_digest_tells_traces_apart() -> None:
+    def digest(*lines: str) -> str:
+        trace = Trace(lambda: 1.0)
+        for line in lines:
+            trace.add(line)
+        return trace.digest
+
+    assert digest("a", "b") == digest("a", "b")
+    assert digest("a", "b") != digest("b", "a")
+
+
+def test_registers_write_and_compare() -> None:
+    machine = Registers()
+    write = Operation(1, "c", Kind.WRITE, "k", value=5)
+    held = Operation(2, "c", Kind.CAS, "k", value=6, expected=5)
+    missed = Operation(3, "c", Kind.CAS, "k", value=7, expected=5)
+    assert [machine.apply(encode_command(o)) for o in (write, held, missed)] == [0, 5, 6]
+    assert machine.read("k") == 6
+    assert operation_number(encode_command(missed)) == 3
+
+
+# -- speech --------------------------------------------------------------------------------
+
+
+def broken_rule(speech: Speech, image: LogImage, *arguments: object) -> str:
+    with pytest.raises(InvariantBroken) as broken:
+        speech.check(image, *arguments)  # type: ignore[arg-type]
+    return broken.value.invariant
+
+
+def test_a_vote_must_be_durable_and_the_only_one_in_its_term() -> None:
+    speech, vote = Speech(), RequestVoteResponse("b", "a", 3, True)
+    assert broken_rule(speech, LogImage(HardState(2, "")), vote, None).startswith("terms")
+    assert broken_rule(speech, LogImage(HardState(3, "")), vote, None).startswith("votes")
+    speech.check(LogImage(HardState(3, "a")), vote, None)
+    other = RequestVoteResponse("b", "c", 3, True)
+    assert broken_rule(speech, LogImage(HardState(3, "c")), other, None) == "one vote per term"
+
+
+def test_a_leader_needs_the_spoken_votes_of_a_majority() -> None:
+    speech = Speech()
+    speech.vote("a", 3, "a")
+    with pytest.raises(InvariantBroken, match="1 of"):
+        speech.elected("a", 3, ("a", "b", "c"))
+    speech.vote("b", 3, "a")
+    speech.elected("a", 3, ("a", "b", "c"))
+    with pytest.raises(InvariantBroken, match="2 of"):
+        speech.elected("a", 3, ("a", "b", "c", "d"))
+
+
+def test_a_campaign_needs_willing_voters_or_a_bidding() -> None:
+    speech, image = Speech(), LogImage(HardState(2, ""))
+    with pytest.raises(InvariantBroken, match="PreVote"):
+        speech.campaign("a", 3, ("a", "b", "c"))
+    ask = RequestPreVote("a", "b", 3, 0, 0)
+    speech.check(image, RequestPreVoteResponse("b", "a", 2, True), ask)
+    speech.campaign("a", 3, ("a", "b", "c"))
+    with pytest.raises(InvariantBroken, match="PreVote"):
+        speech.campaign("c", 3, ("a", "b", "c"))
+    speech.check(image, TimeoutNow("a", "c"), None)
+    speech.campaign("c", 3, ("a", "b", "c"))
+
+
+def test_an_acknowledgement_speaks_of_durable_entries() -> None:
+    image = LogImage(HardState(2, ""), [entry(1), entry(2)])
+    answer = AppendEntriesResponse("b", "a", 2, True, 2)
+
+    def request(index: int, term: int) -> AppendEntries:
+        return AppendEntries("a", "b", 2, 0, 0, [entry(index, term)], 0)
+
+    Speech().check(image, answer, request(2, 1))
+    for wrong in (request(3, 1), request(2, 2)):
+        assert broken_rule(Speech(), image, answer, wrong) == "acknowledge only what is durable"
+    heartbeat = AppendEntries("a", "b", 2, 0, 0, (), 0)
+    Speech().check(image, answer, heartbeat)
+
+
+def test_every_duration_of_a_plan_is_positive() -> None:
+    for seed in range(100):
+        plan: Plan = draw_plan(seed)
+        assert plan.config.heartbeat_interval < plan.config.election_timeout
+        assert plan.seconds > 0
+        assert plan.think_time > 0
