@@ -137,13 +137,13 @@ class TransportConformance:
             assert loop.time() < deadline, f"{a.id} and {b.id} do not connect"
             a.transport.send(append(a.id, b.id, 1_000_000))
             await asyncio.sleep(0.02)
-        await asyncio.sleep(_QUIET)  # let those land that were sent meanwhile
+        a.transport.send(append(a.id, b.id, 2_000_000))  # answered after all before it
+        await until(lambda: a.handler.responses[-1].request_id == 2_000_000, "the last append")
         for handler in (a.handler, b.handler):
             for record in (handler.requests, handler.responses, handler.unreachable):
                 record.clear()
 
-    @staticmethod
-    async def _arrives(node: Node, request: Request) -> None:
+    async def _arrives(self, node: Node, request: Request) -> None:
         await until(lambda: node.handler.requests, repr(request))
 
     # ---------------------------------------------------------------- delivery

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from braft_core.errors import Unreachable
+from braft_core.errors import BraftError, Unreachable
 from braft_core.peer import REPLIES, PeerReply, PeerRequest
 from braft_core.transport.grpc.failures import ERROR_KEY, decode_error
 from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd
@@ -26,7 +26,9 @@ _IDLE = 60.0
 _MAX_CHANNELS = 64
 
 
-class _Cached:
+class _Connection:
+    """A channel and the number of calls that use it."""
+
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self.used = 0.0
@@ -38,27 +40,26 @@ class CallPool:
 
     def __init__(self, local: LocalEnd) -> None:
         self._local = local
-        self._cache: dict[str, _Cached] = {}
+        self._cache: dict[str, _Connection] = {}
+        #: No longer for new calls, but still used by earlier ones.
+        self._retired: set[_Connection] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def call(
-        self,
-        address: str,
-        request: PeerRequest,
-        timeout: float,
-    ) -> PeerReply:
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """See :meth:`braft_core.abc.Transport.call`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        cached = self._get(address, loop.time())
-        cached.calls += 1
+        connection = self._get(address, loop.time())
+        connection.calls += 1
         try:
-            if not await when_ready(cached.channel, timeout):
-                self._drop(address, cached)
+            if not await when_ready(connection.channel, timeout):
+                self._retire(address, connection)
                 raise Unreachable(f"cannot connect to {address}", address=address, sent=False)
-            return await self._invoke(cached.channel, address, request, deadline - loop.time())
+            return await self._invoke(connection.channel, address, request, deadline - loop.time())
         finally:
-            cached.calls -= 1
+            connection.calls -= 1
+            if not connection.calls and connection in self._retired:
+                self._close(connection)
 
     async def _invoke(
         self, channel: grpc.aio.Channel, address: str, request: PeerRequest, wait: float
@@ -70,46 +71,68 @@ class CallPool:
         try:
             data = await stub(encode_peer(request), timeout=max(wait, 0.001), metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            packed = dict(error.trailing_metadata() or ()).get(ERROR_KEY)
-            if isinstance(packed, bytes):
-                raise decode_error(packed) from None
+            raise _failure(error, method, address) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not the caller was cancelled but the call, by the end of the transport.
             raise Unreachable(
-                f"{method} to {address}: {error.details() or error.code().name}",
-                address=address,
-                status=error.code().name,
-                sent=error.code() is not grpc.StatusCode.UNIMPLEMENTED,
-            ) from error
+                f"{method} to {address}: this node stopped", address=address, sent=True
+            ) from None
         return decode_peer(REPLIES[type(request)], data)
 
     async def close(self) -> None:
         """Close all connections; calls under way end as unreachable."""
-        for address, cached in list(self._cache.items()):
-            self._drop(address, cached)
+        connections = {*self._cache.values(), *self._retired}
+        self._cache.clear()
+        for connection in connections:
+            self._close(connection)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _get(self, address: str, now: float) -> _Cached:
+    def _get(self, address: str, now: float) -> _Connection:
         self._evict(now)
-        cached = self._cache.get(address)
+        connection = self._cache.get(address)
         failed = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-        if cached is not None and cached.channel.get_state() is failed:
+        if connection is not None and connection.channel.get_state() is failed:
             # A fresh channel tries at once, whatever pause this one has come to.
-            self._drop(address, cached)
-            cached = None
-        if cached is None:
-            cached = self._cache[address] = _Cached(self._local.connector.channel(address))
-        cached.used = now
-        return cached
+            self._retire(address, connection)
+            connection = None
+        if connection is None:
+            channel = self._local.connector.channel(address)
+            connection = self._cache[address] = _Connection(channel)
+        connection.used = now
+        return connection
 
     def _evict(self, now: float) -> None:
         idle = [(a, c) for a, c in self._cache.items() if not c.calls]
         excess = len(self._cache) - _MAX_CHANNELS
-        for number, (address, cached) in enumerate(sorted(idle, key=lambda item: item[1].used)):
-            if number < excess or now - cached.used > _IDLE:
-                self._drop(address, cached)
+        for number, (address, connection) in enumerate(sorted(idle, key=lambda i: i[1].used)):
+            if number < excess or now - connection.used > _IDLE:
+                self._retire(address, connection)
 
-    def _drop(self, address: str, cached: _Cached) -> None:
-        if self._cache.get(address) is cached:
+    def _retire(self, address: str, connection: _Connection) -> None:
+        if self._cache.get(address) is connection:
             del self._cache[address]
-        task = asyncio.get_running_loop().create_task(cached.channel.close())
+        if connection.calls:
+            self._retired.add(connection)
+        else:
+            self._close(connection)
+
+    def _close(self, connection: _Connection) -> None:
+        self._retired.discard(connection)
+        task = asyncio.get_running_loop().create_task(connection.channel.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _failure(error: grpc.aio.AioRpcError, method: str, address: str) -> BraftError:
+    packed = dict(error.trailing_metadata() or ()).get(ERROR_KEY)
+    if isinstance(packed, bytes):
+        return decode_error(packed)
+    return Unreachable(
+        f"{method} to {address}: {error.details() or error.code().name}",
+        address=address,
+        status=error.code().name,
+        sent=error.code() is not grpc.StatusCode.UNIMPLEMENTED,
+    )

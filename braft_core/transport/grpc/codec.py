@@ -26,7 +26,7 @@ from braft_core.raft.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from braft_core.raft.types import Entry, decode_configuration, encode_configuration
+from braft_core.raft.types import Entry, SnapshotMeta, decode_configuration, encode_configuration
 
 __all__ = [
     "PROTOCOL_VERSION",
@@ -162,14 +162,15 @@ def _pre_vote(message: RequestPreVote, _address: bytes) -> Any:
 
 
 def _install_snapshot(message: InstallSnapshot, address: bytes) -> Any:
+    meta = message.meta
     return _InstallSnapshot(
         term=message.term,
         leader=address,
-        last_log_index=message.last_included_index,
-        last_log_term=message.last_included_term,
-        configuration=encode_configuration(message.configuration),
-        configuration_index=message.configuration_index,
-        size=message.size,
+        last_log_index=meta.index,
+        last_log_term=meta.term,
+        configuration=encode_configuration(meta.configuration),
+        configuration_index=meta.configuration_index,
+        size=meta.size,
         snapshot_version=1,
     )
 
@@ -292,22 +293,20 @@ def _read_timeout_now(data: bytes, to: str) -> TimeoutNow:
 
 
 def _read_install_snapshot(data: bytes, to: str) -> InstallSnapshot:
-    """The stream's first message; which stored snapshot it becomes is the receiver's affair."""
+    """The stream's first message; under which id it is stored is the receiver's affair."""
     m = _parse(_InstallSnapshot, data)
     _bounded(_InstallSnapshot, m.term, m.last_log_index, m.last_log_term, m.configuration_index)
     if m.size < 0:
         raise DecodeError(f"snapshot size {m.size} is negative")
-    return InstallSnapshot(
-        _sender(m),
-        to,
-        m.term,
-        m.last_log_index,
-        m.last_log_term,
-        decode_configuration(m.configuration),
-        m.configuration_index,
-        m.size,
-        snapshot="",
+    meta = SnapshotMeta(
+        id="",
+        index=m.last_log_index,
+        term=m.last_log_term,
+        configuration=decode_configuration(m.configuration),
+        configuration_index=m.configuration_index,
+        size=m.size,
     )
+    return InstallSnapshot(_sender(m), to, m.term, meta)
 
 
 def _read_append_entries_response(data: bytes, sender: str, to: str) -> AppendEntriesResponse:

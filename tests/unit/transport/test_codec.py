@@ -25,7 +25,7 @@ from braft_core.raft.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from braft_core.raft.types import Configuration, Entry, Server, Suffrage
+from braft_core.raft.types import Configuration, Entry, Server, SnapshotMeta, Suffrage
 from braft_core.transport.grpc.codec import (
     EntriesCache,
     decode_request,
@@ -109,7 +109,7 @@ REQUESTS: list[tuple[Request, bytes]] = [
     (RequestPreVote("a", "b", 2**63 - 1, 299, 7), fields((2, 2**63 - 1), (3, 299), (4, 7))),
     (TimeoutNow("a", "b"), b""),
     (
-        InstallSnapshot("a", "b", 9, 1000, 8, MEMBERS, 900, 2**33, snapshot=""),
+        InstallSnapshot("a", "b", 9, SnapshotMeta("", 1000, 8, MEMBERS, 900, 2**33)),
         fields(
             (2, 9),
             (3, ADDRESS),

@@ -16,12 +16,12 @@ import pytest
 
 from braft_core import peer
 from braft_core.abc import TLSFiles, TransportOptions
-from braft_core.errors import ConfigError, Unreachable
+from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
 from braft_core.testing.transport import RecordingHandler, until
-from braft_core.transport.grpc import GrpcTransport, noise
+from braft_core.transport.grpc import GrpcTransport, calls, noise
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -102,6 +102,75 @@ def test_an_address_of_another_host_is_an_error_that_names_it() -> None:
         with pytest.raises(ConfigError, match=r"192\.0\.2\.1:15000"):
             await transport.start(RecordingHandler("a", "", ""))
         await transport.stop()
+
+    asyncio.run(scenario())
+
+
+# ---------------------------------------------------------------------- calls
+
+
+def test_calls_under_way_end_as_unreachable_when_their_node_stops(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+
+            async def never(_request: PeerRequest) -> PeerReply:
+                await asyncio.sleep(60)
+                raise AssertionError("the call was not cancelled")
+
+            b.handler.on_called = never
+            call = asyncio.create_task(a.transport.call(b.address, peer.DetailsRequest(), 30))
+            await until(lambda: b.handler.calls)
+            await a.transport.stop()
+            with pytest.raises(Unreachable) as caught:
+                await call
+            assert caught.value.data["sent"] is True
+            with pytest.raises(Stopped):
+                await a.transport.call(b.address, peer.DetailsRequest(), 30)
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_call_is_cancelled(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+
+            async def never(_request: PeerRequest) -> PeerReply:
+                await asyncio.sleep(60)
+                raise AssertionError("the call was not cancelled")
+
+            b.handler.on_called = never
+            call = asyncio.create_task(a.transport.call(b.address, peer.DetailsRequest(), 30))
+            await until(lambda: b.handler.calls)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    asyncio.run(scenario())
+
+
+def test_calls_at_one_time_to_nobody_all_fail_as_never_sent(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("b") as b:
+            address = b.address
+        async with started("a") as a:
+            batch = (a.transport.call(address, peer.DetailsRequest(), 10) for _ in range(20))
+            for error in await asyncio.gather(*batch, return_exceptions=True):
+                assert isinstance(error, Unreachable)
+                assert error.data["sent"] is False
+
+    asyncio.run(scenario())
+
+
+def test_idle_connections_are_closed(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with started("b") as b, started("c") as c, started("a") as a:
+            b.handler.on_called = c.handler.on_called = hello
+            request = peer.DetailsRequest()
+            await a.transport.call(b.address, request, 5)
+            monkeypatch.setattr(calls, "_IDLE", 0.0)
+            await a.transport.call(c.address, request, 5)
+            assert list(a.transport._running.pool._cache) == [c.address]
+            await a.transport.call(b.address, request, 5)
 
     asyncio.run(scenario())
 

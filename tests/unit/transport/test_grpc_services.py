@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from braft_core.errors import NotLeader
 from braft_core.proto import message_class
 from braft_core.raft.messages import AppendEntries, InstallSnapshot, RequestVote
-from braft_core.raft.types import Configuration, Entry
+from braft_core.raft.types import Configuration, Entry, SnapshotMeta
 from braft_core.testing.transport import answer_to, until
 from braft_core.transport.grpc.codec import (
     decode_response,
@@ -242,7 +242,8 @@ def test_snapshots_are_not_offered_yet(started: Any, stranger: Any) -> None:
         async with started() as node, stranger(node.address) as channel:
             call = channel.stream_unary("/RaftTransport/InstallSnapshot")(timeout=5)
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
-            snapshot = InstallSnapshot("b", "c", 1, 1, 1, Configuration(), 1, 1, snapshot="s")
+            meta = SnapshotMeta("s", 1, 1, Configuration(), 1, 1)
+            snapshot = InstallSnapshot("b", "c", 1, meta)
             node.transport.set_peer("c", node.address)
             node.transport.send(snapshot)
             assert node.handler.unreachable == ["c"]
