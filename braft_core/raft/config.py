@@ -32,5 +32,7 @@ class RaftConfig:
     #: Back-pressure: entries appended but not yet committed.
     max_uncommitted_entries: int = 65536
     max_uncommitted_bytes: int = 256 << 20
+    #: While a snapshot travels, entries behind it are kept for the receiver, up to this many.
+    max_retained_entries: int = 200_000
     #: A learner this close to the leader's log counts as caught up.
     promotion_lag: int = 64

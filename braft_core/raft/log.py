@@ -15,6 +15,7 @@ from braft_core.raft.types import (
     Configuration,
     Entry,
     EntryType,
+    SnapshotMeta,
     decode_configuration,
 )
 
@@ -162,6 +163,30 @@ class RaftLog:
             self._configurations.pop()
             changed = True
         return changed
+
+    def compact(self, index: int) -> None:
+        """Forget entries up to and including ``index``, which is applied and in a snapshot."""
+        term = self.term_at(index)
+        if term is None or index > self.durable_index:
+            raise InvariantViolation(
+                f"cannot compact to {index}: the log holds {self.first_index} to "
+                f"{self.last_index}, durably to {self.durable_index}",
+                index=index,
+            )
+        base = max(c for c in self._configurations if c[0] <= index or c is self._configurations[0])
+        self._configurations = [base, *(c for c in self._configurations if c[0] > index)]
+        del self._entries[: index - self.compacted_index]
+        self.compacted_index, self.compacted_term = index, term
+
+    def restore(self, meta: SnapshotMeta, next_batch: int) -> None:
+        """Forget everything and go on behind a snapshot, which is durable with ``next_batch``."""
+        self._entries.clear()
+        self._configurations = [(meta.configuration_index, meta.configuration)]
+        self.compacted_index, self.compacted_term = meta.index, meta.term
+        self._handed = meta.index
+        self._truncate_from = None
+        self._fence = next_batch
+        self.durable_index = 0
 
     # -- the disk -----------------------------------------------------------------------
 

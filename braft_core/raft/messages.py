@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from braft_core.raft.types import Configuration, Entry
+from braft_core.raft.types import Entry, SnapshotMeta
 
 __all__ = [
     "AppendEntries",
@@ -145,24 +145,26 @@ class TimeoutNowResponse:
 
 @dataclass(slots=True)
 class InstallSnapshot:
-    """Raft §7. The bytes travel beside the message; ``snapshot`` is the store's id for them."""
+    """Raft §7. The bytes travel beside the message; ``meta.id`` names them in the local store.
+
+    The leader's transport reads them from its store; the follower's has stored them, durably and
+    whole, before the message reaches the core.
+    """
 
     sender: str
     to: str
     term: int
-    last_included_index: int
-    last_included_term: int
-    configuration: Configuration
-    configuration_index: int
-    size: int
-    snapshot: str
+    meta: SnapshotMeta
     request_id: int = 0
     context: Any = None
 
 
 @dataclass(slots=True)
 class InstallSnapshotResponse:
-    """``success``: the snapshot is stored and will be restored."""
+    """``success``: the snapshot is stored and will be restored.
+
+    A transfer that broke off is answered by the sender's own transport, without success, in term 0.
+    """
 
     sender: str
     to: str

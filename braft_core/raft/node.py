@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from braft_core.errors import Busy, InvariantViolation, NotLeader
-from braft_core.raft import election, membership, reads, replication, transfer
+from braft_core.raft import election, membership, reads, replication, snapshot, transfer
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.log import RaftLog
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
+    InstallSnapshot,
     InstallSnapshotResponse,
     Message,
     RequestPreVote,
@@ -34,7 +35,7 @@ from braft_core.raft.messages import (
 from braft_core.raft.progress import ProgressState
 from braft_core.raft.ready import Ready
 from braft_core.raft.state import NEVER, RaftState
-from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role
+from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role, SnapshotMeta
 
 __all__ = ["PeerStatus", "RaftCore"]
 
@@ -57,6 +58,12 @@ class _Batch(NamedTuple):
     last_term: int
 
 
+def _log(entries: Sequence[Entry], index: int, term: int, newest: SnapshotMeta | None) -> RaftLog:
+    if newest is None:
+        return RaftLog(entries, index, term)
+    return RaftLog(entries, index, term, newest.configuration, newest.configuration_index)
+
+
 class RaftCore:
     """One server. See the module docstring for the rules of use."""
 
@@ -71,23 +78,28 @@ class RaftCore:
         entries: Sequence[Entry],
         compacted_index: int = 0,
         compacted_term: int = 0,
+        snapshot: SnapshotMeta | None = None,
     ) -> None:
         """Start as a follower from what the disk holds.
 
+        :param entries: the log, from just behind the compacted index.
+        :param snapshot: the newest stored one, if there is any; the state machine already holds it.
         :param random: uniform in [0, 1), the core's only source of chance.
         :param now: monotonic seconds; all later times must not be smaller.
         """
+        applied = snapshot.index if snapshot is not None else compacted_index
         self._state = RaftState(
             server_id=server_id,
             config=config,
             random=random,
             now=now,
-            log=RaftLog(entries, compacted_index, compacted_term),
+            log=_log(entries, compacted_index, compacted_term, snapshot),
             current_term=hard_state.term,
             voted_for=hard_state.voted_for,
-            commit_index=compacted_index,
-            last_applied=compacted_index,
-            emitted_index=compacted_index,
+            commit_index=applied,
+            last_applied=applied,
+            emitted_index=applied,
+            snapshot=snapshot,
             durable_hard_state=hard_state,
             handed_hard_state=hard_state,
         )
@@ -130,7 +142,12 @@ class RaftCore:
                     election.on_vote_response(state, message)
             case TimeoutNow():
                 self._on_timeout_now(message)
-            case TimeoutNowResponse() | InstallSnapshotResponse():
+            case InstallSnapshot():
+                self._on_install(message)
+            case InstallSnapshotResponse():
+                if self._current(max(message.term, 1)) or not message.success:
+                    self._on_install_response(message)
+            case TimeoutNowResponse():
                 pass
             case _:
                 raise InvariantViolation(f"the core was handed a {type(message).__name__}")
@@ -147,6 +164,24 @@ class RaftCore:
         if message.term < state.current_term:
             replication.refuse(state, message)
             return
+        self._follow(message)
+        replication.on_append(state, message)
+
+    def _on_install(self, message: InstallSnapshot) -> None:
+        state = self._state
+        if message.term < state.current_term:
+            snapshot.respond(state, message, False)
+            return
+        self._follow(message)
+        snapshot.on_install(state, message)
+
+    def _on_install_response(self, message: InstallSnapshotResponse) -> None:
+        if self._state.role is Role.LEADER and snapshot.on_response(self._state, message):
+            replication.advance_commit(self._state)
+
+    def _follow(self, message: AppendEntries | InstallSnapshot) -> None:
+        """The sender leads the current term, or a newer one that we adopt."""
+        state = self._state
         if message.term == state.current_term and state.role is Role.LEADER:
             raise InvariantViolation(
                 f"two leaders in term {message.term}: {state.server_id} and {message.sender}",
@@ -156,7 +191,6 @@ class RaftCore:
         state.leader_contact = state.now
         state.hasty = 0
         state.reset_election_timer()
-        replication.on_append(state, message)
 
     def _on_timeout_now(self, message: TimeoutNow) -> None:
         state = self._state
@@ -249,6 +283,13 @@ class RaftCore:
         """The state machine has applied everything up to ``index``."""
         self._state.last_applied = max(self._state.last_applied, index)
 
+    def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
+        """A snapshot was stored durably; the log may be compacted up to ``compact_to``.
+
+        :returns: the index up to which it was compacted; the store may forget as much.
+        """
+        return snapshot.taken(self._state, meta, compact_to)
+
     def connection_lost(self, peer: str) -> None:
         """An established connection to ``peer`` broke (its process probably died)."""
         state = self._state
@@ -260,7 +301,7 @@ class RaftCore:
     def unreachable(self, peer: str) -> None:
         """Requests to ``peer`` were dropped; it is probed again with the next heartbeat."""
         progress = self._state.progress.get(peer)
-        if progress is not None:
+        if progress is not None and progress.state is not ProgressState.SNAPSHOT:
             progress.probe(pause=True)
 
     # -- outputs -------------------------------------------------------------------------
@@ -275,6 +316,7 @@ class RaftCore:
             or state.events
             or state.reads
             or state.log.has_unhanded
+            or state.restoring is not None
             or state.hard_state != state.handed_hard_state
             or self._applicable() > state.emitted_index
         )
@@ -288,6 +330,7 @@ class RaftCore:
             number=state.next_batch,
             hard_state=self._changed_hard_state(),
             truncate_from=truncate_from,
+            snapshot=state.restoring,
             entries=entries,
             messages=state.messages,
             messages_after_persist=state.messages_after_persist,
@@ -296,6 +339,7 @@ class RaftCore:
             events=state.events,
         )
         state.next_batch += 1
+        state.restoring = None
         state.messages, state.messages_after_persist = [], []
         state.reads, state.events = [], []
         log = state.log

@@ -1,8 +1,9 @@
 """What a leader knows about one follower, and how much it may send it (etcd's three states).
 
 PROBE: the follower's log is not known, one message at a time. REPLICATE: it follows, a bounded
-window of messages is in flight and ``next_index`` runs ahead. A server that fell behind the log
-needs a snapshot.
+window of messages is in flight and ``next_index`` runs ahead. SNAPSHOT: it fell behind the log and
+is being sent a snapshot; it gets nothing but heartbeats until that has arrived or failed, however
+long it takes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class ProgressState(IntEnum):
 
     PROBE = 0
     REPLICATE = 1
+    SNAPSHOT = 2
 
 
 class InFlight(NamedTuple):
@@ -47,6 +49,8 @@ class Progress:
         "next_index",
         "paused",
         "progressed_at",
+        "snapshot_index",
+        "snapshot_request",
         "state",
     )
 
@@ -65,11 +69,14 @@ class Progress:
         self.commit_sent = 0
         #: Nothing but heartbeats until the next one is due.
         self.paused = False
+        #: The snapshot under way, and the request that carries it.
+        self.snapshot_index = 0
+        self.snapshot_request = 0
         self._bytes = 0
 
     def may_send(self, max_messages: int, max_bytes: int) -> bool:
         """Whether the window has room."""
-        if self.paused:
+        if self.paused or self.state is ProgressState.SNAPSHOT:
             return False
         if self.state is ProgressState.PROBE:
             return not self.inflight
@@ -118,6 +125,12 @@ class Progress:
         self.state = ProgressState.PROBE
         self.next_index = max(self.match_index + 1, 1 if next_index is None else next_index)
         self.paused = pause
+
+    def snapshot_sent(self, request_id: int, index: int) -> None:
+        """A snapshot up to ``index`` left."""
+        self.probe()
+        self.state = ProgressState.SNAPSHOT
+        self.snapshot_request, self.snapshot_index = request_id, index
 
     def expired(self, now: float, timeout: float) -> bool:
         """Whether the window has stood still for too long: the answers are taken for lost."""

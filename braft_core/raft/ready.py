@@ -3,7 +3,8 @@
 The rules a driver must keep, each a safety argument of the paper:
 
 1. Batches are persisted in the order they were handed out, each atomically: ``hard_state``, then
-   ``truncate_from``, then ``entries``. Several batches may be joined into one durable write.
+   ``truncate_from`` or ``snapshot``, then ``entries``. Several batches may be joined into one
+   durable write. The contents of a snapshot are durable before the log is cut behind it.
 2. ``messages_after_persist`` of a batch leave only once that batch *and all before it* are
    durable (votes, terms and acknowledgements are durable before they are spoken, Raft §5.1, §5.2).
    A batch with nothing to persist still waits its turn behind earlier ones.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from braft_core.raft.messages import Message
-from braft_core.raft.types import Configuration, Entry, HardState, Role
+from braft_core.raft.types import Configuration, Entry, HardState, Role, SnapshotMeta
 
 __all__ = [
     "ConfigurationChanged",
@@ -80,6 +81,9 @@ class Ready:
     hard_state: HardState | None = None
     #: Stored entries with this index and above are to be deleted first.
     truncate_from: int | None = None
+    #: A received snapshot to restore: the log on disk begins anew behind it (before ``entries``),
+    #: and the state machine takes its contents before anything of ``committed``.
+    snapshot: SnapshotMeta | None = None
     #: Entries to store, consecutive.
     entries: list[Entry] = field(default_factory=list)
     #: To send at once.
@@ -96,4 +100,9 @@ class Ready:
     @property
     def must_persist(self) -> bool:
         """Whether the batch changes the disk."""
-        return bool(self.entries) or self.hard_state is not None or self.truncate_from is not None
+        return (
+            bool(self.entries)
+            or self.hard_state is not None
+            or self.truncate_from is not None
+            or self.snapshot is not None
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from braft_core.errors import InvariantViolation
-from braft_core.raft import membership, transfer
+from braft_core.raft import membership, snapshot, transfer
 from braft_core.raft.messages import AppendEntries, AppendEntriesResponse
 from braft_core.raft.progress import InFlight, Progress, ProgressState
 from braft_core.raft.quorum import agreed
@@ -71,6 +71,9 @@ def replicate(state: RaftState) -> None:
     for server, progress in state.progress.items():
         while progress.may_send(config.max_inflight_messages, config.max_inflight_bytes):
             low = progress.next_index
+            if low <= state.log.compacted_index and state.log.term_at(low - 1) is None:
+                snapshot.send(state, server, progress)
+                break
             if low > last:
                 if progress.state is ProgressState.PROBE:
                     _send(state, server, progress, [])
@@ -94,8 +97,7 @@ def _send(state: RaftState, server: str, progress: Progress, entries: Sequence[E
     prev_term = state.log.term_at(prev_index)
     if prev_term is None:
         raise InvariantViolation(
-            f"server {server} needs entry {prev_index}, but the log begins at "
-            f"{state.log.first_index}",
+            f"entry {prev_index} is not in the log that begins at {state.log.first_index}",
             server=server,
             index=prev_index,
         )

@@ -20,7 +20,7 @@ from braft_core.raft.ready import (
     ReadReady,
     RoleChanged,
 )
-from braft_core.raft.types import Configuration, Entry, HardState, Role
+from braft_core.raft.types import Configuration, Entry, HardState, Role, SnapshotMeta
 
 __all__ = ["PendingRead", "RaftState"]
 
@@ -80,6 +80,12 @@ class RaftState:
     uncommitted_bytes: int = 0
     pending_reads: list[PendingRead] = field(default_factory=list)
     read_round_at: float = -NEVER
+
+    # snapshots
+    #: The newest snapshot in the local store.
+    snapshot: SnapshotMeta | None = None
+    #: A received one that the driver has to restore.
+    restoring: SnapshotMeta | None = None
 
     # outbox
     next_request_id: int = 1

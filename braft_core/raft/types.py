@@ -21,6 +21,7 @@ __all__ = [
     "HardState",
     "Role",
     "Server",
+    "SnapshotMeta",
     "Suffrage",
     "decode_configuration",
     "encode_configuration",
@@ -92,6 +93,18 @@ class Configuration(NamedTuple):
 
 
 EMPTY_CONFIGURATION = Configuration()
+
+
+class SnapshotMeta(NamedTuple):
+    """What a snapshot stands for: the state after applying everything up to ``index``."""
+
+    id: str
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
+    term: int
+    configuration: Configuration
+    configuration_index: int
+    #: Bytes of its contents.
+    size: int = 0
 
 
 class HardState(NamedTuple):
