@@ -75,6 +75,8 @@ class Node:
 
         :raises BraftError: something is in the way; nothing is left running then.
         """
+        if self._host is not None:
+            self._check_process()
         with self._lock:
             if self._host is not None or self._ended.is_set():
                 raise Stopped("a node is started once; make another one")
@@ -243,9 +245,11 @@ class Node:
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, the sentence that says why."""
-        if self._host is None:
+        host = self._host
+        if host is None:
             return False, "the node is not running"
-        return self._host.ready()
+        self._check_process()
+        return host.ready()
 
     def details(self) -> dict[str, Any]:
         """This node's entry in ``GET /raft``'s ``nodes``."""
