@@ -38,6 +38,7 @@ class RaftLog:
         "compacted_index",
         "compacted_term",
         "durable_index",
+        "size",
     )
 
     def __init__(
@@ -56,6 +57,8 @@ class RaftLog:
         self._truncate_from: int | None = None
         self._fence = 0
         self.durable_index = compacted_index
+        #: Bytes of data in the entries held.
+        self.size = 0
         self.append(entries)
         self._handed = self.durable_index = self.last_index
 
@@ -120,10 +123,14 @@ class RaftLog:
 
     def configuration_at(self, index: int) -> Configuration:
         """The configuration in force at ``index``: the latest one at or before it."""
-        for at, configuration in reversed(self._configurations):
-            if at <= index:
-                return configuration
-        return self._configurations[0][1]
+        return self.configuration_entry_at(index)[1]
+
+    def configuration_entry_at(self, index: int) -> tuple[int, Configuration]:
+        """:meth:`configuration_at`, with the index of the entry that holds it."""
+        for entry in reversed(self._configurations):
+            if entry[0] <= index:
+                return entry
+        return self._configurations[0]
 
     # -- writing ------------------------------------------------------------------------
 
@@ -138,6 +145,7 @@ class RaftLog:
                 last_index=self.last_index,
             )
         self._entries.extend(entries)
+        self.size += _size(entries)
         changed = False
         for entry in entries:
             if entry.type == EntryType.CONFIGURATION:
@@ -151,7 +159,9 @@ class RaftLog:
         ``next_batch`` is the number of the first batch that can carry the truncation to disk:
         confirmations of earlier ones say nothing about what stands at ``index`` afterwards.
         """
-        del self._entries[index - self.compacted_index - 1 :]
+        position = index - self.compacted_index - 1
+        self.size -= _size(self._entries[position:])
+        del self._entries[position:]
         if index <= self._handed:
             pending = self._truncate_from
             self._truncate_from = index if pending is None else min(pending, index)
@@ -175,12 +185,15 @@ class RaftLog:
             )
         base = max(c for c in self._configurations if c[0] <= index or c is self._configurations[0])
         self._configurations = [base, *(c for c in self._configurations if c[0] > index)]
-        del self._entries[: index - self.compacted_index]
+        count = index - self.compacted_index
+        self.size -= _size(self._entries[:count])
+        del self._entries[:count]
         self.compacted_index, self.compacted_term = index, term
 
     def restore(self, meta: SnapshotMeta, next_batch: int) -> None:
         """Forget everything and go on behind a snapshot, which is durable with ``next_batch``."""
         self._entries.clear()
+        self.size = 0
         self._configurations = [(meta.configuration_index, meta.configuration)]
         self.compacted_index, self.compacted_term = meta.index, meta.term
         self._handed = meta.index
@@ -206,3 +219,7 @@ class RaftLog:
         """Batch ``batch``, whose last entry was (``last_index``, ``last_term``), is durable."""
         if batch >= self._fence and self.term_at(last_index) == last_term:
             self.durable_index = max(self.durable_index, last_index)
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum([len(entry.data) for entry in entries])

@@ -1,16 +1,18 @@
 """The applier thread: runs the services' code, in log order, away from the consensus loop.
 
 It is the only thread that touches the state machine: commands as they are committed, queries once
-the state has reached the index they need.
+the state has reached the index they need, captures and restores of the whole in between.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import heapq
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from braft_core.errors import BraftError, Stopped
@@ -19,23 +21,24 @@ from braft_core.runtime.proposals import Segment
 from braft_core.runtime.requests import Query, Request, settle
 from braft_core.services.machine import StateMachine
 
-__all__ = ["Applier"]
+__all__ = ["Applier", "Capture"]
 
 _log = logging.getLogger(__name__)
 
 
-class _Entries(NamedTuple):
-    entries: Sequence[Entry]
-    segments: list[Segment]
+class Capture(NamedTuple):
+    """The state machine as it was after ``index``; ``chunks`` may be consumed on any thread."""
 
-
-class _Reads(NamedTuple):
-    at: int
-    queries: list[Query]
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
+    term: int
+    chunks: Iterator[bytes]
 
 
 class Applier:
-    """Owns the state machine. ``on_fatal`` is called from the applier thread."""
+    """Owns the state machine. ``on_fatal`` is called from the applier thread.
+
+    Every other method only queues, and may be called from any thread.
+    """
 
     def __init__(
         self,
@@ -45,25 +48,37 @@ class Applier:
     ) -> None:
         self._machine = machine
         self._on_fatal = on_fatal
-        self._jobs: queue.SimpleQueue[_Entries | _Reads | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         #: Reads that are ahead of the state: (index, order, queries).
         self._ahead: list[tuple[int, int, list[Query]]] = []
         self._order = 0
-        #: Index of the last entry applied. Written here, read by anybody.
+        #: Index and term of the last entry applied. Written here, read by anybody.
         self.applied_index = 0
+        self._applied_term = 0
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def apply(self, entries: Sequence[Entry], segments: list[Segment]) -> None:
-        """Queue committed entries and the requests that wait for them."""
-        self._jobs.put(_Entries(entries, segments))
+        """Apply committed entries and answer the requests that wait for them."""
+        self._jobs.put(functools.partial(self._apply, entries, segments))
 
     def read(self, index: int, queries: list[Query]) -> None:
-        """Queue reads that may be served once ``index`` is applied."""
-        self._jobs.put(_Reads(index, queries))
+        """Serve reads once ``index`` is applied."""
+        self._jobs.put(functools.partial(self._read, index, queries))
+
+    def restore(self, index: int, term: int, chunks: Iterator[bytes]) -> None:
+        """Replace the whole state by a snapshot's contents."""
+        self._jobs.put(functools.partial(self._restore, index, term, chunks))
+
+    async def capture(self) -> Capture:
+        """The state as it is when the turn comes, between two commands."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Capture] = loop.create_future()
+        self._jobs.put(functools.partial(self._capture, loop, future))
+        return await future
 
     def stop(self, timeout: float) -> None:
         """Finish what is queued and end the thread."""
@@ -73,27 +88,33 @@ class Applier:
         settle((query, gone) for _, _, queries in self._ahead for query in queries)
         self._ahead.clear()
 
+    # -- on the applier thread -------------------------------------------------------------------
+
     def _run(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
-                if isinstance(job, _Entries):
-                    self._apply(job)
-                elif job.at <= self.applied_index:
-                    self._serve(job.queries)
-                else:
-                    self._order += 1
-                    heapq.heappush(self._ahead, (job.at, self._order, job.queries))
+                job()
         except BaseException as error:  # noqa: BLE001 - even MemoryError, and it must be reported
             # A state machine that failed in the middle of an entry must not go on: the node ends.
             _log.exception("the state machine failed")
             self._on_fatal(error)
 
-    def _apply(self, job: _Entries) -> None:
-        answers = self._machine.apply_many(job.entries)
-        self.applied_index = job.entries[-1].index
-        settle(_pair(job.segments, answers))
-        while self._ahead and self._ahead[0][0] <= self.applied_index:
+    def _apply(self, entries: Sequence[Entry], segments: list[Segment]) -> None:
+        answers = self._machine.apply_many(entries)
+        self._advance(entries[-1].index, entries[-1].term)
+        settle(_pair(segments, answers))
+
+    def _advance(self, index: int, term: int) -> None:
+        self.applied_index, self._applied_term = index, term
+        while self._ahead and self._ahead[0][0] <= index:
             self._serve(heapq.heappop(self._ahead)[2])
+
+    def _read(self, index: int, queries: list[Query]) -> None:
+        if index <= self.applied_index:
+            self._serve(queries)
+        else:
+            self._order += 1
+            heapq.heappush(self._ahead, (index, self._order, queries))
 
     def _serve(self, queries: list[Query]) -> None:
         settle([(query, self._answer(query)) for query in queries])
@@ -103,6 +124,22 @@ class Applier:
             return self._machine.query(query.service, query.name, query.args)
         except BraftError as error:
             return error
+
+    def _restore(self, index: int, term: int, chunks: Iterator[bytes]) -> None:
+        self._machine.restore(chunks)
+        self._advance(index, term)
+
+    def _capture(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Capture]) -> None:
+        capture = Capture(self.applied_index, self._applied_term, self._machine.snapshot())
+
+        def hand_over() -> None:
+            if not future.done():
+                future.set_result(capture)
+
+        try:
+            loop.call_soon_threadsafe(hand_over)
+        except RuntimeError:
+            _log.debug("the state was captured after the node had stopped")
 
 
 def _pair(segments: list[Segment], answers: Sequence[Any]) -> list[tuple[Request, Any]]:

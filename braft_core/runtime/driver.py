@@ -39,6 +39,7 @@ from braft_core.raft import (
     RequestPreVote,
     RequestVote,
     Role,
+    SnapshotMeta,
     TimeoutNow,
 )
 from braft_core.runtime import clock
@@ -61,6 +62,8 @@ class Driver:
     :param forward: takes commands for another leader: ``forward(leader_id, commands)``.
     :param read_remote: asks another leader for a read index on behalf of these queries.
     :param on_event: receives the core's events in order.
+    :param on_restore: restores a received snapshot, before whatever is applied next.
+    :param compact: forgets stored entries up to an index and its term; on the writer thread.
     :param on_fatal: the node cannot go on; called once.
     :param explain: says in a sentence why there is no leader.
     """
@@ -74,6 +77,8 @@ class Driver:
         forward: Callable[[str, list[Command]], None],
         read_remote: Callable[[str, list[Query]], None],
         on_event: Callable[[Event], None],
+        on_restore: Callable[[SnapshotMeta], None],
+        compact: Callable[[int, int], None],
         on_fatal: Callable[[BaseException], None],
         explain: Callable[[], str],
     ) -> None:
@@ -83,6 +88,8 @@ class Driver:
         self._forward = forward
         self._read_remote = read_remote
         self._on_event = on_event
+        self._on_restore = on_restore
+        self._compact = compact
         self._on_fatal = on_fatal
         self._explain = explain
         self._loop = asyncio.get_running_loop()
@@ -224,6 +231,8 @@ class Driver:
         for event in ready.events:
             self._on_event(event)
         self._send(ready.messages)
+        if ready.snapshot is not None:
+            self._restore(ready.snapshot)
         self._persist(ready)
         if ready.committed:
             segments, lost = self._pending.take(ready.committed)
@@ -245,6 +254,29 @@ class Driver:
         if queries:
             self._applier.read(index, queries)
 
+    def _restore(self, meta: SnapshotMeta) -> None:
+        """A received snapshot replaces the state; what it swallowed can no longer be told apart."""
+        swallowed = self._pending.overtaken(meta.index)
+        unknown = _unknown("this node was brought up to date by a snapshot")
+        settle((request, unknown) for request in swallowed)
+        self._on_restore(meta)
+
+    async def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
+        """A snapshot of ours is durable: compact the log; returns where to."""
+        future: asyncio.Future[int] = self._loop.create_future()
+
+        def act() -> None:
+            core, writer = self.core, self._writer
+            core.applied(self._applier.applied_index)
+            index = core.snapshot_taken(meta, compact_to)
+            term = core.log.compacted_term
+            if writer is not None:
+                writer.run(lambda: self._compact(index, term))
+            future.set_result(index)
+
+        self.call(act)
+        return await future
+
     def _lost(self, requests: list[Request]) -> None:
         """Another entry took their place: surely not applied, so they may be proposed anew."""
         for request in requests:
@@ -264,7 +296,9 @@ class Driver:
             return
         batch = None
         if ready.must_persist:
-            batch = WriteBatch(ready.hard_state, ready.truncate_from, ready.entries)
+            batch = WriteBatch(ready.hard_state, ready.truncate_from, entries=ready.entries)
+            if ready.snapshot is not None:
+                batch.reset = (ready.snapshot.index, ready.snapshot.term)
         writer.submit(ready.number, batch, ready.messages_after_persist)
 
     def on_durable(self, report: WriterReport) -> None:

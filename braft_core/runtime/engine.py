@@ -26,6 +26,7 @@ from braft_core.raft import (
     RaftConfig,
     RaftCore,
     Role,
+    SnapshotMeta,
 )
 from braft_core.runtime import clock
 from braft_core.runtime.admin import Admin
@@ -148,6 +149,8 @@ class Engine:
             forward=self._forwarder.commands,
             read_remote=self._forwarder.reads,
             on_event=self._observer.on_event,
+            on_restore=self._restore,
+            compact=parts.storage.compact,
             on_fatal=self._on_fatal,
             explain=self.waiting,
         )
@@ -164,6 +167,10 @@ class Engine:
             early, self._early = self._early, []
         for request in early:
             driver.submit(request)
+
+    def _restore(self, meta: SnapshotMeta) -> None:
+        chunks = self.parts.storage.snapshots.open(meta.id)
+        self.applier.restore(meta.index, meta.term, chunks)
 
     def _on_fatal(self, error: BaseException) -> None:
         self._fatal(error)

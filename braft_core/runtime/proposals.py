@@ -67,6 +67,19 @@ class PendingProposals:
         self._groups[:reached] = rest
         return segments, lost
 
+    def overtaken(self, index: int) -> list[Request]:
+        """Requests up to ``index``, whose fate a snapshot has swallowed; forgotten here."""
+        reached = bisect.bisect_right(self._groups, index, key=lambda g: g.first)
+        gone: list[Request] = []
+        rest: list[_Group] = []
+        for group in self._groups[:reached]:
+            count = min(len(group.requests), index - group.first + 1)
+            gone += group.requests[:count]
+            if count < len(group.requests):
+                rest.append(_Group(index + 1, group.term, group.requests[count:]))
+        self._groups[:reached] = rest
+        return gone
+
     def undecided(self) -> list[Request]:
         """All that are listed, in log order."""
         return [request for group in self._groups for request in group.requests]

@@ -39,6 +39,7 @@ class _Job(NamedTuple):
     number: int
     batch: WriteBatch | None
     messages: list[Message]
+    action: Callable[[], None] | None = None
 
 
 class Writer:
@@ -75,6 +76,11 @@ class Writer:
         self._in_flight += 1
         self._jobs.put(_Job(number, batch, messages))
 
+    def run(self, action: Callable[[], None]) -> None:
+        """Queue maintenance of the store, such as compaction, behind what was submitted."""
+        self._in_flight += 1
+        self._jobs.put(_Job(0, None, [], action))
+
     def stop(self, timeout: float) -> None:
         """Write what is queued and end the thread."""
         self._closing.set()
@@ -103,8 +109,21 @@ class Writer:
         if batches and not self._persist(batches):
             return False
         messages = [message for job in jobs for message in job.messages]
-        report = WriterReport(jobs[-1].number, messages, clock.monotonic() - started)
+        number = max(job.number for job in jobs)
+        report = WriterReport(number, messages, clock.monotonic() - started)
         self._tell(self._report, report, len(jobs))
+        maintained = [self._maintain(job.action) for job in jobs if job.action is not None]
+        return all(maintained)
+
+    def _maintain(self, action: Callable[[], None]) -> bool:
+        try:
+            action()
+        except StorageFull as error:
+            # Compaction makes room; that it needs some first is the store's problem, for later.
+            _log.error("the store could not be compacted: %s", error)
+        except StorageError as error:
+            self._tell(self._on_trouble, error)
+            return False
         return True
 
     def _persist(self, batches: list[WriteBatch]) -> bool:

@@ -1,0 +1,198 @@
+"""Snapshots of a running node: when one is due, taking it beside the work, restoring one.
+
+The state is captured on the applier thread, between two commands, which is cheap; it is written by
+a thread of its own while commands go on. When it is durable the log in front of it is compacted,
+but for a tail that lets followers a little behind catch up by entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from braft_core.abc import SnapshotStore
+from braft_core.errors import BraftError, NotReady, StorageError
+from braft_core.raft import Configuration, RaftCore, SnapshotMeta
+from braft_core.runtime.applier import Capture
+
+if TYPE_CHECKING:
+    from braft_core.runtime.engine import Engine
+
+__all__ = ["SnapshotPolicy", "Snapshotter"]
+
+_log = logging.getLogger(__name__)
+_CHECK_INTERVAL = 0.25
+#: After a failed attempt, seconds.
+_RETRY = 30.0
+#: Snapshots kept: the one in use, and one to fall back on by hand.
+_KEEP = 2
+
+
+class SnapshotPolicy(NamedTuple):
+    """When a snapshot is due, and what is left of the log then."""
+
+    #: Entries applied since the last one.
+    entries: int
+    #: Bytes of commands in the log.
+    bytes: int
+    #: Entries left in front of it for followers a little behind.
+    trailing: int
+
+    def due(self, since: int, log_bytes: int, last_size: int) -> bool:
+        """Whether the log has grown enough to be worth another snapshot.
+
+        A large state is written less often: not before the log holds a quarter of its size.
+        """
+        grown = since >= self.entries or log_bytes >= self.bytes
+        return since > 0 and grown and log_bytes >= min(last_size // 4, 4 * self.bytes)
+
+
+class Snapshotter:
+    """Lives on the loop; one snapshot at a time."""
+
+    def __init__(self, engine: Engine, policy: SnapshotPolicy) -> None:
+        self._engine = engine
+        self._policy = policy
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._writing: _Write | None = None
+        #: The newest snapshot, taken, received or found at start.
+        self.last: SnapshotMeta | None = None
+
+    def start(self, last: SnapshotMeta | None) -> None:
+        """Begin to look whether one is due."""
+        self.last = last
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop looking; one that is being written is given up."""
+        if self._writing is not None:
+            self._writing.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_INTERVAL)
+            driver = self._engine.driver
+            if driver is None or not self._is_due(driver.core):
+                continue
+            try:
+                await self.take()
+            except BraftError as error:
+                _log.error("no snapshot could be taken; trying again later: %s", error)
+                await asyncio.sleep(_RETRY)
+
+    def _is_due(self, core: RaftCore) -> bool:
+        last_index = self.last.index if self.last is not None else 0
+        last_size = self.last.size if self.last is not None else 0
+        since = self._engine.applier.applied_index - last_index
+        return self._policy.due(since, core.log.size, last_size)
+
+    async def take(self) -> SnapshotMeta:
+        """Take a snapshot now and compact the log.
+
+        :raises NotReady: nothing was applied yet.
+        :raises StorageError: it could not be written; nothing is compacted then.
+        """
+        async with self._lock:
+            driver = self._engine.running()
+            capture = await self._engine.applier.capture()
+            if capture.index == 0:
+                raise NotReady("there is nothing to take a snapshot of: no entry was applied yet")
+            if self.last is not None and self.last.index == capture.index:
+                return self.last
+            at, configuration = driver.core.log.configuration_entry_at(capture.index)
+            store = self._engine.parts.storage.snapshots
+            self._writing = _Write(store, capture, configuration, at, self._engine.thread_name)
+            try:
+                meta = await self._writing.result()
+            finally:
+                self._writing = None
+            self.last = meta
+            compacted = await driver.snapshot_taken(meta, meta.index - self._policy.trailing)
+            _log.info(
+                "snapshot at index %d, %d bytes; the log begins at %d now",
+                meta.index,
+                meta.size,
+                compacted + 1,
+                extra={"node": self._engine.parts.server_id},
+            )
+            self._engine.snapshot_is_taken(meta)
+            return meta
+
+
+class _Write:
+    """One snapshot on its way to the store, in a thread of its own."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        capture: Capture,
+        configuration: Configuration,
+        configuration_index: int,
+        name: str,
+    ) -> None:
+        self._store = store
+        self._capture = capture
+        self._configuration = configuration
+        self._configuration_index = configuration_index
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[SnapshotMeta] = self._loop.create_future()
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{name}-snapshot", daemon=True)
+        self._thread.start()
+
+    async def result(self) -> SnapshotMeta:
+        """Wait until it is durable."""
+        return await self._done
+
+    def cancel(self) -> None:
+        """Give up at the next chunk."""
+        self._cancelled.set()
+
+    def _run(self) -> None:
+        try:
+            meta = self._write()
+        except Exception as error:  # noqa: BLE001 - a service's snapshot may raise anything
+            self._tell(error)
+        else:
+            self._tell(meta)
+
+    def _write(self) -> SnapshotMeta:
+        capture = self._capture
+        sink = self._store.create(
+            capture.index, capture.term, self._configuration, self._configuration_index
+        )
+        try:
+            for chunk in capture.chunks:
+                if self._cancelled.is_set():
+                    raise StorageError("the node is stopping")
+                sink.write(chunk)
+            meta = sink.commit()
+        except BaseException:
+            sink.abort()
+            raise
+        self._store.retain(_KEEP)
+        return meta
+
+    def _tell(self, outcome: SnapshotMeta | Exception) -> None:
+        def settle() -> None:
+            if self._done.done():
+                return
+            if isinstance(outcome, SnapshotMeta):
+                self._done.set_result(outcome)
+            elif isinstance(outcome, BraftError):
+                self._done.set_exception(outcome)
+            else:
+                problem = StorageError(f"the state could not be captured: {outcome!r}")
+                problem.__cause__ = outcome
+                self._done.set_exception(problem)
+
+        try:
+            self._loop.call_soon_threadsafe(settle)
+        except RuntimeError:
+            _log.debug("a snapshot was finished after the node had stopped")
