@@ -148,6 +148,7 @@ class Pipeline(_BulkBase):
         self._loop = asyncio.get_running_loop()
         self._progress = self._loop.time()
         self._established = False
+        self._accepted = asyncio.Event()
         #: The server is one of ours and understands a goodbye.
         self._ours = False
 
@@ -200,6 +201,9 @@ class Pipeline(_BulkBase):
                 if queue.closing:
                     break
                 await queue.wait()
+            # Whether the server understands a goodbye is known once it accepted the stream.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._accepted.wait(), _FAREWELL / 2)
             if self._ours:
                 await write(GOODBYE)
             await self._call.done_writing()
@@ -208,6 +212,7 @@ class Pipeline(_BulkBase):
         try:
             accepted = dict(await self._call.initial_metadata() or ())
             self._established = self._ours = SENDER in accepted
+            self._accepted.set()
             while (data := await self._call.read()) is not grpc.aio.EOF:
                 self._established = True
                 self._progress = self._loop.time()

@@ -141,14 +141,14 @@ def test_nodes_on_loops_of_their_own_reach_each_other() -> None:
 
     async def live(own: str, other: str) -> None:
         node = await start(network, own)
-        addresses[own] = node.address
-        await until(lambda: other in addresses)
-        node.transport.set_peer(other, addresses[other])
 
         async def hello(_request: Any) -> Any:
             return peer.DetailsReply(own.encode())
 
         node.handler.on_called = hello
+        addresses[own] = node.address
+        await until(lambda: other in addresses)
+        node.transport.set_peer(other, addresses[other])
         node.transport.send(RequestVote(own, other, 1, 0, 0, request_id=7))
         await until(lambda: node.handler.responses)
         reply = await node.transport.call(addresses[other], peer.DetailsRequest(), 5)
