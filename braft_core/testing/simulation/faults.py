@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from braft_core.raft.types import EntryType, Role
+from braft_core.testing.simulation.operators import administer, fill
 from braft_core.testing.simulation.plan import stream
 from braft_core.testing.simulation.server import Server
 
@@ -60,7 +61,7 @@ class Faults:
             change = self._draw_change(server, rng)
         if change is not None:
             self.injected["eager_operator"] += 1
-            server.post(server.administer, *change)
+            server.post(administer, server, *change)
 
     def stop(self) -> None:
         """No new faults, and pending repairs are left to the world."""
@@ -108,7 +109,7 @@ class Faults:
         world.network.cut(pair for a in near for b in far for pair in ((a, b), (b, a)))
         world.trace.add(f"{leader.id} goes on with {near[1:]} alone")
         for _ in range(rng.choice((1, 2, 3))):
-            leader.post(leader.fill, rng.choice((1, 2, 5)))
+            leader.post(fill, leader, rng.choice((1, 2, 5)))
         patience = world.plan.config.election_timeout * rng.choice((1.5, 2.5, 4.0))
         self._later(patience, self._rejoin, leader, rng.random() < 0.3)
 
@@ -188,7 +189,7 @@ class Faults:
                 return
             change = self._draw_change(leader, rng)
             if change is not None:
-                leader.post(leader.administer, *change)
+                leader.post(administer, leader, *change)
 
     def _draw_change(self, leader: Server, rng: random.Random) -> tuple[str, str] | None:
         configuration = leader.process.core.configuration
@@ -213,14 +214,14 @@ class Faults:
         leader = self._leading(rng)
         if leader is not None:
             target = rng.choice(("", rng.choice(self._world.server_ids)))
-            leader.post(leader.administer, "transfer", target)
+            leader.post(administer, leader, "transfer", target)
 
     def _storm(self, rng: random.Random) -> None:
         """A burst of entries without clients, barriers among them, to fill logs and windows."""
         leader = self._leading(rng)
         if leader is not None:
             count = rng.choice((1, 10, 50))
-            leader.post(leader.fill, count, rng.choice((EntryType.BARRIER, EntryType.NOOP)))
+            leader.post(fill, leader, count, rng.choice((EntryType.BARRIER, EntryType.NOOP)))
 
     # -- choices -------------------------------------------------------------------------
 

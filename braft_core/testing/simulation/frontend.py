@@ -44,6 +44,11 @@ class Frontend:
         self.to_apply: deque[Entry] = deque()
         self.applied = 0
 
+    @property
+    def reads_under_way(self) -> int:
+        """How many reads the core has not answered."""
+        return len(self._reads)
+
     # -- writes --------------------------------------------------------------------------
 
     def asked(self, ask: Ask) -> None:

@@ -36,6 +36,8 @@ class Seen:
     #: Index and term of its last entry.
     last_index: int = 0
     last_term: int = 0
+    #: The input at hand is a leader's bidding to campaign. (It names no term, so it may be late.)
+    bidden: bool = False
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ class Invariants:
             if term < seen.term:
                 raise InvariantBroken("monotone term", f"{server}: {seen.term} then {term}")
             seen.term = term
-            if core.role is Role.CANDIDATE:
+            if core.role is Role.CANDIDATE and not seen.bidden:
                 self._speech.campaign(server, term, core.configuration.voters)
             self.max_term = max(self.max_term, term)
         if core.log.term_at(seen.last_index) != seen.last_term:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from braft_core.raft.types import Role
 from braft_core.testing.simulation.errors import InvariantBroken
+from braft_core.testing.simulation.operators import fill
 from braft_core.testing.simulation.server import Server
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Recovery:
         core = leader.process.core
         if pending and core.last_index >= pending:
             return pending
-        leader.post(leader.fill, 1)
+        leader.post(fill, leader, 1)
         return core.last_index + 1
 
     def _stays_so(self) -> None:
@@ -141,6 +142,9 @@ class Recovery:
             )
 
     def _check_answered(self, server: Server) -> None:
+        reads = server.process.frontend.reads_under_way
+        if reads:
+            raise InvariantBroken("one answer per read", f"{server.id} owes {reads}")
         now = self._world.scheduler.now
         for ticket in server.process.unanswered.values():
             if now - ticket.since > _ANSWER_BOUND:

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from braft_core.errors import NotApplied, Rejected
-from braft_core.raft.messages import Message
+from braft_core.raft.messages import Message, TimeoutNow
 from braft_core.raft.ready import Ready, RoleChanged
-from braft_core.raft.types import EntryType, Role
+from braft_core.raft.types import Role
 from braft_core.testing.simulation.clock import NodeClock
 from braft_core.testing.simulation.disk import Disk
 from braft_core.testing.simulation.errors import InvariantBroken
@@ -23,7 +22,7 @@ from braft_core.testing.simulation.frontend import Frontend
 from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.network import Envelope
 from braft_core.testing.simulation.plan import stream
-from braft_core.testing.simulation.process import Process, Ticket
+from braft_core.testing.simulation.process import Process, Ticket, Told
 from braft_core.testing.simulation.requests import Ask, ReadIndexAnswer, ReadIndexAsk
 from braft_core.testing.simulation.trace import describe
 
@@ -75,7 +74,7 @@ class Server:
         frontend = Frontend(world, core, self._send)
         last = len(stored.entries)
         seen = Seen(stored.hard_state.term, last_index=last, last_term=stored.term_at(last))
-        self.live = Process(core, frontend, seen)
+        self.live = Process(core, frontend, seen, Told.of(core))
         world.trace.add(f"{self.id} starts, {stored.hard_state}, log {len(stored.entries)}")
         self._wake()
 
@@ -149,7 +148,9 @@ class Server:
 
     def _step(self, message: Message) -> None:
         self.world.trace.add(f"{self.id} <- {message.sender} {describe(message)}")
-        self.process.core.step(message)
+        live = self.process
+        live.seen.bidden = isinstance(message, TimeoutNow)
+        live.core.step(message)
 
     # -- the loop ------------------------------------------------------------------------
 
@@ -175,6 +176,7 @@ class Server:
 
     def _observe(self, live: Process) -> None:
         self.world.invariants.observe(self.id, self.lives, live.core, live.seen)
+        live.seen.bidden = False
 
     def _arm_timer(self, live: Process) -> None:
         deadline = live.core.next_deadline()
@@ -210,6 +212,7 @@ class Server:
             )
         for event in ready.events:
             trace.add(f"{self.id} {type(event).__name__} {tuple(event)[:2]}")
+            live.told.hear(event)
             if isinstance(event, RoleChanged) and event.role is Role.LEADER:
                 self.world.faults.leads(self)
         for message in ready.messages:
@@ -287,23 +290,7 @@ class Server:
                 f"{self.id}: term {core.current_term} versus {image.hard_state}",
             )
 
-    # -- administration ------------------------------------------------------------------
-
-    def fill(self, count: int, kind: EntryType = EntryType.BARRIER) -> None:
-        """Propose entries that nobody waits for; a refusal is no failure."""
-        try:
-            self.process.core.propose([b""] * count, type=kind)
-        except NotApplied as refusal:
-            self.world.trace.add(f"{self.id} {kind.name}: {type(refusal).__name__}")
-
-    def administer(self, what: str, target: str) -> None:
-        """Change the membership or hand over leadership; a refusal is no failure."""
-        core, trace = self.process.core, self.world.trace
-        try:
-            if what == "transfer":
-                core.transfer_leadership(target)
-            else:
-                core.change_membership(what, target, target)
-            trace.add(f"{self.id} {what} {target}: accepted")
-        except (NotApplied, Rejected) as refusal:
-            trace.add(f"{self.id} {what} {target}: {type(refusal).__name__}")
+        if live.told != Told.of(core):
+            raise InvariantBroken(
+                "events tell the truth", f"{self.id} is {Told.of(core)}, told {live.told}"
+            )

@@ -32,8 +32,6 @@ class Speech:
         self._votes: dict[tuple[str, int], str] = {}
         #: Who said that it would vote for a server in a term (PreVote).
         self._willing: dict[tuple[str, int], set[str]] = {}
-        #: Servers that a leader bade to campaign in a term (TimeoutNow).
-        self._bidden: set[tuple[str, int]] = set()
 
     def vote(self, server: str, term: int, candidate: str) -> None:
         """``server`` votes for ``candidate``.
@@ -59,13 +57,13 @@ class Speech:
             )
 
     def campaign(self, server: str, term: int, voters: Sequence[str]) -> None:
-        """``server`` campaigns: a leader bade it, or a majority would vote for it (thesis §9.6).
+        """``server`` campaigns unbidden: a majority must have said that it would vote (§9.6).
 
-        :raises InvariantBroken: neither is true, so that it disturbs a healthy cluster.
+        :raises InvariantBroken: it has not, so that the campaign disturbs a healthy cluster.
         """
         willing = {server} | self._willing.get((server, term), set())
         count = sum(1 for voter in voters if voter in willing)
-        if 2 * count <= len(voters) and (server, term) not in self._bidden:
+        if 2 * count <= len(voters):
             raise InvariantBroken(
                 "PreVote before a campaign",
                 f"{server} campaigns in term {term}, which {count} of {voters} agreed to",
@@ -76,8 +74,6 @@ class Speech:
 
         :raises InvariantBroken: it says what a crash could still undo.
         """
-        if isinstance(message, TimeoutNow):
-            self._bidden.add((message.to, image.hard_state.term + 1))
         if isinstance(message, RequestPreVote | TimeoutNow | TimeoutNowResponse):
             return
         if image.hard_state.term < message.term:

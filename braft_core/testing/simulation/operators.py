@@ -1,0 +1,30 @@
+"""What operators ask of a server. A refusal is no failure; whatever else is raised is."""
+
+from __future__ import annotations
+
+from braft_core.errors import NotApplied, Rejected
+from braft_core.raft.types import EntryType
+from braft_core.testing.simulation.server import Server
+
+__all__ = ["administer", "fill"]
+
+
+def fill(server: Server, count: int, kind: EntryType = EntryType.BARRIER) -> None:
+    """Propose entries that nobody waits for."""
+    try:
+        server.process.core.propose([b""] * count, type=kind)
+    except NotApplied as refusal:
+        server.world.trace.add(f"{server.id} {kind.name}: {type(refusal).__name__}")
+
+
+def administer(server: Server, what: str, target: str) -> None:
+    """Change the membership, or hand over leadership (``what`` is ``transfer``)."""
+    core, trace = server.process.core, server.world.trace
+    try:
+        if what == "transfer":
+            core.transfer_leadership(target)
+        else:
+            core.change_membership(what, target, target)
+        trace.add(f"{server.id} {what} {target}: accepted")
+    except (NotApplied, Rejected) as refusal:
+        trace.add(f"{server.id} {what} {target}: {type(refusal).__name__}")
