@@ -121,6 +121,11 @@ class RaftLog:
         """Index of the entry that holds the configuration in use."""
         return self._configurations[-1][0]
 
+    @property
+    def previous_configuration(self) -> Configuration:
+        """The configuration before the one in use (itself, if none is known)."""
+        return self._configurations[max(0, len(self._configurations) - 2)][1]
+
     def configuration_at(self, index: int) -> Configuration:
         """The configuration in force at ``index``: the latest one at or before it."""
         return self.configuration_entry_at(index)[1]

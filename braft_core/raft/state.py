@@ -116,11 +116,14 @@ class RaftState:
     def may_campaign(self) -> bool:
         """Whether this server may stand for election.
 
-        A voter may. So may one whose removal (or demotion) is in its log but not committed: it
-        can hold the only complete log, and is then the only one that can win (thesis §4.2.2).
+        A voter may. So may one whose removal (or demotion) is in its log but not known to be
+        committed, as after a restart: it can hold the only complete log, and is then the only one
+        that can win (thesis §4.2.2). The configuration before the latest is surely committed.
         """
-        committed = self.log.configuration_at(self.commit_index)
-        return self.is_voter or committed.is_voter(self.server_id)
+        if self.is_voter:
+            return True
+        undecided = self.log.configuration_index > self.commit_index
+        return undecided and self.log.previous_configuration.is_voter(self.server_id)
 
     @property
     def other_voters(self) -> list[str]:

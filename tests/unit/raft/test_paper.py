@@ -529,6 +529,18 @@ def test_4_2_2_a_server_whose_removal_is_not_committed_may_still_lead() -> None:
     assert lb.nodes["b"].configuration.ids == ("b",)
 
 
+def test_4_2_2_nor_does_a_restart_take_that_right_away() -> None:
+    lb = Lab("ab")
+    a = lb.elect("a")
+    lb.dead = {"b"}
+    a.change_membership("remove_server", "a")
+    lb.advance(3.0)
+    lb.restart("a")
+    lb.dead = set()
+    lb.advance(10.0)
+    assert lb.leaders == ["b"]
+
+
 def test_an_uncommitted_change_is_undone_by_truncation() -> None:
     lb = Lab("abc")
     a = lb.elect("a")
