@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -112,4 +113,6 @@ def test_the_console_script_answers(
     wheels: dict[str, Path], installed: Callable[..., Path]
 ) -> None:
     python = installed(wheels["braft_core"])
-    assert "doctor" in _run(python.parent / "braft", "--help")
+    said = _run(python.parent / "braft", "--help")
+    assert {"run", "demo", "status", "kv", "members", "leader"} <= set(re.findall(r"\w+", said))
+    assert json.loads(_run(python.parent / "braft", "config", "--json"))
