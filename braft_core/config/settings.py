@@ -195,6 +195,27 @@ class Settings(BaseModel):
             "BRAFT_MAX_OUTSTANDING",
         ),
     ] = 65_536
+    snapshot_entries: Annotated[
+        f.PositiveInt,
+        Variable(
+            "entries applied since the last snapshot after which the next is taken",
+            "BRAFT_SNAPSHOT_ENTRIES",
+        ),
+    ] = 50_000
+    snapshot_bytes: Annotated[
+        f.PositiveInt,
+        Variable(
+            "bytes of commands in the log after which a snapshot is taken",
+            "BRAFT_SNAPSHOT_BYTES",
+        ),
+    ] = 64_000_000
+    snapshot_trailing: Annotated[
+        f.PositiveInt,
+        Variable(
+            "entries left in the log behind a snapshot, for followers that are a little behind",
+            "BRAFT_SNAPSHOT_TRAILING",
+        ),
+    ] = 10_000
     mdns_service: Annotated[
         f.Text,
         Variable(

@@ -42,6 +42,9 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("heartbeat_interval", "BRAFT_HEARTBEAT_INTERVAL", "", "50ms", 0.05, 0.1),
     ("election_timeout", "BRAFT_ELECTION_TIMEOUT", "", "2s", 2.0, 1.0),
     ("max_outstanding", "BRAFT_MAX_OUTSTANDING", "", "7", 7, 65_536),
+    ("snapshot_entries", "BRAFT_SNAPSHOT_ENTRIES", "", "7", 7, 50_000),
+    ("snapshot_bytes", "BRAFT_SNAPSHOT_BYTES", "", "7", 7, 64_000_000),
+    ("snapshot_trailing", "BRAFT_SNAPSHOT_TRAILING", "", "7", 7, 10_000),
 ]
 FILES = {"tls_ca": "BRAFT_TLS_CA", "tls_cert": "BRAFT_TLS_CERT", "tls_key": "BRAFT_TLS_KEY"}
 
