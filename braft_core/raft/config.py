@@ -34,5 +34,12 @@ class RaftConfig:
     max_uncommitted_bytes: int = 256 << 20
     #: While a snapshot travels, entries behind it are kept for the receiver, up to this many.
     max_retained_entries: int = 200_000
+    #: Let the leader serve reads without a round of heartbeats while a majority has promised not to
+    #: vote for anybody else. Assumes that no clock of the cluster runs faster than another by more
+    #: than ``clock_drift``; where that is false, such a read can be stale. A follower that promises
+    #: does not replace a killed leader before an election timeout has passed.
+    lease_reads: bool = False
+    #: The part by which the clocks' rates may differ.
+    clock_drift: float = 0.1
     #: A learner this close to the leader's log counts as caught up.
     promotion_lag: int = 64

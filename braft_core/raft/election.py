@@ -36,7 +36,7 @@ _HASTY_WAIT = 0.05
 
 def election_tick(state: RaftState) -> None:
     """Campaign when the election timeout has passed without a leader."""
-    if state.now < state.election_deadline:
+    if state.now < max(state.election_deadline, state.promised_until):
         return
     state.reset_election_timer()
     if state.may_campaign:
@@ -49,6 +49,9 @@ def start(state: RaftState) -> None:
     A whole election timeout of silence would only delay a new or restarted cluster; PreVote keeps
     a server that restarts within a living cluster from disturbing it.
     """
+    if state.config.lease_reads:
+        # What was promised before the restart is not known any more.
+        state.promised_until = state.now + state.config.election_timeout
     alone = state.configuration.voters == (state.server_id,)
     state.hasty = _HASTY_TRIES
     state.election_deadline = state.now
@@ -156,6 +159,7 @@ def on_pre_vote(state: RaftState, message: RequestPreVote) -> None:
     granted = (
         message.term > state.current_term
         and not state.leader_is_alive
+        and state.now >= state.promised_until
         and _up_to_date(state, message.last_log_term, message.last_log_index)
     )
     state.respond(
@@ -185,7 +189,8 @@ def on_vote(state: RaftState, message: RequestVote) -> None:
     While a leader is alive the request is refused without adopting its term, unless that leader
     itself asked for the election.
     """
-    if message.leadership_transfer or not state.leader_is_alive:
+    bound = state.leader_is_alive or state.now < state.promised_until
+    if message.leadership_transfer or not bound:
         if message.term > state.current_term:
             state.become_follower(message.term, "", f"vote asked in term {message.term}")
         free = state.voted_for in ("", message.sender)

@@ -60,7 +60,10 @@ class AppendEntries:
 
 @dataclass(slots=True)
 class AppendEntriesResponse:
-    """``last_log`` is the responder's last log index; on failure it is the leader's hint."""
+    """``last_log`` is the responder's last log index; on failure it is the leader's hint.
+
+    ``lease``: the responder promises to vote for nobody for an election timeout from now on.
+    """
 
     sender: str
     to: str
@@ -68,6 +71,7 @@ class AppendEntriesResponse:
     success: bool
     last_log: int
     no_retry_backoff: bool = False
+    lease: bool = False
     request_id: int = 0
     context: Any = None
 

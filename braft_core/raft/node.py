@@ -250,6 +250,14 @@ class RaftCore:
         reads.register(state, read_id)
         reads.confirm(state)
 
+    def lease_read(self) -> int:
+        """The index at which a read that was taken before the last :meth:`tick` may be served now.
+
+        -1 without a valid lease: use :meth:`read` then. The order matters: were the time older than
+        the read, a leader that stood still in between would not notice that it was replaced.
+        """
+        return reads.lease_index(self._state)
+
     def change_membership(self, kind: str, server_id: str, address: str = "") -> int:
         """Change the configuration by one server; returns the index that holds the result.
 
@@ -356,7 +364,7 @@ class RaftCore:
                 state.notify_due,
                 state.transfer_deadline,
             )
-        return state.election_deadline
+        return max(state.election_deadline, state.promised_until)
 
     def _flush(self) -> None:
         if self._state.role is Role.LEADER:

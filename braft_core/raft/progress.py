@@ -9,6 +9,7 @@ long it takes.
 from __future__ import annotations
 
 from enum import IntEnum
+from math import inf
 from typing import NamedTuple
 
 __all__ = ["InFlight", "Progress", "ProgressState"]
@@ -45,6 +46,7 @@ class Progress:
         "heartbeats",
         "inflight",
         "last_contact",
+        "leased_at",
         "match_index",
         "next_index",
         "paused",
@@ -64,6 +66,8 @@ class Progress:
         self.acked_request = 0
         #: When an answer last arrived; a new leader grants everybody one election timeout.
         self.last_contact = now
+        #: When the latest request was sent that was answered with a promise (a lease).
+        self.leased_at = -inf
         #: When the window last moved.
         self.progressed_at = now
         self.commit_sent = 0
@@ -97,7 +101,7 @@ class Progress:
         if len(self.heartbeats) > _MAX_HEARTBEATS:
             del self.heartbeats[next(iter(self.heartbeats))]
 
-    def answered(self, request_id: int, now: float) -> InFlight | float | None:
+    def answered(self, request_id: int, now: float, *, lease: bool) -> InFlight | float | None:
         """Take the record of a request that was answered; ``None`` if it is not one of ours."""
         record: InFlight | float | None = self.inflight.pop(request_id, None)
         if isinstance(record, InFlight):
@@ -108,6 +112,9 @@ class Progress:
         if record is not None:
             self.last_contact = now
             self.acked_request = max(self.acked_request, request_id)
+            if lease:
+                sent_at = record.sent_at if isinstance(record, InFlight) else record
+                self.leased_at = max(self.leased_at, sent_at)
         return record
 
     def accepted(self, last_index: int) -> bool:

@@ -8,17 +8,39 @@ that wait share a round; while one is under way newcomers wait for the next.
 from __future__ import annotations
 
 from braft_core.raft import replication
-from braft_core.raft.quorum import agreed
+from braft_core.raft.quorum import agreed, majority
 from braft_core.raft.ready import ReadReady
 from braft_core.raft.state import PendingRead, RaftState
 from braft_core.raft.types import Role
 
-__all__ = ["confirm", "register", "start_round"]
+__all__ = ["confirm", "lease_index", "register", "start_round"]
 
 
 def register(state: RaftState, read_id: int) -> None:
     """A read arrived at the leader."""
     state.pending_reads.append(PendingRead(read_id, state.next_request_id, _commit(state)))
+
+
+def lease_index(state: RaftState) -> int:
+    """An index at which a read may be served without asking anybody, or -1 if there is none.
+
+    Valid while a majority of the voters has promised, in answer to requests sent late enough, to
+    vote for nobody (thesis §6.4.1). See ``RaftConfig.lease_reads`` for what this assumes.
+    """
+    config = state.config
+    if not config.lease_reads or state.role is not Role.LEADER or state.lease_void:
+        return -1
+    me, progress = state.server_id, state.progress
+    leased = sorted(
+        (
+            state.now if voter == me else progress[voter].leased_at
+            for voter in state.configuration.voters
+        ),
+        reverse=True,
+    )
+    start = leased[majority(len(leased)) - 1]
+    valid = state.now < start + config.election_timeout * (1.0 - config.clock_drift)
+    return _commit(state) if valid else -1
 
 
 def _commit(state: RaftState) -> int:

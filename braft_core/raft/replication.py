@@ -125,7 +125,7 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
     progress = state.progress.get(message.sender)
     if progress is None:
         return
-    record = progress.answered(message.request_id, state.now)
+    record = progress.answered(message.request_id, state.now, lease=message.lease)
     if not isinstance(record, InFlight):
         return
     if message.success:
@@ -207,14 +207,25 @@ def _response(
         term=state.current_term,
         success=success,
         last_log=last_log,
+        lease=state.promise(),
         request_id=message.request_id,
         context=message.context,
     )
 
 
 def refuse(state: RaftState, message: AppendEntries) -> None:
-    """Answer a leader of an older term."""
-    state.respond(_response(state, message, False, state.log.last_index))
+    """Answer a leader of an older term, who is promised nothing."""
+    state.respond(
+        AppendEntriesResponse(
+            sender=state.server_id,
+            to=message.sender,
+            term=state.current_term,
+            success=False,
+            last_log=state.log.last_index,
+            request_id=message.request_id,
+            context=message.context,
+        )
+    )
 
 
 def _hint(state: RaftState, prev_index: int) -> int:

@@ -66,6 +66,8 @@ class RaftState:
     vote_requests: dict[int, str] = field(default_factory=dict)
     #: Quick retries left after a broken leader connection.
     hasty: int = 0
+    #: With leases: no vote for anybody, ourselves included, before this time.
+    promised_until: float = -NEVER
     durable_hard_state: HardState = _BLANK
     handed_hard_state: HardState = _BLANK
 
@@ -77,6 +79,8 @@ class RaftState:
     transfer_to: str = ""
     transfer_deadline: float = NEVER
     transfer_sent: bool = False
+    #: Whether somebody was bidden to campaign in this term, in spite of all promises.
+    lease_void: bool = False
     uncommitted_bytes: int = 0
     pending_reads: list[PendingRead] = field(default_factory=list)
     read_round_at: float = -NEVER
@@ -140,6 +144,12 @@ class RaftState:
 
     # -- shared steps --------------------------------------------------------------------
 
+    def promise(self) -> bool:
+        """Promise the leader our faithfulness for an election timeout, if leases are in use."""
+        if self.config.lease_reads:
+            self.promised_until = self.now + self.config.election_timeout
+        return self.config.lease_reads
+
     def request_id(self) -> int:
         """A fresh id for an outgoing request."""
         self.next_request_id += 1
@@ -193,6 +203,7 @@ class RaftState:
         self.progress.clear()
         self.transfer_to = ""
         self.transfer_deadline = NEVER
+        self.lease_void = False
         self.heartbeat_due = self.quorum_check_due = self.notify_due = NEVER
         self.leader_contact = -NEVER
 

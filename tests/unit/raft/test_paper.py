@@ -461,6 +461,62 @@ def test_a_lone_voter_reads_at_once() -> None:
     assert reads_of(lb, "a") == [(3, 2)]
 
 
+LEASES = RaftConfig(lease_reads=True)
+
+
+def test_6_4_1_a_lease_serves_reads_without_a_message() -> None:
+    lb = Lab("abc", config=LEASES)
+    a = lb.elect("a")
+    lb.advance(0.3)
+    before = len(lb.sent)
+    assert a.lease_read() == a.commit_index
+    assert len(lb.sent) == before
+
+
+def test_6_4_1_without_the_setting_there_is_no_lease() -> None:
+    lb = Lab("abc")
+    a = lb.elect("a")
+    lb.advance(0.3)
+    assert a.lease_read() == -1
+
+
+def test_6_4_1_a_lease_ends_before_anybody_else_can_lead() -> None:
+    lb = Lab("abc", config=LEASES)
+    a = lb.elect("a")
+    lb.advance(1.0)
+    lb.isolate("a")
+    for name in "bc":
+        lb.nodes[name].connection_lost("a")
+    held = True
+    while lb.leaders == ["a"] or lb.leaders == []:
+        lb.advance(0.02)
+        now_held = a.lease_read() >= 0
+        assert held or not now_held, "a lost lease came back"
+        held = now_held
+    assert not held, "a new leader was elected while the old one's lease was valid"
+
+
+def test_6_4_1_a_lease_is_void_once_a_successor_was_called() -> None:
+    lb = Lab("abc", config=LEASES)
+    a = lb.elect("a")
+    lb.advance(0.5)
+    lb.dead = {"b", "c"}
+    a.transfer_leadership("b")
+    a.ready()
+    assert a.lease_read() == -1
+
+
+def test_6_4_1_a_restarted_server_keeps_a_promise_it_cannot_remember() -> None:
+    lb = Lab("abc", config=LEASES)
+    lb.elect("a")
+    lb.advance(0.5)
+    b = lb.restart("b")
+    b.step(RequestVote("c", "b", 99, 99, 99, request_id=1))
+    (answer,) = b.ready().messages
+    assert isinstance(answer, RequestVoteResponse)
+    assert not answer.granted
+
+
 # -- thesis §4: membership -------------------------------------------------------------------------
 
 
