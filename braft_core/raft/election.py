@@ -54,7 +54,7 @@ def start(state: RaftState) -> None:
         state.promised_until = state.now + state.config.election_timeout
     alone = state.configuration.voters == (state.server_id,)
     state.hasty = _HASTY_TRIES
-    state.election_deadline = state.now
+    state.election_deadline = max(state.now, state.promised_until)
     if not alone:
         state.election_deadline += state.random() * state.config.election_jitter
 
@@ -69,7 +69,8 @@ def lost_leader(state: RaftState) -> None:
     state.set_leader("")
     state.hasty = _HASTY_TRIES
     wait = state.random() * state.config.lost_leader_jitter
-    state.election_deadline = min(state.election_deadline, state.now + wait)
+    soon = max(state.now, state.promised_until) + wait
+    state.election_deadline = min(state.election_deadline, soon)
 
 
 def pre_campaign(state: RaftState, reason: str) -> None:

@@ -148,14 +148,11 @@ class Lab:
 
     def elect(self, name: str) -> RaftCore:
         """Make that server the leader of a lab without one."""
-        for other, core in self.nodes.items():
-            core.tick(self.now)
-            if other != name:
-                self.dead.add(other)
         core = self.nodes[name]
         self.now = max(self.now, core.next_deadline())
         core.tick(self.now)
-        self.dead.clear()
+        for other in self.nodes.values():
+            other.tick(self.now)
         self.settle()
         if core.role is not Role.LEADER:
             raise AssertionError(f"{name} was to lead, but is {core.role.name}")
