@@ -15,7 +15,7 @@ import grpc.aio
 from braft_core.errors import BraftError, Unreachable
 from braft_core.peer import REPLIES, PeerReply, PeerRequest
 from braft_core.transport.grpc.failures import ERROR_KEY, decode_error
-from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd
+from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd, pairs
 from braft_core.transport.grpc.peercodec import decode_peer, encode_peer, method_of
 from braft_core.transport.grpc.ready import when_ready
 
@@ -127,7 +127,7 @@ class CallPool:
 
 
 def _failure(error: grpc.aio.AioRpcError, method: str, address: str) -> BraftError:
-    packed = dict(error.trailing_metadata() or ()).get(ERROR_KEY)
+    packed = pairs(error.trailing_metadata()).get(ERROR_KEY)
     if isinstance(packed, bytes):
         return decode_error(packed)
     return Unreachable(

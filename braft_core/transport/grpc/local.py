@@ -15,7 +15,7 @@ from braft_core.transport.admission import Refusal, refuse
 from braft_core.transport.grpc.channels import Connector
 from braft_core.transport.grpc.codec import EntriesCache, encode_header
 
-__all__ = ["CLUSTER", "SENDER", "TO", "LocalEnd", "Metadata", "text"]
+__all__ = ["CLUSTER", "SENDER", "TO", "LocalEnd", "Metadata", "pairs", "text"]
 
 #: Metadata of each call or stream: the caller's cluster, the server that is meant, the caller's id.
 CLUSTER = "braft-cluster-id"
@@ -72,6 +72,11 @@ class LocalEnd:
             self.counters[refusal.kind] += 1
             _log.debug("refused a Raft RPC of %s: %s", told.get(SENDER, "?"), refusal.reason)
         return refusal
+
+
+def pairs(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str | bytes]:
+    """Metadata by key. ``dict()`` fails on the ``Metadata`` class of older grpc.aio."""
+    return {key: value for key, value in metadata or ()}  # noqa: C416
 
 
 def text(value: str | bytes) -> str:

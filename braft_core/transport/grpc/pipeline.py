@@ -19,7 +19,7 @@ import grpc.aio
 from braft_core.errors import DecodeError
 from braft_core.raft.messages import AppendEntries, Response
 from braft_core.transport.grpc.codec import decode_response
-from braft_core.transport.grpc.local import SENDER, LocalEnd
+from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs
 
 __all__ = ["GOODBYE", "Bulk", "Ending", "Pipeline", "UnaryAppends"]
 
@@ -210,7 +210,7 @@ class Pipeline(_BulkBase):
 
     async def _read(self) -> tuple[Ending, str]:
         try:
-            accepted = dict(await self._call.initial_metadata() or ())
+            accepted = pairs(await self._call.initial_metadata())
             self._established = self._ours = SENDER in accepted
             self._accepted.set()
             while (data := await self._call.read()) is not grpc.aio.EOF:

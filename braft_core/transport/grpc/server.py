@@ -25,7 +25,7 @@ from braft_core.raft.messages import (
 )
 from braft_core.transport.admission import NOT_MEMBER, Refusal
 from braft_core.transport.grpc.codec import decode_request, encode_response
-from braft_core.transport.grpc.local import SENDER, LocalEnd, text
+from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs, text
 from braft_core.transport.grpc.pipeline import GOODBYE
 
 __all__ = ["RaftTransportServer"]
@@ -196,7 +196,7 @@ class RaftTransportServer:
         refusal = self._local.refuse(metadata)
         if refusal is not None:
             await _abort(context, _status(refusal), refusal.reason)
-        return dict(metadata)
+        return pairs(metadata)
 
     def _single(self, kind: type[Request]) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(data: bytes, context: Any) -> bytes:

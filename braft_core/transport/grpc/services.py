@@ -21,7 +21,7 @@ from braft_core.errors import BraftError, DecodeError, WrongCluster
 from braft_core.proto import POOL, ProtobufError, message_class
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
 from braft_core.transport.grpc.failures import ERROR_KEY, details_of, encode_error, status_of
-from braft_core.transport.grpc.local import CLUSTER, LocalEnd, text
+from braft_core.transport.grpc.local import CLUSTER, LocalEnd, pairs, text
 from braft_core.transport.grpc.peercodec import METHODS, decode_peer, encode_peer
 
 __all__ = [
@@ -81,7 +81,7 @@ def peer_service(local: LocalEnd) -> grpc.GenericRpcHandler:
 
 def _peer_method(local: LocalEnd, kind: type[peer.PeerRequest]) -> Handler:
     async def serve(data: bytes, context: Any) -> bytes:
-        theirs = text(dict(context.invocation_metadata()).get(CLUSTER, ""))
+        theirs = text(pairs(context.invocation_metadata()).get(CLUSTER, ""))
         reason = refuse_call(local.identity, kind, theirs)
         if reason:
             local.counters[WRONG_CLUSTER] += 1
