@@ -172,7 +172,7 @@ class TransportConformance:
                 await until(lambda: b.handler.requests, repr(request))
                 response = answer_to(b.handler.requests[0])
                 if isinstance(response, AppendEntriesResponse):
-                    response.success, response.no_retry_backoff = False, True
+                    response.success, response.no_retry_backoff, response.lease = False, True, True
                 elif not isinstance(response, TimeoutNowResponse):
                     response.granted = request.request_id % 2 == 0  # type: ignore[union-attr]
                 b.transport.reply(response)

@@ -140,6 +140,7 @@ def _append_entries_response(message: AppendEntriesResponse) -> Any:
         last_log=message.last_log,
         success=message.success,
         no_retry_backoff=message.no_retry_backoff,
+        lease=message.lease,
     )
 
 
@@ -312,7 +313,15 @@ def _read_install_snapshot(data: bytes, to: str) -> InstallSnapshot:
 def _read_append_entries_response(data: bytes, sender: str, to: str) -> AppendEntriesResponse:
     m = _parse(_AppendEntriesResponse, data)
     _bounded(_AppendEntriesResponse, m.term, m.last_log)
-    return AppendEntriesResponse(sender, to, m.term, m.success, m.last_log, m.no_retry_backoff)
+    return AppendEntriesResponse(
+        sender,
+        to,
+        m.term,
+        m.success,
+        m.last_log,
+        no_retry_backoff=m.no_retry_backoff,
+        lease=m.lease,
+    )
 
 
 def _read_request_vote_response(data: bytes, sender: str, to: str) -> RequestVoteResponse:

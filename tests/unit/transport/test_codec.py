@@ -125,8 +125,8 @@ REQUESTS: list[tuple[Request, bytes]] = [
 RESPONSES: list[tuple[type[Request], Response, bytes]] = [
     (
         AppendEntries,
-        AppendEntriesResponse("b", "a", 8, True, 302, no_retry_backoff=True),
-        fields((2, 8), (3, 302), (4, 1), (5, 1)),
+        AppendEntriesResponse("b", "a", 8, True, 302, no_retry_backoff=True, lease=True),
+        fields((2, 8), (3, 302), (4, 1), (5, 1), (1000, 1)),
     ),
     (AppendEntries, AppendEntriesResponse("b", "a", 8, False, 0), field(2, 8)),
     (RequestVote, RequestVoteResponse("b", "a", 9, granted=True), fields((2, 9), (4, 1))),
