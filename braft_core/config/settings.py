@@ -188,6 +188,14 @@ class Settings(BaseModel):
             "BRAFT_ELECTION_TIMEOUT",
         ),
     ] = 1.0
+    lease_reads: Annotated[
+        f.Flag,
+        Variable(
+            "let a leader serve reads that ask for it without a round of messages; all nodes alike; "
+            "assumes clocks whose rates differ by less than a tenth",
+            "BRAFT_LEASE_READS",
+        ),
+    ] = False
     max_outstanding: Annotated[
         f.PositiveInt,
         Variable(

@@ -19,9 +19,8 @@ from braft_core.http.wire import body_value, send_json, text_param, timeout_para
 
 __all__ = ["EntryResource", "MapResource", "MapsResource"]
 
-#: What is accepted as ``consistency``, and what the node is asked for. A linearizable read is
-#: never weaker than a lease read.
-CONSISTENCY = {"linearizable": "linearizable", "lease": "linearizable", "stale": "stale"}
+#: What is accepted as ``consistency``.
+CONSISTENCY = ("linearizable", "lease", "stale")
 #: The revision of a key that does not exist.
 ABSENT = 0
 
@@ -146,7 +145,7 @@ def _query(node: NodeAPI, req: falcon.Request, query: str, *args: str) -> Any:
     if asked not in CONSISTENCY:
         raise BadInput("query parameter consistency", asked, ", ".join(CONSISTENCY))
     return node.query(
-        "kv", query, *args, consistency=CONSISTENCY[asked], timeout=timeout_param(req)
+        "kv", query, *args, consistency=asked, timeout=timeout_param(req)
     )
 
 

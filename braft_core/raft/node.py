@@ -275,6 +275,12 @@ class RaftCore:
         """Begin to hand leadership over; returns the successor's id. See :mod:`.transfer`."""
         return transfer.begin(self._require_leader(), to)
 
+    def step_down(self, reason: str) -> None:
+        """Give leadership up, to whoever is elected, because this server cannot do its work."""
+        state = self._state
+        if state.role is Role.LEADER:
+            state.become_follower(state.current_term, "", reason)
+
     def persisted(self, number: int) -> None:
         """The Ready with that number, and all before it, are durable."""
         state, batches = self._state, self._batches

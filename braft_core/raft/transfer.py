@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from braft_core.errors import Busy, Rejected
 from braft_core.raft.messages import TimeoutNow, TimeoutNowResponse
+from braft_core.raft.progress import ProgressState
 from braft_core.raft.state import NEVER, RaftState
 
 __all__ = ["abort_if_late", "begin", "best_successor", "hand_over_now", "on_caught_up"]
 
 
 def best_successor(state: RaftState) -> str:
-    """The other voter that is alive and whose log is closest to ours; ties by configuration order.
+    """The other voter that follows and whose log is closest to ours; ties by configuration order.
 
-    Alive: it answered within an election timeout. Without such a one there is no good successor.
+    One that does not answer, or whose connection broke, is no good successor.
     """
     oldest = state.now - state.config.election_timeout
-    others = [
-        v
-        for v in state.other_voters
-        if v in state.progress and state.progress[v].last_contact >= oldest
+    following = [
+        voter
+        for voter in state.other_voters
+        if (progress := state.progress.get(voter)) is not None
+        and progress.state is ProgressState.REPLICATE
+        and progress.last_contact >= oldest
     ]
-    return max(others, key=lambda v: state.progress[v].match_index, default="")
+    return max(following, key=lambda v: state.progress[v].match_index, default="")
 
 
 def begin(state: RaftState, to: str) -> str:

@@ -54,6 +54,8 @@ _log = logging.getLogger(__name__)
 _REQUESTS = (AppendEntries, RequestVote, RequestPreVote, TimeoutNow, InstallSnapshot)
 #: How often deadlines of waiting callers are looked at, seconds.
 _SWEEP = 0.05
+#: A write that takes this long, seconds, makes a leader step down.
+_STALLED = 2.0
 
 
 class Driver:
@@ -177,6 +179,7 @@ class Driver:
             self._handle(core.ready())
         if now >= self._sweep_at:
             self._sweep(now)
+            self._check_disk(now)
         self._arm_timer()
 
     def _take_requests(self) -> None:
@@ -198,6 +201,7 @@ class Driver:
                 self._forward(self.core.leader, commands)
         if self._queries:
             if self.core.role is Role.LEADER:
+                self._serve_leased()
                 self._start_read()
             elif self.core.leader:
                 queries, self._queries = self._queries, []
@@ -220,7 +224,21 @@ class Driver:
             command.sent = True
         self._pending.add(first, term, list(commands))
 
+    def _serve_leased(self) -> None:
+        """Serve what the leader's lease is good enough for."""
+        if not any(query.lease for query in self._queries):
+            return
+        # The time must be younger than the reads: see RaftCore.lease_read.
+        self.core.tick(clock.monotonic())
+        index = self.core.lease_read() if self.core.role is Role.LEADER else -1
+        if index >= 0:
+            leased = [query for query in self._queries if query.lease]
+            self._queries = [query for query in self._queries if not query.lease]
+            self.serve(index, leased)
+
     def _start_read(self) -> None:
+        if not self._queries or self.core.role is not Role.LEADER:
+            return
         read_id, self._next_read = self._next_read, self._next_read + 1
         self._reads[read_id], self._queries = self._queries, []
         self.core.read(read_id)
@@ -308,6 +326,14 @@ class Driver:
         self.last_write_seconds = report.seconds
         self._send(report.messages)
         self.call(lambda: self.core.persisted(report.number))
+
+    def _check_disk(self, now: float) -> None:
+        """A leader whose disk stands still makes everybody wait: let another one lead."""
+        if self._writer is None or self.core.role is not Role.LEADER:
+            return
+        stalled = now - self._writer.writing_since
+        if stalled > _STALLED and len(self.core.configuration.voters) > 1:
+            self.core.step_down(f"a write to the disk has taken {stalled:.1f} s so far")
 
     def on_disk_trouble(self, error: StorageError | None) -> None:
         """The writer is in trouble, or out of it (called on the loop)."""

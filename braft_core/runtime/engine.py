@@ -75,6 +75,7 @@ class Engine:
         self._writer: Writer | None = None
         self._early: list[Command | Query] = []
         self._early_lock = threading.Lock()
+        self._stopped: Stopped | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._addresses: dict[str, str] = {}
         self._status = Status(parts)
@@ -112,6 +113,7 @@ class Engine:
         await self.distribution.stop()
         await self._forwarder.stop(reason)
         with self._early_lock:
+            self._stopped = reason
             early, self._early = self._early, []
         settle((request, reason) for request in early)
         if driver is not None:
@@ -132,6 +134,7 @@ class Engine:
                 heartbeat_interval=settings.heartbeat_interval,
                 election_timeout=settings.election_timeout,
                 election_jitter=settings.election_timeout / 2,
+                lease_reads=settings.lease_reads,
                 request_timeout=settings.election_timeout / 2,
                 max_uncommitted_entries=settings.max_outstanding,
             ),
@@ -184,9 +187,12 @@ class Engine:
         if driver is None:
             with self._early_lock:
                 driver = self.driver
-                if driver is None:
+                if driver is None and self._stopped is None:
                     self._early.append(request)
                     return
+        if driver is None:
+            settle([(request, Stopped("the node was stopped"))])
+            return
         driver.submit(request)
 
     async def _sweep_early(self) -> None:

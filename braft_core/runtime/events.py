@@ -51,9 +51,9 @@ class Events:
         self._queue.put(action)
 
     def stop(self, timeout: float) -> None:
-        """Make the calls that are queued and end the thread."""
+        """Make the calls that are queued and end the thread. If it never started, make none."""
         self._queue.put(None)
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
     def _tell(self, event: str, args: tuple[Any, ...]) -> None:

@@ -71,6 +71,7 @@ class Host:
         self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_fatal)
         self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
         self._stopping = threading.Lock()
+        self._closed = False
         #: What made the node end by itself.
         self.failure: BraftError | None = None
 
@@ -79,8 +80,9 @@ class Host:
     def start(self) -> None:
         """Start everything, or raise and leave nothing."""
         self._loop.start()
-        self.events.start()
         self._applier.start()
+        # The first of the events, but told only once the start has succeeded.
+        self._notify("braft_on_started")
         try:
             self._loop.run(self._engine.start())
             if self._front is not None:
@@ -88,7 +90,7 @@ class Host:
         except BaseException:
             self.stop()
             raise
-        self._notify("braft_on_started")
+        self.events.start()
 
     def stop(self) -> None:
         """End everything in order. Idempotent."""
@@ -102,6 +104,7 @@ class Host:
                 self._loop.run(self._engine.stop(), _STOP_ENGINE)
             except (TimeoutError, BraftError) as error:
                 _log.error("the node did not stop in order: %r", error)
+            self._closed = True
             self._applier.stop(_JOIN)
             self._engine.close(_JOIN)
             self._loop.stop(_JOIN)
@@ -123,20 +126,27 @@ class Host:
 
     def submit(self, request: Command | Query) -> None:
         """Take a request; the answer comes by its future."""
+        self._check_open()
+        self._engine.submit(request)
+
+    def _check_open(self) -> None:
         if self.failure is not None:
             raise Stopped(f"the node has stopped: {self.failure.message}")
-        self._engine.submit(request)
+        if self._closed:
+            raise Stopped("the node was stopped")
 
     def read(self, query: Query, consistency: str) -> None:
         """Take a read."""
-        if consistency == "linearizable":
+        if consistency in ("linearizable", "lease"):
+            query.lease = consistency == "lease"
             self.submit(query)
         elif consistency == "stale":
+            self._check_open()
             query.sent = True
             self._applier.read(0, [query])
         else:
             raise BraftError(
-                f"unknown consistency {consistency!r}; accepted: linearizable, stale",
+                f"unknown consistency {consistency!r}; accepted: linearizable, lease, stale",
                 value=consistency,
             )
 

@@ -83,7 +83,7 @@ class Ports:
         if configuration is not None and not stored.entries:
             data = encode_configuration(configuration)
             first = Entry(1, 1, EntryType.CONFIGURATION, data)
-            storage.write([WriteBatch(HardState(1, ""), None, [first])])
+            storage.write([WriteBatch(HardState(1, ""), entries=[first])])
             stored.hard_state, stored.entries = HardState(1, ""), [first]
         storage.set_meta({CLUSTER_ID: cluster_id.encode()})
         engine.run_core(cluster_id)

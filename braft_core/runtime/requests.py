@@ -65,9 +65,9 @@ class Command(Request):
 
 
 class Query(Request):
-    """A read of one service."""
+    """A read of one service. ``lease``: the leader's lease will do, where it has one."""
 
-    __slots__ = ("args", "name", "service")
+    __slots__ = ("args", "lease", "name", "service")
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class Query(Request):
         self.service = service
         self.name = name
         self.args = args
+        self.lease = False
 
 
 class IndexQuery(Query):

@@ -13,6 +13,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 from braft_core.abc import Storage, WriteBatch
@@ -61,6 +62,8 @@ class Writer:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._in_flight = 0
+        #: When the write under way began; infinity while there is none. Read by anybody.
+        self.writing_since = inf
 
     def start(self) -> None:
         """Start the thread."""
@@ -105,9 +108,10 @@ class Writer:
 
     def _write(self, jobs: list[_Job]) -> bool:
         batches = [job.batch for job in jobs if job.batch is not None]
-        started = clock.monotonic()
+        started = self.writing_since = clock.monotonic()
         if batches and not self._persist(batches):
             return False
+        self.writing_since = inf
         messages = [message for job in jobs for message in job.messages]
         number = max(job.number for job in jobs)
         report = WriterReport(number, messages, clock.monotonic() - started)

@@ -41,6 +41,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("http", "BRAFT_HTTP", "", "off", False, True),
     ("heartbeat_interval", "BRAFT_HEARTBEAT_INTERVAL", "", "50ms", 0.05, 0.1),
     ("election_timeout", "BRAFT_ELECTION_TIMEOUT", "", "2s", 2.0, 1.0),
+    ("lease_reads", "BRAFT_LEASE_READS", "", "on", True, False),
     ("max_outstanding", "BRAFT_MAX_OUTSTANDING", "", "7", 7, 65_536),
     ("snapshot_entries", "BRAFT_SNAPSHOT_ENTRIES", "", "7", 7, 50_000),
     ("snapshot_bytes", "BRAFT_SNAPSHOT_BYTES", "", "7", 7, 64_000_000),

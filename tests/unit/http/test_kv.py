@@ -169,7 +169,7 @@ def test_a_read_of_a_known_revision_is_not_modified(web: Any, node: Any) -> None
 
 @pytest.mark.parametrize(
     ("asked", "given"),
-    [("linearizable", "linearizable"), ("lease", "linearizable"), ("stale",) * 2],
+    [("linearizable", "linearizable"), ("lease", "lease"), ("stale",) * 2],
 )
 def test_consistency_reaches_the_node(web: Any, node: Any, asked: str, given: str) -> None:
     web.simulate_get(f"/v1/kv/m/k?consistency={asked}&timeout=2.5")
