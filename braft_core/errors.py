@@ -22,6 +22,7 @@ The tree answers one question first: *may the caller try again?*
     ├── Rejected                  the cluster applied the command and its answer is an error
     │   ├── CommandFailed         the service raised; carries type and message
     │   ├── Conflict              a condition of the command did not hold (a revision, say)
+    │   ├── SessionExpired        the command's session is gone; a retried one may have been applied
     │   ├── UnknownService        the state machine has no such service
     │   └── UnknownCommand        the service has no such command or query
     ├── DecodeError               bytes that are not what they should be
@@ -61,6 +62,7 @@ __all__ = [
     "PluginLoadError",
     "PluginNotFound",
     "Rejected",
+    "SessionExpired",
     "Stopped",
     "StorageCorrupt",
     "StorageError",
@@ -208,6 +210,16 @@ class Conflict(Rejected):
     """A condition stated in the command did not hold."""
 
     code = "conflict"
+
+
+class SessionExpired(Rejected):
+    """The session of the command is gone, and with it the memory of what was applied.
+
+    The attempt that was answered so was not applied. ``data['maybe_applied']`` tells of the whole
+    command: ``True`` if an earlier attempt may have been, so that its outcome is unknown.
+    """
+
+    code = "session_expired"
 
 
 class UnknownService(Rejected):

@@ -1,6 +1,7 @@
 """The state machine: all services of a node, and the way of a log entry to its answer.
 
-Owns decoding, routing, and the rule that a command's failure is an answer and never the node's.
+Owns decoding, routing, the sessions by which a retried command is applied once, and the rule that
+a command's failure is an answer and never the node's.
 Not thread-safe: the applier thread owns it. Must not know Raft beyond the shape of an entry.
 """
 
@@ -23,18 +24,24 @@ from braft_core.errors import (
 )
 from braft_core.raft.types import Entry, EntryType
 from braft_core.serializers.plain import check_plain
-from braft_core.services.envelope import decode_command
+from braft_core.services.envelope import IN_SESSION, decode_command, decode_place
 from braft_core.services.sections import read_sections, write_sections
+from braft_core.services.sessions import NEW, SessionTable
 from braft_core.services.values import own
 
-__all__ = ["Outcome", "StateMachine"]
+__all__ = ["SESSIONS", "Outcome", "StateMachine"]
 
 logger = logging.getLogger(__name__)
 
 #: The answer to a command: a plain value, or the ``BraftError`` that a caller is to see.
 Outcome = Any
 
+#: The name under which sessions are opened (``open()``, which answers the session's id) and closed
+#: (``close(id)``), and that of their section in a snapshot. No service can have it.
+SESSIONS = "$sessions"
+
 _COMMAND = int(EntryType.COMMAND)
+_IN_SESSION = bytes((IN_SESSION,))
 
 
 class StateMachine:
@@ -48,6 +55,7 @@ class StateMachine:
         """
         self._serializers = dict(serializers)
         self._services: dict[str, Service] = {}
+        self._sessions = SessionTable()
         for service in services:
             _check_service(service)
             if service.name in self._services:
@@ -72,20 +80,48 @@ class StateMachine:
         index, term, kind, data, _, appended_at = entry
         if kind != _COMMAND:
             return None
+        context = CommandContext(index, term, appended_at)
+        if data[:1] == _IN_SESSION:
+            return self._apply_once(data, context)
+        return self._execute(data, context)
+
+    def _apply_once(self, data: bytes, context: CommandContext) -> Outcome:
+        """A command of a session: the answer that is kept, or else its own, which is then kept."""
+        try:
+            session, sequence, floor = decode_place(data)
+        except DecodeError as error:
+            return error.with_traceback(None)
+        outcome = self._sessions.begin(session, sequence, floor, context.appended_at)
+        if outcome is NEW:
+            outcome = self._execute(data, context)
+            self._sessions.finish(session, sequence, outcome)
+        return outcome
+
+    def _execute(self, data: bytes, context: CommandContext) -> Outcome:
         try:
             name, command, args = decode_command(self._serializers, data)
         except DecodeError as error:
             return error.with_traceback(None)
         service = self._services.get(name)
         if service is None:
-            return self._unknown(name)
+            return self._session_command(name, command, args, context)
         try:
-            answer = service.apply(command, args, CommandContext(index, term, appended_at))
+            answer = service.apply(command, args, context)
             return answer if answer is None else own(answer)
         except MemoryError:
             raise  # about this process, not about the command: others may have succeeded
         except Exception as error:  # noqa: BLE001 - its failure is the answer, on every node alike
             return _failure(error, name, command)
+
+    def _session_command(
+        self, name: str, command: str, args: list[Any], context: CommandContext
+    ) -> Outcome:
+        match name, command, args:
+            case (_, "open", []) if name == SESSIONS:
+                return self._sessions.open(context.index, context.appended_at)
+            case (_, "close", [int(session)]) if name == SESSIONS:
+                return self._sessions.close(session, context.appended_at)
+        return self._unknown(name)
 
     def apply_many(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Apply entries in order; one outcome for each. See :meth:`apply`."""
@@ -110,16 +146,22 @@ class StateMachine:
     def snapshot(self) -> Iterator[bytes]:
         """Capture all services now; the iterator may be consumed on another thread, later."""
         captured = [(name, service.snapshot()) for name, service in self._services.items()]
+        if self._sessions:
+            captured.append((SESSIONS, self._sessions.snapshot()))
         return write_sections(captured)
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the state of every service in the snapshot; others keep theirs.
+        """Replace the sessions, and the state of every service in the snapshot; others keep theirs.
 
         :param chunks: the bytes of :meth:`snapshot`, cut anywhere.
         :raises DecodeError: they are not a whole snapshot. The state is undefined then.
         :raises UnknownService: the snapshot holds a service that is not installed here.
         """
+        self._sessions.restore(iter(()))
         for name, section in read_sections(chunks):
+            if name == SESSIONS:
+                self._sessions.restore(section)
+                continue
             service = self._services.get(name)
             if service is None:
                 raise self._unknown(name)
@@ -138,6 +180,8 @@ def _check_service(service: Service) -> None:
     name = getattr(service, "name", None)
     if not isinstance(name, str) or not name:
         raise PluginError(f"{type(service).__qualname__} has no name")
+    if name == SESSIONS:
+        raise PluginError(f"{type(service).__qualname__}: the name {name!r} is braft's own")
     if inspect.isgeneratorfunction(type(service).snapshot):
         raise PluginError(
             f"service {name!r}: snapshot() must capture the state when it is called, and a "

@@ -14,10 +14,14 @@ from braft_core.abc import Serializer
 from braft_core.errors import BraftError, Conflict, DecodeError
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import (
+    SESSION_BYTES,
+    Place,
     decode_command,
     decode_outcome,
+    decode_place,
     encode_command,
     encode_outcome,
+    in_session,
 )
 
 MSGPACK = MsgpackSerializer()
@@ -52,7 +56,8 @@ def test_the_format_of_commands_is_for_ever() -> None:
     [
         (b"", "not a command: 0 bytes"),
         (b"\x01\x01", "not a command: 2 bytes"),
-        (b"\x02\x01\x90", "a command of format 2; this braft reads format 1"),
+        (b"\x03\x01\x90", "a command of format 3; this braft reads formats 1 and 2"),
+        (b"\x02\x01\x90", "not a msgpack value"),
         (b"\x01\x09\x90", "serializer with tag 9, which is not installed"),
         (b"\x01\x02\x90", "pip install braft-serializers"),
         (b"\x01\x01\xc1", "not a msgpack value"),
@@ -67,6 +72,31 @@ def test_the_format_of_commands_is_for_ever() -> None:
 def test_anything_else_is_a_decode_error(data: bytes, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         decode_command(KNOWN, data)
+
+
+def test_the_released_bytes_of_a_command_of_a_session() -> None:
+    plain = encode_command(MSGPACK, "kv", "put", ("m", "k", 5))
+    data = in_session(plain, Place(session=7, sequence=300, floor=298))
+    assert (
+        data
+        == b"\x02\x01"
+        + bytes(7)
+        + b"\x07"
+        + bytes(6)
+        + b"\x01\x2c"
+        + bytes(3)
+        + b"\x02"
+        + plain[2:]
+    )
+    assert len(data) == len(plain) + SESSION_BYTES
+    assert decode_place(data) == (7, 300, 298)
+    assert decode_command(KNOWN, data) == ("kv", "put", ["m", "k", 5])
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02\x01" + bytes(19), b"\x02\x01" + bytes(20)])
+def test_a_place_that_is_none_is_a_decode_error(data: bytes) -> None:
+    with pytest.raises(DecodeError, match="not a command of a session"):
+        decode_place(data)
 
 
 class Careless(MsgpackSerializer):
