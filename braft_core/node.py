@@ -81,19 +81,24 @@ class Node:
             if self._host is not None or self._ended.is_set():
                 raise Stopped("a node is started once; make another one")
             self._pid = os.getpid()
-            host = Host(self._settings, self._own_services, self, self._http_server)
-            host.start()
-            self._host = host
+            # Known before it runs: observers and HTTP requests use this object from the first on.
+            host = self._host = Host(self._settings, self._own_services, self, self._http_server)
+            try:
+                host.start()
+            except BaseException:
+                self._host = None
+                raise
         return self
 
     def stop(self) -> None:
         """Hand over leadership, finish what is under way, end every thread. Idempotent."""
         self._check_process()
         with self._lock:
-            host, self._host = self._host, None
+            self._ended.set()
+            host = self._host
         if host is not None:
             host.stop()
-        self._ended.set()
+            self._host = None
 
     async def astart(self) -> Self:
         """:meth:`start`, awaited."""
@@ -145,6 +150,7 @@ class Node:
         """Replicate a command, wait until it is applied, return its answer.
 
         :param timeout: seconds; default: the setting ``request_timeout``.
+        :raises TypeError: an argument is no plain value.
         :raises NotApplied: it was surely not applied (no leader, not ready, too large, busy).
         :raises OutcomeUnknown: it may have been applied.
         :raises Rejected: it was applied, and its answer is this error.
