@@ -177,7 +177,9 @@ class Node:
     ) -> Any:
         """Read from a service.
 
-        :param consistency: ``linearizable`` (sees every write acknowledged before the call), or
+        :param consistency: ``linearizable`` (sees every write acknowledged before the call);
+            ``lease`` (the same as long as no clock runs away, and cheaper on a leader with the
+            setting ``lease_reads``; elsewhere simply linearizable); or
             ``stale``: this node's state as it is, which may lag without bound.
         :raises NotApplied: it could not be served in time. :raises Rejected: the service refused.
         """
@@ -286,6 +288,19 @@ class Node:
     def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
         """Hand leadership to ``to`` or the most up-to-date voter; returns the new leader's id."""
         return self._running().transfer_leadership(to, self._timeout(timeout))
+
+    def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+        """Take a snapshot of this node's state now and compact its log; returns its description.
+
+        A node takes them by itself as the log grows; this is for backups.
+
+        :raises NotReady: nothing was applied yet. :raises StorageError: it could not be written.
+        """
+        return self._running().take_snapshot(self._timeout(timeout))
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots this node holds, newest first: ``id``, ``index``, ``term``, ``size``."""
+        return self._running().snapshots()
 
     def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """Call ``callback(leader_id, term)`` on each change ("" = none known).

@@ -29,8 +29,10 @@ from braft_core.errors import ConfigError, StorageForeign
 from braft_core.identity import Ports, encode, first_host_address, new_raft_id, pick_ports
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry, parse_discovery
+from braft_core.raft import SnapshotMeta
 from braft_core.runtime.hostport import join_host_port
 from braft_core.services.machine import StateMachine
+from braft_core.storage.recovery import reconcile
 
 __all__ = ["MEMORY", "Parts", "assemble", "data_directory"]
 
@@ -57,6 +59,8 @@ class Parts:
     address: str
     storage: Storage
     stored: StoredState
+    #: The snapshot that the state machine begins from.
+    snapshot: SnapshotMeta | None
     transport: Transport
     discovery: Discovery | None
     services: tuple[Service, ...]
@@ -94,6 +98,9 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     storage = _storage(settings, registry, ports)
     stored = storage.open()
     try:
+        recovery = reconcile(stored, storage.snapshots.list())
+        if recovery.repair is not None:
+            storage.write([recovery.repair])
         server_id = _server_id(storage, stored, ip, ports)
         discovery = _discovery(settings, registry, server_id, ip, ports)
     except BaseException:
@@ -108,7 +115,8 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         server_id=server_id,
         address=join_host_port(ip, ports.raft),
         storage=storage,
-        stored=stored,
+        stored=recovery.state,
+        snapshot=recovery.snapshot,
         transport=transport,
         discovery=discovery,
         services=tuple(services),

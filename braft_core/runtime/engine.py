@@ -10,10 +10,10 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from braft_core.abc import Identity
+from braft_core.abc import Identity, SnapshotSink
 from braft_core.errors import BraftError, InvariantViolation, NotReady, Stopped
 from braft_core.identity import new_cluster_id
 from braft_core.membership.coordinator import Coordinator
@@ -41,6 +41,7 @@ from braft_core.runtime.ports import CLUSTER_ID, Ports
 from braft_core.runtime.requests import Command, Query, settle
 from braft_core.runtime.serving import LogCalls
 from braft_core.runtime.signals import Signal
+from braft_core.runtime.snapshots import SnapshotPolicy, Snapshotter
 from braft_core.runtime.status import Status
 from braft_core.runtime.writer import Writer
 
@@ -83,6 +84,11 @@ class Engine:
         self.distribution = Distribution(self, events)
         self._ports = Ports(self)
         self.admin = Admin(self)
+        settings = parts.settings
+        policy = SnapshotPolicy(
+            settings.snapshot_entries, settings.snapshot_bytes, settings.snapshot_trailing
+        )
+        self.snapshotter = Snapshotter(self, policy, self._observer.on_snapshot)
         self._forwarder = Forwarder(self)
         self._calls = LogCalls(self, parts.settings.max_value_bytes)
         self.membership = Coordinator(self._ports, parts.discovery, new_cluster_id)
@@ -111,6 +117,7 @@ class Engine:
             self._sweeper.cancel()
         await self.membership.stop()
         await self.distribution.stop()
+        await self.snapshotter.stop()
         await self._forwarder.stop(reason)
         with self._early_lock:
             self._stopped = reason
@@ -144,7 +151,10 @@ class Engine:
             entries=stored.entries,
             compacted_index=stored.compacted_index,
             compacted_term=stored.compacted_term,
+            snapshot=parts.snapshot,
         )
+        if parts.snapshot is not None:
+            self._load(parts.snapshot)
         driver = Driver(
             core,
             parts.transport,
@@ -165,6 +175,7 @@ class Engine:
         self.identity.cluster_id = cluster_id
         driver.start(self._writer)
         self.distribution.start()
+        self.snapshotter.start(parts.snapshot)
         with self._early_lock:
             self.driver = driver
             early, self._early = self._early, []
@@ -172,6 +183,11 @@ class Engine:
             driver.submit(request)
 
     def _restore(self, meta: SnapshotMeta) -> None:
+        """A snapshot was received whole: the state machine takes it up in its turn."""
+        self.snapshotter.last = meta
+        self._load(meta)
+
+    def _load(self, meta: SnapshotMeta) -> None:
         chunks = self.parts.storage.snapshots.open(meta.id)
         self.applier.restore(meta.index, meta.term, chunks)
 
@@ -241,6 +257,15 @@ class Engine:
         if self._calls.handles(request):
             return await self._calls.answer(request)
         return await self.membership.on_call(request)
+
+    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
+        """Where a received snapshot goes."""
+        store = self.parts.storage.snapshots
+        return store.create(meta.index, meta.term, meta.configuration, meta.configuration_index)
+
+    def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:
+        """The contents of one of ours."""
+        return self.parts.storage.snapshots.open(snapshot_id)
 
     async def on_apply_log(self, data: bytes) -> bytes:
         """The original's ApplyLog."""

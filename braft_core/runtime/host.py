@@ -24,6 +24,7 @@ from braft_core.runtime.requests import Command, Query
 
 if TYPE_CHECKING:
     from braft_core.abc import NodeAPI
+    from braft_core.raft import SnapshotMeta
 
 __all__ = ["Host"]
 
@@ -195,6 +196,14 @@ class Host:
         """The configuration in use."""
         return self._engine.members()
 
+    def take_snapshot(self, timeout: float) -> dict[str, Any]:
+        """Take a snapshot here, now."""
+        return _described(self._loop.run(self._engine.snapshotter.take(), timeout))
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots of this node, newest first."""
+        return [_described(meta) for meta in self.parts.storage.snapshots.list()]
+
     def add_member(self, server_id: str, address: str, voter: bool, timeout: float) -> None:
         """Add a server, or change a member's address."""
         kind = "add_voter" if voter else "add_nonvoter"
@@ -213,3 +222,13 @@ class Host:
     ) -> Callable[[], None]:
         """Call back with this node's share whenever it changes."""
         return self._engine.distribution.watch(callback)
+
+
+def _described(meta: SnapshotMeta) -> dict[str, Any]:
+    return {
+        "id": meta.id,
+        "index": meta.index,
+        "term": meta.term,
+        "size": meta.size,
+        "members": list(meta.configuration.ids),
+    }

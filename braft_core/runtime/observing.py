@@ -13,6 +13,7 @@ from braft_core.raft import (
     Event,
     LeaderChanged,
     RoleChanged,
+    SnapshotMeta,
 )
 from braft_core.runtime.events import Events
 
@@ -48,6 +49,10 @@ class Observer:
             case ConfigurationCommitted():
                 self._on_committed(event)
         self._engine.signal.notify()
+
+    def on_snapshot(self, meta: SnapshotMeta) -> None:
+        """A snapshot of ours is durable; the log has not been cut yet."""
+        self._notify("snapshot_taken", index=meta.index)
 
     def _on_committed(self, event: ConfigurationCommitted) -> None:
         before, self._committed = self._committed, event.configuration

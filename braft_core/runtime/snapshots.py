@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from braft_core.abc import SnapshotStore
@@ -52,9 +53,12 @@ class SnapshotPolicy(NamedTuple):
 class Snapshotter:
     """Lives on the loop; one snapshot at a time."""
 
-    def __init__(self, engine: Engine, policy: SnapshotPolicy) -> None:
+    def __init__(
+        self, engine: Engine, policy: SnapshotPolicy, on_taken: Callable[[SnapshotMeta], None]
+    ) -> None:
         self._engine = engine
         self._policy = policy
+        self._on_taken = on_taken
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._writing: _Write | None = None
@@ -106,13 +110,15 @@ class Snapshotter:
             if self.last is not None and self.last.index == capture.index:
                 return self.last
             at, configuration = driver.core.log.configuration_entry_at(capture.index)
-            store = self._engine.parts.storage.snapshots
-            self._writing = _Write(store, capture, configuration, at, self._engine.thread_name)
+            parts = self._engine.parts
+            name = f"braft-{parts.ports.raft}-snapshot"
+            self._writing = _Write(parts.storage.snapshots, capture, configuration, at, name)
             try:
                 meta = await self._writing.result()
             finally:
                 self._writing = None
             self.last = meta
+            self._on_taken(meta)
             compacted = await driver.snapshot_taken(meta, meta.index - self._policy.trailing)
             _log.info(
                 "snapshot at index %d, %d bytes; the log begins at %d now",
@@ -121,7 +127,6 @@ class Snapshotter:
                 compacted + 1,
                 extra={"node": self._engine.parts.server_id},
             )
-            self._engine.snapshot_is_taken(meta)
             return meta
 
 
@@ -143,7 +148,7 @@ class _Write:
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[SnapshotMeta] = self._loop.create_future()
         self._cancelled = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{name}-snapshot", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     async def result(self) -> SnapshotMeta:
