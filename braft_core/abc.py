@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from braft_core.raft.messages import Message, Request, Response
-from braft_core.raft.types import Entry, HardState
+from braft_core.raft.types import Configuration, Entry, HardState, SnapshotMeta
 
 if TYPE_CHECKING:
     from braft_core.peer import PeerReply, PeerRequest
@@ -32,6 +32,8 @@ __all__ = [
     "NodeAPI",
     "Serializer",
     "Service",
+    "SnapshotSink",
+    "SnapshotStore",
     "Storage",
     "StorageOptions",
     "StoredState",
@@ -73,7 +75,8 @@ class DiscoveryContext:
     discovery_port: int
     http_port: int
     cluster_name: str
-    #: The plugin's own section ``[plugins.<name>]`` of braft.toml, unvalidated.
+    #: The plugin's own section ``[plugins.<name>]`` of braft.toml, unvalidated, with the settings
+    #: that belong to it (``MDNS_SERVICE``, ``K8S_*``).
     options: Mapping[str, Any] = field(default_factory=dict)
     #: The process environment, for the plugin's own variables.
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -122,7 +125,10 @@ class Discovery(abc.ABC):
             await asyncio.sleep(self.poll_interval)
 
     async def stop(self) -> None:  # noqa: B027 - optional hook
-        """Withdraw the announcement and release everything. Called once; must not raise."""
+        """Withdraw the announcement and release everything.
+
+        Idempotent, and harmless without :meth:`start`; must not raise.
+        """
 
 
 # --------------------------------------------------------------------------------------------
@@ -132,8 +138,9 @@ class Discovery(abc.ABC):
 class Serializer(abc.ABC):
     """Turns plain values into bytes and back. Called from several threads at once; stateless.
 
-    Plain values are ``None``, ``bool``, ``int``, ``float``, ``str``, ``bytes``, lists and
-    string-keyed dicts of these. Decoding must never execute anything found in the data.
+    Plain values are ``None``, ``bool``, ``int`` of up to 64 bits, ``float``, ``str``, ``bytes``,
+    lists (a tuple comes back as one) and string-keyed dicts of these, nested up to 128 deep; exact
+    types, no subclasses. Decoding must never execute anything found in the data.
     """
 
     name: ClassVar[str]
@@ -239,7 +246,11 @@ class Identity:
 
 
 class TransportHandler(Protocol):
-    """What a transport calls. All calls happen on the loop's thread; none of them blocks."""
+    """What a transport calls. All calls happen on the loop's thread, and none of them blocks.
+
+    The two exceptions are :meth:`create_snapshot` and :meth:`open_snapshot`: they are called on a
+    thread of the transport's own, one per transfer, and may block.
+    """
 
     @property
     def identity(self) -> Identity:
@@ -259,6 +270,23 @@ class TransportHandler(Protocol):
 
     async def on_call(self, request: PeerRequest) -> PeerReply:
         """A peer call arrived. A ``BraftError`` it raises travels back to the caller."""
+
+    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
+        """Where a snapshot that a leader sends is stored. On a thread of its own; may block.
+
+        The transport writes to the sink on the same thread, and commits it before ``on_message``
+        hands out the snapshot with its id; or aborts it.
+
+        :raises StorageError: it cannot be stored.
+        """
+
+    def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:
+        """The contents of one of ours, to be sent. On a thread of its own; may block.
+
+        The transport iterates on the same thread, and drops the iterator half-way if it must.
+
+        :raises StorageError: it is gone.
+        """
 
     async def on_apply_log(self, data: bytes) -> bytes:
         """The original's ``Raft.ApplyLog``: a command, serialized; returns the answer."""
@@ -340,11 +368,58 @@ class StoredState:
 
 @dataclass(slots=True)
 class WriteBatch:
-    """One atomic, durable change: hard state, then truncation, then appends."""
+    """One atomic, durable change: hard state, then truncation or reset, then appends."""
 
     hard_state: HardState | None = None
     truncate_from: int | None = None
+    #: Forget the whole log and go on behind this index and term (a snapshot was installed).
+    reset: tuple[int, int] | None = None
     entries: Sequence[Entry] = ()
+
+
+class SnapshotSink(abc.ABC):
+    """A snapshot that is being written. One user, any thread; methods may block."""
+
+    @abc.abstractmethod
+    def write(self, chunk: bytes) -> None:
+        """Add bytes. :raises StorageFull: no space; only :meth:`abort` is left to do then."""
+
+    @abc.abstractmethod
+    def commit(self) -> SnapshotMeta:
+        """Make it durable and visible, atomically; returns its description with id and size."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Throw away what was written. Idempotent, and harmless after :meth:`commit`."""
+
+
+class SnapshotStore(abc.ABC):
+    """Snapshots of one node. Thread-safe; methods may block.
+
+    A snapshot is listed once it is whole and durable, never before, whatever crashes when.
+    """
+
+    @abc.abstractmethod
+    def create(
+        self, index: int, term: int, configuration: Configuration, configuration_index: int
+    ) -> SnapshotSink:
+        """Begin a snapshot of the state after ``index``."""
+
+    @abc.abstractmethod
+    def list(self) -> list[SnapshotMeta]:
+        """All whole snapshots, newest (highest index, then term) first."""
+
+    @abc.abstractmethod
+    def open(self, snapshot_id: str) -> Iterator[bytes]:
+        """The contents in chunks of at most 1 MiB, each verified before it is handed out.
+
+        :raises StorageError: there is no such snapshot.
+        :raises StorageCorrupt: while iterating: a chunk fails its checksum, or the end is missing.
+        """
+
+    @abc.abstractmethod
+    def retain(self, count: int) -> None:
+        """Delete all but the ``count`` newest. One that is being read stays readable."""
 
 
 class Storage(abc.ABC):
@@ -386,13 +461,14 @@ class Storage(abc.ABC):
     def set_meta(self, values: Mapping[str, bytes | None]) -> None:
         """Durably set (or with ``None`` delete) named values, all or nothing."""
 
+    @property
+    @abc.abstractmethod
+    def snapshots(self) -> SnapshotStore:
+        """The node's snapshots. Valid between :meth:`open` and :meth:`close`."""
+
     @abc.abstractmethod
     def compact(self, index: int, term: int) -> None:
         """Forget entries up to and including ``index``, which a durable snapshot covers."""
-
-    @abc.abstractmethod
-    def reset(self, index: int, term: int) -> None:
-        """Forget the whole log and continue after ``index`` (a snapshot was installed)."""
 
     @abc.abstractmethod
     def close(self) -> None:

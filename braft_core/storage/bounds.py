@@ -21,19 +21,27 @@ class Bounds(NamedTuple):
     compacted_term: int = 0
     last_index: int = 0
 
+    @property
+    def begin(self) -> tuple[int, int]:
+        """Index and term of the last entry before the log."""
+        return self.compacted_index, self.compacted_term
+
     def after(self, batches: Iterable[WriteBatch]) -> Bounds:
         """The bounds once ``batches`` are written.
 
         :raises StorageError: if they would leave a gap, repeat an index, or cut into what was
             compacted. Nothing must be written of them then.
         """
-        last = self.last_index
+        bounds = self
         for batch in batches:
             if batch.truncate_from is not None:
-                last = self._truncated(last, batch.truncate_from)
+                bounds = bounds._truncated(batch.truncate_from)
+            if batch.reset is not None:
+                index, term = batch.reset
+                bounds = Bounds(index, term, index)
             if batch.entries:
-                last = _appended(last, batch)
-        return self._replace(last_index=last)
+                bounds = bounds._replace(last_index=_appended(bounds.last_index, batch))
+        return bounds
 
     def compacted(self, index: int, term: int) -> Bounds:
         """The bounds once everything up to and including ``index`` is forgotten.
@@ -48,7 +56,7 @@ class Bounds(NamedTuple):
             )
         return self._replace(compacted_index=index, compacted_term=term)
 
-    def _truncated(self, last: int, first_removed: int) -> int:
+    def _truncated(self, first_removed: int) -> Bounds:
         if first_removed <= self.compacted_index:
             raise StorageError(
                 f"cannot truncate from index {first_removed}: "
@@ -56,7 +64,7 @@ class Bounds(NamedTuple):
                 index=first_removed,
                 compacted_index=self.compacted_index,
             )
-        return min(last, first_removed - 1)
+        return self._replace(last_index=min(self.last_index, first_removed - 1))
 
 
 def _appended(last: int, batch: WriteBatch) -> int:

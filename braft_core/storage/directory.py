@@ -12,14 +12,15 @@ from pathlib import Path
 
 from braft_core.errors import StorageError, StorageForeign, StorageLocked
 
-__all__ = ["DATABASE", "DirectoryLock", "prepare_directory", "sync_directory"]
+__all__ = ["DATABASE", "SNAPSHOTS", "DirectoryLock", "prepare_directory", "sync_directory"]
 
 DATABASE = "raft.db"
+SNAPSHOTS = "snapshots"
 LOCK = "lock"
 #: Names that may stand in a data directory that has no database yet. ``lost+found`` is what a
 #: freshly made file system brings along when it is mounted as the data directory.
 _OURS = frozenset(
-    {LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", "snapshots"}
+    {LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", SNAPSHOTS}
     | {"lost+found"}
 )
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from braft_core.abc import Storage, StorageOptions, StoredState, WriteBatch
+from braft_core.abc import SnapshotStore, Storage, StorageOptions, StoredState, WriteBatch
 from braft_core.errors import StorageError, StorageLocked
 from braft_core.raft.types import Entry, HardState
 from braft_core.storage.bounds import Bounds
+from braft_core.storage.memory_snapshots import MemorySnapshots
 
 __all__ = ["MemoryDisk", "MemoryStorage"]
 
@@ -25,6 +26,7 @@ class MemoryDisk:
     entries: list[Entry] = field(default_factory=list)
     bounds: Bounds = field(default_factory=Bounds)
     meta: dict[str, bytes] = field(default_factory=dict)
+    snapshots: MemorySnapshots = field(default_factory=MemorySnapshots)
     owner: MemoryStorage | None = None
 
 
@@ -55,11 +57,15 @@ class MemoryStorage(Storage):
         """See :meth:`Storage.write`."""
         disk = self._open_disk()
         bounds = disk.bounds.after(batches)
+        begin = disk.bounds.compacted_index
         for batch in batches:
             if batch.hard_state is not None:
                 disk.hard_state = batch.hard_state
             if batch.truncate_from is not None:
-                del disk.entries[batch.truncate_from - bounds.compacted_index - 1 :]
+                del disk.entries[batch.truncate_from - begin - 1 :]
+            if batch.reset is not None:
+                disk.entries.clear()
+                begin, _ = batch.reset
             disk.entries.extend(batch.entries)
         disk.bounds = bounds
 
@@ -85,11 +91,10 @@ class MemoryStorage(Storage):
         del disk.entries[: index - disk.bounds.compacted_index]
         disk.bounds = bounds
 
-    def reset(self, index: int, term: int) -> None:
-        """See :meth:`Storage.reset`."""
-        disk = self._open_disk()
-        disk.entries.clear()
-        disk.bounds = Bounds(index, term, index)
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """See :attr:`Storage.snapshots`."""
+        return self._open_disk().snapshots
 
     def close(self) -> None:
         """See :meth:`Storage.close`."""

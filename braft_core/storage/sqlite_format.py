@@ -39,6 +39,7 @@ __all__ = [
     "create_or_open",
     "entry_rows",
     "meta_row",
+    "rows_before_log",
     "state_row",
 ]
 
@@ -59,7 +60,6 @@ _SCHEMA = (
 INSERT_ENTRY = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)"
 TRUNCATE = "DELETE FROM log WHERE idx >= ?"
 REMOVE_RANGE = "DELETE FROM log WHERE idx BETWEEN ? AND ?"
-CLEAR = "DELETE FROM log"
 SET_STATE = "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?)"
 SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
 DELETE_META = "DELETE FROM meta WHERE key = ?"
@@ -140,6 +140,16 @@ def create_or_open(path: Path) -> tuple[sqlite3.Connection, Contents]:
     except BaseException:
         db.close()
         raise
+
+
+def rows_before_log(db: sqlite3.Connection, compacted_index: int) -> range:
+    """The indexes among which compaction or a reset left rows to remove."""
+    order = "SELECT idx FROM log WHERE idx <= ? ORDER BY idx"
+    ends = [
+        db.execute(f"{order} {way} LIMIT 1", (compacted_index,)).fetchone()
+        for way in ("ASC", "DESC")
+    ]
+    return range(ends[0][0], ends[1][0] + 1) if ends[0] else range(0)
 
 
 def corrupt(path: Path, what: str, **data: Any) -> StorageCorrupt:

@@ -25,7 +25,7 @@ import pytest
 
 from braft_core.abc import Storage, StoredState, WriteBatch
 from braft_core.errors import StorageError, StorageLocked
-from braft_core.raft.types import Entry, EntryType, HardState
+from braft_core.raft.types import EMPTY_CONFIGURATION, Entry, EntryType, HardState
 
 __all__ = ["StorageConformance", "entries"]
 
@@ -231,7 +231,7 @@ class StorageConformance:
         with self.opened(tmp_path) as store:
             store.set_meta({"node_id": b"n"})
             store.write([WriteBatch(HardState(5, "a"), entries=entries(1, 9))])
-            store.reset(100, 4)
+            store.write([WriteBatch(reset=(100, 4))])
         with self.opened(tmp_path) as store:
             assert store.get_meta("node_id") == b"n"
             store.write([WriteBatch(entries=entries(101, 102, 5))])
@@ -244,11 +244,92 @@ class StorageConformance:
         with self.opened(tmp_path) as store:
             store.write([WriteBatch(entries=entries(1, 9))])
             store.compact(8, 1)
-            store.reset(0, 0)
+            store.write([WriteBatch(reset=(0, 0))])
             store.write([WriteBatch(entries=entries(1, 2, 3))])
         state = self.stored(tmp_path)
         assert (state.compacted_index, state.compacted_term) == (0, 0)
         assert list(state.entries) == entries(1, 2, 3)
+
+    def test_one_batch_resets_after_its_hard_state_and_before_its_entries(
+        self, tmp_path: Path
+    ) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(HardState(5, "a"), entries=entries(1, 9))])
+            store.write(
+                [WriteBatch(HardState(6, ""), reset=(100, 4), entries=entries(101, 103, 6))]
+            )
+        state = self.stored(tmp_path)
+        assert (state.compacted_index, state.compacted_term) == (100, 4)
+        assert list(state.entries) == entries(101, 103, 6)
+        assert state.hard_state == HardState(6, "")
+
+    def test_a_reset_into_the_log_forgets_what_is_behind_it_too(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 9))])
+            store.write([WriteBatch(reset=(5, 2)), WriteBatch(entries=entries(6, 7, 3))])
+        assert list(self.stored(tmp_path).entries) == entries(6, 7, 3)
+
+    def test_batches_around_a_reset_are_taken_in_order(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 9))])
+            store.write(
+                [
+                    WriteBatch(truncate_from=5, entries=entries(5, 6, 2)),
+                    WriteBatch(reset=(20, 3), entries=entries(21, 22, 3)),
+                    WriteBatch(truncate_from=22, entries=entries(22, 24, 4)),
+                    WriteBatch(reset=(50, 5)),
+                    WriteBatch(entries=entries(51, 51, 5)),
+                ]
+            )
+        state = self.stored(tmp_path)
+        assert (state.compacted_index, state.compacted_term) == (50, 5)
+        assert list(state.entries) == entries(51, 51, 5)
+
+    def test_a_refused_write_does_not_reset(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(HardState(1, "a"), entries=entries(1, 3))])
+            with pytest.raises(StorageError):
+                store.write([WriteBatch(HardState(2, "b"), reset=(100, 4), entries=entries(1, 2))])
+            store.write([WriteBatch(entries=entries(4, 4))])
+        state = self.stored(tmp_path)
+        assert state.hard_state == HardState(1, "a")
+        assert (state.compacted_index, state.compacted_term) == (0, 0)
+        assert list(state.entries) == entries(1, 4)
+
+    def test_compaction_reset_and_restarts_in_turn_keep_the_log(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3000))])
+            store.compact(2900, 1)
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(3001, 3010))])
+            store.compact(3005, 1)
+        assert list(self.stored(tmp_path).entries) == entries(3006, 3010)
+        with self.opened(tmp_path) as store:
+            # Back to where compacted entries may still lie about.
+            store.write([WriteBatch(reset=(2500, 1), entries=entries(2501, 2600, 2))])
+            store.compact(2550, 2)
+            store.write([WriteBatch(entries=entries(2601, 2601, 2))])
+        state = self.stored(tmp_path)
+        assert (state.compacted_index, state.compacted_term) == (2550, 2)
+        assert list(state.entries) == entries(2551, 2601, 2)
+
+    # ---------------------------------------------------------------- snapshots
+
+    def test_snapshots_survive_a_restart(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            sink = store.snapshots.create(5, 2, EMPTY_CONFIGURATION, 0)
+            sink.write(b"state")
+            meta = sink.commit()
+        with self.opened(tmp_path) as store:
+            assert store.snapshots.list() == [meta]
+            assert b"".join(store.snapshots.open(meta.id)) == b"state"
+
+    def test_snapshots_do_not_touch_the_log(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(HardState(2, "a"), entries=entries(1, 5))])
+            store.snapshots.create(3, 2, EMPTY_CONFIGURATION, 0).commit()
+            store.snapshots.retain(0)
+        assert list(self.stored(tmp_path).entries) == entries(1, 5)
 
     # ---------------------------------------------------------------- named values
 
@@ -306,7 +387,7 @@ class StorageConformance:
             lambda: store.set_meta({"a": b"1"}),
             lambda: store.get_meta("a"),
             lambda: store.compact(0, 0),
-            lambda: store.reset(1, 1),
+            lambda: store.snapshots,
         ]
         for use in uses:
             with pytest.raises(StorageError):

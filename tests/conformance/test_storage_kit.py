@@ -11,7 +11,7 @@ import pytest
 
 from braft_core.abc import Storage, StorageOptions, StoredState, WriteBatch
 from braft_core.errors import StorageError
-from braft_core.raft.types import HardState
+from braft_core.raft.types import Entry, HardState
 from braft_core.storage.bounds import Bounds
 from braft_core.storage.memory import MemoryDisk, MemoryStorage
 from braft_core.testing.storage import StorageConformance
@@ -135,16 +135,69 @@ class _CountsFromOne(MemoryStorage):
 
 
 class _ResetsEverything(MemoryStorage):
-    def reset(self, index: int, term: int) -> None:
-        super().reset(index, term)
-        self._disk.meta.clear()
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        super().write(batches)
+        if any(batch.reset for batch in batches):
+            self._disk.meta.clear()
 
 
 class _ResetsOnlyForward(MemoryStorage):
-    def reset(self, index: int, term: int) -> None:
-        if index < self._disk.bounds.last_index:
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        if any(batch.reset and batch.reset[0] < self._disk.bounds.last_index for batch in batches):
             raise StorageError("going back")
-        super().reset(index, term)
+        super().write(batches)
+
+
+class _ResetsFirst(MemoryStorage):
+    """The reset of any batch before everything else of the write."""
+
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        for batch in batches:
+            if batch.reset is not None:
+                super().write([WriteBatch(reset=batch.reset)])
+                batch.reset = None
+        super().write(batches)
+
+
+class _ResetsLast(MemoryStorage):
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        for batch in batches:
+            reset, batch.reset = batch.reset, None
+            super().write([batch])
+            if reset is not None:
+                super().write([WriteBatch(reset=reset)])
+
+
+class _KeepsWhatIsBehindAReset(MemoryStorage):
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        for batch in batches:
+            if batch.reset is not None and batch.reset[0] < self._disk.bounds.last_index:
+                super().compact(*batch.reset)
+                batch.reset = None
+            super().write([batch])
+
+
+class _FindsOldRowsAgain(MemoryStorage):
+    """A reset to before a compaction brings an entry back that was compacted."""
+
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        before = self._disk.bounds.compacted_index
+        super().write(batches)
+        if batches[0].reset is not None and batches[0].reset[0] < before:
+            self._disk.entries.insert(0, Entry(before, 1, 0, b"old"))
+
+
+class _ForgetsSnapshots(MemoryStorage):
+    def close(self) -> None:
+        self._disk.snapshots.retain(0)
+        super().close()
+
+
+class _ResetsBehindSnapshots(MemoryStorage):
+    def close(self) -> None:
+        if self._disk.entries and not self._disk.snapshots.list():
+            super().write([WriteBatch(reset=(3, 2))])
+        super().close()
 
 
 class _ForgetsNames(MemoryStorage):
@@ -223,6 +276,13 @@ BROKEN: dict[str, type[MemoryStorage]] = {
     "test_truncation_works_after_compaction": _CountsFromOne,
     "test_reset_forgets_the_log_alone": _ResetsEverything,
     "test_reset_may_go_back": _ResetsOnlyForward,
+    "test_one_batch_resets_after_its_hard_state_and_before_its_entries": _ResetsLast,
+    "test_a_reset_into_the_log_forgets_what_is_behind_it_too": _KeepsWhatIsBehindAReset,
+    "test_batches_around_a_reset_are_taken_in_order": _ResetsFirst,
+    "test_a_refused_write_does_not_reset": _ResetsFirst,
+    "test_compaction_reset_and_restarts_in_turn_keep_the_log": _FindsOldRowsAgain,
+    "test_snapshots_survive_a_restart": _ForgetsSnapshots,
+    "test_snapshots_do_not_touch_the_log": _ResetsBehindSnapshots,
     "test_named_values_survive": _ForgetsNames,
     "test_an_unknown_name_is_none": _KnowsEveryName,
     "test_named_values_are_replaced_and_deleted": _NeverReplaces,

@@ -349,16 +349,62 @@ def test_a_crash_while_the_store_was_made_is_a_fresh_start(tmp_path: Path) -> No
     assert load(tmp_path).entries == []
 
 
-def test_a_crash_in_the_middle_of_compaction_is_finished(tmp_path: Path) -> None:
-    fill(tmp_path)
+def rows(directory: Path) -> tuple[int, int, int]:
+    """The lowest index that has a row, the highest, and how many have."""
+    with closing(sqlite3.connect(directory / "raft.db")) as db:
+        found: tuple[int, int, int] = db.execute(
+            "SELECT min(idx), max(idx), count(*) FROM log"
+        ).fetchone()
+    return found
+
+
+def test_compacted_rows_go_little_by_little_also_after_a_restart(tmp_path: Path) -> None:
+    fill(tmp_path, last=3000)
     store = store_in(tmp_path)
     store.open()
-    store._remove = lambda first, last: None  # type: ignore[method-assign]
-    store.compact(6, 1)
+    store.compact(2900, 1)
     store.close()
-    assert load(tmp_path).entries == entries(7, 9)
-    with closing(sqlite3.connect(tmp_path / "raft.db")) as db:
-        assert db.execute("SELECT min(idx) FROM log").fetchone() == (7,)
+    assert rows(tmp_path) == (513, 3000, 3000 - 512)
+    store = store_in(tmp_path)
+    assert store.open().entries == entries(2901, 3000)
+    store.write([WriteBatch(entries=entries(3001, 3001))])
+    assert rows(tmp_path) == (1025, 3001, 3001 - 1024)
+    # Twice as many as are added.
+    store.write([WriteBatch(entries=entries(3002, 3501))])
+    assert rows(tmp_path) == (2025, 3501, 3501 - 2024)
+    store.write([WriteBatch()])
+    store.write([WriteBatch()])
+    assert rows(tmp_path) == (2901, 3501, 601)
+    store.close()
+
+
+def test_a_reset_leaves_the_rows_before_it_to_later_writes(tmp_path: Path) -> None:
+    fill(tmp_path, last=3000)
+    store = store_in(tmp_path)
+    store.open()
+    batches = [
+        WriteBatch(reset=(10_000, 3), entries=entries(10_001, 10_002, 3)),
+        WriteBatch(reset=(10**6, 4), entries=entries(10**6 + 1, 10**6 + 2, 4)),
+    ]
+    store.write(batches)
+    assert rows(tmp_path) == (513, 10**6 + 2, 3000 - 512 + 4)
+    for _ in range(20):
+        store.write([WriteBatch()])
+    assert rows(tmp_path) == (10**6 + 1, 10**6 + 2, 2)
+    store.close()
+
+
+def test_a_reset_back_leaves_no_row_in_the_way(tmp_path: Path) -> None:
+    fill(tmp_path, last=3000)
+    store = store_in(tmp_path)
+    store.open()
+    store.compact(2900, 1)
+    store.write([WriteBatch(reset=(2000, 1), entries=entries(2001, 2800, 2))])
+    store.write([WriteBatch(reset=(0, 0), entries=entries(1, 5, 3))])
+    store.write([WriteBatch(entries=entries(6, 9, 3))])
+    store.close()
+    assert load(tmp_path).entries == entries(1, 9, 3)
+    assert rows(tmp_path) == (1, 9, 9)
 
 
 # ------------------------------------------------------------------ whose directory is it?
@@ -409,6 +455,7 @@ def test_directory_and_files_are_private(tmp_path: Path) -> None:
         os.umask(old)
     node = tmp_path / "a" / "node"
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in node.iterdir()}
+    assert modes.pop("snapshots") == 0o700
     store.close()
     assert stat.S_IMODE(node.stat().st_mode) == 0o700
     assert modes == dict.fromkeys(("lock", "raft.db", "raft.db-wal", "raft.db-shm"), 0o600)

@@ -1,0 +1,215 @@
+"""Snapshots as files in one directory, each whole and durable before it has its name.
+
+Owns names, modes and durability; the bytes are those of :mod:`braft_core.storage.snapshot_format`.
+A file is ``<index>-<term>-<random>`` with a suffix: ``.tmp`` while it is written, ``.snap`` once it
+is whole, ``.corrupt`` when its header or end turned out to be damaged. The last are left to people.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from braft_core.abc import SnapshotSink, SnapshotStore
+from braft_core.errors import StorageCorrupt, StorageError, StorageFull
+from braft_core.raft.types import Configuration, SnapshotMeta
+from braft_core.storage.directory import sync_directory
+from braft_core.storage.snapshot_format import ChunkReader, RecordWriter, read_meta
+
+__all__ = ["FileSnapshots"]
+
+logger = logging.getLogger(__name__)
+
+_WHOLE, _UNFINISHED, _DAMAGED = ".snap", ".tmp", ".corrupt"
+_ID = re.compile(r"\d{20}-\d{20}-[0-9a-f]{8}")
+#: Bytes after which what was written is pushed to the disk, so that neither the last sync of a
+#: large snapshot nor a sync of the log meanwhile finds more than this in its way.
+_SYNC_EVERY = 8 << 20
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class FileSnapshots(SnapshotStore):
+    """The snapshots in ``directory``, which is made (mode 0700) if it is missing.
+
+    Whoever makes this object holds the lock of the data directory: what an earlier process left
+    unfinished is removed.
+
+    :raises StorageError: the directory cannot be made or read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        #: Files that were complained about and could not be renamed.
+        self._known_bad: set[str] = set()
+        try:
+            if not directory.exists():
+                directory.mkdir(mode=0o700)
+                sync_directory(directory.parent)
+            for path in directory.glob(f"*{_UNFINISHED}"):
+                path.unlink()
+        except OSError as error:
+            raise _failure(directory, error) from error
+
+    def create(
+        self, index: int, term: int, configuration: Configuration, configuration_index: int
+    ) -> SnapshotSink:
+        """See :meth:`SnapshotStore.create`. :raises StorageFull: no space."""
+        snapshot_id = f"{index:020d}-{term:020d}-{secrets.token_hex(4)}"
+        meta = SnapshotMeta(snapshot_id, index, term, configuration, configuration_index)
+        return _FileSink(self._directory, meta)
+
+    def list(self) -> list[SnapshotMeta]:
+        """See :meth:`SnapshotStore.list`.
+
+        A file whose header or end is damaged is set aside, with a warning.
+        """
+        with self._lock:
+            found = [meta for path in self._paths() if (meta := self._describe(path)) is not None]
+        return sorted(found, key=lambda meta: (meta.index, meta.term, meta.id), reverse=True)
+
+    def open(self, snapshot_id: str) -> Iterator[bytes]:
+        """See :meth:`SnapshotStore.open`. The file stays open until the end or ``close()``."""
+        path = self._directory / f"{snapshot_id}{_WHOLE}"
+        if not _ID.fullmatch(snapshot_id):
+            raise StorageError(f"there is no snapshot {snapshot_id!r}", id=snapshot_id)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise StorageError(f"there is no snapshot {snapshot_id!r}", id=snapshot_id) from error
+        except OSError as error:
+            raise _failure(path, error) from error
+        return ChunkReader(fd, str(path))
+
+    def retain(self, count: int) -> None:
+        """See :meth:`SnapshotStore.retain`. Files set aside are not counted and not deleted."""
+        for meta in self.list()[max(count, 0) :]:
+            path = self._directory / f"{meta.id}{_WHOLE}"
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise _failure(path, error) from error
+
+    def _paths(self) -> Sequence[Path]:
+        try:
+            names = sorted(os.listdir(self._directory))
+        except OSError as error:
+            raise _failure(self._directory, error) from error
+        whole = (self._directory / name for name in names if name.endswith(_WHOLE))
+        return [path for path in whole if _ID.fullmatch(path.stem)]
+
+    def _describe(self, path: Path) -> SnapshotMeta | None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None  # deleted since the directory was read
+        except OSError as error:
+            self._complain(path, f"{path}: {error.strerror}")
+            return None
+        try:
+            return read_meta(fd, path.stem, str(path))
+        except StorageCorrupt as error:
+            self._set_aside(path, error)
+        except StorageError as error:
+            # Not damaged as far as is known: an I/O error, or a file of a newer version.
+            self._complain(path, error.message)
+        finally:
+            os.close(fd)
+        return None
+
+    def _set_aside(self, path: Path, error: StorageCorrupt) -> None:
+        aside = path.with_suffix(_DAMAGED)
+        try:
+            path.rename(aside)
+        except OSError:
+            self._complain(path, error.message)
+        else:
+            logger.warning("%s; it is not used and was renamed to %s", error.message, aside.name)
+
+    def _complain(self, path: Path, what: str) -> None:
+        if path.name not in self._known_bad:
+            self._known_bad.add(path.name)
+            logger.warning("a snapshot is not used: %s", what)
+
+
+class _FileSink(SnapshotSink):
+    def __init__(self, directory: Path, meta: SnapshotMeta) -> None:
+        self._meta = meta
+        self._directory = directory
+        self._path = directory / f"{meta.id}{_UNFINISHED}"
+        self._fd = -1
+        self._unsynced = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            self._fd = os.open(self._path, flags, 0o600)
+            self._records = RecordWriter(meta, self._put)
+        except OSError as error:
+            self.abort()
+            raise _failure(self._path, error) from error
+        except StorageError:
+            self.abort()
+            raise
+
+    def write(self, chunk: bytes) -> None:
+        self._usable()
+        try:
+            self._records.add(chunk)
+        except OSError as error:
+            self._close()
+            raise _failure(self._path, error) from error
+
+    def commit(self) -> SnapshotMeta:
+        self._usable()
+        whole = self._path.with_suffix(_WHOLE)
+        try:
+            self._records.finish()
+            os.fsync(self._fd)
+            self._close()
+            self._path.rename(whole)
+        except OSError as error:
+            self._close()
+            raise _failure(self._path, error) from error
+        try:
+            sync_directory(self._directory)
+        except OSError as error:
+            # Nobody knows whether its name would survive a crash.
+            with suppress(OSError):
+                whole.unlink()
+            raise _failure(whole, error) from error
+        return self._meta._replace(size=self._records.size)
+
+    def abort(self) -> None:
+        self._close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self._unsynced += len(data)
+        if self._unsynced >= _SYNC_EVERY:
+            os.fdatasync(self._fd)
+            self._unsynced = 0
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _usable(self) -> None:
+        if self._fd < 0:
+            raise StorageError(f"the snapshot {self._meta.id} is already finished or given up")
+
+
+def _failure(path: Path, error: OSError) -> StorageError:
+    if error.errno in _NO_SPACE:
+        return StorageFull(f"{path}: no space left for a snapshot", path=str(path))
+    return StorageError(f"{path}: {error.strerror}", path=str(path))

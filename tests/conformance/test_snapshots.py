@@ -1,0 +1,23 @@
+"""The two snapshot stores of the core against the public suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from braft_core.abc import SnapshotStore
+from braft_core.storage.memory_snapshots import MemorySnapshots
+from braft_core.storage.snapshots import FileSnapshots
+from braft_core.testing.snapshots import SnapshotStoreConformance
+
+
+class TestFileSnapshots(SnapshotStoreConformance):
+    def make(self, tmp_path: Path) -> SnapshotStore:
+        return FileSnapshots(tmp_path / "snapshots")
+
+
+class TestMemorySnapshots(SnapshotStoreConformance):
+    def setup_method(self) -> None:
+        self.store = MemorySnapshots()
+
+    def make(self, tmp_path: Path) -> SnapshotStore:
+        return self.store
