@@ -522,7 +522,7 @@ class NodeAPI(Protocol):
         consistency: str = "linearizable",
         timeout: float | None = None,
     ) -> Any:
-        """Read. ``consistency`` is ``linearizable`` or ``stale`` (this node's state as it is)."""
+        """Read. ``consistency``: ``linearizable``, ``lease`` or ``stale``, see ``Node.query``."""
 
     def details(self) -> dict[str, Any]:
         """This node's entry in ``GET /raft``'s ``nodes``."""
@@ -546,6 +546,18 @@ class NodeAPI(Protocol):
 
     def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
         """Hand leadership to ``to`` or the most up-to-date voter; returns the new leader's id."""
+
+    def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+        """Take a snapshot of this node's state now: ``id``, ``index``, ``term``, ``size``."""
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots this node holds, newest first."""
+
+    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """One of them, described, and the bytes of its backup file, to be streamed anywhere.
+
+        :raises StorageError: there is none of that id.
+        """
 
     def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """Call ``callback(leader_id, term)`` on each change; returns a function that ends it."""

@@ -11,7 +11,7 @@ import concurrent.futures
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from braft_core.abc import Service
@@ -301,6 +301,17 @@ class Node:
     def snapshots(self) -> list[dict[str, Any]]:
         """The snapshots this node holds, newest first: ``id``, ``index``, ``term``, ``size``."""
         return self._running().snapshots()
+
+    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """One of :meth:`snapshots`, and the bytes of a file that ``braft snapshot restore`` takes.
+
+        The description has ``clusterName`` and ``clusterID`` besides. Nothing is read before the
+        iterator is used, from any one thread; deleting the snapshot meanwhile does not disturb it.
+
+        :raises StorageError: there is none of that id.
+        :raises StorageCorrupt: while iterating: it is damaged. What came until then is no backup.
+        """
+        return self._running().open_snapshot(snapshot_id)
 
     def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """Call ``callback(leader_id, term)`` on each change ("" = none known).

@@ -21,6 +21,7 @@ from braft_core.http.maps import EntryResource, MapResource, MapsResource
 from braft_core.http.members import MemberResource, MembersResource, PromotionResource
 from braft_core.http.problems import install_problems
 from braft_core.http.raft import RaftResource
+from braft_core.http.snapshots import SnapshotResource, SnapshotsResource
 
 __all__ = ["make_app"]
 
@@ -58,6 +59,8 @@ def _routes(node: NodeAPI) -> dict[str, object]:
         "/v1/members/{server_id}": MemberResource(node),
         "/v1/members/{server_id}/promote": PromotionResource(node),
         "/v1/leader": LeaderResource(node),
+        "/v1/snapshots": SnapshotsResource(node),
+        "/v1/snapshots/{snapshot_id}": SnapshotResource(node),
     }
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from braft_core.abc import Service
 from braft_core.config import Settings
-from braft_core.errors import BraftError, NotReady, Stopped
+from braft_core.errors import BraftError, NotReady, OutcomeUnknown, Stopped, StorageError
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts, assemble
@@ -21,6 +21,7 @@ from braft_core.runtime.events import Events
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
+from braft_core.storage.snapshot_file import encode_file
 
 if TYPE_CHECKING:
     from braft_core.abc import NodeAPI
@@ -198,11 +199,28 @@ class Host:
 
     def take_snapshot(self, timeout: float) -> dict[str, Any]:
         """Take a snapshot here, now."""
-        return _described(self._loop.run(self._engine.snapshotter.take(), timeout))
+        try:
+            return _described(self._loop.run(self._engine.snapshotter.request(), timeout))
+        except TimeoutError:
+            raise OutcomeUnknown(
+                f"the snapshot is not finished after {timeout:g} s; it goes on being written"
+            ) from None
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The snapshots of this node, newest first."""
         return [_described(meta) for meta in self.parts.storage.snapshots.list()]
+
+    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """One of them, and the bytes of its backup file."""
+        store = self.parts.storage.snapshots
+        for meta in store.list():
+            if meta.id == snapshot_id:
+                facts = _described(meta) | {
+                    "clusterName": self.settings.cluster_name,
+                    "clusterID": self._engine.cluster_id,
+                }
+                return facts, encode_file(meta, store.open(snapshot_id))
+        raise StorageError(f"this node has no snapshot {snapshot_id!r}", id=snapshot_id)
 
     def add_member(self, server_id: str, address: str, voter: bool, timeout: float) -> None:
         """Add a server, or change a member's address."""

@@ -61,6 +61,7 @@ class Snapshotter:
         self._on_taken = on_taken
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._asked: set[asyncio.Task[SnapshotMeta]] = set()
         self._writing: _Write | None = None
         #: The newest snapshot, taken, received or found at start.
         self.last: SnapshotMeta | None = None
@@ -95,6 +96,13 @@ class Snapshotter:
         last_size = self.last.size if self.last is not None else 0
         since = self._engine.applier.applied_index - last_index
         return self._policy.due(since, core.log.size, last_size)
+
+    async def request(self) -> SnapshotMeta:
+        """:meth:`take`, which goes on when the caller no longer waits."""
+        asked = asyncio.get_running_loop().create_task(self.take())
+        self._asked.add(asked)
+        asked.add_done_callback(self._asked.discard)
+        return await asyncio.shield(asked)
 
     async def take(self) -> SnapshotMeta:
         """Take a snapshot now and compact the log.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +10,12 @@ import falcon.testing
 import pytest
 from pydantic import SecretStr
 
-from braft_core.errors import BraftError, Conflict, Rejected, UnknownCommand
+from braft_core.errors import BraftError, Conflict, Rejected, StorageError, UnknownCommand
 from braft_core.http import HTTPServer, make_app
+from braft_core.raft.types import Configuration, Server, SnapshotMeta
+from braft_core.storage.snapshot_file import encode_file
+
+CONFIGURATION = Configuration((Server("server-1", "127.0.0.1:15000"),))
 
 
 class FakeNode:
@@ -29,6 +33,7 @@ class FakeNode:
         self.items: dict[str, Any] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
+        self.snapshot_files: dict[str, tuple[SnapshotMeta, Iterable[bytes]]] = {}
         self.rows = [
             {"id": "server-1", "address": "127.0.0.1:15000", "suffrage": "Voter", "leader": True},
             {"id": "server-2", "address": "127.0.0.1:16000", "suffrage": "Voter", "leader": False},
@@ -159,6 +164,27 @@ class FakeNode:
             raise BraftError(f"no member {to}")
         self.leader = (str(row["id"]), str(row["address"]))
         return self.leader[0]
+
+    def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+        self._asked("take_snapshot", timeout)
+        number = len(self.snapshot_files) + 1
+        meta = SnapshotMeta(f"snap-{number}", 10 * number, 3, CONFIGURATION, 1)
+        contents = [bytes([number]) * 300_000] * 2
+        self.snapshot_files[meta.id] = (meta._replace(size=600_000), contents)
+        return self.snapshots()[0]
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        metas = [meta for meta, _ in reversed(self.snapshot_files.values())]
+        return [{"id": m.id, "index": m.index, "term": m.term, "size": m.size} for m in metas]
+
+    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+        self._asked("open_snapshot", snapshot_id)
+        if snapshot_id not in self.snapshot_files:
+            raise StorageError(f"this node has no snapshot {snapshot_id!r}")
+        meta, contents = self.snapshot_files[snapshot_id]
+        facts = next(row for row in self.snapshots() if row["id"] == snapshot_id)
+        described = facts | {"clusterName": "braft", "clusterID": "cluster-1"}
+        return described, encode_file(meta, iter(contents))
 
     def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         return lambda: None

@@ -1,0 +1,91 @@
+"""Snapshots of the node that is asked, and backups of them as files."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+
+from braft_core.errors import NotReady, StorageCorrupt
+from braft_core.http import HTTPServer, make_app
+from braft_core.storage.snapshot_file import open_file
+
+
+def test_taken_listed_and_read_back(web: Any, node: Any, tmp_path: Path) -> None:
+    assert web.simulate_get("/v1/snapshots").json == {"snapshots": []}
+    taken = web.simulate_post("/v1/snapshots?timeout=3")
+    assert (taken.status_code, taken.json["index"]) == (200, 10)
+    assert node.calls[-1] == ("take_snapshot", 3.0)
+    web.simulate_post("/v1/snapshots")
+    rows = web.simulate_get("/v1/snapshots").json["snapshots"]
+    assert [row["id"] for row in rows] == ["snap-2", "snap-1"]
+
+    answer = web.simulate_get("/v1/snapshots/snap-1")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert 'filename="snap-1.snap"' in answer.headers["content-disposition"]
+    named = {k: v for k, v in answer.headers.items() if k.startswith("braft-")}
+    assert named == {
+        "braft-snapshot-index": "10",
+        "braft-snapshot-term": "3",
+        "braft-snapshot-size": "600000",
+        "braft-cluster-name": "braft",
+        "braft-cluster-id": "cluster-1",
+    }
+    path = tmp_path / "snap-1.snap"
+    path.write_bytes(answer.content)
+    meta, contents = open_file(path)
+    assert meta == node.snapshot_files["snap-1"][0]
+    assert b"".join(contents) == b"\x01" * 600_000
+
+
+def test_unknown_and_damaged_are_told_apart(web: Any, node: Any, monkeypatch: Any) -> None:
+    web.simulate_post("/v1/snapshots")
+    missing = web.simulate_get("/v1/snapshots/snap-9")
+    assert (missing.status_code, missing.json["code"]) == (404, "not_found")
+    assert "snap-9" in missing.json["detail"]
+
+    def fails(snapshot_id: str) -> Any:
+        raise StorageCorrupt("snap-1 is damaged")
+
+    monkeypatch.setattr(node, "open_snapshot", fails)
+    damaged = web.simulate_get("/v1/snapshots/snap-1")
+    assert (damaged.status_code, damaged.json["code"]) == (500, "storage_corrupt")
+
+
+def test_nothing_to_take_a_snapshot_of(web: Any, node: Any) -> None:
+    node.fails = NotReady("no entry was applied yet")
+    assert web.simulate_post("/v1/snapshots").status_code == 503
+
+
+def test_a_token_guards_them(guarded: Any) -> None:
+    web = falcon.testing.TestClient(make_app(guarded, None))
+    assert web.simulate_get("/v1/snapshots").status_code == 401
+    assert web.simulate_post("/v1/snapshots").status_code == 401
+    assert web.simulate_get("/v1/snapshots/snap-1").status_code == 401
+    assert guarded.calls == []
+
+
+def test_an_answer_that_breaks_off_cannot_be_taken_for_a_whole_one(
+    node: Any, server: HTTPServer, caplog: Any
+) -> None:
+    def breaks() -> Iterator[bytes]:
+        yield bytes(300_000)
+        raise StorageCorrupt("damaged in the 262144 bytes from byte 300000 on")
+
+    node.take_snapshot()
+    meta, _ = node.snapshot_files["snap-1"]
+    node.snapshot_files["snap-1"] = (meta, breaks())
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", "/v1/snapshots/snap-1")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    finally:
+        connection.close()
+    assert "snapshot snap-1 could not be sent whole: damaged in" in caplog.text
