@@ -1,0 +1,44 @@
+"""Real faults on real nodes: processes, networks and disks, and a judge of every answer.
+
+``run(Options(seed, directory))`` runs one cluster and returns a :class:`Report`;
+``python -m braft_core.testing.faults`` does so from a shell. The parts (namespaces, packet rules,
+delays, disks) can be used alone. See ``docs/faults.md``.
+"""
+
+from __future__ import annotations
+
+from braft_core.testing.faults.cluster import Cluster, NotServing, Place
+from braft_core.testing.faults.delaying import DelayLine
+from braft_core.testing.faults.disks import LoopDisk, MemoryDisk
+from braft_core.testing.faults.firewall import Firewall, Rule
+from braft_core.testing.faults.kinds import KINDS, Ability, Kind, Scene
+from braft_core.testing.faults.laboratory import Laboratory, laboratory, survey
+from braft_core.testing.faults.machine import FaultKitError
+from braft_core.testing.faults.namespaces import Namespace, Network
+from braft_core.testing.faults.report import Entry, Report
+from braft_core.testing.faults.runner import Options, run
+
+__all__ = [
+    "KINDS",
+    "Ability",
+    "Cluster",
+    "DelayLine",
+    "Entry",
+    "FaultKitError",
+    "Firewall",
+    "Kind",
+    "Laboratory",
+    "LoopDisk",
+    "MemoryDisk",
+    "Namespace",
+    "Network",
+    "NotServing",
+    "Options",
+    "Place",
+    "Report",
+    "Rule",
+    "Scene",
+    "laboratory",
+    "run",
+    "survey",
+]

@@ -1,0 +1,296 @@
+"""Real nodes in places of their own: a namespace, a disk, a directory.
+
+Owns the processes it starts, by their ``Popen`` objects, and ends no others. Sees of them what an
+operator sees: HTTP, exit codes, output. Driven from one thread, which is inside the namespace of
+the clients where there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from braft_core.client import Client
+from braft_core.config import Settings
+from braft_core.errors import BraftError, Unreachable
+from braft_core.testing.faults.disks import Disk
+from braft_core.testing.faults.machine import FaultKitError
+from braft_core.testing.faults.namespaces import Namespace
+from braft_core.testing.processes import NODE_COMMAND
+
+__all__ = ["Cluster", "NotServing", "Place"]
+
+_STOP_SECONDS = 10.0
+_ASK_SECONDS = 1.0
+_POLL = 0.05
+#: A key that is written to see whether a node serves.
+_MAP, _KEY = "service", "probe"
+
+
+class NotServing(BraftError):
+    """The cluster did not serve within the deadline; the message says which node, and why."""
+
+    code = "not_serving"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one node lives. ``directory`` is its working directory and holds its log."""
+
+    index: int
+    host: str
+    ports: tuple[int, int, int]
+    directory: Path
+    namespace: Namespace | None = None
+    disk: Disk | None = None
+
+    @property
+    def address(self) -> str:
+        """Its Raft address."""
+        return f"{self.host}:{self.ports[0]}"
+
+    @property
+    def url(self) -> str:
+        """Its HTTP address."""
+        return f"http://{self.host}:{self.ports[2]}"
+
+    @property
+    def data(self) -> Path:
+        """Its data directory, on its own disk if it has one."""
+        return (self.disk.path if self.disk else self.directory) / "data"
+
+    @property
+    def log(self) -> Path:
+        """Everything it printed, over all its starts."""
+        return self.directory / "node.log"
+
+
+class Cluster:
+    """Nodes in their places; the first ``size`` found the cluster, further ones may join it.
+
+    Use ``with``: leaving it ends every process it started.
+
+    :param settings: of every node, by name, as they would be written in the environment.
+    """
+
+    def __init__(self, places: Sequence[Place], size: int, **settings: object) -> None:
+        self.places = list(places)
+        self.size = size
+        self._settings = settings
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._paused: set[int] = set()
+        #: Nodes that were started and not ended by us.
+        self._wanted: set[int] = set()
+        self._clients: dict[int, Client] = {}
+        self._open = ExitStack()
+        for place in self.places:
+            place.directory.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes: politely, then by force. Idempotent."""
+        self._open.close()
+        self._clients.clear()
+        self.resume(*self._paused.copy())
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # -- life and death ------------------------------------------------------------------------
+
+    @property
+    def members(self) -> range:
+        """The indexes of the founders."""
+        return range(self.size)
+
+    @property
+    def running(self) -> list[int]:
+        """Indexes of the nodes whose process is alive, paused ones included."""
+        return [i for i, process in sorted(self._processes.items()) if process.poll() is None]
+
+    def ended_by_themselves(self) -> dict[int, int]:
+        """Exit codes of the nodes that ended though nobody told them to."""
+        codes = {index: self._processes[index].poll() for index in sorted(self._wanted)}
+        return {index: code for index, code in codes.items() if code is not None}
+
+    def start(self, *indexes: int) -> None:
+        """Start these nodes on what their data directories hold."""
+        for index in indexes:
+            if index in self.running:
+                raise FaultKitError(f"node {index} runs already")
+            place = self.places[index]
+            prefix = place.namespace.prefix if place.namespace else []
+            with place.log.open("ab") as log:
+                self._processes[index] = subprocess.Popen(  # noqa: S603 - our own command
+                    [*prefix, *_dies_with_us(), *NODE_COMMAND],
+                    env=self._environment(place),
+                    cwd=place.directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # Ctrl-C reaches us alone, and we end the nodes.
+                    start_new_session=True,
+                )
+            self._wanted.add(index)
+
+    def kill(self, *indexes: int) -> None:
+        """``kill -9`` these nodes, all before any of them is waited for."""
+        for index in indexes:
+            self._wanted.discard(index)
+            self._processes[index].kill()
+        for index in indexes:
+            self._processes[index].wait()
+            self._paused.discard(index)
+
+    def stop(self, index: int) -> int:
+        """End a node by SIGTERM and return its exit code.
+
+        :raises NotServing: if it takes more than 10 seconds; it is killed then.
+        """
+        self._wanted.discard(index)
+        process = self._processes[index]
+        process.terminate()
+        try:
+            return process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            message = f"node {index} did not end within {_STOP_SECONDS:g} s of SIGTERM"
+            raise NotServing(message, node=index) from None
+
+    def pause(self, *indexes: int) -> None:
+        """SIGSTOP: the processes stand still and keep their sockets."""
+        for index in indexes:
+            self._processes[index].send_signal(signal.SIGSTOP)
+            self._paused.add(index)
+
+    def resume(self, *indexes: int) -> None:
+        """SIGCONT."""
+        for index in indexes:
+            self._processes[index].send_signal(signal.SIGCONT)
+            self._paused.discard(index)
+
+    def revive(self) -> None:
+        """Start the nodes that ended by themselves."""
+        self.start(*self.ended_by_themselves())
+
+    def forget(self, index: int) -> None:
+        """Delete the data of a node that does not run."""
+        shutil.rmtree(self.places[index].data, ignore_errors=True)
+
+    def _environment(self, place: Place) -> dict[str, str]:
+        variables = Settings.variables()
+        ours = {name for v in variables.values() for name in (v.long, v.short) if name}
+        kept = {k: v for k, v in os.environ.items() if k not in ours and k != "BRAFT_CONFIG"}
+        # The very code that runs this, wherever it was imported from.
+        path = [str(Path(__file__).parents[3]), *filter(None, [kept.get("PYTHONPATH")])]
+        kept["PYTHONPATH"] = os.pathsep.join(path)
+        contacts = ",".join(self.places[index].address for index in self.members)
+        raft, discovery, http = place.ports
+        chosen: dict[str, object] = {
+            "discovery": f"static:{contacts}",
+            "expect": self.size,
+            "ip": place.host,
+            "rport": raft,
+            "dport": discovery,
+            "hport": http,
+            "data_dir": place.data,
+            **self._settings,
+        }
+        return kept | {variables[name].long: str(value) for name, value in chosen.items()}
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def client(self, index: int) -> Client:
+        """A client of this node alone, which waits for a second."""
+        if index not in self._clients:
+            client = Client([self.places[index].url], timeout=_ASK_SECONDS)
+            self._clients[index] = self._open.enter_context(client)
+        return self._clients[index]
+
+    def leader(self) -> int | None:
+        """The index of a node that says it leads, ``None`` if none does."""
+        for index in self.running:
+            if index not in self._paused:
+                with suppress(BraftError):
+                    if self.client(index).leader()["address"] == self.places[index].address:
+                        return index
+        return None
+
+    def server_id(self, index: int) -> str | None:
+        """The id of a node in the Raft configuration, ``None`` if it is not in it."""
+        return next((m["id"] for m in self.membership() if m["address"] == self._at(index)), None)
+
+    def suffrage(self, index: int) -> str | None:
+        """``Voter`` or ``Nonvoter``, ``None`` if the node is not a member."""
+        found = (m["suffrage"] for m in self.membership() if m["address"] == self._at(index))
+        return next(found, None)
+
+    def membership(self) -> list[dict[str, Any]]:
+        """The configuration as the leader has it, or whichever founder answers."""
+        leader = self.leader()
+        order = [leader] if leader is not None else self.members
+        for index in order:
+            with suppress(BraftError):
+                return self.client(index).members()
+        raise Unreachable("no member tells the configuration")
+
+    def _at(self, index: int) -> str:
+        return self.places[index].address
+
+    def wait_serving(self, deadline: float, nodes: Iterable[int] | None = None) -> None:
+        """Wait until each of these nodes (all founders) takes a write and reads it back.
+
+        :param deadline: seconds, for all of them together.
+        :raises NotServing: naming the first node that does not, and its last answer.
+        """
+        end = time.monotonic() + deadline
+        for index in self.members if nodes is None else nodes:
+            why = ""
+            while (problem := self._problem(index)) is not None:
+                why = problem
+                if time.monotonic() >= end:
+                    message = f"node {index} does not serve within {deadline:g} s: {why}"
+                    raise NotServing(message, node=index)
+                time.sleep(_POLL)
+
+    def _problem(self, index: int) -> str | None:
+        try:
+            revision = self.client(index).kv_put(_MAP, _KEY, index)
+            entry = self.client(index).kv_entry(_MAP, _KEY)
+        except BraftError as error:
+            return f"{type(error).__name__}: {error}"
+        if entry is None or entry.revision < revision:
+            return f"revision {revision} was acknowledged, and a read shows {entry}"
+        return None
+
+
+def _dies_with_us() -> list[str]:
+    """A prefix that has the kernel end a node if we are killed and cannot."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
