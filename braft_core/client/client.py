@@ -8,7 +8,8 @@ and is never sent again.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from braft_core.client.answers import NOT_FOUND, error_of
+from braft_core.client.download import download
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 
 __all__ = ["Client", "KVEntry"]
@@ -178,6 +180,52 @@ class Client:
         """Hand leadership over, to ``to`` if given; ``id`` and ``address`` of the new leader."""
         moved: dict[str, str] = self._write("POST", "/v1/leader", json={"to": to}).json()
         return moved
+
+    # Snapshots -------------------------------------------------------------------------------
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Those of the node that answers, newest first: ``id``, ``index``, ``term``, ``size``."""
+        return list(self._read("/v1/snapshots").json()["snapshots"])
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """Let the node that answers take a snapshot now; its row."""
+        taken: dict[str, Any] = self._write("POST", "/v1/snapshots").json()
+        return taken
+
+    def download_snapshot(
+        self,
+        snapshot_id: str,
+        path: str | Path,
+        progress: Callable[[int], object] = lambda size: None,
+    ) -> dict[str, Any]:
+        """Save a snapshot as a file, which is there whole and verified or not at all.
+
+        The nodes are asked in turn until one has it: an id means something on one node alone.
+
+        :param path: a file there is replaced at the end.
+        :param progress: told the bytes received so far, now and then.
+        :returns: ``id``, ``index``, ``term``, ``size``, ``bytes`` (of the file), ``members``,
+            ``clusterName``, ``clusterID``.
+        :raises StorageCorrupt: what arrived is damaged.
+        :raises StorageError: the file cannot be written.
+        """
+        where = f"/v1/snapshots/{_segment(snapshot_id)}"
+        missing: BraftError | None = None
+        silent: list[str] = []
+        for base in list(self._urls):
+            try:
+                return download(self._http, base + where, Path(path), progress)
+            except Unreachable as error:
+                silent.append(error.message)
+            except NotApplied as error:
+                missing = missing or error
+            except BraftError as error:
+                if error.data.get("problem") != NOT_FOUND:
+                    raise
+                missing = error
+        if missing is not None:
+            raise missing
+        raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=False)
 
     # How a request finds its node ------------------------------------------------------------
 

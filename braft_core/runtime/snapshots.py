@@ -101,8 +101,13 @@ class Snapshotter:
         """:meth:`take`, which goes on when the caller no longer waits."""
         asked = asyncio.get_running_loop().create_task(self.take())
         self._asked.add(asked)
-        asked.add_done_callback(self._asked.discard)
+        asked.add_done_callback(self._answered)
         return await asyncio.shield(asked)
+
+    def _answered(self, asked: asyncio.Task[SnapshotMeta]) -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled() and (error := asked.exception()) is not None:
+            _log.warning("a snapshot that was asked for could not be taken: %s", error)
 
     async def take(self) -> SnapshotMeta:
         """Take a snapshot now and compact the log.

@@ -1,0 +1,111 @@
+"""Saving a snapshot that a node sends: to a file that is whole and verified, or not there.
+
+Owns the file on this side. Memory stays bounded, whatever the size.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+
+from braft_core.client.answers import error_of
+from braft_core.errors import StorageError, StorageFull, Unreachable
+from braft_core.raft.types import SnapshotMeta
+from braft_core.storage.directory import sync_directory
+from braft_core.storage.snapshot_file import verify_file
+
+__all__ = ["download"]
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PIECE = 256 << 10
+
+
+def download(
+    http: httpx.Client, url: str, path: Path, progress: Callable[[int], object]
+) -> dict[str, Any]:
+    """Fetch ``url`` into ``path``; see :meth:`braft_core.client.Client.download_snapshot`.
+
+    :raises Unreachable: the node does not answer, or not to the end.
+    """
+    with _aside(path) as part:
+        try:
+            with http.stream("GET", url) as answer:
+                if answer.is_error:
+                    answer.read()
+                error = error_of(answer, write=False)
+                if error is not None:
+                    raise error
+                _receive(answer, part, progress)
+                name = answer.headers.get("Braft-Cluster-Name", "")
+                cluster = answer.headers.get("Braft-Cluster-ID", "")
+        except httpx.TransportError as failure:
+            raise Unreachable(f"{url} ({type(failure).__name__}: {failure})") from failure
+        # The part goes by another name than the snapshot, which is the last part of the URL.
+        meta = verify_file(part)
+        size = part.stat().st_size
+        _publish(part, path)
+    facts = _facts(meta._replace(id=url.rpartition("/")[2]))
+    return facts | {"bytes": size, "clusterName": name, "clusterID": cluster}
+
+
+def _receive(answer: httpx.Response, part: Path, progress: Callable[[int], object]) -> None:
+    with _writing(part) as file:
+        received = 0
+        for piece in answer.iter_bytes(_PIECE):
+            file.write(piece)
+            received += len(piece)
+            progress(received)
+
+
+@contextmanager
+def _writing(part: Path) -> Iterator[BinaryIO]:
+    try:
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _failure(part, error) from error
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A name beside ``path``; what is left under it in the end is removed."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _publish(part: Path, path: Path) -> None:
+    try:
+        part.rename(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise _failure(path, error) from error
+
+
+def _failure(path: Path, error: OSError) -> StorageError:
+    if error.errno in _NO_SPACE:
+        return StorageFull(f"{path}: no space left for the snapshot", path=str(path))
+    return StorageError(f"{path}: {error.strerror}", path=str(path))
+
+
+def _facts(meta: SnapshotMeta) -> dict[str, Any]:
+    return {
+        "id": meta.id,
+        "index": meta.index,
+        "term": meta.term,
+        "size": meta.size,
+        "members": list(meta.configuration.ids),
+    }
