@@ -1,0 +1,336 @@
+"""A cluster of real processes on this machine: sockets, disks, signals.
+
+Owns the processes it starts, by their ``Popen`` objects, and ends no others. Must not know what
+runs inside them: it sees what any operator sees, their HTTP port, exit codes and output. One
+cluster is driven from one thread; the clients it hands out may be used from several.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from braft_core.client import Client
+from braft_core.config import Settings
+from braft_core.errors import BraftError
+
+__all__ = ["HOST", "NODE_COMMAND", "ProcessCluster", "ProcessNode", "free_ports", "wait_for"]
+
+_T = TypeVar("_T")
+
+HOST = "127.0.0.1"
+#: Starts one node from the environment.
+NODE_COMMAND = (sys.executable, "-m", "braft_core", "run")
+#: Seconds that a condition may take, unless the caller says otherwise: for a loaded machine.
+PATIENCE = 40.0
+_POLL = 0.02
+_STOP_SECONDS = 5.0
+_LOG_LINES = 40
+#: Below the ports from which systems serve connections: nodes that start first already connect,
+#: and must not take a port of those that start later.
+_PORTS = range(20000, 32000)
+
+
+def free_ports(count: int) -> list[int]:
+    """``count`` different TCP ports of 127.0.0.1 that nobody listened on a moment ago."""
+    found: list[int] = []
+    with ExitStack() as held:
+        for _ in range(len(_PORTS)):
+            if len(found) == count:
+                break
+            port = _PORTS.start + secrets.randbelow(len(_PORTS))
+            probe = held.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind((HOST, port))
+                found.append(port)
+    if len(found) < count:
+        raise BraftError(f"fewer than {count} ports of {_PORTS} are free on {HOST}")
+    return found
+
+
+def wait_for(condition: Callable[[], _T], deadline: float = PATIENCE, what: str = "") -> _T:
+    """Call ``condition`` until its result is true, and return that.
+
+    A ``BraftError`` it raises means "not yet", and is told when the time is over.
+
+    :raises AssertionError: not within ``deadline`` seconds.
+    """
+    end = time.monotonic() + deadline
+    why: object
+    while True:
+        try:
+            if found := condition():
+                return found
+            why = f"it is {found!r}"
+        except BraftError as error:
+            why = error
+        if time.monotonic() >= end:
+            what = what or getattr(condition, "__name__", "the condition")
+            raise AssertionError(f"not within {deadline:g} s: {what}; last: {why}")
+        time.sleep(_POLL)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessNode:
+    """Where one node is and what it writes. ``directory`` is its working directory."""
+
+    index: int
+    raft_port: int
+    discovery_port: int
+    http_port: int
+    directory: Path
+
+    @property
+    def url(self) -> str:
+        """Its HTTP address."""
+        return f"http://{HOST}:{self.http_port}"
+
+    @property
+    def address(self) -> str:
+        """Its Raft address."""
+        return f"{HOST}:{self.raft_port}"
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.directory / "data"
+
+    @property
+    def log(self) -> Path:
+        """Everything it printed, over all its starts."""
+        return self.directory / "node.log"
+
+    def tail(self, lines: int = _LOG_LINES) -> str:
+        """The end of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class ProcessCluster:
+    """``size`` nodes under ``data_dir``, none of them started yet.
+
+    Use it in a ``with`` statement: leaving it ends every process it started, and an exception that
+    leaves it carries the ends of the nodes' logs as notes.
+
+    :param settings: settings of every node by name (``election_timeout="500ms"``), as they would
+        be written in the environment. By default the nodes find each other with a static list of
+        their Raft addresses.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        data_dir: Path,
+        *,
+        command: Sequence[str] = NODE_COMMAND,
+        **settings: object,
+    ) -> None:
+        self._command = list(command)
+        self._settings = settings
+        self._directory = data_dir
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._paused: set[int] = set()
+        self._clients = ExitStack()
+        self._known: dict[int, Client] = {}
+        self.nodes: list[ProcessNode] = []
+        for _ in range(size):
+            self.add_node()
+        self._size = size
+
+    def add_node(self) -> int:
+        """Choose ports and a directory for one more node; returns its index.
+
+        Unless the setting ``discovery`` is given, it looks for the nodes of the beginning, which do
+        not look for it.
+        """
+        index = len(self.nodes)
+        raft, discovery, http = free_ports(3)
+        directory = self._directory / f"node-{index}"
+        directory.mkdir(parents=True)
+        self.nodes.append(ProcessNode(index, raft, discovery, http, directory))
+        return index
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+        if error is not None:
+            for node in self.nodes:
+                error.add_note(f"--- the log of node {node.index} ({node.log}) ends\n{node.tail()}")
+
+    def close(self) -> None:
+        """End all processes: politely, then by force. Idempotent."""
+        self._clients.close()
+        self._known.clear()
+        running = self.running
+        for index in running:
+            if index in self._paused:
+                self._signal(index, signal.SIGKILL)
+            else:
+                self._signal(index, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for index in running:
+            process = self._processes[index]
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._paused.clear()
+
+    # -- life and death ------------------------------------------------------------------------
+
+    @property
+    def running(self) -> list[int]:
+        """Indexes of the nodes whose process is alive, paused ones included."""
+        return [index for index, process in self._processes.items() if process.poll() is None]
+
+    @property
+    def awake(self) -> list[int]:
+        """Indexes of the nodes that run and are not paused."""
+        return [index for index in self.running if index not in self._paused]
+
+    def pid(self, index: int) -> int:
+        """The process id of node ``index``."""
+        return self._processes[index].pid
+
+    def environment(self, index: int, **settings: object) -> dict[str, str]:
+        """The environment that node ``index`` is started in; ``None`` leaves a setting out."""
+        node = self.nodes[index]
+        variables = Settings.variables()
+        ours = {name for v in variables.values() for name in (v.long, v.short) if name}
+        kept = {k: v for k, v in os.environ.items() if k not in ours and k != "BRAFT_CONFIG"}
+        # The very code that runs this, wherever it was imported from.
+        path = [str(Path(__file__).parents[2]), *filter(None, [kept.get("PYTHONPATH")])]
+        kept["PYTHONPATH"] = os.pathsep.join(path)
+        chosen: dict[str, object] = {
+            "discovery": "static:" + ",".join(n.address for n in self.nodes[: self._size]),
+            "ip": HOST,
+            "rport": node.raft_port,
+            "dport": node.discovery_port,
+            "hport": node.http_port,
+            "data_dir": node.data,
+            **self._settings,
+            **settings,
+        }
+        given = {variables[k].long: str(v) for k, v in chosen.items() if v is not None}
+        return kept | given
+
+    def start(self, *indexes: int, **settings: object) -> None:
+        """Start these nodes (all, if none is named); ``settings`` are for these starts alone."""
+        for index in indexes or [node.index for node in self.nodes]:
+            node = self.nodes[index]
+            if index in self.running:
+                raise BraftError(f"node {index} runs already")
+            with node.log.open("ab") as log:
+                self._processes[index] = subprocess.Popen(  # noqa: S603 - our own command
+                    self._command,
+                    env=self.environment(index, **settings),
+                    cwd=node.directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+
+    def kill(self, *indexes: int) -> None:
+        """``kill -9`` these nodes, all before any of them is waited for."""
+        for index in indexes:
+            self._signal(index, signal.SIGKILL)
+        for index in indexes:
+            self._processes[index].wait()
+            self._paused.discard(index)
+
+    def stop(self, index: int, deadline: float = 10.0) -> int:
+        """End node ``index`` by SIGTERM; returns its exit code."""
+        self._signal(index, signal.SIGTERM)
+        return self.wait_exit(index, deadline)
+
+    def wait_exit(self, index: int, deadline: float = PATIENCE) -> int:
+        """Wait at most ``deadline`` seconds for the end of node ``index``; its exit code."""
+        try:
+            return self._processes[index].wait(deadline)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"node {index} did not end within {deadline:g} s") from None
+
+    def pause(self, *indexes: int) -> None:
+        """SIGSTOP: the process stands still and keeps its sockets open."""
+        for index in indexes:
+            self._signal(index, signal.SIGSTOP)
+            self._paused.add(index)
+
+    def resume(self, *indexes: int) -> None:
+        """SIGCONT."""
+        for index in indexes:
+            self._signal(index, signal.SIGCONT)
+            self._paused.discard(index)
+
+    def restart(self, index: int, **settings: object) -> None:
+        """Start node ``index`` anew on its data; if it runs it is killed first."""
+        if index in self.running:
+            self.kill(index)
+        self.start(index, **settings)
+
+    def _signal(self, index: int, number: signal.Signals) -> None:
+        process = self._processes[index]
+        if process.poll() is not None:
+            raise BraftError(f"node {index} ended with exit code {process.returncode}")
+        process.send_signal(number)
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def client(self, *indexes: int, timeout: float = 5.0) -> Client:
+        """A new client of these nodes (of all, if none is named); the cluster closes it."""
+        chosen = [self.nodes[index] for index in indexes] or self.nodes
+        return self._clients.enter_context(Client([n.url for n in chosen], timeout=timeout))
+
+    def wait_for(
+        self, condition: Callable[[], _T], deadline: float = PATIENCE, what: str = ""
+    ) -> _T:
+        """:func:`wait_for`, at hand where the cluster is."""
+        return wait_for(condition, deadline, what)
+
+    def leader(self, deadline: float = PATIENCE) -> int:
+        """The index of the node that leads, by its own word, as soon as there is one."""
+        return self.wait_for(self._find_leader, deadline, "one node leads")[0]
+
+    def _find_leader(self) -> list[int]:
+        for index in self.awake:
+            with suppress(BraftError):
+                if self._probe(index).leader()["address"] == self.nodes[index].address:
+                    return [index]
+        return []
+
+    def wait_ready(self, *indexes: int, deadline: float = PATIENCE) -> None:
+        """Wait until these nodes (all awake ones, if none is named) say that they are ready."""
+        for index in indexes or self.awake:
+
+            def ready(index: int = index) -> bool:
+                is_ready, why = self._probe(index).ready()
+                if not is_ready:
+                    raise BraftError(why)
+                return True
+
+            self.wait_for(ready, deadline, f"node {index} is ready")
+
+    def _probe(self, index: int) -> Client:
+        if index not in self._known:
+            self._known[index] = self.client(index, timeout=2.0)
+        return self._known[index]

@@ -1,0 +1,273 @@
+"""Processes that die, freeze and return under load: no acknowledged write lost, no read stale."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from braft_core import Node
+from braft_core.client import Client
+from braft_core.errors import BraftError, NoLeader, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
+
+pytestmark = pytest.mark.integration
+
+WRITERS = 6
+
+
+class Load:
+    """Writers that each put ever new keys, and remember what was acknowledged and when."""
+
+    def __init__(self, put: list[Callable[[str, int], object]]) -> None:
+        self.acknowledged: dict[str, int] = {}
+        self.unknown: dict[str, int] = {}
+        #: Monotonic seconds of each acknowledgement.
+        self.moments: list[float] = []
+        self.broken: list[BaseException] = []
+        self._end = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._write, args=(number, each))
+            for number, each in enumerate(put)
+        ]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in self._threads)
+        assert not self.broken, self.broken
+
+    def _write(self, writer: int, put: Callable[[str, int], object]) -> None:
+        number = 0
+        try:
+            while not self._end.is_set():
+                number += 1
+                key = f"{writer}-{number}"
+                try:
+                    put(key, number)
+                except OutcomeUnknown:
+                    self.unknown[key] = number
+                except (NotApplied, Unreachable):
+                    self._end.wait(0.02)
+                else:
+                    self.acknowledged[key] = number
+                    self.moments.append(time.monotonic())
+        except BaseException as error:  # noqa: BLE001 - reported by __exit__
+            self.broken.append(error)
+
+    def more(self, count: int, deadline: float = 20) -> None:
+        """Wait for that many more acknowledgements."""
+        goal = len(self.moments) + count
+        wait_for(lambda: len(self.moments) >= goal, deadline, f"{count} more writes")
+
+    def gap_after(self, moment: float) -> float:
+        """Seconds from ``moment`` to the first write acknowledged since 50 ms after it."""
+        return min(at for at in self.moments if at > moment + 0.05) - moment
+
+    def check(self, found: dict[str, int]) -> None:
+        """Nothing acknowledged is missing, nothing was made up."""
+        missing = {k: v for k, v in self.acknowledged.items() if found.get(k) != v}
+        assert not missing, f"lost {len(missing)} of {len(self.acknowledged)}: {missing}"
+        extra = {k: v for k, v in found.items() if k not in self.acknowledged}
+        assert extra.items() <= self.unknown.items(), "a write happened that was refused"
+
+
+@contextmanager
+def load(cluster: ProcessCluster, *indexes: int) -> Iterator[Load]:
+    """Writers over HTTP, each beginning with another node."""
+    order = list(indexes) or [node.index for node in cluster.nodes]
+    puts: list[Callable[[str, int], object]] = []
+    for number in range(WRITERS):
+        turn = number % len(order)
+        client = cluster.client(*(order[turn:] + order[:turn]), timeout=3.0)
+        puts.append(lambda key, value, client=client: client.kv_put("load", key, value))  # type: ignore[misc]
+    with Load(puts) as running:
+        yield running
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[ProcessCluster]:
+    """Three nodes that serve."""
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        yield cluster
+
+
+def test_kill_the_leader_under_load_twice(three: ProcessCluster) -> None:
+    with load(three) as writers:
+        for _ in range(2):
+            writers.more(100)
+            leader = three.leader()
+            killed = time.monotonic()
+            three.kill(leader)
+            writers.more(100)
+            assert writers.gap_after(killed) < 5.0
+            three.start(leader)
+            three.wait_ready(leader)
+    writers.check(three.client().kv_list("load"))
+    for index in three.awake:  # whoever came back has caught up
+        client = three.client(index)
+        three.wait_for(partial(_holds, client, writers.acknowledged))
+        writers.check(client.kv_list("load"))
+
+
+def _holds(client: Client, acknowledged: dict[str, int]) -> bool:
+    return client.kv_list("load", "stale").keys() >= acknowledged.keys()
+
+
+def test_kill_the_leader_under_a_writer_in_another_process(tmp_path: Path) -> None:
+    """The writers are threads of a node of this process, which forwards to the leader."""
+    with ProcessCluster(2, tmp_path) as cluster:
+        raft, discovery, http = free_ports(3)
+        contacts = [node.address for node in cluster.nodes] + [f"{HOST}:{raft}"]
+        cluster.start(discovery=f"static:{','.join(contacts)}")
+        with Node(
+            ip=HOST,
+            rport=raft,
+            dport=discovery,
+            hport=http,
+            discovery=f"static:{','.join(contacts)}",
+            data_dir=str(tmp_path / "own"),
+        ) as node:
+            node.wait_ready(20)
+            if node.is_leader:
+                node.transfer_leadership()
+            leader = cluster.leader()
+            puts = [
+                (lambda key, value: node.kv.put("load", key, value, timeout=3))
+                for _ in range(WRITERS)
+            ]
+            with Load(list(puts)) as writers:
+                writers.more(200)
+                killed = time.monotonic()
+                cluster.kill(leader)
+                writers.more(200)
+                assert writers.gap_after(killed) < 5.0
+            writers.check(node.kv.list("load"))
+            assert len(writers.unknown) <= WRITERS * 2, "only what was under way is not known"
+
+
+def test_power_cycle_of_all_nodes_under_load(three: ProcessCluster) -> None:
+    with load(three) as writers:
+        writers.more(200)
+        three.kill(0, 1, 2)
+        three.start()
+        three.wait_ready()
+        writers.more(50)
+    for index in three.awake:
+        writers.check(three.client(index).kv_list("load"))
+
+
+def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_wakes(
+    three: ProcessCluster,
+) -> None:
+    leader = three.leader()
+    others = [index for index in three.awake if index != leader]
+    three.client(leader).kv_put("m", "k", "old")
+    url = f"{three.nodes[leader].url}/v1/kv/m/k"
+    # A connection that exists, so that the read is the first thing the node sees when it wakes.
+    with httpx.Client(trust_env=False, timeout=20) as http:
+        assert http.get(url).json() == "old"
+        three.pause(leader)
+        frozen = time.monotonic()
+        three.wait_for(lambda: three.leader(5) != leader, what="another leader")
+        rest = three.client(*others)
+        three.wait_for(lambda: rest.kv_put("m", "k", "new"), what="writes go on")
+        assert time.monotonic() - frozen < 5.0
+        answers: list[object] = []
+
+        def read() -> None:
+            answers.extend(http.get(url).json() for _ in range(5))
+
+        reader = threading.Thread(target=read)
+        reader.start()  # waits in the frozen node's socket
+        time.sleep(0.1)
+        three.resume(leader)
+        reader.join(20)
+    assert answers == ["new"] * 5
+    three.wait_for(lambda: three.client(leader).leader()["address"] != three.nodes[leader].address)
+    assert three.client(leader).kv_put("m", "k", "newest")
+    assert rest.kv_get("m", "k") == "newest"
+
+
+def test_a_frozen_follower_is_not_missed_and_catches_up(three: ProcessCluster) -> None:
+    leader = three.leader()
+    follower = next(index for index in three.awake if index != leader)
+    three.pause(follower)
+    with load(three, *(i for i in three.awake if i != follower)) as writers:
+        writers.more(200)
+    assert three.leader() == leader
+    three.resume(follower)
+    writers.check(three.client(follower, timeout=10).kv_list("load"))
+
+
+@pytest.mark.parametrize("how", ["kill", "pause"])
+def test_without_a_majority_requests_end_by_their_deadline_and_readyz_names_the_missing(
+    three: ProcessCluster, how: str
+) -> None:
+    left = three.leader()
+    gone = [index for index in three.awake if index != left]
+    client = three.client(left, timeout=1.0)
+    client.kv_put("m", "k", 1)
+    getattr(three, how)(*gone)
+    for _ in range(4):
+        began = time.monotonic()
+        with pytest.raises((NoLeader, OutcomeUnknown)):
+            client.kv_put("m", "k", 2)
+        with pytest.raises((NoLeader, BraftError)):
+            client.kv_get("m", "k")
+        assert time.monotonic() - began < 4.0
+
+    def missing() -> bool:
+        ready, why = client.ready()
+        return not ready and all(three.nodes[index].address in why for index in gone)
+
+    three.wait_for(missing, what="/readyz names the missing")
+    assert "tolerates 1" in client.ready()[1]
+    assert client.kv_get("m", "k", "stale") == 1
+    view = client.status()
+    assert sum(bool(node.get("error")) for node in view["nodes"]) == 3
+    if how == "kill":
+        three.start(*gone)
+    else:
+        three.resume(*gone)
+    three.wait_ready()
+    assert three.client(left).kv_get("m", "k") in (1, 2)
+    three.client(left).kv_put("m", "k", 3)
+
+
+def test_stopping_and_starting_one_after_the_other_is_not_noticed(three: ProcessCluster) -> None:
+    """A roll-out on the same ports: each stop hands over."""
+    with load(three) as writers:
+        for index in (0, 1, 2):
+            writers.more(50)
+            assert three.stop(index) == 0
+            writers.more(50)
+            three.start(index)
+            three.wait_ready(index)
+    writers.check(three.client().kv_list("load"))
+    gaps = [b - a for a, b in zip(writers.moments, sorted(writers.moments)[1:], strict=False)]
+    assert max(gaps) < 3.0
+
+
+def test_a_client_of_all_nodes_never_needs_to_know_who_leads(three: ProcessCluster) -> None:
+    client: Client = three.client()
+    for _ in range(3):
+        three.kill(leader := three.leader())
+        client.kv_put("m", "k", leader)
+        assert client.kv_get("m", "k") == leader
+        three.start(leader)
+        three.wait_ready(leader)

@@ -1,0 +1,261 @@
+"""From nothing to a cluster, with processes: late comers, strangers, contradictions, newcomers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from braft_core.abc import StorageOptions
+from braft_core.client import Client
+from braft_core.storage.sqlite import SQLiteStorage
+from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
+
+pytestmark = pytest.mark.integration
+
+
+def readyz(cluster: ProcessCluster, index: int) -> str:
+    """The whole answer of ``/readyz``, whatever it is; "" while nobody answers."""
+    try:
+        return httpx.get(cluster.nodes[index].url + "/readyz", trust_env=False, timeout=2).text
+    except httpx.TransportError:
+        return ""
+
+
+def ids(cluster: ProcessCluster) -> set[str]:
+    """The cluster ids that the nodes which run belong to."""
+    return {cluster.client(index).status()["clusterID"] for index in cluster.awake}
+
+
+def serves(cluster: ProcessCluster) -> None:
+    """Every node that runs takes a write, which every other reads at once."""
+    for writer in cluster.awake:
+        cluster.client(writer).kv_put("serves", str(writer), writer)
+        for reader in cluster.awake:
+            assert cluster.client(reader).kv_get("serves", str(writer)) == writer
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_three_started_together_in_any_order_are_one_cluster(
+    tmp_path: Path, order: Sequence[int]
+) -> None:
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start(*order)
+        cluster.wait_ready()
+        assert len(ids(cluster)) == 1
+        serves(cluster)
+
+
+@pytest.mark.parametrize(
+    "stagger", [3.0, pytest.param(20.0, marks=pytest.mark.slow)], ids=lambda s: f"{s:g}s"
+)
+def test_late_starters_found_the_same_cluster(tmp_path: Path, stagger: float) -> None:
+    with ProcessCluster(3, tmp_path) as cluster:
+        for index in range(3):
+            cluster.start(index)
+            end = time.monotonic() + stagger
+            if index < 2:
+                cluster.wait_for(lambda: f"{index + 1} of 3 nodes are here" in readyz(cluster, 0))  # noqa: B023
+                # Fewer than expect found nothing, however long it takes.
+                while time.monotonic() < end:
+                    ready, why = cluster.client(index).ready()
+                    assert not ready
+                    missing = cluster.nodes[2].address
+                    assert missing in why
+        cluster.wait_ready()
+        assert len(ids(cluster)) == 1
+        serves(cluster)
+
+
+@pytest.mark.parametrize("listed", ["rport", "dport"])
+def test_the_three_terminals_of_the_readme(tmp_path: Path, listed: str) -> None:
+    """As a person types it: a command, a port, the list of the three."""
+    ports = [free_ports(1)[0] for _ in range(3)]
+    bases = [port - port % 10 for port in ports]
+    contacts = ",".join(f"{HOST}:{base + (listed == 'dport')}" for base in bases)
+    command = [str(Path(sys.executable).with_name("braft"))]
+    with ProcessCluster(3, tmp_path, command=command) as cluster:
+        for index, base in enumerate(bases):
+            cluster.start(
+                index,
+                discovery=contacts,
+                restart_min="10s",
+                leader_steady="10s",
+                rport=base,
+                ip=None,
+                dport=None,
+                hport=None,
+                data_dir=None,
+            )
+        clients = [Client([f"http://{HOST}:{base + 2}"]) for base in bases]
+        try:
+            for client in clients:
+                wait_for(lambda: client.ready()[0], 40)  # noqa: B023
+            for writer, reader in itertools.permutations(range(3), 2):
+                clients[writer].kv_put("m", "k", [writer, reader])
+                assert clients[reader].kv_get("m", "k") == [writer, reader]
+            view = clients[0].status()
+            assert view["nodeNum"] == 3
+            assert {node["raftPort"] for node in view["nodes"]} == set(bases)
+            assert {n["discoveryPort"] for n in view["nodes"]} == {b + 1 for b in bases}
+            assert {n["httpPort"] for n in view["nodes"]} == {b + 2 for b in bases}
+        finally:
+            for client in clients:
+                client.close()
+        assert (cluster.nodes[0].directory / "braft-data" / str(bases[0])).is_dir()
+
+
+def test_differing_expectations_hold_and_say_why_until_they_agree(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start(0, 1, expect=3)
+        cluster.start(2, expect=2)
+        for index in range(3):
+            cluster.wait_for(lambda: "expect differs" in readyz(cluster, index))  # noqa: B023
+        assert "expects 2" in readyz(cluster, 0)
+        assert "expects 3" in readyz(cluster, 2)
+        view = cluster.client(0).status()
+        assert "expect differs" in view["waiting"]
+        assert "expect differs" in view["nodes"][0]["error"]
+        assert view["clusterID"] == ""
+        cluster.restart(2, expect=3)
+        cluster.wait_ready()
+        assert len(ids(cluster)) == 1
+
+
+def test_a_node_of_another_cluster_name_is_not_mixed_in(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start(0, 1, expect=2)
+        cluster.start(2, expect=1, cluster_name="other")
+        cluster.wait_ready()
+        assert len(ids(cluster)) == 2
+        for client in (cluster.client(0), cluster.client(2)):
+            client.kv_put("m", "k", client.status()["clusterID"])
+        mine, other = cluster.client(0).kv_get("m", "k"), cluster.client(2).kv_get("m", "k")
+        assert mine == cluster.client(1).kv_get("m", "k") != other
+        assert len(cluster.client(0).members()) == 2
+        assert len(cluster.client(2).members()) == 1
+
+
+def test_a_fourth_becomes_a_learner_then_a_voter_and_counts(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        for number in range(50):
+            cluster.client(0).kv_put("m", str(number), number)
+        fourth = cluster.add_node()
+        cluster.start(fourth)
+        address = cluster.nodes[fourth].address
+        seen: list[str] = []
+
+        def suffrage() -> str:
+            for member in cluster.client(0).members():
+                if member["address"] == address:
+                    if member["suffrage"] not in seen:
+                        seen.append(member["suffrage"])
+                    return str(member["suffrage"])
+            return ""
+
+        cluster.wait_for(lambda: suffrage() == "Voter", what="the fourth is a voter")
+        assert seen == ["Nonvoter", "Voter"]
+        cluster.wait_ready(fourth)
+        assert len(cluster.client(fourth).kv_list("m")) == 50
+        cluster.kill(*[i for i in (0, 1, 2) if i != cluster.leader()][:1])
+        cluster.client(fourth).kv_put("m", "k", "three of four")
+        assert len(ids(cluster)) == 1
+
+
+def test_a_member_that_lost_its_data_is_refused_and_told_what_to_do(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        victim = next(index for index in cluster.awake if index != cluster.leader())
+        client = cluster.client(*(index for index in range(3) if index != victim))
+        client.kv_put("m", "k", 1)
+        cluster.kill(victim)
+        data = cluster.nodes[victim].data
+        server_id = _forget_all_but_the_id(data, data.with_name("old"))
+        cluster.start(victim)
+        cluster.wait_for(
+            lambda: "has lost its data" in readyz(cluster, victim), what="it is refused"
+        )
+        assert f"braft members remove {server_id}" in readyz(cluster, victim)
+        assert client.kv_put("m", "k", 2)
+
+        # What it was told, done: it rejoins as new and gets its vote.
+        cluster.kill(victim)
+        os.rename(data, data.with_name("wiped"))
+        client.remove_member(server_id)
+        cluster.start(victim)
+        cluster.wait_ready(victim)
+        assert cluster.client(victim).kv_get("m", "k") == 2
+        cluster.wait_for(
+            lambda: [m["suffrage"] for m in client.members()] == ["Voter"] * 3, what="three voters"
+        )
+
+
+def _forget_all_but_the_id(data: Path, old: Path) -> str:
+    """Make a blank store of the same node at ``data``; the id."""
+    os.rename(data, old)
+    ids = []
+    for path, wanted in ((old, None), (data, "server_id")):
+        store = SQLiteStorage(StorageOptions(path))
+        store.open()
+        if wanted is None:
+            ids.append(store.get_meta("server_id"))
+        else:
+            store.set_meta({wanted: ids[0]})
+        store.close()
+    assert ids[0] is not None
+    return ids[0].decode()
+
+
+def test_all_members_come_back_at_new_addresses_at_once(tmp_path: Path) -> None:
+    """A roll-out: same data, new ports, nothing but the static list to find each other by."""
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        cluster.client(0).kv_put("m", "k", 1)
+        for index in range(3):
+            assert cluster.stop(index) == 0
+        ports = free_ports(9)
+        contacts = ",".join(f"{HOST}:{port}" for port in ports[:3])
+        for index in range(3):
+            cluster.start(
+                index,
+                discovery=f"static:{contacts}",
+                rport=ports[index],
+                dport=ports[3 + index],
+                hport=ports[6 + index],
+            )
+        with Client([f"http://{HOST}:{ports[6]}"]) as client:
+            wait_for(lambda: client.ready()[0], 40)
+            assert client.kv_get("m", "k") == 1
+            client.kv_put("m", "k", 2)
+            addresses = {f"{HOST}:{port}" for port in ports[:3]}
+            wait_for(lambda: {m["address"] for m in client.members()} == addresses)
+
+
+def test_the_whole_start_from_the_command_line(tmp_path: Path) -> None:
+    """`braft run --option`, and what another terminal asks it."""
+    with ProcessCluster(1, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        environment = cluster.environment(0)
+        braft = str(Path(sys.executable).with_name("braft"))
+
+        def ask(*words: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [braft, *words], env=environment, capture_output=True, text=True, timeout=30
+            )
+
+        assert ask("kv", "put", "m", "k", "v").returncode == 0
+        got = ask("kv", "get", "m", "k")
+        assert (got.returncode, got.stdout.strip()) == (0, "v")
+        assert ask("kv", "get", "m", "nothing").returncode == 1

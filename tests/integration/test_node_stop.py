@@ -1,0 +1,307 @@
+"""How a node ends: in order, quickly, without a trace; after a fork; by a signal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from braft_core import Node
+from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
+from braft_core.testing.processes import ProcessCluster, free_ports, wait_for
+
+pytestmark = pytest.mark.integration
+
+
+class MakeNodes(Protocol):
+    def __call__(self, count: int, *, start: bool = True, **settings: Any) -> list[Node]: ...
+
+
+LeaderOf = Callable[[list[Node]], Node]
+
+
+def _threads() -> set[threading.Thread]:
+    """All but grpc's own: it keeps one poller per process, for all channels that ever were."""
+    return {t for t in threading.enumerate() if "_poll_wrapper" not in t.name}
+
+
+def test_stopping_leaves_no_thread_and_takes_less_than_two_seconds(
+    make_nodes: MakeNodes, leader_of: LeaderOf
+) -> None:
+    before = _threads()
+    nodes = make_nodes(3)
+    nodes[0].kv.put("m", "k", 1)
+    list(map(Node.details, nodes))
+    leader = leader_of(nodes)
+    for node in (leader, *(n for n in nodes if n is not leader)):
+        began = time.monotonic()
+        node.stop()
+        assert time.monotonic() - began < 2.0
+    wait_for(lambda: _threads() <= before, 2, "the threads end")
+
+
+def test_a_leader_that_stops_hands_over_and_loses_nothing(
+    make_nodes: MakeNodes, leader_of: LeaderOf
+) -> None:
+    nodes = make_nodes(3)
+    leader = leader_of(nodes)
+    others = [node for node in nodes if node is not leader]
+    acknowledged: dict[str, int] = {}
+    refused: list[BraftError] = []
+    enough = threading.Event()
+
+    def write(node: Node, writer: int) -> None:
+        number = 0
+        while not enough.is_set():
+            number += 1
+            try:
+                node.kv.put("m", f"{writer}-{number}", number, timeout=5)
+            except (NotApplied, OutcomeUnknown) as error:
+                refused.append(error)
+                if node is leader:
+                    return
+            else:
+                acknowledged[f"{writer}-{number}"] = number
+
+    threads = [
+        threading.Thread(target=write, args=(node, writer)) for writer, node in enumerate(nodes * 2)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(acknowledged) > 100)
+    began = time.monotonic()
+    leader.stop()
+    assert time.monotonic() - began < 2.0
+    so_far = len(acknowledged)
+    wait_for(lambda: len(acknowledged) > so_far + 50, 5, "writes go on under the next leader")
+    enough.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    for node in others:
+        found = node.kv.list("m")
+        assert {key: found.get(key) for key in acknowledged} == acknowledged
+
+
+def test_leadership_is_handed_over_before_the_leader_is_gone(
+    make_nodes: MakeNodes, leader_of: LeaderOf
+) -> None:
+    nodes = make_nodes(3)
+    leader = leader_of(nodes)
+    others = [node for node in nodes if node is not leader]
+    gone = leader.server_id
+    leader.stop()
+    # Handed over, so it needs no election timeout (1 s): it is done when stop returns.
+    assert {node.leader[0] for node in others} - {gone} != set()
+    others[0].kv.put("m", "k", 1, timeout=1)
+
+
+def test_callers_who_wait_are_answered_when_the_node_stops(make_nodes: MakeNodes) -> None:
+    nodes = make_nodes(2)
+    nodes[1].stop()  # no majority any more: requests wait
+    outcomes: list[BaseException] = []
+
+    def ask(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BraftError as error:
+            outcomes.append(error)
+
+    calls: list[Callable[[], object]] = [
+        lambda: nodes[0].kv.put("m", "k", 1, timeout=30),
+        lambda: nodes[0].kv.get("m", "k", timeout=30),
+    ]
+    threads = [threading.Thread(target=ask, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    began = time.monotonic()
+    nodes[0].stop()
+    for thread in threads:
+        thread.join(3)
+    assert time.monotonic() - began < 3.5
+    assert len(outcomes) == 2
+    assert all(isinstance(e, NotApplied | OutcomeUnknown) for e in outcomes), outcomes
+
+
+def test_stop_may_be_called_from_several_threads(make_nodes: MakeNodes) -> None:
+    (node,) = make_nodes(1)
+    threads = [threading.Thread(target=node.stop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+# --------------------------------------------------------------------------------------------
+# Programs of their own
+
+
+def _run(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    raft, discovery, http = free_ports(3)
+    root = Path(__file__).parents[2]
+    text = f"""
+        settings = dict(ip="127.0.0.1", discovery="none", rport={raft}, dport={discovery},
+                        hport={http}, data_dir={str(directory / "data")!r})
+    """
+    whole = textwrap.dedent(text) + textwrap.dedent(program)
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", whole],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_a_forked_child_is_told_to_make_its_own_node(tmp_path: Path) -> None:
+    done = _run(
+        """
+        import asyncio, os, sys, warnings
+        from braft_core import Node
+        from braft_core.errors import ForkedProcess
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of every such fork
+
+        node = Node(**settings).start()
+        node.wait_ready(10)
+        node.kv.put("m", "k", 1)
+
+        def awaited(make):
+            async def main():
+                return await make()
+            return lambda: asyncio.run(main())
+
+        calls = dict(
+            put=lambda: node.kv.put("m", "k", 2), get=lambda: node.kv.get("m", "k"),
+            stale=lambda: node.kv.get("m", "k", consistency="stale"),
+            lst=lambda: node.kv.list("m"), delete=lambda: node.kv.delete("m", "k"),
+            aput=awaited(lambda: node.kv.aput("m", "k", 2)),
+            aget=awaited(lambda: node.kv.aget("m", "k")),
+            await_ready=awaited(lambda: node.await_ready(1)), astop=awaited(node.astop),
+            astart=awaited(node.astart), start=node.start, stop=node.stop,
+            wait_ready=lambda: node.wait_ready(1), ready=node.ready, barrier=node.barrier,
+            server_id=lambda: node.server_id, address=lambda: node.address,
+            http_address=lambda: node.http_address, is_leader=lambda: node.is_leader,
+            leader=lambda: node.leader, details=node.details, view=node.cluster_view,
+            members=node.members, add=lambda: node.add_member("a", "b:1"),
+            remove=lambda: node.remove_member("a"), promote=lambda: node.promote_member("a"),
+            transfer=node.transfer_leadership,
+            callback=lambda: node.on_leader_change(print),
+            distribute=lambda: node.distribute.set(["a"]),
+            on_change=lambda: node.distribute.on_change(print),
+            exit=lambda: node.__exit__(None, None, None),
+        )
+        child = os.fork()
+        if child == 0:
+            wrong = []
+            for name, call in calls.items():
+                try:
+                    wrong.append((name, call()))
+                except ForkedProcess as error:
+                    if str(os.getppid()) not in error.message:
+                        wrong.append((name, error))
+                except BaseException as error:
+                    wrong.append((name, error))
+            print("child:", wrong or "told", flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert node.kv.get("m", "k") == 1 and node.kv.put("m", "k", 3)
+        node.stop()
+        print("parent: fine")
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "child: told" in done.stdout
+    assert "parent: fine" in done.stdout
+
+
+def test_a_forked_child_may_run_a_node_of_its_own(tmp_path: Path) -> None:
+    """multiprocessing with fork: the parent only made the object, the child starts it."""
+    done = _run(
+        """
+        import os, sys, warnings
+        from braft_core import Node
+        warnings.simplefilter("ignore", DeprecationWarning)
+
+        node = Node(**settings)
+        child = os.fork()
+        if child == 0:
+            with node:
+                node.kv.put("m", "k", 1, timeout=15)
+                print("child:", node.kv.get("m", "k"), flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with node:
+            print("parent:", node.kv.get("m", "k", timeout=15))
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "child: 1" in done.stdout
+    assert "parent: 1" in done.stdout
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_run_blocks_until_a_signal_and_leaves_the_handlers_as_they_were(
+    tmp_path: Path, number: str
+) -> None:
+    done = _run(
+        f"""
+        import os, signal, threading, time
+        from braft_core import Node
+        before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        node = Node(**settings)
+
+        def work():
+            node.kv.put("m", "k", 1, timeout=15)
+            os.kill(os.getpid(), signal.{number})
+
+        with node:
+            threading.Thread(target=work).start()
+            node.run()
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+        print("ended", node.ready())
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ended (False, 'the node is not running')" in done.stdout
+
+
+def test_a_program_that_forgets_to_stop_its_node_still_ends(tmp_path: Path) -> None:
+    done = _run(
+        """
+        from braft_core import Node
+        node = Node(**settings).start()
+        node.kv.put("m", "k", 1, timeout=15)
+        print("done")
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "done" in done.stdout
+
+
+def test_the_command_ends_with_code_0_on_sigterm_and_comes_back_with_its_data(
+    tmp_path: Path,
+) -> None:
+    with ProcessCluster(1, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        revision = cluster.client(0).kv_put("m", "k", 1)
+        began = time.monotonic()
+        assert cluster.stop(0) == 0
+        assert time.monotonic() - began < 2.5
+        cluster.restart(0)
+        cluster.wait_ready()
+        assert cluster.client(0).kv_entry("m", "k") == (1, revision)
