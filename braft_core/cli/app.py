@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from braft_core.cli import config, demo, kv, leader, members, plugins, run, status
+from braft_core.cli import config, demo, kv, leader, members, plugins, run, snapshot, status
 from braft_core.cli.extensions import plugin_commands
 from braft_core.cli.output import fail
 from braft_core.errors import BraftError
@@ -80,6 +80,7 @@ app.command("status")(status.status)
 app.add_typer(kv.app, name="kv")
 app.add_typer(members.app, name="members")
 app.add_typer(leader.app, name="leader")
+app.add_typer(snapshot.app, name="snapshot")
 app.command("plugins")(plugins.plugins)
 app.command("config")(config.config)
 

@@ -1,0 +1,207 @@
+"""``braft snapshot``: snapshots of a node, backups as files, and a new cluster from such a file.
+
+JSON: a snapshot is id, index, term, size, members (of the cluster it is from).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from braft_core.cli.options import AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.output import emit, reports_errors, table
+from braft_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from braft_core.raft.types import SnapshotMeta
+    from braft_core.runtime.restore import Restored
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Snapshots, backups, disaster recovery.")
+
+#: A large state takes its time to be written.
+_PATIENCE = 60.0
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.", show_default=False)]
+
+
+def _setting(name: str, meaning: str) -> Any:
+    return typer.Option(name, help=meaning, show_default=False)
+
+
+@app.command()
+@reports_errors
+def take(
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = _PATIENCE,
+) -> None:
+    """Let the node that answers take a snapshot now, and compact its log.
+
+    Nodes do that by themselves as their logs grow.
+    """
+    with connect(urls, token, timeout) as client:
+        taken = client.take_snapshot()
+    emit(as_json, taken, lambda: typer.echo(f"{taken['id']}  {_extent(taken)}"))
+
+
+@app.command("list")
+@reports_errors
+def list_snapshots(
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = _PATIENCE,
+) -> None:
+    """List the snapshots that the node which answers holds, newest first.
+
+    JSON: snapshots, a list.
+    """
+    with connect(urls, token, timeout) as client:
+        found = client.snapshots()
+    rows = [[s["id"], s["index"], s["term"], s["size"]] for s in found]
+    emit(as_json, {"snapshots": found}, lambda: table(["ID", "INDEX", "TERM", "BYTES"], rows))
+
+
+@app.command()
+@reports_errors
+def save(
+    file: File,
+    snapshot_id: Annotated[
+        str | None,
+        typer.Option("--id", help="One that a node holds already; by default one is taken now."),
+    ] = None,
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = _PATIENCE,
+) -> None:
+    """Save a snapshot to FILE, verified. A file there is replaced, once the new one is whole.
+
+    JSON: the snapshot, with file, bytes (of the file), clusterName, clusterID.
+    """
+    with connect(urls, token, timeout) as client:
+        total = None
+        if snapshot_id is None:
+            taken = client.take_snapshot()
+            snapshot_id, total = str(taken["id"]), int(taken["size"])
+        with _progress(f"saving {file}", total) as progress:
+            saved = client.download_snapshot(snapshot_id, file, progress)
+    answer = saved | {"file": str(file)}
+    emit(as_json, answer, lambda: typer.echo(f"saved {file}: {_extent(saved)}"))
+
+
+@app.command()
+@reports_errors
+def restore(
+    file: File,
+    data_dir: Annotated[
+        str,
+        _setting("--data-dir", "The data directory to make; it must not exist, or be empty."),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    ip: Annotated[str | None, _setting("--ip", "Address the node will have.")] = None,
+    interface: Annotated[
+        str | None, _setting("--interface", "Interface to take the address from.")
+    ] = None,
+    rport: Annotated[str | None, _setting("--rport", "Raft port the node will have.")] = None,
+    dport: Annotated[str | None, _setting("--dport", "Discovery port it will have.")] = None,
+    hport: Annotated[str | None, _setting("--hport", "HTTP port it will have.")] = None,
+) -> None:
+    """Make a NEW cluster of one node from FILE, for when the old one is lost for good.
+
+    Works offline: talks to nobody, starts nothing, and makes one new data directory. Everything in
+    the file is verified first. JSON: dataDir, serverID, clusterID, address, snapshot.
+    """
+    from braft_core.config import Settings
+    from braft_core.runtime import restore as work
+    from braft_core.storage.snapshot_file import describe_file
+
+    given = {"ip": ip, "interface": interface, "rport": rport, "dport": dport, "hport": hport}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    settings = Settings.load(cli=chosen | {"data_dir": data_dir})
+    work.check_target(settings.data_dir)
+    described = describe_file(file)
+    if not yes:
+        _confirm(file, described, data_dir, may_ask=not as_json)
+    with _progress(f"restoring {file}", described.size) as progress:
+        made = work.restore(file, settings, progress)
+    emit(as_json, _summary(made), lambda: _explain(file, made))
+
+
+def _confirm(file: Path, described: SnapshotMeta, data_dir: str, *, may_ask: bool) -> None:
+    if not may_ask or not sys.stdin.isatty():
+        raise ConfigError(
+            "restoring makes a new cluster; accepted: --yes, where nobody can be asked"
+        )
+    members = ", ".join(server.address for server in described.configuration.servers)
+    typer.echo(
+        f"{file}: {_meta_extent(described)}, of a cluster of {members}.\n"
+        f"{data_dir} becomes the first node of a NEW cluster with this state. What the old one\n"
+        "wrote later is not in it, and the old members will be refused."
+    )
+    typer.confirm("Go on?", abort=True)
+
+
+def _summary(made: Restored) -> dict[str, Any]:
+    meta = made.snapshot
+    return {
+        "dataDir": str(made.data_dir),
+        "serverID": made.founder.server_id,
+        "clusterID": made.founder.cluster_id,
+        "address": made.founder.address,
+        "snapshot": {
+            "index": meta.index,
+            "term": meta.term,
+            "size": meta.size,
+            "members": list(meta.configuration.ids),
+        },
+    }
+
+
+def _explain(file: Path, made: Restored) -> None:
+    typer.echo(
+        f"verified {file}: {_meta_extent(made.snapshot)}\n"
+        f"made {made.data_dir}\n"
+        f"new cluster {made.founder.cluster_id}; its only voter is {made.founder.server_id} "
+        f"at {made.founder.address}\n\n"
+        "Now, in this order:\n"
+        f"1. start this node, first and alone: braft run --data-dir {made.data_dir}\n"
+        "   with the discovery and the cluster name of the others;\n"
+        "2. start the others with EMPTY data directories and the same discovery: they join as new\n"
+        "   members and are sent the state.\n"
+        "Data directories of the old cluster must not be used again: nodes that run on them are\n"
+        "strangers to this cluster and are refused."
+    )
+
+
+def _meta_extent(meta: SnapshotMeta) -> str:
+    return _extent({"index": meta.index, "term": meta.term, "size": meta.size})
+
+
+def _extent(row: dict[str, Any]) -> str:
+    return f"index {row['index']}, term {row['term']}, {row['size']} bytes"
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal, nothing elsewhere. ``total`` bytes, ``None`` if that is not known."""
+    if not sys.stderr.isatty():
+        yield lambda size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TransferSpeedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda size: bar.update(task, completed=size)
