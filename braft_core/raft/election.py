@@ -145,7 +145,7 @@ def own_vote_durable(state: RaftState) -> None:
 
 
 def _won(state: RaftState) -> bool:
-    voters = state.configuration.voters
+    voters = state.log.voters
     granted = sum(1 for voter in voters if state.votes.get(voter))
     return granted >= majority(len(voters))
 
@@ -261,7 +261,7 @@ def check_quorum(state: RaftState) -> None:
         return
     config = state.config
     state.quorum_check_due = state.now + config.heartbeat_interval
-    voters = state.configuration.voters
+    voters = state.log.voters
     heard = sum(1 for voter in voters if _heard(state, voter))
     if heard < majority(len(voters)):
         state.become_follower(state.current_term, "", "lost contact with a majority")

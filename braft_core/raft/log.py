@@ -39,6 +39,7 @@ class RaftLog:
         "compacted_term",
         "durable_index",
         "size",
+        "voters",
     )
 
     def __init__(
@@ -53,6 +54,8 @@ class RaftLog:
         self.compacted_term = compacted_term
         self._entries: list[Entry] = []
         self._configurations: list[tuple[int, Configuration]] = [(base_index, base)]
+        #: Ids of the voters of the configuration in use; asked for with every message.
+        self.voters = base.voters
         self._handed = compacted_index
         self._truncate_from: int | None = None
         self._fence = 0
@@ -156,6 +159,8 @@ class RaftLog:
             if entry.type == EntryType.CONFIGURATION:
                 self._configurations.append((entry.index, decode_configuration(entry.data)))
                 changed = True
+        if changed:
+            self.voters = self.configuration.voters
         return changed
 
     def truncate(self, index: int, next_batch: int) -> bool:
@@ -177,6 +182,8 @@ class RaftLog:
         while len(self._configurations) > 1 and self._configurations[-1][0] >= index:
             self._configurations.pop()
             changed = True
+        if changed:
+            self.voters = self.configuration.voters
         return changed
 
     def compact(self, index: int) -> None:
@@ -200,6 +207,7 @@ class RaftLog:
         self._entries.clear()
         self.size = 0
         self._configurations = [(meta.configuration_index, meta.configuration)]
+        self.voters = meta.configuration.voters
         self.compacted_index, self.compacted_term = meta.index, meta.term
         self._handed = meta.index
         self._truncate_from = None

@@ -213,7 +213,8 @@ class RaftCore:
         """
         state = self._require_leader()
         if state.transfer_to:
-            raise Busy(f"leadership is being transferred to {state.transfer_to}")
+            successor = state.transfer_to
+            raise Busy(f"leadership is being transferred to {successor}", successor=successor)
         size = sum([len(data) for data in commands])
         self._check_room(len(commands), size)
         first, term = state.log.last_index + 1, state.current_term
@@ -320,10 +321,14 @@ class RaftCore:
 
     # -- outputs -------------------------------------------------------------------------
 
+    def poll(self) -> Ready | None:
+        """:meth:`ready`, or ``None`` if there is nothing to hand out."""
+        return self._hand_out() if self.has_ready() else None
+
     def has_ready(self) -> bool:
         """Whether :meth:`ready` would hand out anything."""
-        state = self._state
         self._flush()
+        state = self._state
         return bool(
             state.messages
             or state.messages_after_persist
@@ -337,8 +342,11 @@ class RaftCore:
 
     def ready(self) -> Ready:
         """Everything that follows from the inputs so far, once."""
-        state = self._state
         self._flush()
+        return self._hand_out()
+
+    def _hand_out(self) -> Ready:
+        state = self._state
         truncate_from, entries = state.log.hand_out()
         ready = Ready(
             number=state.next_batch,

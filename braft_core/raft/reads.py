@@ -34,7 +34,7 @@ def lease_index(state: RaftState) -> int:
     leased = sorted(
         (
             state.now if voter == me else progress[voter].leased_at
-            for voter in state.configuration.voters
+            for voter in state.log.voters
         ),
         reverse=True,
     )
@@ -73,8 +73,10 @@ def confirm(state: RaftState) -> None:
         return
     me, progress = state.server_id, state.progress
     proved = agreed(
-        state.next_request_id if voter == me else progress[voter].acked_request
-        for voter in state.configuration.voters
+        [
+            state.next_request_id if voter == me else progress[voter].acked_request
+            for voter in state.log.voters
+        ]
     )
     done = 0
     for read in state.pending_reads:

@@ -154,8 +154,7 @@ def advance_commit(state: RaftState) -> None:
         return
     me, log, progress = state.server_id, state.log, state.progress
     index = agreed(
-        log.durable_index if voter == me else progress[voter].match_index
-        for voter in state.configuration.voters
+        [log.durable_index if v == me else progress[v].match_index for v in log.voters]
     )
     if index <= state.commit_index or log.term_at(index) != state.current_term:
         return

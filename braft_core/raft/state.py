@@ -114,7 +114,7 @@ class RaftState:
     @property
     def is_voter(self) -> bool:
         """Whether this server votes in the configuration in use."""
-        return self.configuration.is_voter(self.server_id)
+        return self.server_id in self.log.voters
 
     @property
     def may_campaign(self) -> bool:
@@ -132,7 +132,7 @@ class RaftState:
     @property
     def other_voters(self) -> list[str]:
         """Voters besides this server, in configuration order."""
-        return [v for v in self.configuration.voters if v != self.server_id]
+        return [v for v in self.log.voters if v != self.server_id]
 
     @property
     def leader_is_alive(self) -> bool:

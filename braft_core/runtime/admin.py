@@ -10,7 +10,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from braft_core.errors import BraftError, NoLeader, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.errors import (
+    BraftError,
+    NoLeader,
+    NotApplied,
+    NotLeader,
+    OutcomeUnknown,
+    Unreachable,
+)
 from braft_core.peer import (
     AdminReply,
     ChangeMembershipRequest,
@@ -18,6 +25,7 @@ from braft_core.peer import (
     PeerRequest,
     TransferLeadershipRequest,
 )
+from braft_core.raft import Role, Suffrage
 from braft_core.runtime import clock
 
 if TYPE_CHECKING:
@@ -57,6 +65,40 @@ class Admin:
             return
         request = ChangeMembershipRequest(kind, server_id, address, max(1, int(left * 1000)))
         await self._call_leader(request, left)
+
+    async def carry_out(self, kind: str, server_id: str, address: str, timeout: float) -> None:
+        """One change, here, as the leader.
+
+        A new voter begins as a nonvoter until it has caught up: a mistyped address or a server
+        that is down would otherwise count for the quorum at once, and could end it.
+        """
+        driver = self._engine.running()
+        known = driver.core.configuration.get(server_id)
+        if kind != "add_voter" or (known is not None and known.suffrage == Suffrage.VOTER):
+            await driver.change_membership(kind, server_id, address, timeout)
+            return
+        deadline = clock.monotonic() + timeout
+        await driver.change_membership("add_nonvoter", server_id, address, timeout)
+        await self._catch_up(server_id, address, deadline)
+        left = max(0.0, deadline - clock.monotonic())
+        await driver.change_membership("promote", server_id, "", left)
+
+    async def _catch_up(self, server_id: str, address: str, deadline: float) -> None:
+        core = self._engine.running().core
+        goal = core.commit_index
+        while core.role is Role.LEADER:
+            if any(p.server_id == server_id and p.match_index >= goal for p in core.peers()):
+                return
+            if clock.monotonic() + _RETRY >= deadline:
+                raise Unreachable(
+                    f"{server_id} was added as a nonvoter, and has not caught up in time; as soon "
+                    f"as it runs at {address} it can be made a voter: braft members promote "
+                    f"{server_id}",
+                    server_id=server_id,
+                    address=address,
+                )
+            await asyncio.sleep(_RETRY)
+        raise NotLeader("leadership was lost during the change", leader=core.leader)
 
     async def request_transfer(self, to: str, timeout: float) -> str:
         """Transfer leadership, wherever the leader is; returns the new leader's id."""

@@ -172,11 +172,10 @@ class Driver:
         while self._calls:
             self._calls.popleft()()
         self._take_requests()
-        while core.has_ready():
-            self._handle(core.ready())
         self._place_waiting()
-        while core.has_ready():
-            self._handle(core.ready())
+        while (ready := core.poll()) is not None:
+            self._handle(ready)
+            self._place_waiting()
         if now >= self._sweep_at:
             self._sweep(now)
             self._check_disk(now)

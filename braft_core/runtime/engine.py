@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from braft_core.abc import Identity, SnapshotSink
-from braft_core.errors import BraftError, InvariantViolation, NotReady, Stopped
+from braft_core.errors import (
+    BraftError,
+    InvariantViolation,
+    NoLeader,
+    NotApplied,
+    NotReady,
+    Stopped,
+)
 from braft_core.identity import new_cluster_id
 from braft_core.membership.coordinator import Coordinator
 from braft_core.peer import PeerReply, PeerRequest
@@ -40,6 +47,7 @@ from braft_core.runtime.observing import Observer
 from braft_core.runtime.ports import CLUSTER_ID, Ports
 from braft_core.runtime.requests import Command, Query, settle
 from braft_core.runtime.serving import LogCalls
+from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.signals import Signal
 from braft_core.runtime.snapshots import SnapshotPolicy, Snapshotter
 from braft_core.runtime.status import Status
@@ -90,6 +98,7 @@ class Engine:
         )
         self.snapshotter = Snapshotter(self, policy, self._observer.on_snapshot)
         self._forwarder = Forwarder(self)
+        self.sessions = Sessions(self, parts.serializer, parts.settings.request_timeout)
         self._calls = LogCalls(self, parts.settings.max_value_bytes)
         self.membership = Coordinator(self._ports, parts.discovery, new_cluster_id)
 
@@ -97,6 +106,7 @@ class Engine:
 
     async def start(self) -> None:
         """Listen, take up a former life if there is one, and begin to look for the others."""
+        self.sessions.start()
         stored = self.parts.storage.get_meta(CLUSTER_ID)
         await self.parts.transport.start(self)
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep_early())
@@ -118,6 +128,7 @@ class Engine:
         await self.membership.stop()
         await self.distribution.stop()
         await self.snapshotter.stop()
+        self.sessions.stop(reason)
         await self._forwarder.stop(reason)
         with self._early_lock:
             self._stopped = reason
@@ -193,6 +204,7 @@ class Engine:
 
     def _on_fatal(self, error: BaseException) -> None:
         self._fatal(error)
+        self.sessions.stop(Stopped(f"the node stopped: {error}"))
         self.signal.notify()
 
     # -- requests --------------------------------------------------------------------------------
@@ -214,13 +226,25 @@ class Engine:
     async def _sweep_early(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
+            self.sessions.sweep()
             with self._early_lock:
                 late = [r for r in self._early if r.remaining() <= 0]
                 if not late:
                     continue
                 self._early = [r for r in self._early if r.remaining() > 0]
-            answer = NotReady(f"not ready: {self.waiting()}")
+            answer = self.refusal()
             settle((request, answer) for request in late)
+
+    def refusal(self) -> NotApplied:
+        """Why requests are not served at the moment."""
+        if self.driver is None:
+            return NotReady(f"not ready: {self.waiting()}")
+        return NoLeader(f"no leader was known in time: {self.waiting()}")
+
+    def leader_changed(self, leader: str) -> None:
+        """Another leader is known ("" = none)."""
+        if leader:
+            self._forwarder.leader_changed(leader)
 
     async def barrier(self, timeout: float) -> None:
         """Append a barrier and wait until it is applied here."""
@@ -331,7 +355,7 @@ class Engine:
 
     async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
         """Change the membership here, as the leader."""
-        await self.running().change_membership(kind, server_id, address, timeout)
+        await self.admin.carry_out(kind, server_id, address, timeout)
 
     async def transfer(self, to: str, timeout: float) -> str:
         """Transfer leadership here, as the leader."""

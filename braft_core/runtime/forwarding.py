@@ -1,7 +1,8 @@
 """Sending requests on to the leader, and answering those that were sent to us.
 
-A command whose call may have reached the leader is never sent again: its outcome is unknown. One
-that surely did not (no connection, "not the leader") goes back to the queue until its deadline.
+A command whose call may have reached the leader is never sent again here: its outcome is unknown
+(and where it belongs to a session, that is no end). One that surely did not (no connection, "not
+the leader") goes back to the queue until its deadline.
 Everything that waits shares a call; a bounded number of calls is under way.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, Unreachable, WrongCluster
 from braft_core.peer import (
@@ -22,7 +23,7 @@ from braft_core.peer import (
     ReadIndexRequest,
 )
 from braft_core.runtime import clock
-from braft_core.runtime.requests import Command, Query, Request, settle
+from braft_core.runtime.requests import Command, Echo, Query, Request, settle
 from braft_core.services.envelope import decode_outcome
 
 __all__ = ["Forwarder"]
@@ -54,6 +55,14 @@ class _Peers(Protocol):
         """The cluster that this node is a member of."""
 
 
+class _Call(NamedTuple):
+    """A call under way."""
+
+    leader: str
+    requests: list[Any]
+    proposes: bool
+
+
 class Forwarder:
     """Lives on the loop."""
 
@@ -61,26 +70,36 @@ class Forwarder:
         self._peers = peers
         self._commands: list[Command] = []
         self._queries: list[Query] = []
-        self._calls = 0
         self._reading = False
-        self._tasks: dict[asyncio.Task[None], Sequence[Request]] = {}
+        self._tasks: dict[asyncio.Task[None], _Call] = {}
 
     # -- commands ------------------------------------------------------------------------------
 
     def commands(self, leader: str, commands: list[Command]) -> None:
         """Send commands to ``leader``."""
         self._commands.extend(commands)
-        while self._commands and self._calls < _MAX_CALLS:
+        while self._commands and self._calls_to(leader) < _MAX_CALLS:
             batch = self._next_batch()
-            self._calls += 1
-            self._spawn(self._propose(leader, batch), batch, self._commands_done)
+            self._spawn(self._propose(leader, batch), _Call(leader, batch, True), self._hand_back)
 
-    def _commands_done(self) -> None:
-        self._calls -= 1
+    def _calls_to(self, leader: str) -> int:
+        return sum(call.proposes and call.leader == leader for call in self._tasks.values())
+
+    def _hand_back(self) -> None:
         if self._commands:
             waiting, self._commands = self._commands, []
             # By way of the queue, because the leader may be another one by now.
             self._peers.resubmit(waiting)
+
+    def leader_changed(self, leader: str) -> None:
+        """There is another leader, and former ones may never answer again (cut off, frozen).
+
+        What was sent to them and may be repeated is not waited for.
+        """
+        for call in self._tasks.values():
+            if call.leader != leader:
+                _abandon(call, leader)
+        self._hand_back()
 
     def _next_batch(self) -> list[Command]:
         size = 0
@@ -123,15 +142,16 @@ class Forwarder:
         answers = [decode_outcome(outcome) for outcome in outcomes]
         settle(zip(batch, answers, strict=True))
 
-    async def _again(self, requests: Sequence[Command | Query], why: BraftError) -> None:
+    async def _again(self, batch: Sequence[Command | Query], why: BraftError) -> None:
         """Back into the queue after a moment, unless trying again cannot help."""
         if isinstance(why, NotApplied) and not why.safe_to_retry:
-            settle((request, why) for request in requests)
+            settle((request, why) for request in batch)
             return
-        for request in requests:
+        for request in batch:
             request.sent = False
         await asyncio.sleep(_RETRY)
-        self._peers.resubmit(requests)
+        # Looked at now: some may have been given up for another attempt in the meantime.
+        self._peers.resubmit([request for request in batch if not isinstance(request, Echo)])
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -141,7 +161,7 @@ class Forwarder:
         if not self._reading:
             self._reading = True
             batch, self._queries = self._queries, []
-            self._spawn(self._read(leader, batch), batch, self._read_done)
+            self._spawn(self._read(leader, batch), _Call(leader, batch, False), self._read_done)
 
     def _read_done(self) -> None:
         self._reading = False
@@ -173,11 +193,11 @@ class Forwarder:
     def _spawn(
         self,
         work: Coroutine[Any, Any, None],
-        requests: Sequence[Request],
+        call: _Call,
         done: Callable[[], None],
     ) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks[task] = requests
+        self._tasks[task] = call
 
         def finished(task: asyncio.Task[None]) -> None:
             self._tasks.pop(task, None)
@@ -194,10 +214,18 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         cut_off = OutcomeUnknown("the outcome is unknown: this node stopped during the call")
-        for requests in under_way.values():
-            settle((request, cut_off if request.sent else reason) for request in requests)
+        for call in under_way.values():
+            settle((request, cut_off if request.sent else reason) for request in call.requests)
         waiting: list[Request] = [*self._commands, *self._queries]
         settle((request, reason) for request in waiting)
+
+
+def _abandon(call: _Call, leader: str) -> None:
+    for position, request in enumerate(call.requests):
+        if isinstance(request, Command) and request.repeatable:
+            call.requests[position] = Echo(request)
+            gone = OutcomeUnknown(f"{call.leader} does not lead any more, but {leader}")
+            settle([(request, gone)])
 
 
 def _unknown(leader: str, error: BraftError) -> OutcomeUnknown:

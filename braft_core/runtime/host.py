@@ -21,6 +21,7 @@ from braft_core.runtime.events import Events
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
+from braft_core.runtime.sessions import OnceCommand, Sessions
 from braft_core.storage.snapshot_file import encode_file
 
 if TYPE_CHECKING:
@@ -136,6 +137,16 @@ class Host:
             raise Stopped(f"the node has stopped: {self.failure.message}")
         if self._closed:
             raise Stopped("the node was stopped")
+
+    @property
+    def sessions(self) -> Sessions:
+        """Client sessions."""
+        return self._engine.sessions
+
+    def execute(self, command: OnceCommand) -> None:
+        """Take a command of a session; the answer comes by its future."""
+        self._check_open()
+        command.keeper.submit(command)
 
     def read(self, query: Query, consistency: str) -> None:
         """Take a read."""

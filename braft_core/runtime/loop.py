@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib
 import logging
 import threading
 from collections.abc import Coroutine
@@ -17,11 +18,21 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed (the extra ``speed``): the same semantics, less overhead."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
 class LoopThread:
     """An asyncio loop in a daemon thread of its own, so that user code never starves it."""
 
     def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:

@@ -42,6 +42,7 @@ class Observer:
                 self._log("%s in term %d: %s", event.role.name, event.term, event.reason)
             case LeaderChanged():
                 self._log("leader %s in term %d", event.leader or "(none)", event.term)
+                self._engine.leader_changed(event.leader)
                 self._events.emit("leader", event.leader, event.term)
                 self._notify("leader_changed", leader=event.leader, term=event.term)
             case ConfigurationChanged():

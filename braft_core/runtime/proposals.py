@@ -40,6 +40,8 @@ class PendingProposals:
         #: By first index. Groups of different terms may overlap: what a deposed leader appended is
         #: not lost before something else is committed in its place (Raft figure 8).
         self._groups: list[_Group] = []
+        #: The term of the last committed entry.
+        self._term = 0
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -65,7 +67,17 @@ class PendingProposals:
                 rest.append(_Group(last + 1, group.term, group.requests[count:]))
             _decide(group, entries, group.first - start, count, segments, lost)
         self._groups[:reached] = rest
+        if entries[-1].term > self._term:
+            self._term = entries[-1].term
+            lost += self._overtaken()
         return segments, lost
+
+    def _overtaken(self) -> list[Request]:
+        """What can never be committed: terms do not fall along a log, and a later one is in it."""
+        overtaken = [group for group in self._groups if group.term < self._term]
+        if overtaken:
+            self._groups = [group for group in self._groups if group.term >= self._term]
+        return [request for group in overtaken for request in group.requests]
 
     def overtaken(self, index: int) -> list[Request]:
         """Requests up to ``index``, whose fate a snapshot has swallowed; forgotten here."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
-from braft_core.errors import BraftError
+from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, SessionExpired
 from braft_core.runtime import clock
 
-__all__ = ["Command", "IndexQuery", "Query", "Request", "settle"]
+__all__ = ["Command", "Echo", "IndexQuery", "Query", "Request", "settle"]
+
+#: Errors that leave open what becomes of a command that is being tried again.
+_NO_ANSWER = (NotApplied, OutcomeUnknown, SessionExpired)
 
 
 class Request:
@@ -51,17 +54,47 @@ class Request:
         """Seconds to the deadline; negative after it."""
         return self.deadline - clock.monotonic()
 
+    def reconsider(self, error: BraftError) -> BraftError | None:
+        """What the caller is told of ``error``; ``None``: nothing, it is being tried again.
+
+        From any thread.
+        """
+        return error
+
 
 class Command(Request):
     """A command for the log: ``data`` is the content of its entry."""
 
     __slots__ = ("data",)
 
+    #: Whether sending it again cannot apply it twice.
+    repeatable: ClassVar[bool] = False
+
     def __init__(
         self, data: bytes, timeout: float, loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         super().__init__(timeout, loop)
         self.data = data
+
+
+class Echo(Command):
+    """What is left of an attempt at ``command`` when the next one has begun.
+
+    A success that it still brings is the command's; its failures are nobody's any more.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, command: Command) -> None:
+        self.data = command.data
+        self.deadline = command.deadline
+        self.loop = command.loop
+        self.future = command.future
+        self.sent = True
+
+    def reconsider(self, error: BraftError) -> BraftError | None:
+        """See :meth:`Request.reconsider`."""
+        return None if isinstance(error, _NO_ANSWER) else error
 
 
 class Query(Request):
@@ -97,6 +130,11 @@ def settle(pairs: Iterable[tuple[Request, Any]]) -> None:
     """Give each request its answer (an error if it is a ``BraftError``). From any thread."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
     for request, answer in pairs:
+        if isinstance(answer, BraftError):
+            verdict = request.reconsider(answer)
+            if verdict is None:
+                continue
+            answer = verdict
         if request.loop is None:
             _settle_one(request.future, answer)
         else:
@@ -117,7 +155,11 @@ def _settle_all(answers: list[tuple[Any, Any]]) -> None:
 def _settle_one(future: Any, answer: Any) -> None:
     if future.done():
         return
-    if isinstance(answer, BraftError):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
+    try:
+        if isinstance(answer, BraftError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+    except concurrent.futures.InvalidStateError:
+        # Another thread was quicker: the applier with an answer, the loop with a deadline.
+        return

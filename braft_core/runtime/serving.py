@@ -24,7 +24,7 @@ from braft_core.peer import (
 from braft_core.raft import Role, encode_configuration
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.requests import Command, IndexQuery
-from braft_core.services.envelope import encode_outcome
+from braft_core.services.envelope import SESSION_BYTES, encode_outcome
 
 __all__ = ["LogCalls"]
 
@@ -132,7 +132,7 @@ class LogCalls:
         return driver
 
     def _check_size(self, data: bytes) -> None:
-        if len(data) > self._max_command_bytes:
+        if len(data) > self._max_command_bytes + SESSION_BYTES:
             raise TooLarge(
                 f"a command has {len(data)} bytes; the limit here is {self._max_command_bytes}",
                 size=len(data),
