@@ -7,10 +7,14 @@ Errors are those of :meth:`braft_core.Node.execute` and :meth:`braft_core.Node.q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
-__all__ = ["KV", "Distribute", "ServiceHandle"]
+from braft_core.errors import SessionExpired
+from braft_core.runtime.sessions import Keeper
+from braft_core.services.service import StateMachineService
+
+__all__ = ["KV", "Distribute", "ServiceHandle", "Session"]
 
 LINEARIZABLE = "linearizable"
 
@@ -243,3 +247,91 @@ class ServiceHandle:
 
         call.__name__ = call.__qualname__ = name
         return call
+
+
+class Session:
+    """A client session: commands that are tried again until their deadline, and applied once.
+
+    It is opened in the cluster by its first command and closed at the end of the ``with`` block;
+    an hour without a command ends it, too. Thread-safe. Reads are the node's own.
+
+    What it adds to the session that all calls of the node share: when it is lost, that is told
+    apart (:class:`~braft_core.errors.SessionExpired`, with ``data['maybe_applied']``) and never
+    mended behind the caller's back by another session.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        keeper: Keeper,
+        execute: Callable[[str, str, tuple[Any, ...], float | None], Any],
+        aexecute: Callable[[str, str, tuple[Any, ...], float | None], Awaitable[Any]],
+    ) -> None:
+        self._caller = caller
+        self._keeper = keeper
+        self._execute = execute
+        self._aexecute = aexecute
+        self.kv = KV(self)
+
+    @property
+    def id(self) -> int:
+        """The log index by which the cluster knows the session; 0 before its first command."""
+        return self._keeper.session
+
+    def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
+        """As :meth:`braft_core.Node.execute`, and:
+
+        :raises Busy: too many commands of this session are under way.
+        :raises SessionExpired: the session is gone, or was closed.
+        """
+        return self._execute(service, command, args, timeout)
+
+    async def aexecute(
+        self, service: str, command: str, *args: Any, timeout: float | None = None
+    ) -> Any:
+        """:meth:`execute`, awaited."""
+        return await self._aexecute(service, command, args, timeout)
+
+    def query(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = LINEARIZABLE,
+        timeout: float | None = None,
+    ) -> Any:
+        """See :meth:`braft_core.Node.query`."""
+        return self._caller.query(service, query, *args, consistency=consistency, timeout=timeout)
+
+    async def aquery(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = LINEARIZABLE,
+        timeout: float | None = None,
+    ) -> Any:
+        """:meth:`query`, awaited."""
+        return await self._caller.aquery(
+            service, query, *args, consistency=consistency, timeout=timeout
+        )
+
+    def service(self, service: type[StateMachineService]) -> ServiceHandle:
+        """See :meth:`braft_core.Node.service`."""
+        return ServiceHandle(self, service.name, service.query_names())
+
+    def close(self) -> None:
+        """End the session without waiting for that, nor for commands under way. Idempotent."""
+        self._keeper.close(SessionExpired("the session was closed", maybe_applied=False))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()

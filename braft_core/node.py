@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Self
 
 from braft_core.abc import Service
@@ -23,11 +24,12 @@ from braft_core.errors import (
     Stopped,
     TooLarge,
 )
-from braft_core.handles import KV, Distribute, ServiceHandle
+from braft_core.handles import KV, Distribute, ServiceHandle, Session
 from braft_core.http.server import HTTPServer
 from braft_core.runtime.assembly import Parts
 from braft_core.runtime.host import Host
-from braft_core.runtime.requests import Command, Query, Request
+from braft_core.runtime.requests import Query, Request
+from braft_core.runtime.sessions import Keeper, OnceCommand
 from braft_core.services.envelope import encode_command
 from braft_core.services.service import StateMachineService
 
@@ -35,6 +37,8 @@ __all__ = ["Node"]
 
 #: How much longer than its deadline a blocked caller waits for the runtime to settle it, seconds.
 _GRACE = 2.0
+
+Args = tuple[Any, ...]
 
 
 class Node:
@@ -149,23 +153,22 @@ class Node:
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         """Replicate a command, wait until it is applied, return its answer.
 
+        It is tried again until the deadline where its outcome is not known, when the leader dies
+        for instance, and applied once (``docs/sessions.md``).
+
         :param timeout: seconds; default: the setting ``request_timeout``.
         :raises TypeError: an argument is no plain value.
         :raises NotApplied: it was surely not applied (no leader, not ready, too large, busy).
-        :raises OutcomeUnknown: it may have been applied.
+        :raises OutcomeUnknown: it may have been applied; at the deadline, or if this node stops.
         :raises Rejected: it was applied, and its answer is this error.
         """
-        request = self._command(service, command, args, timeout, None)
-        self._running().submit(request)
-        return self._wait(request)
+        return self._execute(self._running().sessions.own, service, command, args, timeout)
 
     async def aexecute(
         self, service: str, command: str, *args: Any, timeout: float | None = None
     ) -> Any:
         """:meth:`execute`, awaited. Cancelling does not take the command back."""
-        request = self._command(service, command, args, timeout, asyncio.get_running_loop())
-        self._running().submit(request)
-        return await request.awaitable
+        return await self._aexecute(self._running().sessions.own, service, command, args, timeout)
 
     def query(
         self,
@@ -203,6 +206,17 @@ class Node:
     def service(self, service: type[StateMachineService]) -> ServiceHandle:
         """A handle whose attributes are the service's commands and queries."""
         return ServiceHandle(self, service.name, service.query_names())
+
+    def session(self) -> Session:
+        """A client session of the caller's own, to be used in a ``with`` statement.
+
+        Calls without one share a session of the node. See :class:`~braft_core.handles.Session`.
+        """
+        sessions = self._running().sessions
+        keeper = Keeper(sessions, renews=False)
+        return Session(
+            self, keeper, partial(self._execute, keeper), partial(self._aexecute, keeper)
+        )
 
     def barrier(self, timeout: float | None = None) -> None:
         """On the leader: wait until everything committed before is applied here."""
@@ -346,14 +360,36 @@ class Node:
     def _timeout(self, timeout: float | None) -> float:
         return self._settings.request_timeout if timeout is None else timeout
 
+    def _execute(
+        self, keeper: Keeper, service: str, command: str, args: Args, timeout: float | None
+    ) -> Any:
+        request = self._command(keeper, service, command, args, timeout, None)
+        try:
+            self._running().execute(request)
+            return self._wait(request)
+        finally:
+            request.finish()
+
+    async def _aexecute(
+        self, keeper: Keeper, service: str, command: str, args: Args, timeout: float | None
+    ) -> Any:
+        loop = asyncio.get_running_loop()
+        request = self._command(keeper, service, command, args, timeout, loop)
+        try:
+            self._running().execute(request)
+            return await request.awaitable
+        finally:
+            request.finish()
+
     def _command(
         self,
+        keeper: Keeper,
         service: str,
         command: str,
-        args: tuple[Any, ...],
+        args: Args,
         timeout: float | None,
         loop: asyncio.AbstractEventLoop | None,
-    ) -> Command:
+    ) -> OnceCommand:
         data = encode_command(self._running().parts.serializer, service, command, list(args))
         limit = self._settings.max_value_bytes
         if len(data) > limit:
@@ -363,7 +399,7 @@ class Node:
                 size=len(data),
                 limit=limit,
             )
-        return Command(data, self._timeout(timeout), loop)
+        return OnceCommand(keeper, data, self._timeout(timeout), loop)
 
     def _query(
         self,

@@ -14,7 +14,8 @@ over, and from then on only its clock's rate counts.
 
 **Bounds.** A session keeps up to :data:`MAX_CHARGE` bytes of answers and refuses more (``Busy``,
 not applied) until the client raises its floor. There are up to :data:`MAX_SESSIONS` sessions with
-:data:`MAX_TOTAL` bytes of answers together; the least recently used ones go first.
+:data:`MAX_TOTAL` bytes of answers together; the least recently used ones go first (of those that
+keep answers, where it is for the bytes).
 
 Knows nothing of services, clients or how a command is encoded.
 """
@@ -142,7 +143,9 @@ class SessionTable:
 
     def finish(self, session_id: int, sequence: int, outcome: Any) -> None:
         """Keep the answer of a command that :meth:`begin` let through just now."""
-        session = self._sessions[session_id]
+        session = self._sessions.get(session_id)
+        if session is None:
+            return  # the command ended its own session, by closing it or by opening one too many
         charge = SMALL
         if type(outcome) not in _SCALARS:
             outcome = _keep(outcome)
@@ -150,8 +153,8 @@ class SessionTable:
         session.answers[sequence] = outcome
         session.charge += charge
         self._total += charge
-        while self._total > MAX_TOTAL and len(self._sessions) > 1:
-            self._end(next(iter(self._sessions)))
+        while self._total > MAX_TOTAL:
+            self._end(next(key for key, session in self._sessions.items() if session.charge))
 
     def _advance(self, stamp: int) -> None:
         if stamp <= 0:
