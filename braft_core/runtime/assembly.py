@@ -31,8 +31,8 @@ from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry, parse_discovery
 from braft_core.raft import SnapshotMeta
 from braft_core.runtime.hostport import join_host_port
+from braft_core.runtime.recovering import recover
 from braft_core.services.machine import StateMachine
-from braft_core.storage.recovery import reconcile
 
 __all__ = ["MEMORY", "Parts", "assemble", "data_directory"]
 
@@ -98,7 +98,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     storage = _storage(settings, registry, ports)
     stored = storage.open()
     try:
-        recovery = reconcile(stored, storage.snapshots.list())
+        recovery = recover(stored, storage.snapshots)
         if recovery.repair is not None:
             storage.write([recovery.repair])
         server_id = _server_id(storage, stored, ip, ports)

@@ -1,0 +1,99 @@
+"""What a node begins from when its snapshots are damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core import Node
+from braft_core.abc import StoredState
+from braft_core.errors import StorageCorrupt
+from braft_core.raft import Configuration, Entry, EntryType, HardState, Server
+from braft_core.runtime.recovering import recover
+from braft_core.storage.snapshots import FileSnapshots
+from braft_core.testing.processes import HOST, free_ports
+
+ALONE = Configuration((Server("n1", "127.0.0.1:1"),))
+
+
+def put(store: FileSnapshots, index: int) -> str:
+    sink = store.create(index, 1, ALONE, 1)
+    sink.write(bytes(10_000))
+    return sink.commit().id
+
+
+def damage(directory: Path, snapshot_id: str) -> Path:
+    path = directory / f"{snapshot_id}.snap"
+    data = bytearray(path.read_bytes())
+    data[5_000] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def log(first: int, last: int) -> StoredState:
+    entries = [Entry(i, 1, EntryType.NOOP, b"") for i in range(first, last + 1)]
+    begin = first - 1
+    return StoredState(HardState(1, ""), entries, begin, 1 if begin else 0)
+
+
+def test_the_newest_is_used_while_it_is_whole(tmp_path: Path) -> None:
+    store = FileSnapshots(tmp_path)
+    put(store, 10)
+    newest = put(store, 20)
+    found = recover(log(16, 30), store).snapshot
+    assert found is not None
+    assert found.id == newest
+
+
+def test_an_older_one_serves_if_the_log_reaches_back_to_it(tmp_path: Path, caplog: Any) -> None:
+    store = FileSnapshots(tmp_path)
+    older, newest = put(store, 10), put(store, 20)
+    path = damage(tmp_path, newest)
+    found = recover(log(11, 30), store).snapshot
+    assert found is not None
+    assert found.id == older
+    assert f"snapshot {path} is damaged in the 10000 bytes from byte" in caplog.text
+    assert f"beginning from the older snapshot {older} instead; nothing is lost" in caplog.text
+
+
+def test_the_whole_log_serves_without_any(tmp_path: Path, caplog: Any) -> None:
+    store = FileSnapshots(tmp_path)
+    damage(tmp_path, put(store, 10))
+    assert recover(log(1, 30), store).snapshot is None
+    assert "beginning from the log, which is whole, instead" in caplog.text
+
+
+def test_otherwise_the_node_must_not_start_and_the_file_is_named(tmp_path: Path) -> None:
+    store = FileSnapshots(tmp_path)
+    put(store, 10)
+    path = damage(tmp_path, put(store, 20))
+    with pytest.raises(StorageCorrupt, match="is damaged in the 10000 bytes") as caught:
+        recover(log(16, 30), store)
+    assert str(path) in caught.value.message
+    assert "the newest ends at 10" in caught.value.message
+    assert caught.value.data["path"] == str(path)
+
+
+def test_a_node_refuses_to_start_and_leaves_nothing_running(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    chosen: dict[str, Any] = {
+        "discovery": "none",
+        "ip": HOST,
+        "data_dir": str(tmp_path),
+        "snapshot_trailing": 1,
+        **dict(zip(("rport", "dport", "hport"), ports, strict=True)),
+    }
+    with Node(**chosen) as node:
+        for number in range(5):
+            node.kv.put("m", f"k{number}", "v" * 10_000)
+        taken = node.take_snapshot()
+        node.kv.put("m", "last", 1)
+    path = damage(tmp_path / "snapshots", taken["id"])
+    node = Node(**chosen)
+    for _ in range(2):
+        with pytest.raises(StorageCorrupt) as caught:
+            node.start()
+        assert str(path) in caught.value.message
+    assert not node.ready()[0]
