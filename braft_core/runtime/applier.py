@@ -73,6 +73,10 @@ class Applier:
         """Replace the whole state by a snapshot's contents."""
         self._jobs.put(functools.partial(self._restore, index, term, chunks))
 
+    def reset(self) -> None:
+        """Forget how far was applied; the state itself was never changed."""
+        self._jobs.put(functools.partial(self._advance, 0, 0))
+
     async def capture(self) -> Capture:
         """The state as it is when the turn comes, between two commands."""
         loop = asyncio.get_running_loop()

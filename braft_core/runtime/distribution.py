@@ -71,7 +71,9 @@ class Distribution:
         while True:
             await asyncio.sleep(_INTERVAL)
             driver = self._engine.driver
-            if driver is None or driver.core.role is not Role.LEADER:
+            leads = driver is not None and driver.core.role is Role.LEADER
+            # Without items there is nothing to spread, and an unused cluster's log stays empty.
+            if driver is None or not leads or not service.in_use:
                 proposed = []
                 continue
             live = _live(driver.core)

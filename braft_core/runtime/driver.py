@@ -296,9 +296,10 @@ class Driver:
 
     def _lost(self, requests: list[Request]) -> None:
         """Another entry took their place: surely not applied, so they may be proposed anew."""
+        now = clock.monotonic()
         for request in requests:
             request.sent = False
-            if isinstance(request, Command):
+            if isinstance(request, Command) and request.deadline > now:
                 self._commands.append(request)
             else:
                 settle([(request, NotLeader("the leader was deposed before it was committed"))])
@@ -392,6 +393,13 @@ class Driver:
     def has_undecided(self) -> bool:
         """Whether commands that were appended here wait to be decided."""
         return any(not request.future.done() for request in self._pending.undecided())
+
+    def release(self) -> list[Command | Query]:
+        """Hand back the requests that have not gone anywhere yet."""
+        self._take_requests()
+        waiting: list[Command | Query] = [*self._commands, *self._queries]
+        self._commands, self._queries = [], []
+        return waiting
 
     def halt(self, reason: BraftError) -> None:
         """Never touch the core again; settle everybody. Idempotent."""

@@ -39,6 +39,7 @@ from braft_core.runtime import clock
 from braft_core.runtime.admin import Admin
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts
+from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.events import Events
@@ -100,7 +101,12 @@ class Engine:
         self._forwarder = Forwarder(self)
         self.sessions = Sessions(self, parts.serializer, parts.settings.request_timeout)
         self._calls = LogCalls(self, parts.settings.max_value_bytes)
-        self.membership = Coordinator(self._ports, parts.discovery, new_cluster_id)
+        self.membership = Coordinator(
+            self._ports,
+            parts.discovery,
+            new_cluster_id,
+            lambda: dissolve(self, self._ports),
+        )
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -245,6 +251,15 @@ class Engine:
         """Another leader is known ("" = none)."""
         if leader:
             self._forwarder.leader_changed(leader)
+
+    def detach(self) -> list[Command | Query]:
+        """Be in no cluster any more; returns the requests that went nowhere yet."""
+        driver = self.running()
+        with self._early_lock:
+            self.driver = None
+        self.identity.cluster_id = ""
+        self.use_configuration(EMPTY_CONFIGURATION)
+        return driver.release()
 
     async def barrier(self, timeout: float) -> None:
         """Append a barrier and wait until it is applied here."""

@@ -69,7 +69,8 @@ class Snapshotter:
     def start(self, last: SnapshotMeta | None) -> None:
         """Begin to look whether one is due."""
         self.last = last
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
         """Stop looking; one that is being written is given up."""

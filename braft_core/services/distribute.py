@@ -153,6 +153,11 @@ class DistributeService(StateMachineService):
         """The live nodes as last applied, sorted. From any thread: the list is never changed."""
         return self._nodes
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there are items. From any thread."""
+        return bool(self._items)
+
     def dump(self) -> Any:
         """See :meth:`StateMachineService.dump`."""
         return {"items": self._items, "nodes": self._nodes, "assignment": self._assignment}
