@@ -1,0 +1,50 @@
+"""The base classes a plugin derives from, with their calling rules.
+
+One class per kind of plugin: :class:`Discovery`, :class:`Serializer`, :class:`Service`,
+:class:`Transport`, :class:`Storage`. A plugin hands its class to braft through the hook of that
+kind (``braft_core.plugin.specs``); braft chooses by the class's ``name`` and makes the instance.
+
+Each method says which thread or task calls it and whether it may block. "The loop" is the asyncio
+loop of the node, which runs in a thread of its own; what blocks there delays consensus.
+"""
+
+from braft_core.abc.discovery import Contact, Discovery, DiscoveryContext
+from braft_core.abc.node import NodeAPI
+from braft_core.abc.serializer import Serializer
+from braft_core.abc.service import CommandContext, Service
+from braft_core.abc.storage import (
+    SnapshotSink,
+    SnapshotStore,
+    Storage,
+    StorageOptions,
+    StoredState,
+    WriteBatch,
+)
+from braft_core.abc.transport import (
+    Identity,
+    TLSFiles,
+    Transport,
+    TransportHandler,
+    TransportOptions,
+)
+
+__all__ = [
+    "CommandContext",
+    "Contact",
+    "Discovery",
+    "DiscoveryContext",
+    "Identity",
+    "NodeAPI",
+    "Serializer",
+    "Service",
+    "SnapshotSink",
+    "SnapshotStore",
+    "Storage",
+    "StorageOptions",
+    "StoredState",
+    "TLSFiles",
+    "Transport",
+    "TransportHandler",
+    "TransportOptions",
+    "WriteBatch",
+]

@@ -1,0 +1,93 @@
+"""Discovery: where might other nodes be?"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+__all__ = ["Contact", "Discovery", "DiscoveryContext"]
+
+
+class Contact(NamedTuple):
+    """A place where a node may answer. A hint, never membership.
+
+    ``port`` may be the Raft port or the discovery port of that node: both answer probes.
+    """
+
+    host: str
+    port: int
+    source: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryContext:
+    """What a discovery is told about the node it works for."""
+
+    node_id: str
+    ip: str
+    interface: str
+    raft_port: int
+    discovery_port: int
+    http_port: int
+    cluster_name: str
+    #: The plugin's own section ``[plugins.<name>]`` of braft.toml, unvalidated, with the settings
+    #: that belong to it (``MDNS_SERVICE``, ``K8S_*``).
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: The process environment, for the plugin's own variables.
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Discovery(abc.ABC):
+    """Finds contacts. All coroutines run on the loop; blocking libraries belong in a thread."""
+
+    #: The scheme: ``BRAFT_DISCOVERY=<name>:<spec>``.
+    name: ClassVar[str]
+
+    #: Seconds between polls of the default :meth:`watch`.
+    poll_interval: float = 1.0
+
+    def __init__(self, spec: str, context: DiscoveryContext) -> None:
+        """Parse ``spec`` (the part after ``name:``, may be empty). Quick; no I/O.
+
+        :raises ConfigError: naming the part of the spec that is wrong and what is accepted.
+        """
+        self.spec = spec
+        self.context = context
+
+    @property
+    def expect(self) -> int | None:
+        """How many founders the spec itself implies, or ``None`` (a static list has its length)."""
+        return None
+
+    def describe(self) -> str:
+        """One line for status pages, such as ``static://a,b,c``."""
+        return f"{self.name}://{self.spec}"
+
+    @abc.abstractmethod
+    async def discover(self) -> list[Contact]:
+        """All contacts known now, this node itself included or not.
+
+        Raise on failure: an error is not an empty list, and braft keeps the last set then.
+        """
+
+    async def start(self) -> None:  # noqa: B027 - optional hook
+        """Begin announcing and browsing. Called once, before the first :meth:`discover`."""
+
+    async def watch(self) -> AsyncIterator[list[Contact]]:
+        """Yield the whole current set whenever it may have changed; default: poll."""
+        while True:
+            yield await self.discover()
+            await asyncio.sleep(self.poll_interval)
+
+    async def stop(self) -> None:  # noqa: B027 - optional hook
+        """Withdraw the announcement and release everything.
+
+        Idempotent, and harmless without :meth:`start`; must not raise.
+        """

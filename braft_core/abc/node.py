@@ -1,0 +1,90 @@
+"""The node, as plugins see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+__all__ = ["NodeAPI"]
+
+
+class NodeAPI(Protocol):
+    """The methods of :class:`braft_core.Node` that HTTP routes, CLI commands and observers use.
+
+    Synchronous methods may be called from any thread except the node's own loop.
+    ``timeout`` is in seconds; ``None`` means the setting ``request_timeout``.
+    """
+
+    @property
+    def settings(self) -> Any:
+        """The frozen settings (``braft_core.config.Settings``)."""
+
+    @property
+    def server_id(self) -> str:
+        """This server's id in the Raft configuration."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node believes to lead now (a hint; only a commit proves it)."""
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Server id and address of the known leader, or two empty strings."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether requests can be served, and if not, the sentence that says why."""
+
+    def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
+        """Replicate a command, wait until it is applied, return its answer.
+
+        :raises NotApplied: it was surely not applied. :raises OutcomeUnknown: it may have been.
+        :raises Rejected: it was applied and answered with an error.
+        """
+
+    def query(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = "linearizable",
+        timeout: float | None = None,
+    ) -> Any:
+        """Read. ``consistency``: ``linearizable``, ``lease`` or ``stale``, see ``Node.query``."""
+
+    def details(self) -> dict[str, Any]:
+        """This node's entry in ``GET /raft``'s ``nodes``."""
+
+    def cluster_view(self, timeout: float | None = None) -> dict[str, Any]:
+        """The whole JSON of ``GET /raft``: every member asked, the silent ones with ``error``."""
+
+    def members(self) -> list[dict[str, Any]]:
+        """The current configuration: ``id``, ``address``, ``suffrage``, ``leader``."""
+
+    def add_member(
+        self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
+    ) -> None:
+        """Add a server (as a nonvoter first; a voter once it has caught up)."""
+
+    def remove_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Remove a server from the configuration."""
+
+    def promote_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Make a nonvoter a voter."""
+
+    def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
+        """Hand leadership to ``to`` or the most up-to-date voter; returns the new leader's id."""
+
+    def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+        """Take a snapshot of this node's state now: ``id``, ``index``, ``term``, ``size``."""
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots this node holds, newest first."""
+
+    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """One of them, described, and the bytes of its backup file, to be streamed anywhere.
+
+        :raises StorageError: there is none of that id.
+        """
+
+    def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
+        """Call ``callback(leader_id, term)`` on each change; returns a function that ends it."""

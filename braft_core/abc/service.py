@@ -1,0 +1,55 @@
+"""Service: a part of the replicated state machine."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+__all__ = ["CommandContext", "Service"]
+
+
+class CommandContext(NamedTuple):
+    """What a command may know besides its arguments; the same on every node."""
+
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
+    term: int
+    #: The leader's wall clock when it appended the command, nanoseconds since the epoch.
+    #: The only time a command may use: it is in the log, so it is the same everywhere.
+    appended_at: int
+
+
+class Service(abc.ABC):
+    """A named part of the state machine. All methods run on the applier thread, one at a time.
+
+    :meth:`apply` must be deterministic: equal state and equal commands give equal state and equal
+    answers on every node. No clock, no randomness, no I/O, no iteration over a set.
+    Most services derive from :class:`braft_core.services.StateMachineService` instead, which turns
+    methods marked ``@command`` and ``@query`` into these calls.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
+        """Execute a committed command and return a plain value.
+
+        Whatever it raises becomes the caller's answer (a :class:`~braft_core.errors.Rejected`
+        as it is, anything else as :class:`~braft_core.errors.CommandFailed`), on every node alike.
+        """
+
+    @abc.abstractmethod
+    def query(self, query: str, args: Sequence[Any]) -> Any:
+        """Answer a read from the current state, changing nothing."""
+
+    @abc.abstractmethod
+    def snapshot(self) -> Iterator[bytes]:
+        """Capture the state now and return an iterator over its bytes in chunks.
+
+        Called on the applier thread; the capture must be cheap. The iterator is consumed on
+        another thread while commands go on being applied, and must show the captured state.
+        """
+
+    @abc.abstractmethod
+    def restore(self, chunks: Iterator[bytes]) -> None:
+        """Replace the whole state by what :meth:`snapshot` wrote."""

@@ -1,0 +1,149 @@
+"""Storage: what a node must not forget."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from braft_core.raft.types import Configuration, Entry, HardState, SnapshotMeta
+
+__all__ = [
+    "SnapshotSink",
+    "SnapshotStore",
+    "Storage",
+    "StorageOptions",
+    "StoredState",
+    "WriteBatch",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """What a store is built from."""
+
+    #: The node's data directory; ``None`` for a node that forgets.
+    data_dir: Path | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StoredState:
+    """What a store holds at start. ``entries`` are consecutive and begin after the snapshot."""
+
+    hard_state: HardState
+    entries: list[Entry]
+    #: Index and term of the last entry removed by compaction (0, 0 if none was).
+    compacted_index: int = 0
+    compacted_term: int = 0
+
+
+@dataclass(slots=True)
+class WriteBatch:
+    """One atomic, durable change: hard state, then truncation or reset, then appends."""
+
+    hard_state: HardState | None = None
+    truncate_from: int | None = None
+    #: Forget the whole log and go on behind this index and term (a snapshot was installed).
+    reset: tuple[int, int] | None = None
+    entries: Sequence[Entry] = ()
+
+
+class SnapshotSink(abc.ABC):
+    """A snapshot that is being written. One user, any thread; methods may block."""
+
+    @abc.abstractmethod
+    def write(self, chunk: bytes) -> None:
+        """Add bytes. :raises StorageFull: no space; only :meth:`abort` is left to do then."""
+
+    @abc.abstractmethod
+    def commit(self) -> SnapshotMeta:
+        """Make it durable and visible, atomically; returns its description with id and size."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Throw away what was written. Idempotent, and harmless after :meth:`commit`."""
+
+
+class SnapshotStore(abc.ABC):
+    """Snapshots of one node. Thread-safe; methods may block.
+
+    A snapshot is listed once it is whole and durable, never before, whatever crashes when.
+    """
+
+    @abc.abstractmethod
+    def create(
+        self, index: int, term: int, configuration: Configuration, configuration_index: int
+    ) -> SnapshotSink:
+        """Begin a snapshot of the state after ``index``."""
+
+    @abc.abstractmethod
+    def list(self) -> list[SnapshotMeta]:
+        """All whole snapshots, newest (highest index, then term) first."""
+
+    @abc.abstractmethod
+    def open(self, snapshot_id: str) -> Iterator[bytes]:
+        """The contents in chunks of at most 1 MiB, each verified before it is handed out.
+
+        :raises StorageError: there is no such snapshot.
+        :raises StorageCorrupt: while iterating: a chunk fails its checksum, or the end is missing.
+        """
+
+    @abc.abstractmethod
+    def retain(self, count: int) -> None:
+        """Delete all but the ``count`` newest. One that is being read stays readable."""
+
+
+class Storage(abc.ABC):
+    """Durable state of one node. All methods but the constructor may block.
+
+    ``open`` and ``close`` are called once each. All calls come from one thread at a time (the
+    writer thread while the node runs), not necessarily always the same one.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, options: StorageOptions) -> None:
+        """Remember the options; touch nothing."""
+        self.options = options
+
+    @abc.abstractmethod
+    def open(self) -> StoredState:
+        """Lock the store, check it and load it.
+
+        :raises StorageLocked: another process has it.
+        :raises StorageForeign: it is not a braft store, or of a newer format.
+        :raises StorageCorrupt: a record fails its checksum. Only the torn last write of the store's
+            own journal is cut; a damaged record never is, because it may have been acknowledged.
+        """
+
+    @abc.abstractmethod
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        """Make the batches durable, in order and all together, before returning.
+
+        :raises StorageFull: nothing of it was written; the store stays usable.
+        :raises StorageError: nothing is known to be written.
+        """
+
+    @abc.abstractmethod
+    def get_meta(self, key: str) -> bytes | None:
+        """A small named value (node id, cluster id, accepted founding configuration)."""
+
+    @abc.abstractmethod
+    def set_meta(self, values: Mapping[str, bytes | None]) -> None:
+        """Durably set (or with ``None`` delete) named values, all or nothing."""
+
+    @property
+    @abc.abstractmethod
+    def snapshots(self) -> SnapshotStore:
+        """The node's snapshots. Valid between :meth:`open` and :meth:`close`."""
+
+    @abc.abstractmethod
+    def compact(self, index: int, term: int) -> None:
+        """Forget entries up to and including ``index``, which a durable snapshot covers."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release the lock and all resources. Idempotent."""

@@ -1,0 +1,150 @@
+"""Transport: messages between nodes."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from braft_core.abc.storage import SnapshotSink
+from braft_core.raft.messages import Message, Request, Response
+from braft_core.raft.types import SnapshotMeta
+
+if TYPE_CHECKING:
+    from braft_core.peer import PeerReply, PeerRequest
+
+__all__ = ["Identity", "TLSFiles", "Transport", "TransportHandler", "TransportOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """PEM files for mutual TLS."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """What a transport is built from."""
+
+    #: ``host:port`` pairs to listen on (Raft port first, then discovery port).
+    listen: tuple[str, ...]
+    tls: TLSFiles | None = None
+    reflection: bool = True
+    #: Largest message in bytes that is read from a peer.
+    max_message_bytes: int = 16 << 20
+    #: Deadline of one Raft RPC, seconds.
+    rpc_timeout: float = 2.0
+    #: The plugin's own section of braft.toml.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who this node is. The node updates it; a transport reads it for each call or stream."""
+
+    server_id: str
+    address: str
+    #: "" while the node is in no cluster; then Raft RPCs are refused.
+    cluster_id: str = ""
+
+
+class TransportHandler(Protocol):
+    """What a transport calls. All calls happen on the loop's thread, and none of them blocks.
+
+    The two exceptions are :meth:`create_snapshot` and :meth:`open_snapshot`: they are called on a
+    thread of the transport's own, one per transfer, and may block.
+    """
+
+    @property
+    def identity(self) -> Identity:
+        """The node's identity."""
+
+    def on_message(self, message: Message) -> None:
+        """A Raft request arrived (with ``context`` set) or the response to one of ours did."""
+
+    def on_connection_lost(self, server_id: str) -> None:
+        """An established connection with that peer broke, in whichever direction.
+
+        Not called for orderly ends that say nothing about the peer's health.
+        """
+
+    def on_unreachable(self, server_id: str) -> None:
+        """Requests to that peer were dropped: no connection, or a full queue."""
+
+    async def on_call(self, request: PeerRequest) -> PeerReply:
+        """A peer call arrived. A ``BraftError`` it raises travels back to the caller."""
+
+    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
+        """Where a snapshot that a leader sends is stored. On a thread of its own; may block.
+
+        The transport writes to the sink on the same thread, and commits it before ``on_message``
+        hands out the snapshot with its id; or aborts it.
+
+        :raises StorageError: it cannot be stored.
+        """
+
+    def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:
+        """The contents of one of ours, to be sent. On a thread of its own; may block.
+
+        The transport iterates on the same thread, and drops the iterator half-way if it must.
+
+        :raises StorageError: it is gone.
+        """
+
+    async def on_apply_log(self, data: bytes) -> bytes:
+        """The original's ``Raft.ApplyLog``: a command, serialized; returns the answer."""
+
+    async def on_details(self) -> dict[str, Any]:
+        """The original's ``Raft.GetDetails``: this node's entry of ``GET /raft``'s ``nodes``."""
+
+
+class Transport(abc.ABC):
+    """Carries Raft messages and peer calls. Every method runs on the loop."""
+
+    name: ClassVar[str]
+
+    def __init__(self, options: TransportOptions) -> None:
+        self.options = options
+
+    @abc.abstractmethod
+    async def start(self, handler: TransportHandler) -> None:
+        """Listen. :raises ConfigError: naming the address, if it is taken or not ours."""
+
+    @abc.abstractmethod
+    async def stop(self) -> None:
+        """Stop listening, end all connections, leave no task or thread. Idempotent."""
+
+    @abc.abstractmethod
+    def set_peer(self, server_id: str, address: str) -> None:
+        """Remember (or change) where that server is; connect in the background and stay so."""
+
+    @abc.abstractmethod
+    def remove_peer(self, server_id: str) -> None:
+        """Forget that server and end its connection."""
+
+    @abc.abstractmethod
+    def send(self, message: Request) -> None:
+        """Queue a Raft request for ``message.to``. Never blocks, never raises for network reasons.
+
+        AppendEntries to one peer stay in order, except heartbeats, which have a lane of their own
+        and overtake. A request that cannot be sent in time is dropped and ``on_unreachable`` told.
+        The peer's response comes back by ``on_message`` with ``request_id`` filled in.
+        """
+
+    @abc.abstractmethod
+    def reply(self, message: Response) -> None:
+        """Answer the request whose ``context`` the message carries."""
+
+    @abc.abstractmethod
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """Call the node at ``address`` and wait for its reply.
+
+        :param timeout: seconds, for everything including the connection.
+        :raises Unreachable: no answer in time; ``data['sent']`` False if surely never sent.
+        :raises BraftError: what the peer's handler raised.
+        """
