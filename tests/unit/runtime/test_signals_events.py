@@ -1,0 +1,112 @@
+"""Waiting for a change from threads and from the loop; telling listeners in order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from braft_core.runtime import clock
+from braft_core.runtime.events import Events
+from braft_core.runtime.signals import Signal
+
+
+def test_a_thread_and_the_loop_are_woken_by_one_notice() -> None:
+    signal, state = Signal(), {"on": False}
+    results: list[bool] = []
+
+    def wait() -> None:
+        results.append(signal.wait_for(lambda: state["on"], clock.monotonic() + 10))
+
+    async def main() -> bool:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        waiter = asyncio.create_task(signal.await_for(lambda: state["on"], clock.monotonic() + 10))
+        await asyncio.sleep(0)
+        signal.notify()  # nothing has changed: both look, and go on waiting
+        await asyncio.sleep(0.01)
+        assert not waiter.done()
+        assert thread.is_alive()
+        state["on"] = True
+        signal.notify()
+        found = await waiter
+        await asyncio.to_thread(thread.join, 10)
+        return found
+
+    assert asyncio.run(main()) is True
+    assert results == [True]
+
+
+def test_a_deadline_ends_the_waiting() -> None:
+    signal = Signal()
+    began = time.monotonic()
+    assert signal.wait_for(lambda: False, clock.monotonic() + 0.05) is False
+    assert asyncio.run(signal.await_for(lambda: False, clock.monotonic() + 0.05)) is False
+    assert 0.1 <= time.monotonic() - began < 5
+    assert signal.wait_for(lambda: True, clock.monotonic() - 1) is True
+    assert asyncio.run(signal.await_for(lambda: True, clock.monotonic() - 1)) is True
+
+
+@pytest.fixture
+def events() -> Iterator[Events]:
+    events = Events("events-under-test")
+    events.start()
+    yield events
+    events.stop(5)
+
+
+def test_listeners_are_told_in_order_also_after_one_raised(
+    events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[int] = []
+    done = threading.Event()
+
+    def broken(number: int) -> None:
+        raise RuntimeError("a listener's bug")
+
+    events.listen("number", broken)
+    events.listen("number", seen.append)
+    for number in range(100):
+        events.emit("number", number)
+    events.call(done.set)
+    assert done.wait(10)
+    assert seen == list(range(100))
+    assert "a listener's bug" in caplog.text
+
+
+def test_an_ended_listener_hears_nothing_and_ending_twice_is_fine(events: Events) -> None:
+    seen: list[int] = []
+    done = threading.Event()
+    end = events.listen("number", seen.append)
+    end()
+    end()
+    events.emit("number", 1)
+    events.emit("nobody listens", 1)
+    events.call(done.set)
+    assert done.wait(10)
+    assert seen == []
+
+
+def test_stop_makes_the_calls_that_are_queued() -> None:
+    events, seen = Events("events-under-test"), list[int]()
+    for number in range(10):
+        events.call(lambda number=number: seen.append(number))  # type: ignore[misc]
+    events.start()
+    events.stop(10)
+    assert seen == list(range(10))
+
+
+def test_stop_before_start_and_stop_from_within() -> None:
+    Events("never started").stop(1)
+    events, done = Events("events-under-test"), threading.Event()
+    events.start()
+
+    def end() -> None:
+        events.stop(10)
+        done.set()
+
+    events.call(end)
+    assert done.wait(10)
