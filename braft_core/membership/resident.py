@@ -28,6 +28,7 @@ from braft_core.membership.steady import (
     should_dissolve,
 )
 from braft_core.membership.tasks import Tasks
+from braft_core.membership.wording import met_sentence
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
 from braft_core.raft.types import Suffrage, encode_configuration
 
@@ -93,7 +94,7 @@ class Resident:
         view = self._ports.raft_view()
         if view.leader_id:
             return ""
-        return absence(
+        sentence = absence(
             view,
             self._ports.identity.server_id,
             self._heard(now, view),
@@ -101,6 +102,10 @@ class Resident:
             now - self._leader_seen_at,
             self._ports.settings.restart_min,
         )
+        if not self.foreign:
+            return sentence
+        others = [(cluster.address, cluster.cluster_id) for cluster in self.foreign]
+        return f"{sentence}; {met_sentence(self._ports.identity.cluster_id, others)}"
 
     def _heard(self, now: float, view: RaftView) -> dict[str, float]:
         ages = {server_id: peer.last_contact for server_id, peer in view.peers.items()}

@@ -14,6 +14,7 @@ from braft_core.raft.types import Server
 
 __all__ = [
     "holding_sentence",
+    "met_sentence",
     "no_leader_sentence",
     "pursuing_sentence",
     "too_few_sentence",
@@ -65,6 +66,18 @@ def pursuing_sentence(cluster_id: str, missing: Sequence[Server]) -> str:
     return (
         f"founding cluster {cluster_id}: {names} has yet to agree. If it is lost for good, stop "
         "the others and start them with empty data directories (nothing was ever written)"
+    )
+
+
+def met_sentence(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
+    """A member whose surroundings belong elsewhere: it runs on the data of a cluster of the past.
+
+    ``others`` are addresses and their cluster ids; there is at least one.
+    """
+    places = ", ".join(f"{address} is in cluster {other}" for address, other in others)
+    return (
+        f"the data directory of this node belongs to cluster {cluster_id}, but {places}. If that "
+        "is the right one, start this node with an empty data directory, and it joins"
     )
 
 

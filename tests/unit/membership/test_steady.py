@@ -18,6 +18,7 @@ from braft_core.membership.steady import (
     next_change,
     should_dissolve,
 )
+from braft_core.membership.wording import met_sentence
 from braft_core.peer import ProbeReply
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server, Suffrage
 
@@ -139,6 +140,12 @@ def test_absence_with_everybody_here_and_with_nobody_known() -> None:
     blank = RaftView(configuration=EMPTY_CONFIGURATION)
     assert "leader to call" in absence(blank, "a", {}, AddressBook(), 1.0, 90.0)
     assert absence(LEADING, "a", {}, book(), 0.0, 90.0) == ""
+
+
+def test_a_node_on_old_data_is_told_where_it_stands() -> None:
+    sentence = met_sentence("old", [("10.0.0.1:15000", "new"), ("10.0.0.2:15000", "new")])
+    assert "belongs to cluster old, but 10.0.0.1:15000 is in cluster new, 10.0.0.2" in sentence
+    assert "start this node with an empty data directory" in sentence
 
 
 def test_foreign_clusters_are_those_of_our_name_and_another_id() -> None:
