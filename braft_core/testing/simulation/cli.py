@@ -96,7 +96,9 @@ def _summary(reports: Iterable[Report], elapsed: float) -> str:
             f"{sum(r.elections for r in reports)} elections, highest term"
             f" {max((r.max_term for r in reports), default=0)},"
             f" {sum(r.commits for r in reports)} commits,"
-            f" {sum(r.truncations for r in reports)} truncations",
+            f" {sum(r.truncations for r in reports)} truncations,"
+            f" {sum(r.snapshots for r in reports)} snapshots placed,"
+            f" {sum(r.installed for r in reports)} from another server",
             f"{sum(r.operations for r in reports)} operations:"
             f" {sum(r.answered for r in reports)} answered,"
             f" {sum(r.unknown for r in reports)} of unknown outcome",

@@ -13,7 +13,14 @@ from braft_core.raft.config import RaftConfig
 from braft_core.raft.messages import Message
 from braft_core.raft.node import RaftCore
 from braft_core.raft.ready import Ready
-from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role
+from braft_core.raft.types import (
+    Configuration,
+    Entry,
+    EntryType,
+    HardState,
+    Role,
+    SnapshotMeta,
+)
 
 __all__ = ["Core", "CoreFactory", "CoreLog", "raft_core"]
 
@@ -28,12 +35,23 @@ class CoreLog(Protocol):
     def term_at(self, index: int) -> int | None:
         """Term of the entry at ``index``."""
 
-    def slice(self, lo: int, hi: int) -> Sequence[Entry]:
-        """Entries ``lo <= index < hi``."""
+    @property
+    def compacted_index(self) -> int:
+        """Index of the entry just before the first one that is still here."""
+
+    def slice(self, low: int, high: int) -> Sequence[Entry]:
+        """Entries ``low <= index < high``."""
+
+    def configuration_entry_at(self, index: int) -> tuple[int, Configuration]:
+        """The configuration in force at ``index``, and the index of its entry."""
 
 
 class Core(Protocol):
     """One server's consensus core. See ``braft_core.raft.ready`` for the persistence contract."""
+
+    @property
+    def server_id(self) -> str:
+        """Whose core it is."""
 
     @property
     def role(self) -> Role:
@@ -85,6 +103,15 @@ class Core(Protocol):
     def read(self, read_id: int) -> None:
         """Ask for a linearizable read; ``Ready.reads`` answers."""
 
+    def lease_read(self) -> int:
+        """The index at which a read may be served now, -1 without a lease."""
+
+    def step_down(self, reason: str) -> None:
+        """Give leadership up."""
+
+    def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
+        """A snapshot is stored; the index up to which the log was compacted."""
+
     def change_membership(self, kind: str, server_id: str, address: str = "") -> int:
         """Change the configuration by one server."""
 
@@ -125,6 +152,9 @@ class CoreFactory(Protocol):
         now: float,
         hard_state: HardState,
         entries: Sequence[Entry],
+        compacted_index: int = 0,
+        compacted_term: int = 0,
+        snapshot: SnapshotMeta | None = None,
     ) -> Core:
         """Start as a follower."""
 
@@ -137,8 +167,19 @@ def raft_core(
     now: float,
     hard_state: HardState,
     entries: Sequence[Entry],
+    compacted_index: int = 0,
+    compacted_term: int = 0,
+    snapshot: SnapshotMeta | None = None,
 ) -> Core:
     """The core under test: ``braft_core.raft.RaftCore``."""
     return RaftCore(
-        server_id, config=config, random=random, now=now, hard_state=hard_state, entries=entries
+        server_id,
+        config=config,
+        random=random,
+        now=now,
+        hard_state=hard_state,
+        entries=entries,
+        compacted_index=compacted_index,
+        compacted_term=compacted_term,
+        snapshot=snapshot,
     )

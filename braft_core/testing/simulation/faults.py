@@ -30,6 +30,8 @@ class Faults:
         self._world = world
         self._stopped = False
         self._eager = stream(world.seed, "fault/eager")
+        self._placing = stream(world.seed, "fault/placing")
+        self._struck: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[random.Random], None]] = {
             "partition": self._partition,
@@ -37,6 +39,9 @@ class Faults:
             "crash": self._crash,
             "pause": self._pause,
             "slow_disk": self._slow_disk,
+            "full_disk": self._full_disk,
+            "read_error": self._read_error,
+            "wipe": self._wipe,
             "clock": self._clock,
             "false_alarm": self._false_alarm,
             "membership": self._membership,
@@ -63,6 +68,18 @@ class Faults:
             self.injected["eager_operator"] += 1
             server.post(administer, server, *change)
 
+    def snapshot_placed(self, server: Server) -> bool:
+        """A snapshot is in the store and the log not yet cut behind it: whether the server dies."""
+        probability = self._world.plan.snapshot_crash
+        if self._stopped or not probability or self._placing.random() >= probability:
+            return False
+        self.injected["snapshot_crash"] += 1
+        self._world.crash(server)
+        if self._placing.random() < 0.2:
+            self._damage(server)
+        self._later(0.05, self._restart, server)
+        return True
+
     def stop(self) -> None:
         """No new faults, and pending repairs are left to the world."""
         self._stopped = True
@@ -74,9 +91,12 @@ class Faults:
     def _strike(self, kind: str, interval: float, rng: random.Random) -> None:
         if self._stopped:
             return
-        self.injected[kind] += 1
-        self._kinds[kind](rng)
+        self._struck[kind] += 1
         self._schedule(kind, interval, rng)
+        if (kind, self._struck[kind]) not in self._world.skipped:
+            self.injected[kind] += 1
+            # Each strike draws from a stream of its own, so that one left out changes no other.
+            self._kinds[kind](stream(self._world.seed, f"fault/{kind}/{self._struck[kind]}"))
 
     def _later(self, delay: float, action: Callable[..., None], *args: object) -> None:
         def act() -> None:
@@ -162,19 +182,67 @@ class Faults:
 
     def _slow_disk(self, rng: random.Random) -> None:
         server = self._pick(rng)
-        self._world.disk_delay[server.id] = rng.choice((0.05, 0.3, 1.0))
+        self._world.disk_delay[server.id] = rng.choice((0.05, 0.3, 1.0, 8.0))
         self._world.trace.add(f"{server.id} has a slow disk")
         self._later(rng.expovariate(1.0 / 2.0), self._mend_disk, server.id)
 
     def _mend_disk(self, server_id: str) -> None:
         self._world.disk_delay[server_id] = 0.0
 
+    def _full_disk(self, rng: random.Random) -> None:
+        server = self._pick(rng)
+        server.disk.full = True
+        self._world.trace.add(f"{server.id} has a full disk")
+        self._later(rng.choice((0.2, rng.expovariate(1.0 / 2.0), 4.0)), self._make_space, server)
+
+    def _make_space(self, server: Server) -> None:
+        server.disk.full = False
+        self._world.trace.add(f"{server.id} has space again")
+
+    def _read_error(self, rng: random.Random) -> None:
+        """A server dies, and its disk cannot be read, or its newest snapshot is damaged."""
+        server = self._pick(rng)
+        if server.live is None:
+            return
+        self._world.crash(server)
+        if rng.random() < 0.5:
+            server.disk.unreadable = True
+        else:
+            self._damage(server)
+        self._later(0.05, self._restart, server)
+        self._later(rng.expovariate(1.0 / 2.0), self._make_readable, server)
+
+    def _damage(self, server: Server) -> None:
+        newest = server.disk.shelf.list()[:1]
+        server.disk.shelf.damaged.update(meta.id for meta in newest)
+
+    def _make_readable(self, server: Server) -> None:
+        server.disk.unreadable = False
+        server.disk.shelf.damaged.clear()
+        self._restart(server)
+
+    def _wipe(self, rng: random.Random) -> None:
+        """A server loses its data for good, if a majority of the founders stays."""
+        world, server = self._world, self._pick(rng)
+        lost = sum(1 for other in world.servers.values() if other.lost)
+        if lost >= (world.plan.founders - 1) // 2 or server.lost:
+            return
+        if server.live is not None:
+            world.crash(server)
+        world.trace.add(f"{server.id} loses its data")
+        server.lost = not world.reuses_ids
+        if not server.lost:
+            server.disk.wipe()
+            self._later(0.1, self._restart, server)
+
     def _clock(self, rng: random.Random) -> None:
         server, plan = self._pick(rng), self._world.plan
         rate = 1.0 + rng.uniform(-plan.clock_drift, plan.clock_drift)
-        if rng.random() < 0.2:
-            rate = rng.choice((0.1, 4.0))
         jump = rng.choice((0.0, 0.0, rng.uniform(0.0, 5.0)))
+        if plan.honest_clocks:
+            jump = 0.0
+        elif rng.random() < 0.2:
+            rate = rng.choice((0.1, 4.0))
         server.clock.adjust(self._world.scheduler.now, rate=rate, jump=jump)
         self._world.trace.add(f"{server.id} clock x{rate:.3f} +{jump:.3f}")
         server.clock_changed()

@@ -1,7 +1,6 @@
 """What clients asked and were told: the record that a linearizability check judges.
 
-Owns operations and their outcomes. Knows registers (read, write, compare-and-swap) and nothing
-about Raft.
+Owns operations and their outcomes on registers, counters and sets. Knows nothing about Raft.
 """
 
 from __future__ import annotations
@@ -14,11 +13,26 @@ __all__ = ["History", "Kind", "Operation", "Outcome"]
 
 
 class Kind(Enum):
-    """What an operation does to its register."""
+    """What an operation does to its object: a register, a counter or a set."""
 
     READ = "read"
     WRITE = "write"
     CAS = "cas"
+    #: A read that may be old: it is not part of the order that is judged.
+    STALE = "stale"
+    #: Add one to a counter, within a session.
+    ADD = "add"
+    #: Put an element into a set, take one out, ask for all.
+    INSERT = "insert"
+    REMOVE = "remove"
+    LIST = "list"
+    #: Open a session.
+    OPEN = "open"
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it changes nothing."""
+        return self in (Kind.READ, Kind.STALE, Kind.LIST)
 
 
 class Outcome(Enum):
@@ -31,10 +45,11 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class Operation:
-    """One call. ``value`` is what is written; ``expected`` what a CAS compares with.
+    """One call. ``value`` is what is written, or the element of a set.
 
-    ``seen`` is the register's value before the operation took effect, as the answer told it
-    (reads and compare-and-swaps); a CAS took effect iff ``seen == expected``.
+    ``expected`` is the value that a CAS takes for the present one. ``seen`` is what the answer
+    told: a register's value before the operation (a CAS took effect iff ``seen == expected``), a
+    counter's after it, a set as a bit mask, for a removal whether the element was there.
     """
 
     number: int
@@ -47,18 +62,23 @@ class Operation:
     returned: float = math.inf
     outcome: Outcome = Outcome.UNKNOWN
     seen: int = 0
+    #: The revision that the answer named, -1 for none. Revisions of one register only grow.
+    revision: int = -1
 
     def __str__(self) -> str:
         what = {
-            Kind.READ: "read",
             Kind.WRITE: f"write {self.value}",
             Kind.CAS: f"cas {self.expected}->{self.value}",
-        }[self.kind]
-        seen = (
-            "" if self.kind is Kind.WRITE or self.outcome is not Outcome.OK else f" saw {self.seen}"
-        )
+            Kind.INSERT: f"insert {self.value}",
+            Kind.REMOVE: f"remove {self.value}",
+        }.get(self.kind, self.kind.value)
+        silent = self.kind in (Kind.WRITE, Kind.INSERT) or self.outcome is not Outcome.OK
+        seen = "" if silent else f" saw {self.seen}"
+        at = f" @{self.revision}" if self.revision >= 0 else ""
         span = f"[{self.invoked:.6f}, {self.returned:.6f}]"
-        return f"#{self.number} {self.client} {self.key}: {what} {self.outcome.value}{seen} {span}"
+        return (
+            f"#{self.number} {self.client} {self.key}: {what} {self.outcome.value}{seen}{at} {span}"
+        )
 
 
 @dataclass(slots=True)
@@ -82,8 +102,9 @@ class History:
         return sum(1 for operation in self.operations if operation.outcome is outcome)
 
     def by_key(self) -> dict[str, list[Operation]]:
-        """The operations of each register, in order of invocation."""
-        registers: dict[str, list[Operation]] = {}
+        """The operations of each object that are to be linearizable, in order of invocation."""
+        objects: dict[str, list[Operation]] = {}
         for operation in self.operations:
-            registers.setdefault(operation.key, []).append(operation)
-        return registers
+            if operation.kind not in (Kind.STALE, Kind.OPEN):
+                objects.setdefault(operation.key, []).append(operation)
+        return objects

@@ -17,7 +17,8 @@ from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Ro
 from braft_core.testing.simulation.core import Core
 from braft_core.testing.simulation.disk import Disk, LogImage, configuration_of
 from braft_core.testing.simulation.errors import InvariantBroken
-from braft_core.testing.simulation.kv import operation_number
+from braft_core.testing.simulation.machine import is_unique
+from braft_core.testing.simulation.prefix import Prefix
 from braft_core.testing.simulation.speech import Speech
 
 __all__ = ["Invariants", "Seen"]
@@ -33,9 +34,10 @@ class Seen:
     handed: int = 0
     #: The term in which it was seen to lead, 0 for none.
     leading: int = 0
-    #: Index and term of its last entry.
+    #: Index and term of its last entry, and index of the last one that was cut away.
     last_index: int = 0
     last_term: int = 0
+    compacted: int = 0
     #: The input at hand is a leader's bidding to campaign. (It names no term, so it may be late.)
     bidden: bool = False
 
@@ -59,11 +61,17 @@ class Invariants:
     reigns: dict[int, _Reign] = field(default_factory=dict)
     max_term: int = 0
     truncations: int = 0
+    #: How many snapshots of others were restored.
+    installed: int = 0
     _entries: dict[tuple[int, int], tuple[Entry, int]] = field(default_factory=dict)
     _speech: Speech = field(default_factory=Speech)
-    _operations: dict[int, int] = field(default_factory=dict)
+    _commands: dict[bytes, int] = field(default_factory=dict)
+    prefix: Prefix = field(init=False)
     #: Highest index that a leader of this term committed.
     _commits: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prefix = Prefix(self.committed)
 
     # -- a server's state ----------------------------------------------------------------
 
@@ -77,7 +85,9 @@ class Invariants:
             if core.role is Role.CANDIDATE and not seen.bidden:
                 self._speech.campaign(server, term, core.configuration.voters)
             self.max_term = max(self.max_term, term)
-        if core.log.term_at(seen.last_index) != seen.last_term:
+        if core.log.compacted_index != seen.compacted:
+            self._compacted(server, core, seen)
+        elif core.log.term_at(seen.last_index) != seen.last_term:
             self._truncated(server, core, seen)
         seen.last_index = core.last_index
         seen.last_term = core.log.term_at(seen.last_index) or 0
@@ -108,7 +118,9 @@ class Invariants:
         self._speech.vote(server, term, server)
         self._speech.elected(server, term, core.configuration.voters)
         last = core.last_index
-        terms = [entry.term for entry in core.log.slice(1, last + 1)]
+        cut = core.log.compacted_index
+        terms = [entry.term for entry in self.committed[:cut]]
+        terms += [entry.term for entry in core.log.slice(cut + 1, last + 1)]
         self.reigns[term] = _Reign(server, life, terms)
         for earlier, index in self._commits.items():
             if earlier < term and (
@@ -120,6 +132,22 @@ class Invariants:
                     f" term {earlier}",
                 )
 
+    def _compacted(self, server: str, core: Core, seen: Seen) -> None:
+        """The log begins later than before: cut behind a snapshot, or replaced by one."""
+        cut = core.log.compacted_index
+        term = core.log.term_at(cut)
+        if cut > len(self.committed) or term != self.committed[cut - 1].term:
+            raise InvariantBroken(
+                "only what is committed is cut away", f"{server} cuts at {cut}, of term {term}"
+            )
+        seen.compacted = cut
+        if cut <= seen.last_index and core.log.term_at(seen.last_index) == seen.last_term:
+            return
+        if cut < seen.last_index:
+            self._truncated(server, core, seen)
+        elif seen.leading == core.current_term:
+            raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
+
     def _truncated(self, server: str, core: Core, seen: Seen) -> None:
         """An input made entries disappear. A leader of an earlier term may rightly replace, in a
         server that has not heard of a later one, what that later one has committed meanwhile.
@@ -129,11 +157,12 @@ class Invariants:
             raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
         image = self.disks[server].volatile
         heard = [index for term, index in self._commits.items() if term <= core.current_term]
-        held = min(max(heard, default=0), len(image.entries))
+        held = min(max(heard, default=0), image.last_index)
         while held and image.term_at(held) != self.committed[held - 1].term:
             held -= 1
         for index in (held, seen.commit_index):
-            if index and core.log.term_at(index) != self.committed[index - 1].term:
+            cut = core.log.compacted_index
+            if index > cut and core.log.term_at(index) != self.committed[index - 1].term:
                 raise InvariantBroken(
                     "committed entries stay", f"{server} drops {index}, which is committed"
                 )
@@ -145,7 +174,8 @@ class Invariants:
         if new > core.last_index:
             raise InvariantBroken("commit within log", f"{server}: {new} of {core.last_index}")
         seen.commit_index = new
-        fresh = core.log.slice(old + 1, new + 1)
+        # What a received snapshot brings was judged when that was placed.
+        fresh = core.log.slice(max(old, core.log.compacted_index) + 1, new + 1)
         if seen.leading:
             self._check_majority(server, core, new)
             self._commits[seen.leading] = new
@@ -165,12 +195,12 @@ class Invariants:
                 raise InvariantBroken("state machine safety", f"{server}: {entry} versus {known}")
             return
         self.committed.append(entry)
-        if entry.type == EntryType.COMMAND:
-            number = operation_number(entry.data)
-            first = self._operations.setdefault(number, entry.index)
+        self.prefix.committed_one(entry)
+        if entry.type == EntryType.COMMAND and is_unique(entry.data):
+            first = self._commands.setdefault(entry.data, entry.index)
             if first != entry.index:
                 raise InvariantBroken(
-                    "no command twice", f"operation {number} at {first} and {entry.index}"
+                    "no command twice", f"{entry.data!r} at {first} and {entry.index}"
                 )
 
     def _check_majority(self, server: str, core: Core, index: int) -> None:
@@ -197,7 +227,7 @@ class Invariants:
     def _configuration(self, server: str, core: Core) -> Configuration:
         """The latest configuration in the log, read from what was written and what is about to."""
         image = self.disks[server].volatile
-        for entry in reversed(core.log.slice(len(image.entries) + 1, core.last_index + 1)):
+        for entry in reversed(core.log.slice(image.last_index + 1, core.last_index + 1)):
             if entry.type == EntryType.CONFIGURATION:
                 return configuration_of(entry)
         return image.configurations[-1][1]
@@ -218,6 +248,9 @@ class Invariants:
     def check_ready(self, server: str, core: Core, seen: Seen, ready: Ready) -> None:
         """Look at a batch before anything of it happens."""
         image = self.disks[server].volatile
+        if ready.snapshot is not None:
+            seen.handed = ready.snapshot.index
+            self.installed += 1
         for entry in ready.entries:
             self._check_log_matching(server, image, ready, entry)
         if seen.leading and ready.entries:
@@ -228,7 +261,8 @@ class Invariants:
     def _check_log_matching(self, server: str, image: LogImage, ready: Ready, entry: Entry) -> None:
         first = ready.entries[0].index
         if entry.index == first:
-            before = image.term_at(first - 1)
+            begins = ready.snapshot
+            before = image.term_at(first - 1) if begins is None else begins.term
         else:
             before = ready.entries[entry.index - first - 1].term
         if entry.term < before:

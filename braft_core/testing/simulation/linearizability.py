@@ -1,8 +1,8 @@
-"""Is a history of register operations linearizable (Herlihy and Wing 1990)?
+"""Is a history of operations on registers, counters and sets linearizable (Herlihy and Wing 1990)?
 
 The search of Wing and Gong with Lowe's improvement: walk the calls and returns in order of time,
 linearize any operation whose call precedes the first return still open, remember each pair of
-(operations linearized, value) so that it is tried once. Registers are checked apart, since
+(operations linearized, value) so that it is tried once. Objects are checked apart, since
 linearizability is local. An operation of unknown outcome may take effect at any time after its
 call, or never.
 
@@ -15,32 +15,66 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
 
-__all__ = ["Undecided", "check_history", "check_register"]
+__all__ = ["Undecided", "check_history", "check_register", "check_revisions"]
 
-_MAX_STATES = 2_000_000
+_MAX_STATES = 300_000
+_NOT_REGISTERS = frozenset({Kind.ADD, Kind.INSERT, Kind.REMOVE, Kind.LIST})
 
 
 class Undecided(Exception):
     """The search space is too large; the history is neither accepted nor rejected."""
 
 
-def check_history(history: History) -> str | None:
-    """Check every register; the name of the first one that is not linearizable, or ``None``.
+def check_history(history: History, max_states: int = _MAX_STATES) -> str | None:
+    """Check every object; the name of the first one that is not linearizable, or ``None``.
 
-    :raises Undecided: if a register's search exceeds its bound.
+    :raises Undecided: if an object's search exceeds its bound, and no other is at fault.
     """
+    undecided: Undecided | None = None
     for key, operations in history.by_key().items():
-        if not check_register(operations):
-            return key
+        try:
+            if not check_register(operations, max_states=max_states):
+                return key
+        except Undecided as reason:
+            undecided = reason
+    if undecided is not None:
+        raise undecided
     return None
+
+
+def check_revisions(history: History) -> None:
+    """The revisions of each register must grow in real time; so do fencing tokens.
+
+    :raises InvariantBroken: an answer names one that is older than another, given before it was
+        asked for.
+    """
+    for operations in history.by_key().values():
+        told = [
+            o
+            for o in operations
+            if o.outcome is Outcome.OK
+            and o.revision >= 0
+            and o.kind in (Kind.READ, Kind.WRITE, Kind.CAS)
+        ]
+        by_return = sorted(told, key=lambda o: o.returned)
+        newest, position = None, 0
+        for operation in told:  # in order of invocation
+            while by_return[position].returned < operation.invoked:
+                before = by_return[position]
+                if newest is None or before.revision > newest.revision:
+                    newest = before
+                position += 1
+            if newest is not None and operation.revision < newest.revision:
+                raise InvariantBroken("revisions grow", f"{operation}\nafter {newest}")
 
 
 def check_register(
     operations: Iterable[Operation], initial: int = 0, max_states: int = _MAX_STATES
 ) -> bool:
-    """Whether the operations of one register, whose first value is ``initial``, are linearizable.
+    """Whether the operations of one object, whose first value is ``initial``, are linearizable.
 
     :raises Undecided: after ``max_states`` distinct states.
     """
@@ -55,6 +89,12 @@ def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
     answer but a write's tells the value before it, so nothing answered happened while the
     register held the unseen value, and an order with the change stays valid without it.
     """
+    if any(o.kind in _NOT_REGISTERS for o in operations):
+        return [
+            o
+            for o in operations
+            if o.outcome is Outcome.OK or (o.outcome is Outcome.UNKNOWN and not o.kind.is_read)
+        ]
     seen = {o.seen for o in operations if o.outcome is Outcome.OK and o.kind is not Kind.WRITE}
     # An unknown CAS that is kept needs its expected value: whoever may have written it stays too.
     grown = True
@@ -78,14 +118,23 @@ def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
 
 
 def _apply(operation: Operation, value: int) -> int | None:
-    """The register's value after the operation, or ``None`` if its answer contradicts ``value``."""
-    if operation.kind is Kind.WRITE:
-        return operation.value
-    if operation.outcome is Outcome.OK and operation.seen != value:
+    """The object's value after the operation, or ``None`` if its answer contradicts ``value``."""
+    told = operation.outcome is Outcome.OK
+    match operation.kind:
+        case Kind.WRITE:
+            return operation.value
+        case Kind.ADD:
+            return None if told and operation.seen != value + 1 else value + 1
+        case Kind.INSERT:
+            return value | 1 << operation.value
+        case Kind.REMOVE:
+            there = value >> operation.value & 1
+            return None if told and operation.seen != there else value & ~(1 << operation.value)
+    if told and operation.seen != value:
         return None
-    if operation.kind is Kind.READ or operation.expected != value:
-        return value
-    return operation.value
+    if operation.kind is Kind.CAS and operation.expected == value:
+        return operation.value
+    return value
 
 
 class _Search:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from braft_core.raft.messages import AppendEntries, Message
 from braft_core.testing.simulation.clock import Scheduler
 from braft_core.testing.simulation.plan import Plan
+from braft_core.testing.simulation.requests import Transfer
 
 __all__ = ["Envelope", "Network"]
 
@@ -46,6 +47,8 @@ class Network:
         self.loss = plan.loss
         self.duplication = plan.duplication
         self.reordering = plan.reordering
+        self.transfer_time = plan.transfer_time
+        self.transfer_loss = plan.transfer_loss
         self.dropped = 0
 
     def send(self, envelope: Envelope) -> None:
@@ -59,7 +62,7 @@ class Network:
         # Clients do not repeat themselves: a doubled command would be two commands.
         if (
             self.duplication
-            and isinstance(envelope.payload, Message)
+            and isinstance(envelope.payload, Message | Transfer)
             and self._rng.random() < self.duplication
         ):
             self._travel(envelope)
@@ -69,7 +72,13 @@ class Network:
         when = now + self.delay * (0.5 + rng.random())
         if self.jitter:
             when += rng.random() * rng.random() * self.jitter
-        if self.reordering and rng.random() < self.reordering:
+        if isinstance(envelope.payload, Transfer):
+            # On a stream of its own, for as long as its size takes.
+            if self.transfer_loss and rng.random() < self.transfer_loss:
+                self.dropped += 1
+                return
+            when += rng.random() * self.transfer_time
+        elif self.reordering and rng.random() < self.reordering:
             when += rng.random() * max(10 * self.jitter, 0.05)
         else:
             payload = envelope.payload
@@ -102,3 +111,4 @@ class Network:
         self.mend()
         self.delay, self.jitter = min(self.delay, 0.001), 0.0
         self.loss = self.duplication = self.reordering = 0.0
+        self.transfer_time, self.transfer_loss = min(self.transfer_time, 0.05), 0.0

@@ -20,6 +20,9 @@ FAULTS = (
     "crash",
     "pause",
     "slow_disk",
+    "full_disk",
+    "read_error",
+    "wipe",
     "clock",
     "false_alarm",
     "membership",
@@ -62,6 +65,27 @@ class Plan:
     client_timeout: float
     read_share: float
     follower_read_share: float
+    #: Shares of operations: in a session, on a set, with the lock; of reads: stale, by lease.
+    session_share: float
+    set_share: float
+    lock_share: float
+    stale_share: float
+    lease_share: float
+    #: A snapshot is due after so many entries (0: never), leaves so many of the log, and takes
+    #: up to so long to be written.
+    snapshot_every: int
+    snapshot_tail: int
+    snapshot_time: float
+    #: How long a snapshot travels at most, how often it breaks off, how long the sender waits.
+    transfer_time: float
+    transfer_loss: float
+    transfer_timeout: float
+    #: Probability that a server dies right after it placed a snapshot.
+    snapshot_crash: float
+    #: Whether clocks keep the promise that leases rest on: bounded drift, no jumps.
+    honest_clocks: bool
+    #: Most operations of one client.
+    operations: int = 1 << 30
 
 
 def draw_plan(seed: int, seconds: float | None = None) -> Plan:
@@ -72,11 +96,17 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
     faults = {kind: rng.uniform(0.5, 5.0) for kind in FAULTS if rng.random() < 0.5}
     if servers == founders == 1:
         faults.pop("membership", None)
+    if founders < 3 or "membership" in faults:
+        faults.pop("wipe", None)  # who is lost for good must be a minority
+    config = _draw_config(rng)
+    leases = config.lease_reads
+    drift = config.clock_drift / 2 if leases else 0.2
+    timeout = rng.uniform(0.5, 3.0)
     return Plan(
         servers=servers,
         founders=founders,
         seconds=rng.uniform(8.0, 16.0) if seconds is None else seconds,
-        config=_draw_config(rng),
+        config=config,
         faults=faults,
         delay=rng.choice((0.0002, 0.001, 0.005)),
         jitter=rng.choice((0.0, 0.001, 0.01, 0.05)),
@@ -88,13 +118,26 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
         apply_latency=rng.choice((0.0, 0.0, 0.002, 0.02)),
         late_wake=_sometimes(rng, 0.4, 0.3),
         late_wake_delay=rng.choice((0.002, 0.02)),
-        clock_drift=_sometimes(rng, 0.5, 0.2),
+        clock_drift=_sometimes(rng, 0.5, drift),
         clients=rng.randint(2, 6),
         think_time=rng.choice((0.02, 0.1, 0.3)),
         keys=rng.randint(1, 4),
-        client_timeout=rng.uniform(0.5, 3.0),
+        client_timeout=timeout,
         read_share=rng.choice((0.2, 0.5, 0.8)),
         follower_read_share=rng.choice((0.0, 0.5)),
+        session_share=rng.choice((0.0, 0.1, 0.3)),
+        set_share=rng.choice((0.0, 0.0, 0.15)),
+        lock_share=rng.choice((0.0, 0.1, 0.2)),
+        stale_share=rng.choice((0.0, 0.2)),
+        lease_share=rng.choice((0.3, 0.9)) if leases else 0.0,
+        snapshot_every=rng.choice((0, 0, 5, 20, 60)),
+        snapshot_tail=rng.choice((0, 0, 3, 20, 1000)),
+        snapshot_time=rng.choice((0.0, 0.05, 0.5)),
+        transfer_time=rng.choice((0.01, 0.1, 1.0)),
+        transfer_loss=_sometimes(rng, 0.4, 0.5),
+        transfer_timeout=rng.choice((0.3, 1.5)),
+        snapshot_crash=_sometimes(rng, 0.4, 0.3),
+        honest_clocks=leases,
     )
 
 
@@ -117,5 +160,7 @@ def _draw_config(rng: random.Random) -> RaftConfig:
         max_append_bytes=rng.choice((64, 1 << 20)),
         max_inflight_messages=rng.choice((1, 2, 8)),
         max_uncommitted_entries=rng.choice((8, 65536)),
+        max_retained_entries=rng.choice((4, 200_000)),
+        lease_reads=rng.random() < 0.3,
         promotion_lag=rng.choice((0, 4, 64)),
     )

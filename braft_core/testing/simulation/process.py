@@ -11,10 +11,12 @@ from braft_core.raft.messages import Message
 from braft_core.raft.ready import ConfigurationChanged, Event, LeaderChanged, RoleChanged
 from braft_core.raft.types import Configuration, Role
 from braft_core.testing.simulation.core import Core
+from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.frontend import Frontend
 from braft_core.testing.simulation.invariants import Seen
+from braft_core.testing.simulation.snapshots import Snapshotter
 
-__all__ = ["Process", "Ticket", "Told"]
+__all__ = ["Contact", "Process", "Ticket", "Told"]
 
 
 @dataclass(slots=True)
@@ -53,6 +55,37 @@ class Told:
 
 
 @dataclass(slots=True)
+class Contact:
+    """Who answered a leader when, by its own clock, as an observer sees it."""
+
+    term: int = 0
+    configuration: Configuration | None = None
+    heard: dict[str, float] = field(default_factory=dict)
+
+    def check(self, core: Core, now: float, patience: float) -> None:
+        """Look at a core right after its clock ticked.
+
+        :raises InvariantBroken: it leads without having heard from a majority for ``patience``.
+        """
+        if core.role is not Role.LEADER:
+            self.term = 0
+            return
+        if self.term != core.current_term or self.configuration != core.configuration:
+            self.term, self.configuration = core.current_term, core.configuration
+            self.heard.clear()
+        voters = core.configuration.voters
+        near = 0
+        for voter in voters:
+            silent = now - self.heard.setdefault(voter, now)
+            near += voter == core.server_id or silent <= patience
+        if 2 * near <= len(voters):
+            raise InvariantBroken(
+                "a leader without contact steps down",
+                f"{core.server_id} leads term {self.term}, hears {near} of {voters}",
+            )
+
+
+@dataclass(slots=True)
 class Process:
     """What a server has only while its process lives."""
 
@@ -60,6 +93,7 @@ class Process:
     frontend: Frontend
     seen: Seen
     told: Told
+    snapshots: Snapshotter
     inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
     #: A wake-up, or a run of the applier, is scheduled.
     awake: bool = False
@@ -68,3 +102,4 @@ class Process:
     #: Batches handed out and not yet confirmed to the core.
     unconfirmed: int = 0
     unanswered: dict[int, Ticket] = field(default_factory=dict)
+    contact: Contact = field(default_factory=Contact)

@@ -7,29 +7,45 @@ the applier lags, the process freezes, crashes and returns with what its disk ho
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from braft_core.raft.messages import Message, TimeoutNow
+from braft_core.raft.messages import (
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Message,
+    TimeoutNow,
+)
 from braft_core.raft.ready import Ready, RoleChanged
-from braft_core.raft.types import Role
+from braft_core.raft.types import Role, SnapshotMeta
+from braft_core.storage.recovery import Recovery
 from braft_core.testing.simulation.clock import NodeClock
 from braft_core.testing.simulation.disk import Disk
 from braft_core.testing.simulation.errors import InvariantBroken
-from braft_core.testing.simulation.frontend import Frontend
+from braft_core.testing.simulation.frontend import Frontend, Restore
 from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.network import Envelope
 from braft_core.testing.simulation.plan import stream
 from braft_core.testing.simulation.process import Process, Ticket, Told
-from braft_core.testing.simulation.requests import Ask, ReadIndexAnswer, ReadIndexAsk
+from braft_core.testing.simulation.requests import (
+    Ask,
+    ReadIndexAnswer,
+    ReadIndexAsk,
+    Transfer,
+    duplicate,
+)
+from braft_core.testing.simulation.snapshots import Capture, Snapshotter, recover
 from braft_core.testing.simulation.trace import describe
 
 if TYPE_CHECKING:
     from braft_core.testing.simulation.world import World
 
 __all__ = ["Server"]
+
+#: A write that takes this long, in virtual seconds, makes a leader step down.
+_STALLED = 2.0
 
 
 class Server:
@@ -43,7 +59,9 @@ class Server:
         self.lives = 0
         self.live: Process | None = None
         self.frozen = False
-        self._rng = stream(world.seed, f"server/{server_id}")
+        #: It lost its data: its id must never start again.
+        self.lost = False
+        self.rng = stream(world.seed, f"server/{server_id}")
         disk.on_durable = self._durable
 
     @property
@@ -59,8 +77,17 @@ class Server:
     # -- life and death ------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the process from what the disk holds."""
-        world, stored = self.world, self.disk.durable
+        """Start the process from what the disk holds, unless it must refuse."""
+        if self.lost:
+            return
+        recovery = recover(self.disk)
+        if recovery is None:
+            self.world.trace.add(f"{self.id} refuses to start: its disk cannot be read")
+            return
+        self._begin(recovery)
+
+    def _begin(self, recovery: Recovery) -> None:
+        world, stored, newest = self.world, recovery.state, recovery.snapshot
         self.lives += 1
         self.frozen = False
         core = world.core_factory(
@@ -70,13 +97,41 @@ class Server:
             now=self.clock.local(world.scheduler.now),
             hard_state=stored.hard_state,
             entries=tuple(stored.entries),
+            compacted_index=stored.compacted_index,
+            compacted_term=stored.compacted_term,
+            snapshot=newest,
         )
-        frontend = Frontend(world, core, self._send)
-        last = len(stored.entries)
-        seen = Seen(stored.hard_state.term, last_index=last, last_term=stored.term_at(last))
-        self.live = Process(core, frontend, seen, Told.of(core))
-        world.trace.add(f"{self.id} starts, {stored.hard_state}, log {len(stored.entries)}")
+        frontend = Frontend(world, core, self.clock, self._send)
+        if newest is not None:
+            frontend.restore(newest, self.disk.shelf.open(newest.id) or b"")
+        last = core.last_index
+        seen = Seen(
+            stored.hard_state.term,
+            commit_index=core.commit_index,
+            handed=frontend.applied,
+            last_index=last,
+            last_term=self.disk.durable.term_at(last),
+            compacted=stored.compacted_index,
+        )
+        snapshots = Snapshotter(self, frontend.applied)
+        self.live = Process(core, frontend, seen, Told.of(core), snapshots)
+        world.trace.add(
+            f"{self.id} starts, {stored.hard_state}, log {stored.compacted_index}..{last}"
+        )
         self._wake()
+
+    def place(self, capture: Capture) -> SnapshotMeta:
+        """Keep a snapshot, durably, and let the observer look at it."""
+        meta = self.disk.shelf.place(
+            capture.at,
+            capture.term,
+            capture.configuration,
+            capture.configuration_index,
+            capture.contents,
+        )
+        self.world.invariants.prefix.snapshot(self.id, meta, capture.contents)
+        self.world.trace.add(f"{self.id} keeps a snapshot at {meta.index}")
+        return meta
 
     def crash(self) -> None:
         """Kill the process; the disk keeps what it must and perhaps more."""
@@ -112,8 +167,8 @@ class Server:
             return
         live.awake = True
         late = 0.0
-        if not self.world.calm and plan.late_wake and self._rng.random() < plan.late_wake:
-            late = self._rng.random() * plan.late_wake_delay
+        if not self.world.calm and plan.late_wake and self.rng.random() < plan.late_wake:
+            late = self.rng.random() * plan.late_wake_delay
         self.world.scheduler.after(late, self._run, live)
 
     def receive(self, envelope: Envelope) -> None:
@@ -128,28 +183,40 @@ class Server:
                 self.post(frontend.read_index_asked, question, envelope.sender)
             case ReadIndexAnswer() as answer:
                 self.post(frontend.read_index_answered, answer)
+            case Transfer():
+                self.live.snapshots.receive(self.live, envelope)
             case _:
                 self._receive_message(self.live, envelope)
 
     def _receive_message(self, live: Process, envelope: Envelope) -> None:
         """Do what a transport does: give a request its way home, a response its request's id."""
-        message = copy.copy(envelope.payload)
+        message = duplicate(envelope.payload)
         ticket = message.context
         if ticket is None:
-            ticket = Ticket(envelope.sender, envelope.life, message, self.world.scheduler.now)
-            message.context = ticket
-            live.unanswered[id(ticket)] = ticket
-        elif ticket.life != self.lives:
+            self.deliver(live, envelope, message)
+            return
+        if ticket.life != self.lives:
             return  # the connection of a dead process ends with it
-        else:
-            message.context = None
-            message.request_id = ticket.request.request_id
-        self.post(self._step, message)
+        message.context = None
+        message.request_id = ticket.request.request_id
+        if isinstance(message, InstallSnapshotResponse):
+            live.snapshots.under_way.discard(message.request_id)
+        self.post(self.step, message)
 
-    def _step(self, message: Message) -> None:
+    def deliver(self, live: Process, envelope: Envelope, request: Message) -> None:
+        """Hand a request to the core, with what leads its response home."""
+        ticket = Ticket(envelope.sender, envelope.life, request, self.world.scheduler.now)
+        request.context = ticket
+        live.unanswered[id(ticket)] = ticket
+        self.post(self.step, request)
+
+    def step(self, message: Message) -> None:
+        """Let the core have a message."""
         self.world.trace.add(f"{self.id} <- {message.sender} {describe(message)}")
         live = self.process
         live.seen.bidden = isinstance(message, TimeoutNow)
+        if isinstance(message, AppendEntriesResponse | InstallSnapshotResponse):
+            live.contact.heard[message.sender] = self.clock.local(self.world.scheduler.now)
         live.core.step(message)
 
     # -- the loop ------------------------------------------------------------------------
@@ -161,18 +228,34 @@ class Server:
         live.awake = False
         core = live.core
         inbox, live.inbox = live.inbox, []
-        core.tick(self.clock.local(self.world.scheduler.now))
+        now = self.clock.local(self.world.scheduler.now)
+        core.tick(now)
         self._observe(live)
+        live.contact.check(core, now, self.world.patience)
         for action, args in inbox:
             action(*args)
             self._observe(live)
-        live.frontend.propose()
-        self._observe(live)
-        while core.has_ready():
-            self._handle(live, core.ready())
+        self._check_disk(live)
+        if live.frontend.propose(self.disk.full):
             self._observe(live)
+        self._drain(live)
+        if live.frontend.serve_leased():
+            self._observe(live)
+            self._drain(live)
         self._check_view(live)
         self._arm_timer(live)
+
+    def _drain(self, live: Process) -> None:
+        while live.core.has_ready():
+            self._handle(live, live.core.ready())
+            self._observe(live)
+
+    def _check_disk(self, live: Process) -> None:
+        """A leader whose disk stands still lets another one lead."""
+        stalled = self.world.scheduler.now - self.disk.writing_since
+        alone = len(live.core.configuration.voters) == 1
+        if stalled > _STALLED and live.core.role is Role.LEADER and not alone:
+            live.core.step_down("the disk stands still")
 
     def _observe(self, live: Process) -> None:
         self.world.invariants.observe(self.id, self.lives, live.core, live.seen)
@@ -209,6 +292,7 @@ class Server:
             trace.add(
                 f"{self.id} writes #{ready.number} {ready.hard_state or ''}"
                 f" cut {ready.truncate_from} +{len(ready.entries)}"
+                f"{f' behind {ready.snapshot.index}' if ready.snapshot else ''}"
             )
         for event in ready.events:
             trace.add(f"{self.id} {type(event).__name__} {tuple(event)[:2]}")
@@ -218,6 +302,11 @@ class Server:
         for message in ready.messages:
             self._check_claim(message)
             self._release(message)
+        if ready.snapshot is not None:
+            contents = self.disk.shelf.open(ready.snapshot.id)
+            if contents is None:
+                raise InvariantBroken("a snapshot is there to be restored", f"{ready.snapshot}")
+            frontend.to_apply.append(Restore(ready.snapshot, contents))
         frontend.to_apply.extend(ready.committed)
         for read in ready.reads:
             frontend.read_confirmed(read)
@@ -259,6 +348,11 @@ class Server:
             raise InvariantBroken("one answer per request", f"{self.id} to nothing: {message}")
         if ticket is not None and self.process.unanswered.pop(id(ticket), None) is None:
             raise InvariantBroken("one answer per request", f"{self.id} again: {message}")
+        if isinstance(message, InstallSnapshot):
+            transfer = self.process.snapshots.send(message)
+            if transfer is not None:
+                self._send(message.to, transfer)
+            return
         self._send(message.to, message)
 
     def _send(self, to: str, payload: Any) -> None:
@@ -268,7 +362,7 @@ class Server:
         if live.frontend.to_apply and not live.applying:
             live.applying = True
             delay = 0.0 if self.world.calm else self.world.plan.apply_latency
-            self.world.scheduler.after(delay * self._rng.random(), self._apply, live)
+            self.world.scheduler.after(delay * self.rng.random(), self._apply, live)
 
     def _apply(self, live: Process) -> None:
         if live is not self.live:
@@ -276,11 +370,13 @@ class Server:
         live.applying = False
         live.frontend.apply()
         self.post(live.core.applied, live.frontend.applied)
+        live.snapshots.consider(live)
 
     def _check_view(self, live: Process) -> None:
         core, image = live.core, self.disk.volatile
-        last = len(image.entries)
-        if core.last_index != last or core.log.term_at(last) != image.term_at(last):
+        last = image.last_index
+        same = core.last_index == last and core.log.compacted_index == image.base
+        if not same or core.log.term_at(last) != image.term_at(last):
             raise InvariantBroken(
                 "what is in the log is written", f"{self.id}: {core.last_index} versus {last}"
             )

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
     Message,
     RequestPreVote,
     RequestPreVoteResponse,
@@ -86,6 +88,9 @@ class Speech:
         if isinstance(message, RequestPreVoteResponse) and message.granted:
             term = request.term if isinstance(request, RequestPreVote) else 0
             self._willing.setdefault((message.to, term), set()).add(message.sender)
+        installed = isinstance(message, InstallSnapshotResponse) and message.success
+        if installed and isinstance(request, InstallSnapshot):
+            _check_installed(image, request)
         acknowledges = isinstance(message, AppendEntriesResponse) and message.success
         if acknowledges and isinstance(request, AppendEntries) and not request.heartbeat:
             _check_acknowledgement(image, request)
@@ -99,6 +104,16 @@ class Speech:
                 f"{message}, while the disk says {image.hard_state}",
             )
         self.vote(message.sender, message.term, message.to)
+
+
+def _check_installed(image: LogImage, request: InstallSnapshot) -> None:
+    meta = request.meta
+    if image.hard_state.term <= request.term and image.term_at(meta.index) != meta.term:
+        raise InvariantBroken(
+            "acknowledge only what is durable",
+            f"{request.to} acknowledges the snapshot at {meta.index} to {request.sender}, its disk"
+            f" ends at {image.last_index}",
+        )
 
 
 def _check_acknowledgement(image: LogImage, request: AppendEntries) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
+    InstallSnapshot,
     Message,
     RequestPreVote,
     RequestPreVoteResponse,
@@ -84,4 +85,6 @@ def describe(message: Message) -> str:
             return f"VoteResp t{message.term} {'yes' if message.granted else 'no'}"
         case RequestPreVoteResponse():
             return f"PreVoteResp t{message.term} {'yes' if message.granted else 'no'}"
+        case InstallSnapshot():
+            return f"Install t{message.term} {message.meta.index}/{message.meta.term}"
     return type(message).__name__

@@ -18,15 +18,21 @@ from braft_core.raft.types import (
     HardState,
     encode_configuration,
 )
-from braft_core.testing.simulation.clients import Client
+from braft_core.testing.simulation.clients import Client, Guarded
 from braft_core.testing.simulation.clock import NodeClock, Scheduler
 from braft_core.testing.simulation.core import CoreFactory, raft_core
 from braft_core.testing.simulation.disk import Disk, LogImage
+from braft_core.testing.simulation.edits import NO_EDITS, Edits
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.faults import Faults
-from braft_core.testing.simulation.history import History, Outcome
+from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
 from braft_core.testing.simulation.invariants import Invariants
-from braft_core.testing.simulation.linearizability import Undecided, check_history
+from braft_core.testing.simulation.linearizability import (
+    Undecided,
+    check_history,
+    check_revisions,
+)
+from braft_core.testing.simulation.machine import LOST, value_written
 from braft_core.testing.simulation.network import Envelope, Network
 from braft_core.testing.simulation.plan import draw_plan, stream
 from braft_core.testing.simulation.recovery import Recovery
@@ -51,6 +57,8 @@ class Report:
     elections: int = 0
     commits: int = 0
     truncations: int = 0
+    snapshots: int = 0
+    installed: int = 0
     max_term: int = 0
     operations: int = 0
     answered: int = 0
@@ -76,10 +84,15 @@ class World:
         core_factory: CoreFactory = raft_core,
         server_class: type[Server] = Server,
         disk_class: type[Disk] = Disk,
+        reuses_ids: bool = False,
+        edits: Edits = NO_EDITS,
         echo: bool = False,
     ) -> None:
         self.seed = seed
-        self.plan = draw_plan(seed, seconds)
+        self.plan = edits.applied_to(draw_plan(seed, seconds))
+        self.skipped = edits.skip
+        #: A mutant: servers that lost their data start again under their old id.
+        self.reuses_ids = reuses_ids
         self.core_factory = core_factory
         self.calm = False
         self._max_steps = max_steps
@@ -101,6 +114,12 @@ class World:
         }
         self.faults = Faults(self)
         self.undecided = False
+        self.guarded = Guarded()
+        #: Values by which the lock was given back.
+        self.released: set[int] = set()
+        config = self.plan.config
+        #: How long a leader may go on without having heard from a majority.
+        self.patience = 2 * (config.election_timeout + config.heartbeat_interval)
 
     def _make_server(
         self, server_id: str, server_class: type[Server], disk_class: type[Disk]
@@ -112,7 +131,9 @@ class World:
             usual = min(self.plan.sync_latency, 0.002) if self.calm else self.plan.sync_latency
             return usual * (0.5 + rng.random()) + slow * rng.random()
 
-        image = self._founding_image() if server_id in self._founders else LogImage()
+        image = LogImage(history=self.invariants.committed)
+        if server_id in self._founders:
+            self._found(image)
         disk = disk_class(self.scheduler, latency, rng, image)
         self.invariants.disks[server_id] = disk
         drift = self.plan.clock_drift
@@ -123,12 +144,11 @@ class World:
     def _founders(self) -> list[str]:
         return self.server_ids[: self.plan.founders]
 
-    def _founding_image(self) -> LogImage:
-        image = LogImage(HardState(1, ""))
+    def _found(self, image: LogImage) -> None:
+        image.hard_state = HardState(1, "")
         founding = Configuration(tuple(types.Server(f, f) for f in self._founders))
         data = encode_configuration(founding)
         image.append(Entry(1, 1, EntryType.CONFIGURATION, data))
-        return image
 
     # -- traffic -------------------------------------------------------------------------
 
@@ -180,7 +200,35 @@ class World:
         Recovery(self).run()
         self._judge_history()
 
+    def check_stale(self, operation: Operation) -> None:
+        """A stale read may be old, but what it shows must have been committed.
+
+        :raises InvariantBroken: it shows something else.
+        """
+        self._check_revision(operation, operation.seen)
+
+    def _check_revision(self, operation: Operation, value: int) -> None:
+        revision = operation.revision
+        if revision and value_written(self.invariants.committed[revision - 1].data) != value:
+            raise InvariantBroken("a revision names the write of its value", str(operation))
+
+    def _complete_history(self) -> None:
+        """Look up the values of which clients know the revision only; check the others."""
+        for operation in self.history.operations:
+            if operation.revision < 0 or operation.kind is Kind.INSERT:
+                continue
+            if operation.seen == LOST:
+                revision = operation.revision
+                entry = self.invariants.committed[revision - 1] if revision else None
+                operation.seen = 0 if entry is None else value_written(entry.data)
+            elif operation.kind is Kind.READ:
+                self._check_revision(operation, operation.seen)
+            elif operation.kind in (Kind.WRITE, Kind.CAS):
+                self._check_revision(operation, operation.value)
+
     def _judge_history(self) -> None:
+        self._complete_history()
+        check_revisions(self.history)
         try:
             key = check_history(self.history)
         except Undecided:
@@ -192,7 +240,7 @@ class World:
                 for o in self.history.operations
                 if o.key == key and o.outcome is not Outcome.FAILED
             )
-            raise InvariantBroken("linearizability", f"register {key}\n{operations}")
+            raise InvariantBroken("linearizability", f"object {key}\n{operations}")
 
     def report(self) -> Report:
         """The numbers of the run so far."""
@@ -204,6 +252,8 @@ class World:
             elections=len(self.invariants.reigns),
             commits=len(self.invariants.committed),
             truncations=self.invariants.truncations,
+            snapshots=self.invariants.prefix.placed,
+            installed=self.invariants.installed,
             max_term=self.invariants.max_term,
             operations=len(self.history.operations),
             answered=self.history.count(Outcome.OK),
@@ -221,6 +271,8 @@ def run_seed(
     core_factory: CoreFactory = raft_core,
     server_class: type[Server] = Server,
     disk_class: type[Disk] = Disk,
+    reuses_ids: bool = False,
+    edits: Edits = NO_EDITS,
     echo: bool = False,
 ) -> Report:
     """Run one seed to its end or to the first broken rule; never raises for what a core does."""
@@ -231,6 +283,8 @@ def run_seed(
         core_factory=core_factory,
         server_class=server_class,
         disk_class=disk_class,
+        reuses_ids=reuses_ids,
+        edits=edits,
         echo=echo,
     )
     invariant = detail = ""

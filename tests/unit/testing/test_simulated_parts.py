@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 
 import pytest
 
+from braft_core.errors import Rejected
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -15,14 +17,24 @@ from braft_core.raft.messages import (
     RequestVoteResponse,
 )
 from braft_core.raft.ready import Ready
-from braft_core.raft.types import Entry, EntryType, HardState
+from braft_core.raft.types import Configuration, Entry, EntryType, HardState, SnapshotMeta
+from braft_core.services.envelope import Place, in_session
 from braft_core.testing.simulation import InvariantBroken, draw_plan
 from braft_core.testing.simulation.clock import NodeClock, Scheduler
-from braft_core.testing.simulation.disk import Disk, LogImage
+from braft_core.testing.simulation.disk import Cut, Disk, LogImage
 from braft_core.testing.simulation.history import Kind, Operation
-from braft_core.testing.simulation.kv import Registers, encode_command, operation_number
+from braft_core.testing.simulation.machine import (
+    LOST,
+    Machine,
+    command_of,
+    is_unique,
+    query_of,
+    take_answer,
+    value_written,
+)
 from braft_core.testing.simulation.network import Envelope, Network
 from braft_core.testing.simulation.plan import FAULTS, Plan, stream
+from braft_core.testing.simulation.snapshots import recover
 from braft_core.testing.simulation.speech import Speech
 from braft_core.testing.simulation.trace import Trace
 
@@ -195,7 +207,8 @@ def test_a_plan_is_a_function_of_its_seed_and_faults_are_a_choice() -> None:
     assert draw_plan(3) == draw_plan(3)
     plans = [draw_plan(seed) for seed in range(200)]
     for kind in FAULTS:
-        assert 60 < sum(1 for plan in plans if kind in plan.faults) < 140
+        least = 20 if kind == "wipe" else 60
+        assert least < sum(1 for plan in plans if kind in plan.faults) < 140
     assert {plan.founders for plan in plans} == {1, 2, 3, 4, 5, 6}
     assert max(plan.servers for plan in plans) == 7
 
@@ -215,14 +228,99 @@ def test_a_digest_tells_traces_apart() -> None:
     assert digest("a", "b") != digest("b", "a")
 
 
+def applied(machine: Machine, index: int, operation: Operation, revision: int = 0) -> Operation:
+    data = command_of(operation, revision)
+    take_answer(operation, machine.apply(Entry(index, 1, EntryType.COMMAND, data)))
+    return operation
+
+
 def test_registers_write_and_compare() -> None:
-    machine = Registers()
-    write = Operation(1, "c", Kind.WRITE, "k", value=5)
-    held = Operation(2, "c", Kind.CAS, "k", value=6, expected=5)
-    missed = Operation(3, "c", Kind.CAS, "k", value=7, expected=5)
-    assert [machine.apply(encode_command(o)) for o in (write, held, missed)] == [0, 5, 6]
-    assert machine.read("k") == 6
-    assert operation_number(encode_command(missed)) == 3
+    machine = Machine()
+    applied(machine, 4, Operation(1, "c", Kind.WRITE, "k", value=1))
+    held = applied(machine, 5, Operation(2, "c", Kind.CAS, "k", value=2, expected=1), 4)
+    missed = applied(machine, 6, Operation(3, "c", Kind.CAS, "k", value=3, expected=1), 4)
+    read = Operation(4, "c", Kind.READ, "k")
+    take_answer(read, machine.query(*query_of(read)))
+    assert (held.seen, held.revision) == (1, 5)
+    assert (missed.seen, missed.revision) == (LOST, 5)
+    assert (read.seen, read.revision) == (2, 5)
+    assert value_written(command_of(held)) == 2
+
+
+def test_sets_are_listed_as_bits() -> None:
+    machine, listed = Machine(), Operation(9, "c", Kind.LIST, "set")
+    with pytest.raises(Rejected) as nobody:
+        machine.query(*query_of(listed))
+    take_answer(listed, nobody.value)
+    assert listed.seen == 0
+    applied(machine, 1, Operation(1, "c", Kind.INSERT, "set", value=0))
+    applied(machine, 2, Operation(2, "c", Kind.INSERT, "set", value=3))
+    gone = applied(machine, 3, Operation(3, "c", Kind.REMOVE, "set", value=0))
+    take_answer(listed, machine.query(*query_of(listed)))
+    assert (gone.seen, listed.seen) == (1, 0b1000)
+
+
+def test_a_command_that_is_applied_twice_is_noted_over_snapshots() -> None:
+    machine, twin = Machine(), Machine()
+    first = applied(machine, 1, Operation(7, "c", Kind.ADD, "n"))
+    twin.restore([machine.capture()])
+    second = applied(twin, 2, Operation(7, "c", Kind.ADD, "n"))
+    assert (first.seen, second.seen) == (1, 2)
+    assert (machine.tally.doubled, twin.tally.doubled) == ([], [7])
+
+
+def test_only_commands_with_a_number_of_their_own_are_unique() -> None:
+    write, add = Operation(1, "c", Kind.WRITE, "k", value=1), Operation(2, "c", Kind.ADD, "n")
+    assert is_unique(command_of(write))
+    assert not is_unique(in_session(command_of(add), Place(1, 1, 1)))
+    assert not is_unique(command_of(Operation(3, "c", Kind.REMOVE, "set", value=1)))
+
+
+def test_a_cut_log_goes_on_behind_a_snapshot() -> None:
+    history = [entry(1), entry(2), entry(3, 2)]
+    image = LogImage(HardState(2, ""), list(history), history=history)
+    image.apply(Cut(2, 1))
+    assert [image.term_at(i) for i in range(5)] == [0, 1, 1, 2, -1]
+    assert (image.base, image.last_index) == (2, 3)
+    with pytest.raises(InvariantBroken, match="no gaps"):
+        image.apply(batch(1, cut=2))
+    image.reset(SnapshotMeta("x", 5, 2, Configuration(), 0))
+    assert (image.base, image.last_index, image.term_at(5)) == (5, 5, 2)
+
+
+def test_a_disk_cuts_only_what_a_snapshot_covers() -> None:
+    disk = Disk(Scheduler(), lambda: 0.0, random.Random(1), LogImage(entries=[entry(1), entry(2)]))
+    disk.shelf.place(1, 1, Configuration(), 0, b"")
+    with pytest.raises(InvariantBroken, match="only behind a snapshot"):
+        disk.cut(Cut(2, 1))
+    disk.cut(Cut(1, 1))
+    assert disk.volatile.base == 1
+
+
+def test_a_full_disk_makes_writes_wait() -> None:
+    scheduler, told = Scheduler(), list[int]()
+    disk = Disk(scheduler, lambda: 0.0, random.Random(1), LogImage())
+    disk.on_durable = lambda ready: told.append(ready.number)
+    disk.full = True
+    disk.submit(batch(1, entry(1)))
+    scheduler.run_until(5.0)
+    assert (told, disk.durable.last_index, disk.writing_since) == ([], 0, 0.0)
+    disk.full = False
+    scheduler.run_until(6.0)
+    assert (told, disk.durable.last_index, disk.writing_since) == ([1], 1, math.inf)
+
+
+def test_a_damaged_snapshot_is_passed_over_and_its_loss_refused() -> None:
+    disk = Disk(Scheduler(), lambda: 0.0, random.Random(1), LogImage(entries=[entry(1), entry(2)]))
+    disk.shelf.place(1, 1, Configuration(), 0, b"")
+    newest = disk.shelf.place(2, 1, Configuration(), 0, b"")
+    disk.shelf.damaged.add(newest.id)
+    older = recover(disk)
+    assert older is not None
+    assert older.snapshot is not None
+    assert older.snapshot.index == 1
+    disk.repair(lambda image: image.apply(Cut(2, 1)))
+    assert recover(disk) is None
 
 
 # -- speech --------------------------------------------------------------------------------

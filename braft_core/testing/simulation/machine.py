@@ -1,0 +1,141 @@
+"""The state machine of the simulation: the real one, with the real key-value service.
+
+Beside it stands a service of counters that notes every command that was applied twice. Owns how the
+operations of clients become commands and queries, and what their answers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from braft_core.errors import Conflict, Rejected
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services.envelope import IN_SESSION, decode_command, encode_command
+from braft_core.services.kv import KVService
+from braft_core.services.machine import SESSIONS, StateMachine
+from braft_core.services.service import StateMachineService, command, query
+from braft_core.testing.simulation.history import Kind, Operation
+
+__all__ = ["LOST", "Machine", "command_of", "is_unique", "query_of", "take_answer", "value_written"]
+
+#: What a CAS saw that lost: a value that is not told, only its revision.
+LOST = -1
+_MAP = "registers"
+_SERIALIZER = MsgpackSerializer()
+_SERIALIZERS = {_SERIALIZER.tag: _SERIALIZER}
+_IN_SESSION = bytes((IN_SESSION,))
+
+
+class Tally(StateMachineService):
+    """Counters, and proof that no command was applied twice."""
+
+    name = "tally"
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._seen: dict[int, None] = {}
+        #: Numbers of the operations that took effect more than once.
+        self.doubled: list[int] = []
+
+    @command
+    def add(self, key: str, number: int) -> int:
+        """Add one; the counter's new value."""
+        if number in self._seen:
+            self.doubled.append(number)
+        self._seen[number] = None
+        self._counts[key] = self._counts.get(key, 0) + 1
+        return self._counts[key]
+
+    @query
+    def get(self, key: str) -> int:
+        """A counter's value."""
+        return self._counts.get(key, 0)
+
+    def dump(self) -> Any:
+        """The whole state."""
+        return [self._counts, list(self._seen)]
+
+    def load(self, value: Any) -> None:
+        """Replace the whole state."""
+        self._counts, seen = dict(value[0]), value[1]
+        self._seen = dict.fromkeys(seen)
+
+
+class Machine(StateMachine):
+    """The state machine of one server."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        super().__init__([KVService(), self.tally], _SERIALIZERS)
+
+    def capture(self) -> bytes:
+        """The whole state now."""
+        return b"".join(self.snapshot())
+
+
+def command_of(operation: Operation, revision: int = 0) -> bytes:
+    """The command that carries out a change; ``revision`` is what a CAS expects."""
+    service, name, args = _call(operation, revision)
+    return encode_command(_SERIALIZER, service, name, args)
+
+
+def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]:
+    key, value, number = operation.key, operation.value, operation.number
+    match operation.kind:
+        case Kind.WRITE:
+            return "kv", "put", (_MAP, key, value)
+        case Kind.CAS:
+            return "kv", "put_if", (_MAP, key, value, revision)
+        case Kind.INSERT:
+            return "kv", "put", (key, f"{value}", number)
+        case Kind.REMOVE:
+            return "kv", "delete", (key, f"{value}")
+        case Kind.ADD:
+            return "tally", "add", (key, number)
+        case _:
+            return SESSIONS, "open", ()
+
+
+def query_of(operation: Operation) -> tuple[str, str, Sequence[str]]:
+    """The query that answers a read."""
+    if operation.kind is Kind.LIST:
+        return "kv", "list", (operation.key,)
+    return "kv", "get", (_MAP, operation.key)
+
+
+def take_answer(operation: Operation, answer: Any) -> bool:
+    """Note what an answer tells; false if it says that the operation had no effect at all.
+
+    A CAS that lost does not learn the value, only its revision.
+    """
+    match operation.kind:
+        case Kind.READ | Kind.STALE:
+            operation.seen, operation.revision = (0, 0) if answer is None else answer
+        case Kind.LIST:
+            # A set without elements is a map that does not exist.
+            empty = isinstance(answer, Rejected)
+            operation.seen = 0 if empty else sum(1 << int(element) for element in answer)
+        case Kind.CAS if isinstance(answer, Conflict):
+            operation.revision, operation.seen = answer.data["revision"], LOST
+        case _ if isinstance(answer, Exception):
+            return False
+        case Kind.WRITE | Kind.CAS:
+            operation.revision, operation.seen = answer, operation.expected
+        case Kind.INSERT:
+            operation.revision = answer
+        case _:
+            operation.seen = int(answer)
+    return True
+
+
+def is_unique(data: bytes) -> bool:
+    """Whether nobody may propose these bytes twice: commands that carry a number of their own."""
+    return data[:1] != _IN_SESSION and b"\xa3put" in data[:12]
+
+
+def value_written(data: bytes) -> int:
+    """The value that a register was given by a command."""
+    _, _, args = decode_command(_SERIALIZERS, data)
+    value: int = args[2]
+    return value
