@@ -69,15 +69,15 @@ class PendingProposals:
         self._groups[:reached] = rest
         if entries[-1].term > self._term:
             self._term = entries[-1].term
-            lost += self._overtaken()
+            lost += self._outdated()
         return segments, lost
 
-    def _overtaken(self) -> list[Request]:
+    def _outdated(self) -> list[Request]:
         """What can never be committed: terms do not fall along a log, and a later one is in it."""
-        overtaken = [group for group in self._groups if group.term < self._term]
-        if overtaken:
+        outdated = [group for group in self._groups if group.term < self._term]
+        if outdated:
             self._groups = [group for group in self._groups if group.term >= self._term]
-        return [request for group in overtaken for request in group.requests]
+        return [request for group in outdated for request in group.requests]
 
     def overtaken(self, index: int) -> list[Request]:
         """Requests up to ``index``, whose fate a snapshot has swallowed; forgotten here."""

@@ -20,6 +20,7 @@ from braft_core.errors import (
     PluginConflict,
     PluginError,
     Rejected,
+    UnknownCommand,
     UnknownService,
 )
 from braft_core.raft.types import Entry, EntryType
@@ -104,7 +105,7 @@ class StateMachine:
             return error.with_traceback(None)
         service = self._services.get(name)
         if service is None:
-            return self._session_command(name, command, args, context)
+            return self._elsewhere(name, command, args, context)
         try:
             answer = service.apply(command, args, context)
             return answer if answer is None else own(answer)
@@ -113,15 +114,23 @@ class StateMachine:
         except Exception as error:  # noqa: BLE001 - its failure is the answer, on every node alike
             return _failure(error, name, command)
 
-    def _session_command(
+    def _elsewhere(
         self, name: str, command: str, args: list[Any], context: CommandContext
     ) -> Outcome:
-        match name, command, args:
-            case (_, "open", []) if name == SESSIONS:
+        """A command that is for no service: for the sessions, or for nobody."""
+        if name != SESSIONS:
+            return self._unknown(name)
+        match command, args:
+            case "open", []:
                 return self._sessions.open(context.index, context.appended_at)
-            case (_, "close", [int(session)]) if name == SESSIONS:
+            case "close", [int(session)]:
                 return self._sessions.close(session, context.appended_at)
-        return self._unknown(name)
+        return UnknownCommand(
+            f"sessions are opened by 'open' and closed by 'close' with an id, not by {command!r}",
+            service=SESSIONS,
+            command=command,
+            known=["close", "open"],
+        )
 
     def apply_many(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Apply entries in order; one outcome for each. See :meth:`apply`."""

@@ -16,13 +16,14 @@ from braft_core.errors import (
     PluginConflict,
     PluginError,
     Rejected,
+    SessionExpired,
     UnknownCommand,
     UnknownService,
 )
 from braft_core.raft.types import Entry, EntryType
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services import StateMachineService, command, query
-from braft_core.services.envelope import encode_command
+from braft_core.services.envelope import Place, encode_command, in_session
 from braft_core.services.machine import StateMachine
 
 MSGPACK = MsgpackSerializer()
@@ -279,3 +280,101 @@ def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
 def test_a_snapshot_of_a_service_that_is_not_here_is_refused() -> None:
     with pytest.raises(UnknownService, match="'big'"):
         make().restore(filled().snapshot())
+
+
+# --------------------------------------------------------------------------------------------
+# Sessions (tests/unit/services/test_sessions.py has the rules of the table)
+
+
+def once(index: int, place: Place, name: str, *args: Any, service: str = "counter") -> Entry:
+    data = in_session(encode_command(MSGPACK, service, name, args), place)
+    return Entry(index, 1, EntryType.COMMAND, data, b"", 10**18)
+
+
+def counting() -> tuple[StateMachine, Counter]:
+    """A state machine with the session 1."""
+    counter = Counter()
+    machine = StateMachine([counter], {1: MSGPACK})
+    assert machine.apply(call("open", service="$sessions", index=1)) == 1
+    return machine, counter
+
+
+def test_a_repeated_command_of_a_session_is_answered_and_not_applied() -> None:
+    machine, counter = counting()
+    first = once(2, Place(1, 1, 1), "add", 5)
+    assert machine.apply_many([first, first, once(3, Place(1, 2, 1), "add", 6)]) == [
+        [5],
+        [5],
+        [5, 6],
+    ]
+    assert machine.apply(first._replace(index=9, term=4)) == [5], "the answer of then, not of now"
+    assert counter.seen == [5, 6]
+
+
+def test_a_repeated_failure_is_not_run_again() -> None:
+    machine, _ = counting()
+    answers = [machine.apply(once(index, Place(1, 1, 1), "fail", "conflict")) for index in (2, 3)]
+    assert [type(answer) for answer in answers] == [Conflict, Conflict]
+    assert answers[1].data == {"revision": 3}
+
+
+def test_without_a_session_a_repeated_command_is_another_one() -> None:
+    machine, counter = counting()
+    machine.apply_many([call("add", 5, index=2), call("add", 5, index=3)])
+    assert counter.seen == [5, 5]
+
+
+def test_a_command_of_no_session_is_not_applied() -> None:
+    machine, counter = counting()
+    assert isinstance(machine.apply(once(2, Place(7, 1, 1), "add", 5)), SessionExpired)
+    assert isinstance(machine.apply(call("x", index=3)._replace(data=b"\x02\x01")), DecodeError)
+    assert counter.seen == []
+
+
+def test_sessions_are_opened_and_closed_by_commands() -> None:
+    machine, counter = counting()
+    assert machine.apply(call("open", service="$sessions", index=2)) == 2
+    assert machine.apply(call("close", 1, service="$sessions", index=3)) is True
+    assert machine.apply(call("close", 1, service="$sessions", index=4)) is False
+    assert isinstance(machine.apply(once(5, Place(1, 1, 1), "add", 5)), SessionExpired)
+    assert machine.apply(once(6, Place(2, 1, 1), "add", 5)) == [5]
+    assert isinstance(machine.apply(call("shut", service="$sessions", index=7)), UnknownCommand)
+    assert counter.seen == [5]
+
+
+def test_a_command_may_end_its_own_session() -> None:
+    machine, _ = counting()
+    closing = once(2, Place(1, 1, 1), "close", 1, service="$sessions")
+    assert machine.apply(closing) is True
+    assert isinstance(machine.apply(closing), SessionExpired)
+
+
+def test_no_service_can_take_the_name_of_the_sessions() -> None:
+    class Thief(Counter):
+        name = "$sessions"
+
+    with pytest.raises(PluginError, match="own"):
+        StateMachine([Thief()], {1: MSGPACK})
+
+
+def test_a_repetition_is_known_after_a_snapshot() -> None:
+    machine, _ = counting()
+    machine.apply(once(2, Place(1, 1, 1), "add", 5))
+    chunks = list(machine.snapshot())
+    machine.apply(once(3, Place(1, 2, 1), "add", 6))
+    counter = Counter()
+    other = StateMachine([counter], {1: MSGPACK})
+    other.apply(call("open", service="$sessions", index=1))
+    other.apply(call("open", service="$sessions", index=2))
+    other.restore(chunks)
+    assert other.apply(once(3, Place(1, 1, 1), "add", 5)) == [5]
+    assert isinstance(other.apply(once(4, Place(2, 1, 1), "add", 5)), SessionExpired)
+    assert counter.seen == [5]
+
+
+def test_a_snapshot_from_before_sessions_has_none() -> None:
+    before = list(StateMachine([Counter()], {1: MSGPACK}).snapshot())
+    assert b"$sessions" not in b"".join(before)
+    machine, _ = counting()
+    machine.restore(before)
+    assert isinstance(machine.apply(once(2, Place(1, 1, 1), "add", 5)), SessionExpired)

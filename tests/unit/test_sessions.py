@@ -1,0 +1,465 @@
+"""Commands of a session on the node that took them: what is tried again, and what callers see."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braft_core.errors import (
+    BraftError,
+    Busy,
+    Conflict,
+    NoLeader,
+    NotApplied,
+    NotLeader,
+    NotReady,
+    OutcomeUnknown,
+    SessionExpired,
+    Stopped,
+    TooLarge,
+    Unreachable,
+)
+from braft_core.peer import PeerReply, PeerRequest, ProposeReply, ProposeRequest
+from braft_core.raft import Entry, EntryType
+from braft_core.runtime import sessions as module
+from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.proposals import PendingProposals, Segment
+from braft_core.runtime.requests import Command, Echo, Query, Request, settle
+from braft_core.runtime.sessions import Keeper, OnceCommand, Sessions, Window
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services.envelope import (
+    decode_command,
+    decode_place,
+    encode_command,
+    encode_outcome,
+)
+
+MSGPACK = MsgpackSerializer()
+PLAIN = encode_command(MSGPACK, "kv", "put", ["m", "k", 1])
+UNKNOWN = OutcomeUnknown("lost in the wire")
+
+
+def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """The test in a loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen in time")
+
+
+class Engine:
+    """Takes what is submitted; the test answers."""
+
+    def __init__(self) -> None:
+        self.taken: list[Command] = []
+        self.sessions = Sessions(self, MSGPACK, 1.0)
+        self.sessions.start()
+        self._opened = 100
+
+    def submit(self, request: Command | Query) -> None:
+        assert isinstance(request, Command)
+        self.taken.append(request)
+
+    def refusal(self) -> NotApplied:
+        return NoLeader("nobody leads")
+
+    async def next(self) -> Command:
+        await until(lambda: bool(self.taken))
+        return self.taken.pop(0)
+
+    async def open(self, keeper: Keeper) -> int:
+        """Answer the command that opens a session."""
+        opening = await self.next()
+        assert decode_command({1: MSGPACK}, opening.data) == ("$sessions", "open", [])
+        self._opened += 1
+        settle([(opening, self._opened)])
+        await until(lambda: keeper.session == self._opened)
+        return self._opened
+
+    def command(self, keeper: Keeper, timeout: float = 5.0) -> OnceCommand:
+        command = OnceCommand(keeper, PLAIN, timeout, asyncio.get_running_loop())
+        keeper.submit(command)
+        return command
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY", 0.001)
+
+
+async def _started(renews: bool = True) -> tuple[Engine, Keeper, OnceCommand]:
+    """A keeper with an open session, and its first command, which was sent once."""
+    engine = Engine()
+    keeper = Keeper(engine.sessions, renews=renews)
+    command = engine.command(keeper)
+    await engine.open(keeper)
+    assert await engine.next() is command
+    return engine, keeper, command
+
+
+async def _error(command: Command) -> BraftError:
+    with pytest.raises(BraftError) as caught:
+        await asyncio.wait_for(command.awaitable, 5)
+    return caught.value
+
+
+@on_loop
+async def test_one_session_serves_all_that_wait_for_it() -> None:
+    engine = Engine()
+    keeper = engine.sessions.own
+    commands = [engine.command(keeper) for _ in range(3)]
+    session = await engine.open(keeper)
+    assert [await engine.next() for _ in commands] == commands
+    assert [decode_place(c.data) for c in commands] == [(session, n, 1) for n in (1, 2, 3)]
+    commands[0].finish()
+    assert decode_place((engine.command(keeper)).data) == (session, 4, 2)
+    assert not [c for c in engine.taken if decode_command({1: MSGPACK}, c.data)[0] != "kv"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UNKNOWN,
+        NotLeader("deposed"),
+        NoLeader("none"),
+        NotReady("not yet"),
+        Stopped("the leader stops"),
+        Busy("full of answers", session=1),
+        Busy("a transfer", successor="b"),
+    ],
+)
+@on_loop
+async def test_what_passes_is_tried_again_under_the_same_number(error: BraftError) -> None:
+    engine, _, command = await _started()
+    before = decode_place(command.data)
+    settle([(command, error)])
+    assert await engine.next() is command
+    assert decode_place(command.data) == before
+    assert not command.sent
+    settle([(command, 7)])
+    assert await command.awaitable == 7
+
+
+@pytest.mark.parametrize("error", [Busy("too much"), TooLarge("too large"), Conflict("no")])
+@on_loop
+async def test_what_does_not_pass_is_an_answer(error: BraftError) -> None:
+    engine, _, command = await _started()
+    settle([(command, error)])
+    assert await _error(command) is error
+    assert not engine.taken
+
+
+@on_loop
+async def test_after_an_unknown_outcome_nothing_is_surely_not_applied() -> None:
+    engine, _, command = await _started()
+    settle([(command, UNKNOWN)])
+    assert await engine.next() is command
+    settle([(command, Busy("too much"))])
+    assert await engine.next() is command
+    command.deadline = 0.0
+    settle([(command, NoLeader("none in time"))])
+    assert isinstance(await _error(command), OutcomeUnknown)
+
+
+@on_loop
+async def test_a_deadline_without_an_attempt_that_may_have_been_applied_is_not_unknown() -> None:
+    engine, _, command = await _started()
+    settle([(command, NotLeader("deposed"))])
+    assert await engine.next() is command
+    command.deadline = 0.0
+    settle([(command, NoLeader("none in time"))])
+    assert isinstance(await _error(command), NoLeader)
+
+
+@on_loop
+async def test_a_conflict_after_a_retry_is_the_answer() -> None:
+    engine, _, command = await _started()
+    settle([(command, UNKNOWN)])
+    await engine.next()
+    conflict = Conflict("no", revision=3)
+    settle([(command, conflict)])
+    assert await _error(command) is conflict
+
+
+@on_loop
+async def test_the_floor_of_another_attempt_is_the_present_one() -> None:
+    engine, keeper, command = await _started()
+    second = engine.command(keeper)
+    await engine.next()
+    assert decode_place(second.data)[2] == 1
+    command.finish()
+    settle([(second, Busy("full of answers", session=1))])
+    await engine.next()
+    assert decode_place(second.data)[1:] == (2, 2)
+
+
+@on_loop
+async def test_nobody_waits_for_a_cancelled_command() -> None:
+    engine, keeper, command = await _started()
+    command.awaitable.cancel()
+    command.finish()
+    settle([(command, UNKNOWN)])
+    other = engine.command(keeper)
+    assert await engine.next() is other
+    await asyncio.sleep(0.01)
+    assert not engine.taken
+    assert decode_place(other.data)[1:] == (2, 2)
+
+
+@on_loop
+async def test_an_expired_session_is_renewed_for_what_was_sent_once() -> None:
+    engine, keeper, command = await _started()
+    first = keeper.session
+    settle([(command, SessionExpired("gone"))])
+    session = await engine.open(keeper)
+    assert await engine.next() is command
+    assert session > first
+    assert decode_place(command.data) == (session, 1, 1)
+    settle([(command, SessionExpired("gone", session=session))])
+    await engine.open(keeper)
+    assert await engine.next() is command
+
+
+@on_loop
+async def test_an_expired_session_leaves_unknown_what_was_sent_twice() -> None:
+    engine, _, command = await _started()
+    settle([(command, UNKNOWN)])
+    await engine.next()
+    settle([(command, SessionExpired("gone"))])
+    assert isinstance(await _error(command), OutcomeUnknown)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@on_loop
+async def test_a_session_of_ones_own_tells_whether_it_may_have_been_applied(twice: bool) -> None:
+    engine, keeper, command = await _started(renews=False)
+    if twice:
+        settle([(command, UNKNOWN)])
+        await engine.next()
+    settle([(command, SessionExpired("gone", session=keeper.session))])
+    error = await _error(command)
+    assert isinstance(error, SessionExpired)
+    assert error.data == {"session": keeper.session, "maybe_applied": twice}
+
+
+@on_loop
+async def test_a_full_session_is_replaced_or_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WINDOW", 2)
+    for renews in (True, False):
+        engine, keeper, _ = await _started(renews=renews)
+        engine.command(keeper)
+        await engine.next()
+        if renews:
+            third = engine.command(keeper)
+            session = await engine.open(keeper)
+            assert decode_place(third.data) == (session, 1, 1)
+        else:
+            with pytest.raises(Busy, match="at most 2 ahead"):
+                engine.command(keeper)
+
+
+@on_loop
+async def test_who_waits_for_a_session_waits_until_its_own_deadline() -> None:
+    engine = Engine()
+    keeper = engine.sessions.own
+    short, long = engine.command(keeper, 0.0), engine.command(keeper)
+    engine.sessions.sweep()
+    assert isinstance(await _error(short), NoLeader)
+    assert not long.future.done()
+    opening = await engine.next()
+    opening.deadline = 0.0
+    settle([(opening, UNKNOWN)])  # nothing was sent yet, so its own outcome is not unknown
+    await engine.open(keeper)
+    assert await engine.next() is long
+
+
+@on_loop
+async def test_a_session_that_cannot_be_opened_is_an_answer() -> None:
+    engine = Engine()
+    command = engine.command(engine.sessions.own)
+    full = Busy("the disk is full")
+    settle([(await engine.next(), full)])
+    assert await _error(command) is full
+    late = engine.command(engine.sessions.own, 0.0)
+    opening = await engine.next()
+    opening.deadline = 0.0
+    settle([(opening, UNKNOWN)])
+    assert isinstance(await _error(late), NoLeader)
+
+
+@on_loop
+async def test_a_node_that_stops_answers_everybody() -> None:
+    engine, keeper, tried = await _started()
+    fresh = engine.command(keeper)
+    await engine.next()
+    other = Keeper(engine.sessions, renews=False)
+    waiting = engine.command(other)
+    settle([(tried, UNKNOWN), (fresh, NotLeader("deposed"))])
+    stopped = Stopped("the node was stopped")
+    engine.sessions.stop(stopped)
+    assert isinstance(await _error(tried), OutcomeUnknown)
+    assert await _error(fresh) is stopped
+    assert await _error(waiting) is stopped
+    with pytest.raises(Stopped):
+        engine.command(other)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=60))
+def test_the_floor_is_the_lowest_number_under_way(steps: list[tuple[bool, int]]) -> None:
+    window, under_way, given_out = Window(1), set[int](), 0
+    for takes, which in steps:
+        if takes:
+            given_out += 1
+            assert window.take() == given_out
+            under_way.add(given_out)
+        elif given_out:
+            number = which % given_out + 1
+            under_way.discard(number)
+            window.done(number)
+        assert window.floor == min(under_way, default=given_out + 1)
+
+
+# --------------------------------------------------------------------------------------------
+# What the runtime does for them
+
+
+class Peers:
+    """A forwarder's surroundings: calls to ``frozen`` never end, others answer with ``reply``."""
+
+    cluster_id = "c"
+
+    def __init__(self, reply: Callable[[ProposeRequest], PeerReply]) -> None:
+        self._reply = reply
+        self.release = asyncio.Event()
+        self.calls: list[str] = []
+        self.again: list[Request] = []
+
+    def address_of(self, server_id: str) -> str:
+        return server_id
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        self.calls.append(address)
+        assert isinstance(request, ProposeRequest)
+        if address == "frozen":
+            await self.release.wait()
+        return self._reply(request)
+
+    def resubmit(self, requests: Sequence[Command | Query]) -> None:
+        self.again += requests
+
+    def serve(self, index: int, queries: list[Query]) -> None:
+        raise AssertionError("no reads here")
+
+
+def _values(request: ProposeRequest) -> ProposeReply:
+    return ProposeReply(tuple(encode_outcome(9) for _ in request.commands))
+
+
+def _failure(request: ProposeRequest) -> ProposeReply:
+    raise Unreachable("broken")
+
+
+@pytest.mark.parametrize("reply", [_values, _failure])
+@on_loop
+async def test_a_frozen_leader_is_not_waited_for_when_there_is_another(
+    reply: Callable[[ProposeRequest], PeerReply],
+) -> None:
+    engine, _, command = await _started()
+    plain = Command(PLAIN, 5.0, asyncio.get_running_loop())
+    peers = Peers(reply)
+    forwarder = Forwarder(peers)
+    forwarder.commands("frozen", [command, plain])
+    await until(lambda: bool(peers.calls))
+    forwarder.leader_changed("frozen")
+    assert not command.unknown
+    forwarder.leader_changed("other")
+    assert await engine.next() is command
+    assert command.unknown
+    peers.release.set()
+    if reply is _values:
+        assert [await command.awaitable, await plain.awaitable] == [9, 9]
+    else:
+        assert isinstance(await _error(plain), OutcomeUnknown)
+        assert not command.future.done(), "the first attempt's failure is no answer any more"
+        assert not engine.taken
+    await forwarder.stop(Stopped("the end"))
+
+
+@on_loop
+async def test_calls_to_a_frozen_leader_do_not_block_those_to_the_next() -> None:
+    peers = Peers(_values)
+    forwarder = Forwarder(peers)
+    loop = asyncio.get_running_loop()
+    frozen = [Command(PLAIN, 5.0, loop) for _ in range(20)]
+    for command in frozen:
+        forwarder.commands("frozen", [command])
+    forwarder.leader_changed("other")
+    assert len(peers.again) == 4, "what waited for a free call goes to the new leader"
+    command = Command(PLAIN, 5.0, loop)
+    forwarder.commands("other", [command])
+    assert await asyncio.wait_for(command.awaitable, 5) == 9
+    await forwarder.stop(Stopped("the end"))
+    assert all([isinstance(await _error(c), OutcomeUnknown) for c in frozen[:16]])
+
+
+@on_loop
+async def test_an_echo_brings_only_what_is_certain() -> None:
+    loop = asyncio.get_running_loop()
+    for error in (UNKNOWN, NotLeader("no"), SessionExpired("gone")):
+        command = Command(PLAIN, 5.0, loop)
+        settle([(Echo(command), error)])
+        settle([(Echo(command), 3)])
+        assert await command.awaitable == 3
+
+
+def _entries(first: int, terms: Sequence[int]) -> list[Entry]:
+    return [Entry(first + n, term, EntryType.COMMAND, b"") for n, term in enumerate(terms)]
+
+
+def test_a_later_term_ends_the_waiting_of_all_earlier_ones() -> None:
+    old = [Command(b"", 5.0) for _ in range(3)]
+    new = Command(b"", 5.0)
+    pending = PendingProposals()
+    pending.add(5, 1, [*old])
+    pending.add(9, 2, [new])
+    segments, lost = pending.take(_entries(5, [1]))
+    assert (segments, lost) == ([Segment(0, [old[0]])], [])
+    segments, lost = pending.take(_entries(6, [2]))
+    assert segments == []
+    assert lost == [old[1], old[2]]
+    assert pending.undecided() == [new]
+
+
+def test_a_request_is_settled_once_by_whoever_is_first() -> None:
+    command = Command(b"", 5.0)
+
+    class Slow:
+        """Looks undone to the second of two threads, as a future may."""
+
+        def done(self) -> bool:
+            return False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    real = command.blocking
+    settle([(command, 1)])
+    command.future = Slow()  # type: ignore[assignment]
+    settle([(command, UNKNOWN), (command, 2)])
+    assert real.result(0) == 1
