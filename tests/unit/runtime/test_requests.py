@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 
 import pytest
@@ -90,3 +91,17 @@ def test_a_request_is_waited_for_as_it_was_made() -> None:
 def test_remaining_seconds_run_out() -> None:
     assert 4 < Request(5).remaining() <= 5
     assert Request(-1).remaining() < 0
+
+
+def test_two_threads_that_answer_at_once_harm_nobody() -> None:
+    """The applier with an answer and the loop with a deadline both saw it undecided."""
+
+    class Slow(concurrent.futures.Future[object]):
+        def done(self) -> bool:
+            return False
+
+    request, other = Request(1), Request(1)
+    request.future = Slow()
+    settle([(request, 1), (request, NotLeader()), (request, 2), (other, 3)])
+    assert request.blocking.result(0) == 1
+    assert other.blocking.result(0) == 3

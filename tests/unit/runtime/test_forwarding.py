@@ -1,0 +1,239 @@
+"""Forwarding to a leader that answers, refuses, vanishes before or after the request reached it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from braft_core.errors import (
+    BraftError,
+    CommandFailed,
+    NotLeader,
+    OutcomeUnknown,
+    Stopped,
+    TooLarge,
+    Unreachable,
+    WrongCluster,
+)
+from braft_core.peer import (
+    PeerReply,
+    PeerRequest,
+    ProposeReply,
+    ProposeRequest,
+    ReadIndexReply,
+    ReadIndexRequest,
+)
+from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.requests import Command, Query
+from braft_core.services.envelope import encode_outcome
+
+Answer = Callable[[PeerRequest], PeerReply]
+
+
+class Peers:
+    """The node around a forwarder; ``answer`` plays the leader, after ``gate`` opens."""
+
+    cluster_id = "c"
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.address = "127.0.0.1:1"
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.calls: list[PeerRequest] = []
+        self.back: list[Command | Query] = []
+        self.served: list[tuple[int, list[Query]]] = []
+
+    def address_of(self, server_id: str) -> str:
+        return self.address
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        self.calls.append(request)
+        await self.gate.wait()
+        return self.answer(request)
+
+    def resubmit(self, requests: Sequence[Command | Query]) -> None:
+        self.back += requests
+
+    def serve(self, index: int, queries: list[Query]) -> None:
+        self.served.append((index, queries))
+
+
+def echo(request: PeerRequest) -> PeerReply:
+    assert isinstance(request, ProposeRequest)
+    return ProposeReply(tuple(encode_outcome(data) for data in request.commands))
+
+
+def refuse(error: BraftError) -> Answer:
+    def answer(request: PeerRequest) -> PeerReply:
+        raise error
+
+    return answer
+
+
+def command(data: bytes = b"x", timeout: float = 10) -> Command:
+    return Command(data, timeout, asyncio.get_running_loop())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - there is nothing to be woken by
+            await asyncio.sleep(0.002)
+
+
+def test_each_command_gets_its_own_outcome() -> None:
+    async def main() -> None:
+        def answer(request: PeerRequest) -> PeerReply:
+            return ProposeReply((encode_outcome(1), encode_outcome(CommandFailed("no"))))
+
+        peers = Peers(answer)
+        good, bad = command(), command()
+        Forwarder(peers).commands("leader", [good, bad])
+        assert await good.awaitable == 1
+        with pytest.raises(CommandFailed, match="no"):
+            await bad.awaitable
+        assert len(peers.calls) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NotLeader("another"), Unreachable("refused", sent=False), WrongCluster("not ours")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_surely_was_not_taken_goes_back_to_the_queue(error: BraftError) -> None:
+    async def main() -> None:
+        peers = Peers(refuse(error))
+        commands = [command(), command()]
+        Forwarder(peers).commands("leader", list(commands))
+        await until(lambda: peers.back)
+        assert peers.back == commands
+        assert not any(c.sent or c.future.done() for c in commands)
+
+    asyncio.run(main())
+
+
+def test_a_leader_without_an_address_is_asked_again_later() -> None:
+    async def main() -> None:
+        peers = Peers(echo)
+        peers.address = ""
+        waiting = command()
+        Forwarder(peers).commands("leader", [waiting])
+        await until(lambda: peers.back)
+        assert peers.calls == []
+        assert not waiting.sent
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unreachable("broke", sent=True), Unreachable("no idea"), OutcomeUnknown("late")],
+    ids=["sent", "not known", "the leader does not know"],
+)
+def test_what_may_have_been_taken_is_never_sent_again(error: BraftError) -> None:
+    async def main() -> None:
+        peers = Peers(refuse(error))
+        doubtful = command()
+        Forwarder(peers).commands("leader", [doubtful])
+        with pytest.raises(OutcomeUnknown):
+            await doubtful.awaitable
+        await asyncio.sleep(0.1)
+        assert peers.back == []
+        assert len(peers.calls) == 1
+
+    asyncio.run(main())
+
+
+def test_a_refusal_that_stays_one_is_the_answer() -> None:
+    async def main() -> None:
+        peers = Peers(refuse(TooLarge("too large", size=2, limit=1)))
+        large = command()
+        Forwarder(peers).commands("leader", [large])
+        with pytest.raises(TooLarge):
+            await large.awaitable
+        assert peers.back == []
+
+    asyncio.run(main())
+
+
+def test_a_reply_of_the_wrong_length_leaves_the_outcome_unknown() -> None:
+    async def main() -> None:
+        peers = Peers(lambda _: ProposeReply((encode_outcome(1),)))
+        both = [command(), command()]
+        Forwarder(peers).commands("leader", list(both))
+        for each in both:
+            with pytest.raises(OutcomeUnknown, match="1 answers to 2"):
+                await each.awaitable
+
+    asyncio.run(main())
+
+
+def test_calls_are_bounded_in_size_and_in_number() -> None:
+    async def main() -> None:
+        peers = Peers(echo)
+        peers.gate.clear()
+        forwarder = Forwarder(peers)
+        commands = [command(bytes(200_000)) for _ in range(200)]
+        forwarder.commands("leader", list(commands))
+        await until(lambda: len(peers.calls) == 16)
+        sizes = [sum(map(len, c.commands)) for c in peers.calls if isinstance(c, ProposeRequest)]
+        assert max(sizes) <= 1 << 20
+        peers.gate.set()
+        await until(lambda: sum(c.future.done() for c in commands) + len(peers.back) == 200)
+        assert len(peers.calls) == 16, "the rest goes back to the queue, for whoever leads now"
+
+    asyncio.run(main())
+
+
+def test_reads_share_a_call_and_those_that_come_later_do_not_join_it() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        peers = Peers(lambda _: ReadIndexReply(7, 1))
+        peers.gate.clear()
+        forwarder = Forwarder(peers)
+        first = [Query("kv", "get", (), 10, loop) for _ in range(3)]
+        late = Query("kv", "get", (), 10, loop)
+        forwarder.reads("leader", list(first))
+        await until(lambda: peers.calls)
+        forwarder.reads("leader", [late])
+        peers.gate.set()
+        await until(lambda: peers.back)
+        assert peers.served == [(7, first)]
+        assert peers.back == [late]
+        assert peers.calls == [ReadIndexRequest("c")]
+
+    asyncio.run(main())
+
+
+def test_a_read_whose_leader_is_gone_is_tried_again() -> None:
+    async def main() -> None:
+        peers = Peers(refuse(Unreachable("broke", sent=True)))
+        query = Query("kv", "get", (), 10, asyncio.get_running_loop())
+        Forwarder(peers).reads("leader", [query])
+        await until(lambda: peers.back)
+        assert peers.back == [query]
+
+    asyncio.run(main())
+
+
+def test_stop_tells_who_was_under_way_from_who_was_not() -> None:
+    async def main() -> None:
+        peers = Peers(echo)
+        peers.gate.clear()
+        forwarder = Forwarder(peers)
+        sent = command()
+        query = Query("kv", "get", (), 10, asyncio.get_running_loop())
+        forwarder.commands("leader", [sent])
+        forwarder.reads("leader", [query])
+        await until(lambda: len(peers.calls) == 2)
+        await forwarder.stop(Stopped("the node was stopped"))
+        with pytest.raises(OutcomeUnknown):
+            await sent.awaitable
+        with pytest.raises(Stopped):
+            await query.awaitable
+
+    asyncio.run(main())

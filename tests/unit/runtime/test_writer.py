@@ -1,0 +1,175 @@
+"""The writer thread on a memory store: order, group commit, a full disk, a broken one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from braft_core.abc import StorageOptions, WriteBatch
+from braft_core.errors import StorageError, StorageFull
+from braft_core.raft import Entry, EntryType
+from braft_core.runtime import writer as module
+from braft_core.runtime.writer import Writer, WriterReport
+from braft_core.storage.memory import MemoryStorage
+
+
+class Disk(MemoryStorage):
+    """A memory store whose writes can be held up, counted and made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__(StorageOptions(None))
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.groups: list[int] = []
+        self.failures: list[StorageError] = []
+
+    def write(self, batches: Sequence[WriteBatch]) -> None:
+        self.entered.set()
+        assert self.gate.wait(10)
+        if self.failures:
+            raise self.failures.pop(0)
+        super().write(batches)
+        self.groups.append(len(batches))
+
+
+class Bench:
+    """A writer on a loop, and what it told."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.disk.open()
+        self.reports: list[WriterReport] = []
+        self.trouble: list[StorageError | None] = []
+        self.writer = Writer(
+            self.disk,
+            asyncio.get_running_loop(),
+            "writer-under-test",
+            self.reports.append,
+            self.trouble.append,
+        )
+
+    def submit(self, number: int) -> None:
+        entry = Entry(number, 1, EntryType.COMMAND, b"x")
+        self.writer.submit(number, WriteBatch(entries=[entry]), [])
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - there is nothing to be woken by
+                await asyncio.sleep(0.002)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.writer.stop, 10)
+
+
+def run(test: Callable[[Bench], object]) -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.writer.start()
+        try:
+            outcome = test(bench)
+            assert asyncio.iscoroutine(outcome)
+            await outcome
+        finally:
+            bench.disk.gate.set()
+            await bench.close()
+
+    asyncio.run(main())
+
+
+def test_what_queues_up_behind_a_write_goes_into_the_next_together() -> None:
+    async def test(bench: Bench) -> None:
+        bench.disk.gate.clear()
+        bench.submit(1)
+        await bench.until(bench.disk.entered.is_set)
+        for number in range(2, 50):
+            bench.submit(number)
+        assert not bench.writer.idle
+        bench.disk.gate.set()
+        await bench.until(lambda: bench.writer.idle)
+        assert bench.disk.groups == [1, 48]
+        assert [report.number for report in bench.reports] == [1, 49]
+
+    run(test)
+
+
+def test_maintenance_comes_behind_the_writes_before_it() -> None:
+    async def test(bench: Bench) -> None:
+        seen: list[list[int]] = []
+        bench.disk.gate.clear()
+        bench.submit(1)
+        bench.writer.run(lambda: seen.append(list(bench.disk.groups)))
+        bench.disk.gate.set()
+        await bench.until(lambda: bench.writer.idle and bool(seen))
+        assert sum(seen[0]) == 1
+
+    run(test)
+
+
+def test_a_full_disk_is_waited_out_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_FULL", 0.01)
+
+    async def test(bench: Bench) -> None:
+        full = StorageFull("no space")
+        bench.disk.failures = [full, StorageFull("again"), StorageFull("and again")]
+        bench.submit(1)
+        await bench.until(lambda: bench.writer.idle)
+        assert bench.trouble == [full, None]
+        assert [report.number for report in bench.reports] == [1]
+        assert bench.disk.groups == [1]
+
+    run(test)
+
+
+def test_a_broken_store_is_told_and_nothing_is_reported_durable_ever_after() -> None:
+    async def test(bench: Bench) -> None:
+        broken = StorageError("input/output error")
+        bench.disk.failures = [broken]
+        bench.submit(1)
+        await bench.until(lambda: bool(bench.trouble))
+        bench.submit(2)
+        await bench.close()
+        assert bench.trouble == [broken]
+        assert bench.reports == []
+        assert bench.disk.groups == []
+
+    run(test)
+
+
+def test_stop_writes_what_is_queued() -> None:
+    async def test(bench: Bench) -> None:
+        bench.disk.gate.clear()
+        for number in range(1, 20):
+            bench.submit(number)
+        bench.disk.gate.set()
+        await bench.close()
+        assert sum(bench.disk.groups) == 19
+
+    run(test)
+
+
+def test_stop_does_not_wait_for_a_full_disk() -> None:
+    async def test(bench: Bench) -> None:
+        bench.disk.failures = [StorageFull("no space")] * 10_000
+        bench.submit(1)
+        await bench.until(lambda: bool(bench.trouble))
+        async with asyncio.timeout(5):
+            await bench.close()
+        assert bench.reports == []
+
+    run(test)
+
+
+def test_a_loop_that_is_closed_does_not_break_the_thread() -> None:
+    loop = asyncio.new_event_loop()
+    disk = Disk()
+    disk.open()
+    writer = Writer(disk, loop, "writer-under-test", lambda _: None, lambda _: None)
+    loop.close()
+    writer.submit(1, WriteBatch(entries=[Entry(1, 1, EntryType.COMMAND, b"")]), [])
+    writer.start()
+    writer.stop(10)
+    assert disk.groups == [1]
