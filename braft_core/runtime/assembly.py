@@ -127,6 +127,11 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     )
 
 
+def expect_is_a_guess(settings: Settings, discovery: Discovery | None) -> bool:
+    """Whether nobody said how many nodes there are, though a discovery may find some."""
+    return settings.expect is None and discovery is not None and discovery.expect is None
+
+
 def _expect(settings: Settings, discovery: Discovery | None) -> int:
     if settings.expect is not None:
         return settings.expect

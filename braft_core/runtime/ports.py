@@ -19,6 +19,7 @@ from braft_core.raft import (
     encode_configuration,
 )
 from braft_core.runtime import clock
+from braft_core.runtime.assembly import expect_is_a_guess
 
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine
@@ -28,6 +29,11 @@ __all__ = ["CLUSTER_ID", "Ports"]
 #: Names under which the store keeps what membership must not forget.
 CLUSTER_ID = "cluster_id"
 FOUNDING = "founding"
+#: Before a node founds alone only because nobody told it of others, seconds: announcing and
+#: browsing take that long.
+_MARGIN_ALONE = 1.5
+#: How long the view must be still otherwise.
+_MARGIN = 0.3
 
 
 class Ports:
@@ -40,11 +46,13 @@ class Ports:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         settings = engine.parts.settings
+        guess = expect_is_a_guess(settings, engine.parts.discovery)
         self.settings = MembershipSettings(
             cluster_name=settings.cluster_name,
             expect=engine.parts.expect,
             sleep=random.SystemRandom().uniform(*settings.sleep),
             restart_min=settings.restart_min,
+            margin=_MARGIN_ALONE if guess else _MARGIN,
         )
         self._scanned = 0
         self._written = False
