@@ -5,6 +5,7 @@
 #   make test     the whole test suite            (make test ARGS="-k quorum -x")
 #   make check    lint, types, imports, docs and tests: what a change must pass
 #   make bench    compare with PySyncObj and etcd (make bench ARGS="--quick")
+#   make faults   real faults on real nodes, needs root (make faults MINUTES=5 ARGS="--nodes 5")
 #   make wheels   build every distribution into dist/
 #   make proto    regenerate the protobuf modules
 #   make clean    remove what was built, .venv included
@@ -23,7 +24,7 @@ ARGS ?=
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 
-.PHONY: help demo test check lint types imports docs bench wheels proto clean
+.PHONY: help demo test check lint types imports docs bench faults wheels proto clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,6 +72,10 @@ docs: $(VENV)/.stamp-base
 
 bench: $(VENV)/.stamp-bench
 	@$(PY) -m benchmarks $(ARGS)
+
+MINUTES ?= 1
+faults: $(VENV)/.stamp-base
+	@$(PY) -m braft_core.testing.faults --minutes $(MINUTES) $(ARGS)
 
 wheels: $(VENV)/.stamp-base
 	@$(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist . $(PLUGINS:%=./%)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,21 +264,42 @@ class Cluster:
     def _at(self, index: int) -> str:
         return self.places[index].address
 
+    def wait_answering(self, deadline: float) -> None:
+        """Wait until each founder answers HTTP at all: its process has started.
+
+        :raises NotServing: as :meth:`wait_serving`.
+        """
+        self._wait(self.members, self._silence, "answer", deadline)
+
     def wait_serving(self, deadline: float, nodes: Iterable[int] | None = None) -> None:
         """Wait until each of these nodes (all founders) takes a write and reads it back.
 
         :param deadline: seconds, for all of them together.
         :raises NotServing: naming the first node that does not, and its last answer.
         """
+        self._wait(self.members if nodes is None else nodes, self._problem, "serve", deadline)
+
+    def _wait(
+        self,
+        nodes: Iterable[int],
+        problem_of: Callable[[int], str | None],
+        verb: str,
+        deadline: float,
+    ) -> None:
         end = time.monotonic() + deadline
-        for index in self.members if nodes is None else nodes:
-            why = ""
-            while (problem := self._problem(index)) is not None:
-                why = problem
+        for index in nodes:
+            while (problem := problem_of(index)) is not None:
                 if time.monotonic() >= end:
-                    message = f"node {index} does not serve within {deadline:g} s: {why}"
+                    message = f"node {index} does not {verb} within {deadline:g} s: {problem}"
                     raise NotServing(message, node=index)
                 time.sleep(_POLL)
+
+    def _silence(self, index: int) -> str | None:
+        try:
+            self.client(index).ready()
+        except Unreachable as error:
+            return str(error)
+        return None
 
     def _problem(self, index: int) -> str | None:
         try:

@@ -28,7 +28,6 @@ class Entry:
     """One fault as it happened. Moments are seconds of the run, durations seconds.
 
     :param gap: the longest time without an acknowledged write, from the fault to ``served``.
-    :param recovery: from the healing until every node served again.
     """
 
     number: int
@@ -36,21 +35,28 @@ class Entry:
     began: float
     detail: str = ""
     healed: float | None = None
+    answering: float | None = None
     served: float | None = None
     gap: float | None = None
     problem: str = ""
 
     @property
+    def starting(self) -> float | None:
+        """From the healing until every process answered: the time that starting one takes."""
+        return _between(self.healed, self.answering)
+
+    @property
     def recovery(self) -> float | None:
-        """Seconds from the healing until every node served."""
-        both = self.healed is not None and self.served is not None
-        return (self.served or 0.0) - (self.healed or 0.0) if both else None
+        """From then until every node served."""
+        return _between(self.answering, self.served)
 
     def __str__(self) -> str:
         text = f"{self.began:8.2f} #{self.number} {self.fault.kind}"
         text += f" for {self.fault.hold:.1f} s: {self.detail}"
         if self.healed is not None:
             text += f"; healed {self.healed:.2f}"
+        if self.answering is not None:
+            text += f", answering {self.answering:.2f}"
         if self.served is not None:
             text += f", served {self.served:.2f}, longest without a write {self.gap:.2f} s"
         return f"{text} {self.problem}".rstrip()
@@ -93,11 +99,16 @@ class Report:
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("fault")
-        for column in ("n", "no write p50", "max", "served after p50", "max"):
+        for column in ("n", "no write p50", "max", "starting p50", "max", "served p50", "max"):
             table.add_column(column, justify="right")
         for kind, rows in self.by_kind().items():
-            table.add_row(kind, str(len(rows)), *_spread([e.gap for e in rows]),
-                          *_spread([e.recovery for e in rows]))  # fmt: skip
+            spreads = [
+                [e.gap for e in rows],
+                [e.starting for e in rows],
+                [e.recovery for e in rows],
+            ]
+            cells = [cell for values in spreads for cell in _spread(values)]
+            table.add_row(kind, str(len(rows)), *cells)
         return table
 
     def _lines(self) -> list[str]:
@@ -137,11 +148,14 @@ class Report:
         plain: dict[str, object] = {"passed": self.passed, **asdict(self)}
         # asdict() makes counters of pairs out of counters.
         plain |= {n: dict(getattr(self, n)) for n in ("outcomes", "errors", "log_errors")}
-        plain["entries"] = [{**asdict(e), "recovery": e.recovery} for e in self.entries]
+        plain["entries"] = [
+            {**asdict(e), "starting": e.starting, "recovery": e.recovery} for e in self.entries
+        ]
         plain["kinds"] = {
             kind: {
                 "count": len(rows),
                 "no_write_seconds": _numbers([e.gap for e in rows]),
+                "starting_seconds": _numbers([e.starting for e in rows]),
                 "served_after_seconds": _numbers([e.recovery for e in rows]),
             }
             for kind, rows in self.by_kind().items()
@@ -169,6 +183,10 @@ class Report:
             (directory / f"history-{key}.txt").write_text(history)
         if not keys:
             (directory / "history.txt").write_text("".join(f"{call}\n" for call in calls))
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return end - start if start is not None and end is not None else None
 
 
 def _numbers(values: Sequence[float | None]) -> dict[str, float]:

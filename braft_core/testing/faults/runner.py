@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from braft_core.client import Client
@@ -49,6 +49,7 @@ class Options:
     :param deadline: within which the cluster has to serve after the healing.
     :param snapshot_entries: entries between two snapshots of a node, few, so that a run takes and
         sends some; 0: what nodes do by themselves.
+    :param settings: further settings of all nodes, by name.
     """
 
     seed: int
@@ -63,6 +64,7 @@ class Options:
     calm: float = 0.5
     deadline: float = 30.0
     snapshot_entries: int = 500
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 def run(options: Options, tell: Callable[[str, float], None] = lambda text, part: None) -> Report:
@@ -79,7 +81,7 @@ def run(options: Options, tell: Callable[[str, float], None] = lambda text, part
     kinds, skipped = _choose(options.kinds, missing)
     where = "on loopback" if Ability.NETWORK in missing else "in namespaces"
     report = Report(options.seed, options.nodes, where, skipped)
-    settings = _snapshots(options.snapshot_entries)
+    settings = {**_snapshots(options.snapshot_entries), **options.settings}
     with laboratory(options.nodes, options.directory, missing, **settings) as lab:
         _Run(options, kinds, lab, report, tell).go()
     return report
@@ -168,6 +170,8 @@ class _Run:
             finally:
                 scene.heal()
             entry.healed = self._recorder.now()
+            self._cluster.wait_answering(self._options.deadline)
+            entry.answering = self._recorder.now()
             self._cluster.wait_serving(self._options.deadline)
             entry.served = self._recorder.now()
             entry.gap = self._recorder.longest_gap(entry.began, entry.served)

@@ -27,7 +27,7 @@ _CALLS_PER_KEY = 400
 _TIMEOUT = 2.0
 _PROBE_TIMEOUT = 0.5
 _PROBE_SECONDS = 0.1
-_THINK_SECONDS = (0.005, 0.05)
+_THINK_SECONDS = (0.01, 0.09)
 _ACTIONS = {Action.GET: 35, Action.PUT: 25, Action.PUT_IF: 32, Action.DELETE: 8}
 
 Inside = Callable[[], AbstractContextManager[None]]
