@@ -16,11 +16,13 @@ The tree answers one question first: *may the caller try again?*
     │   ├── NotReady              the node has not formed or joined a cluster yet; says why
     │   ├── Busy                  too many outstanding requests, or a change is already pending
     │   ├── TooLarge              the command exceeds the size limit
+    │   ├── InvalidRequest        the call itself makes no sense; trying it again will not help
     │   └── Stopped               the node was stopped
     │       └── ForkedProcess     the node belongs to the process before a fork
     ├── OutcomeUnknown            the command MAY have been applied; braft never repeats it
     ├── Rejected                  the cluster applied the command and its answer is an error
     │   ├── CommandFailed         the service raised; carries type and message
+    │   ├── InvalidArgument       the service does not accept an argument: a map name, a key
     │   ├── Conflict              a condition of the command did not hold (a revision, say)
     │   ├── SessionExpired        the command's session is gone; a retried one may have been applied
     │   ├── UnknownService        the state machine has no such service
@@ -28,6 +30,7 @@ The tree answers one question first: *may the caller try again?*
     ├── DecodeError               bytes that are not what they should be
     ├── TransportError
     │   ├── Unreachable           a peer cannot be reached, or not in time
+    │   ├── AccessDenied          a peer asks for a token that was not sent, or for another one
     │   └── WrongCluster          a peer is of another cluster, or not the node that was meant
     ├── StorageError
     │   ├── StorageLocked         another process uses the data directory
@@ -44,6 +47,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AccessDenied",
     "BraftError",
     "Busy",
     "CommandFailed",
@@ -51,6 +55,8 @@ __all__ = [
     "Conflict",
     "DecodeError",
     "ForkedProcess",
+    "InvalidArgument",
+    "InvalidRequest",
     "InvariantViolation",
     "NoLeader",
     "NotApplied",
@@ -176,6 +182,13 @@ class TooLarge(NotApplied):
     safe_to_retry = False
 
 
+class InvalidRequest(NotApplied):
+    """The call makes no sense; ``data`` has the ``value`` and what is ``accepted``."""
+
+    code = "invalid_request"
+    safe_to_retry = False
+
+
 class Stopped(NotApplied):
     """The node was stopped before the request was taken."""
 
@@ -204,6 +217,12 @@ class CommandFailed(Rejected):
     """The service raised while executing; ``data`` has ``type`` and ``service``/``command``."""
 
     code = "command_failed"
+
+
+class InvalidArgument(Rejected):
+    """The service does not accept an argument of the command; nothing was changed."""
+
+    code = "invalid_argument"
 
 
 class Conflict(Rejected):
@@ -253,6 +272,12 @@ class Unreachable(TransportError):
     """
 
     code = "unreachable"
+
+
+class AccessDenied(TransportError):
+    """The peer asks for a token that the call did not carry; nothing was done there."""
+
+    code = "access_denied"
 
 
 class WrongCluster(TransportError):

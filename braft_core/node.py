@@ -184,6 +184,7 @@ class Node:
             ``lease`` (the same as long as no clock runs away, and cheaper on a leader with the
             setting ``lease_reads``; elsewhere simply linearizable); or
             ``stale``: this node's state as it is, which may lag without bound.
+        :raises InvalidRequest: there is no such ``consistency``.
         :raises NotApplied: it could not be served in time. :raises Rejected: the service refused.
         """
         request = self._query(service, query, args, timeout, None)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from braft_core.abc import Service
 from braft_core.config import Settings
-from braft_core.errors import BraftError, NotReady, OutcomeUnknown, Stopped, StorageError
+from braft_core.errors import (
+    BraftError,
+    InvalidRequest,
+    NotReady,
+    OutcomeUnknown,
+    Stopped,
+    StorageError,
+)
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts, assemble
@@ -158,9 +165,11 @@ class Host:
             query.sent = True
             self._applier.read(0, [query])
         else:
-            raise BraftError(
-                f"unknown consistency {consistency!r}; accepted: linearizable, lease, stale",
+            accepted = "linearizable, lease, stale"
+            raise InvalidRequest(
+                f"unknown consistency {consistency!r}; accepted: {accepted}",
                 value=consistency,
+                accepted=accepted,
             )
 
     def barrier(self, timeout: float) -> None:

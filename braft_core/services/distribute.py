@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from braft_core.errors import Rejected
+from braft_core.errors import InvalidArgument
 from braft_core.serializers.plain import check_plain
 from braft_core.services.service import StateMachineService, command, query
 from braft_core.services.values import own
@@ -86,7 +86,9 @@ class DistributeService(StateMachineService):
         if isinstance(items, list):
             items = dict.fromkeys(_ids("items", items))
         if not isinstance(items, dict):
-            raise Rejected(f"items are a list of ids or a dict of payloads, not {items!r:.80}")
+            raise InvalidArgument(
+                f"items are a list of ids or a dict of payloads, not {items!r:.80}"
+            )
         _ids("items", list(items))
         _check("items", items)
         self._update(items, self._nodes)
@@ -113,7 +115,7 @@ class DistributeService(StateMachineService):
     def set_nodes(self, node_ids: Any) -> int:
         """Say which nodes are live; returns how many items have another node now."""
         if not isinstance(node_ids, list):
-            raise Rejected(f"node ids are a list of ids, not {node_ids!r:.80}")
+            raise InvalidArgument(f"node ids are a list of ids, not {node_ids!r:.80}")
         _check("node_ids", node_ids)
         nodes = sorted(set(_ids("node_ids", node_ids)))
         before = self._assignment
@@ -192,7 +194,7 @@ def _notify(listener: _Listener, share: dict[str, Any]) -> None:
 def _ids(what: str, ids: list[Any]) -> list[str]:
     for each in ids:
         if not isinstance(each, str) or not each:
-            raise Rejected(f"{what}: an id is text that is not empty, not {each!r:.80}")
+            raise InvalidArgument(f"{what}: an id is text that is not empty, not {each!r:.80}")
     return ids
 
 
@@ -200,4 +202,4 @@ def _check(what: str, value: Any) -> None:
     try:
         check_plain(value)
     except TypeError as error:
-        raise Rejected(f"{what}: {error}") from error
+        raise InvalidArgument(f"{what}: {error}") from error

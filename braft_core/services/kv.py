@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from braft_core.abc import CommandContext
-from braft_core.errors import Conflict, DecodeError, Rejected
+from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
 from braft_core.serializers.plain import check_plain
 from braft_core.services.service import StateMachineService, command, query
 
@@ -132,7 +132,9 @@ class KVService(StateMachineService):
 
     def _expect(self, map_name: str, key: str, expected: int) -> None:
         if type(expected) is not int or expected < 0:
-            raise Rejected(f"expected_revision {expected!r} of key {key!r} is not a number >= 0")
+            raise InvalidArgument(
+                f"expected_revision {expected!r} of key {key!r} is not a number >= 0"
+            )
         slot = self._slot(map_name, key)
         revision = 0 if slot is None else slot[1]
         if revision != expected:
@@ -157,9 +159,9 @@ def _check_name(what: str, name: Any) -> None:
     raise _refused(what, name)
 
 
-def _refused(what: str, name: Any) -> Rejected:
+def _refused(what: str, name: Any) -> InvalidArgument:
     shown = repr(name)[:80]
-    return Rejected(
+    return InvalidArgument(
         f"{what} {shown} is not accepted: it is text of 1 to {MAX_NAME} bytes in valid UTF-8, "
         "without NUL",
         **{what.split()[0]: shown},
@@ -170,7 +172,9 @@ def _check_value(key: str, value: Any) -> None:
     try:
         check_plain(value)
     except TypeError as error:
-        raise Rejected(f"the value of key {key!r} is not accepted: {error}", key=key) from error
+        raise InvalidArgument(
+            f"the value of key {key!r} is not accepted: {error}", key=key
+        ) from error
 
 
 # --------------------------------------------------------------------------------------------

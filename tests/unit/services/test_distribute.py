@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braft_core.abc import CommandContext
-from braft_core.errors import Rejected
+from braft_core.errors import InvalidArgument
 from braft_core.services.distribute import DistributeService, spread
 
 ids = st.text("abcdefghij", min_size=1, max_size=2)
@@ -176,7 +176,7 @@ def test_a_lost_node_gives_up_its_items_alone() -> None:
 def test_what_is_refused_changes_nothing(call: tuple[Any, ...]) -> None:
     service = ready()
     before = service.query("assignment", [])
-    with pytest.raises(Rejected):
+    with pytest.raises(InvalidArgument):
         run(service, *call)
     assert service.query("assignment", []) == before
 

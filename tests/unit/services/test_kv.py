@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braft_core.abc import CommandContext
-from braft_core.errors import Conflict, DecodeError, Rejected
+from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
 from braft_core.services.kv import KVService
 
 
@@ -77,7 +77,7 @@ def test_conditions_that_do_not_hold(call: tuple[str, ...], expected: int) -> No
 
 @pytest.mark.parametrize("expected", [-1, True, "3", 3.0, None])
 def test_a_revision_is_a_number(expected: Any) -> None:
-    with pytest.raises(Rejected, match="expected_revision"):
+    with pytest.raises(InvalidArgument, match="expected_revision"):
         run(KVService(), 1, "put_if", "m", "k", 1, expected)
 
 
@@ -103,7 +103,7 @@ def test_names_that_are_accepted(name: str) -> None:
 )
 def test_names_that_are_refused(call: tuple[Any, ...], what: str, name: Any) -> None:
     kv = KVService()
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         run(kv, 1, call[0], *(name if arg is None else arg for arg in call[1:]))
     assert caught.value.message.startswith(f"{what} {name!r}"[:60])
     assert kv.query("maps", []) == []
@@ -111,12 +111,12 @@ def test_names_that_are_refused(call: tuple[Any, ...], what: str, name: Any) -> 
 
 @pytest.mark.parametrize("call", [("get", "", "k"), ("get", "m", "a\0"), ("list", "")])
 def test_queries_check_names_too(call: tuple[str, ...]) -> None:
-    with pytest.raises(Rejected, match="is not accepted"):
+    with pytest.raises(InvalidArgument, match="is not accepted"):
         KVService().query(call[0], call[1:])
 
 
 def test_a_value_that_is_not_plain_is_refused() -> None:
-    with pytest.raises(Rejected, match="the value of key 'k' is not accepted"):
+    with pytest.raises(InvalidArgument, match="the value of key 'k' is not accepted"):
         run(KVService(), 1, "put", "m", "k", {1, 2})
 
 
