@@ -16,6 +16,7 @@ from braft_core.errors import (
     NotApplied,
     NotLeader,
     OutcomeUnknown,
+    Rejected,
     Unreachable,
 )
 from braft_core.peer import (
@@ -35,6 +36,8 @@ __all__ = ["Admin"]
 
 _log = logging.getLogger(__name__)
 _RETRY = 0.05
+#: Seconds that a fresh leader is given to find a successor.
+_SETTLE = 0.4
 
 
 class Admin:
@@ -119,8 +122,8 @@ class Admin:
         """Transfer leadership from this node and wait until another one leads."""
         engine = self._engine
         me = engine.parts.server_id
-        target = await engine.running().transfer_leadership(to)
         deadline = clock.monotonic() + timeout
+        target = await self._begin_transfer(to, min(deadline, clock.monotonic() + _SETTLE))
 
         def decided() -> bool:
             leader = engine.leader[0]
@@ -131,6 +134,17 @@ class Admin:
         if leader in ("", me):
             raise NoLeader(f"leadership was not taken over by {target}", target=target)
         return leader
+
+    async def _begin_transfer(self, to: str, deadline: float) -> str:
+        """Begin; a leader that was only just elected may have to hear from its followers first."""
+        while True:
+            try:
+                return await self._engine.running().transfer_leadership(to)
+            except Rejected:
+                alone = len(self._engine.configuration.voters) < 2
+                if to or alone or clock.monotonic() + _RETRY >= deadline:
+                    raise
+                await asyncio.sleep(_RETRY)
 
     def _transferring(self) -> bool:
         return bool(self._engine.running().core.transferring_to)
