@@ -27,6 +27,7 @@ __all__ = [
     "on_vote_response",
     "own_vote_durable",
     "pre_campaign",
+    "stand",
     "start",
 ]
 
@@ -39,8 +40,15 @@ def election_tick(state: RaftState) -> None:
     if state.now < max(state.election_deadline, state.promised_until):
         return
     state.reset_election_timer()
-    if state.may_campaign:
-        pre_campaign(state, "election timeout")
+    if state.may_campaign and state.willing:
+        pre_campaign(state, state.leaderless or "election timeout")
+
+
+def stand(state: RaftState, willing: bool) -> None:
+    """Campaign or not. Votes and entries are taken either way, so this endangers nothing."""
+    state.willing = willing
+    if not willing and state.role is Role.PRE_CANDIDATE:
+        state.become_follower(state.current_term, "", "it does not stand for election")
 
 
 def start(state: RaftState) -> None:
@@ -54,6 +62,7 @@ def start(state: RaftState) -> None:
         state.promised_until = state.now + state.config.election_timeout
     alone = state.configuration.voters == (state.server_id,)
     state.hasty = _HASTY_TRIES
+    state.leaderless = "no leader was heard since the start"
     state.election_deadline = max(state.now, state.promised_until)
     if not alone:
         state.election_deadline += state.random() * state.config.election_jitter
@@ -67,6 +76,7 @@ def lost_leader(state: RaftState) -> None:
     """
     state.leader_contact = -NEVER
     state.set_leader("")
+    state.leaderless = "lost the connection to the leader"
     state.hasty = _HASTY_TRIES
     wait = state.random() * state.config.lost_leader_jitter
     soon = max(state.now, state.promised_until) + wait

@@ -282,6 +282,10 @@ class RaftCore:
         if state.role is Role.LEADER:
             state.become_follower(state.current_term, "", reason)
 
+    def stand(self, willing: bool) -> None:
+        """Whether to campaign, as a server does by itself; one that was removed need not."""
+        election.stand(self._state, willing)
+
     def persisted(self, number: int) -> None:
         """The Ready with that number, and all before it, are durable."""
         state, batches = self._state, self._batches
@@ -492,10 +496,4 @@ class RaftCore:
 
     def caught_up(self, server_id: str) -> bool:
         """On the leader: whether that server's log is within ``promotion_lag`` of ours."""
-        progress = self._state.progress.get(server_id)
-        lag = self._state.config.promotion_lag
-        return (
-            progress is not None
-            and progress.state is ProgressState.REPLICATE
-            and progress.match_index + lag >= self._state.log.last_index
-        )
+        return membership.caught_up(self._state, server_id)

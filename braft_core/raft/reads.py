@@ -61,7 +61,7 @@ def start_round(state: RaftState) -> None:
     state.read_round_at = state.now
     for read in state.pending_reads:
         read.announced = True
-    replication.heartbeat(state)
+    replication.ask_for_proof(state)
 
 
 def confirm(state: RaftState) -> None:

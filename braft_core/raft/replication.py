@@ -14,6 +14,7 @@ from braft_core.raft.types import Entry, Role
 
 __all__ = [
     "advance_commit",
+    "ask_for_proof",
     "heartbeat",
     "leader_tick",
     "on_append",
@@ -28,20 +29,37 @@ __all__ = [
 def heartbeat(state: RaftState) -> None:
     """Tell every other server "I lead this term": no log position, so it can overtake entries."""
     for server, progress in state.progress.items():
-        request_id = state.request_id()
-        progress.heartbeat_sent(request_id, state.now)
-        state.messages.append(
-            AppendEntries(
-                sender=state.server_id,
-                to=server,
-                term=state.current_term,
-                prev_log_index=0,
-                prev_log_term=0,
-                entries=(),
-                leader_commit=0,
-                request_id=request_id,
-            )
+        _heartbeat(state, server, progress)
+
+
+def ask_for_proof(state: RaftState) -> None:
+    """Send everybody something whose answer proves that we still lead.
+
+    An idle follower is asked on the lane of the entries, which is the quicker one; one that has
+    entries in flight by a heartbeat, which overtakes them.
+    """
+    for server, progress in state.progress.items():
+        if progress.state is ProgressState.REPLICATE and not progress.inflight:
+            _send(state, server, progress, [])
+        else:
+            _heartbeat(state, server, progress)
+
+
+def _heartbeat(state: RaftState, server: str, progress: Progress) -> None:
+    request_id = state.request_id()
+    progress.heartbeat_sent(request_id, state.now)
+    state.messages.append(
+        AppendEntries(
+            sender=state.server_id,
+            to=server,
+            term=state.current_term,
+            prev_log_index=0,
+            prev_log_term=0,
+            entries=(),
+            leader_commit=0,
+            request_id=request_id,
         )
+    )
 
 
 def leader_tick(state: RaftState) -> None:

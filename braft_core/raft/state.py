@@ -66,6 +66,10 @@ class RaftState:
     vote_requests: dict[int, str] = field(default_factory=dict)
     #: Quick retries left after a broken leader connection.
     hasty: int = 0
+    #: Whether to campaign when a leader is missing.
+    willing: bool = True
+    #: Why a leader is missing, as far as that is known.
+    leaderless: str = ""
     #: With leases: no vote for anybody, ourselves included, before this time.
     promised_until: float = -NEVER
     durable_hard_state: HardState = _BLANK
@@ -170,6 +174,8 @@ class RaftState:
 
     def set_leader(self, leader: str) -> None:
         """Follow ``leader`` ("" = nobody)."""
+        if leader:
+            self.leaderless = ""
         if leader != self.leader:
             self.leader = leader
             self.events.append(LeaderChanged(leader, self.current_term))
