@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +20,16 @@ from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_
 
 pytestmark = pytest.mark.integration
 
-WRITERS = 6
+WRITERS = 4
+#: Seconds between two writes of a writer: enough load to be cut into, and time for the nodes.
+PAUSE = 0.003
 
 
 class Load:
     """Writers that each put ever new keys, and remember what was acknowledged and when."""
 
-    def __init__(self, put: list[Callable[[str, int], object]]) -> None:
+    def __init__(self, put: list[Callable[[str, int], object]], map_name: str = "load") -> None:
+        self.map_name = map_name
         self.acknowledged: dict[str, int] = {}
         self.unknown: dict[str, int] = {}
         #: Monotonic seconds of each acknowledgement.
@@ -64,6 +68,7 @@ class Load:
                 else:
                     self.acknowledged[key] = number
                     self.moments.append(time.monotonic())
+                    self._end.wait(PAUSE)
         except BaseException as error:  # noqa: BLE001 - reported by __exit__
             self.broken.append(error)
 
@@ -87,23 +92,33 @@ class Load:
 @contextmanager
 def load(cluster: ProcessCluster, *indexes: int) -> Iterator[Load]:
     """Writers over HTTP, each beginning with another node."""
+    map_name = secrets.token_hex(4)
     order = list(indexes) or [node.index for node in cluster.nodes]
     puts: list[Callable[[str, int], object]] = []
     for number in range(WRITERS):
         turn = number % len(order)
         client = cluster.client(*(order[turn:] + order[:turn]), timeout=3.0)
-        puts.append(lambda key, value, client=client: client.kv_put("load", key, value))  # type: ignore[misc]
-    with Load(puts) as running:
+        puts.append(partial(client.kv_put, map_name))
+    with Load(puts, map_name) as running:
         yield running
 
 
-@pytest.fixture
-def three(tmp_path: Path) -> Iterator[ProcessCluster]:
-    """Three nodes that serve."""
-    with ProcessCluster(3, tmp_path) as cluster:
-        cluster.start()
-        cluster.wait_ready()
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
+    """Three nodes for the tests of this file, because starting them takes the most time."""
+    with ProcessCluster(3, tmp_path_factory.mktemp("three")) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def three(shared: ProcessCluster) -> ProcessCluster:
+    """Three nodes that serve, whatever the test before has left of them."""
+    shared.resume(*(index for index in shared.running if index not in shared.awake))
+    for node in shared.nodes:
+        if node.index not in shared.running:
+            shared.start(node.index)
+    shared.wait_ready()
+    return shared
 
 
 def test_kill_the_leader_under_load_twice(three: ProcessCluster) -> None:
@@ -117,15 +132,15 @@ def test_kill_the_leader_under_load_twice(three: ProcessCluster) -> None:
             assert writers.gap_after(killed) < 5.0
             three.start(leader)
             three.wait_ready(leader)
-    writers.check(three.client().kv_list("load"))
+    writers.check(three.client().kv_list(writers.map_name))
     for index in three.awake:  # whoever came back has caught up
         client = three.client(index)
-        three.wait_for(partial(_holds, client, writers.acknowledged))
-        writers.check(client.kv_list("load"))
+        three.wait_for(partial(_holds, client, writers))
+        writers.check(client.kv_list(writers.map_name))
 
 
-def _holds(client: Client, acknowledged: dict[str, int]) -> bool:
-    return client.kv_list("load", "stale").keys() >= acknowledged.keys()
+def _holds(client: Client, writers: Load) -> bool:
+    return client.kv_list(writers.map_name, "stale").keys() >= writers.acknowledged.keys()
 
 
 def test_kill_the_leader_under_a_writer_in_another_process(tmp_path: Path) -> None:
@@ -156,7 +171,7 @@ def test_kill_the_leader_under_a_writer_in_another_process(tmp_path: Path) -> No
                 cluster.kill(leader)
                 writers.more(200)
                 assert writers.gap_after(killed) < 5.0
-            writers.check(node.kv.list("load"))
+            writers.check(node.kv.list(writers.map_name))
             assert len(writers.unknown) <= WRITERS * 2, "only what was under way is not known"
 
 
@@ -168,7 +183,7 @@ def test_power_cycle_of_all_nodes_under_load(three: ProcessCluster) -> None:
         three.wait_ready()
         writers.more(50)
     for index in three.awake:
-        writers.check(three.client(index).kv_list("load"))
+        writers.check(three.client(index).kv_list(writers.map_name))
 
 
 def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_wakes(
@@ -211,7 +226,7 @@ def test_a_frozen_follower_is_not_missed_and_catches_up(three: ProcessCluster) -
         writers.more(200)
     assert three.leader() == leader
     three.resume(follower)
-    writers.check(three.client(follower, timeout=10).kv_list("load"))
+    writers.check(three.client(follower, timeout=10).kv_list(writers.map_name))
 
 
 @pytest.mark.parametrize("how", ["kill", "pause"])
@@ -252,22 +267,20 @@ def test_without_a_majority_requests_end_by_their_deadline_and_readyz_names_the_
 def test_stopping_and_starting_one_after_the_other_is_not_noticed(three: ProcessCluster) -> None:
     """A roll-out on the same ports: each stop hands over."""
     with load(three) as writers:
-        for index in (0, 1, 2):
+        leader = three.leader()
+        for index in (leader, (leader + 1) % 3):
             writers.more(50)
             assert three.stop(index) == 0
             writers.more(50)
             three.start(index)
             three.wait_ready(index)
-    writers.check(three.client().kv_list("load"))
+    writers.check(three.client().kv_list(writers.map_name))
     gaps = [b - a for a, b in zip(writers.moments, sorted(writers.moments)[1:], strict=False)]
     assert max(gaps) < 3.0
 
 
 def test_a_client_of_all_nodes_never_needs_to_know_who_leads(three: ProcessCluster) -> None:
-    client: Client = three.client()
-    for _ in range(3):
-        three.kill(leader := three.leader())
-        client.kv_put("m", "k", leader)
-        assert client.kv_get("m", "k") == leader
-        three.start(leader)
-        three.wait_ready(leader)
+    client = three.client()
+    three.kill(leader := three.leader())
+    client.kv_put("m", "k", leader)
+    assert client.kv_get("m", "k") == leader

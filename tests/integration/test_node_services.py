@@ -161,7 +161,7 @@ def test_a_slow_command_delays_no_heartbeat(make_nodes: MakeNodes, leader_of: Le
         def wait(self) -> bool:
             return gate.wait(20)
 
-    nodes = make_nodes(3, services=[Slow], election_timeout=0.3)
+    nodes = make_nodes(3, services=[Slow], election_timeout=0.8)
     leader = leader_of(nodes)
     changes: list[str] = []
     leader.on_leader_change(lambda name, _: changes.append(name))
@@ -171,7 +171,7 @@ def test_a_slow_command_delays_no_heartbeat(make_nodes: MakeNodes, leader_of: Le
     committed = leader.details()["commitIndex"]
     wait_for(lambda: leader.details()["commitIndex"] > committed)
     with pytest.raises(BraftError):
-        leader.execute("slow", "total", timeout=1)  # four election timeouts
+        leader.execute("slow", "total", timeout=2)  # more than an election timeout and its jitter
     gate.set()
     caller.join(10)
     assert answers == [True]
