@@ -16,17 +16,12 @@ The nodes of one test run on one event loop. Waiting is bounded by :data:`PATIEN
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import pytest
 
 from braft_core import peer
-from braft_core.abc import Transport
 from braft_core.errors import (
     BraftError,
     ConfigError,
@@ -50,31 +45,18 @@ from braft_core.testing.transport_nodes import (
     RecordingHandler,
     answer_to,
     append,
+    on_a_loop,
     sample_calls,
     sample_requests,
     silent,
     until,
 )
+from braft_core.testing.transport_snapshots import SnapshotTransferRules
 
 __all__ = ["PATIENCE", "Node", "RecordingHandler", "TransportConformance", "answer_to", "until"]
 
 #: Seconds in which nothing must happen, where a rule is that nothing does.
 _QUIET = 0.15
-
-_T = TypeVar("_T")
-_Test = Callable[[_T], Awaitable[None]]
-
-
-def _on_a_loop(test: _Test[_T]) -> Callable[[_T], None]:
-    @functools.wraps(test)
-    def run(self: _T) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(6 * PATIENCE):
-                await test(self)
-
-        asyncio.run(bounded())
-
-    return run
 
 
 def _plain(message: Any) -> Any:
@@ -87,68 +69,15 @@ def _plain(message: Any) -> Any:
     return type(message), fields
 
 
-class TransportConformance:
+class TransportConformance(SnapshotTransferRules):
     """What every transport must do. Each ``test_*`` method is one rule."""
-
-    #: Whether :meth:`sever` can break connections.
-    can_sever: ClassVar[bool] = False
-
-    def make(self, address: str) -> Transport:
-        """Return a new, unstarted transport that will listen on ``address``."""
-        raise NotImplementedError("derive from TransportConformance and define make()")
-
-    def new_address(self) -> str:
-        """An address that nobody listens on."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return f"127.0.0.1:{probe.getsockname()[1]}"
-
-    async def sever(self, first: Node, second: Node) -> None:
-        """Break the connections between two nodes abruptly, as the death of a process does."""
-        raise NotImplementedError("define sever() if can_sever is set")
-
-    async def start(self, server_id: str, address: str = "", cluster_id: str = "cl") -> Node:
-        """A started node."""
-        address = address or self.new_address()
-        node = Node(self.make(address), RecordingHandler(server_id, address, cluster_id))
-        await node.transport.start(node.handler)
-        return node
-
-    @asynccontextmanager
-    async def pair(
-        self, cluster: str = "cl", other: str = "cl"
-    ) -> AsyncIterator[tuple[Node, Node]]:
-        """Nodes ``a`` and ``b`` of those clusters, who know each other's address."""
-        a = await self.start("a", cluster_id=cluster)
-        b = await self.start("b", cluster_id=other)
-        a.meets(b)
-        b.meets(a)
-        try:
-            yield a, b
-        finally:
-            await a.transport.stop()
-            await b.transport.stop()
-
-    async def connected(self, a: Node, b: Node) -> None:
-        """Wait until bulk messages of ``a`` reach ``b`` and are answered; then forget them."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE
-        while not a.handler.responses:
-            assert loop.time() < deadline, f"{a.id} and {b.id} do not connect"
-            a.transport.send(append(a.id, b.id, 1_000_000))
-            await asyncio.sleep(0.02)
-        a.transport.send(append(a.id, b.id, 2_000_000))  # answered after all before it
-        await until(lambda: a.handler.responses[-1].request_id == 2_000_000, "the last append")
-        for handler in (a.handler, b.handler):
-            for record in (handler.requests, handler.responses, handler.unreachable):
-                record.clear()
 
     async def _arrives(self, node: Node, request: Request) -> None:
         await until(lambda: node.handler.requests, repr(request))
 
     # ---------------------------------------------------------------- delivery
 
-    @_on_a_loop
+    @on_a_loop
     async def test_every_request_arrives_with_every_field_in_both_directions(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -160,7 +89,7 @@ class TransportConformance:
                     await self._arrives(other, request)
                     assert [_plain(m) for m in other.handler.requests] == [_plain(request)]
 
-    @_on_a_loop
+    @on_a_loop
     async def test_every_response_comes_home_with_every_field_and_the_request_id(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -180,7 +109,7 @@ class TransportConformance:
                 assert [_plain(m) for m in a.handler.responses] == [_plain(response)]
                 assert a.handler.responses[0].request_id == request.request_id
 
-    @_on_a_loop
+    @on_a_loop
     async def test_appends_stay_in_order(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -197,7 +126,7 @@ class TransportConformance:
             assert got == expected
             assert [m.request_id for m in a.handler.responses] == expected
 
-    @_on_a_loop
+    @on_a_loop
     async def test_responses_given_in_another_order_find_their_requests(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -211,7 +140,7 @@ class TransportConformance:
             last_logs = {m.request_id: m.last_log for m in a.handler.responses}  # type: ignore[union-attr]
             assert last_logs == {number * 10: number * 10 for number in range(1, 6)}
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_heartbeat_overtakes_a_blocked_bulk_lane(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -222,7 +151,7 @@ class TransportConformance:
             await until(lambda: a.handler.responses, "the heartbeat's response")
             assert [m.request_id for m in a.handler.responses] == [77]
 
-    @_on_a_loop
+    @on_a_loop
     async def test_what_was_sent_does_not_change_later(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -243,18 +172,18 @@ class TransportConformance:
         assert a.handler.responses == []
         assert a.handler.lost == b.handler.lost == []
 
-    @_on_a_loop
+    @on_a_loop
     async def test_another_cluster_is_refused(self) -> None:
         async with self.pair("cl", "another") as (a, b):
             await self._nothing_arrives(a, b, "b")
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_server_that_was_not_meant_refuses(self) -> None:
         async with self.pair() as (a, b):
             a.transport.set_peer("c", b.address)
             await self._nothing_arrives(a, b, "c")
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_node_without_cluster_refuses_until_it_joins(self) -> None:
         async with self.pair("cl", "") as (a, b):
             await self._nothing_arrives(a, b, "b")
@@ -263,7 +192,7 @@ class TransportConformance:
 
     # ---------------------------------------------------------------- trouble
 
-    @_on_a_loop
+    @on_a_loop
     async def test_requests_to_an_unreachable_peer_are_dropped_and_told_once(self) -> None:
         a = await self.start("a")
         try:
@@ -277,7 +206,7 @@ class TransportConformance:
         finally:
             await a.transport.stop()
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_request_to_an_unknown_server_is_told_and_harmless(self) -> None:
         a = await self.start("a")
         try:
@@ -286,7 +215,7 @@ class TransportConformance:
         finally:
             await a.transport.stop()
 
-    @_on_a_loop
+    @on_a_loop
     async def test_an_unreachable_peer_does_not_delay_another(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -297,7 +226,7 @@ class TransportConformance:
             async with asyncio.timeout(1):
                 await until(lambda: a.handler.responses, "the other peer's response")
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_restarted_peer_is_found_again(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -320,7 +249,7 @@ class TransportConformance:
 
         await until(drop, f"{a.id} is told that {to} is unreachable")
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_peer_that_moved_is_found_at_its_new_address(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -333,7 +262,7 @@ class TransportConformance:
             finally:
                 await moved.transport.stop()
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_broken_connection_is_reported_on_both_sides(self) -> None:
         if not self.can_sever:
             pytest.skip("this transport's suite cannot break connections (can_sever is False)")
@@ -344,7 +273,7 @@ class TransportConformance:
             await until(lambda: "b" in a.handler.lost and "a" in b.handler.lost, "both are told")
             await self.connected(a, b)
 
-    @_on_a_loop
+    @on_a_loop
     async def test_an_orderly_end_is_not_reported_as_loss(self) -> None:
         async with self.pair() as (a, b):
             await self.connected(a, b)
@@ -360,7 +289,7 @@ class TransportConformance:
 
     # ---------------------------------------------------------------- peer calls
 
-    @_on_a_loop
+    @on_a_loop
     async def test_every_call_carries_request_and_reply_with_every_field(self) -> None:
         async with self.pair() as (a, b):
             for request, reply in sample_calls():
@@ -372,7 +301,7 @@ class TransportConformance:
                 assert await a.transport.call(b.address, request, PATIENCE) == reply
                 assert b.handler.calls.pop() == request
 
-    @_on_a_loop
+    @on_a_loop
     async def test_calls_are_answered_before_there_is_a_cluster(self) -> None:
         async with self.pair("", "") as (a, b):
             request, reply = sample_calls()[0]
@@ -383,7 +312,7 @@ class TransportConformance:
             b.handler.on_called = serve
             assert await a.transport.call(b.address, request, PATIENCE) == reply
 
-    @_on_a_loop
+    @on_a_loop
     async def test_errors_of_the_handler_reach_the_caller(self) -> None:
         async with self.pair() as (a, b):
             for error in (
@@ -403,14 +332,14 @@ class TransportConformance:
                 if "long" not in error.data:
                     assert caught.value.data == error.data
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_call_that_acts_on_a_cluster_is_refused_by_another(self) -> None:
         async with self.pair("cl", "another") as (a, b):
             with pytest.raises(WrongCluster):
                 await a.transport.call(b.address, peer.ProposeRequest((b"x",), 100), PATIENCE)
             assert b.handler.calls == []
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_call_without_answer_times_out_as_maybe_received(self) -> None:
         async with self.pair() as (a, b):
 
@@ -425,7 +354,7 @@ class TransportConformance:
             assert caught.value.data["sent"] is True
             assert asyncio.get_running_loop().time() - started < PATIENCE / 2
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_call_to_nobody_fails_fast_as_never_sent(self) -> None:
         a = await self.start("a")
         try:
@@ -439,7 +368,7 @@ class TransportConformance:
         finally:
             await a.transport.stop()
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_call_reaches_a_node_that_came_up_after_a_failure(self) -> None:
         a = await self.start("a")
         address = self.new_address()
@@ -460,7 +389,7 @@ class TransportConformance:
 
     # ---------------------------------------------------------------- start, stop
 
-    @_on_a_loop
+    @on_a_loop
     async def test_a_taken_address_is_an_error_that_names_it(self) -> None:
         a = await self.start("a")
         try:
@@ -469,7 +398,7 @@ class TransportConformance:
         finally:
             await a.transport.stop()
 
-    @_on_a_loop
+    @on_a_loop
     async def test_stop_is_quick_idempotent_and_leaves_nothing(self) -> None:
         before = asyncio.all_tasks()
         async with self.pair() as (a, b):
@@ -487,7 +416,7 @@ class TransportConformance:
             a.transport.remove_peer("b")
         await until(lambda: asyncio.all_tasks() == before, "no task is left")
 
-    @_on_a_loop
+    @on_a_loop
     async def test_an_address_is_free_again_after_stop(self) -> None:
         a = await self.start("a")
         for _ in range(3):
@@ -495,6 +424,6 @@ class TransportConformance:
             a = await self.start("a", a.address)
         await a.transport.stop()
 
-    @_on_a_loop
+    @on_a_loop
     async def test_stop_without_start_is_harmless(self) -> None:
         await self.make(self.new_address()).stop()

@@ -8,16 +8,21 @@ Owns nothing that asserts a rule; the rules are in :mod:`braft_core.testing.tran
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import functools
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, TypeVar
 
 from braft_core import peer
-from braft_core.abc import Identity, Transport
+from braft_core.abc import Identity, SnapshotSink, SnapshotStore, Transport
 from braft_core.errors import BraftError
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
     Message,
     Request,
     RequestPreVote,
@@ -28,14 +33,17 @@ from braft_core.raft.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from braft_core.raft.types import Entry, EntryType
+from braft_core.raft.types import Entry, EntryType, SnapshotMeta
+from braft_core.storage.memory_snapshots import MemorySnapshots
 
 __all__ = [
     "PATIENCE",
     "Node",
     "RecordingHandler",
+    "TransportSuite",
     "answer_to",
     "append",
+    "on_a_loop",
     "sample_calls",
     "sample_requests",
     "silent",
@@ -44,6 +52,24 @@ __all__ = [
 
 #: Seconds a rule may take to show.
 PATIENCE = 5.0
+
+
+_T = TypeVar("_T")
+_Test = Callable[[_T], Awaitable[None]]
+
+
+def on_a_loop(test: _Test[_T]) -> Callable[[_T], None]:
+    """Run a test of a suite on an event loop, for a bounded time."""
+
+    @functools.wraps(test)
+    def run(self: _T) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(6 * PATIENCE):
+                await test(self)
+
+        asyncio.run(bounded())
+
+    return run
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:
@@ -69,6 +95,8 @@ def answer_to(request: Request) -> Response:
             response = RequestPreVoteResponse(sender, to, request.term - 1, granted=True)
         case TimeoutNow():
             response = TimeoutNowResponse(sender, to)
+        case InstallSnapshot():
+            response = InstallSnapshotResponse(sender, to, request.term, success=True)
         case _:
             raise TypeError(f"no answer to {request!r}")
     response.context = request.context
@@ -89,6 +117,8 @@ class RecordingHandler:
         self.answer: Callable[[Request], Response | None] = answer_to
         self.on_called: Callable[[PeerRequest], Awaitable[PeerReply]] = _no_reply
         self.transport: Transport | None = None
+        #: Where snapshots that are sent come from and those that are received go to.
+        self.snapshots: SnapshotStore = MemorySnapshots()
 
     def on_message(self, message: Message) -> None:
         if not isinstance(message, Request):
@@ -108,6 +138,14 @@ class RecordingHandler:
     async def on_call(self, request: PeerRequest) -> PeerReply:
         self.calls.append(request)
         return await self.on_called(request)
+
+    def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
+        return self.snapshots.create(
+            meta.index, meta.term, meta.configuration, meta.configuration_index
+        )
+
+    def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:
+        return self.snapshots.open(snapshot_id)
 
     async def on_apply_log(self, data: bytes) -> bytes:
         return data[::-1]
@@ -144,6 +182,63 @@ class Node:
     def meets(self, other: Node) -> None:
         """Tell it where the other node is."""
         self.transport.set_peer(other.id, other.address)
+
+
+class TransportSuite:
+    """The nodes of a suite's tests, from one factory."""
+
+    #: Whether :meth:`sever` can break connections.
+    can_sever: ClassVar[bool] = False
+
+    def make(self, address: str) -> Transport:
+        """Return a new, unstarted transport that will listen on ``address``."""
+        raise NotImplementedError("derive from TransportConformance and define make()")
+
+    def new_address(self) -> str:
+        """An address that nobody listens on."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return f"127.0.0.1:{probe.getsockname()[1]}"
+
+    async def sever(self, first: Node, second: Node) -> None:
+        """Break the connections between two nodes abruptly, as the death of a process does."""
+        raise NotImplementedError("define sever() if can_sever is set")
+
+    async def start(self, server_id: str, address: str = "", cluster_id: str = "cl") -> Node:
+        """A started node."""
+        address = address or self.new_address()
+        node = Node(self.make(address), RecordingHandler(server_id, address, cluster_id))
+        await node.transport.start(node.handler)
+        return node
+
+    @asynccontextmanager
+    async def pair(
+        self, cluster: str = "cl", other: str = "cl"
+    ) -> AsyncIterator[tuple[Node, Node]]:
+        """Nodes ``a`` and ``b`` of those clusters, who know each other's address."""
+        a = await self.start("a", cluster_id=cluster)
+        b = await self.start("b", cluster_id=other)
+        a.meets(b)
+        b.meets(a)
+        try:
+            yield a, b
+        finally:
+            await a.transport.stop()
+            await b.transport.stop()
+
+    async def connected(self, a: Node, b: Node) -> None:
+        """Wait until bulk messages of ``a`` reach ``b`` and are answered; then forget them."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE
+        while not a.handler.responses:
+            assert loop.time() < deadline, f"{a.id} and {b.id} do not connect"
+            a.transport.send(append(a.id, b.id, 1_000_000))
+            await asyncio.sleep(0.02)
+        a.transport.send(append(a.id, b.id, 2_000_000))  # answered after all before it
+        await until(lambda: a.handler.responses[-1].request_id == 2_000_000, "the last append")
+        for handler in (a.handler, b.handler):
+            for record in (handler.requests, handler.responses, handler.unreachable):
+                record.clear()
 
 
 def append(sender: str, to: str, first: int, count: int = 1, size: int = 16) -> AppendEntries:

@@ -8,13 +8,14 @@ that tests can swap it in, and a network whose faults are commanded. Build it wi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from braft_core.abc import Identity, Transport, TransportHandler, TransportOptions
 from braft_core.errors import (
@@ -27,12 +28,24 @@ from braft_core.errors import (
     to_wire,
 )
 from braft_core.peer import PeerReply, PeerRequest
-from braft_core.raft.messages import AppendEntries, InstallSnapshot, Request, Response
+from braft_core.raft.messages import (
+    AppendEntries,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Request,
+    Response,
+)
 from braft_core.transport.admission import WRONG_CLUSTER, refuse, refuse_call
+from braft_core.transport.memory_snapshots import Receiver
+from braft_core.transport.snapshots import Outgoing, Source
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+#: Seconds for which a transfer of a snapshot may stand still.
+_STALL = 10.0
 
 
 class MemoryNetwork:
@@ -146,6 +159,8 @@ class MemoryTransport(Transport):
         #: Events since the start: ``refused_*``, ``refused_by_peer``, ``dropped``.
         self.counters: Counter[str] = Counter()
         self._handler: TransportHandler | None = None
+        self._outgoing = Outgoing(self._carry, self._transferred)
+        self._receiver: Receiver | None = None
         self._peers: dict[str, _Peer] = {}
         self._calls: set[asyncio.Task[Any]] = set()
 
@@ -160,6 +175,7 @@ class MemoryTransport(Transport):
         self._identity_of = handler
         self.listening = self._network.join(self, self.options.listen)
         self._handler = handler
+        self._receiver = Receiver(handler, self.counters, self._hand_over)
 
     async def stop(self) -> None:
         """See the base class."""
@@ -173,6 +189,9 @@ class MemoryTransport(Transport):
         for task in calls:
             task.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+        await self._outgoing.stop()
+        if self._receiver is not None:
+            await self._receiver.stop()
 
     def silence(self) -> None:
         """Neither hear nor speak from now on."""
@@ -185,10 +204,12 @@ class MemoryTransport(Transport):
         peer = self._peers.get(server_id)
         if peer is None or peer.address != address:
             self._peers[server_id] = _Peer(address)
+            self._outgoing.cancel(server_id)
 
     def remove_peer(self, server_id: str) -> None:
         """See the base class."""
         self._peers.pop(server_id, None)
+        self._outgoing.cancel(server_id)
 
     def knows(self, other: MemoryTransport) -> bool:
         """Whether a connection to ``other`` would stand: right address, id and cluster."""
@@ -204,7 +225,12 @@ class MemoryTransport(Transport):
 
     def lose(self, server_id: str) -> None:
         """A connection with that peer broke. From any thread."""
-        self._post(lambda handler: handler.on_connection_lost(server_id))
+
+        def lose(handler: TransportHandler) -> None:
+            self._outgoing.cancel(server_id)
+            handler.on_connection_lost(server_id)
+
+        self._post(lose)
 
     def _post(self, act: Callable[[TransportHandler], None]) -> bool:
         """Run ``act`` on this node's loop, if it still lives then."""
@@ -225,10 +251,12 @@ class MemoryTransport(Transport):
         """See the base class."""
         if self._handler is None:
             return
+        if isinstance(message, InstallSnapshot):
+            self._outgoing.send(message)
+            return
         peer = self._peers.setdefault(message.to, _Peer(""))
         target = self._network.find(peer.address)
-        # Contents of snapshots have no way to travel yet, so the bare message must not.
-        if target is None or isinstance(message, InstallSnapshot):
+        if target is None:
             self._dropped(message.to)
         elif self._network.cut(self.listening, target.listening):
             self._expect_silence(message.to)
@@ -251,6 +279,10 @@ class MemoryTransport(Transport):
     def reply(self, message: Response) -> None:
         """See the base class."""
         if self._handler is None:
+            return
+        if isinstance(message.context, asyncio.Future):
+            if not message.context.done():
+                message.context.set_result(message)
             return
         route: _Route = message.context
         origin, sender = route.origin, self.identity.server_id
@@ -289,6 +321,51 @@ class MemoryTransport(Transport):
                 self._dropped(to)
 
             peer.silence = self._loop.call_later(self.options.rpc_timeout, over)
+
+    # ------------------------------------------------------------------ snapshots
+
+    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
+        handler, peer = self._handler, self._peers.get(message.to)
+        target = self._network.find(peer.address) if peer is not None else None
+        if handler is None or target is None or target._receiver is None:
+            raise Unreachable(f"nobody listens where server {message.to} is", sent=False)
+        with contextlib.closing(Source(handler, message.meta)) as source:
+            await self._pass(target)
+            sent = replace(message, meta=message.meta._replace(id=""), request_id=0)
+            contents = self._contents(target, source)
+            receiving = target._receiver.receive(sent, self.identity.cluster_id, contents)
+            try:
+                response = await _watched(_on(target._loop, receiving), source)
+            except WrongCluster:
+                self.counters["refused_by_peer"] += 1
+                raise
+            await target._pass(self)
+            return replace(response, context=None)
+
+    async def _contents(self, target: MemoryTransport, source: Source) -> AsyncGenerator[bytes]:
+        """Runs on the target's loop."""
+        while True:
+            await self._pass(target)
+            chunk = await _on(self._loop, source.next())
+            if not chunk:
+                return
+            yield chunk
+
+    async def _pass(self, target: MemoryTransport) -> None:
+        """Go the way to ``target``, if there is one."""
+        if self._handler is None or target._handler is None:
+            raise Unreachable("the connection broke", sent=True)
+        if self._network.cut(self.listening, target.listening):
+            await asyncio.sleep(self.options.rpc_timeout)
+            raise Unreachable(f"nothing was heard for {self.options.rpc_timeout} s", sent=True)
+
+    def _hand_over(self, message: InstallSnapshot) -> None:
+        if self._handler is not None:
+            self._handler.on_message(message)
+
+    def _transferred(self, response: InstallSnapshotResponse) -> None:
+        if self._handler is not None:
+            self._handler.on_message(response)
 
     # ------------------------------------------------------------------ peer calls
 
@@ -359,6 +436,29 @@ class MemoryTransport(Transport):
             result = BraftError(f"internal error: {type(error).__name__}: {error}")
         if not self._network.cut(self.listening, origin.listening):
             origin._post(lambda _: _settle(answer, result))
+
+
+def _on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
+    """Run a coroutine on another node's loop."""
+    try:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step, loop))
+    except RuntimeError as error:
+        step.close()
+        raise Unreachable("the node is gone", sent=False) from error
+
+
+async def _watched(receiving: asyncio.Future[_T], source: Source) -> _T:
+    """Wait for the end, as long as something moves."""
+    try:
+        passed = -1
+        while not receiving.done():
+            if source.passed == passed:
+                raise Unreachable(f"the transfer stood still for {_STALL} s", sent=True)
+            passed = source.passed
+            await asyncio.wait({receiving}, timeout=_STALL)
+        return receiving.result()
+    finally:
+        receiving.cancel()
 
 
 def _copy(message: Request) -> Request:

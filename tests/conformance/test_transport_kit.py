@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,19 @@ import braft_core.testing.transport as kit
 from braft_core.abc import Transport, TransportHandler, TransportOptions
 from braft_core.errors import BraftError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply
-from braft_core.raft.messages import AppendEntries, Request, RequestVote, Response
+from braft_core.raft.messages import (
+    AppendEntries,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Request,
+    RequestVote,
+    Response,
+)
 from braft_core.testing import transport_nodes
 from braft_core.testing.transport import Node, TransportConformance
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
+from braft_core.transport.memory_snapshots import Receiver
+from braft_core.transport.snapshots import Incoming, Intake, Source
 
 
 class _LosesExtensions(MemoryTransport):
@@ -169,6 +179,160 @@ class _LeavesATask(MemoryTransport):
         self._left = asyncio.create_task(asyncio.sleep(60))
 
 
+class _MixesUpContents(MemoryTransport):
+    async def _contents(self, target: MemoryTransport, source: Source) -> AsyncGenerator[bytes]:
+        async for chunk in super()._contents(target, source):
+            yield chunk[::-1]
+
+
+class _TellsBeforeItStores(MemoryTransport):
+    async def start(self, handler: TransportHandler) -> None:
+        await super().start(handler)
+        self._receiver = _HastyReceiver(handler, self.counters, self._hand_over)
+
+
+class _HastyReceiver(Receiver):
+    async def _store(self, incoming: Incoming) -> InstallSnapshotResponse:
+        answer: asyncio.Future[InstallSnapshotResponse] = asyncio.get_running_loop().create_future()
+        incoming.message.context = answer
+        self._hand_over(incoming.message)
+        await incoming.commit()
+        return await answer
+
+
+class _AlwaysSucceeds(MemoryTransport):
+    def _transferred(self, response: InstallSnapshotResponse) -> None:
+        super()._transferred(replace(response, success=True))
+
+
+class _AnswersTransfersTwice(MemoryTransport):
+    def _transferred(self, response: InstallSnapshotResponse) -> None:
+        super()._transferred(response)
+        super()._transferred(response)
+
+
+class _ForgetsFailures(MemoryTransport):
+    def _transferred(self, response: InstallSnapshotResponse) -> None:
+        if response.success:
+            super()._transferred(response)
+
+
+class _ReceivesFromAnybody(MemoryTransport):
+    async def start(self, handler: TransportHandler) -> None:
+        await super().start(handler)
+        self._receiver = _OpenReceiver(handler, self.counters, self._hand_over)
+
+
+class _OpenReceiver(Receiver):
+    async def receive(
+        self, message: InstallSnapshot, cluster_id: str, contents: AsyncGenerator[bytes]
+    ) -> InstallSnapshotResponse:
+        return await self._store(await self._intake.take(message, contents))
+
+
+class _KeepsPieces(MemoryTransport):
+    """What broke off stays in the store."""
+
+    async def start(self, handler: TransportHandler) -> None:
+        await super().start(handler)
+        assert self._receiver is not None
+        self._receiver._intake = _HoardingIntake(handler)
+
+
+class _HoardingIntake(Intake):
+    def _admit(self, message: InstallSnapshot) -> Incoming:
+        incoming = super()._admit(message)
+        incoming._abort = incoming._commit  # type: ignore[assignment, method-assign]
+        return incoming
+
+
+class _AcceptsAnyLength(MemoryTransport):
+    async def start(self, handler: TransportHandler) -> None:
+        await super().start(handler)
+        assert self._receiver is not None
+        self._receiver._intake = _CarelessIntake(handler)
+
+    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
+        store: Any = getattr(self._handler, "snapshots", None)
+        size = sum(map(len, store.open(message.meta.id)))
+        return await super()._carry(replace(message, meta=message.meta._replace(size=size)))
+
+
+class _CarelessIntake(Intake):
+    def _admit(self, message: InstallSnapshot) -> Incoming:
+        incoming = super()._admit(message)
+        incoming._missing = 1 << 40
+        incoming.check_complete = lambda: None  # type: ignore[method-assign]
+        return incoming
+
+
+class _WaitsForTransfers(MemoryTransport):
+    async def stop(self) -> None:
+        if self._outgoing._running:
+            await asyncio.wait(self._outgoing._running, timeout=0.6)
+        await super().stop()
+
+
+class _FinishesWhatItBegan(MemoryTransport):
+    """A second transfer to the same peer waits for the first."""
+
+    def send(self, message: Request) -> None:
+        running = [*self._outgoing._running]
+        if isinstance(message, InstallSnapshot) and running:
+            running[0].add_done_callback(lambda _task: self.send(message))
+        else:
+            super().send(message)
+
+
+class _LastComesFirst(MemoryTransport):
+    """Any transfer replaces the one under way."""
+
+    async def start(self, handler: TransportHandler) -> None:
+        await super().start(handler)
+        assert self._receiver is not None
+        self._receiver._intake = _YieldingIntake(handler)
+
+
+class _YieldingIntake(Intake):
+    def _admit(self, message: InstallSnapshot) -> Incoming:
+        current, self._current = self._current, None
+        if current is not None:
+            current.replace()
+        return super()._admit(message)
+
+
+class _WritesOnTheLoop(MemoryTransport):
+    async def start(self, handler: TransportHandler) -> None:
+        await super().start(handler)
+        assert self._receiver is not None
+        self._receiver._intake = _BlockingIntake(handler)
+
+
+class _BlockingIntake(Intake):
+    def _admit(self, message: InstallSnapshot) -> Incoming:
+        incoming = super()._admit(message)
+
+        async def write(chunk: bytes) -> None:
+            assert incoming._sink is not None
+            incoming._missing -= len(chunk)
+            incoming._sink.write(chunk)
+
+        incoming.write = write  # type: ignore[method-assign]
+        return incoming
+
+
+class _TransfersComeFirst(MemoryTransport):
+    def send(self, message: Request) -> None:
+        running = [*self._outgoing._running]
+        if running and not isinstance(message, InstallSnapshot):
+            running[0].add_done_callback(lambda _task: self._later(message))
+        else:
+            super().send(message)
+
+    def _later(self, message: Request) -> None:
+        self._loop.call_later(1.1, super().send, message)
+
+
 _RULES: list[tuple[type[MemoryTransport], str]] = [
     (_LosesExtensions, "every_request_arrives_with_every_field_in_both_directions"),
     (_LosesTheTransferFlag, "every_request_arrives_with_every_field_in_both_directions"),
@@ -199,6 +363,25 @@ _RULES: list[tuple[type[MemoryTransport], str]] = [
     (_KeepsItsAddress, "an_address_is_free_again_after_stop"),
     (_HoldsAGrudge, "a_call_reaches_a_node_that_came_up_after_a_failure"),
     (_LeavesATask, "stop_is_quick_idempotent_and_leaves_nothing"),
+    (_MixesUpContents, "a_snapshot_arrives_whole_whatever_its_size"),
+    (_ForgetsRequestIds, "a_snapshot_arrives_whole_whatever_its_size"),
+    (_TellsBeforeItStores, "the_message_follows_the_durable_snapshot"),
+    (_AlwaysSucceeds, "the_nodes_refusal_comes_home_with_its_term"),
+    (_ForgetsFailures, "a_transfer_to_nobody_fails_once"),
+    (_AnswersTransfersTwice, "a_transfer_to_nobody_fails_once"),
+    (_AnswersTransfersTwice, "a_snapshot_that_is_gone_fails_once"),
+    (_ReceivesFromAnybody, "another_cluster_or_server_refuses_before_anything_is_stored"),
+    (_KeepsPieces, "contents_that_break_off_fail_and_leave_nothing"),
+    (_AcceptsAnyLength, "contents_of_another_length_fail_and_leave_nothing"),
+    (_KeepsPieces, "a_full_disk_fails_and_leaves_nothing"),
+    (_KeepsPieces, "the_end_of_the_sender_leaves_nothing"),
+    (_AnswersTransfersTwice, "the_end_of_the_receiver_fails_once"),
+    (_ForgetsFailures, "a_removed_or_moved_peer_fails_once"),
+    (_WaitsForTransfers, "stop_is_quick_in_the_middle_and_tells_nothing"),
+    (_FinishesWhatItBegan, "a_newer_transfer_to_the_same_peer_replaces_the_older"),
+    (_LastComesFirst, "only_a_later_term_replaces_another_leaders_transfer"),
+    (_WritesOnTheLoop, "a_slow_disk_of_the_receiver_delays_nothing_else"),
+    (_TransfersComeFirst, "heartbeats_and_appends_are_prompt_while_a_snapshot_travels"),
 ]
 
 

@@ -31,8 +31,10 @@ from braft_core.raft.types import Entry, SnapshotMeta, decode_configuration, enc
 __all__ = [
     "PROTOCOL_VERSION",
     "EntriesCache",
+    "decode_chunk",
     "decode_request",
     "decode_response",
+    "encode_chunk",
     "encode_entries",
     "encode_header",
     "encode_request",
@@ -207,6 +209,12 @@ def encode_response(message: Response, header: bytes) -> bytes:
     return header + body
 
 
+def encode_chunk(chunk: bytes) -> bytes:
+    """One message of a snapshot's contents, all after the first of the stream."""
+    encoded: bytes = _InstallSnapshot(data=chunk).SerializeToString()
+    return encoded
+
+
 # Decoders.
 
 
@@ -369,6 +377,15 @@ def decode_request(kind: type[Request], data: bytes, to: str) -> Request:
     :raises DecodeError: for any bytes that are not such a request of protocol version 3.
     """
     return _READ_REQUEST[kind](data, to)
+
+
+def decode_chunk(data: bytes) -> bytes:
+    """The contents in any message of a snapshot's stream, also the first.
+
+    :raises DecodeError: for any bytes that are not such a message.
+    """
+    chunk: bytes = _parse(_InstallSnapshot, data).data
+    return chunk
 
 
 def decode_response(kind: type[Request], data: bytes, sender: str, to: str) -> Response:

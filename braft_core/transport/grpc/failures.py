@@ -17,8 +17,10 @@ from braft_core.errors import (
     NotApplied,
     OutcomeUnknown,
     Rejected,
+    StorageFull,
     TooLarge,
     TransportError,
+    Unreachable,
     from_wire,
     to_wire,
 )
@@ -46,6 +48,8 @@ _STATUS: tuple[tuple[type[BraftError], grpc.StatusCode], ...] = (
     (OutcomeUnknown, grpc.StatusCode.UNKNOWN),
     (Rejected, grpc.StatusCode.ABORTED),
     (DecodeError, grpc.StatusCode.INVALID_ARGUMENT),
+    (StorageFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Unreachable, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TransportError, grpc.StatusCode.FAILED_PRECONDITION),
 )
 

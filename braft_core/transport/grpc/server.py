@@ -7,6 +7,7 @@ deserializers, so that garbage ends in a clear status instead of a traceback.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from braft_core.errors import DecodeError
+from braft_core.errors import BraftError, DecodeError
 from braft_core.raft.messages import (
     AppendEntries,
     Request,
@@ -25,10 +26,15 @@ from braft_core.raft.messages import (
 )
 from braft_core.transport.admission import NOT_MEMBER, Refusal
 from braft_core.transport.grpc.codec import decode_request, encode_response
+from braft_core.transport.grpc.failures import details_of, status_of
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs, text
 from braft_core.transport.grpc.pipeline import GOODBYE
+from braft_core.transport.grpc.snapshots import SnapshotReceiver
+from braft_core.transport.snapshots import Incoming
 
 __all__ = ["RaftTransportServer"]
+
+_log = logging.getLogger(__name__)
 
 #: Requests of one stream that may wait for the node; beyond it the stream is not read.
 _MAX_WAITING = 64
@@ -163,15 +169,18 @@ class RaftTransportServer:
         self._streams: dict[int, _InboundStream] = {}
         self._latest: dict[str, _InboundStream] = {}
         self._waiting: set[asyncio.Future[bytes]] = set()
+        self._snapshots = SnapshotReceiver(local)
+        self._installing: set[asyncio.Task[bytes]] = set()
         self._stopping = False
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What to register. ``InstallSnapshot`` is left out: gRPC answers UNIMPLEMENTED."""
+        """What to register."""
         methods = {
             name: grpc.unary_unary_rpc_method_handler(self._single(kind))
             for name, kind in _UNARY.items()
         }
         methods["AppendEntriesPipeline"] = grpc.stream_stream_rpc_method_handler(self._pipeline)
+        methods["InstallSnapshot"] = grpc.stream_unary_rpc_method_handler(self._install)
         return grpc.method_handlers_generic_handler("RaftTransport", methods)
 
     def reply(self, message: Response) -> None:
@@ -184,7 +193,7 @@ class RaftTransportServer:
         streams = list(self._streams.values())
         for stream in streams:
             stream.finish()
-        for answer in self._waiting:
+        for answer in [*self._waiting, *self._installing]:
             answer.cancel()
         if streams:
             await asyncio.wait([stream.left for stream in streams], timeout=_FAREWELL)
@@ -206,20 +215,48 @@ class RaftTransportServer:
             except DecodeError as error:
                 self._local.counters["refused_garbage"] += 1
                 await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            message.context = _Call(answer)
-            self._waiting.add(answer)
-            try:
-                self._local.handler.on_message(message)
-                return await answer
-            except asyncio.CancelledError:
-                if not self._stopping:
-                    raise
-                await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
-            finally:
-                self._waiting.discard(answer)
+            return await self._until_stopped(self._answer(message), context)
 
         return serve
+
+    async def _answer(self, message: Request) -> bytes:
+        """The node's answer. Cancelled when we stop."""
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        message.context = _Call(answer)
+        self._waiting.add(answer)
+        try:
+            self._local.handler.on_message(message)
+            return await answer
+        finally:
+            self._waiting.discard(answer)
+
+    async def _until_stopped(self, serving: Awaitable[bytes], context: Any) -> bytes:
+        try:
+            return await serving
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
+
+    async def _install(self, _requests: Any, context: Any) -> bytes:
+        await self._refuse_strangers(context)
+        try:
+            incoming = await self._snapshots.receive(context)
+            # What is stored must reach the node, even if the leader goes away meanwhile.
+            installing = asyncio.create_task(self._store(incoming))
+            self._installing.add(installing)
+            installing.add_done_callback(self._installing.discard)
+            return await self._until_stopped(asyncio.shield(installing), context)
+        except BraftError as error:
+            _log.warning("a snapshot was not received: %s", error)
+            await _abort(context, status_of(error), details_of(error))
+
+    async def _store(self, incoming: Incoming) -> bytes:
+        try:
+            message = await incoming.commit()
+        finally:
+            incoming.close()
+        return await self._answer(message)
 
     async def _pipeline(self, _requests: Any, context: Any) -> None:
         metadata = await self._refuse_strangers(context)

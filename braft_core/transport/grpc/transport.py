@@ -10,14 +10,21 @@ from collections import Counter
 from typing import ClassVar
 
 from braft_core.abc import Transport, TransportHandler, TransportOptions
-from braft_core.errors import Stopped
+from braft_core.errors import Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
-from braft_core.raft.messages import Request, Response
+from braft_core.raft.messages import (
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Request,
+    Response,
+)
 from braft_core.transport.grpc import noise, services
 from braft_core.transport.grpc.calls import CallPool
 from braft_core.transport.grpc.link import PeerLink
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.server import RaftTransportServer
+from braft_core.transport.grpc.snapshots import carry
+from braft_core.transport.snapshots import Outgoing
 
 __all__ = ["GrpcTransport"]
 
@@ -92,6 +99,7 @@ class _Running:
         self.local = local
         self.pool = CallPool(local)
         self.raft = RaftTransportServer(local, self._heard_from)
+        self._outgoing = Outgoing(self._carry, local.handler.on_message)
         self._links: dict[str, PeerLink] = {}
         self._strangers: set[str] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -122,7 +130,9 @@ class _Running:
         links = list(self._links.values())
         self._links.clear()
         await self._health.enter_graceful_shutdown()
-        await asyncio.gather(self.raft.stop(), *(link.close() for link in links))
+        await asyncio.gather(
+            self.raft.stop(), self._outgoing.stop(), *(link.close() for link in links)
+        )
         await self.pool.close()
         await self._server.stop(_GRACE)
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -138,6 +148,7 @@ class _Running:
 
     def remove_peer(self, server_id: str) -> None:
         link = self._links.pop(server_id, None)
+        self._outgoing.cancel(server_id)
         if link is not None:
             task = self._loop.create_task(link.close())
             self._closing.add(task)
@@ -145,11 +156,19 @@ class _Running:
 
     def send(self, message: Request) -> None:
         link = self._links.get(message.to)
-        if link is not None:
+        if isinstance(message, InstallSnapshot):
+            self._outgoing.send(message)
+        elif link is not None:
             link.send(message)
         elif message.to not in self._strangers:
             self._strangers.add(message.to)
             self.local.handler.on_unreachable(message.to)
+
+    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
+        link = self._links.get(message.to)
+        if link is None:
+            raise Unreachable(f"the address of server {message.to} is not known", sent=False)
+        return await carry(self.local, link.address, message)
 
     def _heard_from(self, server_id: str) -> None:
         link = self._links.get(server_id)

@@ -15,8 +15,8 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from braft_core.errors import NotLeader
 from braft_core.proto import message_class
-from braft_core.raft.messages import AppendEntries, InstallSnapshot, RequestVote
-from braft_core.raft.types import Configuration, Entry, SnapshotMeta
+from braft_core.raft.messages import AppendEntries, RequestVote
+from braft_core.raft.types import Entry
 from braft_core.testing.transport import answer_to, until
 from braft_core.transport.grpc.codec import (
     decode_response,
@@ -233,20 +233,6 @@ def test_a_stream_ends_when_the_node_changes_its_cluster(started: Any, stranger:
             with pytest.raises(grpc.aio.AioRpcError, match="changed its cluster"):
                 await call.read()
             assert len(node.handler.requests) == 1
-
-    asyncio.run(scenario())
-
-
-def test_snapshots_are_not_offered_yet(started: Any, stranger: Any) -> None:
-    async def scenario() -> None:
-        async with started() as node, stranger(node.address) as channel:
-            call = channel.stream_unary("/RaftTransport/InstallSnapshot")(timeout=5)
-            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
-            meta = SnapshotMeta("s", 1, 1, Configuration(), 1, 1)
-            snapshot = InstallSnapshot("b", "c", 1, meta)
-            node.transport.set_peer("c", node.address)
-            node.transport.send(snapshot)
-            assert node.handler.unreachable == ["c"]
 
     asyncio.run(scenario())
 

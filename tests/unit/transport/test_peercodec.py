@@ -17,8 +17,10 @@ from braft_core.errors import (
     DecodeError,
     NotLeader,
     OutcomeUnknown,
+    StorageCorrupt,
     StorageFull,
     TooLarge,
+    Unreachable,
     WrongCluster,
 )
 from braft_core.transport.grpc.failures import (
@@ -93,7 +95,9 @@ def test_unreadable_errors_are_errors_too(packed: bytes) -> None:
         (Conflict(), grpc.StatusCode.ABORTED),
         (DecodeError(), grpc.StatusCode.INVALID_ARGUMENT),
         (WrongCluster(), grpc.StatusCode.FAILED_PRECONDITION),
-        (StorageFull(), grpc.StatusCode.INTERNAL),
+        (StorageFull(), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (Unreachable(), grpc.StatusCode.DEADLINE_EXCEEDED),
+        (StorageCorrupt(), grpc.StatusCode.INTERNAL),
     ],
     ids=lambda value: type(value).__name__,
 )

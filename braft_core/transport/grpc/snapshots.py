@@ -1,0 +1,183 @@
+"""InstallSnapshot over gRPC: a client stream of metadata and then contents, in both directions.
+
+Owns patience: a transfer may take as long as it takes, but not stand still. Each transfer has a
+connection of its own, so that its flow control holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from braft_core.errors import BraftError, DecodeError, Unreachable, WrongCluster
+from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
+from braft_core.transport.grpc.codec import (
+    decode_chunk,
+    decode_request,
+    decode_response,
+    encode_chunk,
+    encode_request,
+)
+from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs
+from braft_core.transport.grpc.ready import when_ready
+from braft_core.transport.snapshots import Incoming, Intake, Source
+
+__all__ = ["SnapshotReceiver", "carry"]
+
+_PATH = "/RaftTransport/InstallSnapshot"
+#: Seconds an attempt to connect may take.
+_CONNECT = 1.0
+#: Seconds within which the peer takes the next message.
+_STALL = 10.0
+#: Seconds in which the peer makes the whole snapshot durable and answers.
+_ANSWER = 60.0
+#: Seconds in which a braft peer accepts or refuses. Others say nothing before they have it all.
+_ACCEPT = 0.5
+#: Seconds without a message after which the sender of a snapshot is taken for dead.
+_SILENCE = 30.0
+#: Bytes of contents in one message: a slow path moves it well within ``_STALL``.
+_MESSAGE = 256 << 10
+
+
+# --------------------------------------------------------------------------------------------
+# Sending
+
+
+async def carry(local: LocalEnd, address: str, message: InstallSnapshot) -> InstallSnapshotResponse:
+    """Send one of our snapshots to the server at ``address``; returns its answer.
+
+    :raises Unreachable: it cannot be reached, stopped taking or answering.
+    :raises WrongCluster: it refuses us.
+    :raises StorageError: our snapshot cannot be read.
+    """
+    channel = local.connector.channel(address)
+    source = Source(local.handler, message.meta)
+    try:
+        if not await when_ready(channel, _CONNECT):
+            raise Unreachable(f"cannot connect to {address}", address=address, sent=False)
+        open_stream: Any = channel.stream_unary(_PATH)
+        call = open_stream(metadata=local.metadata(message.to))
+        try:
+            await _stream(local, call, message, source)
+            async with _patience(_ANSWER, "did not answer"):
+                answer = await call
+        finally:
+            call.cancel()
+        own_id = local.identity.server_id
+        response = decode_response(InstallSnapshot, answer, message.to, own_id)
+    except grpc.aio.AioRpcError as error:
+        raise _failure(local, address, error) from error
+    finally:
+        source.close()
+        await channel.close()
+    if not isinstance(response, InstallSnapshotResponse):
+        raise DecodeError("the peer answered something else")
+    return response
+
+
+async def _stream(local: LocalEnd, call: Any, message: InstallSnapshot, source: Source) -> None:
+    # Where the peer ends the call before its time, its status or answer says why.
+    with contextlib.suppress(asyncio.InvalidStateError):
+        address = local.identity.address.encode()
+        await _write(call, encode_request(message, local.header, address))
+        await _acceptance(call)
+        while not call.done():
+            async with _patience(_STALL, "our disk did not give the next bytes"):
+                chunk = await source.next()
+            if not chunk:
+                break
+            for start in range(0, len(chunk), _MESSAGE):
+                await _write(call, encode_chunk(chunk[start : start + _MESSAGE]))
+        await call.done_writing()
+
+
+async def _acceptance(call: Any) -> None:
+    """Give the peer a moment to refuse: a write that meets the end of a call hides its reason."""
+    accepted = asyncio.ensure_future(call.initial_metadata())
+    ended = asyncio.ensure_future(call.code())
+    try:
+        await asyncio.wait({accepted, ended}, timeout=_ACCEPT, return_when=asyncio.FIRST_COMPLETED)
+        if accepted.done() and not (await _is_ours(accepted)):
+            # Others speak first when they have made up their mind.
+            await asyncio.wait({ended}, timeout=_ACCEPT)
+    finally:
+        accepted.cancel()
+        ended.cancel()
+
+
+async def _is_ours(metadata: asyncio.Future[Any]) -> bool:
+    try:
+        return SENDER in dict(pairs(await metadata))
+    except grpc.aio.AioRpcError:
+        return False
+
+
+async def _write(call: Any, data: bytes) -> None:
+    async with _patience(_STALL, "the peer took no more bytes"):
+        await call.write(data)
+
+
+@contextlib.asynccontextmanager
+async def _patience(seconds: float, otherwise: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise Unreachable(f"{otherwise} for {seconds} s", sent=True) from error
+
+
+def _failure(local: LocalEnd, address: str, error: grpc.aio.AioRpcError) -> BraftError:
+    code, words = error.code(), error.details() or ""
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        local.counters["refused_by_peer"] += 1
+        return WrongCluster(f"{address} refuses us: {words}", address=address)
+    return Unreachable(
+        f"{address}: {code.name}: {words}", address=address, status=code.name, sent=True
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Receiving
+
+
+class SnapshotReceiver:
+    """Takes in the contents of snapshots; what becomes of a whole one is the server's affair."""
+
+    def __init__(self, local: LocalEnd) -> None:
+        self._local = local
+        self._intake = Intake(local.handler)
+
+    async def receive(self, context: Any) -> Incoming:
+        """Take in one stream, up to its end. The caller commits or closes what is returned.
+
+        :raises BraftError: it is not usable, cannot be stored, or another one has precedence.
+            Nothing of it is left then.
+        """
+        identity = self._local.identity
+        cluster_id = identity.cluster_id
+        data = await self._read(context)
+        if data is grpc.aio.EOF:
+            raise DecodeError("the snapshot ended before it began")
+        message = decode_request(InstallSnapshot, data, identity.server_id)
+        if not isinstance(message, InstallSnapshot):
+            raise DecodeError("not the beginning of a snapshot")
+        incoming = await self._intake.take(message, self._contents(context, data))
+        if identity.cluster_id != cluster_id:
+            incoming.close()
+            raise WrongCluster("this node changed its cluster")
+        return incoming
+
+    async def _contents(self, context: Any, data: Any) -> AsyncGenerator[bytes]:
+        await context.send_initial_metadata(((SENDER, self._local.identity.server_id),))
+        while data is not grpc.aio.EOF:
+            yield decode_chunk(data)
+            data = await self._read(context)
+
+    async def _read(self, context: Any) -> Any:
+        async with _patience(_SILENCE, "no message of the snapshot came"):
+            return await context.read()

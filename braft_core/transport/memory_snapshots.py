@@ -1,0 +1,76 @@
+"""Transfers of snapshots between nodes of one process, across their threads and loops.
+
+Owns the receiver's side; the way of the contents is the memory network's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from braft_core.abc import TransportHandler
+from braft_core.errors import WrongCluster
+from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
+from braft_core.transport.admission import refuse
+from braft_core.transport.snapshots import Incoming, Intake
+
+__all__ = ["Receiver"]
+
+
+class Receiver:
+    """Takes in what other nodes send. Lives on its node's loop."""
+
+    def __init__(
+        self,
+        handler: TransportHandler,
+        counters: Counter[str],
+        hand_over: Callable[[InstallSnapshot], None],
+    ) -> None:
+        """:param hand_over: takes a snapshot that is stored; a future is its ``context``."""
+        self._handler = handler
+        self._hand_over = hand_over
+        self._counters = counters
+        self._intake = Intake(handler)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def receive(
+        self, message: InstallSnapshot, cluster_id: str, contents: AsyncGenerator[bytes]
+    ) -> InstallSnapshotResponse:
+        """Take in a snapshot and let the node answer.
+
+        :raises BraftError: it is not for us, not usable, or cannot be stored.
+        """
+        refusal = refuse(self._handler.identity, cluster_id, message.to)
+        if refusal is not None:
+            self._counters[refusal.kind] += 1
+            raise WrongCluster(f"server {message.to} refuses us: {refusal.reason}")
+        self._keep(asyncio.current_task())
+        incoming = await self._intake.take(message, contents)
+        # What is stored must reach the node, even if the leader goes away meanwhile.
+        storing = asyncio.create_task(self._store(incoming))
+        self._keep(storing)
+        return await asyncio.shield(storing)
+
+    async def _store(self, incoming: Incoming) -> InstallSnapshotResponse:
+        try:
+            message = await incoming.commit()
+        finally:
+            incoming.close()
+        answer: asyncio.Future[InstallSnapshotResponse] = asyncio.get_running_loop().create_future()
+        message.context = answer
+        self._hand_over(message)
+        return await answer
+
+    async def stop(self) -> None:
+        """Give up everything."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _keep(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
