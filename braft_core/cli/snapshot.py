@@ -168,14 +168,15 @@ def _summary(made: Restored) -> dict[str, Any]:
 
 
 def _explain(file: Path, made: Restored) -> None:
+    port = made.founder.address.rpartition(":")[2]
     typer.echo(
         f"verified {file}: {_meta_extent(made.snapshot)}\n"
         f"made {made.data_dir}\n"
         f"new cluster {made.founder.cluster_id}; its only voter is {made.founder.server_id} "
         f"at {made.founder.address}\n\n"
         "Now, in this order:\n"
-        f"1. start this node, first and alone: braft run --data-dir {made.data_dir}\n"
-        "   with the discovery and the cluster name of the others;\n"
+        "1. start this node, first and alone, with the discovery and the cluster name of the others:\n"
+        f"   braft run --data-dir {made.data_dir} --rport {port}\n"
         "2. start the others with EMPTY data directories and the same discovery: they join as new\n"
         "   members and are sent the state.\n"
         "Data directories of the old cluster must not be used again: nodes that run on them are\n"

@@ -69,7 +69,7 @@ def test_restore_says_what_it_made_and_what_to_do(braft: Any, backup: Path, tmp_
     assert done.exit_code == 0, done.output
     assert f"verified {backup}: index 12, term 3, 5 bytes" in done.stdout
     assert "at 127.0.0.1:16000" in done.stdout
-    assert f"braft run --data-dir {target}" in done.stdout
+    assert f"braft run --data-dir {target} --rport 16000\n" in done.stdout
     assert "EMPTY data directories" in done.stdout
     assert (target / "raft.db").exists()
 
