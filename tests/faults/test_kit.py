@@ -418,6 +418,7 @@ def test_a_disk_that_loses_power_forgets_what_was_not_synced(
     with LoopDisk(tmp_path / "disk", size=16 << 20) as disk:
         with (disk.path / "synced").open("wb") as file:
             file.write(b"kept")
+            file.flush()
             os.fsync(file.fileno())
         (disk.path / "unsynced").write_bytes(b"lost")
         disk.cut_power()

@@ -45,7 +45,7 @@ class Options:
     :param kinds: names of :data:`KINDS`; empty: all that the machine can do.
     :param loopback: no namespaces and disks, only processes.
     :param hold: least and most time until a fault is healed.
-    :param calm: time between two faults.
+    :param calm: time before each fault.
     :param deadline: within which the cluster has to serve after the healing.
     :param snapshot_entries: entries between two snapshots of a node, few, so that a run takes and
         sends some; 0: what nodes do by themselves.
@@ -156,8 +156,8 @@ class _Run:
                 return
             part = (number - 1) / options.faults if options.faults else 0.0
             self._tell(f"fault {number}: {fault.kind}", max(part, 1 - left / options.seconds))
-            self._one_fault(Entry(number, fault, self._recorder.now()))
             time.sleep(options.calm)
+            self._one_fault(Entry(number, fault, self._recorder.now()))
 
     def _one_fault(self, entry: Entry) -> None:
         self._report.entries.append(entry)
