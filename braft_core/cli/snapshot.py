@@ -175,7 +175,7 @@ def _explain(file: Path, made: Restored) -> None:
         f"new cluster {made.founder.cluster_id}; its only voter is {made.founder.server_id} "
         f"at {made.founder.address}\n\n"
         "Now, in this order:\n"
-        "1. start this node, first and alone, with the discovery and the cluster name of the others:\n"
+        "1. start this node, first and alone, with the discovery and cluster name of the others:\n"
         f"   braft run --data-dir {made.data_dir} --rport {port}\n"
         "2. start the others with EMPTY data directories and the same discovery: they join as new\n"
         "   members and are sent the state.\n"
