@@ -36,12 +36,15 @@ __all__ = [
     "new_cluster_id",
     "new_raft_id",
     "pick_ports",
+    "short_id",
 ]
 
 DEFAULT_RAFT_PORT = 15000
 _SEARCH_STEP = 1000
 _SEARCH_END = 65000
 _SQIDS = Sqids()
+#: Characters that are shown of ids that others made.
+_SHORT = 16
 _KEYS = {"ID": "id", "Hostname": "hostname", "IP": "ip", "Sqid": "sqid"}
 #: Interfaces of containers and virtual machines: their addresses mean nothing to other hosts.
 _VIRTUAL = ("docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "vmnet", "vboxnet")
@@ -125,6 +128,15 @@ def decode_or_none(server_id: str) -> RaftID | None:
         return decode(server_id)
     except DecodeError:
         return None
+
+
+def short_id(server_id: str) -> str:
+    """A server id as a person reads it: the KSUID in it, or the first 16 characters.
+
+    For log lines, beside the address. The whole id is what commands take and ``GET /raft`` shows.
+    """
+    raft_id = decode_or_none(server_id)
+    return raft_id.id if raft_id is not None else server_id[:_SHORT]
 
 
 # --------------------------------------------------------------------------------------------

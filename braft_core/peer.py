@@ -67,6 +67,9 @@ class ProbeReply:
     #: Number of voters in its configuration, and whether anything was ever written to it.
     voters: int = 0
     empty: bool = True
+    #: The responder leads the asker's cluster, and the committed configuration does not count the
+    #: asker: it was removed. ``False`` also from whoever cannot know.
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

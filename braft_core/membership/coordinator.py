@@ -24,7 +24,7 @@ from braft_core.membership.record import (
     encode_record,
 )
 from braft_core.membership.resident import Resident
-from braft_core.membership.steady import ForeignCluster
+from braft_core.membership.steady import ForeignCluster, was_removed
 from braft_core.membership.survey import FormingFacts
 from braft_core.membership.tasks import Tasks
 from braft_core.peer import (
@@ -178,6 +178,15 @@ class Coordinator:
         return self._driver.forming.waiting(now)
 
     @property
+    def removed(self) -> str:
+        """The sentence that says that this node was removed from its cluster, else "".
+
+        May be read from any thread.
+        """
+        resident = self._resident
+        return resident.removed if resident is not None else ""
+
+    @property
     def contacts(self) -> list[Contact]:
         """What discovery listed last."""
         return list(self._driver.forming.survey.contacts) if self._driver else []
@@ -241,6 +250,7 @@ class Coordinator:
             address=identity.address,
             voters=len(view.configuration.voters),
             empty=view.empty,
+            removed=was_removed(view, request, identity.cluster_id),
         )
 
     # -- background --------------------------------------------------------------------------

@@ -117,5 +117,8 @@ class MembershipPorts(Protocol):
         :raises BraftError: not leader, busy, or no quorum.
         """
 
+    def stand(self, willing: bool) -> None:
+        """Whether this node stands for election; it always does before this is called."""
+
     def set_address(self, server_id: str, address: str) -> None:
         """That server is there now: ``Transport.set_peer``."""

@@ -13,6 +13,7 @@ from math import inf
 
 from braft_core.abc import Contact
 from braft_core.errors import BraftError, DecodeError, NotLeader, WrongCluster
+from braft_core.identity import short_id
 from braft_core.membership.addresses import AddressBook, parse_address
 from braft_core.membership.contact import Prober
 from braft_core.membership.joining import AddNonvoter, Refuse, UpdateAddress, handle_join
@@ -23,14 +24,16 @@ from braft_core.membership.steady import (
     ForeignCluster,
     absence,
     foreign_clusters,
+    hears_leader,
     must_announce,
     next_change,
     should_dissolve,
+    told_removed,
 )
 from braft_core.membership.tasks import Tasks
-from braft_core.membership.wording import met_sentence
+from braft_core.membership.wording import met_sentence, removed_sentence
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
-from braft_core.raft.types import Suffrage, encode_configuration
+from braft_core.raft.types import Server, Suffrage, encode_configuration
 
 __all__ = ["Resident"]
 
@@ -75,6 +78,8 @@ class Resident:
     ) -> None:
         self.book = AddressBook()
         self.foreign: list[ForeignCluster] = []
+        #: The sentence that says that this node was removed from its cluster, else "".
+        self.removed = ""
         self._ports, self._prober, self._tasks = ports, prober, tasks
         self._contacts, self._search, self._dissolve = contacts, search, dissolve
         self._caught_up = CaughtUp()
@@ -92,8 +97,8 @@ class Resident:
     def waiting(self, now: float) -> str:
         """Why there is no leader, who is missing, what is tolerated; "" while there is one."""
         view = self._ports.raft_view()
-        if view.leader_id:
-            return ""
+        if self.removed or view.leader_id:
+            return self.removed
         sentence = absence(
             view,
             self._ports.identity.server_id,
@@ -115,6 +120,12 @@ class Resident:
                 ages[server_id] = min(ages.get(server_id, inf), now - outcome.at)
         return ages
 
+    def _own_replies(self) -> list[ProbeReply]:
+        """The last answers of nodes of this cluster."""
+        replies = [outcome.reply for outcome in self._prober.outcomes.values()]
+        ours = self._ports.identity.cluster_id
+        return [reply for reply in replies if reply and reply.cluster_id == ours]
+
     # -- the clock's side --------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
@@ -122,19 +133,21 @@ class Resident:
         view = self._ports.raft_view()
         if view.leader_id:
             self._leader_seen_at = now
+        if self.removed and hears_leader(view):
+            self._set_removed("")
         self._refresh_addresses(view)
         self._lead(now, view)
         identity = self._ports.identity
-        news = must_announce(view, identity.server_id, identity.address)
+        news = must_announce(view, identity.server_id, identity.address) and not self.removed
         if news and self._announce_due(now, ANNOUNCE_INTERVAL):
             self._once("announce", self._announce)
         if self._wants_own_vote(view) and self._vote_due(now, ANNOUNCE_INTERVAL):
             self._once("ask-vote", self._ask_for_vote)
-        interval = PROBE_INTERVAL if view.leader_id else PROBE_INTERVAL_LEADERLESS
+        interval = PROBE_INTERVAL if hears_leader(view) else PROBE_INTERVAL_LEADERLESS
         if self._probe_due(now, interval):
             self._once("probe-all", self._probe_all)
         lost = now - self._leader_seen_at >= self._ports.settings.restart_min
-        if lost and self._search_due(now, SEARCH_INTERVAL):
+        if lost and not self.removed and self._search_due(now, SEARCH_INTERVAL):
             _log.warning("%s", self.waiting(now))
             self._search()
 
@@ -160,7 +173,7 @@ class Resident:
         if server_id != self._ports.identity.server_id and self.book.learn(
             self._ports.now(), server_id, address
         ):
-            _log.info("node %s is at %s", server_id, address)
+            _log.info("node %s is at %s", short_id(server_id), address)
             self._refresh_addresses(self._ports.raft_view())
 
     # -- the leader's side -------------------------------------------------------------------
@@ -174,7 +187,8 @@ class Resident:
             self._once("change", lambda: self._change(change))
 
     async def _change(self, change: Change) -> None:
-        _log.info("%s %s at %s: %s", change.kind, change.server_id, change.address, change.reason)
+        who = short_id(change.server_id)
+        _log.info("%s %s at %s: %s", change.kind, who, change.address, change.reason)
         try:
             async with self._changing:
                 await self._ports.change_membership(change.kind, change.server_id, change.address)
@@ -212,7 +226,7 @@ class Resident:
                 _log.warning("%s may not join: %s", request.address, error.message)
                 raise error
             case AddNonvoter(server_id, address):
-                _log.info("node %s at %s joins", server_id, address)
+                _log.info("node %s at %s joins", short_id(server_id), address)
                 self._learn(server_id, address)
                 await self._ports.change_membership("add_nonvoter", server_id, address)
             case UpdateAddress(server):
@@ -221,7 +235,7 @@ class Resident:
 
     def _not_leader(self, view: RaftView) -> NotLeader:
         address = self.book.get(view.leader_id) or view.leader_address
-        who = f"{view.leader_id} at {address}" if view.leader_id else "no known node"
+        who = f"{short_id(view.leader_id)} at {address}" if view.leader_id else "no known node"
         return NotLeader(
             f"this node does not lead; {who} does", leader=view.leader_id, leader_address=address
         )
@@ -247,6 +261,8 @@ class Resident:
         view = self._ports.raft_view()
         addresses = [s.address for s in view.configuration.servers]
         addresses += [self.book.get(s.id) for s in view.configuration.servers]
+        # A leader may have come after this node was last told the configuration.
+        addresses += [r.leader_address for r in self._own_replies() if r.leader_address]
         targets = {str(contact): contact for contact in self._contacts()}
         for address in addresses:
             try:
@@ -278,7 +294,27 @@ class Resident:
         for reply in replies:
             if reply.initialised and reply.cluster_id == self._ports.identity.cluster_id:
                 self._learn(reply.server_id, reply.address)
+        self._note_removal(replies)
         self._note_foreign(replies)
+
+    def _note_removal(self, replies: Sequence[ProbeReply]) -> None:
+        cluster_id = self._ports.identity.cluster_id
+        leader = told_removed(self._ports.raft_view(), cluster_id, replies)
+        if leader is None:
+            self._set_removed("")
+        else:
+            server = Server(leader.server_id, leader.address)
+            self._set_removed(removed_sentence(cluster_id, server))
+
+    def _set_removed(self, sentence: str) -> None:
+        """A node that knows that it was removed does not campaign. It goes on to listen and ask."""
+        if bool(sentence) != bool(self.removed):
+            self._ports.stand(not sentence)
+            if sentence:
+                _log.warning("%s", sentence)
+            else:
+                _log.info("this node may be a member of its cluster again")
+        self.removed = sentence
 
     def _note_foreign(self, replies: Sequence[ProbeReply]) -> None:
         ours = self._ports.identity.cluster_id
@@ -289,7 +325,7 @@ class Resident:
                     "two clusters of one name have met: this node is in %s, %s at %s is in %s with "
                     "%d voters. Whatever was written stays where it is; one must give way",
                     ours,
-                    cluster.server_id,
+                    short_id(cluster.server_id),
                     cluster.address,
                     cluster.cluster_id,
                     cluster.voters,

@@ -13,7 +13,7 @@ from braft_core.membership.addresses import AddressBook
 from braft_core.membership.joining import LearnerFacts, precedence, should_promote
 from braft_core.membership.ports import PeerView, RaftView
 from braft_core.membership.wording import no_leader_sentence
-from braft_core.peer import ProbeReply
+from braft_core.peer import ProbeReply, ProbeRequest
 from braft_core.raft.types import Server, Suffrage
 
 __all__ = [
@@ -22,9 +22,12 @@ __all__ = [
     "ForeignCluster",
     "absence",
     "foreign_clusters",
+    "hears_leader",
     "must_announce",
     "next_change",
     "should_dissolve",
+    "told_removed",
+    "was_removed",
 ]
 
 #: Seconds since the last sign of life after which a voter counts as missing.
@@ -110,6 +113,40 @@ def next_change(
         if should_promote(facts):
             return Change("promote", server.id, server.address, "it has caught up")
     return None
+
+
+def was_removed(view: RaftView, request: ProbeRequest, cluster_id: str) -> bool:
+    """Whether this node can say for sure that the asker, once a member, is none any more.
+
+    Only a leader can, that has committed in its term and changes nothing: a follower's log may
+    lack the asker's addition.
+    """
+    return (
+        view.is_leader
+        and view.has_quorum
+        and not view.change_pending
+        and request.cluster_id == cluster_id
+        and view.configuration.get(request.server_id) is None
+    )
+
+
+def told_removed(
+    view: RaftView, cluster_id: str, replies: Iterable[ProbeReply]
+) -> ProbeReply | None:
+    """The leader's word that this node is no member any more, unless a leader still calls here.
+
+    A leader calls its members only, so whoever hears one is counted, whatever another one says
+    that was cut off and does not know yet that it was replaced.
+    """
+    if hears_leader(view):
+        return None
+    return next((r for r in replies if r.removed and r.cluster_id == cluster_id), None)
+
+
+def hears_leader(view: RaftView) -> bool:
+    """Whether this node leads, or was called by its leader lately."""
+    heard = view.peers.get(view.leader_id, PeerView()).last_contact <= MISSING_AFTER
+    return view.is_leader or (bool(view.leader_id) and heard)
 
 
 def must_announce(view: RaftView, server_id: str, address: str) -> bool:

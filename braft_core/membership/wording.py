@@ -17,6 +17,7 @@ __all__ = [
     "met_sentence",
     "no_leader_sentence",
     "pursuing_sentence",
+    "removed_sentence",
     "too_few_sentence",
     "waiting_sentence",
 ]
@@ -78,6 +79,14 @@ def met_sentence(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
     return (
         f"the data directory of this node belongs to cluster {cluster_id}, but {places}. If that "
         "is the right one, start this node with an empty data directory, and it joins"
+    )
+
+
+def removed_sentence(cluster_id: str, leader: Server) -> str:
+    """A member no more."""
+    return (
+        f"this node was removed from cluster {cluster_id}: its leader, {_named(leader)}, does not "
+        "count it. To rejoin, start it with an empty data directory"
     )
 
 

@@ -406,7 +406,7 @@ class Engine:
         driver = self.driver
         if driver is None:
             return False, self.waiting() or "starting"
-        if not driver.core.leader:
+        if self.membership.removed or not driver.core.leader:
             return False, self.waiting() or "no leader is known"
         if driver.disk_trouble is not None:
             return False, f"no writes: {driver.disk_trouble.message}"

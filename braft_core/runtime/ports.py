@@ -126,6 +126,12 @@ class Ports:
         timeout = self._engine.parts.settings.request_timeout
         await self._engine.change(kind, server_id, address, timeout)
 
+    def stand(self, willing: bool) -> None:
+        """Whether this node stands for election."""
+        driver = self._engine.driver
+        if driver is not None:
+            driver.call(lambda: driver.core.stand(willing))
+
     def set_address(self, server_id: str, address: str) -> None:
         """That server is there now."""
         self._engine.set_address(server_id, address)

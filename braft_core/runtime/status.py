@@ -23,7 +23,7 @@ from braft_core.details import (
     silent_node,
 )
 from braft_core.errors import BraftError
-from braft_core.identity import decode_or_none
+from braft_core.identity import decode_or_none, short_id
 from braft_core.peer import DetailsReply, DetailsRequest, PeerReply, PeerRequest
 from braft_core.raft import Configuration, Role, Server
 from braft_core.runtime import clock
@@ -80,7 +80,7 @@ class Status:
                 raft_port=parts.ports.raft,
                 discovery_port=parts.ports.discovery,
                 http_port=parts.ports.http,
-                node_ids=tuple(_short(server_id) for server_id in configuration.ids),
+                node_ids=tuple(short_id(server_id) for server_id in configuration.ids),
                 raft_log_sum=applied,
                 error=error,
                 extra=extra,
@@ -138,11 +138,6 @@ def _member(node: dict[str, Any]) -> MemberFacts:
 def _raft_id(server_id: str) -> RaftIDFacts:
     decoded = decode_or_none(server_id)
     return RaftIDFacts(id=server_id) if decoded is None else RaftIDFacts(**decoded.as_dict())
-
-
-def _short(server_id: str) -> str:
-    decoded = decode_or_none(server_id)
-    return server_id if decoded is None else decoded.id
 
 
 @functools.cache

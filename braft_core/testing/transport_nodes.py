@@ -274,7 +274,7 @@ def sample_calls() -> list[tuple[PeerRequest, PeerReply]]:
     return [
         (
             peer.ProbeRequest("a", "name", "", "h:1"),
-            peer.ProbeReply("b", "name", "cl", 3, True, "l", "h:3", "h:2", 1, 2, 5, False),
+            peer.ProbeReply("b", "name", "cl", 3, True, "l", "h:3", "h:2", 1, 2, 5, False, True),
         ),
         (
             peer.FoundRequest("name", "cl", b"\x80cfg", "a"),

@@ -73,6 +73,9 @@ class Host:
         self.written = False
         self.looks_written = False
         self.book: dict[str, str] = {}
+        #: The configuration this machine was left with when it was removed.
+        self.outdated: Configuration | None = None
+        self.willing = True
         self.coordinator: Coordinator | None = None
         self._identity = Identity(server_id, address)
         self.listing = Listing(net.listed)
@@ -146,6 +149,9 @@ class Host:
         if table is None:
             return RaftView()
         leader = self.net.leader(self.member_of)
+        if table.configuration.get(self.server_id) is None:
+            # Nobody calls a server that is no member; what it holds is the past.
+            return RaftView(configuration=self.outdated or table.configuration)
         peers = {
             s.id: PeerView(0.0 if self.net.is_up(s.id) else 999.0, 10)
             for s in table.configuration.servers
@@ -175,8 +181,12 @@ class Host:
         table.changes.append((kind, server_id, address))
         suffrage = Suffrage.NONVOTER if kind == "add_nonvoter" else Suffrage.VOTER
         servers = [s for s in table.configuration.servers if s.id != server_id]
-        servers.append(Server(server_id, address, suffrage))
+        if kind != "remove_server":
+            servers.append(Server(server_id, address, suffrage))
         table.configuration = Configuration(tuple(servers))
+
+    def stand(self, willing: bool) -> None:
+        self.willing = willing
 
     def set_address(self, server_id: str, address: str) -> None:
         self.book[server_id] = address

@@ -335,3 +335,54 @@ def test_discovery_ports_and_several_names_of_one_node_count_once(play: Any, wai
         assert host.coordinator.contacts[1] == Contact("10.0.0.1", 15001)
 
     play(scenario)
+
+
+def test_a_removed_member_learns_it_says_so_and_keeps_quiet(
+    play: Any, wait: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait, restart_min=4.0)
+        gone = hosts[2]
+        gone.outdated = net.tables["cluster-1"].configuration
+        await hosts[0].change_membership("remove_server", "c", "")
+        await wait(lambda: gone.coordinator.removed, 8)
+        sentence = gone.coordinator.waiting
+        assert "was removed from cluster cluster-1" in sentence
+        assert f"a at {ADDRESSES[0]}" in sentence
+        assert "empty data directory" in sentence
+        assert not gone.willing
+        told = len(caplog.records)
+        await asyncio.sleep(30)
+        assert len(caplog.records) == told, "it says so once"
+        await gone.halt()
+        await gone.boot()
+        await wait(lambda: gone.coordinator.removed, 3)
+        # Added again, it is called by the leader, and that settles it.
+        await hosts[0].change_membership("add_voter", "c", ADDRESSES[2])
+        gone.outdated = None
+        await wait(lambda: not gone.coordinator.removed, 3)
+        assert gone.willing
+        assert not gone.coordinator.waiting
+
+    play(scenario)
+    assert sum("was removed from" in r.message for r in caplog.records) == 2
+
+
+def test_a_leader_that_came_later_is_asked_too(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        gone = hosts[2]
+        gone.outdated = net.tables["cluster-1"].configuration
+        new = net.host("A", "10.0.0.9:15000", expect=3)
+        net.addresses.append("10.0.0.9:15000")
+        await new.boot()
+        await wait(lambda: net.leader("cluster-1") is new)
+        net.addresses.pop()
+        await hosts[0].halt()
+        await new.change_membership("remove_server", "a", "")
+        await new.change_membership("remove_server", "c", "")
+        await wait(lambda: "A at 10.0.0.9:15000" in gone.coordinator.waiting, 10)
+
+    play(scenario)

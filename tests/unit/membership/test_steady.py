@@ -17,9 +17,11 @@ from braft_core.membership.steady import (
     must_announce,
     next_change,
     should_dissolve,
+    told_removed,
+    was_removed,
 )
 from braft_core.membership.wording import met_sentence
-from braft_core.peer import ProbeReply
+from braft_core.peer import ProbeReply, ProbeRequest
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server, Suffrage
 
 CONFIGURATION = Configuration(
@@ -199,3 +201,43 @@ def test_of_two_empty_clusters_exactly_one_gives_way(other: ForeignCluster, into
 )
 def test_a_cluster_with_anything_to_lose_stays(view: RaftView) -> None:
     assert should_dissolve(view, "a", "x", [ForeignCluster("w", "b", "b:1", 3, False)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("view", "asker", "cluster_id", "expected"),
+    [
+        (LEADING, "gone", "x", True),
+        (LEADING, "b", "x", False),
+        (LEADING, "n", "x", False),
+        (LEADING, "gone", "y", False),
+        (LEADING, "gone", "", False),
+        (replace(LEADING, is_leader=False), "gone", "x", False),
+        (replace(LEADING, has_quorum=False), "gone", "x", False),
+        (replace(LEADING, change_pending=True), "gone", "x", False),
+    ],
+)
+def test_only_a_leader_that_is_sure_says_who_was_removed(
+    view: RaftView, asker: str, cluster_id: str, expected: bool
+) -> None:
+    request = ProbeRequest(asker, "name", cluster_id, "gone:1")
+    assert was_removed(view, request, "x") is expected
+
+
+@pytest.mark.parametrize(
+    ("leader", "heard", "cluster_id", "expected"),
+    [
+        ("", None, "x", True),
+        ("a", 10.0, "x", True),
+        ("a", 0.1, "x", False),
+        ("", None, "y", False),
+    ],
+)
+def test_who_hears_a_leader_is_not_removed(
+    leader: str, heard: float | None, cluster_id: str, expected: bool
+) -> None:
+    peers = {} if heard is None else {leader: PeerView(heard)}
+    view = RaftView(configuration=CONFIGURATION, leader_id=leader, peers=peers)
+    reply = ProbeReply("z", "name", cluster_id, 3, True, "z", "z:1", "z:1", removed=True)
+    quiet = replace(reply, removed=False)
+    assert (told_removed(view, "x", [quiet, reply]) is reply) is expected
+    assert told_removed(view, "x", [quiet]) is None
