@@ -30,7 +30,7 @@ from braft_core.errors import (
 )
 from braft_core.runtime import clock
 from braft_core.runtime.requests import Command, Query, settle
-from braft_core.services.envelope import Place, encode_command, in_session
+from braft_core.services.envelope import encode_command, in_session
 from braft_core.services.machine import SESSIONS
 from braft_core.services.sessions import MAX_CHARGE, SMALL
 
@@ -162,7 +162,7 @@ class OnceCommand(Repeatable):
 
     def stamp(self, window: Window) -> None:
         """Say again where the floor is. Under the keeper's lock."""
-        self.data = in_session(self.plain, Place(window.session, self.number, window.floor))
+        self.data = in_session(self.plain, (window.session, self.number, window.floor))
 
     def prepare(self) -> bool:
         """See :meth:`Repeatable.prepare`. The floor has risen, which may be what helps."""

@@ -49,7 +49,7 @@ MAX_BEHIND = (1 << 32) - 1
 
 _HEAD = 2
 _PLACE = struct.Struct(">BBQQI")
-_PLACE_BYTES, _unpack_place = _PLACE.size, _PLACE.unpack_from
+_PLACE_BYTES, _pack_place, _unpack_place = _PLACE.size, _PLACE.pack, _PLACE.unpack_from
 #: Where the list begins, by format.
 _HEADS = {VERSION: _HEAD, IN_SESSION: _HEAD + SESSION_BYTES}
 _VALUE, _ERROR = 0, 1
@@ -72,10 +72,10 @@ class Place(NamedTuple):
     floor: int
 
 
-def in_session(data: bytes, place: Place) -> bytes:
-    """The command that :func:`encode_command` made, as one of a session."""
+def in_session(data: bytes, place: tuple[int, int, int]) -> bytes:
+    """The command that :func:`encode_command` made, as one of a session, at a :class:`Place`."""
     session, sequence, floor = place
-    return _PLACE.pack(IN_SESSION, data[1], session, sequence, sequence - floor) + data[_HEAD:]
+    return _pack_place(IN_SESSION, data[1], session, sequence, sequence - floor) + data[_HEAD:]
 
 
 def decode_place(data: bytes) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ Knows nothing of services, clients or how a command is encoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgpack
@@ -179,16 +179,18 @@ class SessionTable:
         self._total -= self._sessions.pop(session_id).charge
 
     def _let_go(self, session: _Session, floor: int) -> None:
-        answers, charge = session.answers, 0
-        gone: Iterable[int] = range(session.floor, floor)
-        if floor - session.floor > len(answers):
-            gone = [sequence for sequence in answers if sequence < floor]
-        for sequence in gone:
+        answers, sequence, charge = session.answers, session.floor, 0
+        if floor - sequence > len(answers) + 1:
+            for leap in [number for number in answers if number < floor]:
+                charge += _charge(answers.pop(leap))
+            sequence = floor
+        while sequence < floor:
             kept = answers.pop(sequence, _MISSING)
             if type(kept) in _SCALARS:
                 charge += SMALL
             elif kept is not _MISSING:
                 charge += _charge(kept)
+            sequence += 1
         session.floor = floor
         session.charge -= charge
         self._total -= charge
