@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from braft_core.abc import SnapshotSink
 from braft_core.errors import StorageCorrupt, StorageFull
 from braft_core.raft.messages import (
@@ -319,6 +321,22 @@ class SnapshotTransferRules(TransportSuite):
             self.install(a, "b", 100 * _CHUNK)
             await until(brake.reached.is_set, "the second chunk")
             await b.transport.stop()
+            await self._fails(a)
+            brake.release()
+            await self._leaves_nothing(b)
+
+    @on_a_loop
+    async def test_a_broken_connection_fails_once_and_leaves_nothing(self) -> None:
+        if not self.can_sever:
+            pytest.skip("this transport's suite cannot break connections (can_sever is False)")
+        async with self.snapshot_pair() as (a, b):
+            await self.connected(a, b)
+            await self.connected(b, a)
+            brake = _Brake()
+            _store(a).reading = brake.between
+            self.install(a, "b", 100 * _CHUNK)
+            await until(lambda: "begun" in _store(b).events, "the first bytes")
+            await self.sever(a, b)
             await self._fails(a)
             brake.release()
             await self._leaves_nothing(b)

@@ -376,6 +376,7 @@ _RULES: list[tuple[type[MemoryTransport], str]] = [
     (_KeepsPieces, "a_full_disk_fails_and_leaves_nothing"),
     (_KeepsPieces, "the_end_of_the_sender_leaves_nothing"),
     (_AnswersTransfersTwice, "the_end_of_the_receiver_fails_once"),
+    (_IgnoresBreaks, "a_broken_connection_fails_once_and_leaves_nothing"),
     (_ForgetsFailures, "a_removed_or_moved_peer_fails_once"),
     (_WaitsForTransfers, "stop_is_quick_in_the_middle_and_tells_nothing"),
     (_FinishesWhatItBegan, "a_newer_transfer_to_the_same_peer_replaces_the_older"),

@@ -1,0 +1,161 @@
+"""Snapshots in the memory network: its faults, and nodes on loops of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from braft_core.abc import TransportOptions
+from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
+from braft_core.testing.snapshots import pattern, put
+from braft_core.testing.transport import Node, RecordingHandler, until
+from braft_core.testing.transport_snapshots import WatchedSnapshots, transfer_threads
+from braft_core.transport import memory
+from braft_core.transport.memory import MemoryNetwork, MemoryTransport
+
+FAILED = InstallSnapshotResponse("b", "a", 0, success=False, request_id=7)
+DONE = InstallSnapshotResponse("b", "a", 3, success=True, request_id=7)
+
+
+async def start(network: MemoryNetwork, server_id: str) -> Node:
+    options = TransportOptions(listen=("host:0",), rpc_timeout=0.2, options={"network": network})
+    transport = MemoryTransport(options)
+    handler = RecordingHandler(server_id, "", "cl")
+    handler.snapshots = WatchedSnapshots()
+    await transport.start(handler)
+    handler.identity.address = transport.listening[0]
+    return Node(transport, handler)
+
+
+async def pair(network: MemoryNetwork) -> tuple[Node, Node]:
+    a, b = await start(network, "a"), await start(network, "b")
+    a.meets(b)
+    b.meets(a)
+    return a, b
+
+
+def events(node: Node) -> list[str]:
+    store = node.handler.snapshots
+    assert isinstance(store, WatchedSnapshots)
+    return store.events
+
+
+def install(node: Node) -> None:
+    meta = put(node.handler.snapshots, 5, [pattern(1000)] * 4)
+    node.transport.send(InstallSnapshot("a", "b", 3, meta, request_id=7))
+
+
+def held_back(node: Node) -> threading.Event:
+    """Let the node's second chunk wait for the event."""
+    go = threading.Event()
+
+    def wait(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(chunks)
+        go.wait(5)
+        yield from chunks
+
+    store: Any = node.handler.snapshots
+    store.reading = wait
+    return go
+
+
+@pytest.mark.parametrize("source", ["a", "b"])
+def test_a_cut_in_either_direction_fails(source: str) -> None:
+    """What the core of the receiver does with a snapshot whose answer is lost is its affair."""
+
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        a, b = await pair(network)
+        first, second = (a, b) if source == "a" else (b, a)
+        network.block(first.address, second.address, both=False)
+        install(a)
+        await until(lambda: a.handler.responses == [FAILED], "the failure")
+        assert len(b.handler.requests) == (source == "b")
+        network.heal()
+        a.handler.responses.clear()
+        install(a)
+        await until(lambda: a.handler.responses == [DONE], "the success")
+        await a.transport.stop()
+        await b.transport.stop()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("fault", ["cut", "kill a", "kill b", "sever"])
+def test_trouble_in_the_middle_leaves_nothing(fault: str) -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        a, b = await pair(network)
+        go = held_back(a)
+        install(a)
+        await until(lambda: events(b), "the beginning")
+        if fault == "cut":
+            network.block(a.address, b.address)
+        elif fault == "sever":
+            network.sever(a.address, b.address)
+        else:
+            network.kill(a.address if fault == "kill a" else b.address)
+        go.set()
+        await until(lambda: events(b) == ["begun", "aborted"], "the receiver's end")
+        if fault != "kill a":
+            await until(lambda: a.handler.responses == [FAILED], "the failure")
+        assert b.handler.requests == []
+        await a.transport.stop()
+        await b.transport.stop()
+        assert a.handler.responses == ([] if fault == "kill a" else [FAILED])
+        await until(lambda: not transfer_threads(), "no thread is left")
+
+    asyncio.run(scenario())
+
+
+def test_a_transfer_that_stands_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_STALL", 0.1)
+
+    async def scenario() -> None:
+        a, b = await pair(MemoryNetwork())
+        go = held_back(a)
+        install(a)
+        await until(lambda: a.handler.responses == [FAILED], "the failure")
+        go.set()
+        await until(lambda: events(b) == ["begun", "aborted"], "the receiver's end")
+        await a.transport.stop()
+        await b.transport.stop()
+
+    asyncio.run(scenario())
+
+
+def test_nodes_on_loops_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_STALL", 0.2)
+    network = MemoryNetwork()
+    up, over = threading.Event(), threading.Event()
+    found: list[Node] = []
+
+    async def other() -> None:
+        node = await start(network, "b")
+        found.append(node)
+        up.set()
+        await asyncio.get_running_loop().run_in_executor(None, over.wait, 10)
+        # The loop ends without a stop, as if the thread had died.
+
+    thread = threading.Thread(target=lambda: asyncio.run(other()))
+    thread.start()
+
+    async def scenario() -> None:
+        a = await start(network, "a")
+        await asyncio.get_running_loop().run_in_executor(None, up.wait, 5)
+        a.meets(found[0])
+        install(a)
+        await until(lambda: a.handler.responses == [DONE], "the success")
+        assert events(found[0]) == ["begun", "committed"]
+        over.set()
+        await asyncio.get_running_loop().run_in_executor(None, thread.join)
+        a.handler.responses.clear()
+        install(a)
+        await until(lambda: a.handler.responses == [FAILED], "the failure")
+        await a.transport.stop()
+
+    asyncio.run(scenario())
