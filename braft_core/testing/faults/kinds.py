@@ -335,7 +335,7 @@ _ALL = (
     Kind("loss", Ability.LOSS, _loss),
     Kind("reject", Ability.REJECT, _reject),
     Kind("delay", Ability.DELAY, _delay),
-    Kind("disk full", Ability.DISK, _disk_full, ends_nodes=True),
+    Kind("disk full", Ability.DISK, _disk_full),
     Kind("power loss", Ability.POWER, _power_loss, ends_nodes=True),
 )
 #: By name.
