@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -241,14 +242,18 @@ def test_a_session_of_ones_own_refuses_what_is_too_much(
     assert sorted(answer for answer in answers if isinstance(answer, int)) == list(range(2, 10))
 
 
-def test_sessions_outlive_a_restart(make_nodes: MakeNodes, tmp_path: Any) -> None:
-    (node,) = make_nodes(1, start=False, services=[Counter], data_dir=str(tmp_path / "kept"))
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_sessions_outlive_a_restart(make_nodes: MakeNodes, tmp_path: Path, snapshot: bool) -> None:
+    kept = {"services": [Counter], "data_dir": str(tmp_path / "kept")}
+    (node,) = make_nodes(1, start=False, **kept)
     with node:
         node.wait_ready(20)
         session = node.session()
         session.service(Counter).add(1)
         used = session.id
-    (again,) = make_nodes(1, start=False, services=[Counter], data_dir=str(tmp_path / "kept"))
+        if snapshot:
+            node.take_snapshot()
+    (again,) = make_nodes(1, start=False, **kept)
     with again:
         again.wait_ready(20)
         assert again.execute("$sessions", "close", used) is True
