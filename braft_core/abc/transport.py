@@ -39,6 +39,9 @@ class TransportOptions:
     max_message_bytes: int = 16 << 20
     #: Deadline of one Raft RPC, seconds.
     rpc_timeout: float = 2.0
+    #: Sent with every call and asked of every caller, except for Raft's own RPCs; "" = no token.
+    #: A transport that never leaves the process may ignore it.
+    token: str = field(default="", repr=False)
     #: The plugin's own section of braft.toml.
     options: Mapping[str, Any] = field(default_factory=dict)
 

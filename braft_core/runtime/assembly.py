@@ -158,6 +158,7 @@ def _transport(settings: Settings, registry: Registry, host: str, ports: Ports) 
         listen=(join_host_port(host, ports.raft), join_host_port(host, ports.discovery)),
         tls=tls,
         reflection=settings.grpc_reflection,
+        token=settings.token.get_secret_value() if settings.token else "",
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
         options=settings.plugin_options(settings.transport),
     )

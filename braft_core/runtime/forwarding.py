@@ -13,7 +13,14 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, Unreachable, WrongCluster
+from braft_core.errors import (
+    AccessDenied,
+    BraftError,
+    NotApplied,
+    OutcomeUnknown,
+    Unreachable,
+    WrongCluster,
+)
 from braft_core.peer import (
     PeerReply,
     PeerRequest,
@@ -123,6 +130,9 @@ class Forwarder:
             )
         except NotApplied as error:
             await self._again(batch, error)
+        except AccessDenied as error:
+            # Surely not applied, and it stays so until somebody changes a setting.
+            settle((command, error) for command in batch)
         except (Unreachable, WrongCluster) as error:
             if isinstance(error, WrongCluster) or error.data.get("sent") is False:
                 await self._again(batch, error)
@@ -174,6 +184,9 @@ class Forwarder:
         request = ReadIndexRequest(self._peers.cluster_id)
         try:
             reply = await self._call(leader, request, min(timeout, 1.0))
+        except AccessDenied as error:
+            settle((query, error) for query in queries)
+            return
         except BraftError as error:
             # A read changes nothing: it may always be tried again.
             _log.debug("read index from %s failed: %s", leader, error)

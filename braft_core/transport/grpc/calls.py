@@ -67,7 +67,11 @@ class CallPool:
         identity = self._local.identity
         method = method_of(type(request))
         stub: Any = channel.unary_unary(f"/braft.v1.Peer/{method}")
-        metadata = ((CLUSTER, identity.cluster_id), (SENDER, identity.server_id))
+        metadata = (
+            (CLUSTER, identity.cluster_id),
+            (SENDER, identity.server_id),
+            *self._local.gate.metadata,
+        )
         try:
             data = await stub(encode_peer(request), timeout=max(wait, 0.001), metadata=metadata)
         except grpc.aio.AioRpcError as error:

@@ -11,6 +11,7 @@ import grpc
 import msgpack
 
 from braft_core.errors import (
+    AccessDenied,
     BraftError,
     Busy,
     DecodeError,
@@ -50,6 +51,7 @@ _STATUS: tuple[tuple[type[BraftError], grpc.StatusCode], ...] = (
     (DecodeError, grpc.StatusCode.INVALID_ARGUMENT),
     (StorageFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unreachable, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (AccessDenied, grpc.StatusCode.PERMISSION_DENIED),
     (TransportError, grpc.StatusCode.FAILED_PRECONDITION),
 )
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from braft_core.abc import Identity, TransportHandler, TransportOptions
 from braft_core.transport.admission import Refusal, refuse
+from braft_core.transport.grpc.auth import Denial, TokenGate
 from braft_core.transport.grpc.channels import Connector
 from braft_core.transport.grpc.codec import EntriesCache, encode_header
 
@@ -35,6 +36,7 @@ class LocalEnd:
         self.options = options
         self.handler = handler
         self.connector = Connector(options)
+        self.gate = TokenGate(options.token)
         self.entries = EntriesCache()
         #: ``refused_*``: calls we refused; ``refused_by_peer``; ``dropped``: requests not sent.
         self.counters: Counter[str] = Counter()
@@ -72,6 +74,14 @@ class LocalEnd:
             self.counters[refusal.kind] += 1
             _log.debug("refused a Raft RPC of %s: %s", told.get(SENDER, "?"), refusal.reason)
         return refusal
+
+    def deny(self, metadata: Iterable[tuple[str, str | bytes]]) -> Denial | None:
+        """Whether a call with this metadata lacks the token that this node asks for."""
+        denial = self.gate.denial(metadata, self.identity.address)
+        if denial is not None:
+            self.counters["refused_token"] += 1
+            _log.debug("refused a call: %s", denial.error)
+        return denial
 
 
 def pairs(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str | bytes]:

@@ -47,16 +47,19 @@ _DETAILS_KEYS = {"serverId": "serverID"}
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 
-async def _fail(context: Any, error: BraftError) -> NoReturn:
+async def _fail(context: Any, error: BraftError, status: grpc.StatusCode | None = None) -> NoReturn:
     metadata = ((ERROR_KEY, encode_error(error)),)
-    await context.abort(status_of(error), details_of(error), metadata)
+    await context.abort(status or status_of(error), details_of(error), metadata)
     raise AssertionError("unreachable: abort raises")
 
 
-def _guarded(serve: Handler) -> Any:
-    """Turn what ``serve`` raises into a status and the error itself."""
+def _guarded(local: LocalEnd, serve: Handler) -> Any:
+    """Ask for the token, and turn what ``serve`` raises into a status and the error itself."""
 
     async def guarded(data: bytes, context: Any) -> bytes:
+        denial = local.deny(context.invocation_metadata())
+        if denial is not None:
+            await _fail(context, denial.error, denial.status)
         try:
             return await serve(data, context)
         except BraftError as error:
@@ -75,7 +78,7 @@ def _guarded(serve: Handler) -> Any:
 
 def peer_service(local: LocalEnd) -> grpc.GenericRpcHandler:
     """One RPC per request class of ``braft_core.peer``."""
-    handlers = {name: _guarded(_peer_method(local, kind)) for name, kind in METHODS.items()}
+    handlers = {name: _guarded(local, _peer_method(local, kind)) for name, kind in METHODS.items()}
     return grpc.method_handlers_generic_handler("braft.v1.Peer", handlers)
 
 
@@ -110,7 +113,10 @@ def raft_service(local: LocalEnd) -> grpc.GenericRpcHandler:
         # The request tells the caller's address; ours learns addresses by announcements.
         return details_message(await local.handler.on_details())
 
-    handlers = {"ApplyLog": _guarded(apply_log), "GetDetails": _guarded(get_details)}
+    handlers = {
+        "ApplyLog": _guarded(local, apply_log),
+        "GetDetails": _guarded(local, get_details),
+    }
     return grpc.method_handlers_generic_handler("Raft", handlers)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from braft_core.errors import (
+    AccessDenied,
     BraftError,
     CommandFailed,
     NotLeader,
@@ -112,6 +113,21 @@ def test_what_surely_was_not_taken_goes_back_to_the_queue(error: BraftError) -> 
         await until(lambda: peers.back)
         assert peers.back == commands
         assert not any(c.sent or c.future.done() for c in commands)
+
+    asyncio.run(main())
+
+
+def test_a_leader_that_wants_another_token_is_not_asked_again() -> None:
+    async def main() -> None:
+        peers = Peers(refuse(AccessDenied("BRAFT_TOKEN must be the same")))
+        write, read = command(), Query("kv", "get", (), 10, asyncio.get_running_loop())
+        forwarder = Forwarder(peers)
+        forwarder.commands("leader", [write])
+        forwarder.reads("leader", [read])
+        for request in (write, read):
+            with pytest.raises(AccessDenied, match="BRAFT_TOKEN"):
+                await request.awaitable
+        assert peers.back == []
 
     asyncio.run(main())
 
