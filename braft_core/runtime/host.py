@@ -25,6 +25,7 @@ from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts, assemble
 from braft_core.runtime.engine import Engine
 from braft_core.runtime.events import Events
+from braft_core.runtime.exposure import exposure
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
@@ -89,6 +90,9 @@ class Host:
 
     def start(self) -> None:
         """Start everything, or raise and leave nothing."""
+        danger = exposure(self.settings, self.settings.bind_host(self.parts.ip))
+        if danger:
+            _log.warning("%s", danger)
         self._loop.start()
         self._applier.start()
         # The first of the events, but told only once the start has succeeded.
