@@ -206,6 +206,7 @@ def pick_ports(
     *,
     host: str = "",
     labels: Mapping[str, str] = _LABELS,
+    after: int = 0,
 ) -> Ports:
     """Decide the ports: ``None`` follows the rule (15000 or free, rport + 1, dport + 1), 0 is free.
 
@@ -215,11 +216,13 @@ def pick_ports(
 
     :param host: address the node will listen on; "" for all.
     :param labels: names of the settings for errors, ``Settings.label`` of each.
+    :param after: where the rule decides, a Raft port beyond this one.
     :raises ConfigError: a port that was set, or follows from one that was, is taken.
     """
     if rport:
         return _fixed_ports(rport, dport, hport, host, labels)
-    bases = _free_bases(host) if rport == 0 else range(DEFAULT_RAFT_PORT, _SEARCH_END, _SEARCH_STEP)
+    rule = range(max(DEFAULT_RAFT_PORT, after + _SEARCH_STEP), _SEARCH_END, _SEARCH_STEP)
+    bases = _free_bases(host) if rport == 0 else rule
     for name, port in (("dport", dport), ("hport", hport)):
         if port:
             _must_be_free(labels[name], port, host)

@@ -25,7 +25,7 @@ from braft_core.abc import (
     TransportOptions,
 )
 from braft_core.config import Settings
-from braft_core.errors import ConfigError, StorageForeign
+from braft_core.errors import ConfigError, StorageForeign, StorageLocked
 from braft_core.identity import Ports, encode, first_host_address, new_raft_id, pick_ports
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry, parse_discovery
@@ -88,16 +88,13 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     registry = Registry(plugins)
     ip = settings.ip or first_host_address(settings.interface)
     host = settings.bind_host(ip)
-    labels = {name: settings.label(name) for name in ("rport", "dport", "hport")}
-    ports = pick_ports(settings.rport, settings.dport, settings.hport, host=host, labels=labels)
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
     machine = StateMachine(services, serializers)
-    transport = _transport(settings, registry, host, ports)
-    storage = _storage(settings, registry, ports)
-    stored = storage.open()
+    ports, storage, stored = _settle(settings, registry, host)
     try:
+        transport = _transport(settings, registry, host, ports)
         recovery = recover(stored, storage.snapshots)
         if recovery.repair is not None:
             storage.write([recovery.repair])
@@ -130,6 +127,34 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
 def expect_is_a_guess(settings: Settings, discovery: Discovery | None) -> bool:
     """Whether nobody said how many nodes there are, though a discovery may find some."""
     return settings.expect is None and discovery is not None and discovery.expect is None
+
+
+def _settle(
+    settings: Settings, registry: Registry, host: str
+) -> tuple[Ports, Storage, StoredState]:
+    """Find the ports and open the store, whose directory is named after one of them.
+
+    Free ports whose directory is in use belong to a node that is just starting: if it is for us to
+    choose, it is the next ones.
+    """
+    labels = {name: settings.label(name) for name in ("rport", "dport", "hport")}
+    after = 0
+    while True:
+        ports = pick_ports(
+            settings.rport,
+            settings.dport,
+            settings.hport,
+            host=host,
+            labels=labels,
+            after=after,
+        )
+        storage = _storage(settings, registry, ports)
+        try:
+            return ports, storage, storage.open()
+        except StorageLocked:
+            if settings.rport is not None or settings.data_dir:
+                raise
+            after = ports.raft
 
 
 def _expect(settings: Settings, discovery: Discovery | None) -> int:
