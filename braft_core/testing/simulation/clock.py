@@ -10,7 +10,12 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+from braft_core.testing.simulation.errors import InvariantBroken
+
 __all__ = ["NodeClock", "Scheduler"]
+
+#: A hundred times what a usual run takes: somebody asks again and again to be woken at once.
+_MOST_STEPS = 1_000_000
 
 
 class Scheduler:
@@ -38,6 +43,8 @@ class Scheduler:
                 return False
             self.now, _, action, args = heappop(heap)
             self.steps += 1
+            if self.steps > _MOST_STEPS:
+                raise InvariantBroken("time goes on", f"{self.steps} events until {self.now} s")
             action(*args)
         self.now = until
         return True

@@ -32,6 +32,8 @@ class Faults:
         self._eager = stream(world.seed, "fault/eager")
         self._placing = stream(world.seed, "fault/placing")
         self._struck: Counter[str] = Counter()
+        #: When which strike came: seconds, kind, number.
+        self.schedule: list[tuple[float, str, int]] = []
         self.injected: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[random.Random], None]] = {
             "partition": self._partition,
@@ -95,6 +97,7 @@ class Faults:
         self._schedule(kind, interval, rng)
         if (kind, self._struck[kind]) not in self._world.skipped:
             self.injected[kind] += 1
+            self.schedule.append((self._world.scheduler.now, kind, self._struck[kind]))
             # Each strike draws from a stream of its own, so that one left out changes no other.
             self._kinds[kind](stream(self._world.seed, f"fault/{kind}/{self._struck[kind]}"))
 
@@ -159,7 +162,7 @@ class Faults:
     def _crash(self, rng: random.Random) -> None:
         """One server dies, sometimes most or all of them."""
         world = self._world
-        alive = [s for s in world.servers.values() if s.live is not None]
+        alive = [s for s in world.servers.values() if s.up]
         rng.shuffle(alive)
         leader = self._any_leader(rng)
         if leader and rng.random() < 0.5:
@@ -171,7 +174,7 @@ class Faults:
             self._later(down, self._restart, server)
 
     def _restart(self, server: Server) -> None:
-        if server.live is None:
+        if not server.up:
             server.start()
 
     def _pause(self, rng: random.Random) -> None:
@@ -202,7 +205,7 @@ class Faults:
     def _read_error(self, rng: random.Random) -> None:
         """A server dies, and its disk cannot be read, or its newest snapshot is damaged."""
         server = self._pick(rng)
-        if server.live is None:
+        if not server.up:
             return
         self._world.crash(server)
         if rng.random() < 0.5:

@@ -84,6 +84,12 @@ class Plan:
     snapshot_crash: float
     #: Whether clocks keep the promise that leases rest on: bounded drift, no jumps.
     honest_clocks: bool
+    #: Whether the cluster is founded by the forming rules; by how many; how often discovery lies;
+    #: and whether it never hides anybody (then fewer than a majority may found).
+    forming: bool = False
+    expect: int = 0
+    lies: float = 0.0
+    complete_views: bool = False
     #: Most operations of one client.
     operations: int = 1 << 30
 
@@ -102,6 +108,10 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
     leases = config.lease_reads
     drift = config.clock_drift / 2 if leases else 0.2
     timeout = rng.uniform(0.5, 3.0)
+    forming, expect, complete, lies = _draw_forming(rng, servers, founders)
+    if forming:
+        founders = expect
+        faults.pop("wipe", None)  # a founder that is lost before the cluster starts is missed
     return Plan(
         servers=servers,
         founders=founders,
@@ -138,7 +148,19 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
         transfer_timeout=rng.choice((0.3, 1.5)),
         snapshot_crash=_sometimes(rng, 0.4, 0.3),
         honest_clocks=leases,
+        forming=forming,
+        expect=expect,
+        lies=lies,
+        complete_views=complete,
     )
+
+
+def _draw_forming(rng: random.Random, servers: int, founders: int) -> tuple[bool, int, bool, float]:
+    """Fewer than a majority found a cluster only where nobody is hidden from anybody."""
+    forming, complete = rng.random() < 0.25, rng.random() < 0.3
+    least = servers // 2 + 1
+    expect = rng.randint(1, servers) if complete else max(least, founders)
+    return forming, min(expect, servers), complete, rng.choice((0.0, 0.3, 0.7))
 
 
 def _sometimes(rng: random.Random, probability: float, most: float) -> float:

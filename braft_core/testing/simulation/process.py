@@ -27,6 +27,8 @@ class Ticket:
     life: int
     request: Message
     since: float
+    #: When it arrived here, this server had just heard from a living leader.
+    loyal: bool = False
 
 
 @dataclass(slots=True)
@@ -103,3 +105,5 @@ class Process:
     unconfirmed: int = 0
     unanswered: dict[int, Ticket] = field(default_factory=dict)
     contact: Contact = field(default_factory=Contact)
+    #: When the leader it follows was last heard, by its own clock.
+    leader_heard: float = -inf

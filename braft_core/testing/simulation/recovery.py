@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Recovery"]
 
 _BOUND = 20.0
+#: A founding that nobody shows any more is given up after 30 s.
+_FORMING_BOUND = 60.0
 _POLL = 0.1
 _ANSWER_BOUND = 1.0
 
@@ -36,11 +38,12 @@ class Recovery:
         """
         world = self._world
         self._heal()
-        deadline = world.scheduler.now + _BOUND
+        bound = _BOUND + (_FORMING_BOUND if world.plan.forming else 0.0)
+        deadline = world.scheduler.now + bound
         probe, missing = 0, "nothing tried"
         while missing or not probe:
             if world.scheduler.now > deadline:
-                raise InvariantBroken("recovery", f"after {_BOUND} s of calm: {missing}")
+                raise InvariantBroken("recovery", f"after {bound} s of calm: {missing}")
             if probe or not missing:  # first without help: a leader commits what it finds
                 probe = self._probe(probe)
             world.scheduler.run_until(world.scheduler.now + _POLL)
@@ -51,6 +54,7 @@ class Recovery:
         world = self._world
         world.trace.add("calm")
         world.calm = True
+        world.discovery.honest = True
         world.network.calm()
         for client in world.clients.values():
             client.stopped = True
@@ -61,7 +65,7 @@ class Recovery:
             server.clock.adjust(world.scheduler.now, rate=1.0)
             server.clock_changed()
             server.resume()
-            if server.live is None:
+            if not server.up:
                 server.start()
 
     def _leader(self) -> Server | None:
@@ -79,6 +83,9 @@ class Recovery:
 
     def _missing(self, probe: int) -> str:
         """What is still missing, "" if the cluster has recovered."""
+        for server in self._world.servers.values():
+            if server.live is None and not server.lost:
+                return f"{server.id} is in no cluster"
         leader = self._leader()
         if leader is None:
             return "no leader"

@@ -12,10 +12,13 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from braft_core.raft.messages import (
+    AppendEntries,
     AppendEntriesResponse,
     InstallSnapshot,
     InstallSnapshotResponse,
     Message,
+    RequestPreVote,
+    RequestPreVoteResponse,
     TimeoutNow,
 )
 from braft_core.raft.ready import Ready, RoleChanged
@@ -24,6 +27,7 @@ from braft_core.storage.recovery import Recovery
 from braft_core.testing.simulation.clock import NodeClock
 from braft_core.testing.simulation.disk import Disk
 from braft_core.testing.simulation.errors import InvariantBroken
+from braft_core.testing.simulation.founding import Call, Founder, Reply
 from braft_core.testing.simulation.frontend import Frontend, Restore
 from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.network import Envelope
@@ -61,6 +65,7 @@ class Server:
         self.frozen = False
         #: It lost its data: its id must never start again.
         self.lost = False
+        self.founder: Founder | None = None
         self.rng = stream(world.seed, f"server/{server_id}")
         disk.on_durable = self._durable
 
@@ -74,6 +79,11 @@ class Server:
             raise InvariantBroken("the dead do not act", self.id)
         return self.live
 
+    @property
+    def up(self) -> bool:
+        """Whether its process lives, in a cluster or not."""
+        return self.live is not None or self.founder is not None
+
     # -- life and death ------------------------------------------------------------------
 
     def start(self) -> None:
@@ -84,12 +94,24 @@ class Server:
         if recovery is None:
             self.world.trace.add(f"{self.id} refuses to start: its disk cannot be read")
             return
-        self._begin(recovery)
+        self.lives += 1
+        self.frozen = False
+        if self.world.plan.forming:
+            self.founder = Founder.of(self)
+            self.founder.start()
+        if self.disk.cluster_id or not self.world.plan.forming:
+            self._begin(recovery)
+        else:
+            self.world.trace.add(f"{self.id} starts blank")
+
+    def begin(self) -> None:
+        """Start Raft: this node has become a member of a cluster just now."""
+        recovery = recover(self.disk)
+        if recovery is not None:
+            self._begin(recovery)
 
     def _begin(self, recovery: Recovery) -> None:
         world, stored, newest = self.world, recovery.state, recovery.snapshot
-        self.lives += 1
-        self.frozen = False
         core = world.core_factory(
             self.id,
             config=world.plan.config,
@@ -136,7 +158,7 @@ class Server:
     def crash(self) -> None:
         """Kill the process; the disk keeps what it must and perhaps more."""
         lost = self.disk.crash()
-        self.live = None
+        self.live = self.founder = None
         self.world.trace.add(f"{self.id} crashes, {lost} batches lost")
 
     def freeze(self) -> None:
@@ -173,7 +195,12 @@ class Server:
 
     def receive(self, envelope: Envelope) -> None:
         """An envelope arrived from the network."""
-        if self.live is None:
+        if self.founder is not None and not self.frozen:
+            if isinstance(envelope.payload, Call):
+                self.founder.asked(envelope)
+            elif isinstance(envelope.payload, Reply):
+                self.founder.answered(envelope.payload)
+        if self.live is None or isinstance(envelope.payload, Call | Reply):
             return
         frontend = self.live.frontend
         match envelope.payload:
@@ -215,9 +242,17 @@ class Server:
         self.world.trace.add(f"{self.id} <- {message.sender} {describe(message)}")
         live = self.process
         live.seen.bidden = isinstance(message, TimeoutNow)
+        now = self.clock.local(self.world.scheduler.now)
+        if isinstance(message, RequestPreVote):
+            silence = now - live.leader_heard
+            follows = live.core.role is Role.FOLLOWER and live.core.leader
+            patience = self.world.plan.config.election_timeout
+            message.context.loyal = bool(follows) and silence < patience * 0.99
         if isinstance(message, AppendEntriesResponse | InstallSnapshotResponse):
-            live.contact.heard[message.sender] = self.clock.local(self.world.scheduler.now)
+            live.contact.heard[message.sender] = now
         live.core.step(message)
+        if isinstance(message, AppendEntries) and message.term == live.core.current_term:
+            live.leader_heard = now
 
     # -- the loop ------------------------------------------------------------------------
 
@@ -340,6 +375,10 @@ class Server:
     def _check_claim(self, message: Message) -> None:
         ticket = message.context
         request = None if ticket is None else ticket.request
+        if isinstance(message, RequestPreVoteResponse) and message.granted and ticket.loyal:
+            raise InvariantBroken(
+                "no PreVote while a leader lives", f"{self.id} is willing: {message}"
+            )
         self.world.invariants.check_sent(self.id, message, request)
 
     def _release(self, message: Message) -> None:

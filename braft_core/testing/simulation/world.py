@@ -11,13 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from braft_core.raft import types
-from braft_core.raft.types import (
-    Configuration,
-    Entry,
-    EntryType,
-    HardState,
-    encode_configuration,
-)
+from braft_core.raft.types import Configuration
 from braft_core.testing.simulation.clients import Client, Guarded
 from braft_core.testing.simulation.clock import NodeClock, Scheduler
 from braft_core.testing.simulation.core import CoreFactory, raft_core
@@ -25,6 +19,8 @@ from braft_core.testing.simulation.disk import Disk, LogImage
 from braft_core.testing.simulation.edits import NO_EDITS, Edits
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.faults import Faults
+from braft_core.testing.simulation.founders import FoundingRules
+from braft_core.testing.simulation.founding import Discovery, write_founding
 from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
 from braft_core.testing.simulation.invariants import Invariants
 from braft_core.testing.simulation.linearizability import (
@@ -41,6 +37,10 @@ from braft_core.testing.simulation.server import Server
 from braft_core.testing.simulation.trace import Trace
 
 __all__ = ["Report", "World", "run_seed"]
+
+
+#: Virtual seconds in which an undisturbed cluster forms and takes everybody in.
+_FORMING = 20.0
 
 
 @dataclass(slots=True)
@@ -63,8 +63,12 @@ class Report:
     operations: int = 0
     answered: int = 0
     unknown: int = 0
+    #: Clusters that were founded by the forming rules.
+    formed: int = 0
     undecided: bool = False
     faults: Counter[str] = field(default_factory=Counter)
+    #: Strikes of faults: virtual seconds, kind, number.
+    schedule: list[tuple[float, str, int]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -114,6 +118,8 @@ class World:
         }
         self.faults = Faults(self)
         self.undecided = False
+        self.discovery = Discovery(self)
+        self.founding = FoundingRules(self.invariants.disks, self.plan.expect)
         self.guarded = Guarded()
         #: Values by which the lock was given back.
         self.released: set[int] = set()
@@ -132,7 +138,7 @@ class World:
             return usual * (0.5 + rng.random()) + slow * rng.random()
 
         image = LogImage(history=self.invariants.committed)
-        if server_id in self._founders:
+        if server_id in self._founders and not self.plan.forming:
             self._found(image)
         disk = disk_class(self.scheduler, latency, rng, image)
         self.invariants.disks[server_id] = disk
@@ -145,10 +151,8 @@ class World:
         return self.server_ids[: self.plan.founders]
 
     def _found(self, image: LogImage) -> None:
-        image.hard_state = HardState(1, "")
-        founding = Configuration(tuple(types.Server(f, f) for f in self._founders))
-        data = encode_configuration(founding)
-        image.append(Entry(1, 1, EntryType.CONFIGURATION, data))
+        servers = tuple(types.Server(f, f) for f in self._founders)
+        write_founding(image, Configuration(servers))
 
     # -- traffic -------------------------------------------------------------------------
 
@@ -156,7 +160,7 @@ class World:
         """Send over the network; a sender may notice that nobody listens there."""
         target = self.servers.get(envelope.to)
         sender = self.servers.get(envelope.sender)
-        dead = target is not None and target.live is None
+        dead = target is not None and not target.up
         if dead and sender is not None and self._rng.random() < self.plan.alarm * 0.5:
             self.scheduler.after(self.network.delay, self.tell, sender, "unreachable", envelope.to)
         self.network.send(envelope)
@@ -193,6 +197,8 @@ class World:
             server.start()
         for client in self.clients.values():
             client.start()
+        if self.plan.forming and self.plan.complete_views:
+            self._form_undisturbed()
         self.faults.start()
         if not self.scheduler.run_until(self.plan.seconds, self._max_steps):
             return  # cut short by the caller: nothing to expect of recovery
@@ -226,6 +232,18 @@ class World:
             elif operation.kind in (Kind.WRITE, Kind.CAS):
                 self._check_revision(operation, operation.value)
 
+    def _form_undisturbed(self) -> None:
+        """A cluster of a minority is founded only if nothing hides anybody (see ``Forming``)."""
+        network = self.network
+        lossy = network.loss, network.reordering
+        network.loss = network.reordering = 0.0
+        deadline = self.scheduler.now + _FORMING
+        while any(server.live is None for server in self.servers.values()):
+            if self.scheduler.now > deadline:
+                raise InvariantBroken("a cluster forms", f"not within {_FORMING} s")
+            self.scheduler.run_until(self.scheduler.now + 0.1)
+        network.loss, network.reordering = lossy
+
     def _judge_history(self) -> None:
         self._complete_history()
         check_revisions(self.history)
@@ -258,8 +276,10 @@ class World:
             operations=len(self.history.operations),
             answered=self.history.count(Outcome.OK),
             unknown=self.history.count(Outcome.UNKNOWN),
+            formed=int(bool(self.founding.cluster_id)),
             undecided=self.undecided,
             faults=self.faults.injected,
+            schedule=self.faults.schedule,
         )
 
 

@@ -1,0 +1,31 @@
+"""Planted bugs: each must be found within a bounded number of seeds, or the simulator is blind.
+
+A mutant changes one rule of the core, of the disk, of the driver or of the state machine. Several
+are bugs that shipped in other implementations. ``python -m braft_core.testing.simulation.mutants``
+hunts them all and prints how many seeds each one took.
+"""
+
+from __future__ import annotations
+
+from itertools import count, islice
+
+from braft_core.testing.simulation.mutants import elections, logs, snapshots
+from braft_core.testing.simulation.mutants.planting import Mutant, Patch
+from braft_core.testing.simulation.plan import draw_plan
+from braft_core.testing.simulation.world import Report, run_seed
+
+__all__ = ["MUTANTS", "Mutant", "hunt"]
+
+MUTANTS: tuple[Mutant, ...] = (*elections.MUTANTS, *logs.MUTANTS, *snapshots.MUTANTS)
+
+
+def hunt(mutant: Mutant) -> tuple[int, Report | None]:
+    """Run seeds until one finds the mutant; how many were run, and what the last one said."""
+    with Patch() as patch:
+        arguments = mutant.plant(patch)
+        suited = (seed for seed in count() if mutant.suits(draw_plan(seed)))
+        for runs, seed in enumerate(islice(suited, mutant.most_seeds), 1):
+            report = run_seed(seed, **arguments)
+            if not report.ok:
+                return runs, report
+    return mutant.most_seeds, None
