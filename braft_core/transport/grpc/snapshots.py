@@ -81,25 +81,39 @@ async def carry(local: LocalEnd, address: str, message: InstallSnapshot) -> Inst
 
 
 async def _stream(local: LocalEnd, call: Any, message: InstallSnapshot, source: Source) -> None:
+    ended: asyncio.Future[Any] = asyncio.ensure_future(call.code())
     # Where the peer ends the call before its time, its status or answer says why.
     with contextlib.suppress(asyncio.InvalidStateError):
-        address = local.identity.address.encode()
-        await _write(call, encode_request(message, local.header, address))
-        await _acceptance(call)
-        while not call.done():
-            async with _patience(_STALL, "our disk did not give the next bytes"):
-                chunk = await source.next()
-            if not chunk:
-                break
-            for start in range(0, len(chunk), _MESSAGE):
-                await _write(call, encode_chunk(chunk[start : start + _MESSAGE]))
-        await call.done_writing()
+        try:
+            address = local.identity.address.encode()
+            await _write(call, encode_request(message, local.header, address))
+            await _acceptance(call, ended)
+            while chunk := await _next(source, ended):
+                for start in range(0, len(chunk), _MESSAGE):
+                    await _write(call, encode_chunk(chunk[start : start + _MESSAGE]))
+            await call.done_writing()
+        finally:
+            ended.cancel()
 
 
-async def _acceptance(call: Any) -> None:
+async def _next(source: Source, ended: asyncio.Future[Any]) -> bytes:
+    """The next chunk, or ``InvalidStateError`` once the call has ended."""
+    reading = asyncio.ensure_future(source.next())
+    try:
+        await asyncio.wait({reading, ended}, timeout=_STALL, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            raise asyncio.InvalidStateError
+        if not reading.done():
+            raise Unreachable(f"our disk did not give the next bytes for {_STALL} s", sent=True)
+        return reading.result()
+    finally:
+        if not reading.cancel() and not reading.cancelled():
+            reading.exception()  # seen; or it would be logged as forgotten
+
+
+async def _acceptance(call: Any, ended: asyncio.Future[Any]) -> None:
     """Give the peer a moment to refuse: a write that meets the end of a call hides its reason."""
     accepted = asyncio.ensure_future(call.initial_metadata())
-    ended = asyncio.ensure_future(call.code())
     try:
         await asyncio.wait({accepted, ended}, timeout=_ACCEPT, return_when=asyncio.FIRST_COMPLETED)
         if accepted.done() and not (await _is_ours(accepted)):
@@ -107,7 +121,6 @@ async def _acceptance(call: Any) -> None:
             await asyncio.wait({ended}, timeout=_ACCEPT)
     finally:
         accepted.cancel()
-        ended.cancel()
 
 
 async def _is_ours(metadata: asyncio.Future[Any]) -> bool:
