@@ -6,6 +6,8 @@
 #   make check    lint, types, imports, docs and tests: what a change must pass
 #   make bench    compare with PySyncObj and etcd (make bench ARGS="--quick")
 #   make faults   real faults on real nodes, needs root (make faults MINUTES=5 ARGS="--nodes 5")
+#   make sim      clusters in a simulator, many seeds (make sim SEEDS=0:2000 JOBS=2 ARGS="--minimize")
+#   make mutants  plant bugs, one after the other, and see that the simulator finds each
 #   make wheels   build every distribution into dist/
 #   make proto    regenerate the protobuf modules
 #   make clean    remove what was built, .venv included
@@ -24,7 +26,7 @@ ARGS ?=
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 
-.PHONY: help demo test check lint types imports docs bench faults wheels proto clean
+.PHONY: help demo test check lint types imports docs bench faults sim mutants wheels proto clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -76,6 +78,15 @@ bench: $(VENV)/.stamp-bench
 MINUTES ?= 1
 faults: $(VENV)/.stamp-base
 	@$(PY) -m braft_core.testing.faults --minutes $(MINUTES) $(ARGS)
+
+SEEDS ?= 0:2000
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+sim: $(VENV)/.stamp-base
+	@$(PY) -m braft_core.testing.simulation --seeds $(SEEDS) --jobs $(JOBS) --keep-going $(ARGS)
+
+mutants: $(VENV)/.stamp-base
+	@$(PY) -m braft_core.testing.simulation.mutants --jobs $(JOBS) $(ARGS)
 
 wheels: $(VENV)/.stamp-base
 	@$(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist . $(PLUGINS:%=./%)
