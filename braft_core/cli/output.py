@@ -17,7 +17,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 
-from braft_core.errors import BraftError, ConfigError, OutcomeUnknown, Unreachable
+from braft_core.errors import (
+    BraftError,
+    ConfigError,
+    OutcomeUnknown,
+    PluginError,
+    Unreachable,
+)
 
 __all__ = ["Exit", "emit", "exit_code", "fail", "print_json", "reports_errors", "table"]
 
@@ -38,7 +44,7 @@ def exit_code(error: BraftError) -> Exit:
     """Which of the codes an error ends in."""
     if isinstance(error, Unreachable | OutcomeUnknown):
         return Exit.NO_ANSWER
-    if isinstance(error, ConfigError) or error.data.get("status") == 400:
+    if isinstance(error, ConfigError | PluginError) or error.data.get("status") == 400:
         return Exit.USAGE
     return Exit.REFUSED
 

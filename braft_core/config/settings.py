@@ -191,8 +191,8 @@ class Settings(BaseModel):
     lease_reads: Annotated[
         f.Flag,
         Variable(
-            "let a leader serve reads that ask for it without a round of messages; all nodes alike; "
-            "assumes clocks whose rates differ by less than a tenth",
+            "let a leader serve reads that ask for it without a round of messages; all nodes "
+            "alike; assumes clocks whose rates differ by less than a tenth",
             "BRAFT_LEASE_READS",
         ),
     ] = False

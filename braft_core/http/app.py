@@ -22,6 +22,7 @@ from braft_core.http.members import MemberResource, MembersResource, PromotionRe
 from braft_core.http.problems import install_problems
 from braft_core.http.raft import RaftResource
 from braft_core.http.snapshots import SnapshotResource, SnapshotsResource
+from braft_core.http.text import TextOnly
 
 __all__ = ["make_app"]
 
@@ -35,7 +36,8 @@ def make_app(
         ``braft_register_http``). Its routes are under the same authorization and error handling.
         What it raises passes through.
     """
-    app = falcon.App(middleware=[BearerAuth(_token(node))])
+    checks: Any = [BearerAuth(_token(node)), TextOnly()]
+    app = falcon.App(middleware=checks)
     install_problems(app)
     for template, resource in _routes(node).items():
         app.add_route(template, resource)

@@ -144,9 +144,7 @@ def _query(node: NodeAPI, req: falcon.Request, query: str, *args: str) -> Any:
     asked = text_param(req, "consistency", default="linearizable")
     if asked not in CONSISTENCY:
         raise BadInput("query parameter consistency", asked, ", ".join(CONSISTENCY))
-    return node.query(
-        "kv", query, *args, consistency=asked, timeout=timeout_param(req)
-    )
+    return node.query("kv", query, *args, consistency=asked, timeout=timeout_param(req))
 
 
 def _check_key(key: str) -> None:

@@ -38,7 +38,7 @@ def begin(state: RaftState, to: str) -> str:
         raise Busy(f"leadership is already being transferred to {state.transfer_to}")
     target = to or best_successor(state)
     if not target:
-        raise Rejected("there is no other voter in contact to transfer leadership to")
+        raise Busy("there is no other voter in contact to transfer leadership to", successor="")
     if target not in state.other_voters:
         raise Rejected(
             f"cannot transfer leadership to {target!r}: it is not another voter of this cluster",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from braft_core.errors import (
     BraftError,
+    Busy,
     NoLeader,
     NotApplied,
     NotLeader,
     OutcomeUnknown,
-    Rejected,
     Unreachable,
 )
 from braft_core.peer import (
@@ -26,7 +26,7 @@ from braft_core.peer import (
     PeerRequest,
     TransferLeadershipRequest,
 )
-from braft_core.raft import Role, Suffrage
+from braft_core.raft import ProgressState, Role, Suffrage
 from braft_core.runtime import clock
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ __all__ = ["Admin"]
 
 _log = logging.getLogger(__name__)
 _RETRY = 0.05
+#: A peer that is probed and has left so many heartbeats unanswered is not there.
+_SILENT_BEATS = 2
 #: Seconds that a fresh leader is given to find a successor.
 _SETTLE = 0.4
 
@@ -140,8 +142,8 @@ class Admin:
         while True:
             try:
                 return await self._engine.running().transfer_leadership(to)
-            except Rejected:
-                alone = len(self._engine.configuration.voters) < 2
+            except Busy:
+                alone = len(self._engine.configuration.voters) < 2 or self._nobody_is_there()
                 if to or alone or clock.monotonic() + _RETRY >= deadline:
                     raise
                 await asyncio.sleep(_RETRY)
@@ -154,7 +156,7 @@ class Admin:
         engine = self._engine
         me, configuration = engine.parts.server_id, engine.configuration
         others = [voter for voter in configuration.voters if voter != me]
-        if not others:
+        if not others or self._nobody_is_there():
             return
         try:
             async with asyncio.timeout(timeout):
@@ -163,8 +165,26 @@ class Admin:
                 elif engine.is_leader:
                     await self.transfer("", timeout)
         except (BraftError, TimeoutError) as error:
+            if self._nobody_is_there():
+                return
             why = str(error) or "it took too long"
             _log.warning("stopping without an orderly farewell: %s", why)
+
+    def _nobody_is_there(self) -> bool:
+        """Whether this node leads and no other voter answers: then there is no farewell to take.
+
+        A connection that broke, or was never made, is probed; the answer is due at once.
+        """
+        engine = self._engine
+        if not engine.is_leader:
+            return False
+        voters = engine.configuration.voters
+        patience = _SILENT_BEATS * engine.parts.settings.heartbeat_interval
+        return not any(
+            peer.server_id in voters
+            and (peer.state is ProgressState.REPLICATE or peer.silent_for < patience)
+            for peer in engine.running().core.peers()
+        )
 
 
 def _worth_repeating(error: BraftError) -> bool:

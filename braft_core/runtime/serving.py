@@ -23,7 +23,7 @@ from braft_core.peer import (
 )
 from braft_core.raft import Role, encode_configuration
 from braft_core.runtime.driver import Driver
-from braft_core.runtime.requests import Command, IndexQuery
+from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.envelope import SESSION_BYTES, encode_outcome
 
 __all__ = ["LogCalls"]
@@ -83,11 +83,14 @@ class LogCalls:
         driver = self._leading()
         timeout = request.timeout_ms / 1000
         loop = asyncio.get_running_loop()
-        for data in request.commands:
-            self._check_size(data)
         commands = [Command(data, timeout, loop) for data in request.commands]
         for command in commands:
-            driver.submit(command)
+            try:
+                self._check_size(command.data)
+            except TooLarge as error:
+                settle([(command, error)])
+            else:
+                driver.submit(command)
         answers = await asyncio.gather(
             *(command.awaitable for command in commands), return_exceptions=True
         )

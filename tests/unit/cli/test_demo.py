@@ -143,7 +143,7 @@ def test_without_static_discovery_the_demo_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("BRAFT_PLUGINS_DISABLE", "static,braft-static")
     result = braft("demo")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "static" in result.stderr
     assert "braft-static" in result.stderr or "disabled" in result.stderr
 
