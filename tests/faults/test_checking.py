@@ -201,6 +201,21 @@ def test_an_increment_of_unknown_outcome_may_be_in_the_sum_or_not() -> None:
         assert rules(register.calls) == set()
 
 
+def test_an_increment_of_unknown_outcome_may_have_come_too_late_from_the_start() -> None:
+    register = a_counter()
+    unknown = {"expected": 4, "expected_revision": 14, "outcome": Outcome.UNKNOWN}
+    register.call(Action.PUT_IF, 5, returned=float("inf"), **unknown)
+    register.get()
+    assert rules(register.calls) == set()
+
+
+def test_a_value_that_is_seen_before_it_is_written_is_reported() -> None:
+    register = Register()
+    register.call(Action.GET, seen=1, revision=11)
+    register.call(Action.PUT, 1, returned=float("inf"), outcome=Outcome.UNKNOWN)
+    assert rules(register.calls) == {"linearizable"}
+
+
 def test_concurrent_calls_may_be_seen_in_either_order() -> None:
     register = Register()
     register.put(1)

@@ -153,7 +153,8 @@ def _bounded(operation: Operation, all_of_key: Sequence[Operation]) -> Operation
         and other.kind is not Kind.WRITE
         and (other.seen >= operation.value if counter else other.seen == operation.value)
     )
-    return replace(operation, returned=min(seen_by, default=math.inf))
+    # An increment may come too late from the start, when another one had made the sum already.
+    return replace(operation, returned=max(operation.invoked, min(seen_by, default=math.inf)))
 
 
 # --------------------------------------------------------------------------------------------
