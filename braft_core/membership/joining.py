@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.errors import BraftError, Conflict, WrongCluster
+from braft_core.identity import short_id
 from braft_core.membership.effects import AskToJoin
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
@@ -148,6 +149,9 @@ def handle_join(
         return Refuse(_wrong("id", request.cluster_id, cluster_id))
     member = configuration.get(request.server_id)
     if member is None:
+        for other in configuration.servers:
+            if other.address == request.address:
+                return Refuse(_address_taken(other))
         return AddNonvoter(request.server_id, request.address)
     if not request.cluster_id and member.suffrage == Suffrage.VOTER:
         return Refuse(_lost_its_data(member, request.address))
@@ -162,9 +166,19 @@ def _wrong(what: str, theirs: str, ours: str) -> WrongCluster:
     )
 
 
+def _address_taken(owner: Server) -> Conflict:
+    return Conflict(
+        f"address {owner.address} belongs to another member, {short_id(owner.id)}. If that one is "
+        "gone for good (because its data is lost, say), remove it, and this node joins by itself: "
+        f"braft members remove {owner.address}",
+        server_id=owner.id,
+        address=owner.address,
+    )
+
+
 def _lost_its_data(member: Server, address: str) -> Conflict:
     return Conflict(
-        f"node {member.id} is a voter of this cluster, but the one at {address} has lost its data: "
+        f"node {short_id(member.id)} is a voter of this cluster, but the one at {address} has lost its data: "
         "it must not vote again under this id. To rejoin as new, start it with an empty data "
         f"directory so that it makes a new id, and remove the old one: braft members remove "
         f"{member.id}",

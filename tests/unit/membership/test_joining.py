@@ -65,6 +65,15 @@ def test_a_voter_without_its_data_is_refused_and_told_how_to_rejoin() -> None:
     assert "braft members remove v" in decision.error.message
 
 
+def test_a_newcomer_at_the_address_of_a_member_is_told_what_to_do() -> None:
+    for address in ("v:1", "n:1"):
+        decision = decide("new", address)
+        assert isinstance(decision, Refuse)
+        assert isinstance(decision.error, Conflict)
+        assert f"braft members remove {address}" in decision.error.message
+        assert "belongs to another member" in decision.error.message
+
+
 def test_a_newcomer_whose_first_answer_was_lost_may_ask_again() -> None:
     assert decide("n", "n:1") == AlreadyMember()
     assert decide("n", "n:2") == UpdateAddress(Server("n", "n:2", Suffrage.NONVOTER))
