@@ -1,0 +1,64 @@
+"""The farewell of a node that stops: to whom there is nobody to say it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from braft_core.errors import NoLeader
+from braft_core.raft import Role
+from braft_core.runtime.admin import Admin
+from braft_core.testing.lab import Lab
+
+
+def admin_of(lab: Lab, asked: list[str]) -> Admin:
+    """The admin of server a, whose transfers only fail."""
+    core = lab.nodes["a"]
+
+    async def transfer(to: str) -> str:
+        asked.append(to)
+        raise NoLeader("the successor did not take over")
+
+    engine: Any = SimpleNamespace(
+        parts=SimpleNamespace(
+            server_id="a", ephemeral=False, settings=SimpleNamespace(heartbeat_interval=0.1)
+        ),
+        configuration=core.configuration,
+        is_leader=core.role is Role.LEADER,
+        running=lambda: SimpleNamespace(core=core, transfer_leadership=transfer),
+    )
+    return Admin(engine)
+
+
+def test_a_leader_that_nobody_answers_leaves_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab, asked = Lab("abc"), list[str]()
+    a = lab.elect("a")
+    lab.advance(0.5)
+    lab.dead = {"b", "c"}
+    for gone in "bc":
+        a.connection_lost(gone)
+    lab.advance(0.25)
+    assert a.role is Role.LEADER
+    asyncio.run(admin_of(lab, asked).retire(1.0))
+    assert asked == []
+    assert not caplog.records
+
+
+def test_one_that_is_answered_tries_and_says_if_it_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lab, asked = Lab("abc"), list[str]()
+    a = lab.elect("a")
+    lab.advance(0.5)
+    lab.dead = {"b"}
+    a.connection_lost("b")
+    lab.advance(0.25)
+    asyncio.run(admin_of(lab, asked).retire(1.0))
+    assert asked == [""]
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert "the successor did not take over" in caplog.text
