@@ -40,6 +40,7 @@ def short(directory: Path, kinds: list[str], count: int, *, loopback: bool) -> R
             loopback=loopback,
             hold=(0.3, 1.2),
             calm=0.1,
+            deadline=60.0,
         )
     )
 

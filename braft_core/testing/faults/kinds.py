@@ -22,7 +22,7 @@ from braft_core.testing.faults.plan import Fault
 
 __all__ = ["KINDS", "Ability", "Kind", "Scene"]
 
-_MEMBERSHIP_SECONDS = 20.0
+_MEMBERSHIP_SECONDS = 40.0
 _LEAST_LOSS, _MOST_LOSS = 0.05, 0.35
 _LEAST_DELAY, _MOST_DELAY = 0.02, 0.3
 _POLL = 0.05

@@ -97,18 +97,15 @@ class Report:
         return Text(f"seed {self.seed}, {self.nodes} nodes {self.network}, {faults}", "bold")
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("fault")
-        for column in ("n", "no write p50", "max", "starting p50", "max", "served p50", "max"):
-            table.add_column(column, justify="right")
+        table = Table(box=None, pad_edge=False, header_style="dim", caption_justify="left")
+        table.caption = "median / worst: without an acknowledged write; from the healing until "
+        table.caption += "every process answered; from then until every node served"
+        table.add_column("fault", no_wrap=True)
+        for column in ("n", "no write", "starting", "served"):
+            table.add_column(column, justify="right", no_wrap=True)
         for kind, rows in self.by_kind().items():
-            spreads = [
-                [e.gap for e in rows],
-                [e.starting for e in rows],
-                [e.recovery for e in rows],
-            ]
-            cells = [cell for values in spreads for cell in _spread(values)]
-            table.add_row(kind, str(len(rows)), *cells)
+            times = ([e.gap for e in rows], [e.starting for e in rows], [e.recovery for e in rows])
+            table.add_row(kind, str(len(rows)), *map(_spread, times))
         return table
 
     def _lines(self) -> list[str]:
@@ -194,6 +191,6 @@ def _numbers(values: Sequence[float | None]) -> dict[str, float]:
     return {"p50": median(known), "max": max(known)} if known else {}
 
 
-def _spread(values: Sequence[float | None]) -> tuple[str, str]:
+def _spread(values: Sequence[float | None]) -> str:
     numbers = _numbers(values)
-    return (f"{numbers['p50']:.2f} s", f"{numbers['max']:.2f} s") if numbers else ("-", "-")
+    return f"{numbers['p50']:.2f} / {numbers['max']:.2f} s" if numbers else "-"

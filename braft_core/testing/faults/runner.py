@@ -28,7 +28,7 @@ from braft_core.testing.simulation.history import Outcome
 
 __all__ = ["Options", "run"]
 
-_FORMING_SECONDS = 30.0
+_FORMING_SECONDS = 60.0
 _FINAL_READ_SECONDS = 5.0
 _FINAL_CLIENT = "final"
 #: The part of ``snapshot_entries`` that stays in the log: little, so that snapshots are sent.
