@@ -191,7 +191,7 @@ class Plugins:
             self._call(info, event, arguments)
         except Exception:  # an observer's fault must reach neither the node nor other observers
             log.exception(
-                "plugin %s (%s) failed in %s; going on without it",
+                "plugin %s (%s) failed in %s; the node goes on",
                 info.name,
                 info.origin,
                 event,

@@ -207,8 +207,8 @@ def parse_discovery(value: str, known: Iterable[str]) -> tuple[str, str]:
     :param known: the schemes that are provided; the project's own count as known in any case.
     :raises ConfigError: it is none of these, or so near to a scheme that it must be a misspelling.
     """
-    value = value.strip()
-    schemes = {*known, *(name for kind, name in FIRST_PARTY if kind == "discovery")}
+    value, installed = value.strip(), sorted(set(known))
+    schemes = {*installed, *(name for kind, name in FIRST_PARTY if kind == "discovery")}
     scheme, separator, spec = value.partition(":")
     if scheme in schemes:
         return scheme, spec
@@ -217,9 +217,18 @@ def parse_discovery(value: str, known: Iterable[str]) -> tuple[str, str]:
         return "static", value
     if separator and _SCHEME.fullmatch(scheme):
         return scheme, spec
-    raise ConfigError(
-        f"BRAFT_DISCOVERY={value!r} is not understood; accepted are a list of hosts (a,b:15000), "
-        f"or scheme or scheme:spec with one of: {', '.join(sorted(schemes))}",
+    raise _not_understood(value, installed, sorted(schemes - set(installed)))
+
+
+def _not_understood(value: str, installed: list[str], missing: list[str]) -> ConfigError:
+    items = [item.strip() for item in value.split(",")]
+    wrong = next((item for item in items if item and not _is_host(item)), "")
+    what = f"{wrong!r} is no host" if wrong and wrong != value else "it is not understood"
+    more = ", ".join(f"{name} (pip install {FIRST_PARTY['discovery', name]})" for name in missing)
+    return ConfigError(
+        f"BRAFT_DISCOVERY={value!r}: {what}; accepted are a list of hosts (a,b:15000), or scheme "
+        f"or scheme:spec with one of: {', '.join(installed) or 'none is installed'}"
+        + (f"; not installed: {more}" if more else ""),
         setting="BRAFT_DISCOVERY",
         value=value,
     )

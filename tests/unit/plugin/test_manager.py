@@ -183,7 +183,7 @@ def test_a_raising_observer_is_logged_by_name_and_the_rest_go_on(
     assert seen == ["n", "n"]
     [record] = caplog.records
     assert record.getMessage() == (
-        "plugin faulty (braft-faulty 0.9) failed in braft_on_started; going on without it"
+        "plugin faulty (braft-faulty 0.9) failed in braft_on_started; the node goes on"
     )
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError

@@ -200,8 +200,25 @@ def test_splits_a_discovery(value: str, expected: tuple[str, str]) -> None:
 def test_refuses_what_is_neither(value: str) -> None:
     with pytest.raises(ConfigError, match=r"BRAFT_DISCOVERY=.* accepted are a list of hosts") as e:
         parse_discovery(value, ["lab"])
-    assert "k8s, lab, mdns, static" in e.value.message
+    assert "with one of: lab; not installed: k8s (pip install braft-k8s), mdns" in e.value.message
     assert e.value.data == {"setting": "BRAFT_DISCOVERY", "value": value.strip()}
+
+
+@pytest.mark.parametrize(
+    ("value", "item"),
+    [("127.0.0.1:15000,:x", ":x"), ("a, b c ,d", "b c"), ("a,b:99999", "b:99999")],
+)
+def test_the_item_of_a_list_that_is_no_host_is_named(value: str, item: str) -> None:
+    with pytest.raises(ConfigError, match=f"{item!r} is no host; accepted"):
+        parse_discovery(value, ["static"])
+
+
+def test_what_is_installed_is_not_offered_for_installation() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_discovery(",", ["static", "mdns", "k8s"])
+    assert caught.value.message.endswith("with one of: k8s, mdns, static")
+    with pytest.raises(ConfigError, match="one of: none is installed; not installed: k8s"):
+        parse_discovery(",", [])
 
 
 @pytest.mark.parametrize(
