@@ -223,6 +223,16 @@ async def test_nobody_waits_for_a_cancelled_command() -> None:
 
 
 @on_loop
+async def test_a_caller_that_has_gone_away_holds_no_number() -> None:
+    engine, keeper, _ = await _started()
+    gone = OnceCommand(keeper, PLAIN, 5.0, asyncio.get_running_loop())
+    gone.finish()
+    keeper.submit(gone)
+    assert not engine.taken
+    assert decode_place(engine.command(keeper).data)[1] == 2
+
+
+@on_loop
 async def test_an_expired_session_is_renewed_for_what_was_sent_once() -> None:
     engine, keeper, command = await _started()
     first = keeper.session
@@ -396,6 +406,7 @@ async def test_a_frozen_leader_is_not_waited_for_when_there_is_another(
         assert [await command.awaitable, await plain.awaitable] == [9, 9]
     else:
         assert isinstance(await _error(plain), OutcomeUnknown)
+        await asyncio.sleep(0.02)
         assert not command.future.done(), "the first attempt's failure is no answer any more"
         assert not engine.taken
     await forwarder.stop(Stopped("the end"))
