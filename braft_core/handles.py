@@ -181,7 +181,12 @@ class Distribute:
         self._service = service
 
     def set(self, items: Sequence[str] | Mapping[str, Any], *, timeout: float | None = None) -> Any:
-        """Replace the items that are spread."""
+        """Replace the items that are spread, given as ids, or as ids and payloads.
+
+        An id without a payload has ``None``. Returns the assignment as it is then; at first it is
+        empty, until the leader has told, about a second after items came into use, which nodes
+        are there.
+        """
         return self._caller.execute(self._service, "distribute", items, timeout=timeout)
 
     async def aset(
@@ -191,7 +196,7 @@ class Distribute:
         return await self._caller.aexecute(self._service, "distribute", items, timeout=timeout)
 
     def assignment(self, *, consistency: str = LINEARIZABLE) -> dict[str, Any]:
-        """Which node has which items."""
+        """Item to server id of the node that has it. See :meth:`set` about the first second."""
         found: dict[str, Any] = self._caller.query(
             self._service, "assignment", consistency=consistency
         )
@@ -205,7 +210,7 @@ class Distribute:
         return found
 
     def on_change(self, callback: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
-        """Call ``callback`` with this node's own items whenever they change.
+        """Call ``callback`` with this node's own items and payloads whenever they change.
 
         It runs on the node's events thread and may block. Returns a function that ends it.
         """

@@ -178,10 +178,10 @@ def _address_taken(owner: Server) -> Conflict:
 
 def _lost_its_data(member: Server, address: str) -> Conflict:
     return Conflict(
-        f"node {short_id(member.id)} is a voter of this cluster, but the one at {address} has lost its data: "
-        "it must not vote again under this id. To rejoin as new, start it with an empty data "
-        f"directory so that it makes a new id, and remove the old one: braft members remove "
-        f"{member.id}",
+        f"node {short_id(member.id)} is a voter of this cluster, but the one at {address} has lost "
+        "its data: it must not vote again under this id. To rejoin as new, start it with an empty "
+        "data directory so that it makes a new id, and remove the old one: "
+        f"braft members remove {member.id}",
         server_id=member.id,
         address=address,
     )

@@ -32,6 +32,13 @@ def _named(server: Server) -> str:
     return f"{server.id} at {server.address}" if readable else server.address
 
 
+def _why(contact: Contact, reason: str) -> str:
+    """A failure's reason without the address, which stands before it already."""
+    address = str(contact)
+    bare = reason.removeprefix(f"{address}: ").removeprefix(f"{address} ")
+    return bare.replace(f" to {address}", "")
+
+
 def waiting_sentence(seconds: float, reason: str, foreign: Sequence[ProbeReply]) -> str:
     """The whole: since when, why, and who was seen that belongs elsewhere."""
     others = "".join(
@@ -47,7 +54,7 @@ def too_few_sentence(
     here = ", ".join([facts.address, *(reply.address for reply in replies)])
     sentence = f"{len(replies) + 1} of {facts.expect} nodes are here ({here})"
     if silent:
-        missing = ", ".join(f"{contact} ({reason})" for contact, reason in silent)
+        missing = ", ".join(f"{contact} ({_why(contact, reason)})" for contact, reason in silent)
         return f"{sentence}; not answering: {missing}"
     if not facts.has_discovery:
         return f"{sentence} and no discovery is configured that could find more"

@@ -378,7 +378,8 @@ class Driver:
         if late:
             self._commands = [c for c in self._commands if c.deadline > now]
             self._queries = [q for q in self._queries if q.deadline > now]
-            answer = NoLeader(f"no leader was known in time: {self._explain()}")
+            why = self._explain() or "the leader did not answer"
+            answer = NoLeader(f"not served in time: {why}")
             settle((request, answer) for request in late)
         for read_id, queries in self._reads.items():
             expired = [query for query in queries if query.deadline <= now]

@@ -245,7 +245,7 @@ class Engine:
         """Why requests are not served at the moment."""
         if self.driver is None:
             return NotReady(f"not ready: {self.waiting()}")
-        return NoLeader(f"no leader was known in time: {self.waiting()}")
+        return NoLeader(f"not served in time: {self.waiting() or 'the leader did not answer'}")
 
     def leader_changed(self, leader: str) -> None:
         """Another leader is known ("" = none)."""

@@ -1,0 +1,35 @@
+"""A node that has lost its majority: what it says to callers, and how much to its log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from braft_core import Node
+from braft_core.errors import NoLeader
+from braft_core.testing.processes import wait_for
+
+pytestmark = pytest.mark.integration
+
+
+def test_callers_hear_it_once_and_the_log_is_quiet(
+    make_nodes: Callable[..., list[Node]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="braft_core")
+    left, other = make_nodes(2, election_timeout="300ms")
+    other.stop()
+    wait_for(lambda: not left.ready()[0])
+    with pytest.raises(NoLeader, match=r"^not served in time: no leader for") as caught:
+        left.kv.put("m", "k", 1, timeout=2)
+    assert caught.value.message.count("no leader") == 1
+
+    def asking(level: int) -> list[str]:
+        mine = [r for r in caplog.records if getattr(r, "node", "") == left.server_id]
+        return [r.getMessage() for r in mine if r.levelno == level and "pre-vote" in r.getMessage()]
+
+    wait_for(lambda: len(asking(logging.DEBUG)) > 3)
+    told = asking(logging.INFO)
+    assert told
+    assert len(set(told)) == len(told), "each thing is told once"
