@@ -27,6 +27,7 @@ from braft_core.errors import (
 from braft_core.handles import KV, Distribute, ServiceHandle, Session
 from braft_core.http.server import HTTPServer
 from braft_core.runtime.assembly import Parts
+from braft_core.runtime.forks import generation
 from braft_core.runtime.host import Host
 from braft_core.runtime.requests import Query, Request
 from braft_core.runtime.sessions import Keeper, OnceCommand
@@ -66,7 +67,7 @@ class Node:
             kwargs["services"] = names
         self._settings = settings or Settings.load(kwargs=kwargs)
         self._host: Host | None = None
-        self._pid = os.getpid()
+        self._pid, self._generation = os.getpid(), generation()
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self.kv = KV(self)
@@ -84,7 +85,7 @@ class Node:
         with self._lock:
             if self._host is not None or self._ended.is_set():
                 raise Stopped("a node is started once; make another one")
-            self._pid = os.getpid()
+            self._pid, self._generation = os.getpid(), generation()
             # Known before it runs: observers and HTTP requests use this object from the first on.
             host = self._host = Host(self._settings, self._own_services, self, self._http_server)
             try:
@@ -346,7 +347,7 @@ class Node:
     # -- plumbing --------------------------------------------------------------------------------
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
+        if generation() != self._generation:
             raise ForkedProcess(
                 f"this node belongs to process {self._pid}; after fork() a child makes its own",
                 pid=self._pid,

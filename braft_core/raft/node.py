@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from braft_core.errors import Busy, InvariantViolation, NotLeader
 from braft_core.raft import election, membership, reads, replication, snapshot, transfer
@@ -34,10 +34,13 @@ from braft_core.raft.messages import (
 )
 from braft_core.raft.progress import ProgressState
 from braft_core.raft.ready import Ready
-from braft_core.raft.state import NEVER, RaftState
+from braft_core.raft.state import RaftState
 from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role, SnapshotMeta
 
 __all__ = ["PeerStatus", "RaftCore"]
+
+#: ``tuple.__new__`` skips the Python-level ``Entry.__new__``, most of what an entry costs here.
+_new_tuple: Any = tuple.__new__
 
 
 class PeerStatus(NamedTuple):
@@ -221,7 +224,7 @@ class RaftCore:
         kind = int(type)
         state.append(
             [
-                Entry(index, term, kind, data, b"", appended_at)
+                _new_tuple(Entry, (index, term, kind, data, b"", appended_at))
                 for index, data in enumerate(commands, first)
             ]
         )
@@ -482,16 +485,10 @@ class RaftCore:
 
     def peers(self) -> list[PeerStatus]:
         """On the leader: its view of every other server, in configuration order."""
-        state = self._state
+        now = self._state.now
         return [
-            PeerStatus(
-                server,
-                progress.match_index,
-                progress.next_index,
-                progress.state,
-                min(state.now - progress.last_contact, NEVER),
-            )
-            for server, progress in state.progress.items()
+            PeerStatus(server, p.match_index, p.next_index, p.state, now - p.last_contact)
+            for server, p in self._state.progress.items()
         ]
 
     def caught_up(self, server_id: str) -> bool:
