@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -283,14 +284,19 @@ def send(sender: socket.socket, to: Namespace, count: int) -> None:
 
 @pytest.mark.faults
 @pytest.mark.optional
-def test_rules_cut_one_way_and_only_until_they_are_cleared(network: Network) -> None:
+@pytest.mark.parametrize("program", ["iptables-restore", "nft"])
+def test_rules_cut_one_way_and_only_until_they_are_cleared(network: Network, program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
     here, there = network.add("here"), network.add("there")
-    firewall = Firewall(here)
+    firewall = Firewall(here, program)
     with datagram_socket(here) as ours, datagram_socket(there) as theirs:
         firewall.add(Rule(Action.DROP, True, there.address))
         send(theirs, here, 3)
         send(ours, there, 3)
         assert (received(ours), received(theirs)) == ([], [0, 1, 2])
+        firewall.clear()
+        firewall.add(Rule(Action.REJECT, False, share=0.5), Rule(Action.DROP, True, share=0.001))
         firewall.clear()
         send(theirs, here, 3)
         assert received(ours) == [0, 1, 2]

@@ -8,7 +8,7 @@ of a node with itself (``lo``) is never touched.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -91,18 +91,13 @@ def iptables_text(rules: Iterable[Rule]) -> str:
 class Firewall:
     """The rules of one namespace. To be used from one thread at a time."""
 
-    def __init__(self, namespace: Namespace) -> None:
-        """:raises FaultKitError: if neither nftables nor iptables is installed."""
+    def __init__(self, namespace: Namespace, program: str = "") -> None:
+        """:param program: ``iptables-restore`` or ``nft``; default: what is installed.
+        :raises FaultKitError: if neither is installed.
+        """
         self._namespace = namespace
-        self._command: tuple[str, ...]
+        self._program = program or _installed()
         self._rules: list[Rule] = []
-        # iptables first: there are kernels with its NFQUEUE and without the "queue" of nftables.
-        if shutil.which("iptables-restore"):
-            self._command, self._text = ("iptables-restore",), iptables_text
-        elif shutil.which("nft"):
-            self._command, self._text = ("nft", "-f", "-"), nftables_text
-        else:
-            raise FaultKitError("neither nft nor iptables-restore is installed")
 
     def add(self, *rules: Rule) -> None:
         """Load these rules beside those that are there.
@@ -117,5 +112,21 @@ class Firewall:
             self._load([])
 
     def _load(self, rules: list[Rule]) -> None:
-        tool(*self._command, text=self._text(rules), prefix=self._namespace.prefix)
+        arguments, translate = _PROGRAMS[self._program]
+        tool(self._program, *arguments, text=translate(rules), prefix=self._namespace.prefix)
         self._rules = rules
+
+
+#: Arguments and translation of each program, in order of preference: there are kernels with the
+#: NFQUEUE of iptables and without the "queue" of nftables.
+_PROGRAMS: Mapping[str, tuple[tuple[str, ...], Callable[[Iterable[Rule]], str]]] = {
+    "iptables-restore": ((), iptables_text),
+    "nft": (("-f", "-"), nftables_text),
+}
+
+
+def _installed() -> str:
+    for program in _PROGRAMS:
+        if shutil.which(program):
+            return program
+    raise FaultKitError(f"none of {', '.join(_PROGRAMS)} is installed")

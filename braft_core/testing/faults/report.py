@@ -114,8 +114,9 @@ class Report:
         )
         lines = [f"operations   {outcomes}"]
         lines += [f"checked      {number} {what}" for what, number in self.checked.items()]
-        for kind, reason in self.skipped.items():
-            lines.append(f"left out     {kind}: {reason}")
+        for reason in dict.fromkeys(self.skipped.values()):
+            kinds = [kind for kind, why in self.skipped.items() if why == reason]
+            lines.append(f"left out     {', '.join(kinds)}: {reason}")
         for title, counter in (("errors", self.errors), ("node logs", self.log_errors)):
             shown = ", ".join(f"{count} {name}" for name, count in counter.most_common(6))
             lines += [f"{title:12} {shown}"] if shown else []
