@@ -131,10 +131,24 @@ class Faults:
         near, far = [leader.id, *others[:kept]], others[kept:]
         world.network.cut(pair for a in near for b in far for pair in ((a, b), (b, a)))
         world.trace.add(f"{leader.id} goes on with {near[1:]} alone")
+        self._notice(leader, far, rng)
         for _ in range(rng.choice((1, 2, 3))):
             leader.post(fill, leader, rng.choice((1, 2, 5)))
         patience = world.plan.config.election_timeout * rng.choice((1.5, 2.5, 4.0))
         self._later(patience, self._rejoin, leader, rng.random() < 0.3)
+
+    def _notice(self, leader: Server, far: list[str], rng: random.Random) -> None:
+        """Those who lost the leader may be told at once, or their clocks jump meanwhile."""
+        world = self._world
+        jump = 0.0
+        if not world.plan.honest_clocks and rng.random() < 0.3:
+            jump = 2 * world.plan.config.election_timeout
+        for server in (world.servers[server_id] for server_id in far):
+            if rng.random() < world.plan.alarm:
+                world.tell(server, "connection_lost", leader.id)
+            if jump:
+                server.clock.adjust(world.scheduler.now, rate=server.clock.rate, jump=jump)
+                server.clock_changed()
 
     def _rejoin(self, leader: Server, dies: bool) -> None:
         if dies and leader.live is not None:
@@ -182,6 +196,11 @@ class Faults:
         if server.live is not None and not server.frozen:
             server.freeze()
             self._later(rng.choice((0.05, rng.expovariate(1.0), 3.0)), server.resume)
+
+    def _nap(self, server: Server) -> None:
+        if server.live is not None and not server.frozen:
+            server.freeze()
+            self._later(self._world.plan.config.election_timeout / 2, server.resume)
 
     def _slow_disk(self, rng: random.Random) -> None:
         server = self._pick(rng)
@@ -264,7 +283,12 @@ class Faults:
 
     def _draw_change(self, leader: Server, rng: random.Random) -> tuple[str, str] | None:
         configuration = leader.process.core.configuration
-        outside = [s for s in self._world.server_ids if configuration.get(s) is None]
+        # A blank node asks to be taken in itself; as a voter it would pass for one without data.
+        outside = [
+            s.id
+            for s in self._world.servers.values()
+            if configuration.get(s.id) is None and (s.live is not None or s.founder is None)
+        ]
         learners = [s for s in configuration.ids if not configuration.is_voter(s)]
         voters = list(configuration.voters)
         options: list[tuple[str, list[str]]] = [
@@ -286,6 +310,9 @@ class Faults:
         if leader is not None:
             target = rng.choice(("", rng.choice(self._world.server_ids)))
             leader.post(administer, leader, "transfer", target)
+            if rng.random() < 0.3:
+                # It freezes while its successor campaigns, and returns within its lease.
+                self._later(2 * self._world.network.delay, self._nap, leader)
 
     def _storm(self, rng: random.Random) -> None:
         """A burst of entries without clients, barriers among them, to fill logs and windows."""

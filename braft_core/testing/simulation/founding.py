@@ -80,11 +80,23 @@ class Discovery:
         self._world = world
         self._rng = stream(world.seed, "discovery")
         self.honest = False
+        #: Whom each server cannot see as long as discovery is not honest.
+        self._hidden = {server_id: self._draw_hidden() for server_id in world.server_ids}
 
-    def list(self) -> list[Contact] | None:
+    def _draw_hidden(self) -> list[str]:
+        """The same every time, so that several nodes may think that they have the smallest id."""
+        plan, rng = self._world.plan, self._rng
+        if plan.complete_views or rng.random() >= plan.lies:
+            return []
+        ids = self._world.server_ids
+        return ids[:1] if rng.random() < 0.5 else rng.sample(ids, rng.randint(1, 2) % len(ids))
+
+    def list(self, asker: str) -> list[Contact] | None:
         """The contacts, ``None`` for a failure."""
-        rng, lies = self._rng, 0.0 if self.honest else self._world.plan.lies
-        contacts = [Contact(server_id, 1) for server_id in self._world.server_ids]
+        rng, lies = self._rng, 0.0 if self.honest else self._world.plan.lies * 0.6
+        hidden = () if self.honest else self._hidden[asker]
+        ids = self._world.server_ids
+        contacts = [Contact(server_id, 1) for server_id in ids if server_id not in hidden]
         if rng.random() < lies:
             style = rng.choice(self._styles)
             if style == "error":
@@ -191,7 +203,7 @@ class Founder:
                     self._found(cluster_id, configuration)
 
     def _listed(self) -> None:
-        contacts, now = self.server.world.discovery.list(), self._now()
+        contacts, now = self.server.world.discovery.list(self.server.id), self._now()
         if contacts is None:
             self._carry_out(self.forming.listing_failed(now, "no answer"))
         else:

@@ -134,6 +134,15 @@ class Frontend:
 
     # -- reads ---------------------------------------------------------------------------
 
+    def check_lease(self) -> None:
+        """A read that came now, right after a tick, must not be stale.
+
+        :raises InvariantBroken: it would be.
+        """
+        index = self._core.lease_read()
+        if index >= 0:
+            _check_fresh(index, len(self._world.invariants.committed))
+
     def serve_leased(self) -> bool:
         """Serve the reads that a lease is good enough for; whether there were any.
 

@@ -85,13 +85,15 @@ class Invariants:
             if core.role is Role.CANDIDATE and not seen.bidden:
                 self._speech.campaign(server, term, core.configuration.voters)
             self.max_term = max(self.max_term, term)
-        if core.log.compacted_index != seen.compacted:
+        log = core.log
+        if log.compacted_index != seen.compacted:
             self._compacted(server, core, seen)
-        elif core.log.term_at(seen.last_index) != seen.last_term:
+        elif log.term_at(seen.last_index) != seen.last_term:
             self._truncated(server, core, seen)
-        seen.last_index = core.last_index
-        seen.last_term = core.log.term_at(seen.last_index) or 0
-        if core.role is Role.LEADER:
+        seen.last_index = last = core.last_index
+        seen.last_term = log.term_at(last) or 0
+        role = core.role
+        if role is Role.LEADER:
             if seen.leading != term:
                 seen.leading = term
                 self._elected(server, life, core)

@@ -267,6 +267,9 @@ class Server:
         core.tick(now)
         self._observe(live)
         live.contact.check(core, now, self.world.patience)
+        if self.world.plan.config.lease_reads and core.role is Role.LEADER:
+            # Somebody might ask for a read at this very moment.
+            live.frontend.check_lease()
         for action, args in inbox:
             action(*args)
             self._observe(live)

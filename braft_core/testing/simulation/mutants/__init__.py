@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from itertools import count, islice
 
-from braft_core.testing.simulation.mutants import elections, logs, snapshots
+from braft_core.testing.simulation.mutants import elections, foundings, logs, snapshots
 from braft_core.testing.simulation.mutants.planting import Mutant, Patch
 from braft_core.testing.simulation.plan import draw_plan
 from braft_core.testing.simulation.world import Report, run_seed
 
 __all__ = ["MUTANTS", "Mutant", "hunt"]
 
-MUTANTS: tuple[Mutant, ...] = (*elections.MUTANTS, *logs.MUTANTS, *snapshots.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *elections.MUTANTS,
+    *foundings.MUTANTS,
+    *logs.MUTANTS,
+    *snapshots.MUTANTS,
+)
 
 
 def hunt(mutant: Mutant) -> tuple[int, Report | None]:

@@ -219,11 +219,15 @@ MUTANTS = (
     ),
     Mutant(
         a_broken_transfer_counts_as_done,
-        ("commit needs a durable majority",),
+        ("commit needs a durable majority", "recovery"),
         _often,
         100,
     ),
-    Mutant(compaction_beyond_what_was_applied, ("only what is committed is cut away",), _often),
+    Mutant(
+        compaction_beyond_what_was_applied,
+        ("only what is committed is cut away", f"{_RAISES} (InvariantViolation)"),
+        _often,
+    ),
     Mutant(
         a_snapshot_with_the_newest_configuration,
         ("a snapshot holds its configuration",),
@@ -238,7 +242,13 @@ MUTANTS = (
     Mutant(the_log_is_cut_beyond_the_snapshot, ("the log is cut only behind a snapshot",), _often),
     Mutant(
         a_crash_between_snapshot_and_cut_is_not_mended,
-        ("no gaps", f"{_RAISES} (InvariantViolation)", "commit within log", "log matching"),
+        (
+            "no gaps",
+            "apply in order",
+            f"{_RAISES} (InvariantViolation)",
+            "commit within log",
+            "log matching",
+        ),
         lambda plan: _often(plan) and plan.snapshot_crash > 0,
         100,
     ),
