@@ -158,7 +158,11 @@ class Settings(BaseModel):
     ] = None
     token: Annotated[
         f.Token,
-        Variable("bearer token for HTTP and admin calls", "BRAFT_TOKEN", default="off"),
+        Variable(
+            "bearer token for HTTP and gRPC calls, the same on every node",
+            "BRAFT_TOKEN",
+            default="off",
+        ),
     ] = None
     grpc_reflection: Annotated[
         f.Flag,
