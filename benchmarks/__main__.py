@@ -11,14 +11,14 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.measure import Plan, measure
+from benchmarks.measure import STAGES, Plan, measure
 from benchmarks.peers import Peer
 from benchmarks.peers.braft import Braft
 from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.pysyncobj import PySyncObj
+from benchmarks.study import RESULTS
 
 _PEERS: dict[str, type[Peer]] = {"braft": Braft, "pysyncobj": PySyncObj, "etcd": Etcd}
-_RESULTS = Path(__file__).parent / "results"
 
 
 def _arguments() -> argparse.Namespace:
@@ -27,27 +27,38 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="clusters to take the median of")
     parser.add_argument("--seconds", type=float, default=5.0, help="measured stretch of each load")
     parser.add_argument("--failovers", type=int, default=10, help="leaders to kill")
+    parser.add_argument("--freezes", type=int, default=10, help="leaders to stop with SIGSTOP")
     parser.add_argument(
         "--entries", type=int, default=100_000, help="entries before memory is read"
     )
     parser.add_argument("--peers", default=",".join(_PEERS), help="of %(default)s")
-    parser.add_argument("--output", type=Path, default=_RESULTS, help="folder for data and results")
+    parser.add_argument("--stages", default=",".join(STAGES), help="of %(default)s")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for data and results")
     return parser.parse_args()
 
 
 def _plan(args: argparse.Namespace) -> Plan:
+    stages = tuple(args.stages.split(","))
     if args.quick:
-        return Plan(runs=1, seconds=1.0, warmup=0.5, failovers=2, memory_entries=10_000)
-    return Plan(args.runs, args.seconds, 1.0, args.failovers, args.entries)
+        return Plan(1, 1.0, 0.5, failovers=2, freezes=1, memory_entries=10_000, stages=stages)
+    return Plan(args.runs, args.seconds, 1.0, args.failovers, args.freezes, args.entries, stages)
+
+
+def _unknown(args: argparse.Namespace) -> str:
+    """What is wrong with the arguments, or ""."""
+    for kind, given, known in (("peer", args.peers, _PEERS), ("stage", args.stages, STAGES)):
+        for name in given.split(","):
+            if name not in known:
+                return f"unknown {kind} {name!r}; known: {', '.join(known)}"
+    return ""
 
 
 def main() -> int:
     """Measure, show, save. Exit code 1 if anything that should have been measured was not."""
     args = _arguments()
-    console = Console()
-    unknown = [name for name in args.peers.split(",") if name not in _PEERS]
-    if unknown:
-        console.print(f"unknown peer {unknown[0]!r}; known: {', '.join(_PEERS)}")
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if problem := _unknown(args):
+        console.print(problem)
         return 2
     args.output.mkdir(parents=True, exist_ok=True)
     # Children import this package and braft from the tree.

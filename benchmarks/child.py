@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -76,6 +77,10 @@ class Child:
         """Send a request and wait for its answer, ``timeout`` seconds at most."""
         self.tell(do, **arguments)
         return self.answer(timeout)
+
+    def freeze(self) -> None:
+        """Let it do nothing any more (SIGSTOP): its connections stay, and nobody answers."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """End it at once (SIGKILL), and reap it."""

@@ -1,18 +1,21 @@
-"""Facts about the machine, without which no figure means anything."""
+"""Facts about the machine, without which no figure means anything, and room on its disk."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-__all__ = ["facts", "resident_bytes"]
+__all__ = ["data_folder", "facts", "resident_bytes"]
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -27,6 +30,14 @@ def facts(folder: Path) -> dict[str, Any]:
         "fsync_p50_ms": _fsync_p50_ms(folder),
         "load_average_at_start": os.getloadavg(),
     }
+
+
+@contextmanager
+def data_folder(parent: Path) -> Iterator[Path]:
+    """A folder that vanishes, unless something failed: then data and logs stay."""
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix="data-"))
+    yield folder
+    shutil.rmtree(folder)
 
 
 def resident_bytes(pid: int) -> int:

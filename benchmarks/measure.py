@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.failover import Failover
-from benchmarks.machine import resident_bytes
+from benchmarks.machine import data_folder, resident_bytes
 from benchmarks.peers import Peer
-from benchmarks.workload import Sample
+from benchmarks.workload import Load, Sample
 
-__all__ = ["LOADS", "Plan", "Results", "measure"]
+__all__ = ["LOADS", "STAGES", "Plan", "Results", "measure"]
 
-#: Operation and how many are outstanding.
-LOADS = [(operation, n) for operation in ("put", "get") for n in (1, 64, 1024)]
+#: Every load that is measured.
+LOADS = [
+    *(Load(operation, n) for operation in ("put", "get") for n in (1, 64, 1024)),
+    *(Load("get", n, on="follower") for n in (64, 1024)),
+]
 _FILL_OUTSTANDING = 1024
 
 
@@ -31,7 +32,10 @@ class Plan:
     seconds: float
     warmup: float
     failovers: int
+    freezes: int
     memory_entries: int
+    #: Of :data:`STAGES`, those to measure.
+    stages: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -39,50 +43,65 @@ class Results:
     """Everything that was measured of one peer."""
 
     description: dict[str, Any]
-    samples: dict[tuple[str, int], list[Sample]] = field(default_factory=dict)
+    samples: dict[Load, list[Sample]] = field(default_factory=dict)
     failovers: Failover = field(default_factory=Failover)
+    freezes: Failover = field(default_factory=lambda: Failover(freeze=True))
     leader_bytes: list[int] = field(default_factory=list)
+    follower_bytes: list[int] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def median(self, operation: str, outstanding: int, figure: str) -> float | None:
+    def median(self, load: Load, figure: str) -> float | None:
         """Median over the runs of ``rate``, ``p50_ms`` or ``p99_ms``; ``None`` if there is none."""
-        samples = self.samples.get((operation, outstanding), [])
+        samples = self.samples.get(load, [])
         return statistics.median(getattr(s, figure) for s in samples) if samples else None
-
-    def median_bytes(self) -> float | None:
-        """Median of the leader's resident memory."""
-        return statistics.median(self.leader_bytes) if self.leader_bytes else None
 
 
 @contextmanager
 def _cluster(peer: type[Peer], parent: Path) -> Iterator[Peer]:
     """A fresh cluster in a folder that vanishes, unless something failed: then the logs stay."""
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix="data-"))
-    cluster = peer(folder)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-    shutil.rmtree(folder)
+    with data_folder(parent) as folder:
+        cluster = peer(folder)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
 
 
 def _throughput(peer: type[Peer], plan: Plan, folder: Path, results: Results) -> None:
     with _cluster(peer, folder) as cluster:
-        for operation, outstanding in LOADS:
-            sample = cluster.load(operation, outstanding, plan.seconds, plan.warmup)
-            results.samples.setdefault((operation, outstanding), []).append(sample)
+        for load in LOADS:
+            sample = cluster.load(load, plan.seconds, plan.warmup)
+            results.samples.setdefault(load, []).append(sample)
 
 
 def _memory(peer: type[Peer], plan: Plan, folder: Path, results: Results) -> None:
     with _cluster(peer, folder) as cluster:
         cluster.fill(plan.memory_entries, _FILL_OUTSTANDING)
-        results.leader_bytes.append(resident_bytes(cluster.leader_pid()))
+        leader, follower = cluster.pids()
+        results.leader_bytes.append(resident_bytes(leader))
+        results.follower_bytes.append(resident_bytes(follower))
 
 
 def _fail_over(peer: type[Peer], plan: Plan, folder: Path, results: Results) -> None:
     with _cluster(peer, folder) as cluster:
         results.failovers.measure(cluster)
+
+
+def _freeze(peer: type[Peer], plan: Plan, folder: Path, results: Results) -> None:
+    with _cluster(peer, folder) as cluster:
+        results.freezes.measure(cluster)
+
+
+_Stage = Callable[[type[Peer], Plan, Path, Results], None]
+
+#: What is measured: how often, and by which function.
+STAGES: dict[str, tuple[Callable[[Plan], int], _Stage]] = {
+    "throughput": (lambda plan: plan.runs, _throughput),
+    "memory": (lambda plan: plan.runs if plan.memory_entries else 0, _memory),
+    "failover": (lambda plan: plan.failovers, _fail_over),
+    "freeze": (lambda plan: plan.freezes, _freeze),
+}
 
 
 def measure(
@@ -94,15 +113,11 @@ def measure(
     """
     results = {peer.name: Results(peer.describe()) for peer in peers}
     available = [peer for peer in peers if "unavailable" not in results[peer.name].description]
-    stages = [
-        ("throughput", plan.runs, _throughput),
-        ("memory", plan.runs if plan.memory_entries else 0, _memory),
-        ("failover", plan.failovers, _fail_over),
-    ]
-    for stage, rounds, function in stages:
-        for number in range(1, rounds + 1):
+    for stage in plan.stages:
+        rounds, function = STAGES[stage]
+        for number in range(1, rounds(plan) + 1):
             for peer in available:
-                progress(f"{stage} {number}/{rounds}: {peer.name}")
+                progress(f"{stage} {number}/{rounds(plan)}: {peer.name}")
                 try:
                     function(peer, plan, folder, results[peer.name])
                 except Exception as error:  # noqa: BLE001 - reported; the other peers still count

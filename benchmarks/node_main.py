@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import workload
 from benchmarks.child import serve
 from benchmarks.peers import VALUE_BYTES
+from benchmarks.recording import Background
 from braft_core import Node
 
 __all__ = ["main"]
 
 _MAP = "bench"
+#: The map that makes the state large; the load leaves it alone.
+_BALLAST = "ballast"
+_SNAPSHOT_SECONDS = 300.0
 
 
 class Handlers:
@@ -28,11 +35,22 @@ class Handlers:
         self._node = node
         self._value = bytes(VALUE_BYTES)
         self._runner = asyncio.Runner()
+        self._background: Background | None = None
+
+    def all(self) -> dict[str, Callable[..., Any]]:
+        """Each under its name."""
+        names = [name for name in dir(self) if not name.startswith("_") and name != "all"]
+        return {name: getattr(self, name) for name in names}
 
     def status(self) -> dict[str, Any]:
         """Whether it is ready, and the address of the leader as it believes."""
         ready, _ = self._node.ready()
         return {"ready": ready, "leader": self._node.leader[1]}
+
+    def progress(self) -> dict[str, Any]:
+        """Term, and how far this node is."""
+        details = self._node.details()
+        return {name: details[name] for name in ("term", "appliedIndex", "commitIndex")}
 
     async def _put(self, number: int) -> None:
         await self._node.kv.aput(_MAP, workload.key_of(number), self._value)
@@ -40,21 +58,71 @@ class Handlers:
     async def _get(self, number: int) -> None:
         await self._node.kv.aget(_MAP, workload.key_of(number))
 
+    def _operation(self, name: str) -> workload.Operation:
+        return {"put": self._put, "get": self._get}[name]
+
     def load(
         self, operation: str, outstanding: int, seconds: float, warmup: float
     ) -> dict[str, Any]:
         """See :func:`benchmarks.workload.drive`."""
-        operate = {"put": self._put, "get": self._get}[operation]
-        driving = workload.drive(operate, outstanding, seconds, warmup)
+        driving = workload.drive(self._operation(operation), outstanding, seconds, warmup)
         return self._runner.run(driving).as_json()
 
     def fill(self, entries: int, outstanding: int) -> None:
         """See :func:`benchmarks.workload.fill`."""
         self._runner.run(workload.fill(self._put, entries, outstanding))
 
+    def fill_state(self, first: int, values: int, size: int, outstanding: int) -> None:
+        """Put that many values of ``size`` bytes, each under a key of its own."""
+        value = os.urandom(size)
+
+        async def put(number: int) -> None:
+            await self._node.kv.aput(_BALLAST, f"{first + number}", value, timeout=60)
+
+        self._runner.run(workload.fill(put, values, outstanding))
+
+    def begin_load(self, operation: str, outstanding: int) -> None:
+        """A load that goes on until :meth:`end_load`. See :mod:`benchmarks.recording`."""
+        self._background = Background(self._operation(operation), outstanding)
+
+    def look(self, begin: float, end: float, forget: bool = False) -> dict[str, Any]:
+        """What ended of it in a stretch of ``time.monotonic``, and all failures so far."""
+        if self._background is None:
+            raise RuntimeError("there is no load to look at")
+        recording = self._background.recording
+        sample = recording.between(begin, end).as_json()
+        if forget:
+            recording.forget(end)
+        return {"sample": sample, "failed": recording.failed, "failures": recording.failures}
+
+    def end_load(self) -> None:
+        """End it; it can still be looked at."""
+        if self._background is not None:
+            self._background.stop()
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """Take a snapshot here: its index and size, and from when to when it took."""
+        begin = time.monotonic()
+        taken = self._node.take_snapshot(timeout=_SNAPSHOT_SECONDS)
+        return {"index": taken["index"], "size": taken["size"]} | {
+            "begin": begin,
+            "end": time.monotonic(),
+        }
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots that this node holds, newest first."""
+        return self._node.snapshots()
+
     def first_success(self, period: float, limit: float) -> int:
         """See :func:`benchmarks.workload.first_success`."""
         return self._runner.run(workload.first_success(self._put, period, limit))
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
+    return name, value
 
 
 def main() -> None:
@@ -62,22 +130,23 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ports", type=int, nargs=3, required=True, help="Raft, discovery, HTTP")
-    parser.add_argument("--peers", required=True, help="Raft addresses of all three")
-    args = parser.parse_args()
-    node = Node(
-        ip="127.0.0.1",
-        rport=args.ports[0],
-        dport=args.ports[1],
-        hport=args.ports[2],
-        data_dir=args.data,
-        discovery=f"static:{args.peers}",
-        expect=3,
-        log="warning",
+    parser.add_argument("--peers", required=True, help="Raft addresses of all")
+    parser.add_argument(
+        "--set", type=_setting, action="append", default=[], help="another setting: name=value"
     )
-    with node:
-        handlers = Handlers(node)
-        names = ("status", "load", "fill", "first_success")
-        serve({name: getattr(handlers, name) for name in names})
+    args = parser.parse_args()
+    settings: dict[str, Any] = {
+        "ip": "127.0.0.1",
+        "rport": args.ports[0],
+        "dport": args.ports[1],
+        "hport": args.ports[2],
+        "data_dir": args.data,
+        "discovery": f"static:{args.peers}",
+        "expect": 3,
+        "log": "warning",
+    }
+    with Node(**settings | dict(args.set)) as node:
+        serve(Handlers(node).all())
 
 
 if __name__ == "__main__":

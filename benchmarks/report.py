@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import LOADS, Results
+from benchmarks.workload import Load
 
 __all__ = ["Row", "as_json", "print_table", "rows", "write_json", "write_plot"]
 
@@ -33,25 +35,31 @@ class Row:
         return ours / theirs if self.more_is_better else theirs / ours
 
 
-def _of(operation: str, outstanding: int, figure: str) -> Callable[[Results], float | None]:
-    return lambda results: results.median(operation, outstanding, figure)
+def _of(load: Load, figure: str) -> Callable[[Results], float | None]:
+    return lambda results: results.median(load, figure)
 
 
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _mebibytes(sizes: list[int]) -> float | None:
+    return statistics.median(sizes) / 2**20 if sizes else None
 
 
 def rows() -> Iterator[Row]:
     """Every figure that is shown."""
     words = {"put": "commits", "get": "linearizable reads"}
-    for operation, outstanding in LOADS:
-        name = f"{words[operation]}, {outstanding:,} outstanding"
-        yield Row(name, "/s", True, _of(operation, outstanding, "rate"))
-        yield Row("  p50", "ms", False, _of(operation, outstanding, "p50_ms"))
-        yield Row("  p99", "ms", False, _of(operation, outstanding, "p99_ms"))
+    for load in LOADS:
+        where = "" if load.on == "leader" else f" on a {load.on}"
+        name = f"{words[load.operation]}{where}, {load.outstanding:,} outstanding"
+        yield Row(name, "/s", True, _of(load, "rate"))
+        yield Row("  p50", "ms", False, _of(load, "p50_ms"))
+        yield Row("  p99", "ms", False, _of(load, "p99_ms"))
     yield Row("failover after kill -9, p50", "s", False, lambda r: r.failovers.p50)
+    yield Row("  p90", "s", False, lambda r: r.failovers.p90)
     yield Row("  worst", "s", False, lambda r: r.failovers.worst)
-    yield Row("leader's memory", "MiB", False, lambda r: _scaled(r.median_bytes(), 2**-20))
+    yield Row("failover after SIGSTOP, p50", "s", False, lambda r: r.freezes.p50)
+    yield Row("  p90", "s", False, lambda r: r.freezes.p90)
+    yield Row("  worst", "s", False, lambda r: r.freezes.worst)
+    yield Row("leader's memory", "MiB", False, lambda r: _mebibytes(r.leader_bytes))
+    yield Row("a follower's memory", "MiB", False, lambda r: _mebibytes(r.follower_bytes))
 
 
 def _number(value: float | None) -> str:
@@ -92,13 +100,14 @@ def as_json(results: dict[str, Results], facts: dict[str, Any]) -> dict[str, Any
             name: {
                 "description": result.description,
                 "samples": [
-                    {"operation": operation, "outstanding": outstanding, "rate": sample.rate}
-                    | sample.as_json()
-                    for (operation, outstanding), samples in result.samples.items()
+                    load._asdict() | {"rate": sample.rate} | sample.as_json()
+                    for load, samples in result.samples.items()
                     for sample in samples
                 ],
                 "failover_seconds": result.failovers.seconds,
+                "freeze_seconds": result.freezes.seconds,
                 "leader_bytes": result.leader_bytes,
+                "follower_bytes": result.follower_bytes,
                 "errors": result.errors,
             }
             for name, result in results.items()
@@ -121,13 +130,17 @@ def write_plot(results: dict[str, Results], path: Path) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
-    for axis, (operation, title) in zip(
-        axes, (("put", "commits/s"), ("get", "linearizable reads/s")), strict=True
-    ):
-        levels = [n for name, n in LOADS if name == operation]
+    panels = [
+        ("commits/s", "put", "leader"),
+        ("linearizable reads/s", "get", "leader"),
+        ("linearizable reads/s on a follower", "get", "follower"),
+    ]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(14, 4), sharey=True)
+    for axis, (title, operation, on) in zip(axes, panels, strict=True):
+        loads = [load for load in LOADS if (load.operation, load.on) == (operation, on)]
+        levels = [load.outstanding for load in loads]
         for name, result in results.items():
-            rates = [result.median(operation, n, "rate") or float("nan") for n in levels]
+            rates = [result.median(load, "rate") or float("nan") for load in loads]
             axis.plot(levels, rates, marker="o", label=name)
         axis.set(title=title, xlabel="outstanding", xscale="log", yscale="log", xticks=levels)
         axis.set_xticks(levels, [str(n) for n in levels])

@@ -11,9 +11,19 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["KEYS", "Operation", "Sample", "drive", "fill", "first_success", "key_of", "summarize"]
+__all__ = [
+    "KEYS",
+    "Load",
+    "Operation",
+    "Sample",
+    "drive",
+    "fill",
+    "first_success",
+    "key_of",
+    "summarize",
+]
 
 #: An operation gets its running number and is done when the system has answered.
 Operation = Callable[[int], Awaitable[object]]
@@ -27,6 +37,14 @@ def key_of(number: int) -> str:
     return f"key-{number % KEYS}"
 
 
+class Load(NamedTuple):
+    """What is asked of a cluster: ``put`` or ``get``, how many at once, and of which node."""
+
+    operation: str
+    outstanding: int
+    on: str = "leader"
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What one measured stretch showed."""
@@ -35,6 +53,8 @@ class Sample:
     seconds: float
     p50_ms: float
     p99_ms: float
+    #: The slowest one; ``None`` where a client does not tell.
+    max_ms: float | None = None
 
     @property
     def rate(self) -> float:
@@ -55,7 +75,8 @@ def summarize(latencies: list[float], seconds: float) -> Sample:
             return float("nan")
         return 1000 * ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
 
-    return Sample(len(ordered), seconds, percentile(0.50), percentile(0.99))
+    slowest = 1000 * ordered[-1] if ordered else None
+    return Sample(len(ordered), seconds, percentile(0.50), percentile(0.99), slowest)
 
 
 async def drive(operation: Operation, outstanding: int, seconds: float, warmup: float) -> Sample:

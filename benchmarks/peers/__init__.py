@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from benchmarks.workload import Sample
+from benchmarks.workload import Load, Sample
 
 __all__ = ["VALUE_BYTES", "Peer", "free_ports"]
 
@@ -29,17 +29,20 @@ class Peer(Protocol):
     def start(self) -> None:
         """Start three nodes and return once they have a leader and take writes."""
 
-    def load(self, operation: str, outstanding: int, seconds: float, warmup: float) -> Sample:
-        """Run ``put`` or ``get`` against the leader."""
+    def load(self, load: Load, seconds: float, warmup: float) -> Sample:
+        """Run ``put`` or ``get`` against the leader or a follower."""
 
     def fill(self, entries: int, outstanding: int) -> None:
         """Commit exactly that many entries."""
 
-    def leader_pid(self) -> int:
-        """The process whose memory is measured."""
+    def pids(self) -> tuple[int, int]:
+        """The leader's process and a follower's, whose memory is measured."""
 
-    def fail_over(self) -> float:
-        """Kill the leader with SIGKILL; seconds until a survivor has committed a new write."""
+    def fail_over(self, *, freeze: bool = False) -> float:
+        """Kill the leader (SIGKILL); seconds until a survivor has committed a new write.
+
+        ``freeze``: stop it with SIGSTOP instead, and kill it afterwards.
+        """
 
     def stop(self) -> None:
         """End every process it started."""

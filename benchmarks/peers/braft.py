@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.child import Child
-from benchmarks.peers import free_ports
-from benchmarks.peers.cluster import Cluster
-from benchmarks.workload import Sample
+from benchmarks.nodes import BraftNodes
+from benchmarks.workload import Load, Sample
 
 __all__ = ["Braft"]
 
@@ -35,40 +32,31 @@ class Braft:
             "version": tomllib.loads(_PROJECT.read_text())["project"]["version"],
             "durability": "SQLite, write-ahead log, synchronous=FULL: an fsync for every batch",
             "client": "in the leader's process: tasks of an asyncio loop",
-            "reads": "linearizable (read index), served by the leader",
+            "reads": "linearizable (read index), served by the node that is asked",
         }
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._cluster = Cluster({})
+        self._cluster = BraftNodes(folder)
 
     def start(self) -> None:
         """Start three nodes and wait for a leader."""
-        ports = free_ports(9)
-        addresses = [f"127.0.0.1:{port}" for port in ports[:3]]
-        for number, address in enumerate(addresses):
-            data = self._folder / f"node{number}"
-            command = [sys.executable, "-m", "benchmarks.node_main", "--data", str(data)]
-            command += ["--peers", ",".join(addresses), "--ports"]
-            command += [str(port) for port in ports[number::3]]
-            self._cluster.children[address] = Child(command, self._folder / f"node{number}.log")
-        self._cluster.wait()
+        self._cluster.start()
 
-    def load(self, operation: str, outstanding: int, seconds: float, warmup: float) -> Sample:
-        """Run the load inside the leader."""
-        return self._cluster.load(operation, outstanding, seconds, warmup)
+    def load(self, load: Load, seconds: float, warmup: float) -> Sample:
+        """Run the load inside the node."""
+        return self._cluster.load(load, seconds, warmup)
 
     def fill(self, entries: int, outstanding: int) -> None:
         """Commit that many entries."""
         self._cluster.fill(entries, outstanding)
 
-    def leader_pid(self) -> int:
-        """The leader's process."""
-        return self._cluster.leader().pid
+    def pids(self) -> tuple[int, int]:
+        """The leader's process and a follower's."""
+        return self._cluster.pids()
 
-    def fail_over(self) -> float:
-        """Kill the leader and time the next commit."""
-        return self._cluster.fail_over()
+    def fail_over(self, *, freeze: bool = False) -> float:
+        """Kill or freeze the leader and time the next commit."""
+        return self._cluster.fail_over(freeze=freeze)
 
     def stop(self) -> None:
         """End the nodes."""

@@ -8,20 +8,22 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from benchmarks.child import Child, ChildFailed
-from benchmarks.workload import Sample
+from benchmarks.workload import Load, Sample
 
 __all__ = ["Cluster", "wait_until"]
 
 _T = TypeVar("_T")
 
 
-def wait_until(condition: Callable[[], _T | None], timeout: float, what: str) -> _T:
+def wait_until(
+    condition: Callable[[], _T | None], timeout: float, what: str, period: float = 0.05
+) -> _T:
     """Poll until the condition returns something. :raises TimeoutError: naming ``what``."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if (found := condition()) is not None:
             return found
-        time.sleep(0.05)
+        time.sleep(period)
     raise TimeoutError(f"{what}: not within {timeout} s")
 
 
@@ -50,35 +52,46 @@ class Cluster:
         """The leader's process."""
         return self.children[self.wait()]
 
-    def load(self, operation: str, outstanding: int, seconds: float, warmup: float) -> Sample:
-        """Run the load inside the leader."""
-        reply = self.leader().ask(
+    def follower(self) -> Child:
+        """The process of one that follows."""
+        leader = self.wait()
+        return next(child for address, child in self.children.items() if address != leader)
+
+    def load(self, load: Load, seconds: float, warmup: float) -> Sample:
+        """Run the load inside the leader, or a follower."""
+        child = self.leader() if load.on == "leader" else self.follower()
+        reply = child.ask(
             "load",
             timeout=seconds + warmup + 60,
-            operation=operation,
-            outstanding=outstanding,
+            operation=load.operation,
+            outstanding=load.outstanding,
             seconds=seconds,
             warmup=warmup,
         )
         return Sample(**reply)
 
+    def pids(self) -> tuple[int, int]:
+        """The leader's process and a follower's."""
+        return self.leader().pid, self.follower().pid
+
     def fill(self, entries: int, outstanding: int) -> None:
         """Commit that many entries from inside the leader."""
         self.leader().ask("fill", timeout=600, entries=entries, outstanding=outstanding)
 
-    def fail_over(self) -> float:
-        """Kill the leader; seconds until the first survivor has committed."""
+    def fail_over(self, *, freeze: bool = False) -> float:
+        """Kill or freeze the leader; seconds until the first survivor has committed."""
         address = self.wait()
         survivors = [child for name, child in self.children.items() if name != address]
-        victim = self.children.pop(address)
+        victim = self.children[address]
         killed = time.time_ns()
-        victim.kill()
+        (victim.freeze if freeze else victim.kill)()
         for child in survivors:
             child.tell("first_success", period=0.01, limit=60)
         commits = []
         for child in survivors:
             with suppress(ChildFailed):
                 commits.append(child.answer(timeout=90))
+        self.children.pop(address).kill()
         if not commits:
             raise TimeoutError("no survivor committed anything")
         return float(min(commits) - killed) / 1e9

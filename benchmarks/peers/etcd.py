@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from typing import Any, ClassVar
 from benchmarks.child import Child
 from benchmarks.peers import free_ports
 from benchmarks.peers.cluster import wait_until
-from benchmarks.workload import Sample
+from benchmarks.workload import Load, Sample
 
 __all__ = ["Etcd"]
 
@@ -70,7 +71,7 @@ class Etcd:
             "durability": "write-ahead log, fdatasync for every batch",
             "client": "a process of its own over gRPC: "
             + ("Python (slower than etcd)" if "-m" in _client_command() else "etcd's, in Go"),
-            "reads": "linearizable (read index), served by the leader",
+            "reads": "linearizable (read index), served by the server that is asked",
         }
 
     def __init__(self, folder: Path) -> None:
@@ -125,37 +126,45 @@ class Etcd:
     def _wait(self) -> str:
         return wait_until(self._leader, 60, "an etcd leader")
 
-    def load(self, operation: str, outstanding: int, seconds: float, warmup: float) -> Sample:
-        """Run the load from the client process against the leader."""
+    def load(self, load: Load, seconds: float, warmup: float) -> Sample:
+        """Run the load from the client process against one server."""
+        leader = self._wait()
+        endpoint = leader if load.on == "leader" else self._follower(leader)
         reply = self._ask(
             "load",
             seconds + warmup + 60,
-            endpoints=[self._wait()],
-            operation=operation,
-            outstanding=outstanding,
+            endpoints=[endpoint],
+            operation=load.operation,
+            outstanding=load.outstanding,
             seconds=seconds,
             warmup=warmup,
         )
         return Sample(**reply)
+
+    def _follower(self, leader: str) -> str:
+        return next(name for name in self._servers if name != leader)
 
     def fill(self, entries: int, outstanding: int) -> None:
         """Commit that many entries."""
         endpoints = [self._wait()]
         self._ask("fill", 600, endpoints=endpoints, entries=entries, outstanding=outstanding)
 
-    def leader_pid(self) -> int:
-        """The leader's process."""
-        return self._servers[self._wait()].pid
+    def pids(self) -> tuple[int, int]:
+        """The leader's process and a follower's."""
+        leader = self._wait()
+        return self._servers[leader].pid, self._servers[self._follower(leader)].pid
 
-    def fail_over(self) -> float:
-        """Kill the leader and time the next commit; the client is connected to the survivors."""
+    def fail_over(self, *, freeze: bool = False) -> float:
+        """Kill or freeze the leader and time the next commit; the client knows the survivors."""
         leader = self._wait()
         self._ask("prepare", 30, endpoints=[name for name in self._servers if name != leader])
-        victim = self._servers.pop(leader)
+        victim = self._servers[leader]
         killed = time.time_ns()
+        victim.send_signal(signal.SIGSTOP if freeze else signal.SIGKILL)
+        committed = self._ask("first_success", 90, period=0.01, limit=60)
         victim.kill()
         victim.wait()
-        committed = self._ask("first_success", 90, period=0.01, limit=60)
+        del self._servers[leader]
         return float(committed - killed) / 1e9
 
     def stop(self) -> None:

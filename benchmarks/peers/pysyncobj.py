@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from benchmarks.child import Child
 from benchmarks.peers import free_ports
 from benchmarks.peers.cluster import Cluster
-from benchmarks.workload import Sample
+from benchmarks.workload import Load, Sample
 
 __all__ = ["PySyncObj"]
 
@@ -57,21 +57,21 @@ class PySyncObj:
             self._cluster.children[address] = Child(command, data / "log")
         self._cluster.wait()
 
-    def load(self, operation: str, outstanding: int, seconds: float, warmup: float) -> Sample:
-        """Run the load inside the leader."""
-        return self._cluster.load(operation, outstanding, seconds, warmup)
+    def load(self, load: Load, seconds: float, warmup: float) -> Sample:
+        """Run the load inside the node."""
+        return self._cluster.load(load, seconds, warmup)
 
     def fill(self, entries: int, outstanding: int) -> None:
         """Commit that many entries."""
         self._cluster.fill(entries, outstanding)
 
-    def leader_pid(self) -> int:
-        """The leader's process."""
-        return self._cluster.leader().pid
+    def pids(self) -> tuple[int, int]:
+        """The leader's process and a follower's."""
+        return self._cluster.pids()
 
-    def fail_over(self) -> float:
-        """Kill the leader and time the next commit."""
-        return self._cluster.fail_over()
+    def fail_over(self, *, freeze: bool = False) -> float:
+        """Kill or freeze the leader and time the next commit."""
+        return self._cluster.fail_over(freeze=freeze)
 
     def stop(self) -> None:
         """End the nodes."""

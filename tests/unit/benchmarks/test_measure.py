@@ -43,19 +43,19 @@ class Fake:
     def start(self) -> None:
         self._do("start")
 
-    def load(self, operation: str, outstanding: int, seconds: float, warmup: float) -> Any:
-        self._do(f"load {operation} {outstanding}")
+    def load(self, load: Any, seconds: float, warmup: float) -> Any:
+        self._do(f"load {load.operation} {load.outstanding} {load.on}")
         return workload.Sample(self.operations, seconds, 1.0, 2.0)
 
     def fill(self, entries: int, outstanding: int) -> None:
         self._do(f"fill {entries}")
 
-    def leader_pid(self) -> int:
-        return os.getpid()
+    def pids(self) -> tuple[int, int]:
+        return os.getpid(), os.getppid()
 
-    def fail_over(self) -> float:
-        self._do("fail over")
-        return self.seconds_to_fail_over
+    def fail_over(self, *, freeze: bool = False) -> float:
+        self._do("freeze" if freeze else "fail over")
+        return self.seconds_to_fail_over * (3 if freeze else 1)
 
     def stop(self) -> None:
         self._do("stop")
@@ -70,22 +70,48 @@ def _peer(name: str, **changes: Any) -> type[Fake]:
     return type(name, (Fake,), {"name": name, "trace": [], **changes})
 
 
-def _measure(tmp_path: Path, *peers: type[Fake]) -> Any:
-    plan = measure.Plan(runs=1, seconds=2.0, warmup=0.0, failovers=2, memory_entries=10)
+def _measure(tmp_path: Path, *peers: type[Fake], stages: Any = tuple(measure.STAGES)) -> Any:
+    plan = measure.Plan(
+        runs=1,
+        seconds=2.0,
+        warmup=0.0,
+        failovers=2,
+        freezes=1,
+        memory_entries=10,
+        stages=stages,
+    )
     return measure.measure(list(peers), plan, tmp_path, lambda line: None)
 
 
 def test_each_measurement_has_a_cluster_of_its_own(tmp_path: Path) -> None:
     peer = _peer("one")
     results = _measure(tmp_path, peer)["one"]
-    loads = [f"load {operation} {n}" for operation, n in measure.LOADS]
+    loads = [f"load {load.operation} {load.outstanding} {load.on}" for load in measure.LOADS]
     kill = ["start", "fill 2000", "fail over", "stop"]
-    assert peer.trace == ["start", *loads, "stop", "start", "fill 10", "stop", *kill, *kill]
+    freeze = ["start", "fill 2000", "freeze", "stop"]
+    first = ["start", *loads, "stop", "start", "fill 10", "stop"]
+    assert peer.trace == [*first, *kill, *kill, *freeze]
     assert not list(tmp_path.iterdir())
-    assert results.median("put", 64, "rate") == 50.0
+    assert results.median(workload.Load("put", 64), "rate") == 50.0
     assert results.failovers.seconds == [0.5, 0.5]
-    assert results.median_bytes() > 2**20
+    assert results.freezes.seconds == [1.5]
+    assert results.leader_bytes[0] > 2**20
     assert results.errors == []
+
+
+def test_only_the_stages_that_were_asked_for_are_measured(tmp_path: Path) -> None:
+    peer = _peer("one")
+    results = _measure(tmp_path, peer, stages=("freeze",))["one"]
+    assert peer.trace == ["start", "fill 2000", "freeze", "stop"]
+    assert results.freezes.p50 == 1.5
+    assert results.failovers.p50 is None
+
+
+def test_nine_of_ten_failovers_are_not_slower_than_p90() -> None:
+    ten = failover.Failover(seconds=[float(n) for n in range(10, 0, -1)])
+    assert (ten.p50, ten.p90, ten.worst) == (5.5, 9.0, 10.0)
+    assert failover.Failover(seconds=[2.0]).p90 == 2.0
+    assert failover.Failover().p90 is None
 
 
 def test_a_failure_is_noted_and_its_logs_stay(tmp_path: Path) -> None:
@@ -111,7 +137,9 @@ def test_ratios_say_how_many_times_better_the_first_is(tmp_path: Path) -> None:
     rows = {row.name: row for row in report.rows()}
     for name, ours, theirs in [
         ("commits, 1,024 outstanding", 50.0, 12.5),
+        ("linearizable reads on a follower, 64 outstanding", 50.0, 12.5),
         ("failover after kill -9, p50", 0.5, 2.0),
+        ("failover after SIGSTOP, p50", 1.5, 6.0),
     ]:
         row = rows[name]
         assert (row.value(results["fast"]), row.value(results["slow"])) == (ours, theirs)
@@ -129,3 +157,5 @@ def test_the_result_file_holds_every_sample(tmp_path: Path) -> None:
     assert document["machine"] == {"cores": 2}
     assert len(document["peers"]["one"]["samples"]) == len(measure.LOADS)
     assert document["peers"]["one"]["samples"][0]["rate"] == 50.0
+    assert document["peers"]["one"]["samples"][-1]["on"] == "follower"
+    assert document["peers"]["one"]["freeze_seconds"] == [1.5]

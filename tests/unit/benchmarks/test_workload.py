@@ -20,6 +20,8 @@ def test_summarize_takes_percentiles_of_the_sorted_latencies() -> None:
     sample = workload.summarize([n / 1000 for n in range(100, 0, -1)], seconds=2.0)
     assert (sample.operations, sample.rate) == (100, 50.0)
     assert (sample.p50_ms, sample.p99_ms) == (pytest.approx(51.0), pytest.approx(100.0))
+    assert sample.max_ms == pytest.approx(100.0)
+    assert workload.summarize([], seconds=1.0).max_ms is None
 
 
 def test_drive_keeps_exactly_that_many_outstanding() -> None:
@@ -110,6 +112,14 @@ def test_a_child_answers_in_order_and_reports_errors(process: Any) -> None:
         process.ask("halve")
     with pytest.raises(child.ChildFailed, match=r"within 0\.01 s"):
         process.answer(timeout=0.01)
+
+
+def test_a_frozen_child_says_nothing_and_can_be_killed(process: Any) -> None:
+    assert process.ask("double", n=2) == 4
+    process.freeze()
+    with pytest.raises(child.ChildFailed, match="no answer"):
+        process.ask("double", timeout=0.2, n=2)
+    process.kill()
 
 
 def test_a_dead_child_is_noticed(process: Any) -> None:

@@ -1,0 +1,148 @@
+"""``python -m benchmarks.soak --minutes 10``: full load for long, and nobody may call an election.
+
+1,024 puts of 128 bytes are outstanding at the leader of three durable nodes. A leader that is too
+busy to send its heartbeats in time, or a follower too busy to see them, shows as a new term.
+Target: the term at the end is the one at the beginning, and no put failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import data_folder, resident_bytes
+from benchmarks.nodes import BraftNodes
+from benchmarks.study import Study, options
+from benchmarks.workload import Sample
+
+__all__ = ["Look", "main", "soak"]
+
+_OUTSTANDING = 1024
+_WARMUP = 2.0
+#: Seconds between two looks; an answer may have to wait for a busy node.
+_PERIOD = 10.0
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen at the end of one period."""
+
+    second: float
+    sample: Sample
+    #: Of each node, the leader first.
+    terms: list[int]
+    resident: list[int]
+    failed: int
+    failures: list[str]
+
+
+class _Run:
+    def __init__(self, nodes: BraftNodes) -> None:
+        address = nodes.wait()
+        self._leader = nodes.children[address]
+        others = [child for name, child in nodes.children.items() if name != address]
+        self._children = [self._leader, *others]
+        self._began = time.monotonic()
+
+    def terms(self) -> list[int]:
+        """Of each node, the leader first."""
+        return [int(child.ask("progress", _PATIENCE)["term"]) for child in self._children]
+
+    def begin(self) -> None:
+        """Begin the load."""
+        self._leader.ask("begin_load", operation="put", outstanding=_OUTSTANDING)
+        time.sleep(_WARMUP)
+        self._began = time.monotonic()
+
+    def look(self, begin: float, end: float) -> Look:
+        """At the period from ``begin`` to ``end``, which is now."""
+        reply = self._leader.ask("look", _PATIENCE, begin=begin, end=end, forget=True)
+        resident = [resident_bytes(child.pid) for child in self._children]
+        sample = Sample(**reply["sample"])
+        return Look(
+            end - self._began, sample, self.terms(), resident, reply["failed"], reply["failures"]
+        )
+
+    def end(self) -> None:
+        """End the load."""
+        self._leader.ask("end_load", timeout=90)
+
+
+def soak(folder: Path, seconds: float, period: float, study: Study) -> tuple[int, list[Look]]:
+    """The term before the load, and what was seen during it."""
+    nodes = BraftNodes(folder)
+    looks: list[Look] = []
+    try:
+        nodes.start()
+        run = _Run(nodes)
+        term = max(run.terms())
+        run.begin()
+        begin = time.monotonic()
+        finish = begin + seconds
+        while begin < finish:
+            time.sleep(max(0.0, min(period, finish - begin)))
+            end = time.monotonic()
+            looks.append(run.look(begin, end))
+            study.say(_line(looks[-1]))
+            begin = end
+        run.end()
+        return term, looks
+    finally:
+        nodes.stop()
+
+
+def _line(look: Look) -> str:
+    sample = look.sample
+    return (
+        f"{look.second:5.0f} s: {sample.rate:7,.0f} commits/s, p99 {sample.p99_ms:.0f} ms, "
+        f"slowest {sample.max_ms or 0:.0f} ms, terms {look.terms}, "
+        f"{max(look.resident) / 2**20:.0f} MiB"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = options("soak", "Full load for long: nobody may call an election.")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    args = parser.parse_args()
+    if args.quick:
+        args.minutes = 0.05
+    return args
+
+
+def _figures(term: int, looks: list[Look]) -> dict[str, Any]:
+    operations = sum(look.sample.operations for look in looks)
+    return {
+        "operations": operations,
+        "rate": operations / sum(look.sample.seconds for look in looks),
+        "term_before": term,
+        "terms_after": looks[-1].terms,
+        "elections": max(looks[-1].terms) - term,
+        "failed": looks[-1].failed,
+        "looks": [asdict(look) for look in looks],
+    }
+
+
+def main() -> int:
+    """Load, show, save. Exit code 1: there was an election, or a put failed."""
+    args = _arguments()
+    study = Study("soak", args)
+    with data_folder(study.output) as folder:
+        term, looks = soak(folder, args.minutes * 60, min(_PERIOD, args.minutes * 30), study)
+    figures = _figures(term, looks)
+    study.save(figures)
+    for failure in looks[-1].failures:
+        study.say(failure)
+    return study.verdict(
+        figures["elections"] == 0 and figures["failed"] == 0,
+        f"{figures['operations']:,} puts ({figures['rate']:,.0f}/s), {figures['elections']} new "
+        f"terms, {figures['failed']} puts failed (target: none, none)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
