@@ -64,11 +64,12 @@ def test_late_starters_found_the_same_cluster(tmp_path: Path, stagger: float) ->
             if index < 2:
                 cluster.wait_for(lambda: f"{index + 1} of 3 nodes are here" in readyz(cluster, 0))  # noqa: B023
                 # Fewer than expect found nothing, however long it takes.
+                client, missing = cluster.client(index), cluster.nodes[2].address
                 while time.monotonic() < end:
-                    ready, why = cluster.client(index).ready()
+                    ready, why = client.ready()
                     assert not ready
-                    missing = cluster.nodes[2].address
                     assert missing in why
+                    time.sleep(0.05)
         cluster.wait_ready()
         assert len(ids(cluster)) == 1
         serves(cluster)
