@@ -285,6 +285,6 @@ class _Meeting:
         await asyncio.to_thread(self._met.wait)
         await transport.stop()
         # A loop that ends while the other node still says goodbye is what is tested here, too.
-        # Calls that were cancelled hear of their end by way of grpc's poller, which the other loop may
-        # serve: a moment later.
+        # Calls that were cancelled hear of their end by way of grpc's poller, which the other loop
+        # may serve: a moment later.
         await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "no task is left")
