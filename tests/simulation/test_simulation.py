@@ -40,7 +40,7 @@ def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> Non
     assert sum(r.commits for r in reports) > 40 * len(reports)
     assert sum(r.answered for r in reports) > 40 * len(reports)
     assert sum(r.snapshots for r in reports) > 5 * len(reports)
-    assert sum(r.installed for r in reports) > len(reports) // 3
+    assert sum(r.installed for r in reports) > len(reports) // 5
     assert sum(r.formed for r in reports) > len(reports) // 6
     assert sum(r.unknown for r in reports) > len(reports)
     assert sum(r.truncations for r in reports) > len(reports) // 2

@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(an_install_is_acknowledged_at_once, ("acknowledge only what is durable",), _often),
     Mutant(
         an_installed_snapshot_counts_for_the_whole_log,
-        ("commit needs a durable majority",),
+        ("commit needs a durable majority", "recovery"),
         _often,
     ),
     Mutant(
@@ -231,7 +231,7 @@ MUTANTS = (
     Mutant(
         a_snapshot_with_the_newest_configuration,
         ("a snapshot holds its configuration",),
-        lambda plan: _often(plan) and "membership" in plan.faults,
+        lambda plan: _often(plan) and "membership" in plan.faults and plan.apply_latency > 0,
         100,
     ),
     Mutant(
@@ -239,7 +239,11 @@ MUTANTS = (
         _SAME,
         lambda plan: _often(plan) and plan.snapshot_time > 0,
     ),
-    Mutant(the_log_is_cut_beyond_the_snapshot, ("the log is cut only behind a snapshot",), _often),
+    Mutant(
+        the_log_is_cut_beyond_the_snapshot,
+        ("the log is cut only behind a snapshot", "what is in the log is written"),
+        _often,
+    ),
     Mutant(
         a_crash_between_snapshot_and_cut_is_not_mended,
         (
