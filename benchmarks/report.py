@@ -122,8 +122,12 @@ def write_json(document: dict[str, Any], path: Path) -> None:
 
 
 def write_plot(results: dict[str, Results], path: Path) -> bool:
-    """Draw operations a second over what is outstanding; ``False`` without matplotlib."""
-    if importlib.util.find_spec("matplotlib") is None:
+    """Draw operations a second over what is outstanding.
+
+    Returns ``False`` without matplotlib, and where no operations were measured.
+    """
+    measured = any(result.samples for result in results.values())
+    if not measured or importlib.util.find_spec("matplotlib") is None:
         return False
     import matplotlib
 

@@ -149,6 +149,15 @@ def test_ratios_say_how_many_times_better_the_first_is(tmp_path: Path) -> None:
     assert "12.5 (×4.00)" in shown.getvalue()
 
 
+def test_a_picture_is_drawn_of_what_was_measured(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="draws the picture")
+    path = tmp_path / "picture.png"
+    assert not report.write_plot(_measure(tmp_path, _peer("one"), stages=("freeze",)), path)
+    assert not path.exists()
+    assert report.write_plot(_measure(tmp_path, _peer("one")), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_result_file_holds_every_sample(tmp_path: Path) -> None:
     results = _measure(tmp_path, _peer("one"))
     path = tmp_path / "results" / "now.json"
