@@ -39,7 +39,8 @@ def ask_for_proof(state: RaftState) -> None:
     entries in flight by a heartbeat, which overtakes them.
     """
     for server, progress in state.progress.items():
-        if progress.state is ProgressState.REPLICATE and not progress.inflight:
+        idle = progress.state is ProgressState.REPLICATE and not progress.inflight
+        if idle and _in_reach(state, progress):
             _send(state, server, progress, [])
         else:
             _heartbeat(state, server, progress)
@@ -89,7 +90,7 @@ def replicate(state: RaftState) -> None:
     for server, progress in state.progress.items():
         while progress.may_send(config.max_inflight_messages, config.max_inflight_bytes):
             low = progress.next_index
-            if low <= state.log.compacted_index and state.log.term_at(low - 1) is None:
+            if not _in_reach(state, progress):
                 snapshot.send(state, server, progress)
                 break
             if low > last:
@@ -107,7 +108,17 @@ def _schedule_notice(state: RaftState, progress: Progress) -> None:
 
 
 def _owes_commit(state: RaftState, progress: Progress) -> bool:
-    return progress.commit_sent < min(state.commit_index, progress.next_index - 1)
+    known = min(state.commit_index, progress.next_index - 1)
+    return progress.commit_sent < known and _in_reach(state, progress)
+
+
+def _in_reach(state: RaftState, progress: Progress) -> bool:
+    """Whether the log still holds the entry that a message to this follower must refer to.
+
+    Compaction can pass a follower whose window is full. It then gets nothing until its answers
+    arrive, or a snapshot.
+    """
+    return state.log.term_at(progress.next_index - 1) is not None
 
 
 def _send(state: RaftState, server: str, progress: Progress, entries: Sequence[Entry]) -> None:
@@ -189,7 +200,7 @@ def advance_commit(state: RaftState) -> None:
 def _retire(state: RaftState) -> None:
     """The leader's removal is committed: pass the news on and step down (thesis §4.2.2)."""
     for server, progress in state.progress.items():
-        if progress.state is ProgressState.REPLICATE:
+        if progress.state is ProgressState.REPLICATE and _in_reach(state, progress):
             _send(state, server, progress, [])
     transfer.hand_over_now(state)
     state.become_follower(state.current_term, "", "removed from the configuration")

@@ -287,7 +287,8 @@ class Driver:
             core.applied(self._applier.applied_index)
             index = core.snapshot_taken(meta, compact_to)
             term = core.log.compacted_term
-            if writer is not None:
+            # What lies beyond is the work of a received snapshot, whose reset is yet to be written.
+            if writer is not None and index <= meta.index:
                 writer.run(lambda: self._compact(index, term))
             future.set_result(index)
 

@@ -123,7 +123,10 @@ class Snapshotter:
                 raise NotReady("there is nothing to take a snapshot of: no entry was applied yet")
             if self.last is not None and self.last.index == capture.index:
                 return self.last
-            at, configuration = driver.core.log.configuration_entry_at(capture.index)
+            log = driver.core.log
+            if self.last is not None and log.compacted_index > capture.index:
+                return self.last  # a received snapshot has overtaken the capture
+            at, configuration = log.configuration_entry_at(capture.index)
             parts = self._engine.parts
             name = f"braft-{parts.ports.raft}-snapshot"
             self._writing = _Write(parts.storage.snapshots, capture, configuration, at, name)
