@@ -69,7 +69,10 @@ def _number(value: float | None) -> str:
 
 
 def print_table(results: dict[str, Results], console: Console) -> None:
-    """Medians; behind each peer's figure how many times better the first peer is."""
+    """Medians; behind each peer's figure how many times better the first peer is.
+
+    What was measured of nobody is left out.
+    """
     first, *others = results
     table = Table(title="medians; (×) how many times better " + first + " is")
     table.add_column("")
@@ -78,11 +81,13 @@ def print_table(results: dict[str, Results], console: Console) -> None:
         table.add_column(name, justify="right")
     for row in rows():
         ours = row.value(results[first])
+        theirs = {name: row.value(results[name]) for name in others}
+        if ours is None and not any(value is not None for value in theirs.values()):
+            continue
         cells = [_number(ours)]
-        for name in others:
-            theirs = row.value(results[name])
-            ratio = row.ratio(ours, theirs)
-            cells.append(_number(theirs) + (f" (×{ratio:.2f})" if ratio is not None else ""))
+        for value in theirs.values():
+            ratio = row.ratio(ours, value)
+            cells.append(_number(value) + (f" (×{ratio:.2f})" if ratio is not None else ""))
         table.add_row(row.name, row.unit, *cells)
     console.print(table)
     for name, result in results.items():

@@ -105,6 +105,10 @@ def test_only_the_stages_that_were_asked_for_are_measured(tmp_path: Path) -> Non
     assert peer.trace == ["start", "fill 2000", "freeze", "stop"]
     assert results.freezes.p50 == 1.5
     assert results.failovers.p50 is None
+    shown = io.StringIO()
+    report.print_table({"one": results}, Console(file=shown, width=120))
+    assert "failover after SIGSTOP" in shown.getvalue()
+    assert "commits" not in shown.getvalue()
 
 
 def test_nine_of_ten_failovers_are_not_slower_than_p90() -> None:
