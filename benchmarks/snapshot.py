@@ -64,6 +64,8 @@ class Figures:
     """What was measured."""
 
     size: int = 0
+    #: Of the load, by ``time.monotonic``: the courses count from here.
+    began: float = 0.0
     fill_seconds: float = 0.0
     stretches: dict[str, Stretch] = field(default_factory=dict)
     #: Of the leader: before, and after everything. Its peaks are in the stretches.
@@ -113,7 +115,6 @@ class _Run:
         self.figures = Figures()
         self._leader_address = nodes.wait()
         self._leader = nodes.children[self._leader_address]
-        self._began = time.monotonic()
 
     def run(self) -> Figures:
         """All of it."""
@@ -148,18 +149,18 @@ class _Run:
         self.figures.fill_seconds = time.monotonic() - begin
 
     def _begin(self) -> None:
-        self._began = time.monotonic()
+        self.figures.began = time.monotonic()
         self._leader.ask("begin_load", operation="put", outstanding=_OUTSTANDING)
         time.sleep(_WARMUP)
 
     def _compact(self) -> None:
-        """Have every node drop the large entries from its log, the leader last."""
+        """Have every node, the leader last, take a snapshot and drop the large entries."""
+        begin = time.monotonic()
         followers = [c for a, c in self._nodes.children.items() if a != self._leader_address]
-        for child in followers:
+        for child in (*followers, self._leader):
             child.ask("take_snapshot", timeout=_PATIENCE)
-        taken = self._leader.ask("take_snapshot", timeout=_PATIENCE)
         time.sleep(_COMPACTING)
-        self._stretch("compacting", taken["end"], time.monotonic())
+        self._stretch("compacting", begin, time.monotonic())
         time.sleep(_WARMUP)
 
     def _stretch(self, name: str, begin: float, end: float) -> None:
@@ -185,8 +186,8 @@ class _Run:
         else:
             address = next(a for a in self._nodes.children if a != self._leader_address)
             self._nodes.stop_node(address)
-        self._quiet("one is away")
-        index = self._take("taking, one away")
+            self._quiet("one is away")
+        index = self._take("taking again")
         self._quiet("before it starts")
         self._say("the receiver starts")
         begin = time.monotonic()
@@ -227,11 +228,11 @@ class _Run:
             "peak": self._watch.peak("leader", quiet.begin, end),
             "after": self._watch.peak("leader", end - 1.0, end),
         }
-        figures.receiver_peak_bytes = self._watch.peak("receiver", self._began, end)
-        figures.leader_course = self._watch.series("leader", self._began, _STEP)
+        figures.receiver_peak_bytes = self._watch.peak("receiver", self.figures.began, end)
+        figures.leader_course = self._watch.series("leader", self.figures.began, _STEP)
         last = figures.stretches["afterwards"].end
-        for slot in range(int((last - self._began) / _STEP)):
-            begin = self._began + slot * _STEP
+        for slot in range(int((last - self.figures.began) / _STEP)):
+            begin = self.figures.began + slot * _STEP
             sample = self._look(begin, begin + _STEP)
             p99 = sample.p99_ms if sample.operations else 0.0
             figures.course.append((slot * _STEP, sample.rate, p99, sample.max_ms))

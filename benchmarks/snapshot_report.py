@@ -84,14 +84,15 @@ def write_plot(figures: Figures, path: Path) -> bool:
         [size / 2**20 for second, size in figures.leader_course if second >= 0],
     )
     memory.set(ylabel="leader, MiB", xlabel="seconds")
-    began = figures.stretches["quiet"].begin - (at[0] if at else 0)
     for axis in (latency, rate, memory):
         axis.grid(visible=True, alpha=0.3)
         for name, stretch in figures.stretches.items():
-            if name in ("taking", "taking, one away", "transfer"):
-                left = stretch.begin - began
+            if name in ("compacting", "taking", "taking again", "transfer"):
+                left = stretch.begin - figures.began
                 axis.axvspan(left, left + stretch.seconds, alpha=0.15, color="tab:orange")
-    latency.set_title("shaded: a snapshot is taken, taken again, transferred")
+    latency.set_title(
+        "shaded: large entries leave the log; a snapshot is taken, taken again, transferred"
+    )
     chart.tight_layout()
     chart.savefig(path, dpi=120)
     pyplot.close(chart)
