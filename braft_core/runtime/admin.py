@@ -68,7 +68,7 @@ class Admin:
         if self._engine.is_leader:
             await self._engine.change(kind, server_id, address, left)
             return
-        request = ChangeMembershipRequest(kind, server_id, address, max(1, int(left * 1000)))
+        request = ChangeMembershipRequest(kind, server_id, address, _for_leader(left))
         await self._call_leader(request, left)
 
     async def carry_out(self, kind: str, server_id: str, address: str, timeout: float) -> None:
@@ -109,7 +109,7 @@ class Admin:
         """Transfer leadership, wherever the leader is; returns the new leader's id."""
         if self._engine.is_leader:
             return await self.transfer(to, timeout)
-        request = TransferLeadershipRequest(to, max(1, int(timeout * 1000)))
+        request = TransferLeadershipRequest(to, _for_leader(timeout))
         reply = await self._call_leader(request, timeout)
         return reply.leader_id if isinstance(reply, AdminReply) else ""
 
@@ -189,3 +189,8 @@ class Admin:
 
 def _worth_repeating(error: BraftError) -> bool:
     return error.safe_to_retry or not isinstance(error, NotApplied)
+
+
+def _for_leader(timeout: float) -> int:
+    """Milliseconds for the leader: less than we wait, so that its answer can still arrive."""
+    return max(1, int(1000 * (timeout - min(0.25, timeout / 4))))

@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 _MAX_CALL_BYTES = 1 << 20
 _MAX_CALL_COMMANDS = 1024
 _MAX_CALLS = 16
+#: More would only split what one call serves.
+_MAX_READS = 4
 _RETRY = 0.05
 
 
@@ -77,7 +79,7 @@ class Forwarder:
         self._peers = peers
         self._commands: list[Command] = []
         self._queries: list[Query] = []
-        self._reading = False
+        self._reads_under_way = 0
         self._tasks: dict[asyncio.Task[None], _Call] = {}
 
     # -- commands ------------------------------------------------------------------------------
@@ -168,13 +170,13 @@ class Forwarder:
     def reads(self, leader: str, queries: list[Query]) -> None:
         """Serve queries here at an index that ``leader`` confirms. One call serves all waiting."""
         self._queries.extend(queries)
-        if not self._reading:
-            self._reading = True
+        if self._reads_under_way < _MAX_READS:
+            self._reads_under_way += 1
             batch, self._queries = self._queries, []
             self._spawn(self._read(leader, batch), _Call(leader, batch, False), self._read_done)
 
     def _read_done(self) -> None:
-        self._reading = False
+        self._reads_under_way -= 1
         if self._queries:
             waiting, self._queries = self._queries, []
             self._peers.resubmit(waiting)

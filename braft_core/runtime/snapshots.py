@@ -25,6 +25,8 @@ __all__ = ["SnapshotPolicy", "Snapshotter"]
 
 _log = logging.getLogger(__name__)
 _CHECK_INTERVAL = 0.25
+#: What an entry takes in memory beside its data: a tuple and three numbers.
+_ENTRY_BYTES = 200
 #: After a failed attempt, seconds.
 _RETRY = 30.0
 #: Snapshots kept: the one in use, and one to fall back on by hand.
@@ -36,7 +38,7 @@ class SnapshotPolicy(NamedTuple):
 
     #: Entries applied since the last one.
     entries: int
-    #: Bytes of commands in the log.
+    #: Bytes that the log takes in memory.
     bytes: int
     #: Entries left in front of it for followers a little behind.
     trailing: int
@@ -96,7 +98,9 @@ class Snapshotter:
         last_index = self.last.index if self.last is not None else 0
         last_size = self.last.size if self.last is not None else 0
         since = self._engine.applier.applied_index - last_index
-        return self._policy.due(since, core.log.size, last_size)
+        log = core.log
+        held = log.last_index - log.compacted_index
+        return self._policy.due(since, log.size + held * _ENTRY_BYTES, last_size)
 
     async def request(self) -> SnapshotMeta:
         """:meth:`take`, which goes on when the caller no longer waits."""

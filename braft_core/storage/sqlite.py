@@ -35,6 +35,8 @@ __all__ = ["SQLiteStorage"]
 #: Compacted rows removed with each write, at least: about 0.4 ms. A larger write removes twice as
 #: many rows as it adds, so that they never pile up.
 _SWEEP = 512
+#: Bytes of data that are removed with one write: large rows are spread over many pages.
+_SWEEP_BYTES = 1 << 20
 #: Less free space than this makes an I/O error count as a full disk, bytes.
 _NO_SPACE = 1 << 20
 
@@ -252,10 +254,17 @@ def _joined(garbage: range, before: Bounds, highest: int, now: Bounds) -> range:
 
 
 def _sweep(db: sqlite3.Connection, garbage: range, rows: int) -> range:
-    """Remove up to ``rows`` rows; returns what is left."""
-    if garbage:
-        db.execute(fmt.REMOVE_RANGE, (garbage[0], garbage[:rows][-1]))
-    return garbage[rows:]
+    """Remove up to ``rows`` rows, of :data:`_SWEEP_BYTES` at most; returns what is left."""
+    if not garbage:
+        return garbage
+    first, last, size = garbage[0], garbage[:rows][-1], 0
+    for index, length in db.execute(fmt.ROW_SIZES, (first, last)).fetchall():
+        size += length
+        if size > _SWEEP_BYTES and index > first:
+            last = index - 1
+            break
+    db.execute(fmt.REMOVE_RANGE, (first, last))
+    return garbage[last + 1 - first :]
 
 
 def _roll_back(db: sqlite3.Connection) -> None:

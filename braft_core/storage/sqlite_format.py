@@ -59,6 +59,7 @@ _SCHEMA = (
 )
 INSERT_ENTRY = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)"
 TRUNCATE = "DELETE FROM log WHERE idx >= ?"
+ROW_SIZES = "SELECT idx, length(data) FROM log WHERE idx BETWEEN ? AND ? ORDER BY idx"
 REMOVE_RANGE = "DELETE FROM log WHERE idx BETWEEN ? AND ?"
 SET_STATE = "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?)"
 SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"

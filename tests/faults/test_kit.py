@@ -373,7 +373,7 @@ def test_namespaces_are_gone_at_the_end_whatever_happens(
     needs(Ability.NETWORK)
 
     def ours() -> list[Path]:
-        return list(Path("/run/netns").glob(f"braft-{os.getpid()}-*"))
+        return list(Path("/run/netns").glob(f"braft-{os.getpid()}-*-*"))
 
     def interrupted() -> None:
         with Network() as network, network.add("here").inside():

@@ -133,7 +133,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: int) -> N
     pids = [int(log.read_text()) for log in logs]
     assert all(alive(pid) for pid in pids)
     story.send_signal(number)
-    _, errors = story.communicate(timeout=10)
+    _, errors = story.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
     assert not any(alive(pid) for pid in pids)
 

@@ -74,7 +74,9 @@ def test_a_name_of_ours_says_how_to_install_it(kind: Any, name: str) -> None:
 
 def test_a_disabled_plugin_is_mentioned(install: Callable[..., str]) -> None:
     install("braft-lab", "raise RuntimeError", entry="lab")
-    with pytest.raises(PluginNotFound, match=r"disabled: lab \(braft-lab 1.0\)"):
+    with pytest.raises(
+        PluginNotFound, match=r"disabled by BRAFT_PLUGINS_DISABLE: lab \(braft-lab 1.0\)"
+    ):
         Registry(Plugins.load(("lab",))).get("discovery", "lab")
 
 
@@ -84,7 +86,7 @@ def test_a_disabled_plugin_of_ours_need_not_be_installed(install: Callable[..., 
     registry = Registry(Plugins.load(("k8s", "lab", "mdns", "static", "serializers")))
     with pytest.raises(PluginNotFound) as caught:
         registry.get("discovery", "k8s")
-    assert caught.value.message.endswith("; disabled: k8s (braft-k8s 1.0)")
+    assert caught.value.message.endswith("; disabled by BRAFT_PLUGINS_DISABLE: k8s (braft-k8s 1.0)")
 
 
 def test_an_unknown_kind_lists_the_kinds() -> None:

@@ -212,15 +212,19 @@ def test_reads_share_a_call_and_those_that_come_later_do_not_join_it() -> None:
         peers.gate.clear()
         forwarder = Forwarder(peers)
         first = [Query("kv", "get", (), 10, loop) for _ in range(3)]
-        late = Query("kv", "get", (), 10, loop)
+        late = [Query("kv", "get", (), 10, loop) for _ in range(3)]
         forwarder.reads("leader", list(first))
         await until(lambda: peers.calls)
-        forwarder.reads("leader", [late])
+        for query in late:
+            forwarder.reads("leader", [query])
+        one_too_many = Query("kv", "get", (), 10, loop)
+        forwarder.reads("leader", [one_too_many])
+        await until(lambda: len(peers.calls) == 4)
         peers.gate.set()
         await until(lambda: peers.back)
-        assert peers.served == [(7, first)]
-        assert peers.back == [late]
-        assert peers.calls == [ReadIndexRequest("c")]
+        assert peers.served == [(7, first), *((7, [query]) for query in late)]
+        assert peers.back == [one_too_many]
+        assert peers.calls == [ReadIndexRequest("c")] * 4
 
     asyncio.run(main())
 

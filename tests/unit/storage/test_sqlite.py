@@ -22,7 +22,7 @@ from braft_core.errors import (
     StorageFull,
     StorageLocked,
 )
-from braft_core.raft.types import HardState
+from braft_core.raft.types import Entry, HardState
 from braft_core.storage.sqlite import SQLiteStorage
 from braft_core.testing.storage import entries
 
@@ -375,6 +375,19 @@ def test_compacted_rows_go_little_by_little_also_after_a_restart(tmp_path: Path)
     store.write([WriteBatch()])
     store.write([WriteBatch()])
     assert rows(tmp_path) == (2901, 3501, 601)
+    store.close()
+
+
+def test_large_rows_go_by_their_size(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.open()
+    for index in range(1, 9):
+        store.write([WriteBatch(entries=[Entry(index, 1, 0, b"x" * 400_000)])])
+    store.compact(8, 1)
+    assert rows(tmp_path)[0] == 3, "two rows of 400,000 bytes fit a budget of 1 MiB"
+    for _ in range(3):
+        store.write([WriteBatch(hard_state=HardState(1, ""))])
+    assert rows(tmp_path)[2] == 0
     store.close()
 
 
