@@ -171,7 +171,8 @@ class Registry:
         owner = FIRST_PARTY.get((kind, name), "")
         off = [info for info in self._plugins.disabled if owner in ("", info.distribution)]
         if off:
-            hints.append("disabled by BRAFT_PLUGINS_DISABLE: " + ", ".join(f"{i.name} ({i.origin})" for i in off))
+            names = ", ".join(f"{info.name} ({info.origin})" for info in off)
+            hints.append(f"disabled by BRAFT_PLUGINS_DISABLE: {names}")
         if owner and not off:
             hints.append(f"install it with: pip install {owner}")
         elif close := difflib.get_close_matches(name, known, n=1):
