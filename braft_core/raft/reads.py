@@ -32,10 +32,7 @@ def lease_index(state: RaftState) -> int:
         return -1
     me, progress = state.server_id, state.progress
     leased = sorted(
-        (
-            state.now if voter == me else progress[voter].leased_at
-            for voter in state.log.voters
-        ),
+        (state.now if voter == me else progress[voter].leased_at for voter in state.log.voters),
         reverse=True,
     )
     start = leased[majority(len(leased)) - 1]

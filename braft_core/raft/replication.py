@@ -182,9 +182,7 @@ def advance_commit(state: RaftState) -> None:
     if state.role is not Role.LEADER:
         return
     me, log, progress = state.server_id, state.log, state.progress
-    index = agreed(
-        [log.durable_index if v == me else progress[v].match_index for v in log.voters]
-    )
+    index = agreed([log.durable_index if v == me else progress[v].match_index for v in log.voters])
     if index <= state.commit_index or log.term_at(index) != state.current_term:
         return
     previous = state.commit_index
