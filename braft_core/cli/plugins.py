@@ -18,14 +18,22 @@ def plugins(as_json: AsJson = False) -> None:
 
     Exit code 1 if one cannot be loaded.
 
-    JSON: plugins, a list of name, kind, distribution, version; disabled, names; failures, messages.
+    JSON: plugins, a list of name, kind, distribution, version, in_use (by a node with the present
+    settings); disabled, names; failures, messages.
     """
     from braft_core.config import Settings
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
+    from braft_core.runtime.assembly import in_use
 
-    loaded = Plugins.load(Settings.load().plugins_disable, tolerate=True)
-    rows = [provider._asdict() for provider in Registry(loaded).describe()]
+    settings = Settings.load()
+    loaded = Plugins.load(settings.plugins_disable, tolerate=True)
+    registry = Registry(loaded)
+    used = in_use(settings, registry)
+    rows = [
+        {**provider._asdict(), "in_use": (provider.kind, provider.name) in used}
+        for provider in registry.describe()
+    ]
     answer = {
         "plugins": rows,
         "disabled": [info.name for info in loaded.disabled],
@@ -38,8 +46,11 @@ def plugins(as_json: AsJson = False) -> None:
 
 def _show(answer: dict[str, Any]) -> None:
     columns = ["kind", "name", "distribution", "version"]
-    rows = [[row[column] for column in columns] for row in answer["plugins"]]
-    table([column.upper() for column in columns], rows)
+    rows = [
+        [*(row[column] for column in columns), "in use" if row["in_use"] else ""]
+        for row in answer["plugins"]
+    ]
+    table([*(column.upper() for column in columns), ""], rows)
     for name in answer["disabled"]:
         typer.echo(f"disabled: {name}")
     for message in answer["failures"]:

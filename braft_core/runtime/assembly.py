@@ -29,6 +29,7 @@ from braft_core.errors import ConfigError, StorageForeign, StorageLocked
 from braft_core.identity import Ports, encode, first_host_address, new_raft_id, pick_ports
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry, parse_discovery
+from braft_core.plugin.rules import KINDS
 from braft_core.raft import SnapshotMeta
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.recovering import recover
@@ -191,12 +192,37 @@ def _transport(settings: Settings, registry: Registry, host: str, ports: Ports) 
 
 
 def _storage(settings: Settings, registry: Registry, ports: Ports) -> Storage:
+    name = _chosen_storage(settings)
     directory = data_directory(settings, ports.raft)
-    name = settings.storage
-    if directory is None and settings.provenance["storage"] == "default":
-        name = "memory"
     options = StorageOptions(directory, settings.plugin_options(name))
     return registry.get("storage", name)(options)
+
+
+def _chosen_storage(settings: Settings) -> str:
+    """A node that forgets uses the store that does, unless another was asked for."""
+    forgets = settings.data_dir == MEMORY and settings.provenance["storage"] == "default"
+    return "memory" if forgets else settings.storage
+
+
+def in_use(settings: Settings, registry: Registry) -> frozenset[tuple[str, str]]:
+    """Kind and name of everything that a node with these settings uses, hooks included.
+
+    Names nothing that is not installed; a setting that cannot be met is left out.
+    """
+    hooks = [(row.kind, row.name) for row in registry.describe() if row.kind not in KINDS]
+    chosen = [
+        ("serializer", settings.serializer),
+        ("transport", settings.transport),
+        ("storage", _chosen_storage(settings)),
+        *(("service", name) for name in settings.services),
+    ]
+    try:
+        discovery = _chosen_discovery(settings, registry)
+    except ConfigError:
+        discovery = None
+    if discovery is not None:
+        chosen.append(("discovery", discovery[0]))
+    return frozenset([*hooks, *chosen])
 
 
 def _server_id(storage: Storage, stored: StoredState, ip: str, ports: Ports) -> str:

@@ -101,10 +101,17 @@ def test_status(braft_json: Any, braft: Any, node: Any, url: str) -> None:
     assert [json.loads(line)["nodeNum"] for line in watched.stdout.splitlines()] == [1, 1, 1]
 
 
-def test_plugins_and_config(braft_json: Any, braft: Any) -> None:
+def test_plugins_and_config(braft_json: Any, braft: Any, monkeypatch: Any) -> None:
     answer = braft_json("plugins")
     assert ("kv", "service") in [(row["name"], row["kind"]) for row in answer["plugins"]]
     assert set(answer) == {"plugins", "disabled", "failures"}
+    used = {(row["kind"], row["name"]) for row in answer["plugins"] if row["in_use"]}
+    assert {("service", "kv"), ("storage", "sqlite"), ("transport", "grpc")} <= used
+    assert not {("storage", "memory"), ("transport", "memory")} & used
+    monkeypatch.setenv("BRAFT_DATA_DIR", ":memory:")
+    used = {(row["kind"], row["name"]) for row in braft_json("plugins")["plugins"] if row["in_use"]}
+    assert ("storage", "memory") in used
+    assert ("storage", "sqlite") not in used
     assert "msgpack" in braft("plugins").stdout
     settings = {row["name"]: row for row in braft_json("config")["settings"]}
     assert settings["rport"]["origin"] == "default"
