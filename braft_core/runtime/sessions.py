@@ -167,9 +167,12 @@ class OnceCommand(Repeatable):
     def prepare(self) -> bool:
         """See :meth:`Repeatable.prepare`. The floor has risen, which may be what helps."""
         with self.keeper.lock:
+            # Not of one that is done with: the floor may have risen above its number.
+            if not super().prepare():
+                return False
             if self.window is not None:
                 self.stamp(self.window)
-            return super().prepare()
+            return True
 
     def finish(self) -> None:
         """The caller has its answer, or has gone away: it is not wanted any more."""

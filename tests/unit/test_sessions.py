@@ -120,6 +120,20 @@ async def _error(command: Command) -> BraftError:
 
 
 @on_loop
+async def test_one_that_is_done_with_holds_up_nobody_who_rests_beside_it() -> None:
+    """Its caller went away while it rested, and the floor rose above its number."""
+    engine, keeper, first = await _started()
+    second = engine.command(keeper)
+    taken = await engine.next()
+    assert taken is second
+    settle([(first, UNKNOWN), (second, UNKNOWN)])
+    first.finish()
+    again = await engine.next()
+    assert again is second
+    assert decode_place(second.data)[2] == second.number
+
+
+@on_loop
 async def test_one_session_serves_all_that_wait_for_it() -> None:
     engine = Engine()
     keeper = engine.sessions.own
