@@ -121,8 +121,10 @@ def test_a_node_that_ends_is_named_and_its_log_shown(tmp_path: Path, capsys: Any
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: int) -> None:
+    # As from a terminal: what a shell runs in the background is born with SIGINT ignored.
     code = (
-        "import pathlib, sys; from braft_core.cli.demo import run_demo\n"
+        "import pathlib, signal; from braft_core.cli.demo import run_demo\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"run_demo(pathlib.Path({str(tmp_path)!r}), 3, lambda line: None, {SLEEPER!r})"
     )
     story = subprocess.Popen(
