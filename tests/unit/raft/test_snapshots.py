@@ -37,6 +37,16 @@ def loaded(names: str, entries: int, window: int = 8) -> tuple[Lab, RaftCore]:
     return lb, a
 
 
+def left_behind() -> tuple[Lab, RaftCore]:
+    """A leader, and a dead follower c that has missed twenty entries."""
+    lb, a = loaded("abc", 5)
+    lb.dead = {"c"}
+    a.propose([b"more"] * 20)
+    lb.settle()
+    a.unreachable("c")
+    return lb, a
+
+
 def test_the_log_keeps_a_tail_and_knows_the_term_before_it() -> None:
     _, a = loaded("abc", 50)
     meta = snapshot(a, 40, tail=10)
@@ -57,11 +67,7 @@ def install(lb: Lab) -> list[InstallSnapshot]:
 
 
 def test_7_a_follower_behind_the_log_gets_a_snapshot_and_then_entries() -> None:
-    lb, a = loaded("abc", 5)
-    lb.dead = {"c"}
-    a.propose([b"more"] * 20)
-    lb.settle()
-    a.unreachable("c")
+    lb, a = left_behind()
     snapshot(a, a.last_index)
     lb.dead = set()
     lb.advance(0.5)
@@ -75,11 +81,7 @@ def test_7_a_follower_behind_the_log_gets_a_snapshot_and_then_entries() -> None:
 
 
 def test_a_transfer_that_breaks_off_is_begun_again_with_the_next_heartbeat() -> None:
-    lb, a = loaded("abc", 5)
-    lb.dead = {"c"}
-    a.propose([b"more"] * 20)
-    lb.settle()
-    a.unreachable("c")
+    lb, a = left_behind()
     snapshot(a, a.last_index)
     lb.advance(0.2)
     (first,) = install(lb)
@@ -91,22 +93,14 @@ def test_a_transfer_that_breaks_off_is_begun_again_with_the_next_heartbeat() -> 
 
 
 def test_a_silent_transfer_is_not_cut_off_by_any_clock() -> None:
-    lb, a = loaded("abc", 5)
-    lb.dead = {"c"}
-    a.propose([b"more"] * 20)
-    lb.settle()
-    a.unreachable("c")
+    lb, a = left_behind()
     snapshot(a, a.last_index)
     lb.advance(60.0)
     assert len(install(lb)) == 1
 
 
 def test_entries_behind_a_travelling_snapshot_are_kept_for_its_receiver() -> None:
-    lb, a = loaded("abc", 5)
-    lb.dead = {"c"}
-    a.propose([b"more"] * 20)
-    lb.settle()
-    a.unreachable("c")
+    lb, a = left_behind()
     sent = snapshot(a, a.last_index)
     lb.advance(0.2)
     a.propose([b"later"] * 30)
