@@ -74,33 +74,38 @@ class Admin:
     async def carry_out(self, kind: str, server_id: str, address: str, timeout: float) -> None:
         """One change, here, as the leader.
 
-        A new voter begins as a nonvoter until it has caught up: a mistyped address or a server
-        that is down would otherwise count for the quorum at once, and could end it.
+        A new voter begins as a nonvoter until it has caught up, and no other nonvoter is promoted
+        sooner either: a mistyped address or a server that is down would otherwise count for the
+        quorum at once, and could end it. And one that has not learned of its membership yet would
+        be taken for a voter that lost its data, and be refused for ever.
         """
         driver = self._engine.running()
         known = driver.core.configuration.get(server_id)
-        if kind != "add_voter" or (known is not None and known.suffrage == Suffrage.VOTER):
+        votes = known is not None and known.suffrage == Suffrage.VOTER
+        if kind not in ("add_voter", "promote") or votes or (kind == "promote" and known is None):
             await driver.change_membership(kind, server_id, address, timeout)
             return
         deadline = clock.monotonic() + timeout
-        await driver.change_membership("add_nonvoter", server_id, address, timeout)
-        await self._catch_up(server_id, address, deadline)
+        if kind == "add_voter":
+            await driver.change_membership("add_nonvoter", server_id, address, timeout)
+        await self._catch_up(server_id, deadline)
         left = max(0.0, deadline - clock.monotonic())
         await driver.change_membership("promote", server_id, "", left)
 
-    async def _catch_up(self, server_id: str, address: str, deadline: float) -> None:
+    async def _catch_up(self, server_id: str, deadline: float) -> None:
         core = self._engine.running().core
         goal = core.commit_index
         while core.role is Role.LEADER:
             if any(p.server_id == server_id and p.match_index >= goal for p in core.peers()):
                 return
             if clock.monotonic() + _RETRY >= deadline:
+                known = core.configuration.get(server_id)
+                where = known.address if known is not None else "its address"
                 raise Unreachable(
-                    f"{server_id} was added as a nonvoter, and has not caught up in time; as soon "
-                    f"as it runs at {address} it can be made a voter: braft members promote "
-                    f"{server_id}",
+                    f"{server_id} is a nonvoter, and has not caught up in time; as soon as it runs "
+                    f"at {where} it can be made a voter: braft members promote {server_id}",
                     server_id=server_id,
-                    address=address,
+                    address=where,
                 )
             await asyncio.sleep(_RETRY)
         raise NotLeader("leadership was lost during the change", leader=core.leader)

@@ -365,5 +365,8 @@ def test_a_mistyped_address_costs_a_lone_node_nothing(make_nodes: MakeNodes) -> 
     with pytest.raises(BraftError, match=r"nonvoter.*127.0.0.1:1\b"):
         node.add_member("ghost", "127.0.0.1:1", timeout=0.5)
     _still_fine([node])
+    with pytest.raises(BraftError, match=r"not caught up.*127.0.0.1:1\b"):
+        node.promote_member("ghost", timeout=0.5)
+    _still_fine([node])
     node.remove_member("ghost", timeout=5)
     assert [m["id"] for m in node.members()] == [node.server_id]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.messages import Message
-from braft_core.raft.node import RaftCore
+from braft_core.raft.node import PeerStatus, RaftCore
 from braft_core.raft.ready import Ready
 from braft_core.raft.types import (
     Configuration,
@@ -129,6 +129,9 @@ class Core(Protocol):
 
     def unreachable(self, peer: str) -> None:
         """Requests to ``peer`` were dropped."""
+
+    def peers(self) -> Sequence[PeerStatus]:
+        """A leader's view of the others."""
 
     def has_ready(self) -> bool:
         """Whether there is a batch."""

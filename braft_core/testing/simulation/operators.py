@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from braft_core.errors import NotApplied, Rejected
 from braft_core.raft.types import EntryType
+from braft_core.testing.simulation.core import Core
 from braft_core.testing.simulation.server import Server
 
 __all__ = ["administer", "fill"]
@@ -20,6 +21,9 @@ def fill(server: Server, count: int, kind: EntryType = EntryType.BARRIER) -> Non
 def administer(server: Server, what: str, target: str) -> None:
     """Change the membership, or hand over leadership (``what`` is ``transfer``)."""
     core, trace = server.process.core, server.world.trace
+    if server.world.plan.forming and what in ("promote", "add_voter") and not _known(core, target):
+        trace.add(f"{server.id} {what} {target}: not caught up")
+        return
     try:
         if what == "transfer":
             core.transfer_leadership(target)
@@ -28,3 +32,13 @@ def administer(server: Server, what: str, target: str) -> None:
         trace.add(f"{server.id} {what} {target}: accepted")
     except (NotApplied, Rejected) as refusal:
         trace.add(f"{server.id} {what} {target}: {type(refusal).__name__}")
+
+
+def _known(core: Core, target: str) -> bool:
+    """Whether that server is a voter, or a learner that has ever answered this leader.
+
+    A node that does not know yet that it is a member must not be made a voter (``runtime.admin``
+    sees to it): from outside it cannot be told from a voter that lost its data.
+    """
+    matched = any(peer.server_id == target and peer.match_index for peer in core.peers())
+    return matched or target in core.configuration.voters

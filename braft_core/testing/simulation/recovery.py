@@ -30,6 +30,7 @@ class Recovery:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._calm_since = 0.0
 
     def run(self) -> None:
         """Heal, wait, check that it stays so.
@@ -54,6 +55,7 @@ class Recovery:
         world = self._world
         world.trace.add("calm")
         world.calm = True
+        self._calm_since = world.scheduler.now
         world.discovery.honest = True
         world.network.calm()
         for client in world.clients.values():
@@ -86,6 +88,8 @@ class Recovery:
         for server in self._world.servers.values():
             if server.live is None and not server.lost:
                 return f"{server.id} is in no cluster"
+            if server.disk.writing_since < self._calm_since:
+                return f"{server.id} waits for a sync that stalled before"
         leader = self._leader()
         if leader is None:
             return "no leader"
