@@ -77,8 +77,8 @@ class SQLiteStorage(Storage):
     def write(self, batches: Sequence[WriteBatch]) -> None:
         """See :meth:`Storage.write`. One transaction, one sync."""
         bounds = self._bounds.after(batches)
-        if not self._garbage and _is_one_entry(batches):
-            self._write_one(batches[0].entries[0])
+        if not self._garbage and (entries := _nothing_but_entries(batches)):
+            self._write_entries(entries)
             self._bounds = bounds
             return
         hard_state, garbage = self._hard_state, self._garbage
@@ -96,11 +96,11 @@ class SQLiteStorage(Storage):
             garbage = _sweep(db, garbage, rows)
         self._bounds, self._hard_state, self._garbage = bounds, hard_state, garbage
 
-    def _write_one(self, entry: Entry) -> None:
-        """A lone entry is a transaction by itself: one statement instead of three."""
+    def _write_entries(self, entries: Sequence[Entry]) -> None:
+        """What fits into one statement is a transaction by itself: one statement, not three."""
         db = self._usable()
         try:
-            db.execute(fmt.INSERT_ENTRY, fmt.entry_rows([entry])[0])
+            fmt.insert_entries(db, entries)
         except sqlite3.Error as error:
             _roll_back(db)
             raise self._failure(error) from error
@@ -229,11 +229,15 @@ class SQLiteStorage(Storage):
         return free.f_bavail * free.f_frsize < _NO_SPACE
 
 
-def _is_one_entry(batches: Sequence[WriteBatch]) -> bool:
-    if len(batches) != 1 or len(batches[0].entries) != 1:
-        return False
-    batch = batches[0]
-    return batch.hard_state is None and batch.truncate_from is None and batch.reset is None
+def _nothing_but_entries(batches: Sequence[WriteBatch]) -> Sequence[Entry]:
+    """The entries, if they are all there is to write and fit into one statement, else none."""
+    if any((b.hard_state, b.truncate_from, b.reset) != (None, None, None) for b in batches):
+        return ()
+    if len(batches) == 1:
+        entries = batches[0].entries
+    else:
+        entries = [entry for batch in batches for entry in batch.entries]
+    return entries if len(entries) <= fmt.MAX_ROWS else ()
 
 
 def _write_log(db: sqlite3.Connection, batch: WriteBatch) -> None:
@@ -243,7 +247,7 @@ def _write_log(db: sqlite3.Connection, batch: WriteBatch) -> None:
         # What is before the new beginning goes with the compacted rows.
         db.execute(fmt.TRUNCATE, (batch.reset[0] + 1,))
     if batch.entries:
-        db.executemany(fmt.INSERT_ENTRY, fmt.entry_rows(batch.entries))
+        fmt.insert_entries(db, batch.entries)
 
 
 def _joined(garbage: range, before: Bounds, highest: int, now: Bounds) -> range:
@@ -257,12 +261,10 @@ def _sweep(db: sqlite3.Connection, garbage: range, rows: int) -> range:
     """Remove up to ``rows`` rows, of :data:`_SWEEP_BYTES` at most; returns what is left."""
     if not garbage:
         return garbage
-    first, last, size = garbage[0], garbage[:rows][-1], 0
-    for index, length in db.execute(fmt.ROW_SIZES, (first, last)).fetchall():
-        size += length
-        if size > _SWEEP_BYTES and index > first:
-            last = index - 1
-            break
+    first, last = garbage[0], garbage[:rows][-1]
+    limits = {"first": first, "last": last, "size": _SWEEP_BYTES}
+    (reached,) = db.execute(fmt.LAST_OF_SIZE, limits).fetchone()
+    last = last if reached is None else reached
     db.execute(fmt.REMOVE_RANGE, (first, last))
     return garbage[last + 1 - first :]
 
