@@ -118,7 +118,8 @@ class KVService(StateMachineService):
         return _encoded({name: dict(slots) for name, slots in self._maps.items()})
 
     def restore(self, chunks: Iterator[bytes]) -> None:
-        """See :meth:`Service.restore`."""
+        """See :meth:`Service.restore`. The old state is let go first: both may not fit."""
+        self._maps = {}
         maps: dict[str, dict[str, _Slot]] = {}
         for name, key, value, revision in _decoded(chunks):
             maps.setdefault(name, {})[key] = (value, revision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -181,9 +183,28 @@ def test_the_deepest_value_that_a_command_can_carry_survives_a_snapshot() -> Non
 
 
 @pytest.mark.parametrize("data", [b"\x94\xa1a", b"\xc1", b"\x01", b"\x94\xa1m\xa1k\x01\xa1x"])
-def test_a_damaged_snapshot_is_refused_and_changes_nothing(data: bytes) -> None:
+def test_a_damaged_snapshot_is_refused(data: bytes) -> None:
     kv = KVService()
     run(kv, 1, "put", "m", "k", 1)
     with pytest.raises(DecodeError, match="not a snapshot of kv"):
         kv.restore(iter([data]))
-    assert kv.query("get", ["m", "k"]) == [1, 1]
+
+
+def test_the_old_state_is_let_go_before_a_snapshot_is_read() -> None:
+    class Large:
+        """What a value is for this test: something whose end can be seen."""
+
+    large = Large()
+    gone = weakref.ref(large)
+    kv = KVService()
+    kv._maps["m"] = {"k": (large, 1)}
+    del large
+    source = KVService()
+    run(source, 1, "put", "m", "other", 2)
+
+    def chunks() -> Iterator[bytes]:
+        assert gone() is None
+        yield from source.snapshot()
+
+    kv.restore(chunks())
+    assert kv.query("get", ["m", "other"]) == [2, 1]
