@@ -20,6 +20,8 @@ __all__ = ["MsgpackSerializer"]
 _FIXEXT4: Final = b"\xd6\xff"
 _FIXEXT8: Final = b"\xd7\xff"
 _EXT12: Final = b"\xc7\x0c\xff"
+#: What all three end with. To look for one byte takes a tenth of the time of looking for three.
+_FF: Final = b"\xff"
 
 
 class MsgpackSerializer(Serializer):
@@ -44,7 +46,7 @@ class MsgpackSerializer(Serializer):
         try:
             # Without limits of its own, unpackb takes the input's size for every length it reads.
             value = msgpack.unpackb(data, object_pairs_hook=_to_dict, ext_hook=_refuse_extension)
-            if _FIXEXT4 in data or _FIXEXT8 in data or _EXT12 in data:
+            if _FF in data and (_FIXEXT4 in data or _FIXEXT8 in data or _EXT12 in data):
                 check_plain(value)
         except Exception as error:  # the library documents that others than its own may come
             detail = str(error) or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from braft_core.serializers.plain import check_plain
+from braft_core.serializers.plain import INT_MAX, INT_MIN, check_plain
 
 __all__ = ["own"]
 
@@ -16,6 +16,8 @@ def own(value: Any) -> Any:
 
     :raises TypeError: for a value that is not plain.
     """
+    if type(value) is int and INT_MIN <= value <= INT_MAX:
+        return value  # by far the commonest answer: a revision
     check_plain(value)
     return value if type(value) in _IMMUTABLE else _copy(value)
 
