@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from benchmarks.child import serve
 from benchmarks.peers import VALUE_BYTES
 from benchmarks.recording import Background
 from braft_core import Node
+from braft_core.runtime.loop import new_loop
 
 __all__ = ["main"]
 
@@ -34,7 +37,7 @@ class Handlers:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._value = bytes(VALUE_BYTES)
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=new_loop)
         self._background: Background | None = None
 
     def all(self) -> dict[str, Callable[..., Any]]:
@@ -46,6 +49,13 @@ class Handlers:
         """Whether it is ready, and the address of the leader as it believes."""
         ready, _ = self._node.ready()
         return {"ready": ready, "leader": self._node.leader[1]}
+
+    def threads(self) -> dict[str, str]:
+        """The names of Python's threads, by the numbers that the system has for them."""
+        return {
+            str(thread.native_id): re.sub(r"\d+", "*", thread.name)
+            for thread in threading.enumerate()
+        }
 
     def progress(self) -> dict[str, Any]:
         """Term, and how far this node is."""

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 from braft_core.errors import Stopped
 
-__all__ = ["LoopThread"]
+__all__ = ["LoopThread", "new_loop"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where it is installed (the extra ``speed``): the same semantics, less overhead."""
     try:
         uvloop = importlib.import_module("uvloop")
@@ -32,7 +32,7 @@ class LoopThread:
     """An asyncio loop in a daemon thread of its own, so that user code never starves it."""
 
     def __init__(self, name: str) -> None:
-        self.loop = _new_loop()
+        self.loop = new_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
