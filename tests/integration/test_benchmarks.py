@@ -64,6 +64,16 @@ def test_soak(tmp_path: Path) -> None:
     assert len(figures["terms_after"]) == 3
 
 
+def test_cpu(tmp_path: Path) -> None:
+    _, found = _run(tmp_path, "benchmarks.cpu", "--quick")
+    costs = found["cpu"]["costs"]
+    assert [cost["load"][:2] for cost in costs] == [
+        [operation, outstanding] for operation in ("put", "get") for outstanding in (1, 64, 1024)
+    ]
+    assert all("MainThread" in cost["threads"] for cost in costs if cost["load"][1] == 1024)
+    assert all(len(cost["followers"]) == 2 for cost in costs)
+
+
 def test_one_kill_and_one_freeze(tmp_path: Path) -> None:
     stages = ("--stages", "failover,freeze", "--failovers", "1", "--freezes", "1")
     done, found = _run(tmp_path, "benchmarks", "--peers", "braft", *stages)
