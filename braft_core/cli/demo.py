@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from braft_core.cli.local_cluster import NODE_COMMAND, LocalCluster, LocalNode
+from braft_core.cli.local_cluster import LocalCluster, LocalNode
 from braft_core.cli.options import AsJson
 from braft_core.cli.output import Exit, print_json, reports_errors
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.local_nodes import NODE_COMMAND
 
 if TYPE_CHECKING:
     from braft_core.client import Client

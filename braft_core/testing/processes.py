@@ -7,12 +7,7 @@ cluster is driven from one thread; the clients it hands out may be used from sev
 
 from __future__ import annotations
 
-import os
-import secrets
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -22,41 +17,25 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from braft_core.client import Client
-from braft_core.config import Settings
 from braft_core.errors import BraftError
+from braft_core.local_nodes import (
+    HOST,
+    NODE_COMMAND,
+    NodeProcess,
+    end_all,
+    free_ports,
+    node_environment,
+)
 
 __all__ = ["HOST", "NODE_COMMAND", "ProcessCluster", "ProcessNode", "free_ports", "wait_for"]
 
 _T = TypeVar("_T")
 
-HOST = "127.0.0.1"
-#: Starts one node from the environment.
-NODE_COMMAND = (sys.executable, "-m", "braft_core", "run")
 #: Seconds that a condition may take, unless the caller says otherwise: for a loaded machine.
 PATIENCE = 40.0
 _POLL = 0.02
 _STOP_SECONDS = 5.0
 _LOG_LINES = 40
-#: Below the ports from which systems serve connections: nodes that start first already connect,
-#: and must not take a port of those that start later.
-_PORTS = range(20000, 32000)
-
-
-def free_ports(count: int) -> list[int]:
-    """``count`` different TCP ports of 127.0.0.1 that nobody listened on a moment ago."""
-    found: list[int] = []
-    with ExitStack() as held:
-        for _ in range(len(_PORTS)):
-            if len(found) == count:
-                break
-            port = _PORTS.start + secrets.randbelow(len(_PORTS))
-            probe = held.enter_context(socket.socket())
-            with suppress(OSError):
-                probe.bind((HOST, port))
-                found.append(port)
-    if len(found) < count:
-        raise BraftError(f"fewer than {count} ports of {_PORTS} are free on {HOST}")
-    return found
 
 
 def wait_for(condition: Callable[[], _T], deadline: float = PATIENCE, what: str = "") -> _T:
@@ -139,8 +118,7 @@ class ProcessCluster:
         self._command = list(command)
         self._settings = settings
         self._directory = data_dir
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._paused: set[int] = set()
+        self._processes: list[NodeProcess] = []
         self._clients = ExitStack()
         self._known: dict[int, Client] = {}
         self.nodes: list[ProcessNode] = []
@@ -159,6 +137,7 @@ class ProcessCluster:
         directory = self._directory / f"node-{index}"
         directory.mkdir(parents=True)
         self.nodes.append(ProcessNode(index, raft, discovery, http, directory))
+        self._processes.append(NodeProcess(directory, self._command))
         return index
 
     def __enter__(self) -> Self:
@@ -179,33 +158,19 @@ class ProcessCluster:
         """End all processes: politely, then by force. Idempotent."""
         self._clients.close()
         self._known.clear()
-        running = self.running
-        for index in running:
-            if index in self._paused:
-                self._signal(index, signal.SIGKILL)
-            else:
-                self._signal(index, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_SECONDS
-        for index in running:
-            process = self._processes[index]
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._paused.clear()
+        end_all(self._processes, _STOP_SECONDS)
 
     # -- life and death ------------------------------------------------------------------------
 
     @property
     def running(self) -> list[int]:
         """Indexes of the nodes whose process is alive, paused ones included."""
-        return [index for index, process in self._processes.items() if process.poll() is None]
+        return [index for index, process in enumerate(self._processes) if process.running]
 
     @property
     def awake(self) -> list[int]:
         """Indexes of the nodes that run and are not paused."""
-        return [index for index in self.running if index not in self._paused]
+        return [index for index in self.running if not self._processes[index].paused]
 
     def pid(self, index: int) -> int:
         """The process id of node ``index``."""
@@ -214,12 +179,6 @@ class ProcessCluster:
     def environment(self, index: int, **settings: object) -> dict[str, str]:
         """The environment that node ``index`` is started in; ``None`` leaves a setting out."""
         node = self.nodes[index]
-        variables = Settings.variables()
-        ours = {name for v in variables.values() for name in (v.long, v.short) if name}
-        kept = {k: v for k, v in os.environ.items() if k not in ours and k != "BRAFT_CONFIG"}
-        # The very code that runs this, wherever it was imported from.
-        path = [str(Path(__file__).parents[2]), *filter(None, [kept.get("PYTHONPATH")])]
-        kept["PYTHONPATH"] = os.pathsep.join(path)
         chosen: dict[str, object] = {
             "discovery": "static:" + ",".join(n.address for n in self.nodes[: self._size]),
             "ip": HOST,
@@ -230,69 +189,47 @@ class ProcessCluster:
             **self._settings,
             **settings,
         }
-        given = {variables[k].long: str(v) for k, v in chosen.items() if v is not None}
-        return kept | given
+        return node_environment(chosen)
 
     def start(self, *indexes: int, **settings: object) -> None:
         """Start these nodes (all, if none is named); ``settings`` are for these starts alone."""
         for index in indexes or [node.index for node in self.nodes]:
-            node = self.nodes[index]
-            if index in self.running:
-                raise BraftError(f"node {index} runs already")
-            with node.log.open("ab") as log:
-                self._processes[index] = subprocess.Popen(  # noqa: S603 - our own command
-                    self._command,
-                    env=self.environment(index, **settings),
-                    cwd=node.directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            self._processes[index].start(self.environment(index, **settings))
 
     def kill(self, *indexes: int) -> None:
         """``kill -9`` these nodes, all before any of them is waited for."""
         for index in indexes:
-            self._signal(index, signal.SIGKILL)
+            self._processes[index].signal(signal.SIGKILL)
         for index in indexes:
             self._processes[index].wait()
-            self._paused.discard(index)
 
     def stop(self, index: int, deadline: float = 10.0) -> int:
         """End node ``index`` by SIGTERM; returns its exit code."""
-        self._signal(index, signal.SIGTERM)
+        self._processes[index].signal(signal.SIGTERM)
         return self.wait_exit(index, deadline)
 
     def wait_exit(self, index: int, deadline: float = PATIENCE) -> int:
         """Wait at most ``deadline`` seconds for the end of node ``index``; its exit code."""
         try:
             return self._processes[index].wait(deadline)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             raise AssertionError(f"node {index} did not end within {deadline:g} s") from None
 
     def pause(self, *indexes: int) -> None:
         """SIGSTOP: the process stands still and keeps its sockets open."""
         for index in indexes:
-            self._signal(index, signal.SIGSTOP)
-            self._paused.add(index)
+            self._processes[index].pause()
 
     def resume(self, *indexes: int) -> None:
         """SIGCONT."""
         for index in indexes:
-            self._signal(index, signal.SIGCONT)
-            self._paused.discard(index)
+            self._processes[index].resume()
 
     def restart(self, index: int, **settings: object) -> None:
         """Start node ``index`` anew on its data; if it runs it is killed first."""
         if index in self.running:
             self.kill(index)
         self.start(index, **settings)
-
-    def _signal(self, index: int, number: signal.Signals) -> None:
-        process = self._processes[index]
-        if process.poll() is not None:
-            raise BraftError(f"node {index} ended with exit code {process.returncode}")
-        process.send_signal(number)
 
     # -- looking -------------------------------------------------------------------------------
 

@@ -7,10 +7,8 @@ the clients where there is one.
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -20,12 +18,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from braft_core.client import Client
-from braft_core.config import Settings
 from braft_core.errors import BraftError, Unreachable
+from braft_core.local_nodes import NodeProcess, end_all, node_environment
 from braft_core.testing.faults.disks import Disk
-from braft_core.testing.faults.machine import FaultKitError
 from braft_core.testing.faults.namespaces import Namespace
-from braft_core.testing.processes import NODE_COMMAND
 
 __all__ = ["Cluster", "NotServing", "Place"]
 
@@ -86,8 +82,13 @@ class Cluster:
         self.places = list(places)
         self.size = size
         self._settings = settings
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._paused: set[int] = set()
+        self._processes = [
+            NodeProcess(
+                place.directory,
+                prefix=[*(place.namespace.prefix if place.namespace else []), *_dies_with_us()],
+            )
+            for place in self.places
+        ]
         #: Nodes that were started and not ended by us.
         self._wanted: set[int] = set()
         self._clients: dict[int, Client] = {}
@@ -110,17 +111,7 @@ class Cluster:
         """End all processes: politely, then by force. Idempotent."""
         self._open.close()
         self._clients.clear()
-        self.resume(*self._paused.copy())
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for process in self._processes.values():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._processes, _STOP_SECONDS)
 
     # -- life and death ------------------------------------------------------------------------
 
@@ -132,41 +123,31 @@ class Cluster:
     @property
     def running(self) -> list[int]:
         """Indexes of the nodes whose process is alive, paused ones included."""
-        return [i for i, process in sorted(self._processes.items()) if process.poll() is None]
+        return [index for index, process in enumerate(self._processes) if process.running]
+
+    def _running_of(self, indexes: Iterable[int]) -> list[int]:
+        """Those that have not ended by themselves."""
+        return [index for index in indexes if self._processes[index].running]
 
     def ended_by_themselves(self) -> dict[int, int]:
         """Exit codes of the nodes that ended though nobody told them to."""
-        codes = {index: self._processes[index].poll() for index in sorted(self._wanted)}
+        codes = {index: self._processes[index].exit_code for index in sorted(self._wanted)}
         return {index: code for index, code in codes.items() if code is not None}
 
     def start(self, *indexes: int) -> None:
         """Start these nodes on what their data directories hold."""
         for index in indexes:
-            if index in self.running:
-                raise FaultKitError(f"node {index} runs already")
-            place = self.places[index]
-            prefix = place.namespace.prefix if place.namespace else []
-            with place.log.open("ab") as log:
-                self._processes[index] = subprocess.Popen(  # noqa: S603 - our own command
-                    [*prefix, *_dies_with_us(), *NODE_COMMAND],
-                    env=self._environment(place),
-                    cwd=place.directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    # Ctrl-C reaches us alone, and we end the nodes.
-                    start_new_session=True,
-                )
+            self._processes[index].start(self._environment(self.places[index]))
             self._wanted.add(index)
 
     def kill(self, *indexes: int) -> None:
         """``kill -9`` these nodes, all before any of them is waited for."""
-        for index in indexes:
-            self._wanted.discard(index)
-            self._processes[index].kill()
-        for index in indexes:
+        self._wanted.difference_update(indexes)
+        running = self._running_of(indexes)
+        for index in running:
+            self._processes[index].signal(signal.SIGKILL)
+        for index in running:
             self._processes[index].wait()
-            self._paused.discard(index)
 
     def stop(self, index: int) -> int:
         """End a node by SIGTERM and return its exit code.
@@ -175,26 +156,25 @@ class Cluster:
         """
         self._wanted.discard(index)
         process = self._processes[index]
-        process.terminate()
         try:
+            if process.running:
+                process.signal(signal.SIGTERM)
             return process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        except TimeoutError:
+            process.signal(signal.SIGKILL)
             process.wait()
             message = f"node {index} did not end within {_STOP_SECONDS:g} s of SIGTERM"
             raise NotServing(message, node=index) from None
 
     def pause(self, *indexes: int) -> None:
         """SIGSTOP: the processes stand still and keep their sockets."""
-        for index in indexes:
-            self._processes[index].send_signal(signal.SIGSTOP)
-            self._paused.add(index)
+        for index in self._running_of(indexes):
+            self._processes[index].pause()
 
     def resume(self, *indexes: int) -> None:
         """SIGCONT."""
-        for index in indexes:
-            self._processes[index].send_signal(signal.SIGCONT)
-            self._paused.discard(index)
+        for index in self._running_of(indexes):
+            self._processes[index].resume()
 
     def revive(self) -> None:
         """Start the nodes that ended by themselves."""
@@ -205,15 +185,9 @@ class Cluster:
         shutil.rmtree(self.places[index].data, ignore_errors=True)
 
     def _environment(self, place: Place) -> dict[str, str]:
-        variables = Settings.variables()
-        ours = {name for v in variables.values() for name in (v.long, v.short) if name}
-        kept = {k: v for k, v in os.environ.items() if k not in ours and k != "BRAFT_CONFIG"}
-        # The very code that runs this, wherever it was imported from.
-        path = [str(Path(__file__).parents[3]), *filter(None, [kept.get("PYTHONPATH")])]
-        kept["PYTHONPATH"] = os.pathsep.join(path)
         contacts = ",".join(self.places[index].address for index in self.members)
         raft, discovery, http = place.ports
-        chosen: dict[str, object] = {
+        settings: dict[str, object] = {
             "discovery": f"static:{contacts}",
             "expect": self.size,
             "ip": place.host,
@@ -223,7 +197,7 @@ class Cluster:
             "data_dir": place.data,
             **self._settings,
         }
-        return kept | {variables[name].long: str(value) for name, value in chosen.items()}
+        return node_environment(settings)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -237,7 +211,7 @@ class Cluster:
     def leader(self) -> int | None:
         """The index of a node that says it leads, ``None`` if none does."""
         for index in self.running:
-            if index not in self._paused:
+            if not self._processes[index].paused:
                 with suppress(BraftError):
                     if self.client(index).leader()["address"] == self.places[index].address:
                         return index

@@ -1,0 +1,175 @@
+"""Nodes as processes of this machine: free ports, their environment, their life and death.
+
+Owns the processes it starts, by their ``Popen`` objects, and ends no others. Knows nothing of what
+a cluster of them is for: ``braft demo`` and the test kits each build theirs on it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from braft_core.errors import BraftError
+
+__all__ = ["HOST", "NODE_COMMAND", "NodeProcess", "end_all", "free_ports", "node_environment"]
+
+HOST = "127.0.0.1"
+#: Starts one node from the environment.
+NODE_COMMAND = (sys.executable, "-m", "braft_core", "run")
+#: Below the ports from which systems serve connections: nodes that start first already connect,
+#: and must not take a port of those that start later.
+_PORTS = range(20000, 32000)
+
+
+def free_ports(count: int) -> list[int]:
+    """``count`` different TCP ports of 127.0.0.1 that nobody listened on a moment ago.
+
+    :raises BraftError: there are not so many.
+    """
+    found: list[int] = []
+    with ExitStack() as held:
+        for _ in range(len(_PORTS)):
+            if len(found) == count:
+                break
+            port = _PORTS.start + secrets.randbelow(len(_PORTS))
+            probe = held.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind((HOST, port))
+                found.append(port)
+    if len(found) < count:
+        raise BraftError(f"fewer than {count} ports of {_PORTS} are free on {HOST}")
+    return found
+
+
+def node_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Our own environment for a node with these settings, by name; ``None`` leaves one out.
+
+    Settings of whoever runs this do not reach the node, and it runs the very code that runs this,
+    wherever that was imported from.
+    """
+    from braft_core.config import Settings  # takes a while, and the command line shows help first
+
+    variables = Settings.variables()
+    ours = {name for v in variables.values() for name in (v.long, v.short) if name}
+    kept = {k: v for k, v in os.environ.items() if k not in ours and k != "BRAFT_CONFIG"}
+    path = [str(Path(__file__).parents[1]), *filter(None, [kept.get("PYTHONPATH")])]
+    kept["PYTHONPATH"] = os.pathsep.join(path)
+    given = {variables[k].long: str(v) for k, v in settings.items() if v is not None}
+    return kept | given
+
+
+class NodeProcess:
+    """A node that lives in ``directory`` and writes ``log`` there, over all its starts.
+
+    Driven from one thread.
+
+    :param prefix: what stands before the command, such as the way into a network namespace.
+    """
+
+    def __init__(
+        self, directory: Path, command: Sequence[str] = NODE_COMMAND, prefix: Sequence[str] = ()
+    ) -> None:
+        self.directory = directory
+        self._command = [*prefix, *command]
+        self._process: subprocess.Popen[bytes] | None = None
+        #: Whether it was stopped by :meth:`pause`.
+        self.paused = False
+
+    @property
+    def log(self) -> Path:
+        """Everything it printed."""
+        return self.directory / "node.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is alive, paused or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; ``None`` while it runs, and before it was ever started."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
+    def pid(self) -> int:
+        """The id of its latest process. :raises BraftError: it was never started."""
+        return self._started().pid
+
+    def start(self, environment: Mapping[str, str]) -> int:
+        """Start it; returns its process id. :raises BraftError: it runs already.
+
+        In a session of its own, so that Ctrl-C reaches this process alone, which ends the nodes.
+        """
+        if self.running:
+            raise BraftError(f"the node in {self.directory} runs already, as process {self.pid}")
+        self.paused = False
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                self._command,
+                env=dict(environment),
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal. :raises BraftError: it has ended."""
+        process = self._started()
+        if process.poll() is not None:
+            raise BraftError(
+                f"the node in {self.directory} ended with exit code {process.returncode}"
+            )
+        process.send_signal(number)
+
+    def pause(self) -> None:
+        """SIGSTOP: it stands still and keeps its sockets open."""
+        self.signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
+        self.paused = False
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Wait for its end; its exit code. :raises TimeoutError: not within ``seconds``."""
+        try:
+            code = self._started().wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"the node in {self.directory} did not end") from None
+        self.paused = False
+        return code
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise BraftError(f"the node in {self.directory} was never started")
+        return self._process
+
+
+def end_all(nodes: Iterable[NodeProcess], seconds: float) -> None:
+    """End these politely, and those that have not ended ``seconds`` later by force. Idempotent."""
+    running = [node for node in nodes if node.running]
+    for node in running:
+        with suppress(BraftError):  # it has just ended by itself
+            node.signal(signal.SIGTERM)
+            if node.paused:
+                node.resume()
+    deadline = time.monotonic() + seconds
+    for node in running:
+        try:
+            node.wait(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            with suppress(BraftError):
+                node.signal(signal.SIGKILL)
+            node.wait()
