@@ -28,7 +28,8 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._stopped = False
+        #: Between :meth:`start` and :meth:`stop`.
+        self._active = False
         self._eager = stream(world.seed, "fault/eager")
         self._placing = stream(world.seed, "fault/placing")
         self._struck: Counter[str] = Counter()
@@ -53,6 +54,7 @@ class Faults:
 
     def start(self) -> None:
         """Schedule the first fault of each kind in the plan."""
+        self._active = True
         for kind, interval in self._world.plan.faults.items():
             rng = stream(self._world.seed, f"fault/{kind}")
             self._schedule(kind, interval, rng)
@@ -61,7 +63,7 @@ class Faults:
         """A server begins to lead: the moment when an impatient operator does most harm."""
         rng = self._eager
         kinds = [kind for kind in ("membership", "transfer") if kind in self._world.plan.faults]
-        if self._stopped or not kinds or rng.random() < 0.6:
+        if not self._active or not kinds or rng.random() < 0.6:
             return
         change: tuple[str, str] | None = ("transfer", rng.choice(self._world.server_ids))
         if rng.choice(kinds) == "membership":
@@ -73,7 +75,7 @@ class Faults:
     def snapshot_placed(self, server: Server) -> bool:
         """A snapshot is in the store and the log not yet cut behind it: whether the server dies."""
         probability = self._world.plan.snapshot_crash
-        if self._stopped or not probability or self._placing.random() >= probability:
+        if not self._active or not probability or self._placing.random() >= probability:
             return False
         self.injected["snapshot_crash"] += 1
         self._world.crash(server)
@@ -84,14 +86,14 @@ class Faults:
 
     def stop(self) -> None:
         """No new faults, and pending repairs are left to the world."""
-        self._stopped = True
+        self._active = False
 
     def _schedule(self, kind: str, interval: float, rng: random.Random) -> None:
         delay = rng.expovariate(1.0 / interval)
         self._world.scheduler.after(delay, self._strike, kind, interval, rng)
 
     def _strike(self, kind: str, interval: float, rng: random.Random) -> None:
-        if self._stopped:
+        if not self._active:
             return
         self._struck[kind] += 1
         self._schedule(kind, interval, rng)
@@ -103,7 +105,7 @@ class Faults:
 
     def _later(self, delay: float, action: Callable[..., None], *args: object) -> None:
         def act() -> None:
-            if not self._stopped:
+            if self._active:
                 action(*args)
 
         self._world.scheduler.after(delay, act)
