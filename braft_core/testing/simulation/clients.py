@@ -207,7 +207,8 @@ class Client:
     def _deadline(self, operation: Operation) -> None:
         if operation is not self._current:
             return
-        if self._rng.random() < 0.5:  # some clients stay with a leader that went silent
+        # Some clients stay with a leader that went silent; not for ever.
+        if self._rng.random() < 0.5 or self._world.calm:
             self._hint = ""
         if operation.kind is Kind.ADD:
             self._again(operation)
