@@ -70,6 +70,8 @@ class ProbeReply:
     #: The responder leads the asker's cluster, and the committed configuration does not count the
     #: asker: it was removed. ``False`` also from whoever cannot know.
     removed: bool = False
+    #: It was removed because it was silent for long, and is welcome to join again with its data.
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

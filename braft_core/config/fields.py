@@ -21,6 +21,7 @@ __all__ = [
     "Accepts",
     "Address",
     "AdvertisedAddress",
+    "AutopilotMode",
     "Duration",
     "DurationRange",
     "File",
@@ -42,6 +43,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _INTEGER = re.compile(r"[+-]?\d+")
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _FORMATS = ("console", "json")
+_AUTOPILOT = ("on", "dry-run", "off")
 _TRUE = ("on", "true", "yes", "1")
 _FALSE = ("off", "false", "no", "0")
 
@@ -230,6 +232,9 @@ Names = Annotated[
 ]
 LogLevel = Annotated[str, BeforeValidator(_level), Accepts(", ".join(_LEVELS))]
 LogFormat = Annotated[str, BeforeValidator(_one_of(*_FORMATS)), Accepts(" or ".join(_FORMATS))]
+AutopilotMode = Annotated[
+    str, BeforeValidator(_one_of(*_AUTOPILOT)), Accepts(", ".join(_AUTOPILOT))
+]
 File = Annotated[
     Path | None, BeforeValidator(_optional(_file)), Accepts("the path of an existing PEM file")
 ]

@@ -102,6 +102,28 @@ class Settings(BaseModel):
             "how long a leader must have led before it removes members", "BRAFT_LEADER_STEADY"
         ),
     ] = 60.0
+    autopilot: Annotated[
+        f.AutopilotMode,
+        Variable(
+            "whether the leader removes dead members: `on`, `off`, or `dry-run`, which says what "
+            "it would do",
+            "BRAFT_AUTOPILOT",
+        ),
+    ] = "on"
+    dead_after: Annotated[
+        f.PositiveDuration,
+        Variable("how long a member must have been silent to be dead", "BRAFT_DEAD_AFTER"),
+    ] = 60.0
+    min_voters: Annotated[
+        f.PositiveInt,
+        Variable("fewest voters that the removal of dead members leaves", "BRAFT_MIN_VOTERS"),
+    ] = 2
+    removal_window: Annotated[
+        f.Duration,
+        Variable(
+            "within this time fewer than half of the members are removed", "BRAFT_REMOVAL_WINDOW"
+        ),
+    ] = 3600.0
     sleep: Annotated[
         f.DurationRange,
         Variable("random wait before the cluster is first formed", "BRAFT_SLEEP", "BSL"),

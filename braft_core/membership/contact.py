@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from braft_core.abc import Contact
 from braft_core.errors import BraftError, TransportError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
 
 __all__ = ["ProbeOutcome", "Prober"]
+
+#: Servers whose last answer is remembered, at most.
+_MAX_ANSWERED = 1024
 
 Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 
@@ -25,6 +29,8 @@ class ProbeOutcome:
     at: float
     reply: ProbeReply | None = None
     failure: str = ""
+    #: How many probes of this contact have failed since the last that did not.
+    failures: int = 0
 
 
 class Prober:
@@ -39,11 +45,20 @@ class Prober:
     ) -> None:
         self._call, self._request, self._now, self._timeout = call, request, now, timeout
         self._outcomes: dict[Contact, ProbeOutcome] = {}
+        self._answered: dict[str, float] = {}
+
+    def answered_at(self, server_id: str) -> float:
+        """When that server last answered a probe, wherever it was; -infinity for never."""
+        return self._answered.get(server_id, -inf)
 
     @property
     def outcomes(self) -> dict[Contact, ProbeOutcome]:
         """The last outcome of every contact probed and not forgotten since."""
         return dict(self._outcomes)
+
+    def outcome_at(self, address: str) -> ProbeOutcome | None:
+        """How the last probe of ``host:port`` ended, whoever named it."""
+        return next((o for c, o in self._outcomes.items() if str(c) == address), None)
 
     async def probe(self, contact: Contact) -> ProbeReply:
         """Ask who answers there.
@@ -57,13 +72,19 @@ class Prober:
                 raise TransportError(f"{contact} answered a probe with {type(reply).__name__}")
         except TimeoutError:
             error = Unreachable(f"{contact}: no answer within {self._timeout:g} s")
-            self._outcomes[contact] = ProbeOutcome(self._now(), failure=error.message)
+            self._note_failure(contact, error)
             raise error from None
         except BraftError as error:
-            self._outcomes[contact] = ProbeOutcome(self._now(), failure=error.message)
+            self._note_failure(contact, error)
             raise
         self._outcomes[contact] = ProbeOutcome(self._now(), reply=reply)
+        self._answered[reply.server_id] = self._now()
         return reply
+
+    def _note_failure(self, contact: Contact, error: BraftError) -> None:
+        before = self._outcomes.get(contact)
+        failures = before.failures + 1 if before is not None else 1
+        self._outcomes[contact] = ProbeOutcome(self._now(), None, error.message, failures)
 
     async def probe_all(self, contacts: Iterable[Contact]) -> list[ProbeReply]:
         """Probe all at once; the replies of those that answered, in the order given."""
@@ -78,3 +99,6 @@ class Prober:
         """Drop what is remembered about all other contacts."""
         kept = set(contacts)
         self._outcomes = {c: outcome for c, outcome in self._outcomes.items() if c in kept}
+        if len(self._answered) > _MAX_ANSWERED:
+            newest = sorted(self._answered, key=self.answered_at)[-_MAX_ANSWERED // 2 :]
+            self._answered = {server_id: self._answered[server_id] for server_id in newest}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from braft_core.abc import Contact, Discovery
 from braft_core.errors import BraftError, NotReady
@@ -187,6 +188,15 @@ class Coordinator:
         return resident.removed if resident is not None else ""
 
     @property
+    def autopilot(self) -> dict[str, Any]:
+        """What is decided about dead members, and why; empty before there is a cluster.
+
+        May be read from any thread.
+        """
+        resident = self._resident
+        return resident.remover.report if resident is not None else {}
+
+    @property
     def contacts(self) -> list[Contact]:
         """What discovery listed last."""
         return list(self._driver.forming.survey.contacts) if self._driver else []
@@ -239,6 +249,7 @@ class Coordinator:
         forming = self._running().forming
         view = self._ports.raft_view() if self._resident else RaftView()
         known = self.address_of(view.leader_id) or view.leader_address
+        removed = was_removed(view, request, identity.cluster_id)
         return ProbeReply(
             server_id=identity.server_id,
             cluster_name=settings.cluster_name,
@@ -250,7 +261,8 @@ class Coordinator:
             address=identity.address,
             voters=len(view.configuration.voters),
             empty=view.empty,
-            removed=was_removed(view, request, identity.cluster_id),
+            removed=removed,
+            dead=removed and self._member().remover.is_remembered(request.server_id),
         )
 
     # -- background --------------------------------------------------------------------------

@@ -134,7 +134,12 @@ JoinDecision = AddNonvoter | UpdateAddress | AlreadyMember | Refuse
 
 
 def handle_join(
-    request: JoinRequest, *, cluster_name: str, cluster_id: str, configuration: Configuration
+    request: JoinRequest,
+    *,
+    cluster_name: str,
+    cluster_id: str,
+    configuration: Configuration,
+    was_removed: bool = False,
 ) -> JoinDecision:
     """What the leader answers.
 
@@ -142,6 +147,9 @@ def handle_join(
     id it could vote twice in a term, or elect a leader without entries it once acknowledged. A
     learner in the same state harms nothing, since nobody ever counted on it, and it is the normal
     state of a newcomer whose first answer was lost.
+
+    :param was_removed: the asker was a voter once, and was removed because it was dead. It is
+        welcome, but for the same reason not without its data.
     """
     if request.cluster_name != cluster_name:
         return Refuse(_wrong("name", request.cluster_name, cluster_name))
@@ -152,6 +160,8 @@ def handle_join(
         for other in configuration.servers:
             if other.address == request.address:
                 return Refuse(_address_taken(other))
+        if was_removed and not request.cluster_id:
+            return Refuse(_removed_and_lost(request))
         return AddNonvoter(request.server_id, request.address)
     if not request.cluster_id and member.suffrage == Suffrage.VOTER:
         return Refuse(_lost_its_data(member, request.address))
@@ -184,6 +194,16 @@ def _lost_its_data(member: Server, address: str) -> Conflict:
         f"braft members remove {member.id}",
         server_id=member.id,
         address=address,
+    )
+
+
+def _removed_and_lost(request: JoinRequest) -> Conflict:
+    return Conflict(
+        f"node {short_id(request.server_id)} was a voter of this cluster until it was removed as "
+        f"dead, and the one at {request.address} has lost its data: it must not vote again under "
+        "this id. To rejoin as new, start it with an empty data directory; it makes a new id",
+        server_id=request.server_id,
+        address=request.address,
     )
 
 

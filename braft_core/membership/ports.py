@@ -5,16 +5,48 @@ Owns no behaviour. Everything here is called on the node's loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
 from braft_core.abc import Identity
 from braft_core.peer import PeerReply, PeerRequest
-from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration
+from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server
 
-__all__ = ["MembershipPorts", "MembershipSettings", "PeerView", "RaftView"]
+__all__ = [
+    "AutopilotRules",
+    "MembershipPorts",
+    "MembershipSettings",
+    "PeerView",
+    "RaftView",
+    "Removal",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AutopilotRules:
+    """What may be set about the removal of dead voters. Durations in seconds."""
+
+    #: ``on``, ``dry-run`` (decides, and does nothing) or ``off``.
+    mode: str = "on"
+    leader_steady: float = 60.0
+    dead_after: float = 60.0
+    min_voters: int = 2
+    window: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One removal of a dead voter, as the cluster remembers it."""
+
+    #: Log index of the record: which removal it is.
+    index: int
+    server_id: str
+    address: str
+    #: How many voters there were before it.
+    voters: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +70,7 @@ class MembershipSettings:
     probe_timeout: float = 1.0
     #: Deadline of any other call between nodes.
     call_timeout: float = 2.0
+    autopilot: AutopilotRules = AutopilotRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +148,17 @@ class MembershipPorts(Protocol):
         ``add_voter``/``add_nonvoter`` of a member with another address changes the address alone.
 
         :raises BraftError: not leader, busy, or no quorum.
+        """
+
+    def removals(self) -> Sequence[Removal]:
+        """The removals of dead voters that the cluster remembers, as far as applied here."""
+
+    async def record_removal(self, server: Server, voters: int, reason: str) -> None:
+        """On the leader: have the cluster remember that a dead voter is being removed.
+
+        Committed and applied here on return.
+
+        :raises BraftError: not leader, or no quorum; it may have been recorded.
         """
 
     def stand(self, willing: bool) -> None:

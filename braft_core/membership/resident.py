@@ -18,6 +18,7 @@ from braft_core.membership.addresses import AddressBook, parse_address
 from braft_core.membership.contact import Prober
 from braft_core.membership.joining import AddNonvoter, Refuse, UpdateAddress, handle_join
 from braft_core.membership.ports import MembershipPorts, RaftView
+from braft_core.membership.removing import Remover
 from braft_core.membership.steady import (
     CaughtUp,
     Change,
@@ -90,6 +91,7 @@ class Resident:
         self._announce_due, self._probe_due, self._search_due = _Every(), _Every(), _Every()
         self._vote_due = _Every()
         self._busy: set[str] = set()
+        self.remover = Remover(ports, prober, self.book, self._changing, self._once)
         self.book.learn(ports.now(), ports.identity.server_id, ports.identity.address)
 
     # -- views -------------------------------------------------------------------------------
@@ -143,8 +145,9 @@ class Resident:
             self._once("announce", self._announce)
         if self._wants_own_vote(view) and self._vote_due(now, ANNOUNCE_INTERVAL):
             self._once("ask-vote", self._ask_for_vote)
+        self.remover.tick(now, view)
         interval = PROBE_INTERVAL if hears_leader(view) else PROBE_INTERVAL_LEADERLESS
-        if self._probe_due(now, interval):
+        if self._probe_due(now, self.remover.interval(interval)):
             self._once("probe-all", self._probe_all)
         lost = now - self._leader_seen_at >= self._ports.settings.restart_min
         if lost and not self.removed and self._search_due(now, SEARCH_INTERVAL):
@@ -220,6 +223,7 @@ class Resident:
             cluster_name=self._ports.settings.cluster_name,
             cluster_id=self._ports.identity.cluster_id,
             configuration=view.configuration,
+            was_removed=self.remover.is_remembered(request.server_id),
         )
         match decision:
             case Refuse(error):
@@ -304,7 +308,17 @@ class Resident:
             self._set_removed("")
         else:
             server = Server(leader.server_id, leader.address)
-            self._set_removed(removed_sentence(cluster_id, server))
+            self._set_removed(removed_sentence(cluster_id, server, leader.dead))
+            if leader.dead:
+                # Nobody wanted to be rid of this node, so nobody need start it anew.
+                voter = self._ports.settings.voter
+                self._once("return", lambda: self._ask_to_join(server.address, voter=voter))
+
+    async def _ask_to_join(self, leader_address: str, *, voter: bool) -> None:
+        identity, settings = self._ports.identity, self._ports.settings
+        name, cluster_id = settings.cluster_name, identity.cluster_id
+        request = JoinRequest(identity.server_id, identity.address, name, cluster_id, voter)
+        await self._ports.call(leader_address, request, settings.call_timeout)
 
     def _set_removed(self, sentence: str) -> None:
         """A node that knows that it was removed does not campaign. It goes on to listen and ask."""
@@ -342,15 +356,7 @@ class Resident:
 
     async def _ask_for_vote(self) -> None:
         """Repeated until granted: a new leader does not know what its predecessor was told."""
-        identity, settings = self._ports.identity, self._ports.settings
         view = self._ports.raft_view()
         address = self.book.get(view.leader_id) or view.leader_address
-        request = JoinRequest(
-            identity.server_id,
-            identity.address,
-            settings.cluster_name,
-            identity.cluster_id,
-            voter=True,
-        )
         if address:
-            await self._ports.call(address, request, settings.call_timeout)
+            await self._ask_to_join(address, voter=True)

@@ -15,6 +15,7 @@ from braft_core.raft.types import Server
 __all__ = [
     "holding_sentence",
     "met_sentence",
+    "named",
     "no_leader_sentence",
     "pursuing_sentence",
     "removed_sentence",
@@ -27,7 +28,8 @@ __all__ = [
 _READABLE_ID = 32
 
 
-def _named(server: Server) -> str:
+def named(server: Server) -> str:
+    """A server as a person would name it."""
     readable = len(server.id) <= _READABLE_ID
     return f"{server.id} at {server.address}" if readable else server.address
 
@@ -70,7 +72,7 @@ def pursuing_sentence(cluster_id: str, missing: Sequence[Server]) -> str:
     """Promised, and not all members have."""
     if not missing:
         return f"starting cluster {cluster_id}"
-    names = ", ".join(map(_named, missing))
+    names = ", ".join(map(named, missing))
     return (
         f"founding cluster {cluster_id}: {names} has yet to agree. If it is lost for good, stop "
         "the others and start them with empty data directories (nothing was ever written)"
@@ -89,10 +91,15 @@ def met_sentence(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def removed_sentence(cluster_id: str, leader: Server) -> str:
-    """A member no more."""
+def removed_sentence(cluster_id: str, leader: Server, dead: bool) -> str:
+    """A member no more; ``dead``: because it was silent, and not because somebody wanted it."""
+    if dead:
+        return (
+            f"this node was silent for long and was removed from cluster {cluster_id}: asking its "
+            f"leader, {named(leader)}, to be taken back"
+        )
     return (
-        f"this node was removed from cluster {cluster_id}: its leader, {_named(leader)}, does not "
+        f"this node was removed from cluster {cluster_id}: its leader, {named(leader)}, does not "
         "count it. To rejoin, start it with an empty data directory"
     )
 
@@ -103,7 +110,7 @@ def no_leader_sentence(
     """A member without a leader: who is missing, and how many failures are tolerated."""
     tolerated = (voters - 1) // 2
     if missing:
-        names = ", ".join(map(_named, missing))
+        names = ", ".join(map(named, missing))
         who = f"{len(missing)} of {voters} voters do not answer ({names})"
     else:
         who = f"all {voters} voters answer, an election is under way"

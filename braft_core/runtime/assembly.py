@@ -34,6 +34,7 @@ from braft_core.raft import SnapshotMeta
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.recovering import recover
 from braft_core.services.machine import StateMachine
+from braft_core.services.members import MembersService
 
 __all__ = ["MEMORY", "Parts", "assemble", "data_directory"]
 
@@ -65,6 +66,7 @@ class Parts:
     transport: Transport
     discovery: Discovery | None
     services: tuple[Service, ...]
+    members: MembersService
     machine: StateMachine
     serializer: Serializer
     expect: int
@@ -92,7 +94,8 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
-    machine = StateMachine(services, serializers)
+    members = MembersService()
+    machine = StateMachine([*services, members], serializers)
     ports, storage, stored = _settle(settings, registry, host)
     try:
         transport = _transport(settings, registry, host, ports)
@@ -118,6 +121,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         transport=transport,
         discovery=discovery,
         services=tuple(services),
+        members=members,
         machine=machine,
         serializer=serializer,
         expect=_expect(settings, discovery),

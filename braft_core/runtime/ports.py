@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
 from braft_core.abc import Identity, WriteBatch
 from braft_core.errors import InvariantViolation
-from braft_core.membership.ports import MembershipSettings, PeerView, RaftView
+from braft_core.membership.ports import (
+    AutopilotRules,
+    MembershipSettings,
+    PeerView,
+    RaftView,
+    Removal,
+)
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
     Configuration,
@@ -16,10 +23,14 @@ from braft_core.raft import (
     HardState,
     RaftCore,
     Role,
+    Server,
     encode_configuration,
 )
 from braft_core.runtime import clock
 from braft_core.runtime.assembly import expect_is_a_guess
+from braft_core.runtime.requests import Command
+from braft_core.services.envelope import encode_command
+from braft_core.services.members import MEMBERS
 
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine
@@ -53,6 +64,13 @@ class Ports:
             sleep=random.SystemRandom().uniform(*settings.sleep),
             restart_min=settings.restart_min,
             margin=_MARGIN_ALONE if guess else _MARGIN,
+            autopilot=AutopilotRules(
+                mode=settings.autopilot,
+                leader_steady=settings.leader_steady,
+                dead_after=settings.dead_after,
+                min_voters=settings.min_voters,
+                window=settings.removal_window,
+            ),
         )
         self._scanned = 0
         self._written = False
@@ -125,6 +143,20 @@ class Ports:
         """Commit one change, as the leader."""
         timeout = self._engine.parts.settings.request_timeout
         await self._engine.change(kind, server_id, address, timeout)
+
+    def removals(self) -> list[Removal]:
+        """The removals of dead voters that are remembered."""
+        return [Removal(*record) for record in self._engine.parts.members.removed]
+
+    async def record_removal(self, server: Server, voters: int, reason: str) -> None:
+        """Have the cluster remember a removal; it is applied here on return."""
+        engine = self._engine
+        args = [server.id, server.address, voters, reason]
+        data = encode_command(engine.parts.serializer, MEMBERS, "remember", args)
+        timeout = engine.parts.settings.request_timeout
+        command = Command(data, timeout, asyncio.get_running_loop())
+        engine.submit(command)
+        await command.awaitable
 
     def stand(self, willing: bool) -> None:
         """Whether this node stands for election."""

@@ -103,6 +103,7 @@ class Status:
             *(self._ask(server, call, timeout) for server in servers if server.id != me)
         )
         leader_id, leader_address = leader
+        leading = next((node for node in (own, *nodes) if node["serverID"] == leader_id), {})
         return cluster_view(
             current_leader=leader_id == me,
             discovery=describe_discovery(self._parts.discovery),
@@ -111,7 +112,7 @@ class Status:
             members=[_member(node) for node in (own, *nodes)],
             nodes=[own, *nodes],
             servers=servers,
-            extra=extra,
+            extra=extra | {"autopilot": leading.get("autopilot", {})},
         )
 
     @staticmethod

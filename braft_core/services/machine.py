@@ -177,7 +177,7 @@ class StateMachine:
             service.restore(section)
 
     def _unknown(self, name: str) -> UnknownService:
-        known = sorted(self._services)
+        known = sorted(name for name in self._services if not name.startswith("$"))
         return UnknownService(
             f"there is no service {name!r}; this node has {', '.join(known) or 'none'}",
             service=name,

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 #: Seconds a rule may take to show.
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 _T = TypeVar("_T")

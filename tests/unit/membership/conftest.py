@@ -15,7 +15,7 @@ from braft_core.abc import Contact, Discovery, DiscoveryContext, Identity
 from braft_core.errors import BraftError, Busy, NotLeader, StorageFull, Unreachable
 from braft_core.membership.addresses import parse_address
 from braft_core.membership.coordinator import Coordinator
-from braft_core.membership.ports import MembershipSettings, PeerView, RaftView
+from braft_core.membership.ports import MembershipSettings, PeerView, RaftView, Removal
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.types import Configuration, Server, Suffrage
 
@@ -59,6 +59,7 @@ class Table:
     configuration: Configuration
     pending: bool = False
     changes: list[tuple[str, str, str]] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
 
 
 class Host:
@@ -97,6 +98,7 @@ class Host:
         if self.coordinator is not None:
             await self.coordinator.stop()
         self.coordinator = None
+        self.net.down_since[self.server_id] = self.now()
         self.net.hosts.pop(self.address, None)
 
     async def dissolve(self) -> None:
@@ -153,7 +155,7 @@ class Host:
             # Nobody calls a server that is no member; what it holds is the past.
             return RaftView(configuration=self.outdated or table.configuration)
         peers = {
-            s.id: PeerView(0.0 if self.net.is_up(s.id) else 999.0, 10)
+            s.id: PeerView(self.net.silence(s.id), 10)
             for s in table.configuration.servers
             if s.id != self.server_id
         }
@@ -185,6 +187,19 @@ class Host:
             servers.append(Server(server_id, address, suffrage))
         table.configuration = Configuration(tuple(servers))
 
+    def removals(self) -> list[Removal]:
+        table = self.net.tables.get(self.member_of)
+        return list(table.removals) if table is not None else []
+
+    async def record_removal(self, server: Server, voters: int, reason: str) -> None:
+        table = self.net.tables[self.member_of]
+        if self.net.leader(self.member_of) is not self:
+            raise NotLeader("not the leader")
+        await asyncio.sleep(0.005)
+        table.removals = [r for r in table.removals if r.server_id != server.id]
+        index = next(self.net.ids)
+        table.removals.append(Removal(index, server.id, server.address, voters, reason))
+
     def stand(self, willing: bool) -> None:
         self.willing = willing
 
@@ -202,6 +217,9 @@ class Net:
         self.calls: list[tuple[str, str, PeerRequest]] = []
         self.addresses: list[str] = []
         self.listing_error: Exception | None = None
+        self.down_since: dict[str, float] = {}
+        #: Servers that Raft does not hear although they run, and since when.
+        self.mute: dict[str, float] = {}
 
     def listed(self) -> list[Contact]:
         if self.listing_error is not None:
@@ -213,6 +231,13 @@ class Net:
 
     def is_up(self, server_id: str) -> bool:
         return any(h.server_id == server_id and h.coordinator for h in self.hosts.values())
+
+    def silence(self, server_id: str) -> float:
+        """Seconds since Raft heard from that server."""
+        now = asyncio.get_running_loop().time()
+        if server_id in self.mute:
+            return now - self.mute[server_id]
+        return 0.0 if self.is_up(server_id) else now - self.down_since.get(server_id, 0.0)
 
     def leader(self, cluster_id: str) -> Host | None:
         """The smallest voter, if a majority of voters runs and knows where it is."""

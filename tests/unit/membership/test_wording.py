@@ -28,7 +28,12 @@ def test_an_address_is_said_once(contact: Contact, reason: str, shown: str) -> N
 
 
 def test_a_removed_node_is_told_by_whom_and_what_to_do() -> None:
-    assert removed_sentence("c1", Server("x" * 90, "h:1")) == (
+    leader = Server("x" * 90, "h:1")
+    assert removed_sentence("c1", leader, dead=False) == (
         "this node was removed from cluster c1: its leader, h:1, does not count it. "
         "To rejoin, start it with an empty data directory"
+    )
+    assert removed_sentence("c1", leader, dead=True) == (
+        "this node was silent for long and was removed from cluster c1: asking its leader, h:1, to "
+        "be taken back"
     )

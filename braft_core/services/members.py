@@ -1,0 +1,80 @@
+"""``$members``: what the cluster remembers of voters that were removed because they were dead.
+
+Every node has it, and nobody chooses it. The configuration says who is a member, and nothing of
+those who were; this table does, equal on every node, through snapshots and changes of leader. What
+is done about it is decided in :mod:`braft_core.membership.autopilot`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from braft_core.abc import CommandContext
+from braft_core.errors import DecodeError, InvalidArgument
+from braft_core.services.service import StateMachineService, command, query
+
+__all__ = ["MEMBERS", "MembersService", "RemovedVoter"]
+
+MEMBERS = "$members"
+#: Most that are remembered; the oldest is forgotten first.
+MAX_REMOVED = 256
+#: Longest text that is kept of anything, characters.
+_MAX_TEXT = 1024
+
+
+class RemovedVoter(NamedTuple):
+    """One removal. A server that is removed twice has one record, the later one."""
+
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
+    server_id: str
+    address: str
+    #: How many voters there were before it.
+    voters: int
+    reason: str
+
+
+class MembersService(StateMachineService):
+    """The table. :attr:`removed` may be read from any thread."""
+
+    name = MEMBERS
+
+    def __init__(self) -> None:
+        #: The oldest first. Replaced, never changed.
+        self.removed: tuple[RemovedVoter, ...] = ()
+
+    @command
+    def remember(
+        self, context: CommandContext, server_id: str, address: str, voters: int, reason: str
+    ) -> int:
+        """Remember a removal; returns its index."""
+        record = _record([context.index, server_id, address, voters, reason])
+        kept = [known for known in self.removed if known.server_id != server_id]
+        self.removed = (*kept, record)[-MAX_REMOVED:]
+        return context.index
+
+    @query
+    def list(self) -> list[list[Any]]:
+        """All records, the oldest first."""
+        return [[*record] for record in self.removed]
+
+    def dump(self) -> Any:
+        """See :meth:`StateMachineService.dump`."""
+        return [[*record] for record in self.removed]
+
+    def load(self, value: Any) -> None:
+        """See :meth:`StateMachineService.load`. :raises DecodeError: it is something else."""
+        try:
+            self.removed = tuple(_record(row) for row in value)
+        except (InvalidArgument, TypeError) as error:
+            raise DecodeError(f"not a table of removed voters: {error}") from error
+
+
+def _record(row: Any) -> RemovedVoter:
+    match row:
+        case [int(index), str(server_id), str(address), int(voters), str(reason)]:
+            if max(len(server_id), len(address), len(reason)) <= _MAX_TEXT:
+                return RemovedVoter(index, server_id, address, voters, reason)
+    raise InvalidArgument(
+        f"{row!r:.200} is no removal; accepted: a server id, its address, the number of voters and "
+        f"a reason, texts of up to {_MAX_TEXT} characters"
+    )
