@@ -1,0 +1,128 @@
+"""Members that die, freeze, flap and return, with processes. The rules one by one are in
+``tests/unit/membership/test_autopilot.py``; here they meet real silence."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core.testing.processes import ProcessCluster
+
+pytestmark = pytest.mark.integration
+
+#: Seconds of silence after which a member of these clusters is dead.
+DEAD_AFTER = 3.0
+QUICK = {"leader_steady": "1s", "dead_after": f"{DEAD_AFTER:g}s"}
+
+
+def voters(cluster: ProcessCluster) -> set[str]:
+    """Addresses of the voters, as the nodes that are awake have them."""
+    members = cluster.client(*cluster.awake).members()
+    return {member["address"] for member in members if member["suffrage"] == "Voter"}
+
+
+def autopilot(cluster: ProcessCluster) -> dict[str, Any]:
+    """What the leader decided."""
+    found: dict[str, Any] = cluster.client(*cluster.awake).status()["autopilot"]
+    return found
+
+
+def everybody(cluster: ProcessCluster) -> set[str]:
+    return {node.address for node in cluster.nodes}
+
+
+def test_a_dead_member_is_removed_and_its_return_is_unremarkable(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, **QUICK) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        leader = cluster.leader()
+        gone = (leader + 1) % 3
+        cluster.client(leader).kv_put("m", "before", 1)
+        cluster.kill(gone)
+        left = everybody(cluster) - {cluster.nodes[gone].address}
+        cluster.wait_for(lambda: voters(cluster) == left, what="the dead member is removed")
+        (row,) = cluster.wait_for(lambda: autopilot(cluster)["removed"], what="it is remembered")
+        assert row["address"] == cluster.nodes[gone].address
+        assert "silent for" in row["reason"]
+        # Two of two are there: it goes on.
+        cluster.client(leader).kv_put("m", "meanwhile", 2)
+        cluster.start(gone)
+        cluster.wait_for(lambda: voters(cluster) == everybody(cluster), what="it is a voter again")
+        cluster.wait_ready()
+        assert cluster.client(gone).kv_get("m", "meanwhile") == 2
+        cluster.wait_for(lambda: not autopilot(cluster)["removed"], what="it is no more missed")
+
+
+def test_dry_run_shows_its_decision_and_removes_nobody(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, **QUICK, autopilot="dry-run") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        gone = (cluster.leader() + 1) % 3
+        cluster.kill(gone)
+        cluster.wait_for(lambda: autopilot(cluster)["verdict"] == "remove", what="it would")
+        report = autopilot(cluster)
+        assert cluster.nodes[gone].address in report["reason"]
+        assert report["mode"] == "dry-run"
+        cluster.wait_for(lambda: autopilot(cluster)["since"] > 2, what="it has not for two seconds")
+        assert voters(cluster) == everybody(cluster)
+
+
+def test_a_flapping_member_stays(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, leader_steady="0", dead_after="15s") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        flapping = (cluster.leader() + 1) % 3
+        for _ in range(3):
+            cluster.pause(flapping)
+            cluster.wait_for(
+                lambda: autopilot(cluster)["verdict"] == "silent", what="its silence is seen"
+            )
+            cluster.resume(flapping)
+            cluster.wait_for(
+                lambda: autopilot(cluster)["verdict"] == "healthy", what="its return is seen"
+            )
+        assert voters(cluster) == everybody(cluster)
+        assert autopilot(cluster)["removed"] == []
+
+
+def test_an_outage_of_all_removes_nobody(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, **QUICK) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        cluster.client(0).kv_put("m", "k", 1)
+        cluster.pause(0, 1, 2)
+        began = time.monotonic()
+        cluster.wait_for(
+            lambda: time.monotonic() - began > 2 * DEAD_AFTER, what="longer than a death takes"
+        )
+        cluster.resume(0, 1, 2)
+        cluster.wait_ready()
+        assert voters(cluster) == everybody(cluster)
+        cluster.wait_for(lambda: autopilot(cluster)["verdict"] == "healthy", what="all is well")
+        assert autopilot(cluster)["removed"] == []
+        assert cluster.client(1).kv_get("m", "k") == 1
+
+
+def test_with_two_of_four_gone_nobody_is_removed(tmp_path: Path) -> None:
+    with ProcessCluster(4, tmp_path, **QUICK) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        leader = cluster.leader()
+        gone = [index for index in range(4) if index != leader][:2]
+        cluster.kill(*gone)
+        left = cluster.awake
+
+        def nobody_leads() -> bool:
+            return not any(cluster.client(index).ready()[0] for index in left)
+
+        cluster.wait_for(nobody_leads, what="two of four are no majority")
+        began = time.monotonic()
+        cluster.wait_for(
+            lambda: time.monotonic() - began > 2 * DEAD_AFTER, what="longer than a death takes"
+        )
+        cluster.start(*gone)
+        cluster.wait_ready()
+        assert voters(cluster) == everybody(cluster)
