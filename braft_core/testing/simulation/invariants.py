@@ -40,6 +40,8 @@ class Seen:
     compacted: int = 0
     #: The input at hand is a leader's bidding to campaign. (It names no term, so it may be late.)
     bidden: bool = False
+    #: The term of the last campaign that was begun so.
+    bidden_term: int = 0
 
 
 @dataclass(slots=True)
@@ -82,8 +84,11 @@ class Invariants:
             if term < seen.term:
                 raise InvariantBroken("monotone term", f"{server}: {seen.term} then {term}")
             seen.term = term
-            if core.role is Role.CANDIDATE and not seen.bidden:
-                self._speech.campaign(server, term, core.configuration.voters)
+            if core.role is Role.CANDIDATE:
+                if seen.bidden:
+                    seen.bidden_term = term
+                else:
+                    self._speech.campaign(server, term, core.configuration.voters)
             self.max_term = max(self.max_term, term)
         log = core.log
         if log.compacted_index != seen.compacted:
