@@ -163,6 +163,12 @@ class NoLeader(NotApplied):
     code = "no_leader"
 
 
+class TooStale(NotApplied):
+    """A stale read could be older than the caller allows; ``data['staleness']`` in seconds."""
+
+    code = "too_stale"
+
+
 class NotReady(NotApplied):
     """The node is not (yet) part of a formed cluster; the message says what it waits for."""
 

@@ -7,14 +7,15 @@ Errors are those of :meth:`braft_core.Node.execute` and :meth:`braft_core.Node.q
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from braft_core.errors import SessionExpired
 from braft_core.runtime.sessions import Keeper
 from braft_core.services.service import StateMachineService
 
-__all__ = ["KV", "Distribute", "ServiceHandle", "Session"]
+__all__ = ["KV", "Distribute", "ServiceHandle", "Session", "StaleEntry"]
 
 LINEARIZABLE = "linearizable"
 
@@ -36,6 +37,7 @@ class Caller(Protocol):
         query: str,
         *args: Any,
         consistency: str = LINEARIZABLE,
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any: ...
 
@@ -45,8 +47,22 @@ class Caller(Protocol):
         query: str,
         *args: Any,
         consistency: str = LINEARIZABLE,
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any: ...
+
+    @property
+    def staleness(self) -> float: ...
+
+
+class StaleEntry(NamedTuple):
+    """What a stale read found."""
+
+    #: ``None`` if there is no such key; then ``revision`` is 0.
+    value: Any
+    revision: int
+    #: How many seconds old it may be. See :attr:`braft_core.Node.staleness`.
+    staleness: float
 
 
 class KV:
@@ -133,6 +149,51 @@ class KV:
         )
         return None if found is None else (found[0], found[1])
 
+    def get_stale(
+        self,
+        map: str,
+        key: str,
+        *,
+        max_staleness: float | None = None,
+        timeout: float | None = None,
+    ) -> StaleEntry:
+        """Value and revision of ``key`` in this node's state as it is, and how old that may be.
+
+        :raises TooStale: it may be older than ``max_staleness`` seconds.
+        """
+        began, bound = time.monotonic(), self._caller.staleness
+        found = self._caller.query(
+            self._service,
+            "get",
+            map,
+            key,
+            consistency="stale",
+            max_staleness=max_staleness,
+            timeout=timeout,
+        )
+        return _stale_entry(found, bound, began)
+
+    async def aget_stale(
+        self,
+        map: str,
+        key: str,
+        *,
+        max_staleness: float | None = None,
+        timeout: float | None = None,
+    ) -> StaleEntry:
+        """:meth:`get_stale`, awaited."""
+        began, bound = time.monotonic(), self._caller.staleness
+        found = await self._caller.aquery(
+            self._service,
+            "get",
+            map,
+            key,
+            consistency="stale",
+            max_staleness=max_staleness,
+            timeout=timeout,
+        )
+        return _stale_entry(found, bound, began)
+
     def delete(self, map: str, key: str, *, timeout: float | None = None) -> bool:
         """Remove ``key``; returns whether it was there."""
         found: bool = self._caller.execute(self._service, "delete", map, key, timeout=timeout)
@@ -165,6 +226,12 @@ class KV:
             self._service, "list", map, consistency=consistency, timeout=timeout
         )
         return found
+
+
+def _stale_entry(found: Any, bound: float, began: float) -> StaleEntry:
+    # The bound was told before the state was read, so it is the older of the two.
+    value, revision = (None, 0) if found is None else found
+    return StaleEntry(value, revision, bound + time.monotonic() - began)
 
 
 class Distribute:
@@ -303,10 +370,18 @@ class Session:
         query: str,
         *args: Any,
         consistency: str = LINEARIZABLE,
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
         """See :meth:`braft_core.Node.query`."""
-        return self._caller.query(service, query, *args, consistency=consistency, timeout=timeout)
+        return self._caller.query(
+            service,
+            query,
+            *args,
+            consistency=consistency,
+            max_staleness=max_staleness,
+            timeout=timeout,
+        )
 
     async def aquery(
         self,
@@ -314,12 +389,23 @@ class Session:
         query: str,
         *args: Any,
         consistency: str = LINEARIZABLE,
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
         """:meth:`query`, awaited."""
         return await self._caller.aquery(
-            service, query, *args, consistency=consistency, timeout=timeout
+            service,
+            query,
+            *args,
+            consistency=consistency,
+            max_staleness=max_staleness,
+            timeout=timeout,
         )
+
+    @property
+    def staleness(self) -> float:
+        """See :attr:`braft_core.Node.staleness`."""
+        return self._caller.staleness
 
     def service(self, service: type[StateMachineService]) -> ServiceHandle:
         """See :meth:`braft_core.Node.service`."""

@@ -177,6 +177,7 @@ class Node:
         query: str,
         *args: Any,
         consistency: str = "linearizable",
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
         """Read from a service.
@@ -184,12 +185,14 @@ class Node:
         :param consistency: ``linearizable`` (sees every write acknowledged before the call);
             ``lease`` (the same as long as no clock runs away, and cheaper on a leader with the
             setting ``lease_reads``; elsewhere simply linearizable); or
-            ``stale``: this node's state as it is, which may lag without bound.
+            ``stale``: this node's state as it is, at most :attr:`staleness` seconds old.
+        :param max_staleness: of a stale read, seconds.
         :raises InvalidRequest: there is no such ``consistency``.
+        :raises TooStale: the state may be older than ``max_staleness``.
         :raises NotApplied: it could not be served in time. :raises Rejected: the service refused.
         """
         request = self._query(service, query, args, timeout, None)
-        self._running().read(request, consistency)
+        self._running().read(request, consistency, max_staleness)
         return self._wait(request)
 
     async def aquery(
@@ -198,12 +201,24 @@ class Node:
         query: str,
         *args: Any,
         consistency: str = "linearizable",
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
         """:meth:`query`, awaited."""
         request = self._query(service, query, args, timeout, asyncio.get_running_loop())
-        self._running().read(request, consistency)
+        self._running().read(request, consistency, max_staleness)
         return await request.awaitable
+
+    @property
+    def staleness(self) -> float:
+        """How many seconds old the state of this node may be: the bound of a stale read.
+
+        Writes acknowledged longer ago than that are in it. Infinity while that cannot be told:
+        without a cluster, and on a follower until it has heard from a leader. The bound includes
+        two election timeouts: a leader may have been deposed for one without noticing, and it is
+        assumed that no message takes longer than one (``braft_core.runtime.freshness``).
+        """
+        return self._running().staleness
 
     def service(self, service: type[StateMachineService]) -> ServiceHandle:
         """A handle whose attributes are the service's commands and queries."""

@@ -47,9 +47,14 @@ class NodeAPI(Protocol):
         query: str,
         *args: Any,
         consistency: str = "linearizable",
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
         """Read. ``consistency``: ``linearizable``, ``lease`` or ``stale``, see ``Node.query``."""
+
+    @property
+    def staleness(self) -> float:
+        """How many seconds old a stale read may be; infinity if that is not known."""
 
     def details(self) -> dict[str, Any]:
         """This node's entry in ``GET /raft``'s ``nodes``."""

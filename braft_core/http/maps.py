@@ -3,11 +3,15 @@
 A value keeps its kind: sent as JSON it comes back as JSON, sent as text it comes back as a JSON
 string, anything else is bytes. ``ETag`` is the revision in quotes; ``If-Match`` and
 ``If-None-Match: *`` make a write conditional. A key may contain slashes, a map name may not.
+
+``?consistency=stale`` answers with ``Braft-Staleness``: how many seconds old the state may be.
+``&max_staleness=`` refuses what may be older.
 """
 
 from __future__ import annotations
 
 import base64
+import time
 from typing import Any
 
 import falcon
@@ -15,7 +19,13 @@ import falcon
 from braft_core.abc import NodeAPI
 from braft_core.errors import Conflict, Rejected
 from braft_core.http.problems import BadInput
-from braft_core.http.wire import body_value, send_json, text_param, timeout_param
+from braft_core.http.wire import (
+    body_value,
+    seconds_param,
+    send_json,
+    text_param,
+    timeout_param,
+)
 
 __all__ = ["EntryResource", "MapResource", "MapsResource"]
 
@@ -33,7 +43,7 @@ class MapsResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """``{"maps": [name]}``."""
-        send_json(resp, {"maps": list(_query(self._node, req, "maps"))})
+        send_json(resp, {"maps": list(_query(self._node, req, resp, "maps"))})
 
 
 class MapResource:
@@ -49,7 +59,7 @@ class MapResource:
         is no such map; a map is there as long as it has a key.
         """
         try:
-            items: dict[str, Any] = _query(self._node, req, "list", map_name)
+            items: dict[str, Any] = _query(self._node, req, resp, "list", map_name)
         except Rejected as error:
             if type(error) is not Rejected:
                 raise
@@ -68,7 +78,7 @@ class EntryResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, map_name: str, key: str) -> None:
         """The value and its revision; 304 if ``If-None-Match`` names it; 404 if there is none."""
         _check_key(key)
-        found = _query(self._node, req, "get", map_name, key)
+        found = _query(self._node, req, resp, "get", map_name, key)
         if found is None:
             raise falcon.HTTPNotFound(description=f"map {map_name!r} has no key {key!r}")
         value, revision = found
@@ -140,11 +150,26 @@ class EntryResource:
         return present
 
 
-def _query(node: NodeAPI, req: falcon.Request, query: str, *args: str) -> Any:
+def _query(
+    node: NodeAPI, req: falcon.Request, resp: falcon.Response, query: str, *args: str
+) -> Any:
     asked = text_param(req, "consistency", default="linearizable")
     if asked not in CONSISTENCY:
         raise BadInput("query parameter consistency", asked, ", ".join(CONSISTENCY))
-    return node.query("kv", query, *args, consistency=asked, timeout=timeout_param(req))
+    limit = seconds_param(req, "max_staleness")
+    if asked == "stale":
+        # Told before the state is read: it may only be newer than that.
+        began, staleness = time.monotonic(), node.staleness
+        found = node.query("kv", query, *args, **_options(req, asked), max_staleness=limit)
+        resp.set_header("Braft-Staleness", f"{staleness + time.monotonic() - began:.3f}")
+        return found
+    if limit is not None:
+        raise BadInput("query parameter max_staleness", limit, "with consistency=stale")
+    return node.query("kv", query, *args, **_options(req, asked))
+
+
+def _options(req: falcon.Request, consistency: str) -> dict[str, Any]:
+    return {"consistency": consistency, "timeout": timeout_param(req)}
 
 
 def _check_key(key: str) -> None:

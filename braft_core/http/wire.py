@@ -24,6 +24,7 @@ __all__ = [
     "json_default",
     "parse_json",
     "read_body",
+    "seconds_param",
     "send_json",
     "text_param",
     "timeout_param",
@@ -48,16 +49,21 @@ def text_param(req: falcon.Request, *names: str, default: str = "") -> str:
 
 def timeout_param(req: falcon.Request) -> float | None:
     """``?timeout=`` in seconds; ``None`` leaves it to the node's setting."""
-    text = req.get_param("timeout")
+    return seconds_param(req, "timeout")
+
+
+def seconds_param(req: falcon.Request, name: str) -> float | None:
+    """A query parameter in seconds; ``None`` if it is not there."""
+    text = req.get_param(name)
     if text is None:
         return None
     accepted = f"seconds, more than 0 and at most {MAX_TIMEOUT_SECONDS:g}"
     try:
         seconds = float(text)
     except ValueError:
-        raise BadInput("query parameter timeout", text, accepted) from None
+        raise BadInput(f"query parameter {name}", text, accepted) from None
     if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
-        raise BadInput("query parameter timeout", text, accepted)
+        raise BadInput(f"query parameter {name}", text, accepted)
     return seconds
 
 

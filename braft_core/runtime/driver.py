@@ -44,6 +44,7 @@ from braft_core.raft import (
 )
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
+from braft_core.runtime.freshness import Freshness
 from braft_core.runtime.proposals import PendingProposals
 from braft_core.runtime.requests import Command, IndexQuery, Query, Request, settle
 from braft_core.runtime.writer import Writer, WriterReport
@@ -109,6 +110,8 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._sweep_at = 0.0
+        self._turn_at = clock.monotonic()
+        self._freshness = Freshness()
         #: What the disk's trouble is, or None. While it lasts no new commands are taken.
         self.disk_trouble: StorageError | None = None
         #: Seconds the last durable write took.
@@ -165,10 +168,14 @@ class Driver:
 
     def _turn(self) -> None:
         core = self.core
-        now = clock.monotonic()
+        before, now = self._turn_at, clock.monotonic()
+        self._turn_at = now
         core.tick(now)
         while self._inbox:
-            core.step(self._inbox.popleft())
+            message = self._inbox.popleft()
+            core.step(message)
+            if isinstance(message, AppendEntries) and not message.heartbeat:
+                self._note_commit(message, before)
         while self._calls:
             self._calls.popleft()()
         self._take_requests()
@@ -180,6 +187,22 @@ class Driver:
             self._sweep(now)
             self._check_disk(now)
         self._arm_timer()
+
+    def _note_commit(self, message: AppendEntries, before: float) -> None:
+        """It arrived after the last turn: nothing closer is known, least of all after a pause."""
+        if message.sender == self.core.leader and message.term == self.core.current_term:
+            self._freshness.heard(before, message.leader_commit, self._applier.applied_index)
+
+    def age(self) -> float:
+        """Any thread. Seconds since the state of this node was as new as that of its leader.
+
+        Infinity for never; on the leader since it last looked, which is not long unless it stood
+        still.
+        """
+        now = clock.monotonic()
+        if self.core.role is Role.LEADER:
+            return now - self._turn_at
+        return self._freshness.age(now, self._applier.applied_index)
 
     def _take_requests(self) -> None:
         requests = self._requests

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from braft_core.abc import Service
@@ -19,6 +20,7 @@ from braft_core.errors import (
     OutcomeUnknown,
     Stopped,
     StorageError,
+    TooStale,
 )
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
@@ -159,8 +161,16 @@ class Host:
         self._check_open()
         command.keeper.submit(command)
 
-    def read(self, query: Query, consistency: str) -> None:
+    @property
+    def staleness(self) -> float:
+        """See :attr:`Node.staleness`, and :mod:`braft_core.runtime.freshness` for the margins."""
+        driver = self._engine.driver
+        return driver.age() + 2 * self.settings.election_timeout if driver is not None else inf
+
+    def read(self, query: Query, consistency: str, max_staleness: float | None = None) -> None:
         """Take a read."""
+        if max_staleness is not None:
+            self._check_staleness(consistency, max_staleness)
         if consistency in ("linearizable", "lease"):
             query.lease = consistency == "lease"
             self.submit(query)
@@ -174,6 +184,23 @@ class Host:
                 f"unknown consistency {consistency!r}; accepted: {accepted}",
                 value=consistency,
                 accepted=accepted,
+            )
+
+    def _check_staleness(self, consistency: str, limit: float) -> None:
+        if consistency != "stale":
+            raise InvalidRequest(
+                f"max_staleness={limit:g} with consistency {consistency!r}; accepted: with 'stale'"
+            )
+        staleness = self.staleness
+        # Not a number compares as false: whatever is not surely fresh enough is too stale.
+        if not staleness <= limit:
+            known = (
+                "it is not known how old" if staleness == inf else f"up to {staleness:.2f} s old"
+            )
+            raise TooStale(
+                f"the state of this node is too old: {known}, and {limit:g} s are allowed",
+                staleness=None if staleness == inf else staleness,
+                limit=limit,
             )
 
     def barrier(self, timeout: float) -> None:

@@ -10,7 +10,14 @@ import falcon.testing
 import pytest
 from pydantic import SecretStr
 
-from braft_core.errors import BraftError, Conflict, Rejected, StorageError, UnknownCommand
+from braft_core.errors import (
+    BraftError,
+    Conflict,
+    Rejected,
+    StorageError,
+    TooStale,
+    UnknownCommand,
+)
 from braft_core.http import HTTPServer, make_app
 from braft_core.raft.types import Configuration, Server, SnapshotMeta
 from braft_core.storage.snapshot_file import encode_file
@@ -46,15 +53,21 @@ class FakeNode:
         self._asked("execute", service, command, *args, timeout)
         return getattr(self, f"_{service}_{command}", self._unknown)(*args)
 
+    #: Seconds.
+    staleness = 1.5
+
     def query(
         self,
         service: str,
         query: str,
         *args: Any,
         consistency: str = "linearizable",
+        max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
         self._asked("query", service, query, *args, consistency, timeout)
+        if max_staleness is not None and max_staleness < self.staleness:
+            raise TooStale("the state of this node is too old", staleness=self.staleness)
         return getattr(self, f"_{service}_{query}", self._unknown)(*args)
 
     def _asked(self, *call: Any) -> None:

@@ -176,10 +176,22 @@ def test_consistency_reaches_the_node(web: Any, node: Any, asked: str, given: st
     assert node.calls == [("query", "kv", "get", "m", "k", given, 2.5)]
 
 
+def test_a_stale_answer_says_how_old_it_may_be(web: Any, node: Any) -> None:
+    web.simulate_put("/v1/kv/m/k", body="1")
+    answer = web.simulate_get("/v1/kv/m/k?consistency=stale&max_staleness=2")
+    assert answer.status_code == 200
+    assert 1.5 <= float(answer.headers["braft-staleness"]) < 20
+    assert "braft-staleness" not in web.simulate_get("/v1/kv/m/k").headers
+    refused = web.simulate_get("/v1/kv/m/k?consistency=stale&max_staleness=1")
+    assert (refused.status_code, refused.json["code"]) == (503, "too_stale")
+
+
 @pytest.mark.parametrize(
     ("path", "parameter"),
     [
         ("/v1/kv/m/k?consistency=eventual", "consistency"),
+        ("/v1/kv/m/k?max_staleness=1", "max_staleness"),
+        ("/v1/kv/m/k?consistency=stale&max_staleness=x", "max_staleness"),
         ("/v1/kv/m/k?timeout=soon", "timeout"),
         ("/v1/kv/m/k?timeout=0", "timeout"),
         ("/v1/kv/m/k?timeout=nan", "timeout"),
