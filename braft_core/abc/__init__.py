@@ -19,6 +19,7 @@ from braft_core.abc.storage import (
     StorageOptions,
     StoredState,
     WriteBatch,
+    surplus,
 )
 from braft_core.abc.transport import (
     Identity,
@@ -47,4 +48,5 @@ __all__ = [
     "TransportHandler",
     "TransportOptions",
     "WriteBatch",
+    "surplus",
 ]

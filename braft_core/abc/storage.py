@@ -17,6 +17,7 @@ __all__ = [
     "StorageOptions",
     "StoredState",
     "WriteBatch",
+    "surplus",
 ]
 
 
@@ -92,8 +93,22 @@ class SnapshotStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    def retain(self, count: int) -> None:
-        """Delete all but the ``count`` newest. One that is being read stays readable."""
+    def retain(self, count: int, keep: str = "") -> None:
+        """Delete all but the ``count`` newest and ``keep``; :func:`surplus` says which.
+
+        One that is being read stays readable.
+        """
+
+
+def surplus(newest_first: Sequence[SnapshotMeta], count: int, keep: str = "") -> list[SnapshotMeta]:
+    """Those that :meth:`SnapshotStore.retain` deletes.
+
+    Several may be of one index and term, a node's own and received ones: they count as one, since
+    which of them the node is using cannot be told from here.
+    """
+    positions = list(dict.fromkeys((meta.index, meta.term) for meta in newest_first))
+    kept = set(positions[: max(count, 0)])
+    return [m for m in newest_first if (m.index, m.term) not in kept and m.id != keep]
 
 
 class Storage(abc.ABC):

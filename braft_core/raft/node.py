@@ -454,6 +454,11 @@ class RaftCore:
         return self._state.commit_index
 
     @property
+    def snapshot(self) -> SnapshotMeta | None:
+        """The newest snapshot, which is sent to followers that the log does not reach."""
+        return self._state.snapshot
+
+    @property
     def last_applied(self) -> int:
         """The highest index its state machine has applied."""
         return self._state.last_applied

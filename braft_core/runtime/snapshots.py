@@ -141,6 +141,9 @@ class Snapshotter:
             self.last = meta
             self._on_taken(meta)
             compacted = await driver.snapshot_taken(meta, meta.index - self._policy.trailing)
+            # Not before the core has heard of it: until then it sends an older one.
+            in_use = driver.core.snapshot or meta
+            await asyncio.to_thread(parts.storage.snapshots.retain, _KEEP, in_use.id)
             _log.info(
                 "snapshot at index %d, %d bytes; the log begins at %d now",
                 meta.index,
@@ -202,7 +205,6 @@ class _Write:
         except BaseException:
             sink.abort()
             raise
-        self._store.retain(_KEEP)
         return meta
 
     def _tell(self, outcome: SnapshotMeta | Exception) -> None:

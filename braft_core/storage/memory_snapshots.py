@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 
-from braft_core.abc import SnapshotSink, SnapshotStore
+from braft_core.abc import SnapshotSink, SnapshotStore, surplus
 from braft_core.errors import StorageError
 from braft_core.raft.types import Configuration, SnapshotMeta
 
@@ -46,9 +46,9 @@ class MemorySnapshots(SnapshotStore):
             raise StorageError(f"there is no snapshot {snapshot_id!r}", id=snapshot_id)
         return iter(found[1])
 
-    def retain(self, count: int) -> None:
+    def retain(self, count: int, keep: str = "") -> None:
         """See :meth:`SnapshotStore.retain`."""
-        for meta in self.list()[max(count, 0) :]:
+        for meta in surplus(self.list(), count, keep):
             with self._lock:
                 self._whole.pop(meta.id, None)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from braft_core.abc import SnapshotSink, SnapshotStore
+from braft_core.abc import SnapshotSink, SnapshotStore, surplus
 from braft_core.errors import StorageCorrupt, StorageError, StorageFull
 from braft_core.raft.types import Configuration, SnapshotMeta
 from braft_core.storage.directory import sync_directory
@@ -88,9 +88,9 @@ class FileSnapshots(SnapshotStore):
             raise _failure(path, error) from error
         return ChunkReader(fd, str(path))
 
-    def retain(self, count: int) -> None:
+    def retain(self, count: int, keep: str = "") -> None:
         """See :meth:`SnapshotStore.retain`. Files set aside are not counted and not deleted."""
-        for meta in self.list()[max(count, 0) :]:
+        for meta in surplus(self.list(), count, keep):
             path = self._directory / f"{meta.id}{_WHOLE}"
             try:
                 path.unlink(missing_ok=True)

@@ -178,6 +178,21 @@ class SnapshotStoreConformance:
         store.retain(0)
         assert store.list() == []
 
+    def test_retention_counts_those_of_one_index_and_term_once(self, tmp_path: Path) -> None:
+        """A node may use any of them."""
+        store = self.make(tmp_path)
+        for index in (5, 7, 9, 7, 9, 9):
+            put(store, index)
+        store.retain(2)
+        assert [meta.index for meta in store.list()] == [9, 9, 9, 7, 7]
+
+    def test_retention_keeps_the_one_in_use(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        metas = [put(store, index, [b"state"]) for index in (5, 9, 7)]
+        store.retain(1, metas[0].id)
+        assert [meta.index for meta in store.list()] == [9, 5]
+        assert b"".join(store.open(metas[0].id)) == b"state"
+
     def test_retention_spares_one_that_is_being_written(self, tmp_path: Path) -> None:
         store = self.make(tmp_path)
         sink = store.create(3, 1, CONFIGURATION, 1)

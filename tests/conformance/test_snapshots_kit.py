@@ -144,16 +144,22 @@ class _SortsByText(_Store):
 
 
 class _KeepsTheFirst(_Store):
-    def retain(self, count: int) -> None:
+    def retain(self, count: int, keep: str = "") -> None:
         for name in builtins.list(self._whole)[count:]:
             del self._whole[name]
+
+
+class _CountsEach(_Store):
+    def retain(self, count: int, keep: str = "") -> None:
+        for meta in self.list()[count:]:
+            del self._whole[meta.id]
 
 
 class _RetainsOnlyWhatIsThere(_Store):
     """Retention ends what is being written."""
 
-    def retain(self, count: int) -> None:
-        super().retain(count)
+    def retain(self, count: int, keep: str = "") -> None:
+        super().retain(count, keep)
         self.retained = True
 
     def place(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:
@@ -207,6 +213,8 @@ BROKEN: dict[str, builtins.list[tuple[type[MemorySnapshots], tuple[object, ...]]
     "abort_after_commit_is_harmless": [(_AbortDeletes, ())],
     "the_newest_comes_first": [(_OldestFirst, ()), (_SortsByText, ())],
     "retention_keeps_the_newest": [(_KeepsTheFirst, ())],
+    "retention_counts_those_of_one_index_and_term_once": [(_CountsEach, ())],
+    "retention_keeps_the_one_in_use": [(_CountsEach, ())],
     "retention_spares_one_that_is_being_written": [(_RetainsOnlyWhatIsThere, ())],
     "one_that_is_being_read_stays_readable": [(_ReadsLate, ())],
     "an_unknown_snapshot_is_an_error_at_once": [(_OpensAnything, ("nothing",))],

@@ -130,6 +130,10 @@ class Core(Protocol):
     def unreachable(self, peer: str) -> None:
         """Requests to ``peer`` were dropped."""
 
+    @property
+    def snapshot(self) -> SnapshotMeta | None:
+        """The snapshot that it sends to others."""
+
     def peers(self) -> Sequence[PeerStatus]:
         """A leader's view of the others."""
 

@@ -5,6 +5,7 @@ Keeps the promises of ``braft_core.abc.SnapshotStore``. The adversary may damage
 
 from __future__ import annotations
 
+from braft_core.abc import surplus
 from braft_core.raft.types import Configuration, SnapshotMeta
 
 __all__ = ["Shelf"]
@@ -44,9 +45,9 @@ class Shelf:
         found = self._placed.get(snapshot_id)
         return None if found is None or snapshot_id in self.damaged else found[1]
 
-    def retain(self, count: int) -> None:
-        """Forget all but the ``count`` newest."""
-        for meta in self.list()[count:]:
+    def retain(self, count: int, keep: str) -> None:
+        """See :meth:`SnapshotStore.retain`."""
+        for meta in surplus(self.list(), count, keep):
             del self._placed[meta.id]
 
     def clear(self) -> None:

@@ -78,7 +78,6 @@ class Snapshotter:
         if server.disk.full:
             return  # given up; another one is due at once
         meta = server.place(capture)
-        server.disk.shelf.retain(_KEEP)
         self.last = max(self.last, meta.index)
         if server.world.faults.snapshot_placed(server):
             return
@@ -94,6 +93,8 @@ class Snapshotter:
         live.core.applied(live.frontend.applied)
         tail = self.server.world.plan.snapshot_tail
         index = live.core.snapshot_taken(meta, meta.index - tail)
+        in_use = live.core.snapshot
+        self.server.disk.shelf.retain(_KEEP, in_use.id if in_use is not None else "")
         term = live.core.log.term_at(index)
         # Beyond our own snapshot the log begins behind a received one, which cuts it in its turn.
         if self.server.disk.volatile.base < index <= meta.index and term is not None:
