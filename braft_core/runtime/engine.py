@@ -444,6 +444,7 @@ class Engine:
                 "commitIndex": core.commit_index if core is not None else 0,
                 "appliedIndex": self.applier.applied_index,
                 "lastIndex": core.last_index if core is not None else 0,
+                "lastWriteSeconds": round(driver.last_write_seconds, 6) if driver else 0.0,
                 "autopilot": self.membership.autopilot,
             },
         )

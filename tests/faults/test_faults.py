@@ -23,6 +23,8 @@ IN_NAMESPACES = [
     "delay",
     "disk full",
     "power loss",
+    "slow disk",
+    "clock jump",
     "transfer",
 ]
 ON_LOOPBACK = ["kill", "kill leader", "power cycle", "pause", "pause leader", "restart"]

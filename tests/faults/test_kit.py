@@ -7,6 +7,9 @@ import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -33,12 +36,15 @@ from braft_core.testing.faults import (
 )
 from braft_core.testing.faults.checking import Violation
 from braft_core.testing.faults.cli import main
+from braft_core.testing.faults.clocks import WallClock, build_library
 from braft_core.testing.faults.firewall import Action, iptables_text, nftables_text
 from braft_core.testing.faults.machine import tool
 from braft_core.testing.faults.plan import Fault, draw_faults
 from braft_core.testing.faults.recording import Action as Does
 from braft_core.testing.faults.recording import Recorder
+from braft_core.testing.faults.stalling import SlowSyncs
 from braft_core.testing.faults.workload import KeyRing, read_register
+from braft_core.testing.processes import ProcessCluster
 from braft_core.testing.simulation.history import Outcome
 
 # --------------------------------------------------------------------------------------------
@@ -434,3 +440,69 @@ def test_a_disk_that_loses_power_forgets_what_was_not_synced(
         disk.mount()
         assert (disk.path / "synced").read_bytes() == b"kept"
         assert not (disk.path / "unsynced").exists()
+
+
+# --------------------------------------------------------------------------------------------
+# Syncs and clocks
+
+
+def test_a_disk_that_stalls_makes_its_leader_step_down(
+    tmp_path: Path, needs: Callable[[Ability], None]
+) -> None:
+    needs(Ability.SLOW)
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        before = cluster.leader()
+        client = cluster.client()
+        client.kv_put("m", "k", 0)
+        with SlowSyncs(cluster.pid(before), 4.0):
+            written = 0
+
+            def deposed() -> bool:
+                nonlocal written
+                written += 1
+                client.kv_put("m", "k", written)
+                return cluster.leader() != before
+
+            cluster.wait_for(deposed, what="another node leads")
+            # The two others are a majority, and go on meanwhile.
+            client.kv_put("m", "other", 1)
+        cluster.wait_ready()
+        assert cluster.client(before).kv_get("m", "other") == 1
+
+
+def test_a_wall_clock_jumps_and_the_steady_one_does_not(
+    tmp_path: Path, needs: Callable[[Ability], None]
+) -> None:
+    needs(Ability.CLOCK)
+    clock = WallClock(build_library(tmp_path), tmp_path / "clock")
+    code = """
+import sys, time
+for line in sys.stdin:
+    print(time.time(), time.monotonic(), flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | dict(clock.environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+
+        def look() -> tuple[float, float]:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write("\n")
+            child.stdin.flush()
+            wall, steady = map(float, child.stdout.readline().split())
+            return wall - time.time(), steady - time.monotonic()
+
+        for ahead in (0.0, 3600.5, -1e8, 0.0):
+            clock.set(ahead)
+            wall, steady = look()
+            assert wall == pytest.approx(ahead, abs=2)
+            assert steady == pytest.approx(0, abs=2)
+        child.stdin.close()

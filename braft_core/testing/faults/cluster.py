@@ -20,6 +20,7 @@ from typing import Any, Self
 from braft_core.client import Client
 from braft_core.errors import BraftError, Unreachable
 from braft_core.local_nodes import NodeProcess, end_all, node_environment
+from braft_core.testing.faults.clocks import WallClock
 from braft_core.testing.faults.disks import Disk
 from braft_core.testing.faults.namespaces import Namespace
 
@@ -48,6 +49,7 @@ class Place:
     directory: Path
     namespace: Namespace | None = None
     disk: Disk | None = None
+    clock: WallClock | None = None
 
     @property
     def address(self) -> str:
@@ -129,6 +131,10 @@ class Cluster:
         """Those that have not ended by themselves."""
         return [index for index in indexes if self._processes[index].running]
 
+    def pid(self, index: int) -> int:
+        """The process id of a node; a prefix that became the node has kept it."""
+        return self._processes[index].pid
+
     def ended_by_themselves(self) -> dict[int, int]:
         """Exit codes of the nodes that ended though nobody told them to."""
         codes = {index: self._processes[index].exit_code for index in sorted(self._wanted)}
@@ -197,7 +203,8 @@ class Cluster:
             "data_dir": place.data,
             **self._settings,
         }
-        return node_environment(settings)
+        clock = place.clock.environment if place.clock is not None else {}
+        return {**node_environment(settings), **clock}
 
     # -- looking -------------------------------------------------------------------------------
 

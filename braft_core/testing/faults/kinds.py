@@ -13,18 +13,25 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from braft_core.errors import BraftError
+from braft_core.testing.faults.clocks import WallClock
 from braft_core.testing.faults.cluster import Cluster, NotServing
 from braft_core.testing.faults.delaying import DelayLine
 from braft_core.testing.faults.disks import Disk, LoopDisk
 from braft_core.testing.faults.firewall import Action, Firewall, Rule
 from braft_core.testing.faults.namespaces import Network
 from braft_core.testing.faults.plan import Fault
+from braft_core.testing.faults.stalling import SlowSyncs
 
 __all__ = ["KINDS", "Ability", "Kind", "Scene"]
 
 _MEMBERSHIP_SECONDS = 40.0
 _LEAST_LOSS, _MOST_LOSS = 0.05, 0.35
 _LEAST_DELAY, _MOST_DELAY = 0.02, 0.3
+_LEAST_SYNC, _MOST_SYNC = 0.02, 3.0
+#: From this strength on it is the leader's disk that stalls, alone.
+_STALL = 0.3
+#: Seconds.
+_LEAST_JUMP, _MOST_JUMP = 2.0, 3e8
 _POLL = 0.05
 
 
@@ -38,6 +45,8 @@ class Ability(Enum):
     DELAY = "a netfilter queue"
     DISK = "disks that can be filled"
     POWER = "disks that can lose power"
+    SLOW = "syncs that can be held back"
+    CLOCK = "wall clocks that can be set"
 
 
 @dataclass(slots=True)
@@ -67,6 +76,13 @@ class Scene:
         if disk is None:
             raise NotServing(f"node {index} has no disk of its own")
         return disk
+
+    def clock(self, index: int) -> WallClock:
+        """The wall clock of a node."""
+        clock = self.cluster.places[index].clock
+        if clock is None:
+            raise NotServing(f"node {index} has no clock of its own")
+        return clock
 
     def leader_first(self, fault: Fault) -> list[int]:
         """All nodes, the leader before the others."""
@@ -303,6 +319,31 @@ def _disk_full(scene: Scene, fault: Fault) -> str:
     return f"nodes {list(victims)}"
 
 
+def _slow_disk(scene: Scene, fault: Fault) -> str:
+    """Up to a stall, after which a leader gives up its office."""
+    victims = _victims(fault) if fault.strength < _STALL else scene.leader_first(fault)[:1]
+    seconds = _LEAST_SYNC + fault.strength * (_MOST_SYNC - _LEAST_SYNC)
+    for node in victims:
+        scene.undo.enter_context(SlowSyncs(scene.cluster.pid(node), seconds))
+    return f"each sync of nodes {list(victims)} takes {seconds:.2f} s longer"
+
+
+# --------------------------------------------------------------------------------------------
+# Clocks
+
+
+def _clock_jump(scene: Scene, fault: Fault) -> str:
+    """Forward or back, by seconds or by years, and later back to where it was."""
+    order = scene.leader_first(fault) if fault.other else fault.nodes
+    seconds = _LEAST_JUMP * (_MOST_JUMP / _LEAST_JUMP) ** fault.strength
+    jumps = {order[0]: seconds, order[1]: -seconds} if len(order) > 1 else {order[0]: seconds}
+    for node, by in jumps.items():
+        clock = scene.clock(node)
+        scene.undo.callback(clock.set, 0.0)
+        clock.set(by)
+    return ", ".join(f"node {node} by {by:+,.0f} s" for node, by in jumps.items())
+
+
 def _power_loss(scene: Scene, fault: Fault) -> str:
     """All at once: disks forget what was not synced, processes die."""
     disks = [disk for node in fault.nodes if isinstance(disk := scene.disk(node), LoopDisk)]
@@ -336,6 +377,8 @@ _ALL = (
     Kind("reject", Ability.REJECT, _reject),
     Kind("delay", Ability.DELAY, _delay),
     Kind("disk full", Ability.DISK, _disk_full),
+    Kind("slow disk", Ability.SLOW, _slow_disk),
+    Kind("clock jump", Ability.CLOCK, _clock_jump),
     Kind("power loss", Ability.POWER, _power_loss, ends_nodes=True),
 )
 #: By name.

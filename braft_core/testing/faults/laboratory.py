@@ -7,6 +7,7 @@ knows beforehand which kinds of faults it can make and can say why it leaves oth
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from braft_core.testing.faults.clocks import WallClock, build_library
 from braft_core.testing.faults.cluster import Cluster, Place
 from braft_core.testing.faults.delaying import DelayLine
 from braft_core.testing.faults.disks import Disk, LoopDisk, MemoryDisk
@@ -22,6 +24,7 @@ from braft_core.testing.faults.firewall import Action, Firewall, Rule
 from braft_core.testing.faults.kinds import Ability, Scene
 from braft_core.testing.faults.machine import FaultKitError, tool
 from braft_core.testing.faults.namespaces import Namespace, Network
+from braft_core.testing.faults.stalling import SlowSyncs
 from braft_core.testing.processes import HOST, free_ports
 
 __all__ = ["Laboratory", "laboratory", "survey"]
@@ -50,6 +53,7 @@ def survey() -> Mapping[Ability, str]:
         return {a: "this is not root" for a in Ability if a is not Ability.PROCESSES}
     _survey_network(missing)
     _survey_disks(missing)
+    _survey_tools(missing)
     return missing
 
 
@@ -86,7 +90,22 @@ def _survey_disks(missing: dict[Ability, str]) -> None:
             _note(missing, Ability.DISK, lambda: _try(MemoryDisk(Path(folder, "memory"))))
 
 
-def _note(missing: dict[Ability, str], ability: Ability, attempt: Callable[[], None]) -> None:
+def _survey_tools(missing: dict[Ability, str]) -> None:
+    def hold_back() -> None:
+        sleeper = subprocess.Popen(["sleep", "60"])  # noqa: S607 - any process of ours will do
+        try:
+            with SlowSyncs(sleeper.pid, 0.0):
+                pass
+        finally:
+            sleeper.kill()
+            sleeper.wait()
+
+    with TemporaryDirectory(prefix="braft-faults-") as folder:
+        _note(missing, Ability.SLOW, hold_back)
+        _note(missing, Ability.CLOCK, lambda: build_library(Path(folder)))
+
+
+def _note(missing: dict[Ability, str], ability: Ability, attempt: Callable[[], object]) -> None:
     try:
         attempt()
     except (FaultKitError, OSError) as error:
@@ -122,13 +141,18 @@ def laboratory(
             network = stack.enter_context(Network())
             namespaces = [network.add(f"node{index}") for index in range(size + 1)]
             inside = network.add("clients").inside
+        library = build_library(directory) if Ability.CLOCK not in missing else None
         places = []
         for index, namespace in enumerate(namespaces):
             folder = directory / f"node-{index}"
             disk = _disk(folder / "disk", missing) if index < size else None
             if disk is not None:
                 stack.enter_context(disk)
-            places.append(_place(index, folder, namespace, disk))
+            clock = None
+            if library is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                clock = WallClock(library, folder / "clock")
+            places.append(_place(index, folder, namespace, disk, clock))
         stack.enter_context(inside())
         cluster = stack.enter_context(Cluster(places, size, **settings))
         scene = Scene(cluster, network, _firewalls(namespaces[:size]))
@@ -146,8 +170,14 @@ def _disk(path: Path, missing: Mapping[Ability, str]) -> Disk | None:
     return MemoryDisk(path) if Ability.DISK not in missing else None
 
 
-def _place(index: int, folder: Path, namespace: Namespace | None, disk: Disk | None) -> Place:
+def _place(
+    index: int,
+    folder: Path,
+    namespace: Namespace | None,
+    disk: Disk | None,
+    clock: WallClock | None,
+) -> Place:
     if namespace is not None:
-        return Place(index, namespace.address, _PORTS, folder, namespace, disk)
+        return Place(index, namespace.address, _PORTS, folder, namespace, disk, clock)
     raft, discovery, http = free_ports(3)
-    return Place(index, HOST, (raft, discovery, http), folder, None, disk)
+    return Place(index, HOST, (raft, discovery, http), folder, None, disk, clock)
