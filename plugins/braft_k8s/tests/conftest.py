@@ -1,4 +1,4 @@
-"""An API server that answers list requests for services and pods, and fails on demand."""
+"""An API server that answers lists and watches of services and pods, and fails on demand."""
 
 from __future__ import annotations
 
@@ -22,12 +22,24 @@ class FakeApi:
         self.requests: list[tuple[str, str, str]] = []
         #: Status and body to answer everything with.
         self.failure: tuple[int, bytes] | None = None
+        #: The same for watches alone.
+        self.watch_failure: tuple[int, bytes] | None = None
+        #: Bearer tokens that are accepted; ``None``: all.
+        self.tokens: set[str] | None = None
+        #: How many watches are open; how many were ever begun.
+        self.watching = 0
+        self.watches = 0
+        self._version = 0
+        self._news = threading.Condition()
+        self._ending: bytes | None = None
         #: While clear, no request is answered.
         self.answering = threading.Event()
         self.answering.set()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
                 api.answer(self)
 
@@ -42,16 +54,67 @@ class FakeApi:
 
     def close(self) -> None:
         self.answering.set()
+        self.end_watches()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
 
+    def changed(self) -> None:
+        """Something that the watches tell."""
+        with self._news:
+            self._version += 1
+            self._news.notify_all()
+
+    def end_watches(self, last: bytes = b"") -> None:
+        """End all open watches, each with a last word."""
+        with self._news:
+            self._ending = last
+            self._version += 1
+            self._news.notify_all()
+            self._news.wait_for(lambda: not self.watching, 10)
+            self._ending = None
+
+    def watch(self, request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        with self._news:
+            self.watching += 1
+            self.watches += 1
+            seen = -1
+            try:
+                while self._ending is None:
+                    if seen != self._version:
+                        seen = self._version
+                        event = json.dumps({"type": "MODIFIED", "object": {}}).encode() + b"\n"
+                        request.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+                    self._news.wait(0.05)
+                    request.wfile.flush()
+                if self._ending:
+                    request.wfile.write(b"%x\r\n%s\r\n" % (len(self._ending), self._ending))
+                request.wfile.write(b"0\r\n\r\n")
+            finally:
+                self.watching -= 1
+                self._news.notify_all()
+
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.answering.wait(30)
         url = urlsplit(request.path)
-        selector = parse_qs(url.query).get("labelSelector", [""])[0]
-        self.requests.append((url.path, selector, request.headers.get("Authorization", "")))
-        status, body = self.failure or self.listed(url.path, selector)
+        asked = parse_qs(url.query)
+        selector = asked.get("labelSelector", [""])[0]
+        authorization = request.headers.get("Authorization", "")
+        watch = asked.get("watch", [""])[0].lower() == "true"
+        if not watch:
+            self.requests.append((url.path, selector, authorization))
+        failure = self.failure or (self.watch_failure if watch else None)
+        if self.tokens is not None and authorization.split()[-1:] != [*self.tokens][:1]:
+            failure = 401, b""
+        if watch and failure is None:
+            with contextlib.suppress(ConnectionError):
+                self.watch(request)
+            return
+        status, body = failure or self.listed(url.path, selector)
         with contextlib.suppress(ConnectionError):  # who asked may have lost patience
             request.send_response(status)
             request.send_header("Content-Type", "application/json")
@@ -104,6 +167,7 @@ class FakeApi:
 
     def _add(self, kind: str, namespace: str, item: dict[str, Any]) -> None:
         self.objects.setdefault((kind, namespace), []).append(item)
+        self.changed()
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ class Api(Protocol):
         self, labels: dict[str, str], selector: dict[str, str] | None, namespace: str = "prod"
     ) -> None: ...
     def pod(self, ip: str, labels: dict[str, str], **more: Any) -> dict[str, Any]: ...
+    def changed(self) -> None: ...
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +153,7 @@ def test_without_labels_every_service_counts(
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        ((403, b"{}"), "403 Forbidden; the service account needs the verb list"),
+        ((403, b"{}"), "403 Forbidden; the service account needs the verbs list"),
         ((401, b""), "401 Unauthorized; the service account"),
         ((500, b"oops"), "500 Internal Server Error$"),
         ((200, b"not json"), "k8s: the API cannot be asked"),
@@ -234,6 +235,7 @@ def test_watch_sees_pods_come_and_go(api: Api, kubeconfig: Path) -> None:
                     api.pod("10.0.0.2", BRAFT)
                 elif len(sizes) == 2:
                     api.objects["pods", "prod"].pop()
+                    api.changed()
                 else:
                     break
         await discovery.stop()

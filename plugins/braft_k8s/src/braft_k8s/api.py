@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KubeApi"]
 
-_RBAC = "; the service account needs the verb list on services and pods"
+_RBAC = "; the service account needs the verbs list and watch on services and pods"
+#: How long, in seconds, the server is asked to keep a watch open.
+_WATCH_SECONDS = 240
 
 
 class KubeApi:
@@ -71,6 +73,35 @@ class KubeApi:
     def pods(self, selector: Mapping[str, str]) -> list[Pod]:
         """The pods that a selector picks. :raises Unreachable: as above."""
         return [_pod(pod) for pod in self._list(self._api.list_namespaced_pod, selector)]
+
+    @contextmanager
+    def watch(self, kind: str, labels: Mapping[str, str]) -> Iterator[urllib3.HTTPResponse]:
+        """An open watch of ``services`` or ``pods``; it begins with what there is.
+
+        The server ends it after some minutes, and so do we if it does not.
+
+        :raises Unreachable: as above.
+        """
+        list_them = getattr(self._api, f"list_namespaced_{kind.removesuffix('s')}")
+        with _told_as_unreachable():
+            stream = list_them(
+                self.namespace,
+                watch=True,
+                label_selector=selector_text(labels),
+                timeout_seconds=_WATCH_SECONDS,
+                _request_timeout=(self._timeout[0], _WATCH_SECONDS + 2 * self._timeout[1]),
+                _preload_content=False,
+            )
+            try:
+                yield stream
+            finally:
+                stream.close()
+
+    @staticmethod
+    def chunks(stream: urllib3.HTTPResponse) -> Iterator[bytes]:
+        """What arrives, as it arrives, until the end. :raises Unreachable: it broke."""
+        with _told_as_unreachable():
+            yield from stream.stream(amt=65536, decode_content=False)
 
     def close(self) -> None:
         """End the connections."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import ClassVar
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext
@@ -17,10 +19,14 @@ from braft_core.errors import Unreachable
 from braft_k8s.api import KubeApi
 from braft_k8s.options import Options
 from braft_k8s.pods import contacts_of, selector_text
+from braft_k8s.watching import Watches
 
 __all__ = ["K8sDiscovery"]
 
 log = logging.getLogger(__name__)
+
+#: Seconds after the first news in which more of it usually arrives.
+_BURST = 0.1
 
 
 class K8sDiscovery(Discovery):
@@ -37,6 +43,7 @@ class K8sDiscovery(Discovery):
         self._stopped = False
         #: Used by the thread alone.
         self._api: KubeApi | None = None
+        self._watches: Watches | None = None
 
     def describe(self) -> str:
         """The original's line: ``k8s://ns=prod/labels=svc=braft/portName=``."""
@@ -59,24 +66,69 @@ class K8sDiscovery(Discovery):
 
         :raises Unreachable: the API did not answer, or refused: that is not "no pods".
         """
+        return (await self._look())[0]
+
+    async def _look(self) -> tuple[list[Contact], list[dict[str, str]]]:
+        """The contacts, and the selectors that picked them."""
         if self._stopped:
             raise Unreachable(f"{self.describe()}: stopped", sent=False)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._search)
 
+    async def watch(self) -> AsyncIterator[list[Contact]]:
+        """List anew whenever the API says that something changed, and now and then without that.
+
+        :raises Unreachable: as :meth:`discover`; to be begun again.
+        """
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(news.set)
+
+        watches: Watches | None = None
+        try:
+            while True:
+                news.clear()
+                contacts, selectors = await self._look()
+                if watches is None:
+                    watches = self._watches = Watches(self._connect, self.options.labels, tell)
+                await asyncio.to_thread(watches.follow, selectors)
+                yield contacts
+                quiet = self.options.resync if watches.established else self.poll_interval
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), quiet)
+                await asyncio.sleep(min(_BURST, self.poll_interval))
+        finally:
+            self._watches = None
+            if watches is not None:
+                await asyncio.to_thread(watches.stop)
+
     async def stop(self) -> None:
         """Give up what is not begun, and wait for a request under way: its timeout bounds that."""
         self._stopped = True
+        watches, self._watches = self._watches, None
+        if watches is not None:
+            await asyncio.to_thread(watches.stop)
         self._executor.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._executor.shutdown)
         if self._api:
             self._api.close()
             self._api = None
 
-    def _search(self) -> list[Contact]:
+    def _connect(self) -> KubeApi:
+        return KubeApi.connect(self.options, self.context.environ)
+
+    def _search(self) -> tuple[list[Contact], list[dict[str, str]]]:
         """Ask. Runs in the thread."""
         if self._api is None:
-            self._api = KubeApi.connect(self.options, self.context.environ)
-        selectors = self._api.selectors(self.options.labels)
-        pods = [pod for selector in selectors for pod in self._api.pods(selector)]
-        return contacts_of(pods, self.context, self.options.portname, self.name)
+            self._api = self._connect()
+        try:
+            selectors = self._api.selectors(self.options.labels)
+            pods = [pod for selector in selectors for pod in self._api.pods(selector)]
+        except Unreachable:
+            # The next look connects anew: with the token and the CA that are in the files by then.
+            self._api.close()
+            self._api = None
+            raise
+        return contacts_of(pods, self.context, self.options.portname, self.name), selectors

@@ -82,8 +82,10 @@ class Options(BaseModel):
     portname: Annotated[str, _matching(_PORT_NAME, "a port name")] = ""
     #: Random wait before the API is first asked.
     sleep: Annotated[tuple[float, float], BeforeValidator(_range)] = (0.0, 0.0)
-    #: Pause between two looks.
+    #: Pause between two looks while the API cannot be watched.
     poll_interval: Annotated[float, _POSITIVE] = 2.0
+    #: And while it can: in case a watch has died without a word.
+    resync: Annotated[float, _POSITIVE] = 30.0
     #: Longest wait for the API, to connect and for each piece of the answer.
     request_timeout: Annotated[float, _POSITIVE] = 5.0
     #: Use this kubeconfig file even inside a pod.
