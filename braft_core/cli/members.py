@@ -1,7 +1,8 @@
 """``braft members``: the Raft configuration.
 
 A member is named by its server id or by its address. Every change prints the members after it.
-JSON: members, a list of id, address, suffrage, leader.
+JSON: members, a list of id, address, suffrage, leader. The list also tells what the leader decides
+about members that are silent; JSON: autopilot, as in GET /raft.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def list_members(
     token: Token = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """List the members."""
+    """List the members, and what is decided about those that are silent."""
     with connect(urls, token, timeout) as client:
-        _show(as_json, client.members())
+        _show(as_json, client.members(), client.status().get("autopilot", {}))
 
 
 @app.command()
@@ -87,12 +88,31 @@ def member_id(members: list[dict[str, Any]], name: str) -> str:
     raise ConfigError(f"no member has the id or address {name!r}; members are at: {known}")
 
 
-def _show(as_json: bool, members: list[dict[str, Any]]) -> None:
-    rows = [
-        [m["address"], m["suffrage"], "leader" if m["leader"] else "", m["id"]] for m in members
-    ]
-    emit(
-        as_json,
-        {"members": members},
-        lambda: table(["ADDRESS", "SUFFRAGE", "ROLE", "ID"], rows),
-    )
+def _show(
+    as_json: bool, members: list[dict[str, Any]], autopilot: dict[str, Any] | None = None
+) -> None:
+    silent = (autopilot or {}).get("silent", {})
+    rows = [[m["address"], m["suffrage"], _role(m, silent), m["id"]] for m in members]
+
+    def human() -> None:
+        table(["ADDRESS", "SUFFRAGE", "ROLE", "ID"], rows)
+        if autopilot:
+            _explain(autopilot)
+
+    emit(as_json, {"members": members} | ({"autopilot": autopilot} if autopilot else {}), human)
+
+
+def _role(member: dict[str, Any], silent: dict[str, float | None]) -> str:
+    if member["leader"]:
+        return "leader"
+    if member["id"] not in silent:
+        return ""
+    seconds = silent[member["id"]]
+    return "silent" if seconds is None else f"silent {seconds:.0f} s"
+
+
+def _explain(autopilot: dict[str, Any]) -> None:
+    dry = " (dry run: nothing is done)" if autopilot.get("mode") == "dry-run" else ""
+    typer.echo(f"autopilot{dry}: {autopilot.get('reason', '')}")
+    for row in autopilot.get("removed", []):
+        typer.echo(f"removed as dead, may return: {row['address']} ({row['reason']})")

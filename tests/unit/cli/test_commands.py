@@ -61,6 +61,23 @@ def test_kv_conditions_and_staleness(braft: Any, node: Any, url: str) -> None:
     assert node.calls[-1][5] == "stale"
 
 
+def test_members_are_listed_with_what_is_decided_about_the_silent(
+    braft_json: Any, braft: Any, node: Any, url: str
+) -> None:
+    node.autopilot = {
+        "mode": "dry-run",
+        "verdict": "silent",
+        "reason": "server-2 has been silent for 12 s; it is dead after 60 s",
+        "silent": {"server-2": 12.0},
+        "removed": [{"id": "x", "address": "h:1", "reason": "x is dead"}],
+    }
+    assert braft_json("members", "list", "--url", url)["autopilot"] == node.autopilot
+    lines = braft("members", "list", "--url", url).stdout.splitlines()
+    assert lines[2].split()[:4] == ["127.0.0.1:16000", "Voter", "silent", "12"]
+    assert lines[3] == f"autopilot (dry run: nothing is done): {node.autopilot['reason']}"
+    assert lines[4] == "removed as dead, may return: h:1 (x is dead)"
+
+
 def test_members(braft_json: Any, braft: Any, node: Any, url: str) -> None:
     at = ("--url", url)
     assert braft_json("members", "list", *at) == {"members": node.rows}

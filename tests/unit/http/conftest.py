@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon.testing
 import pytest
@@ -55,6 +55,8 @@ class FakeNode:
 
     #: Seconds.
     staleness = 1.5
+    #: What the leader decided about silent members.
+    autopilot: ClassVar[dict[str, Any]] = {}
 
     def query(
         self,
@@ -146,6 +148,7 @@ class FakeNode:
             "nodeNum": 1,
             "nodes": [self.details()],
             "raftServers": [],
+            "autopilot": self.autopilot,
         }
 
     def members(self) -> list[dict[str, Any]]:
