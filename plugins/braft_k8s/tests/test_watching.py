@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from braft_core.abc import Contact
 from braft_core.errors import Unreachable
 from braft_core.testing.discovery import discovery_context
 from braft_k8s.discovery import K8sDiscovery
+from braft_k8s.watching import Watch
 
 BRAFT = {"app": "braft"}
 GONE = json.dumps(
@@ -196,3 +197,33 @@ def test_a_token_that_was_replaced_is_read_again(api: Any, kubeconfig: Path) -> 
         await discovery.stop()
 
     run(scenario())
+
+
+def test_a_watch_stopped_while_it_connects_does_not_begin_to_read() -> None:
+    connecting, go, read = threading.Event(), threading.Event(), threading.Event()
+
+    class Api:
+        """Connects when it is told to, and would then wait for the server for ever."""
+
+        def watch(self, *_: Any) -> nullcontext[object]:
+            connecting.set()
+            go.wait(PATIENCE)
+            return nullcontext(object())
+
+        def chunks(self, _: object) -> list[bytes]:
+            read.set()
+            return []
+
+        def close(self) -> None:
+            """There is nothing to close."""
+
+    api: Any = Api()
+    watch = Watch(lambda: api, "pods", BRAFT, lambda: None)
+    assert connecting.wait(PATIENCE)
+    stopper = threading.Thread(target=watch.stop)
+    stopper.start()
+    assert watch._stopped.wait(PATIENCE)
+    go.set()
+    stopper.join(PATIENCE)
+    assert not stopper.is_alive()
+    assert not read.is_set()

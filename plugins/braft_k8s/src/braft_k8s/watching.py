@@ -81,6 +81,8 @@ class Watch:
         try:
             with api.watch(self._kind, self.labels) as stream:
                 self._stream = stream
+                if self._stopped.is_set():  # stop() may have come before there was a stream
+                    return
                 self.established = True
                 for chunk in api.chunks(stream):
                     if self._stopped.is_set():
