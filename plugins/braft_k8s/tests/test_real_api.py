@@ -124,9 +124,8 @@ def _start(stack: ExitStack, directory: Path, program: str, etcd: str) -> Cluste
          "--disable-admission-plugins=ServiceAccount",
          "--service-cluster-ip-range=10.96.0.0/16"])  # fmt: skip
     kubeconfig = _kubeconfig(directory, f"https://{HOST}:{secure}", _MASTER)
-    core = _client(kubeconfig)
-    wait_for(lambda: _ready(core), what="the API server is ready")
-    return Cluster(kubeconfig, core)
+    wait_for(partial(_ready, kubeconfig), what="the API server is ready")
+    return Cluster(kubeconfig, _client(kubeconfig))
 
 
 def _runner(stack: ExitStack, directory: Path) -> Callable[[list[str]], None]:
@@ -158,7 +157,6 @@ def _client(kubeconfig: Path) -> CoreV1Api:
     from kubernetes.client import ApiClient, Configuration, CoreV1Api
     from kubernetes.config import load_kube_config
 
-    wait_for((kubeconfig.parent / "apiserver.crt").exists, what="the server's certificate")
     configuration = Configuration()
     configuration.retries = 0
     load_kube_config(  # type: ignore[no-untyped-call]
@@ -167,15 +165,13 @@ def _client(kubeconfig: Path) -> CoreV1Api:
     return CoreV1Api(ApiClient(configuration))
 
 
-def _ready(core: CoreV1Api) -> bool:
-    import urllib3
-    from kubernetes.client import ApiException
-
-    try:
-        core.read_namespace("default")
-    except (ApiException, urllib3.exceptions.HTTPError):
-        return False
-    return True
+def _ready(kubeconfig: Path) -> bool:
+    """Whether it says so itself: the roles that every user has exist only then."""
+    command = [shutil.which("kubectl") or "", "--kubeconfig", str(kubeconfig)]
+    done = subprocess.run(
+        [*command, "get", "--raw", "/readyz"], capture_output=True, timeout=60, check=False
+    )
+    return done.returncode == 0
 
 
 def discovery(kubeconfig: Path, **options: Any) -> K8sDiscovery:
