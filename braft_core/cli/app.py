@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from braft_core.cli import config, demo, kv, leader, members, plugins, run, snapshot, status
+from braft_core.cli import (
+    config,
+    demo,
+    doctor,
+    kv,
+    leader,
+    members,
+    plugins,
+    run,
+    snapshot,
+    status,
+)
 from braft_core.cli.extensions import plugin_commands
 from braft_core.cli.output import fail
 from braft_core.errors import BraftError
@@ -77,6 +88,7 @@ def root(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.add_typer(kv.app, name="kv")
 app.add_typer(members.app, name="members")
 app.add_typer(leader.app, name="leader")

@@ -26,7 +26,14 @@ from braft_core.abc import (
 )
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageForeign, StorageLocked
-from braft_core.identity import Ports, encode, first_host_address, new_raft_id, pick_ports
+from braft_core.identity import (
+    DEFAULT_RAFT_PORT,
+    Ports,
+    encode,
+    first_host_address,
+    new_raft_id,
+    pick_ports,
+)
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry, parse_discovery
 from braft_core.plugin.rules import KINDS
@@ -36,7 +43,7 @@ from braft_core.runtime.recovering import recover
 from braft_core.services.machine import StateMachine
 from braft_core.services.members import MembersService
 
-__all__ = ["MEMORY", "Parts", "assemble", "data_directory"]
+__all__ = ["MEMORY", "Parts", "assemble", "data_directory", "make_discovery"]
 
 _log = logging.getLogger(__name__)
 
@@ -239,6 +246,17 @@ def _server_id(storage: Storage, stored: StoredState, ip: str, ports: Ports) -> 
     server_id = encode(new_raft_id(ip, (ports.raft, ports.discovery, ports.http)))
     storage.set_meta({SERVER_ID: server_id.encode()})
     return server_id
+
+
+def make_discovery(settings: Settings, registry: Registry, ip: str) -> Discovery | None:
+    """The discovery of a node with these settings, to be asked and not to announce anybody.
+
+    :raises ConfigError: the setting is wrong. :raises PluginError: it is not installed.
+    """
+    raft = settings.rport or DEFAULT_RAFT_PORT
+    discovery = settings.dport or raft + 1
+    ports = Ports(raft, discovery, settings.hport or discovery + 1)
+    return _discovery(settings, registry, "", ip, ports)
 
 
 def _discovery(

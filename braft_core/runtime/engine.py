@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -446,6 +447,11 @@ class Engine:
                 "lastIndex": core.last_index if core is not None else 0,
                 "lastWriteSeconds": round(driver.last_write_seconds, 6) if driver else 0.0,
                 "autopilot": self.membership.autopilot,
+                "wallClock": time.time(),
+                "foreign": [
+                    {"address": f.address, "clusterID": f.cluster_id, "voters": f.voters}
+                    for f in self.membership.foreign
+                ],
             },
         )
 

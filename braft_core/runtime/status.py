@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -117,6 +118,7 @@ class Status:
 
     @staticmethod
     async def _ask(server: Server, call: Call, timeout: float) -> dict[str, Any]:
+        asked = time.time()
         try:
             reply = await call(server.address, DetailsRequest(), timeout)
         except BraftError as error:
@@ -127,6 +129,9 @@ class Status:
             found: dict[str, Any] = json.loads(reply.json)
         except ValueError as error:
             return silent_node(server, f"its answer is not JSON: {error}")
+        if isinstance(told := found.get("wallClock"), float):
+            # It was told about halfway between the question and the answer.
+            found["clockSkew"] = round(told - (asked + time.time()) / 2, 3)
         return found
 
 

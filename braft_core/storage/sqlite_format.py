@@ -26,6 +26,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 from zlib import crc32
 
 from braft_core.errors import StorageCorrupt, StorageError, StorageForeign
@@ -42,6 +43,7 @@ __all__ = [
     "entry_rows",
     "insert_entries",
     "meta_row",
+    "read_only",
     "rows_before_log",
     "state_row",
 ]
@@ -177,6 +179,27 @@ def create_or_open(path: Path) -> tuple[sqlite3.Connection, Contents]:
     except BaseException:
         db.close()
         raise
+
+
+def read_only(path: Path) -> Contents:
+    """Read and check everything, and write nothing. Nobody else may be using the database.
+
+    :raises StorageForeign, StorageCorrupt, StorageError: as :func:`create_or_open`.
+    """
+    _refuse_orphaned_wal(path)
+    _check_wal(path)
+    db = None
+    try:
+        db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        application, version = _pragma(db, "application_id"), _pragma(db, "user_version")
+        if application != APPLICATION_ID or version > FORMAT:
+            raise StorageForeign(f"{path} is not a database of this braft", path=str(path))
+        return _read(db, path)
+    except sqlite3.Error as error:
+        raise _unreadable(error, path) from error
+    finally:
+        if db is not None:
+            db.close()
 
 
 def rows_before_log(db: sqlite3.Connection, compacted_index: int) -> range:

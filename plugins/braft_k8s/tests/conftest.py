@@ -32,6 +32,9 @@ class FakeApi:
         self._version = 0
         self._news = threading.Condition()
         self._ending: bytes | None = None
+        #: While clear, no watch gets so much as a header.
+        self.answering_watches = threading.Event()
+        self.answering_watches.set()
         #: While clear, no request is answered.
         self.answering = threading.Event()
         self.answering.set()
@@ -54,6 +57,7 @@ class FakeApi:
 
     def close(self) -> None:
         self.answering.set()
+        self.answering_watches.set()
         self.end_watches()
         self.server.shutdown()
         self.server.server_close()
@@ -110,6 +114,8 @@ class FakeApi:
         failure = self.failure or (self.watch_failure if watch else None)
         if self.tokens is not None and authorization.split()[-1:] != [*self.tokens][:1]:
             failure = 401, b""
+        if watch:
+            self.answering_watches.wait(30)
         if watch and failure is None:
             with contextlib.suppress(ConnectionError):
                 self.watch(request)

@@ -179,6 +179,18 @@ def test_a_silent_api_is_not_waited_for_at_the_end(api: Any, kubeconfig: Path) -
     run(scenario())
 
 
+def test_an_api_that_takes_a_watch_and_says_nothing_is_left(api: Any, kubeconfig: Path) -> None:
+    async def scenario() -> None:
+        api.service({"svc": "braft"}, BRAFT)
+        api.answering_watches.clear()
+        async with following(make(kubeconfig, request_timeout=0.5, poll_interval=0.1)) as seen:
+            await until(lambda: seen.looks > 2, "it looks now and then")
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+
+    run(scenario())
+
+
 def _replace_token(kubeconfig: Path) -> None:
     kubeconfig.write_text(kubeconfig.read_text().replace("t0ken", "fresh"))
 

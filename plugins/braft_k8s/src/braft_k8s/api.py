@@ -7,6 +7,7 @@ takes half a second, which a node that uses another discovery must not pay.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from braft_k8s.pods import Pod, selector_text
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, Configuration, CoreV1Api
 
-__all__ = ["KubeApi"]
+__all__ = ["KubeApi", "socket_of"]
 
 _RBAC = "; the service account needs the verbs list and watch on services and pods"
 #: How long, in seconds, the server is asked to keep a watch open.
@@ -89,10 +90,14 @@ class KubeApi:
                 watch=True,
                 label_selector=selector_text(labels),
                 timeout_seconds=_WATCH_SECONDS,
-                _request_timeout=(self._timeout[0], _WATCH_SECONDS + 2 * self._timeout[1]),
+                _request_timeout=self._timeout,
                 _preload_content=False,
             )
             try:
+                # The answer has begun; from now on the API may have nothing to say for long.
+                sock = socket_of(stream)
+                if sock is not None:
+                    sock.settimeout(_WATCH_SECONDS + 2 * self._timeout[1])
                 yield stream
             finally:
                 stream.close()
@@ -118,6 +123,13 @@ class KubeApi:
             plain = self._client.sanitize_for_serialization  # not annotated there
             items: list[dict[str, Any]] = plain(answer.items)  # type: ignore[no-untyped-call]
             return items
+
+
+def socket_of(stream: Any) -> socket.socket | None:
+    """The socket under a stream, ``None`` where it has gone back or cannot be found."""
+    connection = getattr(stream, "connection", None) or getattr(stream, "_connection", None)
+    found: socket.socket | None = getattr(connection, "sock", None)
+    return found
 
 
 @contextmanager

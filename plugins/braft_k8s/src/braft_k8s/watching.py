@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from braft_core.errors import Unreachable
-from braft_k8s.api import KubeApi
+from braft_k8s.api import KubeApi, socket_of
 
 __all__ = ["Watch", "Watches"]
 
@@ -131,8 +131,7 @@ class Watches:
 
 def _interrupt(stream: Any) -> None:
     """Wake a thread that waits for the stream: closing it from here would wait for the thread."""
-    connection = getattr(stream, "connection", None) or getattr(stream, "_connection", None)
-    sock = getattr(connection, "sock", None)
+    sock = socket_of(stream)
     if sock is not None:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,136 @@
+"""What is wrong with a cluster, from the JSON of ``GET /raft``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from braft_core.cli.diagnosis.finding import Finding, fail, ok, warn
+from braft_core.raft.types import Suffrage
+
+__all__ = ["examine"]
+
+#: Entries behind the leader from which on a member is late.
+LATE = 10_000
+#: Seconds.
+SLOW_WRITE = 0.25
+SKEWED = 1.0
+
+View = Mapping[str, Any]
+
+
+def examine(view: View) -> list[Finding]:
+    """All findings, the gravest questions first."""
+    nodes: Sequence[View] = view["nodes"]
+    return [
+        _readiness(view),
+        *_quorum(view, nodes),
+        _removal(view),
+        *_strangers(nodes),
+        _versions(nodes),
+        _clocks(nodes),
+        *_lags(view, nodes),
+        *_disks(nodes),
+    ]
+
+
+def _readiness(view: View) -> Finding:
+    waiting = str(view.get("waiting", ""))
+    if waiting:
+        return fail("service", waiting, "see the table of sentences in docs/operations.md")
+    return ok("service", f"requests are served; {view['leaderAddr']} leads")
+
+
+def _quorum(view: View, nodes: Sequence[View]) -> list[Finding]:
+    voters = [s for s in view["raftServers"] if s["suffrage"] == int(Suffrage.VOTER)]
+    if not voters:
+        return []
+    silent = {node["serverID"]: str(node.get("error", "")) for node in nodes if not node["pid"]}
+    missing = [server for server in voters if server["id"] in silent]
+    here, quorum = len(voters) - len(missing), len(voters) // 2 + 1
+    named = "; ".join(f"{s['address']}: {silent[s['id']]}" for s in missing)
+    state = f"{here} of {len(voters)} voters answer"
+    if missing:
+        state += f" (not: {named})"
+    if here < quorum:
+        return [fail("majority", f"{state}, and {quorum} are needed", "start the missing ones")]
+    if len(voters) == 1:
+        return [warn("majority", "one voter alone: nothing may fail", "add two nodes")]
+    spare = here - quorum
+    if not spare:
+        what = "start the missing ones" if missing else "add a node: an odd number tolerates more"
+        return [warn("majority", f"{state}; no further failure is tolerated", what)]
+    found = [ok("majority", f"{state}; {spare} more may fail")]
+    if len(voters) % 2 == 0:
+        text = f"{len(voters)} voters tolerate no more failures than {len(voters) - 1}"
+        found.append(warn("majority", text, "add a node, or remove one"))
+    if missing:
+        found.append(warn("members", f"not answering: {named}", "start them, or remove them"))
+    return found
+
+
+def _removal(view: View) -> Finding:
+    autopilot = view.get("autopilot") or {}
+    reason = str(autopilot.get("reason", "nothing is known of it"))
+    if autopilot.get("verdict") in (None, "healthy", "follows", "off"):
+        return ok("autopilot", reason)
+    return warn("autopilot", reason)
+
+
+def _strangers(nodes: Sequence[View]) -> list[Finding]:
+    return [
+        fail(
+            "rival cluster",
+            f"{node['address']} has met {other['address']}, which is in cluster "
+            f"{other['clusterID']} of the same name, with {other['voters']} voters",
+            "keep one: stop the nodes of the other, and start them with empty data directories",
+        )
+        for node in nodes
+        for other in node.get("foreign", ())
+    ]
+
+
+def _versions(nodes: Sequence[View]) -> Finding:
+    versions = sorted({str(node["appVersion"]) for node in nodes if node["appVersion"]})
+    if len(versions) > 1:
+        text = f"several versions run: {', '.join(versions)}"
+        return warn("versions", text, "finish the upgrade")
+    return ok("versions", f"all that answer run {versions[0] if versions else 'nothing'}")
+
+
+def _clocks(nodes: Sequence[View]) -> Finding:
+    """Nothing rests on wall clocks but the age of sessions; people compare logs by them."""
+    skewed = [
+        f"{node['address']} by {node['clockSkew']:+.1f} s"
+        for node in nodes
+        if abs(node.get("clockSkew", 0.0)) > SKEWED
+    ]
+    if skewed:
+        return warn("clocks", f"wall clocks differ: {', '.join(skewed)}", "set up NTP")
+    return ok("clocks", f"wall clocks agree within {SKEWED:g} s")
+
+
+def _lags(view: View, nodes: Sequence[View]) -> list[Finding]:
+    leading = next((n for n in nodes if n["serverID"] == view["leaderID"] and n["pid"]), None)
+    if leading is None:
+        return []
+    late = [
+        f"{node['address']} is {behind:,} entries behind"
+        for node in nodes
+        if node["pid"] and (behind := leading["commitIndex"] - node["appliedIndex"]) > LATE
+    ]
+    if late:
+        return [warn("replication", "; ".join(late), "wait; if it grows, look at that machine")]
+    return [ok("replication", "all members that answer are close to the leader")]
+
+
+def _disks(nodes: Sequence[View]) -> list[Finding]:
+    slow = [
+        f"{node['address']} took {node['lastWriteSeconds'] * 1000:.0f} ms"
+        for node in nodes
+        if node.get("lastWriteSeconds", 0.0) > SLOW_WRITE
+    ]
+    if slow:
+        text = f"the last durable write was slow: {', '.join(slow)}"
+        return [warn("disks", text, "look at the disks: every write waits for a majority of them")]
+    return [ok("disks", f"no durable write took more than {SLOW_WRITE * 1000:.0f} ms lately")]

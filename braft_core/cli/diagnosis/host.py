@@ -1,0 +1,263 @@
+"""What may keep a node from running on this machine with these settings.
+
+Reads, binds ports for a moment, asks discovery, and measures syncs in a file of its own beside the
+data; it changes nothing, and looks into a data directory only while no node runs on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import socket
+import ssl
+import statistics
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from braft_core.abc import Contact, Discovery
+from braft_core.cli.diagnosis.finding import Finding, fail, ok, warn
+from braft_core.config import Settings
+from braft_core.errors import BraftError, ConfigError, PluginError, StorageLocked
+from braft_core.identity import DEFAULT_RAFT_PORT, first_host_address
+
+__all__ = ["examine"]
+
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
+)
+_LITTLE_SPACE, _NO_SPACE = 1 << 30, 64 << 20
+_SYNCS, _SLOW_SYNC = 20, 0.02
+_FEW_FILES = 1024
+_ASK_SECONDS = 5.0
+_CONNECT_SECONDS = 1.0
+
+
+def examine(measure: bool = True) -> Iterator[Finding]:
+    """All findings. :param measure: write a file of some bytes, to see how long a sync takes."""
+    try:
+        settings = Settings.load()
+    except ConfigError as error:
+        yield fail("settings", error.message, "braft config shows where each one comes from")
+        return
+    given = [name for name, origin in settings.provenance.items() if origin != "default"]
+    yield ok("settings", f"valid; given: {', '.join(sorted(given)) or 'none'}")
+    ip = yield from _address(settings)
+    directory = data_directory(settings)
+    owner = yield from _directory(directory)
+    yield from _disk(directory, measure)
+    if owner is None:
+        yield from _ports(settings, ip)
+    yield _open_files()
+    yield from _tls(settings)
+    yield from _discovery(settings, ip)
+
+
+def data_directory(settings: Settings) -> Path | None:
+    """Where a node with these settings keeps its data, ``None`` for one that forgets."""
+    from braft_core.runtime.assembly import data_directory as directory_of
+
+    return directory_of(settings, settings.rport or DEFAULT_RAFT_PORT)
+
+
+def _address(settings: Settings) -> Generator[Finding, None, str]:
+    """Yields findings; returns the address to advertise, "" if there is none."""
+    try:
+        ip = settings.ip or first_host_address(settings.interface)
+    except ConfigError as error:
+        yield fail("address", error.message)
+        return ""
+    if ip.startswith("127.") or ip == "::1":
+        yield warn("address", f"{ip} is told to others, who only reach it from this machine")
+    else:
+        yield ok("address", f"{ip} is told to others")
+    return ip
+
+
+def _directory(directory: Path | None) -> Generator[Finding, None, int | None]:
+    """Yields findings; returns the process that uses the directory, ``None`` if there is none."""
+    if directory is None:
+        yield warn("data", "a node with :memory: forgets everything when it stops")
+        return None
+    if not directory.exists():
+        yield ok("data", f"{directory} does not exist yet: the first start makes it")
+        return None
+    from braft_core.storage.directory import DATABASE, DirectoryLock
+    from braft_core.storage.sqlite_format import read_only
+
+    lock = DirectoryLock(directory)
+    try:
+        lock.acquire()
+    except StorageLocked as error:
+        yield ok("data", f"{error.message}: not looked into")
+        return int(error.data["pid"] or 0)
+    except BraftError as error:
+        yield fail("data", error.message, "see who owns it, and its mode")
+        return None
+    try:
+        if not (directory / DATABASE).exists():
+            yield ok("data", f"{directory} is empty")
+            return None
+        contents = read_only(directory / DATABASE)
+        yield ok(
+            "data",
+            f"{directory}: {len(contents.entries):,} entries behind index "
+            f"{contents.compacted_index:,}, every checksum is right",
+        )
+    except BraftError as error:
+        yield fail("data", error.message)
+    finally:
+        lock.release()
+    return None
+
+
+def _existing(directory: Path | None) -> Path:
+    path = (directory or Path(tempfile.gettempdir())).absolute()
+    return next(part for part in (path, *path.parents) if part.exists())
+
+
+def _disk(directory: Path | None, measure: bool) -> Iterator[Finding]:
+    if directory is None:
+        return
+    place = _existing(directory)
+    free = shutil.disk_usage(place).free
+    text = f"{free / (1 << 30):.1f} GiB free on the disk of {place}"
+    if free < _NO_SPACE:
+        yield fail("space", text, "make room: without it a node takes no writes")
+    elif free < _LITTLE_SPACE:
+        yield warn("space", text, "make room before it is needed")
+    else:
+        yield ok("space", text)
+    kind = _file_system(place)
+    if kind in _NETWORK:
+        yield fail(
+            "file system",
+            f"{place} is on {kind}, which does not keep the locks and syncs that SQLite needs",
+            "BRAFT_DATA_DIR on a local disk",
+        )
+    else:
+        yield ok("file system", f"{place} is on {kind or 'an unknown file system'}")
+    if measure:
+        yield from _syncs(place)
+
+
+def _file_system(place: Path) -> str:
+    mounts = [p for p in psutil.disk_partitions(all=True) if place.is_relative_to(p.mountpoint)]
+    return str(max(mounts, key=lambda p: len(p.mountpoint)).fstype) if mounts else ""
+
+
+def _syncs(place: Path) -> Iterator[Finding]:
+    took = []
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".braft-doctor-", dir=place) as file:
+            for _ in range(_SYNCS):
+                file.write(bytes(256))
+                file.flush()
+                began = time.monotonic()
+                os.fsync(file.fileno())
+                took.append(time.monotonic() - began)
+    except OSError as error:
+        yield fail("sync", f"{place} cannot be written: {error.strerror}")
+        return
+    median, worst = statistics.median(took), max(took)
+    text = f"a sync takes {median * 1000:.1f} ms (median of {_SYNCS}; worst {worst * 1000:.1f})"
+    if median > _SLOW_SYNC:
+        yield warn("sync", text, "a faster disk: every write waits for one")
+    else:
+        yield ok("sync", text)
+
+
+def _ports(settings: Settings, ip: str) -> Iterator[Finding]:
+    raft = settings.rport or DEFAULT_RAFT_PORT
+    discovery = settings.dport or raft + 1
+    chosen = {"rport": raft, "dport": discovery, "hport": settings.hport or discovery + 1}
+    host = settings.bind_host(ip) if ip else ""
+    taken = []
+    for name, port in chosen.items():
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                taken.append(f"{port} ({settings.label(name)}): {error.strerror}")
+    if not taken:
+        yield ok("ports", f"{', '.join(map(str, chosen.values()))} are free")
+    elif settings.rport is None:
+        yield warn("ports", f"{'; '.join(taken)}: the next free ones are taken instead")
+    else:
+        yield fail("ports", "; ".join(taken), "stop who has them, or set others")
+
+
+def _open_files() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"up to {soft:,} open files"
+    if soft < _FEW_FILES:
+        return warn("limits", text, f"ulimit -n {_FEW_FILES} or more")
+    return ok("limits", text)
+
+
+def _tls(settings: Settings) -> Iterator[Finding]:
+    if not (settings.tls_ca and settings.tls_cert and settings.tls_key):
+        return
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        context.load_verify_locations(settings.tls_ca)
+    except (OSError, ssl.SSLError) as error:
+        yield fail("TLS", f"certificate, key and CA do not fit: {error}")
+    else:
+        yield ok("TLS", "certificate and key belong together, and the CA can be read")
+
+
+def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
+    from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.registry import Registry
+    from braft_core.runtime.assembly import make_discovery
+
+    try:
+        registry = Registry(Plugins.load(settings.plugins_disable))
+        registry.get("storage", settings.storage)
+        registry.get("transport", settings.transport)
+        registry.get("serializer", settings.serializer)
+        discovery = make_discovery(settings, registry, ip)
+    except (ConfigError, PluginError) as error:
+        yield fail("plugins", error.message)
+        return
+    yield ok("plugins", "everything that the settings name is installed")
+    if discovery is None:
+        yield ok("discovery", "none: a node of its own")
+        return
+    try:
+        contacts = asyncio.run(asyncio.wait_for(_list(discovery), _ASK_SECONDS))
+    # A plugin may raise anything; that it failed is the finding.
+    except Exception as error:  # noqa: BLE001 - see above
+        reason = str(error) or type(error).__name__
+        yield fail("discovery", f"{discovery.describe()} failed: {reason}")
+        return
+    if not contacts:
+        yield warn("discovery", f"{discovery.describe()} lists nobody", "start the other nodes")
+        return
+    answers = [f"{contact} {_reach(contact)}" for contact in contacts]
+    yield ok("discovery", f"{discovery.describe()} lists {', '.join(answers)}")
+
+
+async def _list(discovery: Discovery) -> list[Contact]:
+    try:
+        return await discovery.discover()
+    finally:
+        with suppress(Exception):
+            await discovery.stop()
+
+
+def _reach(contact: Contact) -> str:
+    try:
+        with socket.create_connection((contact.host, contact.port), _CONNECT_SECONDS):
+            return "(connects)"
+    except OSError as error:
+        return f"({error.strerror or error})"

@@ -1,0 +1,72 @@
+"""``braft doctor``: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from braft_core.cli.diagnosis import Finding, Level
+from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.output import Exit, emit, reports_errors, table
+from braft_core.errors import ConfigError, NotApplied, Unreachable
+
+__all__ = ["doctor"]
+
+
+@reports_errors
+def doctor(
+    local: Annotated[
+        bool, typer.Option("--local", help="Look at this machine, whether a node answers or not.")
+    ] = False,
+    no_write: Annotated[
+        bool, typer.Option("--no-write", help="Do not measure how long the disk takes.")
+    ] = False,
+    as_json: AsJson = False,
+    urls: Urls = None,
+    token: Token = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Look for what is wrong. It changes nothing.
+
+    With a node that answers: the cluster, as that node sees it. Where none answers, and with
+    --local: this machine, with the settings that a node started here would have. Exit code 0 if
+    nothing is wrong (there may be warnings), 1 if something is, 3 if nobody answered and nothing is
+    wrong here. JSON: answered, findings (level, subject, message, remedy).
+    """
+    answered, findings = _ask(urls, token, timeout)
+    if local or not answered:
+        from braft_core.cli.diagnosis import host
+
+        findings += host.examine(measure=not no_write)
+    rows = [
+        {"level": f.level.value, "subject": f.subject, "message": f.message, "remedy": f.remedy}
+        for f in findings
+    ]
+    emit(as_json, {"answered": answered, "findings": rows}, lambda: _show(findings))
+    if any(finding.level is Level.FAIL for finding in findings):
+        raise typer.Exit(Exit.REFUSED)
+    if not answered and not local:
+        raise typer.Exit(Exit.NO_ANSWER)
+
+
+def _ask(urls: list[str] | None, token: str | None, timeout: float) -> tuple[bool, list[Finding]]:
+    from braft_core.cli.diagnosis import cluster
+    from braft_core.cli.diagnosis.finding import warn
+
+    try:
+        with connect(urls, token, timeout) as client:
+            return True, cluster.examine(client.status())
+    except (Unreachable, NotApplied) as error:
+        return False, [warn("node", error.message, "braft run starts one here")]
+    except ConfigError:
+        if urls:
+            raise
+        return False, []  # what is wrong with the settings is found below
+
+
+def _show(findings: list[Finding]) -> None:
+    table(
+        ["", "WHAT", "FOUND", "DO"],
+        [[f.level.value.upper(), f.subject, f.message, f.remedy] for f in findings],
+    )

@@ -1,0 +1,87 @@
+"""``braft doctor`` as a person runs it, in sickness and in health."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core.testing.processes import ProcessCluster, free_ports
+
+pytestmark = pytest.mark.integration
+
+
+def doctor(*args: str, env: dict[str, str] | None = None, cwd: Path) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "braft_core", "doctor", "--json", *args]
+    done = subprocess.run(
+        command, env=env or dict(os.environ), cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def findings(report: dict[str, Any], level: str) -> dict[str, str]:
+    return {f["subject"]: f["message"] for f in report["findings"] if f["level"] == level}
+
+
+def test_a_cluster_well_and_without_its_majority(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        url = cluster.nodes[0].url
+        code, report = doctor("--url", url, cwd=tmp_path)
+        assert (code, report["answered"], findings(report, "fail")) == (0, True, {})
+        cluster.kill(1, 2)
+        cluster.wait_for(lambda: not cluster.client(0).ready()[0], what="there is no majority")
+        code, report = doctor("--url", url, cwd=tmp_path)
+        assert code == 1
+        wrong = findings(report, "fail")
+        for gone in (1, 2):
+            assert cluster.nodes[gone].address in wrong["majority"]
+        assert "tolerates 1" in wrong["service"]
+        # The machine as well: the node that runs there is known, and its data left alone.
+        environment = cluster.environment(0)
+        code, report = doctor("--url", url, "--local", env=environment, cwd=tmp_path)
+        assert f"in use by process {cluster.pid(0)}" in findings(report, "ok")["data"]
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    names = ("BRAFT_RPORT", "BRAFT_DPORT", "BRAFT_HPORT")
+    env = os.environ | dict(zip(names, map(str, ports), strict=True))
+    code, report = doctor(env=env, cwd=tmp_path)
+    assert (code, report["answered"], findings(report, "fail")) == (3, False, {})
+    assert {"settings", "address", "data", "space", "sync", "ports", "plugins", "discovery"} <= {
+        finding["subject"] for finding in report["findings"]
+    }
+    assert not list(tmp_path.iterdir()), "it leaves nothing behind"
+
+
+def test_what_is_wrong_here_is_named(tmp_path: Path) -> None:
+    with ProcessCluster(1, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        cluster.client(0).kv_put("m", "k", "v")
+        cluster.stop(0)
+        environment = cluster.environment(0)
+    database = cluster.nodes[0].data / "raft.db"
+    _, report = doctor(env=environment, cwd=tmp_path)
+    assert "every checksum is right" in findings(report, "ok")["data"]
+    with sqlite3.connect(database) as db:
+        db.execute("UPDATE log SET data = x'00' WHERE idx = 2")
+    db.close()
+    code, report = doctor(env=environment, cwd=tmp_path)
+    assert code == 1
+    assert "log entry 2 fails its checksum" in findings(report, "fail")["data"]
+    code, report = doctor(env=environment | {"BRAFT_RPORT": "x"}, cwd=tmp_path)
+    assert code == 1
+    assert "BRAFT_RPORT='x'" in findings(report, "fail")["settings"]
+    code, report = doctor(env=environment | {"BRAFT_DISCOVERY": "smoke:signals"}, cwd=tmp_path)
+    assert code == 1
+    assert "smoke" in findings(report, "fail")["plugins"]
