@@ -3,7 +3,6 @@
 Bytes, sockets, disks and clocks are the driver's. The core takes inputs (a message, the time, a
 proposal …) and hands out one :class:`~braft_core.raft.ready.Ready` batch of consequences. Equal
 inputs give equal outputs: time and randomness come in from outside, nothing iterates over a set.
-
 Not thread-safe and not reentrant: it has one owner. After any input, ask :meth:`RaftCore.ready`.
 An :class:`~braft_core.errors.InvariantViolation` means that a rule of the protocol was broken;
 the core must not be used any more.

@@ -4,7 +4,6 @@ Everything that happens is put into an inbox; one wake-up on the loop serves all
 messages, proposals, reads, then one ``Ready`` at a time until nothing follows any more. The
 driver keeps the persistence contract of :mod:`braft_core.raft.ready`: it sends what may leave at
 once, gives the write to the writer thread and sends the rest when that is durable.
-
 Knows nothing of how peers are found, and never blocks.
 """
 
