@@ -49,6 +49,7 @@ def test_a_cluster_well_and_without_its_majority(tmp_path: Path) -> None:
         environment = cluster.environment(0)
         code, report = doctor("--url", url, "--local", env=environment, cwd=tmp_path)
         assert f"in use by process {cluster.pid(0)}" in findings(report, "ok")["data"]
+        assert "sync" not in {finding["subject"] for finding in report["findings"]}
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What may keep a node from running on this machine with these settings.
 
-Reads, binds ports for a moment, asks discovery, and measures syncs in a file of its own beside the
-data; it changes nothing, and looks into a data directory only while no node runs on it.
+Reads, binds ports for a moment, and asks discovery; it changes nothing. Only while no node runs on
+a data directory does it look into that, and measure syncs there in a file of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def examine(measure: bool = True) -> Iterator[Finding]:
     ip = yield from _address(settings)
     directory = data_directory(settings)
     owner = yield from _directory(directory)
-    yield from _disk(directory, measure)
+    yield from _disk(directory, measure and owner is None)
     if owner is None:
         yield from _ports(settings, ip)
     yield _open_files()
