@@ -1,0 +1,195 @@
+"""Clusters that grow and shrink, and strangers that are told apart, with processes."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from braft_core.client import Client
+from braft_core.testing.processes import ProcessCluster
+
+pytestmark = pytest.mark.integration
+
+
+def readyz(cluster: ProcessCluster, index: int) -> str:
+    """The whole answer of ``/readyz``, whatever it is; "" while nobody answers."""
+    try:
+        return httpx.get(cluster.nodes[index].url + "/readyz", trust_env=False, timeout=2).text
+    except httpx.TransportError:
+        return ""
+
+
+def voters(client: Client) -> set[str]:
+    return {member["address"] for member in client.members() if member["suffrage"] == "Voter"}
+
+
+def addresses(cluster: ProcessCluster, *indexes: int) -> set[str]:
+    return {cluster.nodes[index].address for index in indexes}
+
+
+@contextmanager
+def writing(client: Client) -> Iterator[list[int]]:
+    """One writer all the while; whatever it is told ends the test. Yields what was acknowledged."""
+    acknowledged: list[int] = []
+    over, trouble = threading.Event(), list[BaseException]()
+
+    def write() -> None:
+        number = 0
+        try:
+            while not over.is_set():
+                client.kv_put("load", str(number), number)
+                acknowledged.append(number)
+                number += 1
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            trouble.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield acknowledged
+    finally:
+        over.set()
+        thread.join(60)
+    if trouble:
+        raise trouble[0]
+
+
+def test_three_become_five_and_three_again_under_load(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        # Through the nodes that stay: the client's own retries are all that helps it.
+        client = cluster.client(0, 1, timeout=20)
+        with writing(client) as acknowledged:
+            for index in (cluster.add_node(), cluster.add_node()):
+                cluster.start(index)
+                cluster.wait_for(
+                    lambda index=index: addresses(cluster, index) <= voters(client),  # type: ignore[misc]
+                    what=f"node {index} is a voter",
+                )
+            assert len(voters(client)) == 5
+            for gone in (2, 3):
+                member = next(
+                    m for m in client.members() if m["address"] == cluster.nodes[gone].address
+                )
+                client.remove_member(member["id"])
+                cluster.wait_for(
+                    lambda gone=gone: "was removed from cluster" in readyz(cluster, gone),  # type: ignore[misc]
+                    what="it knows",
+                )
+                assert cluster.stop(gone) == 0
+            seen = len(acknowledged)
+            cluster.wait_for(lambda: len(acknowledged) > seen, what="writes go on")
+        assert voters(client) == addresses(cluster, 0, 1, 4)
+        found = cluster.client(4).kv_list("load")
+        assert set(found.values()) >= set(acknowledged)
+
+
+def test_down_to_one_by_leaving_and_up_again(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        last = cluster.leader()
+        client = cluster.client(last, timeout=20)
+        client.kv_put("m", "k", 3)
+        leaving = [index for index in range(3) if index != last]
+        for index in leaving:
+            address = cluster.nodes[index].address
+            client.remove_member(next(m["id"] for m in client.members() if m["address"] == address))
+            assert cluster.stop(index) == 0
+        assert voters(client) == addresses(cluster, last)
+        client.kv_put("m", "k", 1)
+        assert client.kv_get("m", "k") == 1
+        # The last one does not go; and who comes as new is welcome.
+        refused = httpx.delete(
+            f"{cluster.nodes[last].url}/v1/members/{client.members()[0]['id']}", trust_env=False
+        )
+        assert refused.status_code == 422
+        assert "the last voter" in refused.text
+        for index in leaving:
+            shutil.rmtree(cluster.nodes[index].data)
+            cluster.start(index)
+        cluster.wait_for(
+            lambda: voters(client) == addresses(cluster, 0, 1, 2), what="three voters again"
+        )
+        assert cluster.client(leaving[0]).kv_get("m", "k") == 1
+
+
+def test_a_node_that_forgets_leaves_when_it_stops(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        fourth = cluster.add_node()
+        cluster.start(fourth, data_dir=":memory:")
+        client = cluster.client(0)
+        cluster.wait_for(lambda: len(voters(client)) == 4, what="it is a voter")
+        assert cluster.stop(fourth) == 0
+        cluster.wait_for(lambda: voters(client) == addresses(cluster, 0, 1, 2), what="it has left")
+
+
+def test_two_nodes_with_one_id_found_nothing_and_say_why(tmp_path: Path) -> None:
+    """A copied data directory: the commonest way to two nodes of one id."""
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start(0)
+        cluster.wait_for(lambda: "nodes are here" in readyz(cluster, 0), what="it has made its id")
+        cluster.kill(0)
+        shutil.copytree(cluster.nodes[0].data, cluster.nodes[1].data)
+        cluster.start()
+
+        def says_why(index: int) -> bool:
+            return "ids must differ" in readyz(cluster, index)
+
+        for index in range(3):
+            cluster.wait_for(partial(says_why, index), what=f"node {index} says why")
+            for copy in (0, 1):
+                assert cluster.nodes[copy].address in readyz(cluster, index)
+        cluster.kill(1)
+        shutil.rmtree(cluster.nodes[1].data)
+        cluster.start(1)
+        cluster.wait_ready()
+
+
+def test_clusters_that_meet_keep_their_data_and_name_each_other(tmp_path: Path) -> None:
+    with ProcessCluster(2, tmp_path, autopilot="off") as cluster:
+        own = {i: f"static:{cluster.nodes[i].address}" for i in (0, 1)}
+        for index in (0, 1):
+            cluster.start(index, discovery=own[index], expect=1)
+        cluster.wait_ready()
+        for index in (0, 1):
+            cluster.client(index).kv_put("m", "k", index)
+        cluster.stop(1)
+        both = f"static:{cluster.nodes[0].address},{cluster.nodes[1].address}"
+        cluster.start(1, discovery=both, expect=1)
+        cluster.wait_ready()
+
+        def rivals() -> list[str]:
+            (node,) = cluster.client(1).status()["nodes"]
+            return [rival["address"] for rival in node["foreign"]]
+
+        cluster.wait_for(
+            lambda: rivals() == [cluster.nodes[0].address], what="it has seen the other"
+        )
+        assert [cluster.client(index).kv_get("m", "k") for index in (0, 1)] == [0, 1]
+        assert cluster.client(0).status()["clusterID"] != cluster.client(1).status()["clusterID"]
+
+
+def test_without_a_leader_for_restart_min_a_node_searches_and_says_so(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, restart_min="3s", autopilot="off") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        cluster.kill(1, 2)
+        cluster.wait_for(lambda: "2 of 3 voters do not answer" in readyz(cluster, 0))
+        cluster.wait_for(lambda: "searching discovery" in readyz(cluster, 0))
+        said = "searching discovery for their new addresses"
+        cluster.wait_for(
+            lambda: said in cluster.nodes[0].log.read_text(), what="the log says so, too"
+        )
+        cluster.start(1)
+        cluster.wait_ready()
