@@ -35,14 +35,8 @@ from braft_core.raft.types import Server, Suffrage
 
 __all__ = ["Autopilot", "Decision", "Probed", "Verdict"]
 
-#: Seconds since its last answer within which a voter is healthy.
-HEALTHY_WITHIN = 3.0
 #: Attempts in a row that must have failed at each address of a voter.
 MIN_FAILURES = 3
-#: Longest stretch in seconds between two looks that is none.
-MAX_GAP = 3.0
-#: Seconds after a removal in which there is no other.
-PAUSE = 10.0
 
 
 class Verdict(Enum):
@@ -122,7 +116,7 @@ class Autopilot:
         voters = [s for s in view.configuration.servers if s.suffrage == Suffrage.VOTER]
         others = [s for s in voters if s.id != own_id]
         silences = {s.id: _silence(s, view, probed) for s in others}
-        silent = {i: age for i, age in silences.items() if age > HEALTHY_WITHIN}
+        silent = {i: age for i, age in silences.items() if age > self._rules.healthy_within}
         if not silent:
             return Decision(Verdict.HEALTHY, f"all {len(voters)} voters are healthy")
         subject = max((s for s in others if s.id in silent), key=lambda s: silent[s.id])
@@ -133,7 +127,7 @@ class Autopilot:
         steady = view.is_leader and view.has_quorum
         if not steady:
             self._led_since = inf
-        elif self._led_since == inf or now - self._looked_at > MAX_GAP:
+        elif self._led_since == inf or now - self._looked_at > self._rules.max_gap:
             self._led_since = now
         self._looked_at = now
         self._heard = {r.index: self._heard.get(r.index, now) for r in removals}
@@ -178,7 +172,7 @@ class Autopilot:
                 f"{dead}; it stays, since {left} of {len(voters)} voters would be left, fewer than "
                 f"{rules.min_voters} (BRAFT_MIN_VOTERS)",
             )
-        healthy, quorum = _healthy(view, voters), left // 2 + 1
+        healthy, quorum = _healthy(view, voters, rules.healthy_within), left // 2 + 1
         if healthy < quorum:
             return (
                 Verdict.TOO_FEW_HEALTHY,
@@ -190,7 +184,7 @@ class Autopilot:
     def _within_budget(
         self, now: float, dead: str, voters: int, removals: Sequence[Removal]
     ) -> tuple[Verdict, str]:
-        window = self._rules.window
+        window, pause = self._rules.window, self._rules.pause
         recent = [r for r in removals if now - self._heard[r.index] < window]
         before = max([voters, *(r.voters for r in recent)])
         allowed = (before - 1) // 2
@@ -201,18 +195,18 @@ class Autopilot:
                 f"within {window:g} s, and at most {allowed} may be (BRAFT_REMOVAL_WINDOW)",
             )
         last = max((self._heard[r.index] for r in recent), default=-inf)
-        if now - last < PAUSE:
+        if now - last < pause:
             return (
                 Verdict.PAUSE,
-                f"{dead}; {now - last:.0f} of {PAUSE:g} s since the last removal",
+                f"{dead}; {now - last:.0f} of {pause:g} s since the last removal",
             )
         return Verdict.REMOVE, f"{dead}; {voters - 1} voters are left"
 
 
-def _healthy(view: RaftView, voters: Sequence[Server]) -> int:
+def _healthy(view: RaftView, voters: Sequence[Server], within: float) -> int:
     """How many voters answer to Raft; this one, which is no peer of its own, does."""
     contacts = [view.peers[s.id].last_contact for s in voters if s.id in view.peers]
-    return 1 + sum(age <= HEALTHY_WITHIN for age in contacts)
+    return 1 + sum(age <= within for age in contacts)
 
 
 def _silence(server: Server, view: RaftView, probed: Mapping[str, Probed]) -> float:

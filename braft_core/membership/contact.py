@@ -14,7 +14,7 @@ from braft_core.abc import Contact
 from braft_core.errors import BraftError, TransportError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
 
-__all__ = ["ProbeOutcome", "Prober"]
+__all__ = ["ProbeLog", "ProbeOutcome", "Prober"]
 
 #: Servers whose last answer is remembered, at most.
 _MAX_ANSWERED = 1024
@@ -33,19 +33,24 @@ class ProbeOutcome:
     failures: int = 0
 
 
-class Prober:
-    """Probes contacts. Used on the loop alone; concurrent probes do not wait for each other."""
+class ProbeLog:
+    """What came of the last probes. Used on the loop alone."""
 
-    def __init__(
-        self,
-        call: Call,
-        request: Callable[[], ProbeRequest],
-        now: Callable[[], float],
-        timeout: float,
-    ) -> None:
-        self._call, self._request, self._now, self._timeout = call, request, now, timeout
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._outcomes: dict[Contact, ProbeOutcome] = {}
         self._answered: dict[str, float] = {}
+
+    def note_answer(self, contact: Contact, reply: ProbeReply) -> None:
+        """A contact has answered."""
+        self._outcomes[contact] = ProbeOutcome(self._now(), reply=reply)
+        self._answered[reply.server_id] = self._now()
+
+    def note_failure(self, contact: Contact, error: BraftError) -> None:
+        """A contact has not."""
+        before = self._outcomes.get(contact)
+        failures = before.failures + 1 if before is not None else 1
+        self._outcomes[contact] = ProbeOutcome(self._now(), None, error.message, failures)
 
     def answered_at(self, server_id: str) -> float:
         """When that server last answered a probe, wherever it was; -infinity for never."""
@@ -60,6 +65,28 @@ class Prober:
         """How the last probe of ``host:port`` ended, whoever named it."""
         return next((o for c, o in self._outcomes.items() if str(c) == address), None)
 
+    def forget_except(self, contacts: Iterable[Contact]) -> None:
+        """Drop what is remembered about all other contacts."""
+        kept = set(contacts)
+        self._outcomes = {c: outcome for c, outcome in self._outcomes.items() if c in kept}
+        if len(self._answered) > _MAX_ANSWERED:
+            newest = sorted(self._answered, key=self.answered_at)[-_MAX_ANSWERED // 2 :]
+            self._answered = {server_id: self._answered[server_id] for server_id in newest}
+
+
+class Prober(ProbeLog):
+    """Probes contacts. Used on the loop alone; concurrent probes do not wait for each other."""
+
+    def __init__(
+        self,
+        call: Call,
+        request: Callable[[], ProbeRequest],
+        now: Callable[[], float],
+        timeout: float,
+    ) -> None:
+        super().__init__(now)
+        self._call, self._request, self._timeout = call, request, timeout
+
     async def probe(self, contact: Contact) -> ProbeReply:
         """Ask who answers there.
 
@@ -72,19 +99,13 @@ class Prober:
                 raise TransportError(f"{contact} answered a probe with {type(reply).__name__}")
         except TimeoutError:
             error = Unreachable(f"{contact}: no answer within {self._timeout:g} s")
-            self._note_failure(contact, error)
+            self.note_failure(contact, error)
             raise error from None
         except BraftError as error:
-            self._note_failure(contact, error)
+            self.note_failure(contact, error)
             raise
-        self._outcomes[contact] = ProbeOutcome(self._now(), reply=reply)
-        self._answered[reply.server_id] = self._now()
+        self.note_answer(contact, reply)
         return reply
-
-    def _note_failure(self, contact: Contact, error: BraftError) -> None:
-        before = self._outcomes.get(contact)
-        failures = before.failures + 1 if before is not None else 1
-        self._outcomes[contact] = ProbeOutcome(self._now(), None, error.message, failures)
 
     async def probe_all(self, contacts: Iterable[Contact]) -> list[ProbeReply]:
         """Probe all at once; the replies of those that answered, in the order given."""
@@ -94,11 +115,3 @@ class Prober:
             if isinstance(result, BaseException) and not isinstance(result, BraftError):
                 raise result
         return [result for result in results if isinstance(result, ProbeReply)]
-
-    def forget_except(self, contacts: Iterable[Contact]) -> None:
-        """Drop what is remembered about all other contacts."""
-        kept = set(contacts)
-        self._outcomes = {c: outcome for c, outcome in self._outcomes.items() if c in kept}
-        if len(self._answered) > _MAX_ANSWERED:
-            newest = sorted(self._answered, key=self.answered_at)[-_MAX_ANSWERED // 2 :]
-            self._answered = {server_id: self._answered[server_id] for server_id in newest}

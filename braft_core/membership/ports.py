@@ -21,12 +21,13 @@ __all__ = [
     "PeerView",
     "RaftView",
     "Removal",
+    "RemovingPorts",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class AutopilotRules:
-    """What may be set about the removal of dead voters. Durations in seconds."""
+    """The numbers in the rules of the removal of dead voters. Durations in seconds."""
 
     #: ``on``, ``dry-run`` (decides, and does nothing) or ``off``.
     mode: str = "on"
@@ -34,6 +35,11 @@ class AutopilotRules:
     dead_after: float = 60.0
     min_voters: int = 2
     window: float = 3600.0
+    #: No settings, and shorter in simulated time: how long after its last answer a voter is
+    #: healthy, the longest stretch between two looks that is none, and the pause after a removal.
+    healthy_within: float = 3.0
+    max_gap: float = 3.0
+    pause: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,8 @@ class RaftView:
     peers: Mapping[str, PeerView] = field(default_factory=dict)
 
 
-class MembershipPorts(Protocol):
-    """What the runtime gives to the coordinator."""
+class RemovingPorts(Protocol):
+    """What the removal of the dead needs of the runtime."""
 
     @property
     def identity(self) -> Identity:
@@ -115,28 +121,6 @@ class MembershipPorts(Protocol):
 
     def now(self) -> float:
         """Monotonic seconds."""
-
-    async def load_founding(self) -> bytes | None:
-        """What :meth:`store_founding` stored last, ``None`` if nothing."""
-
-    async def store_founding(self, record: bytes) -> None:
-        """Replace the founding record, durable on return.
-
-        :raises StorageError: it may or may not be stored; it will be tried again.
-        """
-
-    async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
-        """Become a member of ``cluster_id``, durably, and run Raft; sets ``identity.cluster_id``.
-
-        With a configuration the log begins with it (index 1, term 1), the same on every founder;
-        ``None`` for a newcomer, which receives everything from the leader. Idempotent: called
-        again with the same arguments after a failure or a crash in the middle.
-
-        :raises BraftError: it will be tried again.
-        """
-
-    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
-        """``Transport.call``."""
 
     def raft_view(self) -> RaftView:
         """Raft's state now. Only asked while the node is a member."""
@@ -160,6 +144,32 @@ class MembershipPorts(Protocol):
 
         :raises BraftError: not leader, or no quorum; it may have been recorded.
         """
+
+
+class MembershipPorts(RemovingPorts, Protocol):
+    """What the runtime gives to the coordinator."""
+
+    async def load_founding(self) -> bytes | None:
+        """What :meth:`store_founding` stored last, ``None`` if nothing."""
+
+    async def store_founding(self, record: bytes) -> None:
+        """Replace the founding record, durable on return.
+
+        :raises StorageError: it may or may not be stored; it will be tried again.
+        """
+
+    async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
+        """Become a member of ``cluster_id``, durably, and run Raft; sets ``identity.cluster_id``.
+
+        With a configuration the log begins with it (index 1, term 1), the same on every founder;
+        ``None`` for a newcomer, which receives everything from the leader. Idempotent: called
+        again with the same arguments after a failure or a crash in the middle.
+
+        :raises BraftError: it will be tried again.
+        """
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """``Transport.call``."""
 
     def stand(self, willing: bool) -> None:
         """Whether this node stands for election; it always does before this is called."""

@@ -15,8 +15,8 @@ from braft_core.errors import BraftError
 from braft_core.identity import short_id
 from braft_core.membership.addresses import AddressBook
 from braft_core.membership.autopilot import MIN_FAILURES, Autopilot, Decision, Probed, Verdict
-from braft_core.membership.contact import Prober
-from braft_core.membership.ports import MembershipPorts, RaftView
+from braft_core.membership.contact import ProbeLog
+from braft_core.membership.ports import RaftView, RemovingPorts
 from braft_core.raft.types import Server
 
 __all__ = ["Remover"]
@@ -38,13 +38,13 @@ class Remover:
 
     def __init__(
         self,
-        ports: MembershipPorts,
-        prober: Prober,
+        ports: RemovingPorts,
+        probes: ProbeLog,
         book: AddressBook,
         changing: asyncio.Lock,
         once: Callable[[str, Callable[[], Any]], None],
     ) -> None:
-        self._ports, self._prober, self._book = ports, prober, book
+        self._ports, self._probes, self._book = ports, probes, book
         self._changing, self._once = changing, once
         self._rules = ports.settings.autopilot
         self._autopilot = Autopilot(self._rules)
@@ -89,11 +89,11 @@ class Remover:
     def _probed(self, now: float, server: Server) -> Probed:
         addresses = {server.address, self._book.get(server.id)} - {""}
         failures = min((self._failures(server.id, address) for address in addresses), default=0)
-        return Probed(now - self._prober.answered_at(server.id), failures)
+        return Probed(now - self._probes.answered_at(server.id), failures)
 
     def _failures(self, server_id: str, address: str) -> int:
         """How often in a row that server was not found at that address."""
-        outcome = self._prober.outcome_at(address)
+        outcome = self._probes.outcome_at(address)
         if outcome is None:
             return 0
         if outcome.reply is not None:

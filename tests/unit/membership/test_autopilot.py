@@ -11,10 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braft_core.membership.autopilot import (
-    HEALTHY_WITHIN,
-    MAX_GAP,
     MIN_FAILURES,
-    PAUSE,
     Autopilot,
     Decision,
     Probed,
@@ -118,7 +115,7 @@ def test_a_leader_that_has_not_committed_in_its_term_is_not_steady() -> None:
 
 def test_whoever_was_away_begins_anew() -> None:
     autopilot = steady()
-    later = 1000.0 + MAX_GAP + 0.1
+    later = 1000.0 + RULES.max_gap + 0.1
     assert look(autopilot, view("abc", "c"), "c", now=later).verdict is Verdict.NOT_STEADY
 
 
@@ -155,7 +152,7 @@ def test_fewer_than_a_minority_within_the_window() -> None:
     seen = view("abcd", "d")
     two = [removal(1, 6), removal(2, 5)]
     autopilot.look(1000.1, "a", seen, {}, two)
-    decision = look(autopilot, seen, "d", two, now=1000.2 + PAUSE)
+    decision = look(autopilot, seen, "d", two, now=1000.2 + RULES.pause)
     assert decision.verdict is Verdict.NOT_STEADY, "it did not look for ten seconds"
     for tenth in range(10_105, 46_000):
         decision = look(autopilot, seen, "d", two, now=tenth / 10)
@@ -245,7 +242,7 @@ def test_whatever_it_sees_it_keeps_the_promises(
     assert probed[gone].failures >= MIN_FAILURES
     left = [n for n in names if n != gone]
     assert len(left) >= min_voters
-    healthy = [n for n in left if n == "a" or peers[n].last_contact <= HEALTHY_WITHIN]
+    healthy = [n for n in left if n == "a" or peers[n].last_contact <= rules.healthy_within]
     assert 2 * len(healthy) > len(left)
     assert not removals, "the last one was no pause ago"
 
