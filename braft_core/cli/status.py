@@ -54,18 +54,51 @@ def status(
 def _show(view: dict[str, Any]) -> None:
     leader = view["leaderAddr"] or "none known"
     typer.echo(f"leader {leader}   nodes {view['nodeNum']}   discovery {view['discovery']}")
+    commit = max((int(node.get("commitIndex", 0)) for node in view["nodes"]), default=0)
     table(
-        ["ADDRESS", "STATE", "LEADER", "UPTIME", "PID", "MEMORY", "CPU", "NOTE"],
-        [_row(node) for node in view["nodes"]],
+        [
+            "ADDRESS",
+            "STATE",
+            "LEADER",
+            "APPLIED",
+            "BEHIND",
+            "UPTIME",
+            "PID",
+            "MEMORY",
+            "CPU",
+            "NOTE",
+        ],
+        [_row(node, commit) for node in view["nodes"]],
     )
+    for line in _remarks(view):
+        typer.echo(line)
 
 
-def _row(node: dict[str, Any]) -> list[str]:
+def _remarks(view: dict[str, Any]) -> list[str]:
+    """What a person has to know beyond the table."""
+    remarks = []
+    if view.get("waiting"):
+        remarks.append(f"not served: {view['waiting']}")
+    autopilot = view.get("autopilot") or {}
+    if autopilot.get("silent"):
+        remarks.append(f"autopilot: {autopilot['reason']}")
+    for node in view["nodes"]:
+        for rival in node.get("foreign", ()):
+            remarks.append(
+                f"rival cluster {rival['clusterID']}: {node['address']} has met {rival['address']}"
+            )
+    return remarks
+
+
+def _row(node: dict[str, Any], commit: int) -> list[str]:
     memory = f"{node.get('rss', 0) / (1 << 20):.0f} MiB" if node.get("rss") else ""
+    applied = node.get("appliedIndex")
     return [
         str(node.get("address", "")),
         str(node.get("raftState", "") or "?"),
         str(node.get("leader", "")),
+        "" if applied is None else f"{applied:,}",
+        "" if applied is None else f"{max(0, commit - int(applied)):,}",
         _TENTHS.sub(r"\1", str(node.get("duration", ""))),
         str(node.get("pid") or ""),
         memory,

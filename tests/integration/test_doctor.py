@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -86,3 +87,35 @@ def test_what_is_wrong_here_is_named(tmp_path: Path) -> None:
     code, report = doctor(env=environment | {"BRAFT_DISCOVERY": "smoke:signals"}, cwd=tmp_path)
     assert code == 1
     assert "smoke" in findings(report, "fail")["plugins"]
+
+
+def test_status_says_why_and_its_watch_ends_when_told(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        cluster.client(0).kv_put("m", "k", 1)
+        command = [sys.executable, "-m", "braft_core", "status", "--url", cluster.nodes[0].url]
+        # As from a terminal: what a shell runs in the background is born with SIGINT ignored.
+        code = (
+            "import os, signal, sys; signal.signal(2, signal.default_int_handler); "
+            "os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, *command, "--watch", "--interval", "0.1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watching:
+            assert watching.stdout is not None
+            first = [watching.stdout.readline() for _ in range(5)]
+            watching.send_signal(signal.SIGINT)
+            _, complaint = watching.communicate(timeout=30)
+        assert first[1].split()[:5] == ["ADDRESS", "STATE", "LEADER", "APPLIED", "BEHIND"]
+        assert "Traceback" not in complaint
+        assert watching.returncode in (0, 1, 130)
+        cluster.kill(1, 2)
+        cluster.wait_for(lambda: not cluster.client(0).ready()[0], what="there is no majority")
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        (why,) = [line for line in shown.splitlines() if line.startswith("not served: ")]
+        for gone in (1, 2):
+            assert cluster.nodes[gone].address in why
