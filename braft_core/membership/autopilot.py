@@ -92,6 +92,7 @@ class Autopilot:
     def __init__(self, rules: AutopilotRules) -> None:
         self._rules = rules
         self._led_since = inf
+        self._term = 0
         self._looked_at = -inf
         self._heard: dict[int, float] = {}
 
@@ -127,10 +128,14 @@ class Autopilot:
         steady = view.is_leader and view.has_quorum
         if not steady:
             self._led_since = inf
-        elif self._led_since == inf or now - self._looked_at > self._rules.max_gap:
+        elif self._led_since == inf or self._was_away(now, view):
             self._led_since = now
-        self._looked_at = now
+        self._looked_at, self._term = now, view.term
         self._heard = {r.index: self._heard.get(r.index, now) for r in removals}
+
+    def _was_away(self, now: float, view: RaftView) -> bool:
+        """Whether it did not look for long, or others may have led since it did."""
+        return now - self._looked_at > self._rules.max_gap or view.term != self._term
 
     def _judge(
         self,

@@ -106,6 +106,7 @@ class RaftView:
     #: Whether no command was ever written to the cluster.
     empty: bool = True
     peers: Mapping[str, PeerView] = field(default_factory=dict)
+    term: int = 0
 
 
 class RemovingPorts(Protocol):

@@ -132,6 +132,7 @@ class Ports:
             leader_id=leader_id,
             leader_address=leader_address,
             is_leader=leads,
+            term=core.current_term,
             has_quorum=leads and core.log.term_at(core.commit_index) == core.current_term,
             change_pending=core.log.configuration_index > core.commit_index,
             last_index=core.last_index,

@@ -50,6 +50,7 @@ class Faults:
             "membership": self._membership,
             "transfer": self._transfer,
             "storm": self._storm,
+            "death": self._death,
         }
 
     def start(self) -> None:
@@ -199,6 +200,28 @@ class Faults:
             server.freeze()
             self._later(rng.choice((0.05, rng.expovariate(1.0), 3.0)), server.resume)
 
+    def _death(self, rng: random.Random) -> None:
+        """A server is away for about as long as a death takes, for all or for Raft alone."""
+        rules, server = self._world.plan.autopilot, self._pick(rng)
+        if rules is None or not server.up:
+            return
+        away = rules.dead_after * rng.uniform(0.5, 4.0)
+        style = rng.choice(("crash", "freeze", "deaf"))
+        self._world.trace.add(f"{server.id} is away for {away:.3f} s: {style}")
+        if style == "crash":
+            self._world.crash(server)
+            self._later(away, self._restart, server)
+        elif style == "deaf":
+            server.deaf = True
+            self._later(away, self._hear_again, server)
+        elif server.live is not None and not server.frozen:
+            server.freeze()
+            self._later(away, server.resume)
+
+    def _hear_again(self, server: Server) -> None:
+        server.deaf = False
+        self._world.trace.add(f"{server.id} hears again")
+
     def _nap(self, server: Server) -> None:
         if server.live is not None and not server.frozen:
             server.freeze()
@@ -249,7 +272,7 @@ class Faults:
         """A server loses its data for good, if a majority of the founders stays."""
         world, server = self._world, self._pick(rng)
         lost = sum(1 for other in world.servers.values() if other.lost)
-        if lost >= (world.plan.founders - 1) // 2 or server.lost:
+        if lost >= (world.plan.founders - 1) // 2 or server.lost or not self._spare(server):
             return
         if server.live is not None:
             world.crash(server)
@@ -258,6 +281,18 @@ class Faults:
         if not server.lost:
             server.disk.wipe()
             self._later(0.1, self._restart, server)
+
+    def _spare(self, server: Server) -> bool:
+        """Whether a majority would stay, even if a leader removed one more at this very moment."""
+        servers = self._world.servers.values()
+        if self._world.plan.autopilot is None:
+            return True
+        gone = {s.id for s in servers if s.lost} | {server.id}
+        latest = [s.disk.volatile.configurations[-1:] for s in servers]
+        for voters in (set(configuration.voters) for [(_, configuration)] in filter(None, latest)):
+            if 2 * (len(voters - gone) - 1) <= len(voters) - 1:
+                return False
+        return True
 
     def _clock(self, rng: random.Random) -> None:
         server, plan = self._pick(rng), self._world.plan

@@ -14,10 +14,20 @@ from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import IN_SESSION, decode_command, encode_command
 from braft_core.services.kv import KVService
 from braft_core.services.machine import SESSIONS, StateMachine
+from braft_core.services.members import MEMBERS, MembersService
 from braft_core.services.service import StateMachineService, command, query
 from braft_core.testing.simulation.history import Kind, Operation
 
-__all__ = ["LOST", "Machine", "command_of", "is_unique", "query_of", "take_answer", "value_written"]
+__all__ = [
+    "LOST",
+    "Machine",
+    "command_of",
+    "is_unique",
+    "query_of",
+    "record_of",
+    "take_answer",
+    "value_written",
+]
 
 #: What a CAS saw that lost: a value that is not told, only its revision.
 LOST = -1
@@ -66,8 +76,8 @@ class Machine(StateMachine):
     """The state machine of one server."""
 
     def __init__(self) -> None:
-        self.tally = Tally()
-        super().__init__([KVService(), self.tally], _SERIALIZERS)
+        self.tally, self.members = Tally(), MembersService()
+        super().__init__([KVService(), self.tally, self.members], _SERIALIZERS)
 
     def capture(self) -> bytes:
         """The whole state now."""
@@ -78,6 +88,11 @@ def command_of(operation: Operation, revision: int = 0) -> bytes:
     """The command that carries out a change; ``revision`` is what a CAS expects."""
     service, name, args = _call(operation, revision)
     return encode_command(_SERIALIZER, service, name, args)
+
+
+def record_of(server_id: str, address: str, voters: int, reason: str) -> bytes:
+    """The command by which the removal of a dead voter is remembered."""
+    return encode_command(_SERIALIZER, MEMBERS, "remember", [server_id, address, voters, reason])
 
 
 def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]:

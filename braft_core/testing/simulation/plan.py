@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from braft_core.membership.ports import AutopilotRules
 from braft_core.raft.config import RaftConfig
 
 __all__ = ["FAULTS", "Plan", "draw_plan", "stream"]
 
-#: Kinds of faults that come at intervals.
-FAULTS = (
+#: Kinds of faults that come at intervals, in any run and where dead voters are removed.
+_COMMON = (
     "partition",
     "diverge",
     "crash",
@@ -29,6 +30,7 @@ FAULTS = (
     "transfer",
     "storm",
 )
+FAULTS = (*_COMMON, "death")
 
 
 def stream(seed: int, name: str) -> random.Random:
@@ -92,6 +94,8 @@ class Plan:
     complete_views: bool = False
     #: Most operations of one client.
     operations: int = 1 << 30
+    #: How leaders remove dead voters, if they do.
+    autopilot: AutopilotRules | None = None
 
 
 def draw_plan(seed: int, seconds: float | None = None) -> Plan:
@@ -99,7 +103,7 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
     rng = stream(seed, "plan")
     founders = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6))
     servers = min(7, founders + rng.choice((0, 0, 1, 2, 3)))
-    faults = {kind: rng.uniform(0.5, 5.0) for kind in FAULTS if rng.random() < 0.5}
+    faults = {kind: rng.uniform(0.5, 5.0) for kind in _COMMON if rng.random() < 0.5}
     if servers == founders == 1:
         faults.pop("membership", None)
     if founders < 3 or "membership" in faults:
@@ -112,10 +116,15 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
     if forming:
         founders = expect
         faults.pop("wipe", None)  # a founder that is lost before the cluster starts is missed
+    autopilot = _draw_autopilot(stream(seed, "plan/removing"))
+    longer = 2.0 if autopilot is not None else 1.0
+    if autopilot is not None:  # rarer faults, or no leader would ever be steady
+        faults = {kind: 3.0 * interval for kind, interval in faults.items()}
+        faults["death"] = 1.5 * autopilot.dead_after
     return Plan(
         servers=servers,
         founders=founders,
-        seconds=rng.uniform(8.0, 16.0) if seconds is None else seconds,
+        seconds=rng.uniform(8.0, 16.0) * longer if seconds is None else seconds,
         config=config,
         faults=faults,
         delay=rng.choice((0.0002, 0.001, 0.005)),
@@ -152,6 +161,22 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
         expect=expect,
         lies=lies,
         complete_views=complete,
+        autopilot=autopilot,
+    )
+
+
+def _draw_autopilot(rng: random.Random) -> AutopilotRules | None:
+    """In a quarter of the runs, with times that fit into them."""
+    if rng.random() >= 0.25:
+        return None
+    return AutopilotRules(
+        leader_steady=rng.choice((0.5, 1.0, 2.0)),
+        dead_after=rng.choice((0.8, 1.5)),
+        min_voters=rng.choice((1, 2, 2, 3)),
+        window=rng.choice((2.0, 5.0, 10.0)),
+        healthy_within=0.3,
+        max_gap=0.3,
+        pause=0.3,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from braft_core.raft.messages import Message
 from braft_core.raft.ready import ConfigurationChanged, Event, LeaderChanged, RoleChanged
@@ -15,6 +15,9 @@ from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.frontend import Frontend
 from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.snapshots import Snapshotter
+
+if TYPE_CHECKING:
+    from braft_core.testing.simulation.pilot import Pilot
 
 __all__ = ["Contact", "Process", "Ticket", "Told"]
 
@@ -107,3 +110,5 @@ class Process:
     contact: Contact = field(default_factory=Contact)
     #: When the leader it follows was last heard, by its own clock.
     leader_heard: float = -inf
+    #: Looks after dead voters, where the plan has that.
+    pilot: Pilot | None = None

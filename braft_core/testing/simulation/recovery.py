@@ -6,6 +6,7 @@ and then nothing changes any more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from braft_core.raft.types import Role
@@ -40,6 +41,8 @@ class Recovery:
         world = self._world
         self._heal()
         bound = _BOUND + (_FORMING_BOUND if world.plan.forming else 0.0)
+        if world.plan.autopilot is not None:
+            bound += 2 * world.plan.autopilot.window
         deadline = world.scheduler.now + bound
         probe, missing = 0, "nothing tried"
         while missing or not probe:
@@ -62,7 +65,7 @@ class Recovery:
             client.stopped = True
         for server in world.servers.values():
             world.disk_delay[server.id] = 0.0
-            server.disk.full = server.disk.unreadable = False
+            server.disk.full = server.disk.unreadable = server.deaf = False
             server.disk.shelf.damaged.clear()
             server.clock.adjust(world.scheduler.now, rate=1.0)
             server.clock_changed()
@@ -113,7 +116,15 @@ class Recovery:
         for client in self._world.clients.values():
             if client.owed is not None:
                 return f"{client.name} was never answered: {client.owed}"
-        return ""
+        return self._dead(core.configuration.voters)
+
+    def _dead(self, voters: Sequence[str]) -> str:
+        """Whom the leader has yet to remove."""
+        rules = self._world.plan.autopilot
+        if rules is None or len(voters) <= rules.min_voters:
+            return ""
+        dead = [voter for voter in voters if self._world.servers[voter].lost]
+        return f"{dead[0]} is dead, and is one of {len(voters)} voters" if dead else ""
 
     def _probe(self, pending: int) -> int:
         """Propose one entry at the leader, unless one is pending; its index."""

@@ -31,6 +31,7 @@ from braft_core.testing.simulation.founding import Call, Founder, Reply
 from braft_core.testing.simulation.frontend import Frontend, Restore
 from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.network import Envelope
+from braft_core.testing.simulation.pilot import Hail, Hailed, Pilot
 from braft_core.testing.simulation.plan import stream
 from braft_core.testing.simulation.process import Process, Ticket, Told
 from braft_core.testing.simulation.requests import (
@@ -63,6 +64,8 @@ class Server:
         self.lives = 0
         self.live: Process | None = None
         self.frozen = False
+        #: Raft's messages do not get through to it; other calls do.
+        self.deaf = False
         #: It lost its data: its id must never start again.
         self.lost = False
         self.founder: Founder | None = None
@@ -137,6 +140,8 @@ class Server:
         )
         snapshots = Snapshotter(self, frontend.applied)
         self.live = Process(core, frontend, seen, Told.of(core), snapshots)
+        if world.plan.autopilot is not None:
+            self.live.pilot = Pilot(self, self.live, world.plan.autopilot, world.removals)
         world.trace.add(
             f"{self.id} starts, {stored.hard_state}, log {stored.compacted_index}..{last}"
         )
@@ -210,6 +215,12 @@ class Server:
                 self.post(frontend.read_index_asked, question, envelope.sender)
             case ReadIndexAnswer() as answer:
                 self.post(frontend.read_index_answered, answer)
+            case Hail(number):
+                self.post(self._send, envelope.sender, Hailed(number, envelope.life))
+            case Hailed() as answer if self.live.pilot is not None:
+                self.post(self.live.pilot.hailed, answer)
+            case unheard if self.deaf and isinstance(unheard, Message | Transfer):
+                pass
             case Transfer():
                 self.live.snapshots.receive(self.live, envelope)
             case _:
@@ -250,6 +261,8 @@ class Server:
             message.context.loyal = bool(follows) and silence < patience * 0.99
         if isinstance(message, AppendEntriesResponse | InstallSnapshotResponse):
             live.contact.heard[message.sender] = now
+            if live.pilot is not None:
+                live.pilot.attention.called[message.sender] = now
         live.core.step(message)
         if isinstance(message, AppendEntries) and message.term == live.core.current_term:
             live.leader_heard = now

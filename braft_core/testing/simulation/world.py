@@ -10,6 +10,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 
+from braft_core.membership.ports import AutopilotRules
 from braft_core.raft import types
 from braft_core.raft.types import Configuration
 from braft_core.testing.simulation.clients import Client, Guarded
@@ -32,6 +33,7 @@ from braft_core.testing.simulation.machine import LOST, value_written
 from braft_core.testing.simulation.network import Envelope, Network
 from braft_core.testing.simulation.plan import draw_plan, stream
 from braft_core.testing.simulation.recovery import Recovery
+from braft_core.testing.simulation.removals import RemovalRules
 from braft_core.testing.simulation.requests import Answer
 from braft_core.testing.simulation.server import Server
 from braft_core.testing.simulation.trace import Trace
@@ -65,6 +67,8 @@ class Report:
     unknown: int = 0
     #: Clusters that were founded by the forming rules.
     formed: int = 0
+    #: Dead voters that a leader removed.
+    removed: int = 0
     undecided: bool = False
     faults: Counter[str] = field(default_factory=Counter)
     #: Strikes of faults: virtual seconds, kind, number.
@@ -120,6 +124,8 @@ class World:
         self.undecided = False
         self.discovery = Discovery(self)
         self.founding = FoundingRules(self.invariants.disks, self.plan.expect)
+        rules = self.plan.autopilot or AutopilotRules("off")
+        self.removals = RemovalRules(rules, self.invariants.committed, self._drift)
         self.guarded = Guarded()
         #: Values by which the lock was given back.
         self.released: set[int] = set()
@@ -145,6 +151,12 @@ class World:
         drift = self.plan.clock_drift
         rate = 1.0 + self._rng.uniform(-drift, drift)
         return server_class(self, server_id, disk, NodeClock(self._rng.uniform(0, 1e4), rate))
+
+    @property
+    def _drift(self) -> float | None:
+        """By how much clocks may be fast; ``None`` if they may also jump."""
+        steady = self.plan.honest_clocks or not {"clock", "diverge"} & set(self.plan.faults)
+        return self.plan.clock_drift if steady else None
 
     @property
     def _founders(self) -> list[str]:
@@ -277,6 +289,7 @@ class World:
             answered=self.history.count(Outcome.OK),
             unknown=self.history.count(Outcome.UNKNOWN),
             formed=int(bool(self.founding.cluster_id)),
+            removed=self.removals.count,
             undecided=self.undecided,
             faults=self.faults.injected,
             schedule=self.faults.schedule,

@@ -119,6 +119,13 @@ def test_whoever_was_away_begins_anew() -> None:
     assert look(autopilot, view("abc", "c"), "c", now=later).verdict is Verdict.NOT_STEADY
 
 
+def test_who_lost_and_regained_leadership_between_two_looks_begins_anew() -> None:
+    autopilot = steady()
+    seen = replace(view("abc", "c"), term=7)
+    assert look(autopilot, seen, "c").verdict is Verdict.NOT_STEADY
+    assert look(autopilot, seen, "c", now=1000.4).verdict is Verdict.NOT_STEADY
+
+
 def test_one_change_at_a_time() -> None:
     seen = replace(view("abc", "c"), change_pending=True)
     assert look(steady(), seen, "c").verdict is Verdict.PENDING
