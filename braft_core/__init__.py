@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TooLarge,
     )
     from braft_core.node import Node
+    from braft_core.serializers.types import command_type
     from braft_core.services.service import StateMachineService, command, query
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Stopped",
     "TooLarge",
     "command",
+    "command_type",
     "query",
 ]
 
@@ -50,6 +52,7 @@ _HOMES = {
     "Node": "braft_core.node",
     "StateMachineService": "braft_core.services.service",
     "command": "braft_core.services.service",
+    "command_type": "braft_core.serializers.types",
     "query": "braft_core.services.service",
 }
 

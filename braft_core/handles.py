@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from braft_core.errors import SessionExpired
 from braft_core.runtime.sessions import Keeper
+from braft_core.serializers.types import TYPES
 from braft_core.services.service import StateMachineService
 
 __all__ = ["KV", "Distribute", "ServiceHandle", "Session", "StaleEntry"]
@@ -288,6 +289,7 @@ class ServiceHandle:
     """Any service by attribute: ``handle.add(5)`` executes the command or query ``add``.
 
     ``handle.aio.add(5)`` is the same, awaited. Names in ``queries`` are read, others executed.
+    ``handle.apply(PlaceOrder(...))`` executes the command that is marked with that command type.
     """
 
     def __init__(
@@ -302,6 +304,20 @@ class ServiceHandle:
     def aio(self) -> ServiceHandle:
         """The same service with awaitable methods."""
         return ServiceHandle(self._caller, self._service, self._queries, aio=True)
+
+    def apply(self, command: object, /, *, timeout: float | None = None) -> Any:
+        """Execute the command for an object of a registered type. With :attr:`aio`, awaitable.
+
+        :raises TypeError: its class is no command type.
+        """
+        known = TYPES.of(type(command))
+        if known is None:
+            raise TypeError(
+                f"{type(command).__qualname__} is no command type; registered: "
+                f"{', '.join(TYPES.names) or 'none'}"
+            )
+        method = self._caller.aexecute if self._aio else self._caller.execute
+        return method(self._service, known.name, command, timeout=timeout)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):

@@ -1,6 +1,8 @@
-"""Serializers: plain values as bytes.
+"""Serializers: values as bytes.
 
 :mod:`~braft_core.serializers.msgpack` is the default one, :mod:`~braft_core.serializers.registry`
 finds a serializer by its tag or name, :mod:`~braft_core.serializers.plain` says what a plain value
-is. Must not know what the bytes are used for.
+is, :mod:`~braft_core.serializers.typed` makes plain values of others, and
+:mod:`~braft_core.serializers.types` is the one registry of the classes that may be sent.
+Must not know what the bytes are used for.
 """

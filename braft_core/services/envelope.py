@@ -8,7 +8,12 @@ the session (8 bytes), the sequence number in it (8) and how far behind that the
 (4), all big-endian. They stand outside the list so that a command can be numbered, and a
 repetition be recognised, without its serializer.
 
-An outcome travels between nodes only: msgpack of ``[0, value]`` or ``[1, code, message, data]``.
+Arguments that are no plain values are sent as the plain values that stand for them
+(:mod:`braft_core.serializers.typed`), and a 1 follows them in the list to say so. A command of
+plain values alone pays nothing for that.
+
+An outcome travels between nodes only: msgpack of ``[0, value]``, ``[1, code, message, data]``, or
+``[2, the plain value that stands for a typed one]``.
 
 Decoding executes nothing, and is bounded by the size of its input.
 """
@@ -24,6 +29,7 @@ from braft_core.errors import BraftError, DecodeError, from_wire, to_wire
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain
 from braft_core.serializers.registry import Serializers
+from braft_core.serializers.typed import from_plain, to_plain
 
 __all__ = [
     "IN_SESSION",
@@ -52,15 +58,30 @@ _PLACE = struct.Struct(">BBQQI")
 _PLACE_BYTES, _pack_place, _unpack_place = _PLACE.size, _PLACE.pack, _PLACE.unpack_from
 #: Where the list begins, by format.
 _HEADS = {VERSION: _HEAD, IN_SESSION: _HEAD + SESSION_BYTES}
-_VALUE, _ERROR = 0, 1
+#: Services that would refuse typed values when they are applied, which is late.
+_PLAIN_ONLY = frozenset({"kv", "distribute"})
+#: What follows the arguments of a command that were typed values.
+_TYPED = 1
+_VALUE, _ERROR, _TYPED_VALUE = 0, 1, 2
 _outcomes = MsgpackSerializer()
 
 
 def encode_command(
     serializer: Serializer, service: str, command: str, args: Sequence[Any]
 ) -> bytes:
-    """The data of a log entry. :raises TypeError: for arguments that are not plain values."""
-    return bytes((VERSION, serializer.tag)) + serializer.dumps([service, command, list(args)])
+    """The data of a log entry.
+
+    :raises TypeError: for arguments that are neither plain values nor of registered types.
+        ``kv`` and ``distribute``, which other programs read by HTTP, take plain values alone.
+    """
+    head, plain = bytes((VERSION, serializer.tag)), list(args)
+    try:
+        return head + serializer.dumps([service, command, plain])
+    except TypeError:
+        if service in _PLAIN_ONLY:
+            raise
+        plain = to_plain(plain, keep_tuples=False)
+    return head + serializer.dumps([service, command, plain, _TYPED])
 
 
 class Place(NamedTuple):
@@ -111,13 +132,29 @@ def decode_command(
         service, command, args = parts
         if type(service) is str and type(command) is str and type(args) is list:
             return service, command, args
+    if type(parts) is list and len(parts) == 4:
+        return _decode_typed(parts)
     raise DecodeError(f"not a command: {len(data)} bytes that are not [service, command, [...]]")
 
 
+def _decode_typed(parts: list[Any]) -> tuple[str, str, list[Any]]:
+    match parts:
+        case [str(service), str(command), list(args), int(form)] if form == _TYPED:
+            return service, command, from_plain(args)
+        case [str(), str(), list(), form]:
+            raise DecodeError(
+                f"a command whose arguments have form {form!r:.40}; this braft reads form {_TYPED}"
+            )
+    raise DecodeError("not a command: a list of four that is not [service, command, [...], form]")
+
+
 def encode_outcome(outcome: Any) -> bytes:
-    """A plain value or a ``BraftError`` as bytes. :raises TypeError: for any other value."""
+    """A plain or typed value or a ``BraftError`` as bytes. :raises TypeError: for other values."""
     if not isinstance(outcome, BraftError):
-        return _outcomes.dumps([_VALUE, outcome])
+        try:
+            return _outcomes.dumps([_VALUE, outcome])
+        except TypeError:
+            return _outcomes.dumps([_TYPED_VALUE, to_plain(outcome, keep_tuples=False)])
     code, message, data = to_wire(outcome)
     return _outcomes.dumps([_ERROR, code, _text(message), {k: _plain(v) for k, v in data.items()}])
 
@@ -130,6 +167,8 @@ def decode_outcome(data: bytes) -> Any:
     """
     try:
         parts = _outcomes.loads(data)
+        if type(parts) is list and parts[:1] == [_TYPED_VALUE] and len(parts) == 2:
+            return from_plain(parts[1])
     except DecodeError as error:
         return error
     match parts:

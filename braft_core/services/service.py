@@ -12,11 +12,15 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, overload
 from braft_core.abc import CommandContext, Service
 from braft_core.errors import CommandFailed, PluginError, UnknownCommand
 from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.typed import from_plain, to_plain
+from braft_core.serializers.types import TYPES
 
 __all__ = ["StateMachineService", "command", "query"]
 
 _MARK = "_braft_mark"
 _COMMAND, _QUERY = "command", "query"
+#: In front of a snapshot of typed values. No msgpack value begins with this byte.
+_TYPED = b"\xc1"
 #: Size of one chunk of a snapshot, bytes.
 _CHUNK = 1 << 18
 
@@ -40,15 +44,32 @@ class _Handler(NamedTuple):
 
 
 @overload
+def command(type: type[Any], /) -> Callable[[_Method], _Method]: ...
+@overload
 def command(method: _Method, /) -> _Method: ...
 @overload
 def command(*, name: str | None = None) -> Callable[[_Method], _Method]: ...
 def command(method: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
     """Mark a method as a command, called ``name`` (default: as the method).
 
+    ``@command(PlaceOrder)``, with a registered command type, marks the method that takes one:
+    ``node.service(Orders).apply(PlaceOrder(...))`` runs it. The command has the type's name.
+
     A first parameter annotated ``CommandContext`` receives the context and is no argument.
     """
+    if isinstance(method, type):
+        return _marker(_COMMAND, None, _type_name(method))
     return _marker(_COMMAND, method, name)
+
+
+def _type_name(cls: type) -> str:
+    known = TYPES.of(cls)
+    if known is None:
+        raise PluginError(
+            f"@command({cls.__qualname__}): the class is no command type; put "
+            "@command_type('a.name') above it"
+        )
+    return known.name
 
 
 @overload
@@ -125,7 +146,7 @@ class StateMachineService(Service):
         return frozenset(cls._queries)
 
     def dump(self) -> Any:
-        """The whole state as one plain value; it is encoded before the next command runs."""
+        """The whole state as one plain or typed value, encoded before the next command runs."""
         raise NotImplementedError("a service defines dump() or snapshot()")
 
     def load(self, value: Any) -> None:
@@ -134,12 +155,20 @@ class StateMachineService(Service):
 
     def snapshot(self) -> Iterator[bytes]:
         """See :meth:`Service.snapshot`. Encodes at once: for states of some megabytes."""
-        data = MsgpackSerializer().dumps(self.dump())
+        state = self.dump()
+        try:
+            data = MsgpackSerializer().dumps(state)
+        except TypeError:
+            data = _TYPED + MsgpackSerializer().dumps(to_plain(state))
         return (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         """See :meth:`Service.restore`. :raises DecodeError: for anything but a whole snapshot."""
-        self.load(MsgpackSerializer().loads(b"".join(chunks)))
+        data = b"".join(chunks)
+        if data.startswith(_TYPED):
+            self.load(from_plain(MsgpackSerializer().loads(data[1:])))
+        else:
+            self.load(MsgpackSerializer().loads(data))
 
     def _unknown(self, kind: str, name: str, table: dict[str, _Handler]) -> UnknownCommand:
         known = sorted(table)

@@ -48,7 +48,7 @@ class Counter(StateMachineService):
 
     @command
     def give(self) -> object:
-        return {1, 2}  # no plain value
+        return object()  # nothing that can be sent
 
     @query
     def total(self) -> int:

@@ -66,7 +66,8 @@ def test_the_format_of_commands_is_for_ever() -> None:
         (b"\x01\x01" + msgpack.packb(["kv", "put", {}]), r"not \[service, command"),
         (b"\x01\x01" + msgpack.packb(["kv", 3, []]), r"not \[service, command"),
         (b"\x01\x01" + msgpack.packb([b"kv", "put", []]), r"not \[service, command"),
-        (b"\x01\x01" + msgpack.packb(["kv", "put", [], 1]), r"not \[service, command"),
+        (b"\x01\x01" + msgpack.packb(["kv", "put", [], 2]), r"arguments have form 2; .* form 1"),
+        (b"\x01\x01" + msgpack.packb(["kv", "put", 1, 1]), r"a list of four"),
     ],
 )
 def test_anything_else_is_a_decode_error(data: bytes, reason: str) -> None:
@@ -145,7 +146,7 @@ def test_an_error_travels_whatever_hangs_on_it() -> None:
     assert back.data == {"odd": "{1}", "fine": 1}
 
 
-@pytest.mark.parametrize("value", [[], [0], [2, 1], [1, 2, "x", {}], [1, "busy", "m"], 5, {}])
+@pytest.mark.parametrize("value", [[], [0], [2], [3, 1], [1, 2, "x", {}], [1, "busy", "m"], 5, {}])
 def test_what_is_no_outcome_becomes_an_error(value: Any) -> None:
     assert isinstance(decode_outcome(MSGPACK.dumps(value)), DecodeError)
 
@@ -156,4 +157,4 @@ def test_bytes_that_are_nothing_become_an_error() -> None:
 
 def test_a_value_that_is_not_plain_has_no_bytes() -> None:
     with pytest.raises(TypeError):
-        encode_outcome({1, 2})
+        encode_outcome(object())

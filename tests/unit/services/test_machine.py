@@ -63,7 +63,7 @@ class Counter(StateMachineService):
 
     @command
     def leak(self) -> object:
-        return {"set": {1}}
+        return {"set": object()}
 
     @command
     def tuple(self) -> object:

@@ -1,0 +1,231 @@
+"""The registry of command types: classes whose objects may be in commands, answers and snapshots.
+
+A class is known on the wire by a name that its author chose, never by where it is imported from,
+so that modules may be moved and classes renamed while the log lives. Bytes choose among what was
+registered and nothing else; they cannot name anything to import or to call.
+
+**How a type may change.** An object is stored as its name, its version and its fields by name.
+
+* A field added with a default: entries without it get the default. The version stays.
+* A field removed: name it in ``removed``, and what old entries hold of it is dropped.
+* Anything else (a field renamed, its meaning or type changed): raise ``version`` and give
+  ``upgrade(version, fields)``, which turns the fields of an older version into today's.
+* A *newer* version than this process knows is refused, and so is a field that nobody declared:
+  both were written by newer code, and to guess would make nodes differ.
+
+So a new field is used by commands only when every node runs the code that knows it. Defaults and
+``upgrade`` must give the same on every node: no clock, no randomness.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple, TypeVar
+
+from braft_core.errors import DecodeError, PluginConflict, PluginError
+from braft_core.serializers.shapes import Shape, shape_of
+
+__all__ = ["TYPES", "CommandType", "TypeRegistry", "command_type"]
+
+Fields = dict[str, Any]
+Upgrade = Callable[[int, Fields], Fields]
+_Class = TypeVar("_Class", bound=type)
+
+#: A dot keeps the author's names apart from those of the built-in forms ("decimal", "set" …).
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+")
+_NAME_LENGTH: Final = 128
+
+
+class CommandType(NamedTuple):
+    """One registered class."""
+
+    name: str
+    version: int
+    cls: type
+    #: ``None`` for an enum, which is stored as the name of its member.
+    shape: Shape | None
+    removed: frozenset[str]
+    upgrade: Upgrade | None
+
+    def take_apart(self, value: Any) -> Any:
+        """What of an object is stored: its fields, or the name of an enum's member."""
+        return value.name if self.shape is None else self.shape.take_apart(value)
+
+    def put_together(self, version: int, stored: Any) -> Any:
+        """The object that :meth:`take_apart` stored, perhaps by an older version.
+
+        :raises DecodeError: naming what does not fit.
+        """
+        if not 1 <= version <= self.version:
+            raise DecodeError(
+                f"the data holds version {version} of command type {self.name!r}; "
+                f"this process knows versions up to {self.version}: upgrade it",
+                type=self.name,
+                version=version,
+            )
+        try:
+            if self.shape is None:
+                return self._member(stored)
+            return self._object(self.shape, version, stored)
+        except DecodeError:
+            raise
+        except Exception as error:  # the author's constructor and upgrade may raise anything
+            raise DecodeError(
+                f"command type {self.name!r} does not accept what is stored: "
+                f"{type(error).__name__}: {error}",
+                type=self.name,
+                version=version,
+            ) from error
+
+    def _member(self, stored: Any) -> Any:
+        members: Any = getattr(self.cls, "__members__", {})
+        if type(stored) is not str or stored not in members:
+            raise DecodeError(
+                f"enum {self.name!r} has no member {stored!r:.80}; it has {', '.join(members)}",
+                type=self.name,
+            )
+        return members[stored]
+
+    def _object(self, shape: Shape, version: int, stored: Any) -> Any:
+        if type(stored) is not dict:
+            raise DecodeError(f"command type {self.name!r} is stored as a dict of its fields")
+        fields: Fields = stored
+        if version < self.version and self.upgrade is not None:
+            fields = self.upgrade(version, fields)
+        fields = {name: value for name, value in fields.items() if name not in self.removed}
+        unknown = [name for name in fields if name not in shape.arguments]
+        missing = [name for name in shape.required if name not in fields]
+        if unknown or missing:
+            raise DecodeError(self._misfit(version, unknown, missing), type=self.name)
+        return shape.put_together(self.cls, fields)
+
+    def _misfit(self, version: int, unknown: list[str], missing: list[str]) -> str:
+        parts = []
+        if unknown:
+            names = ", ".join(map(repr, unknown))[:200]
+            parts.append(f"has {names}, which the class has not (was it removed? declare that)")
+        if missing:
+            names = ", ".join(map(repr, missing))
+            parts.append(f"lacks {names}, which has no default")
+        return f"stored version {version} of command type {self.name!r} {' and '.join(parts)}"
+
+
+class TypeRegistry:
+    """Classes by their names on the wire, and names by class. Safe from any thread.
+
+    Tables are replaced, never changed, so that readers take no lock.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_name: dict[str, CommandType] = {}
+        self._by_class: dict[type, CommandType] = {}
+
+    def register(
+        self,
+        cls: type,
+        name: str,
+        *,
+        version: int = 1,
+        removed: Iterable[str] = (),
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        """Let objects of exactly ``cls`` be sent, as ``name``. See the module about changes.
+
+        A class may be registered again under its name: a module that is loaded anew does so.
+
+        :raises PluginError: the class, the name or the version is not accepted.
+        :raises PluginConflict: the name or the class is taken.
+        """
+        if not isinstance(cls, type):
+            raise PluginError(f"a command type is a class, not {cls!r:.80}")
+        _check_name(cls, name)
+        if type(version) is not int or version < 1:
+            raise PluginError(f"command type {name!r}: a version is an int from 1, not {version!r}")
+        shape = None if _is_enum(cls) else shape_of(cls)
+        gone = frozenset(removed)
+        if shape is not None and (both := sorted(gone & set(shape.arguments))):
+            raise PluginError(f"command type {name!r} still has the removed {', '.join(both)}")
+        self._add(CommandType(name, version, cls, shape, gone, upgrade))
+
+    def _add(self, new: CommandType) -> None:
+        with self._lock:
+            present = self._by_name.get(new.name)
+            if present is not None and _place(present.cls) != _place(new.cls):
+                raise _conflict(f"{_place(present.cls)} is already {new.name!r}", new)
+            other = self._by_class.get(new.cls)
+            if other is not None and other.name != new.name:
+                raise _conflict(f"{_place(new.cls)} is already registered as {other.name!r}", new)
+            by_class = {cls: each for cls, each in self._by_class.items() if each is not present}
+            self._by_name = {**self._by_name, new.name: new}
+            self._by_class = {**by_class, new.cls: new}
+
+    def of(self, cls: type) -> CommandType | None:
+        """What is registered for exactly that class."""
+        return self._by_class.get(cls)
+
+    def named(self, name: str) -> CommandType:
+        """What has that name. :raises DecodeError: nothing; says what is registered."""
+        found = self._by_name.get(name)
+        if found is None:
+            raise DecodeError(
+                f"the data holds command type {name!r:.140}, which is not registered in this "
+                f"process; registered: {', '.join(sorted(self._by_name)) or 'none'}",
+                type=name[:_NAME_LENGTH],
+            )
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        return tuple(sorted(self._by_name))
+
+
+#: The types of this process: what :func:`command_type` registers and every node uses.
+TYPES: Final = TypeRegistry()
+
+
+def command_type(
+    name: str,
+    *,
+    version: int = 1,
+    removed: Iterable[str] = (),
+    upgrade: Upgrade | None = None,
+    registry: TypeRegistry = TYPES,
+) -> Callable[[_Class], _Class]:
+    """Class decorator: objects of this class may be in commands, answers and snapshots.
+
+    It stands above ``@dataclass`` and its like. For ever after, ``name`` means this class: it is
+    lower-case words with at least one dot, ``"orders.place"``. See :meth:`TypeRegistry.register`.
+    """
+
+    def register(cls: _Class) -> _Class:
+        registry.register(cls, name, version=version, removed=removed, upgrade=upgrade)
+        return cls
+
+    return register
+
+
+def _is_enum(cls: type) -> bool:
+    if issubclass(cls, enum.Flag):
+        raise PluginError(f"{cls.__qualname__} is a Flag: its values have no single name")
+    return issubclass(cls, enum.Enum)
+
+
+def _check_name(cls: type, name: object) -> None:
+    if type(name) is not str or len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
+        raise PluginError(
+            f"{cls.__qualname__}: the name of a command type is lower-case words with dots, "
+            f"'orders.place', of at most {_NAME_LENGTH} characters, not {name!r:.150}"
+        )
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _conflict(message: str, new: CommandType) -> PluginConflict:
+    return PluginConflict(message, kind="command type", name=new.name)
