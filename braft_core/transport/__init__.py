@@ -1,1 +1,51 @@
-"""Implementations of :class:`braft_core.abc.Transport`: ``grpc`` and ``memory``."""
+"""How messages travel between nodes, and the parts that every transport is made of.
+
+Public, for transports of other distributions: one wire schema (``encode_*``, ``decode_*``), one
+set of rules about whom a node takes requests from (``refuse``, ``refuse_call``), and the two ends
+of a snapshot transfer.
+"""
+
+from braft_core.transport.admission import (
+    NOT_MEMBER,
+    WRONG_CLUSTER,
+    WRONG_TARGET,
+    Refusal,
+    refuse,
+    refuse_call,
+)
+from braft_core.transport.codec import (
+    EntriesCache,
+    decode_request,
+    decode_response,
+    encode_header,
+    encode_request,
+    encode_response,
+)
+from braft_core.transport.failures import decode_error, encode_error
+from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
+from braft_core.transport.snapshots import Incoming, Intake, Outgoing, Source
+
+__all__ = [
+    "METHODS",
+    "NOT_MEMBER",
+    "WRONG_CLUSTER",
+    "WRONG_TARGET",
+    "EntriesCache",
+    "Incoming",
+    "Intake",
+    "Outgoing",
+    "Refusal",
+    "Source",
+    "decode_error",
+    "decode_peer",
+    "decode_request",
+    "decode_response",
+    "encode_error",
+    "encode_header",
+    "encode_peer",
+    "encode_request",
+    "encode_response",
+    "method_of",
+    "refuse",
+    "refuse_call",
+]

@@ -14,10 +14,11 @@ import grpc.aio
 
 from braft_core.errors import BraftError, Unreachable
 from braft_core.peer import REPLIES, PeerReply, PeerRequest
-from braft_core.transport.grpc.failures import ERROR_KEY, decode_error
+from braft_core.transport.failures import decode_error
+from braft_core.transport.grpc.failures import ERROR_KEY
 from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd, pairs
-from braft_core.transport.grpc.peercodec import decode_peer, encode_peer, method_of
 from braft_core.transport.grpc.ready import when_ready
+from braft_core.transport.peercodec import decode_peer, encode_peer, method_of
 
 __all__ = ["CallPool"]
 

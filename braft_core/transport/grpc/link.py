@@ -24,7 +24,7 @@ from braft_core.raft.messages import (
     Response,
     TimeoutNow,
 )
-from braft_core.transport.grpc.codec import decode_response, encode_request
+from braft_core.transport.codec import decode_response, encode_request
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.pipeline import Bulk, Ending, Pipeline, UnaryAppends
 from braft_core.transport.grpc.ready import when_ready

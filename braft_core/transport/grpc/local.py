@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from braft_core.abc import Identity, TransportHandler, TransportOptions
 from braft_core.transport.admission import Refusal, refuse
+from braft_core.transport.codec import EntriesCache, encode_header
 from braft_core.transport.grpc.auth import Denial, TokenGate
 from braft_core.transport.grpc.channels import Connector
-from braft_core.transport.grpc.codec import EntriesCache, encode_header
 
 __all__ = ["CLUSTER", "SENDER", "TO", "LocalEnd", "Metadata", "pairs", "text"]
 

@@ -18,7 +18,7 @@ import grpc.aio
 
 from braft_core.errors import DecodeError
 from braft_core.raft.messages import AppendEntries, Response
-from braft_core.transport.grpc.codec import decode_response
+from braft_core.transport.codec import decode_response
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs
 
 __all__ = ["GOODBYE", "Bulk", "Ending", "Pipeline", "UnaryAppends"]

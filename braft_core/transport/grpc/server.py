@@ -25,7 +25,7 @@ from braft_core.raft.messages import (
     TimeoutNow,
 )
 from braft_core.transport.admission import NOT_MEMBER, Refusal
-from braft_core.transport.grpc.codec import decode_request, encode_response
+from braft_core.transport.codec import decode_request, encode_response
 from braft_core.transport.grpc.failures import details_of, status_of
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs, text
 from braft_core.transport.grpc.pipeline import GOODBYE

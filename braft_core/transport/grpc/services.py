@@ -20,9 +20,10 @@ from braft_core import peer
 from braft_core.errors import BraftError, DecodeError, WrongCluster
 from braft_core.proto import POOL, ProtobufError, message_class
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
-from braft_core.transport.grpc.failures import ERROR_KEY, details_of, encode_error, status_of
+from braft_core.transport.failures import encode_error
+from braft_core.transport.grpc.failures import ERROR_KEY, details_of, status_of
 from braft_core.transport.grpc.local import CLUSTER, LocalEnd, pairs, text
-from braft_core.transport.grpc.peercodec import METHODS, decode_peer, encode_peer
+from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer
 
 __all__ = [
     "SERVICES",

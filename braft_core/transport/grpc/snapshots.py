@@ -16,7 +16,7 @@ import grpc.aio
 
 from braft_core.errors import BraftError, DecodeError, Unreachable, WrongCluster
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
-from braft_core.transport.grpc.codec import (
+from braft_core.transport.codec import (
     decode_chunk,
     decode_request,
     decode_response,

@@ -26,7 +26,7 @@ from braft_core.raft.messages import (
     TimeoutNowResponse,
 )
 from braft_core.raft.types import Configuration, Entry, Server, SnapshotMeta, Suffrage
-from braft_core.transport.grpc.codec import (
+from braft_core.transport.codec import (
     EntriesCache,
     decode_request,
     decode_response,

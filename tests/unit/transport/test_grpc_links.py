@@ -21,7 +21,7 @@ from braft_core.raft.messages import (
 )
 from braft_core.raft.types import Entry
 from braft_core.testing.transport import until
-from braft_core.transport.grpc.codec import decode_request, encode_header, encode_response
+from braft_core.transport.codec import decode_request, encode_header, encode_response
 
 HEADER = encode_header("go", "h:1")
 

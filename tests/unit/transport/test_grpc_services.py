@@ -18,7 +18,7 @@ from braft_core.proto import message_class
 from braft_core.raft.messages import AppendEntries, RequestVote
 from braft_core.raft.types import Entry
 from braft_core.testing.transport import answer_to, until
-from braft_core.transport.grpc.codec import (
+from braft_core.transport.codec import (
     decode_response,
     encode_entries,
     encode_header,

@@ -21,8 +21,8 @@ from braft_core.storage.snapshots import FileSnapshots
 from braft_core.testing.snapshots import CONFIGURATION, pattern, put
 from braft_core.testing.transport import until
 from braft_core.testing.transport_snapshots import WatchedSnapshots, transfer_threads
+from braft_core.transport.codec import decode_response
 from braft_core.transport.grpc import snapshots
-from braft_core.transport.grpc.codec import decode_response
 
 PATH = "/RaftTransport/InstallSnapshot"
 Wire = message_class("InstallSnapshotRequest")

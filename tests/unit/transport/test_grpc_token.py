@@ -21,7 +21,7 @@ from braft_core.peer import (
 )
 from braft_core.proto import message_class
 from braft_core.raft.messages import RequestVote
-from braft_core.transport.grpc.codec import encode_header, encode_request
+from braft_core.transport.codec import encode_header, encode_request
 
 SECRET = "s3cret-token"
 

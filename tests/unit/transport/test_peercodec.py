@@ -23,13 +23,9 @@ from braft_core.errors import (
     Unreachable,
     WrongCluster,
 )
-from braft_core.transport.grpc.failures import (
-    MAX_ERROR_BYTES,
-    decode_error,
-    encode_error,
-    status_of,
-)
-from braft_core.transport.grpc.peercodec import decode_peer, encode_peer
+from braft_core.transport.failures import MAX_ERROR_BYTES, decode_error, encode_error
+from braft_core.transport.grpc.failures import status_of
+from braft_core.transport.peercodec import decode_peer, encode_peer
 
 CLASSES: list[type[Any]] = sorted(
     {*peer.REPLIES.keys(), *peer.REPLIES.values()}, key=lambda c: c.__name__

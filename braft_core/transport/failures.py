@@ -1,0 +1,43 @@
+"""Errors of peer calls on the wire: msgpack of ``[code, message, data]``.
+
+Owns the encoding and its limit of size; by which way an error travels is a transport's affair.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from braft_core.errors import BraftError, DecodeError, from_wire, to_wire
+
+__all__ = ["MAX_ERROR_BYTES", "decode_error", "encode_error"]
+
+#: gRPC peers accept 8 KiB of metadata by default; this leaves room for the rest.
+MAX_ERROR_BYTES = 4096
+_MAX_MESSAGE = 768
+
+
+def encode_error(error: BraftError) -> bytes:
+    """Serialize an error in at most :data:`MAX_ERROR_BYTES`; too much data is left out."""
+    code, message, data = to_wire(error)
+    packed = _pack(code, message, data)
+    if len(packed) > MAX_ERROR_BYTES:
+        packed = _pack(code, message[:_MAX_MESSAGE], {})
+    return packed
+
+
+def _pack(code: str, message: str, data: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(
+        [code, message, data], default=str, unicode_errors="backslashreplace"
+    )
+    return packed
+
+
+def decode_error(packed: bytes) -> BraftError:
+    """Rebuild an error; raises nothing: what cannot be read is reported as such."""
+    try:
+        code, message, data = msgpack.unpackb(packed)
+        return from_wire(str(code), str(message), dict(data))
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        return DecodeError(f"the peer sent an unreadable error: {error}")
