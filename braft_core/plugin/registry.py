@@ -31,6 +31,7 @@ FIRST_PARTY: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("discovery", "k8s"): "braft-k8s",
         ("serializer", "cbor"): "braft-serializers",
         ("serializer", "json"): "braft-serializers",
+        ("transport", "tcp"): "braft-tcp",
     }
 )
 

@@ -20,7 +20,7 @@ _PUBLIC = (
     "braft_core.testing",
     "braft_core.transport",
 )
-_PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers")
+_PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
 
 
 def _imports(source: str) -> Iterator[tuple[int, str]]:

@@ -14,7 +14,14 @@ import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
-_DISTRIBUTIONS = ("braft_core", "braft_static", "braft_mdns", "braft_k8s", "braft_serializers")
+_DISTRIBUTIONS = (
+    "braft_core",
+    "braft_static",
+    "braft_mdns",
+    "braft_k8s",
+    "braft_serializers",
+    "braft_tcp",
+)
 
 #: A node founds itself, takes a write, answers a read, stops, and remembers when it is back.
 _NODE = """

@@ -1,0 +1,18 @@
+"""A transport over plain TCP for clusters of braft nodes alone: ``BRAFT_TRANSPORT=tcp``.
+
+Owns its registration. Must not know how braft chooses among transports.
+"""
+
+from __future__ import annotations
+
+from braft_core.abc import Transport
+from braft_core.plugin import hookimpl
+from braft_tcp.transport import TcpTransport
+
+__all__ = ["TcpTransport", "braft_register_transport"]
+
+
+@hookimpl
+def braft_register_transport() -> type[Transport]:
+    """The transport ``tcp``."""
+    return TcpTransport

@@ -1,0 +1,183 @@
+"""Frames: what stands on the wire. Pure; knows no sockets.
+
+A frame is a header of 13 bytes, ``length of the body (4) kind (1) request id (8)``, big-endian,
+and the body. The first frame of a connection is a ``HELLO`` that begins with :data:`MAGIC`; nothing
+else is read before it is answered by ``WELCOME`` or ``REFUSED``.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import msgpack
+
+from braft_core.errors import DecodeError
+
+__all__ = [
+    "HEADER",
+    "HELLO_LIMIT",
+    "VERSION_MAX",
+    "VERSION_MIN",
+    "Frame",
+    "FrameReader",
+    "Hello",
+    "Kind",
+    "Lane",
+    "decode_hello",
+    "encode_hello",
+]
+
+MAGIC = b"braft-tcp\x00"
+#: Range of versions of this framing that are spoken.
+VERSION_MIN = 1
+VERSION_MAX = 1
+
+HEADER = struct.Struct("!IBQ")
+#: Largest body of a frame before the handshake is over, in both directions.
+HELLO_LIMIT = 8 << 10
+#: Consumed bytes that may stand before a frame that is still incomplete.
+_SLACK = 64 << 10
+
+
+class Kind(IntEnum):
+    """What a frame is. Numbers are never used again for something else."""
+
+    HELLO = 1
+    WELCOME = 2
+    REFUSED = 3
+    PING = 4
+    PONG = 5
+    #: The sender ends the connection and is well.
+    GOODBYE = 6
+    APPEND_ENTRIES = 16
+    REQUEST_VOTE = 17
+    REQUEST_PRE_VOTE = 18
+    TIMEOUT_NOW = 19
+    INSTALL_SNAPSHOT = 20
+    #: Contents of the snapshot, as they are.
+    CHUNK = 21
+    #: The contents are complete; their CRC-32, 4 bytes.
+    END = 22
+    RESPONSE = 32
+    CALL = 48
+    REPLY = 49
+    #: A call or a transfer failed; the error.
+    ERROR = 50
+    CANCEL = 51
+
+
+class Lane(IntEnum):
+    """What a connection is for."""
+
+    BULK = 1
+    CONTROL = 2
+    SNAPSHOT = 3
+    CALLS = 4
+
+
+class Frame(NamedTuple):
+    """``kind`` may be a number that nobody knows."""
+
+    kind: int
+    request_id: int
+    body: bytes
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames. What it holds is bounded by ``limit`` and one read.
+
+    :param limit: largest body in bytes. It may be changed between frames.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._buffer: bytes | bytearray = b""
+        self._at = 0
+
+    def feed(self, data: bytes) -> None:
+        """Add what was received. Ask :meth:`next` until it has no more before adding again."""
+        if self._at == len(self._buffer):
+            self._buffer, self._at = data, 0
+            return
+        if not isinstance(self._buffer, bytearray):
+            self._buffer, self._at = bytearray(self._buffer[self._at :]), 0
+        elif self._at > _SLACK:
+            del self._buffer[: self._at]
+            self._at = 0
+        self._buffer += data
+
+    def next(self) -> Frame | None:
+        """The next frame, or ``None`` while it is incomplete.
+
+        :raises DecodeError: its announced length exceeds the limit. Nothing after it can be read.
+        """
+        start = self._at + HEADER.size
+        if len(self._buffer) < start:
+            return None
+        length, kind, request_id = HEADER.unpack_from(self._buffer, self._at)
+        if length > self.limit:
+            raise DecodeError(f"a frame of {length} bytes; at most {self.limit} are accepted")
+        end = start + length
+        if len(self._buffer) < end:
+            return None
+        body = bytes(self._buffer[start:end])
+        self._at = end
+        if end == len(self._buffer):
+            self._buffer, self._at = b"", 0
+        return Frame(kind, request_id, body)
+
+
+class Hello(NamedTuple):
+    """Who calls, whom it means and what for."""
+
+    lane: Lane
+    #: The caller's cluster; "" if it is in none.
+    cluster_id: str
+    sender: str
+    #: The server that is meant; "" on the lane of calls, which go to an address.
+    to: str
+    token: str = ""
+    version_min: int = VERSION_MIN
+    version_max: int = VERSION_MAX
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """The body of a ``HELLO``."""
+    packed: bytes = msgpack.packb(hello._asdict())
+    return MAGIC + packed
+
+
+def decode_hello(body: bytes) -> Hello:
+    """Read a ``HELLO``; keys that are not known are ignored.
+
+    :raises DecodeError: for any bytes that are none.
+    """
+    if not body.startswith(MAGIC):
+        raise DecodeError("the caller does not speak the protocol of the transport tcp")
+    try:
+        told = msgpack.unpackb(body[len(MAGIC) :])
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        raise DecodeError(f"not a hello: {error}") from error
+    if not isinstance(told, dict):
+        raise DecodeError("not a hello: no map")
+    return Hello(
+        _lane(told.get("lane")),
+        *(_typed(told, key, str) for key in ("cluster_id", "sender", "to", "token")),
+        *(_typed(told, key, int) for key in ("version_min", "version_max")),
+    )
+
+
+def _lane(value: object) -> Lane:
+    try:
+        return Lane(value)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise DecodeError(f"not a hello: lane {value!r} is not known") from error
+
+
+def _typed(told: dict[Any, Any], key: str, kind: type[Any]) -> Any:
+    value = told.get(key)
+    if type(value) is not kind:
+        raise DecodeError(f"not a hello: {key} is {value!r:.80}")
+    return value

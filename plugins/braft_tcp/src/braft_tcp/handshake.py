@@ -1,0 +1,156 @@
+"""Opening connections: TCP, TLS, hello and its answer.
+
+Owns the deadlines of that; what a connection then carries is its user's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import msgpack
+
+from braft_core.errors import BraftError, DecodeError, Unreachable
+from braft_core.transport import decode_error, encode_error
+from braft_tcp.connection import Connection
+from braft_tcp.frames import Kind, Lane, encode_hello
+from braft_tcp.local import Denial, LocalEnd
+
+__all__ = ["Refused", "connect", "encode_refusal", "split"]
+
+#: Seconds for TCP and TLS, and then for the answer to the hello.
+_CONNECT = 1.0
+_WELCOME = 2.0
+
+
+class Refused(Exception):
+    """The peer does not let us in: the rule's name, and its words."""
+
+    def __init__(self, kind: str, error: BraftError) -> None:
+        super().__init__(str(error))
+        self.kind = kind
+        self.error = error
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[v6]:port``."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def encode_refusal(denial: Denial) -> bytes:
+    """The body of a ``REFUSED``."""
+    packed: bytes = msgpack.packb([denial.kind, encode_error(denial.error)])
+    return packed
+
+
+def _decode_refusal(body: bytes) -> Refused:
+    try:
+        kind, packed = msgpack.unpackb(body)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        raise DecodeError(f"not a refusal: {error}") from error
+    if not isinstance(kind, str) or not isinstance(packed, bytes):
+        raise DecodeError("not a refusal")
+    return Refused(kind, decode_error(packed))
+
+
+async def connect(
+    local: LocalEnd,
+    address: str,
+    lane: Lane,
+    to: str,
+    receive: Callable[[int, int, bytes], None],
+) -> Connection:
+    """A connection that the server at ``address`` has accepted.
+
+    :param to: the id of the server that is meant; "" for whoever is there.
+    :param receive: see :class:`Connection`.
+    :raises Unreachable: nobody is there, or it does not answer as it should.
+    :raises Refused: it does not let us in.
+    """
+    greeting = _Greeting(local, receive)
+    connection = await _open(local, address, greeting)
+    try:
+        connection.send(Kind.HELLO, 0, encode_hello(local.hello(lane, to)))
+        async with asyncio.timeout(_WELCOME):
+            await greeting.answer
+    except BaseException as error:
+        connection.abort()
+        if isinstance(error, TimeoutError):
+            raise Unreachable(
+                f"{address} accepted the connection and does not answer", sent=False
+            ) from error
+        raise
+    finally:
+        greeting.answer.cancel()
+    return connection
+
+
+async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connection:
+    loop = asyncio.get_running_loop()
+    try:
+        host, port = split(address)
+        async with asyncio.timeout(_CONNECT):
+            _, connection = await loop.create_connection(
+                greeting.make,
+                host,
+                port,
+                ssl=local.tls.client if local.tls else None,
+                server_hostname=host if local.tls else None,
+            )
+    except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:
+        raise Unreachable(
+            f"cannot connect to {address}: {str(error) or type(error).__name__}",
+            address=address,
+            sent=False,
+        ) from error
+    return connection
+
+
+class _Greeting:
+    """The client's part of a handshake."""
+
+    def __init__(self, local: LocalEnd, receive: Callable[[int, int, bytes], None]) -> None:
+        self._local = local
+        self._receive = receive
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def make(self) -> Connection:
+        self._connection = Connection(self._answered, self._garbage)
+        self._connection.gone.add_done_callback(self._gone)
+        return self._connection
+
+    def _answered(self, kind: int, _request_id: int, body: bytes) -> None:
+        if kind == Kind.REFUSED:
+            self._fail(_decode_refusal(body))
+        elif kind != Kind.WELCOME:
+            raise DecodeError(f"frame {kind} before the welcome")
+        elif not self.answer.done():
+            self._connection.receive = self._receive
+            self._connection.set_limit(self._local.options.max_message_bytes)
+            self.answer.set_result(None)
+
+    def _garbage(self, error: DecodeError) -> None:
+        self._local.garbage(error)
+        self._fail(
+            Unreachable(
+                f"the peer answered nonsense ({error}); BRAFT_TRANSPORT must be the same on every "
+                "node",
+                sent=False,
+            )
+        )
+
+    def _gone(self, _gone: asyncio.Future[None]) -> None:
+        self._fail(
+            Unreachable(
+                "the peer closed the connection before it answered; BRAFT_TRANSPORT and TLS must "
+                "be the same on every node",
+                sent=False,
+            )
+        )
+
+    def _fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # seen; or it would be logged if nobody waits any more

@@ -1,0 +1,131 @@
+"""Raft requests that come in: handed to the node, and their responses home.
+
+Owns the order of responses and the bound on requests that wait for the node.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections import deque
+
+from braft_core.errors import DecodeError, WrongCluster
+from braft_core.raft import AppendEntries
+from braft_core.transport import WRONG_CLUSTER, decode_request
+from braft_tcp.connection import Connection
+from braft_tcp.frames import Hello, Kind
+from braft_tcp.handshake import encode_refusal
+from braft_tcp.lanes import REQUESTS
+from braft_tcp.local import Denial, LocalEnd
+
+__all__ = ["BulkInbound", "ControlInbound", "Inbound", "Return"]
+
+#: Requests of one connection that may wait for the node; beyond it nothing is read.
+_MAX_WAITING = 64
+
+
+class Inbound(abc.ABC):
+    """What one accepted connection is for."""
+
+    def __init__(self, local: LocalEnd, connection: Connection, hello: Hello) -> None:
+        self._local = local
+        self._connection = connection
+        self._hello = hello
+
+    @abc.abstractmethod
+    def receive(self, kind: int, request_id: int, body: bytes) -> None:
+        """Take a frame. :raises DecodeError: it does not belong here or cannot be read."""
+
+    def lost(self) -> None:  # noqa: B027 - most lanes have nothing to do
+        """The connection is over."""
+
+    async def stop(self) -> None:  # noqa: B027 - most lanes have nothing to do
+        """End what is under way."""
+
+    def _still_ours(self) -> bool:
+        """Whether this node is in the cluster it was in; else the caller is refused."""
+        if self._local.identity.cluster_id == self._hello.cluster_id:
+            return True
+        self._local.counters[WRONG_CLUSTER] += 1
+        denial = Denial(WRONG_CLUSTER, WrongCluster("this node changed its cluster"))
+        self._connection.send(Kind.REFUSED, 0, encode_refusal(denial))
+        self._connection.goodbye()
+        return False
+
+
+class _Slot:
+    """The place of one response: ``context`` of a request on the bulk lane."""
+
+    __slots__ = ("data", "lane", "request_id")
+
+    def __init__(self, lane: BulkInbound, request_id: int) -> None:
+        self.lane = lane
+        self.request_id = request_id
+        self.data: bytes | None = None
+
+    def fill(self, data: bytes) -> None:
+        self.data = data
+        self.lane.answer()
+
+
+class BulkInbound(Inbound):
+    """One peer's AppendEntries; responses go out in request order."""
+
+    def __init__(self, local: LocalEnd, connection: Connection, hello: Hello) -> None:
+        super().__init__(local, connection, hello)
+        self._slots: deque[_Slot] = deque()
+
+    def receive(self, kind: int, request_id: int, body: bytes) -> None:
+        """See the base class."""
+        if kind != Kind.APPEND_ENTRIES:
+            raise DecodeError(f"frame {kind} on the bulk lane")
+        if not self._still_ours():
+            return
+        message = decode_request(AppendEntries, body, self._local.identity.server_id)
+        slot = _Slot(self, request_id)
+        self._slots.append(slot)
+        message.context = slot
+        if len(self._slots) >= _MAX_WAITING:
+            self._connection.hold()
+        self._local.handler.on_message(message)
+
+    def answer(self) -> None:
+        """Send the responses whose turn it is."""
+        slots = self._slots
+        while slots and (data := slots[0].data) is not None:
+            self._connection.send(Kind.RESPONSE, slots.popleft().request_id, data)
+        if self._connection.held and len(slots) < _MAX_WAITING // 2:
+            self._connection.release()
+
+    def lost(self) -> None:
+        """See the base class."""
+        self._slots.clear()
+
+
+class Return:
+    """``context`` of a request on the control lane, or of a snapshot."""
+
+    __slots__ = ("connection", "request_id")
+
+    def __init__(self, connection: Connection, request_id: int) -> None:
+        self.connection = connection
+        self.request_id = request_id
+
+    def fill(self, data: bytes) -> None:
+        """Send the response."""
+        self.connection.send(Kind.RESPONSE, self.request_id, data)
+
+
+class ControlInbound(Inbound):
+    """Heartbeats and votes. A vote waits for the disk, and a heartbeat must not wait for a vote."""
+
+    def receive(self, kind: int, request_id: int, body: bytes) -> None:
+        """See the base class."""
+        try:
+            request = REQUESTS[Kind(kind)]
+        except (KeyError, ValueError) as error:
+            raise DecodeError(f"frame {kind} on the control lane") from error
+        if not self._still_ours():
+            return
+        message = decode_request(request, body, self._local.identity.server_id)
+        message.context = Return(self._connection, request_id)
+        self._local.handler.on_message(message)

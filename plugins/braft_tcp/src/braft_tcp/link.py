@@ -1,0 +1,161 @@
+"""The outbound side of one peer: two connections, kept up in the background.
+
+Owns when to connect, when to give up, and what the node is told. *Bulk* carries AppendEntries in
+order; *control* carries heartbeats, votes and TimeoutNow, so that they wait neither behind
+megabytes nor behind their flow control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from braft_core.errors import BraftError, DecodeError, Unreachable
+from braft_core.raft import AppendEntries, Request, Response
+from braft_core.transport import NOT_MEMBER, encode_request
+from braft_tcp.connection import FAREWELL, Connection
+from braft_tcp.frames import Lane
+from braft_tcp.handshake import Refused, connect
+from braft_tcp.lanes import BulkLane, ControlLane, OutboundLane
+from braft_tcp.local import LocalEnd
+
+__all__ = ["PeerLink"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+#: Seconds between looks whether this node has joined a cluster.
+_MEMBER_POLL = 0.05
+#: Refusals that mend themselves and are nobody's mistake.
+_TEMPORARY = frozenset({NOT_MEMBER, "refused_stopping"})
+
+
+class PeerLink:
+    """Requests to one server. Made on the loop; needs :meth:`close`."""
+
+    def __init__(self, local: LocalEnd, server_id: str, address: str) -> None:
+        self.server_id = server_id
+        self.address = address
+        self._local = local
+        self._loop = asyncio.get_running_loop()
+        self._told = False
+        self._refusal = ""
+        self._bulk = BulkLane(local, server_id, self._deliver)
+        self._control = ControlLane(local, server_id, self._deliver)
+        self._nudged = {lane: asyncio.Event() for lane in (Lane.BULK, Lane.CONTROL)}
+        self._keepers = [
+            self._loop.create_task(self._keep_up(Lane.BULK, self._bulk)),
+            self._loop.create_task(self._keep_up(Lane.CONTROL, self._control)),
+        ]
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, message: Request) -> None:
+        """Send, or drop and tell. Never blocks."""
+        local = self._local
+        entries = message.entries if isinstance(message, AppendEntries) else ()
+        data = encode_request(
+            message, local.header, local.identity.address.encode(), local.entries.encode(entries)
+        )
+        limit = local.options.max_message_bytes
+        bulk = isinstance(message, AppendEntries) and not message.heartbeat
+        lane: OutboundLane = self._bulk if bulk else self._control
+        if len(data) > limit:
+            _log.error("a message of %d bytes exceeds max_message_bytes %d", len(data), limit)
+            self._dropped()
+        elif not lane.put(message, data):
+            self._dropped()
+
+    def nudge(self) -> None:
+        """The peer was just heard of: do not wait out the pause before the next attempt."""
+        for event in self._nudged.values():
+            event.set()
+
+    def watch(self, now: float) -> None:
+        """Look for requests that wait too long and for connections that are silent."""
+        for lane in (self._bulk, self._control):
+            if lane.watch(now):
+                self._dropped()
+
+    async def close(self) -> None:
+        """End both connections, orderly if the peer listens."""
+        ending = [gone for lane in (self._bulk, self._control) if (gone := lane.goodbye())]
+        for task in self._keepers:
+            task.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        if ending:
+            await asyncio.wait(ending, timeout=2 * FAREWELL)
+
+    # ------------------------------------------------------------------ telling the node
+
+    def _dropped(self) -> None:
+        self._local.counters["dropped"] += 1
+        if not self._told:
+            self._told = True
+            self._local.handler.on_unreachable(self.server_id)
+
+    def _deliver(self, response: Response) -> None:
+        self._told = False
+        self._refusal = ""
+        self._local.handler.on_message(response)
+
+    def _refused(self, error: BraftError) -> None:
+        """Log a refusal once, not at every retry."""
+        self._local.counters["refused_by_peer"] += 1
+        if error.message != self._refusal:
+            self._refusal = error.message
+            _log.warning(
+                "%s: %s, known as server %s, refuses us: %s",
+                type(error).__name__,
+                self.address,
+                self.server_id,
+                error.message,
+            )
+
+    # ------------------------------------------------------------------ connecting
+
+    async def _keep_up(self, kind: Lane, lane: OutboundLane) -> None:
+        pause = _FIRST_PAUSE
+        nudged = self._nudged[kind]
+        while True:
+            # The node sets its identity without a signal, once in its life.
+            while not self._local.identity.cluster_id:  # noqa: ASYNC110
+                await asyncio.sleep(_MEMBER_POLL)
+            nudged.clear()
+            connection = await self._connect(kind, lane)
+            if connection is not None:
+                pause = _FIRST_PAUSE
+                await self._carry(lane, connection)
+            try:
+                # Peers that lost the same node do not all call it at the same moment.
+                async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311
+                    await nudged.wait()
+                pause = _FIRST_PAUSE
+            except TimeoutError:
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _connect(self, kind: Lane, lane: OutboundLane) -> Connection | None:
+        local = self._local
+        try:
+            return await connect(local, self.address, kind, self.server_id, lane.receive)
+        except Refused as refusal:
+            if refusal.kind not in _TEMPORARY and kind is Lane.BULK:
+                self._refused(refusal.error)
+        except (Unreachable, DecodeError) as error:
+            _log.debug("%s to %s: %s", kind.name, self.server_id, error)
+        return None
+
+    async def _carry(self, lane: OutboundLane, connection: Connection) -> None:
+        if lane is self._bulk:
+            self._told = False
+        lane.begin(connection)
+        try:
+            await asyncio.shield(connection.gone)
+        finally:
+            pending = lane.end()
+        if lane is self._bulk and not connection.orderly:
+            self._local.handler.on_connection_lost(self.server_id)
+        if pending:
+            self._dropped()

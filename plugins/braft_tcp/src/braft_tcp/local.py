@@ -1,0 +1,98 @@
+"""What all connections of one transport share: who we are, whom we serve, what was counted.
+
+Owns the check of a hello. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections import Counter
+from typing import NamedTuple
+
+from braft_core.abc import Identity, TransportHandler, TransportOptions
+from braft_core.errors import AccessDenied, BraftError, DecodeError, TransportError, WrongCluster
+from braft_core.transport import EntriesCache, encode_header, refuse
+from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Hello, Lane
+from braft_tcp.tls import Tls
+
+__all__ = ["Denial", "LocalEnd"]
+
+_log = logging.getLogger(__name__)
+
+
+class Denial(NamedTuple):
+    """``kind`` is the counter's name."""
+
+    kind: str
+    error: BraftError
+
+
+class LocalEnd:
+    """This node's end of every connection. Used on the loop only.
+
+    :raises ConfigError: a TLS file cannot be used.
+    """
+
+    def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
+        self.options = options
+        self.handler = handler
+        self.tls = Tls(options.tls) if options.tls is not None else None
+        self.entries = EntriesCache()
+        #: ``refused_*``: who or what we refused; ``refused_by_peer``; ``dropped``: not sent.
+        self.counters: Counter[str] = Counter()
+        self.stopping = False
+        self._header_of = ("", "")
+        self._header = b""
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is now."""
+        return self.handler.identity
+
+    @property
+    def header(self) -> bytes:
+        """The encoded RPC header."""
+        identity = self.handler.identity
+        who = (identity.server_id, identity.address)
+        if who != self._header_of:
+            self._header_of, self._header = who, encode_header(*who)
+        return self._header
+
+    def hello(self, lane: Lane, to: str) -> Hello:
+        """What we say first on a connection to that server."""
+        identity = self.identity
+        return Hello(lane, identity.cluster_id, identity.server_id, to, self.options.token)
+
+    def garbage(self, error: DecodeError) -> None:
+        """Bytes came that nobody can read."""
+        self.counters["refused_garbage"] += 1
+        _log.debug("a connection is cut: %s", error)
+
+    def deny(self, hello: Hello) -> Denial | None:
+        """Whether a caller is not let in, and why. The token comes first: it opens the rest."""
+        denial = self._deny(hello)
+        if denial is not None:
+            self.counters[denial.kind] += 1
+            _log.debug("refused a connection of %s: %s", hello.sender or "?", denial.error)
+        return denial
+
+    def _deny(self, hello: Hello) -> Denial | None:
+        address = self.identity.address
+        token = self.options.token
+        if token and not hmac.compare_digest(hello.token.encode(), token.encode()):
+            what = "refuses the token that was sent" if hello.token else "asks for a token"
+            message = f"{address} {what}: BRAFT_TOKEN must be the same on every node"
+            return Denial("refused_token", AccessDenied(message, address=address))
+        if hello.version_min > VERSION_MAX or hello.version_max < VERSION_MIN:
+            message = (
+                f"{address} speaks versions {VERSION_MIN} to {VERSION_MAX} of the transport tcp, "
+                f"the caller {hello.version_min} to {hello.version_max}"
+            )
+            return Denial("refused_version", TransportError(message, address=address))
+        if self.stopping:
+            return Denial("refused_stopping", TransportError("this node is stopping"))
+        if hello.lane is Lane.CALLS:
+            return None
+        refusal = refuse(self.identity, hello.cluster_id, hello.to)
+        return refusal and Denial(refusal.kind, WrongCluster(refusal.reason))

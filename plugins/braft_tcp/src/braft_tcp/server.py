@@ -1,0 +1,162 @@
+"""The inbound side: listens, shakes hands, and hands each connection to its lane.
+
+Owns which connections there are and what their ends say about a peer. What travels on them is in
+:mod:`braft_tcp.inbound`, :mod:`braft_tcp.serving` and :mod:`braft_tcp.snapshots`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgpack
+
+from braft_core.errors import ConfigError, DecodeError
+from braft_core.raft import Response
+from braft_core.transport import encode_response
+from braft_tcp.connection import FAREWELL, Connection
+from braft_tcp.frames import VERSION_MAX, Hello, Kind, Lane, decode_hello
+from braft_tcp.handshake import encode_refusal, split
+from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
+from braft_tcp.local import LocalEnd
+from braft_tcp.serving import CallServer
+from braft_tcp.snapshots import SnapshotInbound, SnapshotReceiver
+
+__all__ = ["Listener"]
+
+#: Seconds in which a caller says who it is.
+_HELLO = 5.0
+
+
+class Listener:
+    """Serves the peers of one node.
+
+    :param heard_from: told the id of a peer whose bulk lane just began.
+    """
+
+    def __init__(self, local: LocalEnd, heard_from: Callable[[str], None]) -> None:
+        self.local = local
+        self._heard_from = heard_from
+        self._servers: list[asyncio.Server] = []
+        self._guests: set[_Guest] = set()
+        self._latest: dict[str, _Guest] = {}
+        self._snapshots = SnapshotReceiver(local)
+
+    async def start(self) -> tuple[str, ...]:
+        """Listen; returns the addresses, with the ports that were chosen for 0.
+
+        :raises ConfigError: an address is taken or not ours.
+        """
+        return tuple([await self._listen(address) for address in self.local.options.listen])
+
+    async def _listen(self, address: str) -> str:
+        loop = asyncio.get_running_loop()
+        try:
+            host, port = split(address)
+            context = self.local.tls.server if self.local.tls else None
+            server = await loop.create_server(self._accept, host, port, ssl=context, backlog=256)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"cannot listen on {address}: {error}; choose another port (BRAFT_RPORT, "
+                "BRAFT_DPORT) or address (BRAFT_IP)",
+                address=address,
+            ) from error
+        self._servers.append(server)
+        return f"{address.rpartition(':')[0]}:{server.sockets[0].getsockname()[1]}"
+
+    def reply(self, message: Response) -> None:
+        """Send a response to where its request came from, if that is still there."""
+        message.context.fill(encode_response(message, self.local.header))
+
+    def watch(self, now: float) -> None:
+        """Cut connections whose other end is silent. Transfers watch themselves."""
+        for guest in list(self._guests):
+            if guest.lane is not Lane.SNAPSHOT:
+                guest.connection.watch(now)
+
+    async def stop(self) -> None:
+        """Stop listening, end all connections in order, and everything that serves them."""
+        self.local.stopping = True
+        for server in self._servers:
+            server.close()
+        guests = list(self._guests)
+        await asyncio.gather(self._snapshots.stop(), *(guest.stop() for guest in guests))
+        left = [guest.connection.gone for guest in guests]
+        if left:
+            await asyncio.wait(left, timeout=2 * FAREWELL)
+        for server in self._servers:
+            await server.wait_closed()
+
+    # ------------------------------------------------------------------ guests
+
+    def _accept(self) -> Connection:
+        guest = _Guest(self)
+        self._guests.add(guest)
+        return guest.connection
+
+    def admitted(self, guest: _Guest, hello: Hello) -> Inbound:
+        """A guest said who it is and may come in."""
+        local, connection = self.local, guest.connection
+        if hello.lane is Lane.CALLS:
+            return CallServer(local, connection, hello)
+        if hello.lane is Lane.SNAPSHOT:
+            return SnapshotInbound(local, connection, hello, self._snapshots)
+        if hello.lane is Lane.CONTROL:
+            return ControlInbound(local, connection, hello)
+        self._latest[hello.sender] = guest
+        self._heard_from(hello.sender)
+        return BulkInbound(local, connection, hello)
+
+    def gone(self, guest: _Guest) -> None:
+        """A guest's connection is over."""
+        self._guests.discard(guest)
+        if guest.lane is not Lane.BULK or self._latest.get(guest.sender) is not guest:
+            return
+        del self._latest[guest.sender]
+        if not (guest.connection.orderly or self.local.stopping):
+            self.local.handler.on_connection_lost(guest.sender)
+
+
+class _Guest:
+    """One accepted connection."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._inbound: Inbound | None = None
+        self.lane: Lane | None = None
+        self.sender = ""
+        self.connection = Connection(self._greeted, listener.local.garbage)
+        loop = asyncio.get_running_loop()
+        self._impatience = loop.call_later(_HELLO, self.connection.abort)
+        self.connection.gone.add_done_callback(self._gone)
+
+    def _greeted(self, kind: int, _request_id: int, body: bytes) -> None:
+        if kind != Kind.HELLO:
+            raise DecodeError(f"frame {kind} before the hello")
+        hello = decode_hello(body)
+        connection, local = self.connection, self._listener.local
+        self._impatience.cancel()
+        denial = local.deny(hello)
+        if denial is not None:
+            connection.send(Kind.REFUSED, 0, encode_refusal(denial))
+            connection.goodbye()
+            return
+        self.lane, self.sender = hello.lane, hello.sender
+        self._inbound = self._listener.admitted(self, hello)
+        connection.receive = self._inbound.receive
+        connection.set_limit(local.options.max_message_bytes)
+        welcome = {"version": VERSION_MAX, "server_id": local.identity.server_id}
+        connection.send(Kind.WELCOME, 0, msgpack.packb(welcome))
+
+    def _gone(self, _gone: asyncio.Future[None]) -> None:
+        self._impatience.cancel()
+        if self._inbound is not None:
+            self._inbound.lost()
+        self._listener.gone(self)
+
+    async def stop(self) -> None:
+        if self._inbound is not None:
+            await self._inbound.stop()
+            self.connection.goodbye()
+        else:
+            self.connection.abort()
