@@ -1,0 +1,61 @@
+"""Three consensus cores in one process, driven by hand: no network, no disk, no clock.
+
+Whoever drives a core owns time, storage and messages. Here they are a number and two lists.
+"""
+
+import random
+
+from braft_core.raft import (
+    Configuration,
+    Entry,
+    EntryType,
+    HardState,
+    RaftConfig,
+    RaftCore,
+    Role,
+    Server,
+    encode_configuration,
+)
+
+NAMES = ("a", "b", "c")
+MEMBERS = encode_configuration(Configuration(tuple(Server(name, f"{name}:1") for name in NAMES)))
+FOUNDING = Entry(1, 1, EntryType.CONFIGURATION, MEMBERS)
+CHANCE = random.Random(1).random  # noqa: S311 - seeded, so that every run is the same
+STATE = HardState(term=1)
+
+cores = {
+    name: RaftCore(
+        name, config=RaftConfig(), random=CHANCE, now=0.0, hard_state=STATE, entries=[FOUNDING]
+    )
+    for name in NAMES
+}
+disks: dict[str, list[Entry]] = {name: [FOUNDING] for name in NAMES}
+applied: dict[str, list[bytes]] = {name: [] for name in NAMES}
+
+
+def settle() -> None:
+    """Do what follows from the inputs, until nothing follows any more."""
+    while batches := [(name, ready) for name in NAMES if (ready := cores[name].poll())]:
+        for name, ready in batches:
+            disks[name] += ready.entries  # a driver writes these, and waits for its disk
+            cores[name].persisted(ready.number)  # ... before it says so, and sends the second kind
+            for message in ready.messages + ready.messages_after_persist:
+                cores[message.to].step(message)
+            for entry in ready.committed:
+                applied[name] += [entry.data] if entry.type == EntryType.COMMAND else []
+                cores[name].applied(entry.index)
+
+
+def tick(now: float) -> None:
+    """Tell every core what time it is, in seconds from any start."""
+    for each in cores.values():
+        each.tick(now)
+    settle()
+
+
+while not (leaders := [each for each in cores.values() if each.role is Role.LEADER]):
+    tick(min(each.next_deadline() for each in cores.values()))
+leaders[0].propose([b"hello", b"world"])
+settle()
+tick(leaders[0].next_deadline())  # a heartbeat: followers hear what is committed
+print(f"{leaders[0].server_id} leads term {leaders[0].current_term}; applied: {applied}")
