@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from itertools import count, islice
 
-from braft_core.testing.simulation.mutants import elections, foundings, logs, snapshots
+from braft_core.testing.simulation.mutants import (
+    elections,
+    foundings,
+    logs,
+    removals,
+    snapshots,
+)
 from braft_core.testing.simulation.mutants.planting import Mutant, Patch
 from braft_core.testing.simulation.plan import draw_plan
 from braft_core.testing.simulation.world import Report, run_seed
@@ -20,6 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *elections.MUTANTS,
     *foundings.MUTANTS,
     *logs.MUTANTS,
+    *removals.MUTANTS,
     *snapshots.MUTANTS,
 )
 
