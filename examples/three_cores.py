@@ -17,12 +17,11 @@ from braft_core.raft import (
     encode_configuration,
 )
 
-NAMES = ("a", "b", "c")
+NAMES = "abc"
 MEMBERS = encode_configuration(Configuration(tuple(Server(name, f"{name}:1") for name in NAMES)))
 FOUNDING = Entry(1, 1, EntryType.CONFIGURATION, MEMBERS)
 CHANCE = random.Random(1).random  # noqa: S311 - seeded, so that every run is the same
 STATE = HardState(term=1)
-
 cores = {
     name: RaftCore(
         name, config=RaftConfig(), random=CHANCE, now=0.0, hard_state=STATE, entries=[FOUNDING]
