@@ -1,0 +1,272 @@
+"""The transport in its process: TLS, ports, loops, snapshots that are damaged on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core import peer
+from braft_core.abc import TLSFiles, TransportOptions
+from braft_core.errors import ConfigError, Stopped, Unreachable
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft import AppendEntries, Entry, InstallSnapshot
+from braft_core.testing.snapshots import put
+from braft_core.testing.transport import RecordingHandler, until
+from braft_tcp import TcpTransport
+
+
+async def hello(_request: PeerRequest) -> PeerReply:
+    return peer.DetailsReply(b"{}")
+
+
+async def never(_request: PeerRequest) -> PeerReply:
+    await asyncio.sleep(60)
+    raise AssertionError("the call was not cancelled")
+
+
+def append(index: int) -> AppendEntries:
+    return AppendEntries("a", "b", 1, index - 1, 1, [Entry(index, 1, 0, b"x")], 0, request_id=index)
+
+
+# ---------------------------------------------------------------------- TLS
+
+
+def make_certificates(folder: Path) -> TLSFiles:
+    """A CA and one certificate of it for 127.0.0.1, by the openssl program."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl program is not installed")
+    folder.mkdir()
+    files = TLSFiles(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1\n")
+    for command in (
+        "req -x509 -subj /CN=ca -days 2 -keyout ca.key -out ca.pem -newkey rsa:2048 -nodes",
+        "req -newkey rsa:2048 -nodes -subj /CN=node -keyout key.pem -out request.pem",
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
+        "-extfile san.cnf -out cert.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+    return files
+
+
+def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path: Path) -> None:
+    tls, other_tls = make_certificates(tmp_path / "mine"), make_certificates(tmp_path / "foreign")
+
+    async def scenario() -> None:
+        async with started("b", tls=tls) as b, started("a", tls=tls) as a:
+            b.handler.on_called = hello
+            request = peer.DetailsRequest()
+            reply = await a.transport.call(b.address, request, 20)
+            assert reply == peer.DetailsReply(b"{}")
+            a.meets(b)
+
+            def exchange() -> object:
+                a.transport.send(append(1))
+                return a.handler.responses
+
+            await until(exchange)
+            async with started("x", tls=other_tls) as stranger, started("y") as naked:
+                for outsider in (stranger, naked):
+                    with pytest.raises(Unreachable):
+                        await outsider.transport.call(b.address, request, 5)
+            assert len(b.handler.calls) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_member_does_not_talk_to_a_server_without_tls(started: Any, tmp_path: Path) -> None:
+    tls = make_certificates(tmp_path / "mine")
+
+    async def scenario() -> None:
+        async with started("b") as b, started("a", tls=tls) as a:
+            b.handler.on_called = hello
+            with pytest.raises(Unreachable):
+                await a.transport.call(b.address, peer.DetailsRequest(), 5)
+            assert b.handler.calls == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("missing", ["ca", "cert", "key"])
+def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path, missing: str) -> None:
+    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    for name, path in paths.items():
+        if name != missing:
+            path.write_text("x")
+    options = TransportOptions(listen=("127.0.0.1:0",), tls=TLSFiles(**paths))
+
+    async def scenario() -> None:
+        with pytest.raises(ConfigError, match=f"TLS {missing} .*{missing}.pem"):
+            await TcpTransport(options).start(RecordingHandler("a", "", ""))
+
+    asyncio.run(scenario())
+
+
+def test_tls_files_without_a_certificate_in_them_are_named(tmp_path: Path) -> None:
+    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    for path in paths.values():
+        path.write_text("x")
+    options = TransportOptions(listen=("127.0.0.1:0",), tls=TLSFiles(**paths))
+
+    async def scenario() -> None:
+        with pytest.raises(ConfigError, match=r"ca\.pem, .*cert\.pem and .*key\.pem"):
+            await TcpTransport(options).start(RecordingHandler("a", "", ""))
+
+    asyncio.run(scenario())
+
+
+# ---------------------------------------------------------------------- start, stop, calls
+
+
+def test_an_address_of_another_host_is_an_error_that_names_it() -> None:
+    async def scenario() -> None:
+        transport = TcpTransport(TransportOptions(listen=("127.0.0.1:0", "192.0.2.1:15000")))
+        with pytest.raises(ConfigError, match=r"192\.0\.2\.1:15000"):
+            await transport.start(RecordingHandler("a", "", ""))
+        await transport.stop()
+
+    asyncio.run(scenario())
+
+
+def test_both_ports_answer(started: Any) -> None:
+    async def scenario() -> None:
+        listen = ("127.0.0.1:0", "127.0.0.1:0")
+        async with started("b", listen=listen) as b, started("a") as a:
+            b.handler.on_called = hello
+            for address in b.transport.listening:
+                reply = await a.transport.call(address, peer.DetailsRequest(), 20)
+                assert reply == peer.DetailsReply(b"{}")
+
+    asyncio.run(scenario())
+
+
+def test_calls_under_way_end_as_unreachable_when_their_node_stops(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+            b.handler.on_called = never
+            call = asyncio.create_task(a.transport.call(b.address, peer.DetailsRequest(), 30))
+            await until(lambda: b.handler.calls)
+            await a.transport.stop()
+            with pytest.raises(Unreachable) as caught:
+                await call
+            assert caught.value.data["sent"] is True
+            with pytest.raises(Stopped):
+                await a.transport.call(b.address, peer.DetailsRequest(), 30)
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_call_is_cancelled_at_the_other_end_too(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+            ended: list[str] = []
+
+            async def serve(_request: PeerRequest) -> PeerReply:
+                try:
+                    return await never(_request)
+                finally:
+                    ended.append("cancelled")
+
+            b.handler.on_called = serve
+            call = asyncio.create_task(a.transport.call(b.address, peer.DetailsRequest(), 30))
+            await until(lambda: b.handler.calls)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await until(lambda: ended)
+
+    asyncio.run(scenario())
+
+
+def test_calls_at_one_time_to_nobody_all_fail_as_never_sent(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("b") as b:
+            address = b.address
+        async with started("a") as a:
+            batch = (a.transport.call(address, peer.DetailsRequest(), 10) for _ in range(20))
+            for error in await asyncio.gather(*batch, return_exceptions=True):
+                assert isinstance(error, Unreachable)
+                assert error.data["sent"] is False
+
+    asyncio.run(scenario())
+
+
+def test_a_call_under_way_survives_that_its_caller_joins_a_cluster(started: Any) -> None:
+    """The next call has to say so, on a new connection; the one before is still answered."""
+
+    async def scenario() -> None:
+        async with started("b") as b, started("a", cluster_id="") as a:
+            go = asyncio.Event()
+
+            async def wait(_request: PeerRequest) -> PeerReply:
+                await go.wait()
+                return peer.DetailsReply(b"first")
+
+            b.handler.on_called = wait
+            first = asyncio.create_task(a.transport.call(b.address, peer.DetailsRequest(), 30))
+            await until(lambda: b.handler.calls)
+            a.handler.identity.cluster_id = "cl"
+            b.handler.on_called = hello
+            second = await a.transport.call(b.address, peer.DetailsRequest(), 20)
+            assert second == peer.DetailsReply(b"{}")
+            go.set()
+            assert await first == peer.DetailsReply(b"first")
+
+    asyncio.run(scenario())
+
+
+def test_uvloop_runs_the_same(started: Any) -> None:
+    if importlib.util.find_spec("uvloop") is None:
+        pytest.skip("uvloop is not installed")
+    import uvloop
+
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+            a.meets(b)
+            index = 0
+
+            def exchange() -> bool:
+                nonlocal index
+                index += 1
+                a.transport.send(append(index))
+                return len(a.handler.responses) > 50
+
+            await until(exchange)
+            ids = [r.request_id for r in a.handler.responses]
+            assert ids == sorted(ids)
+        await until(lambda: len(asyncio.all_tasks()) == 1, "no task is left")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
+
+
+# ---------------------------------------------------------------------- snapshots
+
+
+def test_a_snapshot_that_changed_on_its_way_is_not_taken_in(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = zlib.crc32, iter(range(1000))
+
+    def wrong(data: bytes, value: int = 0) -> int:
+        return real(data, value) ^ next(calls)
+
+    monkeypatch.setattr("braft_tcp.snapshots.zlib.crc32", wrong)
+
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+            a.meets(b)
+            meta = put(a.handler.snapshots, 5, [bytes(1000)], term=2)
+            a.transport.send(InstallSnapshot("a", "b", 3, meta, request_id=7))
+            await until(lambda: a.handler.responses)
+            assert a.handler.responses[0].success is False
+            assert b.transport.counters["refused_garbage"] == 1
+            assert b.handler.requests == b.handler.snapshots.list() == []
+
+    asyncio.run(scenario())
