@@ -14,11 +14,17 @@ from benchmarks import machine, report
 from benchmarks.measure import STAGES, Plan, measure
 from benchmarks.peers import Peer
 from benchmarks.peers.braft import Braft
+from benchmarks.peers.braft_tcp import BraftTcp
 from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.pysyncobj import PySyncObj
 from benchmarks.study import RESULTS
 
-_PEERS: dict[str, type[Peer]] = {"braft": Braft, "pysyncobj": PySyncObj, "etcd": Etcd}
+_PEERS: dict[str, type[Peer]] = {
+    "braft": Braft,
+    "braft-tcp": BraftTcp,
+    "pysyncobj": PySyncObj,
+    "etcd": Etcd,
+}
 
 
 def _arguments() -> argparse.Namespace:

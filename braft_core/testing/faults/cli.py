@@ -48,6 +48,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--snapshot-entries", type=int, default=500, help="between snapshots; 0: as nodes do"
     )
+    parser.add_argument("--transport", default="grpc", help="of the nodes (default %(default)s)")
     parser.add_argument("--loopback", action="store_true", help="processes only: needs no root")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--keep", action="store_true", help="keep the directory of a passed run")
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kinds=arguments.kinds,
         loopback=arguments.loopback,
         snapshot_entries=arguments.snapshot_entries,
+        settings={"transport": arguments.transport},
     )
     keep = True
     try:
