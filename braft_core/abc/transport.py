@@ -110,6 +110,8 @@ class Transport(abc.ABC):
     """Carries Raft messages and peer calls. Every method runs on the loop."""
 
     name: ClassVar[str]
+    #: What a node with this transport lacks: a sentence for ``braft plugins`` and ``braft config``.
+    caution: ClassVar[str] = ""
 
     def __init__(self, options: TransportOptions) -> None:
         self.options = options

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import typer
+
 from braft_core.cli.options import AsJson
 from braft_core.cli.output import emit, reports_errors, table
+from braft_core.cli.plugins import cautions
 
 __all__ = ["config"]
 
@@ -12,10 +17,21 @@ __all__ = ["config"]
 def config(as_json: AsJson = False) -> None:
     """Show the settings that a node started here would have.
 
-    Exit code 2 if one is wrong. JSON: settings, a list of name, value, origin.
+    Exit code 2 if one is wrong. JSON: settings, a list of name, value, origin; cautions, messages.
     """
     from braft_core.config import Settings
+    from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.registry import Registry
 
-    rows = Settings.load().rows()
+    settings = Settings.load()
+    rows = settings.rows()
+    plugins = Plugins.load(settings.plugins_disable, tolerate=True)
+    warned = cautions(settings, Registry(plugins))
     listed = [row._asdict() for row in rows]
-    emit(as_json, {"settings": listed}, lambda: table(["NAME", "VALUE", "FROM"], rows))
+    emit(as_json, {"settings": listed, "cautions": warned}, lambda: _show(rows, warned))
+
+
+def _show(rows: Sequence[tuple[str, str, str]], warned: list[str]) -> None:
+    table(["NAME", "VALUE", "FROM"], rows)
+    for message in warned:
+        typer.echo(message)

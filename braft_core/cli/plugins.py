@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from braft_core.cli.options import AsJson
 from braft_core.cli.output import Exit, emit, reports_errors, table
 
-__all__ = ["plugins"]
+if TYPE_CHECKING:
+    from braft_core.config import Settings
+    from braft_core.plugin.registry import Registry
+
+__all__ = ["cautions", "plugins"]
 
 
 @reports_errors
@@ -19,7 +23,7 @@ def plugins(as_json: AsJson = False) -> None:
     Exit code 1 if one cannot be loaded.
 
     JSON: plugins, a list of name, kind, distribution, version, in_use (by a node with the present
-    settings); disabled, names; failures, messages.
+    settings); disabled, names; failures and cautions, messages.
     """
     from braft_core.config import Settings
     from braft_core.plugin.manager import Plugins
@@ -38,10 +42,20 @@ def plugins(as_json: AsJson = False) -> None:
         "plugins": rows,
         "disabled": [info.name for info in loaded.disabled],
         "failures": [failure.message for failure in loaded.failures],
+        "cautions": cautions(settings, registry),
     }
     emit(as_json, answer, lambda: _show(answer))
     if loaded.failures:
         raise typer.Exit(Exit.REFUSED)
+
+
+def cautions(settings: Settings, registry: Registry) -> list[str]:
+    """What a node with these settings lacks, because of the transport that was chosen."""
+    name = settings.transport
+    if name not in registry.names("transport"):
+        return []
+    caution = registry.get("transport", name).caution
+    return [f"transport {name}: {caution}"] if caution else []
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -53,5 +67,7 @@ def _show(answer: dict[str, Any]) -> None:
     table([*(column.upper() for column in columns), ""], rows)
     for name in answer["disabled"]:
         typer.echo(f"disabled: {name}")
+    for message in answer["cautions"]:
+        typer.echo(message)
     for message in answer["failures"]:
         typer.echo(message, err=True)

@@ -121,7 +121,7 @@ def test_status(braft_json: Any, braft: Any, node: Any, url: str) -> None:
 def test_plugins_and_config(braft_json: Any, braft: Any, monkeypatch: Any) -> None:
     answer = braft_json("plugins")
     assert ("kv", "service") in [(row["name"], row["kind"]) for row in answer["plugins"]]
-    assert set(answer) == {"plugins", "disabled", "failures"}
+    assert set(answer) == {"plugins", "disabled", "failures", "cautions"}
     used = {(row["kind"], row["name"]) for row in answer["plugins"] if row["in_use"]}
     assert {("service", "kv"), ("storage", "sqlite"), ("transport", "grpc")} <= used
     assert not {("storage", "memory"), ("transport", "memory")} & used

@@ -30,6 +30,10 @@ class TcpTransport(Transport):
     """Raft messages and peer calls over framed TCP. See :class:`braft_core.abc.Transport`."""
 
     name: ClassVar[str] = "tcp"
+    caution: ClassVar[str] = (
+        "every node of the cluster has to use it, and no gRPC is answered (Raft, braft.v1, health, "
+        "reflection, HashiCorp peers); HTTP is as ever"
+    )
 
     def __init__(self, options: TransportOptions) -> None:
         super().__init__(options)
