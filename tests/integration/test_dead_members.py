@@ -25,9 +25,10 @@ def voters(cluster: ProcessCluster) -> set[str]:
 
 
 def autopilot(cluster: ProcessCluster) -> dict[str, Any]:
-    """What the leader decided."""
-    found: dict[str, Any] = cluster.client(*cluster.awake).status()["autopilot"]
-    return found
+    """What the leader decided; whoever is asked says nothing of it while it finds no leader."""
+    return cluster.wait_for(
+        lambda: dict(cluster.client(*cluster.awake).status()["autopilot"]), what="the leader tells"
+    )
 
 
 def everybody(cluster: ProcessCluster) -> set[str]:

@@ -7,7 +7,7 @@ to be absent, so each fault is present in about half of the runs only.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from braft_core.membership.ports import AutopilotRules
 from braft_core.raft.config import RaftConfig
@@ -116,15 +116,10 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
     if forming:
         founders = expect
         faults.pop("wipe", None)  # a founder that is lost before the cluster starts is missed
-    autopilot = _draw_autopilot(stream(seed, "plan/removing"))
-    longer = 2.0 if autopilot is not None else 1.0
-    if autopilot is not None:  # rarer faults, or no leader would ever be steady
-        faults = {kind: 3.0 * interval for kind, interval in faults.items()}
-        faults["death"] = 1.5 * autopilot.dead_after
-    return Plan(
+    plan = Plan(
         servers=servers,
         founders=founders,
-        seconds=rng.uniform(8.0, 16.0) * longer if seconds is None else seconds,
+        seconds=rng.uniform(8.0, 16.0) if seconds is None else seconds,
         config=config,
         faults=faults,
         delay=rng.choice((0.0002, 0.001, 0.005)),
@@ -161,8 +156,18 @@ def draw_plan(seed: int, seconds: float | None = None) -> Plan:
         expect=expect,
         lies=lies,
         complete_views=complete,
-        autopilot=autopilot,
     )
+    return _with_deaths(plan, _draw_autopilot(stream(seed, "plan/removing")), seconds)
+
+
+def _with_deaths(plan: Plan, autopilot: AutopilotRules | None, seconds: float | None) -> Plan:
+    """Longer, with rarer faults, or no leader would ever be steady."""
+    if autopilot is None:
+        return plan
+    faults = {kind: 3.0 * interval for kind, interval in plan.faults.items()}
+    faults["death"] = 1.5 * autopilot.dead_after
+    longer = 2.0 * plan.seconds if seconds is None else seconds
+    return replace(plan, faults=faults, seconds=longer, autopilot=autopilot)
 
 
 def _draw_autopilot(rng: random.Random) -> AutopilotRules | None:
