@@ -32,6 +32,7 @@ from braft_core.abc import Service
 from braft_core.errors import BraftError, UnknownCommand
 from braft_core.raft.types import Entry, EntryType
 from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.typed import from_plain, to_plain
 from braft_core.services.envelope import encode_command, encode_outcome
 from braft_core.services.machine import StateMachine
 
@@ -54,7 +55,8 @@ def digest(module: str, qualname: str, commands: bytes) -> str:
     for part in qualname.split("."):
         service = getattr(service, part)
     run = _Run(service())
-    answers = [run.apply(name, args) for name, args in _SERIALIZER.loads(commands)]
+    calls = from_plain(_SERIALIZER.loads(commands))
+    answers = [run.apply(name, args) for name, args in calls]
     return hashlib.sha256(b"".join([*answers, run.snapshot()])).hexdigest()
 
 
@@ -182,7 +184,7 @@ def _importable(kind: type[Service]) -> bool:
 def _digest_under(seed: str, kind: type[Service], commands: Sequence[Call]) -> str:
     done = subprocess.run(  # noqa: S603 - this interpreter, our own text
         [sys.executable, "-c", _DIGEST, kind.__module__, kind.__qualname__],
-        input=_SERIALIZER.dumps(list(commands)).hex(),
+        input=_SERIALIZER.dumps(to_plain(list(commands), keep_tuples=False)).hex(),
         env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
