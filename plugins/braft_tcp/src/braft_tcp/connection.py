@@ -43,6 +43,9 @@ class Connection(asyncio.Protocol):
         self.receive = receive
         self._garbage = garbage
         self._loop = asyncio.get_running_loop()
+        # uvloop hands all writes of a turn to the kernel at its end. To wait for the next turn as
+        # well would put a message behind the callers that this turn woke.
+        self._loop_collects = type(self._loop).__module__.startswith("uvloop")
         self._reader = FrameReader(HELLO_LIMIT)
         self._transport: Any = None
         self._out: list[bytes] = []
@@ -69,18 +72,21 @@ class Connection(asyncio.Protocol):
         return self._writable is not None
 
     def send(self, kind: Kind, request_id: int, body: bytes) -> None:
-        """Send a frame at the end of this turn of the loop, with all others of the turn."""
+        """Send a frame. The first of a turn of the loop leaves at once, further ones together."""
         if self.closing:
             return
-        out = self._out
-        out.append(HEADER.pack(len(body), kind, request_id))
-        out.append(body)
-        self._out_bytes += len(body) + HEADER.size
-        if self._out_bytes > _COALESCE:
-            self._write()
+        data = HEADER.pack(len(body), kind, request_id) + body
+        if self._loop_collects:
+            self._transport.write(data)
         elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+            self._transport.write(data)
+        else:
+            self._out.append(data)
+            self._out_bytes += len(data)
+            if self._out_bytes > _COALESCE:
+                self._write()
 
     async def drain(self) -> None:
         """Wait until more may be sent, or the connection is over."""
