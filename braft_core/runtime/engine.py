@@ -101,7 +101,7 @@ class Engine:
         self.snapshotter = Snapshotter(self, policy, self._observer.on_snapshot)
         self._forwarder = Forwarder(self)
         self.sessions = Sessions(self, parts.serializer, parts.settings.request_timeout)
-        self._calls = LogCalls(self, parts.settings.max_value_bytes)
+        self._calls = LogCalls(self, parts.settings.max_value_bytes, parts.machine.check_known)
         self.membership = Coordinator(
             self._ports,
             parts.discovery,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from braft_core.errors import BraftError, NotLeader, NotReady, TooLarge
+from braft_core.errors import BraftError, InvalidRequest, NotLeader, NotReady, TooLarge
 from braft_core.peer import (
     AdminReply,
     ChangeMembershipRequest,
@@ -52,8 +52,12 @@ class _Node(Protocol):
 class LogCalls:
     """Lives on the loop."""
 
-    def __init__(self, node: _Node, max_command_bytes: int) -> None:
+    def __init__(
+        self, node: _Node, max_command_bytes: int, check_known: Callable[[bytes], None]
+    ) -> None:
+        """:param check_known: raises ``InvalidRequest`` for what this node cannot read."""
         self._node = node
+        self._check_known = check_known
         self._max_command_bytes = max_command_bytes
         self._answers: dict[type, Callable[[Any], Awaitable[PeerReply]]] = {
             ProposeRequest: self._propose,
@@ -74,7 +78,7 @@ class LogCalls:
     async def propose(self, data: bytes, timeout: float) -> Any:
         """Replicate one ready command, from wherever, and return its answer."""
         driver = self._driver()
-        self._check_size(data)
+        self._check(data)
         command = Command(data, timeout, asyncio.get_running_loop())
         driver.submit(command)
         return await command.awaitable
@@ -86,8 +90,8 @@ class LogCalls:
         commands = [Command(data, timeout, loop) for data in request.commands]
         for command in commands:
             try:
-                self._check_size(command.data)
-            except TooLarge as error:
+                self._check(command.data)
+            except (TooLarge, InvalidRequest) as error:
                 settle([(command, error)])
             else:
                 driver.submit(command)
@@ -134,13 +138,14 @@ class LogCalls:
             )
         return driver
 
-    def _check_size(self, data: bytes) -> None:
+    def _check(self, data: bytes) -> None:
         if len(data) > self._max_command_bytes + SESSION_BYTES:
             raise TooLarge(
                 f"a command has {len(data)} bytes; the limit here is {self._max_command_bytes}",
                 size=len(data),
                 limit=self._max_command_bytes,
             )
+        self._check_known(data)
 
 
 def _outcome(answer: Any) -> bytes:

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Final
 
 from braft_core.abc import Serializer
-from braft_core.errors import DecodeError, PluginConflict, PluginNotFound
+from braft_core.errors import PluginConflict, PluginNotFound
+from braft_core.serializers.missing import NotKnownHere
 
 __all__ = ["RESERVED_TAGS", "Serializers"]
 
@@ -51,10 +52,10 @@ class Serializers:
     def by_tag(self, tag: int) -> Serializer:
         """The serializer that wrote bytes with that tag.
 
-        :raises DecodeError: none of the installed ones did; names the tag and what would mend it.
+        :raises NotKnownHere: none of the installed ones did; names the tag and what would mend it.
         """
         if tag not in self._by_tag:
-            raise DecodeError(
+            raise NotKnownHere(
                 f"the data was written by a serializer with tag {tag}, which is not installed; "
                 f"installed: {self._known()}{_hint(tag)}",
                 tag=tag,

@@ -26,6 +26,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from braft_core.errors import DecodeError
+from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH
 from braft_core.serializers.types import TYPES, TypeRegistry
@@ -59,7 +60,8 @@ def to_plain(value: Any, *, keep_tuples: bool = True, registry: TypeRegistry = T
 def from_plain(value: Any, *, registry: TypeRegistry = TYPES) -> Any:
     """What :func:`to_plain` was given.
 
-    :raises DecodeError: the plain value is not its work, or holds what this process cannot make.
+    :raises NotKnownHere: it holds what this process cannot make.
+    :raises DecodeError: it is not the work of :func:`to_plain`.
     """
     try:
         return _lift(value, MAX_DEPTH, registry)
@@ -209,7 +211,7 @@ def _lift_form(form: Any, room: int, registry: TypeRegistry) -> Any:
     read = _READERS.get(name)
     if read is None:
         known = ", ".join(sorted([*_READERS, *_CONTAINERS]))
-        raise DecodeError(
+        raise NotKnownHere(
             f"the data holds a value of form {name!r:.80}, which this braft does not know; "
             f"it knows {known}, and the registered {', '.join(registry.names) or '(none)'}",
             type=name[:80],

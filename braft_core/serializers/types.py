@@ -11,7 +11,8 @@ registered and nothing else; they cannot name anything to import or to call.
 * Anything else (a field renamed, its meaning or type changed): raise ``version`` and give
   ``upgrade(version, fields)``, which turns the fields of an older version into today's.
 * A *newer* version than this process knows is refused, and so is a field that nobody declared:
-  both were written by newer code, and to guess would make nodes differ.
+  both were written by newer code, and to guess would make nodes differ. A node that meets either
+  in its log stops and says so, as it does for a type that it does not know.
 
 So a new field is used by commands only when every node runs the code that knows it. Defaults and
 ``upgrade`` must give the same on every node: no clock, no randomness.
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from braft_core.errors import DecodeError, PluginConflict, PluginError
+from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.shapes import Shape, shape_of
 
 __all__ = ["TYPES", "CommandType", "TypeRegistry", "command_type"]
@@ -57,10 +59,11 @@ class CommandType(NamedTuple):
     def put_together(self, version: int, stored: Any) -> Any:
         """The object that :meth:`take_apart` stored, perhaps by an older version.
 
-        :raises DecodeError: naming what does not fit.
+        :raises NotKnownHere: today's class does not fit; names what does not.
+        :raises DecodeError: it was never stored by any class.
         """
         if not 1 <= version <= self.version:
-            raise DecodeError(
+            raise NotKnownHere(
                 f"the data holds version {version} of command type {self.name!r}; "
                 f"this process knows versions up to {self.version}: upgrade it",
                 type=self.name,
@@ -73,7 +76,7 @@ class CommandType(NamedTuple):
         except DecodeError:
             raise
         except Exception as error:  # the author's constructor and upgrade may raise anything
-            raise DecodeError(
+            raise NotKnownHere(
                 f"command type {self.name!r} does not accept what is stored: "
                 f"{type(error).__name__}: {error}",
                 type=self.name,
@@ -83,7 +86,7 @@ class CommandType(NamedTuple):
     def _member(self, stored: Any) -> Any:
         members: Any = getattr(self.cls, "__members__", {})
         if type(stored) is not str or stored not in members:
-            raise DecodeError(
+            raise NotKnownHere(
                 f"enum {self.name!r} has no member {stored!r:.80}; it has {', '.join(members)}",
                 type=self.name,
             )
@@ -99,7 +102,7 @@ class CommandType(NamedTuple):
         unknown = [name for name in fields if name not in shape.arguments]
         missing = [name for name in shape.required if name not in fields]
         if unknown or missing:
-            raise DecodeError(self._misfit(version, unknown, missing), type=self.name)
+            raise NotKnownHere(self._misfit(version, unknown, missing), type=self.name)
         return shape.put_together(self.cls, fields)
 
     def _misfit(self, version: int, unknown: list[str], missing: list[str]) -> str:
@@ -168,10 +171,10 @@ class TypeRegistry:
         return self._by_class.get(cls)
 
     def named(self, name: str) -> CommandType:
-        """What has that name. :raises DecodeError: nothing; says what is registered."""
+        """What has that name. :raises NotKnownHere: nothing; says what is registered."""
         found = self._by_name.get(name)
         if found is None:
-            raise DecodeError(
+            raise NotKnownHere(
                 f"the data holds command type {name!r:.140}, which is not registered in this "
                 f"process; registered: {', '.join(sorted(self._by_name)) or 'none'}",
                 type=name[:_NAME_LENGTH],

@@ -8,9 +8,8 @@ the session (8 bytes), the sequence number in it (8) and how far behind that the
 (4), all big-endian. They stand outside the list so that a command can be numbered, and a
 repetition be recognised, without its serializer.
 
-Arguments that are no plain values are sent as the plain values that stand for them
-(:mod:`braft_core.serializers.typed`), and a 1 follows them in the list to say so. A command of
-plain values alone pays nothing for that.
+Formats 3 and 4 are as 1 and 2, with arguments that are no plain values: the list holds the plain
+values that stand for them (:mod:`braft_core.serializers.typed`).
 
 An outcome travels between nodes only: msgpack of ``[0, value]``, ``[1, code, message, data]``, or
 ``[2, the plain value that stands for a typed one]``.
@@ -35,6 +34,8 @@ __all__ = [
     "IN_SESSION",
     "MAX_BEHIND",
     "SESSION_BYTES",
+    "TYPED",
+    "TYPED_IN_SESSION",
     "VERSION",
     "Place",
     "decode_command",
@@ -48,6 +49,9 @@ __all__ = [
 #: The format version of commands, and that of commands of a session.
 VERSION = 1
 IN_SESSION = 2
+#: The same of commands with typed arguments.
+TYPED = 3
+TYPED_IN_SESSION = 4
 #: What a session adds to a command, bytes.
 SESSION_BYTES = 20
 #: How far behind its sequence number the floor of a command may be.
@@ -57,11 +61,15 @@ _HEAD = 2
 _PLACE = struct.Struct(">BBQQI")
 _PLACE_BYTES, _pack_place, _unpack_place = _PLACE.size, _PLACE.pack, _PLACE.unpack_from
 #: Where the list begins, by format.
-_HEADS = {VERSION: _HEAD, IN_SESSION: _HEAD + SESSION_BYTES}
+_HEADS = {
+    VERSION: _HEAD,
+    IN_SESSION: _HEAD + SESSION_BYTES,
+    TYPED: _HEAD,
+    TYPED_IN_SESSION: _HEAD + SESSION_BYTES,
+}
+_IN_SESSION = {VERSION: IN_SESSION, TYPED: TYPED_IN_SESSION}
 #: Services that would refuse typed values when they are applied, which is late.
 _PLAIN_ONLY = frozenset({"kv", "distribute"})
-#: What follows the arguments of a command that were typed values.
-_TYPED = 1
 _VALUE, _ERROR, _TYPED_VALUE = 0, 1, 2
 _outcomes = MsgpackSerializer()
 
@@ -74,14 +82,22 @@ def encode_command(
     :raises TypeError: for arguments that are neither plain values nor of registered types.
         ``kv`` and ``distribute``, which other programs read by HTTP, take plain values alone.
     """
-    head, plain = bytes((VERSION, serializer.tag)), list(args)
     try:
-        return head + serializer.dumps([service, command, plain])
+        return bytes((VERSION, serializer.tag)) + serializer.dumps([service, command, list(args)])
     except TypeError:
         if service in _PLAIN_ONLY:
             raise
-        plain = to_plain(plain, keep_tuples=False)
-    return head + serializer.dumps([service, command, plain, _TYPED])
+        plain = to_plain(list(args), keep_tuples=False)
+    _check_comes_back(service, command, plain)
+    return bytes((TYPED, serializer.tag)) + serializer.dumps([service, command, plain])
+
+
+def _check_comes_back(service: str, command: str, plain: Any) -> None:
+    # What a class's own constructor refuses would stop every node when it is read from the log.
+    try:
+        from_plain(plain)
+    except DecodeError as error:
+        raise TypeError(f"{service}.{command}: an argument does not come back: {error}") from error
 
 
 class Place(NamedTuple):
@@ -96,11 +112,14 @@ class Place(NamedTuple):
 def in_session(data: bytes, place: tuple[int, int, int]) -> bytes:
     """The command that :func:`encode_command` made, as one of a session, at a :class:`Place`."""
     session, sequence, floor = place
-    return _pack_place(IN_SESSION, data[1], session, sequence, sequence - floor) + data[_HEAD:]
+    return (
+        _pack_place(_IN_SESSION[data[0]], data[1], session, sequence, sequence - floor)
+        + data[_HEAD:]
+    )
 
 
 def decode_place(data: bytes) -> tuple[int, int, int]:
-    """The fields of a :class:`Place`, of a command of format :data:`IN_SESSION`.
+    """The fields of a :class:`Place`, of a command of a session.
 
     A plain tuple, since to make the named one would take a quarter of the time of a session.
 
@@ -120,6 +139,7 @@ def decode_command(
     """Service, command and arguments, of either format.
 
     :param serializers: by their tags.
+    :raises NotKnownHere: it was made with what is not installed here.
     :raises DecodeError: for anything that :func:`encode_command` did not make.
     """
     if len(data) <= _HEAD or data[0] not in _HEADS:
@@ -131,21 +151,8 @@ def decode_command(
     if type(parts) is list and len(parts) == 3:
         service, command, args = parts
         if type(service) is str and type(command) is str and type(args) is list:
-            return service, command, args
-    if type(parts) is list and len(parts) == 4:
-        return _decode_typed(parts)
+            return service, command, from_plain(args) if data[0] >= TYPED else args
     raise DecodeError(f"not a command: {len(data)} bytes that are not [service, command, [...]]")
-
-
-def _decode_typed(parts: list[Any]) -> tuple[str, str, list[Any]]:
-    match parts:
-        case [str(service), str(command), list(args), int(form)] if form == _TYPED:
-            return service, command, from_plain(args)
-        case [str(), str(), list(), form]:
-            raise DecodeError(
-                f"a command whose arguments have form {form!r:.40}; this braft reads form {_TYPED}"
-            )
-    raise DecodeError("not a command: a list of four that is not [service, command, [...], form]")
 
 
 def encode_outcome(outcome: Any) -> bytes:
@@ -194,7 +201,7 @@ def _no_command(data: bytes) -> DecodeError:
     if len(data) <= _HEAD:
         return DecodeError(f"not a command: {len(data)} bytes", size=len(data))
     return DecodeError(
-        f"a command of format {data[0]}; this braft reads formats {VERSION} and {IN_SESSION}",
+        f"a command of format {data[0]}; this braft reads formats {VERSION} to {TYPED_IN_SESSION}",
         version=data[0],
     )
 

@@ -17,6 +17,7 @@ from braft_core.errors import (
     BraftError,
     CommandFailed,
     DecodeError,
+    InvalidRequest,
     PluginConflict,
     PluginError,
     Rejected,
@@ -24,8 +25,15 @@ from braft_core.errors import (
     UnknownService,
 )
 from braft_core.raft.types import Entry, EntryType
+from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.plain import check_plain
-from braft_core.services.envelope import IN_SESSION, decode_command, decode_place
+from braft_core.services.envelope import (
+    IN_SESSION,
+    TYPED_IN_SESSION,
+    VERSION,
+    decode_command,
+    decode_place,
+)
 from braft_core.services.sections import read_sections, write_sections
 from braft_core.services.sessions import NEW, SessionTable
 from braft_core.services.values import own
@@ -42,7 +50,8 @@ Outcome = Any
 SESSIONS = "$sessions"
 
 _COMMAND = int(EntryType.COMMAND)
-_IN_SESSION = bytes((IN_SESSION,))
+_OF_SESSIONS = frozenset({bytes((IN_SESSION,)), bytes((TYPED_IN_SESSION,))})
+_PLAIN = frozenset({VERSION, IN_SESSION})
 
 
 class StateMachine:
@@ -76,13 +85,14 @@ class StateMachine:
         """Apply one entry; ``None`` for entries that are not commands.
 
         A command's failure is returned as a ``BraftError``. Only what says that this *node* cannot
-        go on is raised: ``MemoryError`` and exceptions that are no ``Exception``.
+        go on is raised: ``MemoryError``, exceptions that are no ``Exception``, and
+        ``NotKnownHere``, since others may know what was sent, and apply it.
         """
         index, term, kind, data, _, appended_at = entry
         if kind != _COMMAND:
             return None
         context = CommandContext(index, term, appended_at)
-        if data[:1] == _IN_SESSION:
+        if data[:1] in _OF_SESSIONS:
             return self._apply_once(data, context)
         return self._execute(data, context)
 
@@ -101,6 +111,8 @@ class StateMachine:
     def _execute(self, data: bytes, context: CommandContext) -> Outcome:
         try:
             name, command, args = decode_command(self._serializers, data)
+        except NotKnownHere:
+            raise
         except DecodeError as error:
             return error.with_traceback(None)
         service = self._services.get(name)
@@ -131,6 +143,22 @@ class StateMachine:
             command=command,
             known=["close", "open"],
         )
+
+    def check_known(self, data: bytes) -> None:
+        """Refuse a command of somebody else's that this process could not apply. From any thread.
+
+        It costs plain commands nothing but a look at two bytes.
+
+        :raises InvalidRequest: naming what is not installed here.
+        """
+        if len(data) > 1 and data[0] in _PLAIN and data[1] in self._serializers:
+            return
+        try:
+            decode_command(self._serializers, data)
+        except NotKnownHere as error:
+            raise InvalidRequest(f"this node cannot read the command: {error.message}") from error
+        except DecodeError:
+            return  # that is answered when it is applied, by every node alike
 
     def apply_many(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Apply entries in order; one outcome for each. See :meth:`apply`."""

@@ -56,7 +56,7 @@ def test_the_format_of_commands_is_for_ever() -> None:
     [
         (b"", "not a command: 0 bytes"),
         (b"\x01\x01", "not a command: 2 bytes"),
-        (b"\x03\x01\x90", "a command of format 3; this braft reads formats 1 and 2"),
+        (b"\x05\x01\x90", "a command of format 5; this braft reads formats 1 to 4"),
         (b"\x02\x01\x90", "not a msgpack value"),
         (b"\x01\x09\x90", "serializer with tag 9, which is not installed"),
         (b"\x01\x02\x90", "pip install braft-serializers"),
@@ -66,8 +66,9 @@ def test_the_format_of_commands_is_for_ever() -> None:
         (b"\x01\x01" + msgpack.packb(["kv", "put", {}]), r"not \[service, command"),
         (b"\x01\x01" + msgpack.packb(["kv", 3, []]), r"not \[service, command"),
         (b"\x01\x01" + msgpack.packb([b"kv", "put", []]), r"not \[service, command"),
-        (b"\x01\x01" + msgpack.packb(["kv", "put", [], 2]), r"arguments have form 2; .* form 1"),
-        (b"\x01\x01" + msgpack.packb(["kv", "put", 1, 1]), r"a list of four"),
+        (b"\x01\x01" + msgpack.packb(["kv", "put", [], 1]), r"not \[service, command"),
+        (b"\x03\x01" + msgpack.packb(["kv", "put", 1]), r"not \[service, command"),
+        (b"\x03\x01" + msgpack.packb(["kv", "put", [{"@": 1}]]), r"no list"),
     ],
 )
 def test_anything_else_is_a_decode_error(data: bytes, reason: str) -> None:
