@@ -258,6 +258,18 @@ async def strange(*answers: bytes) -> AsyncIterator[str]:
         await listening.wait_closed()
 
 
+def test_a_node_that_is_stopping_is_unreachable_for_calls(started: Any) -> None:
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+            b.transport._running.local.stopping = True
+            with pytest.raises(Unreachable, match="stopping") as caught:
+                await a.transport.call(b.address, peer.DetailsRequest(), 20)
+            assert caught.value.data["sent"] is False
+            assert b.transport.counters["refused_stopping"] == 1
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "answer",
     [

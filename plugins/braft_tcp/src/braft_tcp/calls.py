@@ -48,6 +48,10 @@ class _Callee:
         try:
             connection = await connect(local, self._address, Lane.CALLS, "", self._receive)
         except Refused as refusal:
+            if refusal.temporary:
+                raise Unreachable(
+                    f"{self._address}: {refusal.error}", address=self._address, sent=False
+                ) from None
             local.counters["refused_by_peer"] += 1
             raise refusal.error from None
         connection.gone.add_done_callback(self._gone)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import msgpack
 
 from braft_core.errors import BraftError, DecodeError, Unreachable
-from braft_core.transport import decode_error, encode_error
+from braft_core.transport import NOT_MEMBER, decode_error, encode_error
 from braft_tcp.connection import Connection
 from braft_tcp.frames import Kind, Lane, encode_hello
-from braft_tcp.local import Denial, LocalEnd
+from braft_tcp.local import STOPPING, Denial, LocalEnd
 
 __all__ = ["Refused", "connect", "encode_refusal", "split"]
 
@@ -31,6 +31,8 @@ class Refused(Exception):
         super().__init__(str(error))
         self.kind = kind
         self.error = error
+        #: Mends itself and is nobody's mistake.
+        self.temporary = kind in (NOT_MEMBER, STOPPING)
 
 
 def split(address: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ import random
 
 from braft_core.errors import BraftError, DecodeError, Unreachable
 from braft_core.raft import AppendEntries, Request, Response
-from braft_core.transport import NOT_MEMBER, encode_request
+from braft_core.transport import encode_request
 from braft_tcp.connection import FAREWELL, Connection
 from braft_tcp.frames import Lane
 from braft_tcp.handshake import Refused, connect
@@ -28,8 +28,6 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 #: Seconds between looks whether this node has joined a cluster.
 _MEMBER_POLL = 0.05
-#: Refusals that mend themselves and are nobody's mistake.
-_TEMPORARY = frozenset({NOT_MEMBER, "refused_stopping"})
 
 
 class PeerLink:
@@ -141,7 +139,7 @@ class PeerLink:
         try:
             return await connect(local, self.address, kind, self.server_id, lane.receive)
         except Refused as refusal:
-            if refusal.kind not in _TEMPORARY and kind is Lane.BULK:
+            if not refusal.temporary and kind is Lane.BULK:
                 self._refused(refusal.error)
         except (Unreachable, DecodeError) as error:
             _log.debug("%s to %s: %s", kind.name, self.server_id, error)

@@ -16,9 +16,13 @@ from braft_core.transport import EntriesCache, encode_header, refuse
 from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Hello, Lane
 from braft_tcp.tls import Tls
 
-__all__ = ["Denial", "LocalEnd"]
+__all__ = ["STOPPING", "Denial", "LocalEnd"]
 
 _log = logging.getLogger(__name__)
+
+
+#: The counter of callers that came too late.
+STOPPING = "refused_stopping"
 
 
 class Denial(NamedTuple):
@@ -91,7 +95,7 @@ class LocalEnd:
             )
             return Denial("refused_version", TransportError(message, address=address))
         if self.stopping:
-            return Denial("refused_stopping", TransportError("this node is stopping"))
+            return Denial(STOPPING, TransportError("this node is stopping"))
         if hello.lane is Lane.CALLS:
             return None
         refusal = refuse(self.identity, hello.cluster_id, hello.to)

@@ -103,6 +103,8 @@ class _Transfer:
         try:
             return await connect(local, self._address, Lane.SNAPSHOT, to, self._receive)
         except Refused as refusal:
+            if refusal.temporary:
+                raise self._unreachable(refusal.error.message) from None
             local.counters["refused_by_peer"] += 1
             raise WrongCluster(f"{self._address} refuses us: {refusal.error}") from None
 
