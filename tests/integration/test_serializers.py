@@ -166,3 +166,19 @@ def test_a_cluster_changes_its_serializer_by_rolling_restart(tmp_path: Path) -> 
 def lists(cluster: ProcessCluster) -> list[dict[str, Any]]:
     """The map by the word of each node."""
     return [cluster.client(index).kv_list("m") for index in range(3)]
+
+
+def test_a_node_without_the_serializer_of_its_log_stops_and_goes_on_with_it(tmp_path: Path) -> None:
+    with ProcessCluster(1, tmp_path) as cluster:
+        cluster.start(serializer="cbor")
+        cluster.wait_ready()
+        cluster.client(0).kv_put("m", "k", 1)
+        cluster.kill(0)
+        cluster.start(plugins_disable="serializers")
+        assert cluster.wait_exit(0, 30) != 0
+        text = cluster.nodes[0].log.read_text()
+        assert "serializer with tag 2, which is not installed; installed: msgpack (tag 1)" in text
+        assert "pip install braft-serializers" in text
+        cluster.start(serializer="msgpack")
+        cluster.wait_ready()
+        assert cluster.client(0).kv_get("m", "k") == 1

@@ -53,9 +53,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     else:
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
-        pytest.skip("raftos cannot be installed here: the installer did not end in 120 s")
+        pytest.skip("raftos cannot be installed here: the installer did not end in 60 s")
     if done.returncode != 0:
         pytest.skip(f"raftos cannot be installed here: {done.stderr.strip()[-300:]}")
     return target
