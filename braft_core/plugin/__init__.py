@@ -1,4 +1,4 @@
-"""Plugins of braft: how one is written, and the two names every plugin imports.
+"""Plugins of braft: how one is written, and the names that plugins import.
 
 A plugin is a module that implements some of the hooks of :mod:`braft_core.plugin.specs`::
 
@@ -27,6 +27,10 @@ hooks: ``braft_register_<kind>`` hands braft something to use, ``braft_on_<event
 something that happened. Hooks are plain functions; asynchronous work belongs to the objects that
 braft makes of the registered classes.
 
+A plugin that uses a hook, or a parameter, that older versions of braft do not have says so by one
+line, ``BRAFT_HOOKS = 2`` for :data:`HOOKS_VERSION` 2. An older braft then asks for its own upgrade
+instead of calling the new hook a misspelt one. Without the line the plugin asks for nothing.
+
 This module must not import the loader: a plugin pays for nothing but these names.
 """
 
@@ -36,10 +40,13 @@ from typing import Final
 
 import pluggy
 
-__all__ = ["NAME", "hookimpl"]
+__all__ = ["HOOKS_VERSION", "NAME", "hookimpl"]
 
 #: The pluggy project name, and the entry-point group in which plugins are found.
 NAME: Final = "braft"
+
+#: The version of the hook set: raised by one in each release that adds a hook or a parameter.
+HOOKS_VERSION: Final = 1
 
 #: Marks a function as the implementation of the hook of the same name.
 hookimpl: Final = pluggy.HookimplMarker(NAME)

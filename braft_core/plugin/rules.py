@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from braft_core.abc import Discovery, Serializer, Service, Storage, Transport
-from braft_core.plugin import NAME, specs
+from braft_core.plugin import HOOKS_VERSION, NAME, specs
 
 __all__ = ["HOOKS", "KINDS", "class_problems", "hook_problems", "hooks_of", "signature"]
 
@@ -33,6 +33,7 @@ KINDS: Final[Mapping[str, type[Any]]] = MappingProxyType(
 
 _PREFIX: Final = f"{NAME}_"
 _MARK: Final = f"{NAME}_impl"
+_NEEDS: Final = "BRAFT_HOOKS"
 _NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9_.+-]*")
 _WRAPPED_FUNCTIONS: Final = (staticmethod, classmethod, types.MethodType)
 
@@ -58,6 +59,8 @@ def hook_problems(plugin: object) -> list[str]:
     """
     if inspect.isclass(plugin):
         return [f"it is the class {plugin.__qualname__}; give a module or an instance"]
+    if problems := _version_problems(plugin):
+        return problems  # what else seems wrong may be right in the version that it asks for
     found = dict(_candidates(plugin))
     if not found:
         return [f"it implements no hook: nothing in it is named {_PREFIX}*"]
@@ -87,6 +90,18 @@ def class_problems(kind: str, provided: object) -> list[str]:
     if kind == "serializer":
         problems += _tag_problems(who, getattr(provided, "tag", None))
     return problems
+
+
+def _version_problems(plugin: object) -> list[str]:
+    needed = inspect.getattr_static(plugin, _NEEDS, 1)
+    if not isinstance(needed, int) or isinstance(needed, bool) or needed < 1:
+        return [f"{_NEEDS} is {needed!r}; accepted is a whole number from 1 to {HOOKS_VERSION}"]
+    if needed > HOOKS_VERSION:
+        return [
+            f"it is built for version {needed} of braft's hooks, and this braft-core has version "
+            f"{HOOKS_VERSION}; upgrade braft-core, or install an older version of the plugin"
+        ]
+    return []
 
 
 def _tag_problems(who: str, tag: object) -> list[str]:

@@ -57,6 +57,7 @@ BROKEN = {
     "@hookimpl\nasync def braft_on_started(node): pass": "braft_on_started is async",
     "@hookimpl\ndef braft_on_started(nodes): pass": "takes 'nodes'",
     "x = 1": "implements no hook",
+    "BRAFT_HOOKS = 999\n@hookimpl\ndef braft_on_dawn(): pass": "upgrade braft-core, or install",
 }
 
 

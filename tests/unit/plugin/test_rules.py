@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from braft_core.abc import Contact, Discovery, Serializer
-from braft_core.plugin import hookimpl
+from braft_core.plugin import HOOKS_VERSION, hookimpl
 from braft_core.plugin.rules import class_problems, hook_problems, hooks_of, signature
 
 
@@ -70,6 +70,27 @@ def test_refuses_with_a_sentence(source: str, words: str) -> None:
     problems = hook_problems(module_of(source))
     assert len(problems) == 1
     assert words in problems[0]
+
+
+@pytest.mark.parametrize("needed", [1, HOOKS_VERSION])
+def test_accepts_a_plugin_built_for_these_hooks(needed: int) -> None:
+    assert hook_problems(module_of(f"BRAFT_HOOKS = {needed}\n{GOOD[0]}")) == []
+
+
+@pytest.mark.parametrize("needed", ["0", "-1", "True", "'1'", "1.0", "None"])
+def test_refuses_a_version_of_hooks_that_is_none(needed: str) -> None:
+    problems = hook_problems(module_of(f"BRAFT_HOOKS = {needed}\n{GOOD[0]}"))
+    assert problems == [
+        f"BRAFT_HOOKS is {needed}; accepted is a whole number from 1 to {HOOKS_VERSION}"
+    ]
+
+
+def test_newer_hooks_are_not_called_misspelt() -> None:
+    newer = f"BRAFT_HOOKS = {HOOKS_VERSION + 1}\n@hookimpl\ndef braft_on_dawn(node): pass"
+    assert hook_problems(module_of(newer)) == [
+        f"it is built for version {HOOKS_VERSION + 1} of braft's hooks, and this braft-core has "
+        f"version {HOOKS_VERSION}; upgrade braft-core, or install an older version of the plugin"
+    ]
 
 
 def test_lists_every_problem() -> None:
