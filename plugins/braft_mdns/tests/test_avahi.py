@@ -41,7 +41,7 @@ BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration
 </busconfig>
 """
 DAEMON = """[server]
-host-name=thirdparty
+host-name=other
 use-ipv4=yes
 use-ipv6=yes
 allow-interfaces=eth9
