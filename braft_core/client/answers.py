@@ -48,6 +48,6 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
         return None
     try:
         problem = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested by the hundred thousand
         return None
     return problem if isinstance(problem, dict) else None

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from braft_core.errors import InvalidArgument
+from braft_core.errors import DecodeError, InvalidArgument
 from braft_core.serializers.plain import check_plain
 from braft_core.services.service import StateMachineService, command, query
 from braft_core.services.values import own
@@ -165,8 +165,12 @@ class DistributeService(StateMachineService):
         return {"items": self._items, "nodes": self._nodes, "assignment": self._assignment}
 
     def load(self, value: Any) -> None:
-        """See :meth:`StateMachineService.load`."""
-        self._replace(value["items"], value["nodes"], value["assignment"])
+        """See :meth:`StateMachineService.load`. :raises DecodeError: it is something else."""
+        match value:
+            case {"items": dict(items), "nodes": list(nodes), "assignment": dict(assignment)}:
+                self._replace(items, nodes, assignment)
+            case _:
+                raise DecodeError("not a snapshot of distribute")
 
     def _update(self, items: dict[str, Any], nodes: list[str]) -> None:
         self._replace(items, nodes, spread(items, nodes, self._assignment))

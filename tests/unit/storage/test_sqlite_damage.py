@@ -1,0 +1,78 @@
+"""Any value in any column of a database: it is what was written, or the damage is named."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from braft_core.abc import StorageOptions, StoredState, WriteBatch
+from braft_core.errors import StorageCorrupt
+from braft_core.raft.types import HardState
+from braft_core.storage.sqlite import SQLiteStorage
+from braft_core.testing.storage import entries
+
+COLUMNS = [
+    *(
+        ("log", name)
+        for name in ("idx", "term", "type", "data", "extensions", "appended_at", "crc")
+    ),
+    *(("state", n) for n in ("term", "voted_for", "compacted_index", "compacted_term", "crc")),
+    *(("meta", name) for name in ("key", "value", "crc")),
+]
+values = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=20),
+    st.binary(max_size=20),
+)
+
+
+def load(folder: Path) -> tuple[StoredState, bytes | None]:
+    store = SQLiteStorage(StorageOptions(folder))
+    try:
+        return store.open(), store.get_meta("name")
+    finally:
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "data"
+    store = SQLiteStorage(StorageOptions(folder))
+    store.open()
+    store.write([WriteBatch(HardState(3, "n1"), entries=entries(1, 5))])
+    store.set_meta({"name": b"value"})
+    store.close()
+    return folder
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(column=st.sampled_from(COLUMNS), value=values, row=st.integers(0, 4))
+def test_a_changed_column_is_found_or_changes_nothing(
+    written: Path, tmp_path_factory: pytest.TempPathFactory, column: tuple[str, str], value: object,
+    row: int,
+) -> None:  # fmt: skip
+    folder = tmp_path_factory.mktemp("damaged") / "data"
+    shutil.copytree(written, folder)
+    table, name = column
+    with closing(sqlite3.connect(folder / "raft.db", isolation_level=None)) as db:
+        try:
+            db.execute(
+                f"UPDATE {table} SET {name} = ? WHERE rowid = "  # noqa: S608 - names of ours
+                f"(SELECT rowid FROM {table} LIMIT 1 OFFSET ?)",
+                (value, row if table == "log" else 0),
+            )
+        except sqlite3.IntegrityError:
+            return  # SQLite itself does not take it there
+    try:
+        found = load(folder)
+    except StorageCorrupt:
+        return
+    assert found == load(written)
