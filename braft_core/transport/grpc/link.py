@@ -216,7 +216,9 @@ class PeerLink:
             if ending in (Ending.LOST, Ending.ORDERLY):
                 pause = _FIRST_PAUSE
             try:
-                await asyncio.wait_for(self._nudged.wait(), pause)
+                # Not asyncio.wait_for: before Python 3.12 it may lose a cancellation.
+                async with asyncio.timeout(pause):
+                    await self._nudged.wait()
                 pause = _FIRST_PAUSE
             except TimeoutError:
                 pause = min(pause * 2, _LONGEST_PAUSE)

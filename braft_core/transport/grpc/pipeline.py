@@ -203,7 +203,8 @@ class Pipeline(_BulkBase):
                 await queue.wait()
             # Whether the server understands a goodbye is known once it accepted the stream.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._accepted.wait(), _FAREWELL / 2)
+                async with asyncio.timeout(_FAREWELL / 2):
+                    await self._accepted.wait()
             if self._ours:
                 await write(GOODBYE)
             await self._call.done_writing()

@@ -96,8 +96,10 @@ class K8sDiscovery(Discovery):
                 await asyncio.to_thread(watches.follow, selectors)
                 yield contacts
                 quiet = self.options.resync if watches.established else self.poll_interval
+                # Not asyncio.wait_for: before Python 3.12 it may lose a cancellation.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), quiet)
+                    async with asyncio.timeout(quiet):
+                        await news.wait()
                 await asyncio.sleep(min(_BURST, self.poll_interval))
         finally:
             self._watches = None
