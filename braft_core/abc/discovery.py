@@ -50,6 +50,10 @@ class Discovery(abc.ABC):
     #: The scheme: ``BRAFT_DISCOVERY=<name>:<spec>``.
     name: ClassVar[str]
 
+    #: Whether :meth:`start` tells others of this node, so that who only wants to look must not call
+    #: it, and cannot look.
+    announces: ClassVar[bool] = False
+
     #: Seconds between polls of the default :meth:`watch`.
     poll_interval: float = 1.0
 

@@ -233,6 +233,12 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
     if discovery is None:
         yield ok("discovery", "none: a node of its own")
         return
+    if discovery.announces:
+        text = (
+            f"{discovery.describe()} cannot be asked without announcing a node: see a running one"
+        )
+        yield ok("discovery", text)
+        return
     try:
         contacts = asyncio.run(asyncio.wait_for(_list(discovery), _ASK_SECONDS))
     # A plugin may raise anything; that it failed is the finding.

@@ -31,6 +31,7 @@ class MdnsDiscovery(Discovery):
     """Contacts from multicast DNS. Everything runs on the loop; zeroconf needs no thread there."""
 
     name: ClassVar[str] = "mdns"
+    announces: ClassVar[bool] = True
 
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
         """:raises ConfigError: naming what is wrong in the service name or the options."""
