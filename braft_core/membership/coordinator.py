@@ -125,6 +125,7 @@ class Coordinator:
             expect=settings.expect,
             has_discovery=self._discovery is not None,
             margin=settings.margin,
+            listen=settings.listen,
             sleep=settings.sleep,
         )
 

@@ -355,7 +355,8 @@ class Forming:
 
     def _stillness_obstacle(self, now: float) -> str:
         margin = self._facts.margin + self._facts.sleep if self._facts.has_discovery else 0.0
-        if now - self._survey.still_since < margin:
+        listened = now - self._survey.first_listed
+        if now - self._survey.still_since < margin or listened < self._facts.listen:
             return f"all {self._facts.expect} nodes found; waiting until nothing changes"
         return ""
 

@@ -68,6 +68,8 @@ class MembershipSettings:
     restart_min: float = 90.0
     #: How long the view must be still before a cluster is founded.
     margin: float = 0.3
+    #: No founding sooner than so many seconds after discovery first answered.
+    listen: float = 0.0
     #: Whether this node wants to vote once it has caught up.
     voter: bool = True
     #: A learner at most this many entries behind counts as caught up.

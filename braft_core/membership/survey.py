@@ -40,6 +40,9 @@ class FormingFacts:
     has_discovery: bool = True
     #: How long the view must have been still before a cluster is founded.
     margin: float = 0.3
+    #: Nobody founds sooner than so many seconds after discovery first answered: where it is not
+    #: known how many there are, the others must have had the time to be heard.
+    listen: float = 0.0
     #: Added to ``margin``: the setting ``sleep``, drawn by the caller.
     sleep: float = 0.0
     protocol_min: int = PROTOCOL_MIN
@@ -84,6 +87,8 @@ class Survey:
         self.listing_failure = ""
         #: Whether discovery has answered at least once.
         self.ever_listed = False
+        #: When it did for the first time.
+        self.first_listed = inf
 
     # -- inputs ------------------------------------------------------------------------------
 
@@ -93,6 +98,7 @@ class Survey:
         if self.listing_failure or not self.ever_listed:
             self._key = None
         self.listing_failure, self.ever_listed = "", True
+        self.first_listed = min(self.first_listed, now)
         self._rebuild(now)
 
     def listing_failed(self, now: float, reason: str) -> None:

@@ -40,10 +40,10 @@ __all__ = ["CLUSTER_ID", "Ports"]
 #: Names under which the store keeps what membership must not forget.
 CLUSTER_ID = "cluster_id"
 FOUNDING = "founding"
-#: Before a node founds alone only because nobody told it of others, seconds: announcing and
-#: browsing take that long.
-_MARGIN_ALONE = 1.5
-#: How long the view must be still otherwise.
+#: Where nobody said how many there are, seconds before a node founds: announcing and browsing take
+#: that long.
+_LISTEN = 1.5
+#: How long the view must be still.
 _MARGIN = 0.3
 
 
@@ -63,7 +63,8 @@ class Ports:
             expect=engine.parts.expect,
             sleep=random.SystemRandom().uniform(*settings.sleep),
             restart_min=settings.restart_min,
-            margin=_MARGIN_ALONE if guess else _MARGIN,
+            margin=_MARGIN,
+            listen=_LISTEN if guess else 0.0,
             autopilot=AutopilotRules(
                 mode=settings.autopilot,
                 leader_steady=settings.leader_steady,

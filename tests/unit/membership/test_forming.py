@@ -130,6 +130,16 @@ def test_the_random_sleep_is_added_to_the_margin() -> None:
     assert of(show(forming, T + 2.32, reply("b"), reply("c")), StoreFounding)
 
 
+def test_where_the_number_is_a_guess_the_others_are_listened_for_first() -> None:
+    forming = ready(expect=1, listen=1.5)
+    assert not of(forming.tick(T + 1.4), StoreFounding)
+    assert "waiting until nothing changes" in forming.waiting(T + 1.4)
+    # A change late in that time restarts the margin, and not the whole of it.
+    forming.contacts_listed(T + 1.4, map(parse_address, (A, B)))
+    assert not of(forming.tick(T + 1.6), StoreFounding)
+    assert of(forming.tick(T + 1.71), StoreFounding)
+
+
 def test_a_member_that_dies_before_the_proposal_stops_it() -> None:
     forming = ready()
     forming.tick(T + 0.31)
