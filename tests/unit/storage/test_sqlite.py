@@ -144,6 +144,7 @@ make = lambda: SQLiteStorage(StorageOptions(data_dir=Path(sys.argv[1])))
 store = make()
 store.open()
 go, done = os.pipe()
+tried, ready = os.pipe()
 child = os.fork()
 if child == 0:
     try:
@@ -151,8 +152,10 @@ if child == 0:
     except StorageError as error:
         print("child:", error, flush=True)
     store.close()
+    os.write(ready, b"x")
     os.read(go, 1)
     os._exit(0)
+os.read(tried, 1)
 store.write([WriteBatch(entries=[Entry(1, 1, 0, b"parent")])])
 store.close()
 print("parent:", make().open().entries[0].data, flush=True)
