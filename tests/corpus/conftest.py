@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import struct
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from braft_core.services.distribute import DistributeService
 from braft_core.services.envelope import decode_command, decode_outcome, decode_place
 from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
-from braft_core.services.sections import read_sections
+from braft_core.services.sections import read_sections, write_sections
 from braft_core.services.sessions import SessionTable
 from braft_core.storage.snapshot_file import verify_file
 from braft_core.storage.sqlite_format import create_or_open
@@ -117,6 +116,12 @@ def corpus() -> dict[str, bytes]:
             for version in range(1, 5):
                 head = bytes([version, 1]) + struct.pack(f"{order}{width}", number) * 3
                 items[f"format {version}, numbers of {name}, {order}"] = head + b"abc"
+    whole = b"".join(write_sections([("kv", [b"one", b"two"]), ("$members", [b"three"])]))
+    for length in range(len(whole)):
+        items[f"sections, cut at {length}"] = whole[:length]
+        changed = bytearray(whole)
+        changed[length] ^= 0xFF
+        items[f"sections, byte {length} changed"] = bytes(changed)
     chance = random.Random(2026)
     for number in range(40):
         items[f"random {number}"] = chance.randbytes(chance.randrange(1, 2_000))
@@ -185,9 +190,9 @@ def _answer(data: bytes) -> Any:
 
 
 def _file(folder: Path, name: str, data: bytes) -> Path:
-    for path in folder.iterdir():
-        os.unlink(path)
     path = folder / name
+    for old in (path, folder / f"{name}-wal", folder / f"{name}-shm"):
+        old.unlink(missing_ok=True)
     path.write_bytes(data)
     return path
 
