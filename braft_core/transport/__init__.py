@@ -1,8 +1,8 @@
 """How messages travel between nodes, and the parts that every transport is made of.
 
 Public, for transports of other distributions: one wire schema (``encode_*``, ``decode_*``), one
-set of rules about whom a node takes requests from (``refuse``, ``refuse_call``), and the two ends
-of a snapshot transfer.
+set of rules about whom a node takes requests from (``refuse``, ``refuse_call``), the two ends of a
+snapshot transfer, and the frame of a transport that keeps a link to each peer.
 """
 
 from braft_core.transport.admission import (
@@ -22,8 +22,12 @@ from braft_core.transport.codec import (
     encode_response,
 )
 from braft_core.transport.failures import decode_error, encode_error
+from braft_core.transport.local import LocalNode
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
+from braft_core.transport.peers import LinkedTransport, Peers, Running
 from braft_core.transport.snapshots import Incoming, Intake, Outgoing, Source
+from braft_core.transport.standing import Standing
+from braft_core.transport.tls import read_tls_file
 
 __all__ = [
     "METHODS",
@@ -33,9 +37,14 @@ __all__ = [
     "EntriesCache",
     "Incoming",
     "Intake",
+    "LinkedTransport",
+    "LocalNode",
     "Outgoing",
+    "Peers",
     "Refusal",
+    "Running",
     "Source",
+    "Standing",
     "decode_error",
     "decode_peer",
     "decode_request",
@@ -46,6 +55,7 @@ __all__ = [
     "encode_request",
     "encode_response",
     "method_of",
+    "read_tls_file",
     "refuse",
     "refuse_call",
 ]

@@ -5,13 +5,12 @@ Owns every tunable of the HTTP/2 layer; knows nothing of what is sent.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc
 import grpc.aio
 
 from braft_core.abc import TLSFiles, TransportOptions
 from braft_core.errors import ConfigError
+from braft_core.transport.tls import read_tls_file
 
 __all__ = ["Connector"]
 
@@ -43,17 +42,6 @@ _SERVER = (
 )
 
 
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the TLS {what} {path}: {error.strerror}; a readable PEM file is needed",
-            setting=f"tls_{what}",
-            value=str(path),
-        ) from error
-
-
 class Connector:
     """Makes channels and listening ports as the options say.
 
@@ -68,7 +56,8 @@ class Connector:
             self._load(options.tls)
 
     def _load(self, tls: TLSFiles) -> None:
-        ca, cert, key = _read(tls.ca, "ca"), _read(tls.cert, "cert"), _read(tls.key, "key")
+        ca = read_tls_file("ca", tls.ca)
+        cert, key = read_tls_file("cert", tls.cert), read_tls_file("key", tls.key)
         self._client = grpc.ssl_channel_credentials(ca, key, cert)
         self._server = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
 

@@ -21,13 +21,13 @@ from braft_core.raft.messages import (
     RequestPreVote,
     RequestPreVoteResponse,
     RequestVote,
-    Response,
     TimeoutNow,
 )
 from braft_core.transport.codec import decode_response, encode_request
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.pipeline import Bulk, Ending, Pipeline, UnaryAppends
 from braft_core.transport.grpc.ready import when_ready
+from braft_core.transport.standing import Standing
 
 __all__ = ["PeerLink"]
 
@@ -64,8 +64,7 @@ class PeerLink:
         self._bulk: Bulk | None = None
         self._knows_pipelines = True
         self._closed = False
-        self._told = False
-        self._refusal = ""
+        self._standing = Standing(local, server_id, _log)
         self._nudged = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -87,10 +86,10 @@ class PeerLink:
         if len(data) > self._local.options.max_message_bytes:
             limit = self._local.options.max_message_bytes
             _log.error("a message of %d bytes exceeds max_message_bytes %d", len(data), limit)
-            self._dropped()
+            self._standing.dropped()
         elif isinstance(message, AppendEntries) and not message.heartbeat:
             if self._bulk is None or not self._bulk.put(message.request_id, data):
-                self._dropped()
+                self._standing.dropped()
         else:
             self._send_control(message, data)
 
@@ -111,30 +110,8 @@ class PeerLink:
         await self._control.close()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    # ------------------------------------------------------------------ telling the node
-
-    def _dropped(self) -> None:
-        self._local.counters["dropped"] += 1
-        if not self._told:
-            self._told = True
-            self._local.handler.on_unreachable(self.server_id)
-
-    def _deliver(self, response: Response) -> None:
-        self._told = False
-        self._refusal = ""
-        self._local.handler.on_message(response)
-
     def _refused(self, reason: str) -> None:
-        """Log a refusal once, not at every retry."""
-        self._local.counters["refused_by_peer"] += 1
-        if reason != self._refusal:
-            self._refusal = reason
-            error = WrongCluster(
-                f"{self.address}, known as server {self.server_id}, refuses us: {reason}",
-                server_id=self.server_id,
-                address=self.address,
-            )
-            _log.warning("%s: %s", type(error).__name__, error)
+        self._standing.refused(WrongCluster(reason), self.address)
 
     # ------------------------------------------------------------------ control lane
 
@@ -163,7 +140,7 @@ class PeerLink:
             or len(self._calls) >= _MAX_CONTROL_CALLS
             or self._control.get_state(try_to_connect=True) is broken
         ):
-            self._dropped()
+            self._standing.dropped()
             return
         task = self._loop.create_task(self._call(stub, message, data))
         self._calls.add(task)
@@ -181,16 +158,16 @@ class PeerLink:
             self._call_failed(message, error)
         except DecodeError as error:
             self._refused(f"the peer answered nonsense: {error}")
-            self._dropped()
+            self._standing.dropped()
         else:
             self._control_heard = self._loop.time()
             response.request_id = message.request_id
-            self._deliver(response)
+            self._standing.deliver(response)
 
     def _call_failed(self, message: Request, error: grpc.aio.AioRpcError) -> None:
         code = error.code()
         if code is grpc.StatusCode.UNIMPLEMENTED and isinstance(message, RequestPreVote):
-            self._deliver(_grant_unasked(message, self.server_id))
+            self._standing.deliver(_grant_unasked(message, self.server_id))
             return
         if code is grpc.StatusCode.FAILED_PRECONDITION:
             self._refused(error.details() or code.name)
@@ -199,7 +176,7 @@ class PeerLink:
             if silent > 2 * _CONTROL_TIMEOUT:
                 # TCP would retry ever more slowly on a path that lost its packets for a while.
                 self._renew_control()
-        self._dropped()
+        self._standing.dropped()
 
     # ------------------------------------------------------------------ bulk lane
 
@@ -237,8 +214,8 @@ class PeerLink:
 
     async def _carry(self, channel: grpc.aio.Channel) -> Ending:
         make = Pipeline if self._knows_pipelines else UnaryAppends
-        bulk = self._bulk = make(self._local, self.server_id, channel, self._deliver)
-        self._told = False
+        bulk = self._bulk = make(self._local, self.server_id, channel, self._standing.deliver)
+        self._standing.connected()
         ending, words = await bulk.run()
         self._bulk = None
         _log.debug("bulk lane to %s (%s): %s: %s", self.server_id, self.address, ending, words)
@@ -248,7 +225,7 @@ class PeerLink:
         elif ending is Ending.LOST:
             self._local.handler.on_connection_lost(self.server_id)
         if bulk.pending:
-            self._dropped()
+            self._standing.dropped()
         return ending
 
 

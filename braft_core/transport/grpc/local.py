@@ -7,14 +7,13 @@ implementations of the protocol ignore the metadata and send none.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable
 
-from braft_core.abc import Identity, TransportHandler, TransportOptions
+from braft_core.abc import TransportHandler, TransportOptions
 from braft_core.transport.admission import Refusal, refuse
-from braft_core.transport.codec import EntriesCache, encode_header
 from braft_core.transport.grpc.auth import Denial, TokenGate
 from braft_core.transport.grpc.channels import Connector
+from braft_core.transport.local import LocalNode
 
 __all__ = ["CLUSTER", "SENDER", "TO", "LocalEnd", "Metadata", "pairs", "text"]
 
@@ -29,33 +28,13 @@ Metadata = tuple[tuple[str, str], ...]
 _log = logging.getLogger(__name__)
 
 
-class LocalEnd:
+class LocalEnd(LocalNode):
     """This node's end of every connection. Used on the loop only."""
 
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
-        self.options = options
-        self.handler = handler
+        super().__init__(options, handler)
         self.connector = Connector(options)
         self.gate = TokenGate(options.token)
-        self.entries = EntriesCache()
-        #: ``refused_*``: calls we refused; ``refused_by_peer``; ``dropped``: requests not sent.
-        self.counters: Counter[str] = Counter()
-        self._header_of = ("", "")
-        self._header = b""
-
-    @property
-    def identity(self) -> Identity:
-        """Who this node is now."""
-        return self.handler.identity
-
-    @property
-    def header(self) -> bytes:
-        """The encoded RPC header."""
-        identity = self.handler.identity
-        who = (identity.server_id, identity.address)
-        if who != self._header_of:
-            self._header_of, self._header = who, encode_header(*who)
-        return self._header
 
     def metadata(self, to: str) -> Metadata:
         """What a call to that server says about both ends."""

@@ -6,25 +6,18 @@ Owns start and stop; each concern has a module of its own beside this one.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import ClassVar
 
-from braft_core.abc import Transport, TransportHandler, TransportOptions
-from braft_core.errors import Stopped, Unreachable
+from braft_core.abc import TransportHandler
 from braft_core.peer import PeerReply, PeerRequest
-from braft_core.raft.messages import (
-    InstallSnapshot,
-    InstallSnapshotResponse,
-    Request,
-    Response,
-)
+from braft_core.raft.messages import Response
 from braft_core.transport.grpc import noise, services
 from braft_core.transport.grpc.calls import CallPool
 from braft_core.transport.grpc.link import PeerLink
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.server import RaftTransportServer
 from braft_core.transport.grpc.snapshots import carry
-from braft_core.transport.snapshots import Outgoing
+from braft_core.transport.peers import LinkedTransport, Peers, Running
 
 __all__ = ["GrpcTransport"]
 
@@ -32,84 +25,36 @@ __all__ = ["GrpcTransport"]
 _GRACE = 0.1
 
 
-class GrpcTransport(Transport):
+class GrpcTransport(LinkedTransport):
     """Raft messages and peer calls over gRPC. See :class:`braft_core.abc.Transport`."""
 
     name: ClassVar[str] = "grpc"
 
-    def __init__(self, options: TransportOptions) -> None:
-        super().__init__(options)
-        #: Addresses in fact listened on, with the ports chosen for 0. Set by :meth:`start`.
-        self.listening: tuple[str, ...] = ()
-        self._running: _Running | None = None
-
-    @property
-    def counters(self) -> Counter[str]:
-        """Events since the start: ``refused_*``, ``refused_by_peer``, ``dropped``."""
-        return self._running.local.counters if self._running else Counter()
-
-    async def start(self, handler: TransportHandler) -> None:
-        """See the base class."""
-        running = _Running(LocalEnd(self.options, handler))
-        self.listening = await running.start()
-        self._running = running
-
-    async def stop(self) -> None:
-        """See the base class."""
-        running, self._running = self._running, None
-        if running is not None:
-            await running.stop()
-
-    def set_peer(self, server_id: str, address: str) -> None:
-        """See the base class."""
-        if self._running is not None:
-            self._running.set_peer(server_id, address)
-
-    def remove_peer(self, server_id: str) -> None:
-        """See the base class."""
-        if self._running is not None:
-            self._running.remove_peer(server_id)
-
-    def send(self, message: Request) -> None:
-        """See the base class."""
-        if self._running is not None:
-            self._running.send(message)
-
-    def reply(self, message: Response) -> None:
-        """See the base class."""
-        if self._running is not None:
-            self._running.raft.reply(message)
-
-    async def call(
-        self,
-        address: str,
-        request: PeerRequest,
-        timeout: float,
-    ) -> PeerReply:
-        """See the base class."""
-        if self._running is None:
-            raise Stopped("the transport is not running")
-        return await self._running.pool.call(address, request, timeout)
+    def _begin(self, handler: TransportHandler) -> _Running:
+        return _Running(LocalEnd(self.options, handler))
 
 
-class _Running:
-    """A started transport: everything that :meth:`stop` ends."""
+class _Running(Running[PeerLink]):
+    """See the base class."""
 
     def __init__(self, local: LocalEnd) -> None:
+        peers = Peers(
+            local.handler,
+            lambda server_id, address: PeerLink(local, server_id, address),
+            lambda address, message: carry(local, address, message),
+        )
+        super().__init__(local.counters, peers)
         self.local = local
         self.pool = CallPool(local)
-        self.raft = RaftTransportServer(local, self._heard_from)
-        self._outgoing = Outgoing(self._carry, local.handler.on_message)
-        self._links: dict[str, PeerLink] = {}
-        self._strangers: set[str] = set()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._raft = RaftTransportServer(local, peers.heard_from)
         self._loop = asyncio.get_running_loop()
         self._server = local.connector.server()
 
     async def start(self) -> tuple[str, ...]:
+        """See the base class."""
         local, server = self.local, self._server
         handlers = (
-            self.raft.handlers(),
+            self._raft.handlers(),
             services.raft_service(local),
             services.peer_service(local),
         )
@@ -127,50 +72,18 @@ class _Running:
         return listening
 
     async def stop(self) -> None:
-        links = list(self._links.values())
-        self._links.clear()
+        """See the base class."""
         await self._health.enter_graceful_shutdown()
-        await asyncio.gather(
-            self.raft.stop(), self._outgoing.stop(), *(link.close() for link in links)
-        )
+        await asyncio.gather(self._raft.stop(), self.peers.close())
         await self.pool.close()
         await self._server.stop(_GRACE)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self.peers.closed()
         noise.remove(self._loop)
 
-    def set_peer(self, server_id: str, address: str) -> None:
-        link = self._links.get(server_id)
-        if link is not None and link.address == address:
-            return
-        self.remove_peer(server_id)
-        self._strangers.discard(server_id)
-        self._links[server_id] = PeerLink(self.local, server_id, address)
+    def reply(self, message: Response) -> None:
+        """See the base class."""
+        self._raft.reply(message)
 
-    def remove_peer(self, server_id: str) -> None:
-        link = self._links.pop(server_id, None)
-        self._outgoing.cancel(server_id)
-        if link is not None:
-            task = self._loop.create_task(link.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-    def send(self, message: Request) -> None:
-        link = self._links.get(message.to)
-        if isinstance(message, InstallSnapshot):
-            self._outgoing.send(message)
-        elif link is not None:
-            link.send(message)
-        elif message.to not in self._strangers:
-            self._strangers.add(message.to)
-            self.local.handler.on_unreachable(message.to)
-
-    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
-        link = self._links.get(message.to)
-        if link is None:
-            raise Unreachable(f"the address of server {message.to} is not known", sent=False)
-        return await carry(self.local, link.address, message)
-
-    def _heard_from(self, server_id: str) -> None:
-        link = self._links.get(server_id)
-        if link is not None:
-            link.nudge()
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """See the base class."""
+        return await self.pool.call(address, request, timeout)

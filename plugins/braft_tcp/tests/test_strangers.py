@@ -310,7 +310,7 @@ def test_a_peer_that_stops_reading_costs_bounded_memory_and_is_given_up(started:
         async with started("b", rpc_timeout=1.0) as b:
             b.transport.set_peer("s", address)
             await until(lambda: len(ends) == 2)
-            lane = b.transport._running._links["s"]._bulk
+            lane = b.transport._running.peers.links["s"]._bulk
             await until(lambda: lane._connection is not None)
             for index in range(1, 200):
                 b.transport.send(append(index, 1 << 20))

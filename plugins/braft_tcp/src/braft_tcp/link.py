@@ -11,9 +11,9 @@ import asyncio
 import logging
 import random
 
-from braft_core.errors import BraftError, DecodeError, Unreachable
-from braft_core.raft import AppendEntries, Request, Response
-from braft_core.transport import encode_request
+from braft_core.errors import DecodeError, Unreachable
+from braft_core.raft import AppendEntries, Request
+from braft_core.transport import Standing, encode_request
 from braft_tcp.connection import FAREWELL, Connection
 from braft_tcp.frames import Lane
 from braft_tcp.handshake import Refused, connect
@@ -38,10 +38,9 @@ class PeerLink:
         self.address = address
         self._local = local
         self._loop = asyncio.get_running_loop()
-        self._told = False
-        self._refusal = ""
-        self._bulk = BulkLane(local, server_id, self._deliver)
-        self._control = ControlLane(local, server_id, self._deliver)
+        self._standing = Standing(local, server_id, _log)
+        self._bulk = BulkLane(local, server_id, self._standing.deliver)
+        self._control = ControlLane(local, server_id, self._standing.deliver)
         self._nudged = {lane: asyncio.Event() for lane in (Lane.BULK, Lane.CONTROL)}
         self._keepers = [
             self._loop.create_task(self._keep_up(Lane.BULK, self._bulk)),
@@ -62,9 +61,9 @@ class PeerLink:
         lane: OutboundLane = self._bulk if bulk else self._control
         if len(data) > limit:
             _log.error("a message of %d bytes exceeds max_message_bytes %d", len(data), limit)
-            self._dropped()
+            self._standing.dropped()
         elif not lane.put(message, data):
-            self._dropped()
+            self._standing.dropped()
 
     def nudge(self) -> None:
         """The peer was just heard of: do not wait out the pause before the next attempt."""
@@ -75,7 +74,7 @@ class PeerLink:
         """Look for requests that wait too long and for connections that are silent."""
         for lane in (self._bulk, self._control):
             if lane.watch(now):
-                self._dropped()
+                self._standing.dropped()
 
     async def close(self) -> None:
         """End both connections, orderly if the peer listens."""
@@ -85,32 +84,6 @@ class PeerLink:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         if ending:
             await asyncio.wait(ending, timeout=2 * FAREWELL)
-
-    # ------------------------------------------------------------------ telling the node
-
-    def _dropped(self) -> None:
-        self._local.counters["dropped"] += 1
-        if not self._told:
-            self._told = True
-            self._local.handler.on_unreachable(self.server_id)
-
-    def _deliver(self, response: Response) -> None:
-        self._told = False
-        self._refusal = ""
-        self._local.handler.on_message(response)
-
-    def _refused(self, error: BraftError) -> None:
-        """Log a refusal once, not at every retry."""
-        self._local.counters["refused_by_peer"] += 1
-        if error.message != self._refusal:
-            self._refusal = error.message
-            _log.warning(
-                "%s: %s, known as server %s, refuses us: %s",
-                type(error).__name__,
-                self.address,
-                self.server_id,
-                error.message,
-            )
 
     # ------------------------------------------------------------------ connecting
 
@@ -140,14 +113,14 @@ class PeerLink:
             return await connect(local, self.address, kind, self.server_id, lane.receive)
         except Refused as refusal:
             if not refusal.temporary and kind is Lane.BULK:
-                self._refused(refusal.error)
+                self._standing.refused(refusal.error, self.address)
         except (Unreachable, DecodeError) as error:
             _log.debug("%s to %s: %s", kind.name, self.server_id, error)
         return None
 
     async def _carry(self, lane: OutboundLane, connection: Connection) -> None:
         if lane is self._bulk:
-            self._told = False
+            self._standing.connected()
         lane.begin(connection)
         try:
             await asyncio.shield(connection.gone)
@@ -156,4 +129,4 @@ class PeerLink:
         if lane is self._bulk and not connection.orderly:
             self._local.handler.on_connection_lost(self.server_id)
         if pending:
-            self._dropped()
+            self._standing.dropped()

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections import Counter
 from typing import NamedTuple
 
-from braft_core.abc import Identity, TransportHandler, TransportOptions
+from braft_core.abc import TransportHandler, TransportOptions
 from braft_core.errors import AccessDenied, BraftError, DecodeError, TransportError, WrongCluster
-from braft_core.transport import EntriesCache, encode_header, refuse
+from braft_core.transport import LocalNode, refuse
 from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Hello, Lane
 from braft_tcp.tls import Tls
 
@@ -32,36 +31,16 @@ class Denial(NamedTuple):
     error: BraftError
 
 
-class LocalEnd:
+class LocalEnd(LocalNode):
     """This node's end of every connection. Used on the loop only.
 
     :raises ConfigError: a TLS file cannot be used.
     """
 
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
-        self.options = options
-        self.handler = handler
+        super().__init__(options, handler)
         self.tls = Tls(options.tls) if options.tls is not None else None
-        self.entries = EntriesCache()
-        #: ``refused_*``: who or what we refused; ``refused_by_peer``; ``dropped``: not sent.
-        self.counters: Counter[str] = Counter()
         self.stopping = False
-        self._header_of = ("", "")
-        self._header = b""
-
-    @property
-    def identity(self) -> Identity:
-        """Who this node is now."""
-        return self.handler.identity
-
-    @property
-    def header(self) -> bytes:
-        """The encoded RPC header."""
-        identity = self.handler.identity
-        who = (identity.server_id, identity.address)
-        if who != self._header_of:
-            self._header_of, self._header = who, encode_header(*who)
-        return self._header
 
     def hello(self, lane: Lane, to: str) -> Hello:
         """What we say first on a connection to that server."""

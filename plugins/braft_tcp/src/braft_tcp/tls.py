@@ -7,10 +7,10 @@ the certificate is for the host that it calls.
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 from braft_core.abc import TLSFiles
 from braft_core.errors import ConfigError
+from braft_core.transport import read_tls_file
 
 __all__ = ["Tls"]
 
@@ -23,21 +23,10 @@ class Tls:
 
     def __init__(self, files: TLSFiles) -> None:
         for what, path in (("ca", files.ca), ("cert", files.cert), ("key", files.key)):
-            _readable(what, path)
+            read_tls_file(what, path)
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT, files)
         self.server = _context(ssl.PROTOCOL_TLS_SERVER, files)
         self.client.check_hostname = True
-
-
-def _readable(what: str, path: Path) -> None:
-    try:
-        path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the TLS {what} {path}: {error.strerror}; a readable PEM file is needed",
-            setting=f"tls_{what}",
-            value=str(path),
-        ) from error
 
 
 def _context(protocol: int, files: TLSFiles) -> ssl.SSLContext:

@@ -1,0 +1,197 @@
+"""Transports that keep a link to each peer: the frame that they share.
+
+Owns which links there are, snapshots on their way, and what happens before :meth:`start` and after
+:meth:`stop`. Must not know what a link is made of.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from braft_core.abc import Transport, TransportHandler, TransportOptions
+from braft_core.errors import Stopped, Unreachable
+from braft_core.peer import PeerReply, PeerRequest
+from braft_core.raft.messages import (
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Request,
+    Response,
+)
+from braft_core.transport.snapshots import Outgoing
+
+__all__ = ["Link", "LinkedTransport", "Peers", "Running"]
+
+
+class Link(Protocol):
+    """Requests to one server."""
+
+    address: str
+
+    def send(self, message: Request) -> None:
+        """Send, or drop and tell. Never blocks."""
+
+    def nudge(self) -> None:
+        """The peer was just heard of: try at once."""
+
+    async def close(self) -> None:
+        """End its connections."""
+
+
+L = TypeVar("L", bound=Link)
+
+
+class Peers(Generic[L]):
+    """The links of a running transport, by server. Used on the loop only.
+
+    :param make: a link to a server at an address.
+    :param carry: sends one snapshot to an address, and returns the answer.
+    """
+
+    def __init__(
+        self,
+        handler: TransportHandler,
+        make: Callable[[str, str], L],
+        carry: Callable[[str, InstallSnapshot], Awaitable[InstallSnapshotResponse]],
+    ) -> None:
+        self._handler, self._make, self._carry_to = handler, make, carry
+        self._outgoing = Outgoing(self._carry, handler.on_message)
+        self._strangers: set[str] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self.links: dict[str, L] = {}
+
+    def set(self, server_id: str, address: str) -> None:
+        """That server is there now."""
+        link = self.links.get(server_id)
+        if link is not None and link.address == address:
+            return
+        self.remove(server_id)
+        self._strangers.discard(server_id)
+        self.links[server_id] = self._make(server_id, address)
+
+    def remove(self, server_id: str) -> None:
+        """Nothing goes to that server any more."""
+        link = self.links.pop(server_id, None)
+        self._outgoing.cancel(server_id)
+        if link is not None:
+            task = self._loop.create_task(link.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def send(self, message: Request) -> None:
+        """Send, or drop and tell. Never blocks."""
+        link = self.links.get(message.to)
+        if isinstance(message, InstallSnapshot):
+            self._outgoing.send(message)
+        elif link is not None:
+            link.send(message)
+        elif message.to not in self._strangers:
+            self._strangers.add(message.to)
+            self._handler.on_unreachable(message.to)
+
+    def heard_from(self, server_id: str) -> None:
+        """A request of that server arrived."""
+        link = self.links.get(server_id)
+        if link is not None:
+            link.nudge()
+
+    async def close(self) -> None:
+        """End all links and transfers."""
+        links = list(self.links.values())
+        self.links.clear()
+        await asyncio.gather(self._outgoing.stop(), *(link.close() for link in links))
+
+    async def closed(self) -> None:
+        """Wait for the links that were removed before."""
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
+        link = self.links.get(message.to)
+        if link is None:
+            raise Unreachable(f"the address of server {message.to} is not known", sent=False)
+        return await self._carry_to(link.address, message)
+
+
+class Running(Generic[L], abc.ABC):
+    """A started transport: everything that :meth:`stop` ends."""
+
+    def __init__(self, counters: Counter[str], peers: Peers[L]) -> None:
+        self.counters = counters
+        self.peers = peers
+
+    @abc.abstractmethod
+    async def start(self) -> tuple[str, ...]:
+        """Listen; the addresses in fact listened on."""
+
+    @abc.abstractmethod
+    async def stop(self) -> None:
+        """End everything."""
+
+    @abc.abstractmethod
+    def reply(self, message: Response) -> None:
+        """Answer a request."""
+
+    @abc.abstractmethod
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """Ask another node."""
+
+
+class LinkedTransport(Transport):
+    """Between :meth:`start` and :meth:`stop` a :class:`Running` does the work."""
+
+    def __init__(self, options: TransportOptions) -> None:
+        super().__init__(options)
+        #: Addresses in fact listened on, with the ports chosen for 0. Set by :meth:`start`.
+        self.listening: tuple[str, ...] = ()
+        self._running: Running[Any] | None = None
+
+    @abc.abstractmethod
+    def _begin(self, handler: TransportHandler) -> Running[Any]:
+        """What is to be started. :raises ConfigError: a TLS file cannot be used."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Events since the start: ``refused_*``, ``refused_by_peer``, ``dropped``."""
+        return self._running.counters if self._running else Counter()
+
+    async def start(self, handler: TransportHandler) -> None:
+        """See the base class."""
+        running = self._begin(handler)
+        self.listening = await running.start()
+        self._running = running
+
+    async def stop(self) -> None:
+        """See the base class."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    def set_peer(self, server_id: str, address: str) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.peers.set(server_id, address)
+
+    def remove_peer(self, server_id: str) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.peers.remove(server_id)
+
+    def send(self, message: Request) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.peers.send(message)
+
+    def reply(self, message: Response) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.reply(message)
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """See the base class."""
+        if self._running is None:
+            raise Stopped("the transport is not running")
+        return await self._running.call(address, request, timeout)
