@@ -33,6 +33,7 @@ __all__ = [
     "decode_or_none",
     "encode",
     "first_host_address",
+    "implied_ports",
     "new_cluster_id",
     "new_raft_id",
     "pick_ports",
@@ -197,6 +198,13 @@ def _no_interface(interface: str, adapters: list[ifaddr.Adapter]) -> ConfigError
 _LABELS: Mapping[str, str] = MappingProxyType(
     {"rport": "BRAFT_RPORT", "dport": "BRAFT_DPORT", "hport": "BRAFT_HPORT"}
 )
+
+
+def implied_ports(rport: int | None, dport: int | None, hport: int | None) -> Ports:
+    """The ports that these settings name, or the rule does, whether they are free or not."""
+    raft = rport or DEFAULT_RAFT_PORT
+    discovery = dport or raft + 1
+    return Ports(raft, discovery, hport or discovery + 1)
 
 
 def pick_ports(

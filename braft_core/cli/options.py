@@ -11,12 +11,10 @@ import typer
 
 if TYPE_CHECKING:
     from braft_core.client import Client
-    from braft_core.config import Settings
 
 __all__ = ["AsJson", "Timeout", "Token", "Urls", "connect"]
 
 DEFAULT_TIMEOUT = 5.0
-DEFAULT_HTTP_PORT = 15002
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Urls = Annotated[
@@ -50,16 +48,10 @@ def connect(urls: Sequence[str] | None, token: str | None, timeout: float) -> Cl
 
 def _own_node(token: str | None) -> tuple[list[str], str | None]:
     from braft_core.config import Settings
+    from braft_core.identity import implied_ports
 
     settings = Settings.load()
     if token is None and settings.token is not None:
         token = settings.token.get_secret_value()
-    return [f"http://127.0.0.1:{_http_port(settings)}"], token
-
-
-def _http_port(settings: Settings) -> int:
-    if settings.hport:
-        return settings.hport
-    if settings.dport:
-        return settings.dport + 1
-    return settings.rport + 2 if settings.rport else DEFAULT_HTTP_PORT
+    ports = implied_ports(settings.rport, settings.dport, settings.hport)
+    return [f"http://127.0.0.1:{ports.http}"], token

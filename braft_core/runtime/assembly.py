@@ -27,10 +27,10 @@ from braft_core.abc import (
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageForeign, StorageLocked
 from braft_core.identity import (
-    DEFAULT_RAFT_PORT,
     Ports,
     encode,
     first_host_address,
+    implied_ports,
     new_raft_id,
     pick_ports,
 )
@@ -253,9 +253,7 @@ def make_discovery(settings: Settings, registry: Registry, ip: str) -> Discovery
 
     :raises ConfigError: the setting is wrong. :raises PluginError: it is not installed.
     """
-    raft = settings.rport or DEFAULT_RAFT_PORT
-    discovery = settings.dport or raft + 1
-    ports = Ports(raft, discovery, settings.hport or discovery + 1)
+    ports = implied_ports(settings.rport, settings.dport, settings.hport)
     return _discovery(settings, registry, "", ip, ports)
 
 

@@ -19,10 +19,9 @@ from braft_core.abc import SnapshotStore, Storage, StorageOptions, WriteBatch
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageError
 from braft_core.identity import (
-    DEFAULT_RAFT_PORT,
-    Ports,
     encode,
     first_host_address,
+    implied_ports,
     new_cluster_id,
     new_raft_id,
 )
@@ -83,11 +82,9 @@ def founder(settings: Settings) -> Founder:
     Unlike a start this does not look whether the ports are free: it may be another who has them.
     """
     ip = settings.ip or first_host_address(settings.interface)
-    raft = settings.rport or DEFAULT_RAFT_PORT
-    discovery = settings.dport or raft + 1
-    ports = Ports(raft, discovery, settings.hport or discovery + 1)
+    ports = implied_ports(settings.rport, settings.dport, settings.hport)
     server_id = encode(new_raft_id(ip, ports))
-    return Founder(server_id, join_host_port(ip, raft), new_cluster_id())
+    return Founder(server_id, join_host_port(ip, ports.raft), new_cluster_id())
 
 
 def check_target(data_dir: str | None) -> Path:

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from braft_core import identity
 from braft_core.errors import ConfigError, DecodeError
-from braft_core.identity import Ports, RaftID, first_host_address, new_raft_id, pick_ports
+from braft_core.identity import (
+    Ports,
+    RaftID,
+    first_host_address,
+    implied_ports,
+    new_raft_id,
+    pick_ports,
+)
 
 #: From the README of the original.
 ORIGINAL_16000 = (
@@ -55,6 +62,24 @@ def test_new_ids_differ_and_sort_by_time() -> None:
     assert (first.hostname, second.hostname) == (socket.gethostname(), "h")
     assert first.sqid == "6ZVAgFb2xzh7"
     assert identity.decode(identity.encode(first)) == first
+
+
+@pytest.mark.parametrize(
+    ("set_by_the_user", "implied"),
+    [
+        ((None, None, None), (15000, 15001, 15002)),
+        ((0, 0, 0), (15000, 15001, 15002)),
+        ((17000, None, None), (17000, 17001, 17002)),
+        ((17000, 9, None), (17000, 9, 10)),
+        ((None, 9, None), (15000, 9, 10)),
+        ((None, None, 80), (15000, 15001, 80)),
+        ((1, 2, 4), (1, 2, 4)),
+    ],
+)
+def test_each_port_follows_the_one_before_unless_it_is_set(
+    set_by_the_user: tuple[int | None, int | None, int | None], implied: tuple[int, int, int]
+) -> None:
+    assert implied_ports(*set_by_the_user) == implied
 
 
 texts = st.text(max_size=80)

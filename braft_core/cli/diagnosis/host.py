@@ -25,7 +25,7 @@ from braft_core.abc import Contact, Discovery
 from braft_core.cli.diagnosis.finding import Finding, fail, ok, warn
 from braft_core.config import Settings
 from braft_core.errors import BraftError, ConfigError, PluginError, StorageLocked
-from braft_core.identity import DEFAULT_RAFT_PORT, first_host_address
+from braft_core.identity import first_host_address, implied_ports
 
 __all__ = ["examine"]
 
@@ -63,7 +63,8 @@ def data_directory(settings: Settings) -> Path | None:
     """Where a node with these settings keeps its data, ``None`` for one that forgets."""
     from braft_core.runtime.assembly import data_directory as directory_of
 
-    return directory_of(settings, settings.rport or DEFAULT_RAFT_PORT)
+    ports = implied_ports(settings.rport, settings.dport, settings.hport)
+    return directory_of(settings, ports.raft)
 
 
 def _address(settings: Settings) -> Generator[Finding, None, str]:
@@ -174,12 +175,11 @@ def _syncs(place: Path) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings, ip: str) -> Iterator[Finding]:
-    raft = settings.rport or DEFAULT_RAFT_PORT
-    discovery = settings.dport or raft + 1
-    chosen = {"rport": raft, "dport": discovery, "hport": settings.hport or discovery + 1}
+    ports = implied_ports(settings.rport, settings.dport, settings.hport)
+    chosen = zip(("rport", "dport", "hport"), ports, strict=True)
     host = settings.bind_host(ip) if ip else ""
     taken = []
-    for name, port in chosen.items():
+    for name, port in chosen:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -187,7 +187,7 @@ def _ports(settings: Settings, ip: str) -> Iterator[Finding]:
             except OSError as error:
                 taken.append(f"{port} ({settings.label(name)}): {error.strerror}")
     if not taken:
-        yield ok("ports", f"{', '.join(map(str, chosen.values()))} are free")
+        yield ok("ports", f"{', '.join(map(str, ports))} are free")
     elif settings.rport is None:
         yield warn("ports", f"{'; '.join(taken)}: the next free ones are taken instead")
     else:
