@@ -267,6 +267,12 @@ class ProcessCluster:
 
             self.wait_for(ready, deadline, f"node {index} is ready")
 
+    def why_not_ready(self, index: int) -> str:
+        """Why node ``index`` is not ready, in its own words; "" if it is, or nobody answers."""
+        with suppress(BraftError):
+            return self._probe(index).ready()[1]
+        return ""
+
     def _probe(self, index: int) -> Client:
         if index not in self._known:
             self._known[index] = self.client(index, timeout=2.0)

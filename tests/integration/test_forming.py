@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
 import pytest
 
 from braft_core.abc import StorageOptions
@@ -19,14 +18,6 @@ from braft_core.storage.sqlite import SQLiteStorage
 from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
-
-
-def readyz(cluster: ProcessCluster, index: int) -> str:
-    """The whole answer of ``/readyz``, whatever it is; "" while nobody answers."""
-    try:
-        return httpx.get(cluster.nodes[index].url + "/readyz", trust_env=False, timeout=2).text
-    except httpx.TransportError:
-        return ""
 
 
 def ids(cluster: ProcessCluster) -> set[str]:
@@ -62,7 +53,9 @@ def test_late_starters_found_the_same_cluster(tmp_path: Path, stagger: float) ->
             cluster.start(index)
             end = time.monotonic() + stagger
             if index < 2:
-                cluster.wait_for(lambda: f"{index + 1} of 3 nodes are here" in readyz(cluster, 0))  # noqa: B023
+                cluster.wait_for(
+                    lambda: f"{index + 1} of 3 nodes are here" in cluster.why_not_ready(0)  # noqa: B023
+                )
                 # Fewer than expect found nothing, however long it takes.
                 client, missing = cluster.client(index), cluster.nodes[2].address
                 while time.monotonic() < end:
@@ -118,9 +111,9 @@ def test_differing_expectations_hold_and_say_why_until_they_agree(tmp_path: Path
         cluster.start(0, 1, expect=3)
         cluster.start(2, expect=2)
         for index in range(3):
-            cluster.wait_for(lambda: "expect differs" in readyz(cluster, index))  # noqa: B023
-        assert "expects 2" in readyz(cluster, 0)
-        assert "expects 3" in readyz(cluster, 2)
+            cluster.wait_for(lambda: "expect differs" in cluster.why_not_ready(index))  # noqa: B023
+        assert "expects 2" in cluster.why_not_ready(0)
+        assert "expects 3" in cluster.why_not_ready(2)
         view = cluster.client(0).status()
         assert "expect differs" in view["waiting"]
         assert "expect differs" in view["nodes"][0]["error"]
@@ -184,9 +177,9 @@ def test_a_member_that_lost_its_data_is_refused_and_told_what_to_do(tmp_path: Pa
         server_id = _forget_all_but_the_id(data, data.with_name("old"))
         cluster.start(victim)
         cluster.wait_for(
-            lambda: "has lost its data" in readyz(cluster, victim), what="it is refused"
+            lambda: "has lost its data" in cluster.why_not_ready(victim), what="it is refused"
         )
-        assert f"braft members remove {server_id}" in readyz(cluster, victim)
+        assert f"braft members remove {server_id}" in cluster.why_not_ready(victim)
         assert client.kv_put("m", "k", 2)
 
         # What it was told, done: it rejoins as new and gets its vote.

@@ -18,14 +18,6 @@ from braft_core.testing.processes import ProcessCluster
 pytestmark = pytest.mark.integration
 
 
-def readyz(cluster: ProcessCluster, index: int) -> str:
-    """The whole answer of ``/readyz``, whatever it is; "" while nobody answers."""
-    try:
-        return httpx.get(cluster.nodes[index].url + "/readyz", trust_env=False, timeout=2).text
-    except httpx.TransportError:
-        return ""
-
-
 def voters(client: Client) -> set[str]:
     return {member["address"] for member in client.members() if member["suffrage"] == "Voter"}
 
@@ -81,7 +73,7 @@ def test_three_become_five_and_three_again_under_load(tmp_path: Path) -> None:
                 )
                 client.remove_member(member["id"])
                 cluster.wait_for(
-                    lambda gone=gone: "was removed from cluster" in readyz(cluster, gone),  # type: ignore[misc]
+                    lambda gone=gone: "was removed from cluster" in cluster.why_not_ready(gone),  # type: ignore[misc]
                     what="it knows",
                 )
                 assert cluster.stop(gone) == 0
@@ -138,18 +130,20 @@ def test_two_nodes_with_one_id_found_nothing_and_say_why(tmp_path: Path) -> None
     """A copied data directory: the commonest way to two nodes of one id."""
     with ProcessCluster(3, tmp_path) as cluster:
         cluster.start(0)
-        cluster.wait_for(lambda: "nodes are here" in readyz(cluster, 0), what="it has made its id")
+        cluster.wait_for(
+            lambda: "nodes are here" in cluster.why_not_ready(0), what="it has made its id"
+        )
         cluster.kill(0)
         shutil.copytree(cluster.nodes[0].data, cluster.nodes[1].data)
         cluster.start()
 
         def says_why(index: int) -> bool:
-            return "ids must differ" in readyz(cluster, index)
+            return "ids must differ" in cluster.why_not_ready(index)
 
         for index in range(3):
             cluster.wait_for(partial(says_why, index), what=f"node {index} says why")
             for copy in (0, 1):
-                assert cluster.nodes[copy].address in readyz(cluster, index)
+                assert cluster.nodes[copy].address in cluster.why_not_ready(index)
         cluster.kill(1)
         shutil.rmtree(cluster.nodes[1].data)
         cluster.start(1)
@@ -185,8 +179,8 @@ def test_without_a_leader_for_restart_min_a_node_searches_and_says_so(tmp_path: 
         cluster.start()
         cluster.wait_ready()
         cluster.kill(1, 2)
-        cluster.wait_for(lambda: "2 of 3 voters do not answer" in readyz(cluster, 0))
-        cluster.wait_for(lambda: "searching discovery" in readyz(cluster, 0))
+        cluster.wait_for(lambda: "2 of 3 voters do not answer" in cluster.why_not_ready(0))
+        cluster.wait_for(lambda: "searching discovery" in cluster.why_not_ready(0))
         said = "searching discovery for their new addresses"
         cluster.wait_for(
             lambda: said in cluster.nodes[0].log.read_text(), what="the log says so, too"
