@@ -45,15 +45,26 @@ from braft_core.testing.transport_nodes import (
     RecordingHandler,
     answer_to,
     append,
+    listening_node,
     on_a_loop,
     sample_calls,
     sample_requests,
+    sever_sockets,
     silent,
     until,
 )
 from braft_core.testing.transport_snapshots import SnapshotTransferRules
 
-__all__ = ["PATIENCE", "Node", "RecordingHandler", "TransportConformance", "answer_to", "until"]
+__all__ = [
+    "PATIENCE",
+    "Node",
+    "RecordingHandler",
+    "TransportConformance",
+    "answer_to",
+    "listening_node",
+    "sever_sockets",
+    "until",
+]
 
 #: Seconds in which nothing must happen, where a rule is that nothing does.
 _QUIET = 0.15

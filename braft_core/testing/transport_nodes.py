@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeVar
 
+import psutil
+
 from braft_core import peer
-from braft_core.abc import Identity, SnapshotSink, SnapshotStore, Transport
+from braft_core.abc import Identity, SnapshotSink, SnapshotStore, Transport, TransportOptions
 from braft_core.errors import BraftError
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
@@ -35,6 +38,7 @@ from braft_core.raft.messages import (
 )
 from braft_core.raft.types import Entry, EntryType, SnapshotMeta
 from braft_core.storage.memory_snapshots import MemorySnapshots
+from braft_core.transport import LinkedTransport
 
 __all__ = [
     "PATIENCE",
@@ -43,9 +47,11 @@ __all__ = [
     "TransportSuite",
     "answer_to",
     "append",
+    "listening_node",
     "on_a_loop",
     "sample_calls",
     "sample_requests",
+    "sever_sockets",
     "silent",
     "until",
 ]
@@ -182,6 +188,36 @@ class Node:
     def meets(self, other: Node) -> None:
         """Tell it where the other node is."""
         self.transport.set_peer(other.id, other.address)
+
+
+@asynccontextmanager
+async def listening_node(
+    make: Callable[[TransportOptions], LinkedTransport],
+    server_id: str = "b",
+    cluster_id: str = "cl",
+    **options: Any,
+) -> AsyncIterator[Node]:
+    """A node on the loop, on a free port unless ``options`` (of the transport) say another."""
+    options.setdefault("listen", ("127.0.0.1:0",))
+    transport = make(TransportOptions(**options))
+    handler = RecordingHandler(server_id, "", cluster_id)
+    await transport.start(handler)
+    handler.identity.address = transport.listening[0]
+    try:
+        yield Node(transport, handler)
+    finally:
+        await transport.stop()
+
+
+def sever_sockets(*nodes: Node) -> None:
+    """Shut down the TCP connections to these nodes of this process behind the transport's back:
+    what the kernel does for a dead process. :meth:`TransportSuite.sever` of a TCP transport.
+    """
+    ports = {int(node.address.rpartition(":")[2]) for node in nodes}
+    for connection in psutil.Process().net_connections("tcp"):
+        if connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port in ports:
+            with socket.socket(fileno=os.dup(connection.fd)) as behind:
+                behind.shutdown(socket.SHUT_RDWR)
 
 
 class TransportSuite:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from functools import partial
 
 import grpc
 import grpc.aio
 import pytest
 
-from braft_core.abc import TransportOptions
-from braft_core.testing.transport import Node, RecordingHandler
+from braft_core.testing.transport import Node, listening_node
 from braft_core.transport.grpc import GrpcTransport
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
@@ -21,22 +20,7 @@ Stranger = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]
 @pytest.fixture
 def started() -> Started:
     """``async with started("b", **transport_options) as node``: a gRPC node on a free port."""
-
-    @asynccontextmanager
-    async def start(
-        server_id: str = "b", cluster_id: str = "cl", **options: Any
-    ) -> AsyncIterator[Node]:
-        options.setdefault("listen", ("127.0.0.1:0",))
-        transport = GrpcTransport(TransportOptions(**options))
-        handler = RecordingHandler(server_id, "", cluster_id)
-        await transport.start(handler)
-        handler.identity.address = transport.listening[0]
-        try:
-            yield Node(transport, handler)
-        finally:
-            await transport.stop()
-
-    return start
+    return partial(listening_node, GrpcTransport)
 
 
 @pytest.fixture
