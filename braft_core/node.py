@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from braft_core.abc import Service
 from braft_core.config import Settings
@@ -26,6 +26,8 @@ from braft_core.errors import (
 )
 from braft_core.handles import KV, Distribute, ServiceHandle, Session
 from braft_core.http.server import HTTPServer
+from braft_core.plugin.configured import read_options
+from braft_core.plugin.options import PluginOptions
 from braft_core.runtime.assembly import Parts
 from braft_core.runtime.forks import generation
 from braft_core.runtime.host import Host
@@ -40,6 +42,7 @@ __all__ = ["Node"]
 _GRACE = 2.0
 
 Args = tuple[Any, ...]
+Options = TypeVar("Options", bound=PluginOptions)
 
 
 class Node:
@@ -256,6 +259,13 @@ class Node:
     def settings(self) -> Settings:
         """The frozen settings."""
         return self._settings
+
+    def plugin_options(self, model: type[Options]) -> Options:
+        """The options of a plugin, read from the settings with the plugin's own model.
+
+        :raises ConfigError: naming each bad one, its value and what is accepted.
+        """
+        return read_options(self._settings, model)
 
     @property
     def server_id(self) -> str:

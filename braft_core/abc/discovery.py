@@ -37,8 +37,9 @@ class DiscoveryContext:
     discovery_port: int
     http_port: int
     cluster_name: str
-    #: The plugin's own section ``[plugins.<name>]`` of braft.toml, unvalidated, with the settings
-    #: that belong to it (``MDNS_SERVICE``, ``K8S_*``).
+    #: What was given for the plugin by ``[plugins.<name>]``, ``BRAFT_<NAME>_*`` and the settings
+    #: that belong to it (``MDNS_SERVICE``, ``K8S_*``): to be read with the plugin's own model
+    #: (``braft_core.plugin.options``).
     options: Mapping[str, Any] = field(default_factory=dict)
     #: The process environment, for the plugin's own variables.
     environ: Mapping[str, str] = field(default_factory=dict)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from braft_core.plugin.options import PluginOptions
 
 __all__ = ["NodeAPI"]
+
+Options = TypeVar("Options", bound="PluginOptions")
 
 
 class NodeAPI(Protocol):
@@ -18,6 +23,12 @@ class NodeAPI(Protocol):
     @property
     def settings(self) -> Any:
         """The frozen settings (``braft_core.config.Settings``)."""
+
+    def plugin_options(self, model: type[Options]) -> Options:
+        """The options of a plugin that declares them by ``braft_register_options``.
+
+        :raises ConfigError: one is wrong, which a node that has started excludes.
+        """
 
     @property
     def server_id(self) -> str:

@@ -27,6 +27,7 @@ class StorageOptions:
 
     #: The node's data directory; ``None`` for a node that forgets.
     data_dir: Path | None
+    #: What was given for the plugin; see ``braft_core.plugin.options``.
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -42,7 +42,7 @@ class TransportOptions:
     #: Sent with every call and asked of every caller, except for Raft's own RPCs; "" = no token.
     #: A transport that never leaves the process may ignore it.
     token: str = field(default="", repr=False)
-    #: The plugin's own section of braft.toml.
+    #: What was given for the plugin; see ``braft_core.plugin.options``.
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

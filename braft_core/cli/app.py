@@ -93,7 +93,7 @@ app.add_typer(kv.app, name="kv")
 app.add_typer(members.app, name="members")
 app.add_typer(leader.app, name="leader")
 app.add_typer(snapshot.app, name="snapshot")
-app.command("plugins")(plugins.plugins)
+app.add_typer(plugins.app, name="plugins")
 app.command("config")(config.config)
 
 

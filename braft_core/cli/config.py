@@ -17,16 +17,19 @@ __all__ = ["config"]
 def config(as_json: AsJson = False) -> None:
     """Show the settings that a node started here would have.
 
-    Exit code 2 if one is wrong. JSON: settings, a list of name, value, origin; cautions, messages.
+    Options of plugins are among them. Exit code 2 if one is wrong.
+
+    JSON: settings, a list of name, value, origin; cautions, messages.
     """
     from braft_core.config import Settings
+    from braft_core.plugin.configured import Configured
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
 
     settings = Settings.load()
-    rows = settings.rows()
-    plugins = Plugins.load(settings.plugins_disable, tolerate=True)
-    warned = cautions(settings, Registry(plugins))
+    registry = Registry(Plugins.load(settings.plugins_disable, tolerate=True))
+    rows = [*settings.rows(), *Configured(settings, registry).rows()]
+    warned = cautions(settings, registry)
     listed = [row._asdict() for row in rows]
     emit(as_json, {"settings": listed, "cautions": warned}, lambda: _show(rows, warned))
 

@@ -1,8 +1,8 @@
-"""``braft plugins``: what is installed and what it provides."""
+"""``braft plugins``: what is installed and what it provides; ``show``: one of them, explained."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,18 +13,23 @@ if TYPE_CHECKING:
     from braft_core.config import Settings
     from braft_core.plugin.registry import Registry
 
-__all__ = ["cautions", "plugins"]
+__all__ = ["app", "cautions"]
+
+app = typer.Typer(help="Plugins: what is installed, and what it can do.")
 
 
+@app.callback(invoke_without_command=True)
 @reports_errors
-def plugins(as_json: AsJson = False) -> None:
+def plugins(context: typer.Context, as_json: AsJson = False) -> None:
     """List what can be chosen by name and the distributions that provide it.
 
-    Exit code 1 if one cannot be loaded.
+    Exit code 1 if one cannot be loaded. `braft plugins show NAME` explains one.
 
-    JSON: plugins, a list of name, kind, distribution, version, in_use (by a node with the present
-    settings); disabled, names; failures and cautions, messages.
+    JSON: plugins, a list of name, kind, distribution, version, plugin, in_use (by a node with the
+    present settings); disabled, names; failures and cautions, messages.
     """
+    if context.invoked_subcommand is not None:
+        return
     from braft_core.config import Settings
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
@@ -49,13 +54,37 @@ def plugins(as_json: AsJson = False) -> None:
         raise typer.Exit(Exit.REFUSED)
 
 
+@app.command("show")
+@reports_errors
+def show(
+    name: Annotated[str, typer.Argument(help="A name from `braft plugins`, or a distribution's.")],
+    as_json: AsJson = False,
+) -> None:
+    """Explain one plugin: what it provides, how it is chosen, its options and their values.
+
+    Exit code 1 if it cannot be loaded, 2 if there is none of that name.
+
+    JSON: a list, one for each plugin that the name means: plugin, distribution, version, summary,
+    links, hooks, disabled, failure; provides, a list of kind, name, choose, text, in_use; options,
+    a list of option, variable, value, origin, meaning, accepts, default.
+    """
+    from braft_core.cli.explaining import explain, print_explained
+
+    found = explain(name)
+    emit(as_json, found, lambda: print_explained(found))
+    if any(plugin["failure"] for plugin in found):
+        raise typer.Exit(Exit.REFUSED)
+
+
 def cautions(settings: Settings, registry: Registry) -> list[str]:
-    """What a node with these settings lacks, because of the transport that was chosen."""
+    """What a node with these settings lacks or does not understand, in sentences."""
+    from braft_core.plugin.configured import Configured
+
+    sentences = Configured(settings, registry).warnings()
     name = settings.transport
-    if name not in registry.names("transport"):
-        return []
-    caution = registry.get("transport", name).caution
-    return [f"transport {name}: {caution}"] if caution else []
+    if name in registry.names("transport") and (text := registry.get("transport", name).caution):
+        sentences.append(f"transport {name}: {text}")
+    return sentences
 
 
 def _show(answer: dict[str, Any]) -> None:

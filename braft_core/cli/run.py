@@ -58,8 +58,6 @@ def _serve(given: dict[str, str]) -> None:
 
     settings = Settings.load(cli=given)
     logs.set_up(settings.log, settings.log_format)
-    for warning in settings.warnings:
-        typer.echo(warning, err=True)
 
     from braft_core.node import Node
 

@@ -10,17 +10,22 @@ from braft_core.config.durations import (
     parse_range,
 )
 from braft_core.config.fields import Accepts, Variable
+from braft_core.config.options import given_options
 from braft_core.config.settings import Row, Settings
 from braft_core.config.show import settings_markdown
+from braft_core.config.sources import Given, unknown_variable
 
 __all__ = [
     "Accepts",
+    "Given",
     "Row",
     "Settings",
     "Variable",
     "format_duration",
     "format_range",
+    "given_options",
     "parse_duration",
     "parse_range",
     "settings_markdown",
+    "unknown_variable",
 ]

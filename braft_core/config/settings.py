@@ -19,7 +19,7 @@ from braft_core.config import fields as f
 from braft_core.config import sources
 from braft_core.config.checks import check_together
 from braft_core.config.fields import Accepts, Variable
-from braft_core.config.show import MASK, show, show_option
+from braft_core.config.show import MASK, show
 from braft_core.config.sources import Given, Layer
 from braft_core.errors import ConfigError
 
@@ -300,7 +300,7 @@ class Settings(BaseModel):
     ] = Field(default_factory=dict)
 
     _given: Mapping[str, Given] = PrivateAttr(default_factory=dict)
-    _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _environ: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def load(
@@ -333,7 +333,7 @@ class Settings(BaseModel):
             given |= layer
         settings = cls._validated(given)
         settings._given = MappingProxyType(given)
-        settings._warnings = sources.unknown_variables(environ, variables)
+        settings._environ = MappingProxyType(sources.strange_variables(environ, variables))
         check_together(settings)
         return settings
 
@@ -379,9 +379,14 @@ class Settings(BaseModel):
         return MappingProxyType(names | {n: item.origin for n, item in self._given.items()})
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences about variables that look like settings and are none."""
-        return self._warnings
+    def given(self) -> Mapping[str, Given]:
+        """What the sources said, by name; plugin options as ``plugins.<plugin>.<key>``."""
+        return self._given
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The ``BRAFT_*`` variables that no setting reads: a plugin may."""
+        return self._environ
 
     def label(self, name: str) -> str:
         """The setting's name as the user wrote it, or its variable where it was not set."""
@@ -391,32 +396,10 @@ class Settings(BaseModel):
     def rows(self) -> list[Row]:
         """Name, value as text and origin of each setting; secrets masked."""
         origins = self.provenance
-        rows = [
+        return [
             Row(name, show(getattr(self, name), variable.default), origins[name])
             for name, variable in self.variables().items()
         ]
-        options = (
-            Row(name, show_option(name, item.value), item.origin)
-            for name, item in sorted(self._given.items())
-            if name.startswith("plugins.")
-        )
-        return rows + list(options)
-
-    def plugin_options(self, plugin: str) -> dict[str, Any]:
-        """The options of a plugin: its section, and the settings that belong to it.
-
-        A setting from the environment or above overrules the section, the section overrules a
-        default or a top-level key of the file.
-        """
-        options: dict[str, Any] = {}
-        section = self.plugins.get(plugin, {})
-        for name, variable in self.variables().items():
-            if variable.option and variable.option[0] == plugin:
-                key = variable.option[1]
-                rival = f"plugins.{plugin}.{key}"
-                if key not in section or sources.overrules(self._given, name, rival):
-                    options[key] = getattr(self, name)
-        return section | options
 
     def bind_host(self, advertised: str = "") -> str:
         """The address to listen on.

@@ -11,7 +11,7 @@ from braft_core.config.durations import format_duration, format_range
 if TYPE_CHECKING:
     from braft_core.config.settings import Settings
 
-__all__ = ["MASK", "settings_markdown", "show", "show_option"]
+__all__ = ["MASK", "is_secret", "settings_markdown", "show"]
 
 MASK = "**********"
 _SECRET_WORDS = ("token", "password", "secret", "_key")
@@ -53,6 +53,6 @@ def settings_markdown(settings: type[Settings]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show_option(name: str, value: object) -> str:
-    """A plugin's option as text; masked if its name sounds secret."""
-    return MASK if any(word in name.lower() for word in _SECRET_WORDS) else show(value)
+def is_secret(name: str) -> bool:
+    """Whether a name sounds like that of a secret."""
+    return any(word in name.lower() for word in _SECRET_WORDS)

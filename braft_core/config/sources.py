@@ -25,8 +25,9 @@ __all__ = [
     "from_command_line",
     "from_environ",
     "from_toml",
-    "overrules",
-    "unknown_variables",
+    "strange_variables",
+    "strength",
+    "unknown_variable",
 ]
 
 #: Names the TOML file; it is no setting itself.
@@ -110,13 +111,21 @@ def from_environ(environ: Mapping[str, str], variables: Mapping[str, Variable]) 
     return layer
 
 
-def unknown_variables(
+def strange_variables(
     environ: Mapping[str, str], variables: Mapping[str, Variable]
-) -> tuple[str, ...]:
-    """One warning for each ``BRAFT_*`` variable that no setting reads (a plugin may)."""
+) -> dict[str, str]:
+    """The ``BRAFT_*`` variables that no setting reads."""
     known = {v.long for v in variables.values()} | {CONFIG_VARIABLE}
-    strange = sorted(name for name in environ if name.startswith("BRAFT_") and name not in known)
-    return tuple(_unknown(f"environment {name}", name, known) for name in strange)
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith("BRAFT_") and name not in known
+    }
+
+
+def unknown_variable(name: str, known: Iterable[str]) -> str:
+    """The sentence about a variable that looks like one of ours, with the nearest known one."""
+    return _unknown(f"environment {name}", name, known)
 
 
 def from_arguments(arguments: Mapping[str, Any], known: Collection[str]) -> Layer:
@@ -129,15 +138,9 @@ def from_command_line(options: Mapping[str, Any], known: Collection[str]) -> Lay
     return _from_mapping(options, known, "command line", lambda key: "--" + key.replace("_", "-"))
 
 
-def overrules(given: Mapping[str, Given], name: str, rival: str) -> bool:
-    """Whether ``name`` was given by a stronger source than ``rival``."""
-    return _strength(given.get(name)) > _strength(given.get(rival))
-
-
-def _strength(item: Given | None) -> int:
-    if item is None:
-        return 0
-    ranks = {"argument": 3, "command line": 4}
+def strength(item: Given) -> int:
+    """The rank of the source that an item came from: the higher one counts."""
+    ranks = {"default": 0, "argument": 3, "command line": 4}
     return ranks.get(item.origin, 2 if item.origin.startswith("environment ") else 1)
 
 

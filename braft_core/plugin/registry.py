@@ -10,15 +10,17 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
 from braft_core.errors import ConfigError, PluginConflict, PluginNotFound
 from braft_core.plugin.manager import PluginInfo, Plugins, load_error
-from braft_core.plugin.rules import KINDS, class_problems
+from braft_core.plugin.rules import KINDS, class_problems, options_problems
 
 if TYPE_CHECKING:
     from braft_core.abc import Discovery, Serializer, Service, Storage, Transport
+    from braft_core.plugin.options import PluginOptions
 
 __all__ = ["FIRST_PARTY", "Provider", "Registry", "parse_discovery"]
 
@@ -51,6 +53,8 @@ class Provider(NamedTuple):
     kind: str
     distribution: str
     version: str
+    #: The plugin's own name: its entry point's.
+    plugin: str
 
 
 class _Found(NamedTuple):
@@ -68,6 +72,7 @@ class Registry:
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
         self._kinds: dict[str, dict[str, _Found]] = {}
+        self._options: dict[str, _Found] | None = None
 
     @overload
     def get(self, kind: Literal["discovery"], name: str) -> type[Discovery]: ...
@@ -99,10 +104,28 @@ class Registry:
         """All classes of a kind, in the order of loading."""
         return tuple(found.provided for found in self._of_kind(kind).values())
 
+    def provided(self, row: Provider) -> type[Any]:
+        """The class that a row of :meth:`describe` names, of a kind that is chosen by name."""
+        return self._of_kind(row.kind)[row.name].provided
+
+    def options(self) -> Mapping[str, type[PluginOptions]]:
+        """The options that plugins declare, by section, in the order of loading.
+
+        :raises PluginConflict: two plugins declare one section.
+        :raises PluginLoadError: a plugin's hook raised, or declares what cannot be used.
+        """
+        declared = self._declared()
+        return MappingProxyType({name: found.provided for name, found in declared.items()})
+
+    def sections(self, plugin: str) -> tuple[str, ...]:
+        """The sections of options that the plugin of that name declares."""
+        declared = self._declared()
+        return tuple(name for name, found in declared.items() if found.info.name == plugin)
+
     def describe(self) -> tuple[Provider, ...]:
         """Everything that is provided, for ``braft plugins``. Imports every implementation."""
         chosen = [
-            Provider(name, kind, found.info.distribution, found.info.version)
+            _row(name, kind, found.info)
             for kind in KINDS
             for name, found in self._of_kind(kind).items()
         ]
@@ -115,7 +138,7 @@ class Registry:
             "observer": "braft_on_",
         }
         return [
-            Provider(info.name, kind, info.distribution, info.version)
+            _row(info.name, kind, info)
             for kind, prefix in kinds.items()
             for info in self._plugins.loaded
             if any(hook.startswith(prefix) for hook in info.hooks)
@@ -144,6 +167,24 @@ class Registry:
             _check_tags(found.values())
         return found
 
+    def _declared(self) -> dict[str, _Found]:
+        if self._options is None:
+            self._options = self._collect_options()
+        return self._options
+
+    def _collect_options(self) -> dict[str, _Found]:
+        declared: dict[str, _Found] = {}
+        variables: dict[str, _Found] = {}
+        for info in self._plugins.implementing("braft_register_options"):
+            for model in self._provided("options", info):
+                new = _Found(model, info)
+                if (other := declared.setdefault(model.section, new)) is not new:
+                    raise _conflict("options", "section", model.section, other, new)
+                for name in model.variables().values():  # "a-b" and "c" spell as "a" and "b_c" do
+                    if (other := variables.setdefault(name, new)) is not new:
+                        raise _conflict("options", "variable", name, other, new)
+        return declared
+
     def _provided(self, kind: str, info: PluginInfo) -> list[type[Any]]:
         hook = f"braft_register_{kind}"
         answers = self._plugins.call(info, hook)
@@ -152,7 +193,8 @@ class Registry:
                 info, f"{hook} returned None; accepted is a class or a list of classes"
             )
         provided = list(answers[0]) if isinstance(answers[0], (list, tuple)) else [answers[0]]
-        problems = [text for each in provided for text in class_problems(kind, each)]
+        find = partial(class_problems, kind) if kind in KINDS else options_problems
+        problems = [text for each in provided for text in find(each)]
         if problems:
             raise load_error(info, f"{hook}: {'; '.join(problems)}")
         return provided
@@ -179,6 +221,10 @@ class Registry:
         elif close := difflib.get_close_matches(name, known, n=1):
             hints.append(f"did you mean {close[0]}?")
         return hints
+
+
+def _row(name: str, kind: str, info: PluginInfo) -> Provider:
+    return Provider(name, kind, info.distribution, info.version, info.name)
 
 
 def _check_tags(found: Iterable[_Found]) -> None:

@@ -18,7 +18,15 @@ from typing import Any, Final
 from braft_core.abc import Discovery, Serializer, Service, Storage, Transport
 from braft_core.plugin import HOOKS_VERSION, NAME, specs
 
-__all__ = ["HOOKS", "KINDS", "class_problems", "hook_problems", "hooks_of", "signature"]
+__all__ = [
+    "HOOKS",
+    "KINDS",
+    "class_problems",
+    "hook_problems",
+    "hooks_of",
+    "options_problems",
+    "signature",
+]
 
 #: The base class of each kind that is chosen by name.
 KINDS: Final[Mapping[str, type[Any]]] = MappingProxyType(
@@ -89,6 +97,30 @@ def class_problems(kind: str, provided: object) -> list[str]:
         )
     if kind == "serializer":
         problems += _tag_problems(who, getattr(provided, "tag", None))
+    return problems
+
+
+def options_problems(provided: object) -> list[str]:
+    """Everything that keeps ``provided`` from being used as the options of a plugin."""
+    from braft_core.config import Settings  # pydantic is slow to import, and seldom needed here
+    from braft_core.plugin.options import PluginOptions
+
+    if not (inspect.isclass(provided) and issubclass(provided, PluginOptions)):
+        return [f"{provided!r} is not a subclass of braft_core.plugin.options.PluginOptions"]
+    who = provided.__qualname__
+    section = getattr(provided, "section", None)
+    if not (isinstance(section, str) and _NAME_PATTERN.fullmatch(section)):
+        return [f"{who}.section is {section!r}; accepted is a lower-case word such as 'lab'"]
+    problems = [
+        f"{who}.{key} has no default; an installed plugin need not be used"
+        for key, info in provided.model_fields.items()
+        if info.is_required()
+    ]
+    taken = {variable.long for variable in Settings.variables().values()}
+    for key, variable in provided.variables().items():
+        if variable in taken:
+            problems.append(f"{who}.{key} would be set by {variable}, which is braft's own")
+        taken.add(variable)
     return problems
 
 

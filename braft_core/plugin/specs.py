@@ -10,8 +10,8 @@ Rules that hold for every hook:
 - Names that begin with ``braft_`` are hooks. Any other function so named is taken for a misspelt
   hook and refused.
 - A plugin imports only the public modules ``braft_core``, ``braft_core.abc``,
-  ``braft_core.plugin``, ``braft_core.errors``, ``braft_core.raft`` and, in its tests,
-  ``braft_core.testing``.
+  ``braft_core.plugin``, ``braft_core.plugin.options``, ``braft_core.errors``, ``braft_core.raft``
+  and, in its tests, ``braft_core.testing``.
 
 This module must not know who implements the hooks, nor import what it mentions in annotations.
 """
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import typer
 
     from braft_core.abc import Discovery, NodeAPI, Serializer, Service, Storage, Transport
+    from braft_core.plugin.options import PluginOptions
     from braft_core.raft.types import Server
 
 _spec: Final = pluggy.HookspecMarker(NAME)
@@ -148,6 +149,29 @@ def braft_register_storage() -> type[Storage] | Sequence[type[Storage]]:
             from braft_lab.store import LabStorage
 
             return LabStorage
+    """
+    return ()
+
+
+@_spec
+def braft_register_options() -> type[PluginOptions] | Sequence[type[PluginOptions]]:
+    """Declare the plugin's options: what ``[plugins.<section>]`` and ``BRAFT_<SECTION>_*`` may say.
+
+    When: once per loaded set of plugins, before a node is built and when settings are shown.
+    Thread: the one that builds the node or runs the command. Must not block.
+
+    Every declared option is checked before a node starts, whether the plugin is used or not.
+
+    :return: a :class:`~braft_core.plugin.options.PluginOptions` class or a list of them, each with
+        a ``section`` that nobody else has; for a class that is chosen by name, the class's name.
+
+    Example::
+
+        @hookimpl
+        def braft_register_options():
+            from braft_lab.options import LabOptions
+
+            return LabOptions
     """
     return ()
 

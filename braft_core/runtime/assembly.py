@@ -34,6 +34,7 @@ from braft_core.identity import (
     new_raft_id,
     pick_ports,
 )
+from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry, parse_discovery
 from braft_core.plugin.rules import KINDS
@@ -96,6 +97,10 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     """
     plugins = Plugins.load(settings.plugins_disable)
     registry = Registry(plugins)
+    configured = Configured(settings, registry)
+    configured.check()
+    for warning in configured.warnings():
+        _log.warning("%s", warning)
     ip = settings.ip or first_host_address(settings.interface)
     host = settings.bind_host(ip)
     serializer = registry.get("serializer", settings.serializer)()
@@ -197,7 +202,7 @@ def _transport(settings: Settings, registry: Registry, host: str, ports: Ports) 
         reflection=settings.grpc_reflection,
         token=settings.token.get_secret_value() if settings.token else "",
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
-        options=settings.plugin_options(settings.transport),
+        options=Configured(settings, registry).values(settings.transport),
     )
     return registry.get("transport", settings.transport)(options)
 
@@ -205,7 +210,7 @@ def _transport(settings: Settings, registry: Registry, host: str, ports: Ports) 
 def _storage(settings: Settings, registry: Registry, ports: Ports) -> Storage:
     name = _chosen_storage(settings)
     directory = data_directory(settings, ports.raft)
-    options = StorageOptions(directory, settings.plugin_options(name))
+    options = StorageOptions(directory, Configured(settings, registry).values(name))
     return registry.get("storage", name)(options)
 
 
@@ -272,7 +277,7 @@ def _discovery(
         discovery_port=ports.discovery,
         http_port=ports.http,
         cluster_name=settings.cluster_name,
-        options=settings.plugin_options(scheme),
+        options=Configured(settings, registry).values(scheme),
         environ=os.environ,
     )
     return registry.get("discovery", scheme)(spec, context)

@@ -25,6 +25,7 @@ from braft_core.identity import (
     new_cluster_id,
     new_raft_id,
 )
+from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
@@ -68,7 +69,7 @@ def restore(
     target = check_target(settings.data_dir)
     registry = Registry(Plugins.load(settings.plugins_disable))
     storage_class = registry.get("storage", settings.storage)
-    options = settings.plugin_options(settings.storage)
+    options = Configured(settings, registry).values(settings.storage)
 
     def make_storage(directory: Path) -> Storage:
         return storage_class(StorageOptions(directory, options))

@@ -14,6 +14,9 @@ Owns nothing but the question; the rules are those of :mod:`braft_core.plugin.ru
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from braft_core.errors import PluginError
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
@@ -26,8 +29,8 @@ def check_plugin(plugin: object, name: str = "plugin-under-test") -> Registry:
     """Fail if braft would refuse the plugin, or a class that it provides.
 
     Hook names, marks and signatures are checked, the ``braft_register_<kind>`` hooks are called,
-    and their classes must be complete and well named. Observers, ``braft_register_http`` and
-    ``braft_register_cli`` are not called.
+    and their classes must be complete and well named; every option must be explained. Observers,
+    ``braft_register_http`` and ``braft_register_cli`` are not called.
 
     :param plugin: the module or object that the plugin's entry point names.
     :return: what the plugin provides, for further checks such as ``.get("discovery", "lab")``.
@@ -40,11 +43,26 @@ def check_plugin(plugin: object, name: str = "plugin-under-test") -> Registry:
     except PluginError as error:
         raise AssertionError(error.message) from error
     registry = Registry(plugins)
-    for kind in KINDS:
+    questions: list[Callable[[], object]] = [
+        *(partial(registry.names, kind) for kind in KINDS),
+        registry.options,
+    ]
+    for ask in questions:
         try:
-            registry.names(kind)
+            ask()
         except PluginError as error:
             problems.append(error.message)
+    if not problems:
+        problems += _unexplained(registry)
     if problems:
         raise AssertionError("\n".join(problems))
     return registry
+
+
+def _unexplained(registry: Registry) -> list[str]:
+    return [
+        f"{model.__qualname__}.{option.key} is not explained: put a text for users below it"
+        for model in registry.options().values()
+        for option in model.describe()
+        if not option.meaning
+    ]

@@ -16,6 +16,7 @@ _PUBLIC = (
     "braft_core.errors",
     "braft_core.peer",
     "braft_core.plugin",
+    "braft_core.plugin.options",
     "braft_core.raft",
     "braft_core.testing",
     "braft_core.transport",

@@ -12,7 +12,7 @@ import braft_k8s
 from braft_core.errors import ConfigError
 from braft_core.testing.discovery import discovery_context
 from braft_k8s.discovery import K8sDiscovery
-from braft_k8s.options import Options
+from braft_k8s.options import K8sOptions
 from braft_k8s.pods import Pod, contacts_of, selector_text
 
 FROM_SETTINGS = {"namespace": "n1", "labels": "a=1,b=2", "portname": "p1", "sleep": (1.0, 2.0)}
@@ -36,13 +36,13 @@ FROM_SETTINGS = {"namespace": "n1", "labels": "a=1,b=2", "portname": "p1", "slee
 def test_spec_over_settings(
     spec: str, namespace: str, labels: dict[str, str], portname: str
 ) -> None:
-    options = Options.read(spec, FROM_SETTINGS)
+    options = K8sOptions.laid_over(spec, FROM_SETTINGS)
     assert (options.namespace, options.labels, options.portname) == (namespace, labels, portname)
     assert options.sleep == (1.0, 2.0)
 
 
 def test_labels_may_be_a_table() -> None:
-    assert Options.read("", {"labels": {"a": "1"}}).labels == {"a": "1"}
+    assert K8sOptions.laid_over("", {"labels": {"a": "1"}}).labels == {"a": "1"}
 
 
 BAD_SPECS = {
@@ -68,16 +68,16 @@ def test_bad_specs_are_named(spec: str, part: str) -> None:
     ("options", "path", "hint"),
     [
         ({"lables": "a=b"}, "plugins.k8s.lables", "did you mean labels?"),
-        ({"labels": "a"}, "plugins.k8s.labels (or K8S_LABELS)='a'", "key=value"),
+        ({"labels": "a"}, "plugins.k8s.labels='a'", "key=value"),
         ({"labels": {"a b": "c"}}, "plugins.k8s.labels", "'a b'"),
-        ({"labels": 5}, "plugins.k8s.labels", "dict"),
-        ({"namespace": "A"}, "plugins.k8s.namespace (or K8S_NAMESPACE)='A'", "namespace"),
-        ({"portname": "-"}, "plugins.k8s.portname (or K8S_PORTNAME)='-'", "port name"),
-        ({"sleep": [2, 1]}, "plugins.k8s.sleep (or K8S_SLEEP)=[2, 1]", "rising"),
-        ({"sleep": "1s"}, "plugins.k8s.sleep", "seconds"),
-        ({"sleep": True}, "plugins.k8s.sleep", "seconds"),
-        ({"poll_interval": 0}, "plugins.k8s.poll_interval=0", "greater than 0"),
-        ({"request_timeout": -1}, "plugins.k8s.request_timeout=-1", "greater than 0"),
+        ({"labels": 5}, "plugins.k8s.labels=5", "accepted: label=value"),
+        ({"namespace": "A"}, "plugins.k8s.namespace='A'", "namespace"),
+        ({"portname": "-"}, "plugins.k8s.portname='-'", "port name"),
+        ({"sleep": [2, 1]}, "plugins.k8s.sleep=[2, 1]", "backwards"),
+        ({"sleep": "1"}, "plugins.k8s.sleep='1'", "a duration or a range of two"),
+        ({"sleep": True}, "plugins.k8s.sleep=True", "truth value"),
+        ({"poll_interval": 0}, "plugins.k8s.poll_interval=0", "longer than 0"),
+        ({"request_timeout": -1}, "plugins.k8s.request_timeout=-1", "not negative"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], path: str, hint: str) -> None:

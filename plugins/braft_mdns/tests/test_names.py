@@ -136,8 +136,8 @@ def test_contact(addresses: list[str], port: int | None, ip: str, host: str | No
     [
         ({"servce": "x"}, "plugins.mdns.servce", "did you mean service?"),
         ({"zzz": 1}, "plugins.mdns.zzz", "resolve_timeout"),
-        ({"refresh": 0}, "plugins.mdns.refresh=0", "greater than 0"),
-        ({"service": 5}, "plugins.mdns.service=5", "string"),
+        ({"refresh": 0}, "plugins.mdns.refresh=0", "longer than 0"),
+        ({"service": 5}, "plugins.mdns.service=5", "not a text"),
         ({"service": "x"}, "'x'", "_name._tcp"),
     ],
 )

@@ -169,8 +169,12 @@ def test_watch_polls(dns: Names) -> None:
     [
         ({"pol_interval": 1}, "plugins.static.pol_interval", "did you mean poll_interval?"),
         ({"zzz": 1}, "plugins.static.zzz", "resolve_timeout"),
-        ({"poll_interval": 0}, "plugins.static.poll_interval=0", "greater than 0"),
-        ({"resolve_timeout": "x"}, "plugins.static.resolve_timeout='x'", "number"),
+        ({"poll_interval": 0}, "plugins.static.poll_interval=0", "longer than 0"),
+        (
+            {"resolve_timeout": "x"},
+            "plugins.static.resolve_timeout='x'",
+            "accepted: a duration above 0",
+        ),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], path: str, hint: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from braft_core.config import Settings
+from braft_core.config import Settings, given_options, unknown_variable
 from braft_core.errors import ConfigError
 
 
@@ -61,7 +61,7 @@ def test_toml_file_is_found() -> None:
     assert (named.rport, named.provenance["rport"]) == (1, "other.toml")
     explicit = Settings.load(environ={"BRAFT_CONFIG": "other.toml"}, toml=Path("third.toml"))
     assert explicit.rport == 2
-    assert not named.warnings
+    assert not named.environ
 
 
 def test_missing_toml_file() -> None:
@@ -97,12 +97,13 @@ def test_unknown_argument_and_option() -> None:
     assert "--leader-stead:" in refused(cli={"leader_stead": 1})
 
 
-def test_unknown_variables_are_warnings() -> None:
-    settings = Settings.load(environ={"BRAFT_RPROT": "1", "BRAFTER": "1", "BRAFT_ZQX": "1"})
-    assert len(settings.warnings) == 2
-    assert "BRAFT_RPROT" in settings.warnings[0]
-    assert "did you mean BRAFT_RPORT?" in settings.warnings[0]
-    assert "did you mean" not in settings.warnings[1]
+def test_variables_that_no_setting_reads_are_kept_for_plugins() -> None:
+    given = {"BRAFT_RPROT": "1", "BRAFTER": "1", "BRAFT_ZQX": "1", "BRP": "2"}
+    assert Settings.load(environ=given).environ == {"BRAFT_RPROT": "1", "BRAFT_ZQX": "1"}
+    known = {"BRAFT_RPORT", "BRAFT_DPORT"}
+    near, far = (unknown_variable(name, known) for name in ("BRAFT_RPROT", "BRAFT_ZQX"))
+    assert near == "environment BRAFT_RPROT: no such setting; did you mean BRAFT_RPORT?"
+    assert "did you mean" not in far
 
 
 def test_long_and_short_name() -> None:
@@ -217,7 +218,6 @@ def test_election_timeout_must_leave_room_for_heartbeats() -> None:
 def test_rows_mask_secrets_and_show_rules() -> None:
     settings = Settings.load(
         environ={"BRAFT_TOKEN": "s3cret", "BRP": "16000", "BRAFT_LEADER_STEADY": "1m"},
-        kwargs={"plugins": {"vault": {"password": "s3cret", "path": "x"}}},
     )
     rows = {row.name: row for row in settings.rows()}
     assert "s3cret" not in str(settings.rows()) + repr(settings.token)
@@ -226,8 +226,7 @@ def test_rows_mask_secrets_and_show_rules() -> None:
     assert rows["leader_steady"].value == "60s"
     assert rows["sleep"].value == "10ms-300ms"
     assert rows["grpc_reflection"].value == "on"
-    assert rows["plugins.vault.path"] == ("plugins.vault.path", "x", "argument")
-    assert set(settings.variables()) < set(rows)
+    assert set(settings.variables()) == set(rows)
 
 
 def test_plugin_sections_are_merged_by_key() -> None:
@@ -238,15 +237,55 @@ def test_plugin_sections_are_merged_by_key() -> None:
     assert settings.provenance["plugins.mdns.service"] == "braft.toml"
 
 
-def test_plugin_options_contain_the_settings_of_the_plugin() -> None:
-    assert Settings.load(environ={}).plugin_options("mdns") == {"service": "_braft._tcp,_windows"}
+def options(plugin: str, variables: dict[str, str] | None = None, **given: Any) -> dict[str, Any]:
+    """Value and origin of what a plugin is given."""
+    found = given_options(Settings.load(**given), plugin, variables or {})
+    return {key: (item.value, item.origin) for key, item in found.items()}
+
+
+def test_options_of_a_plugin_contain_its_settings() -> None:
+    assert options("mdns", environ={}) == {"service": ("_braft._tcp,_windows", "default")}
     toml("[plugins.mdns]\nservice = '_a._tcp'")
-    assert Settings.load(environ={}).plugin_options("mdns") == {"service": "_a._tcp"}
-    strong = Settings.load(environ={"MDS": "_b._tcp"})
-    assert strong.plugin_options("mdns") == {"service": "_b._tcp"}
-    k8s = Settings.load(environ={"K8L": "a=b"}).plugin_options("k8s")
-    assert k8s == {"namespace": "", "labels": "a=b", "portname": "", "sleep": (0.0, 0.0)}
-    assert Settings.load(environ={}).plugin_options("other") == {}
+    assert options("mdns", environ={}) == {"service": ("_a._tcp", "braft.toml")}
+    strong = options("mdns", environ={"MDS": "_b._tcp"})
+    assert strong == {"service": ("_b._tcp", "environment MDS")}
+    k8s = options("k8s", environ={"K8L": "a=b", "K8S_SLEEP": "1-2s"})
+    assert {key: value for key, (value, _) in k8s.items()} == {
+        "namespace": "",
+        "labels": "a=b",
+        "portname": "",
+        "sleep": (1.0, 2.0),
+    }
+    assert options("other", environ={}) == {}
+
+
+def test_variables_of_a_plugin_overrule_its_section_and_yield_to_arguments() -> None:
+    toml("[plugins.lab]\npause = 1\nsize = 2")
+    names = {"pause": "BRAFT_LAB_PAUSE", "size": "BRAFT_LAB_SIZE"}
+    environ = {"BRAFT_LAB_PAUSE": "3s", "BRAFT_LAB_SIZE": " "}
+    assert options("lab", names, environ=environ) == {
+        "pause": ("3s", "environment BRAFT_LAB_PAUSE"),
+        "size": (2, "braft.toml"),
+    }
+    kwargs = {"plugins": {"lab": {"pause": 4}}}
+    given = options("lab", names, environ=environ, kwargs=kwargs)
+    assert given["pause"] == (4, "argument")
+
+
+def test_two_variables_of_one_option_must_agree() -> None:
+    names = {"service": "BRAFT_MDNS_SERVICE"}
+    both = {"MDNS_SERVICE": "_a._tcp", "BRAFT_MDNS_SERVICE": "_b._tcp"}
+    with pytest.raises(ConfigError, match="MDNS_SERVICE and BRAFT_MDNS_SERVICE are the same"):
+        options("mdns", names, environ=both)
+    same = both | {"MDNS_SERVICE": "_b._tcp"}
+    assert options("mdns", names, environ=same)["service"][0] == "_b._tcp"
+    alone = options("mdns", names, environ={"BRAFT_MDNS_SERVICE": "_b._tcp"})
+    assert alone["service"] == ("_b._tcp", "environment BRAFT_MDNS_SERVICE")
+
+
+def test_settings_made_by_hand_have_options_too() -> None:
+    made = Settings(plugins={"lab": {"pause": 1}})
+    assert given_options(made, "lab")["pause"].value == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import falcon.testing
 import pytest
@@ -19,8 +19,11 @@ from braft_core.errors import (
     UnknownCommand,
 )
 from braft_core.http import HTTPServer, make_app
+from braft_core.plugin.options import PluginOptions
 from braft_core.raft.types import Configuration, Server, SnapshotMeta
 from braft_core.storage.snapshot_file import encode_file
+
+Options = TypeVar("Options", bound=PluginOptions)
 
 CONFIGURATION = Configuration((Server("server-1", "127.0.0.1:15000"),))
 
@@ -45,6 +48,9 @@ class FakeNode:
             {"id": "server-1", "address": "127.0.0.1:15000", "suffrage": "Voter", "leader": True},
             {"id": "server-2", "address": "127.0.0.1:16000", "suffrage": "Voter", "leader": False},
         ]
+
+    def plugin_options(self, model: type[Options]) -> Options:
+        return model()
 
     def ready(self) -> tuple[bool, str]:
         return self.readiness

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from braft_core.plugin import hookimpl
+from braft_core.plugin.options import PluginOptions
 from braft_core.testing.plugins import check_plugin
 
 Providing = Callable[[str, Any], types.ModuleType]
@@ -58,3 +59,20 @@ def test_every_kind_is_reported(providing: Providing) -> None:
         check_plugin(module)
     assert "7 is not a subclass of braft_core.abc.Discovery" in str(caught.value)
     assert "8 is not a subclass of braft_core.abc.Service" in str(caught.value)
+
+
+def test_an_option_without_an_explanation_fails(providing: Providing) -> None:
+    class Silent(PluginOptions):
+        section = "silent"
+        size: int = 1
+        pause: float = 1.0
+        """Pause between two looks."""
+
+    with pytest.raises(AssertionError, match=r"Silent\.size is not explained") as caught:
+        check_plugin(providing("options", Silent))
+    assert "pause" not in str(caught.value)
+
+
+def test_options_that_braft_would_refuse_fail(providing: Providing) -> None:
+    with pytest.raises(AssertionError, match="not a subclass"):
+        check_plugin(providing("options", object))

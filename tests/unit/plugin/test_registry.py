@@ -161,9 +161,9 @@ def test_describes_everything(providing: Providing, classes: types.SimpleNamespa
     vars(module)["braft_register_cli"] = hookimpl(lambda app: None)
     registry = with_providers((module, "lab"))
     assert registry.describe() == (
-        Provider("lab", "discovery", "braft-lab", "1.0"),
-        Provider("lab", "cli", "braft-lab", "1.0"),
-        Provider("lab", "observer", "braft-lab", "1.0"),
+        Provider("lab", "discovery", "braft-lab", "1.0", "lab"),
+        Provider("lab", "cli", "braft-lab", "1.0", "lab"),
+        Provider("lab", "observer", "braft-lab", "1.0", "lab"),
     )
 
 

@@ -28,6 +28,7 @@ FROZEN = {
     "braft_register_service": (),
     "braft_register_transport": (),
     "braft_register_storage": (),
+    "braft_register_options": (),
     "braft_register_http": ("app", "node"),
     "braft_register_cli": ("app",),
     "braft_on_started": ("node",),
@@ -93,6 +94,7 @@ def test_every_hook_reaches_a_plugin(classes: types.SimpleNamespace) -> None:
         "braft_register_service": (classes.Counter,),
         "braft_register_transport": [],
         "braft_register_storage": [],
+        "braft_register_options": [],
     }
     plugins = Plugins()
     plugins.register(recorder(seen, answers), "recorder")
@@ -105,6 +107,7 @@ def test_every_hook_reaches_a_plugin(classes: types.SimpleNamespace) -> None:
         "transport": (),
         "storage": (),
     }
+    assert registry.options() == {}
     node: Any = object()
     app, commands = falcon.App(), typer.Typer()
     plugins.extend_http(app, node)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 
 from braft_core.errors import Unreachable
-from braft_k8s.options import Options
+from braft_k8s.options import K8sOptions
 from braft_k8s.pods import Pod, selector_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class KubeApi:
         self._timeout = (timeout, timeout)
 
     @classmethod
-    def connect(cls, options: Options, environ: Mapping[str, str]) -> KubeApi:
+    def connect(cls, options: K8sOptions, environ: Mapping[str, str]) -> KubeApi:
         """Read the pod's service account or a kubeconfig; nothing is sent yet.
 
         :raises Unreachable: there is neither, or it cannot be read.
@@ -148,14 +148,18 @@ def _told_as_unreachable() -> Iterator[None]:
         raise Unreachable(f"k8s: the API cannot be asked: {error}") from error
 
 
-def _configure(configuration: Configuration, options: Options, environ: Mapping[str, str]) -> str:
+def _configure(
+    configuration: Configuration, options: K8sOptions, environ: Mapping[str, str]
+) -> str:
     """Fill in the client's configuration; returns the namespace to use."""
     if not options.kubeconfig and environ.get("KUBERNETES_SERVICE_HOST"):
         return _in_cluster(configuration, options, environ)
     return _kubeconfig(configuration, options, environ)
 
 
-def _in_cluster(configuration: Configuration, options: Options, environ: Mapping[str, str]) -> str:
+def _in_cluster(
+    configuration: Configuration, options: K8sOptions, environ: Mapping[str, str]
+) -> str:
     from kubernetes.config.incluster_config import InClusterConfigLoader
 
     account = Path(options.service_account)
@@ -168,7 +172,9 @@ def _in_cluster(configuration: Configuration, options: Options, environ: Mapping
     return options.namespace or (account / "namespace").read_text(encoding="utf-8").strip()
 
 
-def _kubeconfig(configuration: Configuration, options: Options, environ: Mapping[str, str]) -> str:
+def _kubeconfig(
+    configuration: Configuration, options: K8sOptions, environ: Mapping[str, str]
+) -> str:
     from kubernetes.config import list_kube_config_contexts, load_kube_config
 
     # The client reads os.environ by itself; a node's environment is what it was given.

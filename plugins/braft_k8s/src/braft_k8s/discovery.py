@@ -17,7 +17,7 @@ from typing import ClassVar
 from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import Unreachable
 from braft_k8s.api import KubeApi
-from braft_k8s.options import Options
+from braft_k8s.options import K8sOptions
 from braft_k8s.pods import contacts_of, selector_text
 from braft_k8s.watching import Watches
 
@@ -37,7 +37,7 @@ class K8sDiscovery(Discovery):
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
         """:raises ConfigError: naming the part of the spec, or the option, that is wrong."""
         super().__init__(spec, context)
-        self.options = Options.read(spec, context.options)
+        self.options = K8sOptions.laid_over(spec, context.options)
         self.poll_interval = self.options.poll_interval
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="braft-k8s")
         self._stopped = False

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from braft_core.errors import ConfigError
+from braft_core.plugin.options import (
+    Accepts,
+    DurationRange,
+    PluginOptions,
+    PositiveDuration,
+    Text,
+)
 
-__all__ = ["Options"]
+__all__ = ["K8sOptions"]
 
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"(?=[a-z0-9-]{1,15}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _LABEL_PART = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_PART}")
 _LABEL_VALUE = re.compile(rf"(?:{_LABEL_PART})?")
-_VARIABLES = {
-    "namespace": "K8S_NAMESPACE",
-    "labels": "K8S_LABELS",
-    "portname": "K8S_PORTNAME",
-    "sleep": "K8S_SLEEP",
-}
 _SPEC = "namespace=..,portname=..,label=value"
-_POSITIVE = Field(gt=0, allow_inf_nan=False)
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -61,51 +60,45 @@ def _matching(pattern: re.Pattern[str], what: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _range(value: object) -> object:
-    ends = value if isinstance(value, list | tuple) else (value, value)
-    numbers = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
-    if len(ends) != 2 or len(numbers) != 2 or not 0 <= numbers[0] <= numbers[1] < float("inf"):
-        raise ValueError("neither a number of seconds nor two in rising order")
-    return tuple(ends)
+class K8sOptions(PluginOptions):
+    """Durations in seconds."""
 
+    section = "k8s"
 
-class Options(BaseModel):
-    """The plugin's options. All durations in seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    #: "" is the namespace this pod, or the kubeconfig's context, is in.
-    namespace: Annotated[str, _matching(_NAMESPACE, "a namespace")] = ""
-    #: Labels of the services.
-    labels: Annotated[dict[str, str], BeforeValidator(_labels)] = Field(default_factory=dict)
-    #: Name of a container port that a pod must have.
-    portname: Annotated[str, _matching(_PORT_NAME, "a port name")] = ""
-    #: Random wait before the API is first asked.
-    sleep: Annotated[tuple[float, float], BeforeValidator(_range)] = (0.0, 0.0)
-    #: Pause between two looks while the API cannot be watched.
-    poll_interval: Annotated[float, _POSITIVE] = 2.0
-    #: And while it can: in case a watch has died without a word.
-    resync: Annotated[float, _POSITIVE] = 30.0
-    #: Longest wait for the API, to connect and for each piece of the answer.
-    request_timeout: Annotated[float, _POSITIVE] = 5.0
-    #: Use this kubeconfig file even inside a pod.
-    kubeconfig: str = ""
-    #: Context in the kubeconfig; "" is its current one.
-    context: str = ""
-    #: Where a pod finds its token, CA and namespace.
-    service_account: str = "/var/run/secrets/kubernetes.io/serviceaccount"
+    namespace: Annotated[str, _matching(_NAMESPACE, "a namespace"), Accepts("a namespace")] = ""
+    """Namespace of the services; not set: the one this pod, or the kubeconfig's context, is in."""
+    labels: Annotated[dict[str, str], BeforeValidator(_labels), Accepts("label=value,...")] = Field(
+        default_factory=dict
+    )
+    """Labels of the services."""
+    portname: Annotated[str, _matching(_PORT_NAME, "a port name"), Accepts("a port name")] = ""
+    """Name of a container port that a pod must have."""
+    sleep: DurationRange = (0.0, 0.0)
+    """Random wait before the API is first asked."""
+    poll_interval: PositiveDuration = 2.0
+    """Pause between two looks while the API cannot be watched."""
+    resync: PositiveDuration = 30.0
+    """And while it can: in case a watch has died without a word."""
+    request_timeout: PositiveDuration = 5.0
+    """Longest wait for the API, to connect and for each piece of the answer."""
+    kubeconfig: Text = ""
+    """Use this kubeconfig file even inside a pod."""
+    context: Text = ""
+    """Context in the kubeconfig; not set: its current one."""
+    service_account: Text = "/var/run/secrets/kubernetes.io/serviceaccount"
+    """Where a pod finds its token, CA and namespace."""
 
     @classmethod
-    def read(cls, spec: str, section: Mapping[str, Any]) -> Options:
+    def laid_over(cls, spec: str, section: Mapping[str, Any]) -> K8sOptions:
         """Lay the spec over the section.
 
         Labels of the spec replace the section's, as in the original.
 
         :raises ConfigError: naming the part of the spec, or ``plugins.k8s.<key>``.
         """
-        options = _validated(cls, section, "plugins.k8s.")
+        options = cls.read(section)
         said = _spec(spec)
-        checked = _validated(cls, said, f"k8s:{spec}: ")
+        checked = cls.read(said, {key: f"k8s:{spec}: {key}" for key in said})
         return options.model_copy(update={key: getattr(checked, key) for key in said})
 
 
@@ -126,28 +119,3 @@ def _spec(spec: str) -> dict[str, Any]:
         else:
             said.setdefault("labels", {})[key] = value
     return said
-
-
-def _validated(cls: type[Options], values: Mapping[str, Any], prefix: str) -> Options:
-    try:
-        return cls(**values)
-    except ValidationError as error:
-        raise _config_error(error, prefix, list(cls.model_fields)) from error
-
-
-def _config_error(error: ValidationError, prefix: str, known: list[str]) -> ConfigError:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    path = prefix + key
-    if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, known, n=1)
-        accepted = f"did you mean {close[0]}?" if close else f"accepted: {', '.join(known)}"
-        return ConfigError(f"{path}: no such option; {accepted}", setting=path)
-    variable = f" (or {_VARIABLES[key]})" if key in _VARIABLES else ""
-    reason = str(problem.get("ctx", {}).get("error", problem["msg"]))
-    return ConfigError(
-        f"{path}{variable}={problem['input']!r}: {reason}",
-        setting=path,
-        value=repr(problem["input"]),
-        accepted=reason,
-    )

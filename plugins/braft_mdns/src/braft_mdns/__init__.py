@@ -11,8 +11,9 @@ from braft_core.plugin import hookimpl
 
 if TYPE_CHECKING:
     from braft_core.abc import Discovery
+    from braft_core.plugin.options import PluginOptions
 
-__all__ = ["braft_register_discovery"]
+__all__ = ["braft_register_discovery", "braft_register_options"]
 
 
 @hookimpl
@@ -21,3 +22,11 @@ def braft_register_discovery() -> type[Discovery]:
     from braft_mdns.discovery import MdnsDiscovery
 
     return MdnsDiscovery
+
+
+@hookimpl
+def braft_register_options() -> type[PluginOptions]:
+    """The section ``[plugins.mdns]``."""
+    from braft_mdns.options import MdnsOptions
+
+    return MdnsOptions

@@ -19,7 +19,7 @@ from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import Unreachable
 from braft_mdns.interfaces import choose_interfaces, ip_version
 from braft_mdns.names import ServiceName, host_name, instance_label
-from braft_mdns.options import Options
+from braft_mdns.options import MdnsOptions
 from braft_mdns.records import contact_of, is_stranger, properties_of
 
 __all__ = ["MdnsDiscovery"]
@@ -36,7 +36,7 @@ class MdnsDiscovery(Discovery):
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
         """:raises ConfigError: naming what is wrong in the service name or the options."""
         super().__init__(spec, context)
-        self.options = Options.read(context.options)
+        self.options = MdnsOptions.read(context.options)
         self.service = ServiceName.parse(spec or self.options.service)
         #: The instance name on the network; another than the first choice after a name clash.
         self.instance = ""

@@ -1,52 +1,22 @@
-"""The plugin's own section of braft.toml, ``[plugins.mdns]``."""
+"""What ``[plugins.mdns]`` and ``BRAFT_MDNS_*`` may say."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Any
+from braft_core.plugin.options import PluginOptions, PositiveDuration, Text
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from braft_core.errors import ConfigError
-
-__all__ = ["Options"]
+__all__ = ["MdnsOptions"]
 
 
-class Options(BaseModel):
-    """All durations in seconds."""
+class MdnsOptions(PluginOptions):
+    """Durations in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    section = "mdns"
 
-    #: Service type and subtypes; the setting ``MDNS_SERVICE``.
-    service: str = "_braft._tcp,_windows"
-    #: How long to wait for the records of a node before asking again.
-    resolve_timeout: float = Field(default=3.0, gt=0, allow_inf_nan=False)
-    #: How long an address is believed before the node is asked for it again.
-    refresh: float = Field(default=20.0, gt=0, allow_inf_nan=False)
-    #: When to say that nobody else is there.
-    alone_after: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-
-    @classmethod
-    def read(cls, section: Mapping[str, Any]) -> Options:
-        """Validate a section. :raises ConfigError: naming ``plugins.mdns.<key>``."""
-        try:
-            return cls(**section)
-        except ValidationError as error:
-            raise _config_error(error, list(cls.model_fields)) from error
-
-
-def _config_error(error: ValidationError, known: list[str]) -> ConfigError:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    path = f"plugins.mdns.{key}"
-    if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, known, n=1)
-        accepted = f"did you mean {close[0]}?" if close else f"accepted: {', '.join(known)}"
-        return ConfigError(f"{path}: no such option; {accepted}", setting=path)
-    return ConfigError(
-        f"{path}={problem['input']!r}: {problem['msg']}",
-        setting=path,
-        value=repr(problem["input"]),
-        accepted=problem["msg"],
-    )
+    service: Text = "_braft._tcp,_windows"
+    """Service type, subtypes after commas; the setting MDNS_SERVICE."""
+    resolve_timeout: PositiveDuration = 3.0
+    """How long to wait for the records of a node before asking again."""
+    refresh: PositiveDuration = 20.0
+    """How long an address is believed before the node is asked for it again."""
+    alone_after: PositiveDuration = 10.0
+    """When to say that nobody else is there."""

@@ -15,7 +15,7 @@ from typing import ClassVar
 from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import Unreachable
 from braft_static.items import Item, parse_items
-from braft_static.options import Options
+from braft_static.options import StaticOptions
 
 __all__ = ["StaticDiscovery"]
 
@@ -30,7 +30,7 @@ class StaticDiscovery(Discovery):
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
         """:raises ConfigError: naming the entry, or the option, that is wrong."""
         super().__init__(spec, context)
-        self.options = Options.read(context.options)
+        self.options = StaticOptions.read(context.options)
         self.poll_interval = self.options.poll_interval
         self._texts = [text.strip() for text in spec.split(",") if text.strip()]
         places = (self._placed(item) for item in parse_items(spec))

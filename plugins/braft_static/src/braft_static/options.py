@@ -1,46 +1,18 @@
-"""The plugin's own section of braft.toml, ``[plugins.static]``."""
+"""What ``[plugins.static]`` and ``BRAFT_STATIC_*`` may say."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Any
+from braft_core.plugin.options import PluginOptions, PositiveDuration
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from braft_core.errors import ConfigError
-
-__all__ = ["Options"]
+__all__ = ["StaticOptions"]
 
 
-class Options(BaseModel):
-    """All durations in seconds."""
+class StaticOptions(PluginOptions):
+    """Durations in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    section = "static"
 
-    poll_interval: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    resolve_timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-
-    @classmethod
-    def read(cls, section: Mapping[str, Any]) -> Options:
-        """Validate a section. :raises ConfigError: naming ``plugins.static.<key>``."""
-        try:
-            return cls(**section)
-        except ValidationError as error:
-            raise _config_error(error, list(cls.model_fields)) from error
-
-
-def _config_error(error: ValidationError, known: list[str]) -> ConfigError:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    path = f"plugins.static.{key}"
-    if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, known, n=1)
-        accepted = f"did you mean {close[0]}?" if close else f"accepted: {', '.join(known)}"
-        return ConfigError(f"{path}: no such option; {accepted}", setting=path)
-    return ConfigError(
-        f"{path}={problem['input']!r}: {problem['msg']}",
-        setting=path,
-        value=repr(problem["input"]),
-        accepted=problem["msg"],
-    )
+    poll_interval: PositiveDuration = 1.0
+    """Pause between two looks at the list, at which its names are resolved again."""
+    resolve_timeout: PositiveDuration = 5.0
+    """How long one name may take to resolve."""

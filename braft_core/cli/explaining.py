@@ -1,0 +1,195 @@
+"""One plugin explained, for ``braft plugins show``: from its metadata, its classes, its options.
+
+Looks at plugins that do not load or are disabled too: those are the ones people ask about.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from typing import Any, Final, NamedTuple
+
+import typer
+
+from braft_core.cli.output import table
+from braft_core.config import Settings
+from braft_core.errors import PluginError, PluginNotFound
+from braft_core.plugin.configured import Configured
+from braft_core.plugin.manager import CORE, PluginInfo, Plugins
+from braft_core.plugin.registry import Provider, Registry
+from braft_core.plugin.rules import KINDS
+from braft_core.runtime.assembly import in_use
+
+__all__ = ["explain", "print_explained"]
+
+_CHOOSE: Final = {
+    "discovery": "BRAFT_DISCOVERY={name} or {name}:<spec>",
+    "serializer": "BRAFT_SERIALIZER={name}",
+    "service": "BRAFT_SERVICES=...,{name}",
+    "transport": "BRAFT_TRANSPORT={name}",
+    "storage": "BRAFT_STORAGE={name}",
+}
+_HOOKS_ALONE: Final = {
+    "http": "adds HTTP routes",
+    "cli": "adds commands",
+    "observer": "observes what happens",
+}
+
+Explained = dict[str, Any]
+
+
+class _Installation(NamedTuple):
+    settings: Settings
+    plugins: Plugins
+    registry: Registry
+    providers: tuple[Provider, ...]
+    used: frozenset[tuple[str, str]]
+
+
+def explain(name: str) -> list[Explained]:
+    """Everything about the plugins that ``name`` means: by plugin, distribution, provided name.
+
+    :raises PluginNotFound: there is none; the message lists what there is.
+    :raises ConfigError: the settings are wrong.
+    """
+    settings = Settings.load()
+    plugins = Plugins.load(settings.plugins_disable, tolerate=True)
+    registry = Registry(plugins)
+    providers = registry.describe()
+    here = _Installation(settings, plugins, registry, providers, in_use(settings, registry))
+    found = [_loaded(here, info, name) for info in plugins.loaded if _means(here, info, name)]
+    found += [_absent(info) for info in plugins.disabled if name in (info.name, info.distribution)]
+    found += [_failed(error) for error in plugins.failures if _is_about(error, name)]
+    if not found:
+        known = sorted({row.name for row in providers} | {info.name for info in plugins.loaded})
+        raise PluginNotFound(
+            f"no plugin {name!r} is installed; there are: {', '.join(known)}",
+            kind="plugin",
+            name=name,
+            known=known,
+        )
+    return found
+
+
+def _means(here: _Installation, info: PluginInfo, name: str) -> bool:
+    rows = (row for row in here.providers if row.plugin == info.name)
+    return name in (info.name, info.distribution) or any(row.name == name for row in rows)
+
+
+def _loaded(here: _Installation, info: PluginInfo, name: str) -> Explained:
+    """The whole plugin; of braft-core, which provides much, only what was asked for."""
+    rows = [row for row in here.providers if row.plugin == info.name]
+    if info.name == CORE and name != CORE:
+        rows = [row for row in rows if row.name == name]
+    configured = Configured(here.settings, here.registry)
+    return {
+        **_metadata(info),
+        "hooks": list(info.hooks),
+        "provides": [_provided(here, row) for row in rows],
+        "options": [
+            {
+                "option": f"plugins.{section}.{item.option.key}",
+                "variable": item.option.variable,
+                "value": item.value,
+                "origin": item.origin,
+                "meaning": item.option.meaning,
+                "accepts": item.option.accepts,
+                "default": item.option.default,
+            }
+            for section in here.registry.sections(info.name)
+            for item in configured.explain(section)
+        ],
+    }
+
+
+def _provided(here: _Installation, row: Provider) -> dict[str, Any]:
+    choose, text = "", _HOOKS_ALONE.get(row.kind, "")
+    if row.kind in KINDS:
+        provided = here.registry.provided(row)
+        choose = _CHOOSE[row.kind].format(name=row.name)
+        text = (inspect.getdoc(provided) or "").split("\n\n")[0].replace("\n", " ")
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "choose": choose,
+        "text": text,
+        "in_use": (row.kind, row.name) in here.used,
+    }
+
+
+def _absent(info: PluginInfo, failure: str = "") -> Explained:
+    return {
+        **_metadata(info),
+        "hooks": [],
+        "provides": [],
+        "options": [],
+        "disabled": not failure,
+        "failure": failure,
+    }
+
+
+def _failed(error: PluginError) -> Explained:
+    plugin, distribution, version = (
+        str(error.data.get(key, "")) for key in ("plugin", "distribution", "version")
+    )
+    return _absent(PluginInfo(plugin, distribution, version), error.message)
+
+
+def _is_about(error: PluginError, name: str) -> bool:
+    about = (error.data.get(key) for key in ("plugin", "distribution", "name"))
+    return name in about or name in error.data.get("distributions", ())
+
+
+def _metadata(info: PluginInfo) -> Explained:
+    """What the distribution says of itself."""
+    summary, links = "", []
+    try:
+        metadata = importlib.metadata.metadata(info.distribution) if info.distribution else None
+    except importlib.metadata.PackageNotFoundError:
+        metadata = None
+    if metadata is not None:
+        summary = (metadata.get_all("Summary") or [""])[0]
+        links = [link.replace(", ", ": ", 1) for link in metadata.get_all("Project-URL") or []]
+    return {
+        "plugin": info.name,
+        "distribution": info.distribution,
+        "version": info.version,
+        "summary": summary,
+        "links": links,
+        "disabled": False,
+        "failure": "",
+    }
+
+
+def print_explained(found: list[Explained]) -> None:
+    """The same for people."""
+    for number, plugin in enumerate(found):
+        if number:
+            typer.echo()
+        _print_one(plugin)
+
+
+def _print_one(plugin: Explained) -> None:
+    origin = f"{plugin['distribution']} {plugin['version']}".strip()
+    typer.echo(f"{plugin['plugin']} ({origin})" if origin else plugin["plugin"])
+    for line in (plugin["summary"], *plugin["links"]):
+        if line:
+            typer.echo(f"  {line}")
+    if plugin["disabled"]:
+        typer.echo("  disabled by BRAFT_PLUGINS_DISABLE")
+    if plugin["failure"]:
+        typer.echo(plugin["failure"], err=True)
+    for row in plugin["provides"]:
+        typer.echo(f"\n{row['kind']} {row['name']}" + (" (in use)" if row["in_use"] else ""))
+        for line in (row["text"], row["choose"] and f"choose it: {row['choose']}"):
+            if line:
+                typer.echo(f"  {line}")
+    if plugin["options"]:
+        typer.echo()
+        _print_options(plugin["options"])
+
+
+def _print_options(options: list[dict[str, str]]) -> None:
+    columns = ("option", "variable", "value", "origin", "meaning")
+    rows = [[option[column] for column in columns] for option in options]
+    table(["OPTION", "VARIABLE", "VALUE", "FROM", "MEANING"], rows)

@@ -1,0 +1,203 @@
+"""Options of a plugin: a model of its own, filled from braft.toml, the environment and arguments.
+
+::
+
+    from braft_core.plugin import hookimpl
+    from braft_core.plugin.options import Duration, PluginOptions
+
+
+    class LabOptions(PluginOptions):
+        section = "lab"
+
+        poll_interval: Duration = 2.0
+        \"\"\"Pause between two looks.\"\"\"
+
+
+    @hookimpl
+    def braft_register_options():
+        return LabOptions
+
+From then on ``[plugins.lab] poll_interval = "5s"`` and ``BRAFT_LAB_POLL_INTERVAL=5s`` are settings:
+checked before a node starts, shown by ``braft config`` and explained by ``braft plugins show lab``.
+A class that braft makes reads them with ``LabOptions.read(context.options)``, everything else with
+``node.plugin_options(LabOptions)``.
+
+Public: plugins import this module. It must not know which plugins are loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from braft_core.config.fields import (
+    Accepts,
+    Duration,
+    DurationRange,
+    File,
+    Flag,
+    Name,
+    Names,
+    PositiveDuration,
+    PositiveInt,
+    Text,
+)
+from braft_core.config.show import MASK, is_secret, show
+from braft_core.errors import ConfigError
+
+__all__ = [
+    "Accepts",
+    "Duration",
+    "DurationRange",
+    "File",
+    "Flag",
+    "Name",
+    "Names",
+    "Option",
+    "PluginOptions",
+    "PositiveDuration",
+    "PositiveInt",
+    "SecretStr",
+    "Text",
+]
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_PLAIN_KINDS: Mapping[type, str] = MappingProxyType(
+    {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        SecretStr: "a text, which is never shown",
+    }
+)
+
+
+class Option(NamedTuple):
+    """One option, as it is explained to users."""
+
+    key: str
+    #: The environment variable that sets it.
+    variable: str
+    meaning: str
+    accepts: str
+    default: str
+
+
+class PluginOptions(BaseModel):
+    """Base of a plugin's options: a frozen pydantic model whose unknown keys are errors.
+
+    Every option has a default, because a plugin may be installed and not used; what must be given
+    is asked for by the class that cannot do without. The text below an option is its explanation
+    for users. The names of this module (``Duration``, ``Names``, …) read what people write in the
+    environment; any other type that pydantic can make from a text works as well. A ``SecretStr``
+    is never shown. Instances are immutable, so thread-safe.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
+
+    #: The name of the section, ``[plugins.<section>]``; for a class that is chosen by name, the
+    #: class's ``name``.
+    section: ClassVar[str]
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any], written: Mapping[str, str] = _NOTHING) -> Self:
+        """Make the model from the values that were given, by key.
+
+        :param written: what the user called an option, by key; default ``plugins.<section>.<key>``.
+        :raises ConfigError: naming each bad option, its value and what is accepted.
+        """
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            # "from None": pydantic's text would repeat the value of a secret.
+            raise _config_error(cls, error, options, written) from None
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The environment variable of each option, ``BRAFT_<SECTION>_<KEY>``, by key."""
+        return {key: _variable(cls.section, key) for key in cls.model_fields}
+
+    @classmethod
+    def describe(cls) -> list[Option]:
+        """The options in the order in which they are declared."""
+        return [
+            Option(
+                key,
+                _variable(cls.section, key),
+                " ".join((info.description or "").split()),
+                _accepted(info),
+                show_value(key, info.get_default(call_default_factory=True)),
+            )
+            for key, info in cls.model_fields.items()
+        ]
+
+
+def show_value(key: str, value: object) -> str:
+    """An option's value as text; masked if it is a secret, or if its name sounds like one."""
+    if isinstance(value, SecretStr):
+        return MASK if value.get_secret_value() else ""
+    if value and is_secret(key):
+        return MASK
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={show(item)}" for name, item in value.items())
+    return show(value)
+
+
+def _variable(section: str, key: str) -> str:
+    return "BRAFT_" + re.sub(r"[^A-Z0-9]", "_", f"{section}_{key}".upper())
+
+
+def _accepted(info: FieldInfo) -> str:
+    """What an option accepts, in words: of the kind it is, else the name of its type."""
+    for note in info.metadata:
+        if isinstance(note, Accepts):
+            return note.text
+    kind = info.annotation
+    if isinstance(kind, type):
+        return _PLAIN_KINDS.get(kind, kind.__name__)
+    return str(kind)
+
+
+def _config_error(
+    cls: type[PluginOptions],
+    error: ValidationError,
+    options: Mapping[str, Any],
+    written: Mapping[str, str],
+) -> ConfigError:
+    """One error that lists every bad option; ``data`` describes the first."""
+    sentences: list[str] = []
+    facts: list[dict[str, str]] = []
+    for problem in error.errors():
+        key = str(problem["loc"][0])
+        name = written.get(key, f"plugins.{cls.section}.{key}")
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"{name}: no such option; {_hint(key, list(cls.model_fields))}")
+            facts.append({"setting": name})
+            continue
+        value = _shown(cls, key, options[key])
+        reason = str(problem.get("ctx", {}).get("error", problem["msg"]))
+        accepted = _accepted(cls.model_fields[key])
+        sentences.append(f"{name}={value}: {reason}; accepted: {accepted}")
+        facts.append({"setting": name, "value": value, "accepted": accepted})
+    return ConfigError("\n".join(sentences), **facts[0])
+
+
+def _shown(cls: type[PluginOptions], key: str, value: object) -> str:
+    secret = is_secret(key) or "SecretStr" in str(cls.model_fields[key].annotation)
+    return MASK if secret else repr(value)
+
+
+def _hint(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"accepted: {', '.join(known) or 'none at all'}"

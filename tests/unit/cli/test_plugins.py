@@ -1,0 +1,202 @@
+"""``braft plugins show``: one plugin explained, those that are broken or switched off too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOOD = '''
+from braft_core.abc import Contact, Discovery
+from braft_core.plugin import hookimpl
+from braft_core.plugin.options import Duration, PluginOptions, SecretStr
+
+
+class Lab(Discovery):
+    """Finds nobody.
+
+    Not for long, though.
+    """
+
+    name = "lab"
+
+    async def discover(self):
+        return [Contact("a", 1)]
+
+
+class LabOptions(PluginOptions):
+    section = "lab"
+
+    pause: Duration = 2.0
+    """Pause between two looks."""
+    password: SecretStr = SecretStr("")
+    """Opens the door."""
+
+
+@hookimpl
+def braft_register_discovery():
+    return Lab
+
+
+@hookimpl
+def braft_register_options():
+    return LabOptions
+
+
+@hookimpl
+def braft_on_started(node):
+    pass
+'''
+
+METADATA = """\
+Metadata-Version: 2.1
+Name: {name}
+Version: 1.0
+Summary: A laboratory.
+Project-URL: Documentation, https://lab.example/docs
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """``installed(distribution, source)``: a distribution on the path, its entry point ``lab``."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = []
+
+    def install(name: str, source: str, entry: str = "lab") -> None:
+        module = name.replace("-", "_")
+        modules.append(module)
+        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(METADATA.format(name=name), encoding="utf-8")
+        (info / "entry_points.txt").write_text(f"[braft]\n{entry} = {module}\n", encoding="utf-8")
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def test_a_plugin_is_explained(
+    braft: Any, braft_json: Any, installed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("braft-lab", GOOD)
+    monkeypatch.setenv("BRAFT_DISCOVERY", "lab:x")
+    monkeypatch.setenv("BRAFT_LAB_PASSWORD", "s3cret")
+    Path("braft.toml").write_text("[plugins.lab]\npause = '7s'")
+    [shown] = braft_json("plugins", "show", "lab")
+    assert shown == {
+        "plugin": "lab",
+        "distribution": "braft-lab",
+        "version": "1.0",
+        "summary": "A laboratory.",
+        "links": ["Documentation: https://lab.example/docs"],
+        "disabled": False,
+        "failure": "",
+        "hooks": ["braft_on_started", "braft_register_discovery", "braft_register_options"],
+        "provides": [
+            {
+                "kind": "discovery",
+                "name": "lab",
+                "choose": "BRAFT_DISCOVERY=lab or lab:<spec>",
+                "text": "Finds nobody.",
+                "in_use": True,
+            },
+            {
+                "kind": "observer",
+                "name": "lab",
+                "choose": "",
+                "text": "observes what happens",
+                "in_use": True,
+            },
+        ],
+        "options": [
+            {
+                "option": "plugins.lab.pause",
+                "variable": "BRAFT_LAB_PAUSE",
+                "value": "7s",
+                "origin": str(Path("braft.toml")),
+                "meaning": "Pause between two looks.",
+                "accepts": shown["options"][0]["accepts"],
+                "default": "2s",
+            },
+            {
+                "option": "plugins.lab.password",
+                "variable": "BRAFT_LAB_PASSWORD",
+                "value": "**********",
+                "origin": "environment BRAFT_LAB_PASSWORD",
+                "meaning": "Opens the door.",
+                "accepts": "a text, which is never shown",
+                "default": "",
+            },
+        ],
+    }
+    text = braft("plugins", "show", "braft-lab").stdout
+    assert "s3cret" not in text
+    for words in ("lab (braft-lab 1.0)", "discovery lab (in use)", "BRAFT_LAB_PAUSE", "7s"):
+        assert words in text
+    rows = {row["name"]: row for row in braft_json("config")["settings"]}
+    assert rows["plugins.lab.pause"]["value"] == "7s"
+
+
+def test_of_what_the_core_provides_only_what_was_asked_for_is_shown(braft_json: Any) -> None:
+    [shown] = braft_json("plugins", "show", "kv")
+    assert shown["distribution"] == "braft-core"
+    assert [row["name"] for row in shown["provides"]] == ["kv"]
+    assert shown["provides"][0]["choose"] == "BRAFT_SERVICES=...,kv"
+    [whole] = braft_json("plugins", "show", "braft-core")
+    assert {"kv", "grpc", "sqlite"} <= {row["name"] for row in whole["provides"]}
+
+
+def test_a_broken_plugin_is_explained_and_the_exit_code_says_so(
+    braft: Any, braft_json: Any, installed: Any
+) -> None:
+    installed("braft-lab", "import nothing_of_that_name")
+    result = braft("plugins", "show", "lab")
+    assert result.exit_code == 1
+    assert "A laboratory." in result.stdout
+    assert "No module named 'nothing_of_that_name'" in result.stderr
+    assert "BRAFT_PLUGINS_DISABLE=lab" in result.stderr
+
+
+def test_a_disabled_plugin_says_that_it_is(
+    braft: Any, installed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("braft-lab", "import nothing_of_that_name")
+    monkeypatch.setenv("BRAFT_PLUGINS_DISABLE", "lab")
+    result = braft("plugins", "show", "braft-lab")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "disabled by BRAFT_PLUGINS_DISABLE" in result.stdout
+
+
+def test_an_unknown_name_lists_the_known_ones(braft: Any) -> None:
+    result = braft("plugins", "show", "no-such-plugin")
+    assert result.exit_code == 2
+    assert "no plugin 'no-such-plugin' is installed; there are: " in result.stderr
+    assert "msgpack" in result.stderr
+
+
+def test_unread_variables_and_sections_are_cautions(
+    braft_json: Any, installed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("braft-lab", GOOD)
+    monkeypatch.setenv("BRAFT_LAB_PAUS", "1s")
+    Path("braft.toml").write_text("[plugins.leb]\npause = '7s'")
+    section, variable = braft_json("plugins")["cautions"]
+    assert section.startswith("[plugins.leb]: no installed plugin has options of that name")
+    assert variable.endswith("did you mean BRAFT_LAB_PAUSE?")
+    assert braft_json("config")["cautions"] == [section, variable]
+
+
+def test_a_wrong_option_is_wrong_usage(
+    braft: Any, installed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed("braft-lab", GOOD)
+    monkeypatch.setenv("BRAFT_LAB_PAUSE", "soon")
+    for words in (["config"], ["plugins", "show", "lab"], ["run"]):
+        result = braft(*words)
+        assert result.exit_code == 2
+        assert "BRAFT_LAB_PAUSE='soon': not a duration; accepted: a duration" in result.stderr
