@@ -11,6 +11,7 @@ from braft_core.testing.faults.cluster import Cluster, NotServing, Place
 from braft_core.testing.faults.delaying import DelayLine
 from braft_core.testing.faults.disks import LoopDisk, MemoryDisk
 from braft_core.testing.faults.firewall import Firewall, Rule
+from braft_core.testing.faults.injector import Injector, injector, unavailable
 from braft_core.testing.faults.kinds import KINDS, Ability, Kind, Scene
 from braft_core.testing.faults.laboratory import Laboratory, laboratory, survey
 from braft_core.testing.faults.machine import FaultKitError
@@ -26,6 +27,7 @@ __all__ = [
     "Entry",
     "FaultKitError",
     "Firewall",
+    "Injector",
     "Kind",
     "Laboratory",
     "LoopDisk",
@@ -38,7 +40,9 @@ __all__ = [
     "Report",
     "Rule",
     "Scene",
+    "injector",
     "laboratory",
     "run",
     "survey",
+    "unavailable",
 ]

@@ -23,11 +23,11 @@ BRAFT = {"app": "braft"}
 GONE = json.dumps(
     {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
 ).encode()
-PATIENCE = 15.0
+PATIENCE = 40.0
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 60))
+    asyncio.run(asyncio.wait_for(test, 100))
 
 
 def make(kubeconfig: Path, **options: Any) -> K8sDiscovery:

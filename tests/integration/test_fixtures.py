@@ -1,0 +1,169 @@
+"""The fixtures that users get, used as users use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from braft_core.abc import CommandContext
+from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
+from braft_core.services import StateMachineService, command, query
+from braft_core.testing.faults import FaultKitError, Injector
+from braft_core.testing.memory_cluster import MemoryCluster
+from braft_core.testing.processes import ProcessCluster
+
+pytestmark = pytest.mark.integration
+
+
+class Stamps(StateMachineService):
+    """Remembers when it was called, by the time of the log."""
+
+    name = "stamps"
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+
+    @command
+    def stamp(self, context: CommandContext) -> int:
+        self.times.append(context.appended_at)
+        return context.appended_at
+
+    @query
+    def count(self) -> int:
+        return len(self.times)
+
+    def dump(self) -> list[int]:
+        return self.times
+
+    def load(self, value: list[int]) -> None:
+        self.times = value
+
+
+def test_a_cluster_in_memory_keeps_its_data_over_restarts(
+    braft_memory_cluster: Callable[..., MemoryCluster],
+) -> None:
+    cluster = braft_memory_cluster(3)
+    cluster.node(0).kv.put("m", "k", 1)
+    leader = cluster.leader()
+    cluster.kill(leader)
+    survivor = cluster.node(cluster.leader())
+    assert survivor.kv.get("m", "k") == 1
+    survivor.kv.put("m", "k", 2)
+    cluster.start(leader)
+    cluster.wait_ready(leader)
+    assert cluster.node(leader).kv.get("m", "k") == 2
+    cluster.restart(0, 1, 2)
+    cluster.wait_ready()
+    assert cluster.node(1).kv.get("m", "k") == 2
+
+
+def test_a_network_in_memory_can_be_cut_and_healed(
+    braft_memory_cluster: Callable[..., MemoryCluster],
+) -> None:
+    cluster = braft_memory_cluster(3, services=["kv"])
+    old = cluster.leader()
+    cluster.isolate(old)
+    others = cluster.followers_of(old)
+    with pytest.raises((NotApplied, OutcomeUnknown)):
+        cluster.node(old).kv.put("m", "k", "minority", timeout=0.3)
+    new = cluster.leader(among=others)
+    assert new != old
+    cluster.node(new).kv.put("m", "k", "majority")
+    cluster.heal()
+    cluster.wait_for(lambda: not cluster.node(old).is_leader, what="the old leader follows")
+    assert cluster.node(old).kv.get("m", "k", timeout=20) == "majority"
+
+
+def test_one_direction_of_a_network_can_be_cut(
+    braft_memory_cluster: Callable[..., MemoryCluster],
+) -> None:
+    cluster = braft_memory_cluster(3)
+    leader, follower = cluster.leader(), cluster.followers()[0]
+    cluster.cut(leader, follower, both=False)
+    cluster.wait_for(
+        lambda: cluster.node(follower).leader == ("", "") or cluster.leader() != leader,
+        what="who hears nothing from the leader does not take it for one",
+    )
+    cluster.heal()
+    cluster.wait_ready()
+
+
+def test_the_time_of_the_log_can_be_set(
+    braft_memory_cluster: Callable[..., MemoryCluster],
+) -> None:
+    cluster = braft_memory_cluster(1, services=[Stamps])
+    node = cluster.node(0)
+    before = node.execute("stamps", "stamp")
+    cluster.clock.advance(3600)
+    after = node.execute("stamps", "stamp")
+    assert 3600 <= (after - before) / 1e9 < 3660
+    assert node.query("stamps", "count") == 2
+
+
+def test_the_clock_is_put_back() -> None:
+    with MemoryCluster(1) as cluster:
+        cluster.clock.advance(1e6)
+    with MemoryCluster(1, services=[Stamps]) as cluster:
+        stamped = cluster.node(0).execute("stamps", "stamp")
+        assert abs(stamped - cluster.clock.now_ns()) < 60e9
+        with pytest.raises(BraftError, match="node 0 runs already"):
+            cluster.start(0)
+
+
+def test_a_cluster_of_processes(
+    braft_process_cluster: Callable[..., ProcessCluster],
+) -> None:
+    cluster = braft_process_cluster(1, expect=1)
+    cluster.start()
+    cluster.wait_ready()
+    client = cluster.client()
+    client.kv_put("m", "k", 1)
+    cluster.restart(0)
+    cluster.wait_ready()
+    assert client.kv_get("m", "k") == 1
+
+
+def test_faults_at_command(braft_faults: Callable[..., Injector]) -> None:
+    faults = braft_faults(3, needs=["kill"])
+    leader = faults.cluster.leader()
+    assert leader is not None
+    with faults.during("kill", leader) as what:
+        assert str(leader) in what
+        assert leader not in faults.cluster.running
+        faults.cluster.wait_serving(30, [i for i in faults.cluster.members if i != leader])
+    assert leader in faults.cluster.running
+    with pytest.raises(BraftError, match="kind of fault is 'kil'; accepted: kill, "):
+        faults.inject("kil")
+
+
+def test_a_network_cut_at_command(braft_faults: Callable[..., Injector]) -> None:
+    faults = braft_faults(3, needs=["partition leader"])
+    leader = faults.cluster.leader()
+    with faults.during("partition leader"):
+        others = [index for index in faults.cluster.members if index != leader]
+        faults.cluster.wait_serving(30, others)
+        assert faults.cluster.client(others[0]).leader()["address"] != (
+            faults.cluster.places[leader or 0].address
+        )
+
+
+def test_what_a_machine_cannot_do_is_a_skip_with_a_reason(
+    braft_faults: Callable[..., Injector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(pytest.skip.Exception, match=r"no 'partition' on this machine: .*not root"):
+        braft_faults(3, needs=["partition"])
+    with pytest.raises(FaultKitError, match="partition: this is not root"):
+        braft_faults(1, expect=1).inject("partition")
+
+
+def test_a_session_without_the_fixtures_imports_nothing(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, braft_core.testing.fixtures; print('braft_core.node' in sys.modules)"
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.stdout == "False\n", done.stderr
