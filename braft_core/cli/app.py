@@ -15,6 +15,7 @@ from braft_core.cli import (
     kv,
     leader,
     members,
+    new,
     plugins,
     run,
     snapshot,
@@ -95,6 +96,7 @@ app.add_typer(leader.app, name="leader")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(plugins.app, name="plugins")
 app.command("config")(config.config)
+app.add_typer(new.app, name="new")
 
 
 def main() -> None:

@@ -4,5 +4,10 @@
 finds a serializer by its tag or name, :mod:`~braft_core.serializers.plain` says what a plain value
 is, :mod:`~braft_core.serializers.typed` makes plain values of others, and
 :mod:`~braft_core.serializers.types` is the one registry of the classes that may be sent.
-Must not know what the bytes are used for.
+Must not know what the bytes are used for. What is exported here is public.
 """
+
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.plain import check_plain
+
+__all__ = ["MsgpackSerializer", "check_plain"]

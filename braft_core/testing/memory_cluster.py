@@ -229,9 +229,11 @@ class MemoryCluster:
             "transport": "memory",
             "storage": "memory",
             "data_dir": f"node-{index}",  # its name alone: a store of memory makes no directory
-            "plugins": {"memory": {"network": self.network, "disk": self._disks[index]}},
+            **self._settings,
         }
-        return Node(services=self._services, **{**chosen, **self._settings})
+        memory = {"network": self.network, "disk": self._disks[index]}
+        plugins = {**chosen.pop("plugins", {}), "memory": memory}
+        return Node(services=self._services, plugins=plugins, **chosen)
 
     def _listening(self, index: int) -> str:
         return self._addresses(index)[0]

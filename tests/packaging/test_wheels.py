@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,38 +41,6 @@ print("served")
 """
 
 
-def _run(*command: str | Path, timeout: float = 300) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def wheels(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every distribution of the tree, built; import name → wheel."""
-    dist = tmp_path_factory.mktemp("dist")
-    projects = [
-        root if name == "braft_core" else root / "plugins" / name for name in _DISTRIBUTIONS
-    ]
-    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-    _run(sys.executable, *build, "--wheel-dir", dist, *projects)
-    return {path.name.split("-")[0]: path for path in dist.glob("*.whl")}
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return ``install(*what)``: a fresh environment with nothing but that; its interpreter."""
-
-    def install(*what: str | Path) -> Path:
-        folder = tmp_path_factory.mktemp("env")
-        _run(sys.executable, "-m", "venv", folder)
-        python = folder / "bin" / "python"
-        _run(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *what)
-        return python
-
-    return install
-
-
 def test_every_distribution_is_built_with_its_data(wheels: dict[str, Path]) -> None:
     assert sorted(wheels) == sorted(_DISTRIBUTIONS)
     for name, path in wheels.items():
@@ -95,6 +61,7 @@ def test_every_distribution_is_built_with_its_data(wheels: dict[str, Path]) -> N
     ],
 )
 def test_a_node_starts_from_wheels_alone(
+    run: Callable[..., str],
     wheels: dict[str, Path],
     installed: Callable[..., Path],
     free_ports: Callable[[int], list[int]],
@@ -108,18 +75,18 @@ def test_a_node_starts_from_wheels_alone(
     ports = free_ports(3)
     spec = discovery.format(rport=ports[0])
     numbers = [str(port) for port in ports]
-    said = _run(python, "-I", "-c", _NODE, tmp_path / "data", *numbers, spec, timeout=60)
+    said = run(python, "-I", "-c", _NODE, tmp_path / "data", *numbers, spec, timeout=60)
     assert said.strip().endswith("served")
 
-    found = _run(python, "-I", "-m", "pip", "list", "--format=freeze")
+    found = run(python, "-I", "-m", "pip", "list", "--format=freeze")
     names = {re.split("[ =@]", line)[0].replace("-", "_") for line in found.splitlines()}
     assert {name for name in names if name.startswith("braft")} == {"braft_core", *plugins}
 
 
 def test_the_console_script_answers(
-    wheels: dict[str, Path], installed: Callable[..., Path]
+    run: Callable[..., str], wheels: dict[str, Path], installed: Callable[..., Path]
 ) -> None:
-    python = installed(wheels["braft_core"])
-    said = _run(python.parent / "braft", "--help")
+    python = installed(f"braft-core @ {wheels['braft_core'].as_uri()}")
+    said = run(python.parent / "braft", "--help")
     assert {"run", "demo", "status", "kv", "members", "leader"} <= set(re.findall(r"\w+", said))
-    assert json.loads(_run(python.parent / "braft", "config", "--json"))
+    assert json.loads(run(python.parent / "braft", "config", "--json"))
