@@ -1,0 +1,55 @@
+"""Counters for braft: a service, ``/plugins/counter`` over HTTP, and ``braft counter``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from braft_core.plugin import hookimpl
+
+if TYPE_CHECKING:
+    import falcon
+    import typer
+
+    from braft_core.abc import NodeAPI, Service
+    from braft_core.plugin.options import PluginOptions
+
+__all__ = [
+    "braft_register_cli",
+    "braft_register_http",
+    "braft_register_options",
+    "braft_register_service",
+]
+
+# Each hook imports what it hands out: whoever runs `braft --help` waits for no more than this.
+
+
+@hookimpl
+def braft_register_service() -> type[Service]:
+    """The service ``counter``: ``BRAFT_SERVICES=kv,counter``."""
+    from braft_counter.service import Counter
+
+    return Counter
+
+
+@hookimpl
+def braft_register_http(app: falcon.App[falcon.Request, falcon.Response], node: NodeAPI) -> None:
+    """``/plugins/counter/{key}``."""
+    from braft_counter.web import add_routes
+
+    add_routes(app, node)
+
+
+@hookimpl
+def braft_register_cli(app: typer.Typer) -> None:
+    """``braft counter``."""
+    from braft_counter.commands import counter
+
+    app.add_typer(counter, name="counter")
+
+
+@hookimpl
+def braft_register_options() -> type[PluginOptions]:
+    """The section ``[plugins.counter]``."""
+    from braft_counter.options import CounterOptions
+
+    return CounterOptions

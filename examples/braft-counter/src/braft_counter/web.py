@@ -1,0 +1,53 @@
+"""``GET /plugins/counter``, ``GET|POST /plugins/counter/{key}``.
+
+Runs on the HTTP server's threads, where it may block. Errors that braft raises are answered as
+braft answers its own: problem JSON with 409, 503, 504.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import falcon
+
+from braft_core.abc import NodeAPI
+from braft_core.errors import InvalidRequest
+from braft_counter.options import CounterOptions
+
+__all__ = ["add_routes"]
+
+_SERVICE = "counter"
+
+
+def add_routes(app: falcon.App[falcon.Request, falcon.Response], node: NodeAPI) -> None:
+    """Add the routes. The node does not serve yet."""
+    app.add_route("/plugins/counter", _Every(node))
+    app.add_route("/plugins/counter/{key}", _One(node))
+
+
+class _Every:
+    def __init__(self, node: NodeAPI) -> None:
+        self._node = node
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        response.media = self._node.query(_SERVICE, "every")
+
+
+class _One:
+    _accepted: ClassVar[str] = 'JSON such as {"add": 1}'
+
+    def __init__(self, node: NodeAPI) -> None:
+        self._node = node
+        self._most = node.plugin_options(CounterOptions).largest_step
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, key: str) -> None:
+        response.media = {"value": self._node.query(_SERVICE, "get", key)}
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, key: str) -> None:
+        said = request.get_media(default_when_empty={})
+        amount = said.get("add") if isinstance(said, dict) else None
+        if type(amount) is not int or abs(amount) > self._most:
+            raise InvalidRequest(
+                f"add={amount!r}; accepted: {self._accepted}, at most {self._most:,} either way"
+            )
+        response.media = {"value": self._node.execute(_SERVICE, "add", key, amount)}
