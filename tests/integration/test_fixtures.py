@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from braft_core.abc import CommandContext
-from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
+from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown
 from braft_core.services import StateMachineService, command, query
+from braft_core.testing.discovery import discovery_context
 from braft_core.testing.faults import FaultKitError, Injector
 from braft_core.testing.memory_cluster import MemoryCluster
 from braft_core.testing.processes import ProcessCluster
@@ -160,10 +166,46 @@ def test_what_a_machine_cannot_do_is_a_skip_with_a_reason(
 
 
 def test_a_session_without_the_fixtures_imports_nothing(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     code = "import sys, braft_core.testing.fixtures; print('braft_core.node' in sys.modules)"
     root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_the_examples_of_the_manual(tmp_path: Path) -> None:
+    """The tests that docs/plugins/testing.md shows, in a project of their own."""
+    root = Path(__file__).parents[2]
+    manual = (root / "docs" / "plugins" / "testing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)
+    [switch] = [block for block in blocks if block.startswith("pytest_plugins")]
+    tests = [block for block in blocks if block.startswith("def test_")]
+    (tmp_path / "conftest.py").write_text(switch)
+    (tmp_path / "test_manual.py").write_text("\n\n".join(tests))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf"^{len(tests)} passed|passed, \d skipped", done.stdout, re.MULTILINE)
+
+
+def test_the_options_of_the_manual() -> None:
+    """docs/plugins/options.md: its classes are what it says of them."""
+    root = Path(__file__).parents[2]
+    manual = (root / "docs" / "plugins" / "options.md").read_text(encoding="utf-8")
+    scope: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL):
+        exec(block, scope)  # noqa: S102 - our own manual
+    assert scope["LabOptions"].variables() == {
+        "pause": "BRAFT_LAB_PAUSE",
+        "rooms": "BRAFT_LAB_ROOMS",
+        "password": "BRAFT_LAB_PASSWORD",
+    }
+    lab = scope["Lab"]("", discovery_context(options={"pause": "5s", "rooms": "a,b"}))
+    assert (lab.options.pause, lab.options.rooms) == (5.0, ("a", "b"))
+    with pytest.raises(ConfigError, match=r"size=3: not even; accepted: an even number"):
+        scope["PairOptions"].read({"size": 3})

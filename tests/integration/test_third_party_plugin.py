@@ -2,7 +2,7 @@
 
 A plugin is packaged with the build back end that the manual names and installed into a folder of
 its own, and a fresh interpreter that has the folder on its path asks braft what it sees. The
-plugin of the manual (docs/writing-plugins.md) goes the same way, text by text.
+plugin of the manual (docs/plugins/README.md) goes the same way, text by text.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def test_the_serializers_distribution(tmp_path: Path) -> None:
 
 def test_the_plugin_of_the_manual_works(tmp_path: Path) -> None:
     """Its code, its packaging and its test are taken from the text and run."""
-    manual = (ROOT / "docs" / "writing-plugins.md").read_text(encoding="utf-8")
+    manual = (ROOT / "docs" / "plugins" / "README.md").read_text(encoding="utf-8")
     project = tmp_path / "project"
     for path in ("src/braft_hostsfile/__init__.py", "pyproject.toml", "tests/test_plugin.py"):
         block = re.search(rf"`{re.escape(path)}`:\n\n```\w+\n(.*?)```", manual, re.DOTALL)
@@ -258,7 +258,7 @@ def test_the_plugin_of_the_manual_works(tmp_path: Path) -> None:
 
 
 def test_the_first_plugin_of_the_manual_has_fifteen_lines() -> None:
-    manual = (ROOT / "docs" / "writing-plugins.md").read_text(encoding="utf-8")
+    manual = (ROOT / "docs" / "plugins" / "README.md").read_text(encoding="utf-8")
     block = re.search(r"```python\n(.*?)```", manual, re.DOTALL)
     assert block is not None
     assert len([line for line in block[1].splitlines() if line.strip()]) <= 15

@@ -6,6 +6,8 @@ Each brings tests of its own, which run in an environment in which nothing else 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,3 +59,69 @@ def test_braft_sees_all_of_them(run: Callable[..., str], python: Path) -> None:
     [shown] = json.loads(run(braft, "plugins", "show", "my-discovery", "--json"))
     assert shown["options"][0]["variable"] == "BRAFT_MY_DISCOVERY_POLL_INTERVAL"
     assert "leads" in run(braft, "my-cli", "--help")
+
+
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+class _NewUser:
+    """Types what the manual shows: commands in a shell, code where the text says that it goes."""
+
+    def __init__(self, run: Callable[..., str], python: Path, folder: Path) -> None:
+        self._run = run
+        self._path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        self._folder = folder
+        self._home = folder
+        self.typed = 0
+
+    def type(self, block: str) -> str:
+        script = ["set -eu", f"export PATH={self._path}", f"cd {self._folder}"]
+        for line in block.splitlines():
+            command = line.removeprefix("$ ")
+            assert command != line, f"not a command: {line}"
+            self.typed += 1
+            fails = command.startswith("! ")
+            script.append(f"if {command[2:]}; then exit 99; fi" if fails else command)
+        script.append(f"pwd > {self._home}/cwd")
+        said = self._run("bash", "-c", "\n".join(script))
+        self._folder = Path((self._home / "cwd").read_text().strip())
+        return said
+
+    def edit(self, block: str) -> None:
+        if block.startswith("def test_"):
+            with next(self._folder.glob("tests/test_*.py")).open("a") as file:
+                file.write(f"\n\n{block}")
+            return
+        [source] = self._folder.glob("src/*/__init__.py")
+        text, found = re.subn(
+            rf"^( +){block.split('=')[0]}= .*$",
+            lambda match: match[1] + block.strip(),
+            source.read_text(),
+            flags=re.MULTILINE,
+        )
+        assert found == 1, block
+        source.write_text(text)
+
+
+def test_a_new_user_follows_the_manual(
+    root: Path,
+    run: Callable[..., str],
+    wheels: dict[str, Path],
+    installed: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    core = f"braft-core[testing] @ {wheels['braft_core'].as_uri()}"
+    user = _NewUser(run, installed(core, wheels["braft_static"]), tmp_path)
+    manual = (root / "docs" / "plugins" / "first-plugin.md").read_text(encoding="utf-8")
+    said = []
+    for language, block in _FENCE.findall(manual):
+        if language == "console":
+            said.append(user.type(block))
+        elif language == "python":
+            user.edit(block)
+    assert user.typed > 15
+    text = "\n".join(said)
+    assert "BRAFT_HOSTSFILE_POLL_INTERVAL" in text
+    assert re.search(r"plugins\.hostsfile\.poll_interval +5s +environment BRAFT_HOSTSFILE", text)
+    assert "braft_hostsfile-0.1.0-py3-none-any.whl" in text
+    assert "127.0.0.1:15000" in text, "the doctor says whom the discovery found"
