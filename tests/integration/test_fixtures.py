@@ -199,7 +199,7 @@ def test_the_options_of_the_manual() -> None:
     manual = (root / "docs" / "plugins" / "options.md").read_text(encoding="utf-8")
     scope: dict[str, Any] = {}
     for block in re.findall(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL):
-        exec(block, scope)  # noqa: S102 - our own manual
+        exec(compile(block, "options.md", "exec", dont_inherit=True), scope)  # noqa: S102 - ours
     assert scope["LabOptions"].variables() == {
         "pause": "BRAFT_LAB_PAUSE",
         "rooms": "BRAFT_LAB_ROOMS",
