@@ -6,21 +6,24 @@ linearize any operation whose call precedes the first return still open, remembe
 linearizability is local. An operation of unknown outcome may take effect at any time after its
 call, or never.
 
-It knows nothing of logs and terms: it judges only what clients saw.
+It knows nothing of logs and terms: it judges only what clients saw. Any object can be judged whose
+state is hashable and whose operations are given as a function of it (:func:`find_order`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
 
-__all__ = ["Undecided", "check_history", "check_register", "check_revisions"]
+__all__ = ["Undecided", "check_history", "check_register", "check_revisions", "find_order"]
 
 _MAX_STATES = 300_000
+_S = TypeVar("_S", bound=Hashable)
 _NOT_REGISTERS = frozenset({Kind.ADD, Kind.INSERT, Kind.REMOVE, Kind.LIST})
 
 
@@ -79,7 +82,26 @@ def check_register(
     :raises Undecided: after ``max_states`` distinct states.
     """
     relevant = _relevant(list(operations), initial)
-    return _Search(relevant, initial, max_states).run()
+    return find_order(relevant, initial, _apply, max_states) is None
+
+
+def find_order(
+    operations: list[Operation],
+    initial: _S,
+    step: Callable[[Operation, _S], _S | None],
+    max_states: int = _MAX_STATES,
+) -> Operation | None:
+    """``None`` if the operations can have happened one after the other.
+
+    Each that returned must have happened, between its call and its return; the others may have.
+    If there is no such order, the one that the longest order which was tried could not explain.
+
+    :param operations: in order of invocation.
+    :param step: the object's state after an operation, ``None`` if its answer contradicts that.
+    :raises Undecided: after ``max_states`` distinct states.
+    """
+    search = _Search(operations, initial, step, max_states)
+    return None if search.run() else operations[search.stuck]
 
 
 def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
@@ -137,16 +159,25 @@ def _apply(operation: Operation, value: int) -> int | None:
     return value
 
 
-class _Search:
+class _Search(Generic[_S]):
     """Depth-first search over linearization orders, on a doubly linked list of calls and returns.
 
     Node ``i`` is the call of operation ``i``, node ``n + i`` its return; unknown operations have
     no return node.
     """
 
-    def __init__(self, operations: list[Operation], initial: int, max_states: int) -> None:
+    def __init__(
+        self,
+        operations: list[Operation],
+        initial: _S,
+        step: Callable[[Operation, _S], _S | None],
+        max_states: int,
+    ) -> None:
         self._operations = operations
         self._value = initial
+        self._step = step
+        #: The operation before whose return the longest order ended, and how long that was.
+        self.stuck = self._longest = 0
         self._max_states = max_states
         self._n = n = len(operations)
         # Calls before returns at one instant: touching intervals count as concurrent.
@@ -166,25 +197,27 @@ class _Search:
     def run(self) -> bool:
         """Search; true as soon as all answered operations are linearized."""
         head, n = 2 * self._n, self._n
-        seen: set[tuple[int, int]] = set()
-        stack: list[tuple[int, int]] = []
+        seen: set[tuple[int, _S]] = set()
+        stack: list[tuple[int, _S]] = []
         done = 0
         node = self._next[head]
         while self._open:
             if node < n:
-                after = _apply(self._operations[node], self._value)
-                state = (done | 1 << node, after if after is not None else 0)
-                if after is not None and state not in seen:
-                    seen.add(state)
+                after = self._step(self._operations[node], self._value)
+                if after is not None and (done | 1 << node, after) not in seen:
+                    done |= 1 << node
+                    seen.add((done, after))
                     if len(seen) > self._max_states:
                         raise Undecided(f"more than {self._max_states} states")
                     stack.append((node, self._value))
-                    self._value, done = after, state[0]
+                    self._value = after
                     self._lift(node)
                     node = self._next[head]
                 else:
                     node = self._next[node]
             else:  # a return that is still open: what was chosen before must be undone
+                if len(stack) >= self._longest:
+                    self.stuck, self._longest = node - n, len(stack)
                 if not stack:
                     return False
                 node, self._value = stack.pop()

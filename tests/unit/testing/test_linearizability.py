@@ -14,6 +14,7 @@ from braft_core.testing.simulation.linearizability import (
     Undecided,
     check_history,
     check_register,
+    find_order,
 )
 
 INF = math.inf
@@ -169,3 +170,25 @@ def operation(draw: st.DrawFn) -> Operation:
 @given(st.lists(operation(), max_size=5))
 def test_agrees_with_trying_every_order(operations: list[Operation]) -> None:
     assert check_register(operations) == naive(operations)
+
+
+EMPTY: tuple[int, ...] = ()
+
+
+def taken(operation: Operation, queue: tuple[int, ...]) -> tuple[int, ...] | None:
+    """A queue: a write puts its value at the end, a read takes what is first."""
+    if operation.kind is Kind.WRITE:
+        return (*queue, operation.value)
+    return queue[1:] if queue[:1] == (operation.seen,) else None
+
+
+def test_any_object_is_judged_by_what_its_operations_do() -> None:
+    puts = [write(1, 0, 2), write(2, 1, 3)]
+    assert find_order([*puts, read(2, 4, 5), read(1, 6, 7)], EMPTY, taken) is None
+    stuck = read(1, 6, 7)
+    assert find_order([*puts, read(1, 4, 5), stuck], EMPTY, taken) is stuck
+
+
+def test_the_search_for_an_order_of_any_object_is_bounded() -> None:
+    with pytest.raises(Undecided):
+        find_order([write(n, 0, 9) for n in range(8)] + [read(9, 10, 11)], EMPTY, taken, 100)
