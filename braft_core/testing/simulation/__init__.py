@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.plan import Plan, draw_plan
+from braft_core.testing.simulation.service import simulate_service
 from braft_core.testing.simulation.world import Report, World, run_seed
 
-__all__ = ["InvariantBroken", "Plan", "Report", "World", "draw_plan", "run_seed"]
+__all__ = [
+    "InvariantBroken",
+    "Plan",
+    "Report",
+    "World",
+    "draw_plan",
+    "run_seed",
+    "simulate_service",
+]

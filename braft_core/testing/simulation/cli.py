@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from braft_core.errors import DecodeError
+from braft_core.errors import BraftError, DecodeError
 from braft_core.testing.simulation.edits import NO_EDITS, Edits, decode_edits, encode_edits
+from braft_core.testing.simulation.elsewhere import Elsewhere
 from braft_core.testing.simulation.minimizer import minimize
 from braft_core.testing.simulation.plan import draw_plan
+from braft_core.testing.simulation.service import all_refused
+from braft_core.testing.simulation.subject import Subject
 from braft_core.testing.simulation.world import Report, run_seed
 
-__all__ = ["main", "parse_edits", "parse_seeds"]
+__all__ = ["main", "parse_edits", "parse_name", "parse_seeds"]
 
 _PROGRAM = "python -m braft_core.testing.simulation"
+#: What can be said of a service under test, each as the name of a class or function.
+_PARTS = ("service", "operations", "invariant", "state", "model")
+
+_Judge = Callable[[Report], Report]
 
 
 def parse_seeds(text: str) -> range:
@@ -50,6 +60,21 @@ def parse_edits(text: str) -> Edits:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
 
 
+def parse_name(text: str) -> Any:
+    """What ``package.module:name`` names.
+
+    :raises argparse.ArgumentTypeError: nothing, or it cannot be imported.
+    """
+    module, _, name = text.partition(":")
+    try:
+        thing: Any = importlib.import_module(module)
+        for part in name.split("."):
+            thing = getattr(thing, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no package.module:name: {error}") from error
+    return thing
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description=__doc__)
     parser.add_argument("--seeds", type=parse_seeds, default=range(200), metavar="N|A:B")
@@ -62,7 +87,27 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--edits", type=parse_edits, default=NO_EDITS, metavar="JSON|FILE", help="change the plan"
     )
-    return parser.parse_args(argv)
+    for part in _PARTS:
+        parser.add_argument(f"--{part}", metavar="MODULE:NAME", help=f"of your own service: {part}")
+    parser.add_argument("--queries", metavar="A,B", help="if it is no StateMachineService")
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.subject = _subject(arguments)
+    except (argparse.ArgumentTypeError, BraftError, ValueError) as error:
+        parser.error(str(error))
+    return arguments
+
+
+def _subject(arguments: argparse.Namespace) -> Subject | None:
+    """The service under test, if there is one."""
+    named = {part: name for part in _PARTS if (name := getattr(arguments, part))}
+    queries = None if arguments.queries is None else arguments.queries.split(",")
+    if not named and queries is None:
+        return None
+    if not {"service", "operations"} <= named.keys():
+        raise ValueError("a service of your own needs --service and --operations")
+    parts = {part: parse_name(name) for part, name in named.items()}
+    return Subject(queries=queries, **parts)
 
 
 def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
@@ -72,6 +117,7 @@ def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
         max_steps=arguments.steps,
         edits=arguments.edits,
         echo=arguments.trace,
+        subject=arguments.subject,
     )
     if arguments.jobs <= 1 or arguments.trace:
         yield from map(run, arguments.seeds)
@@ -85,6 +131,9 @@ def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
 
 def _replay(report: Report, arguments: argparse.Namespace, edits: Edits) -> str:
     command = f"{_PROGRAM} --seeds {report.seed} --trace"
+    for part in (*_PARTS, "queries"):
+        if value := getattr(arguments, part):
+            command += f" --{part} {shlex.quote(value)}"
     if edits != NO_EDITS:
         command += f" --edits {shlex.quote(encode_edits(edits))}"
     if arguments.seconds is not None:
@@ -94,25 +143,15 @@ def _replay(report: Report, arguments: argparse.Namespace, edits: Edits) -> str:
     return command
 
 
-def _failure(report: Report, arguments: argparse.Namespace) -> str:
-    lines = [
-        "",
-        f"seed {report.seed} breaks: {report.invariant}",
-        report.detail,
-        "",
-        *report.tail,
-        "",
-        f"{report.seed} → {_replay(report, arguments, arguments.edits)}",
-    ]
-    return "\n".join(lines)
-
-
-def _minimized(report: Report, arguments: argparse.Namespace) -> str:
-    plan = draw_plan(report.seed, arguments.seconds)
+def _minimized(report: Report, arguments: argparse.Namespace, judge: _Judge) -> str:
+    subject = arguments.subject
+    plan = draw_plan(report.seed, arguments.seconds, service=subject is not None)
 
     def run(edits: Edits) -> Report:
         seconds, steps = arguments.seconds, arguments.steps
-        return run_seed(report.seed, seconds=seconds, max_steps=steps, edits=edits)
+        return judge(
+            run_seed(report.seed, seconds=seconds, max_steps=steps, edits=edits, subject=subject)
+        )
 
     edits, smaller = minimize(plan, arguments.edits, report, run)
     left = edits.applied_to(plan)
@@ -161,8 +200,23 @@ def _summary(reports: Iterable[Report], elapsed: float) -> str:
             f" {sum(r.answered for r in reports)} answered,"
             f" {sum(r.unknown for r in reports)} of unknown outcome",
             "faults: " + (", ".join(f"{kind} {n}" for kind, n in sorted(faults.items())) or "none"),
+            *_calls(reports),
         )
     )
+
+
+def _calls(reports: Sequence[Report]) -> Iterator[str]:
+    """What was asked of a service under test."""
+    calls: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for report in reports:
+        calls.update(report.calls)
+        refused.update(report.refused)
+    if calls:
+        yield "answers: " + ", ".join(
+            f"{name} {count}" + (f" ({refused[name]} errors)" if refused[name] else "")
+            for name, count in sorted(calls.items())
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,16 +226,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     started = time.perf_counter()
     done: list[Report] = []
-    for report in _reports(arguments):
-        done.append(report)
-        if not report.ok:
-            _say(_failure(report, arguments))
-            if arguments.minimize:
-                _say(_minimized(report, arguments))
-            if not arguments.keep_going:
-                break
+    with ExitStack() as stack:
+        judge: _Judge = _as_it_is
+        if arguments.subject is not None:
+            judge = stack.enter_context(Elsewhere(arguments.subject)).judge
+        for report in map(judge, _reports(arguments)):
+            report.commands.clear()
+            done.append(report)
+            if not report.ok:
+                _say(report.failure(_replay(report, arguments, arguments.edits)))
+                if arguments.minimize:
+                    _say(_minimized(report, arguments, judge))
+                if not arguments.keep_going:
+                    break
     _say(_summary(done, time.perf_counter() - started))
+    if all_refused(done):
+        _say("nothing was shown: every answer of the service was an error")
+        return 1
     return 0 if all(report.ok for report in done) else 1
+
+
+def _as_it_is(report: Report) -> Report:
+    return report
 
 
 def _say(text: str) -> None:

@@ -8,7 +8,7 @@ count: that is repeated until it is answered, by which it must have taken effect
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from braft_core.services.envelope import Place, in_session
 from braft_core.testing.simulation.errors import InvariantBroken
@@ -68,9 +68,9 @@ class Client:
 
     @property
     def owed(self) -> Operation | None:
-        """The count that this client will repeat until it is answered."""
+        """The command that this client will repeat until it is answered."""
         current = self._current
-        return current if current is not None and current.kind is Kind.ADD else None
+        return current if current is not None and current.kind.is_repeated else None
 
     def start(self) -> None:
         """Begin after a moment's thought."""
@@ -171,19 +171,23 @@ class Client:
             return
         if not answer.ok:
             self._hint = answer.hint
-            if operation.kind is Kind.ADD:
+            if operation.kind.is_repeated:
                 self._world.scheduler.after(_RETRY, self._again, operation)
                 return
-        took = answer.ok and take_answer(operation, answer.outcome)
+        took = answer.ok and self._take(operation, answer.outcome)
         operation.returned = self._world.scheduler.now
         operation.outcome = Outcome.OK if took else Outcome.FAILED
-        if operation.kind is Kind.ADD and not took:
+        if operation.kind.is_repeated and not took:
             # The session is gone; whether the command took effect before that is not known.
             operation.outcome, self._session = Outcome.UNKNOWN, 0
         if took:
             self._learn(operation)
         self._world.trace.add(str(operation))
         self._next()
+
+    def _take(self, operation: Operation, outcome: Any) -> bool:
+        """Note an answer; whether the operation took effect."""
+        return take_answer(operation, outcome)
 
     def _learn(self, operation: Operation) -> None:
         """Remember what the answer says about the register, if it says that."""
@@ -210,7 +214,7 @@ class Client:
         # Some clients stay with a leader that went silent; not for ever.
         if self._rng.random() < 0.5 or self._world.calm:
             self._hint = ""
-        if operation.kind is Kind.ADD:
+        if operation.kind.is_repeated:
             self._again(operation)
             self._world.scheduler.after(self._world.plan.client_timeout, self._deadline, operation)
             return

@@ -17,7 +17,7 @@ from braft_core.testing.simulation.clock import NodeClock
 from braft_core.testing.simulation.core import Core
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.history import Kind
-from braft_core.testing.simulation.machine import Machine, query_of
+from braft_core.testing.simulation.machine import query_of
 from braft_core.testing.simulation.requests import Answer, Ask, ReadIndexAnswer, ReadIndexAsk
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Frontend:
         #: Reads that wait until the machine has applied an index.
         self._deferred: list[tuple[int, Ask]] = []
         self._next_read = 1
-        self.machine = Machine()
+        self.machine = world.make_machine(core.server_id, clock)
         self.to_apply: deque[Entry | Restore] = deque()
         #: Index and term of what the machine has applied.
         self.applied = 0
@@ -113,8 +113,7 @@ class Frontend:
                 self.restore(item.meta, item.contents)
             else:
                 self._apply_entry(item)
-        if self.machine.tally.doubled:
-            raise InvariantBroken("session exactly-once", f"twice: {self.machine.tally.doubled}")
+        self.machine.check()
         self._serve_deferred()
 
     def _apply_entry(self, entry: Entry) -> None:
@@ -127,7 +126,7 @@ class Frontend:
 
     def restore(self, meta: SnapshotMeta, contents: bytes) -> None:
         """Take the state from a snapshot. Who waits for what it swallowed is not answered."""
-        self.machine.restore([contents])
+        self.machine.restore_at(meta.index, contents)
         self.applied, self.applied_term = meta.index, meta.term
         for index in [index for index in self._waiting if index <= meta.index]:
             del self._waiting[index]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any, NamedTuple
 
-__all__ = ["History", "Kind", "Operation", "Outcome"]
+__all__ = ["Call", "History", "Kind", "Operation", "Outcome"]
 
 
 class Kind(Enum):
@@ -28,11 +29,20 @@ class Kind(Enum):
     LIST = "list"
     #: Open a session.
     OPEN = "open"
+    #: A command of a service under test, tried once or repeated until it is answered; a query.
+    ONCE = "once"
+    REPEATED = "repeated"
+    QUERY = "query"
 
     @property
     def is_read(self) -> bool:
         """Whether it changes nothing."""
-        return self in (Kind.READ, Kind.STALE, Kind.LIST)
+        return self in (Kind.READ, Kind.STALE, Kind.LIST, Kind.QUERY)
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether its client sends it again until it is answered."""
+        return self in (Kind.ADD, Kind.REPEATED)
 
 
 class Outcome(Enum):
@@ -41,6 +51,16 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     OK = "ok"
     FAILED = "failed"
+
+
+class Call(NamedTuple):
+    """A command or query of a service under test."""
+
+    name: str
+    args: list[Any]
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, self.args))})"
 
 
 @dataclass(slots=True)
@@ -64,6 +84,10 @@ class Operation:
     seen: int = 0
     #: The revision that the answer named, -1 for none. Revisions of one register only grow.
     revision: int = -1
+    #: Of a service under test: what was asked, the session and number of a command, the answer.
+    call: Call | None = None
+    place: tuple[int, int] | None = None
+    answer: Any = None
 
     def __str__(self) -> str:
         what = {
@@ -76,6 +100,9 @@ class Operation:
         seen = "" if silent else f" saw {self.seen}"
         at = f" @{self.revision}" if self.revision >= 0 else ""
         span = f"[{self.invoked:.6f}, {self.returned:.6f}]"
+        if self.call is not None:
+            told = f" -> {self.answer!r}" if self.outcome is Outcome.OK else ""
+            return f"#{self.number} {self.client} {self.call}: {self.outcome.value}{told} {span}"
         return (
             f"#{self.number} {self.client} {self.key}: {what} {self.outcome.value}{seen}{at} {span}"
         )

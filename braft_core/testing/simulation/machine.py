@@ -1,14 +1,16 @@
 """The state machine of the simulation: the real one, with the real key-value service.
 
 Beside it stands a service of counters that notes every command that was applied twice. Owns how the
-operations of clients become commands and queries, and what their answers mean.
+operations of clients become commands and queries, and what their answers mean. What a run of
+somebody's own service has instead is in ``replicas``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from braft_core.abc import Service
 from braft_core.errors import Conflict, Rejected
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import IN_SESSION, decode_command, encode_command
@@ -16,11 +18,14 @@ from braft_core.services.kv import KVService
 from braft_core.services.machine import SESSIONS, StateMachine
 from braft_core.services.members import MEMBERS, MembersService
 from braft_core.services.service import StateMachineService, command, query
+from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.history import Kind, Operation
 
 __all__ = [
     "LOST",
+    "SERIALIZER",
     "Machine",
+    "SimulatedMachine",
     "command_of",
     "is_unique",
     "query_of",
@@ -32,8 +37,8 @@ __all__ = [
 #: What a CAS saw that lost: a value that is not told, only its revision.
 LOST = -1
 _MAP = "registers"
-_SERIALIZER = MsgpackSerializer()
-_SERIALIZERS = {_SERIALIZER.tag: _SERIALIZER}
+SERIALIZER = MsgpackSerializer()
+_SERIALIZERS = {SERIALIZER.tag: SERIALIZER}
 _IN_SESSION = bytes((IN_SESSION,))
 
 
@@ -72,31 +77,56 @@ class Tally(StateMachineService):
         self._seen = dict.fromkeys(seen)
 
 
-class Machine(StateMachine):
-    """The state machine of one server."""
+class SimulatedMachine(StateMachine):
+    """The state machine of one server: some services, and what every node has."""
 
-    def __init__(self) -> None:
-        self.tally, self.members = Tally(), MembersService()
-        super().__init__([KVService(), self.tally, self.members], _SERIALIZERS)
+    def __init__(self, services: Iterable[Service]) -> None:
+        self.members = MembersService()
+        super().__init__([*services, self.members], _SERIALIZERS)
 
     def capture(self) -> bytes:
-        """The whole state now."""
+        """The whole state now, as it is compared with that of others."""
         return b"".join(self.snapshot())
+
+    def restore_at(self, index: int, contents: bytes) -> None:
+        """Take the state from a snapshot of the entries up to ``index``."""
+        self.restore([contents])
+
+    def check(self) -> None:
+        """Look back at what was applied.
+
+        :raises InvariantBroken: something was applied that must not have been.
+        """
+
+
+class Machine(SimulatedMachine):
+    """The state machine of one server in a run of the simulator's own."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        super().__init__([KVService(), self.tally])
+
+    def check(self) -> None:
+        """See :meth:`SimulatedMachine.check`: no count may be applied twice."""
+        if self.tally.doubled:
+            raise InvariantBroken("session exactly-once", f"twice: {self.tally.doubled}")
 
 
 def command_of(operation: Operation, revision: int = 0) -> bytes:
     """The command that carries out a change; ``revision`` is what a CAS expects."""
     service, name, args = _call(operation, revision)
-    return encode_command(_SERIALIZER, service, name, args)
+    return encode_command(SERIALIZER, service, name, args)
 
 
 def record_of(server_id: str, address: str, voters: int, reason: str) -> bytes:
     """The command by which the removal of a dead voter is remembered."""
-    return encode_command(_SERIALIZER, MEMBERS, "remember", [server_id, address, voters, reason])
+    return encode_command(SERIALIZER, MEMBERS, "remember", [server_id, address, voters, reason])
 
 
 def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]:
     key, value, number = operation.key, operation.value, operation.number
+    if operation.call is not None:
+        return key, operation.call.name, operation.call.args
     match operation.kind:
         case Kind.WRITE:
             return "kv", "put", (_MAP, key, value)
@@ -112,8 +142,10 @@ def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]
             return SESSIONS, "open", ()
 
 
-def query_of(operation: Operation) -> tuple[str, str, Sequence[str]]:
+def query_of(operation: Operation) -> tuple[str, str, Sequence[Any]]:
     """The query that answers a read."""
+    if operation.call is not None:
+        return operation.key, operation.call.name, operation.call.args
     if operation.kind is Kind.LIST:
         return "kv", "list", (operation.key,)
     return "kv", "get", (_MAP, operation.key)

@@ -68,6 +68,7 @@ class Plan:
     read_share: float
     follower_read_share: float
     #: Shares of operations: in a session, on a set, with the lock; of reads: stale, by lease.
+    #: Of a service under test all commands are in a session; that share is repeated.
     session_share: float
     set_share: float
     lock_share: float
@@ -98,8 +99,23 @@ class Plan:
     autopilot: AutopilotRules | None = None
 
 
-def draw_plan(seed: int, seconds: float | None = None) -> Plan:
-    """The plan of a seed."""
+def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False) -> Plan:
+    """The plan of a seed; ``service``: for a run of somebody's own service."""
+    plan = _draw_plan(seed, seconds)
+    return _with_service(plan, stream(seed, "plan/service")) if service else plan
+
+
+def _with_service(plan: Plan, rng: random.Random) -> Plan:
+    """Snapshots in every run, and commands that clients repeat beside others that they give up."""
+    return replace(
+        plan,
+        snapshot_every=rng.choice((2, 5, 12, 30)),
+        session_share=rng.choice((0.3, 0.7, 1.0)),
+        think_time=rng.choice((0.005, 0.02, 0.1)),
+    )
+
+
+def _draw_plan(seed: int, seconds: float | None) -> Plan:
     rng = stream(seed, "plan")
     founders = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6))
     servers = min(7, founders + rng.choice((0, 0, 1, 2, 3)))

@@ -149,14 +149,15 @@ class Server:
 
     def place(self, capture: Capture) -> SnapshotMeta:
         """Keep a snapshot, durably, and let the observer look at it."""
+        contents = b"".join(capture.chunks)
         meta = self.disk.shelf.place(
             capture.at,
             capture.term,
             capture.configuration,
             capture.configuration_index,
-            capture.contents,
+            contents,
         )
-        self.world.invariants.prefix.snapshot(self.id, meta, capture.contents)
+        self.world.placed(self.id, meta, contents)
         self.world.trace.add(f"{self.id} keeps a snapshot at {meta.index}")
         return meta
 

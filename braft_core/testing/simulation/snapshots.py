@@ -8,6 +8,7 @@ any two of them. A transfer that is not answered in time is answered by the send
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,16 @@ _KEEP = 2
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """The state after an entry, and the configuration there."""
+    """The state after an entry, and the configuration there.
+
+    ``chunks`` are read when the snapshot is written, as on a node: commands have gone on meanwhile.
+    """
 
     at: int
     term: int
     configuration: Configuration
     configuration_index: int
-    contents: bytes
+    chunks: Iterable[bytes]
 
 
 @dataclass(slots=True)
@@ -64,7 +68,7 @@ class Snapshotter:
         at = frontend.applied
         index, configuration = live.core.log.configuration_entry_at(at)
         capture = Capture(
-            at, frontend.applied_term, configuration, index, frontend.machine.capture()
+            at, frontend.applied_term, configuration, index, frontend.machine.snapshot()
         )
         delay = plan.snapshot_time * self.server.rng.random()
         self.server.world.scheduler.after(delay, self._written, live, capture)
@@ -140,7 +144,7 @@ class Snapshotter:
             meta.term,
             meta.configuration,
             meta.configuration_index,
-            sent.contents,
+            (sent.contents,),
         )
         message = duplicate(sent.message)
         message.meta = server.place(capture)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from braft_core.errors import BraftError
 from braft_core.membership.ports import AutopilotRules
 from braft_core.raft import types
-from braft_core.raft.types import Configuration
+from braft_core.raft.types import Configuration, Entry, SnapshotMeta
+from braft_core.testing.simulation.callers import Caller
 from braft_core.testing.simulation.clients import Client, Guarded
 from braft_core.testing.simulation.clock import NodeClock, Scheduler
 from braft_core.testing.simulation.core import CoreFactory, raft_core
@@ -29,13 +32,22 @@ from braft_core.testing.simulation.linearizability import (
     check_history,
     check_revisions,
 )
-from braft_core.testing.simulation.machine import LOST, value_written
+from braft_core.testing.simulation.machine import (
+    LOST,
+    Machine,
+    SimulatedMachine,
+    value_written,
+)
+from braft_core.testing.simulation.model import check_calls
 from braft_core.testing.simulation.network import Envelope, Network
 from braft_core.testing.simulation.plan import draw_plan, stream
 from braft_core.testing.simulation.recovery import Recovery
 from braft_core.testing.simulation.removals import RemovalRules
+from braft_core.testing.simulation.replicas import Record, Replicas
 from braft_core.testing.simulation.requests import Answer
 from braft_core.testing.simulation.server import Server
+from braft_core.testing.simulation.subject import Subject
+from braft_core.testing.simulation.surroundings import seeded_randomness
 from braft_core.testing.simulation.trace import Trace
 
 __all__ = ["Report", "World", "run_seed"]
@@ -73,15 +85,37 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     #: Strikes of faults: virtual seconds, kind, number.
     schedule: list[tuple[float, str, int]] = field(default_factory=list)
+    #: Of a service under test: answers to each command and query, and how many of them are errors.
+    calls: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    #: The commands that were applied, and what became of them, for another process to compare.
+    commands: list[tuple[Entry, Record]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether every rule held."""
         return not self.invariant
 
+    def failure(self, replay: str) -> str:
+        """The broken rule, the last events, and how to see it again, as a text of several lines."""
+        return "\n".join(
+            (
+                "",
+                f"seed {self.seed} breaks: {self.invariant}",
+                self.detail.removeprefix(f"{self.invariant}: "),
+                "",
+                *self.tail,
+                "",
+                f"{self.seed} → {replay}",
+            )
+        )
+
 
 class World:
-    """One run of one seed. ``core_factory`` and ``server_class`` let mutants be judged too."""
+    """One run of one seed. ``core_factory`` and ``server_class`` let mutants be judged too.
+
+    With a ``subject`` the servers have that service alone, and the clients call it.
+    """
 
     def __init__(
         self,
@@ -95,9 +129,10 @@ class World:
         reuses_ids: bool = False,
         edits: Edits = NO_EDITS,
         echo: bool = False,
+        subject: Subject | None = None,
     ) -> None:
         self.seed = seed
-        self.plan = edits.applied_to(draw_plan(seed, seconds))
+        self.plan = edits.applied_to(draw_plan(seed, seconds, service=subject is not None))
         self.skipped = edits.skip
         #: A mutant: servers that lost their data start again under their old id.
         self.reuses_ids = reuses_ids
@@ -108,6 +143,7 @@ class World:
         self.trace = Trace(lambda: self.scheduler.now, echo=echo)
         self.invariants = Invariants()
         self.history = History()
+        self.replicas = None if subject is None else self._replicas(subject)
         self.network = Network(self.scheduler, self.plan, stream(seed, "network"), self._deliver)
         self._rng = stream(seed, "world")
         self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
@@ -117,7 +153,7 @@ class World:
             for server_id in self.server_ids
         }
         self.clients = {
-            name: Client(self, name, stream(seed, f"client/{name}"), self.history)
+            name: self._make_client(name)
             for name in (f"c{i}" for i in range(1, self.plan.clients + 1))
         }
         self.faults = Faults(self)
@@ -132,6 +168,30 @@ class World:
         config = self.plan.config
         #: How long a leader may go on without having heard from a majority.
         self.patience = 2 * (config.election_timeout + config.heartbeat_interval)
+
+    def _replicas(self, subject: Subject) -> Replicas:
+        # Two snapshots of states that are equal to the user need not have equal bytes.
+        self.invariants.prefix.compares_contents = subject.state is None
+        committed, rng = self.invariants.committed, stream(self.seed, "replicas")
+        return Replicas(subject, committed, rng, lambda: self.scheduler.now)
+
+    def _make_client(self, name: str) -> Client:
+        rng = stream(self.seed, f"client/{name}")
+        if self.replicas is None:
+            return Client(self, name, rng, self.history)
+        return Caller(self, name, rng, self.history, judge=self.replicas)
+
+    def make_machine(self, server_id: str, clock: NodeClock) -> SimulatedMachine:
+        """A blank state machine for a server that starts."""
+        if self.replicas is None:
+            return Machine()
+        return self.replicas.replica(server_id, lambda: clock.local(self.scheduler.now))
+
+    def placed(self, server_id: str, meta: SnapshotMeta, contents: bytes) -> None:
+        """A server has a snapshot in its store."""
+        if self.replicas is not None:
+            self.replicas.placed(meta, contents)
+        self.invariants.prefix.snapshot(server_id, meta, contents)
 
     def _make_server(
         self, server_id: str, server_class: type[Server], disk_class: type[Disk]
@@ -257,9 +317,13 @@ class World:
         network.loss, network.reordering = lossy
 
     def _judge_history(self) -> None:
-        self._complete_history()
-        check_revisions(self.history)
         try:
+            if self.replicas is not None:
+                self.replicas.finish(self.history)
+                check_calls(self.replicas, self.history, self.invariants.committed)
+                return
+            self._complete_history()
+            check_revisions(self.history)
             key = check_history(self.history)
         except Undecided:
             self.undecided = True
@@ -274,6 +338,7 @@ class World:
 
     def report(self) -> Report:
         """The numbers of the run so far."""
+        answered = [o for o in self.history.operations if o.call and o.outcome is Outcome.OK]
         return Report(
             seed=self.seed,
             digest=self.trace.digest,
@@ -293,6 +358,11 @@ class World:
             undecided=self.undecided,
             faults=self.faults.injected,
             schedule=self.faults.schedule,
+            calls=Counter(o.call.name for o in answered if o.call),
+            refused=Counter(
+                o.call.name for o in answered if o.call and isinstance(o.answer, BraftError)
+            ),
+            commands=[] if self.replicas is None else self.replicas.commands,
         )
 
 
@@ -307,6 +377,7 @@ def run_seed(
     reuses_ids: bool = False,
     edits: Edits = NO_EDITS,
     echo: bool = False,
+    subject: Subject | None = None,
 ) -> Report:
     """Run one seed to its end or to the first broken rule; never raises for what a core does."""
     world = World(
@@ -319,10 +390,12 @@ def run_seed(
         reuses_ids=reuses_ids,
         edits=edits,
         echo=echo,
+        subject=subject,
     )
     invariant = detail = ""
     try:
-        world.run()
+        with nullcontext() if subject is None else seeded_randomness(seed):
+            world.run()
     except InvariantBroken as broken:
         invariant, detail = broken.invariant, broken.message
     except Exception as error:  # noqa: BLE001 - whatever a core under test raises is a finding, with its seed

@@ -137,7 +137,7 @@ def a_snapshot_counts_for_more_than_it_holds(patch: Patch) -> dict[str, Any]:
         if frontend.applied > capture.at:
             index, configuration = live.core.log.configuration_entry_at(frontend.applied)
             capture = snapshots.Capture(
-                frontend.applied, frontend.applied_term, configuration, index, capture.contents
+                frontend.applied, frontend.applied_term, configuration, index, capture.chunks
             )
         original(self, live, capture)
 

@@ -1,0 +1,89 @@
+"""Can what clients were told have come from one instance that does one thing after the other?
+
+A service is its own sequential specification: a fresh instance, or another service that the user
+calls the model, executes the operations in some order that agrees with real time and must give the
+same answers. Owns the model's side; the search for an order is that of ``linearizability``.
+
+Unlike there the log is asked for two things. A command may use its index and time, so the model is
+given those it had. And a command of unknown outcome had its effect by the time that a server first
+applied it, or never; without that bound each such command would double the orders to try.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from braft_core.errors import BraftError
+from braft_core.raft.types import Entry, EntryType
+from braft_core.testing.simulation.errors import InvariantBroken
+from braft_core.testing.simulation.history import History, Operation, Outcome
+from braft_core.testing.simulation.linearizability import find_order
+from braft_core.testing.simulation.machine import SimulatedMachine, command_of, query_of
+from braft_core.testing.simulation.replicas import Replicas
+from braft_core.testing.simulation.subject import encoded
+
+__all__ = ["check_calls"]
+
+#: Distinct pairs of operations done and state; each costs one command of the model.
+_MAX_STATES = 20_000
+#: Operations named in a report.
+_LISTED = 20
+
+
+def check_calls(judge: Replicas, history: History, committed: list[Entry]) -> None:
+    """Judge all operations on the service, but for stale reads.
+
+    :raises InvariantBroken: no order explains the answers.
+    :raises Undecided: too many orders to try.
+    """
+    relevant: list[Operation] = []
+    entries: dict[int, Entry] = {}
+    for operation in history.by_key().get(judge.subject.name, ()):
+        index = judge.executed.get(operation.place) if operation.place is not None else None
+        if index is not None:
+            entries[operation.number] = committed[index - 1]
+        if operation.outcome is Outcome.OK:
+            relevant.append(operation)
+        elif index is not None and operation.outcome is Outcome.UNKNOWN:
+            relevant.append(replace(operation, returned=judge.records[index].at))
+    model = _Model(judge, entries)
+    stuck = find_order(relevant, model.initial, model.step, _MAX_STATES)
+    if stuck is not None:
+        before = [o for o in relevant if o.invoked <= stuck.returned and o is not stuck]
+        listed = "\n".join(map(str, before[-_LISTED:]))
+        raise InvariantBroken(
+            "linearizability", f"nothing explains\n{stuck}\nafter, among earlier ones,\n{listed}"
+        )
+
+
+class _Model:
+    """One instance that is put into any of its earlier states."""
+
+    def __init__(self, judge: Replicas, entries: dict[int, Entry]) -> None:
+        self._machine = SimulatedMachine([judge.subject.model()])
+        self._entries = entries
+        self.initial = self._at = self._machine.capture()
+
+    def step(self, operation: Operation, state: bytes) -> bytes | None:
+        """The state after an operation, ``None`` if its answer is another one there."""
+        if self._at != state:
+            self._machine.restore([state])
+            self._at = state
+        answer = self._ask(operation) if operation.kind.is_read else self._do(operation)
+        if operation.outcome is Outcome.OK and answer != encoded(operation.answer):
+            return None
+        return self._at
+
+    def _ask(self, operation: Operation) -> bytes:
+        try:
+            return encoded(self._machine.query(*query_of(operation)))
+        except BraftError as error:
+            return encoded(error)
+
+    def _do(self, operation: Operation) -> bytes:
+        at = self._entries[operation.number]
+        data = command_of(operation)
+        entry = Entry(at.index, at.term, EntryType.COMMAND, data, b"", at.appended_at)
+        answer = encoded(self._machine.apply(entry))
+        self._at = self._machine.capture()
+        return answer
