@@ -144,6 +144,38 @@ def things_of(stock: Stock) -> dict[str, int]:
     return stock.things
 
 
+class Chronicle(StateMachineService):
+    """Its commands answer nothing, so that their order is known by the log alone."""
+
+    name = "chronicle"
+
+    def __init__(self) -> None:
+        self.lines: list[int] = []
+
+    @command
+    def write(self, line: int) -> None:
+        """Append."""
+        self.lines.append(line)
+
+    @query
+    def read(self) -> list[int]:
+        """All lines."""
+        return self.lines
+
+    def dump(self) -> Any:
+        """The whole state."""
+        return self.lines
+
+    def load(self, value: Any) -> None:
+        """Replace the whole state."""
+        self.lines = value
+
+
+def chronicle_operations(rng: random.Random) -> tuple[str, list[Any]]:
+    """Seldom reads."""
+    return ("read", []) if rng.random() < 0.03 else ("write", [rng.randrange(1000)])
+
+
 def kv_operations(rng: random.Random) -> tuple[str, Sequence[Any]]:
     """Everything that kv has."""
     place = (f"m{rng.randrange(2)}", f"k{rng.randrange(3)}")
@@ -187,9 +219,10 @@ def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
         (KVService, kv_operations, {}),
         (DistributeService, distribute_operations, {}),
         (Plain, plain_operations, {"queries": ["total"]}),
+        (Chronicle, chronicle_operations, {}),
         (Unsorted, stock_operations, {"state": things_of}),
     ],
-    ids=["stock", "kv", "distribute", "plain", "unsorted"],
+    ids=["stock", "kv", "distribute", "plain", "chronicle", "unsorted"],
 )
 def test_a_good_service_passes(service: Any, operations: Any, more: dict[str, Any]) -> None:
     reports = simulate_service(service, operations, seeds=range(6), **more)
@@ -386,6 +419,15 @@ def test_a_failure_names_command_answers_and_how_to_see_it_again() -> None:
     assert lines[1] == f"seed 0 breaks: {_SAME_ANSWERS}"
     assert lines[2] == "put('nuts', 8) at entry 6: s3 answers 8, s6 answers 9"
     assert lines[-1] == "0 → simulate_service(..., seed=0, trace=True)"
+
+
+def test_a_history_that_no_order_explains_is_told_from_where_it_fails() -> None:
+    with pytest.raises(InvariantBroken) as caught:
+        simulate_service(CachedQuery, stock_operations)
+    lines = caught.value.message.splitlines()
+    assert lines[2] == "no order explains"
+    assert " get('" in lines[3]
+    assert lines[4] == "after, among earlier ones,"
 
 
 def test_a_failure_is_the_same_when_its_seed_is_replayed(
