@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from braft_core.testing.memory_cluster import MemoryCluster
 from braft_core.testing.plugins import check_plugin
 from braft_core.testing.processes import ProcessCluster
 from braft_core.testing.services import Call, ServiceConformance
+from braft_core.testing.simulation import simulate_service
 from braft_counter.service import Counter
 
 
@@ -38,6 +40,21 @@ class TestConformance(ServiceConformance):
 
     def make(self) -> Service:
         return Counter()
+
+
+def operations(rng: random.Random) -> tuple[str, list[Any]]:
+    """What a client does next."""
+    if rng.random() < 0.3:
+        return rng.choice([("get", [rng.choice("abc")]), ("every", [])])
+    return "add", [rng.choice("abc"), rng.randint(-3, 3)]
+
+
+def never_below_zero(counter: Counter) -> bool:
+    return all(value >= 0 for value in counter.every().values())
+
+
+def test_whole_clusters_with_faults_find_nothing() -> None:
+    simulate_service(Counter, operations, invariant=never_below_zero, seeds=range(5))
 
 
 def test_nothing_is_lost_when_the_leader_dies(
