@@ -25,6 +25,8 @@ _PUBLIC = (
     "braft_core.transport",
     "braft_core.transport.grpc",
 )
+#: Besides, for tests alone: the kit, and the command line to run commands with.
+_PUBLIC_FOR_TESTS = ("braft_core.cli", "braft_core.testing.")
 _PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
 
 
@@ -49,6 +51,21 @@ def test_a_plugin_imports_only_public_modules(root: Path, plugin: str) -> None:
     modules = sorted((root / "plugins" / plugin / "src" / plugin).rglob("*.py"))
     assert modules
     found = {str(path.relative_to(root)): _private(path.read_text()) for path in modules}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_tests_of_plugins_and_examples_use_nothing_private(root: Path) -> None:
+    """What others cannot do, the project's own plugins do not either."""
+    modules = [*root.glob("plugins/*/tests/**/*.py"), *root.glob("examples/**/*.py")]
+    assert len(modules) > 20
+    found = {
+        str(path.relative_to(root)): [
+            (line, name)
+            for line, name in _private(path.read_text())
+            if not name.startswith(_PUBLIC_FOR_TESTS)
+        ]
+        for path in modules
+    }
     assert not {path: names for path, names in found.items() if names}
 
 

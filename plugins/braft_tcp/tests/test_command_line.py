@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from braft_core.cli.app import app
+from braft_core.cli import app
 
 
 def run(*arguments: str) -> Any:
