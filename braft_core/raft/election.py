@@ -266,18 +266,23 @@ def _become_leader(state: RaftState) -> None:
 
 
 def check_quorum(state: RaftState) -> None:
-    """A leader that has not heard from a majority for an election timeout steps down (§6.2)."""
+    """A leader that had no round with a majority for an election timeout steps down (§6.2).
+
+    A round counts from its beginning, when the requests left: a late answer proves nothing about
+    the time since. So a leader that was replaced leads on for an election timeout and a heartbeat
+    interval at most, however late messages are; the bound of stale reads rests on that.
+    """
     if state.now < state.quorum_check_due:
         return
     config = state.config
     state.quorum_check_due = state.now + config.heartbeat_interval
     voters = state.log.voters
-    heard = sum(1 for voter in voters if _heard(state, voter))
-    if heard < majority(len(voters)):
+    proved = sum(1 for voter in voters if _proved(state, voter))
+    if proved < majority(len(voters)):
         state.become_follower(state.current_term, "", "lost contact with a majority")
 
 
-def _heard(state: RaftState, voter: str) -> bool:
+def _proved(state: RaftState, voter: str) -> bool:
     if voter == state.server_id:
         return True
-    return state.now - state.progress[voter].last_contact < state.config.election_timeout
+    return state.now - state.progress[voter].proved_at < state.config.election_timeout

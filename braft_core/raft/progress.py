@@ -51,6 +51,7 @@ class Progress:
         "next_index",
         "paused",
         "progressed_at",
+        "proved_at",
         "snapshot_index",
         "snapshot_request",
         "state",
@@ -66,6 +67,9 @@ class Progress:
         self.acked_request = 0
         #: When an answer last arrived; a new leader grants everybody one election timeout.
         self.last_contact = now
+        #: When the latest request was sent that was answered: so long ago it surely was in our
+        #: term. An answer may be old when it arrives. Begins with the same grant.
+        self.proved_at = now
         #: When the latest request was sent that was answered with a promise (a lease).
         self.leased_at = -inf
         #: When the window last moved.
@@ -112,8 +116,9 @@ class Progress:
         if record is not None:
             self.last_contact = now
             self.acked_request = max(self.acked_request, request_id)
+            sent_at = record.sent_at if isinstance(record, InFlight) else record
+            self.proved_at = max(self.proved_at, sent_at)
             if lease:
-                sent_at = record.sent_at if isinstance(record, InFlight) else record
                 self.leased_at = max(self.leased_at, sent_at)
         return record
 

@@ -358,6 +358,30 @@ def test_6_2_a_leader_without_contact_to_a_majority_steps_down() -> None:
         a.propose([b"x"])
 
 
+def test_6_2_late_answers_prove_nothing_about_the_time_since() -> None:
+    """The followers answered long ago; that their answers arrive only now keeps nobody leading."""
+    lb = Lab("abc")
+    a = lb.elect("a")
+    late: list[Message] = []
+
+    def hold(message: Message) -> bool:
+        if message.to == "a":
+            late.append(message)
+        return message.to == "a"
+
+    lb.lose = hold
+    lb.advance(0.5)
+    answers, late[:] = list(late), []
+    assert len(answers) > 2
+    lb.isolate("a")
+    lb.advance(0.4)
+    assert "a" in lb.leaders
+    for answer in answers:
+        a.step(answer)
+    lb.advance(0.7)
+    assert "a" not in lb.leaders
+
+
 def test_a_broken_leader_connection_is_answered_at_once() -> None:
     lb = Lab("abc")
     lb.elect("a")
