@@ -217,9 +217,11 @@ class Node:
         """How many seconds old the state of this node may be: the bound of a stale read.
 
         Writes acknowledged longer ago than that are in it. Infinity while that cannot be told:
-        without a cluster, and on a follower until it has heard from a leader. The bound includes
-        two election timeouts: a leader may have been deposed for one without noticing, and it is
-        assumed that no message takes longer than one (``braft_core.runtime.freshness``).
+        without a cluster, on a leader until it has committed in its term, and on a follower until
+        it has heard from such a one. The bound includes an election timeout and a heartbeat
+        interval, for which a leader may have been replaced without noticing, and on a follower
+        one more election timeout: it is assumed that no message is under way for longer
+        (``braft_core.runtime.freshness``).
         """
         return self._running().staleness
 

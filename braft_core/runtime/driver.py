@@ -68,6 +68,7 @@ class Driver:
     :param compact: forgets stored entries up to an index and its term; on the writer thread.
     :param on_fatal: the node cannot go on; called once.
     :param explain: says in a sentence why there is no leader.
+    :param freshness: is told what leaders say, and says how old the state may be.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Driver:
         compact: Callable[[int, int], None],
         on_fatal: Callable[[BaseException], None],
         explain: Callable[[], str],
+        freshness: Freshness,
     ) -> None:
         self.core = core
         self._transport = transport
@@ -110,7 +112,7 @@ class Driver:
         self._timer_at = float("inf")
         self._sweep_at = 0.0
         self._turn_at = clock.monotonic()
-        self._freshness = Freshness()
+        self._freshness = freshness
         #: What the disk's trouble is, or None. While it lasts no new commands are taken.
         self.disk_trouble: StorageError | None = None
         #: Seconds the last durable write took.
@@ -173,8 +175,8 @@ class Driver:
         while self._inbox:
             message = self._inbox.popleft()
             core.step(message)
-            if isinstance(message, AppendEntries) and not message.heartbeat:
-                self._note_commit(message, before)
+            if isinstance(message, AppendEntries):
+                self._freshness.heard(core, message, before, self._applier.applied_index)
         while self._calls:
             self._calls.popleft()()
         self._take_requests()
@@ -182,26 +184,16 @@ class Driver:
         while (ready := core.poll()) is not None:
             self._handle(ready)
             self._place_waiting()
+        self._freshness.led(core, now, self._applier.applied_index)
         if now >= self._sweep_at:
             self._sweep(now)
             self._check_disk(now)
         self._arm_timer()
 
-    def _note_commit(self, message: AppendEntries, before: float) -> None:
-        """It arrived after the last turn: nothing closer is known, least of all after a pause."""
-        if message.sender == self.core.leader and message.term == self.core.current_term:
-            self._freshness.heard(before, message.leader_commit, self._applier.applied_index)
-
-    def age(self) -> float:
-        """Any thread. Seconds since the state of this node was as new as that of its leader.
-
-        Infinity for never; on the leader since it last looked, which is not long unless it stood
-        still.
-        """
-        now = clock.monotonic()
-        if self.core.role is Role.LEADER:
-            return now - self._turn_at
-        return self._freshness.age(now, self._applier.applied_index)
+    @property
+    def staleness(self) -> float:
+        """Any thread. How many seconds old the state of this node may be; infinity if unknown."""
+        return self._freshness.bound(clock.monotonic(), self._applier.applied_index)
 
     def _take_requests(self) -> None:
         requests = self._requests

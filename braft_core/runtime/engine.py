@@ -45,6 +45,7 @@ from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.freshness import Freshness
 from braft_core.runtime.observing import Observer
 from braft_core.runtime.ports import CLUSTER_ID, Ports
 from braft_core.runtime.requests import Command, Query, settle
@@ -184,6 +185,7 @@ class Engine:
             compact=parts.storage.compact,
             on_fatal=self._on_fatal,
             explain=self.waiting,
+            freshness=Freshness(settings.election_timeout, settings.heartbeat_interval),
         )
         loop = asyncio.get_running_loop()
         name = f"braft-{parts.ports.raft}-writer"

@@ -165,7 +165,7 @@ class Host:
     def staleness(self) -> float:
         """See :attr:`Node.staleness`, and :mod:`braft_core.runtime.freshness` for the margins."""
         driver = self._engine.driver
-        return driver.age() + 2 * self.settings.election_timeout if driver is not None else inf
+        return driver.staleness if driver is not None else inf
 
     def read(self, query: Query, consistency: str, max_staleness: float | None = None) -> None:
         """Take a read."""

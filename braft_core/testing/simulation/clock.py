@@ -53,12 +53,14 @@ class Scheduler:
 class NodeClock:
     """A server's monotonic clock: it may run fast or slow and jump ahead, but never back."""
 
-    __slots__ = ("_local", "_since", "rate")
+    __slots__ = ("_local", "_since", "rate", "slowest")
 
     def __init__(self, start: float, rate: float = 1.0) -> None:
         self._since = 0.0
         self._local = start
         self.rate = rate
+        #: The lowest rate at which it ever ran.
+        self.slowest = rate
 
     def local(self, now: float) -> float:
         """This clock's reading at the virtual time ``now``."""
@@ -73,3 +75,4 @@ class NodeClock:
         self._local = self.local(now) + jump
         self._since = now
         self.rate = rate
+        self.slowest = min(self.slowest, rate)

@@ -25,6 +25,8 @@ class Envelope(NamedTuple):
     to: str
     life: int
     payload: Any
+    #: Virtual seconds since when it has been under way.
+    sent: float = 0.0
 
 
 class Network:
@@ -53,6 +55,7 @@ class Network:
 
     def send(self, envelope: Envelope) -> None:
         """Let an envelope travel, or get lost."""
+        envelope = envelope._replace(sent=self._scheduler.now)
         if (envelope.sender, envelope.to) in self._cut or (
             self.loss and self._rng.random() < self.loss
         ):

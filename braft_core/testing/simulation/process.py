@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from braft_core.raft.messages import Message
 from braft_core.raft.ready import ConfigurationChanged, Event, LeaderChanged, RoleChanged
 from braft_core.raft.types import Configuration, Role
+from braft_core.testing.simulation.bounds import Bound
 from braft_core.testing.simulation.core import Core
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.frontend import Frontend
@@ -32,6 +33,8 @@ class Ticket:
     since: float
     #: When it arrived here, this server had just heard from a living leader.
     loyal: bool = False
+    #: Virtual seconds for which the request was under way.
+    travelled: float = 0.0
 
 
 @dataclass(slots=True)
@@ -99,6 +102,7 @@ class Process:
     seen: Seen
     told: Told
     snapshots: Snapshotter
+    bound: Bound
     inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
     #: A wake-up, or a run of the applier, is scheduled.
     awake: bool = False

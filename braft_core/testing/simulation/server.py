@@ -24,6 +24,7 @@ from braft_core.raft.messages import (
 from braft_core.raft.ready import Ready, RoleChanged
 from braft_core.raft.types import Role, SnapshotMeta
 from braft_core.storage.recovery import Recovery
+from braft_core.testing.simulation.bounds import Bound
 from braft_core.testing.simulation.clock import NodeClock
 from braft_core.testing.simulation.disk import Disk
 from braft_core.testing.simulation.errors import InvariantBroken
@@ -139,7 +140,8 @@ class Server:
             compacted=stored.compacted_index,
         )
         snapshots = Snapshotter(self, frontend.applied)
-        self.live = Process(core, frontend, seen, Told.of(core), snapshots)
+        bound = Bound(world.bounds, world.plan.config, self.clock.local(world.scheduler.now))
+        self.live = Process(core, frontend, seen, Told.of(core), snapshots, bound)
         if world.plan.autopilot is not None:
             self.live.pilot = Pilot(self, self.live, world.plan.autopilot, world.removals)
         world.trace.add(
@@ -244,7 +246,8 @@ class Server:
 
     def deliver(self, live: Process, envelope: Envelope, request: Message) -> None:
         """Hand a request to the core, with what leads its response home."""
-        ticket = Ticket(envelope.sender, envelope.life, request, self.world.scheduler.now)
+        now = self.world.scheduler.now
+        ticket = Ticket(envelope.sender, envelope.life, request, now, travelled=now - envelope.sent)
         request.context = ticket
         live.unanswered[id(ticket)] = ticket
         self.post(self.step, request)
@@ -264,9 +267,12 @@ class Server:
             live.contact.heard[message.sender] = now
             if live.pilot is not None:
                 live.pilot.attention.called[message.sender] = now
+        ticket = message.context
         live.core.step(message)
-        if isinstance(message, AppendEntries) and message.term == live.core.current_term:
-            live.leader_heard = now
+        if isinstance(message, AppendEntries):
+            live.bound.heard(live.core, message, live.frontend.applied, ticket.travelled)
+            if message.term == live.core.current_term:
+                live.leader_heard = now
 
     # -- the loop ------------------------------------------------------------------------
 
@@ -275,25 +281,28 @@ class Server:
         if live is not self.live or self.frozen:
             return
         live.awake = False
-        core = live.core
+        core, frontend = live.core, live.frontend
         inbox, live.inbox = live.inbox, []
         now = self.clock.local(self.world.scheduler.now)
+        live.bound.turn(now)
         core.tick(now)
         self._observe(live)
         live.contact.check(core, now, self.world.patience)
         if self.world.plan.config.lease_reads and core.role is Role.LEADER:
             # Somebody might ask for a read at this very moment.
-            live.frontend.check_lease()
+            frontend.check_lease()
         for action, args in inbox:
             action(*args)
             self._observe(live)
         self._check_disk(live)
-        if live.frontend.propose(self.disk.full):
+        if frontend.propose(self.disk.full):
             self._observe(live)
         self._drain(live)
-        if live.frontend.serve_leased():
+        if frontend.serve_leased():
             self._observe(live)
             self._drain(live)
+        live.bound.led(core, frontend.applied)
+        self.check_bound(live)
         self._check_view(live)
         self._arm_timer(live)
 
@@ -311,7 +320,13 @@ class Server:
 
     def _observe(self, live: Process) -> None:
         self.world.invariants.observe(self.id, self.lives, live.core, live.seen)
+        self.world.bounds.note()
         live.seen.bidden = False
+
+    def check_bound(self, live: Process) -> None:
+        """Somebody might read what is applied here, at this very moment, and ask how old it is."""
+        now = self.clock.local(self.world.scheduler.now)
+        live.bound.check(self.id, now, live.frontend.applied)
 
     def _arm_timer(self, live: Process) -> None:
         deadline = live.core.next_deadline()
@@ -425,6 +440,7 @@ class Server:
             return
         live.applying = False
         live.frontend.apply()
+        self.check_bound(live)
         self.post(live.core.applied, live.frontend.applied)
         live.snapshots.consider(live)
 

@@ -15,6 +15,7 @@ from braft_core.errors import BraftError
 from braft_core.membership.ports import AutopilotRules
 from braft_core.raft import types
 from braft_core.raft.types import Configuration, Entry, SnapshotMeta
+from braft_core.testing.simulation.bounds import Bounds
 from braft_core.testing.simulation.callers import Caller
 from braft_core.testing.simulation.clients import Client, Guarded
 from braft_core.testing.simulation.clock import NodeClock, Scheduler
@@ -81,6 +82,8 @@ class Report:
     formed: int = 0
     #: Dead voters that a leader removed.
     removed: int = 0
+    #: How often a stale read that misses something was held against its bound.
+    bounds: int = 0
     undecided: bool = False
     faults: Counter[str] = field(default_factory=Counter)
     #: Strikes of faults: virtual seconds, kind, number.
@@ -147,11 +150,14 @@ class World:
         self.network = Network(self.scheduler, self.plan, stream(seed, "network"), self._deliver)
         self._rng = stream(seed, "world")
         self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
+        clocks: list[NodeClock] = []
+        self.bounds = Bounds(self.scheduler, self.invariants.committed, clocks)
         self.disk_delay = dict.fromkeys(self.server_ids, 0.0)
         self.servers = {
             server_id: self._make_server(server_id, server_class, disk_class)
             for server_id in self.server_ids
         }
+        clocks += [server.clock for server in self.servers.values()]
         self.clients = {
             name: self._make_client(name)
             for name in (f"c{i}" for i in range(1, self.plan.clients + 1))
@@ -355,6 +361,7 @@ class World:
             unknown=self.history.count(Outcome.UNKNOWN),
             formed=int(bool(self.founding.cluster_id)),
             removed=self.removals.count,
+            bounds=self.bounds.judged,
             undecided=self.undecided,
             faults=self.faults.injected,
             schedule=self.faults.schedule,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import count, islice
 
 from braft_core.testing.simulation.mutants import (
+    bounds,
     elections,
     foundings,
     logs,
@@ -23,6 +24,7 @@ from braft_core.testing.simulation.world import Report, run_seed
 __all__ = ["MUTANTS", "Mutant", "hunt"]
 
 MUTANTS: tuple[Mutant, ...] = (
+    *bounds.MUTANTS,
     *elections.MUTANTS,
     *foundings.MUTANTS,
     *logs.MUTANTS,
