@@ -43,6 +43,7 @@ def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> Non
     assert sum(r.installed for r in reports) > len(reports) // 5
     assert sum(r.formed for r in reports) > len(reports) // 6
     assert sum(r.removed for r in reports) > len(reports) // 20
+    assert sum(r.returned for r in reports) > 4
     assert sum(r.bounds for r in reports) > 200 * len(reports)
     assert sum(r.unknown for r in reports) > len(reports)
     assert sum(r.truncations for r in reports) > len(reports) // 2

@@ -195,7 +195,8 @@ def _summary(reports: Iterable[Report], elapsed: float) -> str:
             f" {sum(r.snapshots for r in reports)} snapshots placed,"
             f" {sum(r.installed for r in reports)} from another server",
             f"{sum(r.formed for r in reports)} clusters founded from nothing,"
-            f" {sum(r.removed for r in reports)} dead voters removed",
+            f" {sum(r.removed for r in reports)} dead voters removed,"
+            f" {sum(r.returned for r in reports)} voters again",
             f"{sum(r.bounds for r in reports)} states that missed something held against the bound"
             " of a stale read",
             f"{sum(r.operations for r in reports)} operations:"

@@ -130,6 +130,13 @@ class Core(Protocol):
     def unreachable(self, peer: str) -> None:
         """Requests to ``peer`` were dropped."""
 
+    def stand(self, willing: bool) -> None:
+        """Whether to campaign."""
+
+    @property
+    def leader_silent_for(self) -> float:
+        """Seconds since the leader was last heard."""
+
     @property
     def snapshot(self) -> SnapshotMeta | None:
         """The snapshot that it sends to others."""

@@ -34,6 +34,7 @@ from braft_core.peer import ProbeReply
 from braft_core.raft.types import Configuration, Role
 from braft_core.raft.types import Server as Member
 from braft_core.testing.simulation.founding import CLUSTER, address_of
+from braft_core.testing.simulation.homecoming import Homecoming
 from braft_core.testing.simulation.machine import record_of
 from braft_core.testing.simulation.network import Envelope
 from braft_core.testing.simulation.removals import Attention, RemovalRules
@@ -97,6 +98,7 @@ class Pilot:
         #: The removal under way, and what it waits for.
         self._work: Coroutine[_Until, None, None] | None = None
         self._until: _Until | None = None
+        self.home = Homecoming(server, live, self)
         server.world.scheduler.after(_TICK, self._tick)
 
     # -- the clock's side ----------------------------------------------------------------
@@ -119,6 +121,7 @@ class Pilot:
         self._go_on(now)
         view = self.raft_view()
         self._remover.tick(now, view)
+        self.home.look(now, view)
         if leads and now >= self._probe_at:
             self._probe_at = now + self._remover.interval(_PROBE_INTERVAL)
             for member in view.configuration.ids:
@@ -165,7 +168,9 @@ class Pilot:
         leads = core.role is Role.LEADER
         changed_at, configuration = core.log.configuration_entry_at(core.last_index)
         members = (m._replace(address=address_of(m.id)) for m in configuration.servers)
-        peers = core.peers() if leads else ()
+        peers = {p.server_id: PeerView(p.silent_for, p.match_index) for p in core.peers()}
+        if not leads:
+            peers = {core.leader: PeerView(core.leader_silent_for)} if core.leader else {}
         return RaftView(
             configuration=Configuration(tuple(members)),
             leader_id=core.leader,
@@ -174,12 +179,16 @@ class Pilot:
             has_quorum=leads and core.log.term_at(core.commit_index) == core.current_term,
             change_pending=changed_at > core.commit_index,
             last_index=core.last_index,
-            peers={p.server_id: PeerView(p.silent_for, p.match_index) for p in peers},
+            peers=peers,
         )
 
     def removals(self) -> list[Removal]:
         """What the state machine remembers."""
         return [Removal(*record) for record in self._live.frontend.machine.members.removed]
+
+    def remembers(self, server_id: str) -> bool:
+        """Whether that server was once removed because it was dead."""
+        return self._remover.is_remembered(server_id)
 
     async def record_removal(self, server: Member, voters: int, reason: str) -> None:
         """Write it into the log."""

@@ -116,7 +116,7 @@ class Recovery:
         for client in self._world.clients.values():
             if client.owed is not None:
                 return f"{client.name} was never answered: {client.owed}"
-        return self._dead(core.configuration.voters)
+        return self._dead(core.configuration.voters) or self._away(leader)
 
     def _dead(self, voters: Sequence[str]) -> str:
         """Whom the leader has yet to remove."""
@@ -125,6 +125,15 @@ class Recovery:
             return ""
         dead = [voter for voter in voters if self._world.servers[voter].lost]
         return f"{dead[0]} is dead, and is one of {len(voters)} voters" if dead else ""
+
+    def _away(self, leader: Server) -> str:
+        """Who was removed as dead and has yet to get its vote again."""
+        voters = leader.process.core.configuration.voters
+        removed = [record.server_id for record in leader.process.frontend.machine.members.removed]
+        for server_id in removed:
+            if server_id not in voters and not self._world.servers[server_id].lost:
+                return f"{server_id} was removed as dead and is no voter again"
+        return ""
 
     def _probe(self, pending: int) -> int:
         """Propose one entry at the leader, unless one is pending; its index."""

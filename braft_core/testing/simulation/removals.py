@@ -56,6 +56,8 @@ class RemovalRules:
         self._window = 0.0 if drift is None else rules.window / (1.0 + drift)
         self._removed: list[_Removed] = []
         self._sizes: list[tuple[float, int]] = []
+        #: How many servers got their vote again.
+        self.voting_again = 0
 
     @property
     def count(self) -> int:
@@ -113,6 +115,16 @@ class RemovalRules:
                 "less than half are removed",
                 f"{sorted(victims)} of {most} within {self._window:.1f} s",
             )
+
+    def returned(self, server: str, before: Configuration, after: Configuration) -> None:
+        """A leader takes a server in, or gives it a vote.
+
+        :raises InvariantBroken: it votes without having been a learner.
+        """
+        if after.is_voter(server):
+            if before.get(server) is None:
+                raise InvariantBroken("who returns is a learner first", f"{server} votes at once")
+            self.voting_again += any(removal.victim == server for removal in self._removed)
 
     def _happened(self, removal: _Removed) -> bool:
         known = len(self._committed) >= removal.entry

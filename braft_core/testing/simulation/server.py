@@ -30,6 +30,7 @@ from braft_core.testing.simulation.disk import Disk
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.founding import Call, Founder, Reply
 from braft_core.testing.simulation.frontend import Frontend, Restore
+from braft_core.testing.simulation.homecoming import Knock, Welcome
 from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.network import Envelope
 from braft_core.testing.simulation.pilot import Hail, Hailed, Pilot
@@ -222,6 +223,8 @@ class Server:
                 self.post(self._send, envelope.sender, Hailed(number, envelope.life))
             case Hailed() as answer if self.live.pilot is not None:
                 self.post(self.live.pilot.hailed, answer)
+            case Knock() | Welcome() if self.live.pilot is not None:
+                self.post(self.live.pilot.home.take, envelope)
             case unheard if self.deaf and isinstance(unheard, Message | Transfer):
                 pass
             case Transfer():
@@ -303,6 +306,8 @@ class Server:
             self._drain(live)
         live.bound.led(core, frontend.applied)
         self.check_bound(live)
+        if live.pilot is not None:
+            live.pilot.home.check()
         self._check_view(live)
         self._arm_timer(live)
 

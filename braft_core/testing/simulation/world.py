@@ -82,6 +82,8 @@ class Report:
     formed: int = 0
     #: Dead voters that a leader removed.
     removed: int = 0
+    #: How often one of them got its vote again.
+    returned: int = 0
     #: How often a stale read that misses something was held against its bound.
     bounds: int = 0
     undecided: bool = False
@@ -361,6 +363,7 @@ class World:
             unknown=self.history.count(Outcome.UNKNOWN),
             formed=int(bool(self.founding.cluster_id)),
             removed=self.removals.count,
+            returned=self.removals.voting_again,
             bounds=self.bounds.judged,
             undecided=self.undecided,
             faults=self.faults.injected,

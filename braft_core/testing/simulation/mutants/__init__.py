@@ -15,6 +15,7 @@ from braft_core.testing.simulation.mutants import (
     foundings,
     logs,
     removals,
+    returns,
     snapshots,
 )
 from braft_core.testing.simulation.mutants.planting import Mutant, Patch
@@ -29,6 +30,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *foundings.MUTANTS,
     *logs.MUTANTS,
     *removals.MUTANTS,
+    *returns.MUTANTS,
     *snapshots.MUTANTS,
 )
 
