@@ -78,6 +78,10 @@ DELETE_META = "DELETE FROM meta WHERE key = ?"
 #: about 4 MiB and one move to a few milliseconds.
 _CHECKPOINT_PAGES = 1000
 
+#: What reading a damaged database raises. The second: damage in the text of the schema comes back
+#: in SQLite's own message, which Python cannot decode then.
+_UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
 _ENTRY_HEAD = struct.Struct("<qqqqq")
 _STATE_HEAD = struct.Struct("<qqq")
 
@@ -195,7 +199,7 @@ def read_only(path: Path) -> Contents:
         if application != APPLICATION_ID or version > FORMAT:
             raise StorageForeign(f"{path} is not a database of this braft", path=str(path))
         return _read(db, path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, *_UNREADABLE) as error:
         raise _unreadable(error, path) from error
     finally:
         if db is not None:
@@ -259,13 +263,13 @@ def _check_format(db: sqlite3.Connection, path: Path) -> None:
                 format=version,
             )
         _configure(db, path)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+    except _UNREADABLE as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
             raise StorageForeign(f"{path} is not a database", path=str(path)) from error
         raise _unreadable(error, path) from error
 
 
-def _unreadable(error: sqlite3.Error, path: Path, **data: Any) -> StorageError:
+def _unreadable(error: Exception, path: Path, **data: Any) -> StorageError:
     # No code: the module could not make sense of a column, such as text that is not UTF-8.
     # SQLITE_ERROR: a table is missing, for the statements themselves are right.
     damage = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT)
@@ -324,7 +328,7 @@ def _read(db: sqlite3.Connection, path: Path) -> Contents:
     try:
         hard_state, compacted_index, compacted_term = _read_state(db, path)
         meta = _read_meta(db, path)
-    except sqlite3.DatabaseError as error:
+    except _UNREADABLE as error:
         raise _unreadable(error, path) from error
     entries = _read_log(db, path, compacted_index)
     return Contents(hard_state, compacted_index, compacted_term, entries, meta)
@@ -370,7 +374,7 @@ def _log_rows(db: sqlite3.Connection, path: Path, compacted_index: int) -> Itera
         for row in db.execute("SELECT * FROM log WHERE idx > ? ORDER BY idx", (compacted_index,)):
             read += 1
             yield row
-    except sqlite3.DatabaseError as error:
+    except _UNREADABLE as error:
         raise _unreadable(error, path, index=read + 1) from error
 
 

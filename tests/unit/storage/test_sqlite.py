@@ -24,6 +24,7 @@ from braft_core.errors import (
 )
 from braft_core.raft.types import Entry, HardState
 from braft_core.storage.sqlite import SQLiteStorage
+from braft_core.storage.sqlite_format import read_only
 from braft_core.testing.storage import entries
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -227,6 +228,19 @@ def test_damaged_pages_are_found(tmp_path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(StorageCorrupt):
         load(tmp_path)
+
+
+def test_a_schema_that_is_no_text_any_more_is_damage(tmp_path: Path) -> None:
+    """SQLite quotes it in its message, which is no UTF-8 then."""
+    fill(tmp_path)
+    path = tmp_path / "raft.db"
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"TABLE meta") + 1] ^= 0xFF
+    path.write_bytes(damaged)
+    with pytest.raises(StorageCorrupt, match="the database is damaged"):
+        load(tmp_path)
+    with pytest.raises(StorageCorrupt, match="the database is damaged"):
+        read_only(path)
 
 
 def crash_image(source: Path, target: Path, wal: bytes | None = None) -> None:
