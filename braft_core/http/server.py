@@ -17,8 +17,12 @@ from typing import Any
 import falcon
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.receiver import ChunkedReceiver
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
+from waitress.utilities import BadRequest
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import ConfigError
@@ -36,6 +40,8 @@ CONNECTION_LIMIT = 1000
 CHANNEL_TIMEOUT = 60
 #: Above what resources accept, so that they, not Waitress, word the usual refusal.
 HARD_BODY_LIMIT = MAX_BODY_BYTES + (1 << 20)
+#: Bytes that a chunked body may spend on one chunk's size and remarks, or on its trailer.
+MAX_CHUNK_LINE = 16 << 10
 #: Seconds that requests under way have to finish when the server stops.
 STOP_GRACE = 0.5
 
@@ -119,8 +125,35 @@ class _Running:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
 
+class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type information
+    """Waitress's parser, with a limit for what a chunked body says about itself.
+
+    An unfinished line is looked at anew, whole, with every packet. One of megabytes would keep the
+    one thread busy that owns all sockets, those of health checks among them.
+    """
+
+    def received(self, data: bytes) -> int:
+        """Take what arrived; the number of bytes that belong to this request."""
+        consumed = int(super().received(data))
+        body = self.body_rcv
+        if isinstance(body, ChunkedReceiver):
+            unfinished = max(len(body.control_line), len(body.trailer))
+            if unfinished > MAX_CHUNK_LINE:
+                self.error = BadRequest(f"a chunk's head exceeds {MAX_CHUNK_LINE} bytes")
+                self.completed = True
+        return consumed
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no type information
+    """Waitress's connection, with that parser."""
+
+    parser_class = _Parser
+
+
 class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type information
     """Waitress's server on a socket of ours, with an end that its worker threads survive."""
+
+    channel_class = _Channel
 
     def __init__(
         self,

@@ -8,10 +8,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from braft_core import Node
@@ -26,6 +29,7 @@ from braft_core.errors import (
     StorageLocked,
     TooLarge,
 )
+from braft_core.http.server import HARD_BODY_LIMIT
 from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
@@ -237,6 +241,38 @@ def test_garbage_on_every_port(pair: list[Node]) -> None:
                 with socket.create_connection((HOST, port), timeout=5) as sender:
                     sender.sendall(blob)
     _still_fine(pair)
+
+
+#: A chunk of a body, of 64 KiB, and how much of such bodies is sent at most, bytes.
+CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+ENDLESS = 4 * HARD_BODY_LIMIT
+
+
+def _send_until_refused(port: int, process: psutil.Process) -> tuple[int, int]:
+    """How many bytes of a body without end were taken, and the highest resident memory seen."""
+    sent = highest = 0
+    with socket.create_connection((HOST, port), timeout=10) as sender, suppress(ConnectionError):
+        sender.sendall(b"PUT /v1/kv/m/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while sent < ENDLESS:
+            sender.sendall(CHUNK)
+            sent += len(CHUNK)
+            highest = max(highest, process.memory_info().rss)
+    return sent, highest
+
+
+def test_chunked_bodies_without_end_are_cut_off_in_bounded_memory(tmp_path: Path) -> None:
+    with ProcessCluster(1, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        client, process = cluster.client(0), psutil.Process(cluster.pid(0))
+        client.kv_put("m", "k", 1)
+        before, port = process.memory_info().rss, urlsplit(cluster.nodes[0].url).port
+        assert port is not None
+        for _ in range(10):
+            sent, highest = _send_until_refused(port, process)
+            assert sent < ENDLESS
+            assert highest - before < 4 * HARD_BODY_LIMIT
+        assert client.kv_get("m", "k") == 1
 
 
 def test_values_up_to_the_limit_and_not_beyond(pair: list[Node]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 import threading
 import time
@@ -13,7 +14,8 @@ import pytest
 
 from braft_core.errors import ConfigError, Stopped
 from braft_core.http import HTTPServer
-from braft_core.http.server import HARD_BODY_LIMIT, THREADS
+from braft_core.http.server import HARD_BODY_LIMIT, MAX_CHUNK_LINE, THREADS
+from braft_core.http.wire import MAX_BODY_BYTES
 
 
 def ask(port: int, method: str, path: str, **options: Any) -> tuple[int, Any]:
@@ -158,6 +160,46 @@ def test_a_chunked_body_is_read_whole(server: HTTPServer, node: Any) -> None:
     body = iter([b"abc", b"def"])
     assert ask(server.port, "PUT", "/v1/kv/m/k", body=body, encode_chunked=True)[0] == 200
     assert node._kv_get("m", "k")[0] == b"abcdef"
+
+
+CHUNKED = b"PUT /v1/kv/m/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+#: A chunk of 64 KiB.
+CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+
+
+def test_a_chunked_body_without_end_is_cut_off(server: HTTPServer, node: Any) -> None:
+    """It announces no length, so it is counted as it comes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        # No more than is read before it is refused: the rest would make a reset of the answer.
+        raw.sendall(CHUNKED + CHUNK * (HARD_BODY_LIMIT // len(CHUNK)))
+        assert not select.select([raw], [], [], 0)[0]
+        raw.sendall(CHUNK)
+        assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+    assert node.calls == []
+    assert ask(server.port, "PUT", "/v1/kv/m/k", body=b"1")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"1" * MAX_CHUNK_LINE * 2, b"1;" + b"x" * MAX_CHUNK_LINE * 2, b"0\r\na: b" + b"x" * 40_000],
+    ids=["a size", "a remark", "a trailer"],
+)
+def test_what_a_chunk_says_of_itself_is_limited(server: HTTPServer, node: Any, line: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(CHUNKED + line)
+        assert raw.recv(4096).startswith(b"HTTP/1.1 400")
+    assert node.calls == []
+    assert ask(server.port, "PUT", "/v1/kv/m/k", body=b"1")[0] == 200
+
+
+def test_a_chunked_body_just_beyond_what_is_accepted_is_refused(
+    server: HTTPServer, node: Any
+) -> None:
+    body = iter([bytes(MAX_BODY_BYTES), b"x"])
+    status, problem = ask(server.port, "PUT", "/v1/kv/m/k", body=body, encode_chunked=True)
+    assert (status, problem["code"]) == (413, "too_large")
+    assert problem["data"]["limit"] == MAX_BODY_BYTES
+    assert node.calls == []
 
 
 def test_a_key_with_an_escaped_slash_arrives_whole(server: HTTPServer, node: Any) -> None:
