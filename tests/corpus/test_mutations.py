@@ -1,0 +1,266 @@
+"""Every valid encoding, spoilt in every small way: a value or one of braft's errors, soon.
+
+Hostile inputs made from nothing are mostly refused at their first byte. These get far into a
+decoder before they are wrong, or are right by chance.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core import peer
+from braft_core.errors import BraftError, Conflict
+from braft_core.http.problems import BadInput
+from braft_core.identity import encode, new_raft_id
+from braft_core.membership.record import FoundingRecord, encode_record
+from braft_core.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Request,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    Response,
+    TimeoutNow,
+    TimeoutNowResponse,
+)
+from braft_core.raft.types import (
+    Configuration,
+    Entry,
+    EntryType,
+    Server,
+    SnapshotMeta,
+    Suffrage,
+    encode_configuration,
+)
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services.distribute import DistributeService
+from braft_core.services.envelope import encode_command, encode_outcome, in_session
+from braft_core.services.kv import KVService
+from braft_core.services.members import MembersService
+from braft_core.services.sections import write_sections
+from braft_core.services.sessions import SessionTable
+from braft_core.storage.snapshot_file import encode_file
+from braft_core.storage.sqlite_format import create_or_open, insert_entries
+from braft_core.transport.codec import (
+    encode_chunk,
+    encode_entries,
+    encode_header,
+    encode_request,
+    encode_response,
+)
+from braft_core.transport.peercodec import encode_peer
+
+#: Bytes that a decoder may hold at most, and seconds that it may take, for one small input.
+MOST_MEMORY = 32 << 20
+MOST_SECONDS = 2.0
+#: Positions of an input that are spoilt; of a longer one every so-manieth.
+POSITIONS = 300
+
+_MEMBERS = Configuration((Server("a", "h:1"), Server("b", "h:2", Suffrage.NONVOTER)))
+_META = SnapshotMeta("5-1", 5, 1, _MEMBERS, 3, 6)
+_VALUE = {"a": [1, -2, 3.5, None, True], "b": b"\0\xff", "ü": {"deep": [[1 << 40]]}}
+_HEADER = encode_header("a", "h:1")
+_ENTRIES = (
+    Entry(1, 2, EntryType.COMMAND, b"\x01\x01\x90", b"x", 1_700_000_000_000_000_001),
+    Entry(2, 2, EntryType.CONFIGURATION, encode_configuration(_MEMBERS)),
+)
+_REQUESTS: tuple[Request, ...] = (
+    AppendEntries("a", "b", 2, 0, 0, _ENTRIES, 2),
+    RequestVote("a", "b", 2, 4, 1, leadership_transfer=True),
+    RequestPreVote("a", "b", 2, 4, 1),
+    TimeoutNow("a", "b"),
+    InstallSnapshot("a", "b", 2, _META),
+)
+_RESPONSES: dict[str, Response] = {
+    "AppendEntries": AppendEntriesResponse("b", "a", 2, True, 6, lease=True),
+    "RequestVote": RequestVoteResponse("b", "a", 2, True),
+    "RequestPreVote": RequestPreVoteResponse("b", "a", 2, True),
+    "TimeoutNow": TimeoutNowResponse("b", "a"),
+    "InstallSnapshot": InstallSnapshotResponse("b", "a", 2, True),
+}
+
+
+def encodings(folder: Path) -> dict[str, bytes]:
+    """A valid encoding for every decoder, under its name."""
+    serializer = MsgpackSerializer()
+    command = encode_command(serializer, "kv", "put", ["m", "k", _VALUE])
+    refusal = {"title": "it changed", "code": "conflict", "data": {"revision": 3}}
+    found = {
+        "configuration": encode_configuration(_MEMBERS),
+        "founding record": encode_record(
+            FoundingRecord(peer.FoundRequest("n", "c", encode_configuration(_MEMBERS), "a"), ("x",))
+        ),
+        "server id": encode(new_raft_id("10.0.0.1", (1, 2, 3), "host")).encode(),
+        "place of a command": in_session(command, (7, 3, 1)),
+        "command": command,
+        "outcome": encode_outcome(Conflict("it changed", revision=3)),
+        "session table": b"".join(_sessions().snapshot()),
+        "sections of a snapshot": b"".join(write_sections([("kv", [b"one", b"two"])])),
+        "kv": b"".join(_restored(KVService(), [["m", "k", _VALUE, 3], ["m", "l", 1, 4]])),
+        "distribute": b"".join(_distribute().snapshot()),
+        "removed members": b"".join(_members().snapshot()),
+        "msgpack": serializer.dumps(_VALUE),
+        "body of a request": json.dumps({"a": [1, -2.5, None, "ü"], "b": {"c": True}}).encode(),
+        "answer of a node": json.dumps(refusal).encode(),
+        "chunk of a snapshot": encode_chunk(b"a chunk"),
+        "file of a snapshot": b"".join(encode_file(_META, [b"abc", b"def"])),
+        "database": _database(folder),
+    }
+    for request in _REQUESTS:
+        entries = encode_entries(_ENTRIES) if isinstance(request, AppendEntries) else b""
+        name = type(request).__name__
+        found[f"request {name}"] = encode_request(request, _HEADER, b"h:1", entries)
+        found[f"response to {name}"] = encode_response(_RESPONSES[name], _HEADER)
+    for kind in {*peer.REPLIES.keys(), *peer.REPLIES.values()}:
+        found[f"peer {kind.__name__}"] = encode_peer(_filled(kind))
+    found.update(_plugins())
+    return found
+
+
+def _sessions() -> SessionTable:
+    table = SessionTable()
+    table.open(3, 1_000)
+    table.begin(3, 1, 1, 2_000)
+    table.finish(3, 1, {"a": 1})
+    return table
+
+
+def _restored(service: KVService, rows: list[Any]) -> Iterator[bytes]:
+    for row in rows:
+        service.restore(iter([b"".join(MsgpackSerializer().dumps(r) for r in rows)]))
+        assert service.get(row[0], row[1]) is not None
+    return service.snapshot()
+
+
+def _distribute() -> DistributeService:
+    service = DistributeService()
+    service.set_nodes(["a", "b"])
+    service.distribute({"x": 1, "y": [2]})
+    return service
+
+
+def _members() -> MembersService:
+    service = MembersService()
+    service.load([[5, "a", "h:1", 3, "silent"], [9, "b", "h:2", 3, "silent"]])
+    return service
+
+
+def _database(folder: Path) -> bytes:
+    path = folder / "valid.db"
+    database = create_or_open(path)[0]
+    with database:
+        insert_entries(database, _ENTRIES)
+    database.close()
+    return path.read_bytes()
+
+
+def _filled(kind: type[Any]) -> Any:
+    samples = {"str": "text", "bytes": b"\x01\xff", "int": 300, "bool": True}
+    return kind(*(samples.get(str(field.type), (b"one", b"two")) for field in fields(kind)))
+
+
+def _plugins() -> Iterator[tuple[str, bytes]]:
+    try:
+        from braft_serializers.cbor import CborSerializer
+        from braft_serializers.json import JsonSerializer
+    except ImportError:
+        return
+    yield "cbor", CborSerializer().dumps(_VALUE)
+    yield "json", JsonSerializer().dumps(_VALUE)
+
+
+#: Lengths as they may stand in an input, each far beyond what is there.
+_LENGTHS = {
+    "32 bits": b"\xff\xff\xff\xff",
+    "31 bits": b"\x7f\xff\xff\xff",
+    "63 bits": b"\x7f" + b"\xff" * 7,
+    "63 bits, small end first": b"\xff" * 7 + b"\x7f",
+    "a varint of 32 bits": b"\xff\xff\xff\xff\x0f",
+    "a varint of 63 bits": b"\xff" * 8 + b"\x7f",
+    "msgpack bin32": b"\xc6\xff\xff\xff\xff",
+    "msgpack array32": b"\xdd\xff\xff\xff\xff",
+    "msgpack map32": b"\xdf\xff\xff\xff\xff",
+}
+
+
+def spoilt(whole: bytes) -> Iterator[tuple[str, bytes]]:
+    """Each way of spoiling it, with what was done."""
+    step = max(1, len(whole) // POSITIONS)
+    for at in range(0, len(whole), step):
+        yield f"cut at {at}", whole[:at]
+        yield f"byte {at} inverted", _replaced(whole, at, bytes([whole[at] ^ 0xFF]))
+        bit = 1 << at // step % 8
+        yield f"bit {bit} at {at} changed", _replaced(whole, at, bytes([whole[at] ^ bit]))
+        yield f"byte {at} twice", whole[: at + 1] + whole[at:]
+        yield f"byte {at} missing", whole[:at] + whole[at + 1 :]
+    for at in range(0, len(whole), 3 * step):
+        for name, length in _LENGTHS.items():
+            yield f"{name} over {at}", _replaced(whole, at, length)
+            yield f"{name} for byte {at}", whole[:at] + length + whole[at + 1 :]
+    for name, tail in (("a zero", b"\0"), ("an ff", b"\xff"), ("zeros", bytes(64)), ("it", whole)):
+        yield f"{name} behind it", whole + tail
+        yield f"{name} before it", tail + whole
+    half = len(whole) // 2
+    yield "its first half twice", whole[:half] + whole
+    yield "its second half twice", whole + whole[half:]
+
+
+def _replaced(whole: bytes, at: int, new: bytes) -> bytes:
+    return whole[:at] + new + whole[at + len(new) :]
+
+
+def test_every_decoder_has_a_valid_encoding(
+    decoder: Callable[[bytes], Any], decoder_name: str, tmp_path: Path
+) -> None:
+    """And it is taken: what is spoilt below was sound."""
+    (tmp_path / "made").mkdir()
+    decoder(encodings(tmp_path / "made")[decoder_name])
+
+
+def test_a_spoilt_encoding_ends_in_a_value_or_in_braft_s_errors(
+    decoder: Callable[[bytes], Any], decoder_name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "made").mkdir()
+    whole = encodings(tmp_path / "made")[decoder_name]
+    refused = tried = 0
+    tracemalloc.start()
+    try:
+        for what, data in spoilt(whole):
+            tried += 1
+            began = time.monotonic()
+            tracemalloc.reset_peak()
+            held = tracemalloc.get_traced_memory()[0]
+            try:
+                # Some return their error.
+                refused += isinstance(decoder(data), BraftError)
+            except (BraftError, BadInput):
+                refused += 1
+            except BaseException as error:
+                error.add_note(f"spoilt: {what}")
+                raise
+            peak = tracemalloc.get_traced_memory()[1] - held
+            assert peak < MOST_MEMORY, f"{what}: {peak:,} bytes"
+            assert time.monotonic() - began < MOST_SECONDS, what
+    finally:
+        tracemalloc.stop()
+    if len(whole) > 1 and decoder_name != "server id":  # that one makes None of what is wrong
+        assert refused, f"none of {tried} was refused"
+
+
+@pytest.mark.parametrize("whole", [b"abc", bytes(1000)])
+def test_spoiling_changes_what_it_spoils(whole: bytes) -> None:
+    inputs = dict(spoilt(whole))
+    assert len(inputs) > 5 * min(len(whole), POSITIONS)
+    assert whole not in (data for what, data in inputs.items() if "bit" in what or "cut" in what)
