@@ -263,7 +263,7 @@ class Coordinator:
             voters=len(view.configuration.voters),
             empty=view.empty,
             removed=removed,
-            dead=removed and self._member().remover.is_remembered(request.server_id),
+            dead=removed and self._member().remover.is_welcome(request.server_id),
         )
 
     # -- background --------------------------------------------------------------------------

@@ -53,6 +53,8 @@ class Removal:
     #: How many voters there were before it.
     voters: int
     reason: str
+    #: Whether it is taken back when it returns. Not, if somebody removed it on purpose later.
+    welcome: bool = True
 
 
 @dataclass(frozen=True, slots=True)

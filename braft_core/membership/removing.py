@@ -79,6 +79,10 @@ class Remover:
         """Whether that server was once removed because it was dead."""
         return any(removal.server_id == server_id for removal in self._ports.removals())
 
+    def is_welcome(self, server_id: str) -> bool:
+        """Whether that server was removed because it was dead, and by nobody on purpose since."""
+        return any(r.server_id == server_id and r.welcome for r in self._ports.removals())
+
     def _look(self, now: float, view: RaftView) -> Decision:
         own_id = self._ports.identity.server_id
         others = [s for s in view.configuration.servers if s.id != own_id]

@@ -28,6 +28,9 @@ from braft_core.peer import (
 )
 from braft_core.raft import ProgressState, Role, Suffrage
 from braft_core.runtime import clock
+from braft_core.runtime.requests import Command
+from braft_core.services.envelope import encode_command
+from braft_core.services.members import MEMBERS
 
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine
@@ -70,6 +73,27 @@ class Admin:
             return
         request = ChangeMembershipRequest(kind, server_id, address, _for_leader(left))
         await self._call_leader(request, left)
+
+    async def by_hand(self, kind: str, server_id: str, address: str, timeout: float) -> None:
+        """One change that somebody asks for, here, as the leader.
+
+        Who is removed so stays out, also if it was dead once and would be taken back for that.
+        """
+        deadline = clock.monotonic() + timeout
+        if kind == "remove_server" and self._is_welcome(server_id):
+            await self._dismiss(server_id, timeout)
+        await self.carry_out(kind, server_id, address, max(0.0, deadline - clock.monotonic()))
+
+    def _is_welcome(self, server_id: str) -> bool:
+        removed = self._engine.parts.members.removed
+        return any(known.server_id == server_id and known.welcome for known in removed)
+
+    async def _dismiss(self, server_id: str, timeout: float) -> None:
+        engine = self._engine
+        data = encode_command(engine.parts.serializer, MEMBERS, "dismiss", [server_id])
+        command = Command(data, timeout, asyncio.get_running_loop())
+        engine.submit(command)
+        await command.awaitable
 
     async def carry_out(self, kind: str, server_id: str, address: str, timeout: float) -> None:
         """One change, here, as the leader.

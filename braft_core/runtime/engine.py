@@ -372,8 +372,8 @@ class Engine:
             self.parts.transport.remove_peer(server_id)
 
     async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
-        """Change the membership here, as the leader."""
-        await self.admin.carry_out(kind, server_id, address, timeout)
+        """Change the membership here, as the leader, because somebody asks for it."""
+        await self.admin.by_hand(kind, server_id, address, timeout)
 
     async def transfer(self, to: str, timeout: float) -> str:
         """Transfer leadership here, as the leader."""

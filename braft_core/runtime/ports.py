@@ -144,7 +144,7 @@ class Ports:
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
         """Commit one change, as the leader."""
         timeout = self._engine.parts.settings.request_timeout
-        await self._engine.change(kind, server_id, address, timeout)
+        await self._engine.admin.carry_out(kind, server_id, address, timeout)
 
     def removals(self) -> list[Removal]:
         """The removals of dead voters that are remembered."""

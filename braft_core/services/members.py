@@ -31,6 +31,8 @@ class RemovedVoter(NamedTuple):
     #: How many voters there were before it.
     voters: int
     reason: str
+    #: Whether it is taken back when it returns. Not, if somebody removed it on purpose later.
+    welcome: bool = True
 
 
 class MembersService(StateMachineService):
@@ -52,6 +54,18 @@ class MembersService(StateMachineService):
         self.removed = (*kept, record)[-MAX_REMOVED:]
         return context.index
 
+    @command
+    def dismiss(self, server_id: str) -> bool:
+        """That server is removed on purpose now: it is not to return; whether it is remembered.
+
+        Its record stays, and counts among the removals.
+        """
+        self.removed = tuple(
+            known._replace(welcome=False) if known.server_id == server_id else known
+            for known in self.removed
+        )
+        return any(known.server_id == server_id for known in self.removed)
+
     @query
     def list(self) -> list[list[Any]]:
         """All records, the oldest first."""
@@ -71,10 +85,12 @@ class MembersService(StateMachineService):
 
 def _record(row: Any) -> RemovedVoter:
     match row:
-        case [int(index), str(server_id), str(address), int(voters), str(reason)]:
-            if max(len(server_id), len(address), len(reason)) <= _MAX_TEXT:
-                return RemovedVoter(index, server_id, address, voters, reason)
+        # Snapshots of a time when nobody was dismissed have no last field.
+        case [int(index), str(server_id), str(address), int(voters), str(reason), *rest]:
+            short = max(len(server_id), len(address), len(reason)) <= _MAX_TEXT
+            if short and rest in ([], [True], [False]):
+                return RemovedVoter(index, server_id, address, voters, reason, rest != [False])
     raise InvalidArgument(
-        f"{row!r:.200} is no removal; accepted: a server id, its address, the number of voters and "
-        f"a reason, texts of up to {_MAX_TEXT} characters"
+        f"{row!r:.200} is no removal; accepted: a server id, its address, the number of voters, "
+        f"a reason, and perhaps whether it is welcome, texts of up to {_MAX_TEXT} characters"
     )

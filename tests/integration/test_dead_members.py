@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from braft_core.testing.processes import ProcessCluster
@@ -55,6 +56,30 @@ def test_a_dead_member_is_removed_and_its_return_is_unremarkable(tmp_path: Path)
         cluster.wait_ready()
         assert cluster.client(gone).kv_get("m", "meanwhile") == 2
         cluster.wait_for(lambda: not autopilot(cluster)["removed"], what="it is no more missed")
+
+
+def test_who_was_dead_once_can_be_removed_for_good(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path, **QUICK) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        leader = cluster.leader()
+        gone = (leader + 1) % 3
+        left = everybody(cluster) - {cluster.nodes[gone].address}
+        cluster.kill(gone)
+        cluster.wait_for(lambda: voters(cluster) == left, what="the dead member is removed")
+        cluster.start(gone)
+        cluster.wait_for(lambda: voters(cluster) == everybody(cluster), what="it is a voter again")
+        client = cluster.client(*(index for index in range(3) if index != gone))
+        members = {member["address"]: member["id"] for member in client.members()}
+        client.remove_member(members[cluster.nodes[gone].address])
+
+        def knows() -> bool:
+            """The node was told, and that nobody will take it back."""
+            answer = httpx.get(f"{cluster.nodes[gone].url}/raft", trust_env=False, timeout=5)
+            return "start it with an empty data directory" in answer.text
+
+        cluster.wait_for(knows, what="it is told that it is out")
+        assert {member["address"] for member in client.members()} == left
 
 
 def test_dry_run_shows_its_decision_and_removes_nobody(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ class Homecoming:
             leader_address=address_of(view.leader_id) if view.leader_id else "",
             address=address_of(self._server.id),
             removed=removed,
-            dead=removed and self._pilot.remembers(request.server_id),
+            dead=removed and self._pilot.welcomes(request.server_id),
         )
 
     # -- the leader ----------------------------------------------------------------------

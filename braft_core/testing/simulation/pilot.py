@@ -190,6 +190,10 @@ class Pilot:
         """Whether that server was once removed because it was dead."""
         return self._remover.is_remembered(server_id)
 
+    def welcomes(self, server_id: str) -> bool:
+        """Whether it is taken back."""
+        return self._remover.is_welcome(server_id)
+
     async def record_removal(self, server: Member, voters: int, reason: str) -> None:
         """Write it into the log."""
         if self._server.disk.full:

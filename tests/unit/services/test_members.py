@@ -1,0 +1,44 @@
+"""What is remembered of voters that were removed as dead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from braft_core.errors import DecodeError
+from braft_core.services.members import MembersService
+
+
+def table(*rows: list[Any]) -> MembersService:
+    service = MembersService()
+    service.load(rows)
+    return service
+
+
+A, B = [5, "a", "h:1", 3, "silent"], [9, "b", "h:2", 3, "silent"]
+
+
+def test_who_is_dismissed_stays_remembered_and_is_not_welcome() -> None:
+    service = table(A, B)
+    assert service.dismiss("a") is True
+    assert [(r.server_id, r.welcome) for r in service.removed] == [("a", False), ("b", True)]
+    assert service.dismiss("a") is True
+    assert service.dismiss("c") is False
+
+
+def test_a_dismissal_survives_a_snapshot() -> None:
+    service, other = table(A, B), MembersService()
+    service.dismiss("b")
+    other.restore(service.snapshot())
+    assert other.removed == service.removed
+
+
+def test_a_table_of_a_time_before_dismissals_is_read() -> None:
+    assert [record.welcome for record in table(A, [*B, False]).removed] == [True, False]
+
+
+@pytest.mark.parametrize("row", [A[:4], [*A, 1.5], [*A, None], [*A, True, True], "a"])
+def test_what_is_no_record_is_refused(row: Any) -> None:
+    with pytest.raises(DecodeError, match="not a table of removed voters"):
+        table(row)
