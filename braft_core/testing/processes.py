@@ -231,6 +231,19 @@ class ProcessCluster:
             self.kill(index)
         self.start(index, **settings)
 
+    def move(self, index: int, ports: Sequence[int] = ()) -> None:
+        """Give node ``index``, which does not run, other ports (Raft, discovery, HTTP).
+
+        It keeps its data. The others are not told; who is started later knows the new address from
+        the static list, unless the setting ``discovery`` is given.
+        """
+        if index in self.running:
+            raise BraftError(f"node {index} runs, and cannot be given other ports")
+        raft, discovery, http = ports or free_ports(3)
+        directory = self.nodes[index].directory
+        self.nodes[index] = ProcessNode(index, raft, discovery, http, directory)
+        self._known.pop(index, None)
+
     # -- looking -------------------------------------------------------------------------------
 
     def client(self, *indexes: int, timeout: float = 5.0) -> Client:

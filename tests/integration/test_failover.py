@@ -15,78 +15,13 @@ import pytest
 
 from braft_core import Node
 from braft_core.client import Client
-from braft_core.errors import BraftError, NoLeader, NotApplied, OutcomeUnknown, Unreachable
-from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
+from braft_core.errors import BraftError, NoLeader, OutcomeUnknown
+from braft_core.testing.load import Load
+from braft_core.testing.processes import HOST, ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
 
 WRITERS = 4
-#: Seconds between two writes of a writer: enough load to be cut into, and time for the nodes.
-PAUSE = 0.003
-
-
-class Load:
-    """Writers that each put ever new keys, and remember what was acknowledged and when."""
-
-    def __init__(self, put: list[Callable[[str, int], object]], map_name: str = "load") -> None:
-        self.map_name = map_name
-        self.acknowledged: dict[str, int] = {}
-        self.unknown: dict[str, int] = {}
-        #: Monotonic seconds of each acknowledgement.
-        self.moments: list[float] = []
-        self.broken: list[BaseException] = []
-        self._end = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._write, args=(number, each))
-            for number, each in enumerate(put)
-        ]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join(30)
-        assert not any(thread.is_alive() for thread in self._threads)
-        assert not self.broken, self.broken
-
-    def _write(self, writer: int, put: Callable[[str, int], object]) -> None:
-        number = 0
-        try:
-            while not self._end.is_set():
-                number += 1
-                key = f"{writer}-{number}"
-                try:
-                    put(key, number)
-                except OutcomeUnknown:
-                    self.unknown[key] = number
-                except (NotApplied, Unreachable):
-                    self._end.wait(0.02)
-                else:
-                    self.acknowledged[key] = number
-                    self.moments.append(time.monotonic())
-                    self._end.wait(PAUSE)
-        except BaseException as error:  # noqa: BLE001 - reported by __exit__
-            self.broken.append(error)
-
-    def more(self, count: int, deadline: float = 20) -> None:
-        """Wait for that many more acknowledgements."""
-        goal = len(self.moments) + count
-        wait_for(lambda: len(self.moments) >= goal, deadline, f"{count} more writes")
-
-    def gap_after(self, moment: float) -> float:
-        """Seconds from ``moment`` to the first write acknowledged since 50 ms after it."""
-        return min(at for at in self.moments if at > moment + 0.05) - moment
-
-    def check(self, found: dict[str, int]) -> None:
-        """Nothing acknowledged is missing, nothing was made up."""
-        missing = {k: v for k, v in self.acknowledged.items() if found.get(k) != v}
-        assert not missing, f"lost {len(missing)} of {len(self.acknowledged)}: {missing}"
-        extra = {k: v for k, v in found.items() if k not in self.acknowledged}
-        assert extra.items() <= self.unknown.items(), "a write happened that was refused"
 
 
 @contextmanager
@@ -262,21 +197,6 @@ def test_without_a_majority_requests_end_by_their_deadline_and_readyz_names_the_
     three.wait_ready()
     assert three.client(left).kv_get("m", "k") in (1, 2)
     three.client(left).kv_put("m", "k", 3)
-
-
-def test_stopping_and_starting_one_after_the_other_is_not_noticed(three: ProcessCluster) -> None:
-    """A roll-out on the same ports: each stop hands over."""
-    with load(three) as writers:
-        leader = three.leader()
-        for index in (leader, (leader + 1) % 3):
-            writers.more(50)
-            assert three.stop(index) == 0
-            writers.more(50)
-            three.start(index)
-            three.wait_ready(index)
-    writers.check(three.client().kv_list(writers.map_name))
-    gaps = [b - a for a, b in zip(writers.moments, sorted(writers.moments)[1:], strict=False)]
-    assert max(gaps) < 3.0
 
 
 def test_a_client_of_all_nodes_never_needs_to_know_who_leads(three: ProcessCluster) -> None:

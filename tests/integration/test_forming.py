@@ -218,22 +218,14 @@ def test_all_members_come_back_at_new_addresses_at_once(tmp_path: Path) -> None:
         cluster.client(0).kv_put("m", "k", 1)
         for index in range(3):
             assert cluster.stop(index) == 0
-        ports = free_ports(9)
-        contacts = ",".join(f"{HOST}:{port}" for port in ports[:3])
-        for index in range(3):
-            cluster.start(
-                index,
-                discovery=f"static:{contacts}",
-                rport=ports[index],
-                dport=ports[3 + index],
-                hport=ports[6 + index],
-            )
-        with Client([f"http://{HOST}:{ports[6]}"]) as client:
-            wait_for(lambda: client.ready()[0], 40)
-            assert client.kv_get("m", "k") == 1
-            client.kv_put("m", "k", 2)
-            addresses = {f"{HOST}:{port}" for port in ports[:3]}
-            wait_for(lambda: {m["address"] for m in client.members()} == addresses)
+            cluster.move(index)
+        cluster.start()
+        cluster.wait_ready()
+        client = cluster.client(0)
+        assert client.kv_get("m", "k") == 1
+        client.kv_put("m", "k", 2)
+        addresses = {node.address for node in cluster.nodes}
+        wait_for(lambda: {m["address"] for m in client.members()} == addresses)
 
 
 def test_the_whole_start_from_the_command_line(tmp_path: Path) -> None:
