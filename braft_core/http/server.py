@@ -21,7 +21,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.receiver import ChunkedReceiver
 from waitress.server import TcpWSGIServer
-from waitress.task import ThreadedTaskDispatcher
+from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest
 
 from braft_core.abc import NodeAPI
@@ -42,6 +42,10 @@ CHANNEL_TIMEOUT = 60
 HARD_BODY_LIMIT = MAX_BODY_BYTES + (1 << 20)
 #: Bytes that a chunked body may spend on one chunk's size and remarks, or on its trailer.
 MAX_CHUNK_LINE = 16 << 10
+#: Seconds that callers have, when the node is about to stop, to be answered and to go elsewhere.
+DRAIN = 0.5
+#: A connection that was used within so many seconds may bring a request at any moment.
+LIVELY = 1.0
 #: Seconds that requests under way have to finish when the server stops.
 STOP_GRACE = 0.5
 
@@ -79,6 +83,18 @@ class HTTPServer:
                 self.port = int(listener.getsockname()[1])
                 self._running = _Running(app, listener, self.port)
 
+    def drain(self) -> None:
+        """Send callers elsewhere while the node still serves, so that its stop cuts none of them.
+
+        New connections are refused, which tells a client that nothing was sent; on those that
+        there are each answer says that it is the last. Returns when no connection was used lately,
+        or after :data:`DRAIN` seconds; whoever waits longer is answered when the node stops.
+        """
+        with self._lock:
+            running = self._running
+        if running is not None:
+            running.drain()
+
     def stop(self) -> None:
         """Stop accepting, let requests under way finish (:data:`STOP_GRACE`), end all threads.
 
@@ -96,6 +112,7 @@ class _Running:
 
     def __init__(self, app: falcon.App[Any, Any], listener: socket.socket, port: int) -> None:
         self._sockets: dict[int, Any] = {}
+        self._draining, self._drained = threading.Event(), threading.Event()
         self._stopping = threading.Event()
         self._lanes = _Lanes(f"braft-{port}-http")
         self._server = _Server(app, self._sockets, listener, self._lanes)
@@ -103,6 +120,12 @@ class _Running:
             target=self._serve, name=f"braft-{port}-http-loop", daemon=True
         )
         self._thread.start()
+
+    def drain(self) -> None:
+        """Let the loop send callers elsewhere, and wait until it has."""
+        self._draining.set()
+        self._server.pull_trigger()
+        self._drained.wait(DRAIN + 1.0)
 
     def stop(self) -> None:
         """End the loop, then the workers."""
@@ -113,13 +136,21 @@ class _Running:
 
     def _serve(self) -> None:
         """The thread that owns the sockets: one round per wake-up until told to stop."""
+        while not (self._draining.is_set() or self._stopping.is_set()):
+            self._round(1.0)
+        self._server.take_no_more()
+        if self._draining.is_set():
+            self._rounds_while(lambda: self._server.busy or self._server.lively, DRAIN)
+            self._drained.set()
         while not self._stopping.is_set():
             self._round(1.0)
-        self._server.accepting = False
-        deadline = time.monotonic() + STOP_GRACE
-        while self._server.busy and time.monotonic() < deadline:
-            self._round(0.02)
+        self._rounds_while(lambda: self._server.busy, STOP_GRACE)
         self._server.close_everything()
+
+    def _rounds_while(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while condition() and time.monotonic() < deadline:
+            self._round(0.02)
 
     def _round(self, timeout: float) -> None:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
@@ -144,16 +175,29 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type 
         return consumed
 
 
+class _Task(WSGITask):  # type: ignore[misc]  # waitress has no type information
+    """A request; when callers are sent elsewhere its answer says that no other will follow."""
+
+    def build_response_header(self) -> bytes:
+        """Called by Waitress before the first byte of an answer."""
+        if self.channel.server.leaving:
+            self.set_close_on_finish()
+        return bytes(super().build_response_header())
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no type information
-    """Waitress's connection, with that parser."""
+    """A connection, with that parser and that task."""
 
     parser_class = _Parser
+    task_class = _Task
 
 
 class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type information
     """Waitress's server on a socket of ours, with an end that its worker threads survive."""
 
     channel_class = _Channel
+    #: Whether callers are sent elsewhere. Set on the loop's thread, read by workers.
+    leaving = False
 
     def __init__(
         self,
@@ -186,6 +230,25 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         """Whether a request is under way or an answer not yet sent."""
         channels = list(self.active_channels.values())
         return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+    @property
+    def lively(self) -> bool:
+        """Whether a connection was used lately: to close it could cross with its next request."""
+        since = time.time() - LIVELY  # the clock that Waitress notes activity by
+        return any(channel.last_activity > since for channel in self.active_channels.values())
+
+    def take_no_more(self) -> None:
+        """Refuse connections from now on. On the loop's thread.
+
+        Those that the kernel has made for us are taken first: their callers may have sent a
+        request, and could not tell a reset from one that was carried out.
+        """
+        self.leaving = True
+        known = -1
+        while known < len(self.active_channels):
+            known = len(self.active_channels)
+            self.handle_accept()
+        wasyncore.dispatcher.close(self)
 
     def pull_trigger(self) -> None:
         """Wake the loop. A worker that outlives the loop must not write to a closed descriptor,

@@ -57,6 +57,9 @@ class Front(Protocol):
     def start(self) -> None:
         """Begin to serve."""
 
+    def drain(self) -> None:
+        """Send callers elsewhere, while the node still serves those that wait."""
+
     def stop(self) -> None:
         """Stop, leaving no thread."""
 
@@ -115,12 +118,15 @@ class Host:
                 return
             self._notify("braft_on_stopping")
             if self._front is not None:
-                self._front.stop()
+                self._front.drain()
             try:
                 self._loop.run(self._engine.stop(), _STOP_ENGINE)
             except (TimeoutError, BraftError) as error:
                 _log.error("the node did not stop in order: %r", error)
             self._closed = True
+            # After the engine, which has answered whoever still waited.
+            if self._front is not None:
+                self._front.stop()
             self._applier.stop(_JOIN)
             self._engine.close(_JOIN)
             self._loop.stop(_JOIN)

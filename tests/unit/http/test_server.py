@@ -14,7 +14,7 @@ import pytest
 
 from braft_core.errors import ConfigError, Stopped
 from braft_core.http import HTTPServer
-from braft_core.http.server import HARD_BODY_LIMIT, MAX_CHUNK_LINE, THREADS
+from braft_core.http.server import DRAIN, HARD_BODY_LIMIT, MAX_CHUNK_LINE, THREADS
 from braft_core.http.wire import MAX_BODY_BYTES
 
 
@@ -205,3 +205,65 @@ def test_a_chunked_body_just_beyond_what_is_accepted_is_refused(
 def test_a_key_with_an_escaped_slash_arrives_whole(server: HTTPServer, node: Any) -> None:
     assert ask(server.port, "PUT", "/v1/kv/m/a%2Fb%20c", body=b"1")[0] == 200
     assert list(node.maps["m"]) == ["a/b c"]
+
+
+def test_callers_are_sent_elsewhere_before_the_stop(server: HTTPServer, node: Any) -> None:
+    """The connection in use is answered to its end; that it ends is said with the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.request("GET", "/healthz")
+    first = connection.getresponse()
+    first.read()
+    assert not first.will_close
+    drained = threading.Thread(target=server.drain)
+    drained.start()
+    wait_for(lambda: _refused(server.port), "no new connection is made")
+    connection.request("POST", "/kv?k=a&v=b")
+    last = connection.getresponse()
+    last.read()
+    assert (last.status, last.will_close) == (200, True)
+    drained.join(5)
+    server.stop()
+    assert node.maps["default"]["a"][0] == "b"
+
+
+def test_a_connection_that_was_made_before_the_drain_is_served(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel makes connections that the server has not taken yet: a reset would say nothing."""
+    running = server._running
+    assert running is not None
+    monkeypatch.setattr(running._server, "accepting", False)
+    waiting = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(3)]
+    drained = threading.Thread(target=server.drain)
+    drained.start()
+    for raw in waiting:
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200")
+        raw.close()
+    drained.join(5)
+
+
+def test_a_drain_waits_for_callers_and_not_for_ever(server: HTTPServer, node: Any) -> None:
+    """One that still waits then is answered at the stop, since the node answers it by then."""
+    release, answers = threading.Event(), []
+    node.before_answer = lambda: release.wait(10)
+    caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
+    caller.start()
+    wait_for(lambda: node.calls, "the request is under way")
+    began = time.monotonic()
+    server.drain()
+    assert DRAIN <= time.monotonic() - began < DRAIN + 1
+    node.fails = Stopped("the node was stopped")
+    release.set()
+    server.stop()
+    caller.join(5)
+    ((status, problem),) = answers
+    assert (status, problem["code"]) == (503, "stopped")
+
+
+def _refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
