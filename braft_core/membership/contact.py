@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.abc import Contact
-from braft_core.errors import BraftError, TransportError, Unreachable
+from braft_core.errors import AccessDenied, BraftError, TransportError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
 
 __all__ = ["ProbeLog", "ProbeOutcome", "Prober"]
@@ -31,6 +31,8 @@ class ProbeOutcome:
     failure: str = ""
     #: How many probes of this contact have failed since the last that did not.
     failures: int = 0
+    #: Whether the failure is a refusal for want of the right token.
+    denied: bool = False
 
 
 class ProbeLog:
@@ -50,7 +52,9 @@ class ProbeLog:
         """A contact has not."""
         before = self._outcomes.get(contact)
         failures = before.failures + 1 if before is not None else 1
-        self._outcomes[contact] = ProbeOutcome(self._now(), None, error.message, failures)
+        self._outcomes[contact] = ProbeOutcome(
+            self._now(), None, error.message, failures, isinstance(error, AccessDenied)
+        )
 
     def answered_at(self, server_id: str) -> float:
         """When that server last answered a probe, wherever it was; -infinity for never."""

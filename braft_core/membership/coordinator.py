@@ -207,6 +207,11 @@ class Coordinator:
         """Nodes of our cluster name in another cluster, as seen in the last round of probes."""
         return list(self._resident.foreign) if self._resident else []
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What is wrong though this member may serve: a sentence by its subject."""
+        return self._resident.notes if self._resident else {}
+
     def address_of(self, server_id: str) -> str:
         """Where that server is, as far as is known, else ""."""
         return self._resident.book.get(server_id) if self._resident else ""
@@ -227,7 +232,7 @@ class Coordinator:
             case JoinRequest():
                 return await self._member().on_join(request)
             case AnnounceRequest():
-                return self._member().on_announce(request)
+                return await self._member().on_announce(request)
         raise BraftError(f"{type(request).__name__} is not a membership request")
 
     def _running(self) -> FormingDriver:

@@ -87,7 +87,8 @@ class FormingDriver:
     def listing_failed(self, error: BaseException) -> None:
         """Discovery failed: told apart from an empty list."""
         reason = str(error) or type(error).__name__
-        if reason != self.forming.survey.listing_failure:
+        # A node without a cluster says so as long as it lasts; a member does not depend on it.
+        if self.forming.initialised and reason != self.forming.survey.listing_failure:
             _log.warning("discovery failed: %s", reason)
         self.apply(self.forming.listing_failed(self._ports.now(), reason))
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 
 from braft_core.abc import Contact
-from braft_core.errors import BraftError, DecodeError, NotLeader, WrongCluster
+from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, WrongCluster
 from braft_core.identity import short_id
 from braft_core.membership.addresses import AddressBook, parse_address
 from braft_core.membership.contact import Prober
@@ -32,7 +32,13 @@ from braft_core.membership.steady import (
     told_removed,
 )
 from braft_core.membership.tasks import Tasks
-from braft_core.membership.wording import met_sentence, removed_sentence
+from braft_core.membership.twins import Twins
+from braft_core.membership.wording import (
+    met_sentence,
+    refused_token_sentence,
+    removed_sentence,
+    rival_sentence,
+)
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
 from braft_core.raft.types import Server, Suffrage, encode_configuration
 
@@ -83,6 +89,9 @@ class Resident:
         self.removed = ""
         self._ports, self._prober, self._tasks = ports, prober, tasks
         self._contacts, self._search, self._dissolve = contacts, search, dissolve
+        self._twins = Twins(ports, prober, self.book)
+        self._standing = True
+        self._told: set[tuple[str, str]] = set()
         self._caught_up = CaughtUp()
         self._wants_vote: dict[str, None] = {}
         self._changing = asyncio.Lock()
@@ -101,6 +110,8 @@ class Resident:
         view = self._ports.raft_view()
         if self.removed or view.leader_id:
             return self.removed
+        if self._twins.refused:
+            return self._twins.refused
         sentence = absence(
             view,
             self._ports.identity.server_id,
@@ -113,6 +124,26 @@ class Resident:
             return sentence
         others = [(cluster.address, cluster.cluster_id) for cluster in self.foreign]
         return f"{sentence}; {met_sentence(self._ports.identity.cluster_id, others)}"
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """See :attr:`Coordinator.notes`."""
+        rivals = [(f.address, f.cluster_id, f.voters) for f in self.foreign]
+        denials = [outcome.failure for outcome in self._prober.outcomes.values() if outcome.denied]
+        notes = {
+            "rival cluster": rival_sentence(self._ports.identity.cluster_id, rivals)
+            if rivals
+            else "",
+            "node id": self._twins.sentence,
+            "token": refused_token_sentence(denials) if denials else "",
+        }
+        return {subject: sentence for subject, sentence in notes.items() if sentence}
+
+    def _once_told(self, level: int, subject: str, sentence: str) -> None:
+        """Log what lasts, or comes again and again, once."""
+        if (subject, sentence) not in self._told:
+            self._told.add((subject, sentence))
+            _log.log(level, "%s", sentence)
 
     def _heard(self, now: float, view: RaftView) -> dict[str, float]:
         ages = {server_id: peer.last_contact for server_id, peer in view.peers.items()}
@@ -151,7 +182,6 @@ class Resident:
             self._once("probe-all", self._probe_all)
         lost = now - self._leader_seen_at >= self._ports.settings.restart_min
         if lost and not self.removed and self._search_due(now, SEARCH_INTERVAL):
-            _log.warning("%s", self.waiting(now))
             self._search()
 
     def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -227,7 +257,8 @@ class Resident:
         )
         match decision:
             case Refuse(error):
-                _log.warning("%s may not join: %s", request.address, error.message)
+                sentence = f"{request.address} may not join: {error.message}"
+                self._once_told(logging.WARNING, request.server_id, sentence)
                 raise error
             case AddNonvoter(server_id, address):
                 _log.info("node %s at %s joins", short_id(server_id), address)
@@ -246,8 +277,12 @@ class Resident:
 
     # -- news from others and for others -----------------------------------------------------
 
-    def on_announce(self, request: AnnounceRequest) -> AnnounceReply:
-        """A member says where it is now. :raises WrongCluster: it is of another cluster."""
+    async def on_announce(self, request: AnnounceRequest) -> AnnounceReply:
+        """A member says where it is now.
+
+        :raises WrongCluster: it is of another cluster.
+        :raises Conflict: the member of that id is somewhere else, and answers there.
+        """
         identity = self._ports.identity
         if request.cluster_id != identity.cluster_id:
             raise WrongCluster(
@@ -256,6 +291,11 @@ class Resident:
                 expected=request.cluster_id,
                 actual=identity.cluster_id,
             )
+        try:
+            await self._twins.check(request)
+        except Conflict as error:
+            self._once_told(logging.ERROR, request.server_id, error.message)
+            raise
         self._learn(request.server_id, request.address)
         return AnnounceReply(identity.server_id, identity.address)
 
@@ -280,24 +320,31 @@ class Resident:
         identity = self._ports.identity
         request = AnnounceRequest(identity.server_id, identity.address, identity.cluster_id)
 
-        async def tell(target: Contact) -> None:
-            timeout = self._ports.settings.probe_timeout
+        async def tell(target: Contact) -> BraftError | None:
+            # The one that is told may have to ask another one first.
+            timeout = 2 * self._ports.settings.probe_timeout
             try:
                 reply = await self._ports.call(str(target), request, timeout)
-            except BraftError:
-                return
+            except BraftError as error:
+                return error
             if isinstance(reply, AnnounceReply):
                 self._learn(reply.server_id, reply.address)
+            return None
 
-        await asyncio.gather(*map(tell, self._targets()))
+        self._twins.answered(await asyncio.gather(*map(tell, self._targets())))
+        self._stand()
 
     async def _probe_all(self) -> None:
         targets = self._targets()
         replies = await self._prober.probe_all(targets)
         self._prober.forget_except(targets)
-        for reply in replies:
-            if reply.initialised and reply.cluster_id == self._ports.identity.cluster_id:
-                self._learn(reply.server_id, reply.address)
+        ours = [
+            reply
+            for reply in replies
+            if reply.initialised and reply.cluster_id == self._ports.identity.cluster_id
+        ]
+        for reply in self._twins.single(ours):
+            self._learn(reply.server_id, reply.address)
         self._note_removal(replies)
         self._note_foreign(replies)
 
@@ -323,28 +370,27 @@ class Resident:
     def _set_removed(self, sentence: str) -> None:
         """A node that knows that it was removed does not campaign. It goes on to listen and ask."""
         if bool(sentence) != bool(self.removed):
-            self._ports.stand(not sentence)
             if sentence:
                 _log.warning("%s", sentence)
             else:
                 _log.info("this node may be a member of its cluster again")
         self.removed = sentence
+        self._stand()
+
+    def _stand(self) -> None:
+        """Neither who was removed campaigns, nor who would get votes that another one's id got."""
+        willing = not (self.removed or self._twins.refused)
+        if willing != self._standing:
+            self._standing = willing
+            self._ports.stand(willing)
 
     def _note_foreign(self, replies: Sequence[ProbeReply]) -> None:
         ours = self._ports.identity.cluster_id
         found = foreign_clusters(self._ports.settings.cluster_name, ours, replies)
-        for cluster in found:
-            if cluster not in self.foreign:
-                _log.error(
-                    "two clusters of one name have met: this node is in %s, %s at %s is in %s with "
-                    "%d voters. Whatever was written stays where it is; one must give way",
-                    ours,
-                    short_id(cluster.server_id),
-                    cluster.address,
-                    cluster.cluster_id,
-                    cluster.voters,
-                )
         self.foreign = found
+        for f in found:
+            sentence = rival_sentence(ours, [(f.address, f.cluster_id, f.voters)])
+            self._once_told(logging.ERROR, "rival cluster", sentence)
         into = should_dissolve(self._ports.raft_view(), self._ports.identity.server_id, ours, found)
         if into:
             self._dissolve(into)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.abc import Contact
+from braft_core.membership.wording import shared_id_sentence
 from braft_core.peer import PROTOCOL_MAX, PROTOCOL_MIN, ProbeReply
 
 __all__ = ["FormingFacts", "Sighting", "Survey", "contradictions"]
@@ -245,8 +246,7 @@ def _shared_ids(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[str]
         if reply.address not in addresses:
             addresses.append(reply.address)
     return [
-        f"node id {server_id} is used at {' and '.join(addresses)}; ids must differ "
-        "(was a data directory copied?)"
+        shared_id_sentence(server_id, addresses)
         for server_id, addresses in where.items()
         if len(addresses) > 1
     ]

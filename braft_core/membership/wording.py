@@ -6,11 +6,14 @@ Owns wording only; pure functions of values.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from braft_core.abc import Contact
-from braft_core.membership.survey import FormingFacts
 from braft_core.peer import ProbeReply
 from braft_core.raft.types import Server
+
+if TYPE_CHECKING:
+    from braft_core.membership.survey import FormingFacts
 
 __all__ = [
     "holding_sentence",
@@ -18,7 +21,10 @@ __all__ = [
     "named",
     "no_leader_sentence",
     "pursuing_sentence",
+    "refused_token_sentence",
     "removed_sentence",
+    "rival_sentence",
+    "shared_id_sentence",
     "too_few_sentence",
     "waiting_sentence",
 ]
@@ -89,6 +95,31 @@ def met_sentence(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
         f"the data directory of this node belongs to cluster {cluster_id}, but {places}. If that "
         "is the right one, start this node with an empty data directory, and it joins"
     )
+
+
+def rival_sentence(cluster_id: str, others: Sequence[tuple[str, str, int]]) -> str:
+    """A member that serves, and has met members of another cluster of the same name.
+
+    ``others`` are addresses, their cluster ids and numbers of voters; there is at least one.
+    """
+    places = ", ".join(f"{a} is in {other} with {voters} voters" for a, other, voters in others)
+    return (
+        f"two clusters of one name have met: this node is in {cluster_id}, {places}. Nothing is "
+        "merged. Keep one: stop the nodes of the other, and start them with empty data directories"
+    )
+
+
+def shared_id_sentence(server_id: str, addresses: Sequence[str]) -> str:
+    """Two nodes with one id."""
+    return (
+        f"node id {server_id} is used at {' and '.join(addresses)}; ids must differ "
+        "(was a data directory copied?)"
+    )
+
+
+def refused_token_sentence(reasons: Sequence[str]) -> str:
+    """A member that others do not talk to, or that must not talk to others."""
+    return f"calls between members are refused: {'; '.join(reasons)}"
 
 
 def removed_sentence(cluster_id: str, leader: Server, dead: bool) -> str:
