@@ -302,6 +302,11 @@ class Node:
         self._check_process()
         return host.ready()
 
+    def notes(self) -> dict[str, str]:
+        """What is wrong though the node may serve: a sentence by its subject."""
+        host = self._host
+        return {} if host is None else host.notes()
+
     def details(self) -> dict[str, Any]:
         """This node's entry in ``GET /raft``'s ``nodes``."""
         return self._running().details()

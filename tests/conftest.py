@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,6 +41,30 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_PREFIXES) or name in _SHORT:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def sentences() -> dict[str, re.Pattern[str]]:
+    """The sentences of docs/operations.md, as they are written there and as patterns.
+
+    An ellipsis stands for anything but nothing, and a number for any number.
+    """
+    text = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+    chapter = text.partition("### Why is there no leader")[2].partition("## Members that die")[0]
+    cells = [line.split("|") for line in chapter.splitlines() if line.startswith("| `")]
+    # The table of notes has the subject first.
+    shown = [cell[2] if len(cell) > 5 else cell[1] for cell in cells]
+    patterns = {}
+    for template in re.findall("`([^`]+)`", " ".join(shown)):
+        escaped = re.escape(template).replace("…", ".+")
+        patterns[template] = re.compile(re.sub(r"\d+", r"\\d+", escaped))
+    return patterns
+
+
+@pytest.fixture(scope="session")
+def documented(sentences: dict[str, re.Pattern[str]]) -> Callable[[str], list[str]]:
+    """Return ``rows(sentence)``: the sentences of docs/operations.md that this one is."""
+    return lambda sentence: [row for row, pattern in sentences.items() if pattern.search(sentence)]
 
 
 @pytest.fixture

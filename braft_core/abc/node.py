@@ -45,6 +45,10 @@ class NodeAPI(Protocol):
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, the sentence that says why."""
 
+    def notes(self) -> dict[str, str]:
+        """What is wrong though the node may serve: a sentence by its subject, such as
+        ``rival cluster``; empty while there is nothing."""
+
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         """Replicate a command, wait until it is applied, return its answer.
 

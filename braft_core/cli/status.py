@@ -83,10 +83,8 @@ def _remarks(view: dict[str, Any]) -> list[str]:
     if autopilot.get("silent"):
         remarks.append(f"autopilot: {autopilot['reason']}")
     for node in view["nodes"]:
-        for rival in node.get("foreign", ()):
-            remarks.append(
-                f"rival cluster {rival['clusterID']}: {node['address']} has met {rival['address']}"
-            )
+        for subject, sentence in (node.get("notes") or {}).items():
+            remarks.append(f"{subject}, says {node['address']}: {sentence}")
     return remarks
 
 

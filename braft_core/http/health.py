@@ -29,10 +29,16 @@ class ReadyResource:
         self._node = node
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """200, or 503 with the sentence that says why not."""
+        """200, or 503 with the sentence that says why not.
+
+        ``notes``, in ``data`` of a 503, is there where something is wrong though the node may
+        serve.
+        """
         ready, reason = self._node.ready()
+        notes = self._node.notes()
+        told = {"notes": notes} if notes else {}
         if not ready:
-            raise NotReady(reason)
-        send_json(resp, {"status": "ready"})
+            raise NotReady(reason, **told)
+        send_json(resp, {"status": "ready", **told})
 
     on_head = on_get

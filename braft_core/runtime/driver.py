@@ -54,8 +54,6 @@ _log = logging.getLogger(__name__)
 _REQUESTS = (AppendEntries, RequestVote, RequestPreVote, TimeoutNow, InstallSnapshot)
 #: How often deadlines of waiting callers are looked at, seconds.
 _SWEEP = 0.05
-#: A write that takes this long, seconds, makes a leader step down.
-_STALLED = 2.0
 
 
 class Driver:
@@ -346,9 +344,9 @@ class Driver:
         """A leader whose disk stands still makes everybody wait: let another one lead."""
         if self._writer is None or self.core.role is not Role.LEADER:
             return
-        stalled = now - self._writer.writing_since
-        if stalled > _STALLED and len(self.core.configuration.voters) > 1:
-            self.core.step_down(f"a write to the disk has taken {stalled:.1f} s so far")
+        stalled = self._writer.stalled(now)
+        if stalled and len(self.core.configuration.voters) > 1:
+            self.core.step_down(stalled)
 
     def on_disk_trouble(self, error: StorageError | None) -> None:
         """The writer is in trouble, or out of it (called on the loop)."""

@@ -54,6 +54,7 @@ from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.signals import Signal
 from braft_core.runtime.snapshots import SnapshotPolicy, Snapshotter
 from braft_core.runtime.status import Status
+from braft_core.runtime.telling import Telling
 from braft_core.runtime.writer import Writer
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Engine:
         self._stopped: Stopped | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._addresses: dict[str, str] = {}
+        self._telling = Telling()
         self._status = Status(parts)
         self._observer = Observer(self, events, node)
         self.distribution = Distribution(self, events)
@@ -236,6 +238,7 @@ class Engine:
         while True:
             await asyncio.sleep(_SWEEP)
             self.sessions.sweep()
+            self._tell_why()
             with self._early_lock:
                 late = [r for r in self._early if r.remaining() <= 0]
                 if not late:
@@ -243,6 +246,12 @@ class Engine:
                 self._early = [r for r in self._early if r.remaining() > 0]
             answer = self.refusal()
             settle((request, answer) for request in late)
+
+    def _tell_why(self) -> None:
+        """Log why the node is not ready, each reason once; a removed member has said so itself."""
+        why = self.ready()[1]
+        if self._telling.is_news(clock.monotonic(), why) and not self.membership.removed:
+            _log.warning("not ready: %s", why, extra={"node": self.parts.server_id})
 
     def refusal(self) -> NotApplied:
         """Why requests are not served at the moment."""
@@ -413,7 +422,12 @@ class Engine:
             return False, self.waiting() or "no leader is known"
         if driver.disk_trouble is not None:
             return False, f"no writes: {driver.disk_trouble.message}"
-        return True, ""
+        stalled = self._writer.stalled(clock.monotonic()) if self._writer is not None else ""
+        return (False, f"no writes: {stalled}") if stalled else (True, "")
+
+    def notes(self) -> dict[str, str]:
+        """What is wrong though the node may serve: a sentence by its subject."""
+        return self.membership.notes
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration in use, one entry a server."""
@@ -450,6 +464,7 @@ class Engine:
                 "lastWriteSeconds": round(driver.last_write_seconds, 6) if driver else 0.0,
                 "autopilot": self.membership.autopilot,
                 "wallClock": time.time(),
+                "notes": self.notes(),
                 "foreign": [
                     {"address": f.address, "clusterID": f.cluster_id, "voters": f.voters}
                     for f in self.membership.foreign

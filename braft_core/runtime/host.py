@@ -242,6 +242,10 @@ class Host:
             return False, f"the node has stopped: {self.failure.message}"
         return self._engine.ready()
 
+    def notes(self) -> dict[str, str]:
+        """What is wrong though the node may serve."""
+        return self._engine.notes()
+
     def details(self) -> dict[str, Any]:
         """This node's entry of ``GET /raft``."""
         return self._engine.details()

@@ -25,6 +25,8 @@ __all__ = ["Writer", "WriterReport"]
 
 _log = logging.getLogger(__name__)
 _RETRY_FULL = 0.5
+#: A write that takes this long, seconds, is stalled: a leader steps down then.
+_STALLED = 2.0
 
 
 class WriterReport(NamedTuple):
@@ -73,6 +75,11 @@ class Writer:
     def idle(self) -> bool:
         """Whether everything submitted was reported. Loop thread only."""
         return self._in_flight == 0
+
+    def stalled(self, now: float) -> str:
+        """*Any thread.* The sentence that a write takes too long, "" if none does."""
+        taken = now - self.writing_since
+        return f"a write to the disk has taken {taken:.1f} s so far" if taken > _STALLED else ""
 
     def submit(self, number: int, batch: WriteBatch | None, messages: list[Message]) -> None:
         """Queue a batch (``None``: nothing to write, but its messages keep their place)."""

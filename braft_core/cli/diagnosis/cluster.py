@@ -16,6 +16,9 @@ LATE = 10_000
 SLOW_WRITE = 0.25
 SKEWED = 1.0
 
+#: What to do about a sentence of a node.
+SENTENCES = 'see "Why is there no leader" in docs/operations.md'
+
 View = Mapping[str, Any]
 
 
@@ -26,7 +29,7 @@ def examine(view: View) -> list[Finding]:
         _readiness(view),
         *_quorum(view, nodes),
         _removal(view),
-        *_strangers(nodes),
+        *_notes(nodes),
         _versions(nodes),
         _clocks(nodes),
         *_lags(view, nodes),
@@ -37,7 +40,7 @@ def examine(view: View) -> list[Finding]:
 def _readiness(view: View) -> Finding:
     waiting = str(view.get("waiting", ""))
     if waiting:
-        return fail("service", waiting, "see the table of sentences in docs/operations.md")
+        return fail("service", waiting, SENTENCES)
     return ok("service", f"requests are served; {view['leaderAddr']} leads")
 
 
@@ -77,16 +80,12 @@ def _removal(view: View) -> Finding:
     return warn("autopilot", reason)
 
 
-def _strangers(nodes: Sequence[View]) -> list[Finding]:
+def _notes(nodes: Sequence[View]) -> list[Finding]:
+    """What the nodes say of themselves: rival clusters, copied directories, tokens."""
     return [
-        fail(
-            "rival cluster",
-            f"{node['address']} has met {other['address']}, which is in cluster "
-            f"{other['clusterID']} of the same name, with {other['voters']} voters",
-            "keep one: stop the nodes of the other, and start them with empty data directories",
-        )
+        fail(subject, f"{node['address']} says: {sentence}", SENTENCES)
         for node in nodes
-        for other in node.get("foreign", ())
+        for subject, sentence in (node.get("notes") or {}).items()
     ]
 
 

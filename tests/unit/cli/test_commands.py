@@ -118,6 +118,17 @@ def test_status(braft_json: Any, braft: Any, node: Any, url: str) -> None:
     assert [json.loads(line)["nodeNum"] for line in watched.stdout.splitlines()] == [1, 1, 1]
 
 
+def test_status_shows_what_is_wrong(braft: Any, node: Any, url: str) -> None:
+    view = node.cluster_view()
+    view["waiting"] = "no leader for 4 s: …"
+    view["nodes"][0]["notes"] = {"token": "calls between members are refused: …"}
+    node.cluster_view = lambda timeout=None: view
+    shown = braft("status", "--url", url).stdout.splitlines()
+    assert "not served: no leader for 4 s: …" in shown
+    address = view["nodes"][0]["address"]
+    assert f"token, says {address}: calls between members are refused: …" in shown
+
+
 def test_plugins_and_config(braft_json: Any, braft: Any, monkeypatch: Any) -> None:
     answer = braft_json("plugins")
     assert ("kv", "service") in [(row["name"], row["kind"]) for row in answer["plugins"]]

@@ -97,10 +97,10 @@ def test_one_node_that_differs_is_a_warning(
 
 
 def test_a_rival_cluster_is_a_failure_with_its_name() -> None:
-    rival = {"address": "h9:1", "clusterID": "other-id", "voters": 3}
-    (finding,) = found(view([node(1, foreign=[rival]), node(2), node(3)]), "rival cluster")
+    notes = {"rival cluster": "two clusters of one name have met: …"}
+    (finding,) = found(view([node(1, notes=notes), node(2), node(3)]), "rival cluster")
     assert finding.level is Level.FAIL
-    assert "h1:1 has met h9:1, which is in cluster other-id" in finding.message
+    assert finding.message == "h1:1 says: two clusters of one name have met: …"
 
 
 def test_what_is_decided_about_the_silent_is_told() -> None:

@@ -37,6 +37,7 @@ class FakeNode:
         self.is_leader = True
         self.leader = ("server-1", "127.0.0.1:15000")
         self.readiness = (True, "")
+        self.trouble: dict[str, str] = {}
         self.fails: BaseException | None = None
         self.maps: dict[str, dict[str, tuple[Any, int]]] = {}
         self.revision = 0
@@ -54,6 +55,9 @@ class FakeNode:
 
     def ready(self) -> tuple[bool, str]:
         return self.readiness
+
+    def notes(self) -> dict[str, str]:
+        return self.trouble
 
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         self._asked("execute", service, command, *args, timeout)

@@ -36,6 +36,16 @@ def test_health_does_not_depend_on_the_cluster(web: Any, node: Any) -> None:
     assert web.simulate_head("/readyz").status_code == 200
 
 
+def test_what_is_wrong_with_a_node_that_serves_is_noted(web: Any, node: Any) -> None:
+    assert web.simulate_get("/readyz").json == {"status": "ready"}
+    node.trouble = {"rival cluster": "two clusters of one name have met"}
+    answer = web.simulate_get("/readyz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ready", "notes": node.trouble})
+    node.readiness = (False, "no leader")
+    answer = web.simulate_get("/readyz")
+    assert (answer.status_code, answer.json["data"]) == (503, {"notes": node.trouble})
+
+
 def test_members(web: Any, node: Any) -> None:
     assert web.simulate_get("/v1/members").json == {"members": node.rows}
     added = {"id": "s/3", "address": "[::1]:17000", "voter": False}

@@ -1,0 +1,168 @@
+"""docs/operations.md has every sentence that says why there is no leader, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import pytest
+
+from braft_core.abc import Contact
+from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.forming import Forming
+from braft_core.membership.joining import Joining, Refuse, handle_join
+from braft_core.membership.ports import RaftView
+from braft_core.membership.record import NOTHING_FOUNDED
+from braft_core.membership.steady import absence
+from braft_core.membership.survey import FormingFacts, contradictions
+from braft_core.membership.wording import (
+    holding_sentence,
+    met_sentence,
+    pursuing_sentence,
+    refused_token_sentence,
+    removed_sentence,
+    rival_sentence,
+    shared_id_sentence,
+    too_few_sentence,
+    waiting_sentence,
+)
+from braft_core.peer import JoinRequest, ProbeReply
+from braft_core.raft.types import Configuration, Server, Suffrage
+from braft_core.runtime.writer import Writer
+from braft_core.transport.grpc.auth import TokenGate
+from braft_core.transport.grpc.ready import why_not
+
+A, B, C = "10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"
+FACTS = FormingFacts("a", A, "c", 3)
+REPLY = ProbeReply("b", "c", "", 3, False, "", "", B)
+VOTERS = Configuration((Server("a", A), Server("b", B), Server("c", C)))
+
+
+def too_few() -> Iterator[str]:
+    connecting = asyncio.run(_why_not())
+    for silent in ([], [(Contact("h", 1), "cannot connect")], [(Contact("h", 1), connecting)]):
+        yield waiting_sentence(4.0, too_few_sentence(FACTS, [], silent), [])
+    alone = replace(FACTS, has_discovery=False)
+    stranger = replace(REPLY, cluster_name="other")
+    yield waiting_sentence(4.0, too_few_sentence(alone, [], []), [stranger])
+
+
+async def _why_not() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        return f"cannot connect to h:1{await why_not(f'127.0.0.1:{port}', 5.0)}"
+
+
+def contradicting() -> Iterator[str]:
+    for wrong in (
+        replace(REPLY, server_id="a"),
+        replace(REPLY, address=A),
+        replace(REPLY, expect=2),
+        replace(REPLY, protocol_min=2, protocol_max=2),
+    ):
+        yield from contradictions(FACTS, [wrong])
+
+
+def forming() -> Iterator[str]:
+    """The words of the machine itself, on its way to a founding."""
+
+    def machine(own: str, address: str) -> Forming:
+        made = Forming(replace(FACTS, server_id=own, address=address), NOTHING_FOUNDED, lambda: "x")
+        made.start(0.0)
+        return made
+
+    blank = machine("a", A)
+    yield blank.waiting(1.0)
+    blank.listing_failed(1.0, "the API is down")
+    yield blank.waiting(1.0)
+    blank.contacts_listed(2.0, map(parse_address, (A, B, C)))
+    yield blank.waiting(2.0)
+    for node in (blank, machine("z", "10.0.0.9:15000")):
+        node.contacts_listed(2.0, map(parse_address, (A, B, C)))
+        for server_id, address in zip("abc", (A, B, C), strict=True):
+            reply = replace(REPLY, server_id=server_id, address=address)
+            node.probe_answered(2.0, parse_address(address), reply)
+        yield node.waiting(2.0)
+        node.tick(10.0)
+        yield node.waiting(10.0)
+
+
+def founding() -> Iterator[str]:
+    yield holding_sentence(["x"])
+    yield pursuing_sentence("x", [Server("b", B)])
+    yield pursuing_sentence("x", [])
+
+
+def joining() -> Iterator[str]:
+    yield Joining().waiting([])
+    member = replace(REPLY, cluster_id="x", initialised=True)
+    for request in (JoinRequest("n", B, "c", "", True), JoinRequest("b", B, "c", "", True)):
+        decision = handle_join(request, cluster_name="c", cluster_id="x", configuration=VOTERS)
+        assert isinstance(decision, Refuse)
+        asking = Joining()
+        asking.failed(1.0, A, decision.error.message)
+        yield asking.waiting([member])
+
+
+def without_leader() -> Iterator[str]:
+    for seconds, heard in ((11.0, inf), (100.0, inf), (1.0, 0.1)):
+        view = RaftView(configuration=VOTERS)
+        ages = {"b": heard, "c": heard}
+        yield absence(view, "a", ages, AddressBook(), seconds, 90.0)
+    nonvoter = Configuration((Server("a", A, Suffrage.NONVOTER),))
+    yield absence(RaftView(configuration=nonvoter), "a", {}, AddressBook(), 1.0, 90.0)
+    yield met_sentence("x", [(B, "y")])
+    yield removed_sentence("x", Server("b", B), dead=True)
+    yield removed_sentence("x", Server("b", B), dead=False)
+
+
+def notes() -> Iterator[str]:
+    yield rival_sentence("x", [(B, "y", 2)])
+    yield shared_id_sentence("a", [A, B])
+    gate = TokenGate("secret")
+    for metadata in ([], [("authorization", "Bearer wrong")]):
+        denial = gate.denial(metadata, B)
+        assert denial is not None
+        yield refused_token_sentence([denial.error.message])
+
+
+def disk() -> Iterator[str]:
+    unused: Any = None
+    writer = Writer(unused, unused, "w", unused, unused)
+    assert writer.stalled(100.0) == ""
+    writer.writing_since = 97.5
+    assert writer.stalled(98.0) == ""
+    yield f"no writes: {writer.stalled(100.0)}"
+
+
+SOURCES: list[Callable[[], Iterator[str]]] = [
+    too_few,
+    contradicting,
+    forming,
+    founding,
+    joining,
+    without_leader,
+    notes,
+    disk,
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_is_said_is_documented(
+    source: Callable[[], Iterator[str]], documented: Callable[[str], list[str]]
+) -> None:
+    said = list(source())
+    assert said
+    assert [sentence for sentence in said if not documented(sentence)] == []
+
+
+def test_what_is_documented_is_said(sentences: dict[str, re.Pattern[str]]) -> None:
+    said = [sentence for source in SOURCES for sentence in source()]
+    never = [row for row, row_is in sentences.items() if not any(map(row_is.search, said))]
+    assert len(sentences) > 25
+    assert never == []
