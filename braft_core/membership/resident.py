@@ -54,6 +54,8 @@ PROBE_INTERVAL = 5.0
 PROBE_INTERVAL_LEADERLESS = 1.0
 #: Seconds between two searches of discovery while the leader stays away.
 SEARCH_INTERVAL = 5.0
+#: What is logged once is remembered, up to so many sentences.
+MOST_TOLD = 256
 #: Seconds before a membership change that failed is tried again.
 CHANGE_RETRY = 1.0
 
@@ -142,6 +144,8 @@ class Resident:
     def _once_told(self, level: int, subject: str, sentence: str) -> None:
         """Log what lasts, or comes again and again, once."""
         if (subject, sentence) not in self._told:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
             self._told.add((subject, sentence))
             _log.log(level, "%s", sentence)
 

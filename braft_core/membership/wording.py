@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from braft_core.abc import Contact
+from braft_core.identity import short_id
 from braft_core.peer import ProbeReply
 from braft_core.raft.types import Server
 
@@ -112,7 +113,7 @@ def rival_sentence(cluster_id: str, others: Sequence[tuple[str, str, int]]) -> s
 def shared_id_sentence(server_id: str, addresses: Sequence[str]) -> str:
     """Two nodes with one id."""
     return (
-        f"node id {server_id} is used at {' and '.join(addresses)}; ids must differ "
+        f"node id {short_id(server_id)} is used at {' and '.join(addresses)}; ids must differ "
         "(was a data directory copied?)"
     )
 
