@@ -173,7 +173,7 @@ def test_an_unknown_plugin_of_any_kind_lists_the_known(make_nodes: MakeNodes, se
 
 
 def test_a_disabled_plugin_is_not_there_in_a_running_node(
-    tmp_path: Path, install_plugin: Callable[[str, str], Path]
+    tmp_path: Path, install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same plugin: it breaks the node's start, unless it is disabled."""
     site = install_plugin("breaker_of_starts", "raise RuntimeError('imported')\n")
@@ -183,11 +183,8 @@ def test_a_disabled_plugin_is_not_there_in_a_running_node(
         refused = _run_command(environment)
         assert refused.returncode != 0
         assert "BRAFT_PLUGINS_DISABLE=breaker_of_starts" in refused.stderr
-        os.environ["PYTHONPATH"] = str(site)
-        try:
-            cluster.start(plugins_disable="breaker_of_starts,mdns,k8s")
-        finally:
-            del os.environ["PYTHONPATH"]
+        monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+        cluster.start(plugins_disable="breaker_of_starts,mdns,k8s")
         cluster.wait_ready()
         assert cluster.client(0).kv_put("m", "k", 1)
 
