@@ -55,6 +55,8 @@ class Client:
         self._history = history
         self.name = name
         self._hint = ""
+        #: Whom it asked last.
+        self._asked = world.server_ids[0]
         self._current: Operation | None = None
         self._ask_at_hand: Ask | None = None
         #: Value and revision of registers as last heard.
@@ -161,6 +163,7 @@ class Client:
         wanders = operation.kind.is_read and rng.random() < world.plan.follower_read_share
         wanders = wanders or operation.kind is Kind.STALE
         target = rng.choice(world.server_ids) if wanders or not self._hint else self._hint
+        self._asked = target
         world.trace.add(f"{self.name} asks {target} {operation.kind.value} {operation.key}")
         world.send(Envelope(self.name, target, 0, ask))
 
@@ -211,8 +214,13 @@ class Client:
     def _deadline(self, operation: Operation) -> None:
         if operation is not self._current:
             return
-        # Some clients stay with a leader that went silent; not for ever.
-        if self._rng.random() < 0.5 or self._world.calm:
+        # Some clients stay with a leader that went silent; not for ever, and in the calm they try
+        # one server after the other: lots may fall on one that is gone, nine times in a row.
+        leaves = self._rng.random() < 0.5
+        if self._world.calm:
+            servers = self._world.server_ids
+            self._hint = servers[(servers.index(self._asked) + 1) % len(servers)]
+        elif leaves:
             self._hint = ""
         if operation.kind.is_repeated:
             self._again(operation)
