@@ -196,7 +196,7 @@ def test_a_wrong_option_is_wrong_usage(
 ) -> None:
     installed("braft-lab", GOOD)
     monkeypatch.setenv("BRAFT_LAB_PAUSE", "soon")
-    for words in (["config"], ["plugins", "show", "lab"], ["run"]):
+    for words in (["config"], ["plugins", "show", "lab"]):
         result = braft(*words)
         assert result.exit_code == 2
         assert "BRAFT_LAB_PAUSE='soon': not a duration; accepted: a duration" in result.stderr
