@@ -89,7 +89,8 @@ def test_a_cluster_that_breaks_a_promise_is_found_out(tmp_path: Path) -> None:
         )
     )
     assert not report.passed
-    assert {"lost", "linearizable"} <= {violation.rule for violation in report.violations}
+    found = {violation.rule for violation in report.violations}
+    assert {"lost", "linearizable"} <= found, report.problems
     offenders = list(Path(report.directory).glob("history-*.txt"))
     assert offenders
     assert "power cycle" in (Path(report.directory) / "timeline.txt").read_text()
