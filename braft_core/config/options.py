@@ -11,8 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from braft_core.config.sources import Given, strength
-from braft_core.errors import ConfigError
+from braft_core.config.sources import Given, contradiction, strength
 
 if TYPE_CHECKING:
     from braft_core.config.settings import Settings
@@ -34,14 +33,21 @@ def given_options(
     :raises ConfigError: two variables set one option to different values.
     """
     found = _section(settings, plugin)
-    for name, variable in settings.variables().items():
-        if variable.option and variable.option[0] == plugin:
-            default = Given(getattr(settings, name), variable.long, "default")
-            _lay(found, variable.option[1], settings.given.get(name, default))
+    belonging = {
+        variable.option[1]: name
+        for name, variable in settings.variables().items()
+        if variable.option and variable.option[0] == plugin
+    }
+    for key, name in belonging.items():
+        default = Given(getattr(settings, name), settings.label(name), "default")
+        _lay(found, key, settings.given.get(name, default))
     for key, name in variables.items():
         if text := settings.environ.get(name, "").strip():
             _lay(found, key, Given(text, name, f"environment {name}"))
-    return _validated(settings, plugin, found)
+    for key, name in belonging.items():
+        if found[key] is settings.given.get(name):  # it has been read already
+            found[key] = replace(found[key], value=getattr(settings, name))
+    return found
 
 
 def _section(settings: Settings, plugin: str) -> dict[str, Given]:
@@ -58,22 +64,9 @@ def _lay(found: dict[str, Given], key: str, item: Given) -> None:
     if other is None or strength(item) > strength(other):
         found[key] = item
     elif _from_environment(item, other) and item.value != other.value:
-        raise ConfigError(
-            f"{other.name} and {item.name} are the same setting with different values; "
-            "accepted: one of them",
-            setting=f"{other.name} and {item.name}",
-        )
+        names = f"{other.name} and {item.name}"
+        raise contradiction(names, names)
 
 
 def _from_environment(*items: Given) -> bool:
     return all(item.origin.startswith("environment ") for item in items)
-
-
-def _validated(settings: Settings, plugin: str, found: dict[str, Given]) -> dict[str, Given]:
-    """A setting that belongs to a plugin has been read already: the plugin gets what was read."""
-    for name, variable in settings.variables().items():
-        if variable.option and variable.option[0] == plugin:
-            item = found[variable.option[1]]
-            if item is settings.given.get(name):
-                found[variable.option[1]] = replace(item, value=getattr(settings, name))
-    return found

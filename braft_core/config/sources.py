@@ -20,6 +20,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "Given",
     "Layer",
+    "contradiction",
     "find_toml",
     "from_arguments",
     "from_command_line",
@@ -102,13 +103,17 @@ def from_environ(environ: Mapping[str, str], variables: Mapping[str, Variable]) 
             said = " and ".join(
                 f"{name}={_shown(field, value)}" for name, value in zip(names, values, strict=True)
             )
-            raise ConfigError(
-                f"{said} are the same setting with different values; accepted: one of them",
-                setting=" and ".join(names),
-            )
+            raise contradiction(said, " and ".join(names))
         value = _swap(values[0]) if variable.inverted else values[0]
         layer[field] = Given(value, names[0], f"environment {names[0]}")
     return layer
+
+
+def contradiction(said: str, names: str) -> ConfigError:
+    """Two variables of one setting say different things. ``said``: which, and what."""
+    return ConfigError(
+        f"{said} are the same setting with different values; accepted: one of them", setting=names
+    )
 
 
 def strange_variables(

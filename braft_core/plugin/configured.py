@@ -35,7 +35,10 @@ def read_options(settings: Settings, model: type[Model]) -> Model:
 
     :raises ConfigError: naming each bad one as the user wrote it, its value and what is accepted.
     """
-    given = given_options(settings, model.section, model.variables())
+    return _read(model, given_options(settings, model.section, model.variables()))
+
+
+def _read(model: type[Model], given: dict[str, Given]) -> Model:
     values = {key: item.value for key, item in given.items()}
     return model.read(values, {key: item.name for key, item in given.items()})
 
@@ -77,7 +80,7 @@ class Configured:
         if model is None:
             return []
         given = self._given(section)
-        read = read_options(self._settings, model)
+        read = _read(model, given)
         return [
             SetOption(
                 option,
