@@ -105,7 +105,7 @@ def _loaded(here: _Installation, info: PluginInfo, name: str) -> Explained:
 def _provided(here: _Installation, row: Provider) -> dict[str, Any]:
     choose, text = "", _HOOKS_ALONE.get(row.kind, "")
     if row.kind in KINDS:
-        provided = here.registry.provided(row)
+        provided = here.registry.get(row.kind, row.name)
         choose = _CHOOSE[row.kind].format(name=row.name)
         text = (inspect.getdoc(provided) or "").split("\n\n")[0].replace("\n", " ")
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
@@ -84,6 +84,8 @@ class Registry:
     def get(self, kind: Literal["transport"], name: str) -> type[Transport]: ...
     @overload
     def get(self, kind: Literal["storage"], name: str) -> type[Storage]: ...
+    @overload
+    def get(self, kind: str, name: str) -> type[Any]: ...
     def get(self, kind: str, name: str) -> type[Any]:
         """The class of that kind and name.
 
@@ -103,10 +105,6 @@ class Registry:
     def classes(self, kind: str) -> tuple[type[Any], ...]:
         """All classes of a kind, in the order of loading."""
         return tuple(found.provided for found in self._of_kind(kind).values())
-
-    def provided(self, row: Provider) -> type[Any]:
-        """The class that a row of :meth:`describe` names, of a kind that is chosen by name."""
-        return self._of_kind(row.kind)[row.name].provided
 
     def options(self) -> Mapping[str, type[PluginOptions]]:
         """The options that plugins declare, by section, in the order of loading.
@@ -159,7 +157,7 @@ class Registry:
     def _collect(self, kind: str) -> dict[str, _Found]:
         found: dict[str, _Found] = {}
         for info in self._plugins.implementing(f"braft_register_{kind}"):
-            for provided in self._provided(kind, info):
+            for provided in self._provided(kind, info, partial(class_problems, kind)):
                 new = _Found(provided, info)
                 if (other := found.setdefault(provided.name, new)) is not new:
                     raise _conflict(kind, "name", provided.name, other, new)
@@ -176,7 +174,7 @@ class Registry:
         declared: dict[str, _Found] = {}
         variables: dict[str, _Found] = {}
         for info in self._plugins.implementing("braft_register_options"):
-            for model in self._provided("options", info):
+            for model in self._provided("options", info, options_problems):
                 new = _Found(model, info)
                 if (other := declared.setdefault(model.section, new)) is not new:
                     raise _conflict("options", "section", model.section, other, new)
@@ -185,7 +183,9 @@ class Registry:
                         raise _conflict("options", "variable", name, other, new)
         return declared
 
-    def _provided(self, kind: str, info: PluginInfo) -> list[type[Any]]:
+    def _provided(
+        self, kind: str, info: PluginInfo, find_problems: Callable[[object], list[str]]
+    ) -> list[type[Any]]:
         hook = f"braft_register_{kind}"
         answers = self._plugins.call(info, hook)
         if not answers:
@@ -193,8 +193,7 @@ class Registry:
                 info, f"{hook} returned None; accepted is a class or a list of classes"
             )
         provided = list(answers[0]) if isinstance(answers[0], (list, tuple)) else [answers[0]]
-        find = partial(class_problems, kind) if kind in KINDS else options_problems
-        problems = [text for each in provided for text in find(each)]
+        problems = [text for each in provided for text in find_problems(each)]
         if problems:
             raise load_error(info, f"{hook}: {'; '.join(problems)}")
         return provided
