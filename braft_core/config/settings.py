@@ -19,6 +19,7 @@ from braft_core.config import fields as f
 from braft_core.config import sources
 from braft_core.config.checks import check_together
 from braft_core.config.fields import Accepts, Variable
+from braft_core.config.refusals import bad_values, refused
 from braft_core.config.show import MASK, show
 from braft_core.config.sources import Given, Layer
 from braft_core.errors import ConfigError
@@ -423,15 +424,8 @@ class Settings(BaseModel):
 def _config_error(
     cls: type[Settings], error: ValidationError, given: Mapping[str, Given]
 ) -> ConfigError:
-    """One error that lists every bad setting; ``data`` describes the first."""
-    sentences: list[str] = []
-    facts: list[dict[str, str]] = []
-    for problem in error.errors():
-        name = str(problem["loc"][0])
+    def describe(name: str) -> tuple[str, str, str]:
         item = given.get(name) or Given("", name, "")
-        accepted = cls.accepts(name)
-        value = MASK if name == "token" else repr(item.value)
-        reason = str(problem.get("ctx", {}).get("error", problem["msg"]))
-        sentences.append(f"{item.name}={value}: {reason}; accepted: {accepted}")
-        facts.append({"setting": item.name, "value": value, "accepted": accepted})
-    return ConfigError("\n".join(sentences), **facts[0])
+        return item.name, MASK if name == "token" else repr(item.value), cls.accepts(name)
+
+    return refused(bad_values(error, describe))

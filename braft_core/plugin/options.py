@@ -48,6 +48,7 @@ from braft_core.config.fields import (
     PositiveInt,
     Text,
 )
+from braft_core.config.refusals import Refusal, bad_values, refused
 from braft_core.config.show import MASK, is_secret, show
 from braft_core.errors import ConfigError
 
@@ -173,22 +174,19 @@ def _config_error(
     options: Mapping[str, Any],
     written: Mapping[str, str],
 ) -> ConfigError:
-    """One error that lists every bad option; ``data`` describes the first."""
-    sentences: list[str] = []
-    facts: list[dict[str, str]] = []
-    for problem in error.errors():
-        key = str(problem["loc"][0])
-        name = written.get(key, f"plugins.{cls.section}.{key}")
-        if problem["type"] == "extra_forbidden":
-            sentences.append(f"{name}: no such option; {_hint(key, list(cls.model_fields))}")
-            facts.append({"setting": name})
-            continue
-        value = _shown(cls, key, options[key])
-        reason = str(problem.get("ctx", {}).get("error", problem["msg"]))
-        accepted = _accepted(cls.model_fields[key])
-        sentences.append(f"{name}={value}: {reason}; accepted: {accepted}")
-        facts.append({"setting": name, "value": value, "accepted": accepted})
-    return ConfigError("\n".join(sentences), **facts[0])
+    def name_of(key: str) -> str:
+        return written.get(key, f"plugins.{cls.section}.{key}")
+
+    def describe(key: str) -> tuple[str, str, str]:
+        return name_of(key), _shown(cls, key, options[key]), _accepted(cls.model_fields[key])
+
+    known = list(cls.model_fields)
+    unknown = [
+        Refusal(f"{name_of(key)}: no such option; {_hint(key, known)}", {"setting": name_of(key)})
+        for key in options
+        if key not in known
+    ]
+    return refused([*bad_values(error, describe), *unknown])
 
 
 def _shown(cls: type[PluginOptions], key: str, value: object) -> str:
