@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from braft_core.errors import ConfigError
 from braft_core.testing.faults.cluster import Cluster
-from braft_core.testing.faults.kinds import KINDS, Ability, Scene
+from braft_core.testing.faults.kinds import KINDS, Ability, Scene, impossible, kind_named
 from braft_core.testing.faults.laboratory import laboratory, survey
 from braft_core.testing.faults.machine import FaultKitError
 from braft_core.testing.faults.plan import Fault
@@ -24,8 +23,7 @@ _FORMING_SECONDS = 60.0
 
 def unavailable() -> dict[str, str]:
     """The kinds of faults that this machine cannot make, each with the reason."""
-    missing = survey()
-    return {name: missing[kind.needs] for name, kind in KINDS.items() if kind.needs in missing}
+    return impossible(KINDS.values(), survey())
 
 
 class Injector:
@@ -59,15 +57,14 @@ class Injector:
         :param other: the second form of a kind that has two.
         :raises ConfigError: there is no such kind. :raises FaultKitError: not on this machine.
         """
-        if kind not in KINDS:
-            raise ConfigError(f"kind of fault is {kind!r}; accepted: {', '.join(KINDS)}")
-        if (reason := self._missing.get(KINDS[kind].needs)) is not None:
+        chosen = kind_named(kind)
+        if (reason := self._missing.get(chosen.needs)) is not None:
             raise FaultKitError(f"{kind}: {reason}")
         leader = self.cluster.leader()
         first = list(victims) or ([leader] if leader is not None else [])
         rest = [index for index in self.cluster.members if index not in first]
         fault = Fault(kind, (*first, *rest), hold=0.0, strength=strength, other=other)
-        return KINDS[kind].inject(self._scene, fault)
+        return chosen.inject(self._scene, fault)
 
     def heal(self, deadline: float = 60.0) -> None:
         """Undo every fault, start the nodes that ended, and wait until the cluster serves.

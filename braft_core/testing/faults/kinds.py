@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 
-from braft_core.errors import BraftError
+from braft_core.errors import BraftError, ConfigError
 from braft_core.testing.faults.clocks import WallClock
 from braft_core.testing.faults.cluster import Cluster, NotServing
 from braft_core.testing.faults.delaying import DelayLine
@@ -22,7 +22,7 @@ from braft_core.testing.faults.namespaces import Network
 from braft_core.testing.faults.plan import Fault
 from braft_core.testing.faults.stalling import SlowSyncs
 
-__all__ = ["KINDS", "Ability", "Kind", "Scene"]
+__all__ = ["KINDS", "Ability", "Kind", "Scene", "impossible", "kind_named"]
 
 _MEMBERSHIP_SECONDS = 40.0
 _LEAST_LOSS, _MOST_LOSS = 0.05, 0.35
@@ -383,3 +383,15 @@ _ALL = (
 )
 #: By name.
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of that name. :raises ConfigError: there is none."""
+    if name not in KINDS:
+        raise ConfigError(f"kind of fault is {name!r}; accepted: {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def impossible(kinds: Iterable[Kind], missing: Mapping[Ability, str]) -> dict[str, str]:
+    """Those of the kinds that a machine without these abilities cannot make, with the reason."""
+    return {kind.name: missing[kind.needs] for kind in kinds if kind.needs in missing}

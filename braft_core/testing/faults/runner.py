@@ -18,7 +18,7 @@ from braft_core.client import Client
 from braft_core.errors import BraftError, ConfigError
 from braft_core.testing.faults.checking import by_key, check_journal, judge
 from braft_core.testing.faults.cluster import Cluster
-from braft_core.testing.faults.kinds import KINDS, Ability
+from braft_core.testing.faults.kinds import KINDS, Ability, impossible, kind_named
 from braft_core.testing.faults.laboratory import Laboratory, laboratory, survey
 from braft_core.testing.faults.plan import Fault, draw_faults
 from braft_core.testing.faults.recording import Call, Recorder
@@ -95,11 +95,8 @@ def _snapshots(entries: int) -> dict[str, object]:
 
 def _choose(wanted: Sequence[str], missing: dict[Ability, str]) -> tuple[list[str], dict[str, str]]:
     """The kinds to draw from, and those left out with the reason."""
-    unknown = [name for name in wanted if name not in KINDS]
-    if unknown:
-        raise ConfigError(f"kind of fault is {unknown[0]!r}; accepted: {', '.join(KINDS)}")
-    asked = [KINDS[name] for name in wanted or KINDS]
-    skipped = {kind.name: missing[kind.needs] for kind in asked if kind.needs in missing}
+    asked = [kind_named(name) for name in wanted or KINDS]
+    skipped = impossible(asked, missing)
     chosen = [kind.name for kind in asked if kind.name not in skipped]
     if not chosen:
         raise ConfigError(f"no such fault can be made here: {skipped}")
