@@ -18,9 +18,9 @@ from braft_core.raft.types import (
     Entry,
     EntryType,
     HardState,
-    Role,
     SnapshotMeta,
 )
+from braft_core.runtime.freshness import View
 
 __all__ = ["Core", "CoreFactory", "CoreLog", "raft_core"]
 
@@ -46,7 +46,7 @@ class CoreLog(Protocol):
         """The configuration in force at ``index``, and the index of its entry."""
 
 
-class Core(Protocol):
+class Core(View, Protocol):
     """One server's consensus core. See ``braft_core.raft.ready`` for the persistence contract."""
 
     @property
@@ -54,28 +54,8 @@ class Core(Protocol):
         """Whose core it is."""
 
     @property
-    def role(self) -> Role:
-        """Its part in the current term."""
-
-    @property
-    def current_term(self) -> int:
-        """The latest term it knows."""
-
-    @property
-    def leader(self) -> str:
-        """Whom it follows, "" for nobody."""
-
-    @property
-    def commit_index(self) -> int:
-        """The highest index it knows to be committed."""
-
-    @property
     def last_applied(self) -> int:
         """What :meth:`applied` told it last."""
-
-    @property
-    def last_index(self) -> int:
-        """Index of its last entry."""
 
     @property
     def configuration(self) -> Configuration:
