@@ -207,6 +207,10 @@ class Coordinator:
         """Nodes of our cluster name in another cluster, as seen in the last round of probes."""
         return list(self._resident.foreign) if self._resident else []
 
+    def is_welcome(self, server_id: str) -> bool:
+        """Whether a member would be taken back: removed because it was dead, and not on purpose."""
+        return self._member().remover.is_welcome(server_id)
+
     @property
     def notes(self) -> dict[str, str]:
         """What is wrong though this member may serve: a sentence by its subject."""
@@ -268,7 +272,7 @@ class Coordinator:
             voters=len(view.configuration.voters),
             empty=view.empty,
             removed=removed,
-            dead=removed and self._member().remover.is_welcome(request.server_id),
+            dead=removed and self.is_welcome(request.server_id),
         )
 
     # -- background --------------------------------------------------------------------------

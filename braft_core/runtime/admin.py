@@ -80,13 +80,9 @@ class Admin:
         Who is removed so stays out, also if it was dead once and would be taken back for that.
         """
         deadline = clock.monotonic() + timeout
-        if kind == "remove_server" and self._is_welcome(server_id):
+        if kind == "remove_server" and self._engine.membership.is_welcome(server_id):
             await self._dismiss(server_id, timeout)
         await self.carry_out(kind, server_id, address, max(0.0, deadline - clock.monotonic()))
-
-    def _is_welcome(self, server_id: str) -> bool:
-        removed = self._engine.parts.members.removed
-        return any(known.server_id == server_id and known.welcome for known in removed)
 
     async def _dismiss(self, server_id: str, timeout: float) -> None:
         engine = self._engine
