@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,32 +51,19 @@ def braft_on_started(node):
 '''
 
 METADATA = """\
-Metadata-Version: 2.1
-Name: {name}
-Version: 1.0
 Summary: A laboratory.
 Project-URL: Documentation, https://lab.example/docs
 """
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """``installed(distribution, source)``: a distribution on the path, its entry point ``lab``."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    modules = []
+def installed(install_distribution: Callable[..., str]) -> Callable[[str, str], None]:
+    """``installed(distribution, source)``: with a summary, a link and the entry point ``lab``."""
 
-    def install(name: str, source: str, entry: str = "lab") -> None:
-        module = name.replace("-", "_")
-        modules.append(module)
-        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
-        info = tmp_path / f"{module}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(METADATA.format(name=name), encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[braft]\n{entry} = {module}\n", encoding="utf-8")
+    def install(name: str, source: str) -> None:
+        install_distribution(name, source, "lab", metadata=METADATA)
 
-    yield install
-    for module in modules:
-        sys.modules.pop(module, None)
+    return install
 
 
 def test_a_plugin_is_explained(

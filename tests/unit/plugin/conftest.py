@@ -1,12 +1,10 @@
-"""Distributions that look installed: a module and its metadata in a folder on ``sys.path``."""
+"""Plugins of tests: as installed distributions, as modules, and classes for them to provide."""
 
 from __future__ import annotations
 
 import itertools
-import sys
 import types
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from textwrap import dedent
 from typing import Any, ClassVar
 
@@ -21,26 +19,16 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """``install(distribution, source, entry=..., version=...)`` → name of the made module."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    made = []
+def install(install_distribution: Callable[..., str]) -> Install:
+    """``install(distribution, source, entry=..., version=...)`` → name of the made module.
+
+    The source may use what :data:`_HEADER` defines.
+    """
 
     def _install(distribution: str, source: str, entry: str, version: str = "1.0") -> str:
-        module = f"braft_made_{next(_numbers)}"
-        made.append(module)
-        (tmp_path / f"{module}.py").write_text(_HEADER + dedent(source), encoding="utf-8")
-        info = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n", encoding="utf-8"
-        )
-        (info / "entry_points.txt").write_text(f"[braft]\n{entry} = {module}\n", encoding="utf-8")
-        return module
+        return install_distribution(distribution, _HEADER + dedent(source), entry, version)
 
-    yield _install
-    for module in made:
-        sys.modules.pop(module, None)
+    return _install
 
 
 _HEADER = """\
