@@ -217,8 +217,11 @@ def test_a_message_beyond_the_limit_is_dropped_before_it_is_sent(started: Any, c
 
 
 def test_a_full_queue_drops_and_tells(started: Any) -> None:
+    opened: list[bool] = []
+
     async def pipeline(_requests: Any, context: Any) -> None:
         await context.send_initial_metadata(())
+        opened.append(True)
         await asyncio.sleep(60)  # never reads: flow control fills up
 
     async def scenario() -> None:
@@ -228,7 +231,7 @@ def test_a_full_queue_drops_and_tells(started: Any) -> None:
             started(rpc_timeout=30) as node,
         ):
             node.transport.set_peer("go", address)
-            await asyncio.sleep(0.2)
+            await until(lambda: opened)
             for index in range(1, 100):
                 node.transport.send(append(index, size=1 << 20))
             assert node.handler.unreachable == ["go"]
@@ -237,8 +240,11 @@ def test_a_full_queue_drops_and_tells(started: Any) -> None:
 
 
 def test_heartbeats_do_not_wait_behind_bulk_that_nobody_reads(started: Any) -> None:
+    opened: list[bool] = []
+
     async def pipeline(_requests: Any, context: Any) -> None:
         await context.send_initial_metadata(())
+        opened.append(True)
         await asyncio.sleep(60)
 
     async def single(data: bytes, _context: Any) -> bytes:
@@ -251,7 +257,7 @@ def test_heartbeats_do_not_wait_behind_bulk_that_nobody_reads(started: Any) -> N
         }
         async with foreign(**methods) as address, started(rpc_timeout=30) as node:
             node.transport.set_peer("go", address)
-            await asyncio.sleep(0.2)
+            await until(lambda: opened)
             for index in range(1, 9):
                 node.transport.send(append(index, size=1 << 20))
             loop = asyncio.get_running_loop()
