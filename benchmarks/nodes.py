@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.child import Child
-from benchmarks.peers import free_ports
 from benchmarks.peers.cluster import Cluster
+from braft_core.local_nodes import free_ports
 
 __all__ = ["BraftNodes"]
 

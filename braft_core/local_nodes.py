@@ -6,6 +6,7 @@ a cluster of them is for: ``braft demo`` and the test kits each build theirs on 
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import signal
@@ -27,19 +28,24 @@ NODE_COMMAND = (sys.executable, "-m", "braft_core", "run")
 #: Below the ports from which systems serve connections: nodes that start first already connect,
 #: and must not take a port of those that start later.
 _PORTS = range(20000, 32000)
+#: Where each process begins its walk through them is drawn, so that two processes hardly meet.
+_walk = itertools.count(secrets.randbelow(len(_PORTS)))
 
 
 def free_ports(count: int) -> list[int]:
     """``count`` different TCP ports of 127.0.0.1 that nobody listened on a moment ago.
 
+    A port is handed out again only after all the others, since one that was handed out may be
+    listened on much later: when its node starts, or comes back. From any thread.
+
     :raises BraftError: there are not so many.
     """
     found: list[int] = []
     with ExitStack() as held:
-        for _ in range(len(_PORTS)):
+        for step in itertools.islice(_walk, len(_PORTS)):
             if len(found) == count:
                 break
-            port = _PORTS.start + secrets.randbelow(len(_PORTS))
+            port = _PORTS[step % len(_PORTS)]
             probe = held.enter_context(socket.socket())
             with suppress(OSError):
                 probe.bind((HOST, port))

@@ -1,10 +1,9 @@
-"""What every test gets: a clean environment, reproducible Hypothesis, a sane order, free ports."""
+"""What every test gets: a clean environment, reproducible Hypothesis, a sane order."""
 
 from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,32 +64,3 @@ def sentences() -> dict[str, re.Pattern[str]]:
 def documented(sentences: dict[str, re.Pattern[str]]) -> Callable[[str], list[str]]:
     """Return ``rows(sentence)``: the sentences of docs/operations.md that this one is."""
     return lambda sentence: [row for row, pattern in sentences.items() if pattern.search(sentence)]
-
-
-@pytest.fixture
-def free_ports() -> Callable[[int], list[int]]:
-    """Return ``take(n)``: n different TCP ports of 127.0.0.1 that nobody listens on.
-
-    The ports handed out by one test are distinct. They are reserved only until ``take`` returns, so
-    a test passes them on at once.
-    """
-    taken: set[int] = set()
-
-    def take(count: int) -> list[int]:
-        sockets: list[socket.socket] = []
-        try:
-            ports: list[int] = []
-            while len(ports) < count:
-                probe = socket.socket()
-                sockets.append(probe)
-                probe.bind(("127.0.0.1", 0))
-                port: int = probe.getsockname()[1]
-                if port not in taken:
-                    taken.add(port)
-                    ports.append(port)
-            return ports
-        finally:
-            for probe in sockets:
-                probe.close()
-
-    return take

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from benchmarks.workload import Load, Sample
 
-__all__ = ["VALUE_BYTES", "Peer", "free_ports"]
+__all__ = ["VALUE_BYTES", "Peer"]
 
 #: Size of every value that is written.
 VALUE_BYTES = 128
@@ -46,15 +45,3 @@ class Peer(Protocol):
 
     def stop(self) -> None:
         """End every process it started."""
-
-
-def free_ports(count: int) -> list[int]:
-    """That many different TCP ports of 127.0.0.1 which nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
-    finally:
-        for probe in sockets:
-            probe.close()

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmarks.child import Child
-from benchmarks.peers import free_ports
 from benchmarks.peers.cluster import Cluster
 from benchmarks.workload import Load, Sample
+from braft_core.local_nodes import free_ports
 
 __all__ = ["PySyncObj"]
 

@@ -20,6 +20,7 @@ import psutil
 from braft_core import peer
 from braft_core.abc import Identity, SnapshotSink, SnapshotStore, Transport, TransportOptions
 from braft_core.errors import BraftError
+from braft_core.local_nodes import HOST, free_ports
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
     AppendEntries,
@@ -232,9 +233,7 @@ class TransportSuite:
 
     def new_address(self) -> str:
         """An address that nobody listens on."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return f"127.0.0.1:{probe.getsockname()[1]}"
+        return f"{HOST}:{free_ports(1)[0]}"
 
     async def sever(self, first: Node, second: Node) -> None:
         """Break the connections between two nodes abruptly, as the death of a process does."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from braft_core.local_nodes import free_ports
+
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _DISTRIBUTIONS = (
@@ -64,7 +66,6 @@ def test_a_node_starts_from_wheels_alone(
     run: Callable[..., str],
     wheels: dict[str, Path],
     installed: Callable[..., Path],
-    free_ports: Callable[[int], list[int]],
     tmp_path: Path,
     plugins: list[str],
     extra: str,

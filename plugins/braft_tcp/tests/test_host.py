@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import shutil
 import subprocess
 import zlib
@@ -222,9 +221,7 @@ def test_a_call_under_way_survives_that_its_caller_joins_a_cluster(started: Any)
 
 
 def test_uvloop_runs_the_same(started: Any) -> None:
-    if importlib.util.find_spec("uvloop") is None:
-        pytest.skip("uvloop is not installed")
-    import uvloop
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
 
     async def scenario() -> None:
         async with started("b") as b, started("a") as a:
