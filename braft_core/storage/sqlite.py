@@ -19,8 +19,9 @@ from pathlib import Path
 
 from braft_core.abc import SnapshotStore, Storage, StorageOptions, StoredState, WriteBatch
 from braft_core.errors import StorageError, StorageFull
-from braft_core.raft.types import Entry, HardState
+from braft_core.raft.types import HardState
 from braft_core.storage import sqlite_format as fmt
+from braft_core.storage import sqlite_log as log
 from braft_core.storage.bounds import Bounds
 from braft_core.storage.directory import (
     DATABASE,
@@ -32,11 +33,6 @@ from braft_core.storage.snapshots import FileSnapshots
 
 __all__ = ["SQLiteStorage"]
 
-#: Compacted rows removed with each write, at least: about 0.4 ms. A larger write removes twice as
-#: many rows as it adds, so that they never pile up.
-_SWEEP = 512
-#: Bytes of data that are removed with one write: large rows are spread over many pages.
-_SWEEP_BYTES = 1 << 20
 #: Less free space than this makes an I/O error count as a full disk, bytes.
 _NO_SPACE = 1 << 20
 
@@ -53,8 +49,8 @@ class SQLiteStorage(Storage):
         self._failed = ""
         self._hard_state = HardState()
         self._bounds = Bounds()
-        #: Indexes before the log's beginning whose rows wait for removal.
-        self._garbage = range(0)
+        #: Whether rows before the log's beginning may wait for removal.
+        self._garbage = True
         self._meta: dict[str, bytes] = {}
         self._snapshots: FileSnapshots | None = None
 
@@ -77,30 +73,30 @@ class SQLiteStorage(Storage):
     def write(self, batches: Sequence[WriteBatch]) -> None:
         """See :meth:`Storage.write`. One transaction, one sync."""
         bounds = self._bounds.after(batches)
-        if not self._garbage and (entries := _nothing_but_entries(batches)):
-            self._write_entries(entries)
-            self._bounds = bounds
-            return
-        hard_state, garbage = self._hard_state, self._garbage
+        if not self._garbage and _nothing_but_entries(batches):
+            rows = log.runs([entry for batch in batches for entry in batch.entries])
+            if len(rows) == 1:
+                self._write_row(rows[0])
+                self._bounds = bounds
+                return
+        hard_state, garbage, added = self._hard_state, self._garbage, []
         with self._transaction() as db:
             for batch in batches:
                 if batch.hard_state is not None:
                     hard_state = batch.hard_state
-                _write_log(db, batch)
+                added += _write_log(db, batch)
             if (hard_state, bounds.begin) != (self._hard_state, self._bounds.begin):
                 self._set_state(db, hard_state, bounds)
-                written = (batch.entries[-1].index for batch in batches if batch.entries)
-                highest = max(self._bounds.last_index, *written, 0)
-                garbage = _joined(garbage, self._bounds, highest, bounds)
-            rows = max(_SWEEP, 2 * sum(len(batch.entries) for batch in batches))
-            garbage = _sweep(db, garbage, rows)
+                garbage = garbage or bounds.begin != self._bounds.begin
+            if garbage:
+                garbage = log.sweep(db, bounds.compacted_index, added)
         self._bounds, self._hard_state, self._garbage = bounds, hard_state, garbage
 
-    def _write_entries(self, entries: Sequence[Entry]) -> None:
-        """What fits into one statement is a transaction by itself: one statement, not three."""
+    def _write_row(self, row: log.Run) -> None:
+        """A single row is a transaction by itself: one statement, not three."""
         db = self._usable()
         try:
-            fmt.insert_entries(db, entries)
+            log.append(db, [row])
         except sqlite3.Error as error:
             _roll_back(db)
             raise self._failure(error) from error
@@ -132,8 +128,7 @@ class SQLiteStorage(Storage):
         bounds = self._bounds.compacted(index, term)
         with self._transaction() as db:
             self._set_state(db, self._hard_state, bounds)
-            garbage = _joined(self._garbage, self._bounds, self._bounds.last_index, bounds)
-            garbage = _sweep(db, garbage, _SWEEP)
+            garbage = log.sweep(db, index, ())
         self._bounds, self._garbage = bounds, garbage
 
     @property
@@ -170,7 +165,7 @@ class SQLiteStorage(Storage):
         self._hard_state = contents.hard_state
         self._bounds = Bounds(index, term, index + len(contents.entries))
         self._meta = contents.meta
-        self._garbage = fmt.rows_before_log(self._db, index)
+        self._garbage = True
         self._snapshots = FileSnapshots(self._path.parent / SNAPSHOTS)
         return StoredState(contents.hard_state, contents.entries, index, term)
 
@@ -229,44 +224,20 @@ class SQLiteStorage(Storage):
         return free.f_bavail * free.f_frsize < _NO_SPACE
 
 
-def _nothing_but_entries(batches: Sequence[WriteBatch]) -> Sequence[Entry]:
-    """The entries, if they are all there is to write and fit into one statement, else none."""
-    if any((b.hard_state, b.truncate_from, b.reset) != (None, None, None) for b in batches):
-        return ()
-    if len(batches) == 1:
-        entries = batches[0].entries
-    else:
-        entries = [entry for batch in batches for entry in batch.entries]
-    return entries if len(entries) <= fmt.MAX_ROWS else ()
+def _nothing_but_entries(batches: Sequence[WriteBatch]) -> bool:
+    return all((b.hard_state, b.truncate_from, b.reset) == (None, None, None) for b in batches)
 
 
-def _write_log(db: sqlite3.Connection, batch: WriteBatch) -> None:
+def _write_log(db: sqlite3.Connection, batch: WriteBatch) -> list[log.Run]:
+    """Returns the rows that it added."""
     if batch.truncate_from is not None:
-        db.execute(fmt.TRUNCATE, (batch.truncate_from,))
+        log.cut(db, batch.truncate_from)
     if batch.reset is not None:
         # What is before the new beginning goes with the compacted rows.
-        db.execute(fmt.TRUNCATE, (batch.reset[0] + 1,))
-    if batch.entries:
-        fmt.insert_entries(db, batch.entries)
-
-
-def _joined(garbage: range, before: Bounds, highest: int, now: Bounds) -> range:
-    """Add to the rows that wait for removal what is no longer in the log."""
-    first = garbage.start if garbage else before.compacted_index + 1
-    last = min(max(highest, garbage.stop - 1), now.compacted_index)
-    return range(first, last + 1)
-
-
-def _sweep(db: sqlite3.Connection, garbage: range, rows: int) -> range:
-    """Remove up to ``rows`` rows, of :data:`_SWEEP_BYTES` at most; returns what is left."""
-    if not garbage:
-        return garbage
-    first, last = garbage[0], garbage[:rows][-1]
-    limits = {"first": first, "last": last, "size": _SWEEP_BYTES}
-    (reached,) = db.execute(fmt.LAST_OF_SIZE, limits).fetchone()
-    last = last if reached is None else reached
-    db.execute(fmt.REMOVE_RANGE, (first, last))
-    return garbage[last + 1 - first :]
+        log.cut(db, batch.reset[0] + 1)
+    rows = log.runs(batch.entries)
+    log.append(db, rows)
+    return rows
 
 
 def _roll_back(db: sqlite3.Connection) -> None:

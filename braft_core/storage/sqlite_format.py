@@ -1,9 +1,9 @@
 """The format of ``raft.db``: tables, checksums, versions, and how it is opened and read.
 
-Format 1 has three tables. Each row carries a CRC-32 over all its other columns, because SQLite
+Format 2 has three tables. Each row carries a CRC-32 over all its other columns, because SQLite
 checks the structure of its pages but not what is in them.
 
-* ``log``: one row per entry.
+* ``log``: a row for each run of entries, see :mod:`braft_core.storage.sqlite_log`.
 * ``state``: one row, term, vote and where compaction ended.
 * ``meta``: small named values.
 
@@ -21,9 +21,8 @@ import logging
 import os
 import sqlite3
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -31,45 +30,33 @@ from zlib import crc32
 
 from braft_core.errors import StorageCorrupt, StorageError, StorageForeign
 from braft_core.raft.types import Entry, HardState
+from braft_core.storage import sqlite_log as log
 from braft_core.storage.directory import sync_directory
 from braft_core.storage.wal import commits_beyond_damage
 
 __all__ = [
     "FORMAT",
-    "MAX_ROWS",
     "Contents",
     "corrupt",
     "create_or_open",
-    "entry_rows",
-    "insert_entries",
     "meta_row",
     "read_only",
-    "rows_before_log",
     "state_row",
 ]
 
 logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x62726674  # "brft"
-FORMAT = 1
+FORMAT = 2
 
 _SCHEMA = (
-    "CREATE TABLE log (idx INTEGER PRIMARY KEY, term INTEGER, type INTEGER, data BLOB,"
-    " extensions BLOB, appended_at INTEGER, crc INTEGER)",
+    log.SCHEMA,
     "CREATE TABLE state (id INTEGER PRIMARY KEY, term INTEGER, voted_for TEXT,"
     " compacted_index INTEGER, compacted_term INTEGER, crc INTEGER)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB, crc INTEGER)",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {FORMAT}",
 )
-TRUNCATE = "DELETE FROM log WHERE idx >= ?"
-#: The last of the rows from ``first`` on that hold at most ``size`` bytes together; ``first`` at
-#: least.
-LAST_OF_SIZE = (
-    "SELECT coalesce(max(idx) FILTER (WHERE upto <= :size), min(idx)) FROM (SELECT idx,"
-    " sum(length(data)) OVER (ORDER BY idx) AS upto FROM log WHERE idx BETWEEN :first AND :last)"
-)
-REMOVE_RANGE = "DELETE FROM log WHERE idx BETWEEN ? AND ?"
 SET_STATE = "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?)"
 SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
 DELETE_META = "DELETE FROM meta WHERE key = ?"
@@ -82,22 +69,9 @@ _CHECKPOINT_PAGES = 1000
 #: in SQLite's own message, which Python cannot decode then.
 _UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
-_ENTRY_HEAD = struct.Struct("<qqqqq")
 _STATE_HEAD = struct.Struct("<qqq")
 
 Row = tuple[Any, ...]
-
-_COLUMNS = 7
-#: Rows of one INSERT, at most: 7,168 parameters, of which SQLite takes 32,766.
-MAX_ROWS = 1024
-
-
-def _insert(rows: int) -> str:
-    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
-    return f"INSERT INTO log SELECT * FROM (VALUES {places}) WHERE column1 IS NOT NULL"  # noqa: S608
-
-
-_INSERTS = {rows: _insert(rows) for rows in (1 << n for n in range(MAX_ROWS.bit_length()))}
 
 
 class Contents(NamedTuple):
@@ -112,35 +86,6 @@ class Contents(NamedTuple):
 
 # --------------------------------------------------------------------------------------------
 # Rows
-
-
-def entry_rows(entries: Sequence[Entry]) -> list[Row]:
-    """Entries as rows of ``log``. :raises StorageError: for a number beyond 63 bits."""
-    pack = _ENTRY_HEAD.pack
-    try:
-        return [
-            (i, t, y, d, x, a, crc32(x, crc32(d, crc32(pack(i, t, y, a, len(d))))))
-            for i, t, y, d, x, a in entries
-        ]
-    except (struct.error, TypeError) as error:
-        raise StorageError(f"an entry cannot be stored: {error}") from error
-
-
-def insert_entries(db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-    """Add entries to the log, :data:`MAX_ROWS` with each statement.
-
-    Python lets go of the interpreter's lock for each step of a statement, and under load every way
-    back to it is waited for: 400 rows by ``executemany`` took a hundred times as long there as one
-    statement does. Its length is rounded up with empty rows, so that SQLite need not compile one
-    for each number of entries.
-
-    :raises StorageError: for a number beyond 63 bits.
-    """
-    for start in range(0, len(entries), MAX_ROWS):
-        rows = entry_rows(entries[start : start + MAX_ROWS])
-        places = 1 << (len(rows) - 1).bit_length()
-        padding = (None,) * (_COLUMNS * (places - len(rows)))
-        db.execute(_INSERTS[places], [*chain.from_iterable(rows), *padding])
 
 
 def state_row(hard_state: HardState, compacted_index: int, compacted_term: int) -> Row:
@@ -196,24 +141,15 @@ def read_only(path: Path) -> Contents:
     try:
         db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
         application, version = _pragma(db, "application_id"), _pragma(db, "user_version")
-        if application != APPLICATION_ID or version > FORMAT:
+        if application != APPLICATION_ID:
             raise StorageForeign(f"{path} is not a database of this braft", path=str(path))
+        _must_be_ours(version, path)
         return _read(db, path)
     except (sqlite3.Error, *_UNREADABLE) as error:
         raise _unreadable(error, path) from error
     finally:
         if db is not None:
             db.close()
-
-
-def rows_before_log(db: sqlite3.Connection, compacted_index: int) -> range:
-    """The indexes among which compaction or a reset left rows to remove."""
-    order = "SELECT idx FROM log WHERE idx <= ? ORDER BY idx"
-    ends = [
-        db.execute(f"{order} {way} LIMIT 1", (compacted_index,)).fetchone()
-        for way in ("ASC", "DESC")
-    ]
-    return range(ends[0][0], ends[1][0] + 1) if ends[0] else range(0)
 
 
 def corrupt(path: Path, what: str, **data: Any) -> StorageCorrupt:
@@ -255,18 +191,22 @@ def _check_format(db: sqlite3.Connection, path: Path) -> None:
             return
         if application != APPLICATION_ID:
             raise StorageForeign(f"{path} is a database of another program", path=str(path))
-        if version > FORMAT:
-            raise StorageForeign(
-                f"{path} has format {version}, written by a newer braft; this one reads up to "
-                f"{FORMAT}",
-                path=str(path),
-                format=version,
-            )
+        _must_be_ours(version, path)
         _configure(db, path)
     except _UNREADABLE as error:
         if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
             raise StorageForeign(f"{path} is not a database", path=str(path)) from error
         raise _unreadable(error, path) from error
+
+
+def _must_be_ours(version: int, path: Path) -> None:
+    if version != FORMAT:
+        which = "a newer braft" if version > FORMAT else "a braft from before its first release"
+        raise StorageForeign(
+            f"{path} has format {version}, written by {which}; this one reads format {FORMAT}",
+            path=str(path),
+            format=version,
+        )
 
 
 def _unreadable(error: Exception, path: Path, **data: Any) -> StorageError:
@@ -357,29 +297,17 @@ def _read_meta(db: sqlite3.Connection, path: Path) -> dict[str, bytes]:
 def _read_log(db: sqlite3.Connection, path: Path, compacted_index: int) -> list[Entry]:
     entries: list[Entry] = []
     expected = compacted_index + 1
-    for row in _log_rows(db, path, compacted_index):
-        if row[0] != expected:
-            raise corrupt(path, f"log entry {expected} is missing", index=expected)
-        entry = Entry._make(row[:6])
-        if not _intact(row, _entry_row, entry):
-            raise corrupt(path, f"log entry {expected} fails its checksum", index=expected)
-        entries.append(entry)
-        expected += 1
-    return entries
-
-
-def _log_rows(db: sqlite3.Connection, path: Path, compacted_index: int) -> Iterator[Row]:
-    read = compacted_index
     try:
-        for row in db.execute("SELECT * FROM log WHERE idx > ? ORDER BY idx", (compacted_index,)):
-            read += 1
-            yield row
+        for run in log.read(db, compacted_index):
+            if run[0].index != expected:
+                raise corrupt(path, f"log entry {expected} is missing", index=expected)
+            entries += run
+            expected = run[-1].index + 1
+    except log.Damaged as error:
+        raise corrupt(path, str(error), index=error.first) from error
     except _UNREADABLE as error:
-        raise _unreadable(error, path, index=read + 1) from error
-
-
-def _entry_row(entry: Entry) -> Row:
-    return entry_rows((entry,))[0]
+        raise _unreadable(error, path, index=expected) from error
+    return entries
 
 
 def _intact(row: Row, build: Callable[..., Row], *columns: Any) -> bool:

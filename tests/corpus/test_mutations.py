@@ -51,8 +51,9 @@ from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
 from braft_core.services.sections import write_sections
 from braft_core.services.sessions import SessionTable
+from braft_core.storage import sqlite_log
 from braft_core.storage.snapshot_file import encode_file
-from braft_core.storage.sqlite_format import create_or_open, insert_entries
+from braft_core.storage.sqlite_format import create_or_open
 from braft_core.transport.codec import (
     encode_chunk,
     encode_entries,
@@ -161,7 +162,7 @@ def _database(folder: Path) -> bytes:
     path = folder / "valid.db"
     database = create_or_open(path)[0]
     with database:
-        insert_entries(database, _ENTRIES)
+        sqlite_log.append(database, sqlite_log.runs(_ENTRIES))
     database.close()
     return path.read_bytes()
 

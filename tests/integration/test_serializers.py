@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import decimal
+import itertools
 import sqlite3
 import uuid
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 from braft_core import Node, StateMachineService, command, command_type, query
 from braft_core.abc import CommandContext
 from braft_core.errors import InvalidArgument
+from braft_core.raft import EntryType
+from braft_core.storage import sqlite_log
 from braft_core.testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
@@ -131,8 +134,8 @@ def tags(data: Path) -> set[int]:
     found: set[int] = set()
     for path in data.rglob("*.db"):
         with contextlib.closing(sqlite3.connect(path)) as db:
-            rows = db.execute("SELECT data FROM log WHERE type = 0")
-            found |= {row[0][1] for row in rows}
+            entries = itertools.chain.from_iterable(sqlite_log.read(db, 0))
+            found |= {entry.data[1] for entry in entries if entry.type == EntryType.COMMAND}
     return found
 
 

@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -60,10 +60,13 @@ def load(directory: Path) -> StoredState:
 
 
 def fill(directory: Path, last: int = 9) -> None:
+    """Three entries a write, and so a row."""
     store = store_in(directory)
     store.open()
     store.set_meta({"node_id": b"n1"})
-    store.write([WriteBatch(HardState(3, "n1"), entries=entries(1, last))])
+    store.write([WriteBatch(HardState(3, "n1"))])
+    for first in range(1, last + 1, 3):
+        store.write([WriteBatch(entries=entries(first, min(first + 2, last)))])
     store.close()
 
 
@@ -181,17 +184,23 @@ os.waitpid(child, 0)
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        ("UPDATE log SET data = x'00' WHERE idx = 5", "log entry 5 fails its checksum"),
-        ("UPDATE log SET data = x'00' WHERE idx = 9", "log entry 9 fails its checksum"),
-        ("UPDATE log SET term = 2 WHERE idx = 1", "log entry 1 fails its checksum"),
-        ("UPDATE log SET type = 1 WHERE idx = 2", "log entry 2 fails its checksum"),
-        ("UPDATE log SET extensions = x'01' WHERE idx = 2", "log entry 2 fails its checksum"),
-        ("UPDATE log SET appended_at = 9 WHERE idx = 2", "log entry 2 fails its checksum"),
-        ("UPDATE log SET data = NULL WHERE idx = 2", "log entry 2 fails its checksum"),
-        ("UPDATE log SET term = 'one' WHERE idx = 2", "log entry 2 fails its checksum"),
-        ("UPDATE log SET data = 'text' WHERE idx = 2", "log entry 2 fails its checksum"),
-        ("DELETE FROM log WHERE idx = 5", "log entry 5 is missing"),
-        ("DELETE FROM log WHERE idx = 1", "log entry 1 is missing"),
+        (
+            "UPDATE log SET entries = x'00' WHERE first = 4",
+            "log entries 4 to 6 fail their checksum",
+        ),
+        (
+            "UPDATE log SET entries = x'00' WHERE first = 7",
+            "log entries 7 to 9 fail their checksum",
+        ),
+        ("UPDATE log SET entries = NULL WHERE first = 4", "entries 4 to 6 fail their checksum"),
+        ("UPDATE log SET entries = 'x' WHERE first = 4", "entries 4 to 6 fail their checksum"),
+        ("UPDATE log SET last = 5 WHERE first = 4", "entries 4 to 5 fail their checksum"),
+        ("UPDATE log SET last = 0 WHERE first = 7", "log entry 7 fails its checksum"),
+        ("UPDATE log SET last = 'six' WHERE first = 4", "log entry 4 fails its checksum"),
+        ("UPDATE log SET first = 70 WHERE first = 7", "log entry 70 fails its checksum"),
+        ("UPDATE log SET crc = 1 WHERE first = 4", "entries 4 to 6 fail their checksum"),
+        ("DELETE FROM log WHERE first = 4", "log entry 4 is missing"),
+        ("DELETE FROM log WHERE first = 1", "log entry 1 is missing"),
         ("UPDATE state SET voted_for = 'n2'", "term and vote"),
         ("UPDATE state SET voted_for = CAST(x'ff' AS TEXT)", "UTF-8"),
         ("UPDATE state SET compacted_index = 3", "term and vote"),
@@ -213,10 +222,10 @@ def test_damage_is_named_and_nothing_is_cut(tmp_path: Path, damage: str, named: 
 
 def test_the_message_of_damage_says_what_to_do(tmp_path: Path) -> None:
     fill(tmp_path)
-    sql(tmp_path, "UPDATE log SET data = x'00' WHERE idx = 5")
+    sql(tmp_path, "UPDATE log SET entries = x'00' WHERE first = 4")
     with pytest.raises(StorageCorrupt) as caught:
         load(tmp_path)
-    assert caught.value.data["index"] == 5
+    assert caught.value.data["index"] == 4
     assert f"delete its data directory {tmp_path} and let it join as a new one" in str(caught.value)
 
 
@@ -367,10 +376,10 @@ def test_a_crash_while_the_store_was_made_is_a_fresh_start(tmp_path: Path) -> No
 
 
 def rows(directory: Path) -> tuple[int, int, int]:
-    """The lowest index that has a row, the highest, and how many have."""
+    """The lowest index that has a row, the highest, and how many rows there are."""
     with closing(sqlite3.connect(directory / "raft.db")) as db:
         found: tuple[int, int, int] = db.execute(
-            "SELECT min(idx), max(idx), count(*) FROM log"
+            "SELECT min(first), max(last), count(*) FROM log"
         ).fetchone()
     return found
 
@@ -381,17 +390,23 @@ def test_compacted_rows_go_little_by_little_also_after_a_restart(tmp_path: Path)
     store.open()
     store.compact(2900, 1)
     store.close()
-    assert rows(tmp_path) == (513, 3000, 3000 - 512)
+    assert rows(tmp_path) == (1537, 3000, 1000 - 512)
     store = store_in(tmp_path)
     assert store.open().entries == entries(2901, 3000)
     store.write([WriteBatch(entries=entries(3001, 3001))])
-    assert rows(tmp_path) == (1025, 3001, 3001 - 1024)
-    # Twice as many as are added.
-    store.write([WriteBatch(entries=entries(3002, 3501))])
-    assert rows(tmp_path) == (2025, 3501, 3501 - 2024)
-    store.write([WriteBatch()])
-    store.write([WriteBatch()])
-    assert rows(tmp_path) == (2901, 3501, 601)
+    assert rows(tmp_path) == (2899, 3001, 1000 - 966 + 1), "the row of 2,899 to 2,901 is needed"
+    store.close()
+    assert load(tmp_path).entries == entries(2901, 3001)
+
+
+def test_a_row_goes_once_the_last_of_its_entries_is_compacted(tmp_path: Path) -> None:
+    fill(tmp_path, last=9)
+    store = store_in(tmp_path)
+    store.open()
+    for index, left in ((2, 3), (3, 2), (8, 1), (9, 0)):
+        store.compact(index, 1)
+        store.write([WriteBatch()])
+        assert rows(tmp_path)[2] == left
     store.close()
 
 
@@ -408,6 +423,21 @@ def test_large_rows_go_by_their_size(tmp_path: Path) -> None:
     store.close()
 
 
+def test_rows_that_wait_for_removal_never_pile_up(tmp_path: Path) -> None:
+    """A write that adds more than the budget removes twice what it adds."""
+    store = store_in(tmp_path)
+    store.open()
+    large = [Entry(index, 1, 0, b"x" * 400_000) for index in range(1, 13)]
+    store.write([WriteBatch(entries=large)])
+    assert rows(tmp_path) == (1, 12, 6), "two entries of 400,000 bytes fit a row of 1 MiB"
+    store.compact(12, 1)
+    assert rows(tmp_path)[2] == 5
+    again = [entry._replace(index=entry.index + 12) for entry in large[:4]]
+    store.write([WriteBatch(entries=again)])
+    assert rows(tmp_path) == (11, 16, 1 + 2)
+    store.close()
+
+
 def test_a_reset_leaves_the_rows_before_it_to_later_writes(tmp_path: Path) -> None:
     fill(tmp_path, last=3000)
     store = store_in(tmp_path)
@@ -417,10 +447,10 @@ def test_a_reset_leaves_the_rows_before_it_to_later_writes(tmp_path: Path) -> No
         WriteBatch(reset=(10**6, 4), entries=entries(10**6 + 1, 10**6 + 2, 4)),
     ]
     store.write(batches)
-    assert rows(tmp_path) == (513, 10**6 + 2, 3000 - 512 + 4)
-    for _ in range(20):
+    assert rows(tmp_path) == (1537, 10**6 + 2, 1000 - 512 + 2)
+    for _ in range(3):
         store.write([WriteBatch()])
-    assert rows(tmp_path) == (10**6 + 1, 10**6 + 2, 2)
+    assert rows(tmp_path) == (10**6 + 1, 10**6 + 2, 1)
     store.close()
 
 
@@ -434,7 +464,7 @@ def test_a_reset_back_leaves_no_row_in_the_way(tmp_path: Path) -> None:
     store.write([WriteBatch(entries=entries(6, 9, 3))])
     store.close()
     assert load(tmp_path).entries == entries(1, 9, 3)
-    assert rows(tmp_path) == (1, 9, 9)
+    assert rows(tmp_path) == (1, 9, 2)
 
 
 # ------------------------------------------------------------------ whose directory is it?
@@ -468,11 +498,15 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path, foreign: str) 
     assert (tmp_path / "raft.db").read_bytes() == before
 
 
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "writer"), [(1, "before its first release"), (3, "newer")])
+@pytest.mark.parametrize("open_it", [load, lambda folder: read_only(folder / "raft.db")])
+def test_another_format_is_refused(
+    tmp_path: Path, version: int, writer: str, open_it: Callable[[Path], object]
+) -> None:
     fill(tmp_path)
-    sql(tmp_path, "PRAGMA user_version = 2")
-    with pytest.raises(StorageForeign, match=r"format 2, written by a newer braft; .* up to 1"):
-        load(tmp_path)
+    sql(tmp_path, f"PRAGMA user_version = {version}")
+    with pytest.raises(StorageForeign, match=f"format {version}, .*{writer}.* reads format 2"):
+        open_it(tmp_path)
 
 
 def test_directory_and_files_are_private(tmp_path: Path) -> None:

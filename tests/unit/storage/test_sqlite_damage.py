@@ -18,10 +18,7 @@ from braft_core.storage.sqlite import SQLiteStorage
 from braft_core.testing.storage import entries
 
 COLUMNS = [
-    *(
-        ("log", name)
-        for name in ("idx", "term", "type", "data", "extensions", "appended_at", "crc")
-    ),
+    *(("log", name) for name in ("first", "last", "entries", "crc")),
     *(("state", n) for n in ("term", "voted_for", "compacted_index", "compacted_term", "crc")),
     *(("meta", name) for name in ("key", "value", "crc")),
 ]
@@ -47,7 +44,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("written") / "data"
     store = SQLiteStorage(StorageOptions(folder))
     store.open()
-    store.write([WriteBatch(HardState(3, "n1"), entries=entries(1, 5))])
+    store.write([WriteBatch(HardState(3, "n1"))])
+    for index in range(1, 14, 3):
+        store.write([WriteBatch(entries=entries(index, index + 2))])
     store.set_meta({"name": b"value"})
     store.close()
     return folder

@@ -1,0 +1,179 @@
+"""The table ``log`` of ``raft.db``: runs of consecutive entries, a row each.
+
+Entries that become durable together are one row, one blob and one checksum: what a row costs is
+then paid once for all of them. Owns how entries become rows and back, how a tail is cut off, and
+how rows before the log's beginning are removed. Knows nothing of transactions, which are its
+caller's, nor of files.
+
+A blob holds each entry as ``term``, ``appended_at``, ``type``, the lengths of ``data`` and
+``extensions`` (little-endian, :data:`_HEAD`), and these two. The index of an entry is its place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from braft_core.errors import StorageError
+from braft_core.raft.types import Entry
+
+__all__ = ["SCHEMA", "Damaged", "Run", "append", "checksum", "cut", "read", "runs", "sweep"]
+
+SCHEMA = "CREATE TABLE log (first INTEGER PRIMARY KEY, last INTEGER, entries BLOB, crc INTEGER)"
+
+_ADD = "INSERT INTO log VALUES (?, ?, ?, ?)"
+_REMOVE_FROM = "DELETE FROM log WHERE first >= ?"
+_ROWS = "SELECT first, last, entries, crc FROM log ORDER BY first"
+_LAST = f"{_ROWS} DESC LIMIT 1"
+#: The last of up to ``rows`` rows that end before the log begins and hold at most ``size`` bytes
+#: together; the first of them at least, and NULL if there is none.
+_REACHED = (
+    "SELECT coalesce(max(first) FILTER (WHERE upto <= :size), min(first)) FROM (SELECT first,"
+    " sum(length(entries)) OVER (ORDER BY first) AS upto FROM (SELECT first, entries FROM log"
+    " WHERE first <= :compacted AND last <= :compacted ORDER BY first LIMIT :rows))"
+)
+_REMOVE_TO = "DELETE FROM log WHERE first <= ?"
+
+_BOUNDS = struct.Struct("<qq")
+_HEAD = struct.Struct("<qqiII")
+
+#: What one row holds at most; a larger entry has a row of its own.
+_MAX_ENTRIES = 4096
+_MAX_BYTES = 1 << 20
+#: Rows removed at once, and bytes, at least. A write that adds more removes twice what it adds, so
+#: that they never pile up; and large rows are spread over many pages.
+_SWEEP_ROWS = 512
+_SWEEP_BYTES = 1 << 20
+
+
+class Damaged(sqlite3.DatabaseError):
+    """A row is not what was written. ``first`` is the first index that it was about."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def __init__(self, first: int, last: object) -> None:
+        if isinstance(last, int) and last > first:
+            super().__init__(f"log entries {first} to {last} fail their checksum")
+        else:
+            super().__init__(f"log entry {first} fails its checksum")
+        self.first = first
+
+
+class Run(NamedTuple):
+    """A row."""
+
+    first: int
+    last: int
+    entries: bytes
+    crc: int
+
+
+def runs(entries: Sequence[Entry]) -> list[Run]:
+    """Consecutive entries as rows. :raises StorageError: a number is beyond its bits."""
+    pack = _HEAD.pack
+    found: list[Run] = []
+    parts: list[bytes] = []
+    first, size = entries[0].index if entries else 0, 0
+    try:
+        for index, term, kind, data, extensions, appended_at in entries:
+            length, more = len(data), len(extensions)
+            if parts and (size + length + more > _MAX_BYTES or index - first >= _MAX_ENTRIES):
+                found.append(_run(first, index - 1, parts))
+                parts, first, size = [], index, 0
+            parts += pack(term, appended_at, kind, length, more), data, extensions
+            size += length + more
+        if parts:
+            found.append(_run(first, entries[-1].index, parts))
+    except (struct.error, TypeError) as error:
+        raise StorageError(f"an entry cannot be stored: {error}") from error
+    return found
+
+
+def _run(first: int, last: int, parts: list[bytes]) -> Run:
+    blob = b"".join(parts)
+    return Run(first, last, blob, checksum(first, last, blob))
+
+
+def checksum(first: int, last: int, blob: bytes) -> int:
+    """The CRC-32 of a row. :raises TypeError, struct.error: those are not what a row holds."""
+    return crc32(blob, crc32(_BOUNDS.pack(first, last)))
+
+
+def append(db: sqlite3.Connection, rows: Sequence[Run]) -> None:
+    """Add these rows. A single one is a transaction by itself, if none is open."""
+    for row in rows:
+        db.execute(_ADD, row)
+
+
+def cut(db: sqlite3.Connection, first_removed: int) -> None:
+    """Remove the entries from that index on. :raises Damaged: the row that is to be cut."""
+    db.execute(_REMOVE_FROM, (first_removed,))
+    row = db.execute(_LAST).fetchone()
+    if row is not None and _checked(row).last >= first_removed:
+        kept = _entries(row)[: first_removed - row[0]]
+        db.execute(_REMOVE_FROM, (row[0],))
+        append(db, runs(kept))
+
+
+def sweep(db: sqlite3.Connection, compacted_index: int, added: Sequence[Run]) -> bool:
+    """Remove some rows of what is compacted; ``False`` if there was none.
+
+    :param added: what is written with it. The row that holds the log's beginning stays whole.
+    """
+    limits = {
+        "compacted": compacted_index,
+        "rows": max(_SWEEP_ROWS, 2 * len(added)),
+        "size": max(_SWEEP_BYTES, 2 * sum(len(row.entries) for row in added)),
+    }
+    (reached,) = db.execute(_REACHED, limits).fetchone()
+    if reached is None:
+        return False
+    db.execute(_REMOVE_TO, (reached,))
+    return True
+
+
+def read(db: sqlite3.Connection, compacted_index: int) -> Iterator[list[Entry]]:
+    """Every row of the log, in order, as the entries of it that are behind ``compacted_index``.
+
+    Rows that wait for removal are checked as well: their damage may be that they look like it.
+
+    :raises Damaged: a row fails its checksum.
+    """
+    for row in db.execute(_ROWS):
+        if _checked(row).last > compacted_index:
+            yield _entries(row)[max(0, compacted_index + 1 - row[0]) :]
+
+
+def _checked(row: Any) -> Run:
+    # Damage may change a column's type as well as its value, hence the exceptions.
+    first, last, blob, crc = row
+    try:
+        intact = checksum(first, last, blob) == crc
+    except (TypeError, struct.error):
+        intact = False
+    if not intact:
+        raise Damaged(first, last)
+    return Run(first, last, blob, crc)
+
+
+def _entries(row: Any) -> list[Entry]:
+    first, last, blob, _ = row
+    found: list[Entry] = []
+    at = 0
+    try:
+        for index in range(first, last + 1):
+            term, appended_at, kind, length, more = _HEAD.unpack_from(blob, at)
+            data = at + _HEAD.size
+            extensions = data + length
+            at = extensions + more
+            found.append(
+                Entry(index, term, kind, blob[data:extensions], blob[extensions:at], appended_at)
+            )
+    except struct.error:
+        raise Damaged(first, last) from None
+    if at != len(blob):
+        raise Damaged(first, last)
+    return found
