@@ -90,7 +90,9 @@ def test_a_cluster_that_breaks_a_promise_is_found_out(tmp_path: Path) -> None:
     )
     assert not report.passed
     found = {violation.rule for violation in report.violations}
-    assert {"lost", "linearizable"} <= found, report.problems
+    assert "lost" in found, report.problems
+    # Which rule a register breaks depends on what its first call after the cycle is.
+    assert found & {"linearizable", "stale", "revisions"}, found
     offenders = list(Path(report.directory).glob("history-*.txt"))
     assert offenders
     assert "power cycle" in (Path(report.directory) / "timeline.txt").read_text()

@@ -125,6 +125,11 @@ class Recorder:
         """Nobody knows what became of the call."""
         call.error = error
 
+    def acknowledged_since(self, start: float) -> int:
+        """How many writes were acknowledged since that moment."""
+        with self._lock:
+            return len(self._acknowledged) - bisect_left(self._acknowledged, start)
+
     def longest_gap(self, start: float, end: float) -> float:
         """The longest time without an acknowledged write between two moments."""
         with self._lock:

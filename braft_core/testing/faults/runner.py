@@ -17,7 +17,7 @@ from pathlib import Path
 from braft_core.client import Client
 from braft_core.errors import BraftError, ConfigError
 from braft_core.testing.faults.checking import by_key, check_journal, judge
-from braft_core.testing.faults.cluster import Cluster
+from braft_core.testing.faults.cluster import Cluster, NotServing
 from braft_core.testing.faults.kinds import KINDS, Ability, impossible, kind_named
 from braft_core.testing.faults.laboratory import Laboratory, laboratory, survey
 from braft_core.testing.faults.plan import Fault, draw_faults
@@ -29,6 +29,7 @@ from braft_core.testing.simulation.history import Outcome
 __all__ = ["Options", "run"]
 
 _FORMING_SECONDS = 60.0
+_POLL = 0.05
 _FINAL_READ_SECONDS = 5.0
 _FINAL_CLIENT = "final"
 #: The part of ``snapshot_entries`` that stays in the log: little, so that snapshots are sent.
@@ -153,8 +154,17 @@ class _Run:
                 return
             part = (number - 1) / options.faults if options.faults else 0.0
             self._tell(f"fault {number}: {fault.kind}", max(part, 1 - left / options.seconds))
-            time.sleep(options.calm)
+            self._calm()
             self._one_fault(Entry(number, fault, self._recorder.now()))
+
+    def _calm(self) -> None:
+        """Let the clients work: a fault shows nothing before there is something to lose."""
+        options, began = self._options, self._recorder.now()
+        time.sleep(options.calm)
+        while (count := self._recorder.acknowledged_since(began)) < options.clients:
+            if self._recorder.now() - began > options.calm + options.deadline:
+                raise NotServing(f"{count} writes were acknowledged within {options.deadline:g} s")
+            time.sleep(_POLL)
 
     def _one_fault(self, entry: Entry) -> None:
         self._report.entries.append(entry)
