@@ -304,6 +304,7 @@ def test_the_longest_gap_is_between_acknowledged_writes_alone() -> None:
     assert recorder.longest_gap(0.5, 9.0) == 6.0
     assert recorder.longest_gap(0.5, 2.5) == 1.5
     assert recorder.longest_gap(4.0, 5.0) == 1.0
+    assert [recorder.acknowledged_since(start) for start in (0.5, 1.0, 2.0, 3.1)] == [2, 2, 1, 0]
 
 
 def test_a_call_without_an_answer_stays_unknown() -> None:

@@ -88,6 +88,12 @@ def test_what_is_wrong_here_is_named(tmp_path: Path) -> None:
     code, report = doctor(env=environment | {"BRAFT_DISCOVERY": "smoke:signals"}, cwd=tmp_path)
     assert code == 1
     assert "smoke" in findings(report, "fail")["plugins"]
+    # Options of a plugin that is not even in use: a start refuses them as well.
+    code, report = doctor(env=environment | {"BRAFT_K8S_RESYNC": "soon"}, cwd=tmp_path)
+    assert code == 1
+    assert "BRAFT_K8S_RESYNC='soon'" in findings(report, "fail")["plugins"]
+    _, report = doctor(env=environment | {"BRAFT_K8S_RESINC": "9s"}, cwd=tmp_path)
+    assert "BRAFT_K8S_RESINC" in findings(report, "warn")["plugins"]
 
 
 def test_status_says_why_and_its_watch_ends_when_told(tmp_path: Path) -> None:

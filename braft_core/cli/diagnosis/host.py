@@ -216,12 +216,15 @@ def _tls(settings: Settings) -> Iterator[Finding]:
 
 
 def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
+    from braft_core.plugin.configured import Configured
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
     from braft_core.runtime.assembly import make_discovery
 
     try:
         registry = Registry(Plugins.load(settings.plugins_disable))
+        configured = Configured(settings, registry)
+        configured.check()
         registry.get("storage", settings.storage)
         registry.get("transport", settings.transport)
         registry.get("serializer", settings.serializer)
@@ -229,7 +232,9 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
     except (ConfigError, PluginError) as error:
         yield fail("plugins", error.message)
         return
-    yield ok("plugins", "everything that the settings name is installed")
+    yield ok("plugins", "everything that the settings name is installed, and every option is valid")
+    for sentence in configured.warnings():
+        yield warn("plugins", sentence)
     if discovery is None:
         yield ok("discovery", "none: a node of its own")
         return
