@@ -47,6 +47,7 @@ from braft_core.testing.transport_nodes import (
     append,
     listening_node,
     on_a_loop,
+    prompt,
     sample_calls,
     sample_requests,
     sever_sockets,
@@ -234,8 +235,7 @@ class TransportConformance(SnapshotTransferRules):
             for number in range(1, 100):
                 a.transport.send(append("a", "c", number * 10, size=4096))
             a.transport.send(append("a", "b", 10))
-            async with asyncio.timeout(1):
-                await until(lambda: a.handler.responses, "the other peer's response")
+            await until(lambda: a.handler.responses, "the other peer's response", prompt())
 
     @on_a_loop
     async def test_a_restarted_peer_is_found_again(self) -> None:
@@ -421,7 +421,7 @@ class TransportConformance(SnapshotTransferRules):
             for node in (a, b, a):
                 started = asyncio.get_running_loop().time()
                 await node.transport.stop()
-                assert asyncio.get_running_loop().time() - started < 0.5
+                assert asyncio.get_running_loop().time() - started < prompt()
             a.transport.send(append("a", "b", 20))
             a.transport.reply(answer_to(b.handler.requests[0]))
             a.transport.remove_peer("b")

@@ -50,6 +50,7 @@ __all__ = [
     "append",
     "listening_node",
     "on_a_loop",
+    "prompt",
     "sample_calls",
     "sample_requests",
     "sever_sockets",
@@ -79,13 +80,25 @@ def on_a_loop(test: _Test[_T]) -> Callable[[_T], None]:
     return run
 
 
-async def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait for the condition; fails after :data:`PATIENCE`."""
+async def until(
+    condition: Callable[[], object], what: str = "", seconds: float | None = None
+) -> None:
+    """Wait for the condition; fails after ``seconds``, or else after :data:`PATIENCE`."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
+    patience = PATIENCE if seconds is None else seconds
+    deadline = loop.time() + patience
     while not condition():
-        assert loop.time() < deadline, f"not within {PATIENCE} s: {what or condition}"
+        assert loop.time() < deadline, f"not within {patience} s: {what or condition}"
         await asyncio.sleep(0.002)
+
+
+def prompt() -> float:
+    """Seconds within which comes what waits for nothing.
+
+    What is tested is that it does not wait for something else, which takes longer; loaded machines
+    are slow in other ways.
+    """
+    return PATIENCE / 4
 
 
 def answer_to(request: Request) -> Response:
