@@ -60,7 +60,7 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
         async with started("b", tls=tls) as b, started("a", tls=tls) as a:
             b.handler.on_called = hello
             request = peer.DetailsRequest()
-            reply = await a.transport.call(b.address, request, 5)
+            reply = await a.transport.call(b.address, request, 20)
             assert reply == peer.DetailsReply(b"{}")
             a.meets(b)
 
@@ -166,11 +166,11 @@ def test_idle_connections_are_closed(started: Any, monkeypatch: pytest.MonkeyPat
         async with started("b") as b, started("c") as c, started("a") as a:
             b.handler.on_called = c.handler.on_called = hello
             request = peer.DetailsRequest()
-            await a.transport.call(b.address, request, 5)
+            await a.transport.call(b.address, request, 20)
             monkeypatch.setattr(calls, "_IDLE", 0.0)
-            await a.transport.call(c.address, request, 5)
+            await a.transport.call(c.address, request, 20)
             assert list(a.transport._running.pool._cache) == [c.address]
-            await a.transport.call(b.address, request, 5)
+            await a.transport.call(b.address, request, 20)
 
     asyncio.run(scenario())
 
@@ -247,7 +247,7 @@ def test_two_nodes_in_two_threads_start_and_stop_again_and_again(caplog: Any) ->
                 run(partial(meeting.node, "b", "a")),
             ]
             for thread in threads:
-                thread.join(20)
+                thread.join(60)
             assert not failures, failures
             assert all(handler.lost == [] for handler in meeting.handlers)
     # grpc.aio keeps one poller of its own per process.
@@ -261,7 +261,7 @@ class _Meeting:
     def __init__(self) -> None:
         self._addresses: dict[str, str] = {}
         self.handlers: list[RecordingHandler] = []
-        self._met = threading.Barrier(2, timeout=15)
+        self._met = threading.Barrier(2, timeout=40)
 
     async def node(self, own: str, other: str) -> None:
         transport = GrpcTransport(TransportOptions(listen=("127.0.0.1:0",)))

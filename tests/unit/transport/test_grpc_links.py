@@ -24,6 +24,8 @@ from braft_core.testing.transport import until
 from braft_core.transport.codec import decode_request, encode_header, encode_response
 
 HEADER = encode_header("go", "h:1")
+#: An index beyond all that are sent only until there is a response.
+FIRST = 1_000_000
 
 
 def append(index: int, size: int = 1, request_id: int = 0) -> AppendEntries:
@@ -100,14 +102,13 @@ def test_a_server_without_pipelines_gets_single_calls_in_order(started: Any) -> 
         async with foreign(AppendEntries=method) as address, started() as node:
             node.transport.set_peer("go", address)
             await send_until(node, lambda: node.handler.responses)
-            await asyncio.sleep(0.05)
-            seen.clear()
-            node.handler.responses.clear()
-            for index in range(100, 120):
+            for index in range(FIRST, FIRST + 20):
                 node.transport.send(append(index))
-            await until(lambda: len(node.handler.responses) == 20)
-            assert seen == list(range(99, 119))
-            assert [r.request_id for r in node.handler.responses] == list(range(100, 120))
+            await until(lambda: node.handler.responses[-1].request_id == FIRST + 19)
+            # Before them come those that were sent until there was a response.
+            assert seen[-20:] == list(range(FIRST - 1, FIRST + 19))
+            ids = [response.request_id for response in node.handler.responses]
+            assert ids[-20:] == list(range(FIRST, FIRST + 20))
 
     asyncio.run(scenario())
 
@@ -146,10 +147,21 @@ def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> Non
             assert node.handler.unreachable == []
             node.transport.send(append(1))
             await until(lambda: node.handler.unreachable == ["go"])
-            await until(lambda: streams == ["open", "half-closed", "open"])
+            await until(lambda: streams.count("open") == 2)
             assert node.handler.lost == []
 
     asyncio.run(scenario())
+
+
+async def one_answered(node: Any) -> None:
+    """Send one after the other until one is answered in time: then nothing is under way."""
+    index = 1
+    while not node.handler.responses:
+        index += 1
+        node.handler.unreachable.clear()
+        node.transport.send(append(index))
+        await until(lambda: node.handler.responses or node.handler.unreachable)
+        await asyncio.sleep(0.01)
 
 
 def test_an_idle_pipeline_is_left_in_peace(started: Any) -> None:
@@ -167,9 +179,10 @@ def test_an_idle_pipeline_is_left_in_peace(started: Any) -> None:
             started(rpc_timeout=0.1) as node,
         ):
             node.transport.set_peer("go", address)
-            await send_until(node, lambda: node.handler.responses)
+            await one_answered(node)
+            opened = len(streams)
             await asyncio.sleep(0.4)
-            assert streams == ["open"]
+            assert len(streams) == opened
 
     asyncio.run(scenario())
 
@@ -245,7 +258,7 @@ def test_heartbeats_do_not_wait_behind_bulk_that_nobody_reads(started: Any) -> N
     async def pipeline(_requests: Any, context: Any) -> None:
         await context.send_initial_metadata(())
         opened.append(True)
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # never reads, for longer than anybody waits below
 
     async def single(data: bytes, _context: Any) -> bytes:
         return answered(data)
@@ -255,17 +268,14 @@ def test_heartbeats_do_not_wait_behind_bulk_that_nobody_reads(started: Any) -> N
             "AppendEntriesPipeline": grpc.stream_stream_rpc_method_handler(pipeline),
             "AppendEntries": grpc.unary_unary_rpc_method_handler(single),
         }
-        async with foreign(**methods) as address, started(rpc_timeout=30) as node:
+        async with foreign(**methods) as address, started(rpc_timeout=60) as node:
             node.transport.set_peer("go", address)
             await until(lambda: opened)
             for index in range(1, 9):
                 node.transport.send(append(index, size=1 << 20))
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
             node.transport.send(AppendEntries("b", "go", 1, 0, 0, [], 0, request_id=99))
             await until(lambda: node.handler.responses)
             assert node.handler.responses[0].request_id == 99
-            assert loop.time() - begun < 0.5
 
     asyncio.run(scenario())
 

@@ -37,13 +37,13 @@ def append(index: int) -> bytes:
 
 
 async def unary(channel: grpc.aio.Channel, path: str, data: bytes) -> bytes:
-    answer: bytes = await channel.unary_unary(path)(data, timeout=5)
+    answer: bytes = await channel.unary_unary(path)(data, timeout=20)
     return answer
 
 
 async def status(channel: grpc.aio.Channel, path: str, data: bytes, **options: Any) -> Any:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await channel.unary_unary(path)(data, timeout=5, **options)
+        await channel.unary_unary(path)(data, timeout=20, **options)
     return caught.value
 
 
@@ -125,7 +125,7 @@ def test_health(started: Any, stranger: Any) -> None:
 
 async def reflect(channel: grpc.aio.Channel, **question: str) -> Any:
     path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-    call = channel.stream_stream(path)(timeout=5)
+    call = channel.stream_stream(path)(timeout=20)
     await call.write(reflection_pb2.ServerReflectionRequest(**question).SerializeToString())
     data = await call.read()
     call.cancel()
@@ -172,7 +172,7 @@ def test_a_peer_without_our_metadata_is_served_in_order(started: Any, stranger: 
     async def scenario() -> None:
         async with started() as node, stranger(node.address) as channel:
             node.handler.answer = lambda _request: None
-            call = channel.stream_stream(PIPELINE)(timeout=5)
+            call = channel.stream_stream(PIPELINE)(timeout=20)
             for index in (5, 6, 7):
                 await call.write(append(index))
             await until(lambda: len(node.handler.requests) == 3)
@@ -215,7 +215,7 @@ def test_a_node_without_a_cluster_is_unavailable(started: Any, stranger: Any) ->
             error = await status(channel, "/RaftTransport/AppendEntries", append(1))
             assert error.code() is grpc.StatusCode.UNAVAILABLE
             assert "not in a cluster" in error.details()
-            call = channel.stream_stream(PIPELINE)(timeout=5)
+            call = channel.stream_stream(PIPELINE)(timeout=20)
             with pytest.raises(grpc.aio.AioRpcError, match="not in a cluster"):
                 await call.read()
 
@@ -225,7 +225,7 @@ def test_a_node_without_a_cluster_is_unavailable(started: Any, stranger: Any) ->
 def test_a_stream_ends_when_the_node_changes_its_cluster(started: Any, stranger: Any) -> None:
     async def scenario() -> None:
         async with started() as node, stranger(node.address) as channel:
-            call = channel.stream_stream(PIPELINE)(timeout=5)
+            call = channel.stream_stream(PIPELINE)(timeout=20)
             await call.write(append(1))
             await call.read()
             node.handler.identity.cluster_id = "recovered"
@@ -251,7 +251,7 @@ def test_garbage_bytes_are_answered_as_such(started: Any, stranger: Any) -> None
                     error = await status(channel, path, data)
                     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, path
             for data in GARBAGE:
-                call = channel.stream_stream(PIPELINE)(timeout=5)
+                call = channel.stream_stream(PIPELINE)(timeout=20)
                 await call.write(data)
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await call.read()

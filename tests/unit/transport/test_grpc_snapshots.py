@@ -55,7 +55,7 @@ def chunk(data: bytes) -> bytes:
 
 async def stream(channel: grpc.aio.Channel, *messages: bytes, **options: Any) -> Any:
     """Send a stream to its end; returns the call."""
-    call = channel.stream_unary(PATH)(timeout=5, **options)
+    call = channel.stream_unary(PATH)(timeout=20, **options)
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         for message in messages:
             await call.write(message)
@@ -136,10 +136,10 @@ def test_strangers_are_refused_before_anything_is_stored(
 ) -> None:
     async def scenario() -> None:
         async with watched(started) as (node, store), stranger(node.address) as channel:
-            call = channel.stream_unary(PATH)(timeout=5, metadata=metadata)
+            call = channel.stream_unary(PATH)(timeout=20, metadata=metadata)
             assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
             node.handler.identity.cluster_id = ""
-            call = channel.stream_unary(PATH)(timeout=5)
+            call = channel.stream_unary(PATH)(timeout=20)
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
             assert store.events == []
 
@@ -180,7 +180,7 @@ def test_a_node_that_changes_its_cluster_meanwhile_takes_nothing(
 ) -> None:
     async def scenario() -> None:
         async with watched(started) as (node, store), stranger(node.address) as channel:
-            call = channel.stream_unary(PATH)(timeout=5)
+            call = channel.stream_unary(PATH)(timeout=20)
             await call.write(head(1))
             await until(lambda: store.events == ["begun"])
             node.handler.identity.cluster_id = "recovered"
@@ -200,7 +200,7 @@ def test_a_silent_sender_is_given_up(
 
     async def scenario() -> None:
         async with watched(started) as (node, store), stranger(node.address) as channel:
-            call = channel.stream_unary(PATH)(timeout=5)
+            call = channel.stream_unary(PATH)(timeout=20)
             await call.write(head(5))
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             await until(lambda: store.events == ["begun", "aborted"])

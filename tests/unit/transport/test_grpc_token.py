@@ -34,7 +34,7 @@ def test_nodes_with_the_same_token_talk(started: Any) -> None:
     async def scenario() -> None:
         async with started("a", token=SECRET) as a, started("b", token=SECRET) as b:
             b.handler.on_called = details
-            assert await a.transport.call(b.address, DetailsRequest(), 5) == DetailsReply(b"{}")
+            assert await a.transport.call(b.address, DetailsRequest(), 20) == DetailsReply(b"{}")
 
     asyncio.run(scenario())
 
@@ -52,7 +52,7 @@ def test_a_node_without_the_token_is_told_why_and_does_nothing(
             b.handler.on_called = details
             for request in (DetailsRequest(), ChangeMembershipRequest("promote", "x", "", 10)):
                 with pytest.raises(AccessDenied, match=why) as caught:
-                    await a.transport.call(b.address, request, 5)
+                    await a.transport.call(b.address, request, 20)
                 assert "BRAFT_TOKEN" in caught.value.message
                 assert b.address in caught.value.message
             assert b.handler.calls == []
@@ -81,7 +81,7 @@ def test_other_clients_get_a_status(
             request = message_class("ApplyRequest")(request=b"abc").SerializeToString()
             for path in ("/Raft/ApplyLog", "/Raft/GetDetails", "/braft.v1.Peer/Details"):
                 node.handler.on_called = details
-                call = channel.unary_unary(path)(request, timeout=5, metadata=metadata)
+                call = channel.unary_unary(path)(request, timeout=20, metadata=metadata)
                 if status is None and "Peer" not in path:
                     await call
                 elif status is not None:
@@ -98,8 +98,8 @@ def test_raft_and_health_need_none(started: Any, stranger: Any) -> None:
         async with started("b", token=SECRET) as node, stranger(node.address) as channel:
             vote = RequestVote("go", "b", 1, 1, 1)
             data = encode_request(vote, encode_header("go", "h:1"), b"h:1", b"")
-            assert await channel.unary_unary("/RaftTransport/RequestVote")(data, timeout=5)
-            answer = await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+            assert await channel.unary_unary("/RaftTransport/RequestVote")(data, timeout=20)
+            answer = await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20)
             serving = health_pb2.HealthCheckResponse.SERVING
             assert health_pb2.HealthCheckResponse.FromString(answer).status == serving
 

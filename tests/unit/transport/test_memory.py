@@ -137,7 +137,7 @@ def test_the_network_is_required() -> None:
 
 def test_nodes_on_loops_of_their_own_reach_each_other() -> None:
     network, addresses, failures = MemoryNetwork(), dict[str, str](), list[BaseException]()
-    met = threading.Barrier(2, timeout=10)
+    met = threading.Barrier(2, timeout=40)
 
     async def live(own: str, other: str) -> None:
         node = await start(network, own)
@@ -151,7 +151,7 @@ def test_nodes_on_loops_of_their_own_reach_each_other() -> None:
         node.transport.set_peer(other, addresses[other])
         node.transport.send(RequestVote(own, other, 1, 0, 0, request_id=7))
         await until(lambda: node.handler.responses)
-        reply = await node.transport.call(addresses[other], peer.DetailsRequest(), 5)
+        reply = await node.transport.call(addresses[other], peer.DetailsRequest(), 20)
         assert reply == peer.DetailsReply(other.encode())
         await asyncio.to_thread(met.wait)
         await node.transport.stop()
@@ -167,7 +167,7 @@ def test_nodes_on_loops_of_their_own_reach_each_other() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(15)
+        thread.join(60)
     assert failures == []
 
 

@@ -55,7 +55,7 @@ def held_back(node: Node) -> threading.Event:
 
     def wait(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield next(chunks)
-        go.wait(5)
+        go.wait(40)
         yield from chunks
 
     store: Any = node.handler.snapshots
@@ -129,7 +129,6 @@ def test_a_transfer_that_stands_still_fails(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_nodes_on_loops_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_STALL", 0.2)
     network = MemoryNetwork()
     up, over = threading.Event(), threading.Event()
     found: list[Node] = []
@@ -138,7 +137,7 @@ def test_nodes_on_loops_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
         node = await start(network, "b")
         found.append(node)
         up.set()
-        await asyncio.get_running_loop().run_in_executor(None, over.wait, 10)
+        await asyncio.get_running_loop().run_in_executor(None, over.wait, 60)
         # The loop ends without a stop, as if the thread had died.
 
     thread = threading.Thread(target=lambda: asyncio.run(other()))
@@ -146,7 +145,7 @@ def test_nodes_on_loops_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scenario() -> None:
         a = await start(network, "a")
-        await asyncio.get_running_loop().run_in_executor(None, up.wait, 5)
+        await asyncio.get_running_loop().run_in_executor(None, up.wait, 40)
         a.meets(found[0])
         install(a)
         await until(lambda: a.handler.responses == [DONE], "the success")
@@ -154,6 +153,7 @@ def test_nodes_on_loops_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
         over.set()
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
         a.handler.responses.clear()
+        monkeypatch.setattr(memory, "_STALL", 0.2)
         install(a)
         await until(lambda: a.handler.responses == [FAILED], "the failure")
         await a.transport.stop()
