@@ -79,7 +79,7 @@ def test_an_answer_that_breaks_off_cannot_be_taken_for_a_whole_one(
     node.take_snapshot()
     meta, _ = node.snapshot_files["snap-1"]
     node.snapshot_files["snap-1"] = (meta, breaks())
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=40)
     try:
         connection.request("GET", "/v1/snapshots/snap-1")
         answer = connection.getresponse()
