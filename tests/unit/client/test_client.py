@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from braft_core import errors
 from braft_core.client import KVEntry
+from braft_core.testing.processes import wait_for
 
 
 def test_a_node_that_refuses_the_connection_is_passed_over(
@@ -80,11 +80,12 @@ def test_a_write_that_times_out_is_unknown_and_a_read_goes_on(
     other.gives({"maps": ["m"]})
     with socket.create_server(("127.0.0.1", 0)) as mute:  # connects, and never answers
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        client = connect(url, other.url, timeout=0.1)
+        client = connect(url, other.url, timeout=0.5)
         with pytest.raises(errors.OutcomeUnknown):
             client.kv_put("m", "k", "v")
         assert other.seen == []
-        assert client.kv_maps() == ["m"]
+        # On a busy machine the other one may be too late as well.
+        assert wait_for(client.kv_maps) == ["m"]
 
 
 def test_a_read_goes_to_the_next_node_whatever_happened(make_peer: Any, connect: Any) -> None:
@@ -104,14 +105,14 @@ def test_a_read_that_was_sent_and_not_answered_says_so(make_peer: Any, connect: 
 
 def test_nobody_answers(dead_url: str, connect: Any) -> None:
     client = connect(dead_url)
-    began = time.monotonic()
-    with pytest.raises(errors.Unreachable, match=dead_url) as write:
+    # It is told that the connection was refused, so nobody waited for anything.
+    refused = rf"{dead_url} \(.*refused"
+    with pytest.raises(errors.Unreachable, match=refused) as write:
         client.kv_put("m", "k", "v")
     assert write.value.data["sent"] is False
-    with pytest.raises(errors.Unreachable) as read:
+    with pytest.raises(errors.Unreachable, match=refused) as read:
         client.status()
     assert read.value.data["sent"] is False
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(
