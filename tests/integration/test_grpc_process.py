@@ -14,7 +14,8 @@ from braft_core.abc import TransportOptions
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
 from braft_core.testing.transport import Node, RecordingHandler, until
-from braft_core.transport.grpc import GrpcTransport
+from braft_core.testing.transport_nodes import prompt
+from braft_core.transport.grpc import GrpcTransport, link
 
 pytestmark = pytest.mark.integration
 
@@ -61,7 +62,7 @@ class Child:
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             address = (await process.stdout.readline()).decode().strip()
         return cls(process, address)
 
@@ -73,7 +74,7 @@ class Child:
     async def leave(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await self.process.wait()
 
 
@@ -90,10 +91,8 @@ class Parent(Node):
         handler.identity.address = transport.listening[0]
         return cls(transport, handler)
 
-    async def exchange(self) -> float:
-        """Send until a response comes; returns the seconds it took."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+    async def exchange(self) -> None:
+        """Send until a response comes."""
         self.handler.responses.clear()
 
         def act() -> object:
@@ -104,7 +103,6 @@ class Parent(Node):
             return self.handler.responses
 
         await until(act)
-        return loop.time() - begun
 
     def finds_nobody(self) -> object:
         """Send a heartbeat; whether one was dropped."""
@@ -112,23 +110,23 @@ class Parent(Node):
         return self.handler.unreachable
 
 
-def test_a_killed_process_is_missed_and_found_again() -> None:
+def test_a_killed_process_is_missed_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Too long to be waited out here: it is found because it is heard of.
+    monkeypatch.setattr(link, "_FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(link, "_LONGEST_PAUSE", 60.0)
+
     async def scenario() -> None:
         parent = await Parent.start()
         child = await Child.start(parent.address)
         try:
             parent.transport.set_peer("child", child.address)
             await parent.exchange()
-            await asyncio.sleep(0.3)
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
             child.process.kill()
+            # Nothing is sent that could go unanswered: the broken connection alone tells it.
             await until(lambda: parent.handler.lost)
-            assert loop.time() - begun < 0.3
             await child.process.wait()
-            await asyncio.sleep(1.5)  # let the pauses between attempts grow
             child = await Child.start(parent.address, child.address)
-            assert await parent.exchange() < 0.5
+            await parent.exchange()
         finally:
             await parent.transport.stop()
             await child.kill()
@@ -169,7 +167,7 @@ def test_a_frozen_process_is_told_and_found_when_it_thaws() -> None:
             await until(lambda: parent.handler.unreachable == ["child"])
             begun = asyncio.get_running_loop().time()
             await parent.transport.stop()
-            assert asyncio.get_running_loop().time() - begun < 0.6
+            assert asyncio.get_running_loop().time() - begun < prompt()
             parent = await Parent.start(rpc_timeout=0.3)
             parent.transport.set_peer("child", child.address)
             child.process.send_signal(signal.SIGCONT)
