@@ -28,8 +28,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -70,7 +70,7 @@ class DiscoveryConformance:
     """What every discovery must do. Each ``test_*`` method is one rule."""
 
     #: Seconds within which something must be found, and everything must end.
-    deadline: ClassVar[float] = 10.0
+    deadline: ClassVar[float] = 20.0
     #: Longest time in seconds that the loop may stand still: consensus stands still with it.
     max_pause: ClassVar[float] = 1.0
     #: Specs that must be refused, each with the part of it that the error must name.
@@ -174,7 +174,8 @@ class DiscoveryConformance:
             gauge.cancel()
             return await gauge
 
-        pause = self.run(main)
+        with _machine() as stood_still:
+            pause = self.run(main) - stood_still()
         assert pause < self.max_pause, f"the loop stood still for {pause:.2f} s"
 
     def test_stop_without_start(self) -> None:
@@ -232,6 +233,30 @@ class DiscoveryConformance:
             while not (found := await discovery.discover()):  # noqa: ASYNC110 - it does not tell
                 await asyncio.sleep(0.02)
         return found
+
+
+@contextmanager
+def _machine() -> Iterator[Callable[[], float]]:
+    """For how long the whole machine stood still: a thread that only sleeps overslept by so much.
+
+    A loop that stands still with it is not blocked by a discovery.
+    """
+    longest, over = 0.0, threading.Event()
+
+    def sleep() -> None:
+        nonlocal longest
+        last = time.monotonic()
+        while not over.wait(0.01):
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    try:
+        yield lambda: longest
+    finally:
+        over.set()
+        thread.join()
 
 
 def _check_contacts(found: list[Contact]) -> None:
