@@ -21,7 +21,7 @@ from braft_core.testing.discovery import discovery_context
 from braft_mdns.discovery import MdnsDiscovery
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 40.0
 TOOLS = ("avahi-daemon", "avahi-browse", "avahi-publish", "dbus-daemon")
 
 pytestmark = pytest.mark.optional
