@@ -46,7 +46,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def k8s(kubeconfig: Path | str, spec: str = "svc=braft", **options: Any) -> K8sDiscovery:
-    quick = {"poll_interval": 0.01, "request_timeout": 5.0}
+    quick = {"poll_interval": 0.01, "request_timeout": 20.0}
     context = discovery_context(environ={"KUBECONFIG": str(kubeconfig)}, options=quick | options)
     return K8sDiscovery(spec, context)
 
@@ -183,7 +183,7 @@ def test_an_api_that_hangs_is_left_after_the_timeout(api: Api, kubeconfig: Path)
     began = time.monotonic()
     with pytest.raises(Unreachable, match="timed out"):
         asyncio.run(look(k8s(kubeconfig, request_timeout=0.2)))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20, "and not as long as it hangs"
 
 
 def test_a_failure_passes(api: Api, kubeconfig: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_silent_api_is_not_waited_for_at_the_end(api: Any, kubeconfig: Path) -
         async with following(make(kubeconfig)):
             await until(lambda: api.watching == 2, "both are watched")
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
     run(scenario())
 
@@ -186,7 +186,7 @@ def test_an_api_that_takes_a_watch_and_says_nothing_is_left(api: Any, kubeconfig
         async with following(make(kubeconfig, request_timeout=0.5, poll_interval=0.1)) as seen:
             await until(lambda: seen.looks > 2, "it looks now and then")
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
     run(scenario())
 
