@@ -78,8 +78,8 @@ def test_a_change_is_seen_at_once(registry: Any) -> None:
 
 def test_a_node_that_dies_is_forgotten_and_one_that_lives_is_not(registry: Any) -> None:
     async def main() -> None:
-        living = make(registry.url, registry.token, "living", ttl="600ms")
-        dying = make(registry.url, registry.token, "dying", ttl="600ms")
+        living = make(registry.url, registry.token, "living", ttl="3s")
+        dying = make(registry.url, registry.token, "dying", ttl="3s")
         await living.start()
         await dying.start()
         looking = make(registry.url, registry.token)

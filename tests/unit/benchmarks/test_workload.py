@@ -37,7 +37,7 @@ def test_drive_keeps_exactly_that_many_outstanding() -> None:
         await asyncio.sleep(0.001)
         running -= 1
 
-    sample = asyncio.run(workload.drive(operation, outstanding=7, seconds=0.1, warmup=0.02))
+    sample = asyncio.run(workload.drive(operation, outstanding=7, seconds=1.0, warmup=0.2))
     assert most == 7
     assert running == 0
     assert numbers == list(range(len(numbers)))
