@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from braft_core.errors import BraftError, Conflict, NotApplied, OutcomeUnknown, Unreachable
-from braft_core.testing.processes import wait_for
+from braft_core.testing.processes import PATIENCE, wait_for
 
 __all__ = ["CountingClient", "Load", "Register"]
 
@@ -23,7 +23,7 @@ __all__ = ["CountingClient", "Load", "Register"]
 PAUSE = 0.003
 #: Seconds before a writer that was refused tries again.
 REFUSED_PAUSE = 0.02
-_JOIN = 30.0
+_JOIN = 60.0
 
 
 class _Threads:
@@ -105,7 +105,7 @@ class Load(_Threads):
             self.slowest = max(self.slowest, time.monotonic() - began)
             self._end.wait(PAUSE)
 
-    def more(self, count: int, deadline: float = 20) -> None:
+    def more(self, count: int, deadline: float = PATIENCE) -> None:
         """Wait for that many more acknowledgements, at most ``deadline`` seconds."""
         goal = len(self.moments) + count
         wait_for(lambda: len(self.moments) >= goal, deadline, f"{count} more writes")

@@ -203,7 +203,7 @@ class ProcessCluster:
         for index in indexes:
             self._processes[index].wait()
 
-    def stop(self, index: int, deadline: float = 10.0) -> int:
+    def stop(self, index: int, deadline: float = PATIENCE) -> int:
         """End node ``index`` by SIGTERM; returns its exit code."""
         self._processes[index].signal(signal.SIGTERM)
         return self.wait_exit(index, deadline)
@@ -246,7 +246,7 @@ class ProcessCluster:
 
     # -- looking -------------------------------------------------------------------------------
 
-    def client(self, *indexes: int, timeout: float = 5.0) -> Client:
+    def client(self, *indexes: int, timeout: float = 10.0) -> Client:
         """A new client of these nodes (of all, if none is named); the cluster closes it."""
         chosen = [self.nodes[index] for index in indexes] or self.nodes
         return self._clients.enter_context(Client([n.url for n in chosen], timeout=timeout))
