@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from braft_core import Node
-from braft_core.testing.processes import HOST, free_ports
+from braft_core.testing.processes import HOST, free_ports, wait_for
 
 
 class MakeNodes(Protocol):
@@ -49,7 +49,7 @@ def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
                 node.start()
                 stack.callback(node.stop)
             for node in nodes if start else ():
-                node.wait_ready(20)
+                node.wait_ready(40)
             return nodes
 
         yield make
@@ -57,12 +57,14 @@ def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
 
 @pytest.fixture
 def leader_of() -> Callable[[list[Node]], Node]:
-    """Return a function that names the node which leads, by the word of all of them."""
+    """Return a function that names the node which leads, once all of them say so."""
 
     def find(nodes: list[Node]) -> Node:
-        leaders = {node.leader[0] for node in nodes}
-        assert len(leaders) == 1, f"the nodes name several leaders: {leaders}"
-        return next(node for node in nodes if node.server_id in leaders)
+        def agreed() -> list[Node]:
+            named = {node.leader[0] for node in nodes}
+            return [node for node in nodes if named == {node.server_id}]
+
+        return wait_for(agreed, what="all nodes name one leader")[0]
 
     return find
 
