@@ -63,7 +63,8 @@ from braft_core.transport.codec import (
 )
 from braft_core.transport.peercodec import encode_peer
 
-#: Bytes that a decoder may hold at most, and seconds that it may take, for one small input.
+#: Bytes that a decoder may hold at most, and seconds of the processor that it may take, for one
+#: small input. Not by the clock: machines that run tests are busy, and so are their disks.
 MOST_MEMORY = 32 << 20
 MOST_SECONDS = 2.0
 #: Positions of an input that are spoilt; of a longer one every so-manieth.
@@ -230,6 +231,7 @@ def test_every_decoder_has_a_valid_encoding(
     decoder(encodings(tmp_path / "made")[decoder_name])
 
 
+@pytest.mark.timeout(400)  # that of the database is written to the disk thousands of times
 def test_a_spoilt_encoding_ends_in_a_value_or_in_braft_s_errors(
     decoder: Callable[[bytes], Any], decoder_name: str, tmp_path: Path
 ) -> None:
@@ -240,7 +242,7 @@ def test_a_spoilt_encoding_ends_in_a_value_or_in_braft_s_errors(
     try:
         for what, data in spoilt(whole):
             tried += 1
-            began = time.monotonic()
+            began = time.thread_time()
             tracemalloc.reset_peak()
             held = tracemalloc.get_traced_memory()[0]
             try:
@@ -253,7 +255,7 @@ def test_a_spoilt_encoding_ends_in_a_value_or_in_braft_s_errors(
                 raise
             peak = tracemalloc.get_traced_memory()[1] - held
             assert peak < MOST_MEMORY, f"{what}: {peak:,} bytes"
-            assert time.monotonic() - began < MOST_SECONDS, what
+            assert time.thread_time() - began < MOST_SECONDS, what
     finally:
         tracemalloc.stop()
     if len(whole) > 1 and decoder_name != "server id":  # that one makes None of what is wrong
