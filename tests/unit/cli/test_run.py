@@ -32,13 +32,13 @@ def test_a_node_runs_serves_and_stops(words: list[str], braft: Any) -> None:
         found = re.search(r"Raft on 127\.0\.0\.1:\d+, HTTP on (\S+)", listening)
         assert found, listening
         url = f"http://{found[1]}"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while braft("kv", "put", "m", "k", "v", "--url", url).exit_code != 0:
-            assert time.monotonic() < deadline, "no write within 20 s"
+            assert time.monotonic() < deadline, "no write within 40 s"
             time.sleep(0.05)
         assert braft("kv", "get", "m", "k", "--url", url).stdout == "v\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(40) == 0
     finally:
         process.kill()
         process.wait()
