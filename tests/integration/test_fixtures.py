@@ -18,7 +18,7 @@ from braft_core.services import StateMachineService, command, query
 from braft_core.testing.discovery import discovery_context
 from braft_core.testing.faults import FaultKitError, Injector
 from braft_core.testing.memory_cluster import MemoryCluster
-from braft_core.testing.processes import ProcessCluster
+from braft_core.testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -86,7 +86,8 @@ def test_one_direction_of_a_network_can_be_cut(
     braft_memory_cluster: Callable[..., MemoryCluster],
 ) -> None:
     cluster = braft_memory_cluster(3)
-    leader, follower = cluster.leader(), cluster.followers()[0]
+    leader = cluster.leader()
+    follower = cluster.followers_of(leader)[0]
     cluster.cut(leader, follower, both=False)
     cluster.wait_for(
         lambda: cluster.node(follower).leader == ("", "") or cluster.leader() != leader,
@@ -131,14 +132,19 @@ def test_a_cluster_of_processes(
     assert client.kv_get("m", "k") == 1
 
 
+def leader_of(faults: Injector) -> int:
+    """Who leads; on a busy machine nobody may say so in time."""
+    found = wait_for(lambda: [i for i in (faults.cluster.leader(),) if i is not None])
+    return found[0]
+
+
 def test_faults_at_command(braft_faults: Callable[..., Injector]) -> None:
     faults = braft_faults(3, needs=["kill"])
-    leader = faults.cluster.leader()
-    assert leader is not None
+    leader = leader_of(faults)
     with faults.during("kill", leader) as what:
         assert str(leader) in what
         assert leader not in faults.cluster.running
-        faults.cluster.wait_serving(30, [i for i in faults.cluster.members if i != leader])
+        faults.cluster.wait_serving(60, [i for i in faults.cluster.members if i != leader])
     assert leader in faults.cluster.running
     with pytest.raises(BraftError, match="kind of fault is 'kil'; accepted: kill, "):
         faults.inject("kil")
@@ -146,13 +152,12 @@ def test_faults_at_command(braft_faults: Callable[..., Injector]) -> None:
 
 def test_a_network_cut_at_command(braft_faults: Callable[..., Injector]) -> None:
     faults = braft_faults(3, needs=["partition leader"])
-    leader = faults.cluster.leader()
-    with faults.during("partition leader"):
+    leader = leader_of(faults)
+    with faults.during("partition leader", leader):
         others = [index for index in faults.cluster.members if index != leader]
-        faults.cluster.wait_serving(30, others)
-        assert faults.cluster.client(others[0]).leader()["address"] != (
-            faults.cluster.places[leader or 0].address
-        )
+        faults.cluster.wait_serving(60, others)
+        told = wait_for(faults.cluster.client(others[0]).leader)
+        assert told["address"] != faults.cluster.places[leader].address
 
 
 def test_what_a_machine_cannot_do_is_a_skip_with_a_reason(
@@ -172,6 +177,7 @@ def test_a_session_without_the_fixtures_imports_nothing(tmp_path: Path) -> None:
     assert done.stdout == "False\n", done.stderr
 
 
+@pytest.mark.timeout(300)
 def test_the_examples_of_the_manual(tmp_path: Path) -> None:
     """The tests that docs/plugins/testing.md shows, in a project of their own."""
     root = Path(__file__).parents[2]
@@ -187,7 +193,7 @@ def test_the_examples_of_the_manual(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(rf"^{len(tests)} passed|passed, \d skipped", done.stdout, re.MULTILINE)
