@@ -8,7 +8,7 @@ import pytest
 
 from braft_core.testing.faults import KINDS, Ability, Options, Report, run, survey
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 #: Each once: which come first is the seed's business.
 IN_NAMESPACES = [
@@ -36,7 +36,7 @@ def short(directory: Path, kinds: list[str], count: int, *, loopback: bool) -> R
         Options(
             seed=20,
             directory=directory,
-            seconds=200.0,
+            seconds=600.0,
             faults=count,
             kinds=kinds,
             loopback=loopback,
@@ -84,7 +84,7 @@ def test_a_cluster_that_breaks_a_promise_is_found_out(tmp_path: Path) -> None:
             kinds=["power cycle"],
             loopback=True,
             hold=(0.1, 0.2),
-            calm=2.0,
+            calm=4.0,
             settings={"data_dir": ":memory:"},
         )
     )

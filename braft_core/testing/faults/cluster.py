@@ -26,7 +26,7 @@ from braft_core.testing.faults.namespaces import Namespace
 
 __all__ = ["Cluster", "NotServing", "Place"]
 
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 30.0
 _ASK_SECONDS = 1.0
 _POLL = 0.05
 #: A key that is written to see whether a node serves.
@@ -158,7 +158,7 @@ class Cluster:
     def stop(self, index: int) -> int:
         """End a node by SIGTERM and return its exit code.
 
-        :raises NotServing: if it takes more than 10 seconds; it is killed then.
+        :raises NotServing: if it takes more than 30 seconds; it is killed then.
         """
         self._wanted.discard(index)
         process = self._processes[index]

@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ __all__ = ["Options", "run"]
 
 _FORMING_SECONDS = 60.0
 _POLL = 0.05
-_FINAL_READ_SECONDS = 5.0
+_FINAL_READ_SECONDS = 20.0
 _FINAL_CLIENT = "final"
 #: The part of ``snapshot_entries`` that stays in the log: little, so that snapshots are sent.
 _TRAILING_PART = 5
@@ -206,7 +206,8 @@ class _Run:
         calls = self._recorder.calls
         journal = [call for call in calls if call.client.startswith("probe")]
         registers = [call for call in calls if not call.client.startswith("probe")]
-        with Client([cluster.places[i].url for i in cluster.members]) as client:
+        urls = [cluster.places[index].url for index in cluster.members]
+        with Client(urls, timeout=_FINAL_READ_SECONDS) as client:
             for key in by_key(registers):
                 registers.append(self._final_read(client, key))
             items = client.kv_list(JOURNAL)
@@ -225,10 +226,19 @@ class _Run:
 
     def _check_convergence(self) -> None:
         """All nodes hold the same state, by their own copies."""
-        cluster = self._cluster
+        with ExitStack() as stack:
+            clients = [
+                stack.enter_context(
+                    Client([self._cluster.places[index].url], timeout=_FINAL_READ_SECONDS)
+                )
+                for index in self._cluster.members
+            ]
+            self._compare(clients)
+
+    def _compare(self, clients: Sequence[Client]) -> None:
         end = time.monotonic() + self._options.deadline
         while True:
-            copies = [_state(cluster.client(index)) for index in cluster.members]
+            copies = [_state(client) for client in clients]
             different = [i for i, copy in enumerate(copies) if copy != copies[0]]
             if not different:
                 self._report.checked["nodes hold the same state"] = len(copies)
