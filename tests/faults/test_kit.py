@@ -270,14 +270,15 @@ def datagram_socket(namespace: Namespace) -> socket.socket:
     with namespace.inside():
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.bind((namespace.address, 9000))
-    made.settimeout(0.3)
     return made
 
 
-def received(receiver: socket.socket) -> list[int]:
-    numbers = []
+def received(receiver: socket.socket, count: int = 0) -> list[int]:
+    """What comes until so many are there, and then until nothing comes for a while."""
+    numbers: list[int] = []
     try:
         while True:
+            receiver.settimeout(40.0 if len(numbers) < count else 0.3)
             numbers.append(int(receiver.recv(16)))
     except TimeoutError:
         return numbers
@@ -300,12 +301,12 @@ def test_rules_cut_one_way_and_only_until_they_are_cleared(network: Network, pro
         firewall.add(Rule(Action.DROP, True, there.address))
         send(theirs, here, 3)
         send(ours, there, 3)
-        assert (received(ours), received(theirs)) == ([], [0, 1, 2])
+        assert (received(theirs, 3), received(ours)) == ([0, 1, 2], [])
         firewall.clear()
         firewall.add(Rule(Action.REJECT, False, share=0.5), Rule(Action.DROP, True, share=0.001))
         firewall.clear()
         send(theirs, here, 3)
-        assert received(ours) == [0, 1, 2]
+        assert received(ours, 3) == [0, 1, 2]
 
 
 @pytest.mark.faults
@@ -347,13 +348,13 @@ def test_delayed_packets_arrive_all_and_out_of_order(
     with datagram_socket(here) as ours, datagram_socket(there) as theirs:
         with DelayLine(here, 0.0, 0.2, seed=random.randrange(1000)) as line:
             send(theirs, here, 30)
-            numbers = received(ours)
+            numbers = received(ours, 30)
         assert sorted(numbers) == list(range(30))
         assert numbers != list(range(30))
         assert line.overtaken > 0
         # Nobody reads the queue any more: the rule lets packets pass.
         send(theirs, here, 3)
-        assert received(ours) == [0, 1, 2]
+        assert received(ours, 3) == [0, 1, 2]
 
 
 @pytest.mark.faults
@@ -368,7 +369,7 @@ def test_a_queue_that_ends_lets_go_what_it_holds(
         with DelayLine(here, 60.0, 60.0, seed=1):
             send(theirs, here, 3)
             assert received(ours) == []
-        assert sorted(received(ours)) == [0, 1, 2]
+        assert sorted(received(ours, 3)) == [0, 1, 2]
 
 
 @pytest.mark.faults
@@ -467,7 +468,7 @@ def test_a_disk_that_stalls_makes_its_leader_step_down(
 
             cluster.wait_for(deposed, what="another node leads")
             # The two others are a majority, and go on meanwhile.
-            client.kv_put("m", "other", 1)
+            cluster.wait_for(lambda: client.kv_put("m", "other", 1), what="writes go on")
         cluster.wait_ready()
         assert cluster.client(before).kv_get("m", "other") == 1
 
@@ -503,6 +504,6 @@ for line in sys.stdin:
         for ahead in (0.0, 3600.5, -1e8, 0.0):
             clock.set(ahead)
             wall, steady = look()
-            assert wall == pytest.approx(ahead, abs=2)
-            assert steady == pytest.approx(0, abs=2)
+            assert wall == pytest.approx(ahead, abs=20)
+            assert steady == pytest.approx(0, abs=20)
         child.stdin.close()
