@@ -16,7 +16,7 @@ from braft_core.testing.processes import ProcessCluster
 pytestmark = pytest.mark.integration
 
 #: Seconds of silence after which a member of these clusters is dead.
-DEAD_AFTER = 3.0
+DEAD_AFTER = 5.0
 QUICK = {"leader_steady": "1s", "dead_after": f"{DEAD_AFTER:g}s"}
 
 
@@ -94,8 +94,12 @@ def test_dry_run_shows_its_decision_and_removes_nobody(tmp_path: Path) -> None:
         cluster.wait_ready()
         gone = (cluster.leader() + 1) % 3
         cluster.kill(gone)
-        cluster.wait_for(lambda: autopilot(cluster)["verdict"] == "remove", what="it would")
-        report = autopilot(cluster)
+
+        def would_remove() -> dict[str, Any]:
+            found = autopilot(cluster)
+            return found if found["verdict"] == "remove" else {}
+
+        report = cluster.wait_for(would_remove, what="it would")
         assert cluster.nodes[gone].address in report["reason"]
         assert report["mode"] == "dry-run"
         cluster.wait_for(lambda: autopilot(cluster)["since"] > 2, what="it has not for two seconds")

@@ -159,21 +159,23 @@ def test_a_slow_command_delays_no_heartbeat(make_nodes: MakeNodes, leader_of: Le
 
         @command
         def wait(self) -> bool:
-            return gate.wait(20)
+            return gate.wait(60)
 
-    nodes = make_nodes(3, services=[Slow], election_timeout=0.8)
+    nodes = make_nodes(3, services=[Slow], election_timeout=3)
     leader = leader_of(nodes)
     changes: list[str] = []
     leader.on_leader_change(lambda name, _: changes.append(name))
     answers: list[bool] = []
-    caller = threading.Thread(target=lambda: answers.append(leader.execute("slow", "wait")))
+    caller = threading.Thread(
+        target=lambda: answers.append(leader.execute("slow", "wait", timeout=60))
+    )
     caller.start()
     committed = leader.details()["commitIndex"]
     wait_for(lambda: leader.details()["commitIndex"] > committed)
     with pytest.raises(BraftError):
-        leader.execute("slow", "total", timeout=2)  # more than an election timeout and its jitter
+        leader.execute("slow", "total", timeout=5)  # more than an election timeout and its jitter
     gate.set()
-    caller.join(10)
+    caller.join(40)
     assert answers == [True]
     assert set(changes) <= {leader.server_id}, "told late of the first election at most"
     assert leader.is_leader

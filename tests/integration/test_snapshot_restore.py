@@ -67,7 +67,8 @@ def why(cluster: ProcessCluster, index: int) -> str:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ProcessCluster]:
-    with ProcessCluster(3, tmp_path) as nodes:
+    # Patient, so that whoever is elected anew was disturbed, and not only on a busy machine.
+    with ProcessCluster(3, tmp_path, election_timeout="5s") as nodes:
         yield nodes
 
 
