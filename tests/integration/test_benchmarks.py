@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("benchmarks.study", reason="not installed, only in the tree")
 pytest.importorskip("braft_static", reason="the nodes find each other by a static list")
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def _run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     # A machine that is busy may miss a target, which is no failure of the study.

@@ -97,7 +97,7 @@ def test_the_async_twins_do_the_same(make_nodes: MakeNodes) -> None:
 
     async def main() -> None:
         for node in nodes:
-            await node.await_ready(5)
+            await node.await_ready(40)
         revision = await nodes[0].kv.aput("m", "k", 1)
         assert await nodes[1].kv.aget("m", "k") == 1
         assert await nodes[1].kv.aput_if("m", "k", 2, revision) > revision
@@ -114,7 +114,7 @@ def test_the_async_twins_do_the_same(make_nodes: MakeNodes) -> None:
         while set(await nodes[1].distribute.aassignment()) != {"a", "b", "c"}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), 100))
 
 
 def test_a_node_is_an_async_context_manager(make_nodes: MakeNodes) -> None:
@@ -178,11 +178,11 @@ def test_requests_before_there_is_a_cluster_wait_for_it(make_nodes: MakeNodes) -
             nodes[0].wait_ready(0.1)
         revisions: list[int] = []
         early = threading.Thread(
-            target=lambda: revisions.append(nodes[0].kv.put("m", "k", 1, timeout=20))
+            target=lambda: revisions.append(nodes[0].kv.put("m", "k", 1, timeout=40))
         )
         early.start()
         with nodes[1]:
-            early.join(20)
+            early.join(40)
             assert revisions
             assert nodes[1].kv.get("m", "k") == 1
 
@@ -199,15 +199,15 @@ def test_a_deadline_that_passes_is_no_leader_or_an_unknown_outcome(
     began = time.monotonic()
     with pytest.raises((OutcomeUnknown, NoLeader)):
         leader.kv.put("m", "k", 1, timeout=0.5)
-    assert 0.4 < time.monotonic() - began < 2.0
+    assert 0.4 < time.monotonic() - began < 8.0, "by its own deadline, not by that of all others"
     # As soon as it has noticed that it is alone nothing is sent any more: surely not applied.
-    wait_for(lambda: not leader.is_leader, 10, "the leader without a majority steps down")
+    wait_for(lambda: not leader.is_leader, what="the leader without a majority steps down")
     began = time.monotonic()
     with pytest.raises(NoLeader, match="no leader"):
         leader.kv.put("m", "k", 1, timeout=0.5)
     with pytest.raises(NoLeader):
         leader.kv.get("m", "k", timeout=0.5)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 8.0
     assert leader.kv.get("m", "before", consistency="stale") == 1
 
 
@@ -251,7 +251,9 @@ def test_leadership_goes_where_it_is_sent_and_refuses_nonsense(
         for asked in nodes:
             if target.is_leader:
                 break
-            assert asked.transfer_leadership(to=target.server_id) == target.server_id
+            # A successor that a slow machine keeps for longer than an election timeout is given up.
+            led = wait_for(lambda: asked.transfer_leadership(to=target.server_id))  # noqa: B023
+            assert led == target.server_id
             wait_for(lambda: {n.leader[0] for n in nodes} == {target.server_id})  # noqa: B023
         target.kv.put("m", "led", target.server_id)
     for node in nodes:
@@ -285,12 +287,12 @@ def test_a_member_that_is_gone_can_be_removed_from_any_node(
     gone, other = (node for node in nodes if node is not leader)
     gone_id = gone.server_id
     gone.stop()
-    other.remove_member(gone_id, timeout=5)
+    other.remove_member(gone_id, timeout=20)
     wait_for(lambda: len(leader.members()) == 2)
     assert other.kv.put("m", "k", 1)
     for node in (leader, other):
         with pytest.raises(BraftError, match="nobody"):
-            node.promote_member("nobody", timeout=1)
+            node.promote_member("nobody", timeout=20)
 
 
 def test_a_member_that_was_removed_is_added_again_and_votes(
@@ -299,9 +301,9 @@ def test_a_member_that_was_removed_is_added_again_and_votes(
     nodes = make_nodes(3)
     leader = leader_of(nodes)
     gone, other = (node for node in nodes if node is not leader)
-    leader.remove_member(gone.server_id, timeout=5)
+    leader.remove_member(gone.server_id, timeout=20)
     other.kv.put("m", "k", 1)
-    other.add_member(gone.server_id, gone.address, timeout=10)
+    other.add_member(gone.server_id, gone.address, timeout=20)
     wait_for(lambda: [m["suffrage"] for m in leader.members()] == ["Voter"] * 3)
     assert gone.kv.get("m", "k", timeout=10) == 1
     other.stop()

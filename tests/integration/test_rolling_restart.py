@@ -41,7 +41,7 @@ class Traffic(NamedTuple):
     def check(self, cluster: ProcessCluster) -> None:
         """Every node has all that was acknowledged, and every count is exact."""
         for index in cluster.awake:
-            client = cluster.client(index, timeout=10)
+            client = cluster.client(index, timeout=20)
             self.load.check(client.kv_list(self.load.map_name))
             for number, counter in enumerate(self.counters):
                 counter.check(client.kv_get(COUNTERS, str(number)))
@@ -54,7 +54,7 @@ def traffic(urls: list[str]) -> Iterator[Traffic]:
 
         def client(number: int) -> Client:
             turn = number % len(urls)
-            return stack.enter_context(Client(urls[turn:] + urls[:turn], timeout=5.0))
+            return stack.enter_context(Client(urls[turn:] + urls[:turn], timeout=20.0))
 
         puts = [partial(client(number).kv_put, "load") for number in range(WRITERS)]
         counting = [CountingClient(client(i), COUNTERS, str(i)) for i in range(len(urls))]

@@ -28,7 +28,7 @@ def test_a_directory_in_use_means_the_next_ports(
         port = int(node.address.rpartition(":")[2])
         assert port > first
         assert (tmp_path / "braft-data" / str(port)).is_dir()
-        node.wait_ready(10)
+        node.wait_ready(40)
         chosen = Node(discovery="none", ip=HOST, data_dir=f"braft-data/{first}", http=False)
         with pytest.raises(StorageLocked):
             chosen.start()
@@ -49,7 +49,7 @@ def test_two_that_start_at_the_same_moment_both_serve(tmp_path: Path) -> None:
             process = subprocess.Popen(
                 NODE_COMMAND, cwd=tmp_path, env=environment, stdout=log, stderr=log
             )
-            stack.callback(process.wait, 10)
+            stack.callback(process.wait, 40)
             stack.callback(process.terminate)
             processes.append(process)
 

@@ -117,13 +117,13 @@ def test_typed_state_comes_back_from_a_snapshot_and_another_serializer(
         "services": ["kv", Orders],
     }
     with Node(serializer="msgpack", **settings) as node:
-        node.wait_ready(20)
+        node.wait_ready(40)
         node.service(Orders).apply(ORDER)
         assert node.take_snapshot()["index"] > 0
         later = dataclasses.replace(ORDER, order=uuid.UUID(int=9))
         node.service(Orders).apply(later)
     with Node(serializer="cbor", **settings) as node:
-        node.wait_ready(20)
+        node.wait_ready(40)
         assert [node.service(Orders).get(each.order) for each in (ORDER, later)] == [ORDER, later]
         with pytest.raises(InvalidArgument, match="exists"):
             node.service(Orders).apply(later)
@@ -178,7 +178,7 @@ def test_a_node_without_the_serializer_of_its_log_stops_and_goes_on_with_it(tmp_
         cluster.client(0).kv_put("m", "k", 1)
         cluster.kill(0)
         cluster.start(plugins_disable="serializers")
-        assert cluster.wait_exit(0, 30) != 0
+        assert cluster.wait_exit(0) != 0
         text = cluster.nodes[0].log.read_text()
         assert "serializer with tag 2, which is not installed; installed: msgpack (tag 1)" in text
         assert "pip install braft-serializers" in text

@@ -94,12 +94,12 @@ class Callers:
     def __enter__(self) -> Callers:
         for thread in self._threads:
             thread.start()
-        assert self.half.wait(20)
+        assert self.half.wait(60)
         return self
 
     def __exit__(self, *exc: object) -> None:
         for thread in self._threads:
-            thread.join(40)
+            thread.join(60)
         assert not any(thread.is_alive() for thread in self._threads)
 
 
@@ -107,7 +107,7 @@ class Callers:
 def test_increments_survive_the_death_of_the_leader_each_once(
     make_nodes: MakeNodes, leader_of: LeaderOf, own: bool
 ) -> None:
-    nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=20)
+    nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=40)
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]
     fronts = [(n.session() if own else n).service(Counter) for n in others * (CALLERS // 2)]
@@ -122,7 +122,7 @@ def test_increments_survive_the_death_of_the_leader_each_once(
 def test_conditional_writes_survive_the_death_of_the_leader(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
-    nodes = make_nodes(3, request_timeout=20)
+    nodes = make_nodes(3, request_timeout=40)
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]
     revisions: dict[int, int] = dict.fromkeys(range(CALLERS), 0)
@@ -146,7 +146,7 @@ def test_conditional_writes_survive_the_death_of_the_leader(
 def test_a_leader_that_is_deposed_answers_its_own_callers(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
-    nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=20)
+    nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=40)
     leader = leader_of(nodes)
     with Callers([lambda _, n=n: n.service(Counter).add(1) for n in nodes]) as callers:  # type: ignore[misc]
         leader.transfer_leadership()
@@ -158,7 +158,7 @@ def test_a_leader_that_is_frozen_is_not_waited_for(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
     """Its connections stand, and its calls never end."""
-    nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=20)
+    nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=40)
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]
     fronts = [node.service(Counter) for node in others]
@@ -166,14 +166,14 @@ def test_a_leader_that_is_frozen_is_not_waited_for(
 
     def freeze() -> None:
         frozen.set()
-        release.wait(30)
+        release.wait(90)
 
     host = leader._host
     assert host is not None
     try:
         with Callers([lambda _, front=front: front.add(1) for front in fronts]) as callers:  # type: ignore[misc]
             host._loop.loop.call_soon_threadsafe(freeze)
-            assert frozen.wait(5)
+            assert frozen.wait(40)
     finally:
         release.set()
     assert callers.errors == []
@@ -247,7 +247,7 @@ def test_sessions_outlive_a_restart(make_nodes: MakeNodes, tmp_path: Path, snaps
     kept = {"services": [Counter], "data_dir": str(tmp_path / "kept")}
     (node,) = make_nodes(1, start=False, **kept)
     with node:
-        node.wait_ready(20)
+        node.wait_ready(40)
         session = node.session()
         session.service(Counter).add(1)
         used = session.id
@@ -255,6 +255,6 @@ def test_sessions_outlive_a_restart(make_nodes: MakeNodes, tmp_path: Path, snaps
             node.take_snapshot()
     (again,) = make_nodes(1, start=False, **kept)
     with again:
-        again.wait_ready(20)
+        again.wait_ready(40)
         assert again.execute("$sessions", "close", used) is True
         assert again.service(Counter).get() == 1

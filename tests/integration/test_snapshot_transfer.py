@@ -20,7 +20,7 @@ class Writing:
     """One client that puts ever new keys until the end of the block."""
 
     def __init__(self, cluster: ProcessCluster, *indexes: int) -> None:
-        self._client = cluster.client(*indexes)
+        self._client = cluster.client(*indexes, timeout=20)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._broken: BaseException | None = None

@@ -42,7 +42,7 @@ def test_every_node_says_how_old_its_state_may_be(
 def staleness(cluster: ProcessCluster, index: int, **params: Any) -> httpx.Response:
     url = cluster.nodes[index].url + "/v1/kv/m/k"
     query = {"consistency": "stale", **params}
-    return httpx.get(url, params=query, trust_env=False, timeout=5)
+    return httpx.get(url, params=query, trust_env=False, timeout=20)
 
 
 def test_a_follower_without_a_leader_ages(tmp_path: Path) -> None:

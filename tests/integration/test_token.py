@@ -43,7 +43,7 @@ def test_a_follower_whose_token_was_changed_says_so_to_its_callers(
     follower = next(node for node in nodes if node is not leader_of(nodes))
     follower.stop()
     with Node(follower.settings.model_copy(update={"token": None})) as again:
-        again.wait_ready(10)
+        again.wait_ready(40)
         assert not again.is_leader
         with pytest.raises(AccessDenied, match="BRAFT_TOKEN"):
-            again.kv.put("m", "k", 1, timeout=5)
+            again.kv.put("m", "k", 1, timeout=40)
