@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("benchmarks.study", reason="not installed, only in the tree")
 pytest.importorskip("braft_static", reason="the nodes find each other by a static list")
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 _ROOT = Path(__file__).parents[2]
 

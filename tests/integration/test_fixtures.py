@@ -177,7 +177,6 @@ def test_a_session_without_the_fixtures_imports_nothing(tmp_path: Path) -> None:
     assert done.stdout == "False\n", done.stderr
 
 
-@pytest.mark.timeout(300)
 def test_the_examples_of_the_manual(tmp_path: Path) -> None:
     """The tests that docs/plugins/testing.md shows, in a project of their own."""
     root = Path(__file__).parents[2]

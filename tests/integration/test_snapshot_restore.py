@@ -16,7 +16,7 @@ import pytest
 from braft_core.errors import BraftError
 from braft_core.testing.processes import ProcessCluster
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 KEYS = 3_000
 WRITERS = 6

@@ -11,7 +11,7 @@ import pytest
 from braft_core.errors import BraftError
 from braft_core.testing.processes import ProcessCluster
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 LEFT_BEHIND = 1_500
 

@@ -152,7 +152,6 @@ def test_without_static_discovery_the_demo_says_what_to_install(
 
 @pytest.mark.integration
 @pytest.mark.optional
-@pytest.mark.timeout(300)
 def test_the_demo_loses_nothing() -> None:
     if not importlib.metadata.entry_points(group="braft", name="static"):
         pytest.skip("braft-static is not installed here")
