@@ -29,11 +29,12 @@ _REMOVE_FROM = "DELETE FROM log WHERE first >= ?"
 _ROWS = "SELECT first, last, entries, crc FROM log ORDER BY first"
 _LAST = f"{_ROWS} DESC LIMIT 1"
 #: The last of up to ``rows`` rows that end before the log begins and hold at most ``size`` bytes
-#: together; the first of them at least, and NULL if there is none.
+#: together; the first of them at least, and NULL if there is none. The length is taken innermost,
+#: where it is in the head of the row: any further out the blobs are read, of all those rows.
 _REACHED = (
     "SELECT coalesce(max(first) FILTER (WHERE upto <= :size), min(first)) FROM (SELECT first,"
-    " sum(length(entries)) OVER (ORDER BY first) AS upto FROM (SELECT first, entries FROM log"
-    " WHERE first <= :compacted AND last <= :compacted ORDER BY first LIMIT :rows))"
+    " sum(bytes) OVER (ORDER BY first) AS upto FROM (SELECT first, length(entries) AS bytes FROM"
+    " log WHERE first <= :compacted AND last <= :compacted ORDER BY first LIMIT :rows))"
 )
 _REMOVE_TO = "DELETE FROM log WHERE first <= ?"
 

@@ -98,6 +98,17 @@ def test_nothing_to_sweep_is_said() -> None:
         assert count(db) == 0
 
 
+def test_rows_are_removed_without_being_read() -> None:
+    """Else each write would read 512 MiB while large rows wait, to remove one of them."""
+    with database() as db:
+        for index in range(1, 5):
+            sqlite_log.append(db, sqlite_log.runs([Entry(index, 1, 0, bytes(600_000))]))
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)  # a blob that is longer cannot be read
+        for left in (3, 2, 1, 0):
+            assert sqlite_log.sweep(db, 4, ())
+            assert count(db) == left
+
+
 @pytest.mark.parametrize("spoil", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b[:30]])
 def test_a_blob_that_does_not_add_up_is_damage(spoil: object) -> None:
     """Even where its checksum is right."""
