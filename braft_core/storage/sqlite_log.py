@@ -55,11 +55,14 @@ class Damaged(sqlite3.DatabaseError):
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
-    def __init__(self, first: int, last: object) -> None:
+    def __init__(
+        self, first: int, last: object, one: str = "fails its checksum",
+        more: str = "fail their checksum",
+    ) -> None:  # fmt: skip
         if isinstance(last, int) and last > first:
-            super().__init__(f"log entries {first} to {last} fail their checksum")
+            super().__init__(f"log entries {first} to {last} {more}")
         else:
-            super().__init__(f"log entry {first} fails its checksum")
+            super().__init__(f"log entry {first} {one}")
         self.first = first
 
 
@@ -139,13 +142,19 @@ def sweep(db: sqlite3.Connection, compacted_index: int, added: Sequence[Run]) ->
 def read(db: sqlite3.Connection, compacted_index: int) -> Iterator[list[Entry]]:
     """Every row of the log, in order, as the entries of it that are behind ``compacted_index``.
 
-    Rows that wait for removal are checked as well: their damage may be that they look like it.
+    Rows that wait for removal are checked as well: their damage may be that they look like it. So
+    is their order: a page of such rows in the place of the last page would hide what that held.
 
-    :raises Damaged: a row fails its checksum.
+    :raises Damaged: a row fails its checksum, or does not follow the one before it.
     """
+    end = 0
     for row in db.execute(_ROWS):
-        if _checked(row).last > compacted_index:
-            yield _entries(row)[max(0, compacted_index + 1 - row[0]) :]
+        first, last, _, _ = _checked(row)
+        if not end < first <= last:
+            raise Damaged(first, last, "is not in its place", "are not in their place")
+        if last > compacted_index:
+            yield _entries(row)[max(0, compacted_index + 1 - first) :]
+        end = last
 
 
 def _checked(row: Any) -> Run:

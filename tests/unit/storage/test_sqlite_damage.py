@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from braft_core.abc import StorageOptions, StoredState, WriteBatch
 from braft_core.errors import StorageCorrupt
-from braft_core.raft.types import HardState
+from braft_core.raft.types import Entry, HardState
 from braft_core.storage.sqlite import SQLiteStorage
 from braft_core.testing.storage import entries
 
@@ -75,3 +77,37 @@ def test_a_changed_column_is_found_or_changes_nothing(
     except StorageCorrupt:
         return
     assert found == load(written)
+
+
+_PAGE = 4096
+
+
+def _leaves(raw: bytes, number: int) -> Iterator[int]:
+    """The leaf pages below that page of a table, in order. (sqlite.org, "B-tree Pages")."""
+    page = raw[(number - 1) * _PAGE : number * _PAGE]
+    if page[0] == 13:
+        yield number
+        return
+    (cells,) = struct.unpack_from(">H", page, 3)
+    for at in struct.unpack_from(f">{cells}H", page, 12):
+        yield from _leaves(raw, *struct.unpack_from(">I", page, at))
+    yield from _leaves(raw, *struct.unpack_from(">I", page, 8))
+
+
+def test_compacted_rows_in_the_place_of_the_last_ones_are_found(tmp_path: Path) -> None:
+    """As a disk leaves it that wrote a page to the place of another one, or not at all."""
+    store = SQLiteStorage(StorageOptions(tmp_path))
+    store.open()
+    for index in range(1, 1101):
+        store.write([WriteBatch(entries=[Entry(index, 1, 0, bytes(100))])])
+    store.compact(1000, 1)
+    store.close()
+    path = tmp_path / "raft.db"
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'log'").fetchone()
+    raw = bytearray(path.read_bytes())
+    first, *_, last = ((number - 1) * _PAGE for number in _leaves(bytes(raw), root))
+    raw[last : last + _PAGE] = raw[first : first + _PAGE]
+    path.write_bytes(raw)
+    with pytest.raises(StorageCorrupt, match=r"log entry \d+ is not in its place"):
+        load(tmp_path)
