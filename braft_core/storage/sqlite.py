@@ -79,7 +79,9 @@ class SQLiteStorage(Storage):
                 self._write_row(rows[0])
                 self._bounds = bounds
                 return
-        hard_state, garbage, added = self._hard_state, self._garbage, []
+        hard_state, added = self._hard_state, []
+        # Of a row that holds the log's beginning a cut may leave no more than what is before it.
+        garbage = self._garbage or any(map(_cuts, batches))
         with self._transaction() as db:
             for batch in batches:
                 if batch.hard_state is not None:
@@ -87,7 +89,6 @@ class SQLiteStorage(Storage):
                 added += _write_log(db, batch)
             if (hard_state, bounds.begin) != (self._hard_state, self._bounds.begin):
                 self._set_state(db, hard_state, bounds)
-                garbage = garbage or bounds.begin != self._bounds.begin
             if garbage:
                 garbage = log.sweep(db, bounds.compacted_index, added)
         self._bounds, self._hard_state, self._garbage = bounds, hard_state, garbage
@@ -226,6 +227,10 @@ class SQLiteStorage(Storage):
 
 def _nothing_but_entries(batches: Sequence[WriteBatch]) -> bool:
     return all((b.hard_state, b.truncate_from, b.reset) == (None, None, None) for b in batches)
+
+
+def _cuts(batch: WriteBatch) -> bool:
+    return batch.truncate_from is not None or batch.reset is not None
 
 
 def _write_log(db: sqlite3.Connection, batch: WriteBatch) -> list[log.Run]:

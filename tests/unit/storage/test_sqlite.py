@@ -410,6 +410,21 @@ def test_a_row_goes_once_the_last_of_its_entries_is_compacted(tmp_path: Path) ->
     store.close()
 
 
+@pytest.mark.parametrize("cut", [WriteBatch(truncate_from=6), WriteBatch(reset=(5, 1))])
+def test_what_a_cut_leaves_of_the_row_at_the_beginning_goes_too(
+    tmp_path: Path, cut: WriteBatch
+) -> None:
+    fill(tmp_path, last=9)
+    store = store_in(tmp_path)
+    store.open()
+    store.compact(5, 1)
+    store.write([WriteBatch()])
+    assert rows(tmp_path) == (4, 9, 2)
+    store.write([cut])
+    assert rows(tmp_path)[2] == 0
+    store.close()
+
+
 def test_large_rows_go_by_their_size(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.open()
