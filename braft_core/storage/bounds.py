@@ -68,15 +68,15 @@ class Bounds(NamedTuple):
 
 
 def _appended(last: int, batch: WriteBatch) -> int:
-    first, final = batch.entries[0].index, batch.entries[-1].index
+    first, final, count = batch.entries[0].index, batch.entries[-1].index, len(batch.entries)
     if first != last + 1:
         raise StorageError(
             f"cannot append index {first}: the log ends at {last}", index=first, last_index=last
         )
-    if final != last + len(batch.entries):
+    # Each of them: a store may keep the place of an entry only.
+    if [entry.index for entry in batch.entries] != list(range(first, last + count + 1)):
         raise StorageError(
-            f"cannot append {len(batch.entries)} entries from {first} to {final}: "
-            "indexes are not consecutive",
+            f"cannot append {count} entries from {first} to {final}: indexes are not consecutive",
             index=first,
         )
     return final

@@ -161,6 +161,14 @@ class StorageConformance:
                 store.write([WriteBatch(entries=entries(3, 4, 2))])
         assert list(self.stored(tmp_path).entries) == entries(1, 3)
 
+    def test_indexes_out_of_turn_are_refused(self, tmp_path: Path) -> None:
+        one, two, three, four = entries(1, 4)
+        with self.opened(tmp_path) as store:
+            for batch in ([one, three, two, four], [one, three, three, four], [one, three]):
+                with pytest.raises(StorageError):
+                    store.write([WriteBatch(entries=batch)])
+        assert list(self.stored(tmp_path).entries) == []
+
     def test_a_refused_write_leaves_nothing_and_the_store_usable(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as store:
             store.write([WriteBatch(HardState(1, "a"), entries=entries(1, 2))])
