@@ -74,11 +74,9 @@ class SQLiteStorage(Storage):
         """See :meth:`Storage.write`. One transaction, one sync."""
         bounds = self._bounds.after(batches)
         if not self._garbage and _nothing_but_entries(batches):
-            rows = log.runs([entry for batch in batches for entry in batch.entries])
-            if len(rows) == 1:
-                self._write_row(rows[0])
-                self._bounds = bounds
-                return
+            self._write_rows(log.runs([entry for batch in batches for entry in batch.entries]))
+            self._bounds = bounds
+            return
         hard_state, added = self._hard_state, []
         # Of a row that holds the log's beginning a cut may leave no more than what is before it.
         garbage = self._garbage or any(map(_cuts, batches))
@@ -93,11 +91,15 @@ class SQLiteStorage(Storage):
                 garbage = log.sweep(db, bounds.compacted_index, added)
         self._bounds, self._hard_state, self._garbage = bounds, hard_state, garbage
 
-    def _write_row(self, row: log.Run) -> None:
+    def _write_rows(self, rows: Sequence[log.Run]) -> None:
         """A single row is a transaction by itself: one statement, not three."""
+        if len(rows) != 1:
+            with self._transaction() as db:
+                log.append(db, rows)
+            return
         db = self._usable()
         try:
-            log.append(db, [row])
+            log.append(db, rows)
         except sqlite3.Error as error:
             _roll_back(db)
             raise self._failure(error) from error
