@@ -41,7 +41,7 @@ _REMOVE_TO = "DELETE FROM log WHERE first <= ?"
 _BOUNDS = struct.Struct("<qq")
 _HEAD = struct.Struct("<qqiII")
 
-#: What one row holds at most; a larger entry has a row of its own.
+#: What one row holds at most, and bytes of data and extensions; a larger entry has its own.
 _MAX_ENTRIES = 4096
 _MAX_BYTES = 1 << 20
 #: Rows removed at once, and bytes, at least. A write that adds more removes twice what it adds, so

@@ -229,6 +229,19 @@ def test_the_message_of_damage_says_what_to_do(tmp_path: Path) -> None:
     assert f"delete its data directory {tmp_path} and let it join as a new one" in str(caught.value)
 
 
+def test_damage_that_a_cut_comes_upon_stops_the_store(tmp_path: Path) -> None:
+    fill(tmp_path)
+    store = store_in(tmp_path)
+    store.open()
+    sql(tmp_path, "UPDATE log SET crc = 1 WHERE first = 4")
+    with pytest.raises(StorageCorrupt, match="entries 4 to 6 fail their checksum"):
+        store.write([WriteBatch(HardState(9, ""), truncate_from=5, entries=entries(5, 6, 9))])
+    with pytest.raises(StorageError, match="closed after a failure"):
+        store.write([WriteBatch(entries=entries(10, 10))])
+    store.close()
+    assert rows(tmp_path) == (1, 9, 3), "nothing was cut"
+
+
 def test_damaged_pages_are_found(tmp_path: Path) -> None:
     fill(tmp_path, last=2000)
     path = tmp_path / "raft.db"
@@ -436,6 +449,23 @@ def test_large_rows_go_by_their_size(tmp_path: Path) -> None:
         store.write([WriteBatch(hard_state=HardState(1, ""))])
     assert rows(tmp_path)[2] == 0
     store.close()
+
+
+def test_more_than_a_row_holds_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.open()
+    store.write([WriteBatch()])  # nothing waits for removal, so entries alone go the short way
+    batches = [WriteBatch(entries=entries(1, 5000)), WriteBatch(entries=entries(5001, 9000))]
+    assert store._db is not None
+    store._db.execute("PRAGMA max_page_count = 40")
+    with pytest.raises(StorageFull):
+        store.write(batches)
+    assert rows(tmp_path)[2] == 0
+    store._db.execute("PRAGMA max_page_count = 4000")
+    store.write(batches)
+    assert rows(tmp_path) == (1, 9000, 3)
+    store.close()
+    assert load(tmp_path).entries == entries(1, 9000)
 
 
 def test_rows_that_wait_for_removal_never_pile_up(tmp_path: Path) -> None:
