@@ -41,7 +41,7 @@ _REMOVE_TO = "DELETE FROM log WHERE first <= ?"
 _BOUNDS = struct.Struct("<qq")
 _HEAD = struct.Struct("<qqiII")
 
-#: What one row holds at most, and bytes of data and extensions; a larger entry has its own.
+#: So many entries, and bytes of data and extensions, are in one row; a larger entry has its own.
 _MAX_ENTRIES = 4096
 _MAX_BYTES = 1 << 20
 #: Rows removed at once, and bytes, at least. A write that adds more removes twice what it adds, so
@@ -55,14 +55,14 @@ class Damaged(sqlite3.DatabaseError):
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
-    def __init__(
-        self, first: int, last: object, one: str = "fails its checksum",
-        more: str = "fail their checksum",
-    ) -> None:  # fmt: skip
+    def __init__(self, first: int, last: object, *, misplaced: bool = False) -> None:
         if isinstance(last, int) and last > first:
-            super().__init__(f"log entries {first} to {last} {more}")
+            which = f"log entries {first} to {last}"
+            what = "are not in their place" if misplaced else "fail their checksum"
         else:
-            super().__init__(f"log entry {first} {one}")
+            which = f"log entry {first}"
+            what = "is not in its place" if misplaced else "fails its checksum"
+        super().__init__(f"{which} {what}")
         self.first = first
 
 
@@ -151,7 +151,7 @@ def read(db: sqlite3.Connection, compacted_index: int) -> Iterator[list[Entry]]:
     for row in db.execute(_ROWS):
         first, last, _, _ = _checked(row)
         if not end < first <= last:
-            raise Damaged(first, last, "is not in its place", "are not in their place")
+            raise Damaged(first, last, misplaced=True)
         if last > compacted_index:
             yield _entries(row)[max(0, compacted_index + 1 - first) :]
         end = last
