@@ -74,7 +74,10 @@ class SQLiteStorage(Storage):
         """See :meth:`Storage.write`. One transaction, one sync."""
         bounds = self._bounds.after(batches)
         if not self._garbage and _nothing_but_entries(batches):
-            self._write_rows(log.runs([entry for batch in batches for entry in batch.entries]))
+            rows = log.runs([entry for batch in batches for entry in batch.entries])
+            # A single row is a transaction by itself: one statement, not three.
+            with self._transaction(explicit=len(rows) != 1) as db:
+                log.append(db, rows)
             self._bounds = bounds
             return
         hard_state, added = self._hard_state, []
@@ -90,19 +93,6 @@ class SQLiteStorage(Storage):
             if garbage:
                 garbage = log.sweep(db, bounds.compacted_index, added)
         self._bounds, self._hard_state, self._garbage = bounds, hard_state, garbage
-
-    def _write_rows(self, rows: Sequence[log.Run]) -> None:
-        """A single row is a transaction by itself: one statement, not three."""
-        if len(rows) != 1:
-            with self._transaction() as db:
-                log.append(db, rows)
-            return
-        db = self._usable()
-        try:
-            log.append(db, rows)
-        except sqlite3.Error as error:
-            _roll_back(db)
-            raise self._failure(error) from error
 
     def get_meta(self, key: str) -> bytes | None:
         """See :meth:`Storage.get_meta`. Answered from memory."""
@@ -177,12 +167,15 @@ class SQLiteStorage(Storage):
         db.execute(fmt.SET_STATE, row)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, explicit: bool = True) -> Iterator[sqlite3.Connection]:
+        """:param explicit: ``False`` for a single statement."""
         db = self._usable()
         try:
-            db.execute("BEGIN IMMEDIATE")
+            if explicit:
+                db.execute("BEGIN IMMEDIATE")
             yield db
-            db.execute("COMMIT")
+            if explicit:
+                db.execute("COMMIT")
         except sqlite3.Error as error:
             _roll_back(db)
             raise self._failure(error) from error
