@@ -93,7 +93,7 @@ class Cluster:
         ]
         #: Nodes that were started and not ended by us.
         self._wanted: set[int] = set()
-        self._clients: dict[int, Client] = {}
+        self._clients: dict[tuple[int, float], Client] = {}
         self._open = ExitStack()
         for place in self.places:
             place.directory.mkdir(parents=True, exist_ok=True)
@@ -208,12 +208,13 @@ class Cluster:
 
     # -- looking -------------------------------------------------------------------------------
 
-    def client(self, index: int) -> Client:
-        """A client of this node alone, which waits for a second."""
-        if index not in self._clients:
-            client = Client([self.places[index].url], timeout=_ASK_SECONDS)
-            self._clients[index] = self._open.enter_context(client)
-        return self._clients[index]
+    def client(self, index: int, timeout: float = _ASK_SECONDS) -> Client:
+        """A client of this node alone, which waits for so many seconds."""
+        key = index, timeout
+        if key not in self._clients:
+            client = Client([self.places[index].url], timeout=timeout)
+            self._clients[key] = self._open.enter_context(client)
+        return self._clients[key]
 
     def leader(self) -> int | None:
         """The index of a node that says it leads, ``None`` if none does."""

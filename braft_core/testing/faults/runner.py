@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -226,16 +226,8 @@ class _Run:
 
     def _check_convergence(self) -> None:
         """All nodes hold the same state, by their own copies."""
-        with ExitStack() as stack:
-            clients = [
-                stack.enter_context(
-                    Client([self._cluster.places[index].url], timeout=_FINAL_READ_SECONDS)
-                )
-                for index in self._cluster.members
-            ]
-            self._compare(clients)
-
-    def _compare(self, clients: Sequence[Client]) -> None:
+        cluster = self._cluster
+        clients = [cluster.client(index, _FINAL_READ_SECONDS) for index in cluster.members]
         end = time.monotonic() + self._options.deadline
         while True:
             copies = [_state(client) for client in clients]
