@@ -17,7 +17,7 @@ from braft_core.abc import Contact
 from braft_core.errors import Unreachable
 from braft_core.testing.discovery import discovery_context
 from braft_k8s.discovery import K8sDiscovery
-from braft_k8s.watching import Watch
+from braft_k8s.watching import Watch, Watches
 
 BRAFT = {"app": "braft"}
 GONE = json.dumps(
@@ -75,8 +75,7 @@ async def following(discovery: K8sDiscovery) -> AsyncIterator[Seen]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await discovery.stop()
-        left = [t.name for t in threading.enumerate() if t.name.startswith("braft-k8s-")]
-        assert not left, "its threads have ended"
+        assert not _watching(), "its threads have ended"
 
 
 def test_a_new_pod_is_seen_at_once(api: Any, kubeconfig: Path) -> None:
@@ -239,3 +238,32 @@ def test_a_watch_stopped_while_it_connects_does_not_begin_to_read() -> None:
     stopper.join(PATIENCE)
     assert not stopper.is_alive()
     assert not read.is_set()
+
+
+def test_who_follows_after_the_end_begins_no_watch() -> None:
+    """The thread that is to follow may get to it late: the loop does not wait for it."""
+
+    class Api:
+        """Says nothing, and ends every watch at once."""
+
+        def watch(self, *_: Any) -> nullcontext[object]:
+            return nullcontext(object())
+
+        def chunks(self, _: object) -> list[bytes]:
+            return []
+
+        def close(self) -> None:
+            """There is nothing to close."""
+
+    api: Any = Api()
+    watches = Watches(lambda: api, BRAFT, lambda: None)
+    watches.stop()
+    watches.follow([BRAFT])
+    left = _watching()
+    watches.stop()
+    assert not left
+
+
+def _watching() -> list[str]:
+    """The threads that watch now."""
+    return [t.name for t in threading.enumerate() if t.name.startswith("braft-k8s-")]

@@ -101,6 +101,9 @@ class Watches:
         self, connect: Connect, labels: Mapping[str, str], news: Callable[[], None]
     ) -> None:
         self._connect, self._news = connect, news
+        #: Guards the end: whoever was asked to follow before it may get to it after.
+        self._lock = threading.Lock()
+        self._stopped = False
         self._services = Watch(connect, "services", labels, news)
         self._pods: Watch | None = None
 
@@ -113,17 +116,22 @@ class Watches:
     def follow(self, selectors: list[dict[str, str]]) -> None:
         """Watch the pods of these selectors: exactly them if it is one, else all of the namespace.
 
-        Blocks until a watch that is not wanted any more has ended.
+        Blocks until a watch that is not wanted any more has ended. After :meth:`stop`, nothing.
         """
         labels = selectors[0] if len({tuple(sorted(s.items())) for s in selectors}) == 1 else {}
-        if self._pods is not None and self._pods.labels != labels:
-            self._pods.stop()
-            self._pods = None
-        if self._pods is None:
-            self._pods = Watch(self._connect, "pods", labels, self._news)
+        with self._lock:
+            if self._stopped:
+                return
+            if self._pods is not None and self._pods.labels != labels:
+                self._pods.stop()
+                self._pods = None
+            if self._pods is None:
+                self._pods = Watch(self._connect, "pods", labels, self._news)
 
     def stop(self) -> None:
-        """End all of them."""
+        """End all of them, and begin no other. From any thread."""
+        with self._lock:
+            self._stopped = True
         for watch in (self._services, self._pods):
             if watch is not None:
                 watch.stop()
