@@ -13,6 +13,25 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from braft_core.testing.processes import PATIENCE
+
+
+class _Server(ThreadingHTTPServer):
+    """Remembers the thread of each connection, which ends only when it has seen the client go."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self.handlers: list[threading.Thread] = []
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        handler = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), daemon=True
+        )
+        self.handlers.append(handler)
+        handler.start()
+
 
 class FakeApi:
     """Objects by kind and namespace; what was asked is in ``requests``."""
@@ -49,8 +68,7 @@ class FakeApi:
             def log_message(self, *_: Any) -> None:
                 """The test's output is no access log."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), Handler)
         self.port: int = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
@@ -62,6 +80,12 @@ class FakeApi:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+    def wait_idle(self) -> None:
+        """Wait until no connection is served any more: all clients have gone."""
+        self.end_watches()  # a watch that has nothing to say does not see its client go
+        for handler in self.server.handlers:
+            handler.join(PATIENCE)
 
     def changed(self) -> None:
         """Something that the watches tell."""

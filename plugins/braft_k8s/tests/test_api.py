@@ -10,8 +10,9 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import pytest
 
@@ -20,6 +21,7 @@ from braft_core.errors import Unreachable
 from braft_core.testing.discovery import DiscoveryConformance, discovery_context
 from braft_k8s.discovery import K8sDiscovery
 
+T = TypeVar("T")
 BRAFT = {"app": "braft"}
 
 
@@ -36,6 +38,7 @@ class Api(Protocol):
     ) -> None: ...
     def pod(self, ip: str, labels: dict[str, str], **more: Any) -> dict[str, Any]: ...
     def changed(self) -> None: ...
+    def wait_idle(self) -> None: ...
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +70,14 @@ class TestConformance(DiscoveryConformance):
         api.service({"svc": "braft"}, BRAFT)
         api.pod("10.0.0.1", BRAFT)
         api.pod("10.0.0.2", BRAFT)
-        self.kubeconfig = kubeconfig
+        self.api, self.kubeconfig = api, kubeconfig
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The API's threads are no threads of the discovery: they see the client go, and end."""
+        try:
+            return super().run(main)
+        finally:
+            self.api.wait_idle()
 
     def make(self) -> Discovery:
         return k8s(self.kubeconfig)
