@@ -38,20 +38,25 @@ def make(kubeconfig: Path, **options: Any) -> K8sDiscovery:
 
 
 class Seen:
-    """Follows a discovery in a task; what it told last."""
+    """Follows a discovery in a task; what it told last.
 
-    def __init__(self) -> None:
+    :param again: begin anew when a look fails, as a node does.
+    """
+
+    def __init__(self, again: bool = False) -> None:
+        self.again = again
         self.contacts: list[Contact] | None = None
         self.error: Unreachable | None = None
         self.looks = 0
 
     async def follow(self, discovery: K8sDiscovery) -> None:
-        try:
-            async for contacts in discovery.watch():
-                self.contacts = contacts
-                self.looks += 1
-        except Unreachable as error:
-            self.error = error
+        while self.error is None or self.again:
+            try:
+                async for contacts in discovery.watch():
+                    self.contacts = contacts
+                    self.looks += 1
+            except Unreachable as error:
+                self.error = error
 
     @property
     def hosts(self) -> list[str]:
@@ -66,8 +71,8 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 
 @asynccontextmanager
-async def following(discovery: K8sDiscovery) -> AsyncIterator[Seen]:
-    seen = Seen()
+async def following(discovery: K8sDiscovery, again: bool = False) -> AsyncIterator[Seen]:
+    seen = Seen(again)
     task = asyncio.create_task(seen.follow(discovery))
     try:
         yield seen
@@ -109,7 +114,7 @@ def test_a_watch_that_ends_is_begun_again(api: Any, kubeconfig: Path, last: byte
         api.service({"svc": "braft"}, BRAFT)
         api.pod("10.0.0.1", BRAFT)
         async with following(make(kubeconfig)) as seen:
-            await until(lambda: api.watching == 2, "both are watched")
+            await until(lambda: api.watching == 2 and seen.hosts, "both are watched, and one told")
             await asyncio.to_thread(api.end_watches, last)
             await until(lambda: api.watches >= 4 and api.watching == 2, "both are watched again")
             assert seen.hosts == ["10.0.0.1"]
