@@ -241,11 +241,10 @@ def _machine() -> Iterator[Callable[[], float]]:
 
     A loop that stands still with it is not blocked by a discovery.
     """
-    longest, over = 0.0, threading.Event()
+    longest, last, over = 0.0, time.monotonic(), threading.Event()
 
     def sleep() -> None:
-        nonlocal longest
-        last = time.monotonic()
+        nonlocal longest, last
         while not over.wait(0.01):
             now = time.monotonic()
             longest, last = max(longest, now - last), now
@@ -253,7 +252,8 @@ def _machine() -> Iterator[Callable[[], float]]:
     thread = threading.Thread(target=sleep)
     thread.start()
     try:
-        yield lambda: longest
+        # It may not have come to say so: whoever asks may be the first to wake up.
+        yield lambda: max(longest, time.monotonic() - last)
     finally:
         over.set()
         thread.join()
