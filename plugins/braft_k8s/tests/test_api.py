@@ -251,7 +251,7 @@ def test_watch_sees_pods_come_and_go(api: Api, kubeconfig: Path) -> None:
         await discovery.stop()
         return sizes
 
-    assert asyncio.run(asyncio.wait_for(main(), 20)) == [1, 2, 1]
+    assert asyncio.run(asyncio.wait_for(main(), 40)) == [1, 2, 1]
 
 
 def test_sleeps_before_the_first_look(

@@ -68,7 +68,7 @@ class TestConformance(DiscoveryConformance):
     }
 
     def make(self) -> Discovery:
-        return static("127.0.0.1,localhost:16000,[::1]:17000")
+        return static("127.0.0.1,localhost:16000,[::1]:17000", options={"resolve_timeout": 40.0})
 
     def make_failing(self) -> Discovery | None:
         return static("no-such-host.invalid", options={"resolve_timeout": 0.5})
