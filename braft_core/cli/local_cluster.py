@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,19 +81,19 @@ class LocalCluster:
 
     def start(self, node: LocalNode) -> int:
         """Start one node; returns its process id."""
-        return node.process.start(
-            node_environment(
-                {
-                    "discovery": "static:" + ",".join(n.address for n in self.nodes),
-                    "expect": len(self.nodes),
-                    "ip": HOST,
-                    "rport": node.raft_port,
-                    "dport": node.discovery_port,
-                    "hport": node.http_port,
-                    "data_dir": node.process.directory / "data",
-                }
-            )
+        environment = node_environment(
+            {
+                "discovery": "static:" + ",".join(n.address for n in self.nodes),
+                "expect": len(self.nodes),
+                "ip": HOST,
+                "rport": node.raft_port,
+                "dport": node.discovery_port,
+                "hport": node.http_port,
+                "data_dir": node.process.directory / "data",
+            }
         )
+        with _uninterrupted():
+            return node.process.start(environment)
 
     def kill(self, node: LocalNode) -> int:
         """``kill -9`` one node; returns the process id it had."""
@@ -109,3 +111,27 @@ class LocalCluster:
     def stop(self) -> None:
         """End all processes: politely, then after some seconds by force. Idempotent."""
         end_all([node.process for node in self.nodes], _STOP_SECONDS)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C, and SIGTERM where it is handled, while a process is started.
+
+    Between the process and the note of who it is they would leave one that nobody ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nobody interrupts us here
+        return
+    came: list[int] = []
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored or deadly stays so: the process that is started would inherit the change.
+    ours = {number: handler for number, handler in ours.items() if callable(handler)}
+    try:
+        for number in ours:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+    for came_first in came[:1]:
+        signal.raise_signal(came_first)

@@ -119,6 +119,31 @@ def test_a_node_that_ends_is_named_and_its_log_shown(tmp_path: Path, capsys: Any
     assert said[0].startswith("started node-1")
 
 
+def test_an_interrupt_while_a_node_starts_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the process is there and nobody has noted who it is."""
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def interrupted(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(real(*args, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), LocalCluster(tmp_path, 1, SLEEPER) as cluster:
+            cluster.start(cluster.nodes[0])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert not alive(started[0].pid)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        started[0].kill()
+        started[0].wait()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: int) -> None:
     # As from a terminal: what a shell runs in the background is born with SIGINT ignored.
