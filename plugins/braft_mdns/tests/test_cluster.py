@@ -11,7 +11,7 @@ import pytest
 
 from braft_core.errors import BraftError
 from braft_core.testing.faults import Ability, Cluster, Network, Place, survey
-from braft_core.testing.processes import wait_for
+from braft_core.testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.optional
 
@@ -56,10 +56,10 @@ def test_three_find_each_other_a_fourth_joins_and_one_is_killed(cluster: Cluster
         f"processes answer after {answering - began:.1f} s, serve {serving - answering:.1f} later"
     )
     wait_for(lambda: members(cluster) == 3, 60, "the three are one cluster of voters")
-    cluster.client(0).kv_put("m", "k", 1)
+    cluster.client(0, PATIENCE).kv_put("m", "k", 1)
     cluster.start(3)
     wait_for(lambda: members(cluster) == 4, 60, "the fourth has joined")
-    assert cluster.client(3).kv_get("m", "k") == 1
+    assert cluster.client(3, PATIENCE).kv_get("m", "k") == 1
     cluster.kill(1)
     cluster.wait_serving(60, [0, 2, 3])
-    assert cluster.client(2).kv_get("m", "k") == 1
+    assert cluster.client(2, PATIENCE).kv_get("m", "k") == 1
