@@ -22,6 +22,7 @@ from braft_core.identity import (
     new_raft_id,
     pick_ports,
 )
+from braft_core.local_nodes import free_ports
 
 #: From the README of the original.
 ORIGINAL_16000 = (
@@ -187,17 +188,31 @@ def test_this_hosts_own_address() -> None:
 # ------------------------------------------------------------------------------- ports
 
 
+# Two looks at one port must see the same, so it is none of those that the system gives to whoever
+# connects, anywhere on the machine, between them.
+
+
 @pytest.fixture
 def taken() -> Iterator[int]:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
+    with socket.create_server(("127.0.0.1", free_ports(1)[0])) as sock:
         yield sock.getsockname()[1]
 
 
+def three_in_a_row() -> int:
+    """The first of three free ports."""
+    while True:
+        first, second, third = free_ports(3)
+        if (second, third) == (first + 1, first + 2):
+            return first
+
+
 def test_ports_follow_the_raft_port() -> None:
+    raft = three_in_a_row()
+    assert pick_ports(raft, host="127.0.0.1") == (raft, raft + 1, raft + 2)
+
+
+def test_a_free_raft_port_has_followers_that_are_free() -> None:
     base = pick_ports(0, host="127.0.0.1")
-    assert pick_ports(base.raft, host="127.0.0.1") == (base.raft, base.raft + 1, base.raft + 2)
     assert base == (base.raft, base.raft + 1, base.raft + 2)
 
 
