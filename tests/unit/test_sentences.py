@@ -55,7 +55,7 @@ def too_few() -> Iterator[str]:
 async def _why_not() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        return f"cannot connect to h:1{await why_not(f'127.0.0.1:{port}', 5.0)}"
+        return f"cannot connect to h:1{await why_not(f'127.0.0.1:{port}', 40.0)}"
 
 
 def contradicting() -> Iterator[str]:

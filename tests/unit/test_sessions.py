@@ -43,6 +43,8 @@ from braft_core.services.envelope import (
 MSGPACK = MsgpackSerializer()
 PLAIN = encode_command(MSGPACK, "kv", "put", ["m", "k", 1])
 UNKNOWN = OutcomeUnknown("lost in the wire")
+#: Seconds that commands have whose deadline is not what a test is about.
+PATIENCE = 40.0
 
 
 def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -92,7 +94,7 @@ class Engine:
         await until(lambda: keeper.session == self._opened)
         return self._opened
 
-    def command(self, keeper: Keeper, timeout: float = 5.0) -> OnceCommand:
+    def command(self, keeper: Keeper, timeout: float = PATIENCE) -> OnceCommand:
         command = OnceCommand(keeper, PLAIN, timeout, asyncio.get_running_loop())
         keeper.submit(command)
         return command
@@ -115,7 +117,7 @@ async def _started(renews: bool = True) -> tuple[Engine, Keeper, OnceCommand]:
 
 async def _error(command: Command) -> BraftError:
     with pytest.raises(BraftError) as caught:
-        await asyncio.wait_for(command.awaitable, 5)
+        await asyncio.wait_for(command.awaitable, PATIENCE)
     return caught.value
 
 
@@ -239,7 +241,7 @@ async def test_nobody_waits_for_a_cancelled_command() -> None:
 @on_loop
 async def test_a_caller_that_has_gone_away_holds_no_number() -> None:
     engine, keeper, _ = await _started()
-    gone = OnceCommand(keeper, PLAIN, 5.0, asyncio.get_running_loop())
+    gone = OnceCommand(keeper, PLAIN, PATIENCE, asyncio.get_running_loop())
     gone.finish()
     keeper.submit(gone)
     assert not engine.taken
@@ -405,7 +407,7 @@ async def test_a_frozen_leader_is_not_waited_for_when_there_is_another(
     reply: Callable[[ProposeRequest], PeerReply],
 ) -> None:
     engine, _, command = await _started()
-    plain = Command(PLAIN, 5.0, asyncio.get_running_loop())
+    plain = Command(PLAIN, PATIENCE, asyncio.get_running_loop())
     peers = Peers(reply)
     forwarder = Forwarder(peers)
     forwarder.commands("frozen", [command, plain])
@@ -431,14 +433,14 @@ async def test_calls_to_a_frozen_leader_do_not_block_those_to_the_next() -> None
     peers = Peers(_values)
     forwarder = Forwarder(peers)
     loop = asyncio.get_running_loop()
-    frozen = [Command(PLAIN, 5.0, loop) for _ in range(20)]
+    frozen = [Command(PLAIN, PATIENCE, loop) for _ in range(20)]
     for command in frozen:
         forwarder.commands("frozen", [command])
     forwarder.leader_changed("other")
     assert len(peers.again) == 4, "what waited for a free call goes to the new leader"
-    command = Command(PLAIN, 5.0, loop)
+    command = Command(PLAIN, PATIENCE, loop)
     forwarder.commands("other", [command])
-    assert await asyncio.wait_for(command.awaitable, 5) == 9
+    assert await asyncio.wait_for(command.awaitable, PATIENCE) == 9
     await forwarder.stop(Stopped("the end"))
     assert all([isinstance(await _error(c), OutcomeUnknown) for c in frozen[:16]])
 
@@ -447,7 +449,7 @@ async def test_calls_to_a_frozen_leader_do_not_block_those_to_the_next() -> None
 async def test_an_echo_brings_only_what_is_certain() -> None:
     loop = asyncio.get_running_loop()
     for error in (UNKNOWN, NotLeader("no"), SessionExpired("gone")):
-        command = Command(PLAIN, 5.0, loop)
+        command = Command(PLAIN, PATIENCE, loop)
         settle([(Echo(command), error)])
         settle([(Echo(command), 3)])
         assert await command.awaitable == 3
@@ -458,8 +460,8 @@ def _entries(first: int, terms: Sequence[int]) -> list[Entry]:
 
 
 def test_a_later_term_ends_the_waiting_of_all_earlier_ones() -> None:
-    old = [Command(b"", 5.0) for _ in range(3)]
-    new = Command(b"", 5.0)
+    old = [Command(b"", PATIENCE) for _ in range(3)]
+    new = Command(b"", PATIENCE)
     pending = PendingProposals()
     pending.add(5, 1, [*old])
     pending.add(9, 2, [new])
@@ -472,7 +474,7 @@ def test_a_later_term_ends_the_waiting_of_all_earlier_ones() -> None:
 
 
 def test_a_request_is_settled_once_by_whoever_is_first() -> None:
-    command = Command(b"", 5.0)
+    command = Command(b"", PATIENCE)
 
     class Slow:
         """Looks undone to the second of two threads, as a future may."""

@@ -171,7 +171,7 @@ os.waitpid(child, 0)
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     ).stdout
     assert "belongs to the process before a fork" in out
