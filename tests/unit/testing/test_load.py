@@ -104,6 +104,8 @@ def test_a_lost_write_and_a_made_up_one_fail_the_load() -> None:
 
     with Load([put, put]) as load:
         load.more(20)
+        # One writer alone may have made them.
+        wait_for(lambda: len(load.unknown) == 2, what="both have come to the lost one")
     load.check(stored)
     assert load.unknown == {"0-2": 2, "1-2": 2}
     load.check(stored | {"0-2": 2})
