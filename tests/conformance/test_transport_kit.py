@@ -407,8 +407,9 @@ def test_a_broken_transport_fails(
             network.sever(first.address, second.address)
 
     check: Any = getattr(Suite(), f"test_{rule}")
-    # What pytest.raises reports is a Failed, which is no Exception.
-    with pytest.raises((AssertionError, BraftError, pytest.fail.Exception)):
+    # What pytest.raises reports is a Failed, which is no Exception. A rule that is not through in
+    # time has failed, too: the time is short here, and some of these transports waste it.
+    with pytest.raises((AssertionError, BraftError, TimeoutError, pytest.fail.Exception)):
         check()
 
 
