@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.types import SnapshotMeta, encode_configuration
 from braft_core.storage.snapshots import FileSnapshots
 from braft_core.testing.snapshots import CONFIGURATION, pattern, put
-from braft_core.testing.transport import until
+from braft_core.testing.transport import PATIENCE, until
 from braft_core.testing.transport_snapshots import WatchedSnapshots, transfer_threads
 from braft_core.transport.codec import decode_response
 from braft_core.transport.grpc import snapshots
+from braft_core.transport.grpc.server import RaftTransportServer
 
 PATH = "/RaftTransport/InstallSnapshot"
 Wire = message_class("InstallSnapshotRequest")
@@ -209,21 +211,58 @@ def test_a_silent_sender_is_given_up(
 
 
 def test_what_is_stored_reaches_the_node_though_the_leader_hung_up(
-    started: Any, stranger: Any
+    started: Any, stranger: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hung_up: list[bool] = []
+    until_stopped = RaftTransportServer._until_stopped
+
+    async def watched_call(server: Any, serving: Any, context: Any) -> bytes:
+        try:
+            return await until_stopped(server, serving, context)
+        except asyncio.CancelledError:
+            hung_up.append(True)
+            raise
+
+    monkeypatch.setattr(RaftTransportServer, "_until_stopped", watched_call)
+
     async def scenario() -> None:
         async with watched(started) as (node, store), stranger(node.address) as channel:
             node.handler.answer = lambda _request: None
+            reached, go = held_commit(store)
             call = await stream(channel, head(5), chunk(b"abcde"))
-            await until(lambda: node.handler.requests)
+            await until(reached.is_set, "the snapshot is being stored")
             call.cancel()
-            await asyncio.sleep(0.05)
+            await until(lambda: hung_up, "the call has ended at the receiver")
+            go.set()
+            await until(lambda: node.handler.requests, "the node is told")
             response = InstallSnapshotResponse("b", "go", 6, True)
             response.context = node.handler.requests[0].context
             node.transport.reply(response)
             assert len(store.list()) == 1
 
     asyncio.run(scenario())
+
+
+def held_commit(store: WatchedSnapshots) -> tuple[threading.Event, threading.Event]:
+    """Events: the next snapshot is about to be committed; it may be."""
+    reached, go = threading.Event(), threading.Event()
+    create = store.create
+
+    def created(*args: Any) -> Any:
+        sink: Any = create(*args)
+        commit = sink.commit
+
+        def later() -> Any:
+            reached.set()
+            go.wait(PATIENCE)
+            return commit()
+
+        sink.commit = later
+        return sink
+
+    hooked: Any = store
+    hooked.create = created
+    return reached, go
 
 
 # ------------------------------------------------------------------ our sender, strange servers
