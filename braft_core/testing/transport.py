@@ -354,10 +354,16 @@ class TransportConformance(SnapshotTransferRules):
     async def test_a_call_without_answer_times_out_as_maybe_received(self) -> None:
         async with self.pair() as (a, b):
 
+            async def hello(_request: PeerRequest) -> PeerReply:
+                return peer.DetailsReply(b"{}")
+
             async def serve(_request: PeerRequest) -> PeerReply:
                 await asyncio.sleep(4 * PATIENCE)
                 raise AssertionError("the call was not cancelled")
 
+            # There is a connection then, and the time is not spent on making one.
+            b.handler.on_called = hello
+            await a.transport.call(b.address, peer.DetailsRequest(), PATIENCE)
             b.handler.on_called = serve
             started = asyncio.get_running_loop().time()
             with pytest.raises(Unreachable) as caught:
