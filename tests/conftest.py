@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from braft_core.testing.processes import PATIENCE
+
 pytest_plugins = ["braft_core.testing.fixtures"]
 
 # A slow or busy machine must not fail a property; the time limit of pytest still holds.
@@ -40,6 +42,18 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_PREFIXES) or name in _SHORT:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def patient_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent once over gRPC arrives, even if the machine stands still for a second then."""
+    from braft_core.transport.grpc import channels, link, snapshots
+
+    options = dict(channels._CLIENT) | {"grpc.min_reconnect_backoff_ms": int(1000 * PATIENCE)}
+    monkeypatch.setattr(channels, "_CLIENT", tuple(options.items()))
+    monkeypatch.setattr(link, "_CONNECT", PATIENCE)
+    monkeypatch.setattr(link, "_CONTROL_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(snapshots, "_CONNECT", PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from braft_core.abc import Transport, TransportOptions
-from braft_core.testing.transport import Node, TransportConformance, sever_sockets
+from braft_core.testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
 from braft_core.transport.grpc import GrpcTransport
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -24,11 +26,12 @@ class TestMemoryTransport(TransportConformance):
         self.network.sever(first.address, second.address)
 
 
+@pytest.mark.usefixtures("patient_grpc")
 class TestGrpcTransport(TransportConformance):
     can_sever = True
 
     def make(self, address: str) -> Transport:
-        return GrpcTransport(TransportOptions(listen=(address,)))
+        return GrpcTransport(TransportOptions(listen=(address,), rpc_timeout=PATIENCE))
 
     async def sever(self, first: Node, second: Node) -> None:
         sever_sockets(first, second)

@@ -8,13 +8,21 @@ from functools import partial
 
 import pytest
 
-from braft_core.testing.transport import Node, listening_node
-from braft_tcp import TcpTransport
+from braft_core.testing.transport import PATIENCE, Node, listening_node
+from braft_tcp import TcpTransport, handshake, lanes
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
+
+
+@pytest.fixture(autouse=True)
+def patient_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent once arrives, even if the machine stands still for a second then."""
+    monkeypatch.setattr(handshake, "_CONNECT", PATIENCE)
+    monkeypatch.setattr(handshake, "_WELCOME", PATIENCE)
+    monkeypatch.setattr(lanes, "_CONTROL_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture
 def started() -> Started:
     """``async with started("b", **transport_options) as node``: a node on a free port."""
-    return partial(listening_node, TcpTransport)
+    return partial(listening_node, TcpTransport, rpc_timeout=PATIENCE)

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from braft_core.testing.transport import Node, listening_node
+from braft_core.testing.transport import PATIENCE, Node, listening_node
 from braft_core.transport.grpc import GrpcTransport
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
@@ -18,9 +18,9 @@ Stranger = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]
 
 
 @pytest.fixture
-def started() -> Started:
+def started(patient_grpc: None) -> Started:
     """``async with started("b", **transport_options) as node``: a gRPC node on a free port."""
-    return partial(listening_node, GrpcTransport)
+    return partial(listening_node, GrpcTransport, rpc_timeout=PATIENCE)
 
 
 @pytest.fixture
