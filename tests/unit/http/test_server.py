@@ -51,7 +51,7 @@ def test_it_serves_and_leaves_nothing_behind(node: Any) -> None:
     server.stop()
     server.stop()
     assert time.monotonic() - began < SOON
-    assert threads_of(port) == []
+    wait_for(lambda: not threads_of(port), what="the last thread ended")
     with pytest.raises(ConnectionRefusedError):
         ask(port, "GET", "/healthz")
 
@@ -109,7 +109,10 @@ def test_health_is_answered_while_every_worker_waits(server: HTTPServer, node: A
     assert len(node.maps["default"]) == THREADS + 4
 
 
-def test_a_request_under_way_is_answered_before_the_stop(server: HTTPServer, node: Any) -> None:
+def test_a_request_under_way_is_answered_before_the_stop(
+    server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braft_core.http.server.STOP_GRACE", PATIENCE)
     release, answers = threading.Event(), []
     node.before_answer = lambda: release.wait(STUCK)
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
@@ -247,8 +250,11 @@ def test_a_connection_that_was_made_before_the_drain_is_served(
     drained.join(PATIENCE)
 
 
-def test_a_drain_waits_for_callers_and_not_for_ever(server: HTTPServer, node: Any) -> None:
+def test_a_drain_waits_for_callers_and_not_for_ever(
+    server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that still waits then is answered at the stop, since the node answers it by then."""
+    monkeypatch.setattr("braft_core.http.server.STOP_GRACE", PATIENCE)
     release, answers = threading.Event(), []
     node.before_answer = lambda: release.wait(STUCK)
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
