@@ -20,8 +20,10 @@ from braft_core.raft.messages import (
     RequestVote,
 )
 from braft_core.raft.types import Entry
-from braft_core.testing.transport import until
+from braft_core.testing.transport import PATIENCE, until
 from braft_core.transport.codec import decode_request, encode_header, encode_response
+from braft_core.transport.grpc import link
+from braft_core.transport.grpc import pipeline as pipeline_module
 
 HEADER = encode_header("go", "h:1")
 #: An index beyond all that are sent only until there is a response.
@@ -66,8 +68,27 @@ async def send_until(node: Any, condition: Callable[[], object]) -> None:
     await until(act)
 
 
-def test_a_pipeline_of_a_server_that_says_nothing_first(started: Any) -> None:
+async def one_answered(node: Any) -> None:
+    """Send one after the other until one is answered in time: then nothing is under way."""
+    index, counters = 1, node.transport.counters
+    while not node.handler.responses:
+        index += 1
+        # The node is told of the first that is dropped alone, until there is a connection.
+        dropped = counters["dropped"]
+        node.transport.send(append(index))
+        await until(
+            lambda dropped=dropped: node.handler.responses or counters["dropped"] > dropped  # type: ignore[misc]
+        )
+        await asyncio.sleep(0.01)
+
+
+def test_a_pipeline_of_a_server_that_says_nothing_first(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Go servers send no initial metadata before the first response, and know no goodbye."""
+    # Whoever does not read to the end in time is cut off.
+    monkeypatch.setattr(link, "_FAREWELL", PATIENCE)
+    monkeypatch.setattr(pipeline_module, "_FAREWELL", PATIENCE)
     ends: list[str] = []
 
     async def pipeline(requests: Any, context: Any) -> None:
@@ -101,7 +122,7 @@ def test_a_server_without_pipelines_gets_single_calls_in_order(started: Any) -> 
         method = grpc.unary_unary_rpc_method_handler(single)
         async with foreign(AppendEntries=method) as address, started() as node:
             node.transport.set_peer("go", address)
-            await send_until(node, lambda: node.handler.responses)
+            await one_answered(node)
             for index in range(FIRST, FIRST + 20):
                 node.transport.send(append(index))
             await until(lambda: node.handler.responses[-1].request_id == FIRST + 19)
@@ -151,20 +172,6 @@ def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> Non
             assert node.handler.lost == []
 
     asyncio.run(scenario())
-
-
-async def one_answered(node: Any) -> None:
-    """Send one after the other until one is answered in time: then nothing is under way."""
-    index, counters = 1, node.transport.counters
-    while not node.handler.responses:
-        index += 1
-        # The node is told of the first that is dropped alone, until there is a connection.
-        dropped = counters["dropped"]
-        node.transport.send(append(index))
-        await until(
-            lambda dropped=dropped: node.handler.responses or counters["dropped"] > dropped  # type: ignore[misc]
-        )
-        await asyncio.sleep(0.01)
 
 
 def test_an_idle_pipeline_is_left_in_peace(started: Any) -> None:
@@ -222,7 +229,7 @@ def test_a_message_beyond_the_limit_is_dropped_before_it_is_sent(started: Any, c
     async def scenario() -> None:
         async with started("go") as other, started(max_message_bytes=5000) as node:
             node.transport.set_peer("go", other.address)
-            await send_until(node, lambda: node.handler.responses)
+            await one_answered(node)
             node.handler.unreachable.clear()
             node.transport.send(append(50, size=6000))
             assert node.handler.unreachable == ["go"]
