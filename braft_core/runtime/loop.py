@@ -33,6 +33,9 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = new_loop()
+        # Held where a coroutine is let in: either it gets a task before the end, or an error.
+        self._gate = threading.RLock()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -62,11 +65,11 @@ class LoopThread:
 
     def submit(self, work: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
         """Start a coroutine on the loop. :raises Stopped: the loop has ended."""
-        try:
-            return asyncio.run_coroutine_threadsafe(work, self.loop)
-        except RuntimeError as error:
-            work.close()
-            raise Stopped("the node was stopped") from error
+        with self._gate:
+            if not self._ended:
+                return asyncio.run_coroutine_threadsafe(work, self.loop)
+        work.close()
+        raise Stopped("the node was stopped")
 
     def stop(self, timeout: float) -> None:
         """End the loop and its thread. Idempotent."""
@@ -84,10 +87,13 @@ class LoopThread:
 
     def _finish(self) -> None:
         loop = self.loop
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
+        with self._gate:
+            self._ended = True
+        # One turn, in which what was let in last becomes a task.
+        loop.run_until_complete(asyncio.sleep(0))
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())

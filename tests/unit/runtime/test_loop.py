@@ -1,0 +1,74 @@
+"""Calls into a loop's thread at the moment of its end: each is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+
+import pytest
+
+from braft_core.errors import Stopped
+from braft_core.runtime.loop import LoopThread
+from braft_core.testing.processes import PATIENCE
+
+Future = concurrent.futures.Future[None]
+
+
+async def endless() -> None:
+    await asyncio.Event().wait()
+
+
+def ended(thread: LoopThread) -> None:
+    thread.stop(PATIENCE)
+    assert thread.loop.is_closed()
+
+
+def test_what_comes_after_the_end_is_refused() -> None:
+    thread = LoopThread("loop-under-test")
+    thread.start()
+    ended(thread)
+    with pytest.raises(Stopped):
+        thread.run(endless())
+
+
+def test_what_was_let_in_last_is_not_forgotten() -> None:
+    """Between the last turn of the loop and the look at what is left."""
+    found: list[Future] = []
+
+    class Late(LoopThread):
+        def _finish(self) -> None:
+            found.append(self.submit(endless()))
+            super()._finish()
+
+    thread = Late("loop-under-test")
+    thread.start()
+    ended(thread)
+    with pytest.raises(concurrent.futures.CancelledError):
+        found[0].result(PATIENCE)
+
+
+def test_what_comes_while_the_rest_is_ended_is_refused() -> None:
+    thread = LoopThread("loop-under-test")
+    refused: list[bool] = []
+
+    async def stubborn() -> None:
+        try:
+            await endless()
+        finally:
+            with pytest.raises(Stopped):
+                thread.submit(endless())
+            refused.append(True)
+
+    async def again() -> None:
+        try:
+            await endless()
+        finally:
+            tasks.append(asyncio.ensure_future(stubborn()))
+
+    tasks: list[asyncio.Task[None]] = []
+    thread.start()
+    for work in (stubborn(), again()):
+        thread.submit(work)
+    ended(thread)
+    assert refused == [True, True]
+    assert [task.cancelled() for task in tasks] == [True]
