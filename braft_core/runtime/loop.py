@@ -10,7 +10,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from braft_core.errors import Stopped
+from braft_core.errors import OutcomeUnknown, Stopped
 
 __all__ = ["LoopThread", "new_loop"]
 
@@ -51,6 +51,7 @@ class LoopThread:
         """Run a coroutine on the loop and wait for it here.
 
         :raises Stopped: called on the loop itself (it would wait for itself), or after the end.
+        :raises OutcomeUnknown: the loop ended before it did.
         :raises TimeoutError: it took longer; it is cancelled.
         """
         if self.is_current:
@@ -62,6 +63,8 @@ class LoopThread:
         except concurrent.futures.TimeoutError:
             future.cancel()
             raise TimeoutError from None
+        except concurrent.futures.CancelledError:
+            raise OutcomeUnknown("the node was stopped while this was under way") from None
 
     def submit(self, work: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
         """Start a coroutine on the loop. :raises Stopped: the loop has ended."""

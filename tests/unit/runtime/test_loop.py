@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 
 import pytest
 
-from braft_core.errors import Stopped
+from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime.loop import LoopThread
 from braft_core.testing.processes import PATIENCE
 
@@ -29,6 +30,22 @@ def test_what_comes_after_the_end_is_refused() -> None:
     ended(thread)
     with pytest.raises(Stopped):
         thread.run(endless())
+
+
+def test_what_is_under_way_at_the_end_may_have_happened() -> None:
+    thread, begun = LoopThread("loop-under-test"), threading.Event()
+    thread.start()
+
+    async def work() -> None:
+        begun.set()
+        await endless()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as caller:
+        call = caller.submit(thread.run, work())
+        assert begun.wait(PATIENCE)
+        ended(thread)
+        with pytest.raises(OutcomeUnknown, match="was stopped"):
+            call.result(PATIENCE)
 
 
 def test_what_was_let_in_last_is_not_forgotten() -> None:
