@@ -185,9 +185,9 @@ def test_a_cancelled_call_is_cancelled_at_the_other_end_too(started: Any) -> Non
 
 def test_calls_at_one_time_to_nobody_all_fail_as_never_sent(started: Any) -> None:
     async def scenario() -> None:
-        async with started("b") as b:
-            address = b.address
         async with started("a") as a:
+            async with started("b") as b:
+                address = b.address  # which a, that was there before, has not got
             batch = (a.transport.call(address, peer.DetailsRequest(), 10) for _ in range(20))
             for error in await asyncio.gather(*batch, return_exceptions=True):
                 assert isinstance(error, Unreachable)
