@@ -70,7 +70,7 @@ async def send_until(node: Any, condition: Callable[[], object]) -> None:
 
 async def one_answered(node: Any) -> None:
     """Send one after the other until one is answered in time: then nothing is under way."""
-    index, counters = 1, node.transport.counters
+    index, counters, lane = 1, node.transport.counters, node.transport._running.peers.links["go"]
     while not node.handler.responses:
         index += 1
         # The node is told of the first that is dropped alone, until there is a connection.
@@ -79,6 +79,8 @@ async def one_answered(node: Any) -> None:
         await until(
             lambda dropped=dropped: node.handler.responses or counters["dropped"] > dropped  # type: ignore[misc]
         )
+        if lane._bulk is None or lane._bulk._queue.closing:
+            node.handler.responses.clear()  # it came too late: the stream is being given up
         await asyncio.sleep(0.01)
 
 
