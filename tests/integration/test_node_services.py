@@ -169,9 +169,10 @@ def test_a_slow_command_delays_no_heartbeat(make_nodes: MakeNodes, leader_of: Le
     caller = threading.Thread(
         target=lambda: answers.append(leader.execute("slow", "wait", timeout=60))
     )
-    caller.start()
+    # Read before anything is sent: nothing more is committed while the command waits.
     committed = leader.details()["commitIndex"]
-    wait_for(lambda: leader.details()["commitIndex"] > committed)
+    caller.start()
+    wait_for(lambda: leader.details()["commitIndex"] >= committed + 2, what="session and command")
     with pytest.raises(BraftError):
         leader.execute("slow", "total", timeout=5)  # more than an election timeout and its jitter
     gate.set()
