@@ -96,9 +96,14 @@ def test_kill_the_leader_under_a_writer_in_another_process(tmp_path: Path) -> No
             data_dir=str(tmp_path / "own"),
         ) as node:
             node.wait_ready(40)
-            if node.is_leader:
-                node.transfer_leadership()
-            leader = cluster.leader()
+
+            def led_elsewhere() -> list[int]:
+                """Which of the processes leads; a successor that is slow is given up."""
+                if node.is_leader:
+                    node.transfer_leadership()
+                return [n.index for n in cluster.nodes if n.address == node.leader[1]]
+
+            (leader,) = cluster.wait_for(led_elsewhere, what="a process leads")
             puts = [
                 (lambda key, value: node.kv.put("load", key, value, timeout=20))
                 for _ in range(WRITERS)
@@ -179,6 +184,8 @@ def test_without_a_majority_requests_end_by_their_deadline_and_readyz_names_the_
     gone = [index for index in three.awake if index != left]
     client, hasty = three.client(left), three.client(left, timeout=1.0)
     client.kv_put("m", "k", 1)
+    # It may lead no more and have it from another one: nobody tells it when those are gone.
+    three.wait_for(lambda: client.kv_get("m", "k", "stale") == 1, what="it has the value itself")
     getattr(three, how)(*gone)
     for _ in range(4):
         began = time.monotonic()
