@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,8 @@ def test_the_three_terminals_of_the_readme(tmp_path: Path, listed: str) -> None:
             for writer, reader in itertools.permutations(range(3), 2):
                 clients[writer].kv_put("m", "k", [writer, reader])
                 assert clients[reader].kv_get("m", "k") == [writer, reader]
-            view = clients[0].status()
+            # A node that takes longer than a second to answer is there, without its ports.
+            view = wait_for(lambda: _complete(clients[0].status()), what="all tell their ports")
             assert view["nodeNum"] == 3
             assert {node["raftPort"] for node in view["nodes"]} == set(bases)
             assert {n["discoveryPort"] for n in view["nodes"]} == {b + 1 for b in bases}
@@ -106,6 +108,11 @@ def test_the_three_terminals_of_the_readme(tmp_path: Path, listed: str) -> None:
             for client in clients:
                 client.close()
         assert (cluster.nodes[0].directory / "braft-data" / str(bases[0])).is_dir()
+
+
+def _complete(view: dict[str, Any]) -> dict[str, Any]:
+    """The view, if every member has answered."""
+    return view if all(node["pid"] for node in view["nodes"]) else {}
 
 
 def test_differing_expectations_hold_and_say_why_until_they_agree(tmp_path: Path) -> None:
@@ -120,10 +127,15 @@ def test_differing_expectations_hold_and_say_why_until_they_agree(tmp_path: Path
         cluster.wait_for(lambda: says(0, "expects 2"))
         cluster.wait_for(lambda: says(1))
         cluster.wait_for(lambda: says(2, "expects 3"))
-        view = cluster.client(0).status()
-        assert "expect differs" in view["waiting"]
-        assert "expect differs" in view["nodes"][0]["error"]
-        assert view["clusterID"] == ""
+
+        def viewed() -> bool:
+            """A node that once answers too late is called silent for a moment."""
+            view = cluster.client(0).status()
+            assert view["clusterID"] == ""
+            told = (view["waiting"], view["nodes"][0]["error"])
+            return all("expect differs" in sentence for sentence in told)
+
+        cluster.wait_for(viewed)
         cluster.restart(2, expect=3)
         cluster.wait_ready()
         assert len(ids(cluster)) == 1
