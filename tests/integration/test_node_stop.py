@@ -274,6 +274,8 @@ def test_run_blocks_until_a_signal_and_leaves_the_handlers_as_they_were(
 
         def work():
             node.kv.put("m", "k", 1, timeout=40)
+            while signal.getsignal(signal.SIGINT) is before[1]:  # run() sets it last
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.{number})
 
         with node:
