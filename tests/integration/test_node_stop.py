@@ -17,7 +17,6 @@ from braft_core import Node
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
 from braft_core.runtime import engine as runtime_engine
 from braft_core.runtime import host as runtime_host
-from braft_core.runtime.host import _STOP_ENGINE
 from braft_core.testing.processes import ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
@@ -30,8 +29,14 @@ class MakeNodes(Protocol):
 LeaderOf = Callable[[list[Node]], Node]
 
 #: Seconds that stopping may take on a machine that has much else to do. One that hangs takes more:
-#: the node gives up its engine's stop after this time.
-QUICKLY = _STOP_ENGINE
+#: the time after which the node gives up its engine's stop, in the tests that measure.
+QUICKLY, HANGING = 30.0, 60.0
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that hangs is given up so late that nothing else takes as long."""
+    monkeypatch.setattr(runtime_host, "_STOP_ENGINE", HANGING)
 
 
 def _threads() -> set[threading.Thread]:
@@ -39,6 +44,7 @@ def _threads() -> set[threading.Thread]:
     return {t for t in threading.enumerate() if "_poll_wrapper" not in t.name}
 
 
+@pytest.mark.usefixtures("patient")
 def test_stopping_leaves_no_thread_and_is_soon_over(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
@@ -54,6 +60,7 @@ def test_stopping_leaves_no_thread_and_is_soon_over(
     wait_for(lambda: _threads() <= before, what="the threads end")
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_leader_that_stops_hands_over_and_loses_nothing(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
@@ -97,17 +104,19 @@ def test_a_leader_that_stops_hands_over_and_loses_nothing(
         assert {key: found.get(key) for key in acknowledged} == acknowledged
 
 
+@pytest.mark.usefixtures("patient")
 def test_leadership_is_handed_over_before_the_leader_is_gone(
     make_nodes: MakeNodes, leader_of: LeaderOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # However slow the machine is: without a limit of a second after which it is not waited for.
-    monkeypatch.setattr(runtime_engine, "_HAND_OVER", 30.0)
-    monkeypatch.setattr(runtime_host, "_STOP_ENGINE", 60.0)
-    nodes = make_nodes(3)
+    nodes = make_nodes(3, election_timeout=5)
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]
     gone = leader.server_id
-    leader.stop()
+    # However slow the machine is: without a limit of a second after which it is not waited for,
+    # nor one after which a successor that does not campaign is given up.
+    with monkeypatch.context() as patient:
+        patient.setattr(runtime_engine, "_HAND_OVER", 30.0)
+        leader.stop()
     # Handed over, so nobody has to notice that the leader is gone: it is done when stop returns.
     assert {node.leader[0] for node in others} - {gone, ""}
     others[0].kv.put("m", "k", 1)
@@ -311,9 +320,8 @@ def test_the_command_ends_with_code_0_on_sigterm_and_comes_back_with_its_data(
         cluster.start()
         cluster.wait_ready()
         revision = cluster.client(0).kv_put("m", "k", 1)
-        began = time.monotonic()
         assert cluster.stop(0) == 0
-        assert time.monotonic() - began < QUICKLY
+        assert "did not stop in order" not in cluster.nodes[0].log.read_text()
         cluster.restart(0)
         cluster.wait_ready()
         assert cluster.client(0).kv_entry("m", "k") == (1, revision)
