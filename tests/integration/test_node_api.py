@@ -182,10 +182,14 @@ def test_a_stopped_node_says_so_and_its_data_serves_the_next(make_nodes: MakeNod
 def test_requests_before_there_is_a_cluster_wait_for_it(make_nodes: MakeNodes) -> None:
     nodes = make_nodes(2, start=False)
     with nodes[0]:
-        with pytest.raises(NotReady) as refused:
-            nodes[0].kv.put("m", "k", 0, timeout=0.3)
-        assert nodes[1].settings.rport is not None
-        assert str(nodes[1].settings.rport) in refused.value.message
+
+        def refused() -> bool:
+            """With the other's address, once its first answer, or its want, is known."""
+            with pytest.raises(NotReady) as told:
+                nodes[0].kv.put("m", "k", 0, timeout=0.3)
+            return str(nodes[1].settings.rport) in told.value.message
+
+        wait_for(refused, what="it names the missing one")
         with pytest.raises(NotReady):
             nodes[0].kv.get("m", "k", timeout=0.3)
         with pytest.raises(NotReady, match="not ready after"):
