@@ -81,7 +81,7 @@ def test_who_was_dead_once_can_be_removed_for_good(tmp_path: Path) -> None:
 
         def knows() -> bool:
             """The node was told, and that nobody will take it back."""
-            answer = httpx.get(f"{cluster.nodes[gone].url}/raft", trust_env=False, timeout=5)
+            answer = httpx.get(f"{cluster.nodes[gone].url}/raft", trust_env=False, timeout=40)
             return "start it with an empty data directory" in answer.text
 
         cluster.wait_for(knows, what="it is told that it is out")

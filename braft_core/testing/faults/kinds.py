@@ -169,8 +169,8 @@ def _restart(scene: Scene, fault: Fault) -> str:
 
 def _transfer(scene: Scene, fault: Fault) -> str:
     target = next(index for index in fault.nodes if index != scene.cluster.leader())
-    server_id = scene.cluster.server_id(target) or ""
     try:
+        server_id = scene.cluster.server_id(target) or ""
         scene.cluster.client(fault.nodes[0]).transfer_leadership(server_id)
     except BraftError as error:  # allowed: the answer says so, and all is as before
         return f"to node {target}: {type(error).__name__}: {error}"
