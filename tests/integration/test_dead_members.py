@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ DEAD_AFTER = 5.0
 QUICK = {"leader_steady": "1s", "dead_after": f"{DEAD_AFTER:g}s"}
 
 
+@lru_cache(maxsize=16)
+def asking(cluster: ProcessCluster, *indexes: int) -> Client:
+    """One client of these nodes for all looks: each new one keeps a connection of its own."""
+    return cluster.client(*indexes)
+
+
 def voters(cluster: ProcessCluster) -> set[str]:
     """Addresses of the voters, as the nodes that are awake have them."""
-    return voters_of(cluster.client(*cluster.awake))
+    return voters_of(asking(cluster, *cluster.awake))
 
 
 def voters_of(client: Client) -> set[str]:
@@ -33,7 +40,8 @@ def voters_of(client: Client) -> set[str]:
 def autopilot(cluster: ProcessCluster) -> dict[str, Any]:
     """What the leader decided; whoever is asked says nothing of it while it finds no leader."""
     return cluster.wait_for(
-        lambda: dict(cluster.client(*cluster.awake).status()["autopilot"]), what="the leader tells"
+        lambda: dict(asking(cluster, *cluster.awake).status()["autopilot"]),
+        what="the leader tells",
     )
 
 
@@ -152,7 +160,7 @@ def test_with_two_of_four_gone_nobody_is_removed(tmp_path: Path) -> None:
         left = cluster.awake
 
         def nobody_leads() -> bool:
-            return not any(cluster.client(index).ready()[0] for index in left)
+            return not any(asking(cluster, index).ready()[0] for index in left)
 
         cluster.wait_for(nobody_leads, what="two of four are no majority")
         began = time.monotonic()
