@@ -12,8 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from braft_core import Node
 from braft_core.client import Client
-from braft_core.testing.processes import ProcessCluster
+from braft_core.runtime import engine as runtime_engine
+from braft_core.runtime import host as runtime_host
+from braft_core.testing.processes import HOST, ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -118,15 +121,28 @@ def test_down_to_one_by_leaving_and_up_again(tmp_path: Path) -> None:
         assert cluster.client(leaving[0]).kv_get("m", "k") == 1
 
 
-def test_a_node_that_forgets_leaves_when_it_stops(tmp_path: Path) -> None:
+def test_a_node_that_forgets_leaves_when_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node is one of this process: there its second for the farewell can be made longer."""
     with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
         cluster.start()
         cluster.wait_ready()
-        fourth = cluster.add_node()
-        cluster.start(fourth, data_dir=":memory:")
+        raft, discovery, http = free_ports(3)
+        contacts = ",".join(node.address for node in cluster.nodes)
+        fourth = Node(
+            ip=HOST,
+            rport=raft,
+            dport=discovery,
+            hport=http,
+            discovery=f"static:{contacts}",
+            data_dir=":memory:",
+        )
         client = cluster.client(0)
-        cluster.wait_for(lambda: len(voters(client)) == 4, what="it is a voter")
-        assert cluster.stop(fourth) == 0
+        with fourth:
+            cluster.wait_for(lambda: len(voters(client)) == 4, what="it is a voter")
+            monkeypatch.setattr(runtime_engine, "_HAND_OVER", 30.0)
+            monkeypatch.setattr(runtime_host, "_STOP_ENGINE", 60.0)
         cluster.wait_for(lambda: voters(client) == addresses(cluster, 0, 1, 2), what="it has left")
 
 
