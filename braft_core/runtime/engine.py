@@ -131,7 +131,7 @@ class Engine:
         if driver is not None:
             await self.admin.retire(_HAND_OVER)
             deadline = clock.monotonic() + _DRAIN
-            while driver.has_undecided and clock.monotonic() < deadline:  # noqa: ASYNC110 - short
+            while self._has_undecided(driver) and clock.monotonic() < deadline:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -147,6 +147,10 @@ class Engine:
         if driver is not None:
             driver.halt(reason)
         await self.parts.transport.stop()
+
+    def _has_undecided(self, driver: Driver) -> bool:
+        """Whether commands wait to be decided, appended here or sent on to the leader."""
+        return driver.has_undecided or self._forwarder.has_undecided
 
     def close(self, timeout: float) -> None:
         """Any thread, after :meth:`stop`: let the writer finish."""

@@ -222,6 +222,12 @@ class Forwarder:
 
         task.add_done_callback(finished)
 
+    @property
+    def has_undecided(self) -> bool:
+        """Whether commands that were sent on wait for their outcome."""
+        sent = [call.requests for call in self._tasks.values() if call.proposes]
+        return any(not request.future.done() for requests in sent for request in requests)
+
     async def stop(self, reason: BraftError) -> None:
         """End all calls; what they carried is settled by whether it may have arrived."""
         under_way = dict(self._tasks)

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,8 @@ from braft_core import Node
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
 from braft_core.runtime import engine as runtime_engine
 from braft_core.runtime import host as runtime_host
-from braft_core.testing.processes import ProcessCluster, free_ports, wait_for
+from braft_core.services import StateMachineService, command
+from braft_core.testing.processes import PATIENCE, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -120,6 +122,47 @@ def test_leadership_is_handed_over_before_the_leader_is_gone(
     # Handed over, so nobody has to notice that the leader is gone: it is done when stop returns.
     assert {node.leader[0] for node in others} - {gone, ""}
     others[0].kv.put("m", "k", 1)
+
+
+class Slow(StateMachineService):
+    """A command that lasts until the gate opens."""
+
+    name = "slow"
+    begun, gate = threading.Event(), threading.Event()
+
+    @command
+    def wait(self) -> bool:
+        self.begun.set()
+        return self.gate.wait(60)
+
+    def dump(self) -> None:
+        return None
+
+    def load(self, value: Any) -> None:
+        assert value is None
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_follower_that_stops_waits_for_the_answer_to_what_it_sent_on(
+    make_nodes: MakeNodes, leader_of: LeaderOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_engine, "_DRAIN", 30.0)
+    monkeypatch.setattr(Slow, "begun", threading.Event())
+    monkeypatch.setattr(Slow, "gate", threading.Event())
+    nodes = make_nodes(3, services=[Slow])
+    leader = leader_of(nodes)
+    follower = next(node for node in nodes if node is not leader)
+    with ThreadPoolExecutor() as pool:
+        try:
+            answer = pool.submit(follower.execute, "slow", "wait", timeout=60)
+            assert Slow.begun.wait(PATIENCE)
+            stopped = pool.submit(follower.stop)
+            began = time.monotonic()
+            wait_for(lambda: stopped.done() or time.monotonic() - began > 0.5, what="it stops")
+        finally:
+            Slow.gate.set()
+        assert answer.result(PATIENCE) is True
+        stopped.result(PATIENCE)
 
 
 def test_callers_who_wait_are_answered_when_the_node_stops(make_nodes: MakeNodes) -> None:

@@ -240,6 +240,28 @@ def test_a_read_whose_leader_is_gone_is_tried_again() -> None:
     asyncio.run(main())
 
 
+def test_commands_that_were_sent_on_are_undecided_until_they_are_answered() -> None:
+    async def main() -> None:
+        peers = Peers(echo)
+        peers.gate.clear()
+        forwarder = Forwarder(peers)
+        assert not forwarder.has_undecided
+        query = Query("kv", "get", (), 10, asyncio.get_running_loop())
+        forwarder.reads("leader", [query])
+        await until(lambda: peers.calls)
+        assert not forwarder.has_undecided, "a read may be asked again elsewhere"
+        sent = command()
+        forwarder.commands("leader", [sent])
+        await until(lambda: len(peers.calls) == 2)
+        assert forwarder.has_undecided
+        peers.gate.set()
+        await sent.awaitable
+        assert not forwarder.has_undecided
+        await forwarder.stop(Stopped("over"))
+
+    asyncio.run(main())
+
+
 def test_stop_tells_who_was_under_way_from_who_was_not() -> None:
     async def main() -> None:
         peers = Peers(echo)
