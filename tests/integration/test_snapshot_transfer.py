@@ -13,7 +13,8 @@ from braft_core.testing.processes import ProcessCluster
 
 pytestmark = [pytest.mark.integration]
 
-LEFT_BEHIND = 1_500
+#: More than a snapshot lets the log keep, and few enough for one client of a slow machine.
+LEFT_BEHIND = 700
 
 
 class Writing:
@@ -81,7 +82,7 @@ def test_a_follower_far_behind_catches_up_while_writes_go_on(tmp_path: Path) -> 
                         and min(log_begins(cluster, i) for i in (leader, other)) > reached + 1
                     )
                 ),
-                90,
+                120,
                 "no log reaches back to what the absent one has",
             )
             assert writing.alive
