@@ -85,6 +85,7 @@ def test_a_cluster_that_breaks_a_promise_is_found_out(tmp_path: Path) -> None:
             loopback=True,
             hold=(0.1, 0.2),
             calm=4.0,
+            deadline=60.0,
             settings={"data_dir": ":memory:"},
         )
     )

@@ -30,7 +30,7 @@ from braft_core.errors import (
     TooLarge,
 )
 from braft_core.http.server import HARD_BODY_LIMIT
-from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
+from braft_core.testing.processes import HOST, PATIENCE, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -216,7 +216,7 @@ def _still_fine(nodes: list[Node]) -> None:
     for number, node in enumerate(nodes):
         assert node.kv.get("m", "kept") == "safe"
         assert node.kv.put("m", "again", number)
-        assert node.ready() == (True, "")
+        node.wait_ready(PATIENCE)
 
 
 def test_garbage_on_every_port(pair: list[Node]) -> None:

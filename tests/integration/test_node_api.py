@@ -22,7 +22,7 @@ from braft_core.errors import (
     UnknownCommand,
     UnknownService,
 )
-from braft_core.testing.processes import wait_for
+from braft_core.testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -293,7 +293,7 @@ def test_members_views_and_details_agree(make_nodes: MakeNodes, leader_of: Leade
         assert {m["address"] for m in node.members()} == {n.address for n in nodes}
         assert [m["id"] for m in node.members() if m["leader"]] == [leader.server_id]
         assert {m["suffrage"] for m in node.members()} == {"Voter"}
-        view = node.cluster_view()
+        view = node.cluster_view(PATIENCE)
         assert view["leaderID"] == leader.server_id
         assert view["leaderAddr"] == leader.address
         assert view["nodeNum"] == 3

@@ -8,7 +8,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import AccessDenied
-from braft_core.testing.processes import wait_for
+from braft_core.testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ def test_nodes_of_one_token_form_and_serve(
     follower = next(node for node in nodes if node is not leader_of(nodes))
     follower.kv.put("m", "k", 1)
     assert follower.kv.get("m", "k") == 1
-    assert not any("error" in entry for entry in follower.cluster_view()["nodes"])
+    assert not any("error" in entry for entry in follower.cluster_view(PATIENCE)["nodes"])
 
 
 def test_a_node_of_another_token_names_the_cause(
