@@ -13,6 +13,7 @@ import pytest
 from braft_core.abc import TransportOptions
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
+from braft_core.testing.processes import HOST, free_ports
 from braft_core.testing.transport import Node, RecordingHandler, until
 from braft_core.testing.transport_nodes import prompt
 from braft_core.transport.grpc import GrpcTransport, link
@@ -117,7 +118,8 @@ def test_a_killed_process_is_missed_and_found_again(monkeypatch: pytest.MonkeyPa
 
     async def scenario() -> None:
         parent = await Parent.start()
-        child = await Child.start(parent.address)
+        # It comes back at the same port, which no connection of anybody may take meanwhile.
+        child = await Child.start(parent.address, f"{HOST}:{free_ports(1)[0]}")
         try:
             parent.transport.set_peer("child", child.address)
             await parent.exchange()
