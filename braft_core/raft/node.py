@@ -488,11 +488,11 @@ class RaftCore:
         return self._state.now - self._state.leader_contact
 
     def peers(self) -> list[PeerStatus]:
-        """On the leader: its view of every other server, in configuration order."""
-        now = self._state.now
+        """On the leader: its view of every other server, in configuration order. Any thread."""
+        now, progress = self._state.now, list(self._state.progress.items())  # in one step
         return [
             PeerStatus(server, p.match_index, p.next_index, p.state, now - p.last_contact)
-            for server, p in self._state.progress.items()
+            for server, p in progress
         ]
 
     def caught_up(self, server_id: str) -> bool:

@@ -35,7 +35,7 @@ from braft_core.services.members import MEMBERS
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine
 
-__all__ = ["CLUSTER_ID", "Ports"]
+__all__ = ["CLUSTER_ID", "Ports", "Written"]
 
 #: Names under which the store keeps what membership must not forget.
 CLUSTER_ID = "cluster_id"
@@ -73,8 +73,7 @@ class Ports:
                 window=settings.removal_window,
             ),
         )
-        self._scanned = 0
-        self._written = False
+        self._written = Written()
 
     @property
     def identity(self) -> Identity:
@@ -137,7 +136,7 @@ class Ports:
             has_quorum=leads and core.log.term_at(core.commit_index) == core.current_term,
             change_pending=core.log.configuration_index > core.commit_index,
             last_index=core.last_index,
-            empty=not self._ever_written(core),
+            empty=not self._written.ever(core),
             peers=_peers(core),
         )
 
@@ -170,15 +169,30 @@ class Ports:
         """That server is there now."""
         self._engine.set_address(server_id, address)
 
-    def _ever_written(self, core: RaftCore) -> bool:
-        """Whether a command stands (or once stood) in the log; looks at each entry once."""
-        if not self._written:
-            low = max(self._scanned + 1, core.log.first_index)
-            fresh = core.log.slice(low, core.last_index + 1)
-            compacted = core.log.compacted_index > 0
-            self._written = compacted or any(e.type == EntryType.COMMAND for e in fresh)
-            self._scanned = core.last_index
-        return self._written
+
+class Written:
+    """Whether a command stands, or once stood, in a log: a cluster with one is not given up.
+
+    Committed entries are looked at once. Those behind them may give way to others of the same
+    index, and another core may begin its log anew. Any thread may ask; only the core's own can
+    rely on the answer at a moment when entries come.
+    """
+
+    def __init__(self) -> None:
+        #: One tuple, so that nobody sees half of a change.
+        self._seen: tuple[RaftCore | None, int, bool] = (None, 0, False)
+
+    def ever(self, core: RaftCore) -> bool:
+        """Look at what is new."""
+        whose, looked_at, written = self._seen
+        if core is not whose:
+            looked_at, written = 0, False
+        if not written:
+            committed, log = core.commit_index, core.log  # read first: the core may go on meanwhile
+            fresh = log.slice(max(looked_at + 1, log.first_index), log.last_index + 1)
+            written = log.compacted_index > 0 or any(e.type == EntryType.COMMAND for e in fresh)
+            self._seen = (core, committed, written)
+        return written
 
 
 def _peers(core: RaftCore) -> dict[str, PeerView]:
