@@ -20,6 +20,9 @@ from typing import Any
 
 __all__ = ["Child", "ChildFailed", "serve"]
 
+#: Longest time that the end of its output is waited for; its own children may keep that open.
+_END_SECONDS = 10.0
+
 
 class ChildFailed(RuntimeError):
     """The process said no, said nothing in time, or is gone."""
@@ -41,7 +44,8 @@ class Child:
                 bufsize=1,
             )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -50,8 +54,10 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
-        for line in self._process.stdout:
-            self._lines.put(line)
+        # Closed here: whoever else did might do so between two lines, and reading would fail.
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
         self._lines.put("")
 
     def tell(self, do: str, **arguments: Any) -> None:
@@ -86,9 +92,9 @@ class Child:
         """End it at once (SIGKILL), and reap it."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._reader.join(_END_SECONDS)
 
     def stop(self, timeout: float = 10) -> None:
         """Ask it to end by closing its standard input; kill it if it does not."""
