@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,26 +25,31 @@ def test_summarize_takes_percentiles_of_the_sorted_latencies() -> None:
     assert workload.summarize([], seconds=1.0).max_ms is None
 
 
-def test_drive_keeps_exactly_that_many_outstanding() -> None:
+def test_drive_keeps_exactly_that_many_outstanding(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    # Time that passes with the operations alone: a busy machine changes nothing.
+    monkeypatch.setattr(workload, "time", SimpleNamespace(perf_counter=lambda: now))
     running = 0
     most = 0
     numbers = []
 
     async def operation(number: int) -> None:
-        nonlocal running, most
+        nonlocal now, running, most
         running += 1
         most = max(most, running)
         numbers.append(number)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        now += 0.0625
         running -= 1
 
-    sample = asyncio.run(workload.drive(operation, outstanding=7, seconds=1.0, warmup=0.2))
+    sample = asyncio.run(workload.drive(operation, outstanding=7, seconds=1.0, warmup=0.25))
     assert most == 7
     assert running == 0
     assert numbers == list(range(len(numbers)))
-    # What ended in the warm-up is not counted.
-    assert 0 < sample.operations < len(numbers)
-    assert sample.p50_ms >= 1.0
+    # Neither what ended in the warm-up is counted, nor what ended afterwards.
+    assert sample.operations == 16
+    assert len(numbers) == 3 + 16 + 7
+    assert sample.p50_ms == 7 * 62.5
 
 
 def test_drive_fails_when_an_operation_fails() -> None:
