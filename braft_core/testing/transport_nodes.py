@@ -60,6 +60,8 @@ __all__ = [
 
 #: Seconds a rule may take to show.
 PATIENCE = 20.0
+#: Seconds after which a test counts as hanging.
+_HANGS = 6 * PATIENCE
 
 
 _T = TypeVar("_T")
@@ -72,7 +74,7 @@ def on_a_loop(test: _Test[_T]) -> Callable[[_T], None]:
     @functools.wraps(test)
     def run(self: _T) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(6 * PATIENCE):
+            async with asyncio.timeout(_HANGS):
                 await test(self)
 
         asyncio.run(bounded())
