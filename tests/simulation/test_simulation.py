@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def reports() -> list[Report]:
-    with ProcessPoolExecutor(2) as pool:
+    # New processes, not forks: threads of earlier tests may hold locks, for ever in a fork.
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         return list(pool.map(run_seed, SEEDS, chunksize=5))
 
 

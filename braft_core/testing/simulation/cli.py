@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,9 @@ def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
         yield from map(run, arguments.seeds)
         return
     chunk = max(1, min(16, len(arguments.seeds) // (4 * arguments.jobs)))
-    with ProcessPoolExecutor(arguments.jobs) as pool:
+    # New processes, not forks: this one may be a test's, with threads that hold locks for ever
+    # in a fork.
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
         yield from pool.map(run, arguments.seeds, chunksize=chunk)
         # A consumer that stops early leaves through here; what was not begun is not begun.
         pool.shutdown(cancel_futures=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 
 from braft_core.testing.simulation.mutants import MUTANTS, hunt
 
@@ -33,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     numbers = [n for n, mutant in enumerate(MUTANTS) if arguments.only in mutant.name]
     sys.stdout.write(f"{'mutant':48} seeds  found by\n")
     failed = 0
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        for good, line in pool.map(_line, numbers):
+    with ExitStack() as stack:
+        hunts: Iterator[tuple[bool, str]] = map(_line, numbers)
+        if arguments.jobs > 1:
+            hunts = stack.enter_context(ProcessPoolExecutor(arguments.jobs)).map(_line, numbers)
+        for good, line in hunts:
             failed += not good
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
