@@ -115,7 +115,11 @@ def test_leadership_is_handed_over_both_ways(play: Play) -> None:
     async def scenario(mixed: Any) -> None:
         a, go = await led_by_braft(mixed)
         propose(a, COMMANDS[:5])
-        await until(lambda: holds(a, COMMANDS[:5]), "the commands are committed")
+
+        async def leads_and_holds() -> bool:
+            return bool(a.leads and await holds(a, COMMANDS[:5]))
+
+        await until(leads_and_holds, "the commands are committed")
         a.core.transfer_leadership("go")
         a.flush()
         await until(go.leads, "the HashiCorp server takes over")

@@ -90,9 +90,10 @@ func run(id, address string) error {
 	config := raft.DefaultConfig()
 	config.LocalID = raft.ServerID(id)
 	config.LogOutput = os.Stderr
-	config.HeartbeatTimeout = time.Second
-	config.ElectionTimeout = time.Second
-	config.LeaderLeaseTimeout = 500 * time.Millisecond
+	// So long that a leader stays one while its followers, or this process, stand still for a while.
+	config.HeartbeatTimeout = 4 * time.Second
+	config.ElectionTimeout = 4 * time.Second
+	config.LeaderLeaseTimeout = 4 * time.Second
 	config.TrailingLogs = 2
 	state := &machine{}
 	store := raft.NewInmemStore()
