@@ -32,10 +32,12 @@ class StolenTag(Broken):
     tag = 2
 
 
-class LosesSign(Broken):
+class LosesTypes(Broken):
+    """With the first value that is tried: to be found is no matter of luck."""
+
     def loads(self, data: bytes) -> Any:
         value = super().loads(data)
-        return abs(value) if type(value) is int else value
+        return value if type(value) in (str, list, dict) else repr(value)
 
 
 class Float32(Broken):
@@ -136,7 +138,7 @@ class SharedBuffer(Broken):
 TWINS: list[tuple[str, Callable[[], Serializer]]] = [
     ("test_has_a_name_and_a_tag", NoTag),
     ("test_tag_is_its_own", StolenTag),
-    ("test_round_trip", LosesSign),
+    ("test_round_trip", LosesTypes),
     ("test_round_trip_at_the_limits", Float32),
     ("test_tuples_come_back_as_lists", RefusesTuples),
     ("test_equal_bytes_for_one_value", Counts),
