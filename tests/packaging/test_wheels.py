@@ -76,7 +76,7 @@ def test_a_node_starts_from_wheels_alone(
     ports = free_ports(3)
     spec = discovery.format(rport=ports[0])
     numbers = [str(port) for port in ports]
-    said = run(python, "-I", "-c", _NODE, tmp_path / "data", *numbers, spec, timeout=60)
+    said = run(python, "-I", "-c", _NODE, tmp_path / "data", *numbers, spec)
     assert said.strip().endswith("served")
 
     found = run(python, "-I", "-m", "pip", "list", "--format=freeze")
