@@ -126,7 +126,7 @@ def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
     chunk = max(1, min(16, len(arguments.seeds) // (4 * arguments.jobs)))
     # New processes, not forks: this one may be a test's, with threads that hold locks for ever
     # in a fork.
-    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), _keep_quiet) as pool:
         yield from pool.map(run, arguments.seeds, chunksize=chunk)
         # A consumer that stops early leaves through here; what was not begun is not begun.
         pool.shutdown(cancel_futures=True)
@@ -227,8 +227,7 @@ def _calls(reports: Sequence[Report]) -> Iterator[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the seeds; 0 if every rule held in all of them, else 1."""
-    # Failures are said with their seeds; what the code under test logs about its life is not.
-    logging.getLogger("braft_core").addHandler(logging.NullHandler())
+    _keep_quiet()
     arguments = _arguments(argv)
     started = time.perf_counter()
     done: list[Report] = []
@@ -250,6 +249,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("nothing was shown: every answer of the service was an error")
         return 1
     return 0 if all(report.ok for report in done) else 1
+
+
+def _keep_quiet() -> None:
+    """Failures are said with their seeds; what the code under test logs about its life is not."""
+    logging.getLogger("braft_core").addHandler(logging.NullHandler())
 
 
 def _as_it_is(report: Report) -> Report:
