@@ -19,6 +19,9 @@ from braft_core.testing.simulation import Report, draw_plan, run_seed
 from braft_core.testing.simulation.cli import main, parse_edits, parse_seeds
 from braft_core.testing.simulation.edits import Edits, decode_edits, encode_edits
 
+# The seeds are the longest work of all tests, which several others on a machine make longer still.
+pytestmark = pytest.mark.timeout(1200)
+
 SEEDS = range(150)
 ROOT = Path(__file__).parents[2]
 
