@@ -6,7 +6,7 @@ import pytest
 
 from braft_core.abc import Transport, TransportOptions
 from braft_core.testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
-from braft_core.transport.grpc import GrpcTransport
+from braft_core.transport.grpc import GrpcTransport, link, pipeline, server
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
 
 
@@ -29,6 +29,12 @@ class TestMemoryTransport(TransportConformance):
 @pytest.mark.usefixtures("patient_grpc")
 class TestGrpcTransport(TransportConformance):
     can_sever = True
+
+    @pytest.fixture(autouse=True)
+    def _farewells(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A stream whose goodbye is cut short counts as lost: it has time to be heard."""
+        for part in (link, pipeline, server):
+            monkeypatch.setattr(part, "_FAREWELL", 3.0)
 
     def make(self, address: str) -> Transport:
         return GrpcTransport(TransportOptions(listen=(address,), rpc_timeout=PATIENCE))
