@@ -116,26 +116,40 @@ class Node:
         """:meth:`stop`, awaited."""
         await asyncio.to_thread(self.stop)
 
-    def run(self) -> None:
+    def run(self, on_start: Callable[[], None] | None = None) -> None:
         """Start (if need be) and block until SIGTERM, SIGINT or the node's own end; then stop.
 
-        Main thread only, because of the signals.
+        Main thread only, because of the signals. One that comes during the start is obeyed after
+        it, a second one at once.
 
+        :param on_start: called once the node listens.
         :raises BraftError: what made the node end by itself.
+        :raises KeyboardInterrupt: a second signal came during the start.
         """
-        done = threading.Event()
+        done, starting = threading.Event(), True
+
+        def obey(*_: object) -> None:
+            nonlocal starting
+            if starting and done.is_set():
+                starting = False
+                raise KeyboardInterrupt  # it hangs, and who asks twice means it
+            done.set()
+
         previous = {
-            number: signal.signal(number, lambda *_: done.set())
-            for number in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, obey) for number in (signal.SIGTERM, signal.SIGINT)
         }
         try:
             if self._host is None:
                 self.start()
+            starting = False
             host = self._running()
+            if on_start is not None:
+                on_start()
             while not done.wait(0.2):
                 if host.failure is not None:
                     raise host.failure
         finally:
+            starting = False
             self.stop()
             for number, handler in previous.items():
                 signal.signal(number, handler)

@@ -62,6 +62,8 @@ def _serve(given: dict[str, str]) -> None:
     from braft_core.node import Node
 
     node = Node(settings=settings)
-    node.start()
-    typer.echo(f"Raft on {node.address}, HTTP on {node.http_address or 'no port'}")
-    node.run()
+
+    def listening() -> None:
+        typer.echo(f"Raft on {node.address}, HTTP on {node.http_address or 'no port'}")
+
+    node.run(listening)

@@ -314,6 +314,30 @@ def test_a_forked_child_may_run_a_node_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_second_signal_ends_a_start_that_hangs(tmp_path: Path, number: str) -> None:
+    done = _run(
+        f"""
+        import asyncio, os, signal, threading
+        from braft_core import Node
+        from braft_core.runtime.engine import Engine
+
+        async def hang(engine):
+            while True:
+                os.kill(os.getpid(), signal.{number})
+                await asyncio.sleep(0.1)
+
+        Engine.start = hang
+        try:
+            Node(**settings).run()
+        except KeyboardInterrupt:
+            print("interrupted", threading.active_count())
+        """,
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted 1\n"), done.stderr
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
 def test_run_blocks_until_a_signal_and_leaves_the_handlers_as_they_were(
     tmp_path: Path, number: str
 ) -> None:

@@ -44,3 +44,34 @@ def test_a_node_runs_serves_and_stops(words: list[str], braft: Any) -> None:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_when_the_node_has_just_started_stops_it_in_order(
+    number: signal.Signals,
+) -> None:
+    """Its HTTP port may have answered already, and somebody may act on that at once."""
+    alone = [*ANY_PORTS, "--data-dir", ":memory:", "--expect", "1", "--log", "warning"]
+    script = f"""
+import os, runpy, sys
+from braft_core.node import Node
+start, stop = Node.start, Node.stop
+
+def interrupted(node):
+    start(node)
+    os.kill(os.getpid(), {int(number)})
+    return node
+
+def told(node):
+    stop(node)
+    print("stopped")
+
+Node.start, Node.stop = interrupted, told
+sys.argv = ["braft", "run", *{alone!r}]
+runpy.run_module("braft_core", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["stopped"]), done.stderr
