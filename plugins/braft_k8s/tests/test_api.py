@@ -220,6 +220,16 @@ def test_no_cluster_at_all(tmp_path: Path) -> None:
         asyncio.run(look(K8sDiscovery("svc=braft", context)))
 
 
+def test_a_kubeconfig_that_is_half_written(kubeconfig: Path) -> None:
+    """Whoever renews it may be at it just now: the next look comes."""
+    whole = kubeconfig.read_text()
+    for text in [*(whole[:size] for size in range(0, len(whole), 31)), "[]", "1", "a: b", "\0"]:
+        kubeconfig.write_text(text)
+        with pytest.raises(Unreachable, match="no access to a cluster") as refused:
+            asyncio.run(look(k8s(kubeconfig)))
+        assert "t0ken" not in str(refused.value)
+
+
 def test_after_stop_nothing_is_asked(api: Api, kubeconfig: Path) -> None:
     async def main() -> None:
         discovery = k8s(kubeconfig)

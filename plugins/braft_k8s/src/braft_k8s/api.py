@@ -57,6 +57,11 @@ class KubeApi:
             namespace = _configure(configuration, options, environ)
         except (ConfigException, OSError, ValueError) as error:
             raise Unreachable(f"k8s: no access to a cluster: {error}", sent=False) from error
+        except Exception as error:
+            # A kubeconfig that is half written makes its reader fail in many ways. What it says
+            # may quote the file, where there are secrets.
+            what = f"the kubeconfig cannot be read ({type(error).__name__})"
+            raise Unreachable(f"k8s: no access to a cluster: {what}", sent=False) from error
         client = ApiClient(configuration)
         return cls(client, CoreV1Api(client), namespace, options.request_timeout)
 
