@@ -22,7 +22,7 @@ _FILE_HEADER = struct.Struct(">IIIIII")  # magic, version, page size, sequence, 
 _FRAME_HEADER = struct.Struct(">IIII")  # page, pages after commit (0: no commit), salt 1, salt 2
 _CHECKSUM = struct.Struct(">II")
 _MAGIC = {0x377F0682: "<II", 0x377F0683: ">II"}  # and the byte order of the checksummed words
-_MAX_PAGE = 65536
+_PAGE_SIZES = tuple(1 << bits for bits in range(9, 17))
 _MASK = 0xFFFFFFFF
 
 Sums = tuple[int, int]
@@ -62,16 +62,15 @@ def _scan(file: BinaryIO) -> int:
         return 0
     magic, _, page_size, _, *salts = _FILE_HEADER.unpack_from(header)
     order = _MAGIC.get(magic)
-    if order is None or page_size > _MAX_PAGE:
-        return 0
-    sums = _sum(order, header[: _FILE_HEADER.size], (0, 0))
-    intact = sums == _CHECKSUM.unpack_from(header, _FILE_HEADER.size)
-    generation = tuple(salts) if intact else None
+    sums = _CHECKSUM.unpack_from(header, _FILE_HEADER.size)
+    if order is None or _sum(order, header[: _FILE_HEADER.size], (0, 0)) != sums:
+        # SQLite forgets every frame then. Nothing that the header says can be believed, so the
+        # size of a page is the one with which the frames make sense.
+        return max(_commits(file, size) for size in _PAGE_SIZES)
+    intact = True
     beyond = 0
     for frame in _frames(file, page_size):
-        if generation is None:  # a damaged header: whatever generation the frames are of
-            generation = frame.salts
-        if frame.salts != generation:
+        if frame.salts != tuple(salts):
             break
         if intact:
             sums = _sum(order, frame.page, _sum(order, frame.head[: _CHECKSUM.size], sums))
@@ -79,6 +78,19 @@ def _scan(file: BinaryIO) -> int:
         if not intact:
             beyond += frame.commits
     return beyond
+
+
+def _commits(file: BinaryIO, page_size: int) -> int:
+    """The commits of the generation that the first frame is of; of a wrong size, one at most."""
+    file.seek(_FILE_HEADER.size + _CHECKSUM.size)
+    found, generation = 0, None
+    for frame in _frames(file, page_size):
+        if generation is None:
+            generation = frame.salts
+        if frame.salts != generation:
+            break
+        found += frame.commits
+    return found
 
 
 def _frames(file: BinaryIO, page_size: int) -> Iterator[_Frame]:
