@@ -23,6 +23,7 @@ from braft_core.errors import (
     Rejected,
     UnknownCommand,
     UnknownService,
+    to_wire,
 )
 from braft_core.raft.types import Entry, EntryType
 from braft_core.serializers.missing import NotKnownHere
@@ -229,8 +230,8 @@ def _check_service(service: Service) -> None:
 def _failure(error: Exception, service: str, command: str) -> BraftError:
     if isinstance(error, Rejected):
         try:
-            check_plain(error.data)
-        except TypeError as reason:
+            check_plain({**to_wire(error)[2]})
+        except Exception as reason:  # noqa: BLE001 - its class may not have called ours
             error = reason
         else:
             return error.with_traceback(None)

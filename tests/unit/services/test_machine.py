@@ -378,3 +378,33 @@ def test_a_snapshot_from_before_sessions_has_none() -> None:
     machine, _ = counting()
     machine.restore(before)
     assert isinstance(machine.apply(once(2, Place(1, 1, 1), "add", 5)), SessionExpired)
+
+
+class Forgetful(Rejected):
+    """One that does not call the constructor of its base."""
+
+    def __init__(self, item: str) -> None:
+        self.item = item
+
+
+class Odd(Counter):
+    """Answers that are harder to keep than others."""
+
+    name = "odd"
+
+    @command
+    def forget(self) -> None:
+        raise Forgetful("tea")
+
+
+def odd() -> StateMachine:
+    """A state machine with the session 1."""
+    machine = StateMachine([Odd()], {1: MSGPACK})
+    machine.apply(call("open", service="$sessions", index=1))
+    return machine
+
+
+def test_an_error_that_forgets_its_base_is_an_answer() -> None:
+    outcome = odd().apply(once(2, Place(1, 1, 1), "forget", service="odd"))
+    assert type(outcome) is CommandFailed
+    assert "odd.forget raised AttributeError" in outcome.message
