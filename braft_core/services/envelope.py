@@ -42,6 +42,7 @@ __all__ = [
     "decode_outcome",
     "decode_place",
     "encode_command",
+    "encode_failure",
     "encode_outcome",
     "in_session",
 ]
@@ -162,7 +163,11 @@ def encode_outcome(outcome: Any) -> bytes:
             return _outcomes.dumps([_VALUE, outcome])
         except TypeError:
             return _outcomes.dumps([_TYPED_VALUE, to_plain(outcome, keep_tuples=False)])
-    code, message, data = to_wire(outcome)
+    return encode_failure(*to_wire(outcome))
+
+
+def encode_failure(code: str, message: str, data: Mapping[str, Any]) -> bytes:
+    """The outcome that is an error, from the parts of ``to_wire``."""
     return _outcomes.dumps([_ERROR, code, _text(message), {k: _plain(v) for k, v in data.items()}])
 
 

@@ -28,7 +28,8 @@ from typing import Any, Final
 import msgpack
 
 from braft_core.errors import BraftError, Busy, DecodeError, Rejected, SessionExpired
-from braft_core.services.envelope import decode_outcome, encode_outcome
+from braft_core.serializers.plain import INT_MAX, INT_MIN
+from braft_core.services.envelope import decode_outcome, encode_failure, encode_outcome
 
 __all__ = ["IDLE", "MAX_CHARGE", "MAX_SESSIONS", "MAX_STEP", "MAX_TOTAL", "NEW", "SessionTable"]
 
@@ -55,8 +56,9 @@ NEW: Final = object()
 _MISSING: Final = object()
 _SCALARS: Final = frozenset({type(None), bool, int, float})
 
-#: A kept answer: a scalar as it is, ``bytes`` for any other value encoded, ``(bytes,)`` for an
-#: encoded error. Encoded, because callers may change the lists and dicts that they were given.
+#: A kept answer: a scalar as it is (an int of 64 bits), ``bytes`` for any other value encoded,
+#: ``(bytes,)`` for an encoded error. Encoded, because callers may change the lists and dicts that
+#: they were given.
 _Kept = Any
 
 
@@ -147,7 +149,7 @@ class SessionTable:
         if session is None:
             return  # the command ended its own session, by closing it or by opening one too many
         charge = SMALL
-        if type(outcome) not in _SCALARS:
+        if type(outcome) not in _SCALARS or _is_wide(outcome):
             outcome = _keep(outcome)
             charge = _charge(outcome)
         session.answers[sequence] = outcome
@@ -236,11 +238,20 @@ class SessionTable:
 # Answers
 
 
+def _is_wide(scalar: Any) -> bool:
+    """Whether it is an int that a snapshot could not hold as it is."""
+    return type(scalar) is int and not INT_MIN <= scalar <= INT_MAX
+
+
 def _keep(outcome: Any) -> _Kept:
-    encoded = encode_outcome(outcome)
+    try:
+        encoded = encode_outcome(outcome)
+    except TypeError as error:  # as deep as a value may be, and so too deep within an outcome
+        return (encode_outcome(Rejected(f"applied; its answer was not kept: {error}")),)
     if isinstance(outcome, BraftError):
         if len(encoded) > _ERROR_LIMIT:
-            encoded = encode_outcome(type(outcome)(outcome.message[:_ERROR_MESSAGE]))
+            # By its parts: the constructor of a service's own error may take anything.
+            encoded = encode_failure(outcome.code, outcome.message[:_ERROR_MESSAGE], {})
         return (encoded,)
     if len(encoded) <= MAX_CHARGE:
         return encoded

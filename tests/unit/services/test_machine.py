@@ -380,11 +380,25 @@ def test_a_snapshot_from_before_sessions_has_none() -> None:
     assert isinstance(machine.apply(once(2, Place(1, 1, 1), "add", 5)), SessionExpired)
 
 
+class NoStock(Rejected):
+    """A service's own error, with a constructor of its own."""
+
+    def __init__(self, item: str, *, wanted: int) -> None:
+        super().__init__(f"no {item}", item=item, wanted=wanted)
+
+
 class Forgetful(Rejected):
     """One that does not call the constructor of its base."""
 
     def __init__(self, item: str) -> None:
         self.item = item
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
 
 
 class Odd(Counter):
@@ -393,8 +407,21 @@ class Odd(Counter):
     name = "odd"
 
     @command
+    def sell(self, item: str) -> None:
+        raise NoStock(item, wanted=1)
+
+    @command
     def forget(self) -> None:
         raise Forgetful("tea")
+
+    @command
+    def deep(self) -> list[Any]:
+        self.seen.append(1)
+        return nested(128)
+
+    @command
+    def wide(self) -> int:
+        return 1 << 70
 
 
 def odd() -> StateMachine:
@@ -404,7 +431,37 @@ def odd() -> StateMachine:
     return machine
 
 
+def test_a_large_error_of_a_services_own_class_is_kept() -> None:
+    machine = odd()
+    first, again = (
+        machine.apply(once(index, Place(1, 1, 1), "sell", "x" * 5000, service="odd"))
+        for index in (2, 3)
+    )
+    assert type(first) is NoStock
+    assert again.code == Rejected.code
+    assert again.message == first.message[:256]
+
+
 def test_an_error_that_forgets_its_base_is_an_answer() -> None:
     outcome = odd().apply(once(2, Place(1, 1, 1), "forget", service="odd"))
     assert type(outcome) is CommandFailed
     assert "odd.forget raised AttributeError" in outcome.message
+
+
+def test_an_answer_as_deep_as_values_may_be_is_given_and_not_applied_again() -> None:
+    machine = odd()
+    first, again = (
+        machine.apply(once(index, Place(1, 1, 1), "deep", service="odd")) for index in (2, 3)
+    )
+    assert first == nested(128)
+    assert isinstance(again, Rejected)
+    assert "applied; its answer was not kept" in again.message
+    assert machine.query("odd", "all", []) == [1]
+
+
+def test_an_answer_of_more_than_64_bits_goes_through_a_snapshot() -> None:
+    machine, other = odd(), odd()
+    asked = once(2, Place(1, 1, 1), "wide", service="odd")
+    assert machine.apply_many([asked, asked]) == [1 << 70, 1 << 70]
+    other.restore(machine.snapshot())
+    assert other.apply(asked) == 1 << 70
