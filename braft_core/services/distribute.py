@@ -10,6 +10,7 @@ A node follows its own share with :meth:`DistributeService.on_change`.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -74,8 +75,9 @@ class DistributeService(StateMachineService):
         self._items: dict[str, Any] = {}
         self._nodes: list[str] = []
         self._assignment: dict[str, str] = {}
-        # Replaced, never changed: on_change is called from other threads.
+        # Replaced, never changed: on_change is called from other threads. The lock is theirs.
         self._listeners: tuple[_Listener, ...] = ()
+        self._listening = threading.Lock()
 
     @command
     def distribute(self, items: Any) -> dict[str, str]:
@@ -143,10 +145,12 @@ class DistributeService(StateMachineService):
         :returns: a function that ends it.
         """
         listener = _Listener(node_id, callback, dispatch)
-        self._listeners = (*self._listeners, listener)
+        with self._listening:
+            self._listeners = (*self._listeners, listener)
 
         def end() -> None:
-            self._listeners = tuple(each for each in self._listeners if each is not listener)
+            with self._listening:
+                self._listeners = tuple(each for each in self._listeners if each is not listener)
 
         return end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
@@ -236,6 +237,42 @@ def test_a_listener_that_ended_hears_nothing(listen: Listen) -> None:
     run(service, "distribute", ["a"])
     run(service, "set_nodes", ["n1"])
     assert (told, kept) == ([], [{"a": None}])
+
+
+class Hesitant(DistributeService):
+    """The first thread that looks at the listeners stands still until another one is done."""
+
+    def __init__(self) -> None:
+        self.looked, self.others_done = threading.Event(), threading.Event()
+        super().__init__()
+
+    @property
+    def _listeners(self) -> Any:
+        found = self._kept
+        if threading.current_thread() is not threading.main_thread():
+            self.looked.set()
+            self.others_done.wait(0.5)
+        return found
+
+    @_listeners.setter
+    def _listeners(self, value: Any) -> None:
+        self._kept = value
+
+
+def test_threads_that_begin_to_listen_at_once_are_all_heard(listen: Listen) -> None:
+    service = Hesitant()
+    told: list[Share] = []
+    thread = threading.Thread(
+        target=service.on_change, args=("n1", told.append, lambda callback, share: callback(share))
+    )
+    thread.start()
+    assert service.looked.wait(10)
+    mine = listen(service, "n1")
+    service.others_done.set()
+    thread.join(10)
+    run(service, "distribute", ["a"])
+    run(service, "set_nodes", ["n1"])
+    assert (told, mine) == ([{"a": None}], [{"a": None}])
 
 
 def test_a_listener_that_fails_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
