@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, InstallSnapshot
 from braft_core.testing.snapshots import put
 from braft_core.testing.transport import RecordingHandler, until
-from braft_tcp import TcpTransport
+from braft_tcp import TcpTransport, server
+from braft_tcp.tls import Tls
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -75,6 +77,50 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
                     with pytest.raises(Unreachable):
                         await outsider.transport.call(b.address, request, 5)
             assert len(b.handler.calls) == 1
+
+    asyncio.run(scenario())
+
+
+def test_callers_whose_tls_never_comes_are_forgotten(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Probes that open a connection and close it, as load balancers do."""
+    monkeypatch.setattr(server, "_HELLO", 0.1)
+    tls = make_certificates(tmp_path / "tls")
+
+    async def scenario() -> None:
+        async with started("b", tls=tls) as b:
+            guests = b.transport._running._listener._guests
+            host, _, port = b.address.rpartition(":")
+            for _ in range(3):
+                _, writer = await asyncio.open_connection(host, int(port))
+                await until(lambda: len(guests) > 0)
+                writer.close()
+            await until(lambda: len(guests) == 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_whose_tls_comes_too_late_is_cut_off(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was given up before; nothing of what it sends would ever be read."""
+    monkeypatch.setattr(server, "_HELLO", 0.1)
+    tls = make_certificates(tmp_path / "tls")
+
+    async def scenario() -> None:
+        async with started("b", tls=tls) as b:
+            guests = b.transport._running._listener._guests
+            host, _, port = b.address.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            await until(lambda: len(guests) == 1)
+            guest = next(iter(guests))
+            await until(lambda: guest.connection.closing)
+            with suppress(ConnectionError):
+                await writer.start_tls(Tls(tls).client, server_hostname=host)
+                async with asyncio.timeout(5):
+                    assert await reader.read(1) == b""
+            writer.close()
 
     asyncio.run(scenario())
 

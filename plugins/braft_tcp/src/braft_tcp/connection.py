@@ -177,6 +177,9 @@ class Connection(asyncio.Protocol):
         self.closing = True
         if self._transport is not None:
             self._transport.abort()
+        elif not self.gone.done():
+            # TLS is not there yet. If it never is, nobody tells us.
+            self.gone.set_result(None)
 
     def _close(self) -> None:
         self.closing = True
@@ -189,6 +192,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """See the base class."""
         self._transport = transport
+        if self.closing:  # it was given up while TLS was on its way
+            transport.abort()
+            return
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         raw = transport.get_extra_info("socket")
         if raw is not None:
