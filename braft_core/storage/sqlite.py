@@ -216,7 +216,10 @@ class SQLiteStorage(Storage):
         # among them: see _failure.
         if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_FSYNC:
             return False
-        free = os.statvfs(self._path.parent)
+        try:
+            free = os.statvfs(self._path.parent)
+        except OSError:  # the disk is gone altogether
+            return False
         return free.f_bavail * free.f_frsize < _NO_SPACE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -706,3 +707,23 @@ def test_after_a_failed_sync_the_store_refuses_to_go_on(tmp_path: Path) -> None:
         store.write([WriteBatch(entries=entries(1, 1))])
     store.close()
     assert load(tmp_path).entries == []
+
+
+def test_a_disk_that_is_gone_altogether_is_a_failure_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network disk that does not answer tells nothing of its free space either."""
+    store = store_in(tmp_path)
+    store.open()
+    broken = sqlite3.OperationalError("disk I/O error")
+    broken.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+
+    def gone(_path: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(os, "statvfs", gone)
+    with pytest.raises(StorageError, match="disk I/O error"), store._transaction():
+        raise broken
+    with pytest.raises(StorageError, match="after a failure: disk I/O error"):
+        store.write([WriteBatch(entries=entries(1, 1))])
+    store.close()
