@@ -150,6 +150,50 @@ def test_a_silent_connection_is_asked_and_then_taken_for_dead(
     asyncio.run(scenario())
 
 
+class Pipe(asyncio.Transport):
+    """Remembers what is written, and whether it was cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.cut = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def abort(self) -> None:
+        self.cut = True
+
+
+def test_a_connection_that_was_not_read_for_long_is_asked_before_it_is_taken_for_dead() -> None:
+    async def scenario() -> None:
+        held = connection.Connection(lambda *_frame: None, lambda _error: None)
+        pipe = Pipe()
+        held.connection_made(pipe)
+        held.hold()
+        now = asyncio.get_running_loop().time()
+        held.heard = now - 60  # so long did the node take until it had answered enough
+        held.watch(now)
+        held.release()
+        held.watch(now)
+        assert (pipe.cut, pipe.written) == (False, b"")
+        held.watch(now + 14)
+        assert (pipe.cut, pipe.written) == (False, frame(Kind.PING))
+        held.watch(now + 18)
+        assert pipe.cut
+
+    asyncio.run(scenario())
+
+
 def test_a_connection_that_answers_pings_lives(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

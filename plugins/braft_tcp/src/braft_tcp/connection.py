@@ -126,6 +126,8 @@ class Connection(asyncio.Protocol):
         """Read again, beginning with what was received already."""
         if self._held and not self.gone.done():
             self._held = False
+            # Who was not listened to has not been silent.
+            self.heard = self._loop.time()
             self._transport.resume_reading()
             self._loop.call_soon(self._pump)
 
