@@ -175,8 +175,10 @@ class Resident:
         self._refresh_addresses(view)
         self._lead(now, view)
         identity = self._ports.identity
-        news = must_announce(view, identity.server_id, identity.address) and not self.removed
-        if news and self._announce_due(now, ANNOUNCE_INTERVAL):
+        news = must_announce(view, identity.server_id, identity.address)
+        # Who was refused asks until it is not: the next announcement may be a long time off.
+        asks = news or bool(self._twins.refused)
+        if asks and not self.removed and self._announce_due(now, ANNOUNCE_INTERVAL):
             self._once("announce", self._announce)
         if self._wants_own_vote(view) and self._vote_due(now, ANNOUNCE_INTERVAL):
             self._once("ask-vote", self._ask_for_vote)

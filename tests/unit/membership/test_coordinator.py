@@ -362,6 +362,30 @@ def test_a_copy_of_a_member_is_refused_and_the_member_is_not(
     assert sum(r.message.startswith("node id c is used at") for r in caplog.records) == 3
 
 
+def test_a_member_whose_former_self_has_ended_is_refused_no_longer(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        # It moved, and its former self still answers for a while.
+        moved = net.host("c", "10.7.7.7:15000", expect=3)
+        moved.disk, moved.member_of = hosts[2].disk, hosts[2].member_of
+        view = moved.raft_view
+        moved.raft_view = lambda: replace(view(), leader_id="")
+        await moved.boot()
+        await wait(lambda: not moved.willing)
+        # That one ends, the leader finds the new one by itself and commits where it is, all of it
+        # between two announcements; from then on there is nothing to announce.
+        await hosts[2].halt()
+        found = AnnounceRequest("c", moved.address, "cluster-1")
+        await hosts[0].coordinator.on_call(found)
+        table = net.tables["cluster-1"]
+        await wait(lambda: table.configuration.get("c").address == moved.address, 0.5)
+        assert not moved.willing
+        moved.raft_view = view
+        await wait(lambda: moved.willing and not moved.coordinator.notes)
+
+    play(scenario)
+
+
 def test_a_member_found_at_two_addresses_is_not_believed_to_have_moved(
     play: Any, wait: Any
 ) -> None:
