@@ -208,10 +208,11 @@ class Resident:
             if server_id != self._ports.identity.server_id:
                 self._ports.set_address(server_id, address)
 
-    def _learn(self, server_id: str, address: str) -> None:
-        if server_id != self._ports.identity.server_id and self.book.learn(
-            self._ports.now(), server_id, address
-        ):
+    def _learn(self, server_id: str, address: str, asked: float = inf) -> None:
+        """That server is there; ``asked`` is when it was asked, unless it says so just now."""
+        at = min(asked, self._ports.now())
+        own = server_id == self._ports.identity.server_id
+        if not own and self.book.learn(at, server_id, address):
             _log.info("node %s is at %s", short_id(server_id), address)
             self._refresh_addresses(self._ports.raft_view())
 
@@ -341,7 +342,7 @@ class Resident:
         self._stand()
 
     async def _probe_all(self) -> None:
-        targets = self._targets()
+        targets, asked = self._targets(), self._ports.now()
         replies = await self._prober.probe_all(targets)
         self._prober.forget_except(targets)
         ours = [
@@ -350,7 +351,8 @@ class Resident:
             if reply.initialised and reply.cluster_id == self._ports.identity.cluster_id
         ]
         for reply in self._twins.single(ours):
-            self._learn(reply.server_id, reply.address)
+            # The round waited for the slowest: an announcement since is newer than any answer.
+            self._learn(reply.server_id, reply.address, asked)
         self._note_removal(replies)
         self._note_foreign(replies)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -382,6 +383,34 @@ def test_a_member_whose_former_self_has_ended_is_refused_no_longer(play: Any, wa
         assert not moved.willing
         moved.raft_view = view
         await wait(lambda: moved.willing and not moved.coordinator.notes)
+
+    play(scenario)
+
+
+def test_a_late_round_of_probes_brings_back_no_former_address(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        a, c = hosts[0], hosts[2]
+        asked = asyncio.Event()
+
+        async def no_answer(request: Any) -> Any:
+            asked.set()
+            await asyncio.sleep(60)
+
+        silent = net.host("z", "10.0.0.9:15000", expect=3)
+        silent.coordinator = SimpleNamespace(on_call=no_answer, stop=hosts[1].listing.stop)
+        net.hosts[silent.address] = silent
+        net.addresses = [*ADDRESSES, silent.address]
+        await wait(asked.is_set)
+        await asyncio.sleep(0.1)
+        # c has answered in this round, which still waits for the silent one; now it moves.
+        await c.halt()
+        c.address = "10.7.7.7:15000"
+        await c.boot()
+        await wait(lambda: a.book["c"] == c.address, 0.5)
+        await asyncio.sleep(1)
+        assert a.book["c"] == c.address
+        assert net.tables["cluster-1"].changes == [("add_voter", "c", c.address)]
 
     play(scenario)
 
