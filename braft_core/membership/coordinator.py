@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from braft_core.abc import Contact, Discovery
-from braft_core.errors import BraftError, NotReady
+from braft_core.errors import BraftError, NotReady, StorageError
 from braft_core.membership.contact import Prober
 from braft_core.membership.driver import FormingDriver
-from braft_core.membership.forming import Forming
+from braft_core.membership.forming import RETRY_INTERVAL, Forming
 from braft_core.membership.ports import MembershipPorts, RaftView
 from braft_core.membership.record import (
     NOTHING_FOUNDED,
@@ -157,7 +157,7 @@ class Coordinator:
             await forget()
             vetoed = (*driver.forming.record.vetoed, old)
             record = FoundingRecord(None, vetoed)
-            await self._ports.store_founding(encode_record(record))
+            await self._insist(record)
         finally:
             self._dissolving = False
         _log.warning("cluster %s, never written to, dissolves into %s", old, into)
@@ -166,6 +166,15 @@ class Coordinator:
         self._resident = None
         driver.apply(driver.forming.start(self._ports.now()))
         driver.listed(contacts)
+
+    async def _insist(self, record: FoundingRecord) -> None:
+        """Store it, however long the disk takes: a cluster forgotten is none to go back to."""
+        while True:
+            try:
+                return await self._ports.store_founding(encode_record(record))
+            except StorageError as error:
+                _log.warning("cannot store the founding: %s", error.message)
+                await asyncio.sleep(RETRY_INTERVAL)
 
     # -- views -------------------------------------------------------------------------------
 

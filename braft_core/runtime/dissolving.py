@@ -7,20 +7,28 @@ clusters meet and nothing was ever written to the one that gives way, nobody can
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from braft_core.abc import StoredState, WriteBatch
-from braft_core.errors import Busy, Stopped
+from braft_core.errors import Busy, Stopped, StorageError
 from braft_core.raft import HardState
 from braft_core.runtime.ports import CLUSTER_ID, Ports
 
 if TYPE_CHECKING:
+    from braft_core.runtime.assembly import Parts
     from braft_core.runtime.driver import Driver
     from braft_core.runtime.engine import Engine
 
-__all__ = ["dissolve"]
+__all__ = ["dissolve", "finish"]
+
+_log = logging.getLogger(__name__)
 
 _JOIN = 2.0
+_RETRY = 1.0
+#: Stands in the store from the first step to the last: a log that is gone while its cluster is
+#: still named would look like that of a member which waits to be called for the first time.
+_DISSOLVING = "dissolving"
 
 
 async def dissolve(engine: Engine, ports: Ports) -> None:
@@ -32,16 +40,34 @@ async def dissolve(engine: Engine, ports: Ports) -> None:
     """
     driver = engine.running()
     _check(driver, ports, engine.parts.server_id)
-    waiting = engine.detach()
+    # At once, to where their time is watched: what follows may take long, or be cut short.
+    for request in engine.detach():
+        engine.submit(request)
     driver.halt(Stopped("this empty cluster dissolves into another one"))
     await asyncio.to_thread(engine.close, _JOIN)
-    storage = engine.parts.storage
-    storage.write([WriteBatch(HardState(), truncate_from=1)])
-    storage.set_meta({CLUSTER_ID: None})
-    engine.parts.stored = StoredState(HardState(), [])
+    # There is no way back from here: who has no log and no driver waits until the disk takes it.
+    while True:
+        try:
+            engine.parts.storage.set_meta({_DISSOLVING: b"1"})
+            finish(engine.parts)
+            break
+        except StorageError as error:
+            _log.warning("cannot forget the empty cluster yet: %s", error.message)
+            await asyncio.sleep(_RETRY)
     engine.applier.reset()
-    for request in waiting:
-        engine.submit(request)
+
+
+def finish(parts: Parts) -> None:
+    """Forget log, term and cluster if that was begun, perhaps in a former life.
+
+    :raises StorageError: it could not be done, and may be tried again.
+    """
+    storage = parts.storage
+    if storage.get_meta(_DISSOLVING) is None:
+        return
+    storage.write([WriteBatch(HardState(), truncate_from=1)])
+    storage.set_meta({CLUSTER_ID: None, _DISSOLVING: None})
+    parts.stored = StoredState(HardState(), [])
 
 
 def _check(driver: Driver, ports: Ports, me: str) -> None:

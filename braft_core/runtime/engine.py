@@ -40,7 +40,7 @@ from braft_core.runtime import clock
 from braft_core.runtime.admin import Admin
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts
-from braft_core.runtime.dissolving import dissolve
+from braft_core.runtime.dissolving import dissolve, finish
 from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.events import Events
@@ -117,6 +117,7 @@ class Engine:
     async def start(self) -> None:
         """Listen, take up a former life if there is one, and begin to look for the others."""
         self.sessions.start()
+        finish(self.parts)
         stored = self.parts.storage.get_meta(CLUSTER_ID)
         await self.parts.transport.start(self)
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep_early())

@@ -1,0 +1,82 @@
+"""Giving an empty cluster up, with a disk that fails in the middle, and a machine that does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core import Node
+from braft_core.errors import NotReady, StorageFull
+from braft_core.runtime.ports import CLUSTER_ID, FOUNDING
+from braft_core.runtime.requests import Query
+from braft_core.testing.processes import wait_for
+from tests.integration.conftest import MakeNodes
+
+
+class Disk:
+    """Changes nothing under ``key`` while it is ``full``; dissolves a node's cluster."""
+
+    def __init__(self, node: Node, key: str) -> None:
+        assert node._host is not None
+        self.engine: Any = node._host._engine
+        self.loop = node._host._loop
+        self.storage = self.engine.parts.storage
+        self.key, self.full, self.refused = key, True, 0
+        self._set_meta = self.storage.set_meta
+        self.storage.set_meta = self.set_meta  # type: ignore[method-assign]
+
+    def set_meta(self, values: Mapping[str, bytes | None]) -> None:
+        if self.full and self.key in values:
+            self.refused += 1
+            raise StorageFull("no space left")
+        self._set_meta(values)
+
+    def dissolve(self) -> str:
+        """Begin, and go on until the disk is full."""
+        cluster: str = self.engine.cluster_id
+
+        async def begin() -> None:
+            self.engine.membership._begin_to_dissolve("another")
+
+        view = self.engine._ports.raft_view
+        wait_for(lambda: view().has_quorum and not view().change_pending, what="it may dissolve")
+        self.loop.run(begin())
+        wait_for(lambda: self.refused, what="the disk is full")
+        return cluster
+
+
+@pytest.mark.parametrize("key", [CLUSTER_ID, FOUNDING])
+def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, key: str) -> None:
+    (node,) = make_nodes(1)
+    disk = Disk(node, key)
+    given_up = disk.dissolve()
+    disk.full = False
+    node.wait_ready(10)
+    node.kv.put("m", "k", 1)
+    assert disk.engine.cluster_id != given_up
+
+
+def test_a_machine_that_fails_meanwhile_begins_anew(make_nodes: MakeNodes, tmp_path: Path) -> None:
+    (node,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    Disk(node, CLUSTER_ID).dissolve()
+    node.stop()
+    (again,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    again.kv.put("m", "k", 1)
+
+
+def test_who_asks_meanwhile_is_answered_in_time(make_nodes: MakeNodes) -> None:
+    (node,) = make_nodes(1)
+    disk = Disk(node, CLUSTER_ID)
+    detach, query = disk.engine.detach, Query("kv", "get", ("m", "k"), 0.5)
+
+    def asked_just_before() -> Any:
+        disk.engine.driver.submit(query)
+        return detach()
+
+    disk.engine.detach = asked_just_before
+    disk.dissolve()
+    with pytest.raises(NotReady):
+        query.blocking.result(10)
