@@ -39,7 +39,7 @@ async def dissolve(engine: Engine, ports: Ports) -> None:
     :raises Busy: the cluster is not empty, has other members, or has something under way.
     """
     driver = engine.running()
-    _check(driver, ports, engine.parts.server_id)
+    _check(driver, ports, engine)
     # At once, to where their time is watched: what follows may take long, or be cut short.
     for request in engine.detach():
         engine.submit(request)
@@ -70,8 +70,8 @@ def finish(parts: Parts) -> None:
     parts.stored = StoredState(HardState(), [])
 
 
-def _check(driver: Driver, ports: Ports, me: str) -> None:
-    view = ports.raft_view()
+def _check(driver: Driver, ports: Ports, engine: Engine) -> None:
+    view, me = ports.raft_view(), engine.parts.server_id
     empty = view.empty and view.configuration.ids == (me,) and not view.change_pending
-    if not empty or driver.has_undecided:
+    if not empty or driver.has_undecided or engine.snapshotter.is_taking:
         raise Busy("the cluster is in use: it does not dissolve")

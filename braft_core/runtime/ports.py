@@ -136,7 +136,8 @@ class Ports:
             has_quorum=leads and core.log.term_at(core.commit_index) == core.current_term,
             change_pending=core.log.configuration_index > core.commit_index,
             last_index=core.last_index,
-            empty=not self._written.ever(core),
+            # A snapshot outlasts the log: the next cluster's would be read on top of it.
+            empty=core.snapshot is None and not self._written.ever(core),
             peers=_peers(core),
         )
 

@@ -68,6 +68,11 @@ class Snapshotter:
         #: The newest snapshot, taken, received or found at start.
         self.last: SnapshotMeta | None = None
 
+    @property
+    def is_taking(self) -> bool:
+        """Whether a snapshot is on its way to the store."""
+        return self._lock.locked()
+
     def start(self, last: SnapshotMeta | None) -> None:
         """Begin to look whether one is due."""
         self.last = last

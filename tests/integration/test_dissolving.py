@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from braft_core import Node
-from braft_core.errors import NotReady, StorageFull
+from braft_core.errors import Busy, NotReady, StorageFull
+from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.ports import CLUSTER_ID, FOUNDING
 from braft_core.runtime.requests import Query
 from braft_core.testing.processes import wait_for
@@ -80,3 +82,34 @@ def test_who_asks_meanwhile_is_answered_in_time(make_nodes: MakeNodes) -> None:
     disk.dissolve()
     with pytest.raises(NotReady):
         query.blocking.result(10)
+
+
+def test_no_snapshot_of_one_cluster_gets_into_the_next(
+    make_nodes: MakeNodes, tmp_path: Path
+) -> None:
+    (node,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    disk = Disk(node, CLUSTER_ID)
+    disk.full = False
+    for _ in range(20):
+        disk.loop.run(disk.engine.barrier(5))
+    node.take_snapshot()
+
+    with suppress(Busy):
+        disk.loop.run(dissolve(disk.engine, disk.engine._ports))
+    node.kv.put("m", "k", 1)
+    node.stop()
+    (again,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    assert again.kv.get("m", "k") == 1
+
+
+def test_a_snapshot_under_way_stops_the_dissolving(make_nodes: MakeNodes) -> None:
+    (node,) = make_nodes(1)
+    engine = Disk(node, CLUSTER_ID).engine
+    wait_for(lambda: engine._ports.raft_view().has_quorum, what="it may dissolve")
+
+    async def meanwhile() -> None:
+        async with engine.snapshotter._lock:
+            await dissolve(engine, engine._ports)
+
+    with pytest.raises(Busy):
+        Disk(node, CLUSTER_ID).loop.run(meanwhile(), 5)
