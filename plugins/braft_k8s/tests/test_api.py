@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import pytest
+from kubernetes.config import ConfigException
 
 from braft_core.abc import Contact, Discovery
 from braft_core.errors import Unreachable
 from braft_core.testing.discovery import DiscoveryConformance, discovery_context
+from braft_k8s.api import KubeApi
 from braft_k8s.discovery import K8sDiscovery
+from braft_k8s.options import K8sOptions
 
 T = TypeVar("T")
 BRAFT = {"app": "braft"}
@@ -312,3 +315,18 @@ def _certificate(certificate: Path, key: Path) -> None:
          "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
+
+
+def test_a_token_that_cannot_be_read_again_is_an_api_that_cannot_be_reached(
+    api: Api, kubeconfig: Path
+) -> None:
+    def reread(_: object) -> None:
+        raise ConfigException("Token file exists but empty.")
+
+    connected = KubeApi.connect(K8sOptions(kubeconfig=str(kubeconfig)), {})
+    connected._client.configuration.refresh_api_key_hook = reread
+    with pytest.raises(Unreachable, match="exists but empty"):
+        connected.selectors({"svc": "braft"})
+    with pytest.raises(Unreachable, match="exists but empty"), connected.watch("pods", {}):
+        pass
+    connected.close()

@@ -140,6 +140,7 @@ def socket_of(stream: Any) -> socket.socket | None:
 @contextmanager
 def _told_as_unreachable() -> Iterator[None]:
     from kubernetes.client import ApiException
+    from kubernetes.config import ConfigException
 
     try:
         yield
@@ -148,8 +149,9 @@ def _told_as_unreachable() -> Iterator[None]:
         raise Unreachable(
             f"k8s: the API answered {error.status} {error.reason}{hint}", status=error.status
         ) from error
-    # ValueError: an answer that is not what the API promises.
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+    # ValueError: an answer that is not what the API promises. ConfigException: every request may
+    # read the credentials again, and they may be being replaced at that moment.
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, ConfigException) as error:
         raise Unreachable(f"k8s: the API cannot be asked: {error}") from error
 
 
