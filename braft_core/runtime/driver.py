@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from braft_core.abc import Transport, WriteBatch
@@ -97,7 +98,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
         self._inbox: deque[Message] = deque()
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[tuple[Callable[[], None], Request | None]] = deque()
         self._requests: deque[Command | Query] = deque()
         self._commands: list[Command] = []
         self._queries: list[Query] = []
@@ -138,9 +139,9 @@ class Driver:
         self._inbox.append(message)
         self._wake()
 
-    def call(self, action: Callable[[], None]) -> None:
-        """Run ``action`` as an input of the core, in its turn."""
-        self._calls.append(action)
+    def call(self, action: Callable[[], None], waits: Request | None = None) -> None:
+        """Run ``action`` as an input of the core, in its turn; ``waits`` is told if none comes."""
+        self._calls.append((action, waits))
         self._wake()
 
     def wait_applied(self, first: int, term: int, requests: list[Request]) -> None:
@@ -176,7 +177,7 @@ class Driver:
             if isinstance(message, AppendEntries):
                 self._freshness.heard(core, message, before, self._applier.applied_index)
         while self._calls:
-            self._calls.popleft()()
+            self._calls.popleft()[0]()
         self._take_requests()
         self._place_waiting()
         while (ready := core.poll()) is not None:
@@ -292,7 +293,7 @@ class Driver:
 
     async def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
         """A snapshot of ours is durable: compact the log; returns where to."""
-        future: asyncio.Future[int] = self._loop.create_future()
+        request = Request(inf, self._loop)
 
         def act() -> None:
             core, writer = self.core, self._writer
@@ -302,10 +303,11 @@ class Driver:
             # What lies beyond is the work of a received snapshot, whose reset is yet to be written.
             if writer is not None and index <= meta.index:
                 writer.run(lambda: self._compact(index, term))
-            future.set_result(index)
+            # Not on the future itself, which may have been cancelled: that would end the node.
+            settle([(request, index)])
 
-        self.call(act)
-        return await future
+        self.call(act, request)
+        return int(await request.awaitable)
 
     def _lost(self, requests: list[Request]) -> None:
         """Another entry took their place: surely not applied, so they may be proposed anew."""
@@ -429,7 +431,9 @@ class Driver:
         waiting: list[Request] = [*self._commands, *self._queries]
         for queries in self._reads.values():
             waiting.extend(queries)
+        waiting.extend(request for _, request in self._calls if request is not None)
         self._commands, self._queries = [], []
+        self._calls.clear()
         self._reads.clear()
         settle((request, reason) for request in waiting)
 
@@ -453,7 +457,7 @@ class Driver:
             request.sent = True
             self.wait_applied(index, self.core.current_term, [request])
 
-        self.call(act)
+        self.call(act, request)
         return request.awaitable
 
     def barrier(self, timeout: float) -> asyncio.Future[Any]:
@@ -469,21 +473,21 @@ class Driver:
             request.sent = True
             self.wait_applied(first, term, [request])
 
-        self.call(act)
+        self.call(act, request)
         return request.awaitable
 
     def transfer_leadership(self, to: str) -> asyncio.Future[str]:
         """Begin a transfer; the future holds the successor's id (not yet that it has won)."""
-        future: asyncio.Future[str] = self._loop.create_future()
+        request = Request(inf, self._loop)
 
         def act() -> None:
             try:
-                future.set_result(self.core.transfer_leadership(to))
+                settle([(request, self.core.transfer_leadership(to))])
             except BraftError as error:
-                future.set_exception(error)
+                settle([(request, error)])
 
-        self.call(act)
-        return future
+        self.call(act, request)
+        return request.awaitable
 
 
 def _unknown(why: str = "it was not committed before the deadline") -> OutcomeUnknown:

@@ -1,0 +1,72 @@
+"""What a driver owes those who called it, when they go away or when it goes on no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from braft_core import Node
+from braft_core.errors import Stopped, StorageError
+from braft_core.raft import SnapshotMeta
+from braft_core.runtime.driver import Driver
+from braft_core.runtime.host import Host
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """A node that leads alone."""
+    node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
+    with node:
+        node.kv.put("m", "k", 1)
+        assert node._host is not None
+        yield node._host
+
+
+def driver_of(host: Host) -> Driver:
+    driver = host._engine.driver
+    assert driver is not None
+    return driver
+
+
+def test_who_goes_away_before_the_answer_does_not_end_the_node(host: Host) -> None:
+    driver = driver_of(host)
+
+    async def go_away() -> None:
+        # Cancelled in the turn of the loop in which it was asked for: the driver acts in the next.
+        driver.transfer_leadership("").cancel()
+        meta = SnapshotMeta("s", 1, 1, driver.core.configuration, 1, 0)
+        taken = asyncio.ensure_future(driver.snapshot_taken(meta, 0))
+        await asyncio.sleep(0)
+        taken.cancel()
+        await asyncio.gather(taken, return_exceptions=True)
+        await driver.barrier(10)
+
+    host._loop.run(go_away(), 20)
+    assert host.failure is None
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in the same turn", "afterwards"])
+def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: Host, late: bool) -> None:
+    driver = driver_of(host)
+    meta = SnapshotMeta("s", 1, 1, driver.core.configuration, 1, 0)
+
+    async def call() -> list[Any]:
+        def fail() -> None:
+            driver.on_disk_trouble(StorageError("the disk is gone"))
+
+        if late:
+            fail()
+        taken = asyncio.ensure_future(driver.snapshot_taken(meta, 0))
+        asked = [
+            driver.barrier(10),
+            driver.change_membership("remove_server", "x", "", 10),
+            driver.transfer_leadership(""),
+        ]
+        await asyncio.sleep(0) if late else fail()
+        return await asyncio.gather(*asked, taken, return_exceptions=True)
+
+    answers = host._loop.run(call(), 5)
+    assert [type(answer) for answer in answers] == [Stopped] * 4
