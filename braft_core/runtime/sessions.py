@@ -237,7 +237,7 @@ class Keeper:
         if window is not None:
             self.sessions.submit(command)
         elif opens:
-            self._open()
+            self.open()
 
     def expired(self, command: OnceCommand, error: SessionExpired) -> BraftError | None:
         """The state machine does not know the session (any more), or the number is too old."""
@@ -258,7 +258,8 @@ class Keeper:
             return refused
         return None
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Have a session opened for those that wait."""
         with self.lock:
             timeout = max((command.remaining() for command in self._waiting), default=0.0)
         self.sessions.open(self, timeout)
@@ -332,8 +333,12 @@ class Sessions:
         self.own = Keeper(self, renews=True)
 
     def start(self) -> None:
-        """*Loop.* Before anything is submitted."""
-        self._loop = asyncio.get_running_loop()
+        """*Loop.* Open what was asked for so far: callers may know the node before it runs."""
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+            opening, self._opening = self._opening, []
+        for keeper in opening:
+            keeper.open()
 
     def stop(self, reason: BraftError) -> None:
         """Try nothing again from now on; answer all that wait. Idempotent."""
@@ -382,13 +387,14 @@ class Sessions:
     # -- opening and closing ---------------------------------------------------------------------
 
     def open(self, keeper: Keeper, timeout: float) -> None:
-        """Open a session for ``keeper``, which is told on the loop."""
+        """Open a session for ``keeper``, which is told on the loop; at the start if before it."""
         with self._lock:
             closed, loop = self._closed, self._loop
             if not closed:
                 self._opening.append(keeper)
-        if closed or loop is None:
+        if closed:
             keeper.close(Stopped("the node was stopped"))
+        if closed or loop is None:
             return
         data = encode_command(self._serializer, SESSIONS, "open", [])
         opening = _Opening(self, data, timeout, loop)
