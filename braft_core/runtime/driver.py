@@ -135,9 +135,10 @@ class Driver:
                 settle([(request, Stopped("the node was stopped"))])
 
     def on_message(self, message: Message) -> None:
-        """A message arrived."""
-        self._inbox.append(message)
-        self._wake()
+        """A message arrived. Others go on sending when this node does not go on."""
+        if not self._halted:
+            self._inbox.append(message)
+            self._wake()
 
     def call(self, action: Callable[[], None], waits: Request | None = None) -> None:
         """Run ``action`` as an input of the core, in its turn; ``waits`` is told if none comes."""

@@ -10,7 +10,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import Stopped, StorageError
-from braft_core.raft import SnapshotMeta
+from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.host import Host
 
@@ -70,3 +70,19 @@ def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: Host, late: bo
 
     answers = host._loop.run(call(), 5)
     assert [type(answer) for answer in answers] == [Stopped] * 4
+
+
+def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: Host) -> None:
+    driver = driver_of(host)
+    heartbeat = AppendEntries(
+        "x", host.parts.server_id, 1, 0, 0, [Entry(1, 1, EntryType.COMMAND, b"x")], 0
+    )
+
+    async def receive() -> int:
+        driver.halt(Stopped("the disk is gone"))
+        for _ in range(3):
+            driver.on_message(heartbeat)
+        await asyncio.sleep(0)
+        return len(driver._inbox)
+
+    assert host._loop.run(receive(), 5) == 0
