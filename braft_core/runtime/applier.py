@@ -69,6 +69,12 @@ class Applier:
         """Serve reads once ``index`` is applied."""
         self._jobs.put(functools.partial(self._read, index, queries))
 
+    def late(self, now: float) -> list[Query]:
+        """Reads that wait for an index beyond their deadline: it may never come."""
+        ahead = list(self._ahead)
+        queries = [query for _, _, waiting in ahead for query in waiting]
+        return [query for query in queries if query.deadline <= now and not query.future.done()]
+
     def restore(self, index: int, term: int, chunks: Iterator[bytes]) -> None:
         """Replace the whole state by a snapshot's contents."""
         self._jobs.put(functools.partial(self._restore, index, term, chunks))

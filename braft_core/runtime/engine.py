@@ -244,6 +244,7 @@ class Engine:
             await asyncio.sleep(_SWEEP)
             self.sessions.sweep()
             self._tell_why()
+            self._sweep_late(clock.monotonic())
             with self._early_lock:
                 late = [r for r in self._early if r.remaining() <= 0]
                 if not late:
@@ -251,6 +252,11 @@ class Engine:
                 self._early = [r for r in self._early if r.remaining() > 0]
             answer = self.refusal()
             settle((request, answer) for request in late)
+
+    def _sweep_late(self, now: float) -> None:
+        """Answer those who wait for a leader, or for what it said, beyond their deadline."""
+        self._forwarder.sweep(now, self.refusal())
+        settle((query, self.refusal()) for query in self.applier.late(now))
 
     def _tell_why(self) -> None:
         """Log why the node is not ready, each reason once; a removed member has said so itself."""

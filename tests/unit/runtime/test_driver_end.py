@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from braft_core import Node
-from braft_core.errors import Stopped, StorageError
+from braft_core.errors import NoLeader, Stopped, StorageError
 from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.host import Host
+from braft_core.runtime.requests import Query
 
 
 @pytest.fixture
@@ -86,3 +87,15 @@ def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: Host) -> None:
         return len(driver._inbox)
 
     assert host._loop.run(receive(), 5) == 0
+
+
+def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: Host) -> None:
+    """As of a follower: the leader confirmed the index, and is cut off before its entries come."""
+
+    async def read() -> None:
+        query = Query("kv", "get", ("m", "k"), 0.1, asyncio.get_running_loop())
+        driver_of(host).serve(10**6, [query])
+        await query.awaitable
+
+    with pytest.raises(NoLeader):
+        host._loop.run(read(), 10)

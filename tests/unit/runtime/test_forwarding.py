@@ -11,6 +11,7 @@ from braft_core.errors import (
     AccessDenied,
     BraftError,
     CommandFailed,
+    NoLeader,
     NotLeader,
     OutcomeUnknown,
     Stopped,
@@ -277,5 +278,48 @@ def test_stop_tells_who_was_under_way_from_who_was_not() -> None:
             await sent.awaitable
         with pytest.raises(Stopped):
             await query.awaitable
+
+    asyncio.run(main())
+
+
+def test_each_command_and_read_has_its_own_deadline_though_a_call_serves_many() -> None:
+    async def main() -> None:
+        peers = Peers(echo)
+        peers.gate.clear()
+        forwarder = Forwarder(peers)
+        loop = asyncio.get_running_loop()
+        hasty, patient = command(timeout=1), command(timeout=1000)
+        forwarder.commands("leader", [hasty, patient])
+        read = Query("kv", "get", (), 1, loop)
+        forwarder.reads("leader", [read])
+        for _ in range(15):
+            forwarder.commands("leader", [command(timeout=1000)])
+        unsent = command(timeout=1)
+        forwarder.commands("leader", [unsent])
+        await until(lambda: len(peers.calls) == 17)
+        forwarder.sweep(hasty.deadline + 2, NoLeader("nobody"))
+        async with asyncio.timeout(10):
+            with pytest.raises(OutcomeUnknown, match="did not answer in time"):
+                await hasty.awaitable
+            for request in (read, unsent):
+                with pytest.raises(NoLeader):
+                    await request.awaitable
+        peers.gate.set()
+        assert await patient.awaitable == b"x"
+        assert unsent not in peers.back, "it was said to be not applied"
+
+    asyncio.run(main())
+
+
+def test_a_command_that_waits_to_be_sent_again_is_not_called_unapplied_by_two() -> None:
+    async def main() -> None:
+        peers = Peers(refuse(NotLeader("another")))
+        forwarder = Forwarder(peers)
+        waits = command(timeout=1)
+        forwarder.commands("leader", [waits])
+        await until(lambda: peers.calls and not waits.sent)
+        forwarder.sweep(waits.deadline + 2, NoLeader("nobody"))
+        await until(lambda: peers.back)
+        assert not waits.future.done(), "the queue answers it"
 
     asyncio.run(main())
