@@ -132,8 +132,8 @@ class Writer:
         except StorageFull as error:
             # Compaction makes room; that it needs some first is the store's problem, for later.
             _log.error("the store could not be compacted: %s", error)
-        except StorageError as error:
-            self._tell(self._on_trouble, error)
+        except Exception as error:  # noqa: BLE001 - as in _persist
+            self._tell(self._on_trouble, _as_storage_error(error))
             return False
         return True
 
@@ -150,8 +150,8 @@ class Writer:
                     troubled = True
                 if self._closing.wait(_RETRY_FULL):
                     return False
-            except StorageError as error:
-                self._tell(self._on_trouble, error)
+            except Exception as error:  # noqa: BLE001 - a store that breaks its rule ends the node
+                self._tell(self._on_trouble, _as_storage_error(error))
                 return False
             else:
                 if troubled:
@@ -169,3 +169,12 @@ class Writer:
         except RuntimeError:
             # The loop is closed: the node is past caring.
             _log.debug("a write finished after the node had stopped")
+
+
+def _as_storage_error(error: Exception) -> StorageError:
+    """What a store raised. Anything else would end the thread without a word to anybody."""
+    if isinstance(error, StorageError):
+        return error
+    wrapped = StorageError(f"the store failed unexpectedly: {error!r}")
+    wrapped.__cause__ = error
+    return wrapped

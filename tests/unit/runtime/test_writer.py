@@ -25,7 +25,7 @@ class Disk(MemoryStorage):
         self.gate = threading.Event()
         self.gate.set()
         self.groups: list[int] = []
-        self.failures: list[StorageError] = []
+        self.failures: list[Exception] = []
 
     def write(self, batches: Sequence[WriteBatch]) -> None:
         self.entered.set()
@@ -173,3 +173,29 @@ def test_a_loop_that_is_closed_does_not_break_the_thread() -> None:
     writer.start()
     writer.stop(10)
     assert disk.groups == [1]
+
+
+def test_a_store_that_breaks_its_rule_is_told_too() -> None:
+    async def test(bench: Bench) -> None:
+        cause = OSError("input/output error")
+        bench.disk.failures = [cause]
+        bench.submit(1)
+        await bench.until(lambda: bool(bench.trouble))
+        [told] = bench.trouble
+        assert isinstance(told, StorageError)
+        assert told.__cause__ is cause
+        assert bench.reports == []
+
+    run(test)
+
+
+def test_a_compaction_that_breaks_its_rule_is_told_too() -> None:
+    async def test(bench: Bench) -> None:
+        def compact() -> None:
+            raise OSError("input/output error")
+
+        bench.writer.run(compact)
+        await bench.until(lambda: bool(bench.trouble))
+        assert isinstance(bench.trouble[0], StorageError)
+
+    run(test)
