@@ -431,8 +431,9 @@ class Engine:
             return False, self.waiting() or "starting"
         if self.membership.removed or not driver.core.leader:
             return False, self.waiting() or "no leader is known"
-        if driver.disk_trouble is not None:
-            return False, f"no writes: {driver.disk_trouble.message}"
+        # Looked at once: it may pass while a thread stands here.
+        if (trouble := driver.disk_trouble) is not None:
+            return False, f"no writes: {trouble.message}"
         stalled = self._writer.stalled(clock.monotonic()) if self._writer is not None else ""
         return (False, f"no writes: {stalled}") if stalled else (True, "")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from braft_core import Node
-from braft_core.errors import NoLeader, Stopped, StorageError
+from braft_core.errors import NoLeader, Stopped, StorageError, StorageFull
 from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.host import Host
@@ -99,3 +100,18 @@ def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: Host) -> None
 
     with pytest.raises(NoLeader):
         host._loop.run(read(), 10)
+
+
+def test_a_disk_that_recovers_while_one_asks_is_no_error(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The asking thread stands still between its looks; the loop goes on."""
+    looks = iter([StorageFull("no space")])
+    me = threading.current_thread()
+
+    def look(driver: Driver) -> StorageFull | None:
+        return next(looks, None) if threading.current_thread() is me else None
+
+    monkeypatch.setattr(Driver, "disk_trouble", property(look), raising=False)
+    assert host.ready() == (False, "no writes: no space")
+    assert host.ready() == (True, "")
