@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from braft_core.errors import (
     AccessDenied,
     BraftError,
+    NoLeader,
     NotApplied,
     OutcomeUnknown,
     Unreachable,
@@ -196,6 +197,8 @@ class Forwarder:
             return
         if isinstance(reply, ReadIndexReply):
             self._peers.serve(reply.index, queries)
+        else:
+            await self._again(queries, Unreachable())
 
     # -- plumbing ------------------------------------------------------------------------------
 
@@ -218,6 +221,7 @@ class Forwarder:
             self._tasks.pop(task, None)
             if not task.cancelled() and (error := task.exception()) is not None:
                 _log.error("forwarding failed", exc_info=error)
+                _give_up(call, error)
             done()
 
         task.add_done_callback(finished)
@@ -261,6 +265,13 @@ def _abandon(call: _Call, leader: str) -> None:
             call.requests[position] = Echo(request)
             gone = OutcomeUnknown(f"{call.leader} does not lead any more, but {leader}")
             settle([(request, gone)])
+
+
+def _give_up(call: _Call, error: BaseException) -> None:
+    """A transport raised what no transport may; those that wait are told all the same."""
+    unknown = _unknown(call.leader, BraftError(repr(error)))
+    refusal = NoLeader(f"the leader {call.leader} could not be asked: {error!r}")
+    settle((request, unknown if request.sent else refusal) for request in call.requests)
 
 
 def _unknown(leader: str, error: BraftError) -> OutcomeUnknown:

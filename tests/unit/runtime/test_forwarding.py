@@ -323,3 +323,32 @@ def test_a_command_that_waits_to_be_sent_again_is_not_called_unapplied_by_two() 
         assert not waits.future.done(), "the queue answers it"
 
     asyncio.run(main())
+
+
+def test_a_transport_that_breaks_its_rule_leaves_nobody_waiting() -> None:
+    def broken(request: PeerRequest) -> PeerReply:
+        raise OSError("no route to host")
+
+    async def main() -> None:
+        forwarder = Forwarder(Peers(broken))
+        sent, read = command(), Query("kv", "get", (), 10, asyncio.get_running_loop())
+        forwarder.commands("leader", [sent])
+        forwarder.reads("leader", [read])
+        async with asyncio.timeout(5):
+            with pytest.raises(OutcomeUnknown, match="no route to host"):
+                await sent.awaitable
+            with pytest.raises(NoLeader, match="no route to host"):
+                await read.awaitable
+
+    asyncio.run(main())
+
+
+def test_a_read_is_asked_again_after_an_answer_that_is_none() -> None:
+    async def main() -> None:
+        peers = Peers(lambda request: ProposeReply(()))
+        query = Query("kv", "get", (), 10, asyncio.get_running_loop())
+        Forwarder(peers).reads("leader", [query])
+        await until(lambda: peers.back)
+        assert peers.back == [query]
+
+    asyncio.run(main())
