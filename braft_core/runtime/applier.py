@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from braft_core.errors import BraftError, Stopped
+from braft_core.errors import BraftError, OutcomeUnknown, Stopped
 from braft_core.raft import Entry
 from braft_core.runtime.proposals import Segment
 from braft_core.runtime.requests import Query, Request, settle
@@ -34,6 +34,13 @@ class Capture(NamedTuple):
     chunks: Iterator[bytes]
 
 
+class _Job(NamedTuple):
+    action: Callable[[], None]
+    #: Who waits for it.
+    segments: Sequence[Segment] = ()
+    queries: Sequence[Query] = ()
+
+
 class Applier:
     """Owns the state machine. ``on_fatal`` is called from the applier thread.
 
@@ -48,7 +55,10 @@ class Applier:
     ) -> None:
         self._machine = machine
         self._on_fatal = on_fatal
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Held where a job is let in: either it comes before the end, or it is refused.
+        self._gate = threading.Lock()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         #: Reads that are ahead of the state: (index, order, queries).
         self._ahead: list[tuple[int, int, list[Query]]] = []
@@ -63,11 +73,11 @@ class Applier:
 
     def apply(self, entries: Sequence[Entry], segments: list[Segment]) -> None:
         """Apply committed entries and answer the requests that wait for them."""
-        self._jobs.put(functools.partial(self._apply, entries, segments))
+        self._put(_Job(functools.partial(self._apply, entries, segments), segments))
 
     def read(self, index: int, queries: list[Query]) -> None:
         """Serve reads once ``index`` is applied."""
-        self._jobs.put(functools.partial(self._read, index, queries))
+        self._put(_Job(functools.partial(self._read, index, queries), queries=queries))
 
     def late(self, now: float) -> list[Query]:
         """Reads that wait for an index beyond their deadline: it may never come."""
@@ -77,37 +87,54 @@ class Applier:
 
     def restore(self, index: int, term: int, chunks: Iterator[bytes]) -> None:
         """Replace the whole state by a snapshot's contents."""
-        self._jobs.put(functools.partial(self._restore, index, term, chunks))
+        self._put(_Job(functools.partial(self._restore, index, term, chunks)))
 
     def reset(self) -> None:
         """Forget how far was applied; the state itself was never changed."""
-        self._jobs.put(functools.partial(self._advance, 0, 0))
+        self._put(_Job(functools.partial(self._advance, 0, 0)))
 
     async def capture(self) -> Capture:
         """The state as it is when the turn comes, between two commands."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Capture] = loop.create_future()
-        self._jobs.put(functools.partial(self._capture, loop, future))
+        self._put(_Job(functools.partial(self._capture, loop, future)))
         return await future
 
     def stop(self, timeout: float) -> None:
         """Finish what is queued and end the thread."""
-        self._jobs.put(None)
+        with self._gate:
+            self._ended = True
+            self._jobs.put(None)
         self._thread.join(timeout)
-        gone = Stopped("the node was stopped")
-        settle((query, gone) for _, _, queries in self._ahead for query in queries)
+        self._refuse_ahead(Stopped("the node was stopped"))
+
+    def _put(self, job: _Job) -> None:
+        with self._gate:
+            if not self._ended:
+                self._jobs.put(job)
+                return
+        _refuse(job, Stopped("the node was stopped"))
+
+    def _refuse_ahead(self, why: Stopped) -> None:
+        settle((query, why) for _, _, queries in self._ahead for query in queries)
         self._ahead.clear()
 
     # -- on the applier thread -------------------------------------------------------------------
 
     def _run(self) -> None:
+        job: _Job | None = None
         try:
             while (job := self._jobs.get()) is not None:
-                job()
+                job.action()
         except BaseException as error:  # noqa: BLE001 - even MemoryError, and it must be reported
             # A state machine that failed in the middle of an entry must not go on: the node ends.
             _log.exception("the state machine failed")
             self._on_fatal(error)
+            why = Stopped(f"the state machine of this node failed: {error!r}")
+            self._refuse_ahead(why)
+            while job is not None:
+                _refuse(job, why)
+                job = self._jobs.get()
 
     def _apply(self, entries: Sequence[Entry], segments: list[Segment]) -> None:
         answers = self._machine.apply_many(entries)
@@ -150,6 +177,13 @@ class Applier:
             loop.call_soon_threadsafe(hand_over)
         except RuntimeError:
             _log.debug("the state was captured after the node had stopped")
+
+
+def _refuse(job: _Job, why: Stopped) -> None:
+    """Answer who waits for a job that is not done to its end."""
+    unknown = OutcomeUnknown(f"the outcome is unknown: {why.message}")
+    settle((request, unknown) for segment in job.segments for request in segment.requests)
+    settle((query, why) for query in job.queries)
 
 
 def _pair(segments: list[Segment], answers: Sequence[Any]) -> list[tuple[Request, Any]]:

@@ -190,7 +190,7 @@ class Engine:
             on_event=self._observer.on_event,
             on_restore=self._restore,
             compact=parts.storage.compact,
-            on_fatal=self._on_fatal,
+            on_fatal=self.give_up,
             explain=self.waiting,
             freshness=Freshness(settings.election_timeout, settings.heartbeat_interval),
         )
@@ -218,8 +218,11 @@ class Engine:
         chunks = self.parts.storage.snapshots.open(meta.id)
         self.applier.restore(meta.index, meta.term, chunks)
 
-    def _on_fatal(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException) -> None:
+        """Take no part in the cluster any more: the driver, or another part, has failed."""
         self._fatal(error)
+        if self.driver is not None:
+            self.driver.halt(Stopped(f"the node stopped: {error}"))
         self.sessions.stop(Stopped(f"the node stopped: {error}"))
         self.signal.notify()
 

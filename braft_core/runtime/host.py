@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,7 +85,7 @@ class Host:
         self._node = node
         self._front = front(self.parts)
         self._loop = LoopThread(f"{name}-loop")
-        self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_fatal)
+        self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_machine_failure)
         self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
         self._stopping = threading.Lock()
         self._closed = False
@@ -136,6 +137,12 @@ class Host:
     def _notify(self, event: str, **arguments: Any) -> None:
         plugins, node = self.parts.plugins, self._node
         self.events.call(lambda: plugins.notify(event, node=node, **arguments))
+
+    def _on_machine_failure(self, error: BaseException) -> None:
+        """*Applier.* What it no longer applies is nothing to lead with, or to vote on."""
+        self._on_fatal(error)
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.loop.call_soon_threadsafe(self._engine.give_up, error)
 
     def _on_fatal(self, error: BaseException) -> None:
         if self.failure is None:

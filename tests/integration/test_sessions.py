@@ -62,7 +62,7 @@ def crash(node: Node) -> None:
 
     async def cut() -> None:
         assert engine.driver is not None
-        engine._on_fatal = lambda error: None  # type: ignore[method-assign]
+        engine.give_up = lambda error: None  # type: ignore[method-assign]
         engine.driver._halted = True
         await engine.parts.transport.stop()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from braft_core.errors import CommandFailed, Stopped, UnknownService
+from braft_core.errors import CommandFailed, OutcomeUnknown, Stopped, UnknownService
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.proposals import Segment
@@ -103,3 +103,32 @@ def test_a_machine_that_breaks_ends_the_node(fatal: list[BaseException]) -> None
     assert [type(error) for error in fatal] == [MemoryError]
     assert applier.applied_index == 0
     assert not any(t.name == "applier-under-test" for t in threading.enumerate())
+
+
+def test_a_machine_that_breaks_leaves_nobody_waiting(fatal: list[BaseException]) -> None:
+    class Broken(StateMachine):
+        def apply_many(self, entries: object) -> list[object]:
+            raise MemoryError
+
+    applier = Applier(Broken([KVService()], {}), "applier-under-test", fatal.append)
+    ahead, behind, applied, second = get(), get(), Request(10), Request(10)
+    applier.read(9, [ahead])
+    applier.apply([put(1, 1)], [Segment(0, [applied])])
+    applier.apply([put(2, 1)], [Segment(0, [second])])
+    applier.read(0, [behind])
+    applier.start()
+    for query in (ahead, behind):
+        with pytest.raises(Stopped):
+            query.blocking.result(5)
+    for request in (applied, second):
+        with pytest.raises(OutcomeUnknown):
+            request.blocking.result(5)
+    applier.stop(10)
+
+
+def test_a_read_that_comes_after_the_end_is_refused(applier: Applier) -> None:
+    applier.stop(10)
+    query = get()
+    applier.read(0, [query])
+    with pytest.raises(Stopped):
+        query.blocking.result(1)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from braft_core import Node
-from braft_core.errors import NoLeader, Stopped, StorageError, StorageFull
+from braft_core.errors import NoLeader, OutcomeUnknown, Stopped, StorageError, StorageFull
 from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.host import Host
-from braft_core.runtime.requests import Query
+from braft_core.runtime.requests import Command, Query
 
 
 @pytest.fixture
@@ -115,3 +115,25 @@ def test_a_disk_that_recovers_while_one_asks_is_no_error(
     monkeypatch.setattr(Driver, "disk_trouble", property(look), raising=False)
     assert host.ready() == (False, "no writes: no space")
     assert host.ready() == (True, "")
+
+
+def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(entries: object) -> list[object]:
+        raise MemoryError
+
+    monkeypatch.setattr(host.parts.machine, "apply_many", fail)
+
+    async def write() -> None:
+        command = Command(b"x", 60, asyncio.get_running_loop())
+        driver_of(host).submit(command)
+        with pytest.raises(OutcomeUnknown):
+            await command.awaitable
+        later = Command(b"x", 60, asyncio.get_running_loop())
+        driver_of(host).submit(later)
+        with pytest.raises(Stopped):
+            await later.awaitable
+
+    host._loop.run(write(), 10)
+    assert host.failure is not None
