@@ -128,26 +128,28 @@ class Engine:
     async def stop(self) -> None:
         """Hand over, finish what is under way, end every task and connection."""
         reason = Stopped("the node was stopped")
-        driver = self.driver
-        if driver is not None:
-            await self.admin.retire(_HAND_OVER)
-            deadline = clock.monotonic() + _DRAIN
-            while self._has_undecided(driver) and clock.monotonic() < deadline:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        await self.membership.stop()
-        await self.distribution.stop()
-        await self.snapshotter.stop()
-        self.sessions.stop(reason)
-        await self._forwarder.stop(reason)
-        with self._early_lock:
-            self._stopped = reason
-            early, self._early = self._early, []
-        settle((request, reason) for request in early)
-        if driver is not None:
-            driver.halt(reason)
-        await self.parts.transport.stop()
+        try:
+            if (driver := self.driver) is not None:
+                await self.admin.retire(_HAND_OVER)
+                deadline = clock.monotonic() + _DRAIN
+                while self._has_undecided(driver) and clock.monotonic() < deadline:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+            await self.membership.stop()
+        finally:
+            # Even if the end of a discovery fails or lasts: nobody waits for what is gone.
+            await self.distribution.stop()
+            await self.snapshotter.stop()
+            self.sessions.stop(reason)
+            await self._forwarder.stop(reason)
+            with self._early_lock:
+                self._stopped = reason
+                early, self._early = self._early, []
+            settle((request, reason) for request in early)
+            if self.driver is not None:
+                self.driver.halt(reason)
+            await self.parts.transport.stop()
 
     def _has_undecided(self, driver: Driver) -> bool:
         """Whether commands wait to be decided, appended here or sent on to the leader."""
@@ -253,8 +255,7 @@ class Engine:
                 if not late:
                     continue
                 self._early = [r for r in self._early if r.remaining() > 0]
-            answer = self.refusal()
-            settle((request, answer) for request in late)
+            settle((request, self.refusal()) for request in late)
 
     def _sweep_late(self, now: float) -> None:
         """Answer those who wait for a leader, or for what it said, beyond their deadline."""

@@ -1,0 +1,48 @@
+"""The end of a node, when a plugin's end fails or does not come."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from braft_core import Node
+from braft_core.errors import OutcomeUnknown, Stopped
+from braft_core.runtime import host as module
+from braft_core.runtime.requests import Command
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["it fails", "it hangs"])
+def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
+    hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def end() -> None:
+        if hangs:
+            await asyncio.sleep(60)
+        raise OSError("the socket is closed")
+
+    monkeypatch.setattr(module, "_STOP_ENGINE", 2.0)
+    before = set(threading.enumerate())
+    node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
+    with node:
+        node.kv.put("m", "k", 1)
+        host = node._host
+        assert host is not None
+        engine = host._engine
+        monkeypatch.setattr(engine.membership, "stop", end)
+        driver = engine.driver
+        assert driver is not None
+        appended, early = Command(b"x", 60), Command(b"x", 60)
+
+        async def wait() -> None:
+            driver.wait_applied(10**6, driver.core.current_term, [appended])
+            engine._early.append(early)
+
+        host._loop.run(wait())
+    with pytest.raises(OutcomeUnknown):
+        appended.blocking.result(1)
+    with pytest.raises(Stopped):
+        early.blocking.result(1)
+    assert host._loop.loop.is_closed()
+    assert set(threading.enumerate()) <= before
