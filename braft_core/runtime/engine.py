@@ -138,17 +138,17 @@ class Engine:
                 self._sweeper.cancel()
             await self.membership.stop()
         finally:
-            # Even if the end of a discovery fails or lasts: nobody waits for what is gone.
-            await self.distribution.stop()
-            await self.snapshotter.stop()
+            # Even if a discovery's end fails or lasts. Answers first: an await may be the last.
             self.sessions.stop(reason)
-            await self._forwarder.stop(reason)
             with self._early_lock:
                 self._stopped = reason
                 early, self._early = self._early, []
             settle((request, reason) for request in early)
             if self.driver is not None:
                 self.driver.halt(reason)
+            await self._forwarder.stop(reason)
+            await self.distribution.stop()
+            await self.snapshotter.stop()
             await self.parts.transport.stop()
 
     def _has_undecided(self, driver: Driver) -> bool:

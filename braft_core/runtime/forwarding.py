@@ -249,14 +249,14 @@ class Forwarder:
     async def stop(self, reason: BraftError) -> None:
         """End all calls; what they carried is settled by whether it may have arrived."""
         under_way = dict(self._tasks)
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
         cut_off = OutcomeUnknown("the outcome is unknown: this node stopped during the call")
-        for call in under_way.values():
+        for task, call in under_way.items():
+            task.cancel()
             settle((request, cut_off if request.sent else reason) for request in call.requests)
         waiting: list[Request] = [*self._commands, *self._queries]
+        self._commands, self._queries = [], []
         settle((request, reason) for request in waiting)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 def _abandon(call: _Call, leader: str) -> None:
