@@ -66,6 +66,8 @@ _log = logging.getLogger(__name__)
 _SWEEP = 0.05
 _DRAIN = 0.5
 _HAND_OVER = 1.0
+#: Seconds for the end of the discovery: what comes behind it needs time, too.
+_FAREWELL = 3.0
 
 
 class Engine:
@@ -136,7 +138,7 @@ class Engine:
                     await asyncio.sleep(0.01)
             if self._sweeper is not None:
                 self._sweeper.cancel()
-            await self.membership.stop()
+            await asyncio.wait_for(self.membership.stop(), _FAREWELL)
         finally:
             # Even if a discovery's end fails or lasts. Answers first: an await may be the last.
             self.sessions.stop(reason)
@@ -252,8 +254,6 @@ class Engine:
             self._sweep_late(clock.monotonic())
             with self._early_lock:
                 late = [r for r in self._early if r.remaining() <= 0]
-                if not late:
-                    continue
                 self._early = [r for r in self._early if r.remaining() > 0]
             settle((request, self.refusal()) for request in late)
 
