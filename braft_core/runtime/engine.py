@@ -133,8 +133,8 @@ class Engine:
         try:
             if (driver := self.driver) is not None:
                 await self.admin.retire(_HAND_OVER)
-                deadline = clock.monotonic() + _DRAIN
-                while self._has_undecided(driver) and clock.monotonic() < deadline:  # noqa: ASYNC110
+                deadline, deciding = clock.monotonic() + _DRAIN, (driver, self._forwarder)
+                while any(d.has_undecided for d in deciding) and clock.monotonic() < deadline:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             if self._sweeper is not None:
                 self._sweeper.cancel()
@@ -152,10 +152,6 @@ class Engine:
             await self.distribution.stop()
             await self.snapshotter.stop()
             await self.parts.transport.stop()
-
-    def _has_undecided(self, driver: Driver) -> bool:
-        """Whether commands wait to be decided, appended here or sent on to the leader."""
-        return driver.has_undecided or self._forwarder.has_undecided
 
     def close(self, timeout: float) -> None:
         """Any thread, after :meth:`stop`: let the writer finish."""

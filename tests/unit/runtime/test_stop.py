@@ -10,6 +10,7 @@ import pytest
 from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime import engine as module
+from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.requests import Command
 
 
@@ -45,3 +46,26 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
         early.blocking.result(1)
     name = f"braft-{host.parts.ports.raft}-"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+
+
+def test_a_stop_while_the_cluster_dissolves_answers_those_who_wait() -> None:
+    with Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False) as node:
+        node.wait_ready(10)
+        node.barrier(10)
+        host = node._host
+        assert host is not None
+        engine = host._engine
+        request = Command(b"x", 60)
+
+        async def dissolve_in_vain() -> None:
+            assert engine.driver is not None
+            # As of a thread that has handed it over, and of a loop that has not looked yet.
+            engine.driver._requests.append(request)
+            dissolving = asyncio.ensure_future(dissolve(engine, engine._ports))
+            await asyncio.sleep(0)
+            dissolving.cancel()
+            await asyncio.gather(dissolving, return_exceptions=True)
+
+        host._loop.run(dissolve_in_vain(), 10)
+    with pytest.raises(Stopped):
+        request.blocking.result(1)
