@@ -5,16 +5,21 @@ Pure: looks at status, headers and body of one answer.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import httpx
 
 from braft_core.errors import BraftError, OutcomeUnknown, TooLarge, from_wire
 
-__all__ = ["NOT_FOUND", "error_of"]
+__all__ = ["NOT_FOUND", "error_of", "facts", "understood"]
+
+T = TypeVar("T")
 
 #: The ``code`` of a plain 404: the path is right and what it names is not there.
 NOT_FOUND = "not_found"
+#: What it raises to look for a node's answer in something else.
+_NOT_A_NODE_S = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def error_of(response: httpx.Response, *, write: bool) -> BraftError | None:
@@ -23,7 +28,7 @@ def error_of(response: httpx.Response, *, write: bool) -> BraftError | None:
     A node says what happened in problem JSON. Anything else comes from something between the
     node and us; then a failed write may have reached the node all the same.
     """
-    if response.status_code < 400:
+    if response.is_success:
         return None
     problem = _problem(response)
     if problem is not None:
@@ -33,11 +38,34 @@ def error_of(response: httpx.Response, *, write: bool) -> BraftError | None:
         error.data.setdefault("status", response.status_code)
         error.data.setdefault("problem", str(problem.get("code", "")))
         return error
+    return _foreign(response, write=write)
+
+
+def understood(response: httpx.Response, take: Callable[[httpx.Response], T], *, write: bool) -> T:
+    """What ``take`` finds in a success.
+
+    :raises BraftError: it is no node's, but that of a login page for instance.
+    """
+    try:
+        return take(response)
+    except _NOT_A_NODE_S as error:
+        raise _foreign(response, write=write) from error
+
+
+def facts(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object that the body is. :raises TypeError, ValueError: it is none."""
+    body = response.json()
+    if not isinstance(body, dict):
+        raise TypeError("not a JSON object")
+    return body
+
+
+def _foreign(response: httpx.Response, *, write: bool) -> BraftError:
     sentence = f"{response.url.netloc.decode()} answered {response.status_code}"
     sentence += f" {response.reason_phrase}, and not as a braft node does"
     if response.status_code == 413:
         return TooLarge(sentence, status=413)
-    if write and response.status_code >= 500:
+    if write and not response.is_client_error:
         return OutcomeUnknown(sentence, status=response.status_code)
     return BraftError(sentence, status=response.status_code)
 

@@ -11,16 +11,20 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from braft_core.client.answers import NOT_FOUND, error_of
+from braft_core.client.answers import NOT_FOUND, error_of, facts, understood
 from braft_core.client.download import download
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 
 __all__ = ["Client", "KVEntry"]
+
+T = TypeVar("T")
+#: Finds in a node's answer what was asked for.
+Take = Callable[[httpx.Response], T]
 
 #: The server refuses longer waits.
 _MAX_WAIT = 60.0
@@ -89,14 +93,11 @@ class Client:
     ) -> KVEntry | None:
         """Value and revision, ``None`` if there is no such key."""
         try:
-            answer = self._read(_kv_path(map_name, key), {"consistency": consistency})
+            return self._read(_kv_path(map_name, key), _entry, {"consistency": consistency})
         except BraftError as error:
             if error.data.get("problem") == NOT_FOUND:
                 return None
             raise
-        is_json = answer.headers.get("Content-Type", "").startswith("application/json")
-        value = answer.json() if is_json else answer.content
-        return KVEntry(value, int(answer.headers["ETag"].strip('"')))
 
     def kv_get(self, map_name: str, key: str, consistency: str = "linearizable") -> Any:
         """The value, ``None`` if there is none."""
@@ -117,80 +118,71 @@ class Client:
         path = _kv_path(map_name, key)
         if isinstance(value, bytes):
             headers["Content-Type"] = "application/octet-stream"
-            answer = self._write("PUT", path, headers=headers, content=value)
-        else:
-            answer = self._write("PUT", path, headers=headers, json=value)
-        return int(answer.json()["revision"])
+            return self._write("PUT", path, _revision, headers=headers, content=value)
+        return self._write("PUT", path, _revision, headers=headers, json=value)
 
     def kv_delete(self, map_name: str, key: str) -> bool:
         """Delete a key; whether there was one."""
-        return bool(self._write("DELETE", _kv_path(map_name, key)).json()["deleted"])
+        path = _kv_path(map_name, key)
+        return self._write("DELETE", path, lambda answer: bool(facts(answer)["deleted"]))
 
     def kv_list(self, map_name: str, consistency: str = "linearizable") -> dict[str, Any]:
         """All keys and values of a map."""
-        answer = self._read(_kv_path(map_name), {"consistency": consistency}).json()
-        items: dict[str, Any] = answer["items"]
-        return items | {key: base64.b64decode(items[key]) for key in answer["base64"]}
+        return self._read(_kv_path(map_name), _items, {"consistency": consistency})
 
     def kv_maps(self) -> list[str]:
         """The names of all maps."""
-        return list(self._read("/v1/kv").json()["maps"])
+        return self._read("/v1/kv", lambda answer: list(facts(answer)["maps"]))
 
     # The cluster -----------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """The JSON of ``GET /raft``."""
         wait = min(self._timeout, _STATUS_WAIT)
-        view: dict[str, Any] = self._read("/raft", {"timeout": f"{wait:g}"}).json()
-        return view
+        return self._read("/raft", facts, {"timeout": f"{wait:g}"})
 
     def ready(self) -> tuple[bool, str]:
         """Whether the first node that answers is ready, and if not, why."""
         try:
-            self._read("/readyz")
+            self._read("/readyz", facts)
         except NotApplied as error:
             return False, error.message
         return True, ""
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration: ``id``, ``address``, ``suffrage``, ``leader`` of each member."""
-        return list(self._read("/v1/members").json()["members"])
+        return self._read("/v1/members", _members)
 
     def add_member(self, server_id: str, address: str, voter: bool = True) -> list[dict[str, Any]]:
         """Add a server; the members after it."""
         body = {"id": server_id, "address": address, "voter": voter}
-        return list(self._write("POST", "/v1/members", json=body).json()["members"])
+        return self._write("POST", "/v1/members", _members, json=body)
 
     def remove_member(self, server_id: str) -> list[dict[str, Any]]:
         """Remove a server; the members after it."""
-        answer = self._write("DELETE", f"/v1/members/{_segment(server_id)}")
-        return list(answer.json()["members"])
+        return self._write("DELETE", f"/v1/members/{_segment(server_id)}", _members)
 
     def promote_member(self, server_id: str) -> list[dict[str, Any]]:
         """Make a nonvoter a voter; the members after it."""
-        answer = self._write("POST", f"/v1/members/{_segment(server_id)}/promote")
-        return list(answer.json()["members"])
+        return self._write("POST", f"/v1/members/{_segment(server_id)}/promote", _members)
 
     def leader(self) -> dict[str, str]:
         """``id`` and ``address`` of the leader."""
-        found: dict[str, str] = self._read("/v1/leader").json()
-        return found
+        return self._read("/v1/leader", facts)
 
     def transfer_leadership(self, to: str = "") -> dict[str, str]:
         """Hand leadership over, to ``to`` if given; ``id`` and ``address`` of the new leader."""
-        moved: dict[str, str] = self._write("POST", "/v1/leader", json={"to": to}).json()
-        return moved
+        return self._write("POST", "/v1/leader", facts, json={"to": to})
 
     # Snapshots -------------------------------------------------------------------------------
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Those of the node that answers, newest first: ``id``, ``index``, ``term``, ``size``."""
-        return list(self._read("/v1/snapshots").json()["snapshots"])
+        return self._read("/v1/snapshots", lambda answer: list(facts(answer)["snapshots"]))
 
     def take_snapshot(self) -> dict[str, Any]:
         """Let the node that answers take a snapshot now; its row."""
-        taken: dict[str, Any] = self._write("POST", "/v1/snapshots").json()
-        return taken
+        return self._write("POST", "/v1/snapshots", facts)
 
     def download_snapshot(
         self,
@@ -229,15 +221,22 @@ class Client:
 
     # How a request finds its node ------------------------------------------------------------
 
-    def _read(self, path: str, params: Mapping[str, str] | None = None) -> httpx.Response:
-        return self._request("GET", path, write=False, params=dict(params or {}))
+    def _read(self, path: str, take: Take[T], params: Mapping[str, str] | None = None) -> T:
+        return self._request("GET", path, take, write=False, params=dict(params or {}))
 
-    def _write(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self._request(method, path, write=True, params={}, **options)
+    def _write(self, method: str, path: str, take: Take[T], **options: Any) -> T:
+        return self._request(method, path, take, write=True, params={}, **options)
 
     def _request(
-        self, method: str, path: str, *, write: bool, params: dict[str, str], **options: Any
-    ) -> httpx.Response:
+        self,
+        method: str,
+        path: str,
+        take: Take[T],
+        *,
+        write: bool,
+        params: dict[str, str],
+        **options: Any,
+    ) -> T:
         params.setdefault("timeout", f"{self._timeout:g}")
         refusal: NotApplied | None = None
         silent: list[str] = []
@@ -248,7 +247,7 @@ class Client:
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 silent.append(f"{base} ({str(error) or type(error).__name__})")
                 continue
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 reason = f"{base} ({type(error).__name__}: {error})"
                 if write:
                     raise OutcomeUnknown(f"sent to {reason}, and no answer came") from error
@@ -257,7 +256,7 @@ class Client:
                 continue
             error_found = error_of(answer, write=write)
             if error_found is None:
-                return answer
+                return understood(answer, take, write=write)
             if not (isinstance(error_found, NotApplied) and error_found.safe_to_retry):
                 raise error_found
             refusal = error_found
@@ -276,6 +275,27 @@ def _base_url(url: str) -> str:
     if not known or parts.query or parts.fragment:
         raise ConfigError(f"URL is {url!r}; accepted: http://host:port", url=url)
     return full.rstrip("/")
+
+
+def _entry(answer: httpx.Response) -> KVEntry:
+    is_json = answer.headers.get("Content-Type", "").startswith("application/json")
+    value = answer.json() if is_json else answer.content
+    # A proxy that compresses makes the tag a weak one (RFC 9110, section 8.8.1).
+    return KVEntry(value, int(answer.headers["ETag"].removeprefix("W/").strip('"')))
+
+
+def _revision(answer: httpx.Response) -> int:
+    return int(facts(answer)["revision"])
+
+
+def _items(answer: httpx.Response) -> dict[str, Any]:
+    found = facts(answer)
+    items: dict[str, Any] = found["items"]
+    return items | {key: base64.b64decode(items[key]) for key in found["base64"]}
+
+
+def _members(answer: httpx.Response) -> list[dict[str, Any]]:
+    return list(facts(answer)["members"])
 
 
 def _kv_path(map_name: str, key: str | None = None) -> str:

@@ -37,7 +37,7 @@ def download(
     with _aside(path) as part:
         try:
             with http.stream("GET", url) as answer:
-                if answer.is_error:
+                if not answer.is_success:
                     answer.read()
                 error = error_of(answer, write=False)
                 if error is not None:
@@ -45,7 +45,7 @@ def download(
                 _receive(answer, part, progress)
                 name = answer.headers.get("Braft-Cluster-Name", "")
                 cluster = answer.headers.get("Braft-Cluster-ID", "")
-        except httpx.TransportError as failure:
+        except httpx.RequestError as failure:
             raise Unreachable(f"{url} ({type(failure).__name__}: {failure})") from failure
         # The part goes by another name than the snapshot, which is the last part of the URL.
         meta = verify_file(part)

@@ -187,6 +187,7 @@ def _tags(req: falcon.Request, header: str) -> list[str]:
 
 def _revision(tag: str) -> int:
     digits = tag.removeprefix('"').removesuffix('"')
-    if f'"{digits}"' != tag or not digits.isdecimal():
+    # Revisions are of 64 bits, and int() refuses digits by the thousand.
+    if f'"{digits}"' != tag or not digits.isdecimal() or len(digits) > 20:
         raise BadInput("entity tag", tag, 'a revision in quotes, such as "7", or *')
     return int(digits)

@@ -34,7 +34,8 @@ class MembersResource:
         if not isinstance(voter, bool):
             raise BadInput("voter", voter, "true or false")
         host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        known = bool(host) and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536
+        if not known:
             raise BadInput("address", address, "host:port of the new server's Raft port")
         self._node.add_member(server_id, address, voter=voter, timeout=timeout_param(req))
         _send_members(resp, self._node)

@@ -153,6 +153,63 @@ def test_a_proxy_s_answer_is_not_a_node_s(
         connect(peer.url).kv_put("m", "k", "v")
 
 
+@pytest.mark.parametrize(
+    ("status", "media_type", "body"),
+    [
+        (200, "text/html", b"<h1>Please log in</h1>"),
+        (200, "application/json", b"[]"),
+        (200, "application/json", b"{}"),
+        (200, "application/json", b'{"revision": [], "items": 1, "base64": [1], "members": 3}'),
+        (200, "application/json", b'"' + b"\xff" * 9 + b'"'),
+        (302, "text/html", b""),
+    ],
+)
+def test_a_success_that_is_no_node_s_is_an_error(
+    make_peer: Any, connect: Any, status: int, media_type: str, body: bytes
+) -> None:
+    """Who knows what was done with a write, then."""
+    peer = make_peer()
+    peer.answer = (status, media_type, body)
+    client = connect(peer.url)
+    foreign = "not as a braft node does"
+    writes: list[Callable[[], Any]] = [
+        lambda: client.kv_put("m", "k", 1),
+        lambda: client.kv_delete("m", "k"),
+        lambda: client.remove_member("x"),
+    ]
+    for write in writes:
+        with pytest.raises(errors.OutcomeUnknown, match=foreign):
+            write()
+    reads: list[Callable[[], Any]] = [
+        lambda: client.kv_entry("m", "k"),
+        lambda: client.kv_list("m"),
+        client.kv_maps,
+        client.members,
+        client.snapshots,
+    ]
+    for read in reads:
+        with pytest.raises(errors.BraftError, match=foreign) as raised:
+            read()
+        assert not isinstance(raised.value, errors.OutcomeUnknown)
+
+
+def test_a_login_page_is_not_ready(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.answer = (200, "text/html", b"<h1>Please log in</h1>")
+    with pytest.raises(errors.BraftError, match="not as a braft node does"):
+        connect(peer.url).ready()
+
+
+def test_an_answer_that_cannot_be_unpacked_is_none(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.headers = {"Content-Encoding": "gzip"}
+    peer.gives({"revision": 1})
+    with pytest.raises(errors.OutcomeUnknown, match="no answer came"):
+        connect(peer.url).kv_put("m", "k", 1)
+    with pytest.raises(errors.Unreachable):
+        connect(peer.url).members()
+
+
 def test_broken_problem_json_is_no_crash(make_peer: Any, connect: Any) -> None:
     peer = make_peer()
     for body in (b"{", b"[]", b"\xff"):
@@ -178,6 +235,8 @@ def test_values_and_revisions(make_peer: Any, connect: Any) -> None:
     assert connect(peer.url).kv_entry("m", "k") == KVEntry({"a": None}, 12)
     peer.answer = (200, "application/octet-stream", b"\x00")
     assert connect(peer.url).kv_get("m", "k") == b"\x00"
+    peer.headers = {"ETag": 'W/"12"'}
+    assert connect(peer.url).kv_entry("m", "k") == KVEntry(b"\x00", 12)
 
 
 def test_what_is_sent(make_peer: Any, connect: Any) -> None:
