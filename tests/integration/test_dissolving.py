@@ -14,7 +14,7 @@ from braft_core.errors import Busy, NotReady, StorageFull
 from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.ports import CLUSTER_ID, FOUNDING
 from braft_core.runtime.requests import Query
-from braft_core.testing.processes import wait_for
+from braft_core.testing.processes import PATIENCE, wait_for
 from tests.integration.conftest import MakeNodes
 
 
@@ -56,7 +56,7 @@ def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, k
     disk = Disk(node, key)
     given_up = disk.dissolve()
     disk.full = False
-    node.wait_ready(10)
+    node.wait_ready(PATIENCE)
     node.kv.put("m", "k", 1)
     assert disk.engine.cluster_id != given_up
 
@@ -81,7 +81,7 @@ def test_who_asks_meanwhile_is_answered_in_time(make_nodes: MakeNodes) -> None:
     disk.engine.detach = asked_just_before
     disk.dissolve()
     with pytest.raises(NotReady):
-        query.blocking.result(10)
+        query.blocking.result(PATIENCE)
 
 
 def test_no_snapshot_of_one_cluster_gets_into_the_next(
@@ -91,7 +91,7 @@ def test_no_snapshot_of_one_cluster_gets_into_the_next(
     disk = Disk(node, CLUSTER_ID)
     disk.full = False
     for _ in range(20):
-        disk.loop.run(disk.engine.barrier(5))
+        disk.loop.run(disk.engine.barrier(PATIENCE))
     node.take_snapshot()
 
     with suppress(Busy):
@@ -112,4 +112,4 @@ def test_a_snapshot_under_way_stops_the_dissolving(make_nodes: MakeNodes) -> Non
             await dissolve(engine, engine._ports)
 
     with pytest.raises(Busy):
-        Disk(node, CLUSTER_ID).loop.run(meanwhile(), 5)
+        Disk(node, CLUSTER_ID).loop.run(meanwhile(), PATIENCE)

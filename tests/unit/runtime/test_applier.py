@@ -119,10 +119,10 @@ def test_a_machine_that_breaks_leaves_nobody_waiting(fatal: list[BaseException])
     applier.start()
     for query in (ahead, behind):
         with pytest.raises(Stopped):
-            query.blocking.result(5)
+            query.blocking.result(40)
     for request in (applied, second):
         with pytest.raises(OutcomeUnknown):
-            request.blocking.result(5)
+            request.blocking.result(40)
     applier.stop(10)
 
 

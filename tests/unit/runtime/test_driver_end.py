@@ -15,6 +15,7 @@ from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.host import Host
 from braft_core.runtime.requests import Command, Query
+from braft_core.testing.processes import PATIENCE
 
 
 @pytest.fixture
@@ -44,9 +45,9 @@ def test_who_goes_away_before_the_answer_does_not_end_the_node(host: Host) -> No
         await asyncio.sleep(0)
         taken.cancel()
         await asyncio.gather(taken, return_exceptions=True)
-        await driver.barrier(10)
+        await driver.barrier(PATIENCE)
 
-    host._loop.run(go_away(), 20)
+    host._loop.run(go_away(), 2 * PATIENCE)
     assert host.failure is None
 
 
@@ -63,14 +64,14 @@ def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: Host, late: bo
             fail()
         taken = asyncio.ensure_future(driver.snapshot_taken(meta, 0))
         asked = [
-            driver.barrier(10),
-            driver.change_membership("remove_server", "x", "", 10),
+            driver.barrier(PATIENCE),
+            driver.change_membership("remove_server", "x", "", PATIENCE),
             driver.transfer_leadership(""),
         ]
         await asyncio.sleep(0) if late else fail()
         return await asyncio.gather(*asked, taken, return_exceptions=True)
 
-    answers = host._loop.run(call(), 5)
+    answers = host._loop.run(call(), PATIENCE)
     assert [type(answer) for answer in answers] == [Stopped] * 4
 
 
@@ -87,7 +88,7 @@ def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: Host) -> None:
         await asyncio.sleep(0)
         return len(driver._inbox)
 
-    assert host._loop.run(receive(), 5) == 0
+    assert host._loop.run(receive(), PATIENCE) == 0
 
 
 def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: Host) -> None:
@@ -99,7 +100,7 @@ def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: Host) -> None
         await query.awaitable
 
     with pytest.raises(NoLeader):
-        host._loop.run(read(), 10)
+        host._loop.run(read(), PATIENCE)
 
 
 def test_a_disk_that_recovers_while_one_asks_is_no_error(
@@ -135,5 +136,5 @@ def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
         with pytest.raises(Stopped):
             await later.awaitable
 
-    host._loop.run(write(), 10)
+    host._loop.run(write(), PATIENCE)
     assert host.failure is not None

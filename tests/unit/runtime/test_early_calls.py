@@ -12,6 +12,7 @@ from braft_core import Node
 from braft_core.errors import ConfigError, Stopped
 from braft_core.runtime.engine import Engine
 from braft_core.runtime.host import Host
+from braft_core.testing.processes import PATIENCE
 
 
 def make() -> Node:
@@ -37,7 +38,7 @@ def early(monkeypatch: pytest.MonkeyPatch) -> list[Future[Any]]:
 
 def test_a_command_that_comes_during_the_start_is_served(early: list[Future[Any]]) -> None:
     with make() as node:
-        assert early[0].result(10) > 0
+        assert early[0].result(PATIENCE) > 0
         assert node.kv.get("m", "k") == 1
         node.kv.put("m", "k", 2)
 
@@ -51,5 +52,5 @@ def test_a_command_that_comes_during_a_start_that_fails_is_refused(
     monkeypatch.setattr(Engine, "start", fail)
     with pytest.raises(ConfigError):
         make().start()
-    error = early[0].exception(1)
+    error = early[0].exception(PATIENCE)
     assert isinstance(error, Stopped)

@@ -298,7 +298,7 @@ def test_each_command_and_read_has_its_own_deadline_though_a_call_serves_many() 
         forwarder.commands("leader", [unsent])
         await until(lambda: len(peers.calls) == 17)
         forwarder.sweep(hasty.deadline + 2, NoLeader("nobody"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             with pytest.raises(OutcomeUnknown, match="did not answer in time"):
                 await hasty.awaitable
             for request in (read, unsent):
@@ -334,7 +334,7 @@ def test_a_transport_that_breaks_its_rule_leaves_nobody_waiting() -> None:
         sent, read = command(), Query("kv", "get", (), 10, asyncio.get_running_loop())
         forwarder.commands("leader", [sent])
         forwarder.reads("leader", [read])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             with pytest.raises(OutcomeUnknown, match="no route to host"):
                 await sent.awaitable
             with pytest.raises(NoLeader, match="no route to host"):

@@ -12,6 +12,7 @@ from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime import engine as module
 from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.requests import Command
+from braft_core.testing.processes import PATIENCE, wait_for
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["it fails", "it hangs"])
@@ -41,17 +42,20 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
 
         host._loop.run(wait())
     with pytest.raises(OutcomeUnknown):
-        appended.blocking.result(1)
+        appended.blocking.result(PATIENCE)
     with pytest.raises(Stopped):
-        early.blocking.result(1)
+        early.blocking.result(PATIENCE)
     name = f"braft-{host.parts.ports.raft}-"
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+    wait_for(
+        lambda: not [t for t in threading.enumerate() if t.name.startswith(name)],
+        what="its threads end",
+    )
 
 
 def test_a_stop_while_the_cluster_dissolves_answers_those_who_wait() -> None:
     with Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False) as node:
-        node.wait_ready(10)
-        node.barrier(10)
+        node.wait_ready(PATIENCE)
+        node.barrier(PATIENCE)
         host = node._host
         assert host is not None
         engine = host._engine
@@ -66,6 +70,6 @@ def test_a_stop_while_the_cluster_dissolves_answers_those_who_wait() -> None:
             dissolving.cancel()
             await asyncio.gather(dissolving, return_exceptions=True)
 
-        host._loop.run(dissolve_in_vain(), 10)
+        host._loop.run(dissolve_in_vain(), PATIENCE)
     with pytest.raises(Stopped):
-        request.blocking.result(1)
+        request.blocking.result(PATIENCE)
