@@ -48,7 +48,7 @@ from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.freshness import Freshness
 from braft_core.runtime.observing import Observer
 from braft_core.runtime.ports import CLUSTER_ID, Ports
-from braft_core.runtime.requests import Command, Query, settle
+from braft_core.runtime.requests import Command, Query, Request, settle
 from braft_core.runtime.serving import LogCalls
 from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.signals import Signal
@@ -247,16 +247,16 @@ class Engine:
             await asyncio.sleep(_SWEEP)
             self.sessions.sweep()
             self._tell_why()
-            self._sweep_late(clock.monotonic())
+            self._refuse(self._forwarder.sweep(clock.monotonic()))
             with self._early_lock:
                 late = [r for r in self._early if r.remaining() <= 0]
                 self._early = [r for r in self._early if r.remaining() > 0]
-            settle((request, self.refusal()) for request in late)
+            self._refuse([*late, *self.applier.late(clock.monotonic())])
 
-    def _sweep_late(self, now: float) -> None:
-        """Answer those who wait for a leader, or for what it said, beyond their deadline."""
-        self._forwarder.sweep(now, self.refusal())
-        settle((query, self.refusal()) for query in self.applier.late(now))
+    def _refuse(self, late: Sequence[Request]) -> None:
+        if late:  # to say why takes longer than to see that nobody asks
+            answer = self.refusal()
+            settle((request, answer) for request in late)
 
     def _tell_why(self) -> None:
         """Log why the node is not ready, each reason once; a removed member has said so itself."""

@@ -232,11 +232,11 @@ class Forwarder:
         sent = [call.requests for call in self._tasks.values() if call.proposes]
         return any(not request.future.done() for requests in sent for request in requests)
 
-    def sweep(self, now: float, refusal: BraftError) -> None:
-        """Answer those whose deadline has passed: a call waits as long as its most patient."""
-        late = [c for c in self._commands if c.deadline <= now]
+    def sweep(self, now: float) -> list[Request]:
+        """Those whose deadline has passed and who are surely not served: a call waits as long as
+        its most patient. Those that may have been are told here that nobody knows."""
+        refused: list[Request] = [c for c in self._commands if c.deadline <= now]
         self._commands = [c for c in self._commands if c.deadline > now]
-        settle((command, refusal) for command in late)
         for leader, requests, proposes in self._tasks.values():
             late = [r for r in requests if r.deadline <= now and not r.future.done()]
             if proposes:
@@ -244,7 +244,8 @@ class Forwarder:
                 silent = _unknown(leader, Unreachable("it did not answer in time"))
                 settle((command, silent) for command in late if command.sent)
             else:
-                settle((query, refusal) for query in late)
+                refused.extend(late)
+        return refused
 
     async def stop(self, reason: BraftError) -> None:
         """End all calls; what they carried is settled by whether it may have arrived."""

@@ -28,7 +28,7 @@ from braft_core.peer import (
     ReadIndexRequest,
 )
 from braft_core.runtime.forwarding import Forwarder
-from braft_core.runtime.requests import Command, Query
+from braft_core.runtime.requests import Command, Query, settle
 from braft_core.services.envelope import encode_outcome
 
 Answer = Callable[[PeerRequest], PeerReply]
@@ -297,7 +297,7 @@ def test_each_command_and_read_has_its_own_deadline_though_a_call_serves_many() 
         unsent = command(timeout=1)
         forwarder.commands("leader", [unsent])
         await until(lambda: len(peers.calls) == 17)
-        forwarder.sweep(hasty.deadline + 2, NoLeader("nobody"))
+        settle((late, NoLeader("nobody")) for late in forwarder.sweep(hasty.deadline + 2))
         async with asyncio.timeout(40):
             with pytest.raises(OutcomeUnknown, match="did not answer in time"):
                 await hasty.awaitable
@@ -318,7 +318,7 @@ def test_a_command_that_waits_to_be_sent_again_is_not_called_unapplied_by_two() 
         waits = command(timeout=1)
         forwarder.commands("leader", [waits])
         await until(lambda: peers.calls and not waits.sent)
-        forwarder.sweep(waits.deadline + 2, NoLeader("nobody"))
+        settle((late, NoLeader("nobody")) for late in forwarder.sweep(waits.deadline + 2))
         await until(lambda: peers.back)
         assert not waits.future.done(), "the queue answers it"
 
