@@ -28,6 +28,7 @@ from braft_core.peer import (
 )
 from braft_core.raft import ProgressState, Role, Suffrage
 from braft_core.runtime import clock
+from braft_core.runtime.core_requests import change_membership, transfer_leadership
 from braft_core.runtime.requests import Command
 from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
@@ -103,14 +104,14 @@ class Admin:
         known = driver.core.configuration.get(server_id)
         votes = known is not None and known.suffrage == Suffrage.VOTER
         if kind not in ("add_voter", "promote") or votes or (kind == "promote" and known is None):
-            await driver.change_membership(kind, server_id, address, timeout)
+            await change_membership(driver, kind, server_id, address, timeout)
             return
         deadline = clock.monotonic() + timeout
         if kind == "add_voter":
-            await driver.change_membership("add_nonvoter", server_id, address, timeout)
+            await change_membership(driver, "add_nonvoter", server_id, address, timeout)
         await self._catch_up(server_id, deadline)
         left = max(0.0, deadline - clock.monotonic())
-        await driver.change_membership("promote", server_id, "", left)
+        await change_membership(driver, "promote", server_id, "", left)
 
     async def _catch_up(self, server_id: str, deadline: float) -> None:
         core = self._engine.running().core
@@ -166,7 +167,7 @@ class Admin:
         """Begin; a leader that was only just elected may have to hear from its followers first."""
         while True:
             try:
-                return await self._engine.running().transfer_leadership(to)
+                return await transfer_leadership(self._engine.running(), to)
             except Busy:
                 alone = len(self._engine.configuration.voters) < 2 or self._nobody_is_there()
                 if to or alone or clock.monotonic() + _RETRY >= deadline:

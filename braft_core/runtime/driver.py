@@ -14,7 +14,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Any
 
 from braft_core.abc import Transport, WriteBatch
 from braft_core.errors import (
@@ -30,7 +29,6 @@ from braft_core.errors import (
 )
 from braft_core.raft import (
     AppendEntries,
-    EntryType,
     Event,
     InstallSnapshot,
     Message,
@@ -95,7 +93,7 @@ class Driver:
         self._compact = compact
         self._on_fatal = on_fatal
         self._explain = explain
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
         self._inbox: deque[Message] = deque()
         self._calls: deque[tuple[Callable[[], None], Request | None]] = deque()
@@ -128,11 +126,15 @@ class Driver:
         """Take a caller's request. From any thread; the answer comes by its future."""
         self._requests.append(request)
         if not self._awake:
-            self._awake = True
             try:
-                self._loop.call_soon_threadsafe(self._run)
+                self._awake = True
+                self.loop.call_soon_threadsafe(self._run)
             except RuntimeError:
                 settle([(request, Stopped("the node was stopped"))])
+            except BaseException:
+                # Ctrl-C between the two lines: the next request must wake the loop.
+                self._awake = False
+                raise
 
     def on_message(self, message: Message) -> None:
         """A message arrived. Others go on sending when this node does not go on."""
@@ -152,7 +154,7 @@ class Driver:
     def _wake(self) -> None:
         if not self._awake:
             self._awake = True
-            self._loop.call_soon(self._run)
+            self.loop.call_soon(self._run)
 
     # -- the turn --------------------------------------------------------------------------
 
@@ -294,7 +296,7 @@ class Driver:
 
     async def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
         """A snapshot of ours is durable: compact the log; returns where to."""
-        request = Request(inf, self._loop)
+        request = Request(inf, self.loop)
 
         def act() -> None:
             core, writer = self.core, self._writer
@@ -376,7 +378,7 @@ class Driver:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = due
-            self._timer = self._loop.call_at(due, self._on_timer)
+            self._timer = self.loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, float("inf")
@@ -437,58 +439,6 @@ class Driver:
         self._calls.clear()
         self._reads.clear()
         settle((request, reason) for request in waiting)
-
-    # -- membership and leadership ------------------------------------------------------------
-
-    def change_membership(
-        self, kind: str, server_id: str, address: str, timeout: float
-    ) -> asyncio.Future[Any]:
-        """Change the configuration; the future is done once that is committed and applied here."""
-        request = Request(timeout, self._loop)
-
-        def act() -> None:
-            try:
-                index = self.core.change_membership(kind, server_id, address)
-            except BraftError as error:
-                settle([(request, error)])
-                return
-            if index <= self.core.commit_index:
-                settle([(request, None)])
-                return
-            request.sent = True
-            self.wait_applied(index, self.core.current_term, [request])
-
-        self.call(act, request)
-        return request.awaitable
-
-    def barrier(self, timeout: float) -> asyncio.Future[Any]:
-        """Append a barrier; the future is done once everything before it is applied here."""
-        request = Request(timeout, self._loop)
-
-        def act() -> None:
-            try:
-                first, term = self.core.propose([b""], type=EntryType.BARRIER)
-            except BraftError as error:
-                settle([(request, error)])
-                return
-            request.sent = True
-            self.wait_applied(first, term, [request])
-
-        self.call(act, request)
-        return request.awaitable
-
-    def transfer_leadership(self, to: str) -> asyncio.Future[str]:
-        """Begin a transfer; the future holds the successor's id (not yet that it has won)."""
-        request = Request(inf, self._loop)
-
-        def act() -> None:
-            try:
-                settle([(request, self.core.transfer_leadership(to))])
-            except BraftError as error:
-                settle([(request, error)])
-
-        self.call(act, request)
-        return request.awaitable
 
 
 def _unknown(why: str = "it was not committed before the deadline") -> OutcomeUnknown:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +39,14 @@ from braft_core.runtime import clock
 from braft_core.runtime.admin import Admin
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts
+from braft_core.runtime.core_requests import barrier
 from braft_core.runtime.dissolving import dissolve, finish
 from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.freshness import Freshness
+from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.observing import Observer
 from braft_core.runtime.ports import CLUSTER_ID, Ports
 from braft_core.runtime.requests import Command, Query, Request, settle
@@ -53,7 +54,6 @@ from braft_core.runtime.serving import LogCalls
 from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.signals import Signal
 from braft_core.runtime.snapshots import SnapshotPolicy, Snapshotter
-from braft_core.runtime.status import Status
 from braft_core.runtime.telling import Telling
 from braft_core.runtime.writer import Writer
 
@@ -87,14 +87,14 @@ class Engine:
         self.signal = Signal()
         self.driver: Driver | None = None
         self._fatal = on_fatal
-        self._writer: Writer | None = None
+        self.writer: Writer | None = None
         self._early: list[Command | Query] = []
         self._early_lock = threading.Lock()
         self._stopped: Stopped | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._addresses: dict[str, str] = {}
         self._telling = Telling()
-        self._status = Status(parts)
+        self.view = NodeView(self)
         self._observer = Observer(self, events, node)
         self.distribution = Distribution(self, events)
         self._ports = Ports(self)
@@ -155,8 +155,8 @@ class Engine:
 
     def close(self, timeout: float) -> None:
         """Any thread, after :meth:`stop`: let the writer finish."""
-        if self._writer is not None:
-            self._writer.stop(timeout)
+        if self.writer is not None:
+            self.writer.stop(timeout)
 
     def run_core(self, cluster_id: str) -> None:
         """Become an active member of ``cluster_id`` with the log that the store holds."""
@@ -196,11 +196,11 @@ class Engine:
         )
         loop = asyncio.get_running_loop()
         name = f"braft-{parts.ports.raft}-writer"
-        self._writer = Writer(parts.storage, loop, name, driver.on_durable, driver.on_disk_trouble)
-        self._writer.start()
+        self.writer = Writer(parts.storage, loop, name, driver.on_durable, driver.on_disk_trouble)
+        self.writer.start()
         self.use_configuration(core.configuration)
         self.identity.cluster_id = cluster_id
-        driver.start(self._writer)
+        driver.start(self.writer)
         self.distribution.start()
         self.snapshotter.start(parts.snapshot)
         with self._early_lock:
@@ -260,7 +260,7 @@ class Engine:
 
     def _tell_why(self) -> None:
         """Log why the node is not ready, each reason once; a removed member has said so itself."""
-        why = self.ready()[1]
+        why = self.view.ready()[1]
         if self._telling.is_news(clock.monotonic(), why) and not self.membership.removed:
             _log.warning("not ready: %s", why, extra={"node": self.parts.server_id})
 
@@ -286,7 +286,7 @@ class Engine:
 
     async def barrier(self, timeout: float) -> None:
         """Append a barrier and wait until it is applied here."""
-        await self.running().barrier(timeout)
+        await barrier(self.running(), timeout)
 
     def running(self) -> Driver:
         """The driver. :raises NotReady: there is no cluster yet."""
@@ -341,7 +341,7 @@ class Engine:
 
     async def on_details(self) -> dict[str, Any]:
         """The original's GetDetails."""
-        return self.details()
+        return self.view.details()
 
     # -- what forwarding needs -------------------------------------------------------------------
 
@@ -423,75 +423,3 @@ class Engine:
     def waiting(self) -> str:
         """Why there is no cluster or no leader; "" if nothing is waited for."""
         return self.membership.waiting
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether requests can be served, and if not, why."""
-        driver = self.driver
-        if driver is None:
-            return False, self.waiting() or "starting"
-        if self.membership.removed or not driver.core.leader:
-            return False, self.waiting() or "no leader is known"
-        # Looked at once: it may pass while a thread stands here.
-        if (trouble := driver.disk_trouble) is not None:
-            return False, f"no writes: {trouble.message}"
-        stalled = self._writer.stalled(clock.monotonic()) if self._writer is not None else ""
-        return (False, f"no writes: {stalled}") if stalled else (True, "")
-
-    def notes(self) -> dict[str, str]:
-        """What is wrong though the node may serve: a sentence by its subject."""
-        return self.membership.notes
-
-    def members(self) -> list[dict[str, Any]]:
-        """The configuration in use, one entry a server."""
-        leader = self.leader[0]
-        return [
-            {
-                "id": server.id,
-                "address": server.address,
-                "suffrage": server.suffrage.name.capitalize(),
-                "leader": server.id == leader,
-            }
-            for server in self.configuration.servers
-        ]
-
-    def details(self) -> dict[str, Any]:
-        """This node's entry of ``GET /raft``."""
-        driver = self.driver
-        ready, why = self.ready()
-        core = driver.core if driver is not None else None
-        return self._status.details(
-            role=core.role if core is not None else Role.FOLLOWER,
-            leader_address=self.leader[1],
-            configuration=self.configuration,
-            contacts=[str(contact) for contact in self.membership.contacts],
-            addresses=[self.parts.address],
-            applied=self.applier.applied_index,
-            error="" if ready else why,
-            extra={
-                "clusterID": self.identity.cluster_id,
-                "term": core.current_term if core is not None else 0,
-                "commitIndex": core.commit_index if core is not None else 0,
-                "appliedIndex": self.applier.applied_index,
-                "lastIndex": core.last_index if core is not None else 0,
-                "lastWriteSeconds": round(driver.last_write_seconds, 6) if driver else 0.0,
-                "autopilot": self.membership.autopilot,
-                "wallClock": time.time(),
-                "notes": self.notes(),
-                "foreign": [
-                    {"address": f.address, "clusterID": f.cluster_id, "voters": f.voters}
-                    for f in self.membership.foreign
-                ],
-            },
-        )
-
-    async def view(self, timeout: float) -> dict[str, Any]:
-        """The whole of ``GET /raft``."""
-        ready, why = self.ready()
-        return await self._status.view(
-            own=self.details(),
-            servers=self.configuration.servers,
-            leader=self.leader,
-            call=self.call,
-            timeout=timeout,
-            extra={"clusterID": self.identity.cluster_id, "waiting": "" if ready else why},
-        )

@@ -247,23 +247,25 @@ class Host:
         """Whether requests can be served, and if not, why."""
         if self.failure is not None:
             return False, f"the node has stopped: {self.failure.message}"
-        return self._engine.ready()
+        return self._engine.view.ready()
 
     def notes(self) -> dict[str, str]:
         """What is wrong though the node may serve."""
-        return self._engine.notes()
+        return self._engine.view.notes()
 
     def details(self) -> dict[str, Any]:
         """This node's entry of ``GET /raft``."""
-        return self._engine.details()
+        return self._engine.view.details()
 
     def cluster_view(self, timeout: float | None) -> dict[str, Any]:
         """The whole of ``GET /raft``."""
-        return self._loop.run(self._engine.view(_VIEW_TIMEOUT if timeout is None else timeout))
+        return self._loop.run(
+            self._engine.view.cluster(_VIEW_TIMEOUT if timeout is None else timeout)
+        )
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration in use."""
-        return self._engine.members()
+        return self._engine.view.members()
 
     def take_snapshot(self, timeout: float) -> dict[str, Any]:
         """Take a snapshot here, now."""

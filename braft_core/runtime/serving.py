@@ -23,6 +23,7 @@ from braft_core.peer import (
 )
 from braft_core.raft import Role, encode_configuration
 from braft_core.runtime.driver import Driver
+from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.envelope import SESSION_BYTES, encode_outcome
 
@@ -39,8 +40,9 @@ class _Node(Protocol):
     def waiting(self) -> str:
         """Why there is no cluster or no leader yet."""
 
-    def details(self) -> dict[str, Any]:
-        """This node's entry of ``GET /raft``."""
+    @property
+    def view(self) -> NodeView:
+        """What the node says of itself."""
 
     async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
         """Change the membership, here, as the leader."""
@@ -119,7 +121,7 @@ class LogCalls:
         return AdminReply(encode_configuration(driver.core.configuration), leader)
 
     async def _details(self, request: DetailsRequest) -> DetailsReply:
-        return DetailsReply(json.dumps(self._node.details()).encode())
+        return DetailsReply(json.dumps(self._node.view.details()).encode())
 
     def _driver(self) -> Driver:
         driver = self._node.driver

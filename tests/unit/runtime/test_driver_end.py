@@ -12,6 +12,7 @@ import pytest
 from braft_core import Node
 from braft_core.errors import NoLeader, OutcomeUnknown, Stopped, StorageError, StorageFull
 from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
+from braft_core.runtime.core_requests import barrier, change_membership, transfer_leadership
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.host import Host
 from braft_core.runtime.requests import Command, Query
@@ -39,13 +40,13 @@ def test_who_goes_away_before_the_answer_does_not_end_the_node(host: Host) -> No
 
     async def go_away() -> None:
         # Cancelled in the turn of the loop in which it was asked for: the driver acts in the next.
-        driver.transfer_leadership("").cancel()
+        transfer_leadership(driver, "").cancel()
         meta = SnapshotMeta("s", 1, 1, driver.core.configuration, 1, 0)
         taken = asyncio.ensure_future(driver.snapshot_taken(meta, 0))
         await asyncio.sleep(0)
         taken.cancel()
         await asyncio.gather(taken, return_exceptions=True)
-        await driver.barrier(PATIENCE)
+        await barrier(driver, PATIENCE)
 
     host._loop.run(go_away(), 2 * PATIENCE)
     assert host.failure is None
@@ -64,9 +65,9 @@ def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: Host, late: bo
             fail()
         taken = asyncio.ensure_future(driver.snapshot_taken(meta, 0))
         asked = [
-            driver.barrier(PATIENCE),
-            driver.change_membership("remove_server", "x", "", PATIENCE),
-            driver.transfer_leadership(""),
+            barrier(driver, PATIENCE),
+            change_membership(driver, "remove_server", "x", "", PATIENCE),
+            transfer_leadership(driver, ""),
         ]
         await asyncio.sleep(0) if late else fail()
         return await asyncio.gather(*asked, taken, return_exceptions=True)
@@ -138,3 +139,24 @@ def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
 
     host._loop.run(write(), PATIENCE)
     assert host.failure is not None
+
+
+def test_an_interrupted_submit_does_not_lose_the_wake_up_of_the_next(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = driver_of(host)
+    wake = driver.loop.call_soon_threadsafe
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    driver._awake = False
+    monkeypatch.setattr(driver.loop, "call_soon_threadsafe", interrupt, raising=False)
+    first = Query("kv", "get", ("m", "k"), PATIENCE)
+    with pytest.raises(KeyboardInterrupt):
+        driver.submit(first)
+    assert not driver._awake
+    monkeypatch.setattr(driver.loop, "call_soon_threadsafe", wake, raising=False)
+    second = Query("kv", "get", ("m", "k"), PATIENCE)
+    driver.submit(second)
+    assert second.blocking.result(PATIENCE) == first.blocking.result(PATIENCE)
