@@ -11,6 +11,7 @@ import pytest
 from braft_core.errors import NoLeader
 from braft_core.raft import Role
 from braft_core.runtime.admin import Admin
+from braft_core.runtime.requests import Request, settle
 from braft_core.testing.lab import Lab
 
 
@@ -18,9 +19,9 @@ def admin_of(lab: Lab, asked: list[str]) -> Admin:
     """The admin of server a, whose transfers only fail."""
     core = lab.nodes["a"]
 
-    async def transfer(to: str) -> str:
-        asked.append(to)
-        raise NoLeader("the successor did not take over")
+    def refuse(action: Any, waits: Request) -> None:
+        asked.append("")
+        settle([(waits, NoLeader("the successor did not take over"))])
 
     engine: Any = SimpleNamespace(
         parts=SimpleNamespace(
@@ -28,7 +29,7 @@ def admin_of(lab: Lab, asked: list[str]) -> Admin:
         ),
         configuration=core.configuration,
         is_leader=core.role is Role.LEADER,
-        running=lambda: SimpleNamespace(core=core, transfer_leadership=transfer),
+        running=lambda: SimpleNamespace(core=core, loop=asyncio.get_running_loop(), call=refuse),
     )
     return Admin(engine)
 
