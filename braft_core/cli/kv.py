@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
+from braft_core import jsontext
 from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
 from braft_core.cli.output import Exit, emit, print_json, reports_errors
 from braft_core.errors import ConfigError
@@ -131,7 +131,7 @@ def _value(given: str, parse: bool) -> Any:
     raw: str | bytes = sys.stdin.buffer.read() if given == "-" else given
     if parse:
         try:
-            return json.loads(raw)
+            return jsontext.loads(raw)
         except ValueError as error:
             raise ConfigError(f"VALUE is not JSON: {error}; leave out --parse for text") from None
     if isinstance(raw, bytes):
@@ -154,7 +154,7 @@ def _print_value(value: Any) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    return json.dumps(value, ensure_ascii=False)
+    return jsontext.dumps(value)
 
 
 def _echo_lines(lines: list[str]) -> None:

@@ -7,11 +7,12 @@ JSON.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
+
+from braft_core import jsontext
 
 __all__ = ["ConsoleFormatter", "JSONFormatter", "set_up"]
 
@@ -48,7 +49,9 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        # As Python shows them, in the message too; base64 would hide what a peer's bytes say.
+        shown = {key: str(v) if isinstance(v, bytes) else v for key, v in line.items()}
+        return jsontext.dumps(shown, anything=True, ascii_only=True)
 
 
 def set_up(level: str, form: str) -> None:

@@ -7,9 +7,7 @@ per line where a command goes on), also when the command fails: ``{"error": {"co
 
 from __future__ import annotations
 
-import base64
 import functools
-import json
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -17,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 
+from braft_core import jsontext
 from braft_core.errors import (
     BraftError,
     ConfigError,
@@ -82,7 +81,7 @@ def emit(as_json: bool, value: Any, human: Callable[[], None]) -> None:
 
 def print_json(value: Any) -> None:
     """One line of JSON. Bytes are base64."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=_json_default))
+    typer.echo(jsontext.dumps(value, anything=True))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -110,9 +109,3 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         shown.add_row(*(escape(cell) for cell in row))
     Console().print(shown)
-
-
-def _json_default(value: object) -> object:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return str(value)

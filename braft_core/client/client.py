@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
 from braft_core.client.answers import NOT_FOUND, error_of, facts, understood
 from braft_core.client.download import download
+from braft_core.client.sending import body_of, json_body_of, kv_path, segment
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 
 __all__ = ["Client", "KVEntry"]
@@ -93,7 +94,7 @@ class Client:
     ) -> KVEntry | None:
         """Value and revision, ``None`` if there is no such key."""
         try:
-            return self._read(_kv_path(map_name, key), _entry, {"consistency": consistency})
+            return self._read(kv_path(map_name, key), _entry, {"consistency": consistency})
         except BraftError as error:
             if error.data.get("problem") == NOT_FOUND:
                 return None
@@ -107,28 +108,27 @@ class Client:
     def kv_put(self, map_name: str, key: str, value: Any, if_revision: int | None = None) -> int:
         """Store a value and return its revision.
 
-        :param value: ``bytes``, or anything that JSON has a form for.
+        :param value: ``bytes``, or anything that JSON has a form for, ``None`` included.
         :param if_revision: the revision the key must have now; 0: it must not exist.
         :raises Conflict: it has another one.
+        :raises InvalidRequest: the value has no form in JSON; nothing was sent.
         """
         headers = {}
         if if_revision is not None:
             name, tag = ("If-Match", f'"{if_revision}"') if if_revision else ("If-None-Match", "*")
             headers[name] = tag
-        path = _kv_path(map_name, key)
-        if isinstance(value, bytes):
-            headers["Content-Type"] = "application/octet-stream"
-            return self._write("PUT", path, _revision, headers=headers, content=value)
-        return self._write("PUT", path, _revision, headers=headers, json=value)
+        path = kv_path(map_name, key)
+        headers["Content-Type"], content = body_of(value)
+        return self._write("PUT", path, _revision, headers=headers, content=content)
 
     def kv_delete(self, map_name: str, key: str) -> bool:
         """Delete a key; whether there was one."""
-        path = _kv_path(map_name, key)
+        path = kv_path(map_name, key)
         return self._write("DELETE", path, lambda answer: bool(facts(answer)["deleted"]))
 
     def kv_list(self, map_name: str, consistency: str = "linearizable") -> dict[str, Any]:
         """All keys and values of a map."""
-        return self._read(_kv_path(map_name), _items, {"consistency": consistency})
+        return self._read(kv_path(map_name), _items, {"consistency": consistency})
 
     def kv_maps(self) -> list[str]:
         """The names of all maps."""
@@ -156,15 +156,17 @@ class Client:
     def add_member(self, server_id: str, address: str, voter: bool = True) -> list[dict[str, Any]]:
         """Add a server; the members after it."""
         body = {"id": server_id, "address": address, "voter": voter}
-        return self._write("POST", "/v1/members", _members, json=body)
+        return self._post("/v1/members", _members, body)
 
     def remove_member(self, server_id: str) -> list[dict[str, Any]]:
         """Remove a server; the members after it."""
-        return self._write("DELETE", f"/v1/members/{_segment(server_id)}", _members)
+        return self._write("DELETE", f"/v1/members/{segment('server id', server_id)}", _members)
 
     def promote_member(self, server_id: str) -> list[dict[str, Any]]:
         """Make a nonvoter a voter; the members after it."""
-        return self._write("POST", f"/v1/members/{_segment(server_id)}/promote", _members)
+        return self._write(
+            "POST", f"/v1/members/{segment('server id', server_id)}/promote", _members
+        )
 
     def leader(self) -> dict[str, str]:
         """``id`` and ``address`` of the leader."""
@@ -172,7 +174,7 @@ class Client:
 
     def transfer_leadership(self, to: str = "") -> dict[str, str]:
         """Hand leadership over, to ``to`` if given; ``id`` and ``address`` of the new leader."""
-        return self._write("POST", "/v1/leader", facts, json={"to": to})
+        return self._post("/v1/leader", facts, {"to": to})
 
     # Snapshots -------------------------------------------------------------------------------
 
@@ -201,7 +203,7 @@ class Client:
         :raises StorageCorrupt: what arrived is damaged.
         :raises StorageError: the file cannot be written.
         """
-        where = f"/v1/snapshots/{_segment(snapshot_id)}"
+        where = f"/v1/snapshots/{segment('snapshot id', snapshot_id)}"
         missing: BraftError | None = None
         silent: list[str] = []
         for base in list(self._urls):
@@ -223,6 +225,10 @@ class Client:
 
     def _read(self, path: str, take: Take[T], params: Mapping[str, str] | None = None) -> T:
         return self._request("GET", path, take, write=False, params=dict(params or {}))
+
+    def _post(self, path: str, take: Take[T], body: dict[str, Any]) -> T:
+        headers = {"Content-Type": "application/json"}
+        return self._write("POST", path, take, headers=headers, content=json_body_of(body))
 
     def _write(self, method: str, path: str, take: Take[T], **options: Any) -> T:
         return self._request(method, path, take, write=True, params={}, **options)
@@ -296,19 +302,3 @@ def _items(answer: httpx.Response) -> dict[str, Any]:
 
 def _members(answer: httpx.Response) -> list[dict[str, Any]]:
     return list(facts(answer)["members"])
-
-
-def _kv_path(map_name: str, key: str | None = None) -> str:
-    if not map_name or "/" in map_name:
-        raise ConfigError(f"map is {map_name!r}; accepted: a text without '/' that is not empty")
-    if key is None:
-        return f"/v1/kv/{_segment(map_name)}"
-    if not key:
-        raise ConfigError("key is ''; accepted: a text that is not empty")
-    return f"/v1/kv/{_segment(map_name)}/{_segment(key)}"
-
-
-def _segment(text: str) -> str:
-    """Escape everything, dots too where they would be taken for a relative path."""
-    escaped = quote(text, safe="")
-    return escaped.replace(".", "%2E") if text in (".", "..") else escaped

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import falcon
+from falcon.media import JSONHandler
 
+from braft_core import jsontext
 from braft_core.abc import NodeAPI
 from braft_core.http.auth import BearerAuth
 from braft_core.http.distribute import DistributeKeyResource, DistributeResource
@@ -38,12 +40,20 @@ def make_app(
     """
     checks: Any = [BearerAuth(_token(node)), TextOnly()]
     app = falcon.App(middleware=checks)
+    _strict_json(app)
     install_problems(app)
     for template, resource in _routes(node).items():
         app.add_route(template, resource)
     if extend is not None:
         extend(app)
     return app
+
+
+def _strict_json(app: falcon.App[Any, Any]) -> None:
+    """Let ``media`` of plugins' resources be as strict as ours."""
+    handler = JSONHandler(dumps=jsontext.dumps, loads=jsontext.loads)
+    app.req_options.media_handlers[falcon.MEDIA_JSON] = handler
+    app.resp_options.media_handlers[falcon.MEDIA_JSON] = handler
 
 
 def _routes(node: NodeAPI) -> dict[str, object]:

@@ -8,12 +8,12 @@ body has ``type``, ``title``, ``status``, ``detail``, ``instance``, and two memb
 from __future__ import annotations
 
 import http
-import json
 import logging
 from typing import Any
 
 import falcon
 
+from braft_core import jsontext
 from braft_core.errors import (
     BraftError,
     ConfigError,
@@ -134,5 +134,5 @@ def _send(
     }
     resp.status = status
     resp.content_type = PROBLEM_JSON
-    # ``default=str``: facts on an error may be anything, and reporting it must not fail.
-    resp.data = json.dumps(problem, default=str).encode()
+    # Facts on an error may be anything, and reporting it must not fail.
+    resp.data = jsontext.encode(problem, anything=True)

@@ -6,13 +6,11 @@ than fail deep inside. Knows nothing of any resource.
 
 from __future__ import annotations
 
-import base64
-import json
-import math
-from typing import Any, NoReturn
+from typing import Any
 
 import falcon
 
+from braft_core import jsontext
 from braft_core.errors import TooLarge
 from braft_core.http.problems import BadInput
 
@@ -21,7 +19,6 @@ __all__ = [
     "MAX_TIMEOUT_SECONDS",
     "body_value",
     "json_body",
-    "json_default",
     "parse_json",
     "read_body",
     "seconds_param",
@@ -33,9 +30,6 @@ __all__ = [
 #: Larger request bodies are refused unread.
 MAX_BODY_BYTES = 8 << 20
 MAX_TIMEOUT_SECONDS = 60.0
-
-_MAX_DEPTH = 64
-_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
 
 def text_param(req: falcon.Request, *names: str, default: str = "") -> str:
@@ -103,28 +97,16 @@ def body_value(req: falcon.Request) -> Any:
 def parse_json(body: bytes) -> Any:
     """Strict JSON (no NaN) of values that any serializer can carry."""
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
-        _check_plain(value, _MAX_DEPTH)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadInput("request body", body, f"JSON ({reason})") from None
-    return value
+        return jsontext.loads(body)
+    except ValueError as error:
+        raise BadInput("request body", body, f"JSON ({error})") from None
 
 
 def send_json(resp: falcon.Response, value: Any, status: int = 200) -> None:
     """Answer with ``value`` as JSON (``null`` too, which Falcon's ``media`` would leave out)."""
     resp.status = status
     resp.content_type = falcon.MEDIA_JSON
-    resp.data = json.dumps(value, ensure_ascii=False, default=json_default).encode(
-        "utf-8", "replace"
-    )
-
-
-def json_default(value: object) -> str:
-    """Bytes within JSON travel as base64, as in the original's."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return base64.b64encode(value).decode()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    resp.data = jsontext.encode(value)
 
 
 def _too_large(size: int) -> TooLarge:
@@ -133,26 +115,3 @@ def _too_large(size: int) -> TooLarge:
         size=size,
         limit=MAX_BODY_BYTES,
     )
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _check_plain(value: Any, depth: int) -> None:
-    """Refuse what parses as JSON and yet cannot be replicated."""
-    if depth == 0:
-        raise ValueError(f"nested more than {_MAX_DEPTH} deep")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_plain(key, depth - 1)
-            _check_plain(item, depth - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_plain(item, depth - 1)
-    elif isinstance(value, str):
-        value.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
-    elif isinstance(value, int) and not _INT_MIN <= value <= _INT_MAX:
-        raise ValueError(f"integers are within {_INT_MIN} and {_INT_MAX}")
-    elif isinstance(value, float) and math.isinf(value):
-        raise ValueError("a number is too large for a 64-bit float")

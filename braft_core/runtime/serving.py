@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from braft_core import jsontext
 from braft_core.errors import BraftError, InvalidRequest, NotLeader, NotReady, TooLarge
 from braft_core.peer import (
     AdminReply,
@@ -121,7 +121,7 @@ class LogCalls:
         return AdminReply(encode_configuration(driver.core.configuration), leader)
 
     async def _details(self, request: DetailsRequest) -> DetailsReply:
-        return DetailsReply(json.dumps(self._node.view.details()).encode())
+        return DetailsReply(jsontext.encode(self._node.view.details(), anything=True))
 
     def _driver(self) -> Driver:
         driver = self._node.driver

@@ -9,10 +9,12 @@ else. Nesting is limited, so that no decoder ever meets its own limit.
 
 from __future__ import annotations
 
+import math
 import reprlib
+from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["INT_MAX", "INT_MIN", "MAX_DEPTH", "check_plain"]
+__all__ = ["INT_MAX", "INT_MIN", "MAX_DEPTH", "check_plain", "not_finite"]
 
 #: Deepest nesting of lists and dicts; a scalar has depth 0, ``[]`` has depth 1.
 MAX_DEPTH: Final = 128
@@ -28,6 +30,24 @@ def check_plain(value: object) -> None:
     :raises TypeError: naming what is not, and what is accepted. A cycle counts as nested too deep.
     """
     _check(value, MAX_DEPTH)
+
+
+def not_finite(values: Iterable[object]) -> float | None:
+    """Return a NaN or an infinity among plain values or anywhere in them, ``None`` if all is well.
+
+    They are plain, and every serializer carries them, but JSON has no form for them.
+    """
+    for value in values:
+        found: float | None = None
+        if type(value) is float:
+            found = None if math.isfinite(value) else value
+        elif type(value) is list or type(value) is tuple:
+            found = not_finite(value)
+        elif type(value) is dict:
+            found = not_finite(value.values())
+        if found is not None:
+            return found
+    return None
 
 
 def _check(value: object, room: int) -> None:

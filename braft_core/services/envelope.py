@@ -24,9 +24,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from braft_core.abc import Serializer
-from braft_core.errors import BraftError, DecodeError, from_wire, to_wire
+from braft_core.errors import BraftError, DecodeError, InvalidRequest, from_wire, to_wire
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.plain import check_plain
+from braft_core.serializers.plain import check_plain, not_finite
 from braft_core.serializers.registry import Serializers
 from braft_core.serializers.typed import from_plain, to_plain
 
@@ -82,15 +82,32 @@ def encode_command(
 
     :raises TypeError: for arguments that are neither plain values nor of registered types.
         ``kv`` and ``distribute``, which other programs read by HTTP, take plain values alone.
+    :raises InvalidRequest: for a NaN or an infinity to those two, for the same reason.
     """
     try:
-        return bytes((VERSION, serializer.tag)) + serializer.dumps([service, command, list(args)])
+        data = bytes((VERSION, serializer.tag)) + serializer.dumps([service, command, list(args)])
+        if service in _PLAIN_ONLY:
+            _check_finite(service, command, args)
+        return data
     except TypeError:
         if service in _PLAIN_ONLY:
             raise
         plain = to_plain(list(args), keep_tuples=False)
     _check_comes_back(service, command, plain)
     return bytes((TYPED, serializer.tag)) + serializer.dumps([service, command, plain])
+
+
+def _check_finite(service: str, command: str, args: Sequence[Any]) -> None:
+    # At the caller alone: to refuse in the service what another version stored would make
+    # replicas differ.
+    number = not_finite(args)
+    if number is not None:
+        raise InvalidRequest(
+            f"{service}.{command}: {number} in {args!r:.80} has no form in JSON, in which others "
+            "read it; accepted: finite numbers, or a text that stands for it",
+            value=str(number),
+            accepted="finite numbers",
+        )
 
 
 def _check_comes_back(service: str, command: str, plain: Any) -> None:

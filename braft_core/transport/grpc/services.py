@@ -6,7 +6,6 @@ and the form of their answers; what they do is the node's affair.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -16,7 +15,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from braft_core import peer
+from braft_core import jsontext, peer
 from braft_core.errors import BraftError, DecodeError, WrongCluster
 from braft_core.proto import POOL, ProtobufError, message_class
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
@@ -129,7 +128,7 @@ def details_message(details: dict[str, Any]) -> bytes:
         if value is None:
             continue
         if field.name == "bizData" and not isinstance(value, str):
-            value = json.dumps(value)
+            value = jsontext.dumps(value, anything=True)
         values[field.name] = value
     encoded: bytes = _Details(**values).SerializeToString()
     return encoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -36,6 +37,36 @@ def test_kv_bytes_pass_unchanged(braft: Any, node: Any, url: str) -> None:
     assert node.maps["m"]["k"][0] == raw
     assert braft("kv", "get", "m", "k", "--url", url).stdout_bytes == raw
     assert braft("kv", "list", "m", "--url", url).stdout == "k\t<3 bytes>\n"
+
+
+def test_kv_null_empty_and_missing_are_told_apart(
+    braft_json: Any, braft: Any, node: Any, url: str
+) -> None:
+    at = ("--url", url)
+    assert braft("kv", "put", "m", "null", "null", "--parse", *at).exit_code == 0
+    assert braft("kv", "put", "m", "text", "", *at).exit_code == 0
+    assert braft("kv", "put", "m", "stdin", "-", *at, input=b"").exit_code == 0
+    node._kv_put("m", "bytes", b"")
+    stored = {key: value for key, (value, _) in node.maps["m"].items()}
+    assert stored == {"null": None, "text": "", "stdin": "", "bytes": b""}
+    assert braft("kv", "get", "m", "null", *at).stdout == "null\n"
+    got = braft_json("kv", "get", "m", "null", *at)
+    assert (got["found"], got["value"]) == (True, None)
+    assert braft("kv", "get", "m", "text", *at).stdout == "\n"
+    assert braft("kv", "get", "m", "bytes", *at).stdout == ""
+    assert braft("kv", "get", "m", "missing", *at).exit_code == 1
+
+
+def test_kv_numbers_that_json_lacks(braft_json: Any, braft: Any, node: Any, url: str) -> None:
+    at = ("--url", url)
+    for text in ("NaN", "[1, Infinity]", "1e999", '{"a": 1, "a": 2}', "[" * 100_000):
+        refused = braft("kv", "put", "m", "k", text, "--parse", *at)
+        assert (refused.exit_code, node.maps) == (2, {}), refused.output
+        assert "VALUE is not JSON" in refused.stderr
+    node._kv_put("m", "k", [math.nan])
+    assert braft_json("kv", "get", "m", "k", *at)["value"] == ["NaN"]
+    assert braft_json("kv", "list", "m", *at)["items"] == {"k": ["NaN"]}
+    assert braft("kv", "list", "m", *at).stdout == 'k\t["NaN"]\n'
 
 
 def test_kv_json(braft_json: Any, braft: Any, url: str) -> None:

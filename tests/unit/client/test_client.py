@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -255,6 +256,59 @@ def test_what_is_sent(make_peer: Any, connect: Any) -> None:
     assert (dots[2]["If-None-Match"], dots[2]["Content-Type"]) == ("*", "application/octet-stream")
     assert delete[:2] == ("DELETE", "/v1/kv/m/k%3F%23?timeout=2")
     assert listing[1] == "/v1/kv/m?consistency=stale&timeout=2"
+
+
+def test_null_is_sent_as_null(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.gives({"revision": 1})
+    for value in (None, "", b""):
+        connect(peer.url).kv_put("m", "k", value)
+    sent = [(headers["Content-Type"], body) for _, _, headers, body in peer.seen]
+    assert sent == [
+        ("application/json", b"null"),
+        ("application/json", b'""'),
+        ("application/octet-stream", b""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, [math.inf], {"a": b"raw"}, {1, 2}, "\udc80", {"\udc80": 1}, 1 << 20_000, [[]]],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_without_a_form_in_json_is_refused_unsent(
+    make_peer: Any, connect: Any, value: Any
+) -> None:
+    if value == [[]]:
+        for _ in range(100_000):
+            value = [value]
+    peer = make_peer()
+    with pytest.raises(errors.InvalidRequest, match=r"no form in JSON: .*; accepted: bytes, or"):
+        connect(peer.url).kv_put("m", "k", value)
+    assert peer.seen == []
+
+
+def test_a_name_that_is_no_text_is_refused_unsent(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    client = connect(peer.url)
+    for call in (
+        lambda: client.kv_get("m", "gr\udcfcn"),
+        lambda: client.kv_list("gr\udcfcn"),
+        lambda: client.kv_delete("gr\udcfcn", "k"),
+        lambda: client.remove_member("gr\udcfcn"),
+    ):
+        with pytest.raises(errors.ConfigError, match=r"'gr\\udcfcn'; accepted: text in"):
+            call()
+    with pytest.raises(errors.InvalidRequest):
+        client.add_member("gr\udcfcn", "127.0.0.1:1")
+    assert peer.seen == []
+
+
+def test_what_older_nodes_wrote_is_read(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.headers = {"ETag": '"1"'}
+    peer.answer = (200, "application/json", b"NaN")
+    assert math.isnan(connect(peer.url).kv_get("m", "k"))
 
 
 def test_readiness_is_an_answer_not_an_error(make_peer: Any, connect: Any, dead_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import falcon
@@ -23,6 +24,26 @@ def client(node: Any) -> Any:
 def test_raft_is_the_node_s_view(web: Any, node: Any) -> None:
     assert web.simulate_get("/raft?timeout=1").json == node.cluster_view()
     assert node.calls[0] == ("cluster_view", 1.0)
+
+
+def test_plugins_media_is_as_strict_as_ours(node: Any) -> None:
+    class Mirror:
+        def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+            resp.media = {"got": req.get_media(), "number": math.nan, "raw": b"\x00\xff"}
+
+    app = make_app(node, lambda app: app.add_route("/mirror", Mirror()))
+    mirror = falcon.testing.TestClient(app)
+    answer = mirror.simulate_post("/mirror", json={"a": None})
+    assert answer.text == '{"got": {"a": null}, "number": "NaN", "raw": "AP8="}'
+    for body in ("NaN", '{"a": 1, "a": 2}', "[" * 100_000):
+        assert mirror.simulate_post("/mirror", body=body, headers=JSON).status_code == 400
+
+
+def test_facts_of_an_error_may_be_anything(web: Any, node: Any) -> None:
+    node.fails = errors.Rejected("h\udcfcst", at=math.nan, who={"h\udcfcst": b"\xff"})
+    answer = web.simulate_get("/v1/kv/m/k")
+    assert (answer.status_code, answer.json["detail"]) == (422, "h\\udcfcst")
+    assert '"at": "NaN", "who": {"h\\\\udcfcst": "/w=="}' in answer.text
 
 
 def test_health_does_not_depend_on_the_cluster(web: Any, node: Any) -> None:

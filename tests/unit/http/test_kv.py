@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import math
+from typing import Any, NoReturn
 
 import pytest
 
@@ -74,6 +76,50 @@ def test_raw_bytes_come_back_as_they_were(web: Any) -> None:
     got = web.simulate_get("/v1/kv/m/k")
     assert (got.content, got.headers["content-type"]) == (raw, "application/octet-stream")
     assert web.simulate_get("/v1/kv/m").json["base64"] == ["k"]
+
+
+def _strictly(text: str) -> Any:
+    def refuse(name: str) -> NoReturn:
+        raise AssertionError(f"{name} is not JSON: {text}")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_number_that_json_lacks_spoils_neither_its_key_nor_its_map(web: Any, node: Any) -> None:
+    for key, number in (("nan", math.nan), ("inf", math.inf), ("deep", [{"a": -math.inf}])):
+        node._kv_put("m", key, number)
+    node._kv_put("m", "fine", 1.5)
+    node._kv_put("m", "raw", {"b": b"\x00\xff"})
+    shown = {"nan": "NaN", "inf": "Infinity", "deep": [{"a": "-Infinity"}]}
+    for key, form in shown.items():
+        assert _strictly(web.simulate_get(f"/v1/kv/m/{key}").text) == form
+        assert _strictly(web.simulate_get(f"/kv?m=m&k={key}").text) == form
+    assert _strictly(web.simulate_get("/v1/kv/m").text)["items"] == shown | {
+        "fine": 1.5,
+        "raw": {"b": "AP8="},
+    }
+    node.items = {"job": {"limit": math.inf}}
+    assert _strictly(web.simulate_get("/distribute/server-1").text) == {
+        "job": {"limit": "Infinity"}
+    }
+
+
+def test_null_empty_text_empty_bytes_and_nothing_are_four_things(web: Any, node: Any) -> None:
+    as_json, as_text = ({"Content-Type": kind} for kind in ("application/json", "text/plain"))
+    web.simulate_put("/v1/kv/m/null", body="null", headers=as_json)
+    web.simulate_put("/v1/kv/m/text", body="", headers=as_text)
+    web.simulate_put("/v1/kv/m/bytes", body=b"")
+    web.simulate_post("/kv?m=m&k=old", body="null", headers=as_json)
+    stored = {key: value for key, (value, _) in node.maps["m"].items()}
+    assert stored == {"null": None, "text": "", "bytes": b"", "old": None}
+    got = {key: web.simulate_get(f"/v1/kv/m/{key}") for key in (*stored, "missing")}
+    assert [got[key].text for key in ("null", "text", "bytes", "old")] == ["null", '""', "", "null"]
+    assert got["bytes"].headers["content-type"] == "application/octet-stream"
+    assert [got[key].status_code for key in got] == [200, 200, 200, 200, 404]
+    listed = web.simulate_get("/v1/kv/m").json
+    assert listed["items"] == {"null": None, "text": "", "bytes": "", "old": None}
+    assert listed["base64"] == ["bytes"]
+    assert web.simulate_get("/kv?m=m&k=null").text == "null"
 
 
 def test_text_is_stored_as_text(web: Any, node: Any) -> None:
@@ -221,6 +267,8 @@ def test_bad_input_names_parameter_value_and_what_is_accepted(
         b'{"\\ud800": 1}',
         b"18446744073709551616",
         b"9" * 5000,
+        b'{"a": 1, "a": 2}',
+        '"UTF-16"'.encode("utf-16"),
         b"[" * 65 + b"]" * 65,
         b"[" * 200_000,
         b"\xff",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgpack
@@ -43,6 +44,15 @@ plain = st.recursive(
 def test_a_command_comes_back(service: str, command: str, args: list[Any]) -> None:
     data = encode_command(MSGPACK, service, command, args)
     assert decode_command(KNOWN, data) == (service, command, args)
+
+
+@pytest.mark.parametrize("value", [math.nan, [{"a": (1.0, -math.inf)}], {"a": [math.inf]}])
+def test_what_http_reads_takes_finite_numbers_alone(value: Any) -> None:
+    for service, args in (("kv", ["m", "k", value]), ("distribute", [{"item": value}])):
+        with pytest.raises(errors.InvalidRequest, match=r"(nan|inf) in .*accepted: finite numbers"):
+            encode_command(MSGPACK, service, "put", args)
+    data = encode_command(MSGPACK, "mine", "put", [value])
+    assert repr(decode_command(KNOWN, data)[2]) == repr([value]).replace("(", "[").replace(")", "]")
 
 
 def test_the_format_of_commands_is_for_ever() -> None:

@@ -1,0 +1,185 @@
+"""JSON text from values and values from JSON text, both strict (RFC 8259).
+
+Python's ``json`` writes ``NaN`` for a float that is none, which no other parser reads, and fails
+on what a service or another node may well hand out. Every JSON that braft writes comes from here.
+What JSON has no form for is written so:
+
+* NaN and the infinities: the texts ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, as in protobuf;
+* bytes: base64;
+* lone surrogates in a text: their escapes, as visible text (``\\udc80``);
+* integers of more digits than Python prints: hexadecimal text;
+* a value within itself, or nested too deep: a text that says so.
+
+Reading refuses what could not be written back: those constants, numbers beyond 64 bits, keys that
+appear twice, lone surrogates, text that is not UTF-8. Knows nothing of HTTP or of services.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+__all__ = ["MAX_DEPTH", "dumps", "encode", "loads", "loads_lenient"]
+
+#: Deepest nesting that is read.
+MAX_DEPTH: Final = 64
+#: Deepest nesting that is written; values of the log are at most 128 deep.
+_MAX_WRITTEN_DEPTH: Final = 200
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+
+_Other = Callable[[object], object]
+
+
+def dumps(value: Any, *, anything: bool = False, ascii_only: bool = False) -> str:
+    """Return ``value`` as JSON text that encodes to UTF-8.
+
+    :param anything: write an object that is none of JSON's as its ``str``.
+    :param ascii_only: escape all other characters, for where the encoding is not known.
+    :raises TypeError: there is such an object, and ``anything`` is off.
+    """
+    other = _shown if anything else _refuse_object
+    try:
+        text = _write(value, other)
+        text.encode()
+    except (ValueError, TypeError, RecursionError):
+        text = _write(_written(value, other, ()), other)
+    return text if not ascii_only or text.isascii() else _escaped(text)
+
+
+def encode(value: Any, *, anything: bool = False) -> bytes:
+    """Return what :func:`dumps` does, in UTF-8."""
+    return dumps(value, anything=anything).encode()
+
+
+def loads(data: str | bytes, max_depth: int = MAX_DEPTH) -> Any:
+    """Parse strict JSON of values that any serializer can carry.
+
+    :raises ValueError: it is something else; the message says what.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        _check(value, max_depth)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def loads_lenient(data: str | bytes) -> Any:
+    """Parse what another node wrote, perhaps with ``NaN``, and return what :func:`dumps` writes.
+
+    :raises ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _write(value: Any, other: _Other) -> str:
+    def default(found: object) -> object:
+        return _base64(found) if isinstance(found, bytes | bytearray | memoryview) else other(found)
+
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=default)
+
+
+def _escaped(text: str) -> str:
+    """Return JSON text in ASCII: beyond it are characters of strings alone, never of the syntax."""
+    units = text.encode("utf-16-be")
+    codes = (int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
+    return "".join(chr(code) if code < 0x80 else f"\\u{code:04x}" for code in codes)
+
+
+def _written(value: Any, other: _Other, around: tuple[int, ...]) -> Any:
+    """Return a copy in which everything has a form in JSON. ``around``: ids of what it is in."""
+    if isinstance(value, str):
+        return _visible(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return _integer(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else _constant(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _base64(value)
+    if not isinstance(value, dict | list | tuple):
+        return _written(other(value), other, around)
+    if id(value) in around:
+        return "(a value within itself)"
+    if len(around) == _MAX_WRITTEN_DEPTH:
+        return f"(nested more than {_MAX_WRITTEN_DEPTH} deep)"
+    within = (*around, id(value))
+    if isinstance(value, dict):
+        return {_key(key): _written(item, other, within) for key, item in value.items()}
+    return [_written(item, other, within) for item in value]
+
+
+def _key(key: object) -> str:
+    form = _written(key, _shown, ()) if not isinstance(key, dict | list | tuple) else _shown(key)
+    return form if isinstance(form, str) else json.dumps(form)
+
+
+def _integer(value: int) -> int | str:
+    try:
+        int.__repr__(value)
+    except ValueError:  # more digits than the interpreter prints
+        return hex(value)
+    return int(value)
+
+
+def _constant(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _base64(value: bytes | bytearray | memoryview) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _visible(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _shown(value: object) -> str:
+    try:
+        return _visible(str(value))
+    except Exception:  # noqa: BLE001 - somebody's own class; a report must not fail over it
+        return f"({type(value).__name__}, which cannot be shown)"
+
+
+def _refuse_object(value: object) -> NoReturn:
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise ValueError(f"the key {twice!r:.80} appears twice in an object")
+    return value
+
+
+def _check(value: Any, depth: int) -> None:
+    """Refuse what parses as JSON and yet cannot be replicated."""
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth - 1)
+            _check(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth - 1)
+    elif isinstance(value, str):
+        value.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+    elif isinstance(value, int) and not _INT_MIN <= value <= _INT_MAX:
+        raise ValueError(f"integers are within {_INT_MIN} and {_INT_MAX}")
+    elif isinstance(value, float) and math.isinf(value):
+        raise ValueError("a number is too large for a 64-bit float")
