@@ -39,7 +39,7 @@ class JSONFormatter(logging.Formatter):
     """One JSON object per line: ``time`` (UTC), ``level``, ``logger``, ``message``, the extras."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Never more than one line, whatever was logged."""
+        """Return one line, whatever was logged, in ASCII: the stream may have any encoding."""
         when = datetime.fromtimestamp(record.created, UTC)
         line: dict[str, Any] = _extras(record) | {
             "time": when.isoformat(timespec="milliseconds"),

@@ -291,12 +291,13 @@ def test_a_value_without_a_form_in_json_is_refused_unsent(
 def test_a_name_that_is_no_text_is_refused_unsent(make_peer: Any, connect: Any) -> None:
     peer = make_peer()
     client = connect(peer.url)
-    for call in (
+    calls: tuple[Callable[[], Any], ...] = (
         lambda: client.kv_get("m", "gr\udcfcn"),
         lambda: client.kv_list("gr\udcfcn"),
         lambda: client.kv_delete("gr\udcfcn", "k"),
         lambda: client.remove_member("gr\udcfcn"),
-    ):
+    )
+    for call in calls:
         with pytest.raises(errors.ConfigError, match=r"'gr\\udcfcn'; accepted: text in"):
             call()
     with pytest.raises(errors.InvalidRequest):
