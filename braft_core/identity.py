@@ -31,12 +31,14 @@ __all__ = [
     "RaftID",
     "decode",
     "decode_or_none",
+    "default_raft_ports",
     "encode",
     "first_host_address",
     "implied_ports",
     "new_cluster_id",
     "new_raft_id",
     "pick_ports",
+    "ports_are_free",
     "short_id",
 ]
 
@@ -200,6 +202,11 @@ _LABELS: Mapping[str, str] = MappingProxyType(
 )
 
 
+def default_raft_ports(after: int = 0) -> range:
+    """Return the Raft ports that nodes take by themselves, in order, beyond ``after``."""
+    return range(max(DEFAULT_RAFT_PORT, after + _SEARCH_STEP), _SEARCH_END, _SEARCH_STEP)
+
+
 def implied_ports(rport: int | None, dport: int | None, hport: int | None) -> Ports:
     """The ports that these settings name, or the rule does, whether they are free or not."""
     raft = rport or DEFAULT_RAFT_PORT
@@ -229,14 +236,13 @@ def pick_ports(
     """
     if rport:
         return _fixed_ports(rport, dport, hport, host, labels)
-    rule = range(max(DEFAULT_RAFT_PORT, after + _SEARCH_STEP), _SEARCH_END, _SEARCH_STEP)
-    bases = _free_bases(host) if rport == 0 else rule
+    bases = _free_bases(host) if rport == 0 else default_raft_ports(after)
     for name, port in (("dport", dport), ("hport", hport)):
         if port:
             _must_be_free(labels[name], port, host)
     for base in bases:
         ports = _follow(base, dport, hport, host)
-        if len(set(ports)) == 3 and _all_free(ports, host):
+        if len(set(ports)) == 3 and ports_are_free(ports, host):
             return ports
     raise ConfigError(
         f"{labels['rport']} is not set and no three free ports were found from "
@@ -249,8 +255,9 @@ def _fixed_ports(
     rport: int, dport: int | None, hport: int | None, host: str, labels: Mapping[str, str]
 ) -> Ports:
     ports = _follow(rport, dport, hport, host)
-    for name, port in zip(("rport", "dport", "hport"), ports, strict=True):
-        _must_be_free(labels[name], port, host)
+    given = (rport, dport, hport)
+    for name, port, asked in zip(("rport", "dport", "hport"), ports, given, strict=True):
+        _must_be_free(labels[name], port, host, implied=asked is None)
     return ports
 
 
@@ -275,13 +282,14 @@ def _free_port(host: str) -> int:
         return port
 
 
-def _must_be_free(label: str, port: int, host: str) -> None:
+def _must_be_free(label: str, port: int, host: str, *, implied: bool = False) -> None:
     try:
         with _socket(host) as sock:
             sock.bind((host, port))
     except (OSError, OverflowError) as error:
+        named = f"{label} (not set, so {port})" if implied else f"{label}={port}"
         raise ConfigError(
-            f"{label}={port}: cannot listen on {host or 'any address'}: {error}; "
+            f"{named}: cannot listen on {host or 'any address'}: {error}{_held_by(port)}; "
             "accepted: a free port of this host",
             setting=label,
             value=str(port),
@@ -289,7 +297,24 @@ def _must_be_free(label: str, port: int, host: str) -> None:
         ) from error
 
 
-def _all_free(ports: Ports, host: str) -> bool:
+def _held_by(port: int) -> str:
+    """Say which process listens on a port, as far as this user may know."""
+    import psutil  # only for the error: it takes long to import
+
+    try:
+        listening = [
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        ]
+        pid = next((pid for pid in listening if pid), None)
+        return f" (held by process {pid}, {psutil.Process(pid).name()})" if pid else ""
+    except (psutil.Error, OSError):
+        return ""
+
+
+def ports_are_free(ports: Ports, host: str) -> bool:
+    """Return whether a node could listen on all of these ports now."""
     with ExitStack() as stack:
         try:
             for port in ports:

@@ -48,10 +48,9 @@ def connect(urls: Sequence[str] | None, token: str | None, timeout: float) -> Cl
 
 def _own_node(token: str | None) -> tuple[list[str], str | None]:
     from braft_core.config import Settings
-    from braft_core.identity import implied_ports
+    from braft_core.runtime.placing import expected_ports
 
     settings = Settings.load()
     if token is None and settings.token is not None:
         token = settings.token.get_secret_value()
-    ports = implied_ports(settings.rport, settings.dport, settings.hport)
-    return [f"http://127.0.0.1:{ports.http}"], token
+    return [f"http://127.0.0.1:{expected_ports(settings).http}"], token

@@ -79,7 +79,8 @@ class Settings(BaseModel):
             "Raft gRPC port; 0 takes any free one",
             "BRAFT_RPORT",
             "BRP",
-            "15000, or a free port if taken and not set",
+            "that of the first `./braft-data/<rport>` with data that no node uses, else 15000, "
+            "16000, … whichever is free",
         ),
     ] = None
     dport: Annotated[

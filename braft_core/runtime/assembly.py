@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from braft_core.abc import (
     Discovery,
@@ -25,14 +24,13 @@ from braft_core.abc import (
     TransportOptions,
 )
 from braft_core.config import Settings
-from braft_core.errors import ConfigError, StorageForeign, StorageLocked
+from braft_core.errors import ConfigError, StorageForeign
 from braft_core.identity import (
     Ports,
     encode,
     first_host_address,
     implied_ports,
     new_raft_id,
-    pick_ports,
 )
 from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
@@ -40,16 +38,15 @@ from braft_core.plugin.registry import Registry, parse_discovery
 from braft_core.plugin.rules import KINDS
 from braft_core.raft import SnapshotMeta
 from braft_core.runtime.hostport import join_host_port
+from braft_core.runtime.placing import MEMORY, data_directory, find_place
 from braft_core.runtime.recovering import recover
 from braft_core.services.machine import StateMachine
 from braft_core.services.members import MembersService
 
-__all__ = ["MEMORY", "Parts", "assemble", "data_directory", "make_discovery"]
+__all__ = ["Parts", "assemble", "make_discovery"]
 
 _log = logging.getLogger(__name__)
 
-#: The data directory of a node that forgets.
-MEMORY = ":memory:"
 #: Names under which the store keeps who the node is.
 SERVER_ID = "server_id"
 #: What the envelope of a command may add to the user's value.
@@ -82,13 +79,6 @@ class Parts:
     ephemeral: bool
 
 
-def data_directory(settings: Settings, rport: int) -> Path | None:
-    """Where the node keeps its data; ``None`` for one that forgets."""
-    if settings.data_dir == MEMORY:
-        return None
-    return Path(settings.data_dir or Path("braft-data") / str(rport))
-
-
 def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     """Build a node's parts.
 
@@ -108,7 +98,9 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
     members = MembersService()
     machine = StateMachine([*services, members], serializers)
-    ports, storage, stored = _settle(settings, registry, host)
+    ports, storage, stored = find_place(
+        settings, host, lambda ports: _storage(settings, registry, ports)
+    )
     try:
         transport = _transport(settings, registry, host, ports)
         recovery = recover(stored, storage.snapshots)
@@ -144,34 +136,6 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
 def expect_is_a_guess(settings: Settings, discovery: Discovery | None) -> bool:
     """Whether nobody said how many nodes there are, though a discovery may find some."""
     return settings.expect is None and discovery is not None and discovery.expect is None
-
-
-def _settle(
-    settings: Settings, registry: Registry, host: str
-) -> tuple[Ports, Storage, StoredState]:
-    """Find the ports and open the store, whose directory is named after one of them.
-
-    Free ports whose directory is in use belong to a node that is just starting: if it is for us to
-    choose, it is the next ones.
-    """
-    labels = {name: settings.label(name) for name in ("rport", "dport", "hport")}
-    after = 0
-    while True:
-        ports = pick_ports(
-            settings.rport,
-            settings.dport,
-            settings.hport,
-            host=host,
-            labels=labels,
-            after=after,
-        )
-        storage = _storage(settings, registry, ports)
-        try:
-            return ports, storage, storage.open()
-        except StorageLocked:
-            if settings.rport is not None or settings.data_dir:
-                raise
-            after = ports.raft
 
 
 def _expect(settings: Settings, discovery: Discovery | None) -> int:

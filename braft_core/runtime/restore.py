@@ -29,8 +29,9 @@ from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
-from braft_core.runtime.assembly import MEMORY, SERVER_ID
+from braft_core.runtime.assembly import SERVER_ID
 from braft_core.runtime.hostport import join_host_port
+from braft_core.runtime.placing import MEMORY
 from braft_core.runtime.ports import CLUSTER_ID
 from braft_core.storage.directory import sync_directory
 from braft_core.storage.snapshot_file import open_file

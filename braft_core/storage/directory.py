@@ -12,7 +12,14 @@ from pathlib import Path
 
 from braft_core.errors import StorageError, StorageForeign, StorageLocked
 
-__all__ = ["DATABASE", "SNAPSHOTS", "DirectoryLock", "prepare_directory", "sync_directory"]
+__all__ = [
+    "DATABASE",
+    "SNAPSHOTS",
+    "DirectoryLock",
+    "holds_data",
+    "prepare_directory",
+    "sync_directory",
+]
 
 DATABASE = "raft.db"
 SNAPSHOTS = "snapshots"
@@ -43,6 +50,19 @@ def prepare_directory(path: Path) -> None:
             "name an empty or a new directory",
             path=str(path),
         )
+
+
+def holds_data(path: Path) -> bool:
+    """Return whether anything is in ``path`` that a node, or somebody else, may miss.
+
+    A directory that cannot be read counts: whoever opens it gets the reason.
+    """
+    try:
+        return not set(os.listdir(path)) <= {LOCK, "lost+found"}
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def sync_directory(path: Path) -> None:

@@ -25,7 +25,7 @@ from braft_core.abc import Contact, Discovery
 from braft_core.cli.diagnosis.finding import Finding, fail, ok, warn
 from braft_core.config import Settings
 from braft_core.errors import BraftError, ConfigError, PluginError, StorageLocked
-from braft_core.identity import first_host_address, implied_ports
+from braft_core.identity import first_host_address
 
 __all__ = ["examine"]
 
@@ -53,7 +53,7 @@ def examine(measure: bool = True) -> Iterator[Finding]:
     owner = yield from _directory(directory)
     yield from _disk(directory, measure and owner is None)
     if owner is None:
-        yield from _ports(settings, ip)
+        yield from _ports(settings, ip, directory)
     yield _open_files()
     yield from _tls(settings)
     yield from _discovery(settings, ip)
@@ -61,10 +61,9 @@ def examine(measure: bool = True) -> Iterator[Finding]:
 
 def data_directory(settings: Settings) -> Path | None:
     """Where a node with these settings keeps its data, ``None`` for one that forgets."""
-    from braft_core.runtime.assembly import data_directory as directory_of
+    from braft_core.runtime import placing
 
-    ports = implied_ports(settings.rport, settings.dport, settings.hport)
-    return directory_of(settings, ports.raft)
+    return placing.data_directory(settings, placing.expected_ports(settings).raft)
 
 
 def _address(settings: Settings) -> Generator[Finding, None, str]:
@@ -174,8 +173,14 @@ def _syncs(place: Path) -> Iterator[Finding]:
         yield ok("sync", text)
 
 
-def _ports(settings: Settings, ip: str) -> Iterator[Finding]:
-    ports = implied_ports(settings.rport, settings.dport, settings.hport)
+def _ports(settings: Settings, ip: str, directory: Path | None) -> Iterator[Finding]:
+    from braft_core.runtime.placing import expected_ports
+    from braft_core.storage.directory import holds_data
+
+    ports = expected_ports(settings)
+    movable = settings.rport is None and (
+        bool(settings.data_dir) or directory is None or not holds_data(directory)
+    )
     chosen = zip(("rport", "dport", "hport"), ports, strict=True)
     host = settings.bind_host(ip) if ip else ""
     taken = []
@@ -188,7 +193,7 @@ def _ports(settings: Settings, ip: str) -> Iterator[Finding]:
                 taken.append(f"{port} ({settings.label(name)}): {error.strerror}")
     if not taken:
         yield ok("ports", f"{', '.join(map(str, ports))} are free")
-    elif settings.rport is None:
+    elif movable:
         yield warn("ports", f"{'; '.join(taken)}: the next free ones are taken instead")
     else:
         yield fail("ports", "; ".join(taken), "stop who has them, or set others")
