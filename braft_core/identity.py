@@ -34,6 +34,7 @@ __all__ = [
     "default_raft_ports",
     "encode",
     "first_host_address",
+    "host_addresses",
     "implied_ports",
     "new_cluster_id",
     "new_raft_id",
@@ -165,6 +166,11 @@ def first_host_address(interface: str = "") -> str:
     if not candidates:
         raise _no_interface(interface, adapters)
     return str(min(candidates, key=lambda pair: pair[0])[1])
+
+
+def host_addresses() -> frozenset[str]:
+    """Return all addresses of this host's interfaces, loopback included."""
+    return frozenset(str(_address(ip)) for adapter in ifaddr.get_adapters() for ip in adapter.ips)
 
 
 def _address(ip: ifaddr.IP) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -65,6 +65,18 @@ class Discovery(abc.ABC):
         """
         self.spec = spec
         self.context = context
+
+    @classmethod
+    def own_address(cls, spec: str, ports: Collection[int], is_own: Callable[[str], bool]) -> str:
+        """Return the address of this host under which ``spec`` itself lists this node, else "".
+
+        A node for which no address is set advertises it. Called before the discovery is made, in
+        the thread that starts the node; quick, no I/O, no name resolution.
+
+        :param ports: the Raft and the discovery port of this node; empty if it will take others.
+        :param is_own: whether a literal address is one of this host.
+        """
+        return ""
 
     @property
     def expect(self) -> int | None:

@@ -21,12 +21,12 @@ def config(as_json: AsJson = False) -> None:
 
     JSON: settings, a list of name, value, origin; cautions, messages.
     """
-    from braft_core.config import Settings
+    from braft_core.cli.defaults import command_settings
     from braft_core.plugin.configured import Configured
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
 
-    settings = Settings.load()
+    settings = command_settings()
     registry = Registry(Plugins.load(settings.plugins_disable, tolerate=True))
     rows = [*settings.rows(), *Configured(settings, registry).rows()]
     warned = cautions(settings, registry)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import typer
 
+from braft_core.cli.defaults import command_settings
 from braft_core.cli.output import table
 from braft_core.config import Settings
 from braft_core.errors import PluginError, PluginNotFound
@@ -52,7 +53,7 @@ def explain(name: str) -> list[Explained]:
     :raises PluginNotFound: there is none; the message lists what there is.
     :raises ConfigError: the settings are wrong.
     """
-    settings = Settings.load()
+    settings = command_settings()
     plugins = Plugins.load(settings.plugins_disable, tolerate=True)
     registry = Registry(plugins)
     providers = registry.describe()

@@ -30,12 +30,12 @@ def plugins(context: typer.Context, as_json: AsJson = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from braft_core.config import Settings
+    from braft_core.cli.defaults import command_settings
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
     from braft_core.runtime.assembly import in_use
 
-    settings = Settings.load()
+    settings = command_settings()
     loaded = Plugins.load(settings.plugins_disable, tolerate=True)
     registry = Registry(loaded)
     used = in_use(settings, registry)

@@ -54,9 +54,9 @@ def run(
 
 def _serve(given: dict[str, str]) -> None:
     from braft_core.cli import logs
-    from braft_core.config import Settings
+    from braft_core.cli.defaults import command_settings
 
-    settings = Settings.load(cli=given)
+    settings = command_settings(given)
     logs.set_up(settings.log, settings.log_format)
 
     from braft_core.node import Node
@@ -65,5 +65,10 @@ def _serve(given: dict[str, str]) -> None:
 
     def listening() -> None:
         typer.echo(f"Raft on {node.address}, HTTP on {node.http_address or 'no port'}")
+        if settings.provenance["discovery"] == "default" and settings.discovery != "none":
+            typer.echo(
+                f"BRAFT_DISCOVERY is not set: looking for nodes of the cluster "
+                f"{settings.cluster_name!r} by {settings.discovery}; none keeps this node alone"
+            )
 
     node.run(listening)

@@ -121,13 +121,13 @@ def restore(
     Works offline: talks to nobody, starts nothing, and makes one new data directory. Everything in
     the file is verified first. JSON: dataDir, serverID, clusterID, address, snapshot.
     """
-    from braft_core.config import Settings
+    from braft_core.cli.defaults import command_settings
     from braft_core.runtime import restore as work
     from braft_core.storage.snapshot_file import describe_file
 
     given = {"ip": ip, "interface": interface, "rport": rport, "dport": dport, "hport": hport}
     chosen = {name: value for name, value in given.items() if value is not None}
-    settings = Settings.load(cli=chosen | {"data_dir": data_dir})
+    settings = command_settings(chosen | {"data_dir": data_dir})
     work.check_target(settings.data_dir)
     described = describe_file(file)
     if not yes:

@@ -54,12 +54,17 @@ class Settings(BaseModel):
             "`none`",
             "BRAFT_DISCOVERY",
             "BDI",
-            "`mdns` where installed, else none (single node)",
+            "none (a node of its own); the command `braft`: `mdns` where installed",
         ),
     ] = ""
     ip: Annotated[
         f.AdvertisedAddress,
-        Variable("address to advertise", "BRAFT_IP", "BIP", "first address of the host"),
+        Variable(
+            "address to advertise",
+            "BRAFT_IP",
+            "BIP",
+            "see [the address](#the-address-of-a-node)",
+        ),
     ] = ""
     interface: Annotated[
         f.Text,
@@ -310,6 +315,7 @@ class Settings(BaseModel):
         *,
         kwargs: Mapping[str, Any] = _NOTHING,
         cli: Mapping[str, Any] = _NOTHING,
+        defaults: Mapping[str, Any] = _NOTHING,
         environ: Mapping[str, str] = os.environ,
         toml: Path | None = None,
     ) -> Settings:
@@ -318,6 +324,7 @@ class Settings(BaseModel):
         In rising precedence: defaults, braft.toml, environment, ``kwargs``, ``cli``. In the last
         two ``None`` means "not given".
 
+        :param defaults: values of settings that no source gives, in place of the model's.
         :param toml: the file to read instead of ``BRAFT_CONFIG``'s or ./braft.toml.
         :raises ConfigError: naming each bad setting as the user wrote it, its value and what is
             accepted.
@@ -325,6 +332,7 @@ class Settings(BaseModel):
         variables = cls.variables()
         path = sources.find_toml(toml, environ)
         layers: list[Layer] = [
+            {name: Given(v, variables[name].long, "default") for name, v in defaults.items()},
             sources.from_toml(path, variables) if path else {},
             sources.from_environ(environ, variables),
             sources.from_arguments(kwargs, variables),

@@ -81,6 +81,8 @@ class MembershipSettings:
     #: Deadline of any other call between nodes.
     call_timeout: float = 2.0
     autopilot: AutopilotRules = AutopilotRules()
+    #: The discovery as status pages show it, if it is a default that nobody chose; else "".
+    default_discovery: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from braft_core.membership.steady import (
 from braft_core.membership.tasks import Tasks
 from braft_core.membership.twins import Twins
 from braft_core.membership.wording import (
+    default_discovery_sentence,
     met_sentence,
     refused_token_sentence,
     removed_sentence,
@@ -137,9 +138,20 @@ class Resident:
             if rivals
             else "",
             "node id": self._twins.sentence,
+            "discovery": self._unchosen(self._ports.raft_view()),
             "token": refused_token_sentence(denials) if denials else "",
         }
         return {subject: sentence for subject, sentence in notes.items() if sentence}
+
+    def _unchosen(self, view: RaftView) -> str:
+        """Say which cluster this is, if a discovery that nobody chose led to it; else ""."""
+        settings, identity = self._ports.settings, self._ports.identity
+        others = [s for s in view.configuration.servers if s.id != identity.server_id]
+        if not settings.default_discovery or not others:
+            return ""
+        return default_discovery_sentence(
+            settings.default_discovery, settings.cluster_name, identity.cluster_id, others
+        )
 
     def _once_told(self, level: int, subject: str, sentence: str) -> None:
         """Log what lasts, or comes again and again, once."""
@@ -170,6 +182,8 @@ class Resident:
         view = self._ports.raft_view()
         if view.leader_id:
             self._leader_seen_at = now
+            if unchosen := self._unchosen(view):
+                self._once_told(logging.WARNING, "discovery", unchosen)
         if self.removed and hears_leader(view):
             self._set_removed("")
         self._refresh_addresses(view)

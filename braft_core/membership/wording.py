@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from braft_core.membership.survey import FormingFacts
 
 __all__ = [
+    "default_discovery_sentence",
     "holding_sentence",
     "met_sentence",
     "named",
@@ -115,6 +116,19 @@ def shared_id_sentence(server_id: str, addresses: Sequence[str]) -> str:
     return (
         f"node id {short_id(server_id)} is used at {' and '.join(addresses)}; ids must differ "
         "(was a data directory copied?)"
+    )
+
+
+def default_discovery_sentence(
+    discovery: str, cluster_name: str, cluster_id: str, others: Sequence[Server]
+) -> str:
+    """A member of a cluster that it found by a discovery that nobody chose."""
+    places = ", ".join(server.address for server in others)
+    return (
+        f"this node found others by {discovery}, the default of the command braft, and is in "
+        f"cluster {cluster_id}, named {cluster_name!r}, with {places}. If that is meant, set "
+        "BRAFT_DISCOVERY=mdns. If not, stop it, set BRAFT_DISCOVERY=none or another "
+        "BRAFT_CLUSTER_NAME, and start it with an empty data directory"
     )
 
 

@@ -28,15 +28,15 @@ from braft_core.errors import ConfigError, StorageForeign
 from braft_core.identity import (
     Ports,
     encode,
-    first_host_address,
     implied_ports,
     new_raft_id,
 )
 from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
-from braft_core.plugin.registry import Registry, parse_discovery
+from braft_core.plugin.registry import Registry
 from braft_core.plugin.rules import KINDS
 from braft_core.raft import SnapshotMeta
+from braft_core.runtime.advertising import advertised_address, chosen_discovery
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.placing import MEMORY, data_directory, find_place
 from braft_core.runtime.recovering import recover
@@ -91,7 +91,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     configured.check()
     for warning in configured.warnings():
         _log.warning("%s", warning)
-    ip = settings.ip or first_host_address(settings.interface)
+    ip = advertised_address(settings, registry)
     host = settings.bind_host(ip)
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
@@ -197,7 +197,7 @@ def in_use(settings: Settings, registry: Registry) -> frozenset[tuple[str, str]]
         *(("service", name) for name in settings.services),
     ]
     try:
-        discovery = _chosen_discovery(settings, registry)
+        discovery = chosen_discovery(settings, registry)
     except ConfigError:
         discovery = None
     if discovery is not None:
@@ -229,7 +229,7 @@ def make_discovery(settings: Settings, registry: Registry, ip: str) -> Discovery
 def _discovery(
     settings: Settings, registry: Registry, server_id: str, ip: str, ports: Ports
 ) -> Discovery | None:
-    chosen = _chosen_discovery(settings, registry)
+    chosen = chosen_discovery(settings, registry)
     if chosen is None:
         return None
     scheme, spec = chosen
@@ -247,14 +247,10 @@ def _discovery(
     return registry.get("discovery", scheme)(spec, context)
 
 
-def _chosen_discovery(settings: Settings, registry: Registry) -> tuple[str, str] | None:
-    """Scheme and spec; by default mDNS where it is installed, else none (a single node)."""
-    known = registry.names("discovery")
-    if settings.discovery == "none":
-        return None
-    if settings.discovery:
-        return parse_discovery(settings.discovery, known)
-    return ("mdns", "") if "mdns" in known else None
+def default_discovery(settings: Settings, discovery: Discovery | None) -> str:
+    """Describe the discovery if it is only the default of the command; "" if it was chosen."""
+    by_default = settings.provenance["discovery"] == "default"
+    return discovery.describe() if discovery is not None and by_default else ""
 
 
 def describe_discovery(discovery: Discovery | None) -> str:

@@ -27,7 +27,7 @@ from braft_core.raft import (
     encode_configuration,
 )
 from braft_core.runtime import clock
-from braft_core.runtime.assembly import expect_is_a_guess
+from braft_core.runtime.assembly import default_discovery, expect_is_a_guess
 from braft_core.runtime.requests import Command
 from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
@@ -65,6 +65,7 @@ class Ports:
             restart_min=settings.restart_min,
             margin=_MARGIN,
             listen=_LISTEN if guess else 0.0,
+            default_discovery=default_discovery(settings, engine.parts.discovery),
             autopilot=AutopilotRules(
                 mode=settings.autopilot,
                 leader_steady=settings.leader_steady,

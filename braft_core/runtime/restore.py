@@ -20,7 +20,6 @@ from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageError
 from braft_core.identity import (
     encode,
-    first_host_address,
     implied_ports,
     new_cluster_id,
     new_raft_id,
@@ -29,6 +28,7 @@ from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
+from braft_core.runtime.advertising import advertised_address
 from braft_core.runtime.assembly import SERVER_ID
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.placing import MEMORY
@@ -75,15 +75,15 @@ def restore(
     def make_storage(directory: Path) -> Storage:
         return storage_class(StorageOptions(directory, options))
 
-    return restore_into(source, target, founder(settings), make_storage, progress)
+    return restore_into(source, target, founder(settings, registry), make_storage, progress)
 
 
-def founder(settings: Settings) -> Founder:
+def founder(settings: Settings, registry: Registry) -> Founder:
     """A server and a cluster that never were before, at the address that the settings imply.
 
     Unlike a start this does not look whether the ports are free: it may be another who has them.
     """
-    ip = settings.ip or first_host_address(settings.interface)
+    ip = advertised_address(settings, registry)
     ports = implied_ports(settings.rport, settings.dport, settings.hport)
     server_id = encode(new_raft_id(ip, ports))
     return Founder(server_id, join_host_port(ip, ports.raft), new_cluster_id())

@@ -22,10 +22,10 @@ from pathlib import Path
 import psutil
 
 from braft_core.abc import Contact, Discovery
+from braft_core.cli.defaults import command_settings
 from braft_core.cli.diagnosis.finding import Finding, fail, ok, warn
 from braft_core.config import Settings
 from braft_core.errors import BraftError, ConfigError, PluginError, StorageLocked
-from braft_core.identity import first_host_address
 
 __all__ = ["examine"]
 
@@ -42,7 +42,7 @@ _CONNECT_SECONDS = 1.0
 def examine(measure: bool = True) -> Iterator[Finding]:
     """All findings. :param measure: write a file of some bytes, to see how long a sync takes."""
     try:
-        settings = Settings.load()
+        settings = command_settings()
     except ConfigError as error:
         yield fail("settings", error.message, "braft config shows where each one comes from")
         return
@@ -68,8 +68,13 @@ def data_directory(settings: Settings) -> Path | None:
 
 def _address(settings: Settings) -> Generator[Finding, None, str]:
     """Yields findings; returns the address to advertise, "" if there is none."""
+    from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.registry import Registry
+    from braft_core.runtime.advertising import advertised_address
+
     try:
-        ip = settings.ip or first_host_address(settings.interface)
+        plugins = Plugins.load(settings.plugins_disable, tolerate=True)
+        ip = advertised_address(settings, Registry(plugins))
     except ConfigError as error:
         yield fail("address", error.message)
         return ""

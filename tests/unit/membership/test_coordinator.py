@@ -58,6 +58,27 @@ def test_three_nodes_found_one_cluster_quickly(play: Any, wait: Any) -> None:
     play(scenario)
 
 
+def test_a_cluster_that_was_found_by_default_is_named_in_log_and_notes(
+    play: Any, wait: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(net: Any) -> None:
+        chosen, default, other = await three(net, wait, default_discovery="")
+        assert not any(host.coordinator.notes for host in (chosen, default, other))
+        await default.halt()
+        default._settings = replace(default.settings, default_discovery="mdns://_braft._tcp")
+        await default.boot()
+        await wait(lambda: "discovery" in default.coordinator.notes)
+        note = default.coordinator.notes["discovery"]
+        for part in ("mdns://_braft._tcp", "cluster-1", "'c'", ADDRESSES[0], ADDRESSES[2]):
+            assert part in note
+        await wait(lambda: note in caplog.messages)
+        await asyncio.sleep(10)
+        assert caplog.messages.count(note) == 1
+        assert not chosen.coordinator.notes
+
+    play(scenario)
+
+
 def test_a_node_without_discovery_founds_alone_at_once(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         host = net.host("a", ADDRESSES[0], expect=1)

@@ -11,6 +11,8 @@ from braft_core.abc import Storage, StorageOptions
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageCorrupt, StorageError, StorageFull
 from braft_core.identity import decode
+from braft_core.plugin.manager import Plugins
+from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
 from braft_core.runtime.assembly import SERVER_ID
 from braft_core.runtime.ports import CLUSTER_ID
@@ -145,12 +147,13 @@ def test_a_store_that_keeps_nothing_is_refused(source: Path, tmp_path: Path) -> 
 
 def test_the_founder_is_at_the_address_of_the_settings_and_always_new() -> None:
     settings = Settings.load(kwargs={"ip": "127.0.0.1", "rport": 16000, "hport": 9})
-    first, second = founder(settings), founder(settings)
+    registry = Registry(Plugins.load())
+    first, second = founder(settings, registry), founder(settings, registry)
     assert first.address == "127.0.0.1:16000"
     assert decode(first.server_id).ports == (16000, 16001, 9)
     assert first.server_id != second.server_id
     assert first.cluster_id != second.cluster_id
-    assert founder(Settings.load(kwargs={"ip": "::1"})).address == "[::1]:15000"
+    assert founder(Settings.load(kwargs={"ip": "::1"}), registry).address == "[::1]:15000"
 
 
 def test_restore_takes_everything_from_the_settings(source: Path, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import ClassVar
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import Unreachable
-from braft_static.items import Item, parse_items
+from braft_static.items import Item, own_host, parse_items
 from braft_static.options import StaticOptions
 
 __all__ = ["StaticDiscovery"]
@@ -36,6 +36,11 @@ class StaticDiscovery(Discovery):
         places = (self._placed(item) for item in parse_items(spec))
         self._places = list(dict.fromkeys(places))
         self._unresolved: set[str] = set()
+
+    @classmethod
+    def own_address(cls, spec: str, ports: Collection[int], is_own: Callable[[str], bool]) -> str:
+        """Return the literal address of this node's own entry; see :func:`own_host`."""
+        return own_host(parse_items(spec), ports, is_own)
 
     @property
     def expect(self) -> int | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from braft_core.errors import ConfigError
 
-__all__ = ["Item", "parse_items"]
+__all__ = ["Item", "own_host", "parse_items"]
 
 _ACCEPTED = "host, host:port, [IPv6 address]:port or :port"
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -35,6 +36,29 @@ def parse_items(spec: str) -> list[Item]:
             accepted=_ACCEPTED,
         )
     return items
+
+
+def own_host(items: Sequence[Item], ports: Collection[int], is_own: Callable[[str], bool]) -> str:
+    """Return the literal address of the entry that is this node, "" if there is none.
+
+    If every entry is a loopback address, all nodes are on this host: then the first one serves
+    also a node that is not in the list.
+
+    :param ports: those that an entry of this node may name; empty for any.
+    """
+    literal = [(_literal(item.host), item.port) for item in items]
+    for address, port in literal:
+        if address and is_own(address) and (port is None or not ports or port in ports):
+            return address
+    here = all(address and ipaddress.ip_address(address).is_loopback for address, _ in literal)
+    return literal[0][0] if here else ""
+
+
+def _literal(host: str) -> str:
+    """Return the address that ``host`` is; "" for a name that DNS must resolve."""
+    if host.lower().removesuffix(".") == "localhost":  # it always is, RFC 6761
+        return "127.0.0.1"
+    return host if _is_ip(host, 4) or _is_ip(host, 6) else ""
 
 
 def _parse(text: str) -> Item:

@@ -1,0 +1,39 @@
+"""The settings of the command ``braft``, where they differ from those of an embedded node.
+
+An embedded node has a discovery only if one is chosen. The command keeps the default of the
+original: mDNS, where it is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from braft_core.config import Settings
+
+__all__ = ["command_settings"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_INSTALLED_DEFAULT = "mdns"
+
+
+def command_settings(options: Mapping[str, Any] = _NOTHING) -> Settings:
+    """Load the settings of a node that the command starts here.
+
+    :param options: settings given on the command line.
+    :raises ConfigError: a setting is wrong.
+    """
+    from braft_core.config import Settings
+    from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.registry import Registry
+
+    settings = Settings.load(cli=options)
+    if settings.discovery:
+        return settings
+    # A plugin that cannot be loaded is reported by whoever starts or shows the node.
+    registry = Registry(Plugins.load(settings.plugins_disable, tolerate=True))
+    installed = _INSTALLED_DEFAULT in registry.names("discovery")
+    chosen = _INSTALLED_DEFAULT if installed else "none"
+    return Settings.load(cli=options, defaults={"discovery": chosen})

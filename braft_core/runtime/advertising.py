@@ -1,0 +1,67 @@
+"""Which address a node advertises, where the setting ``ip`` does not say.
+
+Runs once, before the node is built. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+
+from braft_core.config import Settings
+from braft_core.errors import ConfigError, PluginError
+from braft_core.identity import first_host_address, host_addresses, implied_ports
+from braft_core.plugin.registry import Registry, parse_discovery
+
+__all__ = ["advertised_address", "chosen_discovery"]
+
+_LOOPBACK = "127.0.0.1"
+
+
+def chosen_discovery(settings: Settings, registry: Registry) -> tuple[str, str] | None:
+    """Return scheme and spec of the chosen discovery; what is only installed is no choice.
+
+    :raises ConfigError: the setting names none.
+    """
+    if settings.discovery in ("", "none"):
+        return None
+    return parse_discovery(settings.discovery, registry.names("discovery"))
+
+
+def advertised_address(settings: Settings, registry: Registry) -> str:
+    """Return the address that other nodes are given.
+
+    In this order: the setting ``ip``; the address of ``interface``; ``host``, if it is a single
+    address; the address under which the discovery lists this node. Without any of them it is
+    127.0.0.1 for a node for which no discovery was chosen either, else the host's first address.
+
+    :raises ConfigError: the interface does not exist, or the discovery's list is wrong.
+    """
+    if settings.ip:
+        return settings.ip
+    if settings.interface:
+        return first_host_address(settings.interface)
+    if settings.host:
+        every = ipaddress.ip_address(settings.host).is_unspecified
+        return first_host_address() if every else settings.host
+    if not settings.discovery:
+        return _LOOPBACK  # nobody is to find it, and nobody from outside shall reach it
+    return _listed(settings, registry) or first_host_address()
+
+
+def _listed(settings: Settings, registry: Registry) -> str:
+    try:
+        chosen = chosen_discovery(settings, registry)
+        if chosen is None:
+            return ""
+        discovery = registry.get("discovery", chosen[0])
+    except (ConfigError, PluginError):
+        return ""  # reported where the discovery is made
+    ports: Collection[int] = ()
+    if settings.rport:
+        ports = implied_ports(settings.rport, settings.dport, settings.hport)[:2]
+    return discovery.own_address(chosen[1], ports, _is_own)
+
+
+def _is_own(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback or address in host_addresses()

@@ -1,0 +1,51 @@
+"""The discovery of the command, which keeps a default that an embedded node has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from braft_core.cli.defaults import command_settings
+
+SOURCE = """
+from braft_core.abc import Discovery
+from braft_core.plugin import hookimpl
+
+class Fake(Discovery):
+    name = "mdns"
+    async def discover(self):
+        return []
+
+@hookimpl
+def braft_register_discovery():
+    return Fake
+"""
+
+
+def rows(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {row["name"]: (row["value"], row["origin"]) for row in answer["settings"]}
+
+
+def test_mdns_where_it_is_installed(
+    install_distribution: Callable[..., str],
+    braft_json: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BRAFT_PLUGINS_DISABLE", "mdns")
+    assert command_settings().discovery == "none"
+    assert rows(braft_json("config"))["discovery"] == ("none", "default")
+    install_distribution("fake-mdns", SOURCE, "fakemdns")
+    assert command_settings().discovery == "mdns"
+    assert rows(braft_json("config"))["discovery"] == ("mdns", "default")
+    used = {row["name"]: row["in_use"] for row in braft_json("plugins")["plugins"]}
+    assert used["mdns"]
+
+
+def test_a_choice_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BDI", "none")
+    settings = command_settings()
+    assert (settings.discovery, settings.provenance["discovery"]) == ("none", "environment BDI")
+    chosen = command_settings({"discovery": "static:a,b"})
+    assert (chosen.discovery, chosen.provenance["discovery"]) == ("static:a,b", "command line")

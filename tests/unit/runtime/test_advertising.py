@@ -1,0 +1,95 @@
+"""What a node advertises, where it listens and whom it looks for, if nobody says so."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from braft_core import Node
+from braft_core.config import Settings
+from braft_core.identity import first_host_address, host_addresses
+from braft_core.local_nodes import free_ports
+from braft_core.plugin.manager import Plugins
+from braft_core.plugin.registry import Registry
+from braft_core.runtime.advertising import advertised_address
+
+pytest.importorskip("braft_static")
+
+LOOPBACK = "127.0.0.1:15000,127.0.0.1:16000,127.0.0.1:17000"
+
+
+def advertised(**given: Any) -> str:
+    return advertised_address(Settings.load(environ={}, kwargs=given), Registry(Plugins.load()))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"discovery": LOOPBACK, "rport": 16000},
+        {"discovery": LOOPBACK},
+        {"discovery": LOOPBACK, "rport": 18000},
+        {"discovery": "localhost:15000,localhost:16000", "rport": 15000},
+        {"discovery": "127.0.0.1:15001,192.0.2.1:15001", "rport": 15000},
+        {},
+    ],
+    ids=["listed", "any port", "not listed", "names of it", "discovery port", "nothing set"],
+)
+def test_a_node_that_others_reach_on_this_host_alone_advertises_loopback(
+    given: Mapping[str, Any],
+) -> None:
+    assert advertised(**given) == "127.0.0.1"
+
+
+def test_the_own_entry_of_a_list_is_what_others_are_given() -> None:
+    last = sorted(host_addresses())[-1]
+    written = f"[{last}]" if ":" in last else last
+    assert advertised(discovery=f"192.0.2.1,{written}", rport=15000) == last
+    assert advertised(discovery=f"192.0.2.1,{written}:16000", rport=16000) == last
+    assert advertised(discovery=f"192.0.2.1,{written}:15000") == last
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"discovery": "192.0.2.1,192.0.2.2"},
+        {"discovery": "127.0.0.1:16000,192.0.2.1:16000", "rport": 15000},
+        {"discovery": "host1,host2"},
+        {"discovery": "none"},
+        {"host": "0.0.0.0"},
+    ],
+    ids=["others", "another port", "names", "chosen to be none", "every interface"],
+)
+def test_any_other_node_advertises_the_address_of_the_host(given: Mapping[str, Any]) -> None:
+    assert advertised(**given) == first_host_address()
+
+
+def test_what_is_set_comes_first() -> None:
+    assert advertised(discovery=LOOPBACK, ip="192.0.2.7") == "192.0.2.7"
+    assert advertised(discovery=LOOPBACK, interface="lo") == "127.0.0.1"
+    assert advertised(host="192.0.2.8") == "192.0.2.8", "nobody reaches it anywhere else"
+
+
+def test_a_list_of_loopback_addresses_listens_on_loopback_alone(tmp_path: Any) -> None:
+    raft, discovery, http, other = free_ports(4)
+    listed = f"127.0.0.1:{raft},127.0.0.1:{other}"
+    ports = {"rport": raft, "dport": discovery, "hport": http}
+    with Node(discovery=listed, data_dir=str(tmp_path / "d"), **ports) as node:
+        assert node.address == f"127.0.0.1:{raft}"
+        for port in (raft, discovery, http):
+            with socket.socket() as sock:
+                # On all interfaces it would be in use here as well.
+                sock.bind(("127.0.0.2", port))
+
+
+def test_an_embedded_node_without_settings_finds_nobody(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever discoveries are installed: nobody chose one."""
+    monkeypatch.chdir(tmp_path)
+    with Node(http=False, data_dir=":memory:", dport=0) as node:
+        node.wait_ready(40)
+        assert node.cluster_view()["discovery"] == "none"
+        assert node.address.startswith("127.0.0.1:")
