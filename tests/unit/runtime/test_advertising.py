@@ -75,7 +75,7 @@ def test_what_is_set_comes_first() -> None:
 def test_a_list_of_loopback_addresses_listens_on_loopback_alone(tmp_path: Any) -> None:
     raft, discovery, http, other = free_ports(4)
     listed = f"127.0.0.1:{raft},127.0.0.1:{other}"
-    ports = {"rport": raft, "dport": discovery, "hport": http}
+    ports: dict[str, Any] = {"rport": raft, "dport": discovery, "hport": http}
     with Node(discovery=listed, data_dir=str(tmp_path / "d"), **ports) as node:
         assert node.address == f"127.0.0.1:{raft}"
         for port in (raft, discovery, http):
