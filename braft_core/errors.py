@@ -36,6 +36,7 @@ The tree answers one question first: *may the caller try again?*
     │   ├── StorageLocked         another process uses the data directory
     │   ├── StorageForeign        the data directory is not one of ours, or of a newer format
     │   ├── StorageCorrupt        a record fails its checksum
+    │   ├── StorageGone           the files were deleted, moved or replaced while in use
     │   └── StorageFull           no space left
     └── InvariantViolation        a rule of the protocol was broken: a bug; the node stops
 
@@ -74,6 +75,7 @@ __all__ = [
     "StorageError",
     "StorageForeign",
     "StorageFull",
+    "StorageGone",
     "StorageLocked",
     "TooLarge",
     "TransportError",
@@ -314,6 +316,12 @@ class StorageCorrupt(StorageError):
     """A stored record fails its checksum; ``data`` has ``index`` where known."""
 
     code = "storage_corrupt"
+
+
+class StorageGone(StorageError):
+    """The store's files were deleted, moved or replaced while in use; ``data`` has ``path``."""
+
+    code = "storage_gone"
 
 
 class StorageFull(StorageError):

@@ -140,6 +140,7 @@ class Storage(abc.ABC):
         """Make the batches durable, in order and all together, before returning.
 
         :raises StorageFull: nothing of it was written; the store stays usable.
+        :raises StorageGone: see :meth:`verify`.
         :raises StorageError: nothing is known to be written.
         """
 
@@ -159,6 +160,18 @@ class Storage(abc.ABC):
     @abc.abstractmethod
     def compact(self, index: int, term: int) -> None:
         """Forget entries up to and including ``index``, which a durable snapshot covers."""
+
+    def verify(self) -> None:  # noqa: B027 - a store without files has nothing to verify
+        """Check that what is written still is where the next start will look for it.
+
+        *Any thread*, also while another one writes; called each second, and before the node says
+        that it is ready. Files that are deleted, renamed, replaced or hidden by a mount while they
+        are open take further writes without an error, so a store with files compares what their
+        names lead to with what it opened. :meth:`write` does the same before it returns. After a
+        failure the store accepts nothing any more, and the node ends. Does nothing by default.
+
+        :raises StorageGone: the files are not those that were opened.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:

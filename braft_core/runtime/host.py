@@ -33,6 +33,8 @@ from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.sessions import OnceCommand, Sessions
+from braft_core.runtime.watch import Watch
+from braft_core.runtime.writer import as_storage_error
 from braft_core.storage.snapshot_file import encode_file
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Host:
         self._loop = LoopThread(f"{name}-loop")
         self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_machine_failure)
         self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
+        self._watch = Watch(f"{name}-watch", [self._look_at_store])
         self._stopping = threading.Lock()
         self._closed = False
         #: What made the node end by itself.
@@ -111,6 +114,7 @@ class Host:
             self.stop()
             raise
         self.events.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """End everything in order. Idempotent."""
@@ -132,6 +136,7 @@ class Host:
             self._engine.close(_JOIN)
             self._loop.stop(_JOIN)
             self.events.stop(_JOIN)
+            self._watch.stop(_JOIN)
             self.parts.storage.close()
 
     def _notify(self, event: str, **arguments: Any) -> None:
@@ -140,6 +145,16 @@ class Host:
 
     def _on_machine_failure(self, error: BaseException) -> None:
         """*Applier.* What it no longer applies is nothing to lead with, or to vote on."""
+        self._give_up(error)
+
+    def _look_at_store(self) -> None:
+        """*Any thread.* End the node if its files are no longer where the next start looks."""
+        try:
+            self.parts.storage.verify()
+        except Exception as error:  # noqa: BLE001 - as in the writer
+            self._give_up(as_storage_error(error))
+
+    def _give_up(self, error: BaseException) -> None:
         self._on_fatal(error)
         with suppress(RuntimeError):  # the loop has ended
             self._loop.loop.call_soon_threadsafe(self._engine.give_up, error)
@@ -245,9 +260,12 @@ class Host:
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, why."""
+        state = self._engine.view.ready()
+        if state[0] and self.failure is None:
+            self._look_at_store()
         if self.failure is not None:
             return False, f"the node has stopped: {self.failure.message}"
-        return self._engine.view.ready()
+        return state
 
     def notes(self) -> dict[str, str]:
         """What is wrong though the node may serve."""

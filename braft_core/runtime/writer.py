@@ -21,7 +21,7 @@ from braft_core.errors import StorageError, StorageFull
 from braft_core.raft import Message
 from braft_core.runtime import clock
 
-__all__ = ["Writer", "WriterReport"]
+__all__ = ["Writer", "WriterReport", "as_storage_error"]
 
 _log = logging.getLogger(__name__)
 _RETRY_FULL = 0.5
@@ -133,7 +133,7 @@ class Writer:
             # Compaction makes room; that it needs some first is the store's problem, for later.
             _log.error("the store could not be compacted: %s", error)
         except Exception as error:  # noqa: BLE001 - as in _persist
-            self._tell(self._on_trouble, _as_storage_error(error))
+            self._tell(self._on_trouble, as_storage_error(error))
             return False
         return True
 
@@ -151,7 +151,7 @@ class Writer:
                 if self._closing.wait(_RETRY_FULL):
                     return False
             except Exception as error:  # noqa: BLE001 - a store that breaks its rule ends the node
-                self._tell(self._on_trouble, _as_storage_error(error))
+                self._tell(self._on_trouble, as_storage_error(error))
                 return False
             else:
                 if troubled:
@@ -171,7 +171,7 @@ class Writer:
             _log.debug("a write finished after the node had stopped")
 
 
-def _as_storage_error(error: Exception) -> StorageError:
+def as_storage_error(error: Exception) -> StorageError:
     """What a store raised. Anything else would end the thread without a word to anybody."""
     if isinstance(error, StorageError):
         return error

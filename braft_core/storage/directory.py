@@ -14,6 +14,7 @@ from braft_core.errors import StorageError, StorageForeign, StorageLocked
 
 __all__ = [
     "DATABASE",
+    "LOCK",
     "SNAPSHOTS",
     "DirectoryLock",
     "holds_data",

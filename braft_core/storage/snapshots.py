@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,11 +41,14 @@ class FileSnapshots(SnapshotStore):
     Whoever makes this object holds the lock of the data directory: what an earlier process left
     unfinished is removed.
 
+    :param check: raises unless the names in the data directory still lead to our files, so that
+        nothing is written to, or taken from, what somebody else has put there.
     :raises StorageError: the directory cannot be made or read.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, check: Callable[[], None] = lambda: None) -> None:
         self._directory = directory
+        self._check = check
         self._lock = threading.Lock()
         #: Files that were complained about and could not be renamed.
         self._known_bad: set[str] = set()
@@ -64,7 +67,8 @@ class FileSnapshots(SnapshotStore):
         """See :meth:`SnapshotStore.create`. :raises StorageFull: no space."""
         snapshot_id = f"{index:020d}-{term:020d}-{secrets.token_hex(4)}"
         meta = SnapshotMeta(snapshot_id, index, term, configuration, configuration_index)
-        return _FileSink(self._directory, meta)
+        self._check()
+        return _FileSink(self._directory, meta, self._check)
 
     def list(self) -> list[SnapshotMeta]:
         """See :meth:`SnapshotStore.list`.
@@ -80,6 +84,7 @@ class FileSnapshots(SnapshotStore):
         path = self._directory / f"{snapshot_id}{_WHOLE}"
         if not _ID.fullmatch(snapshot_id):
             raise StorageError(f"there is no snapshot {snapshot_id!r}", id=snapshot_id)
+        self._check()
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -98,6 +103,7 @@ class FileSnapshots(SnapshotStore):
                 raise _failure(path, error) from error
 
     def _paths(self) -> Sequence[Path]:
+        self._check()
         try:
             names = sorted(os.listdir(self._directory))
         except OSError as error:
@@ -140,8 +146,9 @@ class FileSnapshots(SnapshotStore):
 
 
 class _FileSink(SnapshotSink):
-    def __init__(self, directory: Path, meta: SnapshotMeta) -> None:
+    def __init__(self, directory: Path, meta: SnapshotMeta, check: Callable[[], None]) -> None:
         self._meta = meta
+        self._check = check
         self._directory = directory
         self._path = directory / f"{meta.id}{_UNFINISHED}"
         self._fd = -1
@@ -172,6 +179,7 @@ class _FileSink(SnapshotSink):
             self._records.finish()
             os.fsync(self._fd)
             self._close()
+            self._check()
             self._path.rename(whole)
         except OSError as error:
             self._close()
@@ -183,6 +191,7 @@ class _FileSink(SnapshotSink):
             with suppress(OSError):
                 whole.unlink()
             raise _failure(whole, error) from error
+        self._check()
         return self._meta._replace(size=self._records.size)
 
     def abort(self) -> None:

@@ -18,17 +18,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from braft_core.abc import SnapshotStore, Storage, StorageOptions, StoredState, WriteBatch
-from braft_core.errors import StorageError, StorageFull
+from braft_core.errors import StorageError, StorageFull, StorageGone
 from braft_core.raft.types import HardState
 from braft_core.storage import sqlite_format as fmt
 from braft_core.storage import sqlite_log as log
 from braft_core.storage.bounds import Bounds
 from braft_core.storage.directory import (
     DATABASE,
+    LOCK,
     SNAPSHOTS,
     DirectoryLock,
     prepare_directory,
 )
+from braft_core.storage.presence import Presence
 from braft_core.storage.snapshots import FileSnapshots
 
 __all__ = ["SQLiteStorage"]
@@ -53,6 +55,9 @@ class SQLiteStorage(Storage):
         self._garbage = True
         self._meta: dict[str, bytes] = {}
         self._snapshots: FileSnapshots | None = None
+        self._presence: Presence | None = None
+        #: Absolute once it is open: the process may change its working directory.
+        self._directory = options.data_dir
 
     def open(self) -> StoredState:
         """See :meth:`Storage.open`.
@@ -61,8 +66,9 @@ class SQLiteStorage(Storage):
         """
         if self._db is not None:
             raise StorageError(f"{self._path} is already open in this store")
-        prepare_directory(self._path.parent)
-        self._lock = DirectoryLock(self._path.parent)
+        self._directory = self._path.parent.absolute()
+        prepare_directory(self._directory)
+        self._lock = DirectoryLock(self._directory)
         self._lock.acquire()
         try:
             return self._load()
@@ -132,24 +138,35 @@ class SQLiteStorage(Storage):
             raise StorageError(f"{self._path} is not open")
         return self._snapshots
 
+    def verify(self) -> None:
+        """See :meth:`Storage.verify`. Looks at the directory, its lock, database and snapshots."""
+        presence = self._presence
+        if presence is not None and self._lock is not None and self._lock.held:
+            with self._ends_if_gone():
+                presence.check()
+
     def close(self) -> None:
         """See :meth:`Storage.close`. In a forked child it leaves the parent's files alone."""
         if self._lock is None or not self._lock.held:
             return
         db, self._db, self._snapshots = self._db, None, None
+        presence, self._presence = self._presence, None
         try:
+            # SQLite leaves the files of others alone: it compares the inode of the database.
             if db is not None:
                 db.close()
         finally:
+            if presence is not None:
+                presence.close()
             self._lock.release()
 
     @property
     def _path(self) -> Path:
-        if self.options.data_dir is None:
+        if self._directory is None:
             raise StorageError(
                 "the sqlite store needs a data directory; 'memory' is for ':memory:'"
             )
-        return Path(self.options.data_dir) / DATABASE
+        return Path(self._directory) / DATABASE
 
     def _load(self) -> StoredState:
         self._db, contents = fmt.create_or_open(self._path)
@@ -159,8 +176,17 @@ class SQLiteStorage(Storage):
         self._bounds = Bounds(index, term, index + len(contents.entries))
         self._meta = contents.meta
         self._garbage = True
-        self._snapshots = FileSnapshots(self._path.parent / SNAPSHOTS)
+        self._snapshots = FileSnapshots(self._path.parent / SNAPSHOTS, self.verify)
+        self._presence = self._remember()
         return StoredState(contents.hard_state, contents.entries, index, term)
+
+    def _remember(self) -> Presence:
+        database, directory = self._path.name, self._path.parent
+        vital, others = (database, f"{database}-wal"), (f"{database}-shm", SNAPSHOTS)
+        try:
+            return Presence(directory, LOCK, vital, others)
+        except OSError as error:
+            raise StorageError(f"{self._path}: {error}", path=str(self._path)) from error
 
     def _set_state(self, db: sqlite3.Connection, hard_state: HardState, bounds: Bounds) -> None:
         row = fmt.state_row(hard_state, bounds.compacted_index, bounds.compacted_term)
@@ -168,8 +194,17 @@ class SQLiteStorage(Storage):
 
     @contextmanager
     def _transaction(self, *, explicit: bool = True) -> Iterator[sqlite3.Connection]:
-        """:param explicit: ``False`` for a single statement."""
-        db = self._usable()
+        """One commit, which counts only if the files are still where the next start looks.
+
+        The lock is checked before it, since with another one another process may use the files;
+        all is checked after it, so that nothing that went elsewhere is reported as durable.
+
+        :param explicit: ``False`` for a single statement.
+        """
+        db, presence = self._usable(), self._presence
+        if presence is not None:
+            with self._ends_if_gone():
+                presence.check_lock()
         try:
             if explicit:
                 db.execute("BEGIN IMMEDIATE")
@@ -181,6 +216,17 @@ class SQLiteStorage(Storage):
             raise self._failure(error) from error
         except BaseException:
             _roll_back(db)
+            raise
+        if presence is not None:
+            with self._ends_if_gone():
+                presence.check_vital()
+
+    @contextmanager
+    def _ends_if_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageGone as error:
+            self._failed = error.message
             raise
 
     def _usable(self) -> sqlite3.Connection:

@@ -401,6 +401,20 @@ class StorageConformance:
             with pytest.raises(StorageError):
                 use()
 
+    def test_a_store_whose_files_are_gone_reports_nothing_as_durable(self, tmp_path: Path) -> None:
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(entries=entries(1, 3))])
+            store.verify()
+            files = list(tmp_path.iterdir())
+            if not files:
+                pytest.skip("this store keeps no files")
+            for path in files:
+                path.rename(path.with_name(f"moved-{path.name}"))
+            with pytest.raises(StorageError):
+                store.write([WriteBatch(entries=entries(4, 4))])
+            with pytest.raises(StorageError):
+                store.verify()
+
     def test_calls_may_move_between_threads(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as store:
             for index in range(1, 4):

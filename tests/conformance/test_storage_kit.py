@@ -243,6 +243,12 @@ class _StaysOpen(MemoryStorage):
         return self._disk
 
 
+class _NeverLooksAgain(MemoryStorage):
+    def open(self) -> StoredState:
+        (self.options.options["directory"] / "file").touch()
+        return super().open()
+
+
 class _BelongsToAThread(MemoryStorage):
     def open(self) -> StoredState:
         self._thread = threading.get_ident()
@@ -292,6 +298,7 @@ BROKEN: dict[str, type[MemoryStorage]] = {
     "test_close_releases_and_may_be_repeated": _NeverUnlocks,
     "test_close_before_open_is_harmless": _ClosesOnlyWhenOpen,
     "test_a_closed_store_refuses_everything": _StaysOpen,
+    "test_a_store_whose_files_are_gone_reports_nothing_as_durable": _NeverLooksAgain,
     "test_calls_may_move_between_threads": _BelongsToAThread,
 }
 
@@ -303,7 +310,8 @@ class _Suite(StorageConformance):
         self._broken, self._disk = broken, MemoryDisk()
 
     def make(self, tmp_path: Path) -> Storage:
-        return self._broken(StorageOptions(data_dir=None, options={"disk": self._disk}))
+        options = {"disk": self._disk, "directory": tmp_path}
+        return self._broken(StorageOptions(data_dir=None, options=options))
 
 
 @pytest.mark.parametrize("check", BROKEN)
