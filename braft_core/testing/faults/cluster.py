@@ -22,6 +22,7 @@ from braft_core.errors import BraftError, Unreachable
 from braft_core.local_nodes import NodeProcess, end_all, node_environment
 from braft_core.testing.faults.clocks import WallClock
 from braft_core.testing.faults.disks import Disk
+from braft_core.testing.faults.freezing import wait_frozen
 from braft_core.testing.faults.namespaces import Namespace
 
 __all__ = ["Cluster", "NotServing", "Place"]
@@ -176,6 +177,15 @@ class Cluster:
         """SIGSTOP: the processes stand still and keep their sockets."""
         for index in self._running_of(indexes):
             self._processes[index].pause()
+
+    def freeze(self, *indexes: int) -> None:
+        """:meth:`pause`, and wait until no thread of these nodes is inside a system call.
+
+        :raises FaultKitError: a thread does not stop, for example because a tracer holds it.
+        """
+        self.pause(*indexes)
+        for index in self._running_of(indexes):
+            wait_frozen(self.pid(index))
 
     def resume(self, *indexes: int) -> None:
         """SIGCONT."""
