@@ -2,8 +2,10 @@
 # `make test` and `make demo` make their own environment in .venv first.
 #
 #   make demo     three nodes on this machine, writes, a killed leader, nothing lost
-#   make test     the whole test suite            (make test ARGS="-k quorum -x")
-#   make check    lint, types, imports, docs and tests: what a change must pass
+#   make test     what every change must pass: quick, and the same on a busy machine
+#                 (make test ARGS="-k quorum -x" WORKERS=4)
+#   make test-all every test there is, also long ones and those with real processes and faults
+#   make check    lint, types, imports, docs and `make test`
 #   make bench    compare with PySyncObj and etcd (make bench ARGS="--quick")
 #   make faults   real faults on real nodes, needs root (make faults MINUTES=5 ARGS="--nodes 5")
 #   make sim      clusters in a simulator, many seeds (make sim SEEDS=0:2000 JOBS=2 ARGS="--minimize")
@@ -26,7 +28,7 @@ ARGS ?=
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 
-.PHONY: help demo test check lint types imports docs bench faults sim mutants wheels proto clean
+.PHONY: help demo test test-all check lint types imports docs bench faults sim mutants wheels proto clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -53,8 +55,15 @@ $(VENV)/.stamp-%: $(VENV)/.stamp-base
 demo: $(VENV)/.stamp-base
 	@$(BIN)/braft demo $(ARGS)
 
+# Tests that share what is dear to make run in one worker: `xdist_group`.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTEST := $(PY) -m pytest --numprocesses $(WORKERS) --dist loadgroup
+
 test: $(VENV)/.stamp-base
-	@$(PY) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+test-all: $(VENV)/.stamp-base
+	@$(PYTEST) --all $(ARGS)
 
 check: lint types imports docs test
 

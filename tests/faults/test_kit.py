@@ -291,6 +291,7 @@ def send(sender: socket.socket, to: Namespace, count: int) -> None:
 
 @pytest.mark.faults
 @pytest.mark.optional
+@pytest.mark.smoke
 @pytest.mark.parametrize("program", ["iptables-restore", "nft"])
 def test_rules_cut_one_way_and_only_until_they_are_cleared(network: Network, program: str) -> None:
     if shutil.which(program) is None:
@@ -424,6 +425,7 @@ def test_a_full_disk_takes_nothing_until_it_is_freed(
 
 @pytest.mark.faults
 @pytest.mark.optional
+@pytest.mark.smoke
 def test_a_disk_that_loses_power_forgets_what_was_not_synced(
     needs: Callable[[Ability], None], tmp_path: Path
 ) -> None:
@@ -447,6 +449,8 @@ def test_a_disk_that_loses_power_forgets_what_was_not_synced(
 # Syncs and clocks
 
 
+@pytest.mark.faults
+@pytest.mark.optional
 def test_a_disk_that_stalls_makes_its_leader_step_down(
     tmp_path: Path, needs: Callable[[Ability], None]
 ) -> None:

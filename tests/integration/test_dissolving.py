@@ -17,6 +17,8 @@ from braft_core.runtime.requests import Query
 from braft_core.testing.processes import PATIENCE, wait_for
 from tests.integration.conftest import MakeNodes
 
+pytestmark = pytest.mark.integration
+
 
 class Disk:
     """Changes nothing under ``key`` while it is ``full``; dissolves a node's cluster."""

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.integration
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.mark.smoke
 def test_the_application_of_the_migration_page(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "migration" / "with_braft.py")],

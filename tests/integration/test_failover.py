@@ -19,7 +19,7 @@ from braft_core.errors import BraftError, NoLeader, OutcomeUnknown
 from braft_core.testing.load import Load
 from braft_core.testing.processes import HOST, ProcessCluster, free_ports
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("failover")]
 
 WRITERS = 4
 #: Seconds within which writes go on under another leader, on a machine that has much else to do.

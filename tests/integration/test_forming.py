@@ -245,6 +245,7 @@ def test_all_members_come_back_at_new_addresses_at_once(tmp_path: Path) -> None:
         wait_for(lambda: {m["address"] for m in client.members()} == addresses)
 
 
+@pytest.mark.smoke
 def test_the_whole_start_from_the_command_line(tmp_path: Path) -> None:
     """`braft run --option`, and what another terminal asks it."""
     with ProcessCluster(1, tmp_path) as cluster:

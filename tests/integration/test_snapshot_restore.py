@@ -146,6 +146,7 @@ def _terms(cluster: ProcessCluster) -> set[int]:
     return {cluster.client(index).status()["nodes"][0]["term"] for index in range(3)}
 
 
+@pytest.mark.smoke
 def test_a_node_with_a_damaged_snapshot_ends_and_names_the_file(tmp_path: Path) -> None:
     with ProcessCluster(1, tmp_path, snapshot_trailing=1) as cluster:
         cluster.start()

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.optional]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.optional,
+    pytest.mark.xdist_group("hashicorp"),
+]
 
 Play = Callable[[Callable[[Any], Awaitable[None]]], None]
 

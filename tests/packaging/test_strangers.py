@@ -15,7 +15,11 @@ import pytest
 
 from braft_core.cli.scaffold import KINDS, make_plugin
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("wheels"),
+]
 
 _EXAMPLES = ("braft-consul-like", "braft-counter")
 

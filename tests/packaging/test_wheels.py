@@ -12,7 +12,11 @@ import pytest
 
 from braft_core.local_nodes import free_ports
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("wheels"),
+]
 
 _DISTRIBUTIONS = (
     "braft_core",
@@ -43,6 +47,7 @@ print("served")
 """
 
 
+@pytest.mark.smoke
 def test_every_distribution_is_built_with_its_data(wheels: dict[str, Path]) -> None:
     assert sorted(wheels) == sorted(_DISTRIBUTIONS)
     for name, path in wheels.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.optional, pytest.mark.peers]
+pytestmark = [pytest.mark.optional, pytest.mark.peers, pytest.mark.xdist_group("raftos")]
 
 VERSION = "0.2.6"
 FAULTS = Path(__file__).parent / "raftos_faults.py"

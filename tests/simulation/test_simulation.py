@@ -19,13 +19,14 @@ from braft_core.testing.simulation import Report, draw_plan, run_seed
 from braft_core.testing.simulation.cli import main, parse_edits, parse_seeds
 from braft_core.testing.simulation.edits import Edits, decode_edits, encode_edits
 
-# The seeds are the longest work of all tests, which several others on a machine make longer still.
-pytestmark = pytest.mark.timeout(1200)
-
 SEEDS = range(150)
+#: Seeds of one test, so that each of these is quick and several workers share them.
+CHUNK = 15
+
 ROOT = Path(__file__).parents[2]
 
 
+# All seeds at once are the longest work of all tests, which others on a machine make longer still.
 @pytest.fixture(scope="module")
 def reports() -> list[Report]:
     # New processes, not forks: threads of earlier tests may hold locks, for ever in a fork.
@@ -33,12 +34,17 @@ def reports() -> list[Report]:
         return list(pool.map(run_seed, SEEDS, chunksize=5))
 
 
-def test_every_rule_holds_for_the_fixed_seeds(reports: list[Report]) -> None:
+@pytest.mark.parametrize("first", SEEDS[::CHUNK])
+def test_every_rule_holds_for_the_fixed_seeds(first: int) -> None:
+    reports = [run_seed(seed) for seed in range(first, first + CHUNK)]
     broken = [f"seed {r.seed}: {r.detail}" for r in reports if not r.ok]
     assert not broken, "\n".join(broken)
     assert not [r.seed for r in reports if r.undecided]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.xdist_group("simulation")
 def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> None:
     """A simulation in which nothing happens finds nothing."""
     assert sum(r.elections for r in reports) > 3 * len(reports)
@@ -72,12 +78,15 @@ def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> Non
     }
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.xdist_group("simulation")
 def test_different_seeds_are_different_runs(reports: list[Report]) -> None:
     assert len({r.digest for r in reports}) == len(reports)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
-def test_a_seed_is_the_whole_run_under_any_hash_seed(reports: list[Report], hash_seed: str) -> None:
+def test_a_seed_is_the_whole_run_under_any_hash_seed(hash_seed: str) -> None:
     program = (
         "from braft_core.testing.simulation import run_seed\n"
         "print(*(run_seed(seed).digest for seed in range(6)))"
@@ -89,7 +98,7 @@ def test_a_seed_is_the_whole_run_under_any_hash_seed(reports: list[Report], hash
         text=True,
         check=True,
     )
-    assert result.stdout.split() == [r.digest for r in reports[:6]]
+    assert result.stdout.split() == [run_seed(seed).digest for seed in range(6)]
 
 
 def test_the_command_line_sums_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,11 @@ from braft_k8s.discovery import K8sDiscovery
 if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api
 
-pytestmark = [pytest.mark.integration, pytest.mark.optional]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.optional,
+    pytest.mark.xdist_group("kube-apiserver"),
+]
 
 HOST = "127.0.0.1"
 MANIFESTS = Path(__file__).parents[3] / "deploy" / "kubernetes" / "base"

@@ -25,7 +25,7 @@ T = TypeVar("T")
 PATIENCE = 40.0
 TOOLS = ("avahi-daemon", "avahi-browse", "avahi-publish", "dbus-daemon")
 
-pytestmark = pytest.mark.optional
+pytestmark = [pytest.mark.integration, pytest.mark.optional]
 
 BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">

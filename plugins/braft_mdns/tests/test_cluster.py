@@ -13,7 +13,7 @@ from braft_core.errors import BraftError
 from braft_core.testing.faults import Ability, Cluster, Network, Place, survey
 from braft_core.testing.processes import PATIENCE, wait_for
 
-pytestmark = pytest.mark.optional
+pytestmark = [pytest.mark.integration, pytest.mark.optional]
 
 PORTS = (15000, 15001, 15002)
 

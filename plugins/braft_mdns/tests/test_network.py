@@ -29,7 +29,7 @@ class Network(Protocol):
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T: ...
 
 
-pytestmark = pytest.mark.optional
+pytestmark = [pytest.mark.integration, pytest.mark.optional]
 
 
 class TestConformance(DiscoveryConformance):
@@ -87,6 +87,7 @@ async def until(discovery: Discovery, *wanted: str, seconds: float = 40) -> None
         raise AssertionError(f"wanted {wanted}, last was {found}") from None
 
 
+@pytest.mark.smoke
 def test_nodes_come_and_go_on_both_sides(lan: Network) -> None:
     async def main() -> None:
         # Nobody asks whether the others are still there in the time of this test.

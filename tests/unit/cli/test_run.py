@@ -17,6 +17,7 @@ ANY_PORTS = ["--rport", "0", "--dport", "0", "--hport", "0", "--ip", "127.0.0.1"
 
 
 @pytest.mark.integration
+@pytest.mark.smoke
 @pytest.mark.parametrize("words", [["run"], []], ids=["run", "no command"])
 def test_a_node_runs_serves_and_stops(words: list[str], braft: Any) -> None:
     alone = [*ANY_PORTS, "--data-dir", ":memory:", "--expect", "1", "--log", "warning"]
