@@ -35,6 +35,7 @@ __all__ = [
     "encode",
     "first_host_address",
     "host_addresses",
+    "host_name",
     "implied_ports",
     "new_cluster_id",
     "new_raft_id",
@@ -94,10 +95,18 @@ def new_raft_id(ip: str, ports: tuple[int, int, int], hostname: str = "") -> Raf
     """A fresh identity. ``hostname`` defaults to this host's."""
     return RaftID(
         id=str(Ksuid()),
-        hostname=hostname or socket.gethostname(),
+        hostname=hostname or host_name(),
         ip=ip,
         sqid=_SQIDS.encode(ports),
     )
+
+
+def host_name() -> str:
+    """Return this host's name, with ``?`` for what is no printable text.
+
+    The kernel takes any bytes for one. The name travels in server ids, logs and HTTP headers.
+    """
+    return "".join(char if char.isprintable() else "?" for char in socket.gethostname())
 
 
 def encode(raft_id: RaftID) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -22,13 +25,16 @@ from braft_core.cli import (
     status,
 )
 from braft_core.cli.extensions import plugin_commands
-from braft_core.cli.output import fail
+from braft_core.cli.output import Exit, fail
 from braft_core.errors import BraftError
 
 __all__ = ["app", "main"]
 
 #: Options of ``braft`` itself; any other first word that is an option belongs to ``braft run``.
 _OWN_OPTIONS = frozenset({"--help", "--version", "--install-completion", "--show-completion"})
+
+#: What writing to a standard stream may fail with.
+_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class Root(TyperGroup):
@@ -100,8 +106,15 @@ app.add_typer(new.app, name="new")
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command that the arguments name. The process begins in ``braft_core.__main__``."""
     try:
         app()
     except BraftError as error:  # from where no command guards: loading plugins, their commands
         sys.exit(fail(error, as_json=False).exit_code)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE or error.filename is not None:
+            raise
+        with suppress(OSError):
+            sys.stderr.write(f"the answer cannot be written: {error.strerror}\n")
+            sys.stderr.flush()
+        os._exit(Exit.REFUSED)  # at a normal end Python would try to write it again

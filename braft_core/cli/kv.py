@@ -128,7 +128,7 @@ def _consistency(stale: bool) -> str:
 
 
 def _value(given: str, parse: bool) -> Any:
-    raw: str | bytes = sys.stdin.buffer.read() if given == "-" else given
+    raw: str | bytes = _standard_input() if given == "-" else _argument(given)
     if parse:
         try:
             return jsontext.loads(raw)
@@ -142,13 +142,41 @@ def _value(given: str, parse: bool) -> Any:
     return raw
 
 
+def _argument(given: str) -> str:
+    # Python hides bytes that are no text in surrogates.
+    if not given.isascii() and any("\ud800" <= char <= "\udfff" for char in given):
+        raise ConfigError(
+            f"VALUE is {given!r:.120}; accepted: text in the terminal's encoding, or bytes from "
+            "standard input (VALUE is -)"
+        )
+    return given
+
+
+def _standard_input() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise ConfigError(f"standard input cannot be read: {error.strerror}") from error
+
+
 def _print_value(value: Any) -> None:
     if isinstance(value, bytes):
         sys.stdout.buffer.write(value)
     elif isinstance(value, str):
-        typer.echo(value)
+        _print_text(value)
     else:
         print_json(value)
+
+
+def _print_text(value: str) -> None:
+    """Print a value as it is: in UTF-8 where the terminal's encoding has no form for it."""
+    try:
+        value.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(value.encode() + b"\n")
+    else:
+        typer.echo(value)
 
 
 def _text(value: Any) -> str:

@@ -81,7 +81,12 @@ def emit(as_json: bool, value: Any, human: Callable[[], None]) -> None:
 
 def print_json(value: Any) -> None:
     """One line of JSON. Bytes are base64."""
-    typer.echo(jsontext.dumps(value, anything=True))
+    text = jsontext.dumps(value, anything=True)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = jsontext.dumps(value, anything=True, ascii_only=True)
+    typer.echo(text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

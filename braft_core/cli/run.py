@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from braft_core.cli.output import reports_errors
+
+if TYPE_CHECKING:
+    from braft_core.config import Settings
+    from braft_core.node import Node
 
 __all__ = ["run"]
 
@@ -64,11 +70,18 @@ def _serve(given: dict[str, str]) -> None:
     node = Node(settings=settings)
 
     def listening() -> None:
-        typer.echo(f"Raft on {node.address}, HTTP on {node.http_address or 'no port'}")
-        if settings.provenance["discovery"] == "default" and settings.discovery != "none":
-            typer.echo(
-                f"BRAFT_DISCOVERY is not set: looking for nodes of the cluster "
-                f"{settings.cluster_name!r} by {settings.discovery}; none keeps this node alone"
-            )
+        # A node does not end because nobody can be told where it listens.
+        with suppress(OSError):
+            for line in _announcement(node, settings):
+                typer.echo(line)
 
     node.run(listening)
+
+
+def _announcement(node: Node, settings: Settings) -> Iterator[str]:
+    yield f"Raft on {node.address}, HTTP on {node.http_address or 'no port'}"
+    if settings.provenance["discovery"] == "default" and settings.discovery != "none":
+        yield (
+            "BRAFT_DISCOVERY is not set: looking for nodes of the cluster "
+            f"{settings.cluster_name!r} by {settings.discovery}; none keeps this node alone"
+        )

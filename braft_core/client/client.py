@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from braft_core.client.answers import NOT_FOUND, error_of, facts, understood
 from braft_core.client.download import download
-from braft_core.client.sending import body_of, json_body_of, kv_path, segment
+from braft_core.client.sending import base_url, body_of, json_body_of, kv_path, segment
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 
 __all__ = ["Client", "KVEntry"]
@@ -61,7 +60,7 @@ class Client:
             raise ConfigError("no URL of a node was given; accepted: http://host:port")
         if not timeout > 0:
             raise ConfigError(f"timeout is {timeout}; accepted: seconds, more than 0")
-        self._urls = [_base_url(url) for url in urls]
+        self._urls = [base_url(url) for url in urls]
         self._timeout = min(timeout, _MAX_WAIT)
         # The environment's proxies and netrc are for the internet, not for a cluster's nodes.
         self._http = httpx.Client(
@@ -269,18 +268,6 @@ class Client:
         if refusal is not None:
             raise refusal
         raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=sent)
-
-
-def _base_url(url: str) -> str:
-    full = url if "://" in url else f"http://{url}"
-    parts = urlsplit(full)
-    try:
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or parts.query or parts.fragment:
-        raise ConfigError(f"URL is {url!r}; accepted: http://host:port", url=url)
-    return full.rstrip("/")
 
 
 def _entry(answer: httpx.Response) -> KVEntry:

@@ -8,13 +8,35 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+
+import httpx
 
 from braft_core.errors import ConfigError, InvalidRequest
 
-__all__ = ["body_of", "json_body_of", "kv_path", "segment"]
+__all__ = ["base_url", "body_of", "json_body_of", "kv_path", "segment"]
 
 _ACCEPTED = "bytes, or what JSON has a form for: None, bool, int, finite float, str, list, dict"
+
+
+def base_url(url: str) -> str:
+    """Return a node's URL in full, without a slash at its end.
+
+    :raises ConfigError: it is none, or its host name is none that can be looked up.
+    """
+    full = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(full)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        parsed = httpx.URL(full)
+        # As the HTTP library and the resolver do, one at each request.
+        parsed.host.encode("idna")
+        parsed.raw_host.decode().encode("idna")
+    except (ValueError, httpx.InvalidURL):
+        known = False
+    if not known or parts.query or parts.fragment:
+        raise ConfigError(f"URL is {url!r:.200}; accepted: http://host:port", url=url)
+    return full.rstrip("/")
 
 
 def body_of(value: Any) -> tuple[str, bytes]:

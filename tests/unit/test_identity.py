@@ -40,6 +40,15 @@ OLDER = (
 )
 
 
+def test_a_host_name_that_is_no_text_makes_an_id_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "gr\udcfcn\x1b[31m\nhöst")
+    made = new_raft_id("10.0.0.1", (15000, 15001, 15002))
+    assert made.hostname == "gr?n?[31m?höst"
+    assert identity.decode(identity.encode(made)) == made
+
+
 def test_reads_the_originals_ids() -> None:
     raft_id = identity.decode(ORIGINAL_16000)
     assert raft_id == RaftID(

@@ -305,6 +305,16 @@ def test_a_name_that_is_no_text_is_refused_unsent(make_peer: Any, connect: Any) 
     assert peer.seen == []
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["gr\udcfcn:1", "http://a/\udcfc", "http://[::1", "a..b:1", "a" * 64, "http://xn--x", "a\0b"],
+    ids=ascii,
+)
+def test_a_url_that_cannot_be_asked_is_refused_at_once(connect: Any, url: str) -> None:
+    with pytest.raises(errors.ConfigError, match=r"URL is .*; accepted: http://host:port"):
+        connect(url)
+
+
 def test_what_older_nodes_wrote_is_read(make_peer: Any, connect: Any) -> None:
     peer = make_peer()
     peer.headers = {"ETag": '"1"'}
