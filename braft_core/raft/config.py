@@ -29,6 +29,8 @@ class RaftConfig:
     #: Limits of unanswered AppendEntries to one peer.
     max_inflight_messages: int = 8
     max_inflight_bytes: int = 8 << 20
+    #: A leader whose disk is behind what the others have committed for longer than this steps down.
+    disk_patience: float = 2.0
     #: Back-pressure: entries appended but not yet committed.
     max_uncommitted_entries: int = 65536
     max_uncommitted_bytes: int = 256 << 20

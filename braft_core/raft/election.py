@@ -5,7 +5,9 @@ Raft §5.2 and §5.4.1; thesis §4.2.3 (leader stickiness), §6.2 (check-quorum)
 
 from __future__ import annotations
 
-from braft_core.raft import membership, replication
+from collections.abc import Mapping
+
+from braft_core.raft import durability, membership, replication
 from braft_core.raft.messages import (
     RequestPreVote,
     RequestPreVoteResponse,
@@ -36,11 +38,15 @@ _HASTY_WAIT = 0.05
 
 
 def election_tick(state: RaftState) -> None:
-    """Campaign when the election timeout has passed without a leader."""
+    """Campaign when the election timeout has passed without a leader.
+
+    Not while the latest vote, our own or one that we gave, is on its way to the disk: it would be
+    worth nothing in the next term, and the next one no more (a departure, see docs/divergence.md).
+    """
     if state.now < max(state.election_deadline, state.promised_until):
         return
     state.reset_election_timer()
-    if state.may_campaign and state.willing:
+    if state.may_campaign and state.willing and durability.vote_is_durable(state):
         pre_campaign(state, state.leaderless or "election timeout")
 
 
@@ -84,18 +90,21 @@ def lost_leader(state: RaftState) -> None:
 
 
 def pre_campaign(state: RaftState, reason: str) -> None:
-    """Ask all voters whether they would vote for us, without disturbing anybody (§9.6)."""
+    """Ask all voters whether they would vote for us, without disturbing anybody (§9.6).
+
+    Votes of a campaign in the current term go on being counted.
+    """
     state.set_leader("")
     state.set_role(Role.PRE_CANDIDATE, reason)
-    state.votes = {state.server_id: True}
-    state.vote_requests.clear()
+    state.pre_votes = {state.server_id: True}
+    state.pre_vote_requests.clear()
     _hurry(state)
-    if _won(state):
+    if _won(state, state.pre_votes):
         campaign(state, reason)
         return
     for voter in state.other_voters:
         request_id = state.request_id()
-        state.vote_requests[request_id] = voter
+        state.pre_vote_requests[request_id] = voter
         state.respond(
             RequestPreVote(
                 sender=state.server_id,
@@ -128,8 +137,7 @@ def campaign(state: RaftState, reason: str, *, transfer: bool = False) -> None:
     state.set_role(Role.CANDIDATE, reason)
     state.reset_election_timer()
     _hurry(state)
-    state.votes = {}
-    state.vote_requests.clear()
+    state.forget_votes()
     for voter in state.other_voters:
         request_id = state.request_id()
         state.vote_requests[request_id] = voter
@@ -148,15 +156,15 @@ def campaign(state: RaftState, reason: str, *, transfer: bool = False) -> None:
 
 def own_vote_durable(state: RaftState) -> None:
     """Count our own vote, now that a crash cannot make us forget it."""
-    if state.role is Role.CANDIDATE and state.durable_hard_state == state.hard_state:
+    if state.role is Role.CANDIDATE and durability.vote_is_durable(state):
         state.votes[state.server_id] = True
-        if _won(state):
+        if _won(state, state.votes):
             _become_leader(state)
 
 
-def _won(state: RaftState) -> bool:
+def _won(state: RaftState, votes: Mapping[str, bool]) -> bool:
     voters = state.log.voters
-    granted = sum(1 for voter in voters if state.votes.get(voter))
+    granted = sum(1 for voter in voters if votes.get(voter))
     return granted >= majority(len(voters))
 
 
@@ -187,10 +195,11 @@ def on_pre_vote(state: RaftState, message: RequestPreVote) -> None:
 
 def on_pre_vote_response(state: RaftState, message: RequestPreVoteResponse) -> None:
     """Count; a majority of yes opens the real election."""
-    if state.role is not Role.PRE_CANDIDATE or not _is_ours(state, message):
+    asked = state.pre_vote_requests
+    if state.role is not Role.PRE_CANDIDATE or not _is_ours(asked, message):
         return
-    state.votes[message.sender] = message.granted
-    if _won(state):
+    state.pre_votes[message.sender] = message.granted
+    if _won(state, state.pre_votes):
         campaign(state, "pre-vote won")
 
 
@@ -230,27 +239,29 @@ def on_vote(state: RaftState, message: RequestVote) -> None:
 
 
 def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
-    """Count a vote of this very campaign, once per voter."""
-    if (
-        state.role is not Role.CANDIDATE
-        or message.term != state.current_term
-        or not _is_ours(state, message)
-    ):
+    """Count a vote of this very campaign, once per voter.
+
+    Also while we ask by PreVote for the next term: a vote is good for its whole term, and a voter
+    with a slow disk gives it late.
+    """
+    campaigns = state.role in (Role.CANDIDATE, Role.PRE_CANDIDATE)
+    if not campaigns or message.term != state.current_term:
+        return
+    if not _is_ours(state.vote_requests, message):
         return
     state.votes[message.sender] = message.granted
-    if _won(state):
+    if _won(state, state.votes):
         _become_leader(state)
 
 
-def _is_ours(state: RaftState, message: RequestVoteResponse | RequestPreVoteResponse) -> bool:
+def _is_ours(asked: dict[int, str], message: RequestVoteResponse | RequestPreVoteResponse) -> bool:
     """Whether this answers a request of the campaign under way; each answer counts once."""
-    return state.vote_requests.pop(message.request_id, "") == message.sender
+    return asked.pop(message.request_id, "") == message.sender
 
 
 def _become_leader(state: RaftState) -> None:
     """Lead: a no-op first, so that entries of older terms can be committed (Raft §5.4.2, §8)."""
-    state.votes.clear()
-    state.vote_requests.clear()
+    state.forget_votes()
     state.hasty = 0
     state.set_role(Role.LEADER, "election won")
     state.set_leader(state.server_id)

@@ -10,12 +10,11 @@ the core must not be used any more.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from braft_core.errors import Busy, InvariantViolation, NotLeader
-from braft_core.raft import election, membership, reads, replication, snapshot, transfer
+from braft_core.raft import durability, election, membership, reads, replication, snapshot, transfer
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.log import RaftLog
 from braft_core.raft.messages import (
@@ -51,13 +50,6 @@ class PeerStatus(NamedTuple):
     state: ProgressState
     #: Seconds since it last answered.
     silent_for: float
-
-
-class _Batch(NamedTuple):
-    number: int
-    hard_state: HardState | None
-    last_index: int
-    last_term: int
 
 
 def _log(entries: Sequence[Entry], index: int, term: int, newest: SnapshotMeta | None) -> RaftLog:
@@ -105,7 +97,6 @@ class RaftCore:
             durable_hard_state=hard_state,
             handed_hard_state=hard_state,
         )
-        self._batches: deque[_Batch] = deque()
         election.start(self._state)
 
     # -- inputs --------------------------------------------------------------------------
@@ -116,6 +107,8 @@ class RaftCore:
         state.now = max(state.now, now)
         if state.role is Role.LEADER:
             election.check_quorum(state)
+        if state.role is Role.LEADER and durability.is_outpaced(state):
+            state.become_follower(state.current_term, "", "its disk is slower than the others'")
         if state.role is Role.LEADER:
             replication.leader_tick(state)
             transfer.abort_if_late(state)
@@ -197,7 +190,8 @@ class RaftCore:
     def _on_timeout_now(self, message: TimeoutNow) -> None:
         state = self._state
         transfer.respond(state, message)
-        if state.role is Role.FOLLOWER and message.sender == state.leader and state.may_campaign:
+        follows = state.role is Role.FOLLOWER and message.sender == state.leader
+        if follows and state.may_campaign and durability.vote_is_durable(state):
             election.campaign(state, "leadership transfer", transfer=True)
 
     def propose(
@@ -278,24 +272,14 @@ class RaftCore:
         """Begin to hand leadership over; returns the successor's id. See :mod:`.transfer`."""
         return transfer.begin(self._require_leader(), to)
 
-    def step_down(self, reason: str) -> None:
-        """Give leadership up, to whoever is elected, because this server cannot do its work."""
-        state = self._state
-        if state.role is Role.LEADER:
-            state.become_follower(state.current_term, "", reason)
-
     def stand(self, willing: bool) -> None:
         """Whether to campaign, as a server does by itself; one that was removed need not."""
         election.stand(self._state, willing)
 
     def persisted(self, number: int) -> None:
         """The Ready with that number, and all before it, are durable."""
-        state, batches = self._state, self._batches
-        while batches and batches[0].number <= number:
-            batch = batches.popleft()
-            if batch.hard_state is not None:
-                state.durable_hard_state = batch.hard_state
-            state.log.confirm(batch.number, batch.last_index, batch.last_term)
+        state = self._state
+        durability.persisted(state, number)
         election.own_vote_durable(state)
         replication.advance_commit(state)
         reads.confirm(state)
@@ -370,8 +354,7 @@ class RaftCore:
         state.restoring = None
         state.messages, state.messages_after_persist = [], []
         state.reads, state.events = [], []
-        log = state.log
-        self._batches.append(_Batch(ready.number, ready.hard_state, log.last_index, log.last_term))
+        durability.handed_out(state, ready)
         return ready
 
     def next_deadline(self) -> float:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 __all__ = ["InFlight", "Progress", "ProgressState"]
 
 _MAX_HEARTBEATS = 64
+_MAX_LATE = 64
 
 
 class ProgressState(IntEnum):
@@ -46,6 +47,7 @@ class Progress:
         "heartbeats",
         "inflight",
         "last_contact",
+        "late",
         "leased_at",
         "match_index",
         "next_index",
@@ -62,6 +64,9 @@ class Progress:
         self.next_index = next_index
         self.state = ProgressState.PROBE
         self.inflight: dict[int, InFlight] = {}
+        #: Requests that were given up. One that waits for a slow disk is answered all the same, and
+        #: says as much as ever: without that, a follower slower than our patience never catches up.
+        self.late: dict[int, InFlight] = {}
         self.heartbeats: dict[int, float] = {}
         #: Highest request id whose answer arrived: everything it says happened after the sending.
         self.acked_request = 0
@@ -112,7 +117,7 @@ class Progress:
             self._bytes -= record.size
             self.progressed_at = now
         else:
-            record = self.heartbeats.pop(request_id, None)
+            record = self.late.pop(request_id, None) or self.heartbeats.pop(request_id, None)
         if record is not None:
             self.last_contact = now
             self.acked_request = max(self.acked_request, request_id)
@@ -127,11 +132,15 @@ class Progress:
         news = last_index > self.match_index
         self.match_index = max(self.match_index, last_index)
         self.next_index = max(self.next_index, self.match_index + 1)
-        self.state = ProgressState.REPLICATE
+        if self.state is not ProgressState.SNAPSHOT:
+            self.state = ProgressState.REPLICATE
         return news
 
     def probe(self, next_index: int | None = None, *, pause: bool = False) -> None:
         """Forget the window and find out again where the follower stands."""
+        self.late.update(self.inflight)
+        while len(self.late) > _MAX_LATE:
+            del self.late[next(iter(self.late))]
         self.inflight.clear()
         self._bytes = 0
         self.state = ProgressState.PROBE

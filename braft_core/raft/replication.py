@@ -154,6 +154,7 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
     progress = state.progress.get(message.sender)
     if progress is None:
         return
+    late = message.request_id in progress.late
     record = progress.answered(message.request_id, state.now, lease=message.lease)
     if not isinstance(record, InFlight):
         return
@@ -164,7 +165,7 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
             if state.role is Role.LEADER:
                 transfer.on_caught_up(state, message.sender)
         _schedule_notice(state, progress)
-    else:
+    elif not late:
         _back_off(progress, record, message.last_log)
 
 

@@ -6,8 +6,10 @@ They are functions over this state; :class:`braft_core.raft.node.RaftCore` decid
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.log import RaftLog
@@ -21,6 +23,9 @@ from braft_core.raft.ready import (
     RoleChanged,
 )
 from braft_core.raft.types import Configuration, Entry, HardState, Role, SnapshotMeta
+
+if TYPE_CHECKING:
+    from braft_core.raft.durability import Batch
 
 __all__ = ["PendingRead", "RaftState"]
 
@@ -62,8 +67,12 @@ class RaftState:
     # elections
     election_deadline: float = NEVER
     leader_contact: float = -NEVER
+    #: Votes of our campaign in the current term, and the requests that may still bring some.
     votes: dict[str, bool] = field(default_factory=dict)
     vote_requests: dict[int, str] = field(default_factory=dict)
+    #: The same of the PreVote for the next term.
+    pre_votes: dict[str, bool] = field(default_factory=dict)
+    pre_vote_requests: dict[int, str] = field(default_factory=dict)
     #: Quick retries left after a broken leader connection.
     hasty: int = 0
     #: Whether to campaign when a leader is missing.
@@ -74,6 +83,10 @@ class RaftState:
     promised_until: float = -NEVER
     durable_hard_state: HardState = _BLANK
     handed_hard_state: HardState = _BLANK
+    #: Batches that were handed out and are not durable yet, in order.
+    unsynced: deque[Batch] = field(default_factory=deque)
+    #: Seconds from handing out to durability, of the latest batch that had something to write.
+    sync_took: float = 0.0
 
     # leadership
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -85,6 +98,9 @@ class RaftState:
     transfer_sent: bool = False
     #: Whether somebody was bidden to campaign in this term, in spite of all promises.
     lease_void: bool = False
+    #: An index that the others made durable before we did, 0 for none, and since when.
+    outpaced_at: int = 0
+    outpaced_since: float = NEVER
     uncommitted_bytes: int = 0
     pending_reads: list[PendingRead] = field(default_factory=list)
     read_round_at: float = -NEVER
@@ -196,12 +212,18 @@ class RaftState:
         was_follower = self.role is Role.FOLLOWER
         if self.role is Role.LEADER:
             self._leave_leadership()
-        self.votes.clear()
-        self.vote_requests.clear()
+        self.forget_votes()
         self.set_leader(leader)
         self.set_role(Role.FOLLOWER, reason)
         if not was_follower:
             self.reset_election_timer()
+
+    def forget_votes(self) -> None:
+        """End our campaign and our PreVote."""
+        for votes in (self.votes, self.pre_votes):
+            votes.clear()
+        for requests in (self.vote_requests, self.pre_vote_requests):
+            requests.clear()
 
     def _leave_leadership(self) -> None:
         self.reads.extend(ReadReady(read.read_id, -1) for read in self.pending_reads)
@@ -210,6 +232,7 @@ class RaftState:
         self.transfer_to = ""
         self.transfer_deadline = NEVER
         self.lease_void = False
+        self.outpaced_at = 0
         self.heartbeat_due = self.quorum_check_due = self.notify_due = NEVER
         self.leader_contact = -NEVER
 

@@ -189,7 +189,6 @@ class Driver:
         self._freshness.led(core, now, self._applier.applied_index)
         if now >= self._sweep_at:
             self._sweep(now)
-            self._check_disk(now)
         self._arm_timer()
 
     @property
@@ -344,14 +343,6 @@ class Driver:
         self.last_write_seconds = report.seconds
         self._send(report.messages)
         self.call(lambda: self.core.persisted(report.number))
-
-    def _check_disk(self, now: float) -> None:
-        """A leader whose disk stands still makes everybody wait: let another one lead."""
-        if self._writer is None or self.core.role is not Role.LEADER:
-            return
-        stalled = self._writer.stalled(now)
-        if stalled and len(self.core.configuration.voters) > 1:
-            self.core.step_down(stalled)
 
     def on_disk_trouble(self, error: StorageError | None) -> None:
         """The writer is in trouble, or out of it (called on the loop)."""

@@ -422,4 +422,6 @@ class Engine:
 
     def waiting(self) -> str:
         """Why there is no cluster or no leader; "" if nothing is waited for."""
-        return self.membership.waiting
+        why = self.membership.waiting
+        slow = self.writer.slow(clock.monotonic()) if why and self.writer is not None else ""
+        return f"{why}; {slow}" if slow else why

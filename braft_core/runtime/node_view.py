@@ -44,7 +44,10 @@ class NodeView:
 
     def notes(self) -> dict[str, str]:
         """What is wrong though the node may serve: a sentence by its subject."""
-        return self._engine.membership.notes
+        notes, writer = dict(self._engine.membership.notes), self._engine.writer
+        if writer is not None and (slow := writer.slow(clock.monotonic())):
+            notes["disk"] = slow
+        return notes
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration in use, one entry a server."""

@@ -25,8 +25,12 @@ __all__ = ["Writer", "WriterReport", "as_storage_error"]
 
 _log = logging.getLogger(__name__)
 _RETRY_FULL = 0.5
-#: A write that takes this long, seconds, is stalled: a leader steps down then.
+#: A write that takes this long, seconds, is stalled: the node is not ready.
 _STALLED = 2.0
+#: A write that takes this long, seconds, is slow: elections take as long as some of them.
+_SLOW = 1.0
+#: For how long a slow write is mentioned after its end, and how seldom the log does, seconds.
+_REMEMBERED = 60.0
 
 
 class WriterReport(NamedTuple):
@@ -66,6 +70,9 @@ class Writer:
         self._in_flight = 0
         #: When the write under way began; infinity while there is none. Read by anybody.
         self.writing_since = inf
+        #: Seconds that the latest write took, and when it ended.
+        self._took, self._ended = 0.0, -inf
+        self._logged = -inf
 
     def start(self) -> None:
         """Start the thread."""
@@ -80,6 +87,15 @@ class Writer:
         """*Any thread.* The sentence that a write takes too long, "" if none does."""
         taken = now - self.writing_since
         return f"a write to the disk has taken {taken:.1f} s so far" if taken > _STALLED else ""
+
+    def slow(self, now: float) -> str:
+        """*Any thread.* The sentence that the disk is slow, "" if it is not."""
+        taken = now - self.writing_since
+        if taken > _SLOW:
+            return f"the disk is slow: a write has taken {taken:.1f} s so far"
+        if self._took > _SLOW and now - self._ended < _REMEMBERED:
+            return f"the disk is slow: the last write took {self._took:.1f} s"
+        return ""
 
     def submit(self, number: int, batch: WriteBatch | None, messages: list[Message]) -> None:
         """Queue a batch (``None``: nothing to write, but its messages keep their place)."""
@@ -118,10 +134,17 @@ class Writer:
         started = self.writing_since = clock.monotonic()
         if batches and not self._persist(batches):
             return False
-        self.writing_since = inf
+        ended = clock.monotonic()
+        self._took, self._ended, self.writing_since = ended - started, ended, inf
+        if self._took > _SLOW and ended - self._logged > _REMEMBERED:
+            self._logged = ended
+            _log.warning(
+                "a write to the disk took %.1f s; elections and acknowledgements wait for the disk",
+                self._took,
+            )
         messages = [message for job in jobs for message in job.messages]
         number = max(job.number for job in jobs)
-        report = WriterReport(number, messages, clock.monotonic() - started)
+        report = WriterReport(number, messages, self._took)
         self._tell(self._report, report, len(jobs))
         maintained = [self._maintain(job.action) for job in jobs if job.action is not None]
         return all(maintained)

@@ -138,6 +138,14 @@ def disk() -> Iterator[str]:
     writer.writing_since = 97.5
     assert writer.stalled(98.0) == ""
     yield f"no writes: {writer.stalled(100.0)}"
+    writer.writing_since = inf
+    assert writer.slow(100.0) == ""
+    writer.writing_since = 98.6
+    yield f"no leader for 1 s: all 3 voters answer; {writer.slow(100.0)}"
+    writer.writing_since, writer._took, writer._ended = inf, 2.5, 99.0
+    assert writer.slow(200.0) == ""
+    yield f"no leader for 1 s: all 3 voters answer; {writer.slow(100.0)}"
+    yield writer.slow(100.0)
 
 
 SOURCES: list[Callable[[], Iterator[str]]] = [

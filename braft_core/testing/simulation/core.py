@@ -86,9 +86,6 @@ class Core(View, Protocol):
     def lease_read(self) -> int:
         """The index at which a read may be served now, -1 without a lease."""
 
-    def step_down(self, reason: str) -> None:
-        """Give leadership up."""
-
     def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
         """A snapshot is stored; the index up to which the log was compacted."""
 

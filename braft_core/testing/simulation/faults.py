@@ -42,6 +42,7 @@ class Faults:
             "crash": self._crash,
             "pause": self._pause,
             "slow_disk": self._slow_disk,
+            "slow_syncs": self._slow_syncs,
             "full_disk": self._full_disk,
             "read_error": self._read_error,
             "wipe": self._wipe,
@@ -229,12 +230,28 @@ class Faults:
 
     def _slow_disk(self, rng: random.Random) -> None:
         server = self._pick(rng)
-        self._world.disk_delay[server.id] = rng.choice((0.05, 0.3, 1.0, 8.0))
+        self._world.pace.hiccup[server.id] = rng.choice((0.05, 0.3, 1.0, 8.0))
         self._world.trace.add(f"{server.id} has a slow disk")
         self._later(rng.expovariate(1.0 / 2.0), self._mend_disk, server.id)
 
     def _mend_disk(self, server_id: str) -> None:
-        self._world.disk_delay[server_id] = 0.0
+        self._world.pace.hiccup[server_id] = 0.0
+
+    def _slow_syncs(self, rng: random.Random) -> None:
+        """For long, every sync of some or all servers takes longer than their timeouts."""
+        world = self._world
+        ids = list(world.server_ids)
+        rng.shuffle(ids)
+        slow = ids[: rng.choice((1, len(ids) // 2 + 1, len(ids), len(ids)))]
+        least = world.plan.config.election_timeout * rng.choice((0.7, 1.5, 2.5, 5.0))
+        for server_id in slow:
+            world.pace.phase[server_id] = least
+        world.trace.add(f"syncs of {slow} take {least:.3f} s")
+        self._later(rng.expovariate(1.0 / 8.0), self._mend_syncs, slow)
+
+    def _mend_syncs(self, server_ids: list[str]) -> None:
+        for server_id in server_ids:
+            self._world.pace.phase[server_id] = 0.0
 
     def _full_disk(self, rng: random.Random) -> None:
         server = self._pick(rng)

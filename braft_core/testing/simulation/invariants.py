@@ -83,6 +83,8 @@ class Invariants:
         if term != seen.term:
             if term < seen.term:
                 raise InvariantBroken("monotone term", f"{server}: {seen.term} then {term}")
+            if core.role is Role.CANDIDATE:
+                self._check_stored(server, seen.term)
             seen.term = term
             if core.role is Role.CANDIDATE:
                 if seen.bidden:
@@ -108,6 +110,15 @@ class Invariants:
             self._commit_moved(server, core, seen)
         if core.role is not Role.LEADER:
             seen.leading = 0  # only now: a leader may commit its removal and step down at once
+
+    def _check_stored(self, server: str, term: int) -> None:
+        """A server begins a campaign in the next term: what became of the one before?"""
+        stored = self.disks[server].durable.hard_state
+        if stored.term < term:
+            raise InvariantBroken(
+                "a campaign waits for the vote before it",
+                f"{server} leaves term {term}, but its disk says {stored}",
+            )
 
     def _elected(self, server: str, life: int, core: Core) -> None:
         term = core.current_term

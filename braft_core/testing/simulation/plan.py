@@ -30,7 +30,7 @@ _COMMON = (
     "transfer",
     "storm",
 )
-FAULTS = (*_COMMON, "death")
+FAULTS = (*_COMMON, "slow_syncs", "death")
 
 
 def stream(seed: int, name: str) -> random.Random:
@@ -97,12 +97,35 @@ class Plan:
     operations: int = 1 << 30
     #: How leaders remove dead voters, if they do.
     autopilot: AutopilotRules | None = None
+    #: The least that each sync takes in the whole run, its recovery included; and whether that is
+    #: the slowest disk's, and the others are quicker.
+    slow_syncs: float = 0.0
+    uneven_syncs: bool = False
 
 
 def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False) -> Plan:
     """The plan of a seed; ``service``: for a run of somebody's own service."""
-    plan = _draw_plan(seed, seconds)
+    plan = _with_disks(_draw_plan(seed, seconds), stream(seed, "plan/disks"))
     return _with_service(plan, stream(seed, "plan/service")) if service else plan
+
+
+def _with_disks(plan: Plan, rng: random.Random) -> Plan:
+    """Disks that are slower than every timeout: in some runs for long phases, in some always.
+
+    There faults are rarer, or nothing would ever come of an election.
+    """
+    timeout, faults = plan.config.election_timeout, dict(plan.faults)
+    draw, phases = rng.random(), rng.uniform(2.0, 8.0)
+    if plan.autopilot is not None or draw < 0.6:
+        return plan
+    if draw < 0.8:
+        return replace(plan, faults={**faults, "slow_syncs": phases})
+    return replace(
+        plan,
+        slow_syncs=timeout * rng.choice((0.7, 1.5, 2.5, 5.0)),
+        uneven_syncs=rng.random() < 0.5,
+        faults={kind: 3.0 * interval for kind, interval in faults.items()},
+    )
 
 
 def _with_service(plan: Plan, rng: random.Random) -> Plan:

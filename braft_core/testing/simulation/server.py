@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
-#: A write that takes this long, in virtual seconds, makes a leader step down.
-_STALLED = 2.0
-
 
 class Server:
     """A server that can crash and return. ``live`` is ``None`` while its process is dead."""
@@ -297,7 +294,6 @@ class Server:
         for action, args in inbox:
             action(*args)
             self._observe(live)
-        self._check_disk(live)
         if frontend.propose(self.disk.full):
             self._observe(live)
         self._drain(live)
@@ -315,13 +311,6 @@ class Server:
         while live.core.has_ready():
             self._handle(live, live.core.ready())
             self._observe(live)
-
-    def _check_disk(self, live: Process) -> None:
-        """A leader whose disk stands still lets another one lead."""
-        stalled = self.world.scheduler.now - self.disk.writing_since
-        alone = len(live.core.configuration.voters) == 1
-        if stalled > _STALLED and live.core.role is Role.LEADER and not alone:
-            live.core.step_down("the disk stands still")
 
     def _observe(self, live: Process) -> None:
         self.world.invariants.observe(self.id, self.lives, live.core, live.seen)

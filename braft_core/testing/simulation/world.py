@@ -41,6 +41,7 @@ from braft_core.testing.simulation.machine import (
 )
 from braft_core.testing.simulation.model import check_calls
 from braft_core.testing.simulation.network import Envelope, Network
+from braft_core.testing.simulation.pace import Pace
 from braft_core.testing.simulation.plan import draw_plan, stream
 from braft_core.testing.simulation.recovery import Recovery
 from braft_core.testing.simulation.removals import RemovalRules
@@ -154,7 +155,7 @@ class World:
         self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
         clocks: list[NodeClock] = []
         self.bounds = Bounds(self.scheduler, self.invariants.committed, clocks)
-        self.disk_delay = dict.fromkeys(self.server_ids, 0.0)
+        self.pace = Pace(self.plan, self.server_ids, stream(seed, "pace"))
         self.servers = {
             server_id: self._make_server(server_id, server_class, disk_class)
             for server_id in self.server_ids
@@ -205,16 +206,10 @@ class World:
         self, server_id: str, server_class: type[Server], disk_class: type[Disk]
     ) -> Server:
         rng = stream(self.seed, f"disk/{server_id}")
-
-        def latency() -> float:
-            slow = self.disk_delay[server_id]
-            usual = min(self.plan.sync_latency, 0.002) if self.calm else self.plan.sync_latency
-            return usual * (0.5 + rng.random()) + slow * rng.random()
-
         image = LogImage(history=self.invariants.committed)
         if server_id in self._founders and not self.plan.forming:
             self._found(image)
-        disk = disk_class(self.scheduler, latency, rng, image)
+        disk = disk_class(self.scheduler, lambda: self.pace.draw(server_id, rng), rng, image)
         self.invariants.disks[server_id] = disk
         drift = self.plan.clock_drift
         rate = 1.0 + self._rng.uniform(-drift, drift)

@@ -42,7 +42,9 @@ def test_a_server_that_does_not_stand_still_follows_and_votes() -> None:
     b.ready()
     assert not reasons(lab, "b", 5.0)
     b.step(RequestVote("c", "b", 5, 9, 9, request_id=1))
-    answers = b.ready().messages_after_persist
+    ready = b.ready()
+    b.persisted(ready.number)
+    answers = ready.messages_after_persist
     assert [m.granted for m in answers if isinstance(m, RequestVoteResponse)] == [True]
     b.step(AppendEntries("c", "b", 5, 0, 0, (), 0))
     assert b.leader == "c"

@@ -11,6 +11,7 @@ from itertools import count, islice
 
 from braft_core.testing.simulation.mutants import (
     bounds,
+    disks,
     elections,
     foundings,
     logs,
@@ -26,6 +27,7 @@ __all__ = ["MUTANTS", "Mutant", "hunt"]
 
 MUTANTS: tuple[Mutant, ...] = (
     *bounds.MUTANTS,
+    *disks.MUTANTS,
     *elections.MUTANTS,
     *foundings.MUTANTS,
     *logs.MUTANTS,

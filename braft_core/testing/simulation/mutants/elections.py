@@ -68,8 +68,8 @@ class CredulousCore(RaftCore):
 def _count_any_vote(patch: Patch) -> None:
     original = election._is_ours
 
-    def is_ours(state: RaftState, message: Any) -> bool:
-        return isinstance(message, RequestVoteResponse) or original(state, message)
+    def is_ours(asked: dict[int, str], message: Any) -> bool:
+        return isinstance(message, RequestVoteResponse) or original(asked, message)
 
     patch.setattr(election, "_is_ours", is_ours)
 
