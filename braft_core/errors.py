@@ -276,7 +276,9 @@ class TransportError(BraftError):
 class Unreachable(TransportError):
     """The node at that address did not answer.
 
-    ``data['sent']`` is ``False`` when the request certainly never reached the peer.
+    ``data['sent']`` is ``False`` when the request certainly never reached the peer, and
+    ``data['answered']`` is ``True`` when somebody is there who cannot be understood: with another
+    setting of TLS or of the transport.
     """
 
     code = "unreachable"

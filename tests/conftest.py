@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +56,22 @@ def patient_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_CONNECT", PATIENCE)
     monkeypatch.setattr(link, "_CONTROL_TIMEOUT", PATIENCE)
     monkeypatch.setattr(snapshots, "_CONNECT", PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own CA, and its key, by the openssl program."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl program is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=node", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
 
 
 @pytest.fixture(scope="session")

@@ -150,6 +150,8 @@ class Transport(abc.ABC):
         """Call the node at ``address`` and wait for its reply.
 
         :param timeout: seconds, for everything including the connection.
-        :raises Unreachable: no answer in time; ``data['sent']`` False if surely never sent.
+        :raises Unreachable: no answer in time; ``data['sent']`` False if surely never sent,
+            ``data['answered']`` True if somebody is there who cannot be understood (see
+            :func:`braft_core.transport.answers`).
         :raises BraftError: what the peer's handler raised.
         """

@@ -12,6 +12,8 @@ does not hold):
 * ``v`` was silent for ``dead_after`` both by Raft and when it was asked directly, and the last
   attempts to reach it, at every address known of it, failed. Discovery has no say: neither its
   errors nor its silence are evidence;
+* nobody answers at an address of ``v`` who cannot be understood: that is a member with another
+  setting of TLS, of the token or of the transport, in the middle of a rolling change;
 * no change of the configuration is pending;
 * without ``v`` at least ``min_voters`` are left, and of those that are left a majority is healthy;
 * fewer than a minority of the voters were removed within ``window``: of V voters at most
@@ -46,6 +48,7 @@ class Verdict(Enum):
     FOLLOWS = "follows"
     HEALTHY = "healthy"
     SILENT = "silent"
+    UNLIKE = "not understood"
     NOT_STEADY = "not steady"
     PENDING = "change pending"
     TOO_FEW_VOTERS = "too few voters"
@@ -63,6 +66,13 @@ class Probed:
     age: float = inf
     #: Attempts in a row that failed, at that of its addresses where the fewest did.
     failures: int = 0
+    #: Why somebody answers at one of its addresses and cannot be understood, "" if nobody does.
+    unlike: str = ""
+    #: Seconds since that was so last; infinity for never.
+    unlike_age: float = inf
+
+
+_NEVER = Probed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,11 @@ class Autopilot:
         silent = {i: age for i, age in silences.items() if age > self._rules.healthy_within}
         if not silent:
             return Decision(Verdict.HEALTHY, f"all {len(voters)} voters are healthy")
-        subject = max((s for s in others if s.id in silent), key=lambda s: silent[s.id])
+        # One that runs with other settings must not stand before one that is dead.
+        subject = max(
+            (s for s in others if s.id in silent),
+            key=lambda s: (not probed.get(s.id, _NEVER).unlike, silent[s.id]),
+        )
         verdict, reason = self._judge(now, view, subject, voters, silent, probed, removals)
         return Decision(verdict, reason, subject, silent)
 
@@ -147,13 +161,21 @@ class Autopilot:
         probed: Mapping[str, Probed],
         removals: Sequence[Removal],
     ) -> tuple[Verdict, str]:
-        rules, who, age = self._rules, named(subject), silent[subject.id]
+        rules, who, asked = self._rules, named(subject), probed.get(subject.id, _NEVER)
+        # A node that is about to be understood again is restarted, and answers nobody meanwhile.
+        age = min(silent[subject.id], asked.unlike_age)
+        if asked.unlike and silent[subject.id] >= rules.dead_after:
+            return (
+                Verdict.UNLIKE,
+                f"{who} has been silent for {silent[subject.id]:.0f} s, but somebody answers at "
+                f"its address, so it is not dead: {asked.unlike}",
+            )
         if age < rules.dead_after:
             return (
                 Verdict.SILENT,
                 f"{who} has been silent for {age:.0f} s; it is dead after {rules.dead_after:g} s",
             )
-        failures = probed.get(subject.id, Probed()).failures
+        failures = asked.failures
         if failures < MIN_FAILURES:
             return (
                 Verdict.SILENT,
@@ -217,4 +239,4 @@ def _healthy(view: RaftView, voters: Sequence[Server], within: float) -> int:
 def _silence(server: Server, view: RaftView, probed: Mapping[str, Probed]) -> float:
     """Seconds for which there was no sign of life of any kind."""
     by_raft = view.peers.get(server.id, PeerView()).last_contact
-    return min(by_raft, probed.get(server.id, Probed()).age)
+    return min(by_raft, probed.get(server.id, _NEVER).age)

@@ -33,6 +33,10 @@ class ProbeOutcome:
     failures: int = 0
     #: Whether the failure is a refusal for want of the right token.
     denied: bool = False
+    #: Whether somebody is there all the same, who refuses or is not understood.
+    answered: bool = False
+    #: When that was so last.
+    answered_at: float = -inf
 
 
 class ProbeLog:
@@ -51,9 +55,15 @@ class ProbeLog:
     def note_failure(self, contact: Contact, error: BraftError) -> None:
         """A contact has not."""
         before = self._outcomes.get(contact)
-        failures = before.failures + 1 if before is not None else 1
+        denied = isinstance(error, AccessDenied)
+        answered = denied or bool(error.data.get("answered"))
         self._outcomes[contact] = ProbeOutcome(
-            self._now(), None, error.message, failures, isinstance(error, AccessDenied)
+            self._now(),
+            failure=error.message,
+            failures=0 if answered else 1 + (before.failures if before is not None else 0),
+            denied=denied,
+            answered=answered,
+            answered_at=self._now() if answered else before.answered_at if before else -inf,
         )
 
     def answered_at(self, server_id: str) -> float:

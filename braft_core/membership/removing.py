@@ -93,7 +93,13 @@ class Remover:
     def _probed(self, now: float, server: Server) -> Probed:
         addresses = {server.address, self._book.get(server.id)} - {""}
         failures = min((self._failures(server.id, address) for address in addresses), default=0)
-        return Probed(now - self._probes.answered_at(server.id), failures)
+        outcomes = [o for address in sorted(addresses) if (o := self._probes.outcome_at(address))]
+        return Probed(
+            now - self._probes.answered_at(server.id),
+            failures,
+            unlike=next((o.failure for o in outcomes if o.answered), ""),
+            unlike_age=now - max((o.answered_at for o in outcomes), default=-inf),
+        )
 
     def _failures(self, server_id: str, address: str) -> int:
         """How often in a row that server was not found at that address."""

@@ -25,6 +25,7 @@ from braft_core.transport.failures import decode_error, encode_error
 from braft_core.transport.local import LocalNode
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
 from braft_core.transport.peers import LinkedTransport, Peers, Running
+from braft_core.transport.presence import answers
 from braft_core.transport.snapshots import Incoming, Intake, Outgoing, Source
 from braft_core.transport.standing import Standing
 from braft_core.transport.tls import read_tls_file
@@ -45,6 +46,7 @@ __all__ = [
     "Running",
     "Source",
     "Standing",
+    "answers",
     "decode_error",
     "decode_peer",
     "decode_request",

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from braft_core.client import Client
-from braft_core.testing.processes import ProcessCluster
+from braft_core.testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -69,6 +69,43 @@ def test_a_dead_member_is_removed_and_its_return_is_unremarkable(tmp_path: Path)
         cluster.wait_ready()
         assert cluster.client(gone).kv_get("m", "meanwhile") == 2
         cluster.wait_for(lambda: not autopilot(cluster)["removed"], what="it is no more missed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("transport", "first"), [("grpc", "without"), ("tcp", "with")])
+def test_a_rolling_change_of_tls_removes_nobody(
+    tmp_path: Path, certificate: tuple[Path, Path], transport: str, first: str
+) -> None:
+    """One step of it, which lasts longer than a member may be silent; in both directions."""
+    if transport == "tcp":
+        pytest.importorskip("braft_tcp")
+    cert, key = certificate
+    tls = {"tls_ca": cert, "tls_cert": cert, "tls_key": key}
+    before, after = (tls, {}) if first == "with" else ({}, tls)
+    # Longer than a process takes to start, however busy the machine is.
+    rules = {**QUICK, "dead_after": "20s"}
+    with ProcessCluster(3, tmp_path, transport=transport, **rules) as cluster:
+        cluster.start(**before)
+        cluster.wait_ready()
+        leader = cluster.leader()
+        changed = (leader + 1) % 3
+        cluster.stop(changed)
+        cluster.start(changed, **after)
+        asked = asking(cluster, *(index for index in range(3) if index != changed))
+
+        def decision() -> dict[str, Any]:
+            found = dict(asked.status()["autopilot"])
+            return found if found.get("verdict") == "not understood" else {}
+
+        found = wait_for(decision, 90, what="the leader finds a member that speaks otherwise")
+        assert min(found["silent"].values()) >= 20
+        assert cluster.nodes[changed].address in found["reason"]
+        assert not found["removed"]
+        assert voters_of(asked) == everybody(cluster)
+        cluster.stop(changed)
+        cluster.start(changed, **before)
+        cluster.wait_ready()
+        assert voters(cluster) == everybody(cluster)
 
 
 def test_who_was_dead_once_can_be_removed_for_good(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from braft_core.peer import REPLIES, PeerReply, PeerRequest
 from braft_core.transport.failures import decode_error
 from braft_core.transport.grpc.failures import ERROR_KEY
 from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd, pairs
-from braft_core.transport.grpc.ready import when_ready, why_not
+from braft_core.transport.grpc.ready import not_connected, when_ready
 from braft_core.transport.peercodec import decode_peer, encode_peer, method_of
 
 __all__ = ["CallPool"]
@@ -55,8 +55,7 @@ class CallPool:
         try:
             if not await when_ready(connection.channel, timeout):
                 self._retire(address, connection)
-                why = await why_not(address, deadline - loop.time())
-                raise Unreachable(f"cannot connect to {address}{why}", address=address, sent=False)
+                raise await not_connected(address, deadline - loop.time())
             return await self._invoke(connection.channel, address, request, deadline - loop.time())
         finally:
             connection.calls -= 1

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import grpc
 import grpc.aio
 
-__all__ = ["when_ready", "why_not"]
+from braft_core.errors import Unreachable
+from braft_core.transport.presence import answers
+
+__all__ = ["not_connected", "when_ready"]
+
+_DIFFERS = (
+    ", though something listens there: BRAFT_TLS_* or BRAFT_TRANSPORT differs between the two, "
+    "or one does not accept the certificate of the other"
+)
 
 _FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
@@ -28,22 +35,16 @@ async def when_ready(channel: grpc.aio.Channel, patience: float) -> bool:
     return True
 
 
-async def why_not(address: str, patience: float) -> str:
-    """What is to be added to "cannot connect": "" unless somebody listens there all the same.
+async def not_connected(address: str, patience: float) -> Unreachable:
+    """Return the error for an address to which no channel can be made, with what is known of it.
 
     gRPC does not tell a port on which nobody listens from one where TLS fails. So it is looked at
-    once more, without TLS; a process that stands still has used up ``patience`` (seconds) already.
+    once more; a process that stands still has used up ``patience`` (seconds) already.
     """
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(max(0.0, patience)):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except (OSError, TimeoutError, ValueError):
-        return ""
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return (
-        ", though something listens there: BRAFT_TLS_* or BRAFT_TRANSPORT differs between the two, "
-        "or one does not accept the certificate of the other"
+    accepted, answered = await answers(address, patience)
+    return Unreachable(
+        f"cannot connect to {address}{_DIFFERS if accepted else ''}",
+        address=address,
+        sent=False,
+        answered=answered,
     )

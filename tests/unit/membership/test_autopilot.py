@@ -66,6 +66,34 @@ def test_a_voter_that_is_dead_by_all_rules_is_removed() -> None:
     assert decision.silent == {"c": LONG}
 
 
+def test_one_that_answers_and_is_not_understood_is_never_dead() -> None:
+    unlike = Probed(inf, 0, "cannot connect to c:1, though something listens there", 0.1)
+    decision = steady().look(1000.2, "a", view("abc", "c"), {"c": unlike}, [])
+    assert decision.verdict is Verdict.UNLIKE
+    assert decision.subject == Server("c", "c:1")
+    assert decision.reason.startswith("c at c:1 has been silent for 10000 s, but somebody answers")
+    assert unlike.unlike in decision.reason
+
+
+def test_one_that_was_not_understood_is_dead_only_after_silence_of_its_own() -> None:
+    """The end of a rolling change restarts it; until it answers, it looks like a dead one."""
+    asked = Probed(inf, MIN_FAILURES, unlike_age=59.0)
+    decision = steady().look(1000.2, "a", view("abc", "c"), {"c": asked}, [])
+    assert decision.verdict is Verdict.SILENT
+    asked = replace(asked, unlike_age=60.0)
+    assert steady().look(1000.2, "a", view("abc", "c"), {"c": asked}, []).verdict is Verdict.REMOVE
+
+
+def test_one_that_is_not_understood_does_not_stand_before_one_that_is_dead() -> None:
+    unlike = Probed(inf, 0, "handshake failed", 0.1)
+    seen = view("abcdef", "bc")
+    peers = {**seen.peers, "b": PeerView(LONG + 5)}
+    autopilot = steady(names="abcdef")
+    decision = autopilot.look(1000.2, "a", replace(seen, peers=peers), {"b": unlike, "c": DEAD}, [])
+    assert decision.verdict is Verdict.REMOVE
+    assert decision.subject == Server("c", "c:1")
+
+
 def test_a_cluster_without_trouble_says_so() -> None:
     decision = look(steady(), view("abc"))
     assert (decision.verdict, decision.reason) == (Verdict.HEALTHY, "all 3 voters are healthy")

@@ -12,6 +12,7 @@ import itertools
 from braft_core.errors import BraftError, DecodeError, TooLarge, Unreachable
 from braft_core.peer import REPLIES, PeerReply, PeerRequest
 from braft_core.transport import (
+    answers,
     decode_error,
     decode_peer,
     encode_error,
@@ -29,6 +30,8 @@ __all__ = ["CallPool"]
 #: Seconds after which an unused connection is closed, at the next call.
 _IDLE = 60.0
 _MAX_CONNECTIONS = 64
+#: Seconds for asking whether anybody is there who speaks otherwise.
+_PRESENCE = 0.5
 
 
 class _Callee:
@@ -54,6 +57,11 @@ class _Callee:
                 ) from None
             local.counters["refused_by_peer"] += 1
             raise refusal.error from None
+        except Unreachable as error:
+            # Perhaps it runs with TLS, and has only closed the connection on us.
+            if not error.data.get("answered"):
+                error.data["answered"] = (await answers(self._address, _PRESENCE))[1]
+            raise
         connection.gone.add_done_callback(self._gone)
         return connection
 

@@ -106,6 +106,8 @@ async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connectio
             f"cannot connect to {address}: {str(error) or type(error).__name__}",
             address=address,
             sent=False,
+            # It is there, and does not speak TLS or has a certificate that is not accepted.
+            answered=isinstance(error, ssl.SSLError),
         ) from error
     return connection
 
@@ -140,6 +142,7 @@ class _Greeting:
                 f"the peer answered nonsense ({error}); BRAFT_TRANSPORT must be the same on every "
                 "node",
                 sent=False,
+                answered=True,
             )
         )
 

@@ -18,7 +18,7 @@ from braft_tcp.connection import FAREWELL, Connection
 from braft_tcp.frames import VERSION_MAX, Hello, Kind, Lane, decode_hello
 from braft_tcp.handshake import encode_refusal, split
 from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
-from braft_tcp.local import LocalEnd
+from braft_tcp.local import Denial, LocalEnd
 from braft_tcp.serving import CallServer
 from braft_tcp.snapshots import SnapshotInbound, SnapshotReceiver
 
@@ -26,6 +26,8 @@ __all__ = ["Listener"]
 
 #: Seconds in which a caller says who it is.
 _HELLO = 5.0
+#: The rule by which what is no frame of ours is refused.
+NOT_UNDERSTOOD = "not_understood"
 
 
 class Listener:
@@ -125,7 +127,7 @@ class _Guest:
         self._inbound: Inbound | None = None
         self.lane: Lane | None = None
         self.sender = ""
-        self.connection = Connection(self._greeted, listener.local.garbage)
+        self.connection = Connection(self._greeted, self._garbage)
         loop = asyncio.get_running_loop()
         self._impatience = loop.call_later(_HELLO, self.connection.abort)
         self.connection.gone.add_done_callback(self._gone)
@@ -147,6 +149,14 @@ class _Guest:
         connection.set_limit(local.options.max_message_bytes)
         welcome = {"version": VERSION_MAX, "server_id": local.identity.server_id}
         connection.send(Kind.WELCOME, 0, msgpack.packb(welcome))
+
+    def _garbage(self, error: DecodeError) -> None:
+        local = self._listener.local
+        local.garbage(error)
+        if self.lane is None:
+            # Whoever speaks otherwise learns at least that somebody is here.
+            self.connection.send(Kind.REFUSED, 0, encode_refusal(Denial(NOT_UNDERSTOOD, error)))
+            self.connection.goodbye()
 
     def _gone(self, _gone: asyncio.Future[None]) -> None:
         self._impatience.cancel()

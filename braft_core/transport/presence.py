@@ -1,0 +1,59 @@
+"""Does anybody answer at an address that does not speak as this node does?
+
+During a rolling change of TLS, of certificates or of the transport, members that run cannot talk
+to each other. That they answer at all is what tells them from the dead. Owns that question; what
+follows from it is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+
+__all__ = ["answers"]
+
+#: Seconds in which a server that speaks first does so.
+_SPEAKS_FIRST = 0.15
+
+
+async def answers(address: str, patience: float) -> tuple[bool, bool]:
+    """Return whether a connection to ``address`` is accepted, and whether any byte comes back.
+
+    A server without TLS may speak first, as gRPC does; one with TLS answers the beginning of a
+    handshake, whatever it thinks of the certificates. A connection alone proves little: the kernel
+    accepts for a process that stands still, and a proxy for a host that is gone.
+
+    :param patience: seconds for all of it.
+    """
+    accepted = answered = False
+    with suppress(OSError, TimeoutError, ValueError, OverflowError):
+        async with asyncio.timeout(max(0.0, patience)):
+            host, _, port = address.rpartition(":")
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            accepted = True
+            try:
+                answered = await _any_byte(reader, writer)
+            finally:
+                writer.transport.abort()
+    return accepted, answered
+
+
+async def _any_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SPEAKS_FIRST):
+            return bool(await reader.read(1))
+    writer.write(_client_hello())
+    await writer.drain()
+    return bool(await reader.read(1))
+
+
+def _client_hello() -> bytes:
+    """Return the first message of a TLS handshake, which is never finished."""
+    outgoing = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is read, and nothing is sent
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
