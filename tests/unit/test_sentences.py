@@ -21,6 +21,7 @@ from braft_core.membership.record import NOTHING_FOUNDED
 from braft_core.membership.steady import absence
 from braft_core.membership.survey import FormingFacts, contradictions
 from braft_core.membership.wording import (
+    default_discovery_sentence,
     holding_sentence,
     met_sentence,
     pursuing_sentence,
@@ -35,7 +36,7 @@ from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.writer import Writer
 from braft_core.transport.grpc.auth import TokenGate
-from braft_core.transport.grpc.ready import why_not
+from braft_core.transport.grpc.ready import not_connected
 
 A, B, C = "10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"
 FACTS = FormingFacts("a", A, "c", 3)
@@ -54,8 +55,8 @@ def too_few() -> Iterator[str]:
 
 async def _why_not() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        return f"cannot connect to h:1{await why_not(f'127.0.0.1:{port}', 40.0)}"
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        return (await not_connected(address, 1.0)).message.replace(address, "h:1")
 
 
 def contradicting() -> Iterator[str]:
@@ -124,6 +125,7 @@ def without_leader() -> Iterator[str]:
 def notes() -> Iterator[str]:
     yield rival_sentence("x", [(B, "y", 2)])
     yield shared_id_sentence("a", [A, B])
+    yield default_discovery_sentence("mdns://_braft._tcp", "braft", "x", [Server("b", B)])
     gate = TokenGate("secret")
     for metadata in ([], [("authorization", "Bearer wrong")]):
         denial = gate.denial(metadata, B)
