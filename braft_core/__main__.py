@@ -28,6 +28,8 @@ def main() -> None:
     """Run the command line."""
     _obey_signals()
     _open_streams()
+    # pydantic looks for plugins in all metadata there are, and raises over any broken one.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from braft_core.cli import main as run
 

@@ -73,12 +73,9 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from braft_core.plugin.installed import version_of
 
-        try:
-            typer.echo(version("braft-core"))
-        except PackageNotFoundError:
-            typer.echo("unknown (braft-core runs from a source tree)")
+        typer.echo(version_of("braft-core") or "unknown (braft-core runs from a source tree)")
         raise typer.Exit
 
 

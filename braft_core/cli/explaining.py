@@ -5,7 +5,6 @@ Looks at plugins that do not load or are disabled too: those are the ones people
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +15,7 @@ from braft_core.cli.output import table
 from braft_core.config import Settings
 from braft_core.errors import PluginError, PluginNotFound
 from braft_core.plugin.configured import Configured
+from braft_core.plugin.installed import metadata_of
 from braft_core.plugin.manager import CORE, PluginInfo, Plugins
 from braft_core.plugin.registry import Provider, Registry
 from braft_core.plugin.rules import KINDS
@@ -144,10 +144,7 @@ def _is_about(error: PluginError, name: str) -> bool:
 def _metadata(info: PluginInfo) -> Explained:
     """What the distribution says of itself."""
     summary, links = "", []
-    try:
-        metadata = importlib.metadata.metadata(info.distribution) if info.distribution else None
-    except importlib.metadata.PackageNotFoundError:
-        metadata = None
+    metadata = metadata_of(info.distribution) if info.distribution else None
     if metadata is not None:
         summary = (metadata.get_all("Summary") or [""])[0]
         links = [link.replace(", ", ": ", 1) for link in metadata.get_all("Project-URL") or []]

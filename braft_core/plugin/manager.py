@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pluggy
 
 from braft_core.errors import PluginConflict, PluginError, PluginLoadError
 from braft_core.plugin import NAME, builtin, specs
+from braft_core.plugin.installed import canonical, entry_points, version_of
 from braft_core.plugin.rules import HOOKS, hook_problems, hooks_of, signature
 
 if TYPE_CHECKING:
@@ -211,11 +211,11 @@ class Plugins:
                 self._failures.append(error)
 
     def _enabled_entry_points(self, disable: tuple[str, ...]) -> dict[str, list[_Point]]:
-        wanted = {_canonical(name) for name in disable} - {""}
+        wanted = {canonical(name) for name in disable} - {""}
         unused = set(wanted)
         found: dict[str, list[_Point]] = defaultdict(list)
         for info, point in _entry_points():
-            names = {_canonical(info.name), _canonical(info.distribution)}
+            names = {canonical(info.name), canonical(info.distribution)}
             unused -= names
             if names & wanted:
                 self._disabled.append(info)
@@ -261,10 +261,8 @@ def _name_conflict(claims: list[PluginInfo]) -> PluginConflict:
 def _entry_points() -> list[_Point]:
     """Every installed entry point of our group, in an order that does not depend on the disk."""
     found = []
-    for point in importlib.metadata.entry_points(group=NAME):
-        dist = point.dist
-        info = PluginInfo(point.name, dist.name if dist else "", dist.version if dist else "")
-        found.append((info, point))
+    for point, distribution, version in entry_points(NAME):
+        found.append((PluginInfo(point.name, distribution, version), point))
     return sorted(found, key=lambda pair: (pair[0].name, pair[0].distribution, pair[1].value))
 
 
@@ -276,16 +274,9 @@ def _warn_unused(unused: set[str], known: list[str]) -> None:
         log.warning("%s names %r, which is not installed; %s", DISABLE_VARIABLE, name, hint)
 
 
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _version_of_core() -> str:
-    try:
-        return importlib.metadata.version(CORE)
-    except importlib.metadata.PackageNotFoundError:
-        return "(source tree)"
+    return version_of(CORE) or "(source tree)"

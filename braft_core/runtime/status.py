@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib.metadata
 import json
 import os
 import time
@@ -26,6 +25,7 @@ from braft_core.details import (
 from braft_core.errors import BraftError
 from braft_core.identity import decode_or_none, short_id
 from braft_core.peer import DetailsReply, DetailsRequest, PeerReply, PeerRequest
+from braft_core.plugin.installed import version_of
 from braft_core.raft import Configuration, Role, Server
 from braft_core.runtime import clock
 from braft_core.runtime.assembly import Parts, describe_discovery
@@ -148,7 +148,4 @@ def _raft_id(server_id: str) -> RaftIDFacts:
 
 @functools.cache
 def _version() -> str:
-    try:
-        return importlib.metadata.version("braft-core")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+unknown"
+    return version_of("braft-core") or "0+unknown"

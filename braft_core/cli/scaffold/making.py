@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import zlib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from braft_core.errors import ConfigError
+from braft_core.plugin.installed import version_of
 
 __all__ = ["KINDS", "Made", "make_plugin"]
 
@@ -152,7 +152,4 @@ def _names(name: str, kind: str) -> dict[str, str]:
 
 
 def _core_version() -> str:
-    try:
-        return importlib.metadata.version("braft-core")
-    except importlib.metadata.PackageNotFoundError:  # from a source tree
-        return _DEFAULT_VERSION
+    return version_of("braft-core") or _DEFAULT_VERSION  # which is that of a source tree

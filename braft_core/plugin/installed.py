@@ -1,0 +1,110 @@
+"""What is installed beside this process, whatever state other people's metadata are in.
+
+``importlib.metadata`` raises what a single broken distribution anywhere on the path makes it
+raise, and finds a distribution twice that is on the path twice. Here what cannot be read is passed
+over with one warning, and the first copy on the path counts, as it does for imports. Must not know
+what an entry point is for.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import re
+from collections.abc import Iterator
+from email.message import Message
+from typing import NamedTuple
+
+__all__ = ["Installed", "canonical", "entry_points", "metadata_of", "version_of"]
+
+_log = logging.getLogger(__name__)
+
+#: The broken ones that were reported. A process looks several times, and one warning is enough.
+_reported: set[str] = set()
+
+
+class Installed(NamedTuple):
+    """An entry point and the distribution that has it."""
+
+    point: importlib.metadata.EntryPoint
+    distribution: str
+    version: str
+
+
+def entry_points(group: str) -> list[Installed]:
+    """Return every entry point of a group, in the order of the path."""
+    found: list[Installed] = []
+    seen: set[str] = set()
+    for distribution in _distributions():
+        try:
+            points = [point for point in distribution.entry_points if point.group == group]
+            name, version = _name_and_version(distribution) if points else ("", "")
+        except Exception as error:  # noqa: BLE001 - broken metadata make the library raise anything
+            _report(distribution, error)
+            continue
+        if points and canonical(name) not in seen:
+            seen.add(canonical(name))
+            found += (Installed(point, name, version) for point in points)
+    return found
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution, ``None`` if there is none to be read."""
+    metadata = metadata_of(distribution)
+    return None if metadata is None else metadata.get("Version")
+
+
+def metadata_of(distribution: str) -> Message | None:
+    """Return what a distribution says of itself, ``None`` if that cannot be read."""
+    try:
+        metadata: Message | None = importlib.metadata.metadata(distribution)  # type: ignore[assignment]
+    except Exception:  # noqa: BLE001 - not installed, or broken in any way
+        return None
+    return metadata
+
+
+def canonical(name: str) -> str:
+    """Return the form in which two spellings of a distribution's name are equal."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _distributions() -> Iterator[importlib.metadata.Distribution]:
+    try:
+        for distribution in importlib.metadata.distributions():
+            # What pip could not remove it renames so; it is on its way out.
+            if not _place(distribution).rpartition("/")[2].startswith("~"):
+                yield distribution
+    except Exception as error:  # noqa: BLE001 - finders of other people raise anything
+        _warn("the search", f"the search for installed distributions ended early: {_said(error)}")
+
+
+def _name_and_version(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    metadata = distribution.metadata
+    name, version = metadata["Name"], metadata["Version"]
+    if not name or not version:
+        raise ValueError("its METADATA has no Name or no Version")
+    return name, version
+
+
+def _report(distribution: importlib.metadata.Distribution, error: Exception) -> None:
+    place = _place(distribution)
+    _warn(
+        place,
+        f"the metadata of the installed distribution {place} cannot be read, so that its plugins, "
+        f"if it has any, are not loaded: {_said(error)}; reinstall it, or remove that folder",
+    )
+
+
+def _warn(subject: str, sentence: str) -> None:
+    if subject not in _reported:
+        _reported.add(subject)
+        _log.warning("%s", sentence)
+
+
+def _place(distribution: importlib.metadata.Distribution) -> str:
+    # Only distributions that are folders have it; others have no leftovers either.
+    return str(getattr(distribution, "_path", type(distribution).__qualname__))
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
