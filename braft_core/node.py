@@ -30,6 +30,7 @@ from braft_core.plugin.configured import read_options
 from braft_core.plugin.options import PluginOptions
 from braft_core.runtime.assembly import Parts
 from braft_core.runtime.forks import generation
+from braft_core.runtime.hangup import Hangup
 from braft_core.runtime.host import Host
 from braft_core.runtime.requests import Query, Request
 from braft_core.runtime.sessions import Keeper, OnceCommand
@@ -120,7 +121,8 @@ class Node:
         """Start (if need be) and block until SIGTERM, SIGINT or the node's own end; then stop.
 
         Main thread only, because of the signals. One that comes during the start is obeyed after
-        it, a second one at once.
+        it, a second one at once. SIGHUP makes the node read its certificates again, and stops it
+        if its terminal is gone.
 
         :param on_start: called once the node listens.
         :raises BraftError: what made the node end by itself.
@@ -135,9 +137,11 @@ class Node:
                 raise KeyboardInterrupt  # it hangs, and who asks twice means it
             done.set()
 
+        hangup = Hangup(done.set)
         previous = {
             number: signal.signal(number, obey) for number in (signal.SIGTERM, signal.SIGINT)
         }
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, hangup)
         try:
             if self._host is None:
                 self.start()
@@ -148,6 +152,8 @@ class Node:
             while not done.wait(0.2):
                 if host.failure is not None:
                     raise host.failure
+                if hangup.take():
+                    host.refresh()
         finally:
             starting = False
             self.stop()

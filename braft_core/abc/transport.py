@@ -124,6 +124,18 @@ class Transport(abc.ABC):
     async def stop(self) -> None:
         """Stop listening, end all connections, leave no task or thread. Idempotent."""
 
+    def refresh(self) -> None:  # noqa: B027 - a transport without files has nothing to look at
+        """Look again at what may have changed outside, such as certificates, and use it from now.
+
+        *Any thread*, once each second and on SIGHUP; may block. Connections that exist stay. What
+        cannot be used is not used, and stands in :attr:`notes`. Does nothing by default.
+        """
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """*Any thread.* What is wrong though the transport works: a sentence by its subject."""
+        return {}
+
     @abc.abstractmethod
     def set_peer(self, server_id: str, address: str) -> None:
         """Remember (or change) where that server is; connect in the background and stay so."""

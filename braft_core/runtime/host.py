@@ -89,7 +89,7 @@ class Host:
         self._loop = LoopThread(f"{name}-loop")
         self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_machine_failure)
         self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
-        self._watch = Watch(f"{name}-watch", [self._look_at_store])
+        self._watch = Watch(f"{name}-watch", [self._look_at_store, self._look_at_transport])
         self._stopping = threading.Lock()
         self._closed = False
         #: What made the node end by itself.
@@ -139,6 +139,11 @@ class Host:
             self._watch.stop(_JOIN)
             self.parts.storage.close()
 
+    def refresh(self) -> None:
+        """Look again now at what changes outside: certificates, addresses, the data directory."""
+        _log.info("looking again at certificates and data directory")
+        self._watch.hurry()
+
     def _notify(self, event: str, **arguments: Any) -> None:
         plugins, node = self.parts.plugins, self._node
         self.events.call(lambda: plugins.notify(event, node=node, **arguments))
@@ -153,6 +158,9 @@ class Host:
             self.parts.storage.verify()
         except Exception as error:  # noqa: BLE001 - as in the writer
             self._give_up(as_storage_error(error))
+
+    def _look_at_transport(self) -> None:
+        self.parts.transport.refresh()
 
     def _give_up(self, error: BaseException) -> None:
         self._on_fatal(error)

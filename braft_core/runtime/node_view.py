@@ -47,7 +47,7 @@ class NodeView:
         notes, writer = dict(self._engine.membership.notes), self._engine.writer
         if writer is not None and (slow := writer.slow(clock.monotonic())):
             notes["disk"] = slow
-        return notes
+        return {**notes, **self._engine.parts.transport.notes}
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration in use, one entry a server."""

@@ -28,13 +28,14 @@ from braft_core.transport.peers import LinkedTransport, Peers, Running
 from braft_core.transport.presence import answers
 from braft_core.transport.snapshots import Incoming, Intake, Outgoing, Source
 from braft_core.transport.standing import Standing
-from braft_core.transport.tls import read_tls_file
+from braft_core.transport.tls import Certificates
 
 __all__ = [
     "METHODS",
     "NOT_MEMBER",
     "WRONG_CLUSTER",
     "WRONG_TARGET",
+    "Certificates",
     "EntriesCache",
     "Incoming",
     "Intake",
@@ -57,7 +58,6 @@ __all__ = [
     "encode_request",
     "encode_response",
     "method_of",
-    "read_tls_file",
     "refuse",
     "refuse_call",
 ]

@@ -21,6 +21,7 @@ from braft_core.raft.messages import (
     Request,
     Response,
 )
+from braft_core.transport.local import LocalNode
 from braft_core.transport.snapshots import Outgoing
 
 __all__ = ["Link", "LinkedTransport", "Peers", "Running"]
@@ -119,8 +120,9 @@ class Peers(Generic[L]):
 class Running(Generic[L], abc.ABC):
     """A started transport: everything that :meth:`stop` ends."""
 
-    def __init__(self, counters: Counter[str], peers: Peers[L]) -> None:
-        self.counters = counters
+    def __init__(self, local: LocalNode, peers: Peers[L]) -> None:
+        self.counters = local.counters
+        self.certificates = local.certificates
         self.peers = peers
 
     @abc.abstractmethod
@@ -163,6 +165,20 @@ class LinkedTransport(Transport):
         running = self._begin(handler)
         self.listening = await running.start()
         self._running = running
+
+    def refresh(self) -> None:
+        """See the base class."""
+        running = self._running
+        if running is not None and running.certificates is not None:
+            running.certificates.refresh()
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """See the base class."""
+        running = self._running
+        if running is None or running.certificates is None or not running.certificates.trouble:
+            return {}
+        return {"tls": running.certificates.trouble}
 
     async def stop(self) -> None:
         """See the base class."""

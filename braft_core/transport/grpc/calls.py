@@ -19,6 +19,7 @@ from braft_core.transport.grpc.failures import ERROR_KEY
 from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd, pairs
 from braft_core.transport.grpc.ready import not_connected, when_ready
 from braft_core.transport.peercodec import decode_peer, encode_peer, method_of
+from braft_core.transport.tls import TLSMaterial
 
 __all__ = ["CallPool"]
 
@@ -30,8 +31,10 @@ _MAX_CHANNELS = 64
 class _Connection:
     """A channel and the number of calls that use it."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, material: TLSMaterial | None) -> None:
         self.channel = channel
+        #: What it was made with.
+        self.material = material
         self.used = 0.0
         self.calls = 0
 
@@ -98,14 +101,18 @@ class CallPool:
     def _get(self, address: str, now: float) -> _Connection:
         self._evict(now)
         connection = self._cache.get(address)
-        failed = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-        if connection is not None and connection.channel.get_state() is failed:
+        connector = self._local.connector
+        material = connector.material
+        if connection is not None and (
             # A fresh channel tries at once, whatever pause this one has come to.
+            connection.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+            or connection.material is not material
+        ):
             self._retire(address, connection)
             connection = None
         if connection is None:
-            channel = self._local.connector.channel(address)
-            connection = self._cache[address] = _Connection(channel)
+            channel = connector.channel(address)
+            connection = self._cache[address] = _Connection(channel, material)
         connection.used = now
         return connection
 

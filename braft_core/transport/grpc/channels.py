@@ -5,12 +5,14 @@ Owns every tunable of the HTTP/2 layer; knows nothing of what is sent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 import grpc.aio
 
-from braft_core.abc import TLSFiles, TransportOptions
+from braft_core.abc import TransportOptions
 from braft_core.errors import ConfigError
-from braft_core.transport.tls import read_tls_file
+from braft_core.transport.tls import Certificates, TLSMaterial
 
 __all__ = ["Connector"]
 
@@ -43,30 +45,26 @@ _SERVER = (
 
 
 class Connector:
-    """Makes channels and listening ports as the options say.
+    """Makes channels and listening ports as the options say."""
 
-    :raises ConfigError: if a TLS file cannot be read.
-    """
-
-    def __init__(self, options: TransportOptions) -> None:
+    def __init__(self, options: TransportOptions, certificates: Certificates | None) -> None:
         self._receive_limit = ("grpc.max_receive_message_length", options.max_message_bytes)
-        self._client: grpc.ChannelCredentials | None = None
-        self._server: grpc.ServerCredentials | None = None
-        if options.tls is not None:
-            self._load(options.tls)
+        self._certificates = certificates
 
-    def _load(self, tls: TLSFiles) -> None:
-        ca = read_tls_file("ca", tls.ca)
-        cert, key = read_tls_file("cert", tls.cert), read_tls_file("key", tls.key)
-        self._client = grpc.ssl_channel_credentials(ca, key, cert)
-        self._server = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
+    @property
+    def material(self) -> TLSMaterial | None:
+        """What a new channel would use. A channel goes on connecting with what it was made with."""
+        return self._certificates.current if self._certificates is not None else None
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """A new, unshared channel to ``address``; it connects when first used."""
         options = (*_CLIENT, self._receive_limit)
-        if self._client is None:
+        material = self.material
+        if material is None:
             return grpc.aio.insecure_channel(address, options=options)
-        return grpc.aio.secure_channel(address, self._client, options=options)
+        ca, cert, key = material.pem
+        credentials = grpc.ssl_channel_credentials(ca, key, cert)
+        return grpc.aio.secure_channel(address, credentials, options=options)
 
     def bind(self, server: grpc.aio.Server, address: str) -> str:
         """Let ``server`` listen; returns ``host:port`` with the port that was chosen for 0.
@@ -74,10 +72,10 @@ class Connector:
         :raises ConfigError: if the address is taken or is not one of this host.
         """
         try:
-            if self._server is None:
+            if self._certificates is None:
                 port = server.add_insecure_port(address)
             else:
-                port = server.add_secure_port(address, self._server)
+                port = server.add_secure_port(address, _server_credentials(self._certificates))
         except RuntimeError as error:
             raise _not_bound(address) from error
         if port == 0:
@@ -87,6 +85,35 @@ class Connector:
     def server(self) -> grpc.aio.Server:
         """A new server without services."""
         return grpc.aio.server(options=(*_SERVER, self._receive_limit))
+
+
+def _server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Credentials for one port, whose handshakes all use the certificates of their time."""
+    initial = certificates.current
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(initial), _changes(certificates, initial), require_client_authentication=True
+    )
+
+
+def _changes(
+    certificates: Certificates, served: TLSMaterial
+) -> Callable[[], grpc.ServerCertificateConfiguration | None]:
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        """*A thread of gRPC*, before each handshake. ``None``: nothing has changed."""
+        nonlocal served
+        current = certificates.current
+        if current is served:
+            return None
+        configuration = _configuration(current)
+        served = current
+        return configuration
+
+    return fetch
+
+
+def _configuration(material: TLSMaterial) -> grpc.ServerCertificateConfiguration:
+    ca, cert, key = material.pem
+    return grpc.ssl_server_certificate_configuration([(key, cert)], ca)
 
 
 def _not_bound(address: str) -> ConfigError:

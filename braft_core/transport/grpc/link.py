@@ -116,6 +116,7 @@ class PeerLink:
     # ------------------------------------------------------------------ control lane
 
     def _open_control(self) -> None:
+        self._control_material = self._local.connector.material
         self._control = self._local.connector.channel(self.address)
         self._stubs: dict[type[Request], Any] = {
             kind: self._control.unary_unary(path) for kind, path in _METHODS.items()
@@ -133,6 +134,8 @@ class PeerLink:
         task.add_done_callback(self._closing.discard)
 
     def _send_control(self, message: Request, data: bytes) -> None:
+        if self._control_material is not self._local.connector.material:
+            self._renew_control()  # or it would connect with certificates that have expired
         stub = self._stubs.get(type(message))
         broken = grpc.ChannelConnectivity.TRANSIENT_FAILURE
         if (

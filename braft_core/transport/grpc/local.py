@@ -33,7 +33,7 @@ class LocalEnd(LocalNode):
 
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
         super().__init__(options, handler)
-        self.connector = Connector(options)
+        self.connector = Connector(options, self.certificates)
         self.gate = TokenGate(options.token)
 
     def metadata(self, to: str) -> Metadata:

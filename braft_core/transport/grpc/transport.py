@@ -43,7 +43,7 @@ class _Running(Running[PeerLink]):
             lambda server_id, address: PeerLink(local, server_id, address),
             lambda address, message: carry(local, address, message),
         )
-        super().__init__(local.counters, peers)
+        super().__init__(local, peers)
         self.local = local
         self.pool = CallPool(local)
         self._raft = RaftTransportServer(local, peers.heard_from)

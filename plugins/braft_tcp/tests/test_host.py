@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +16,11 @@ from braft_core.abc import TLSFiles, TransportOptions
 from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, InstallSnapshot
+from braft_core.testing.certificates import Authority
 from braft_core.testing.snapshots import put
-from braft_core.testing.transport import PATIENCE, RecordingHandler, until
+from braft_core.testing.transport import PATIENCE, Node, RecordingHandler, until
+from braft_core.transport import Certificates
 from braft_tcp import TcpTransport, server
-from braft_tcp.tls import Tls
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -39,25 +39,10 @@ def append(index: int) -> AppendEntries:
 # ---------------------------------------------------------------------- TLS
 
 
-def make_certificates(folder: Path) -> TLSFiles:
-    """A CA and one certificate of it for 127.0.0.1, by the openssl program."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl program is not installed")
-    folder.mkdir()
-    files = TLSFiles(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
-    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1\n")
-    for command in (
-        "req -x509 -subj /CN=ca -days 2 -keyout ca.key -out ca.pem -newkey rsa:2048 -nodes",
-        "req -newkey rsa:2048 -nodes -subj /CN=node -keyout key.pem -out request.pem",
-        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
-        "-extfile san.cnf -out cert.pem",
-    ):
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
-    return files
-
-
 def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path: Path) -> None:
-    tls, other_tls = make_certificates(tmp_path / "mine"), make_certificates(tmp_path / "foreign")
+    tls, other_tls = (
+        Authority(tmp_path / f"{name}-ca").issue(tmp_path / name) for name in ("mine", "foreign")
+    )
 
     async def scenario() -> None:
         async with started("b", tls=tls) as b, started("a", tls=tls) as a:
@@ -101,7 +86,7 @@ def test_callers_whose_tls_never_comes_are_forgotten(
 ) -> None:
     """Probes that open a connection and close it, as load balancers do."""
     monkeypatch.setattr(server, "_HELLO", 0.1)
-    tls = make_certificates(tmp_path / "tls")
+    tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
         async with started("b", tls=tls) as b:
@@ -121,7 +106,7 @@ def test_a_caller_whose_tls_comes_too_late_is_cut_off(
 ) -> None:
     """It was given up before; nothing of what it sends would ever be read."""
     monkeypatch.setattr(server, "_HELLO", 0.1)
-    tls = make_certificates(tmp_path / "tls")
+    tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
         async with started("b", tls=tls) as b:
@@ -130,7 +115,7 @@ def test_a_caller_whose_tls_comes_too_late_is_cut_off(
             reader, writer = await asyncio.open_connection(host, int(port))
             await until(lambda: guests.ever and guests.ever[0].connection.closing)
             with suppress(ConnectionError):
-                await writer.start_tls(Tls(tls).client, server_hostname=host)
+                await writer.start_tls(Certificates(tls).current.client, server_hostname=host)
                 async with asyncio.timeout(PATIENCE):
                     assert await reader.read(1) == b""
             writer.close()
@@ -139,7 +124,7 @@ def test_a_caller_whose_tls_comes_too_late_is_cut_off(
 
 
 def test_a_member_does_not_talk_to_a_server_without_tls(started: Any, tmp_path: Path) -> None:
-    tls = make_certificates(tmp_path / "mine")
+    tls = Authority(tmp_path / "ca").issue(tmp_path / "mine")
 
     async def scenario() -> None:
         async with started("b") as b, started("a", tls=tls) as a:
@@ -147,6 +132,98 @@ def test_a_member_does_not_talk_to_a_server_without_tls(started: Any, tmp_path: 
             with pytest.raises(Unreachable):
                 await a.transport.call(b.address, peer.DetailsRequest(), 5)
             assert b.handler.calls == []
+
+    asyncio.run(scenario())
+
+
+# ---------------------------------------------------------------------- certificates replaced
+
+
+async def talks(a: Node, b: Node) -> None:
+    """A call, an append and a heartbeat of ``a`` reach ``b``, and are answered."""
+    b.handler.on_called = hello
+    request = peer.DetailsRequest()
+    assert await a.transport.call(b.address, request, PATIENCE) == peer.DetailsReply(b"{}")
+    a.meets(b)
+    for message in (append(1), AppendEntries("a", "b", 1, 0, 0, [], 0, request_id=2)):
+        b.handler.requests.clear()
+
+        def arrived(message: AppendEntries = message) -> object:
+            a.transport.send(message)
+            return [r for r in b.handler.requests if getattr(r, "entries", None) == message.entries]
+
+        await until(arrived)
+
+
+def test_a_peer_that_restarts_with_other_certificates_is_reached(
+    started: Any, tmp_path: Path
+) -> None:
+    """All are replaced while a node runs, CA included; those it was started with are worthless."""
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    for_a, for_b = old.issue(tmp_path / "a"), old.issue(tmp_path / "b")
+
+    async def scenario() -> None:
+        async with started("a", tls=for_a) as a:
+            a.handler.on_called = hello
+            async with started("b", tls=for_b) as b:
+                await talks(a, b)
+                address = b.address
+            new.issue(tmp_path / "a")
+            new.issue(tmp_path / "b")
+            a.transport.refresh()
+            async with started("b", tls=for_b, listen=(address,)) as b:
+                await talks(a, b)
+                await b.transport.call(a.address, peer.DetailsRequest(), PATIENCE)
+
+    asyncio.run(scenario())
+
+
+def test_whoever_has_a_certificate_of_the_former_authority_is_kept_out(
+    started: Any, tmp_path: Path
+) -> None:
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    for_b, for_c, for_d = (old.issue(tmp_path / name) for name in "bcd")
+    new.issue(tmp_path / "d")
+    trusts_both = (tmp_path / "old/ca.pem").read_bytes() + (tmp_path / "new/ca.pem").read_bytes()
+    for files in (for_c, for_d):
+        files.ca.write_bytes(trusts_both)
+
+    async def scenario() -> None:
+        async with started("b", tls=for_b, listen=("127.0.0.1:0",) * 2) as b:
+            b.handler.on_called = hello
+            request = peer.DetailsRequest()
+            both_ports = b.transport.listening
+            for newer in (False, True):
+                if newer:
+                    new.issue(tmp_path / "b")
+                    b.transport.refresh()
+                kept_out, let_in = (for_c, for_d) if newer else (for_d, for_c)
+                async with started("x", tls=kept_out) as x, started("y", tls=let_in) as y:
+                    for address in both_ports:
+                        await y.transport.call(address, request, PATIENCE)
+                        with pytest.raises(Unreachable):
+                            await x.transport.call(address, request, 1)
+
+    asyncio.run(scenario())
+
+
+def test_half_a_pair_changes_nothing_and_is_noted(started: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    for_a, for_b, other = (authority.issue(tmp_path / name) for name in ("a", "b", "other"))
+
+    async def scenario() -> None:
+        async with started("a", tls=for_a) as a, started("b", tls=for_b) as b:
+            assert a.transport.notes == {}
+            for node, files in ((a, for_a), (b, for_b)):
+                shutil.copyfile(other.cert, files.cert)
+                node.transport.refresh()
+                assert "the former ones stay in use" in node.transport.notes["tls"]
+            await talks(a, b)
+            for node, files in ((a, for_a), (b, for_b)):
+                shutil.copyfile(other.key, files.key)
+                node.transport.refresh()
+                assert node.transport.notes == {}
+            await talks(a, b)
 
     asyncio.run(scenario())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,8 @@ from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.testing.transport import RecordingHandler, until
+from braft_core.testing.certificates import Authority
+from braft_core.testing.transport import PATIENCE, Node, RecordingHandler, until
 from braft_core.transport.grpc import GrpcTransport, calls, noise
 
 
@@ -31,30 +31,9 @@ async def hello(_request: PeerRequest) -> PeerReply:
 # ---------------------------------------------------------------------- TLS
 
 
-def make_certificates(folder: Path) -> TLSFiles:
-    """A CA and one certificate of it for 127.0.0.1, by the openssl program."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl program is not installed")
-    files = TLSFiles(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
-    ca_key, request, san = folder / "ca.key", folder / "request.pem", folder / "san.cnf"
-    san.write_text("subjectAltName=IP:127.0.0.1\n")
-    new_key = ["-newkey", "rsa:2048", "-nodes"]
-    for command in (
-        [*"req -x509 -subj /CN=ca -days 2 -keyout".split(), str(ca_key)]  # noqa: RUF005
-        + ["-out", str(files.ca), *new_key],
-        ["req", *new_key, "-subj", "/CN=node", "-keyout", str(files.key), "-out", str(request)],
-        ["x509", "-req", "-in", str(request), "-CA", str(files.ca), "-CAkey", str(ca_key)]  # noqa: RUF005
-        + ["-CAcreateserial", "-days", "2", "-extfile", str(san), "-out", str(files.cert)],
-    ):
-        subprocess.run(["openssl", *command], check=True, capture_output=True)
-    return files
-
-
 def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path: Path) -> None:
-    mine, foreign = tmp_path / "mine", tmp_path / "foreign"
-    mine.mkdir()
-    foreign.mkdir()
-    tls, other_tls = make_certificates(mine), make_certificates(foreign)
+    tls = Authority(tmp_path / "ours").issue(tmp_path / "mine")
+    other_tls = Authority(tmp_path / "theirs").issue(tmp_path / "foreign")
 
     async def scenario() -> None:
         async with started("b", tls=tls) as b, started("a", tls=tls) as a:
@@ -82,6 +61,98 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
 
 def append(index: int) -> AppendEntries:
     return AppendEntries("a", "b", 1, index - 1, 1, [Entry(index, 1, 0, b"x")], 0, request_id=index)
+
+
+# ---------------------------------------------------------------------- certificates replaced
+
+
+async def talks(a: Node, b: Node) -> None:
+    """A call, an append and a heartbeat of ``a`` reach ``b``, and are answered."""
+    b.handler.on_called = hello
+    request = peer.DetailsRequest()
+    assert await a.transport.call(b.address, request, PATIENCE) == peer.DetailsReply(b"{}")
+    a.meets(b)
+    for message in (append(1), AppendEntries("a", "b", 1, 0, 0, [], 0, request_id=2)):
+        b.handler.requests.clear()
+
+        def arrived(message: AppendEntries = message) -> object:
+            a.transport.send(message)
+            return [r for r in b.handler.requests if getattr(r, "entries", None) == message.entries]
+
+        await until(arrived)
+
+
+def test_a_peer_that_restarts_with_other_certificates_is_reached(
+    started: Any, tmp_path: Path
+) -> None:
+    """All are replaced while a node runs, CA included; those it was started with are worthless."""
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    for_a, for_b = old.issue(tmp_path / "a"), old.issue(tmp_path / "b")
+
+    async def scenario() -> None:
+        async with started("a", tls=for_a) as a:
+            a.handler.on_called = hello
+            async with started("b", tls=for_b) as b:
+                await talks(a, b)
+                address = b.address
+            new.issue(tmp_path / "a")
+            new.issue(tmp_path / "b")
+            a.transport.refresh()
+            async with started("b", tls=for_b, listen=(address,)) as b:
+                await talks(a, b)
+                await b.transport.call(a.address, peer.DetailsRequest(), PATIENCE)
+
+    asyncio.run(scenario())
+
+
+def test_whoever_has_a_certificate_of_the_former_authority_is_kept_out(
+    started: Any, tmp_path: Path
+) -> None:
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    for_b, for_c, for_d = (old.issue(tmp_path / name) for name in "bcd")
+    new.issue(tmp_path / "d")
+    trusts_both = (tmp_path / "old/ca.pem").read_bytes() + (tmp_path / "new/ca.pem").read_bytes()
+    for files in (for_c, for_d):
+        files.ca.write_bytes(trusts_both)
+
+    async def scenario() -> None:
+        async with started("b", tls=for_b, listen=("127.0.0.1:0",) * 2) as b:
+            b.handler.on_called = hello
+            request = peer.DetailsRequest()
+            both_ports = b.transport.listening
+            for newer in (False, True):
+                if newer:
+                    new.issue(tmp_path / "b")
+                    b.transport.refresh()
+                kept_out, let_in = (for_c, for_d) if newer else (for_d, for_c)
+                async with started("x", tls=kept_out) as x, started("y", tls=let_in) as y:
+                    for address in both_ports:
+                        await y.transport.call(address, request, PATIENCE)
+                        with pytest.raises(Unreachable):
+                            await x.transport.call(address, request, 1)
+
+    asyncio.run(scenario())
+
+
+def test_half_a_pair_changes_nothing_and_is_noted(started: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    for_a, for_b, other = (authority.issue(tmp_path / name) for name in ("a", "b", "other"))
+
+    async def scenario() -> None:
+        async with started("a", tls=for_a) as a, started("b", tls=for_b) as b:
+            assert a.transport.notes == {}
+            for node, files in ((a, for_a), (b, for_b)):
+                shutil.copyfile(other.cert, files.cert)
+                node.transport.refresh()
+                assert "the former ones stay in use" in node.transport.notes["tls"]
+            await talks(a, b)
+            for node, files in ((a, for_a), (b, for_b)):
+                shutil.copyfile(other.key, files.key)
+                node.transport.refresh()
+                assert node.transport.notes == {}
+            await talks(a, b)
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("missing", ["ca", "cert", "key"])

@@ -90,7 +90,7 @@ async def connect(
 
 
 async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connection:
-    loop = asyncio.get_running_loop()
+    loop, certificates = asyncio.get_running_loop(), local.certificates
     try:
         host, port = split(address)
         async with asyncio.timeout(_CONNECT):
@@ -98,8 +98,8 @@ async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connectio
                 greeting.make,
                 host,
                 port,
-                ssl=local.tls.client if local.tls else None,
-                server_hostname=host if local.tls else None,
+                ssl=certificates.current.client if certificates is not None else None,
+                server_hostname=host if certificates is not None else None,
             )
     except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:
         raise Unreachable(

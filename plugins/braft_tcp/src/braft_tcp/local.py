@@ -13,7 +13,6 @@ from braft_core.abc import TransportHandler, TransportOptions
 from braft_core.errors import AccessDenied, BraftError, DecodeError, TransportError, WrongCluster
 from braft_core.transport import LocalNode, refuse
 from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Hello, Lane
-from braft_tcp.tls import Tls
 
 __all__ = ["STOPPING", "Denial", "LocalEnd"]
 
@@ -32,14 +31,10 @@ class Denial(NamedTuple):
 
 
 class LocalEnd(LocalNode):
-    """This node's end of every connection. Used on the loop only.
-
-    :raises ConfigError: a TLS file cannot be used.
-    """
+    """This node's end of every connection. Used on the loop only. See the base class."""
 
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
         super().__init__(options, handler)
-        self.tls = Tls(options.tls) if options.tls is not None else None
         self.stopping = False
 
     def hello(self, lane: Lane, to: str) -> Hello:

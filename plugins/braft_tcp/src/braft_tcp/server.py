@@ -21,6 +21,7 @@ from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
 from braft_tcp.local import Denial, LocalEnd
 from braft_tcp.serving import CallServer
 from braft_tcp.snapshots import SnapshotInbound, SnapshotReceiver
+from braft_tcp.tls import server_context
 
 __all__ = ["Listener"]
 
@@ -55,7 +56,8 @@ class Listener:
         loop = asyncio.get_running_loop()
         try:
             host, port = split(address)
-            context = self.local.tls.server if self.local.tls else None
+            certificates = self.local.certificates
+            context = server_context(certificates) if certificates is not None else None
             server = await loop.create_server(self._accept, host, port, ssl=context, backlog=256)
         except (OSError, ValueError) as error:
             raise ConfigError(
