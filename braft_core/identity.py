@@ -12,7 +12,9 @@ import base64
 import binascii
 import ipaddress
 import os
+import secrets
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from typing import NamedTuple
 import ifaddr
 import msgpack
 from ksuid import Ksuid
+from ksuid.ksuid import EPOCH_STAMP
 from sqids import Sqids
 
 from braft_core.errors import ConfigError, DecodeError
@@ -48,6 +51,7 @@ DEFAULT_RAFT_PORT = 15000
 _SEARCH_STEP = 1000
 _SEARCH_END = 65000
 _SQIDS = Sqids()
+_LATEST_KSUID = 2**32 - 1
 #: Characters that are shown of ids that others made.
 _SHORT = 16
 _KEYS = {"ID": "id", "Hostname": "hostname", "IP": "ip", "Sqid": "sqid"}
@@ -88,13 +92,25 @@ class RaftID:
 
 def new_cluster_id() -> str:
     """A fresh id for a cluster, unique in the world."""
-    return str(Ksuid())
+    return _new_ksuid()
+
+
+def _new_ksuid() -> str:
+    """Return a fresh KSUID: seconds since May 2014 in 32 bits, then 128 random bits.
+
+    A wall clock before that or beyond 2150 counts as the nearest that fits: the random bits alone
+    make an id unique, and a machine without a clock of its own boots in 1970.
+    """
+    seconds = min(max(int(time.time()) - EPOCH_STAMP, 0), _LATEST_KSUID)
+    moment = seconds.to_bytes(Ksuid.TIMESTAMP_LENGTH_IN_BYTES, "big")
+    payload = secrets.token_bytes(Ksuid.PAYLOAD_LENGTH_IN_BYTES)
+    return str(Ksuid.from_bytes(moment + payload))
 
 
 def new_raft_id(ip: str, ports: tuple[int, int, int], hostname: str = "") -> RaftID:
     """A fresh identity. ``hostname`` defaults to this host's."""
     return RaftID(
-        id=str(Ksuid()),
+        id=_new_ksuid(),
         hostname=hostname or host_name(),
         ip=ip,
         sqid=_SQIDS.encode(ports),

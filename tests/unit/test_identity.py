@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import ifaddr
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ksuid import Ksuid
 
 from braft_core import identity
 from braft_core.errors import ConfigError, DecodeError
@@ -38,6 +40,19 @@ OLDER = (
     "hqJJRLsyNHdtNGh1WXJaS0dmS3VBdW80OHRaeHVWTUWlUnBvcnTNOpilRHBvcnTNOpmlSHBvcnTNOpqoSG9zdG5h"
     "bWW1YnJhZnQtZDliZmY0YjliLWt6ZGhxoklQkaoxMC40Mi42Ljky"
 )
+
+
+@pytest.mark.parametrize(
+    ("year", "shown"), [(1970, 2014), (2013, 2014), (2026, 2026), (2151, 2150), (9999, 2150)]
+)
+def test_any_wall_clock_makes_an_id(monkeypatch: pytest.MonkeyPatch, year: int, shown: int) -> None:
+    now = datetime(year, 1, 2, tzinfo=UTC)
+    monkeypatch.setattr("time.time", now.timestamp)
+    monkeypatch.setattr("ksuid.ksuid.now", lambda tz: now)
+    ids = {identity.new_cluster_id() for _ in range(100)}
+    ids.add(new_raft_id("10.0.0.1", (15000, 15001, 15002)).id)
+    assert len(ids) == 101
+    assert {(len(each), Ksuid.from_base62(each).datetime.year) for each in ids} == {(27, shown)}
 
 
 def test_a_host_name_that_is_no_text_makes_an_id_all_the_same(
