@@ -7,9 +7,6 @@ import os
 import random
 import shutil
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -36,7 +33,6 @@ from braft_core.testing.faults import (
 )
 from braft_core.testing.faults.checking import Violation
 from braft_core.testing.faults.cli import main
-from braft_core.testing.faults.clocks import WallClock, build_library
 from braft_core.testing.faults.firewall import Action, iptables_text, nftables_text
 from braft_core.testing.faults.machine import tool
 from braft_core.testing.faults.plan import Fault, draw_faults
@@ -475,39 +471,3 @@ def test_a_disk_that_stalls_makes_its_leader_step_down(
             cluster.wait_for(lambda: client.kv_put("m", "other", 1), what="writes go on")
         cluster.wait_ready()
         assert cluster.client(before).kv_get("m", "other") == 1
-
-
-def test_a_wall_clock_jumps_and_the_steady_one_does_not(
-    tmp_path: Path, needs: Callable[[Ability], None]
-) -> None:
-    needs(Ability.CLOCK)
-    clock = WallClock(build_library(tmp_path), tmp_path / "clock")
-    code = """
-import sys, time
-for line in sys.stdin:
-    print(time.time(), time.monotonic(), flush=True)
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=os.environ | dict(clock.environment),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-
-        def look() -> tuple[float, float]:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            child.stdin.write("\n")
-            child.stdin.flush()
-            wall, steady = map(float, child.stdout.readline().split())
-            return wall - time.time(), steady - time.monotonic()
-
-        for ahead in (0.0, 3600.5, -1e8, 0.0):
-            clock.set(ahead)
-            wall, steady = look()
-            assert wall == pytest.approx(ahead, abs=20)
-            assert steady == pytest.approx(0, abs=20)
-        child.stdin.close()

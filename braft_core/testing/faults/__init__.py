@@ -13,7 +13,12 @@ from braft_core.testing.faults.disks import LoopDisk, MemoryDisk
 from braft_core.testing.faults.firewall import Firewall, Rule
 from braft_core.testing.faults.injector import Injector, injector, unavailable
 from braft_core.testing.faults.kinds import KINDS, Ability, Kind, Scene
-from braft_core.testing.faults.laboratory import Laboratory, laboratory, survey
+from braft_core.testing.faults.laboratory import (
+    Laboratory,
+    laboratory,
+    survey,
+    survey_loopback,
+)
 from braft_core.testing.faults.machine import FaultKitError
 from braft_core.testing.faults.namespaces import Namespace, Network
 from braft_core.testing.faults.report import Entry, Report
@@ -44,5 +49,6 @@ __all__ = [
     "laboratory",
     "run",
     "survey",
+    "survey_loopback",
     "unavailable",
 ]

@@ -20,9 +20,9 @@ from typing import Any, Self
 from braft_core.client import Client
 from braft_core.errors import BraftError, Unreachable
 from braft_core.local_nodes import NodeProcess, end_all, node_environment
-from braft_core.testing.faults.clocks import WallClock
 from braft_core.testing.faults.disks import Disk
 from braft_core.testing.faults.freezing import wait_frozen
+from braft_core.testing.faults.interposing import Interposer
 from braft_core.testing.faults.namespaces import Namespace
 
 __all__ = ["Cluster", "NotServing", "Place"]
@@ -50,7 +50,7 @@ class Place:
     directory: Path
     namespace: Namespace | None = None
     disk: Disk | None = None
-    clock: WallClock | None = None
+    interposer: Interposer | None = None
 
     @property
     def address(self) -> str:
@@ -213,8 +213,8 @@ class Cluster:
             "data_dir": place.data,
             **self._settings,
         }
-        clock = place.clock.environment if place.clock is not None else {}
-        return {**node_environment(settings), **clock}
+        interposed = place.interposer.environment if place.interposer is not None else {}
+        return {**node_environment(settings), **interposed}
 
     # -- looking -------------------------------------------------------------------------------
 

@@ -16,20 +16,28 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from braft_core.testing.faults.clocks import WallClock, build_library
 from braft_core.testing.faults.cluster import Cluster, Place
 from braft_core.testing.faults.delaying import DelayLine
 from braft_core.testing.faults.disks import Disk, LoopDisk, MemoryDisk
 from braft_core.testing.faults.firewall import Action, Firewall, Rule
+from braft_core.testing.faults.interposing import Interposer, build_library
 from braft_core.testing.faults.kinds import Ability, Scene
 from braft_core.testing.faults.machine import FaultKitError, tool
 from braft_core.testing.faults.namespaces import Namespace, Network
 from braft_core.testing.faults.stalling import SlowSyncs
 from braft_core.testing.processes import HOST, free_ports
 
-__all__ = ["Laboratory", "laboratory", "survey"]
+__all__ = ["Laboratory", "laboratory", "survey", "survey_loopback"]
 
 _PORTS = (15000, 15001, 15002)
+_FOR_ROOT = (
+    Ability.NETWORK,
+    Ability.LOSS,
+    Ability.REJECT,
+    Ability.DELAY,
+    Ability.DISK,
+    Ability.POWER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +54,29 @@ class Laboratory:
 
 def survey() -> Mapping[Ability, str]:
     """The abilities that this machine lacks, each with the reason."""
-    missing: dict[Ability, str] = {}
     if sys.platform != "linux":
-        return {a: "this is not Linux" for a in Ability if a is not Ability.PROCESSES}
+        return _not_linux()
+    missing: dict[Ability, str] = {}
     if os.geteuid():
-        return {a: "this is not root" for a in Ability if a is not Ability.PROCESSES}
-    _survey_network(missing)
-    _survey_disks(missing)
+        missing |= dict.fromkeys(_FOR_ROOT, "this is not root")
+    else:
+        _survey_network(missing)
+        _survey_disks(missing)
     _survey_tools(missing)
     return missing
+
+
+def survey_loopback() -> Mapping[Ability, str]:
+    """:func:`survey` of a machine whose networks and disks are left alone."""
+    if sys.platform != "linux":
+        return _not_linux()
+    missing: dict[Ability, str] = {}
+    _survey_tools(missing)
+    return missing | dict.fromkeys(_FOR_ROOT, "--loopback")
+
+
+def _not_linux() -> Mapping[Ability, str]:
+    return {ability: "this is not Linux" for ability in Ability if ability is not Ability.PROCESSES}
 
 
 def _survey_network(missing: dict[Ability, str]) -> None:
@@ -102,7 +124,7 @@ def _survey_tools(missing: dict[Ability, str]) -> None:
 
     with TemporaryDirectory(prefix="braft-faults-") as folder:
         _note(missing, Ability.SLOW, hold_back)
-        _note(missing, Ability.CLOCK, lambda: build_library(Path(folder)))
+        _note(missing, Ability.INTERPOSE, lambda: build_library(Path(folder)))
 
 
 def _note(missing: dict[Ability, str], ability: Ability, attempt: Callable[[], object]) -> None:
@@ -141,18 +163,18 @@ def laboratory(
             network = stack.enter_context(Network())
             namespaces = [network.add(f"node{index}") for index in range(size + 1)]
             inside = network.add("clients").inside
-        library = build_library(directory) if Ability.CLOCK not in missing else None
+        library = build_library(directory) if Ability.INTERPOSE not in missing else None
         places = []
         for index, namespace in enumerate(namespaces):
             folder = directory / f"node-{index}"
             disk = _disk(folder / "disk", missing) if index < size else None
             if disk is not None:
                 stack.enter_context(disk)
-            clock = None
+            interposer = None
             if library is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                clock = WallClock(library, folder / "clock")
-            places.append(_place(index, folder, namespace, disk, clock))
+                interposer = Interposer(library, folder / "interposer")
+            places.append(_place(index, folder, namespace, disk, interposer))
         stack.enter_context(inside())
         cluster = stack.enter_context(Cluster(places, size, **settings))
         scene = Scene(cluster, network, _firewalls(namespaces[:size]))
@@ -175,9 +197,9 @@ def _place(
     folder: Path,
     namespace: Namespace | None,
     disk: Disk | None,
-    clock: WallClock | None,
+    interposer: Interposer | None,
 ) -> Place:
     if namespace is not None:
-        return Place(index, namespace.address, _PORTS, folder, namespace, disk, clock)
+        return Place(index, namespace.address, _PORTS, folder, namespace, disk, interposer)
     raft, discovery, http = free_ports(3)
-    return Place(index, HOST, (raft, discovery, http), folder, None, disk, clock)
+    return Place(index, HOST, (raft, discovery, http), folder, None, disk, interposer)

@@ -19,7 +19,12 @@ from braft_core.errors import BraftError, ConfigError
 from braft_core.testing.faults.checking import by_key, check_journal, judge
 from braft_core.testing.faults.cluster import Cluster, NotServing
 from braft_core.testing.faults.kinds import KINDS, Ability, impossible, kind_named
-from braft_core.testing.faults.laboratory import Laboratory, laboratory, survey
+from braft_core.testing.faults.laboratory import (
+    Laboratory,
+    laboratory,
+    survey,
+    survey_loopback,
+)
 from braft_core.testing.faults.plan import Fault, draw_faults
 from braft_core.testing.faults.recording import Call, Recorder
 from braft_core.testing.faults.report import Entry, Report
@@ -75,10 +80,7 @@ def run(options: Options, tell: Callable[[str, float], None] = lambda text, part
     :raises ConfigError: for an unknown kind of fault, or if none can be made here.
     :raises FaultKitError: if the machine does not do what :func:`survey` promised.
     """
-    missing: dict[Ability, str]
-    missing = {a: "--loopback" for a in Ability if a is not Ability.PROCESSES}
-    if not options.loopback:
-        missing = dict(survey())
+    missing = survey_loopback() if options.loopback else survey()
     kinds, skipped = _choose(options.kinds, missing)
     where = "on loopback" if Ability.NETWORK in missing else "in namespaces"
     report = Report(options.seed, options.nodes, where, skipped)
@@ -94,7 +96,9 @@ def _snapshots(entries: int) -> dict[str, object]:
     return {"snapshot_entries": entries, "snapshot_trailing": entries // _TRAILING_PART}
 
 
-def _choose(wanted: Sequence[str], missing: dict[Ability, str]) -> tuple[list[str], dict[str, str]]:
+def _choose(
+    wanted: Sequence[str], missing: Mapping[Ability, str]
+) -> tuple[list[str], dict[str, str]]:
     """The kinds to draw from, and those left out with the reason."""
     asked = [kind_named(name) for name in wanted or KINDS]
     skipped = impossible(asked, missing)

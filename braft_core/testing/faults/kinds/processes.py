@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from braft_core.errors import BraftError
 from braft_core.testing.faults.cluster import NotServing
-from braft_core.testing.faults.kinds.scene import Ability, Kind, Scene
+from braft_core.testing.faults.kinds.scene import Ability, Kind, Scene, wait_until
 from braft_core.testing.faults.plan import Fault
 
 __all__ = ["KINDS"]
-
-_MEMBERSHIP_SECONDS = 40.0
-_POLL = 0.05
 
 
 def _kill(scene: Scene, victims: Sequence[int]) -> str:
@@ -76,7 +72,7 @@ def _membership(scene: Scene, fault: Fault) -> str:
     cluster, newcomer = scene.cluster, scene.cluster.size
     scene.undo.callback(_remove, scene, newcomer, fault.other)
     cluster.start(newcomer)
-    _wait(lambda: cluster.suffrage(newcomer) == "Voter", f"node {newcomer} is not a voter")
+    wait_until(lambda: cluster.suffrage(newcomer) == "Voter", f"node {newcomer} is not a voter")
     return f"node {newcomer} added, removed {'while it runs' if fault.other else 'when it is dead'}"
 
 
@@ -92,25 +88,11 @@ def _remove(scene: Scene, newcomer: int, alive: bool) -> None:
 
     try:
         if alive:
-            _wait(removed, f"node {newcomer} is not removed")
+            wait_until(removed, f"node {newcomer} is not removed")
     finally:
         cluster.kill(*(index for index in cluster.running if index == newcomer))
         cluster.forget(newcomer)
-    _wait(removed, f"node {newcomer} is not removed")
-
-
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + _MEMBERSHIP_SECONDS
-    why = ""
-    while True:
-        try:
-            if condition():
-                return
-        except BraftError as error:
-            why = f": {type(error).__name__}: {error}"
-        if time.monotonic() >= end:
-            raise NotServing(f"{what} within {_MEMBERSHIP_SECONDS:g} s{why}")
-        time.sleep(_POLL)
+    wait_until(removed, f"node {newcomer} is not removed")
 
 
 KINDS = (

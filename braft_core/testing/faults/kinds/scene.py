@@ -5,19 +5,23 @@ Shared by the kinds of faults, which are in the modules beside this one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 
-from braft_core.testing.faults.clocks import WallClock
+from braft_core.errors import BraftError
 from braft_core.testing.faults.cluster import Cluster, NotServing
 from braft_core.testing.faults.disks import Disk
 from braft_core.testing.faults.firewall import Action, Firewall, Rule
+from braft_core.testing.faults.interposing import Interposer
 from braft_core.testing.faults.namespaces import Network
 from braft_core.testing.faults.plan import Fault
 
-__all__ = ["Ability", "Kind", "Scene", "struck"]
+__all__ = ["Ability", "Kind", "Scene", "struck", "wait_until"]
+
+_POLL = 0.05
 
 
 class Ability(Enum):
@@ -31,7 +35,7 @@ class Ability(Enum):
     DISK = "disks that can be filled"
     POWER = "disks that can lose power"
     SLOW = "syncs that can be held back"
-    CLOCK = "wall clocks that can be set"
+    INTERPOSE = "clocks and syncs of a process that can be changed"
 
 
 @dataclass(slots=True)
@@ -62,12 +66,12 @@ class Scene:
             raise NotServing(f"node {index} has no disk of its own")
         return disk
 
-    def clock(self, index: int) -> WallClock:
-        """The wall clock of a node."""
-        clock = self.cluster.places[index].clock
-        if clock is None:
-            raise NotServing(f"node {index} has no clock of its own")
-        return clock
+    def interposer(self, index: int) -> Interposer:
+        """The clocks and the syncs of a node."""
+        interposer = self.cluster.places[index].interposer
+        if interposer is None:
+            raise NotServing(f"node {index} has no clocks of its own")
+        return interposer
 
     def leader_first(self, fault: Fault) -> list[int]:
         """All nodes, the leader before the others."""
@@ -105,3 +109,18 @@ class Kind:
 def struck(fault: Fault) -> Sequence[int]:
     """Return all nodes or the first, as the coin of the fault says."""
     return fault.nodes if fault.other else fault.nodes[:1]
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
+    """Wait until it holds; an error means "not yet". :raises NotServing: not within ``seconds``."""
+    end = time.monotonic() + seconds
+    why = ""
+    while True:
+        try:
+            if condition():
+                return
+        except BraftError as error:
+            why = f": {type(error).__name__}: {error}"
+        if time.monotonic() >= end:
+            raise NotServing(f"{what} within {seconds:g} s{why}")
+        time.sleep(_POLL)
