@@ -331,13 +331,13 @@ class Engine:
 
     async def on_apply_log(self, data: bytes) -> bytes:
         """The original's ApplyLog."""
-        from braft_core.services.envelope import encode_outcome
+        from braft_core.services.envelope import encode_answer
 
         try:
             answer = await self._calls.propose(data, self.parts.settings.request_timeout)
         except BraftError as error:
             answer = error
-        return encode_outcome(answer)
+        return encode_answer(answer)
 
     async def on_details(self) -> dict[str, Any]:
         """The original's GetDetails."""

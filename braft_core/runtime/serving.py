@@ -25,7 +25,7 @@ from braft_core.raft import Role, encode_configuration
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.requests import Command, IndexQuery, settle
-from braft_core.services.envelope import SESSION_BYTES, encode_outcome
+from braft_core.services.envelope import SESSION_BYTES, encode_answer
 
 __all__ = ["LogCalls"]
 
@@ -153,4 +153,4 @@ class LogCalls:
 def _outcome(answer: Any) -> bytes:
     if isinstance(answer, BaseException) and not isinstance(answer, BraftError):
         raise answer
-    return encode_outcome(answer)
+    return encode_answer(answer)

@@ -23,6 +23,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgpack
+
 from braft_core.abc import Serializer
 from braft_core.errors import BraftError, DecodeError, InvalidRequest, from_wire, to_wire
 from braft_core.serializers.msgpack import MsgpackSerializer
@@ -41,6 +43,7 @@ __all__ = [
     "decode_command",
     "decode_outcome",
     "decode_place",
+    "encode_answer",
     "encode_command",
     "encode_failure",
     "encode_outcome",
@@ -181,6 +184,36 @@ def encode_outcome(outcome: Any) -> bytes:
         except TypeError:
             return _outcomes.dumps([_TYPED_VALUE, to_plain(outcome, keep_tuples=False)])
     return encode_failure(*to_wire(outcome))
+
+
+def encode_answer(outcome: Any) -> bytes:
+    """:func:`encode_outcome` for an answer on its way to another node; never fails.
+
+    A value may be of the greatest depth, and the list around it is one more. Session tables go by
+    :func:`encode_outcome`: what they keep must not depend on the version of a node.
+    """
+    try:
+        return encode_outcome(outcome)
+    except TypeError as error:
+        reason = error
+    if isinstance(outcome, BraftError):
+        facts = {key: _text(repr(fact)) for key, fact in outcome.data.items()}
+        return encode_failure(outcome.code, outcome.message, facts)
+    try:
+        return _deep(outcome)
+    except (TypeError, DecodeError):
+        return encode_failure("rejected", f"applied; its answer cannot be sent: {reason}", {})
+
+
+def _deep(outcome: Any) -> bytes:
+    try:
+        check_plain(outcome)
+        parts = [_VALUE, outcome]
+    except TypeError:
+        parts = [_TYPED_VALUE, to_plain(outcome, keep_tuples=False)]
+        from_plain(parts[1])  # as the receiver does
+    packed: bytes = msgpack.packb(parts)
+    return packed
 
 
 def encode_failure(code: str, message: str, data: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.abc import CommandContext
-from braft_core.errors import BraftError, CommandFailed, ConfigError, UnknownService
+from braft_core.errors import BraftError, CommandFailed, ConfigError, Rejected, UnknownService
 from braft_core.services.service import StateMachineService, command, query
 from braft_core.testing.processes import PATIENCE, wait_for
 
@@ -49,6 +49,14 @@ class Counter(StateMachineService):
     @command
     def give(self) -> object:
         return object()  # nothing that can be sent
+
+    @command
+    def nest(self, depth: int) -> object:
+        return [] if depth == 1 else [self.nest(depth - 1)]
+
+    @command
+    def refuse_deeply(self) -> None:
+        raise Rejected("too deep", facts=self.nest(127))
 
     @query
     def total(self) -> int:
@@ -122,6 +130,18 @@ def test_what_a_command_raises_is_its_answer_and_the_node_lives_on(make_nodes: M
         assert read.value.data["type"] == "LookupError"
         counter.add(1)
     assert [node.service(Counter).total() for node in nodes] == [3, 3, 3]
+
+
+def test_the_deepest_answer_reaches_a_caller_on_every_node(make_nodes: MakeNodes) -> None:
+    """It used to end all commands that were forwarded with it as "outcome unknown"."""
+    for node in make_nodes(3, services=[Counter]):
+        counter = node.service(Counter)
+        answer = counter.nest(128)
+        for _ in range(127):
+            (answer,) = answer
+        assert answer == []
+        with pytest.raises(Rejected, match="too deep"):
+            counter.refuse_deeply()
 
 
 def test_a_value_that_no_serializer_takes_is_refused_before_it_is_sent(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from braft_core.testing.processes import wait_for
 pytestmark = [pytest.mark.integration, pytest.mark.optional]
 
 ROOT = Path(__file__).parents[2]
+
+
+def _ready_of(client: Client) -> Callable[[], bool]:
+    return lambda: client.ready()[0]
 
 
 @pytest.mark.parametrize("year", [1970, 2013, 2151, 2225])
@@ -54,7 +59,7 @@ def test_a_node_starts_serves_and_restarts_in_any_year(tmp_path: Path, year: int
             )
         try:
             with Client([f"127.0.0.1:{ports[2]}"]) as client:
-                wait_for(lambda client=client: client.ready()[0], 90)
+                wait_for(_ready_of(client), 90)
                 assert client.kv_get("m", "k") == stored
                 client.kv_put("m", "k", "v")
                 (node,) = client.status()["nodes"]

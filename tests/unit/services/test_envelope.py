@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import msgpack
@@ -20,6 +21,7 @@ from braft_core.services.envelope import (
     decode_command,
     decode_outcome,
     decode_place,
+    encode_answer,
     encode_command,
     encode_outcome,
     in_session,
@@ -103,6 +105,41 @@ def test_the_released_bytes_of_a_command_of_a_session() -> None:
     assert len(data) == len(plain) + SESSION_BYTES
     assert decode_place(data) == (7, 300, 298)
     assert decode_command(KNOWN, data) == ("kv", "put", ["m", "k", 5])
+
+
+def _nested(depth: int) -> Any:
+    value: Any = 7
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [0, 126, 127, 128])
+def test_an_answer_of_any_depth_that_a_value_may_have_is_sent(depth: int) -> None:
+    assert decode_outcome(encode_answer(_nested(depth))) == _nested(depth)
+
+
+@pytest.mark.parametrize("depth", [1, 124, 125, 126, 127, 128])
+def test_a_typed_answer_is_sent_if_it_can_be_read(depth: int) -> None:
+    value = _nested(depth - 1)
+    value = [value, Decimal(1)]
+    assert decode_outcome(encode_answer(value)) == value
+
+
+@pytest.mark.parametrize("depth", [1, 125, 126, 127, 128])
+def test_facts_of_an_error_may_be_as_deep(depth: int) -> None:
+    sent = decode_outcome(encode_answer(Conflict("no", facts=_nested(depth))))
+    assert (type(sent), sent.message) == (Conflict, "no")
+    assert sent.data["facts"] in (_nested(depth), repr(_nested(depth)))
+
+
+@pytest.mark.parametrize(
+    "value", [_nested(129), object(), {1: _nested(127)}], ids=["deep", "o", "t"]
+)
+def test_an_answer_that_cannot_be_sent_is_an_answer_all_the_same(value: Any) -> None:
+    sent = decode_outcome(encode_answer(value))
+    assert type(sent) is errors.Rejected
+    assert sent.message.startswith("applied; its answer cannot be sent: ")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x02\x01" + bytes(19), b"\x02\x01" + bytes(20)])
