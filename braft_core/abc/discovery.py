@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -55,6 +55,13 @@ class Discovery(abc.ABC):
     #: it, and cannot look.
     announces: ClassVar[bool] = False
 
+    #: Whether the spec names every node that bootstraps the cluster, this one included, so that
+    #: :attr:`expect` is the length of a list, and a node that is not in it only joins.
+    lists_founders: ClassVar[bool] = False
+
+    #: Entries of the spec that lead to no contact now, for messages. Changed by :meth:`discover`.
+    unresolved: Sequence[str] = ()
+
     #: Seconds between polls of the default :meth:`watch`.
     poll_interval: float = 1.0
 
@@ -82,6 +89,14 @@ class Discovery(abc.ABC):
     def expect(self) -> int | None:
         """How many founders the spec itself implies, or ``None`` (a static list has its length)."""
         return None
+
+    @property
+    def unclear(self) -> str:
+        """Return why the spec does not tell how many nodes bootstrap though it seems to, else "".
+
+        A clause for messages; a node then bootstraps no cluster without the setting ``expect``.
+        """
+        return ""
 
     def describe(self) -> str:
         """One line for status pages, such as ``static://a,b,c``."""

@@ -150,7 +150,7 @@ class Settings(BaseModel):
             "how many nodes found a new cluster together",
             "BRAFT_EXPECT",
             "BEX",
-            "length of a static list, else 1",
+            "length of a static list (a single name implies nothing), else 1",
         ),
     ] = None
     cluster_name: Annotated[

@@ -82,7 +82,8 @@ class FormingDriver:
 
     def listed(self, contacts: Iterable[Contact]) -> None:
         """Discovery has a new set."""
-        self.apply(self.forming.contacts_listed(self._ports.now(), contacts))
+        unresolved = self._discovery.unresolved if self._discovery is not None else ()
+        self.apply(self.forming.contacts_listed(self._ports.now(), contacts, unresolved))
 
     def listing_failed(self, error: BaseException) -> None:
         """Discovery failed: told apart from an empty list."""

@@ -41,6 +41,7 @@ from math import inf
 from braft_core.abc import Contact
 from braft_core.errors import DecodeError
 from braft_core.membership.addresses import parse_address
+from braft_core.membership.counting import Count, count_nodes
 from braft_core.membership.effects import (
     Effect,
     Founded,
@@ -115,6 +116,8 @@ class Forming:
         self._retry_at = -inf
         self._trouble = ""
         self._survey = Survey(facts)
+        self._count = Count(facts.expect)
+        self._unresolved: tuple[str, ...] = ()
         self._joining = Joining()
         self._join_only = False
         self._seen: dict[str, _Seen] = {}
@@ -133,6 +136,11 @@ class Forming:
     def survey(self) -> Survey:
         """What has been seen so far. To be read only."""
         return self._survey
+
+    @property
+    def expect(self) -> int:
+        """How many nodes bootstrap a cluster, by what is known now; 0 if nobody can tell."""
+        return self._count.expect
 
     @property
     def cluster_id(self) -> str:
@@ -177,8 +185,14 @@ class Forming:
         """Time passed. To be called every 50 ms or so; more often does no harm."""
         return self._advance(now)
 
-    def contacts_listed(self, now: float, contacts: Iterable[Contact]) -> list[Effect]:
-        """Discovery answered with the whole current set, asked for or on its own."""
+    def contacts_listed(
+        self, now: float, contacts: Iterable[Contact], unresolved: Sequence[str] = ()
+    ) -> list[Effect]:
+        """Discovery answered with the whole current set, asked for or on its own.
+
+        :param unresolved: entries of its list that lead to no contact now.
+        """
+        self._unresolved = tuple(unresolved)
         self._list_at = min(self._list_at, now + LIST_INTERVAL)
         self._survey.listed(now, contacts)
         return self._advance(now)
@@ -313,6 +327,8 @@ class Forming:
             self._reason = self._joining.waiting(members)
             ask = self._joining.next(now, members)
             return [ask] if ask else []
+        survey = self._survey
+        self._count = count_nodes(self._facts, survey.contacts, survey.sightings, self._unresolved)
         self._forget_lost_foundings(now)
         if self._seen:
             self._reason = holding_sentence(sorted(self._seen))
@@ -320,7 +336,7 @@ class Forming:
         self._reason = self._obstacle(now, replies)
         if not self._reason:
             self._confirm_from = inf
-            self._promise(now, propose(self._facts, replies, self._new_cluster_id()))
+            self._promise(now, propose(self._counted, replies, self._new_cluster_id()))
         return []
 
     def _obstacle(self, now: float, replies: Sequence[ProbeReply]) -> str:
@@ -337,32 +353,40 @@ class Forming:
             )
         return self._confirmation_obstacle(now, replies)
 
+    @property
+    def _counted(self) -> FormingFacts:
+        return replace(self._facts, expect=self._count.expect)
+
     def _view_obstacle(self, replies: Sequence[ProbeReply]) -> str:
-        survey = self._survey
+        survey, facts = self._survey, self._counted
         if not survey.ever_listed or survey.listing_failure:
             return (
                 f"discovery failed: {survey.listing_failure}"
                 if survey.listing_failure
                 else ("waiting for discovery")
             )
-        if reasons := contradictions(self._facts, replies):
+        if self._facts.unclear:
+            return self._count.obstacle
+        if reasons := contradictions(facts, replies):
             return "; ".join(reasons)
         if not survey.settled:
             return "waiting for the first answers"
-        if len(replies) + 1 < self._facts.expect:
-            return too_few_sentence(self._facts, replies, survey.silent())
+        if self._count.obstacle:
+            return self._count.obstacle
+        if len(replies) + 1 < facts.expect:
+            return too_few_sentence(facts, replies, survey.silent(), self._unresolved)
         return ""
 
     def _stillness_obstacle(self, now: float) -> str:
         margin = self._facts.margin + self._facts.sleep if self._facts.has_discovery else 0.0
         listened = now - self._survey.first_listed
         if now - self._survey.still_since < margin or listened < self._facts.listen:
-            return f"all {self._facts.expect} nodes found; waiting until nothing changes"
+            return f"all {self._count.expect} nodes found; waiting until nothing changes"
         return ""
 
     def _confirmation_obstacle(self, now: float, replies: Sequence[ProbeReply]) -> str:
         """All members-to-be must be seen alive once more, right before the proposal."""
-        chosen = sorted(r.server_id for r in replies)[: self._facts.expect - 1]
+        chosen = sorted(r.server_id for r in replies)[: self._count.expect - 1]
         if self._confirm_from == inf:
             self._confirm_from = now
             self._survey.hurry(chosen)

@@ -64,6 +64,10 @@ class MembershipSettings:
     cluster_name: str
     #: How many nodes found a new cluster together.
     expect: int
+    #: Whether that is only the length of a list that names every bootstrapping node.
+    expect_is_listed: bool = False
+    #: Why nobody may tell how many nodes bootstrap, "" if ``expect`` says it.
+    expect_is_unclear: str = ""
     #: The random wait before first forming, already drawn.
     sleep: float = 0.0
     #: No leader for this long: search discovery again.

@@ -37,6 +37,10 @@ class FormingFacts:
     cluster_name: str
     #: How many nodes found a cluster together.
     expect: int
+    #: Whether ``expect`` is only the length of a list that names every bootstrapping node.
+    listed: bool = False
+    #: Why nobody may tell how many nodes bootstrap, "" if ``expect`` says it.
+    unclear: str = ""
     #: Whether there is a discovery at all.
     has_discovery: bool = True
     #: How long the view must have been still before a cluster is founded.
@@ -269,5 +273,8 @@ def _differing_expects(facts: FormingFacts, replies: Sequence[ProbeReply]) -> li
     wrong = [r for r in replies if not r.initialised and r.expect != facts.expect]
     if not wrong:
         return []
-    listed = ", ".join(f"{reply.address} expects {reply.expect}" for reply in wrong)
+    listed = ", ".join(
+        f"{reply.address} {f'expects {reply.expect}' if reply.expect else 'does not know'}"
+        for reply in wrong
+    )
     return [f"expect differs: this node expects {facts.expect}, {listed}"]

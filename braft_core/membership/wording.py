@@ -58,11 +58,16 @@ def waiting_sentence(seconds: float, reason: str, foreign: Sequence[ProbeReply])
 
 
 def too_few_sentence(
-    facts: FormingFacts, replies: Sequence[ProbeReply], silent: Sequence[tuple[Contact, str]]
+    facts: FormingFacts,
+    replies: Sequence[ProbeReply],
+    silent: Sequence[tuple[Contact, str]],
+    unresolved: Sequence[str] = (),
 ) -> str:
     """Fewer nodes than expected: who is here, who does not answer and why."""
     here = ", ".join([facts.address, *(reply.address for reply in replies)])
     sentence = f"{len(replies) + 1} of {facts.expect} nodes are here ({here})"
+    if unresolved:
+        sentence = f"{sentence}; not resolved: {', '.join(unresolved)}"
     if silent:
         missing = ", ".join(f"{contact} ({_why(contact, reason)})" for contact, reason in silent)
         return f"{sentence}; not answering: {missing}"

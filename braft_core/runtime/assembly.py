@@ -138,9 +138,23 @@ def expect_is_a_guess(settings: Settings, discovery: Discovery | None) -> bool:
     return settings.expect is None and discovery is not None and discovery.expect is None
 
 
+def expect_is_listed(settings: Settings, discovery: Discovery | None) -> bool:
+    """Return whether the number of nodes is only the length of the discovery's list."""
+    listed = discovery is not None and discovery.lists_founders and discovery.expect is not None
+    return settings.expect is None and listed
+
+
+def expect_is_unclear(settings: Settings, discovery: Discovery | None) -> str:
+    """Return why nobody can tell how many nodes bootstrap, "" if it is set or not in doubt."""
+    return discovery.unclear if settings.expect is None and discovery is not None else ""
+
+
 def _expect(settings: Settings, discovery: Discovery | None) -> int:
+    """How many nodes bootstrap a cluster; 0 if nobody can tell."""
     if settings.expect is not None:
         return settings.expect
+    if expect_is_unclear(settings, discovery):
+        return 0
     return (discovery.expect if discovery is not None else None) or 1
 
 

@@ -27,7 +27,12 @@ from braft_core.raft import (
     encode_configuration,
 )
 from braft_core.runtime import clock
-from braft_core.runtime.assembly import default_discovery, expect_is_a_guess
+from braft_core.runtime.assembly import (
+    default_discovery,
+    expect_is_a_guess,
+    expect_is_listed,
+    expect_is_unclear,
+)
 from braft_core.runtime.requests import Command
 from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
@@ -61,6 +66,8 @@ class Ports:
         self.settings = MembershipSettings(
             cluster_name=settings.cluster_name,
             expect=engine.parts.expect,
+            expect_is_listed=expect_is_listed(settings, engine.parts.discovery),
+            expect_is_unclear=expect_is_unclear(settings, engine.parts.discovery),
             sleep=random.SystemRandom().uniform(*settings.sleep),
             restart_min=settings.restart_min,
             margin=_MARGIN,

@@ -93,6 +93,27 @@ def forming() -> Iterator[str]:
         yield node.waiting(10.0)
 
 
+def counting() -> Iterator[str]:
+    """What a list of places says about the number of nodes."""
+
+    def listing(names: str, *places: str, **facts: Any) -> str:
+        made = Forming(replace(FACTS, **facts), NOTHING_FOUNDED, lambda: "x")
+        made.start(0.0)
+        made.contacts_listed(1.0, map(parse_address, places), ["host3"])
+        made.contacts_listed(1.0, map(parse_address, places))
+        for server_id, place in zip(names, places, strict=True):
+            reply = replace(REPLY, server_id=server_id, address=place, expect=facts["expect"])
+            made.probe_answered(1.0, parse_address(place), reply)
+        return made.waiting(1.0)
+
+    unclear = "braft.example is one name, which may stand for any number of nodes"
+    yield listing("a", A, expect=0, unclear=unclear)
+    yield listing("aa", A, B, expect=2, listed=True)
+    yield listing("b", B, expect=1, listed=True)
+    yield listing("abc", A, B, C, expect=2, listed=True)
+    yield waiting_sentence(4.0, too_few_sentence(FACTS, [], [], ["host3"]), [])
+
+
 def founding() -> Iterator[str]:
     yield holding_sentence(["x"])
     yield pursuing_sentence("x", [Server("b", B)])
@@ -154,6 +175,7 @@ SOURCES: list[Callable[[], Iterator[str]]] = [
     too_few,
     contradicting,
     forming,
+    counting,
     founding,
     joining,
     without_leader,

@@ -79,11 +79,13 @@ class Host:
         self.willing = True
         self.coordinator: Coordinator | None = None
         self._identity = Identity(server_id, address)
-        self.listing = Listing(net.listed)
+        #: What its discovery lists.
+        self.sees: Callable[[], list[Contact]] = net.listed
+        self.listing = Listing(lambda: self.sees())
 
     async def boot(self, discovery: bool = True) -> Coordinator:
         self._identity = Identity(self.server_id, self.address, self.member_of)
-        self.listing = Listing(self.net.listed)
+        self.listing = Listing(lambda: self.sees())
         self.coordinator = Coordinator(
             self,
             self.listing if discovery else None,

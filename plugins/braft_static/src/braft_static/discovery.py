@@ -26,6 +26,7 @@ class StaticDiscovery(Discovery):
     """Contacts from a fixed list. Needs neither start nor stop, leaves nothing behind."""
 
     name: ClassVar[str] = "static"
+    lists_founders: ClassVar[bool] = True
 
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
         """:raises ConfigError: naming the entry, or the option, that is wrong."""
@@ -44,8 +45,16 @@ class StaticDiscovery(Discovery):
 
     @property
     def expect(self) -> int | None:
-        """The number of different entries."""
-        return len(self._places)
+        """The number of different entries; ``None`` for a single name."""
+        return None if self.unclear else len(self._places)
+
+    @property
+    def unclear(self) -> str:
+        """A single name may stand for any number of nodes, which each resolve it to themselves."""
+        host = self._places[0][0]
+        if len(self._places) > 1 or _is_address(host):
+            return ""
+        return f"{host} is one name, which may stand for any number of nodes"
 
     def describe(self) -> str:
         """The list as it was written, ``static://a,b,c``."""
@@ -64,10 +73,17 @@ class StaticDiscovery(Discovery):
         ]
         if not contacts:
             raise Unreachable(f"{self.describe()}: none of the names resolves", sent=False)
+        self.unresolved = [
+            host for (host, _), some in zip(self._places, found, strict=True) if not some
+        ]
         return list(dict.fromkeys(contacts))
 
     def _placed(self, item: Item) -> tuple[str, int]:
-        return item.host or self.context.ip, item.port or self.context.raft_port
+        host = item.host or self.context.ip
+        if host.lower().removesuffix(".") == "localhost":
+            # No name to be resolved: it is this host, by the family that the node listens on.
+            host = "::1" if ":" in self.context.ip else "127.0.0.1"
+        return host, item.port or self.context.raft_port
 
     async def _resolve(self, host: str) -> list[str]:
         """The addresses of a host; none if it cannot be resolved now."""
