@@ -102,7 +102,8 @@ def counting() -> Iterator[str]:
         made.contacts_listed(1.0, map(parse_address, places), ["host3"])
         made.contacts_listed(1.0, map(parse_address, places))
         for server_id, place in zip(names, places, strict=True):
-            reply = replace(REPLY, server_id=server_id, address=place, expect=facts["expect"])
+            own = A if server_id == "a" else place
+            reply = replace(REPLY, server_id=server_id, address=own, expect=facts["expect"])
             made.probe_answered(1.0, parse_address(place), reply)
         return made.waiting(1.0)
 
