@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import re
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 
 from benchmarks import workload
 from benchmarks.child import serve
+from benchmarks.lag import LoopLag
 from benchmarks.peers import VALUE_BYTES
 from benchmarks.recording import Background
 from braft_core import Node
@@ -28,6 +30,8 @@ __all__ = ["main"]
 _MAP = "bench"
 #: The map that makes the state large; the load leaves it alone.
 _BALLAST = "ballast"
+#: The map of many keys.
+_MANY = "many"
 _SNAPSHOT_SECONDS = 300.0
 
 
@@ -39,6 +43,7 @@ class Handlers:
         self._value = bytes(VALUE_BYTES)
         self._runner = asyncio.Runner(loop_factory=new_loop)
         self._background: Background | None = None
+        self._lag = LoopLag(node)
 
     def all(self) -> dict[str, Callable[..., Any]]:
         """Each under its name."""
@@ -56,6 +61,10 @@ class Handlers:
             str(thread.native_id): re.sub(r"\d+", "*", thread.name)
             for thread in threading.enumerate()
         }
+
+    def url(self) -> str:
+        """Where it serves HTTP."""
+        return f"http://127.0.0.1:{self._node.settings.hport}"
 
     def progress(self) -> dict[str, Any]:
         """Term, and how far this node is."""
@@ -90,6 +99,27 @@ class Handlers:
             await self._node.kv.aput(_BALLAST, f"{first + number}", value, timeout=60)
 
         self._runner.run(workload.fill(put, values, outstanding))
+
+    def fill_keys(self, first: int, keys: int, outstanding: int) -> None:
+        """Put that many small lists, each under a key of its own, in no order."""
+
+        async def put(number: int) -> None:
+            spread = (first + number) * 7_368_787 % 10_000_019
+            await self._node.kv.aput(_MANY, f"key-{spread:08d}", [number], timeout=60)
+
+        self._runner.run(workload.fill(put, keys, outstanding))
+
+    def list_keys(self) -> int:
+        """Read the whole map of many keys; how many there are."""
+        return len(self._node.kv.list(_MANY, timeout=60))
+
+    def collect_garbage(self) -> None:
+        """A full collection, as the interpreter makes them now and then."""
+        gc.collect()
+
+    def silence(self, begin: float, end: float) -> float:
+        """The longest silence of the consensus loop in a stretch. See :mod:`benchmarks.lag`."""
+        return self._lag.longest(begin, end)
 
     def begin_load(self, operation: str, outstanding: int) -> None:
         """A load that goes on until :meth:`end_load`. See :mod:`benchmarks.recording`."""

@@ -4,30 +4,60 @@ A value's revision is the log index of the command that wrote it: it rises with 
 never used twice. A map is there as long as it has a key.
 
 Map names and keys are text of 1 to 1,024 bytes in UTF-8, without NUL. Values are any plain values.
+
+Lists and dicts are kept encoded, and everything else in tables of text, numbers and bytes, none of
+which the garbage collector follows. So its pauses, which hold up the consensus loop, do not grow
+with the state (:mod:`braft_core.services.ordered`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgpack
 
 from braft_core.abc import CommandContext
 from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
+from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain
+from braft_core.services.ordered import OrderedKeys, keys_after
 from braft_core.services.service import StateMachineService, command, query
 
-__all__ = ["KVService"]
+__all__ = ["MAX_PAGE", "PAGE", "KVService"]
 
 #: Longest map name or key, bytes of UTF-8.
 MAX_NAME = 1024
-#: Entries encoded into one chunk of a snapshot.
-_SNAPSHOT_BATCH = 256
+#: Keys of a page where the caller does not say, and where it does, at most.
+PAGE = 10_000
+MAX_PAGE = 100_000
+#: Bytes of keys and values after which a page ends, however many keys it was to have.
+PAGE_BYTES = 8 << 20
+#: Bytes after which a chunk of a snapshot ends.
+_SNAPSHOT_CHUNK = 64 << 10
+#: Bytes of a snapshot that are decoded in one go: the interpreter's lock is held for so long.
+_SNAPSHOT_SLICE = 64 << 10
 _NIL = b"\xc0"
+#: Between a map's name and a key in the tables. No name has it, and it comes before all others,
+#: so that the keys of a map stand together.
+_NUL = "\0"
 
-_Slot = tuple[Any, int]
+_decode = MsgpackSerializer().loads
+_pack = msgpack.packb
+
+
+class _Encoded(bytes):
+    """A list or dict in the tables. Without slots of its own: then it is no container itself."""
+
+    __slots__ = ()
+
+
+class _Tables(NamedTuple):
+    """The state as it was at one time."""
+
+    keys: Sequence[tuple[str, ...]]
+    values: dict[str, Any]
+    revisions: dict[str, int]
 
 
 class KVService(StateMachineService):
@@ -36,7 +66,16 @@ class KVService(StateMachineService):
     name = "kv"
 
     def __init__(self) -> None:
-        self._maps: dict[str, dict[str, _Slot]] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        #: By map name, NUL and key; both tables have the same keys.
+        self._values: dict[str, Any] = {}
+        self._revisions: dict[str, int] = {}
+        self._keys = OrderedKeys()
+        #: How many keys each map has.
+        self._maps: dict[str, int] = {}
+        self._map_names = OrderedKeys()
 
     @command
     def put(self, context: CommandContext, map_name: str, key: str, value: Any) -> int:
@@ -44,10 +83,7 @@ class KVService(StateMachineService):
         _check_name("map name", map_name)
         _check_name("key", key)
         _check_value(key, value)
-        slots = self._maps.get(map_name)
-        if slots is None:
-            slots = self._maps[map_name] = {}
-        slots[key] = (value, context.index)
+        self._store(map_name, key, _stored(value), context.index)
         return context.index
 
     @command
@@ -69,12 +105,15 @@ class KVService(StateMachineService):
     @command
     def delete(self, map_name: str, key: str) -> bool:
         """Remove a key; whether it was there."""
-        if self._slot(map_name, key) is None:
+        place = _place(map_name, key)
+        if self._revisions.pop(place, None) is None:
             return False
-        slots = self._maps[map_name]
-        del slots[key]
-        if not slots:
+        del self._values[place]
+        self._keys.remove(place)
+        self._maps[map_name] -= 1
+        if not self._maps[map_name]:
             del self._maps[map_name]
+            self._map_names.remove(map_name)
         return True
 
     @command
@@ -89,55 +128,100 @@ class KVService(StateMachineService):
     @query
     def get(self, map_name: str, key: str) -> list[Any] | None:
         """``[value, revision]``, or ``None`` if there is no such key, or no such map."""
-        slot = self._slot(map_name, key)
-        return None if slot is None else list(slot)
+        place = _place(map_name, key)
+        revision = self._revisions.get(place)
+        return None if revision is None else [_loaded(self._values[place]), revision]
 
     @query(name="list")
     def items(self, map_name: str) -> dict[str, Any]:
-        """All keys and values of a map.
+        """All keys and values of a map, in the order of the keys, as they are at one time.
 
         :raises Rejected: there is no such map. (A map without keys does not exist: an empty
             answer would hide a misspelt name.)
         """
         _check_name("map name", map_name)
         if map_name not in self._maps:
-            raise Rejected(f"there is no map {map_name!r}", map=map_name)
-        return {key: value for key, (value, _) in self._maps[map_name].items()}
+            raise _no_map(map_name)
+        skip = len(map_name) + 1
+        return {place[skip:]: _loaded(self._values[place]) for place in self._places(map_name, "")}
+
+    @query
+    def page(self, map_name: str, after: str = "", limit: int = PAGE) -> dict[str, Any]:
+        """``{"items": {key: value}, "next": key or None}``: keys behind ``after``, in order.
+
+        At most ``limit`` keys, and fewer where they and their values reach :data:`PAGE_BYTES`.
+        ``next`` is the ``after`` of the next page, ``None`` behind the last key.
+
+        :raises Rejected: the first page of a map that does not exist.
+        """
+        _check_name("map name", map_name)
+        _check_page(after, limit)
+        if not after and map_name not in self._maps:
+            raise _no_map(map_name)
+        skip, size, items, last = len(map_name) + 1, 0, {}, None
+        for place in self._places(map_name, after):
+            if len(items) >= limit or size >= PAGE_BYTES:
+                return {"items": items, "next": last}
+            stored, last = self._values[place], place[skip:]
+            size += len(last) + (len(stored) if isinstance(stored, str | bytes) else 8)
+            items[last] = _loaded(stored)
+        return {"items": items, "next": None}
 
     @query
     def maps(self) -> list[str]:
         """The names of all maps, sorted."""
-        return sorted(self._maps)
+        return list(self._map_names.after(""))
+
+    @query
+    def maps_page(self, after: str = "", limit: int = PAGE) -> dict[str, Any]:
+        """``{"maps": [name], "next": name or None}``: at most ``limit`` names behind ``after``."""
+        _check_page(after, limit)
+        names: list[str] = []
+        for name in self._map_names.after(after):
+            if len(names) >= limit:
+                return {"maps": names, "next": names[-1]}
+            names.append(name)
+        return {"maps": names, "next": None}
 
     def snapshot(self) -> Iterator[bytes]:
         """See :meth:`Service.snapshot`.
 
         The capture copies the tables, not the values: a stored value is never changed, only
-        replaced.
+        replaced. For 1,000,000 keys that takes 25 ms.
         """
-        return _encoded({name: dict(slots) for name, slots in self._maps.items()})
+        return _encoded(_Tables(self._keys.blocks(), self._values.copy(), self._revisions.copy()))
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         """See :meth:`Service.restore`. The old state is let go first: both may not fit."""
-        self._maps = {}
-        maps: dict[str, dict[str, _Slot]] = {}
+        self._clear()
         for name, key, value, revision in _decoded(chunks):
-            maps.setdefault(name, {})[key] = (value, revision)
-        self._maps = maps
+            self._store(name, key, _stored(value), revision)
 
-    def _slot(self, map_name: str, key: str) -> _Slot | None:
-        _check_name("map name", map_name)
-        _check_name("key", key)
-        slots = self._maps.get(map_name)
-        return None if slots is None else slots.get(key)
+    def _store(self, map_name: str, key: str, stored: Any, revision: int) -> None:
+        place = f"{map_name}{_NUL}{key}"
+        if place not in self._revisions:
+            self._keys.add(place)
+            keys = self._maps.get(map_name, 0)
+            if not keys:
+                self._map_names.add(map_name)
+            self._maps[map_name] = keys + 1
+        self._values[place] = stored
+        self._revisions[place] = revision
+
+    def _places(self, map_name: str, after: str) -> Iterator[str]:
+        """Where in the tables the keys of a map behind ``after`` are, in order."""
+        begin = f"{map_name}{_NUL}"
+        for place in self._keys.after(begin + after):
+            if not place.startswith(begin):
+                return
+            yield place
 
     def _expect(self, map_name: str, key: str, expected: int) -> None:
         if type(expected) is not int or expected < 0:
             raise InvalidArgument(
                 f"expected_revision {expected!r} of key {key!r} is not a number >= 0"
             )
-        slot = self._slot(map_name, key)
-        revision = 0 if slot is None else slot[1]
+        revision = self._revisions.get(_place(map_name, key), 0)
         if revision != expected:
             raise Conflict(
                 f"key {key!r} of map {map_name!r} is at revision {revision}, not {expected}",
@@ -146,6 +230,35 @@ class KVService(StateMachineService):
                 revision=revision,
                 expected=expected,
             )
+
+
+def _place(map_name: str, key: str) -> str:
+    _check_name("map name", map_name)
+    _check_name("key", key)
+    return f"{map_name}{_NUL}{key}"
+
+
+def _stored(value: Any) -> Any:
+    """A plain value as the tables hold it."""
+    return _Encoded(_pack(value)) if isinstance(value, list | dict | tuple) else value
+
+
+def _loaded(stored: Any) -> Any:
+    return _decode(stored) if type(stored) is _Encoded else stored
+
+
+def _no_map(map_name: str) -> Rejected:
+    return Rejected(f"there is no map {map_name!r}", map=map_name)
+
+
+def _check_page(after: Any, limit: Any) -> None:
+    if after != "":
+        _check_name("after", after)
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+        raise InvalidArgument(
+            f"limit {limit!r:.80} is not accepted: it is a number of keys from 1 to {MAX_PAGE}",
+            limit=repr(limit)[:80],
+        )
 
 
 def _check_name(what: str, name: Any) -> None:
@@ -182,19 +295,30 @@ def _check_value(key: str, value: Any) -> None:
 # Snapshot: msgpack values [map, key, value, revision], one after the other
 
 
-def _encoded(maps: dict[str, dict[str, _Slot]]) -> Iterator[bytes]:
+def _encoded(tables: _Tables) -> Iterator[bytes]:
     pack = msgpack.Packer().pack
-    for name, slots in maps.items():
-        rows = iter(slots.items())
-        while batch := list(islice(rows, _SNAPSHOT_BATCH)):
-            yield b"".join(pack((name, key, value, at)) for key, (value, at) in batch)
+    parts: list[bytes] = []
+    size = 0
+    for place in keys_after(tables.keys, ""):
+        name, _, key = place.partition(_NUL)
+        stored = tables.values[place]
+        value = stored if type(stored) is _Encoded else pack(stored)
+        row = b"\x94%b%b%b%b" % (pack(name), pack(key), value, pack(tables.revisions[place]))
+        parts.append(row)
+        size += len(row)
+        if size >= _SNAPSHOT_CHUNK:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
 
 
 def _decoded(chunks: Iterator[bytes]) -> Iterator[tuple[str, str, Any, int]]:
     unpacker = msgpack.Unpacker(max_buffer_size=0)
     for chunk in chunks:
-        unpacker.feed(chunk)
-        yield from map(_row, _complete(unpacker))
+        for start in range(0, len(chunk), _SNAPSHOT_SLICE):
+            unpacker.feed(chunk[start : start + _SNAPSHOT_SLICE])
+            yield from map(_row, _complete(unpacker))
     # What is left of an incomplete value is inside the unpacker; it would swallow this one.
     unpacker.feed(_NIL)
     if list(_complete(unpacker)) != [None]:

@@ -1,0 +1,211 @@
+"""``python -m benchmarks.silence``: what keeps a consensus loop from its work, and for how long.
+
+Three durable nodes hold a map of 1,000,000 keys with small lists. Then the leader lists it, over
+HTTP and in its own process; takes a snapshot; makes a full garbage collection; stores and answers
+a value of as many parts as a command can carry; refuses a request of as many as a body can carry;
+sends its state to a follower that fell behind, which restores it. Every node samples its own loop
+(:mod:`benchmarks.lag`). A leader that is silent for an election timeout (1 s) loses its office.
+Target: no new term, and no silence of more than 0.25 s on any node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+
+from benchmarks.child import Child, ChildFailed
+from benchmarks.machine import data_folder
+from benchmarks.nodes import BraftNodes
+from benchmarks.peers.cluster import wait_until
+from benchmarks.study import Study, options
+from braft_core.client import Client
+from braft_core.errors import BraftError
+
+__all__ = ["Stretch", "main"]
+
+_OUTSTANDING = 1024
+_PATIENCE = 600.0
+#: What a silence may do after its cause has ended, seconds.
+_AFTERMATH = 2.0
+_TARGET = 0.25
+#: Entries behind the leader, so that the follower is sent a snapshot.
+_SETTINGS = {"snapshot_trailing": 100}
+_MAP = "many"
+#: Parts of a value that a command can just carry, and of a body that a request can just carry.
+_PARTS, _TOO_MANY_PARTS = 1_400_000, 2_700_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which one thing happened."""
+
+    name: str
+    seconds: float
+    #: The longest silence of each node's loop, seconds, the leader (at its beginning) first.
+    silences: list[float]
+    new_terms: int
+    #: What went wrong in it, "" if nothing.
+    failure: str = ""
+
+
+class _Run:
+    def __init__(self, nodes: BraftNodes, keys: int, study: Study) -> None:
+        self._nodes = nodes
+        self._keys = keys
+        self._study = study
+        self.stretches: list[Stretch] = []
+
+    def all(self) -> list[Stretch]:
+        """Every stretch in turn."""
+        fill = _batches(self._keys)
+        self._stretch("filling", lambda leader: [_fill(leader, *each) for each in fill])
+        self._stretch("nothing", lambda leader: time.sleep(3))
+        self._stretch("list, HTTP", self._list_http)
+        self._stretch("list, Python", lambda leader: leader.ask("list_keys", _PATIENCE))
+        self._stretch("snapshot", lambda leader: leader.ask("take_snapshot", _PATIENCE))
+        self._stretch("collection", lambda leader: leader.ask("collect_garbage", _PATIENCE))
+        self._stretch("big value", self._big_value)
+        self._stretch("body refused", self._big_body)
+        self._stretch("restore", self._restore)
+        return self.stretches
+
+    def _stretch(self, name: str, action: Callable[[Child], object]) -> None:
+        address = self._nodes.wait()
+        leader = self._nodes.children[address]
+        term = self._term()
+        begin, failure = time.monotonic(), ""
+        try:
+            action(leader)
+        except (ChildFailed, BraftError, httpx.HTTPError, TimeoutError) as error:
+            failure = f"{type(error).__name__}: {error}"
+        end = time.monotonic()
+        time.sleep(_AFTERMATH)
+        self._nodes.wait()
+        others = [child for at, child in self._nodes.children.items() if at != address]
+        silences = [
+            float(child.ask("silence", _PATIENCE, begin=begin, end=end + _AFTERMATH))
+            for child in (self._nodes.children[address], *others)
+        ]
+        found = Stretch(name, end - begin, silences, self._term() - term, failure)
+        self.stretches.append(found)
+        self._study.say(_line(found))
+
+    def _term(self) -> int:
+        children = self._nodes.children.values()
+        return max(int(child.ask("progress", _PATIENCE)["term"]) for child in children)
+
+    def _list_http(self, leader: Child) -> None:
+        with Client([leader.ask("url")], timeout=60) as client:
+            found = len(client.kv_list(_MAP))
+        if found != self._keys:
+            raise ChildFailed(f"the list had {found} keys")
+
+    def _big_value(self, leader: Child) -> None:
+        url = f"{leader.ask('url')}/v1/kv/big/value?timeout=60"
+        body = _body(_PARTS)
+        headers = {"Content-Type": "application/json"}
+        with httpx.Client(trust_env=False, timeout=90) as http:
+            http.put(url, content=body, headers=headers).raise_for_status()
+            http.get(url).raise_for_status()
+
+    def _big_body(self, leader: Child) -> None:
+        url = f"{leader.ask('url')}/v1/kv/big/other?timeout=60"
+        headers = {"Content-Type": "application/json"}
+        with httpx.Client(trust_env=False, timeout=90) as http:
+            answer = http.put(url, content=_body(_TOO_MANY_PARTS), headers=headers)
+        if answer.status_code not in (400, 413):
+            raise ChildFailed(f"answered {answer.status_code}: {answer.text[:200]}")
+
+    def _restore(self, leader: Child) -> None:
+        children = self._nodes.children
+        address = next(at for at, child in children.items() if child is not leader)
+        children[address].ask("take_snapshot", _PATIENCE)
+        self._nodes.stop_node(address)
+        leader.ask("fill_keys", _PATIENCE, first=0, keys=1000, outstanding=64)
+        index = leader.ask("take_snapshot", _PATIENCE)["index"]
+        receiver = self._nodes.start_node(address)
+
+        def has_it() -> bool | None:
+            return receiver.ask("progress", _PATIENCE)["appliedIndex"] >= index or None
+
+        wait_until(has_it, _PATIENCE, "the state")
+
+
+def _batches(keys: int) -> list[tuple[int, int]]:
+    step = 50_000
+    return [(first, min(step, keys - first)) for first in range(0, keys, step)]
+
+
+def _fill(leader: Child, first: int, keys: int) -> None:
+    leader.ask("fill_keys", _PATIENCE, first=first, keys=keys, outstanding=_OUTSTANDING)
+
+
+def _body(parts: int) -> bytes:
+    return b"[" + b",".join([b"[]"] * parts) + b"]"
+
+
+def _line(found: Stretch) -> str:
+    silences = ", ".join(f"{1000 * each:.0f}" for each in found.silences)
+    trouble = f"; {found.failure}" if found.failure else ""
+    return (
+        f"{found.name}: {found.seconds:.1f} s, longest silences {silences} ms, "
+        f"{found.new_terms} new terms{trouble}"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = options("silence", "How long anything keeps the consensus loop from its work.")
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    args = parser.parse_args()
+    if args.quick:
+        args.keys = 20_000
+    return args
+
+
+def _measure(folder: Path, keys: int, study: Study) -> list[Stretch]:
+    nodes = BraftNodes(folder, _SETTINGS)
+    try:
+        nodes.start()
+        return _Run(nodes, keys, study).all()
+    finally:
+        nodes.stop()
+
+
+def main() -> int:
+    """Measure, show, save. Exit code 1: there was a new term, or too long a silence."""
+    args = _arguments()
+    study = Study("silence", args)
+    with data_folder(study.output) as folder:
+        stretches = _measure(folder, args.keys, study)
+    rows = [
+        (
+            each.name,
+            f"{each.seconds:.1f}",
+            *(f"{1000 * silence:.0f}" for silence in each.silences),
+            str(each.new_terms),
+        )
+        for each in stretches
+    ]
+    head = ("", "s", "leader, ms", "follower", "follower", "new terms")
+    study.table("Longest silence of the consensus loop", head, rows)
+    study.save({"stretches": [asdict(each) for each in stretches]})
+    longest = max(max(each.silences) for each in stretches)
+    terms = sum(each.new_terms for each in stretches)
+    failures = [each.failure for each in stretches if each.failure]
+    for failure in failures:
+        study.say(failure)
+    return study.verdict(
+        terms == 0 and longest <= _TARGET and not failures,
+        f"the longest silence is {1000 * longest:.0f} ms (target: at most {1000 * _TARGET:.0f}), "
+        f"{terms} new terms (target: none)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

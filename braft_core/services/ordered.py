@@ -1,0 +1,82 @@
+"""Texts in order, for services that answer in pages.
+
+Kept in blocks of some hundred, so that adding and removing costs the same however many there are,
+a page is found at once, and a capture of the whole copies a reference for each block. The blocks
+are tuples of text: the garbage collector stops looking at them after its first visit, and its
+pauses do not grow with the state.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+
+__all__ = ["OrderedKeys", "keys_after"]
+
+#: Most keys of one block.
+_FULL = 256
+
+
+class OrderedKeys:
+    """A set of texts in code point order, which is also that of their UTF-8. Not thread-safe."""
+
+    __slots__ = ("_blocks", "_firsts")
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[str, ...]] = []
+        #: The first key of each block.
+        self._firsts: list[str] = []
+
+    def add(self, key: str) -> None:
+        """Add a key that is not there."""
+        if not self._blocks:
+            self._blocks, self._firsts = [(key,)], [key]
+            return
+        at = self._block_of(key)
+        block = self._blocks[at]
+        place = bisect_left(block, key)
+        if place == len(block) >= _FULL and at == len(self._blocks) - 1:
+            # In order, as a restore brings them: blocks stay full.
+            self._replace(at + 1, at + 1, (key,))
+            return
+        grown = (*block[:place], key, *block[place:])
+        if len(grown) <= _FULL:
+            self._replace(at, at + 1, grown)
+        else:
+            half = len(grown) // 2
+            self._replace(at, at + 1, grown[:half], grown[half:])
+
+    def remove(self, key: str) -> None:
+        """Remove a key that is there."""
+        at = self._block_of(key)
+        block = self._blocks[at]
+        place = bisect_left(block, key)
+        rest = (*block[:place], *block[place + 1 :])
+        end = at + 1
+        if end < len(self._blocks) and len(rest) + len(self._blocks[end]) <= _FULL // 2:
+            rest += self._blocks[end]
+            end += 1
+        self._replace(at, end, *([rest] if rest else []))
+
+    def blocks(self) -> Sequence[tuple[str, ...]]:
+        """Everything as it is now; what happens later does not change it."""
+        return self._blocks.copy()
+
+    def after(self, key: str) -> Iterator[str]:
+        """The keys behind ``key``, whether that is there or not. Nothing may change meanwhile."""
+        at = self._block_of(key) if self._blocks else 0
+        return keys_after(self._blocks, key, at)
+
+    def _block_of(self, key: str) -> int:
+        return max(0, bisect_right(self._firsts, key) - 1)
+
+    def _replace(self, begin: int, end: int, *blocks: tuple[str, ...]) -> None:
+        self._blocks[begin:end] = blocks
+        self._firsts[begin:end] = [block[0] for block in blocks]
+
+
+def keys_after(blocks: Sequence[tuple[str, ...]], key: str, at: int = 0) -> Iterator[str]:
+    """The keys behind ``key`` in blocks of which none before ``at`` has any."""
+    for number in range(at, len(blocks)):
+        block = blocks[number]
+        yield from block if block[0] > key else block[bisect_right(block, key) :]
