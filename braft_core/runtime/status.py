@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +28,7 @@ from braft_core.plugin.installed import version_of
 from braft_core.raft import Configuration, Role, Server
 from braft_core.runtime import clock
 from braft_core.runtime.assembly import Parts, describe_discovery
+from braft_core.runtime.peer_details import read_details
 
 __all__ = ["Status"]
 
@@ -123,15 +123,15 @@ class Status:
             reply = await call(server.address, DetailsRequest(), timeout)
         except BraftError as error:
             return silent_node(server, error.message)
+        except Exception as error:  # noqa: BLE001 - one member must not cost the view of the others
+            return silent_node(server, f"asking it failed: {error!r}")
         if not isinstance(reply, DetailsReply):
             return silent_node(server, f"answered with a {type(reply).__name__}")
-        try:
-            found: dict[str, Any] = json.loads(reply.json)
-        except ValueError as error:
-            return silent_node(server, f"its answer is not JSON: {error}")
-        if isinstance(told := found.get("wallClock"), float):
-            # It was told about halfway between the question and the answer.
-            found["clockSkew"] = round(told - (asked + time.time()) / 2, 3)
+        found = read_details(server, reply.json)
+        found.pop("clockSkew", None)
+        if "wallClock" in found:
+            # It was read about halfway between the question and the answer.
+            found["clockSkew"] = round(found["wallClock"] - (asked + time.time()) / 2, 3)
         return found
 
 

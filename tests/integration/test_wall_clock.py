@@ -15,7 +15,7 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.local_nodes import free_ports
-from braft_core.testing.faults.clocks import WallClock, build_library
+from braft_core.testing.faults.interposing import Interposer, build_library
 from braft_core.testing.faults.machine import FaultKitError
 from braft_core.testing.processes import wait_for
 
@@ -31,10 +31,10 @@ def _ready_of(client: Client) -> Callable[[], bool]:
 @pytest.mark.parametrize("year", [1970, 2013, 2151, 2225])
 def test_a_node_starts_serves_and_restarts_in_any_year(tmp_path: Path, year: int) -> None:
     try:
-        clock = WallClock(build_library(tmp_path), tmp_path / "clock")
+        clock = Interposer(build_library(tmp_path), tmp_path / "clock")
     except FaultKitError as error:
         pytest.skip(str(error))
-    clock.set(datetime(year, 1, 2, tzinfo=UTC).timestamp() - time.time())
+    clock.set_wall_clock(datetime(year, 1, 2, tzinfo=UTC).timestamp() - time.time())
     ports = free_ports(3)
     chosen = "--rport {} --dport {} --hport {}".format(*ports).split()
     alone = ["--ip", "127.0.0.1", "--discovery", "none", "--data-dir", str(tmp_path / "data")]

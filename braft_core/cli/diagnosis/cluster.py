@@ -109,6 +109,11 @@ def _clocks(nodes: Sequence[View]) -> Finding:
     return ok("clocks", f"wall clocks agree within {SKEWED:g} s")
 
 
+def _behind(leading: View, node: View) -> int:
+    """How many entries a node lacks; one of another version may not say."""
+    return int(leading.get("commitIndex", 0)) - int(node.get("appliedIndex", 0))
+
+
 def _lags(view: View, nodes: Sequence[View]) -> list[Finding]:
     leading = next((n for n in nodes if n["serverID"] == view["leaderID"] and n["pid"]), None)
     if leading is None:
@@ -116,7 +121,7 @@ def _lags(view: View, nodes: Sequence[View]) -> list[Finding]:
     late = [
         f"{node['address']} is {behind:,} entries behind"
         for node in nodes
-        if node["pid"] and (behind := leading["commitIndex"] - node["appliedIndex"]) > LATE
+        if node["pid"] and (behind := _behind(leading, node)) > LATE
     ]
     if late:
         return [warn("replication", "; ".join(late), "wait; if it grows, look at that machine")]
