@@ -117,8 +117,8 @@ class Handlers:
         """A full collection, as the interpreter makes them now and then."""
         gc.collect()
 
-    def silence(self, begin: float, end: float) -> float:
-        """The longest silence of the consensus loop in a stretch. See :mod:`benchmarks.lag`."""
+    def silence(self, begin: float, end: float) -> tuple[float, float]:
+        """The longest silences of the consensus loop in a stretch. See :mod:`benchmarks.lag`."""
         return self._lag.longest(begin, end)
 
     def begin_load(self, operation: str, outstanding: int) -> None:

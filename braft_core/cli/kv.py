@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +13,10 @@ from braft_core import jsontext
 from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
 from braft_core.cli.output import Exit, emit, print_json, reports_errors
 from braft_core.errors import ConfigError
+from braft_core.pages import MAX_PAGE
+
+if TYPE_CHECKING:
+    from braft_core.client import Client
 
 __all__ = ["app"]
 
@@ -103,24 +109,76 @@ def list_keys(
     map_name: Annotated[
         str | None, typer.Argument(metavar="[MAP]", help="A map; without it: all maps.")
     ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_PAGE, help="At most so many keys; without it: all."),
+    ] = None,
+    after: Annotated[
+        str, typer.Option(metavar="KEY", help="Only keys behind this one, in order.")
+    ] = "",
     stale: Stale = False,
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """List the keys and values of a map, or the names of all maps.
+    """List the keys and values of a map in order, or the names of all maps.
 
-    JSON: map and items; or maps.
+    A map is read in pages, each as it is at its own time. JSON: map, items and, where --limit left
+    keys out, next, which is the --after of the rest; or maps.
     """
+    if map_name is None and (limit is not None or after):
+        raise ConfigError("--limit and --after are for the keys of a map; name a MAP with them")
     with connect(urls, token, timeout) as client:
         if map_name is None:
             maps = client.kv_maps()
             emit(as_json, {"maps": maps}, lambda: _echo_lines(maps))
             return
-        items = client.kv_list(map_name, _consistency(stale))
-    lines = [f"{key}\t{_text(items[key])}" for key in sorted(items)]
-    emit(as_json, {"map": map_name, "items": items}, lambda: _echo_lines(lines))
+        listing = _Listing(client, map_name, limit, after, _consistency(stale))
+        if as_json:
+            print_json(listing.as_json())
+        else:
+            for page in listing.pages():
+                _echo_lines([f"{key}\t{_text(value)}" for key, value in page.items()])
+            if listing.next is not None:
+                typer.echo(f"there are more: --after {shlex.quote(listing.next)}", err=True)
+
+
+#: Keys that are read at once: as many as may be, since a page is of one time.
+_READ = MAX_PAGE
+
+
+class _Listing:
+    """The keys of a map, page by page."""
+
+    def __init__(
+        self, client: Client, map_name: str, limit: int | None, after: str, consistency: str
+    ) -> None:
+        self._client = client
+        self._map_name = map_name
+        self._limit = limit
+        self._consistency = consistency
+        #: Behind which key the next page begins; ``None`` if there is none.
+        self.next: str | None = after
+
+    def pages(self) -> Iterator[dict[str, Any]]:
+        """Until the limit, or the end."""
+        left = self._limit
+        while self.next is not None and left != 0:
+            size = _READ if left is None else min(left, _READ)
+            items, self.next = self._client.kv_page(
+                self._map_name, self.next, size, self._consistency
+            )
+            left = None if left is None else left - len(items)
+            yield items
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        items: dict[str, Any] = {}
+        for page in self.pages():
+            items |= page
+        rest = {} if self.next is None else {"next": self.next}
+        return {"map": self._map_name, "items": items} | rest
 
 
 def _consistency(stale: bool) -> str:

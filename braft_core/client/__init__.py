@@ -7,5 +7,6 @@ built on it.
 from __future__ import annotations
 
 from braft_core.client.client import Client, KVEntry
+from braft_core.pages import Page
 
-__all__ = ["Client", "KVEntry"]
+__all__ = ["Client", "KVEntry", "Page"]

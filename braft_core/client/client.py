@@ -19,6 +19,7 @@ from braft_core.client.answers import NOT_FOUND, error_of, facts, understood
 from braft_core.client.download import download
 from braft_core.client.sending import base_url, body_of, json_body_of, kv_path, segment
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.pages import MAX_PAGE, PAGE, Page
 
 __all__ = ["Client", "KVEntry"]
 
@@ -125,13 +126,41 @@ class Client:
         path = kv_path(map_name, key)
         return self._write("DELETE", path, lambda answer: bool(facts(answer)["deleted"]))
 
+    def kv_page(
+        self,
+        map_name: str,
+        after: str = "",
+        limit: int = PAGE,
+        consistency: str = "linearizable",
+    ) -> Page:
+        """At most ``limit`` keys of a map behind ``after``, in order, with their values.
+
+        A page of large values has fewer; ``next`` says whether there are more.
+        """
+        params = {"consistency": consistency, **_place(after, limit)}
+        return self._read(kv_path(map_name), _page, params)
+
     def kv_list(self, map_name: str, consistency: str = "linearizable") -> dict[str, Any]:
-        """All keys and values of a map."""
-        return self._read(kv_path(map_name), _items, {"consistency": consistency})
+        """All keys and values of a map, in the order of the keys.
+
+        Read in as few pages as possible, each as it is at its own time: what changes meanwhile in
+        a map of several pages may be in it or not.
+        """
+        page = self.kv_page(map_name, "", MAX_PAGE, consistency)
+        items = page.items
+        while page.next is not None:
+            page = self.kv_page(map_name, page.next, MAX_PAGE, consistency)
+            items |= page.items
+        return items
 
     def kv_maps(self) -> list[str]:
-        """The names of all maps."""
-        return self._read("/v1/kv", lambda answer: list(facts(answer)["maps"]))
+        """The names of all maps, in order."""
+        names: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            found, after = self._read("/v1/kv", _maps, _place(after, MAX_PAGE))
+            names += found
+        return names
 
     # The cluster -----------------------------------------------------------------------------
 
@@ -281,10 +310,26 @@ def _revision(answer: httpx.Response) -> int:
     return int(facts(answer)["revision"])
 
 
-def _items(answer: httpx.Response) -> dict[str, Any]:
+def _page(answer: httpx.Response) -> Page:
     found = facts(answer)
     items: dict[str, Any] = found["items"]
-    return items | {key: base64.b64decode(items[key]) for key in found["base64"]}
+    shown = items | {key: base64.b64decode(items[key]) for key in found["base64"]}
+    return Page(shown, _next(found))
+
+
+def _maps(answer: httpx.Response) -> tuple[list[str], str | None]:
+    found = facts(answer)
+    return list(found["maps"]), _next(found)
+
+
+def _place(after: str, limit: int) -> dict[str, str]:
+    return {"limit": str(limit)} | ({"after": after} if after else {})
+
+
+def _next(found: Mapping[str, Any]) -> str | None:
+    """Where the next page begins: ``None`` after the last one, or if the node knows no pages."""
+    after = found.get("next")
+    return after if after is None else str(after)
 
 
 def _members(answer: httpx.Response) -> list[dict[str, Any]]:

@@ -4,6 +4,10 @@ A value keeps its kind: sent as JSON it comes back as JSON, sent as text it come
 string, anything else is bytes. ``ETag`` is the revision in quotes; ``If-Match`` and
 ``If-None-Match: *`` make a write conditional. A key may contain slashes, a map name may not.
 
+Maps and their keys are listed in pages, in order: ``?limit=`` says how many at most. ``next`` in
+the answer is the ``?after=`` of the next page; without it there is none. Each page is a read of
+its own.
+
 ``?consistency=stale`` answers with ``Braft-Staleness``: how many seconds old the state may be.
 ``&max_staleness=`` refuses what may be older.
 """
@@ -21,6 +25,7 @@ from braft_core.errors import Conflict, Rejected
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import (
     body_value,
+    page_params,
     seconds_param,
     send_json,
     text_param,
@@ -42,31 +47,34 @@ class MapsResource:
         self._node = node
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """``{"maps": [name]}``."""
-        send_json(resp, {"maps": list(_query(self._node, req, resp, "maps"))})
+        """``{"maps": [name]}`` and perhaps ``next``."""
+        page = _query(self._node, req, resp, "maps_page", *page_params(req))
+        send_json(resp, _next(page) | {"maps": page["maps"]})
 
 
 class MapResource:
-    """All keys of one map."""
+    """The keys of one map."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, map_name: str) -> None:
-        """``{"map", "items": {key: value}, "base64": [key]}``.
+        """``{"map", "items": {key: value}, "base64": [key]}`` and perhaps ``next``.
 
         ``base64`` names the keys whose values are bytes, which JSON has no form for. 404 if there
         is no such map; a map is there as long as it has a key.
         """
         try:
-            items: dict[str, Any] = _query(self._node, req, resp, "list", map_name)
+            page = _query(self._node, req, resp, "page", map_name, *page_params(req))
         except Rejected as error:
             if type(error) is not Rejected:
                 raise
             raise falcon.HTTPNotFound(description=error.message) from error
+        items: dict[str, Any] = page["items"]
         binary = [key for key, value in items.items() if isinstance(value, bytes)]
         shown = items | {key: base64.b64encode(items[key]).decode() for key in binary}
-        send_json(resp, {"map": map_name, "items": shown, "base64": binary})
+        listed = {"map": map_name, "items": shown, "base64": binary}
+        send_json(resp, _next(page) | listed)
 
 
 class EntryResource:
@@ -150,8 +158,13 @@ class EntryResource:
         return present
 
 
+def _next(page: dict[str, Any]) -> dict[str, str]:
+    """Where the next page begins: in front of the answer, where nobody overlooks it."""
+    return {} if page["next"] is None else {"next": page["next"]}
+
+
 def _query(
-    node: NodeAPI, req: falcon.Request, resp: falcon.Response, query: str, *args: str
+    node: NodeAPI, req: falcon.Request, resp: falcon.Response, query: str, *args: str | int
 ) -> Any:
     asked = text_param(req, "consistency", default="linearizable")
     if asked not in CONSISTENCY:

@@ -10,15 +10,17 @@ from typing import Any
 
 import falcon
 
-from braft_core import jsontext
+from braft_core import jsonpieces, jsontext
 from braft_core.errors import TooLarge
 from braft_core.http.problems import BadInput
+from braft_core.pages import MAX_PAGE, PAGE
 
 __all__ = [
     "MAX_BODY_BYTES",
     "MAX_TIMEOUT_SECONDS",
     "body_value",
     "json_body",
+    "page_params",
     "parse_json",
     "read_body",
     "seconds_param",
@@ -30,6 +32,9 @@ __all__ = [
 #: Larger request bodies are refused unread.
 MAX_BODY_BYTES = 8 << 20
 MAX_TIMEOUT_SECONDS = 60.0
+#: Most values within a JSON body: each takes a byte of a command at least, and to make objects of
+#: more would only keep the processor from others.
+MAX_PARTS = 1_500_000
 
 
 def text_param(req: falcon.Request, *names: str, default: str = "") -> str:
@@ -59,6 +64,17 @@ def seconds_param(req: falcon.Request, name: str) -> float | None:
     if not 0 < seconds <= MAX_TIMEOUT_SECONDS:
         raise BadInput(f"query parameter {name}", text, accepted)
     return seconds
+
+
+def page_params(req: falcon.Request) -> tuple[str, int]:
+    """``?after=`` and ``?limit=``: behind which key a page begins, and how many keys it has."""
+    text = req.get_param("limit")
+    if text is None:
+        return text_param(req, "after"), PAGE
+    # Digits alone: int() takes signs, spaces and underscores, and refuses digits by the thousand.
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MAX_PAGE):
+        raise BadInput("query parameter limit", text, f"a number from 1 to {MAX_PAGE}")
+    return text_param(req, "after"), int(text)
 
 
 def read_body(req: falcon.Request) -> bytes:
@@ -96,6 +112,14 @@ def body_value(req: falcon.Request) -> Any:
 
 def parse_json(body: bytes) -> Any:
     """Strict JSON (no NaN) of values that any serializer can carry."""
+    # Each comma and each bracket is a value, or in a text, where it takes a byte as well.
+    parts = max(body.count(b",") + 1, body.count(b"[") + body.count(b"{"))
+    if parts > MAX_PARTS:
+        raise TooLarge(
+            f"the request body has {parts} values, accepted are at most {MAX_PARTS}",
+            parts=parts,
+            limit=MAX_PARTS,
+        )
     try:
         return jsontext.loads(body)
     except ValueError as error:
@@ -106,7 +130,7 @@ def send_json(resp: falcon.Response, value: Any, status: int = 200) -> None:
     """Answer with ``value`` as JSON (``null`` too, which Falcon's ``media`` would leave out)."""
     resp.status = status
     resp.content_type = falcon.MEDIA_JSON
-    resp.data = jsontext.encode(value)
+    resp.data = jsonpieces.encode(value)
 
 
 def _too_large(size: int) -> TooLarge:

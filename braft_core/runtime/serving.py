@@ -26,6 +26,7 @@ from braft_core.runtime.driver import Driver
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.envelope import SESSION_BYTES, encode_answer
+from braft_core.weight import is_light
 
 __all__ = ["LogCalls"]
 
@@ -100,7 +101,7 @@ class LogCalls:
         answers = await asyncio.gather(
             *(command.awaitable for command in commands), return_exceptions=True
         )
-        return ProposeReply(tuple(map(_outcome, answers)))
+        return ProposeReply(tuple([await _outcome(answer) for answer in answers]))
 
     async def _read_index(self, request: ReadIndexRequest) -> ReadIndexReply:
         driver = self._leading()
@@ -150,7 +151,10 @@ class LogCalls:
         self._check_known(data)
 
 
-def _outcome(answer: Any) -> bytes:
+async def _outcome(answer: Any) -> bytes:
     if isinstance(answer, BaseException) and not isinstance(answer, BraftError):
         raise answer
-    return encode_answer(answer)
+    if is_light(answer):
+        return encode_answer(answer)
+    # On the loop it would keep the leader from its heartbeats.
+    return await asyncio.to_thread(encode_answer, answer)

@@ -5,9 +5,9 @@ never used twice. A map is there as long as it has a key.
 
 Map names and keys are text of 1 to 1,024 bytes in UTF-8, without NUL. Values are any plain values.
 
-Lists and dicts are kept encoded, and everything else in tables of text, numbers and bytes, none of
-which the garbage collector follows. So its pauses, which hold up the consensus loop, do not grow
-with the state (:mod:`braft_core.services.ordered`).
+Lists and dicts are kept encoded, and keys in :mod:`braft_core.services.ordered`. So the tables hold
+text, numbers and bytes alone, which the garbage collector does not follow: its pauses, in which no
+thread runs, the consensus loop's neither, do not grow with the state.
 """
 
 from __future__ import annotations
@@ -19,20 +19,16 @@ import msgpack
 
 from braft_core.abc import CommandContext
 from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
+from braft_core.pages import MAX_PAGE, PAGE, PAGE_BYTES
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain
 from braft_core.services.ordered import OrderedKeys, keys_after
 from braft_core.services.service import StateMachineService, command, query
 
-__all__ = ["MAX_PAGE", "PAGE", "KVService"]
+__all__ = ["KVService"]
 
 #: Longest map name or key, bytes of UTF-8.
 MAX_NAME = 1024
-#: Keys of a page where the caller does not say, and where it does, at most.
-PAGE = 10_000
-MAX_PAGE = 100_000
-#: Bytes of keys and values after which a page ends, however many keys it was to have.
-PAGE_BYTES = 8 << 20
 #: Bytes after which a chunk of a snapshot ends.
 _SNAPSHOT_CHUNK = 64 << 10
 #: Bytes of a snapshot that are decoded in one go: the interpreter's lock is held for so long.
@@ -44,12 +40,6 @@ _NUL = "\0"
 
 _decode = MsgpackSerializer().loads
 _pack = msgpack.packb
-
-
-class _Encoded(bytes):
-    """A list or dict in the tables. Without slots of its own: then it is no container itself."""
-
-    __slots__ = ()
 
 
 class _Tables(NamedTuple):
@@ -158,7 +148,8 @@ class KVService(StateMachineService):
         _check_page(after, limit)
         if not after and map_name not in self._maps:
             raise _no_map(map_name)
-        skip, size, items, last = len(map_name) + 1, 0, {}, None
+        items: dict[str, Any] = {}
+        skip, size, last = len(map_name) + 1, 0, None
         for place in self._places(map_name, after):
             if len(items) >= limit or size >= PAGE_BYTES:
                 return {"items": items, "next": last}
@@ -239,12 +230,12 @@ def _place(map_name: str, key: str) -> str:
 
 
 def _stored(value: Any) -> Any:
-    """A plain value as the tables hold it."""
-    return _Encoded(_pack(value)) if isinstance(value, list | dict | tuple) else value
+    """A plain value as the tables hold it: ``bytes`` are always an encoded one."""
+    return _pack(value) if isinstance(value, list | dict | tuple | bytes) else value
 
 
 def _loaded(stored: Any) -> Any:
-    return _decode(stored) if type(stored) is _Encoded else stored
+    return _decode(stored) if type(stored) is bytes else stored
 
 
 def _no_map(map_name: str) -> Rejected:
@@ -302,7 +293,7 @@ def _encoded(tables: _Tables) -> Iterator[bytes]:
     for place in keys_after(tables.keys, ""):
         name, _, key = place.partition(_NUL)
         stored = tables.values[place]
-        value = stored if type(stored) is _Encoded else pack(stored)
+        value = stored if type(stored) is bytes else pack(stored)
         row = b"\x94%b%b%b%b" % (pack(name), pack(key), value, pack(tables.revisions[place]))
         parts.append(row)
         size += len(row)

@@ -52,11 +52,14 @@ class OrderedKeys:
         block = self._blocks[at]
         place = bisect_left(block, key)
         rest = (*block[:place], *block[place + 1 :])
-        end = at + 1
-        if end < len(self._blocks) and len(rest) + len(self._blocks[end]) <= _FULL // 2:
+        begin, end = at, at + 1
+        if end < len(self._blocks) and self._fit(rest, self._blocks[end]):
             rest += self._blocks[end]
             end += 1
-        self._replace(at, end, *([rest] if rest else []))
+        elif begin and self._fit(rest, self._blocks[begin - 1]):
+            begin -= 1
+            rest = self._blocks[begin] + rest
+        self._replace(begin, end, *([rest] if rest else []))
 
     def blocks(self) -> Sequence[tuple[str, ...]]:
         """Everything as it is now; what happens later does not change it."""
@@ -66,6 +69,10 @@ class OrderedKeys:
         """The keys behind ``key``, whether that is there or not. Nothing may change meanwhile."""
         at = self._block_of(key) if self._blocks else 0
         return keys_after(self._blocks, key, at)
+
+    @staticmethod
+    def _fit(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+        return len(one) + len(other) <= _FULL // 2
 
     def _block_of(self, key: str) -> int:
         return max(0, bisect_right(self._firsts, key) - 1)

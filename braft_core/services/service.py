@@ -154,13 +154,16 @@ class StateMachineService(Service):
         raise NotImplementedError("a service defines load() or restore()")
 
     def snapshot(self) -> Iterator[bytes]:
-        """See :meth:`Service.snapshot`. Encodes at once: for states of some megabytes."""
+        """See :meth:`Service.snapshot`. Encodes before it returns, piece by piece.
+
+        Commands wait for that, about half a second for a million numbers.
+        """
         state = self.dump()
         try:
-            data = MsgpackSerializer().dumps(state)
+            return iter(list(MsgpackSerializer().dumps_slowly(state, _CHUNK)))
         except TypeError:
-            data = _TYPED + MsgpackSerializer().dumps(to_plain(state))
-        return (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
+            plain = to_plain(state)
+        return iter([_TYPED, *MsgpackSerializer().dumps_slowly(plain, _CHUNK)])
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         """See :meth:`Service.restore`. :raises DecodeError: for anything but a whole snapshot."""

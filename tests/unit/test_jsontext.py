@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import date
+from json import scanner
 from typing import Any, NoReturn
 
 import pytest
@@ -123,3 +124,59 @@ def test_lenient_reading_takes_what_older_nodes_wrote() -> None:
     assert math.isnan(jsontext.loads_lenient(b'{"a": NaN}')["a"])
     with pytest.raises(ValueError, match="deeply"):
         jsontext.loads_lenient("[" * 200_000)
+
+
+LARGE = [
+    {f"k{number}": [number, -1.5e3, "ä\n", None, True, {}] for number in range(5000)},
+    [[] for _ in range(30_000)],
+    ["a,[{" * 20_000],
+]
+
+
+@pytest.mark.parametrize("value", LARGE, ids=["dict", "list", "text"])
+def test_large_documents_are_read_as_small_ones(value: Any) -> None:
+    assert jsontext.loads(jsontext.encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("tail", "reason"),
+    [
+        (b"NaN]", "NaN is not JSON"),
+        (b"1", "Expecting ',' delimiter"),
+        (b'{"a":1,"b":2,"a":3}]', "the key 'a' appears twice"),
+        (b"18446744073709551616]", "integers are within"),
+        (b"[" * 70 + b"]" * 71, "nested too deeply"),
+        (b'"\\ud800"]', "surrogates not allowed"),
+        (b"1] 2", "Extra data"),
+    ],
+)
+def test_large_documents_are_refused_as_small_ones(tail: bytes, reason: str) -> None:
+    for head in (b"[", b"[" + b"1," * 50_000):
+        with pytest.raises(ValueError, match=reason):
+            jsontext.loads(head + tail)
+
+
+def test_documents_of_many_values_are_not_left_to_the_parser_in_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # It would hold the interpreter's lock until it is done: two seconds for what HTTP accepts.
+    slow: list[int] = []
+    make = scanner.py_make_scanner  # type: ignore[attr-defined]  # typeshed has it not
+
+    def watched(decoder: json.JSONDecoder) -> Any:
+        slow.append(1)
+        return make(decoder)
+
+    monkeypatch.setattr(scanner, "py_make_scanner", watched)
+    jsontext.loads(b"[" + b"[]," * 30_000 + b"[]]")
+    assert slow
+    slow.clear()
+    jsontext.loads(b'["' + b"x" * 1_000_000 + b'"]')
+    jsontext.loads(b"[1, 2, 3]")
+    assert not slow
+
+
+def test_a_repeated_key_among_many_is_found_at_once() -> None:
+    members = ",".join(f'"{number}":0' for number in range(100_000))
+    with pytest.raises(ValueError, match="the key '99999' appears twice"):
+        jsontext.loads(f'{{{members},"99999":1}}')

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from braft_core import errors
+from braft_core.cli import kv as cli_kv
 
 IDS = ["server-1", "server-2"]
 
@@ -339,3 +340,47 @@ def _processor_seconds(root: str, *arguments: str) -> float:
     subprocess.run([sys.executable, *arguments], capture_output=True, check=True, cwd=root)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_kv_list_in_pages(braft: Any, braft_json: Any, node: Any, url: str) -> None:
+    at = ("--url", url)
+    for key in ("b", "a", "it's", "c"):
+        node._kv_put("m", key, 1)
+    first = braft("kv", "list", "m", "--limit", "3", *at)
+    assert first.stdout == "a\t1\nb\t1\nc\t1\n"
+    assert first.stderr == "there are more: --after c\n"
+    rest = braft("kv", "list", "m", "--after", "c", *at)
+    assert (rest.stdout, rest.stderr) == ("it's\t1\n", "")
+    listed = {"map": "m", "items": {"a": 1, "b": 1}, "next": "b"}
+    assert braft_json("kv", "list", "m", "--limit", "2", *at) == listed
+    rest_listed = {"map": "m", "items": {"c": 1, "it's": 1}}
+    assert braft_json("kv", "list", "m", "--limit", "2", "--after", "b", *at) == rest_listed
+
+
+def test_kv_list_reads_all_pages(
+    braft: Any, braft_json: Any, node: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_kv, "_READ", 2)
+    for number in range(5):
+        node._kv_put("m", f"k{number}", number)
+    lines = "".join(f"k{number}\t{number}\n" for number in range(5))
+    assert braft("kv", "list", "m", "--url", url).stdout == lines
+    listed = braft_json("kv", "list", "m", "--url", url)
+    assert listed == {"map": "m", "items": {f"k{number}": number for number in range(5)}}
+    assert braft("kv", "list", "m", "--limit", "4", "--url", url).stdout == lines[: 4 * 5]
+    assert len([call for call in node.calls if call[:3] == ("query", "kv", "page")]) == 3 + 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("m", "--limit", "0"), "limit"),
+        (("m", "--limit", "100001"), "100000"),
+        (("--limit", "5"), "name a MAP"),
+        (("--after", "k"), "name a MAP"),
+    ],
+)
+def test_kv_list_refuses_what_is_no_page(braft: Any, url: str, words: Any, reason: str) -> None:
+    result = braft("kv", "list", *words, "--url", url)
+    assert result.exit_code == 2
+    assert reason in result.stderr

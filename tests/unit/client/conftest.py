@@ -25,6 +25,8 @@ class Peer(ThreadingHTTPServer):
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.answer: tuple[int, str, bytes] | None = (200, "application/json", b"{}")
         self.headers: dict[str, str] = {}
+        #: Answers that come first, one for each request.
+        self.before: list[Any] = []
 
     @property
     def url(self) -> str:
@@ -49,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.answer is None:
             return
         status, media_type, content = self.server.answer
+        if self.server.before:
+            content = json.dumps(self.server.before.pop(0)).encode()
         self.send_response(status)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(content)))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from braft_core import errors
-from braft_core.client import KVEntry
+from braft_core.client import KVEntry, Page
 from braft_core.testing.processes import wait_for
 
 
@@ -255,7 +255,7 @@ def test_what_is_sent(make_peer: Any, connect: Any) -> None:
     assert dots[1] == "/v1/kv/m/%2E%2E?timeout=2"
     assert (dots[2]["If-None-Match"], dots[2]["Content-Type"]) == ("*", "application/octet-stream")
     assert delete[:2] == ("DELETE", "/v1/kv/m/k%3F%23?timeout=2")
-    assert listing[1] == "/v1/kv/m?consistency=stale&timeout=2"
+    assert listing[1] == "/v1/kv/m?consistency=stale&limit=100000&timeout=2"
 
 
 def test_null_is_sent_as_null(make_peer: Any, connect: Any) -> None:
@@ -361,3 +361,29 @@ def test_certificates_are_checked(make_peer: Any, connect: Any) -> None:
     context = connect("https://h:1", "http://h:2")._http._transport._pool._ssl_context
     assert context.check_hostname
     assert context.verify_mode.name == "CERT_REQUIRED"
+
+
+def test_lists_are_read_page_by_page(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    client = connect(peer.url)
+    first = {"next": "b c", "map": "m", "items": {"a": 1, "b c": "AA=="}, "base64": ["b c"]}
+    peer.before = [first, {"map": "m", "items": {"d": 2}, "base64": []}]
+    assert client.kv_list("m") == {"a": 1, "b c": b"\0", "d": 2}
+    peer.before = [{"next": "m", "maps": ["l", "m"]}, {"maps": ["n"]}]
+    assert client.kv_maps() == ["l", "m", "n"]
+    peer.before = [first]
+    assert client.kv_page("m", "0", 2, "stale") == Page({"a": 1, "b c": b"\0"}, "b c")
+    assert [path for _, path, _, _ in peer.seen] == [
+        "/v1/kv/m?consistency=linearizable&limit=100000&timeout=5",
+        "/v1/kv/m?consistency=linearizable&limit=100000&after=b+c&timeout=5",
+        "/v1/kv?limit=100000&timeout=5",
+        "/v1/kv?limit=100000&after=m&timeout=5",
+        "/v1/kv/m?consistency=stale&limit=2&after=0&timeout=5",
+    ]
+
+
+def test_a_node_that_knows_no_pages_gives_all(make_peer: Any, connect: Any) -> None:
+    peer = make_peer()
+    peer.gives({"items": {"a": 1}, "base64": [], "maps": ["m"]})
+    assert connect(peer.url).kv_list("m") == {"a": 1}
+    assert connect(peer.url).kv_maps() == ["m"]

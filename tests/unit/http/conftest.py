@@ -119,13 +119,17 @@ class FakeNode:
         found = self.maps.get(name, {}).get(key)
         return list(found) if found else None
 
-    def _kv_list(self, name: str) -> dict[str, Any]:
-        if name not in self.maps:
+    def _kv_page(self, name: str, after: str, limit: int) -> dict[str, Any]:
+        if name not in self.maps and not after:
             raise Rejected(f"there is no map {name!r}", map=name)
-        return {key: value for key, (value, _) in self.maps[name].items()}
+        slots = self.maps.get(name, {})
+        keys = sorted(key for key in slots if key > after)
+        items = {key: slots[key][0] for key in keys[:limit]}
+        return {"items": items, "next": keys[limit - 1] if len(keys) > limit else None}
 
-    def _kv_maps(self) -> list[str]:
-        return sorted(self.maps)
+    def _kv_maps_page(self, after: str, limit: int) -> dict[str, Any]:
+        names = sorted(name for name in self.maps if name > after)
+        return {"maps": names[:limit], "next": names[limit - 1] if len(names) > limit else None}
 
     def _distribute_distribute(self, items: Any) -> dict[str, str]:
         self.items = items if isinstance(items, dict) else dict.fromkeys(items)

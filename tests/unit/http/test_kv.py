@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from braft_core import jsontext
 from braft_core.http.wire import MAX_BODY_BYTES
 
 
@@ -287,3 +288,59 @@ def test_too_large_a_body_is_refused_unread(web: Any, node: Any) -> None:
     assert answer.status_code == 413
     assert answer.json["data"] == {"size": MAX_BODY_BYTES + 1, "limit": MAX_BODY_BYTES}
     assert node.calls == []
+
+
+def test_a_list_comes_in_pages(web: Any, node: Any) -> None:
+    for key in "dbac":
+        node._kv_put("m", key, key.encode() if key == "b" else key)
+    first = web.simulate_get("/v1/kv/m?limit=2")
+    items = {"a": "a", "b": "Yg=="}
+    assert first.json == {"next": "b", "map": "m", "items": items, "base64": ["b"]}
+    assert first.text.startswith('{"next": "b"')
+    rest = web.simulate_get("/v1/kv/m?limit=2&after=b")
+    assert rest.json == {"map": "m", "items": {"c": "c", "d": "d"}, "base64": []}
+    assert web.simulate_get("/v1/kv/m?after=z").json["items"] == {}
+    for name in ("n", "o"):
+        node._kv_put(name, "k", 1)
+    assert web.simulate_get("/v1/kv?limit=2").json == {"next": "n", "maps": ["m", "n"]}
+    assert web.simulate_get("/v1/kv?limit=2&after=n").json == {"maps": ["o"]}
+
+
+def test_a_list_has_a_limit_where_none_is_named(web: Any, node: Any) -> None:
+    node._kv_put("m", "k", 1)
+    web.simulate_get("/v1/kv/m?consistency=stale")
+    web.simulate_get("/v1/kv")
+    assert node.calls[-2][:5] == ("query", "kv", "page", "m", "")
+    assert [call[-3] for call in node.calls[-2:]] == [10_000, 10_000]
+
+
+@pytest.mark.parametrize("path", ["/v1/kv/m", "/v1/kv"])
+@pytest.mark.parametrize(
+    "limit", ["0", "-1", "100001", "x", "1.5", "1e3", "", "+5", "1_0", "\u0663", "9" * 5000]
+)
+def test_a_limit_that_is_none_is_named(web: Any, node: Any, path: str, limit: str) -> None:
+    node._kv_put("m", "k", 1)
+    answer = web.simulate_get(path, params={"limit": limit})
+    assert answer.status_code == 400
+    assert "query parameter limit" in answer.json["detail"]
+    assert "a number from 1 to 100000" in answer.json["detail"]
+
+
+def test_an_answer_of_many_values_is_whole(web: Any, node: Any) -> None:
+    items = {f"k{number:05d}": [number, {"a": None}] for number in range(9_000)}
+    for key, value in items.items():
+        node._kv_put("m", key, value)
+    assert web.simulate_get("/v1/kv/m").json == {"map": "m", "items": items, "base64": []}
+
+
+def test_a_body_of_more_values_than_a_command_carries_is_not_parsed(
+    web: Any, node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 8 MiB hold 2.7 million lists: to make them took two seconds, in which no other thread ran.
+    monkeypatch.setattr(jsontext, "loads", lambda body: pytest.fail("it was parsed"))
+    for body in (b"[" + b"[]," * 1_600_000 + b"[]]", b"[" + b"1," * 1_600_000 + b"1]"):
+        headers = {"Content-Type": "application/json"}
+        answer = web.simulate_put("/v1/kv/m/k", body=body, headers=headers)
+        assert answer.status_code == 413
+        assert "values, accepted are at most 1500000" in answer.json["detail"]
+    assert not node.maps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import time
+from typing import Any
 
 import msgpack
 import pytest
@@ -85,3 +86,62 @@ def test_golden_bytes() -> None:
     )
     assert MsgpackSerializer().dumps(value).hex() == golden
     assert MsgpackSerializer().loads(bytes.fromhex(golden)) == value
+
+
+LARGE: list[Any] = [
+    [[] for _ in range(200_000)],
+    {f"key-{number}": [number, "ä" * 9, b"\xc0", {"x": None}] for number in range(20_000)},
+    ["x" * 300_000, b"\xff" * 300_000, {"k" * 100_000: [1.5] * 50_000}],
+]
+
+
+@pytest.mark.parametrize("value", LARGE, ids=["lists", "dict", "texts"])
+def test_what_is_large_is_decoded_bit_by_bit(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One call of the decoder holds the interpreter's lock until it returns: half a second for a
+    # command of the greatest size.
+    data = MsgpackSerializer().dumps(value)
+    fed: list[int] = []
+
+    class Watched(msgpack.Unpacker):  # type: ignore[misc]  # it has no type information
+        def feed(self, data: bytes) -> None:
+            fed.append(len(data))
+            super().feed(data)
+
+    monkeypatch.setattr(msgpack, "Unpacker", Watched)
+    assert MsgpackSerializer().loads(data) == value
+    assert len(fed) > 2
+    assert max(fed) <= 64 << 10
+
+
+@pytest.mark.parametrize("tail", [b"\x01", b"\xc1", b"\x93", b"\xc0", b"\xda"])
+def test_what_is_behind_a_large_value_is_refused(tail: bytes) -> None:
+    with pytest.raises(DecodeError):
+        MsgpackSerializer().loads(MsgpackSerializer().dumps(LARGE[0]) + tail)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 1000, 150_000])
+def test_a_large_value_without_its_end_is_refused(cut: int) -> None:
+    for value in LARGE:
+        with pytest.raises(DecodeError):
+            MsgpackSerializer().loads(MsgpackSerializer().dumps(value)[:-cut])
+
+
+def test_rules_hold_for_large_values() -> None:
+    extension, number, twice = b"\xd4\x05\x00", b"\x81\x01\x00", b"\x82\xa1a\x00\xa1a\x00"
+    for refused in (extension, number, twice, b"\xd6\xff" + bytes(4)):
+        data = b"\xdd" + (70_001).to_bytes(4, "big") + b"\x00" * 70_000 + refused
+        with pytest.raises(DecodeError):
+            MsgpackSerializer().loads(data)
+
+
+@pytest.mark.parametrize("value", [*LARGE, 7, "x", [], {"a": (1, [2])}, b"x" * 1000])
+@pytest.mark.parametrize("size", [100, 1 << 18])
+def test_encoding_piece_by_piece_gives_the_same_bytes(value: Any, size: int) -> None:
+    pieces = list(MsgpackSerializer().dumps_slowly(value, size))
+    assert b"".join(pieces) == MsgpackSerializer().dumps(value)
+    assert {len(piece) for piece in pieces[:-1]} <= {size}
+
+
+def test_encoding_piece_by_piece_refuses_before_the_first() -> None:
+    with pytest.raises(TypeError, match="not a plain value"):
+        MsgpackSerializer().dumps_slowly([0, object()], 100)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from braft_core.abc import CommandContext
 from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
+from braft_core.pages import PAGE
 from braft_core.services.kv import KVService
 
 
@@ -197,7 +200,7 @@ def test_the_old_state_is_let_go_before_a_snapshot_is_read() -> None:
     large = Large()
     gone = weakref.ref(large)
     kv = KVService()
-    kv._maps["m"] = {"k": (large, 1)}
+    kv._values["m\0k"] = large
     del large
     source = KVService()
     run(source, 1, "put", "m", "other", 2)
@@ -208,3 +211,191 @@ def test_the_old_state_is_let_go_before_a_snapshot_is_read() -> None:
 
     kv.restore(chunks())
     assert kv.query("get", ["m", "other"]) == [2, 1]
+
+
+def test_a_snapshot_depends_on_the_contents_alone() -> None:
+    one, other = KVService(), KVService()
+    for number in range(600):
+        run(one, number + 1, "put", f"m{number % 3}", f"k{number}", [number])
+    for number in reversed(range(600)):
+        run(other, number + 1, "put", f"m{number % 3}", f"k{number}", [number])
+        run(other, 999, "put", "m0", "passing", number)
+        run(other, 999, "delete", "m0", "passing")
+    restored = KVService()
+    restored.restore(other.snapshot())
+    data = b"".join(one.snapshot())
+    assert b"".join(other.snapshot()) == data
+    assert b"".join(restored.snapshot()) == data
+
+
+def test_a_snapshot_whose_rows_are_in_no_order_is_read() -> None:
+    rows = [["m", "b", [1], 3], ["a", "k", None, 1], ["m", "a", "x", 2]]
+    kv = KVService()
+    kv.restore(iter([b"".join(map(msgpack.packb, rows))]))
+    assert kv.query("maps", []) == ["a", "m"]
+    assert kv.query("list", ["m"]) == {"a": "x", "b": [1]}
+    assert kv.query("get", ["m", "b"]) == [[1], 3]
+
+
+def test_the_chunks_of_a_snapshot_are_small_and_shows_the_captured_state() -> None:
+    kv = KVService()
+    for number in range(10_000):
+        run(kv, number + 1, "put", "m", f"k{number}", [number, "x" * 20])
+    captured = kv.snapshot()
+    for number in range(10_000):
+        run(kv, 20_000 + number, "put", "m", f"k{number}", "later")
+    run(kv, 40_000, "delete", "m", "k0")
+    chunks = list(captured)
+    assert max(map(len, chunks)) < 2 * (64 << 10)
+    old = KVService()
+    old.restore(iter(chunks))
+    assert len(old.query("list", ["m"])) == 10_000
+    assert old.query("get", ["m", "k9999"]) == [[9999, "x" * 20], 10_000]
+
+
+def test_the_interpreter_is_not_held_while_a_large_snapshot_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What is fed at once is decoded by one call of C code, during which no other thread runs.
+    source, target = KVService(), KVService()
+    value: list[Any] = [[] for _ in range(1_000_000)]
+    run(source, 1, "put", "m", "k", value)
+    fed = watch_feeds(monkeypatch)
+    target.restore(source.snapshot())
+    assert target.query("get", ["m", "k"]) == [value, 1]
+    assert len(fed) > 20
+    assert max(fed) <= 64 << 10
+
+
+def watch_feeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of what unpackers are given from now on."""
+    fed: list[int] = []
+
+    class Watched(msgpack.Unpacker):  # type: ignore[misc]  # it has no type information
+        def feed(self, data: bytes) -> None:
+            fed.append(len(data))
+            super().feed(data)
+
+    monkeypatch.setattr(msgpack, "Unpacker", Watched)
+    return fed
+
+
+# ------------------------------------------------------------------ the garbage collector
+
+
+def test_the_garbage_collector_has_nothing_to_do_with_the_state() -> None:
+    # A full collection visits every container there is, in one go: for a million lists it held up
+    # every thread for 0.4 s.
+    def followed(count: int) -> int:
+        kv = KVService()
+        for number in range(count):
+            run(kv, number + 1, "put", "m", f"k{number}", [{"a": [number]}, [], ()])
+            run(kv, number + 1, "put", f"m{number}", "k", number)
+        gc.collect()
+        assert not gc.is_tracked(kv._values)
+        assert not gc.is_tracked(kv._revisions)
+        return len(gc.get_objects())
+
+    few = followed(10)
+    assert followed(5_000) - few < 100
+
+
+# ------------------------------------------------------------------ pages
+
+
+def pages_of(kv: KVService, map_name: str, limit: int) -> list[dict[str, Any]]:
+    found = [kv.query("page", [map_name, "", limit])]
+    while found[-1]["next"] is not None:
+        found.append(kv.query("page", [map_name, found[-1]["next"], limit]))
+    return [page["items"] for page in found]
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1, 7), (3, 3), (7, 1), (8, 1), (100_000, 1)])
+def test_pages_hold_every_key_once_in_order(limit: int, count: int) -> None:
+    kv = KVService()
+    for number in (5, 3, 1, 6, 0, 4, 2):
+        run(kv, number + 1, "put", "m", f"k{number}", [number])
+        run(kv, number + 1, "put", "l", f"k{number}", "of another map")
+        run(kv, number + 1, "put", "m\x01", f"k{number}", "of another map")
+    pages = pages_of(kv, "m", limit)
+    assert len(pages) == count
+    assert [entry for page in pages for entry in page.items()] == [
+        (f"k{number}", [number]) for number in range(7)
+    ]
+
+
+def test_a_page_may_begin_anywhere_and_has_a_default_limit() -> None:
+    kv = KVService()
+    for number in range(PAGE + 1):
+        run(kv, number + 1, "put", "m", f"k{number:05d}", number)
+    page = kv.query("page", ["m"])
+    assert (len(page["items"]), page["next"]) == (PAGE, f"k{PAGE - 1:05d}")
+    assert kv.query("page", ["m", "k00003x", 2])["items"] == {"k00004": 4, "k00005": 5}
+    assert kv.query("page", ["m", "j", 1]) == {"items": {"k00000": 0}, "next": "k00000"}
+    assert kv.query("page", ["m", "z"]) == {"items": {}, "next": None}
+
+
+def test_a_page_of_large_values_ends_early_and_yet_goes_on() -> None:
+    kv = KVService()
+    for number in range(8):
+        run(kv, number + 1, "put", "m", f"k{number}", [b"x" * (3 << 20)])
+    pages = pages_of(kv, "m", 1000)
+    assert [list(page) for page in pages] == [["k0", "k1", "k2"], ["k3", "k4", "k5"], ["k6", "k7"]]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=40), st.integers(1, 9))
+def test_a_key_that_stays_is_on_one_page_whatever_changes_meanwhile(
+    changes: list[tuple[bool, int]], limit: int
+) -> None:
+    kv = KVService()
+    for number in range(0, 40, 4):
+        run(kv, 1, "put", "m", f"stay{number:02d}", number)
+    rest, seen, after = iter(changes), [], ""
+    while after is not None:
+        page = kv.query("page", ["m", after, limit])
+        seen += page["items"]
+        after = page["next"]
+        for adds, number in [change for change, _ in zip(rest, range(3), strict=False)]:
+            key = f"stay{number:02d}x"
+            run(kv, 2, *(("put", "m", key, 0) if adds else ("delete", "m", key)))
+    stayed = [key for key in seen if not key.endswith("x")]
+    assert stayed == [f"stay{number:02d}" for number in range(0, 40, 4)]
+    assert seen == sorted(set(seen))
+
+
+def test_pages_of_a_map_that_is_not_there_or_goes_meanwhile() -> None:
+    kv = KVService()
+    with pytest.raises(Rejected, match="there is no map 'm'"):
+        kv.query("page", ["m"])
+    run(kv, 1, "put", "m", "a", 1)
+    run(kv, 2, "put", "m", "b", 2)
+    after = kv.query("page", ["m", "", 1])["next"]
+    run(kv, 3, "delete", "m", "a")
+    run(kv, 4, "delete", "m", "b")
+    assert kv.query("page", ["m", after, 1]) == {"items": {}, "next": None}
+
+
+@pytest.mark.parametrize("query", [("page", "m"), ("maps_page",)])
+@pytest.mark.parametrize("limit", [0, -1, 100_001, True, "5", 1.0, None])
+def test_a_limit_that_is_none_is_refused(query: tuple[str, ...], limit: Any) -> None:
+    name, *args = query
+    with pytest.raises(InvalidArgument, match=r"limit .* a number of keys from 1 to 100000"):
+        KVService().query(name, [*args, "", limit])
+
+
+@pytest.mark.parametrize("after", ["a\0b", "x" * 1025, 5, None, b"k"])
+def test_a_continuation_that_is_no_key_is_refused(after: Any) -> None:
+    with pytest.raises(InvalidArgument, match="after "):
+        KVService().query("page", ["m", after])
+
+
+def test_pages_of_maps() -> None:
+    kv = KVService()
+    for number in range(5):
+        run(kv, 1, "put", f"m{number}", "k", 1)
+    run(kv, 1, "put", "m1", "another", 1)
+    run(kv, 1, "delete", "m3", "k")
+    assert kv.query("maps_page", ["", 2]) == {"maps": ["m0", "m1"], "next": "m1"}
+    assert kv.query("maps_page", ["m1", 2]) == {"maps": ["m2", "m4"], "next": None}
+    assert kv.query("maps_page", []) == {"maps": ["m0", "m1", "m2", "m4"], "next": None}
+    assert kv.query("list", ["m1"]) == {"another": 1, "k": 1}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgpack
 import pytest
 
 import braft_core.abc
 from braft_core.abc import CommandContext
 from braft_core.errors import CommandFailed, DecodeError, PluginError, UnknownCommand
+from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services import StateMachineService, command, query
 
 CONTEXT = CommandContext(index=7, term=2, appended_at=99)
@@ -197,3 +199,26 @@ def test_a_query_has_no_context() -> None:
 def test_a_service_has_a_snapshot(given: str, missing: str) -> None:
     with pytest.raises(PluginError, match=missing):
         type("Half", (StateMachineService,), {"name": "half", given: getattr(Echo, given)})
+
+
+def test_a_large_state_is_encoded_and_decoded_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In one go it held up every thread of the process, the consensus loop's too.
+    packed: list[int] = []
+
+    class Watched(msgpack.Packer):  # type: ignore[misc]  # it has no type information
+        def pack(self, value: object) -> bytes:
+            data: bytes = super().pack(value)
+            packed.append(len(data))
+            return data
+
+    source, target = Echo(), Echo()
+    source.state = {f"item-{number}": [number, {"a": number}] for number in range(100_000)}
+    whole = MsgpackSerializer().dumps(source.state)
+    monkeypatch.setattr(msgpack, "Packer", Watched)
+    captured = source.snapshot()
+    assert max(packed) < 100
+    source.state = None
+    chunks = list(captured)
+    assert b"".join(chunks) == whole
+    target.restore(iter(chunks))
+    assert MsgpackSerializer().dumps(target.state) == whole
