@@ -18,15 +18,13 @@ from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import Unreachable
 from braft_k8s.api import KubeApi
 from braft_k8s.options import K8sOptions
+from braft_k8s.pace import Pace
 from braft_k8s.pods import contacts_of, selector_text
 from braft_k8s.watching import Watches
 
 __all__ = ["K8sDiscovery"]
 
 log = logging.getLogger(__name__)
-
-#: Seconds after the first news in which more of it usually arrives.
-_BURST = 0.1
 
 
 class K8sDiscovery(Discovery):
@@ -81,6 +79,7 @@ class K8sDiscovery(Discovery):
         :raises Unreachable: as :meth:`discover`; to be begun again.
         """
         loop, news = asyncio.get_running_loop(), asyncio.Event()
+        pace = Pace(self.poll_interval)
 
         def tell() -> None:
             with suppress(RuntimeError):  # the loop has ended
@@ -91,6 +90,7 @@ class K8sDiscovery(Discovery):
             while True:
                 news.clear()
                 contacts, selectors = await self._look()
+                pace.looked(loop.time())
                 if watches is None:
                     watches = self._watches = Watches(self._connect, self.options.labels, tell)
                 await asyncio.to_thread(watches.follow, selectors)
@@ -100,7 +100,7 @@ class K8sDiscovery(Discovery):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(quiet):
                         await news.wait()
-                await asyncio.sleep(min(_BURST, self.poll_interval))
+                await asyncio.sleep(pace.wait(loop.time()))
         finally:
             self._watches = None
             if watches is not None:

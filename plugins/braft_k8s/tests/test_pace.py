@@ -1,0 +1,96 @@
+"""A busy namespace costs the API little, and a single change is seen at once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from braft_core.testing.discovery import discovery_context
+from braft_k8s import discovery as module
+from braft_k8s.discovery import K8sDiscovery
+from braft_k8s.pace import FIRST, MOST, Pace
+
+
+def _looks(pace: Pace, until: float, every: float) -> list[float]:
+    """When looks end if something changes every so many seconds; a look takes 10 ms."""
+    now, times = 0.0, []
+    pace.looked(now)
+    while now < until:
+        now = (now // every + 1) * every  # the next change after the look
+        now += pace.wait(now) + 0.01
+        pace.looked(now)
+        times.append(now)
+    return times
+
+
+@pytest.mark.parametrize("every", [0.01, 0.05, 0.5, 0.9])
+def test_a_namespace_that_never_rests_is_listed_ever_more_rarely(every: float) -> None:
+    times = _looks(Pace(), 600.0, every)
+    assert len([time for time in times if time < 10]) <= 8
+    assert max(later - time for time, later in itertools.pairwise(times)) < MOST + 1
+    assert len(times) <= 600 / MOST + 8
+
+
+def test_single_changes_are_seen_at_once_however_many_came_before() -> None:
+    pace = Pace()
+    assert _looks(pace, 60.0, 2.0)[-1] % 2 == pytest.approx(FIRST + 0.01)
+    now = _looks(pace, 60.0, 0.05)[-1]
+    assert pace.wait(now + 2 * MOST + 0.01) == FIRST
+
+
+def test_the_first_news_of_all_is_not_kept_waiting() -> None:
+    assert Pace().wait(0.0) == FIRST
+    assert Pace(most=0.02).wait(0.0) == 0.02
+
+
+def test_twenty_changes_a_second_cause_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The discovery itself, on a clock that goes when it sleeps."""
+    looks: list[float] = []
+    context = discovery_context(environ={}, options={"poll_interval": 600.0, "resync": 600.0})
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        now = 0.0
+        tell: Any = None
+
+        class Changing:
+            """Watches of a namespace in which something has changed whenever one looks."""
+
+            established = True
+
+            def __init__(self, connect: object, labels: object, news: Any) -> None:
+                nonlocal tell
+                tell = news
+
+            def follow(self, selectors: object) -> None:
+                tell()
+
+            def stop(self) -> None:
+                """There is nothing to stop."""
+
+        async def sleep(seconds: float) -> None:
+            nonlocal now
+            now += seconds
+            tell()
+
+        async def look() -> tuple[list[Any], list[dict[str, str]]]:
+            looks.append(now)
+            return [], []
+
+        monkeypatch.setattr(module, "Watches", Changing)
+        monkeypatch.setattr("asyncio.sleep", sleep)
+        monkeypatch.setattr(loop, "time", lambda: now)
+        discovery = K8sDiscovery("svc=braft", context)
+        monkeypatch.setattr(discovery, "_look", look)
+        watch = discovery.watch()
+        while now < 10.0:
+            await anext(watch)
+        await watch.aclose()  # type: ignore[attr-defined]
+        await discovery.stop()
+
+    asyncio.run(scenario())
+    assert len(looks) <= 8
+    assert looks[1] == pytest.approx(FIRST)
