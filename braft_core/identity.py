@@ -176,14 +176,15 @@ def first_host_address(interface: str = "") -> str:
     """The address to advertise when none is set. The same answer as long as the host is the same.
 
     Prefers, in this order: IPv4, IPv6, link-local addresses; real interfaces before those of
-    containers; low interface numbers. 127.0.0.1 if there is nothing but loopback.
+    containers; low interface numbers. 127.0.0.1 if there is nothing but loopback. IPv6 link-local
+    addresses do not count: without the name of the caller's own interface nobody reaches them.
 
     :param interface: take the address from this interface, loopback included.
     :raises ConfigError: there is no such interface, or it has no address.
     """
     adapters = list(ifaddr.get_adapters())
     if not interface:
-        found = [ip for adapter in adapters for ip in adapter.ips if not _address(ip).is_loopback]
+        found = [ip for adapter in adapters for ip in adapter.ips if _is_reachable(_address(ip))]
         order = {id(ip): _rank(adapter, ip) for adapter in adapters for ip in adapter.ips}
         return str(_address(min(found, key=lambda ip: order[id(ip)]))) if found else "127.0.0.1"
     chosen = [a for a in adapters if interface in (a.name, a.nice_name)]
@@ -201,6 +202,10 @@ def host_addresses() -> frozenset[str]:
 def _address(ip: ifaddr.IP) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
     return ipaddress.ip_address(text)
+
+
+def _is_reachable(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return not address.is_loopback and not (address.version == 6 and address.is_link_local)
 
 
 def _rank(adapter: ifaddr.Adapter, ip: ifaddr.IP) -> tuple[bool, bool, bool, int, int]:

@@ -391,9 +391,8 @@ class Node:
     def _http_server(self, parts: Parts) -> HTTPServer | None:
         if not self._settings.http:
             return None
-        host = self._settings.bind_host(parts.ip)
         return HTTPServer(
-            self, host, parts.ports.http, lambda app: parts.plugins.extend_http(app, self)
+            self, parts.host, parts.ports.http, lambda app: parts.plugins.extend_http(app, self)
         )
 
     # -- plumbing --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 __all__ = ["Contact", "Discovery", "DiscoveryContext"]
@@ -111,6 +111,15 @@ class Discovery(abc.ABC):
 
     async def start(self) -> None:  # noqa: B027 - optional hook
         """Begin announcing and browsing. Called once, before the first :meth:`discover`."""
+
+    async def move(self, ip: str) -> None:
+        """This node advertises another address from now on: announce that instead.
+
+        Called after :meth:`start`, any number of times. By default only the context changes.
+
+        :param ip: what ``context.ip`` becomes.
+        """
+        self.context = replace(self.context, ip=ip)
 
     async def watch(self) -> AsyncIterator[list[Contact]]:
         """Yield the whole current set whenever it may have changed; default: poll."""

@@ -131,6 +131,13 @@ class Transport(abc.ABC):
         cannot be used is not used, and stands in :attr:`notes`. Does nothing by default.
         """
 
+    def reconnect(self) -> None:  # noqa: B027 - nothing to do where connections cannot go stale
+        """Replace all outbound connections: this host's addresses have changed.
+
+        What was connected from an address that is gone would wait for answers that cannot come.
+        Does nothing by default.
+        """
+
     @property
     def notes(self) -> dict[str, str]:
         """*Any thread.* What is wrong though the transport works: a sentence by its subject."""

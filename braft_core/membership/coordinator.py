@@ -116,6 +116,26 @@ class Coordinator:
             await self._discovery.stop()
         self._driver = None
 
+    def move(self, ip: str) -> None:
+        """This node's address has changed to ``identity.address``, on the host's address ``ip``.
+
+        Members hear of it by announcements until the configuration has it.
+        """
+        if self._driver is None:
+            return
+        self._driver.forming.move(self._ports.identity.address)
+        if self._resident is not None:
+            self._resident.move()
+        if self._discovery is not None:
+            self._tasks.spawn(self._move_discovery(self._discovery, ip), "move")
+
+    async def _move_discovery(self, discovery: Discovery, ip: str) -> None:
+        try:
+            await discovery.move(ip)
+        # A plugin may raise anything; the members know the address all the same.
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.warning("%s cannot announce the address %s: %r", discovery.describe(), ip, error)
+
     def _facts(self) -> FormingFacts:
         settings, identity = self._ports.settings, self._ports.identity
         return FormingFacts(

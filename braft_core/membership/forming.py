@@ -130,6 +130,11 @@ class Forming:
         self._founding_started = False
         self._member_of = ""
 
+    def move(self, address: str) -> None:
+        """This node's address has changed."""
+        self._facts = replace(self._facts, address=address)
+        self._survey.facts = self._facts
+
     # -- views -------------------------------------------------------------------------------
 
     @property

@@ -106,6 +106,12 @@ class Resident:
         self.remover = Remover(ports, prober, self.book, self._changing, self._once)
         self.book.learn(ports.now(), ports.identity.server_id, ports.identity.address)
 
+    def move(self) -> None:
+        """This member's address has changed: say so at the next tick, whatever was said before."""
+        identity = self._ports.identity
+        self.book.learn(self._ports.now(), identity.server_id, identity.address)
+        self._announce_due = _Every()
+
     # -- views -------------------------------------------------------------------------------
 
     def waiting(self, now: float) -> str:

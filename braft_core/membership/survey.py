@@ -81,7 +81,8 @@ class Survey:
     """The contact table of one node."""
 
     def __init__(self, facts: FormingFacts) -> None:
-        self._facts = facts
+        #: Replaced when the node moves.
+        self.facts = facts
         self._listed: tuple[Contact, ...] = ()
         self._pinned: tuple[Contact, ...] = ()
         self._sightings: dict[Contact, Sighting] = {}
@@ -177,7 +178,7 @@ class Survey:
         current = {
             (s.reply.server_id, s.reply.address): s.reply
             for s in self._sightings.values()
-            if s.reply is not None and s.reply.cluster_name != self._facts.cluster_name
+            if s.reply is not None and s.reply.cluster_name != self.facts.cluster_name
         }
         return [current[key] for key in sorted(current)]
 
@@ -196,11 +197,11 @@ class Survey:
         newest: dict[tuple[str, str], Sighting] = {}
         for sighting in self._sightings.values():
             reply = sighting.reply
-            if reply is None or reply.cluster_name != self._facts.cluster_name:
+            if reply is None or reply.cluster_name != self.facts.cluster_name:
                 continue
             key = (reply.server_id, reply.address)
             known = newest.get(key)
-            if key != (self._facts.server_id, self._facts.address) and (
+            if key != (self.facts.server_id, self.facts.address) and (
                 known is None or known.answered_at < sighting.answered_at
             ):
                 newest[key] = sighting

@@ -1,21 +1,34 @@
-"""Which address a node advertises, where the setting ``ip`` does not say.
+"""Which address a node advertises, and where it listens, where the settings do not say.
 
-Runs once, before the node is built. Opens nothing.
+Runs once, before the node is built; :mod:`braft_core.runtime.whereabouts` goes on from there. Opens
+nothing.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
+from typing import NamedTuple
 
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, PluginError
 from braft_core.identity import first_host_address, host_addresses, implied_ports
 from braft_core.plugin.registry import Registry, parse_discovery
 
-__all__ = ["advertised_address", "chosen_discovery"]
+__all__ = ["Advertised", "advertise", "advertised_address", "chosen_discovery"]
 
 _LOOPBACK = "127.0.0.1"
+_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - as ``Settings.bind_host``
+
+
+class Advertised(NamedTuple):
+    """Where others are told that this node is."""
+
+    ip: str
+    #: The address to listen on.
+    host: str
+    #: Whether nobody named the address, so that it changes with the host's.
+    follows: bool = False
 
 
 def chosen_discovery(settings: Settings, registry: Registry) -> tuple[str, str] | None:
@@ -37,16 +50,38 @@ def advertised_address(settings: Settings, registry: Registry) -> str:
 
     :raises ConfigError: the interface does not exist, or the discovery's list is wrong.
     """
+    return advertise(settings, registry).ip
+
+
+def advertise(settings: Settings, registry: Registry) -> Advertised:
+    """Return :func:`advertised_address`, where to listen, and whether it follows the host's.
+
+    A node that takes the host's address while there is none but loopback listens on all addresses,
+    or nobody would reach it at the one that the host gets later.
+
+    :raises ConfigError: as :func:`advertised_address`.
+    """
+    named = _named(settings, registry)
+    ip = named or first_host_address(settings.interface)
+    bound_to_one = settings.host and not ipaddress.ip_address(settings.host).is_unspecified
+    follows = not named and not bound_to_one
+    none_yet = follows and not settings.interface and ipaddress.ip_address(ip).is_loopback
+    host = settings.host or _ALL_IPV4 if none_yet else settings.bind_host(ip)
+    return Advertised(ip, host, follows)
+
+
+def _named(settings: Settings, registry: Registry) -> str:
+    """Return the address that was chosen, "" if the host's is to be taken."""
     if settings.ip:
         return settings.ip
     if settings.interface:
-        return first_host_address(settings.interface)
+        return ""
     if settings.host:
         every = ipaddress.ip_address(settings.host).is_unspecified
-        return first_host_address() if every else settings.host
+        return "" if every else settings.host
     if not settings.discovery:
         return _LOOPBACK  # nobody is to find it, and nobody from outside shall reach it
-    return _listed(settings, registry) or first_host_address()
+    return _listed(settings, registry)
 
 
 def _listed(settings: Settings, registry: Registry) -> str:

@@ -36,7 +36,7 @@ from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
 from braft_core.plugin.rules import KINDS
 from braft_core.raft import SnapshotMeta
-from braft_core.runtime.advertising import advertised_address, chosen_discovery
+from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.placing import MEMORY, data_directory, find_place
 from braft_core.runtime.recovering import recover
@@ -60,10 +60,15 @@ class Parts:
     settings: Settings
     plugins: Plugins
     registry: Registry
+    #: What the node advertises. Both change with the host's addresses where it follows them.
     ip: str
+    address: str
+    #: Where it listens.
+    host: str
+    #: Whether the host's addresses decide what it advertises.
+    follows: bool
     ports: Ports
     server_id: str
-    address: str
     storage: Storage
     stored: StoredState
     #: The snapshot that the state machine begins from.
@@ -91,8 +96,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     configured.check()
     for warning in configured.warnings():
         _log.warning("%s", warning)
-    ip = advertised_address(settings, registry)
-    host = settings.bind_host(ip)
+    ip, host, follows = advertise(settings, registry)
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
@@ -116,9 +120,11 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         plugins=plugins,
         registry=registry,
         ip=ip,
+        address=join_host_port(ip, ports.raft),
+        host=host,
+        follows=follows,
         ports=ports,
         server_id=server_id,
-        address=join_host_port(ip, ports.raft),
         storage=storage,
         stored=recovery.state,
         snapshot=recovery.snapshot,

@@ -46,6 +46,7 @@ from braft_core.runtime.driver import Driver
 from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.freshness import Freshness
+from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.observing import Observer
 from braft_core.runtime.ports import CLUSTER_ID, Ports
@@ -371,6 +372,15 @@ class Engine:
         self.running().serve(index, queries)
 
     # -- membership and addresses ----------------------------------------------------------------
+
+    def move(self, ip: str) -> None:
+        """Advertise another address of this host from now on, and connect anew from there."""
+        parts, before = self.parts, self.parts.address
+        parts.ip, parts.address = ip, join_host_port(ip, parts.ports.raft)
+        self.identity.address = parts.address
+        _log.info("this node is at %s now, no longer at %s", parts.address, before)
+        parts.transport.reconnect()
+        self.membership.move(ip)
 
     def set_address(self, server_id: str, address: str) -> None:
         """That server is there now."""

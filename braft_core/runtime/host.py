@@ -16,6 +16,7 @@ from braft_core.abc import Service
 from braft_core.config import Settings
 from braft_core.errors import (
     BraftError,
+    ConfigError,
     InvalidRequest,
     NotReady,
     OutcomeUnknown,
@@ -23,6 +24,7 @@ from braft_core.errors import (
     StorageError,
     TooStale,
 )
+from braft_core.identity import first_host_address, host_addresses
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts, assemble
@@ -34,6 +36,7 @@ from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.sessions import OnceCommand, Sessions
 from braft_core.runtime.watch import Watch
+from braft_core.runtime.whereabouts import Whereabouts
 from braft_core.runtime.writer import as_storage_error
 from braft_core.storage.snapshot_file import encode_file
 
@@ -89,7 +92,11 @@ class Host:
         self._loop = LoopThread(f"{name}-loop")
         self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_machine_failure)
         self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
-        self._watch = Watch(f"{name}-watch", [self._look_at_store, self._look_at_transport])
+        self._whereabouts = Whereabouts(self.parts.ip)
+        looks = [self._look_at_store, self._look_at_transport]
+        if self.parts.follows:
+            looks.append(self._look_at_addresses)
+        self._watch = Watch(f"{name}-watch", looks)
         self._stopping = threading.Lock()
         self._closed = False
         #: What made the node end by itself.
@@ -99,7 +106,7 @@ class Host:
 
     def start(self) -> None:
         """Start everything, or raise and leave nothing."""
-        danger = exposure(self.settings, self.settings.bind_host(self.parts.ip))
+        danger = exposure(self.settings, self.parts.host)
         if danger:
             _log.warning("%s", danger)
         self._loop.start()
@@ -141,7 +148,7 @@ class Host:
 
     def refresh(self) -> None:
         """Look again now at what changes outside: certificates, addresses, the data directory."""
-        _log.info("looking again at certificates and data directory")
+        _log.info("looking again at certificates, addresses and data directory")
         self._watch.hurry()
 
     def _notify(self, event: str, **arguments: Any) -> None:
@@ -161,6 +168,18 @@ class Host:
 
     def _look_at_transport(self) -> None:
         self.parts.transport.refresh()
+
+    def _look_at_addresses(self) -> None:
+        ip = self._whereabouts.look(host_addresses(), self._best_address())
+        if ip:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.loop.call_soon_threadsafe(self._engine.move, ip)
+
+    def _best_address(self) -> str:
+        try:
+            return first_host_address(self.settings.interface)
+        except ConfigError:  # the interface has none at the moment
+            return ""
 
     def _give_up(self, error: BaseException) -> None:
         self._on_fatal(error)

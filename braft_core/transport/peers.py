@@ -94,6 +94,12 @@ class Peers(Generic[L]):
             self._strangers.add(message.to)
             self._handler.on_unreachable(message.to)
 
+    def reconnect(self) -> None:
+        """Replace every link by a new one to the same address."""
+        for server_id, link in list(self.links.items()):
+            self.remove(server_id)
+            self.set(server_id, link.address)
+
     def heard_from(self, server_id: str) -> None:
         """A request of that server arrived."""
         link = self.links.get(server_id)
@@ -141,6 +147,10 @@ class Running(Generic[L], abc.ABC):
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """Ask another node."""
 
+    def reconnect(self) -> None:
+        """Replace all outbound connections."""
+        self.peers.reconnect()
+
 
 class LinkedTransport(Transport):
     """Between :meth:`start` and :meth:`stop` a :class:`Running` does the work."""
@@ -171,6 +181,11 @@ class LinkedTransport(Transport):
         running = self._running
         if running is not None and running.certificates is not None:
             running.certificates.refresh()
+
+    def reconnect(self) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.reconnect()
 
     @property
     def notes(self) -> dict[str, str]:

@@ -98,15 +98,19 @@ class Network:
         name = self._add_namespace(label)
         number = len(self._made)
         namespace = Namespace(name, f"{_SUBNET}.{_FIRST_HOST + number - 2}")
-        port = f"port{number}"
+        self._ports[namespace] = f"port{number}"
+        self.reconnect(namespace)
+        return namespace
+
+    def reconnect(self, namespace: Namespace) -> None:
+        """Give a namespace an interface ``eth0`` on the switch; it has none."""
+        name, port = namespace.name, self._ports[namespace]
         switch = ("ip", "-n", self._switch, "link")
         pair = ("type", "veth", "peer", "name", "eth0", "netns", name)
         tool(*switch, "add", port, *pair)
         tool(*switch, "set", port, "master", _BRIDGE, "up")
         tool("ip", "-n", name, "address", "add", f"{namespace.address}/24", "dev", "eth0")
         tool("ip", "-n", name, "link", "set", "eth0", "up")
-        self._ports[namespace] = port
-        return namespace
 
     def set_link(self, namespace: Namespace, up: bool) -> None:
         """Plug the cable of a namespace into the switch, or pull it."""

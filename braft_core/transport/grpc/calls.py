@@ -90,6 +90,11 @@ class CallPool:
             ) from None
         return decode_peer(REPLIES[type(request)], data)
 
+    def renew(self) -> None:
+        """Use new connections for new calls."""
+        for address, connection in list(self._cache.items()):
+            self._retire(address, connection)
+
     async def close(self) -> None:
         """Close all connections; calls under way end as unreachable."""
         connections = {*self._cache.values(), *self._retired}

@@ -84,6 +84,11 @@ class _Running(Running[PeerLink]):
         """See the base class."""
         self._raft.reply(message)
 
+    def reconnect(self) -> None:
+        """See the base class."""
+        super().reconnect()
+        self.pool.renew()
+
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """See the base class."""
         return await self.pool.call(address, request, timeout)

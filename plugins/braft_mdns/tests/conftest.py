@@ -55,6 +55,10 @@ class Lan:
         finally:
             os.close(handle)
 
+    def ip(self, side: int, *arguments: str) -> None:
+        """Run the command ``ip`` on that side."""
+        _ip("-n", self.names[side], *arguments)
+
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine in a loop of a thread of its own, which begins on side 0."""
         results: list[T] = []

@@ -174,7 +174,7 @@ ETH1 = adapter(3, "eth1", "10.1.0.1", "10.1.0.2")
 )
 def test_interfaces(monkeypatch: pytest.MonkeyPatch, ip: str, interface: str, chosen: Any) -> None:
     monkeypatch.setattr(ifaddr, "get_adapters", lambda: iter([LO, ETH0, ETH1]))
-    assert choose_interfaces(ip, interface) == chosen
+    assert choose_interfaces(ip, interface).interfaces == chosen
 
 
 def test_families(monkeypatch: pytest.MonkeyPatch) -> None:

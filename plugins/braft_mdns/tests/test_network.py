@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import pytest
@@ -18,7 +18,8 @@ from braft_core.testing.discovery import DiscoveryConformance, discovery_context
 from braft_mdns.discovery import MdnsDiscovery
 
 T = TypeVar("T")
-QUICK = {"resolve_timeout": 1.0, "refresh": 1.0, "alone_after": 0.5}
+#: The thread of a test goes from side to side: it looks at interfaces only when a node moves.
+QUICK = {"resolve_timeout": 1.0, "refresh": 1.0, "alone_after": 0.5, "look_again": 600.0}
 
 
 class Network(Protocol):
@@ -26,6 +27,7 @@ class Network(Protocol):
     device: str
 
     def enter(self, side: int) -> None: ...
+    def ip(self, side: int, *arguments: str) -> None: ...
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T: ...
 
 
@@ -286,5 +288,57 @@ def test_no_multicast_is_an_error(lan: Network, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(Unreachable, match=r"cannot use multicast on .*: no such device"):
             await discovery.start()
         await discovery.stop()
+
+    lan.run(main)
+
+
+# ---------------------------------------------------------------------- changes of the host
+
+
+@contextmanager
+def other_address(lan: Network, side: int, address: str) -> Iterator[None]:
+    """The device of that side has another address meanwhile."""
+    usual = lan.addresses[side][0]
+    lan.ip(side, "addr", "del", f"{usual}/24", "dev", lan.device)
+    lan.ip(side, "addr", "add", f"{address}/24", "dev", lan.device)
+    try:
+        yield
+    finally:
+        lan.ip(side, "addr", "del", f"{address}/24", "dev", lan.device)
+        lan.ip(side, "addr", "add", f"{usual}/24", "dev", lan.device)
+
+
+def test_another_address_is_announced_and_the_others_are_still_known(lan: Network) -> None:
+    async def main() -> None:
+        async with node(lan, 0, "n1") as first, node(lan, 1, "n2") as second:
+            await until(first, "10.99.0.1:15001", "10.99.0.2:15001")
+            with other_address(lan, 1, "10.99.0.77"):
+                lan.enter(1)
+                await second.move("10.99.0.77")
+                await until(first, "10.99.0.1:15001", "10.99.0.77:15001")
+                await until(second, "10.99.0.1:15001", "10.99.0.77:15001")
+                assert second.instance == "n2"
+
+    lan.run(main)
+
+
+def test_a_node_without_an_address_is_found_once_it_has_one(lan: Network) -> None:
+    """As at a start before the network is there."""
+
+    async def main() -> None:
+        lan.enter(1)
+        early = MdnsDiscovery("", discovery_context(node_id="n2", ip="127.0.0.1", options=QUICK))
+        await early.start()
+        try:
+            await until(early, "127.0.0.1:15001")
+            async with node(lan, 0, "n1") as first:
+                await until(first, "10.99.0.1:15001")
+                lan.enter(1)
+                await early.move("10.99.0.2")
+                both = "10.99.0.1:15001", "10.99.0.2:15001"
+                await asyncio.gather(until(first, *both), until(early, *both))
+        finally:
+            lan.enter(1)
+            await early.stop()
 
     lan.run(main)

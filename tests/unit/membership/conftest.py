@@ -103,6 +103,14 @@ class Host:
         self.net.down_since[self.server_id] = self.now()
         self.net.hosts.pop(self.address, None)
 
+    def move(self, address: str) -> None:
+        """The running process is reached elsewhere from now on, and knows it."""
+        assert self.coordinator is not None
+        del self.net.hosts[self.address]
+        self.address = self._identity.address = address
+        self.net.hosts[address] = self
+        self.coordinator.move(address.rpartition(":")[0])
+
     async def dissolve(self) -> None:
         await asyncio.sleep(0.01)
         if self.written:

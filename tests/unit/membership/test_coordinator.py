@@ -162,6 +162,65 @@ def test_all_members_come_back_with_new_addresses_at_once(play: Any, wait: Any) 
     play(scenario)
 
 
+@pytest.mark.parametrize("which", [0, 2], ids=["the leader", "a follower"])
+def test_a_member_that_moves_while_it_runs_is_soon_known_to_be_there(
+    which: int, play: Any, wait: Any
+) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        moving, table = hosts[which], net.tables["cluster-1"]
+        for address in ("10.7.7.7:15000", "10.8.8.8:15000"):
+            moving.move(address)
+            took = await wait(
+                lambda address=address: table.configuration.get(moving.server_id).address == address
+            )
+            assert took < 1.5
+            others = [host for host in hosts if host is not moving]
+            await wait(lambda others=others: all(not h.coordinator.notes for h in others), 1)
+            assert {host.book[moving.server_id] for host in others} == {address}
+            assert moving.listing.context.ip == address.partition(":")[0]
+        assert not any(host.coordinator.waiting for host in hosts)
+
+    play(scenario)
+
+
+def test_a_node_that_moves_before_there_is_a_cluster_founds_it_where_it_is(
+    play: Any, wait: Any
+) -> None:
+    async def scenario(net: Any) -> None:
+        net.addresses = list(ADDRESSES)
+        early = net.host("a", "127.0.0.1:15000", expect=3)
+        others = [net.host(i, a, expect=3) for i, a in zip("bc", ADDRESSES[1:], strict=True)]
+        await early.boot()
+        await others[0].boot()
+        await asyncio.sleep(3)
+        early.move(ADDRESSES[0])
+        await others[1].boot()
+        await wait(lambda: all(h.member_of for h in (early, *others)))
+        servers = net.tables["cluster-1"].configuration.servers
+        assert [server.address for server in servers] == ADDRESSES
+
+    play(scenario)
+
+
+def test_a_discovery_that_cannot_announce_another_address_does_not_end_the_node(
+    play: Any, wait: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+
+        async def fails(ip: str) -> None:
+            raise OSError(f"no route for {ip}")
+
+        hosts[1].listing.move = fails
+        hosts[1].move("10.7.7.7:15000")
+        table = net.tables["cluster-1"]
+        await wait(lambda: table.configuration.get("b").address == "10.7.7.7:15000")
+        assert "cannot announce the address 10.7.7.7" in caplog.text
+
+    play(scenario)
+
+
 def test_without_quorum_the_missing_are_named_and_discovery_is_searched(
     play: Any, wait: Any
 ) -> None:

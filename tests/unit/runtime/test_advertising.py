@@ -14,7 +14,8 @@ from braft_core.identity import first_host_address, host_addresses
 from braft_core.local_nodes import free_ports
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
-from braft_core.runtime.advertising import advertised_address
+from braft_core.runtime import advertising
+from braft_core.runtime.advertising import advertise, advertised_address
 
 pytest.importorskip("braft_static")
 
@@ -93,3 +94,44 @@ def test_an_embedded_node_without_settings_finds_nobody(
         node.wait_ready(40)
         assert node.cluster_view()["discovery"] == "none"
         assert node.address.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "expected"),
+    [
+        ({"discovery": "192.0.2.1"}, "192.0.2.9", ("192.0.2.9", "0.0.0.0", True)),
+        ({"discovery": "192.0.2.1"}, "127.0.0.1", ("127.0.0.1", "0.0.0.0", True)),
+        ({"discovery": "192.0.2.1", "host": "::"}, "127.0.0.1", ("127.0.0.1", "::", True)),
+        ({"discovery": "192.0.2.1", "ip": "127.0.0.1"}, "", ("127.0.0.1", "127.0.0.1", False)),
+        ({"discovery": "192.0.2.1", "host": "127.0.0.5"}, "", ("127.0.0.5", "127.0.0.5", False)),
+        ({"interface": "lo"}, "127.0.0.1", ("127.0.0.1", "127.0.0.1", True)),
+        ({"interface": "eth0"}, "192.0.2.9", ("192.0.2.9", "0.0.0.0", True)),
+        (
+            {"interface": "eth0", "host": "192.0.2.8"},
+            "192.0.2.9",
+            ("192.0.2.9", "192.0.2.8", False),
+        ),
+        ({}, "192.0.2.9", ("127.0.0.1", "127.0.0.1", False)),
+    ],
+    ids=[
+        "the host's",
+        "the host has none yet",
+        "none yet, and told where to listen",
+        "set",
+        "bound to one",
+        "loopback chosen",
+        "of an interface",
+        "of an interface, but bound to one",
+        "nothing set",
+    ],
+)
+def test_an_address_that_nobody_named_changes_with_the_hosts(
+    given: Mapping[str, Any],
+    first: str,
+    expected: tuple[str, str, bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the node listens where it will be reached at the next one."""
+    monkeypatch.setattr(advertising, "first_host_address", lambda interface="": first)
+    settings = Settings.load(environ={}, kwargs=given)
+    assert advertise(settings, Registry(Plugins.load())) == expected

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from zeroconf import Error as ZeroconfError
@@ -16,8 +17,8 @@ from zeroconf import ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext
-from braft_core.errors import Unreachable
-from braft_mdns.interfaces import choose_interfaces, ip_version
+from braft_core.errors import ConfigError, Unreachable
+from braft_mdns.interfaces import Chosen, choose_interfaces, ip_version
 from braft_mdns.names import ServiceName, host_name, instance_label
 from braft_mdns.options import MdnsOptions
 from braft_mdns.records import contact_of, is_stranger, properties_of
@@ -47,6 +48,13 @@ class MdnsDiscovery(Discovery):
         self._following: dict[str, asyncio.Task[None]] = {}
         self._contacts: dict[str, Contact] = {}
         self._changed = asyncio.Event()
+        #: What is announced, and on which interfaces.
+        self._current: tuple[str, Chosen | None] = ("", None)
+        self._looking: asyncio.Task[None] | None = None
+        self._look_now = asyncio.Event()
+        self._beginning = asyncio.Lock()
+        #: Why nothing is heard or announced at the moment.
+        self._trouble: Exception | None = None
 
     def describe(self) -> str:
         """The service looked for, ``mdns://_braft._tcp,_windows``."""
@@ -58,28 +66,22 @@ class MdnsDiscovery(Discovery):
         :raises ConfigError: the interface does not exist.
         :raises Unreachable: no multicast socket can be opened.
         """
-        interfaces = choose_interfaces(self.context.ip, self.context.interface)
-        try:
-            self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=ip_version(interfaces))
-        except (OSError, RuntimeError) as error:
-            raise Unreachable(
-                f"{self.describe()}: cannot use multicast on {interfaces}: {error}", sent=False
-            ) from error
-        self._browser = AsyncServiceBrowser(
-            self._zeroconf.zeroconf, self.service.type, handlers=[self._on_event]
-        )
-        self._announcing = asyncio.create_task(self._announce(self._zeroconf))
-        # Who watches shall see the failure of the announcement, if it fails.
-        self._announcing.add_done_callback(lambda _: self._wake_watchers())
-        loop = asyncio.get_running_loop()
-        self._lonely = loop.call_later(self.options.alone_after, self._note_if_alone, interfaces)
+        self._open(choose_interfaces(self.context.ip, self.context.interface))
+        self._looking = asyncio.create_task(self._look_again())
+
+    async def move(self, ip: str) -> None:
+        """Announce another address, on the interfaces that have it."""
+        await super().move(ip)
+        self._look_now.set()
 
     async def discover(self) -> list[Contact]:
         """The instances heard of and not gone, in order of address.
 
         :raises Unreachable: not started, or announcing this node failed.
         """
-        if self._zeroconf is None:
+        if self._trouble is not None:
+            raise Unreachable(f"{self.describe()}: {self._trouble}") from self._trouble
+        if self._looking is None:
             raise Unreachable(f"{self.describe()}: not started", sent=False)
         if self._announcing and self._announcing.done():
             error = self._announcing.exception()
@@ -96,11 +98,43 @@ class MdnsDiscovery(Discovery):
 
     async def stop(self) -> None:
         """Say goodbye, so that the others forget this node now and not after its records expire."""
+        looking, self._looking = self._looking, None
+        if looking:
+            async with self._beginning:  # half a beginning would leave sockets behind
+                looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        await self._close()
+
+    # ---------------------------------------------------------------- interfaces
+
+    def _open(self, chosen: Chosen) -> None:
+        """Browse and announce on these interfaces. :raises Unreachable: no multicast there."""
+        interfaces = chosen.interfaces
+        try:
+            self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=ip_version(interfaces))
+        except (OSError, RuntimeError) as error:
+            raise Unreachable(
+                f"{self.describe()}: cannot use multicast on {interfaces}: {error}", sent=False
+            ) from error
+        self._current = self.context.ip, chosen
+        zeroconf = self._zeroconf.zeroconf
+        for name in self._contacts:
+            self._following[name] = asyncio.create_task(self._confirm(zeroconf, name))
+        self._browser = AsyncServiceBrowser(zeroconf, self.service.type, handlers=[self._on_event])
+        self._announcing = asyncio.create_task(self._announce(self._zeroconf))
+        # Who watches shall see the failure of the announcement, if it fails.
+        self._announcing.add_done_callback(lambda _: self._wake_watchers())
+        loop = asyncio.get_running_loop()
+        self._lonely = loop.call_later(self.options.alone_after, self._note_if_alone, interfaces)
+
+    async def _close(self) -> None:
+        """Say goodbye where that is possible, and release everything but what is known."""
         zeroconf, self._zeroconf = self._zeroconf, None
         if self._lonely:
             self._lonely.cancel()
         tasks = [*self._following.values(), *([self._announcing] if self._announcing else [])]
         self._following.clear()
+        self._announcing = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -108,7 +142,44 @@ class MdnsDiscovery(Discovery):
             await self._browser.async_cancel()
             self._browser = None
         if zeroconf:
-            await zeroconf.async_close()
+            # On an interface that is gone nothing can be said.
+            with suppress(OSError, ZeroconfError):
+                await zeroconf.async_close()
+
+    async def _look_again(self) -> None:
+        """Begin anew on other interfaces when they change, as its sockets stay on the old ones.
+
+        A change is waited out until it is the same for two looks, unless the node has moved.
+        """
+        before = self._current
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.options.look_again):
+                    await self._look_now.wait()
+            moved = self._look_now.is_set()
+            self._look_now.clear()
+            try:
+                now = self.context.ip, choose_interfaces(self.context.ip, self.context.interface)
+            except (ConfigError, OSError):  # no address there now: once there is, begin anew
+                self._current = before = ("", None)
+                continue
+            settled, before = moved or now == before, now
+            if settled and (now != self._current or self._trouble is not None):
+                await self._begin_anew(now[1])
+
+    async def _begin_anew(self, chosen: Chosen) -> None:
+        log.info("mDNS: announcing %s on %s from now on", self.context.ip, chosen.interfaces)
+        async with self._beginning:
+            await self._close()
+            try:
+                self._open(chosen)
+            except Unreachable as error:
+                if self._trouble is None:
+                    log.warning("%s", error.message)
+                self._trouble = error
+            else:
+                self._trouble = None
+        self._wake_watchers()
 
     # ---------------------------------------------------------------- announcing
 
@@ -177,6 +248,14 @@ class MdnsDiscovery(Discovery):
             self._set(name, self._contact(info) if answered else None)
             # A denied record answers at once; that must not become a busy loop.
             await asyncio.sleep(self.options.refresh if answered else timeout / 10)
+
+    async def _confirm(self, zeroconf: Zeroconf, name: str) -> None:
+        """Ask once whether an instance that was known before is to be heard on new interfaces."""
+        info = AsyncServiceInfo(self.service.type, name)
+        with suppress(ZeroconfError):
+            if await info.async_request(zeroconf, self.options.resolve_timeout * 1000):
+                return
+        self._set(name, None)
 
     def _contact(self, info: AsyncServiceInfo) -> Contact | None:
         properties: dict[str, Any] = info.decoded_properties

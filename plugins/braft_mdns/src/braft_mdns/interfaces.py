@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import ifaddr
 from zeroconf import InterfaceChoice, IPVersion
 
 from braft_core.errors import ConfigError
 
-__all__ = ["choose_interfaces", "ip_version"]
+__all__ = ["Chosen", "choose_interfaces", "ip_version"]
+
+Interfaces = list[str] | InterfaceChoice
 
 
-def choose_interfaces(ip: str, interface: str) -> list[str] | InterfaceChoice:
+class Chosen(NamedTuple):
+    """Interfaces to use, as zeroconf takes them, and as they were found."""
+
+    interfaces: Interfaces
+    #: Number and addresses of each; different where one was made anew under the same address.
+    found: tuple[tuple[int | None, tuple[str, ...]], ...]
+
+
+def choose_interfaces(ip: str, interface: str) -> Chosen:
     """The addresses that stand for the interfaces to use, IPv4 and IPv6.
 
     The interface of that name; else the one that has the advertised address; else, behind NAT,
@@ -27,7 +39,7 @@ def choose_interfaces(ip: str, interface: str) -> list[str] | InterfaceChoice:
         chosen = [a for a in adapters if ip in _texts(a)]
     addresses = [text for adapter in chosen for text in _usable(adapter)]
     if addresses:
-        return addresses
+        return Chosen(addresses, _found(chosen))
     if interface:
         known = sorted({adapter.nice_name for adapter in adapters if adapter.ips})
         raise ConfigError(
@@ -36,10 +48,14 @@ def choose_interfaces(ip: str, interface: str) -> list[str] | InterfaceChoice:
             setting="interface",
             value=interface,
         )
-    return InterfaceChoice.All
+    return Chosen(InterfaceChoice.All, _found(adapters))
 
 
-def ip_version(chosen: list[str] | InterfaceChoice) -> IPVersion | None:
+def _found(adapters: Iterable[ifaddr.Adapter]) -> tuple[tuple[int | None, tuple[str, ...]], ...]:
+    return tuple((adapter.index, tuple(_texts(adapter))) for adapter in adapters)
+
+
+def ip_version(chosen: Interfaces) -> IPVersion | None:
     """The families to use; ``None`` leaves it to the addresses.
 
     "All" on a host without IPv6 must not open IPv6 sockets.

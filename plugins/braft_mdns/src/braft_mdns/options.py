@@ -18,5 +18,7 @@ class MdnsOptions(PluginOptions):
     """How long to wait for the records of a node before asking again."""
     refresh: PositiveDuration = 20.0
     """How long an address is believed before the node is asked for it again."""
+    look_again: PositiveDuration = 2.0
+    """How often the host's interfaces are looked at for changes."""
     alone_after: PositiveDuration = 10.0
     """When to say that nobody else is there."""

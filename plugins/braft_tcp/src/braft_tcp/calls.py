@@ -172,6 +172,11 @@ class CallPool:
             if callee.ready.done() and not callee.over:
                 callee.ready.result().watch(now)
 
+    def renew(self) -> None:
+        """Use new connections for new calls."""
+        for address, callee in list(self._cache.items()):
+            self._retire(address, callee)
+
     async def close(self) -> None:
         """Close all connections; calls under way end as unreachable."""
         callees = [*self._cache.values(), *self._fading]
