@@ -39,8 +39,10 @@ _LONGEST_PAUSE = 1.0
 _CONNECT = 1.0
 #: Seconds between looks whether this node has joined a cluster.
 _MEMBER_POLL = 0.05
-#: Heartbeats and votes are worthless later than this.
+#: Heartbeats are worthless later than this.
 _CONTROL_TIMEOUT = 1.0
+#: A vote is stored before it is answered, however slow the disk is, and counts for its whole term.
+_VOTE_TIMEOUT = 30.0
 _MAX_CONTROL_CALLS = 16
 #: Seconds that saying goodbye may take.
 _FAREWELL = 0.3
@@ -151,6 +153,8 @@ class PeerLink:
 
     async def _call(self, stub: Any, message: Request, data: bytes) -> None:
         timeout = min(_CONTROL_TIMEOUT, self._local.options.rpc_timeout)
+        if isinstance(message, RequestVote):
+            timeout = _VOTE_TIMEOUT
         try:
             answer = await stub(
                 data, timeout=timeout, metadata=self._local.metadata(self.server_id)
@@ -215,9 +219,14 @@ class PeerLink:
             self._bulk = None
             self._in_background(channel.close())
 
+    def _when_heard(self) -> float:
+        return self._control_heard
+
     async def _carry(self, channel: grpc.aio.Channel) -> Ending:
         make = Pipeline if self._knows_pipelines else UnaryAppends
-        bulk = self._bulk = make(self._local, self.server_id, channel, self._standing.deliver)
+        deliver = self._standing.deliver
+        bulk = make(self._local, self.server_id, channel, deliver, self._when_heard)
+        self._bulk = bulk
         self._standing.connected()
         ending, words = await bulk.run()
         self._bulk = None

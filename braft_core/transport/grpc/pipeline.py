@@ -31,6 +31,8 @@ _MAX_QUEUED = 64
 _MAX_QUEUED_BYTES = 32 << 20
 #: Seconds that an orderly end may take.
 _FAREWELL = 0.2
+#: Seconds for which a peer that answers otherwise may take to store what it was sent.
+_STORE_PATIENCE = 30.0
 
 #: Status codes by which a peer, rather than the network, ends a call.
 _DECIDED = frozenset(
@@ -107,10 +109,19 @@ class _Queue:
 
 
 class _BulkBase:
-    def __init__(self, local: LocalEnd, peer: str, deliver: Callable[[Response], None]) -> None:
+    """``heard()`` is the loop's time at which the peer last answered on its other lane."""
+
+    def __init__(
+        self,
+        local: LocalEnd,
+        peer: str,
+        deliver: Callable[[Response], None],
+        heard: Callable[[], float],
+    ) -> None:
         self._local = local
         self._peer = peer
         self._deliver = deliver
+        self._heard = heard
         self._queue = _Queue()
 
     def put(self, request_id: int, data: bytes) -> bool:
@@ -141,8 +152,9 @@ class Pipeline(_BulkBase):
         peer: str,
         channel: grpc.aio.Channel,
         deliver: Callable[[Response], None],
+        heard: Callable[[], float],
     ) -> None:
-        super().__init__(local, peer, deliver)
+        super().__init__(local, peer, deliver, heard)
         open_stream: Any = channel.stream_stream("/RaftTransport/AppendEntriesPipeline")
         self._call = open_stream(metadata=local.metadata(peer))
         self._loop = asyncio.get_running_loop()
@@ -179,9 +191,19 @@ class Pipeline(_BulkBase):
             if writer.done() and self._queue.closing:
                 await asyncio.wait({reader}, timeout=_FAREWELL)
                 return Ending.ORDERLY, ""
-            if self.pending and self._loop.time() - self._progress > patience:
+            if self.pending and self._is_stalled(patience):
                 await self._give_up(writer)
                 return Ending.STALLED, f"no response for {patience} s"
+
+    def _is_stalled(self, patience: float) -> bool:
+        """Return whether to wait no longer for a response.
+
+        A peer that answers heartbeats may have a disk that takes longer than ``patience`` to store
+        what it was sent. On a new stream it would have to store as much again.
+        """
+        now = self._loop.time()
+        stored_by = max(self._progress, min(self._heard(), self._progress + _STORE_PATIENCE))
+        return now - stored_by > patience
 
     async def _give_up(self, writer: asyncio.Task[None]) -> None:
         """Say goodbye if there is room: the peer may be alive, and we are not dead."""
@@ -248,8 +270,9 @@ class UnaryAppends(_BulkBase):
         peer: str,
         channel: grpc.aio.Channel,
         deliver: Callable[[Response], None],
+        heard: Callable[[], float],
     ) -> None:
-        super().__init__(local, peer, deliver)
+        super().__init__(local, peer, deliver, heard)
         self._append: Any = channel.unary_unary("/RaftTransport/AppendEntries")
         self._established = False
 

@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 from braft_core import peer
 from braft_core.errors import AccessDenied, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
-from braft_core.raft import AppendEntries, Entry
-from braft_core.testing.transport import Node, until
-from braft_tcp import connection, server
+from braft_core.raft import AppendEntries, Entry, RequestPreVote, RequestVote
+from braft_core.testing.transport import Node, answer_to, until
+from braft_tcp import connection, lanes, server
 from braft_tcp.frames import HEADER, Frame, FrameReader, Hello, Kind, Lane, encode_hello
 
 SECRET = "s3cret-token"
@@ -369,6 +370,60 @@ def test_a_peer_that_stops_reading_costs_bounded_memory_and_is_given_up(started:
         for end in ends:
             end.set()
         await listening.wait_closed()
+
+    asyncio.run(scenario())
+
+
+def test_a_vote_may_take_as_long_as_a_slow_disk(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The voter stores it first; with a timeout of their own no election would ever end."""
+    monkeypatch.setattr(lanes, "_CONTROL_TIMEOUT", 0.05)
+    monkeypatch.setattr(lanes, "_VOTE_TIMEOUT", 40.0)
+
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+            b.handler.answer = lambda _request: None
+            a.meets(b)
+            control = a.transport._running.peers.links["b"]._control
+            await until(lambda: control._connection is not None)
+            # A connection that was silent is made anew, which is not what this is about.
+            monkeypatch.setattr(control._connection, "abort", lambda: None)
+            a.transport.send(RequestVote("a", "b", 5, 1, 1, request_id=7))
+            a.transport.send(RequestPreVote("a", "b", 6, 1, 1, request_id=8))
+            await until(lambda: len(b.handler.requests) == 2)
+            # What is not stored is given up meanwhile.
+            await until(lambda: list(control._sent) == [7])
+            [vote] = [r for r in b.handler.requests if isinstance(r, RequestVote)]
+            response = answer_to(vote)
+            assert response is not None
+            b.transport.reply(response)
+            await until(lambda: a.handler.responses)
+            assert a.handler.responses[0].request_id == 7
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("heard", "since", "stalled"),
+    [(0.0, 3.0, True), (0.0, 1.0, False), (9.0, 9.5, False), (9.0, 12.0, True), (99.0, 33.0, True)],
+)
+def test_a_peer_that_answers_heartbeats_may_store_slowly(
+    heard: float, since: float, stalled: bool
+) -> None:
+    """Timeout 2 s: of the last response, or of the last heartbeat's, and never 32 s later."""
+
+    async def scenario() -> None:
+        local: Any = SimpleNamespace(options=SimpleNamespace(rpc_timeout=2.0))
+        other: Any = SimpleNamespace(heard=heard)
+        lane = lanes.BulkLane(local, "s", lambda _response: None, other)
+        said: list[str] = []
+        lane._connection = SimpleNamespace(  # type: ignore[assignment]
+            goodbye=lambda: said.append("goodbye"), watch=lambda now: None
+        )
+        lane._sent.append(1)
+        lane.watch(since)
+        assert said == ["goodbye"] * stalled
 
     asyncio.run(scenario())
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from braft_core.raft.messages import (
     RequestPreVote,
     RequestPreVoteResponse,
     RequestVote,
+    RequestVoteResponse,
 )
 from braft_core.raft.types import Entry
 from braft_core.testing.transport import PATIENCE, until
@@ -150,6 +152,49 @@ def test_a_server_without_pre_votes_counts_as_willing(started: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_a_vote_may_take_as_long_as_a_slow_disk(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The voter stores it first; with a timeout of their own no election would ever end."""
+    monkeypatch.setattr(link, "_CONTROL_TIMEOUT", 0.05)
+    monkeypatch.setattr(link, "_VOTE_TIMEOUT", PATIENCE)
+    stored = asyncio.Event()
+
+    async def vote(data: bytes, _context: Any) -> bytes:
+        await stored.wait()
+        return encode_response(RequestVoteResponse("go", "b", 5, granted=True), HEADER)
+
+    async def pre_vote(data: bytes, _context: Any) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def scenario() -> None:
+        methods = {
+            "RequestVote": grpc.unary_unary_rpc_method_handler(vote),
+            "RequestPreVote": grpc.unary_unary_rpc_method_handler(pre_vote),
+        }
+        async with foreign(**methods) as address, started() as node:
+            # The channel is made anew after a long silence, which is not what this is about.
+            node.transport.set_peer("go", address)
+            link_of = node.transport._running.peers.links["go"]
+            await until(lambda: _is_connected(link_of))
+            monkeypatch.setattr(link_of, "_renew_control", lambda: None)
+            node.transport.send(RequestVote("b", "go", 5, 1, 1, request_id=7))
+            node.transport.send(RequestPreVote("b", "go", 6, 1, 1, request_id=8))
+            # What is not stored is given up meanwhile.
+            await until(lambda: node.transport.counters["dropped"])
+            stored.set()
+            await until(lambda: node.handler.responses)
+            assert node.handler.responses[0].request_id == 7
+
+    asyncio.run(scenario())
+
+
+def _is_connected(link_of: Any) -> bool:
+    state = link_of._control.get_state(try_to_connect=True)
+    return bool(state is grpc.ChannelConnectivity.READY)
+
+
 def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> None:
     streams: list[str] = []
 
@@ -174,6 +219,60 @@ def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> Non
             assert node.handler.lost == []
 
     asyncio.run(scenario())
+
+
+def test_a_peer_that_answers_heartbeats_may_store_slowly(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "_STORE_PATIENCE", PATIENCE)
+    streams: list[str] = []
+    stored = asyncio.Event()
+
+    async def pipeline(requests: Any, context: Any) -> None:
+        streams.append("open")
+        async for data in requests:
+            if data:
+                await stored.wait()
+                await context.write(answered(data))
+
+    async def scenario() -> None:
+        method = grpc.stream_stream_rpc_method_handler(pipeline)
+        async with (
+            foreign(AppendEntriesPipeline=method) as address,
+            started(rpc_timeout=0.2) as node,
+        ):
+            node.transport.set_peer("go", address)
+            lane = node.transport._running.peers.links["go"]
+            await until(lambda: lane._bulk is not None and lane._bulk._established is not None)
+            beats = iter(range(1_000_000))
+
+            def heard() -> float:
+                next(beats)
+                return asyncio.get_running_loop().time()
+
+            monkeypatch.setattr(lane._bulk, "_heard", heard)
+            node.transport.send(append(1))
+            # It was looked at some times, over more than the timeout.
+            await until(lambda: next(beats) > 20)
+            assert streams == ["open"]
+            stored.set()
+            await until(lambda: node.handler.responses)
+            assert node.handler.responses[0].request_id == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("heard", "since", "stalled"),
+    [(0.0, 3.0, True), (0.0, 1.0, False), (9.0, 9.5, False), (9.0, 12.0, True), (99.0, 33.0, True)],
+)
+def test_a_bulk_lane_is_given_up_in_time(heard: float, since: float, stalled: bool) -> None:
+    """Timeout 2 s: of the last response, or of the last heartbeat's, and never 32 s later."""
+    lane = pipeline_module.Pipeline.__new__(pipeline_module.Pipeline)
+    lane._progress = 0.0
+    lane._heard = lambda: heard
+    lane._loop = SimpleNamespace(time=lambda: since)  # type: ignore[assignment]
+    assert lane._is_stalled(2.0) is stalled
 
 
 def test_an_idle_pipeline_is_left_in_peace(started: Any) -> None:

@@ -30,8 +30,12 @@ __all__ = ["REQUESTS", "BulkLane", "ControlLane", "OutboundLane"]
 #: What may wait to be written. The core's window (8 messages, 8 MiB) with a margin.
 _MAX_QUEUED = 64
 _MAX_QUEUED_BYTES = 32 << 20
-#: Heartbeats and votes are worthless later than this, seconds.
+#: Heartbeats are worthless later than this, seconds.
 _CONTROL_TIMEOUT = 1.0
+#: A vote is stored before it is answered, however slow the disk is, and counts for its whole term.
+_VOTE_TIMEOUT = 30.0
+#: Seconds for which a peer that answers otherwise may take to store what it was sent.
+_STORE_PATIENCE = 30.0
 _MAX_CONTROL = 16
 
 #: The frame of each request.
@@ -54,6 +58,8 @@ class OutboundLane(abc.ABC):
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._cluster_id = ""
+        #: The loop's time at which the peer last answered here.
+        self.heard = 0.0
 
     def begin(self, connection: Connection) -> None:
         """Use this connection."""
@@ -95,6 +101,7 @@ class OutboundLane(abc.ABC):
         return connection
 
     def _answered(self, kind: type[Request], request_id: int, body: bytes) -> None:
+        self.heard = self._loop.time()
         own_id = self._local.identity.server_id
         response = decode_response(kind, body, self._peer, own_id)
         response.request_id = request_id
@@ -102,10 +109,20 @@ class OutboundLane(abc.ABC):
 
 
 class BulkLane(OutboundLane):
-    """AppendEntries in order; responses come in request order."""
+    """AppendEntries in order; responses come in request order.
 
-    def __init__(self, local: LocalEnd, peer: str, deliver: Callable[[Response], None]) -> None:
+    ``other`` is the lane on which heartbeats are answered meanwhile.
+    """
+
+    def __init__(
+        self,
+        local: LocalEnd,
+        peer: str,
+        deliver: Callable[[Response], None],
+        other: OutboundLane,
+    ) -> None:
         super().__init__(local, peer, deliver)
+        self._other = other
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._waiting_bytes = 0
         self._sent: deque[int] = deque()
@@ -166,11 +183,19 @@ class BulkLane(OutboundLane):
         connection = self._connection
         if connection is None:
             return False
-        if self._sent and now - self._progress > self._local.options.rpc_timeout:
+        if self._sent and now - self._stored_by() > self._local.options.rpc_timeout:
             connection.goodbye()
             return False  # told when the connection has ended
         connection.watch(now)
         return False
+
+    def _stored_by(self) -> float:
+        """Return from when on a response is late.
+
+        A peer that answers heartbeats may have a disk that takes long to store what it was sent. On
+        a new connection it would have to store as much again.
+        """
+        return max(self._progress, min(self._other.heard, self._progress + _STORE_PATIENCE))
 
 
 class ControlLane(OutboundLane):
@@ -211,7 +236,11 @@ class ControlLane(OutboundLane):
         if connection is None:
             return False
         patience = min(_CONTROL_TIMEOUT, self._local.options.rpc_timeout)
-        late = [key for key, (_, since) in self._sent.items() if now - since > patience]
+        late = [
+            key
+            for key, (kind, since) in self._sent.items()
+            if now - since > (_VOTE_TIMEOUT if kind is RequestVote else patience)
+        ]
         for key in late:
             del self._sent[key]
         if late and now - connection.heard > 2 * patience:

@@ -39,8 +39,8 @@ class PeerLink:
         self._local = local
         self._loop = asyncio.get_running_loop()
         self._standing = Standing(local, server_id, _log)
-        self._bulk = BulkLane(local, server_id, self._standing.deliver)
         self._control = ControlLane(local, server_id, self._standing.deliver)
+        self._bulk = BulkLane(local, server_id, self._standing.deliver, self._control)
         self._nudged = {lane: asyncio.Event() for lane in (Lane.BULK, Lane.CONTROL)}
         self._keepers = [
             self._loop.create_task(self._keep_up(Lane.BULK, self._bulk)),
