@@ -16,6 +16,7 @@ The tree answers one question first: *may the caller try again?*
     │   ├── NotReady              the node has not formed or joined a cluster yet; says why
     │   ├── Busy                  too many outstanding requests, or a change is already pending
     │   ├── TooLarge              the command exceeds the size limit
+    │   ├── NotSupported          a member of the cluster could not execute the command; names it
     │   ├── InvalidRequest        the call itself makes no sense; trying it again will not help
     │   └── Stopped               the node was stopped
     │       └── ForkedProcess     the node belongs to the process before a fork
@@ -63,6 +64,7 @@ __all__ = [
     "NotApplied",
     "NotLeader",
     "NotReady",
+    "NotSupported",
     "OutcomeUnknown",
     "PluginConflict",
     "PluginError",
@@ -194,6 +196,16 @@ class InvalidRequest(NotApplied):
     """The call makes no sense; ``data`` has the ``value`` and what is ``accepted``."""
 
     code = "invalid_request"
+    safe_to_retry = False
+
+
+class NotSupported(NotApplied):
+    """Not every member could execute the command.
+
+    ``data`` has the ``member`` (a server id), its ``address`` and what it ``lacks``.
+    """
+
+    code = "not_supported"
     safe_to_retry = False
 
 

@@ -443,7 +443,9 @@ class Node:
         timeout: float | None,
         loop: asyncio.AbstractEventLoop | None,
     ) -> OnceCommand:
-        data = encode_command(self._running().parts.serializer, service, command, list(args))
+        parts = self._running().parts
+        parts.machine.check_call(service, command, len(args))
+        data = encode_command(parts.serializer, service, command, list(args))
         limit = self._settings.max_value_bytes
         if len(data) > limit:
             raise TooLarge(

@@ -72,6 +72,8 @@ class ProbeReply:
     removed: bool = False
     #: It was removed because it was silent for long, and is welcome to join again with its data.
     dead: bool = False
+    #: What it can execute: :meth:`braft_core.services.capabilities.Capabilities.encode`.
+    capabilities: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ class JoinRequest:
     cluster_name: str
     cluster_id: str
     voter: bool
+    #: As in :class:`ProbeReply`.
+    capabilities: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,13 @@ class JoinReply:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceRequest:
-    """I am this member and my address is now this one."""
+    """I am this member, my address is now this one, and this is what I can execute."""
 
     server_id: str
     address: str
     cluster_id: str
+    #: As in :class:`ProbeReply`.
+    capabilities: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

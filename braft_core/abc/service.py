@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 __all__ = ["CommandContext", "Service"]
@@ -37,6 +37,16 @@ class Service(abc.ABC):
         Whatever it raises becomes the caller's answer (a :class:`~braft_core.errors.Rejected`
         as it is, anything else as :class:`~braft_core.errors.CommandFailed`), on every node alike.
         """
+
+    def command_signatures(self) -> Mapping[str, tuple[int, int | None]] | None:
+        """Return the commands with the least and the most arguments (``None``: any number).
+
+        A node never executes, answers or proposes a command that is not in this table, and no
+        leader appends one that a member lacks. ``None``, the default, accepts every command: then
+        all nodes must run the same code, or answer unknown commands alike.
+        Called once, when the node is made.
+        """
+        return None
 
     @abc.abstractmethod
     def query(self, query: str, args: Sequence[Any]) -> Any:

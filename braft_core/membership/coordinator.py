@@ -251,6 +251,11 @@ class Coordinator:
         """Where that server is, as far as is known, else ""."""
         return self._resident.book.get(server_id) if self._resident else ""
 
+    def leader_changed(self) -> None:
+        """Do at once what a member does about another leader, or as one."""
+        if self._resident is not None:
+            self._resident.tick(self._ports.now())
+
     # -- calls from other nodes --------------------------------------------------------------
 
     async def on_call(self, request: PeerRequest) -> PeerReply:
@@ -304,6 +309,7 @@ class Coordinator:
             empty=view.empty,
             removed=removed,
             dead=removed and self.is_welcome(request.server_id),
+            capabilities=self._ports.capabilities.encode(),
         )
 
     # -- background --------------------------------------------------------------------------

@@ -169,7 +169,12 @@ class FormingDriver:
     async def _ask(self, ask: AskToJoin) -> str:
         identity, settings = self._ports.identity, self._ports.settings
         request = JoinRequest(
-            identity.server_id, identity.address, settings.cluster_name, "", settings.voter
+            identity.server_id,
+            identity.address,
+            settings.cluster_name,
+            "",
+            settings.voter,
+            self._ports.capabilities.encode(),
         )
         reply = await self._ports.call(ask.address, request, settings.call_timeout)
         if not isinstance(reply, JoinReply) or reply.cluster_id != ask.cluster_id:

@@ -26,6 +26,7 @@ __all__ = [
     "Refuse",
     "UpdateAddress",
     "handle_join",
+    "lacks_capabilities",
     "precedence",
     "should_promote",
 ]
@@ -140,6 +141,7 @@ def handle_join(
     cluster_id: str,
     configuration: Configuration,
     was_removed: bool = False,
+    lacking: str = "",
 ) -> JoinDecision:
     """What the leader answers.
 
@@ -150,6 +152,8 @@ def handle_join(
 
     :param was_removed: the asker was a voter once, and was removed because it was dead. It is
         welcome, but for the same reason not without its data.
+    :param lacking: what the asker cannot execute of what the cluster has agreed on. As a member it
+        would have to stop applying, or keep all others from it.
     """
     if request.cluster_name != cluster_name:
         return Refuse(_wrong("name", request.cluster_name, cluster_name))
@@ -162,6 +166,8 @@ def handle_join(
                 return Refuse(_address_taken(other))
         if was_removed and not request.cluster_id:
             return Refuse(_removed_and_lost(request))
+        if lacking:
+            return Refuse(lacks_capabilities(request.server_id, request.address, lacking))
         return AddNonvoter(request.server_id, request.address)
     if not request.cluster_id and member.suffrage == Suffrage.VOTER:
         return Refuse(_lost_its_data(member, request.address))
@@ -204,6 +210,17 @@ def _removed_and_lost(request: JoinRequest) -> Conflict:
         "this id. To rejoin as new, start it with an empty data directory; it makes a new id",
         server_id=request.server_id,
         address=request.address,
+    )
+
+
+def lacks_capabilities(server_id: str, address: str, lacking: str) -> Conflict:
+    """Return the refusal of a node that knows less than the cluster has agreed on."""
+    return Conflict(
+        f"node {short_id(server_id)} at {address} lacks {lacking}, which this cluster uses: "
+        "upgrade it or install what it lacks, and start it again; then it joins by itself",
+        server_id=server_id,
+        address=address,
+        lacks=lacking,
     )
 
 

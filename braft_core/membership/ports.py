@@ -11,8 +11,10 @@ from math import inf
 from typing import Protocol
 
 from braft_core.abc import Identity
+from braft_core.membership.declarations import Declarations
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server
+from braft_core.services.capabilities import Capabilities
 
 __all__ = [
     "AutopilotRules",
@@ -157,7 +159,46 @@ class RemovingPorts(Protocol):
         """
 
 
-class MembershipPorts(RemovingPorts, Protocol):
+class CapabilityPorts(Protocol):
+    """What agreeing on capabilities needs of the runtime."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is."""
+
+    @property
+    def settings(self) -> MembershipSettings:
+        """The settings membership reads; they never change."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def raft_view(self) -> RaftView:
+        """Raft's state now. Only asked while the node is a member."""
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """``Transport.call``."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this node can execute."""
+
+    @property
+    def agreed(self) -> Capabilities:
+        """What the cluster has agreed on, as far as applied here."""
+
+    @property
+    def declarations(self) -> Declarations:
+        """What the other members have declared."""
+
+    async def agree(self, capabilities: Capabilities) -> None:
+        """On the leader: commit an agreement; it is applied here on return.
+
+        :raises BraftError: not leader, or no quorum; it may have been committed.
+        """
+
+
+class MembershipPorts(RemovingPorts, CapabilityPorts, Protocol):
     """What the runtime gives to the coordinator."""
 
     async def load_founding(self) -> bytes | None:
@@ -178,9 +219,6 @@ class MembershipPorts(RemovingPorts, Protocol):
 
         :raises BraftError: it will be tried again.
         """
-
-    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
-        """``Transport.call``."""
 
     def stand(self, willing: bool) -> None:
         """Whether this node stands for election; it always does before this is called."""

@@ -15,6 +15,7 @@ from braft_core.abc import Contact
 from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, WrongCluster
 from braft_core.identity import short_id
 from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.agreement import Agreement
 from braft_core.membership.contact import Prober
 from braft_core.membership.joining import AddNonvoter, Refuse, UpdateAddress, handle_join
 from braft_core.membership.ports import MembershipPorts, RaftView
@@ -104,6 +105,9 @@ class Resident:
         self._vote_due = _Every()
         self._busy: set[str] = set()
         self.remover = Remover(ports, prober, self.book, self._changing, self._once)
+        self.agreement = Agreement(ports, self.book, self._once)
+        for reply in self._own_replies():
+            self.agreement.learn(reply.server_id, reply.capabilities)
         self.book.learn(ports.now(), ports.identity.server_id, ports.identity.address)
 
     def move(self) -> None:
@@ -194,6 +198,7 @@ class Resident:
             self._set_removed("")
         self._refresh_addresses(view)
         self._lead(now, view)
+        self.agreement.tick(now, view)
         identity = self._ports.identity
         news = must_announce(view, identity.server_id, identity.address)
         # Who was refused asks until it is not: the next announcement may be a long time off.
@@ -281,6 +286,7 @@ class Resident:
             cluster_id=self._ports.identity.cluster_id,
             configuration=view.configuration,
             was_removed=self.remover.is_remembered(request.server_id),
+            lacking=self.agreement.lacking(request.capabilities),
         )
         match decision:
             case Refuse(error):
@@ -290,6 +296,7 @@ class Resident:
             case AddNonvoter(server_id, address):
                 _log.info("node %s at %s joins", short_id(server_id), address)
                 self._learn(server_id, address)
+                self.agreement.learn(server_id, request.capabilities)
                 await self._ports.change_membership("add_nonvoter", server_id, address)
             case UpdateAddress(server):
                 # The next tick commits it, as it does after an announcement.
@@ -324,6 +331,7 @@ class Resident:
             self._once_told(logging.ERROR, request.server_id, error.message)
             raise
         self._learn(request.server_id, request.address)
+        self.agreement.learn(request.server_id, request.capabilities)
         return AnnounceReply(identity.server_id, identity.address)
 
     def _targets(self) -> list[Contact]:
@@ -345,7 +353,12 @@ class Resident:
 
     async def _announce(self) -> None:
         identity = self._ports.identity
-        request = AnnounceRequest(identity.server_id, identity.address, identity.cluster_id)
+        request = AnnounceRequest(
+            identity.server_id,
+            identity.address,
+            identity.cluster_id,
+            self._ports.capabilities.encode(),
+        )
 
         async def tell(target: Contact) -> BraftError | None:
             # The one that is told may have to ask another one first.
@@ -373,6 +386,7 @@ class Resident:
         for reply in self._twins.single(ours):
             # The round waited for the slowest: an announcement since is newer than any answer.
             self._learn(reply.server_id, reply.address, asked)
+            self.agreement.learn(reply.server_id, reply.capabilities)
         self._note_removal(replies)
         self._note_foreign(replies)
 
@@ -392,7 +406,14 @@ class Resident:
     async def _ask_to_join(self, leader_address: str, *, voter: bool) -> None:
         identity, settings = self._ports.identity, self._ports.settings
         name, cluster_id = settings.cluster_name, identity.cluster_id
-        request = JoinRequest(identity.server_id, identity.address, name, cluster_id, voter)
+        request = JoinRequest(
+            identity.server_id,
+            identity.address,
+            name,
+            cluster_id,
+            voter,
+            self._ports.capabilities.encode(),
+        )
         await self._ports.call(leader_address, request, settings.call_timeout)
 
     def _set_removed(self, sentence: str) -> None:

@@ -53,7 +53,7 @@ def election_tick(state: RaftState) -> None:
 def stand(state: RaftState, willing: bool) -> None:
     """Campaign or not. Votes and entries are taken either way, so this endangers nothing."""
     state.willing = willing
-    if not willing and state.role is Role.PRE_CANDIDATE:
+    if not willing and state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
         state.become_follower(state.current_term, "", "it does not stand for election")
 
 

@@ -191,7 +191,8 @@ class RaftCore:
         state = self._state
         transfer.respond(state, message)
         follows = state.role is Role.FOLLOWER and message.sender == state.leader
-        if follows and state.may_campaign and durability.vote_is_durable(state):
+        stands = state.may_campaign and state.willing
+        if follows and stands and durability.vote_is_durable(state):
             election.campaign(state, "leadership transfer", transfer=True)
 
     def propose(
@@ -272,8 +273,14 @@ class RaftCore:
         """Begin to hand leadership over; returns the successor's id. See :mod:`.transfer`."""
         return transfer.begin(self._require_leader(), to)
 
+    def step_down(self, reason: str) -> None:
+        """Give leadership up, to whoever is elected, because this server cannot do its work."""
+        state = self._state
+        if state.role is Role.LEADER:
+            state.become_follower(state.current_term, "", reason)
+
     def stand(self, willing: bool) -> None:
-        """Whether to campaign, as a server does by itself; one that was removed need not."""
+        """Whether to campaign, by itself or for a TimeoutNow; one that was removed need not."""
         election.stand(self._state, willing)
 
     def persisted(self, number: int) -> None:

@@ -2,6 +2,11 @@
 
 It is the only thread that touches the state machine: commands as they are committed, queries once
 the state has reached the index they need, captures and restores of the whole in between.
+
+An entry or a snapshot that this node cannot execute *stops its applying* (:class:`ApplyStop`):
+nothing behind it is applied, answered or captured, and reads that need it are refused, until a
+snapshot that this node can read replaces the state, or the node is restarted with what it lacked.
+The node goes on replicating and voting meanwhile.
 """
 
 from __future__ import annotations
@@ -15,13 +20,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from braft_core.errors import BraftError, OutcomeUnknown, Stopped
-from braft_core.raft import Entry
+from braft_core.errors import BraftError, NotReady, OutcomeUnknown, Stopped
+from braft_core.raft import Entry, EntryType
 from braft_core.runtime.proposals import Segment
 from braft_core.runtime.requests import Query, Request, settle
+from braft_core.serializers.missing import NotKnownHere
 from braft_core.services.machine import StateMachine
 
-__all__ = ["Applier", "Capture"]
+__all__ = ["Applier", "ApplyStop", "Capture"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +40,22 @@ class Capture(NamedTuple):
     chunks: Iterator[bytes]
 
 
+class ApplyStop(NamedTuple):
+    """Why a node applies nothing any more."""
+
+    #: The entry that it cannot execute, or the last one in the snapshot that it cannot read.
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
+    reason: str
+    #: Whether the state is undefined, since a snapshot was read in part.
+    state_lost: bool = False
+
+    @property
+    def message(self) -> str:
+        """What users are shown."""
+        what = "the snapshot at entry" if self.state_lost else "entry"
+        return f"this node stopped applying at {what} {self.index}: {self.reason}"
+
+
 class _Job(NamedTuple):
     action: Callable[[], None]
     #: Who waits for it.
@@ -42,9 +64,11 @@ class _Job(NamedTuple):
 
 
 class Applier:
-    """Owns the state machine. ``on_fatal`` is called from the applier thread.
+    """Owns the state machine. ``on_fatal`` and ``on_stop`` are called from the applier thread.
 
     Every other method only queues, and may be called from any thread.
+
+    :param on_stop: called when applying stops, and when it goes on again.
     """
 
     def __init__(
@@ -52,9 +76,11 @@ class Applier:
         machine: StateMachine,
         name: str,
         on_fatal: Callable[[BaseException], None],
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._machine = machine
         self._on_fatal = on_fatal
+        self._on_stop = on_stop
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # Held where a job is let in: either it comes before the end, or it is refused.
         self._gate = threading.Lock()
@@ -66,6 +92,8 @@ class Applier:
         #: Index and term of the last entry applied. Written here, read by anybody.
         self.applied_index = 0
         self._applied_term = 0
+        #: Why nothing is applied any more, or ``None``. Written here, read by anybody.
+        self.stopped: ApplyStop | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -91,10 +119,13 @@ class Applier:
 
     def reset(self) -> None:
         """Forget how far was applied; the state itself was never changed."""
-        self._put(_Job(functools.partial(self._advance, 0, 0)))
+        self._put(_Job(self._reset))
 
     async def capture(self) -> Capture:
-        """The state as it is when the turn comes, between two commands."""
+        """The state as it is when the turn comes, between two commands.
+
+        :raises NotReady: applying has stopped.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Capture] = loop.create_future()
         self._put(_Job(functools.partial(self._capture, loop, future)))
@@ -137,9 +168,40 @@ class Applier:
                 job = self._jobs.get()
 
     def _apply(self, entries: Sequence[Entry], segments: list[Segment]) -> None:
-        answers = self._machine.apply_many(entries)
-        self._advance(entries[-1].index, entries[-1].term)
-        settle(_pair(segments, answers))
+        outcomes: list[Any] = []
+        if self.stopped is None:
+            try:
+                self._machine.apply_many(entries, outcomes)
+            except NotKnownHere as error:
+                self._stop_applying(ApplyStop(entries[len(outcomes)].index, error.message))
+        if outcomes:
+            last = entries[len(outcomes) - 1]
+            self._advance(last.index, last.term)
+        if (stop := self.stopped) is not None:
+            self._refuse_reads(stop)
+            outcomes += [_not_applied_here(entry, stop) for entry in entries[len(outcomes) :]]
+        settle(_pair(segments, outcomes))
+
+    def _stop_applying(self, stop: ApplyStop) -> None:
+        self.stopped = stop
+        _log.error("%s", stop.message)
+        self._on_stop()
+
+    def _go_on_applying(self) -> None:
+        if self.stopped is not None:
+            self.stopped = None
+            _log.info("this node applies entries again")
+            self._on_stop()
+
+    def _refuse_reads(self, stop: ApplyStop) -> None:
+        """Answer the reads that need what is not applied here."""
+        refused = NotReady(stop.message, index=stop.index)
+        settle((query, refused) for _, _, queries in self._ahead for query in queries)
+        self._ahead.clear()
+
+    def _reset(self) -> None:
+        self._go_on_applying()
+        self._advance(0, 0)
 
     def _advance(self, index: int, term: int) -> None:
         self.applied_index, self._applied_term = index, term
@@ -147,7 +209,11 @@ class Applier:
             self._serve(heapq.heappop(self._ahead)[2])
 
     def _read(self, index: int, queries: list[Query]) -> None:
-        if index <= self.applied_index:
+        stop = self.stopped
+        if stop is not None and (index > self.applied_index or stop.state_lost):
+            refused = NotReady(stop.message, index=stop.index)
+            settle((query, refused) for query in queries)
+        elif index <= self.applied_index:
             self._serve(queries)
         else:
             self._order += 1
@@ -163,20 +229,51 @@ class Applier:
             return error
 
     def _restore(self, index: int, term: int, chunks: Iterator[bytes]) -> None:
-        self._machine.restore(chunks)
+        """Where the snapshot cannot be read, the node waits for another one, or for an upgrade.
+
+        The services' own ``restore`` may raise anything about a format of a later version; to end
+        the node for that would end it again at each start.
+        """
+        try:
+            self._machine.restore(chunks)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            why = error.message if isinstance(error, BraftError) else repr(error)
+            stop = ApplyStop(index, f"it cannot be read: {why}", state_lost=True)
+            self._stop_applying(stop)
+            self._refuse_reads(stop)
+            return
+        self._go_on_applying()
         self._advance(index, term)
 
     def _capture(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Capture]) -> None:
-        capture = Capture(self.applied_index, self._applied_term, self._machine.snapshot())
+        stop = self.stopped
+        capture = None
+        if stop is None:
+            capture = Capture(self.applied_index, self._applied_term, self._machine.snapshot())
 
         def hand_over() -> None:
-            if not future.done():
+            if future.done():
+                return
+            if capture is not None:
                 future.set_result(capture)
+            elif stop is not None:
+                future.set_exception(NotReady(f"no snapshot can be taken: {stop.message}"))
 
         try:
             loop.call_soon_threadsafe(hand_over)
         except RuntimeError:
             _log.debug("the state was captured after the node had stopped")
+
+
+def _not_applied_here(entry: Entry, stop: ApplyStop) -> BraftError | None:
+    """What waits for a committed entry is answered so where it is not applied."""
+    if entry.type == EntryType.CONFIGURATION:
+        return None  # it needs no state machine: it is in force
+    return OutcomeUnknown(
+        f"the outcome is unknown: the command is committed, and {stop.message}", index=entry.index
+    )
 
 
 def _refuse(job: _Job, why: Stopped) -> None:

@@ -40,6 +40,7 @@ from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.placing import MEMORY, data_directory, find_place
 from braft_core.runtime.recovering import recover
+from braft_core.services.cluster import ClusterService
 from braft_core.services.machine import StateMachine
 from braft_core.services.members import MembersService
 
@@ -77,6 +78,7 @@ class Parts:
     discovery: Discovery | None
     services: tuple[Service, ...]
     members: MembersService
+    cluster: ClusterService
     machine: StateMachine
     serializer: Serializer
     expect: int
@@ -100,8 +102,8 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
-    members = MembersService()
-    machine = StateMachine([*services, members], serializers)
+    members, cluster = MembersService(), ClusterService()
+    machine = StateMachine([*services, members, cluster], serializers)
     ports, storage, stored = find_place(
         settings, host, lambda ports: _storage(settings, registry, ports)
     )
@@ -132,6 +134,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         discovery=discovery,
         services=tuple(services),
         members=members,
+        cluster=cluster,
         machine=machine,
         serializer=serializer,
         expect=_expect(settings, discovery),

@@ -29,6 +29,7 @@ from braft_core.errors import (
 )
 from braft_core.raft import (
     AppendEntries,
+    Configuration,
     Event,
     InstallSnapshot,
     Message,
@@ -65,6 +66,8 @@ class Driver:
     :param compact: forgets stored entries up to an index and its term; on the writer thread.
     :param on_fatal: the node cannot go on; called once.
     :param explain: says in a sentence why there is no leader.
+    :param admit: answers the commands that a member could not execute; returns those that may be
+        appended, and those that wait for the members to agree.
     :param freshness: is told what leaders say, and says how old the state may be.
     """
 
@@ -81,6 +84,7 @@ class Driver:
         compact: Callable[[int, int], None],
         on_fatal: Callable[[BaseException], None],
         explain: Callable[[], str],
+        admit: Callable[[Configuration, list[Command]], tuple[list[Command], list[Command]]],
         freshness: Freshness,
     ) -> None:
         self.core = core
@@ -93,6 +97,7 @@ class Driver:
         self._compact = compact
         self._on_fatal = on_fatal
         self._explain = explain
+        self._admit = admit
         self.loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
         self._inbox: deque[Message] = deque()
@@ -223,6 +228,9 @@ class Driver:
 
     def _propose(self) -> None:
         commands, self._commands = self._commands, []
+        commands, self._commands = self._admit(self.core.configuration, commands)
+        if not commands:
+            return
         if self.disk_trouble is not None:
             answer = Busy(f"no commands are taken: {self.disk_trouble.message}")
             settle((command, answer) for command in commands)

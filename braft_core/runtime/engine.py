@@ -24,6 +24,7 @@ from braft_core.errors import (
 )
 from braft_core.identity import new_cluster_id
 from braft_core.membership.coordinator import Coordinator
+from braft_core.membership.declarations import Declarations
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
     EMPTY_CONFIGURATION,
@@ -46,6 +47,7 @@ from braft_core.runtime.driver import Driver
 from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.freshness import Freshness
+from braft_core.runtime.gate import Gate
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.observing import Observer
@@ -98,6 +100,9 @@ class Engine:
         self.view = NodeView(self)
         self._observer = Observer(self, events, node)
         self.distribution = Distribution(self, events)
+        self.declarations = Declarations()
+        self._gate = Gate(parts.server_id, parts.machine, parts.cluster, self.declarations)
+        self._willing = True
         self._ports = Ports(self)
         self.admin = Admin(self)
         settings = parts.settings
@@ -107,7 +112,7 @@ class Engine:
         self.snapshotter = Snapshotter(self, policy, self._observer.on_snapshot)
         self._forwarder = Forwarder(self)
         self.sessions = Sessions(self, parts.serializer, parts.settings.request_timeout)
-        self._calls = LogCalls(self, parts.settings.max_value_bytes, parts.machine.check_known)
+        self._calls = LogCalls(self, parts.settings.max_value_bytes, parts.machine)
         self.membership = Coordinator(
             self._ports,
             parts.discovery,
@@ -192,7 +197,8 @@ class Engine:
             on_restore=self._restore,
             compact=parts.storage.compact,
             on_fatal=self.give_up,
-            explain=self.waiting,
+            explain=lambda: self.waiting() or self._gate.waiting,
+            admit=self._gate.admit,
             freshness=Freshness(settings.election_timeout, settings.heartbeat_interval),
         )
         loop = asyncio.get_running_loop()
@@ -209,6 +215,8 @@ class Engine:
             early, self._early = self._early, []
         for request in early:
             driver.submit(request)
+        if self.applier.stopped is not None:
+            self.reconsider_standing()
 
     def _restore(self, meta: SnapshotMeta) -> None:
         """A snapshot was received whole: the state machine takes it up in its turn."""
@@ -275,6 +283,31 @@ class Engine:
         """Another leader is known ("" = none)."""
         if leader:
             self._forwarder.leader_changed(leader)
+            # Once the turn is over: what this does may need the new leader's first entries.
+            asyncio.get_running_loop().call_soon(self.membership.leader_changed)
+
+    def set_willing(self, willing: bool) -> None:
+        """Whether membership lets this node stand for election."""
+        self._willing = willing
+        self.reconsider_standing()
+
+    def reconsider_standing(self) -> None:
+        """Stand for election or not; do not lead while nothing is applied here.
+
+        A leader that cannot apply what is committed can neither answer nor serve reads.
+        """
+        driver = self.driver
+        if driver is None:
+            return
+        stop = self.applier.stopped
+
+        def act() -> None:
+            driver.core.stand(self._willing and stop is None)
+            if stop is not None and driver.core.role is Role.LEADER:
+                driver.core.step_down(stop.message)
+
+        driver.call(act)
+        self.signal.notify()
 
     def detach(self) -> list[Command | Query]:
         """Be in no cluster any more; returns the requests that went nowhere yet."""

@@ -90,7 +90,12 @@ class Host:
         self._node = node
         self._front = front(self.parts)
         self._loop = LoopThread(f"{name}-loop")
-        self._applier = Applier(self.parts.machine, f"{name}-applier", self._on_machine_failure)
+        self._applier = Applier(
+            self.parts.machine,
+            f"{name}-applier",
+            self._on_machine_failure,
+            self._on_apply_stop,
+        )
         self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
         self._whereabouts = Whereabouts(self.parts.ip)
         looks = [self._look_at_store, self._look_at_transport]
@@ -185,6 +190,11 @@ class Host:
         self._on_fatal(error)
         with suppress(RuntimeError):  # the loop has ended
             self._loop.loop.call_soon_threadsafe(self._engine.give_up, error)
+
+    def _on_apply_stop(self) -> None:
+        """*Applier.* Applying has stopped, or goes on again."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.loop.call_soon_threadsafe(self._engine.reconsider_standing)
 
     def _on_fatal(self, error: BaseException) -> None:
         if self.failure is None:

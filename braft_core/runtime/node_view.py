@@ -27,7 +27,9 @@ class NodeView:
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, why."""
-        driver = self._engine.driver
+        driver, stop = self._engine.driver, self._engine.applier.stopped
+        if stop is not None:
+            return False, stop.message
         if driver is None:
             return False, self._engine.waiting() or "starting"
         if self._engine.membership.removed or not driver.core.leader:
@@ -45,6 +47,8 @@ class NodeView:
     def notes(self) -> dict[str, str]:
         """What is wrong though the node may serve: a sentence by its subject."""
         notes, writer = dict(self._engine.membership.notes), self._engine.writer
+        if (stop := self._engine.applier.stopped) is not None:
+            notes["applying"] = stop.message
         if writer is not None and (slow := writer.slow(clock.monotonic())):
             notes["disk"] = slow
         return {**notes, **self._engine.parts.transport.notes}
@@ -85,6 +89,8 @@ class NodeView:
                 "autopilot": self._engine.membership.autopilot,
                 "wallClock": time.time(),
                 "notes": self.notes(),
+                "featureLevel": self._engine.parts.cluster.agreed.level,
+                "services": self._engine.parts.machine.capabilities.digests(),
                 "foreign": [
                     {"address": f.address, "clusterID": f.cluster_id, "voters": f.voters}
                     for f in self._engine.membership.foreign

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from braft_core.abc import Identity, WriteBatch
 from braft_core.errors import InvariantViolation
+from braft_core.membership.declarations import Declarations
 from braft_core.membership.ports import (
     AutopilotRules,
     MembershipSettings,
@@ -34,6 +35,8 @@ from braft_core.runtime.assembly import (
     expect_is_unclear,
 )
 from braft_core.runtime.requests import Command
+from braft_core.services.capabilities import Capabilities
+from braft_core.services.cluster import agreement_command, is_agreement
 from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
 
@@ -168,11 +171,33 @@ class Ports:
         engine.submit(command)
         await command.awaitable
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this node can execute."""
+        return self._engine.parts.machine.capabilities
+
+    @property
+    def agreed(self) -> Capabilities:
+        """What the cluster has agreed on."""
+        return self._engine.parts.cluster.agreed
+
+    @property
+    def declarations(self) -> Declarations:
+        """What the other members have declared."""
+        return self._engine.declarations
+
+    async def agree(self, capabilities: Capabilities) -> None:
+        """Commit an agreement."""
+        timeout = self._engine.parts.settings.request_timeout
+        data = agreement_command(capabilities)
+        command = Command(data, timeout, asyncio.get_running_loop())
+        self._engine.submit(command)
+        await command.awaitable
+        self._engine.running().call(lambda: None)  # commands may have waited for it
+
     def stand(self, willing: bool) -> None:
         """Whether this node stands for election."""
-        driver = self._engine.driver
-        if driver is not None:
-            driver.call(lambda: driver.core.stand(willing))
+        self._engine.set_willing(willing)
 
     def set_address(self, server_id: str, address: str) -> None:
         """That server is there now."""
@@ -181,6 +206,8 @@ class Ports:
 
 class Written:
     """Whether a command stands, or once stood, in a log: a cluster with one is not given up.
+
+    An agreement of the members on what they can execute does not count: nobody wrote it.
 
     Committed entries are looked at once. Those behind them may give way to others of the same
     index, and another core may begin its log anew. Any thread may ask; only the core's own can
@@ -199,7 +226,9 @@ class Written:
         if not written:
             committed, log = core.commit_index, core.log  # read first: the core may go on meanwhile
             fresh = log.slice(max(looked_at + 1, log.first_index), log.last_index + 1)
-            written = log.compacted_index > 0 or any(e.type == EntryType.COMMAND for e in fresh)
+            written = log.compacted_index > 0 or any(
+                e.type == EntryType.COMMAND and not is_agreement(e.data) for e in fresh
+            )
             self._seen = (core, committed, written)
         return written
 

@@ -26,6 +26,7 @@ from braft_core.runtime.driver import Driver
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.envelope import SESSION_BYTES, encode_answer
+from braft_core.services.machine import StateMachine
 from braft_core.weight import is_light
 
 __all__ = ["LogCalls"]
@@ -55,12 +56,8 @@ class _Node(Protocol):
 class LogCalls:
     """Lives on the loop."""
 
-    def __init__(
-        self, node: _Node, max_command_bytes: int, check_known: Callable[[bytes], None]
-    ) -> None:
-        """:param check_known: raises ``InvalidRequest`` for what this node cannot read."""
-        self._node = node
-        self._check_known = check_known
+    def __init__(self, node: _Node, max_command_bytes: int, machine: StateMachine) -> None:
+        self._node, self._machine = node, machine
         self._max_command_bytes = max_command_bytes
         self._answers: dict[type, Callable[[Any], Awaitable[PeerReply]]] = {
             ProposeRequest: self._propose,
@@ -82,6 +79,7 @@ class LogCalls:
         """Replicate one ready command, from wherever, and return its answer."""
         driver = self._driver()
         self._check(data)
+        self._machine.check_known(data)
         command = Command(data, timeout, asyncio.get_running_loop())
         driver.submit(command)
         return await command.awaitable
@@ -148,7 +146,7 @@ class LogCalls:
                 size=len(data),
                 limit=self._max_command_bytes,
             )
-        self._check_known(data)
+        self._machine.check_readable(data)
 
 
 async def _outcome(answer: Any) -> bytes:

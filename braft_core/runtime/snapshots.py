@@ -100,6 +100,8 @@ class Snapshotter:
                 await asyncio.sleep(_RETRY)
 
     def _is_due(self, core: RaftCore) -> bool:
+        if self._engine.applier.stopped is not None:
+            return False
         last_index = self.last.index if self.last is not None else 0
         last_size = self.last.size if self.last is not None else 0
         since = self._engine.applier.applied_index - last_index

@@ -31,7 +31,15 @@ from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH
 from braft_core.serializers.types import TYPES, TypeRegistry
 
-__all__ = ["MARK", "MAX_INT_BITS", "MAX_ITEMS", "MAX_TEXT", "from_plain", "to_plain"]
+__all__ = [
+    "MARK",
+    "MAX_INT_BITS",
+    "MAX_ITEMS",
+    "MAX_TEXT",
+    "from_plain",
+    "to_plain",
+    "types_in",
+]
 
 #: The key of the dict that stands for a typed value.
 MARK: Final = "@"
@@ -69,6 +77,34 @@ def from_plain(value: Any, *, registry: TypeRegistry = TYPES) -> Any:
         raise
     except (ValueError, TypeError, ArithmeticError) as error:
         raise DecodeError(f"not a typed value: {error}") from error
+
+
+def types_in(value: Any) -> set[tuple[str, int, frozenset[str]]]:
+    """Return the command types in what :func:`to_plain` made: name, version, stored fields.
+
+    Makes no object. An enum's only "field" is the name of its member.
+
+    :raises DecodeError: it is not the work of :func:`to_plain`.
+    """
+    found: set[tuple[str, int, frozenset[str]]] = set()
+    _collect(value, MAX_DEPTH, found)
+    return found
+
+
+def _collect(value: Any, room: int, found: set[tuple[str, int, frozenset[str]]]) -> None:
+    if room < 0:
+        raise DecodeError(f"not a typed value: nested deeper than {MAX_DEPTH}")
+    if type(value) is list:
+        for item in value:
+            _collect(item, room - 1, found)
+    elif type(value) is dict:
+        match value.get(MARK) if len(value) == 1 else None:
+            case [str(name), int(version), dict(stored)] if "." in name:
+                found.add((name, version, frozenset(stored)))
+            case [str(name), int(version), str(member)] if "." in name:
+                found.add((name, version, frozenset({member})))
+        for item in value.values():
+            _collect(item, room - 1, found)
 
 
 # --------------------------------------------------------------------------------------------

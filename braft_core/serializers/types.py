@@ -182,6 +182,11 @@ class TypeRegistry:
         return found
 
     @property
+    def all(self) -> tuple[CommandType, ...]:
+        """All that is registered."""
+        return tuple(self._by_name.values())
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
         return tuple(sorted(self._by_name))

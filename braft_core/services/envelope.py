@@ -27,12 +27,15 @@ import msgpack
 
 from braft_core.abc import Serializer
 from braft_core.errors import BraftError, DecodeError, InvalidRequest, from_wire, to_wire
+from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain, not_finite
 from braft_core.serializers.registry import Serializers
-from braft_core.serializers.typed import from_plain, to_plain
+from braft_core.serializers.typed import from_plain, to_plain, types_in
+from braft_core.services.capabilities import Need
 
 __all__ = [
+    "FORMATS",
     "IN_SESSION",
     "MAX_BEHIND",
     "SESSION_BYTES",
@@ -48,6 +51,8 @@ __all__ = [
     "encode_failure",
     "encode_outcome",
     "in_session",
+    "read_need",
+    "routing_key",
 ]
 
 #: The format version of commands, and that of commands of a session.
@@ -71,10 +76,17 @@ _HEADS = {
     TYPED: _HEAD,
     TYPED_IN_SESSION: _HEAD + SESSION_BYTES,
 }
+#: All formats that this code reads.
+FORMATS = frozenset(_HEADS)
 _IN_SESSION = {VERSION: IN_SESSION, TYPED: TYPED_IN_SESSION}
 #: Services that would refuse typed values when they are applied, which is late.
 _PLAIN_ONLY = frozenset({"kv", "distribute"})
 _VALUE, _ERROR, _TYPED_VALUE = 0, 1, 2
+#: How msgpack begins the list of a command, short texts and short lists.
+_PLAIN_HEADS = {version: _HEADS[version] for version in (VERSION, IN_SESSION)}
+_MSGPACK = MsgpackSerializer.tag
+_LIST_OF_THREE, _SHORT_TEXT, _SHORT_LIST = 0x93, 0xA0, 0x90
+_SHORT_MOST, _LIST_MOST = 31, 15
 _outcomes = MsgpackSerializer()
 
 
@@ -163,8 +175,21 @@ def decode_command(
     :raises NotKnownHere: it was made with what is not installed here.
     :raises DecodeError: for anything that :func:`encode_command` did not make.
     """
-    if len(data) <= _HEAD or data[0] not in _HEADS:
-        raise _no_command(data)
+    service, command, args = _parts(serializers, data)
+    return service, command, from_plain(args) if data[0] >= TYPED else args
+
+
+def _parts(serializers: Mapping[int, Serializer], data: bytes) -> tuple[str, str, list[Any]]:
+    """Service, command and arguments as plain values, those that stand for typed ones included."""
+    if len(data) <= _HEAD:
+        raise DecodeError(f"not a command: {len(data)} bytes", size=len(data))
+    if data[0] not in _HEADS:
+        # A later version may read it, and apply it: to answer for the cluster would be a guess.
+        raise NotKnownHere(
+            f"a command of format {data[0]}; this braft reads formats {VERSION} to "
+            f"{TYPED_IN_SESSION}: upgrade it",
+            version=data[0],
+        )
     serializer = serializers.get(data[1])
     if serializer is None:
         serializer = Serializers(serializers.values()).by_tag(data[1])
@@ -172,8 +197,42 @@ def decode_command(
     if type(parts) is list and len(parts) == 3:
         service, command, args = parts
         if type(service) is str and type(command) is str and type(args) is list:
-            return service, command, from_plain(args) if data[0] >= TYPED else args
+            return service, command, args
     raise DecodeError(f"not a command: {len(data)} bytes that are not [service, command, [...]]")
+
+
+def read_need(serializers: Mapping[int, Serializer], data: bytes) -> Need:
+    """Return what a node needs to execute the command. Makes no object of a command type.
+
+    :raises NotKnownHere: this process lacks the format or the serializer itself.
+    :raises DecodeError: for anything that :func:`encode_command` did not make.
+    """
+    service, command, args = _parts(serializers, data)
+    types = tuple(sorted(types_in(args))) if data[0] >= TYPED else ()
+    return Need(data[0], data[1], service, command, len(args), types)
+
+
+def routing_key(data: bytes) -> bytes | None:
+    """Return format, serializer, service, command and number of arguments as they are encoded.
+
+    Equal keys have equal needs. ``None`` where that takes more than a look at a few bytes: for
+    typed arguments, other serializers than msgpack, long names and many arguments.
+    """
+    try:
+        head = _PLAIN_HEADS[data[0]]
+        if data[1] != _MSGPACK or data[head] != _LIST_OF_THREE:
+            return None
+        at = head + 1
+        for _ in range(2):  # a short text is one byte with its length, then the text
+            length = data[at] - _SHORT_TEXT
+            if not 0 < length <= _SHORT_MOST:
+                return None
+            at += 1 + length
+        if not _SHORT_LIST <= data[at] <= _SHORT_LIST + _LIST_MOST:
+            return None
+    except (KeyError, IndexError):
+        return None
+    return data[:2] + data[head + 1 : at + 1]
 
 
 def encode_outcome(outcome: Any) -> bytes:
@@ -250,15 +309,6 @@ def _loads(serializer: Serializer, data: bytes) -> Any:
         raise DecodeError(
             f"not a command: serializer {serializer.name!r} raised {type(error).__name__}"
         ) from error
-
-
-def _no_command(data: bytes) -> DecodeError:
-    if len(data) <= _HEAD:
-        return DecodeError(f"not a command: {len(data)} bytes", size=len(data))
-    return DecodeError(
-        f"a command of format {data[0]}; this braft reads formats {VERSION} to {TYPED_IN_SESSION}",
-        version=data[0],
-    )
 
 
 def _text(message: str) -> str:

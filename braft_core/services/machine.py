@@ -17,6 +17,7 @@ from braft_core.errors import (
     BraftError,
     CommandFailed,
     DecodeError,
+    InvalidArgument,
     InvalidRequest,
     PluginConflict,
     PluginError,
@@ -28,12 +29,22 @@ from braft_core.errors import (
 from braft_core.raft.types import Entry, EntryType
 from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.plain import check_plain
+from braft_core.serializers.types import TYPES
+from braft_core.services.capabilities import (
+    FEATURE_LEVEL,
+    Capabilities,
+    Commands,
+    Signature,
+    type_fields,
+)
 from braft_core.services.envelope import (
+    FORMATS,
     IN_SESSION,
     TYPED_IN_SESSION,
     VERSION,
     decode_command,
     decode_place,
+    read_need,
 )
 from braft_core.services.sections import read_sections, write_sections
 from braft_core.services.sessions import NEW, SessionTable
@@ -53,19 +64,33 @@ SESSIONS = "$sessions"
 _COMMAND = int(EntryType.COMMAND)
 _OF_SESSIONS = frozenset({bytes((IN_SESSION,)), bytes((TYPED_IN_SESSION,))})
 _PLAIN = frozenset({VERSION, IN_SESSION})
+_SESSION_COMMANDS: Commands = {"open": Signature(0, 0), "close": Signature(1, 1)}
 
 
 class StateMachine:
-    """Applies committed entries to the services, in order."""
+    """Applies committed entries to the services, in order.
 
-    def __init__(self, services: Iterable[Service], serializers: Mapping[int, Serializer]) -> None:
+    An entry that this node cannot execute, because it knows too little, is neither answered nor
+    skipped: others may execute it, and would have another state from then on.
+    """
+
+    def __init__(
+        self,
+        services: Iterable[Service],
+        serializers: Mapping[int, Serializer],
+        level: int = FEATURE_LEVEL,
+    ) -> None:
         """:param serializers: by tag, all that may have written commands into the log.
+        :param level: the newest feature level that this node knows.
 
         :raises PluginConflict: two services have one name.
         :raises PluginError: a service has no name, or captures its snapshot late.
         """
         self._serializers = dict(serializers)
+        self._level = level
         self._services: dict[str, Service] = {}
+        #: ``None`` for a service that does not list its commands.
+        self._commands: dict[str, Commands | None] = {SESSIONS: _SESSION_COMMANDS}
         self._sessions = SessionTable()
         for service in services:
             _check_service(service)
@@ -76,6 +101,23 @@ class StateMachine:
                     name=service.name,
                 )
             self._services[service.name] = service
+            self._commands[service.name] = _signatures(service)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this node can execute. From any thread."""
+        return Capabilities(
+            level=self._level,
+            formats=FORMATS,
+            serializers=frozenset(self._serializers),
+            services=self._commands,
+            types=type_fields(TYPES),
+        )
+
+    @property
+    def serializers(self) -> Mapping[int, Serializer]:
+        """The serializers by tag."""
+        return self._serializers
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,7 +129,7 @@ class StateMachine:
 
         A command's failure is returned as a ``BraftError``. Only what says that this *node* cannot
         go on is raised: ``MemoryError``, exceptions that are no ``Exception``, and
-        ``NotKnownHere``, since others may know what was sent, and apply it.
+        ``NotKnownHere``, which names what this node lacks.
         """
         index, term, kind, data, _, appended_at = entry
         if kind != _COMMAND:
@@ -116,39 +158,77 @@ class StateMachine:
             raise
         except DecodeError as error:
             return error.with_traceback(None)
+        self._check_executable(name, command, len(args))
         service = self._services.get(name)
         if service is None:
-            return self._elsewhere(name, command, args, context)
+            return self._apply_to_sessions(command, args, context)
         try:
             answer = service.apply(command, args, context)
             return answer if answer is None else own(answer)
-        except MemoryError:
+        except (MemoryError, NotKnownHere):
             raise  # about this process, not about the command: others may have succeeded
         except Exception as error:  # noqa: BLE001 - its failure is the answer, on every node alike
             return _failure(error, name, command)
 
-    def _elsewhere(
-        self, name: str, command: str, args: list[Any], context: CommandContext
-    ) -> Outcome:
-        """A command that is for no service: for the sessions, or for nobody."""
-        if name != SESSIONS:
-            return self._unknown(name)
+    def _check_executable(self, service: str, command: str, count: int) -> None:
+        """:raises NotKnownHere: this node lacks the service, or the command with that many
+        arguments.
+        """
+        try:
+            commands = self._commands[service]
+            if commands is None or commands[command].accepts(count):
+                return
+        except KeyError:
+            pass
+        try:
+            self.check_call(service, command, count)
+        except Rejected as error:
+            raise NotKnownHere(
+                f"{error.message}; upgrade this node, or give it what the command needs",
+                service=service,
+                command=command,
+            ) from error
+
+    def check_call(self, service: str, command: str, count: int) -> None:
+        """Refuse a call that no entry is to be made of. From any thread.
+
+        :raises UnknownService, UnknownCommand: there is no such service or command here.
+        :raises CommandFailed: the command takes another number of arguments.
+        """
+        if service not in self._commands:
+            raise self._unknown(service)
+        commands = self._commands[service]
+        if commands is None:
+            return
+        signature = commands.get(command)
+        if signature is None:
+            raise UnknownCommand(
+                f"service {service!r} has no command {command!r}; it has "
+                f"{', '.join(sorted(commands)) or 'none'}",
+                service=service,
+                command=command,
+                known=sorted(commands),
+            )
+        if not signature.accepts(count):
+            raise CommandFailed(
+                f"{service}.{command} was given {count} argument(s); accepted: {_range(signature)}",
+                type="TypeError",
+                service=service,
+                command=command,
+            )
+
+    def _apply_to_sessions(self, command: str, args: list[Any], context: CommandContext) -> Outcome:
         match command, args:
             case "open", []:
                 return self._sessions.open(context.index, context.appended_at)
             case "close", [int(session)]:
                 return self._sessions.close(session, context.appended_at)
-        return UnknownCommand(
-            f"sessions are opened by 'open' and closed by 'close' with an id, not by {command!r}",
-            service=SESSIONS,
-            command=command,
-            known=["close", "open"],
-        )
+        return InvalidArgument(f"a session is closed by its number, not by {args!r:.80}")
 
-    def check_known(self, data: bytes) -> None:
-        """Refuse a command of somebody else's that this process could not apply. From any thread.
+    def check_readable(self, data: bytes) -> None:
+        """Refuse a command of somebody else's that this node could not read. From any thread.
 
-        It costs plain commands nothing but a look at two bytes.
+        It costs commands without typed arguments nothing but a look at two bytes.
 
         :raises InvalidRequest: naming what is not installed here.
         """
@@ -158,12 +238,29 @@ class StateMachine:
             decode_command(self._serializers, data)
         except NotKnownHere as error:
             raise InvalidRequest(f"this node cannot read the command: {error.message}") from error
-        except DecodeError:
-            return  # that is answered when it is applied, by every node alike
+        except DecodeError as error:
+            raise InvalidRequest(error.message) from error
 
-    def apply_many(self, entries: Sequence[Entry]) -> list[Outcome]:
-        """Apply entries in order; one outcome for each. See :meth:`apply`."""
-        return [self.apply(entry) for entry in entries]
+    def check_known(self, data: bytes) -> None:
+        """Refuse a command of somebody else's that no entry is to be made of. From any thread.
+
+        :raises InvalidRequest: it is no command, or this node cannot read it.
+        :raises UnknownService, UnknownCommand, CommandFailed: as :meth:`check_call`.
+        """
+        self.check_readable(data)
+        try:
+            need = read_need(self._serializers, data)
+        except DecodeError as error:
+            raise InvalidRequest(error.message) from error
+        self.check_call(need.service, need.command, need.arguments)
+
+    def apply_many(self, entries: Sequence[Entry], outcomes: list[Outcome]) -> None:
+        """Apply entries in order, and append an outcome for each that was applied.
+
+        :raises NotKnownHere: about the first that was not; see :meth:`apply`.
+        """
+        for entry in entries:
+            outcomes.append(self.apply(entry))
 
     def query(self, service: str, query: str, args: Sequence[Any]) -> Any:
         """Answer a query with a plain value that is the caller's own.
@@ -193,7 +290,7 @@ class StateMachine:
 
         :param chunks: the bytes of :meth:`snapshot`, cut anywhere.
         :raises DecodeError: they are not a whole snapshot. The state is undefined then.
-        :raises UnknownService: the snapshot holds a service that is not installed here.
+        :raises NotKnownHere: the snapshot holds a service that this node does not have. So is it.
         """
         self._sessions.restore(iter(()))
         for name, section in read_sections(chunks):
@@ -202,7 +299,10 @@ class StateMachine:
                 continue
             service = self._services.get(name)
             if service is None:
-                raise self._unknown(name)
+                raise NotKnownHere(
+                    f"the snapshot holds the state of a service: {self._unknown(name).message}",
+                    service=name,
+                )
             service.restore(section)
 
     def _unknown(self, name: str) -> UnknownService:
@@ -225,6 +325,21 @@ def _check_service(service: Service) -> None:
             f"service {name!r}: snapshot() must capture the state when it is called, and a "
             "generator function runs later; return an iterator instead"
         )
+
+
+def _signatures(service: Service) -> Commands | None:
+    listed = service.command_signatures()
+    if listed is None:
+        return None
+    return {name: Signature(least, most) for name, (least, most) in listed.items()}
+
+
+def _range(signature: Signature) -> str:
+    if signature.most is None:
+        return f"{signature.least} or more"
+    if signature.most == signature.least:
+        return str(signature.least)
+    return f"{signature.least} to {signature.most}"
 
 
 def _failure(error: Exception, service: str, command: str) -> BraftError:

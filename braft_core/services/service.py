@@ -118,6 +118,10 @@ class StateMachineService(Service):
                 _register(cls, tables[mark.kind], attribute, value, mark)
         _check_snapshot(cls)
 
+    def command_signatures(self) -> dict[str, tuple[int, int | None]]:
+        """See :meth:`Service.command_signatures`."""
+        return {name: (each.at_least, each.at_most) for name, each in self._commands.items()}
+
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
         """Run the command's method. :raises UnknownCommand, CommandFailed: see the messages."""
         handler = self._commands.get(command)

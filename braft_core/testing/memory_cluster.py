@@ -69,7 +69,8 @@ class MemoryCluster:
         services: Iterable[str | type[Service]] | None = None,
         **settings: Any,
     ) -> None:
-        self._services = None if services is None else list(services)
+        everybody = None if services is None else list(services)
+        self._services = [everybody] * size
         self._settings = settings
         self._ports = [free_ports(3) for _ in range(size)]
         self._disks = [MemoryDisk() for _ in range(size)]
@@ -147,6 +148,10 @@ class MemoryCluster:
         """Kill these nodes, if they run, and start them on what their stores hold."""
         self.kill(*(index for index in indexes if index in self._running))
         self.start(*indexes)
+
+    def equip(self, index: int, services: Iterable[str | type[Service]]) -> None:
+        """Give a node other services from its next start on: another version of the program."""
+        self._services[index] = list(services)
 
     # -- the network ---------------------------------------------------------------------------
 
@@ -233,7 +238,7 @@ class MemoryCluster:
         }
         memory = {"network": self.network, "disk": self._disks[index]}
         plugins = {**chosen.pop("plugins", {}), "memory": memory}
-        return Node(services=self._services, plugins=plugins, **chosen)
+        return Node(services=self._services[index], plugins=plugins, **chosen)
 
     def _listening(self, index: int) -> str:
         return self._addresses(index)[0]

@@ -15,9 +15,11 @@ from braft_core.abc import Contact, Discovery, DiscoveryContext, Identity
 from braft_core.errors import BraftError, Busy, NotLeader, StorageFull, Unreachable
 from braft_core.membership.addresses import parse_address
 from braft_core.membership.coordinator import Coordinator
+from braft_core.membership.declarations import Declarations
 from braft_core.membership.ports import MembershipSettings, PeerView, RaftView, Removal
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.types import Configuration, Server, Suffrage
+from braft_core.services.capabilities import NONE, Capabilities, Signature
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -52,6 +54,10 @@ class Listing(Discovery):
         self.stopped += 1
 
 
+#: What every node of these tests can execute, unless a test says otherwise.
+SOME = Capabilities(1, frozenset({1, 2}), frozenset({1}), {"kv": {"put": Signature(3, 3)}}, {})
+
+
 @dataclass
 class Table:
     """What Raft would replicate: one cluster, its members' configuration."""
@@ -60,6 +66,8 @@ class Table:
     pending: bool = False
     changes: list[tuple[str, str, str]] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
+    agreed: Capabilities = NONE
+    agreements: list[Capabilities] = field(default_factory=list)
 
 
 class Host:
@@ -77,6 +85,8 @@ class Host:
         #: The configuration this machine was left with when it was removed.
         self.outdated: Configuration | None = None
         self.willing = True
+        self.capabilities = SOME
+        self.declarations = Declarations()
         self.coordinator: Coordinator | None = None
         self._identity = Identity(server_id, address)
         #: What its discovery lists.
@@ -86,6 +96,7 @@ class Host:
     async def boot(self, discovery: bool = True) -> Coordinator:
         self._identity = Identity(self.server_id, self.address, self.member_of)
         self.listing = Listing(lambda: self.sees())
+        self.declarations = Declarations()
         self.coordinator = Coordinator(
             self,
             self.listing if discovery else None,
@@ -196,6 +207,19 @@ class Host:
         if kind != "remove_server":
             servers.append(Server(server_id, address, suffrage))
         table.configuration = Configuration(tuple(servers))
+
+    @property
+    def agreed(self) -> Capabilities:
+        table = self.net.tables.get(self.member_of)
+        return table.agreed if table is not None else NONE
+
+    async def agree(self, capabilities: Capabilities) -> None:
+        table = self.net.tables[self.member_of]
+        if self.net.leader(self.member_of) is not self:
+            raise NotLeader("not the leader")
+        await asyncio.sleep(0.005)
+        table.agreed = capabilities
+        table.agreements.append(capabilities)
 
     def removals(self) -> list[Removal]:
         table = self.net.tables.get(self.member_of)

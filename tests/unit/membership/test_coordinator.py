@@ -377,7 +377,8 @@ def test_calls_are_answered_or_refused_in_every_state(play: Any, wait: Any) -> N
         with pytest.raises(NotReady, match="no cluster yet"):
             await coordinator.on_call(JoinRequest("z", ADDRESSES[1], "c", "", True))
         blank = await coordinator.on_call(ProbeRequest("z", "c", "", ADDRESSES[1]))
-        assert blank == ProbeReply("a", "c", "", 2, False, "", "", ADDRESSES[0])
+        known = host.capabilities.encode()
+        assert blank == ProbeReply("a", "c", "", 2, False, "", "", ADDRESSES[0], capabilities=known)
         with pytest.raises(Exception, match="not a membership request"):
             await coordinator.on_call(DetailsRequest())
         await host.halt()

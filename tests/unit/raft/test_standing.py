@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from braft_core.raft import Role, RoleChanged
-from braft_core.raft.messages import AppendEntries, RequestVote, RequestVoteResponse
+from braft_core.raft.messages import (
+    AppendEntries,
+    RequestVote,
+    RequestVoteResponse,
+    TimeoutNow,
+    TimeoutNowResponse,
+)
 from braft_core.testing.lab import Lab
 
 
@@ -51,3 +57,34 @@ def test_a_server_that_does_not_stand_still_follows_and_votes() -> None:
     b.stand(True)
     b.ready()
     assert reasons(lab, "b", 5.0)
+
+
+def test_a_server_that_does_not_stand_takes_no_office_over() -> None:
+    lab = Lab("abc")
+    lab.elect("a")
+    b = lab.nodes["b"]
+    b.stand(False)
+    b.step(TimeoutNow("a", "b", request_id=7))
+    ready = b.ready()
+    assert b.role is Role.FOLLOWER
+    assert [m.request_id for m in ready.messages if isinstance(m, TimeoutNowResponse)] == [7]
+    b.stand(True)
+    b.step(TimeoutNow("a", "b", request_id=8))
+    assert any(isinstance(message, RequestVote) for message in b.ready().messages_after_persist)
+    b.stand(False)
+    assert [e.role for e in b.ready().events if isinstance(e, RoleChanged)] == [Role.FOLLOWER]
+    b.step(RequestVoteResponse("c", "b", b.current_term, granted=True, request_id=1))
+    b.step(RequestVoteResponse("a", "b", b.current_term, granted=True, request_id=1))
+    assert not any(e.role is Role.LEADER for e in b.ready().events if isinstance(e, RoleChanged))
+
+
+def test_a_leader_that_cannot_do_its_work_steps_down_and_says_why() -> None:
+    lab = Lab("abc")
+    a = lab.elect("a")
+    a.stand(False)
+    a.step_down("it cannot apply")
+    assert a.role is Role.FOLLOWER
+    events = [e for e in a.ready().events if isinstance(e, RoleChanged)]
+    assert [e.reason for e in events] == ["it cannot apply"]
+    lab.nodes["b"].step_down("it does not lead")
+    assert lab.nodes["b"].role is Role.FOLLOWER

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from braft_core.errors import CommandFailed, OutcomeUnknown, Stopped, UnknownService
+from braft_core.errors import InvalidArgument, NotReady, OutcomeUnknown, Stopped, UnknownService
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.proposals import Segment
@@ -54,9 +55,9 @@ def test_each_request_of_a_batch_gets_the_answer_of_its_entry(applier: Applier) 
 
 def test_a_command_that_fails_is_an_answer(applier: Applier, fatal: list[BaseException]) -> None:
     bad, good = Request(10), Request(10)
-    entry = Entry(1, 1, EntryType.COMMAND, encode_command(SERIALIZER, "kv", "put", [1]))
+    entry = Entry(1, 1, EntryType.COMMAND, encode_command(SERIALIZER, "kv", "put", ["m", "", 1]))
     applier.apply([entry, put(2, 2)], [Segment(0, [bad, good])])
-    with pytest.raises(CommandFailed):
+    with pytest.raises(InvalidArgument):
         bad.blocking.result(10)
     assert good.blocking.result(10) == 2
     assert fatal == []
@@ -93,7 +94,7 @@ def test_reads_that_never_come_true_are_answered_at_the_stop(applier: Applier) -
 
 def test_a_machine_that_breaks_ends_the_node(fatal: list[BaseException]) -> None:
     class Broken(StateMachine):
-        def apply_many(self, entries: object) -> list[object]:
+        def apply_many(self, entries: object, outcomes: object) -> None:
             raise MemoryError
 
     applier = Applier(Broken([KVService()], {}), "applier-under-test", fatal.append)
@@ -107,7 +108,7 @@ def test_a_machine_that_breaks_ends_the_node(fatal: list[BaseException]) -> None
 
 def test_a_machine_that_breaks_leaves_nobody_waiting(fatal: list[BaseException]) -> None:
     class Broken(StateMachine):
-        def apply_many(self, entries: object) -> list[object]:
+        def apply_many(self, entries: object, outcomes: object) -> None:
             raise MemoryError
 
     applier = Applier(Broken([KVService()], {}), "applier-under-test", fatal.append)
@@ -132,3 +133,83 @@ def test_a_read_that_comes_after_the_end_is_refused(applier: Applier) -> None:
     applier.read(0, [query])
     with pytest.raises(Stopped):
         query.blocking.result(1)
+
+
+def unknown(index: int) -> Entry:
+    data = encode_command(SERIALIZER, "nowhere", "put", [])
+    return Entry(index, 1, EntryType.COMMAND, data)
+
+
+def test_an_entry_that_this_node_cannot_execute_stops_its_applying(
+    fatal: list[BaseException],
+) -> None:
+    stops: list[int] = []
+    machine = StateMachine([KVService()], {SERIALIZER.tag: SERIALIZER})
+    applier = Applier(machine, "applier-under-test", fatal.append, lambda: stops.append(1))
+    applier.start()
+    before, at, behind, ahead = Request(10), Request(10), Request(10), get()
+    applier.read(3, [ahead])
+    applier.apply([put(1, 1), unknown(2)], [Segment(0, [before, at])])
+    applier.apply([put(3, 3)], [Segment(0, [behind])])
+    assert before.blocking.result(10) == 1
+    for request in (at, behind):
+        with pytest.raises(OutcomeUnknown, match=r"stopped applying at entry 2: .*'nowhere'"):
+            request.blocking.result(10)
+    for needs in (ahead, get()):
+        applier.read(2, [needs])
+        with pytest.raises(NotReady, match="stopped applying at entry 2"):
+            needs.blocking.result(10)
+    stale = get()
+    applier.read(0, [stale])
+    assert stale.blocking.result(10) == [1, 1]
+    assert applier.applied_index == 1
+    with pytest.raises(NotReady, match="no snapshot can be taken"):
+        asyncio.run(asyncio.wait_for(applier.capture(), 10))
+    assert (fatal, stops) == ([], [1])
+    applier.stop(10)
+
+
+def test_a_change_of_the_membership_needs_no_state_machine(applier: Applier) -> None:
+    change, barrier = Request(10), Request(10)
+    entries = [
+        unknown(1),
+        Entry(2, 1, EntryType.CONFIGURATION, b""),
+        Entry(3, 1, EntryType.BARRIER, b""),
+    ]
+    applier.apply(entries, [Segment(1, [change, barrier])])
+    assert change.blocking.result(10) is None
+    with pytest.raises(OutcomeUnknown):
+        barrier.blocking.result(10)
+
+
+def test_a_snapshot_that_can_be_read_takes_it_past_the_entry(applier: Applier) -> None:
+    other = StateMachine([KVService()], {SERIALIZER.tag: SERIALIZER})
+    other.apply(put(5, 50))
+    applier.apply([unknown(2)], [])
+    applier.restore(5, 1, other.snapshot())
+    query = get()
+    applier.read(5, [query])
+    assert query.blocking.result(10) == [50, 5]
+    assert applier.stopped is None
+
+
+@pytest.mark.parametrize("broken", ["missing", "refuses"])
+def test_a_snapshot_that_cannot_be_read_is_waited_out(
+    applier: Applier, fatal: list[BaseException], broken: str
+) -> None:
+    class Other(KVService):
+        name = "kv" if broken == "refuses" else "other"
+
+        def snapshot(self) -> Iterator[bytes]:
+            return iter([b"\xc1 of a later version"])
+
+    services = [Other()] if broken == "refuses" else [KVService(), Other()]
+    chunks = StateMachine(services, {SERIALIZER.tag: SERIALIZER}).snapshot()
+    applier.apply([put(1, 1)], [])
+    applier.restore(5, 1, chunks)
+    query = get()
+    applier.read(0, [query])
+    with pytest.raises(NotReady, match="stopped applying at the snapshot at entry 5"):
+        query.blocking.result(10)
+    assert fatal == []
+    assert applier.applied_index == 1

@@ -16,6 +16,8 @@ from braft_core.runtime.core_requests import barrier, change_membership, transfe
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.host import Host
 from braft_core.runtime.requests import Command, Query
+from braft_core.services.capabilities import NONE
+from braft_core.services.cluster import agreement_command
 from braft_core.testing.processes import PATIENCE
 
 
@@ -122,17 +124,17 @@ def test_a_disk_that_recovers_while_one_asks_is_no_error(
 def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(entries: object) -> list[object]:
+    def fail(entries: object, outcomes: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(host.parts.machine, "apply_many", fail)
 
     async def write() -> None:
-        command = Command(b"x", 60, asyncio.get_running_loop())
+        command = Command(agreement_command(NONE), 60, asyncio.get_running_loop())
         driver_of(host).submit(command)
         with pytest.raises(OutcomeUnknown):
             await command.awaitable
-        later = Command(b"x", 60, asyncio.get_running_loop())
+        later = Command(agreement_command(NONE), 60, asyncio.get_running_loop())
         driver_of(host).submit(later)
         with pytest.raises(Stopped):
             await later.awaitable

@@ -21,6 +21,7 @@ from braft_core.errors import (
     UnknownService,
 )
 from braft_core.raft.types import Entry, EntryType
+from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services import StateMachineService, command, query
 from braft_core.services.envelope import Place, encode_command, in_session
@@ -100,6 +101,48 @@ def call(name: str, *args: Any, service: str = "counter", index: int = 1) -> Ent
     return Entry(index, 1, EntryType.COMMAND, encode_command(MSGPACK, service, name, args))
 
 
+def all_of(machine: StateMachine, entries: list[Entry]) -> list[Any]:
+    outcomes: list[Any] = []
+    machine.apply_many(entries, outcomes)
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("lacking", "words"),
+    [
+        (call("add", 1, service="nobody", index=2), "there is no service 'nobody'"),
+        (call("nothing", index=2), "service 'counter' has no command 'nothing'"),
+        (call("add", 1, 2, 3, index=2), r"counter.add was given 3 argument\(s\); accepted: 1"),
+        (call("open", 1, service="$sessions", index=2), "accepted: 0"),
+        (Entry(2, 1, EntryType.COMMAND, b"\x09\x01\x90"), "a command of format 9"),
+        (Entry(2, 1, EntryType.COMMAND, b"\x01\xfa\x90"), "serializer with tag 250"),
+    ],
+)
+def test_what_this_node_cannot_execute_is_neither_answered_nor_skipped(
+    lacking: Entry, words: str
+) -> None:
+    machine, outcomes = make(), list[Any]()
+    before = b"".join(machine.snapshot())
+    with pytest.raises(NotKnownHere, match=words):
+        machine.apply_many([call("add", 1), lacking, call("add", 9, index=3)], outcomes)
+    assert outcomes == [[1]]
+    assert machine.query("counter", "all", []) == [1]
+    with pytest.raises(NotKnownHere, match=words):
+        make().apply(lacking)
+    assert before == b"".join(make().snapshot())
+
+
+def test_a_service_without_a_list_of_commands_answers_for_itself() -> None:
+    class Anything(Counter):
+        def command_signatures(self) -> None:  # type: ignore[override]
+            return None
+
+    machine = StateMachine([Anything()], {1: MSGPACK})
+    machine.check_call("counter", "nothing", 7)
+    assert isinstance(machine.apply(call("nothing")), UnknownCommand)
+    assert machine.capabilities.services["counter"] is None
+
+
 def test_each_service_gets_its_commands_and_queries() -> None:
     machine = make()
     assert machine.names == ("counter", "other")
@@ -115,24 +158,24 @@ def test_many_entries_have_one_outcome_each_and_only_commands_do_anything() -> N
         Entry(1, 1, EntryType.NOOP, b""),
         call("add", 1, index=2),
         Entry(3, 1, EntryType.CONFIGURATION, b"\x01\x01junk"),
-        call("nothing", index=4),
+        call("fail", "conflict", index=4),
         Entry(5, 1, EntryType.BARRIER, b""),
-        Entry(6, 1, EntryType.COMMAND, b"junk"),
+        Entry(6, 1, EntryType.COMMAND, b"\x01\x01junk"),
         call("add", 2, index=7),
     ]
-    outcomes = machine.apply_many(entries)
+    outcomes = all_of(machine, entries)
     assert outcomes[0] is outcomes[2] is outcomes[4] is None
     assert outcomes[1] == [1]
-    assert isinstance(outcomes[3], UnknownCommand)
+    assert isinstance(outcomes[3], Conflict)
     assert isinstance(outcomes[5], DecodeError)
     assert outcomes[6] == [1, 2]
 
 
 def test_an_unknown_service_lists_the_known_ones() -> None:
-    outcome = make().apply(call("add", 1, service="nobody"))
-    assert isinstance(outcome, UnknownService)
-    assert outcome.message == "there is no service 'nobody'; this node has counter, other"
-    assert outcome.data == {"service": "nobody", "known": ["counter", "other"]}
+    with pytest.raises(UnknownService) as refused:
+        make().check_call("nobody", "add", 1)
+    assert refused.value.message == "there is no service 'nobody'; this node has counter, other"
+    assert refused.value.data == {"service": "nobody", "known": ["counter", "other"]}
     with pytest.raises(UnknownService, match="nobody"):
         make().query("nobody", "all", [])
 
@@ -278,7 +321,7 @@ def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
 
 
 def test_a_snapshot_of_a_service_that_is_not_here_is_refused() -> None:
-    with pytest.raises(UnknownService, match="'big'"):
+    with pytest.raises(NotKnownHere, match="'big'"):
         make().restore(filled().snapshot())
 
 
@@ -302,7 +345,7 @@ def counting() -> tuple[StateMachine, Counter]:
 def test_a_repeated_command_of_a_session_is_answered_and_not_applied() -> None:
     machine, counter = counting()
     first = once(2, Place(1, 1, 1), "add", 5)
-    assert machine.apply_many([first, first, once(3, Place(1, 2, 1), "add", 6)]) == [
+    assert all_of(machine, [first, first, once(3, Place(1, 2, 1), "add", 6)]) == [
         [5],
         [5],
         [5, 6],
@@ -320,7 +363,7 @@ def test_a_repeated_failure_is_not_run_again() -> None:
 
 def test_without_a_session_a_repeated_command_is_another_one() -> None:
     machine, counter = counting()
-    machine.apply_many([call("add", 5, index=2), call("add", 5, index=3)])
+    all_of(machine, [call("add", 5, index=2), call("add", 5, index=3)])
     assert counter.seen == [5, 5]
 
 
@@ -338,7 +381,8 @@ def test_sessions_are_opened_and_closed_by_commands() -> None:
     assert machine.apply(call("close", 1, service="$sessions", index=4)) is False
     assert isinstance(machine.apply(once(5, Place(1, 1, 1), "add", 5)), SessionExpired)
     assert machine.apply(once(6, Place(2, 1, 1), "add", 5)) == [5]
-    assert isinstance(machine.apply(call("shut", service="$sessions", index=7)), UnknownCommand)
+    with pytest.raises(NotKnownHere, match="shut"):
+        machine.apply(call("shut", service="$sessions", index=7))
     assert counter.seen == [5]
 
 
@@ -462,6 +506,6 @@ def test_an_answer_as_deep_as_values_may_be_is_given_and_not_applied_again() -> 
 def test_an_answer_of_more_than_64_bits_goes_through_a_snapshot() -> None:
     machine, other = odd(), odd()
     asked = once(2, Place(1, 1, 1), "wide", service="odd")
-    assert machine.apply_many([asked, asked]) == [1 << 70, 1 << 70]
+    assert all_of(machine, [asked, asked]) == [1 << 70, 1 << 70]
     other.restore(machine.snapshot())
     assert other.apply(asked) == 1 << 70

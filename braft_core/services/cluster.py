@@ -1,0 +1,102 @@
+"""``$cluster``: what the members of the cluster have agreed that all of them can execute.
+
+Every node has it, and nobody chooses it. The leader commits an agreement when every member of the
+configuration has declared its capabilities; the *feature level* in it gates new formats. An
+agreement outlives leaders, snapshots and members that are down for a while.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braft_core.abc import CommandContext
+from braft_core.errors import DecodeError, InvalidArgument
+from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services.capabilities import FEATURE_LEVEL, NONE, Capabilities
+from braft_core.services.envelope import encode_command
+from braft_core.services.service import StateMachineService, command, query
+
+__all__ = ["CLUSTER", "ClusterService", "agreement_command", "is_agreement"]
+
+CLUSTER = "$cluster"
+
+
+class ClusterService(StateMachineService):
+    """The agreement. :attr:`agreed` may be read from any thread.
+
+    :param level: the newest feature level that this node knows.
+    """
+
+    name = CLUSTER
+
+    def __init__(self, level: int = FEATURE_LEVEL) -> None:
+        self._level = level
+        #: Replaced, never changed.
+        self.agreed: Capabilities = NONE
+        #: The index of the entry that holds the agreement, 0 for none.
+        self.agreed_index = 0
+
+    @command
+    def agree(self, context: CommandContext, capabilities: bytes) -> int:
+        """Replace the agreement; returns its index. The feature level never falls.
+
+        :raises NotKnownHere: the feature level is newer than this node knows.
+        """
+        try:
+            agreed = Capabilities.decode(capabilities)
+        except DecodeError as error:
+            raise InvalidArgument(error.message) from error
+        if agreed.level < self.agreed.level:
+            raise InvalidArgument(
+                f"feature level {agreed.level} is below the cluster's, {self.agreed.level}"
+            )
+        self._check_level(agreed.level)
+        self.agreed, self.agreed_index = agreed, context.index
+        return context.index
+
+    def _check_level(self, level: int) -> None:
+        if level > self._level:
+            raise NotKnownHere(
+                f"the cluster uses feature level {level}; this braft knows levels up to "
+                f"{self._level}: upgrade it",
+                level=level,
+            )
+
+    @query
+    def agreement(self) -> bytes:
+        """Return the agreed capabilities, encoded."""
+        return self.agreed.encode()
+
+    def dump(self) -> Any:
+        """See :meth:`StateMachineService.dump`."""
+        return [self.agreed_index, self.agreed.encode()]
+
+    def load(self, value: Any) -> None:
+        """See :meth:`StateMachineService.load`.
+
+        :raises DecodeError: it is something else.
+        :raises NotKnownHere: its feature level is newer than this node knows.
+        """
+        match value:
+            case [int(index), bytes(capabilities)]:
+                agreed = Capabilities.decode(capabilities)
+                self._check_level(agreed.level)
+                self.agreed, self.agreed_index = agreed, index
+                return
+        raise DecodeError("not the agreement of a cluster")
+
+
+#: How the data of an entry with an agreement begins. It is written in the oldest format, which
+#: every node reads.
+_AGREE = encode_command(MsgpackSerializer(), CLUSTER, "agree", [b""])[:-2]
+
+
+def agreement_command(capabilities: Capabilities) -> bytes:
+    """Return the command that commits an agreement."""
+    return encode_command(MsgpackSerializer(), CLUSTER, "agree", [capabilities.encode()])
+
+
+def is_agreement(data: bytes) -> bool:
+    """Return whether an entry's data is an agreement, which nobody asked to be written."""
+    return data.startswith(_AGREE)
