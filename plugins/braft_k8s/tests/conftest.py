@@ -99,7 +99,7 @@ class FakeApi:
             self._ending = last
             self._version += 1
             self._news.notify_all()
-            self._news.wait_for(lambda: not self.watching, 10)
+            self._news.wait_for(lambda: not self.watching, PATIENCE)
             self._ending = None
 
     def watch(self, request: BaseHTTPRequestHandler) -> None:

@@ -195,6 +195,7 @@ def test_a_connection_that_was_not_read_for_long_is_asked_before_it_is_taken_for
     asyncio.run(scenario())
 
 
+@pytest.mark.slow  # a machine that stands still for 4 s takes it for dead
 def test_a_connection_that_answers_pings_lives(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -243,19 +243,19 @@ def test_values_and_revisions(make_peer: Any, connect: Any) -> None:
 def test_what_is_sent(make_peer: Any, connect: Any) -> None:
     peer = make_peer()
     peer.gives({"revision": 1, "deleted": True, "items": {"b": "AA=="}, "base64": ["b"]})
-    client = connect(peer.url + "/", token="sésame", timeout=2)
+    client = connect(peer.url + "/", token="sésame", timeout=40)
     client.kv_put("m", "a/b ..%", {"x": 1}, if_revision=4)
     client.kv_put("m", "..", b"\x00", if_revision=0)
     client.kv_delete("m", "k?#")
     assert client.kv_list("m", "stale") == {"b": b"\x00"}
     put, dots, delete, listing = peer.seen
-    assert put[:2] == ("PUT", "/v1/kv/m/a%2Fb%20..%25?timeout=2")
+    assert put[:2] == ("PUT", "/v1/kv/m/a%2Fb%20..%25?timeout=40")
     assert (put[2]["If-Match"], put[3]) == ('"4"', b'{"x":1}')
     assert put[2]["Authorization"].encode("latin-1").decode() == "Bearer sésame"
-    assert dots[1] == "/v1/kv/m/%2E%2E?timeout=2"
+    assert dots[1] == "/v1/kv/m/%2E%2E?timeout=40"
     assert (dots[2]["If-None-Match"], dots[2]["Content-Type"]) == ("*", "application/octet-stream")
-    assert delete[:2] == ("DELETE", "/v1/kv/m/k%3F%23?timeout=2")
-    assert listing[1] == "/v1/kv/m?consistency=stale&limit=100000&timeout=2"
+    assert delete[:2] == ("DELETE", "/v1/kv/m/k%3F%23?timeout=40")
+    assert listing[1] == "/v1/kv/m?consistency=stale&limit=100000&timeout=40"
 
 
 def test_null_is_sent_as_null(make_peer: Any, connect: Any) -> None:

@@ -18,14 +18,14 @@ FILE = b"".join(encode_file(SnapshotMeta("x", 12, 3, CONFIGURATION, 4), [bytes(r
 
 def test_rows_and_taking_one(make_peer: Any, connect: Any) -> None:
     peer = make_peer()
-    client = connect(peer.url, timeout=3)
+    client = connect(peer.url, timeout=40)
     peer.gives({"snapshots": [{"id": "a"}]})
     assert client.snapshots() == [{"id": "a"}]
     peer.gives({"id": "b", "index": 7})
     assert client.take_snapshot() == {"id": "b", "index": 7}
     assert [seen[:2] for seen in peer.seen] == [
-        ("GET", "/v1/snapshots?timeout=3"),
-        ("POST", "/v1/snapshots?timeout=3"),
+        ("GET", "/v1/snapshots?timeout=40"),
+        ("POST", "/v1/snapshots?timeout=40"),
     ]
 
 

@@ -17,6 +17,7 @@ from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command
 from braft_core.services.kv import KVService
 from braft_core.services.machine import StateMachine
+from braft_core.testing.processes import PATIENCE
 
 SERIALIZER = MsgpackSerializer()
 
@@ -42,14 +43,14 @@ def applier(fatal: list[BaseException]) -> Iterator[Applier]:
     applier = Applier(machine, "applier-under-test", fatal.append)
     applier.start()
     yield applier
-    applier.stop(10)
+    applier.stop(PATIENCE)
 
 
 def test_each_request_of_a_batch_gets_the_answer_of_its_entry(applier: Applier) -> None:
     requests = [Request(10) for _ in range(3)]
     entries = [put(index, index) for index in range(1, 6)]
     applier.apply(entries, [Segment(1, requests[:2]), Segment(4, requests[2:])])
-    assert [request.blocking.result(10) for request in requests] == [2, 3, 5]
+    assert [request.blocking.result(PATIENCE) for request in requests] == [2, 3, 5]
     assert applier.applied_index == 5
 
 
@@ -58,8 +59,8 @@ def test_a_command_that_fails_is_an_answer(applier: Applier, fatal: list[BaseExc
     entry = Entry(1, 1, EntryType.COMMAND, encode_command(SERIALIZER, "kv", "put", ["m", "", 1]))
     applier.apply([entry, put(2, 2)], [Segment(0, [bad, good])])
     with pytest.raises(InvalidArgument):
-        bad.blocking.result(10)
-    assert good.blocking.result(10) == 2
+        bad.blocking.result(PATIENCE)
+    assert good.blocking.result(PATIENCE) == 2
     assert fatal == []
 
 
@@ -68,26 +69,26 @@ def test_reads_wait_for_their_index_and_see_it(applier: Applier) -> None:
     applier.read(3, [latest])
     applier.read(2, [later])
     applier.read(0, [now])
-    assert now.blocking.result(10) is None
+    assert now.blocking.result(PATIENCE) is None
     assert not later.future.done()
     applier.apply([put(1, 10), put(2, 20)], [])
-    assert later.blocking.result(10) == [20, 2]
+    assert later.blocking.result(PATIENCE) == [20, 2]
     assert not latest.future.done()
     applier.apply([put(3, 30)], [])
-    assert latest.blocking.result(10) == [30, 3]
+    assert latest.blocking.result(PATIENCE) == [30, 3]
 
 
 def test_a_read_that_fails_is_an_answer(applier: Applier) -> None:
     query = Query("nowhere", "get", (), 10)
     applier.read(0, [query])
     with pytest.raises(UnknownService):
-        query.blocking.result(10)
+        query.blocking.result(PATIENCE)
 
 
 def test_reads_that_never_come_true_are_answered_at_the_stop(applier: Applier) -> None:
     query = get()
     applier.read(99, [query])
-    applier.stop(10)
+    applier.stop(PATIENCE)
     with pytest.raises(Stopped):
         query.blocking.result(0)
 
@@ -100,7 +101,7 @@ def test_a_machine_that_breaks_ends_the_node(fatal: list[BaseException]) -> None
     applier = Applier(Broken([KVService()], {}), "applier-under-test", fatal.append)
     applier.start()
     applier.apply([put(1, 1)], [])
-    applier.stop(10)
+    applier.stop(PATIENCE)
     assert [type(error) for error in fatal] == [MemoryError]
     assert applier.applied_index == 0
     assert not any(t.name == "applier-under-test" for t in threading.enumerate())
@@ -124,11 +125,11 @@ def test_a_machine_that_breaks_leaves_nobody_waiting(fatal: list[BaseException])
     for request in (applied, second):
         with pytest.raises(OutcomeUnknown):
             request.blocking.result(40)
-    applier.stop(10)
+    applier.stop(PATIENCE)
 
 
 def test_a_read_that_comes_after_the_end_is_refused(applier: Applier) -> None:
-    applier.stop(10)
+    applier.stop(PATIENCE)
     query = get()
     applier.read(0, [query])
     with pytest.raises(Stopped):
@@ -151,22 +152,22 @@ def test_an_entry_that_this_node_cannot_execute_stops_its_applying(
     applier.read(3, [ahead])
     applier.apply([put(1, 1), unknown(2)], [Segment(0, [before, at])])
     applier.apply([put(3, 3)], [Segment(0, [behind])])
-    assert before.blocking.result(10) == 1
+    assert before.blocking.result(PATIENCE) == 1
     for request in (at, behind):
         with pytest.raises(OutcomeUnknown, match=r"stopped applying at entry 2: .*'nowhere'"):
-            request.blocking.result(10)
+            request.blocking.result(PATIENCE)
     for needs in (ahead, get()):
         applier.read(2, [needs])
         with pytest.raises(NotReady, match="stopped applying at entry 2"):
-            needs.blocking.result(10)
+            needs.blocking.result(PATIENCE)
     stale = get()
     applier.read(0, [stale])
-    assert stale.blocking.result(10) == [1, 1]
+    assert stale.blocking.result(PATIENCE) == [1, 1]
     assert applier.applied_index == 1
     with pytest.raises(NotReady, match="no snapshot can be taken"):
         asyncio.run(asyncio.wait_for(applier.capture(), 10))
     assert (fatal, stops) == ([], [1])
-    applier.stop(10)
+    applier.stop(PATIENCE)
 
 
 def test_a_change_of_the_membership_needs_no_state_machine(applier: Applier) -> None:
@@ -177,9 +178,9 @@ def test_a_change_of_the_membership_needs_no_state_machine(applier: Applier) -> 
         Entry(3, 1, EntryType.BARRIER, b""),
     ]
     applier.apply(entries, [Segment(1, [change, barrier])])
-    assert change.blocking.result(10) is None
+    assert change.blocking.result(PATIENCE) is None
     with pytest.raises(OutcomeUnknown):
-        barrier.blocking.result(10)
+        barrier.blocking.result(PATIENCE)
 
 
 def test_a_snapshot_that_can_be_read_takes_it_past_the_entry(applier: Applier) -> None:
@@ -189,7 +190,7 @@ def test_a_snapshot_that_can_be_read_takes_it_past_the_entry(applier: Applier) -
     applier.restore(5, 1, other.snapshot())
     query = get()
     applier.read(5, [query])
-    assert query.blocking.result(10) == [50, 5]
+    assert query.blocking.result(PATIENCE) == [50, 5]
     assert applier.stopped is None
 
 
@@ -210,6 +211,6 @@ def test_a_snapshot_that_cannot_be_read_is_waited_out(
     query = get()
     applier.read(0, [query])
     with pytest.raises(NotReady, match="stopped applying at the snapshot at entry 5"):
-        query.blocking.result(10)
+        query.blocking.result(PATIENCE)
     assert fatal == []
     assert applier.applied_index == 1

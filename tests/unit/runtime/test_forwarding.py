@@ -30,6 +30,7 @@ from braft_core.peer import (
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.requests import Command, Query, settle
 from braft_core.services.envelope import encode_outcome
+from braft_core.testing.processes import PATIENCE
 
 Answer = Callable[[PeerRequest], PeerReply]
 
@@ -80,7 +81,7 @@ def command(data: bytes = b"x", timeout: float = 10) -> Command:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.002)
 

@@ -12,6 +12,7 @@ import pytest
 from braft_core.runtime import clock
 from braft_core.runtime.events import Events
 from braft_core.runtime.signals import Signal
+from braft_core.testing.processes import PATIENCE
 
 
 def test_a_thread_and_the_loop_are_woken_by_one_notice() -> None:
@@ -40,6 +41,7 @@ def test_a_thread_and_the_loop_are_woken_by_one_notice() -> None:
     assert results == [True]
 
 
+@pytest.mark.slow  # by the clock
 def test_a_deadline_ends_the_waiting() -> None:
     signal = Signal()
     began = time.monotonic()
@@ -55,7 +57,7 @@ def events() -> Iterator[Events]:
     events = Events("events-under-test")
     events.start()
     yield events
-    events.stop(5)
+    events.stop(PATIENCE)
 
 
 def test_listeners_are_told_in_order_also_after_one_raised(
@@ -72,7 +74,7 @@ def test_listeners_are_told_in_order_also_after_one_raised(
     for number in range(100):
         events.emit("number", number)
     events.call(done.set)
-    assert done.wait(10)
+    assert done.wait(PATIENCE)
     assert seen == list(range(100))
     assert "a listener's bug" in caplog.text
 
@@ -86,7 +88,7 @@ def test_an_ended_listener_hears_nothing_and_ending_twice_is_fine(events: Events
     events.emit("number", 1)
     events.emit("nobody listens", 1)
     events.call(done.set)
-    assert done.wait(10)
+    assert done.wait(PATIENCE)
     assert seen == []
 
 
@@ -95,7 +97,7 @@ def test_stop_makes_the_calls_that_are_queued() -> None:
     for number in range(10):
         events.call(lambda number=number: seen.append(number))  # type: ignore[misc]
     events.start()
-    events.stop(10)
+    events.stop(PATIENCE)
     assert seen == list(range(10))
 
 
@@ -105,8 +107,8 @@ def test_stop_before_start_and_stop_from_within() -> None:
     events.start()
 
     def end() -> None:
-        events.stop(10)
+        events.stop(PATIENCE)
         done.set()
 
     events.call(end)
-    assert done.wait(10)
+    assert done.wait(PATIENCE)

@@ -14,6 +14,7 @@ from braft_core.raft import Entry, EntryType
 from braft_core.runtime import writer as module
 from braft_core.runtime.writer import Writer, WriterReport
 from braft_core.storage.memory import MemoryStorage
+from braft_core.testing.processes import PATIENCE
 
 
 class Disk(MemoryStorage):
@@ -29,7 +30,7 @@ class Disk(MemoryStorage):
 
     def write(self, batches: Sequence[WriteBatch]) -> None:
         self.entered.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE)
         if self.failures:
             raise self.failures.pop(0)
         super().write(batches)
@@ -57,12 +58,12 @@ class Bench:
         self.writer.submit(number, WriteBatch(entries=[entry]), [])
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not condition():  # noqa: ASYNC110 - there is nothing to be woken by
                 await asyncio.sleep(0.002)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.writer.stop, 10)
+        await asyncio.to_thread(self.writer.stop, PATIENCE)
 
 
 def run(test: Callable[[Bench], object]) -> None:
@@ -156,7 +157,7 @@ def test_stop_does_not_wait_for_a_full_disk() -> None:
         bench.disk.failures = [StorageFull("no space")] * 10_000
         bench.submit(1)
         await bench.until(lambda: bool(bench.trouble))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await bench.close()
         assert bench.reports == []
 
@@ -171,7 +172,7 @@ def test_a_loop_that_is_closed_does_not_break_the_thread() -> None:
     loop.close()
     writer.submit(1, WriteBatch(entries=[Entry(1, 1, EntryType.COMMAND, b"")]), [])
     writer.start()
-    writer.stop(10)
+    writer.stop(PATIENCE)
     assert disk.groups == [1]
 
 

@@ -61,10 +61,10 @@ def test_a_claimed_length_is_bounded_by_the_input() -> None:
 def test_nested_claims_do_not_multiply() -> None:
     """Arrays in arrays that each claim the whole input end at the nesting limit."""
     data = (b"\xdd" + struct.pack(">I", 1_000_000)) * 200_000
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DecodeError):
         MsgpackSerializer().loads(data)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_nan_and_infinity_travel() -> None:

@@ -275,6 +275,7 @@ def test_a_bulk_lane_is_given_up_in_time(heard: float, since: float, stalled: bo
     assert lane._is_stalled(2.0) is stalled
 
 
+@pytest.mark.slow  # a machine that stands still for 0.1 s makes it stall
 def test_an_idle_pipeline_is_left_in_peace(started: Any) -> None:
     streams: list[str] = []
 
