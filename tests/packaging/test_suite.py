@@ -97,10 +97,18 @@ def test_every_area_has_a_smoke_test(root: Path, area: str) -> None:
     assert any("pytest.mark.smoke" in text for text in modules)
 
 
+#: What starts real nodes.
+NODES = re.compile(r"\b(ProcessCluster|injector|make_nodes|Cluster)\((?!\))|\bmake_nodes:")
+MARKED = re.compile(r"pytest\.mark\.(integration|faults)\b")
+
+
 def test_every_module_with_real_nodes_says_so(root: Path) -> None:
-    unmarked = [
-        path.name
-        for path in sorted((root / "tests" / "integration").glob("test_*.py"))
-        if not re.search(r"^pytestmark = .*\n?.*pytest\.mark\.integration", path.read_text(), re.M)
-    ]
-    assert not unmarked
+    modules = [*root.glob("tests/**/test_*.py"), *root.glob("plugins/*/tests/test_*.py")]
+    texts = {path.relative_to(root): path.read_text() for path in modules}
+    real = {
+        path
+        for path, text in texts.items()
+        if path.parts[:2] == ("tests", "integration") or NODES.search(text)
+    }
+    assert len(real) > 30
+    assert not [path for path in sorted(real) if not MARKED.search(texts[path])]
