@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
+import socket
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +22,7 @@ from braft_core.testing.certificates import Authority
 from braft_core.testing.snapshots import put
 from braft_core.testing.transport import PATIENCE, Node, RecordingHandler, until
 from braft_core.transport import Certificates
-from braft_tcp import TcpTransport, server
+from braft_tcp import TcpTransport, door, server
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -121,6 +123,59 @@ def test_a_caller_whose_tls_comes_too_late_is_cut_off(
             writer.close()
 
     asyncio.run(scenario())
+
+
+def test_a_stop_does_not_wait_for_handshakes_that_never_end(started: Any, tmp_path: Path) -> None:
+    """From Python 3.12 on a server of asyncio waits for its connections: here for 60 s."""
+    tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
+
+    async def scenario() -> None:
+        async with started("b", tls=tls) as b:
+            guests = b.transport._running._listener._guests = Guests()
+            host, _, port = b.address.rpartition(":")
+            before = asyncio.all_tasks()
+            silent = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+            await until(lambda: len(guests.ever) == 3)
+            async with asyncio.timeout(PATIENCE):
+                await b.transport.stop()
+            assert asyncio.all_tasks() <= before
+            for reader, writer in silent:
+                async with asyncio.timeout(PATIENCE):
+                    assert await reader.read() == b""
+                writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_callers_wait_while_there_are_no_descriptors(
+    started: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(door, "_EXHAUSTED", 0.001)
+    failures = [OSError(errno.EMFILE, "Too many open files")] * 5
+
+    class Exhausted(socket.socket):
+        def accept(self) -> Any:
+            if failures:
+                raise failures.pop()
+            return super().accept()
+
+    listen = door._listen
+
+    def exhausted(host: str, port: int) -> socket.socket:
+        made = listen(host, port)
+        return Exhausted(made.family, made.type, made.proto, made.detach())
+
+    monkeypatch.setattr(door, "_listen", exhausted)
+
+    async def scenario() -> None:
+        async with started("b") as b, started("a") as a:
+            b.handler.on_called = hello
+            await a.transport.call(b.address, peer.DetailsRequest(), PATIENCE)
+
+    asyncio.run(scenario())
+    assert failures == []
+    told = [r for r in caplog.records if "cannot accept connections" in r.getMessage()]
+    assert len(told) == 1
 
 
 def test_a_member_does_not_talk_to_a_server_without_tls(started: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from braft_core.errors import ConfigError, DecodeError
 from braft_core.raft import Response
 from braft_core.transport import encode_response
 from braft_tcp.connection import FAREWELL, Connection
+from braft_tcp.door import Door
 from braft_tcp.frames import VERSION_MAX, Hello, Kind, Lane, decode_hello
 from braft_tcp.handshake import encode_refusal, split
 from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
@@ -40,7 +41,7 @@ class Listener:
     def __init__(self, local: LocalEnd, heard_from: Callable[[str], None]) -> None:
         self.local = local
         self._heard_from = heard_from
-        self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._guests: set[_Guest] = set()
         self._latest: dict[str, _Guest] = {}
         self._snapshots = SnapshotReceiver(local)
@@ -50,23 +51,22 @@ class Listener:
 
         :raises ConfigError: an address is taken or not ours.
         """
-        return tuple([await self._listen(address) for address in self.local.options.listen])
+        return tuple([self._listen(address) for address in self.local.options.listen])
 
-    async def _listen(self, address: str) -> str:
-        loop = asyncio.get_running_loop()
+    def _listen(self, address: str) -> str:
         try:
             host, port = split(address)
             certificates = self.local.certificates
             context = server_context(certificates) if certificates is not None else None
-            server = await loop.create_server(self._accept, host, port, ssl=context, backlog=256)
+            door = Door(host, port, self._accept, context, _HELLO)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"cannot listen on {address}: {error}; choose another port (BRAFT_RPORT, "
                 "BRAFT_DPORT) or address (BRAFT_IP)",
                 address=address,
             ) from error
-        self._servers.append(server)
-        return f"{address.rpartition(':')[0]}:{server.sockets[0].getsockname()[1]}"
+        self._doors.append(door)
+        return f"{address.rpartition(':')[0]}:{door.port}"
 
     def reply(self, message: Response) -> None:
         """Send a response to where its request came from, if that is still there."""
@@ -81,15 +81,12 @@ class Listener:
     async def stop(self) -> None:
         """Stop listening, end all connections in order, and everything that serves them."""
         self.local.stopping = True
-        for server in self._servers:
-            server.close()
+        await asyncio.gather(*(door.close() for door in self._doors))
         guests = list(self._guests)
         await asyncio.gather(self._snapshots.stop(), *(guest.stop() for guest in guests))
         left = [guest.connection.gone for guest in guests]
         if left:
             await asyncio.wait(left, timeout=2 * FAREWELL)
-        for server in self._servers:
-            await server.wait_closed()
 
     # ------------------------------------------------------------------ guests
 

@@ -1,0 +1,114 @@
+"""Listening sockets: accepts callers, and shakes hands with those that speak TLS.
+
+Owns every caller from its arrival until its handshake is over, so that a node which stops does not
+wait for one that is silent: a server of asyncio has no way to end a handshake. What becomes of a
+caller afterwards is its protocol's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+__all__ = ["Door"]
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 256
+#: Pause after the system had no descriptor or memory for a caller, seconds.
+_EXHAUSTED = 1.0
+
+
+class Door:
+    """One listening socket. Made on the loop; needs :meth:`close`.
+
+    :param protocol: makes the protocol of a caller.
+    :param patience: seconds that a handshake may take.
+    :raises OSError: the address is taken or not ours.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        protocol: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext | None,
+        patience: float,
+    ) -> None:
+        self._protocol, self._context = protocol, context
+        self._patience = patience if context is not None else None
+        self._loop = asyncio.get_running_loop()
+        self._socket = _listen(host, port)
+        self._entering: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        self._exhausted = False
+        self._open()
+
+    @property
+    def port(self) -> int:
+        """The port, also where 0 was asked for."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        """Stop listening, and cut off those whose handshake is not over. Idempotent."""
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+        await asyncio.sleep(0)  # one that is cancelled before it began would not close its socket
+        entering = list(self._entering)
+        for task in entering:
+            task.cancel()
+        await asyncio.gather(*entering, return_exceptions=True)
+
+    def _open(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_BACKLOG):
+            try:
+                caller, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._exhaust(error)
+                return
+            self._exhausted = False
+            caller.setblocking(False)
+            task = self._loop.create_task(self._enter(caller))
+            self._entering.add(task)
+            task.add_done_callback(self._entering.discard)
+
+    def _exhaust(self, error: OSError) -> None:
+        """The system has nothing left for a caller: try again later, and say so once."""
+        if not self._exhausted:
+            self._exhausted = True
+            _log.error("cannot accept connections for the moment: %s", error)
+        self._loop.remove_reader(self._socket)
+        self._pause = self._loop.call_later(_EXHAUSTED, self._open)
+
+    async def _enter(self, caller: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._protocol, caller, ssl=self._context, ssl_handshake_timeout=self._patience
+            )
+        except OSError as error:  # TLS errors and timeouts among them
+            _log.debug("a caller did not get in: %s", error)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    if family == socket.AF_INET6:
+        listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    else:
+        listening = socket.create_server(address[:2], backlog=_BACKLOG)
+    listening.setblocking(False)
+    return listening
