@@ -89,7 +89,7 @@ def _on_braft_error(
 ) -> None:
     precondition = bool(req.get_header("If-Match") or req.get_header("If-None-Match"))
     status = status_of(error, precondition=precondition)
-    if status == 503:
+    if status == 503 and error.safe_to_retry:
         resp.set_header("Retry-After", str(RETRY_AFTER_SECONDS))
     if status == 500:
         logger.error("%s %s failed: %s", req.method, req.path, error.message)

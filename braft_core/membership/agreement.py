@@ -98,8 +98,24 @@ class Agreement:
             lacks = Capabilities.decode(data).lacks(self._ports.agreed)
         except DecodeError as error:
             return f"a declaration that this node can read ({error.message})"
-        more = f" and {len(lacks) - MAX_NAMED} more" if len(lacks) > MAX_NAMED else ""
-        return ", ".join(lacks[:MAX_NAMED]) + more
+        return _listed(lacks)
+
+    def differences(self, view: RaftView) -> list[tuple[str, str]]:
+        """Return who lacks what of what another one has: address and what, as far as declared."""
+        ports = self._ports
+        known = {
+            server.address: ports.capabilities
+            if server.id == ports.identity.server_id
+            else ports.declarations.of(server.id)
+            for server in view.configuration.servers
+        }
+        declared = {address: each for address, each in known.items() if each is not None}
+        found = []
+        for address, own in declared.items():
+            lacks = [lack for other in declared.values() for lack in own.lacks(other)]
+            if lacks:
+                found.append((address, _listed(list(dict.fromkeys(lacks)))))
+        return found
 
     async def _attempt(self, work: Awaitable[None]) -> None:
         try:
@@ -128,3 +144,8 @@ class Agreement:
             self._acknowledged = declaration
         else:
             await asyncio.sleep(RETRY)
+
+
+def _listed(lacks: list[str]) -> str:
+    more = f" and {len(lacks) - MAX_NAMED} more" if len(lacks) > MAX_NAMED else ""
+    return ", ".join(lacks[:MAX_NAMED]) + more

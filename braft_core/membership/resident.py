@@ -40,6 +40,7 @@ from braft_core.membership.wording import (
     refused_token_sentence,
     removed_sentence,
     rival_sentence,
+    versions_sentence,
 )
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
 from braft_core.raft.types import Server, Suffrage, encode_configuration
@@ -142,6 +143,7 @@ class Resident:
     def notes(self) -> dict[str, str]:
         """See :attr:`Coordinator.notes`."""
         rivals = [(f.address, f.cluster_id, f.voters) for f in self.foreign]
+        differences = self.agreement.differences(self._ports.raft_view())
         denials = [outcome.failure for outcome in self._prober.outcomes.values() if outcome.denied]
         notes = {
             "rival cluster": rival_sentence(self._ports.identity.cluster_id, rivals)
@@ -149,6 +151,7 @@ class Resident:
             else "",
             "node id": self._twins.sentence,
             "discovery": self._unchosen(self._ports.raft_view()),
+            "versions": versions_sentence(differences) if differences else "",
             "token": refused_token_sentence(denials) if denials else "",
         }
         return {subject: sentence for subject, sentence in notes.items() if sentence}

@@ -28,6 +28,7 @@ __all__ = [
     "rival_sentence",
     "shared_id_sentence",
     "too_few_sentence",
+    "versions_sentence",
     "waiting_sentence",
 ]
 
@@ -102,6 +103,12 @@ def met_sentence(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
         f"the data directory of this node belongs to cluster {cluster_id}, but {places}. If that "
         "is the right one, start this node with an empty data directory, and it joins"
     )
+
+
+def versions_sentence(differences: Sequence[tuple[str, str]]) -> str:
+    """Members that cannot execute what others can: address and what each lacks."""
+    listed = "; ".join(f"{address} lacks {lacks}" for address, lacks in differences)
+    return f"the members differ in what they can execute, so what needs it is refused: {listed}"
 
 
 def rival_sentence(cluster_id: str, others: Sequence[tuple[str, str, int]]) -> str:

@@ -15,7 +15,7 @@ import pytest
 from braft_core.abc import Contact
 from braft_core.membership.addresses import AddressBook, parse_address
 from braft_core.membership.forming import Forming
-from braft_core.membership.joining import Joining, Refuse, handle_join
+from braft_core.membership.joining import Joining, Refuse, handle_join, lacks_capabilities
 from braft_core.membership.ports import RaftView
 from braft_core.membership.record import NOTHING_FOUNDED
 from braft_core.membership.steady import absence
@@ -30,10 +30,12 @@ from braft_core.membership.wording import (
     rival_sentence,
     shared_id_sentence,
     too_few_sentence,
+    versions_sentence,
     waiting_sentence,
 )
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
+from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
 from braft_core.transport.grpc.auth import TokenGate
 from braft_core.transport.grpc.ready import not_connected
@@ -146,6 +148,7 @@ def without_leader() -> Iterator[str]:
 
 def notes() -> Iterator[str]:
     yield rival_sentence("x", [(B, "y", 2)])
+    yield versions_sentence([(B, "service 'kv'")])
     yield shared_id_sentence("a", [A, B])
     yield default_discovery_sentence("mdns://_braft._tcp", "braft", "x", [Server("b", B)])
     gate = TokenGate("secret")
@@ -153,6 +156,14 @@ def notes() -> Iterator[str]:
         denial = gate.denial(metadata, B)
         assert denial is not None
         yield refused_token_sentence([denial.error.message])
+
+
+def applying() -> Iterator[str]:
+    lacking = "there is no service 'kv'"
+    yield ApplyStop(17, lacking).message
+    yield ApplyStop(17, f"it cannot be read: {lacking}", state_lost=True).message
+    refused = lacks_capabilities("d", "10.0.0.4:15000", "service 'kv'").message
+    yield f"joining cluster x; last answer from {A}: {refused}"
 
 
 def disk() -> Iterator[str]:
@@ -181,6 +192,7 @@ SOURCES: list[Callable[[], Iterator[str]]] = [
     joining,
     without_leader,
     notes,
+    applying,
     disk,
 ]
 

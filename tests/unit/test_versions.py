@@ -14,6 +14,7 @@ import pytest
 
 from braft_core import Node, StateMachineService, command, query
 from braft_core.errors import (
+    BraftError,
     NotApplied,
     NotReady,
     NotSupported,
@@ -72,6 +73,15 @@ def supported(call: Callable[[], int]) -> int:
         return 0
 
 
+def leads(cluster: MemoryCluster, index: int) -> bool:
+    """Hand leadership to a node; whether it has it."""
+    if cluster.leader() != index:
+        with suppress(BraftError):
+            to = cluster.node(index).server_id
+            cluster.node(0).transfer_leadership(to, timeout=PATIENCE)
+    return cluster.leader() == index
+
+
 def commands(node: Node) -> int:
     """How many commands stand in the log of a node, agreements aside."""
     assert node._host is not None
@@ -86,9 +96,7 @@ def test_a_service_that_one_member_lacks_is_refused_and_applied_by_nobody() -> N
     cluster = MemoryCluster(services=["kv"])
     cluster.equip(1, ["distribute"])
     with cluster:
-        if cluster.leader() != 1:
-            cluster.node(0).transfer_leadership(cluster.node(1).server_id, timeout=PATIENCE)
-        assert cluster.leader() == 1
+        cluster.wait_for(lambda: leads(cluster, 1))
         with pytest.raises(NotSupported, match="lacks service 'kv'") as refused:
             cluster.node(0).kv.put("m", "k", 1, timeout=PATIENCE)
         assert refused.value.data["member"] == cluster.node(1).server_id

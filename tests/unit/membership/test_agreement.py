@@ -56,11 +56,14 @@ def test_what_one_member_lacks_is_not_agreed_until_it_is_upgraded(play: Any, wai
         table = await boot(hosts, wait)
         await wait(lambda: bool(table.agreements))
         assert set(table.agreed.services) == {"kv"}
+        await wait(lambda: all("versions" in h.coordinator.notes for h in hosts), 10.0)
+        assert "10.0.0.3:15000 lacks service 'other'" in hosts[0].coordinator.notes["versions"]
         await hosts[2].halt()
         hosts[2].capabilities = hosts[0].capabilities
         await hosts[2].boot()
         took = await wait(lambda: "other" in table.agreed.services)
         assert took < 2.0
+        await wait(lambda: not any("versions" in h.coordinator.notes for h in hosts), 10.0)
 
     play(scenario)
 
