@@ -34,6 +34,7 @@ from braft_core.runtime.hangup import Hangup
 from braft_core.runtime.host import Host
 from braft_core.runtime.requests import Query, Request
 from braft_core.runtime.sessions import Keeper, OnceCommand
+from braft_core.runtime.untorn import finish
 from braft_core.services.envelope import encode_command
 from braft_core.services.service import StateMachineService
 
@@ -110,12 +111,15 @@ class Node:
             self._host = None
 
     async def astart(self) -> Self:
-        """:meth:`start`, awaited."""
-        return await asyncio.to_thread(self.start)
+        """:meth:`start`, awaited.
+
+        If the caller is cancelled, the node is stopped again before the cancellation goes on.
+        """
+        return await finish("braft-start", self.start, undo=self.stop)
 
     async def astop(self) -> None:
-        """:meth:`stop`, awaited."""
-        await asyncio.to_thread(self.stop)
+        """:meth:`stop`, awaited. It is finished also if the caller is cancelled."""
+        await finish("braft-stop", self.stop)
 
     def run(self, on_start: Callable[[], None] | None = None) -> None:
         """Start (if need be) and block until SIGTERM, SIGINT or the node's own end; then stop.
@@ -273,7 +277,7 @@ class Node:
 
     async def await_ready(self, timeout: float | None = None) -> None:
         """:meth:`wait_ready`, awaited."""
-        await asyncio.to_thread(self.wait_ready, timeout)
+        await self._running().await_ready(self._timeout(timeout))
 
     # -- the cluster -----------------------------------------------------------------------------
 

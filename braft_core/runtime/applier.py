@@ -136,7 +136,8 @@ class Applier:
         with self._gate:
             self._ended = True
             self._jobs.put(None)
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         self._refuse_ahead(Stopped("the node was stopped"))
 
     def _put(self, job: _Job) -> None:

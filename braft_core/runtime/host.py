@@ -88,16 +88,21 @@ class Host:
         name = f"braft-{self.parts.ports.raft}"
         self.events = Events(f"{name}-events")
         self._node = node
-        self._front = front(self.parts)
-        self._loop = LoopThread(f"{name}-loop")
         self._applier = Applier(
             self.parts.machine,
             f"{name}-applier",
             self._on_machine_failure,
             self._on_apply_stop,
         )
-        self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
-        self._whereabouts = Whereabouts(self.parts.ip)
+        try:
+            self._front = front(self.parts)
+            self._engine = Engine(self.parts, self._applier, self.events, node, self._on_fatal)
+            self._whereabouts = Whereabouts(self.parts.ip)
+            self._loop = LoopThread(f"{name}-loop")
+        except BaseException:
+            # The lock of the data directory must not outlive a node that was never made.
+            self.parts.storage.close()
+            raise
         looks = [self._look_at_store, self._look_at_transport]
         if self.parts.follows:
             looks.append(self._look_at_addresses)
@@ -114,19 +119,19 @@ class Host:
         danger = exposure(self.settings, self.parts.host)
         if danger:
             _log.warning("%s", danger)
-        self._loop.start()
-        self._applier.start()
-        # The first of the events, but told only once the start has succeeded.
-        self._notify("braft_on_started")
         try:
+            self._loop.start()
+            self._applier.start()
+            # The first of the events, but told only once the start has succeeded.
+            self._notify("braft_on_started")
             self._loop.run(self._engine.start())
             if self._front is not None:
                 self._front.start()
+            self._watch.start()
+            self.events.start()
         except BaseException:
             self.stop()
             raise
-        self.events.start()
-        self._watch.start()
 
     def stop(self) -> None:
         """End everything in order. Idempotent."""
@@ -137,7 +142,8 @@ class Host:
             if self._front is not None:
                 self._front.drain()
             try:
-                self._loop.run(self._engine.stop(), _STOP_ENGINE)
+                if self._loop.started:
+                    self._loop.run(self._engine.stop(), _STOP_ENGINE)
             except Exception as error:  # noqa: BLE001 - a plugin's end may raise anything
                 _log.error("the node did not stop in order: %r", error)
             self._closed = True
@@ -276,7 +282,16 @@ class Host:
         """See :meth:`Node.wait_ready`."""
         deadline = clock.monotonic() + timeout
         if not self._engine.signal.wait_for(lambda: self.ready()[0], deadline):
-            raise NotReady(f"not ready after {timeout:g} s: {self.ready()[1]}")
+            raise self._not_ready(timeout)
+
+    async def await_ready(self, timeout: float) -> None:
+        """See :meth:`Node.await_ready`. On the caller's loop."""
+        deadline = clock.monotonic() + timeout
+        if not await self._engine.signal.await_for(lambda: self.ready()[0], deadline):
+            raise self._not_ready(timeout)
+
+    def _not_ready(self, timeout: float) -> NotReady:
+        return NotReady(f"not ready after {timeout:g} s: {self.ready()[1]}")
 
     # -- the cluster -----------------------------------------------------------------------------
 

@@ -43,6 +43,11 @@ class LoopThread:
         self._thread.start()
 
     @property
+    def started(self) -> bool:
+        """Whether the thread was started."""
+        return self._thread.ident is not None
+
+    @property
     def is_current(self) -> bool:
         """Whether the caller runs on this very loop."""
         return threading.current_thread() is self._thread
@@ -65,6 +70,9 @@ class LoopThread:
             raise TimeoutError from None
         except concurrent.futures.CancelledError:
             raise OutcomeUnknown("the node was stopped while this was under way") from None
+        except KeyboardInterrupt:
+            future.cancel()  # nobody waits for it any more
+            raise
 
     def submit(self, work: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
         """Start a coroutine on the loop. :raises Stopped: the loop has ended."""
@@ -77,6 +85,9 @@ class LoopThread:
     def stop(self, timeout: float) -> None:
         """End the loop and its thread. Idempotent."""
         if self.loop.is_closed():
+            return
+        if not self.started:
+            self.loop.close()
             return
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout)
