@@ -7,11 +7,11 @@ any thread, the async ones on any loop. Errors are those of :meth:`braft_core.No
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from braft_core.pages import PAGE, Page
+from braft_core.runtime import clock
 
 __all__ = ["KV", "LINEARIZABLE", "Caller", "StaleEntry"]
 
@@ -162,7 +162,7 @@ class KV:
 
         :raises TooStale: it may be older than ``max_staleness`` seconds.
         """
-        began, bound = time.monotonic(), self._caller.staleness
+        began, bound = clock.monotonic(), self._caller.staleness
         found = self._caller.query(
             self._service,
             "get",
@@ -183,7 +183,7 @@ class KV:
         timeout: float | None = None,
     ) -> StaleEntry:
         """:meth:`get_stale`, awaited."""
-        began, bound = time.monotonic(), self._caller.staleness
+        began, bound = clock.monotonic(), self._caller.staleness
         found = await self._caller.aquery(
             self._service,
             "get",
@@ -308,4 +308,4 @@ class KV:
 def _stale_entry(found: Any, bound: float, began: float) -> StaleEntry:
     # The bound was told before the state was read, so it is the older of the two.
     value, revision = (None, 0) if found is None else found
-    return StaleEntry(value, revision, bound + time.monotonic() - began)
+    return StaleEntry(value, revision, bound + clock.monotonic() - began)

@@ -15,7 +15,6 @@ its own.
 from __future__ import annotations
 
 import base64
-import time
 from typing import Any
 
 import falcon
@@ -31,6 +30,7 @@ from braft_core.http.wire import (
     text_param,
     timeout_param,
 )
+from braft_core.runtime import clock
 
 __all__ = ["EntryResource", "MapResource", "MapsResource"]
 
@@ -172,9 +172,9 @@ def _query(
     limit = seconds_param(req, "max_staleness")
     if asked == "stale":
         # Told before the state is read: it may only be newer than that.
-        began, staleness = time.monotonic(), node.staleness
+        began, staleness = clock.monotonic(), node.staleness
         found = node.query("kv", query, *args, **_options(req, asked), max_staleness=limit)
-        resp.set_header("Braft-Staleness", f"{staleness + time.monotonic() - began:.3f}")
+        resp.set_header("Braft-Staleness", f"{staleness + clock.monotonic() - began:.3f}")
         return found
     if limit is not None:
         raise BadInput("query parameter max_staleness", limit, "with consistency=stale")

@@ -51,6 +51,9 @@ class AppendEntries:
     leader_commit: int
     request_id: int = 0
     context: Any = None
+    #: The latest stamp of the receiver that the sender had seen when it made this; 0 for none. A
+    #: heartbeat has none.
+    echo: int = 0
 
     @property
     def heartbeat(self) -> bool:
@@ -63,6 +66,7 @@ class AppendEntriesResponse:
     """``last_log`` is the responder's last log index; on failure it is the leader's hint.
 
     ``lease``: the responder promises to vote for nobody for an election timeout from now on.
+    ``stamp``: see :mod:`braft_core.raft.stamps`; 0 for none.
     """
 
     sender: str
@@ -74,6 +78,7 @@ class AppendEntriesResponse:
     lease: bool = False
     request_id: int = 0
     context: Any = None
+    stamp: int = 0
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from braft_core.raft.messages import (
 )
 from braft_core.raft.progress import ProgressState
 from braft_core.raft.ready import Ready
+from braft_core.raft.stamps import Stamps
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role, SnapshotMeta
 
@@ -39,6 +40,9 @@ __all__ = ["PeerStatus", "RaftCore"]
 
 #: ``tuple.__new__`` skips the Python-level ``Entry.__new__``, most of what an entry costs here.
 _new_tuple: Any = tuple.__new__
+
+#: First stamps are drawn from so many: a life of a server hardly ever repeats those of another one.
+_STAMPS = 1 << 52
 
 
 class PeerStatus(NamedTuple):
@@ -88,6 +92,7 @@ class RaftCore:
             random=random,
             now=now,
             log=_log(entries, compacted_index, compacted_term, snapshot),
+            stamps=Stamps(1 + int(random() * _STAMPS), config.heartbeat_interval / 8),
             current_term=hard_state.term,
             voted_for=hard_state.voted_for,
             commit_index=applied,
@@ -461,6 +466,11 @@ class RaftCore:
     def log(self) -> RaftLog:
         """The log, to be read only."""
         return self._state.log
+
+    @property
+    def stamps(self) -> Stamps:
+        """The stamps on its answers, to be read only."""
+        return self._state.stamps
 
     @property
     def configuration(self) -> Configuration:

@@ -56,6 +56,7 @@ class Progress:
         "proved_at",
         "snapshot_index",
         "snapshot_request",
+        "stamp",
         "state",
     )
 
@@ -80,6 +81,8 @@ class Progress:
         #: When the window last moved.
         self.progressed_at = now
         self.commit_sent = 0
+        #: The latest stamp that it put on an answer.
+        self.stamp = 0
         #: Nothing but heartbeats until the next one is due.
         self.paused = False
         #: The snapshot under way, and the request that carries it.

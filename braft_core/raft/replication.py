@@ -145,6 +145,7 @@ def _send(state: RaftState, server: str, progress: Progress, entries: Sequence[E
             entries=entries,
             leader_commit=state.commit_index,
             request_id=request_id,
+            echo=progress.stamp,
         )
     )
 
@@ -154,6 +155,7 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
     progress = state.progress.get(message.sender)
     if progress is None:
         return
+    progress.stamp = message.stamp or progress.stamp
     late = message.request_id in progress.late
     record = progress.answered(message.request_id, state.now, lease=message.lease)
     if not isinstance(record, InFlight):
@@ -237,6 +239,7 @@ def _response(
         lease=state.promise(),
         request_id=message.request_id,
         context=message.context,
+        stamp=state.stamps.stamp(state.now),
     )
 
 

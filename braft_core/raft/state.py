@@ -22,6 +22,7 @@ from braft_core.raft.ready import (
     ReadReady,
     RoleChanged,
 )
+from braft_core.raft.stamps import Stamps
 from braft_core.raft.types import Configuration, Entry, HardState, Role, SnapshotMeta
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RaftState:
     random: Callable[[], float]
     now: float
     log: RaftLog
+    stamps: Stamps
     current_term: int
     voted_for: str
 

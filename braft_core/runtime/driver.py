@@ -113,7 +113,6 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._sweep_at = 0.0
-        self._turn_at = clock.monotonic()
         self._freshness = freshness
         #: What the disk's trouble is, or None. While it lasts no new commands are taken.
         self.disk_trouble: StorageError | None = None
@@ -176,14 +175,13 @@ class Driver:
 
     def _turn(self) -> None:
         core = self.core
-        before, now = self._turn_at, clock.monotonic()
-        self._turn_at = now
+        now = clock.monotonic()
         core.tick(now)
         while self._inbox:
             message = self._inbox.popleft()
             core.step(message)
             if isinstance(message, AppendEntries):
-                self._freshness.heard(core, message, before, self._applier.applied_index)
+                self._freshness.heard(core, message, self._applier.applied_index)
         while self._calls:
             self._calls.popleft()[0]()
         self._take_requests()
@@ -377,7 +375,8 @@ class Driver:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = due
-            self._timer = self.loop.call_at(due, self._on_timer)
+            wait = max(0.0, due - clock.monotonic())
+            self._timer = self.loop.call_later(wait, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, float("inf")

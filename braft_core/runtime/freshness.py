@@ -1,25 +1,25 @@
 """How old the state of this node may be: the bound of a stale read.
 
 The promise: **what was committed longer ago than the bound is in the state.** It holds whatever is
-lost, doubled, reordered or cut, and whoever crashes or stands still, if no message on the lane of
-the entries is under way for longer than an election timeout. Under way is what a leader handed to
-its transport and this process has not yet read from its sockets. Nobody can see that at the
-receiving end without a question that went before, which is a linearizable read.
+lost, doubled, reordered or cut, and whoever crashes or stands still, for however long messages wait
+in buffers meanwhile.
 
 What it is made of:
 
+* A leader's message was made after the leader had seen the stamp that comes with it
+  (``braft_core.raft.stamps``), and that stamp was made here at a known time. When a message arrives
+  says nothing: it may have waited for as long as this process, or the network, stood still. A
+  message without a stamp of ours, as leaders that are not braft's send it, counts for nothing.
 * A leader that has committed an entry of its own term knows of all commits before its term, and of
   its own. A new leader does not yet, so that what it says until then counts for nothing.
 * It may have been replaced without having noticed. It leads on for an election timeout and a
   heartbeat interval at most, counted from the sending of what a majority answered
   (``braft_core.raft.election.check_quorum``), however late the answers are.
-* What it says was true when it left, up to an election timeout ago by the assumption. A word that
-  says less than an earlier one was overtaken on its way, and counts for nothing.
-* It came after this node last looked. No later moment is known, least of all after a pause.
-* It counts once as much as it says is applied here.
+* A message counts once as much as it says is applied here.
 
-All by monotonic clocks, that of this machine and that of the leader: if one of them is slow by one
-per cent, so is the bound. Leaders that are not braft's must step down as soon as braft's do.
+All by clocks that count the time in which a machine is suspended (``braft_core.runtime.clock``),
+that of this machine and that of the leader. If one of them is slow by one per cent, so is the
+bound.
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ class Terms(Protocol):
 
     def term_at(self, index: int) -> int | None:
         """Term of the entry at ``index``, ``None`` if it is not there (any more)."""
+
+
+class Marks(Protocol):
+    """The stamps on a core's answers."""
+
+    def made_at(self, stamp: int) -> float:
+        """When a stamp was made, -infinity if that is not known."""
 
 
 class View(Protocol):
@@ -67,6 +74,10 @@ class View(Protocol):
     def log(self) -> Terms:
         """Its log."""
 
+    @property
+    def stamps(self) -> Marks:
+        """The stamps on its answers."""
+
 
 class Freshness:
     """Written on the loop; :meth:`bound` may be called from any thread. All times in seconds."""
@@ -74,8 +85,6 @@ class Freshness:
     def __init__(self, election_timeout: float, heartbeat_interval: float) -> None:
         #: For how long a leader may not notice that there is another one.
         self._unnoticed = election_timeout + heartbeat_interval
-        #: For how long a message may be under way.
-        self._under_way = election_timeout
         self._as_of = -inf
         #: The highest commit index that was said.
         self._newest = 0
@@ -88,16 +97,17 @@ class Freshness:
         if core.role is Role.LEADER and core.log.term_at(core.commit_index) == core.current_term:
             self._note(now, core.commit_index, applied)
 
-    def heard(self, core: View, message: AppendEntries, before: float, applied: int) -> None:
-        """The core took a message that came later than ``before``."""
+    def heard(self, core: View, message: AppendEntries, applied: int) -> None:
+        """Note what a message says that the core has just taken."""
         of_leader = message.sender == core.leader and message.term == core.current_term
-        if not of_leader or message.heartbeat:
+        said_after = core.stamps.made_at(message.echo)
+        if not of_leader or message.heartbeat or said_after == -inf:
             return
         # Terms grow along the log. So an entry of the leader's own term here, not behind its
         # commit index, says of which term the entry there is, even if that is not here yet.
         index = min(message.leader_commit, core.last_index)
         if core.log.term_at(index) == message.term:
-            self._note(before - self._under_way, message.leader_commit, applied)
+            self._note(said_after, message.leader_commit, applied)
 
     def _note(self, as_of: float, commit: int, applied: int) -> None:
         """What was committed at ``as_of`` is not beyond ``commit``, unless the leader is none."""

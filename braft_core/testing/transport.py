@@ -114,6 +114,7 @@ class TransportConformance(SnapshotTransferRules):
                 response = answer_to(b.handler.requests[0])
                 if isinstance(response, AppendEntriesResponse):
                     response.success, response.no_retry_backoff, response.lease = False, True, True
+                    response.stamp = 2**52 + request.request_id
                 elif not isinstance(response, TimeoutNowResponse):
                     response.granted = request.request_id % 2 == 0  # type: ignore[union-attr]
                 b.transport.reply(response)

@@ -310,7 +310,7 @@ def sample_requests(sender: str, to: str) -> list[Request]:
     ]
     return [
         AppendEntries(sender, to, 6, 11, 4, entries, 9, request_id=101),
-        AppendEntries(sender, to, 7, 16, 5, [], 15, request_id=102),
+        AppendEntries(sender, to, 7, 16, 5, [], 15, request_id=102, echo=2**52 + 1),
         AppendEntries(sender, to, 8, 0, 0, [], 0, request_id=103),
         RequestVote(sender, to, 9, 21, 8, leadership_transfer=True, request_id=104),
         RequestVote(sender, to, 2**62, 22, 7, request_id=105),

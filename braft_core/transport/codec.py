@@ -133,6 +133,7 @@ def _append_entries(message: AppendEntries, address: bytes) -> Any:
         prev_log_entry=message.prev_log_index,
         prev_log_term=message.prev_log_term,
         leader_commit_index=message.leader_commit,
+        echo=message.echo,
     )
 
 
@@ -143,6 +144,7 @@ def _append_entries_response(message: AppendEntriesResponse) -> Any:
         success=message.success,
         no_retry_backoff=message.no_retry_backoff,
         lease=message.lease,
+        stamp=message.stamp,
     )
 
 
@@ -271,7 +273,14 @@ def _entries(message: Any) -> list[Entry]:
 
 def _read_append_entries(data: bytes, to: str) -> AppendEntries:
     m = _parse(_AppendEntries, data)
-    _bounded(_AppendEntries, m.term, m.prev_log_entry, m.prev_log_term, m.leader_commit_index)
+    _bounded(
+        _AppendEntries,
+        m.term,
+        m.prev_log_entry,
+        m.prev_log_term,
+        m.leader_commit_index,
+        m.echo,
+    )
     return AppendEntries(
         _sender(m),
         to,
@@ -280,6 +289,7 @@ def _read_append_entries(data: bytes, to: str) -> AppendEntries:
         m.prev_log_term,
         _entries(m),
         m.leader_commit_index,
+        echo=m.echo,
     )
 
 
@@ -320,7 +330,7 @@ def _read_install_snapshot(data: bytes, to: str) -> InstallSnapshot:
 
 def _read_append_entries_response(data: bytes, sender: str, to: str) -> AppendEntriesResponse:
     m = _parse(_AppendEntriesResponse, data)
-    _bounded(_AppendEntriesResponse, m.term, m.last_log)
+    _bounded(_AppendEntriesResponse, m.term, m.last_log, m.stamp)
     return AppendEntriesResponse(
         sender,
         to,
@@ -329,6 +339,7 @@ def _read_append_entries_response(data: bytes, sender: str, to: str) -> AppendEn
         m.last_log,
         no_retry_backoff=m.no_retry_backoff,
         lease=m.lease,
+        stamp=m.stamp,
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +72,57 @@ def test_a_follower_without_a_leader_ages(tmp_path: Path) -> None:
             lambda: staleness(cluster, follower, max_staleness=2).is_success,
             what="it is young again",
         )
+
+
+@contextmanager
+def counting(cluster: ProcessCluster, index: int) -> Iterator[list[float]]:
+    """Put 1, 2, 3 … one after the other; when each was acknowledged."""
+    acknowledged: list[float] = []
+    stop = threading.Event()
+
+    def count() -> None:
+        client = cluster.client(index)
+        while not stop.is_set():
+            client.kv_put("m", "k", len(acknowledged) + 1)
+            acknowledged.append(time.monotonic())
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield acknowledged
+    finally:
+        stop.set()
+        thread.join(60)
+
+
+def missing(cluster: ProcessCluster, index: int, acknowledged: list[float]) -> tuple[int, float]:
+    """How many writes a stale read lacks that are older than it says, and what it says."""
+    asked = time.monotonic()
+    answer = staleness(cluster, index)
+    bound = float(answer.headers["braft-staleness"])
+    promised = sum(1 for when in list(acknowledged) if when < asked - bound)
+    return max(0, promised - int(answer.json())), bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["grpc", "tcp"])
+def test_after_a_pause_the_bound_is_as_long_as_the_pause(transport: str, tmp_path: Path) -> None:
+    """What is in the buffers of a node that stood still passes for no news (SIGSTOP)."""
+    with ProcessCluster(3, tmp_path, transport=transport) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        leader = cluster.leader()
+        follower = next(index for index in range(3) if index != leader)
+        with counting(cluster, leader) as acknowledged:
+            for pause in (2.5, 6.0, 2.5):
+                cluster.wait_for(
+                    lambda: missing(cluster, follower, acknowledged)[1] < 2.5, what="a young state"
+                )
+                cluster.pause(follower)
+                time.sleep(pause)  # what is tried is that time itself
+                cluster.resume(follower)
+                end = time.monotonic() + 2
+                while time.monotonic() < end:
+                    lacks, bound = missing(cluster, follower, acknowledged)
+                    assert not lacks, f"{lacks} writes that are older than {bound} s are missing"
+        assert len(acknowledged) > 100

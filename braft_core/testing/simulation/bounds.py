@@ -1,22 +1,20 @@
 """How old a stale read may be: the real rules of the runtime, and the observer who judges them.
 
 The promise is that of ``braft_core.runtime.freshness``: what was committed longer ago than the
-bound is in the state. The observer knows when each entry was first committed anywhere, how long
-each message was really under way and how slow each clock really was. So it is stricter than the
-promise where messages are quick, and allows for no more than the promise does: by how much a
-message exceeded the election timeout, and by what clocks are slow.
+bound is in the state. The observer knows when each entry was first committed anywhere, and how slow
+each clock really was. It allows for slow clocks, as the promise does, and for nothing else: neither
+for messages that were under way for long, nor for processes that stood still.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
 from math import inf
 
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.messages import AppendEntries
-from braft_core.raft.types import Entry, Role
+from braft_core.raft.types import Entry
 from braft_core.runtime.freshness import Freshness
 from braft_core.testing.simulation.clock import NodeClock, Scheduler
 from braft_core.testing.simulation.core import Core
@@ -52,25 +50,23 @@ class Bounds:
         """Whether more is committed than ``applied`` entries."""
         return applied < len(self._times)
 
-    def check(self, server: str, applied: int, bound: float, late: float) -> None:
+    def check(self, server: str, applied: int, bound: float) -> None:
         """A stale read of ``server`` would now show ``applied`` entries and tell ``bound``.
 
         :param bound: seconds of the server's clock.
-        :param late: by how many virtual seconds a message it may rest on was late at most,
-            below 0 for in time.
         :raises InvariantBroken: something is missing that was committed longer ago.
         """
         self.judged += 1
         now = self._scheduler.now
         slowest = min(1.0, *(clock.slowest for clock in self._clocks))
-        since = now - bound / slowest - late - _ROUNDING
+        since = now - bound / slowest - _ROUNDING
         if applied < bisect_left(self._times, since):
             missing = now - self._times[applied]
             raise InvariantBroken(
                 "a stale read is no older than it says",
                 f"{server} shows {applied} entries and says that they are {bound:.6f} s old at"
-                f" most; entry {applied + 1} was committed {missing:.6f} s ago (slowest clock"
-                f" {slowest:.3f}, messages late by {late:.6f} s)",
+                f" most; entry {applied + 1} was committed {missing:.6f} s ago"
+                f" (slowest clock {slowest:.3f})",
             )
 
 
@@ -79,39 +75,27 @@ class Bound:
 
     def __init__(self, observer: Bounds, config: RaftConfig, now: float) -> None:
         self._observer = observer
-        self._allowed = config.election_timeout
         self._freshness = Freshness(config.election_timeout, config.heartbeat_interval)
-        #: The time of this turn and of the one before it, by the server's clock.
-        self._turn = self._before = now
-        #: What the bound may rest on: when it came, and by how much it was late.
-        self._words: deque[tuple[float, float]] = deque()
+        #: The time of this turn, by the server's clock.
+        self._turn = now
 
     def turn(self, now: float) -> None:
-        """The process wakes up."""
-        self._before, self._turn = self._turn, now
+        """Note that the process wakes up."""
+        self._turn = now
 
-    def heard(self, core: Core, message: AppendEntries, applied: int, travelled: float) -> None:
-        """The core took a message that was under way for ``travelled`` virtual seconds."""
-        self._freshness.heard(core, message, self._before, applied)
-        if not message.heartbeat:
-            self._words.append((self._turn, travelled - self._allowed))
+    def heard(self, core: Core, message: AppendEntries, applied: int) -> None:
+        """Note what a message says that the core has just taken."""
+        self._freshness.heard(core, message, applied)
 
     def led(self, core: Core, applied: int) -> None:
         """The end of a turn."""
         self._freshness.led(core, self._turn, applied)
-        if core.role is Role.LEADER:
-            self._words.append((self._turn, 0.0))
 
     def check(self, server: str, now: float, applied: int) -> None:
         """Let the observer judge what a stale read would tell now.
 
         :raises InvariantBroken: it would tell too little.
         """
-        bound, words = self._freshness.bound(now, applied), self._words
-        if bound == inf:
-            return
-        # What it rests on came after the time of which it tells.
-        while words and words[0][0] < now - bound:
-            words.popleft()
-        if self._observer.misses(applied):
-            self._observer.check(server, applied, bound, max(late for _, late in words))
+        bound = self._freshness.bound(now, applied)
+        if bound < inf and self._observer.misses(applied):
+            self._observer.check(server, applied, bound)

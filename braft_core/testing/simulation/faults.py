@@ -120,8 +120,9 @@ class Faults:
         rng.shuffle(ids)
         style = rng.choice(("split", "isolate_leader", "one_way", "bridge", "link"))
         pairs = _cuts(style, ids, self._any_leader(rng), rng)
-        world.network.cut(pairs)
-        world.trace.add(f"partition {style} {sorted(pairs)}")
+        holds = rng.random() < 0.3
+        world.network.cut(pairs, holds=holds)
+        world.trace.add(f"partition {style} {sorted(pairs)}{', which holds' if holds else ''}")
         self._later(rng.expovariate(1.0 / 1.5), self._mend)
 
     def _diverge(self, rng: random.Random) -> None:

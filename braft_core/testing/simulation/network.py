@@ -25,8 +25,6 @@ class Envelope(NamedTuple):
     to: str
     life: int
     payload: Any
-    #: Virtual seconds since when it has been under way.
-    sent: float = 0.0
 
 
 class Network:
@@ -43,6 +41,8 @@ class Network:
         self._rng = rng
         self._deliver = deliver
         self._cut: set[tuple[str, str]] = set()
+        #: What waits in buffers until cut links are mended, in order; ``None`` where it is lost.
+        self._held: list[Envelope] | None = None
         self._last: dict[tuple[str, str, bool], float] = {}
         self.delay = plan.delay
         self.jitter = plan.jitter
@@ -55,10 +55,10 @@ class Network:
 
     def send(self, envelope: Envelope) -> None:
         """Let an envelope travel, or get lost."""
-        envelope = envelope._replace(sent=self._scheduler.now)
-        if (envelope.sender, envelope.to) in self._cut or (
-            self.loss and self._rng.random() < self.loss
-        ):
+        if (envelope.sender, envelope.to) in self._cut:
+            self._hold(envelope)
+            return
+        if self.loss and self._rng.random() < self.loss:
             self.dropped += 1
             return
         self._travel(envelope)
@@ -93,13 +93,24 @@ class Network:
 
     def _arrive(self, envelope: Envelope) -> None:
         if (envelope.sender, envelope.to) in self._cut:
-            self.dropped += 1
+            self._hold(envelope)
             return
         self._deliver(envelope)
 
-    def cut(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Cut these directed links, whatever is under way on them included."""
+    def _hold(self, envelope: Envelope) -> None:
+        if self._held is None:
+            self.dropped += 1
+        else:
+            self._held.append(envelope)
+
+    def cut(self, pairs: Iterable[tuple[str, str]], *, holds: bool = False) -> None:
+        """Cut these directed links, whatever is under way on them included.
+
+        :param holds: nothing is lost on cut links, it only waits, as in the buffers of TCP.
+        """
         self._cut.update(pairs)
+        if holds and self._held is None:
+            self._held = []
 
     def is_cut(self, sender: str, to: str) -> bool:
         """Whether that directed link is cut."""
@@ -108,6 +119,9 @@ class Network:
     def mend(self) -> None:
         """Mend all links."""
         self._cut.clear()
+        held, self._held = self._held or [], None
+        for envelope in held:
+            self._travel(envelope)
 
     def calm(self) -> None:
         """From now on a good network: no cuts, no loss, order kept, short delays."""

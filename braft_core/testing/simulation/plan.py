@@ -124,6 +124,8 @@ def _with_disks(plan: Plan, rng: random.Random) -> Plan:
         plan,
         slow_syncs=timeout * rng.choice((0.7, 1.5, 2.5, 5.0)),
         uneven_syncs=rng.random() < 0.5,
+        # A receiver answers when its disk has everything; real senders wait for a minute.
+        transfer_timeout=plan.transfer_timeout + 40.0 * timeout,
         faults={kind: 3.0 * interval for kind, interval in faults.items()},
     )
 

@@ -33,8 +33,6 @@ class Ticket:
     since: float
     #: When it arrived here, this server had just heard from a living leader.
     loyal: bool = False
-    #: Virtual seconds for which the request was under way.
-    travelled: float = 0.0
 
 
 @dataclass(slots=True)
@@ -104,6 +102,8 @@ class Process:
     snapshots: Snapshotter
     bound: Bound
     inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
+    #: How many of the inputs have waited since a pause.
+    backlog: int = 0
     #: A wake-up, or a run of the applier, is scheduled.
     awake: bool = False
     applying: bool = False

@@ -179,6 +179,7 @@ class Server:
             self.world.trace.add(f"{self.id} resumes")
             if self.live is not None:
                 self.live.awake = False
+                self.live.backlog = len(self.live.inbox)
                 self._wake()
 
     # -- inputs --------------------------------------------------------------------------
@@ -246,8 +247,7 @@ class Server:
 
     def deliver(self, live: Process, envelope: Envelope, request: Message) -> None:
         """Hand a request to the core, with what leads its response home."""
-        now = self.world.scheduler.now
-        ticket = Ticket(envelope.sender, envelope.life, request, now, travelled=now - envelope.sent)
+        ticket = Ticket(envelope.sender, envelope.life, request, self.world.scheduler.now)
         request.context = ticket
         live.unanswered[id(ticket)] = ticket
         self.post(self.step, request)
@@ -267,10 +267,9 @@ class Server:
             live.contact.heard[message.sender] = now
             if live.pilot is not None:
                 live.pilot.attention.called[message.sender] = now
-        ticket = message.context
         live.core.step(message)
         if isinstance(message, AppendEntries):
-            live.bound.heard(live.core, message, live.frontend.applied, ticket.travelled)
+            live.bound.heard(live.core, message, live.frontend.applied)
             if message.term == live.core.current_term:
                 live.leader_heard = now
 
@@ -282,7 +281,7 @@ class Server:
             return
         live.awake = False
         core, frontend = live.core, live.frontend
-        inbox, live.inbox = live.inbox, []
+        inbox = self._take_inbox(live)
         now = self.clock.local(self.world.scheduler.now)
         live.bound.turn(now)
         core.tick(now)
@@ -306,6 +305,17 @@ class Server:
             live.pilot.home.check()
         self._check_view(live)
         self._arm_timer(live)
+
+    def _take_inbox(self, live: Process) -> list[tuple[Callable[..., None], tuple[Any, ...]]]:
+        """Take what waits: all of it, but what piled up in a pause is read over several turns."""
+        if not live.backlog:
+            inbox, live.inbox = live.inbox, []
+            return inbox
+        count = self.rng.randint(1, live.backlog)
+        inbox, live.inbox = live.inbox[:count], live.inbox[count:]
+        live.backlog -= count
+        self._wake()
+        return inbox
 
     def _drain(self, live: Process) -> None:
         while live.core.has_ready():

@@ -61,6 +61,6 @@ def test_importing_it_loads_the_standard_library_and_msgpack_alone() -> None:
 def test_three_cores_are_driven_in_sixty_lines() -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 60
     assert _run(str(EXAMPLE)) == (
-        "a leads term 2; applied: {'a': [b'hello', b'world'], 'b': [b'hello', b'world'], "
+        "b leads term 2; applied: {'a': [b'hello', b'world'], 'b': [b'hello', b'world'], "
         "'c': [b'hello', b'world']}\n"
     )

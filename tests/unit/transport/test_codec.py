@@ -102,6 +102,10 @@ REQUESTS: list[tuple[Request, bytes]] = [
     ),
     (AppendEntries("a", "b", 8, 0, 0, [], 0), fields((2, 8), (3, ADDRESS))),
     (
+        AppendEntries("a", "b", 8, 299, 6, [], 298, echo=2**52 + 1),
+        fields((2, 8), (3, ADDRESS), (4, 299), (5, 6), (7, 298), (1000, 2**52 + 1)),
+    ),
+    (
         RequestVote("a", "b", 9, 299, 7, leadership_transfer=True),
         fields((2, 9), (3, ADDRESS), (4, 299), (5, 7), (6, 1)),
     ),
@@ -129,6 +133,11 @@ RESPONSES: list[tuple[type[Request], Response, bytes]] = [
         fields((2, 8), (3, 302), (4, 1), (5, 1), (1000, 1)),
     ),
     (AppendEntries, AppendEntriesResponse("b", "a", 8, False, 0), field(2, 8)),
+    (
+        AppendEntries,
+        AppendEntriesResponse("b", "a", 8, True, 302, stamp=2**52 + 1),
+        fields((2, 8), (3, 302), (4, 1), (1001, 2**52 + 1)),
+    ),
     (RequestVote, RequestVoteResponse("b", "a", 9, granted=True), fields((2, 9), (4, 1))),
     (RequestPreVote, RequestPreVoteResponse("b", "a", 9, granted=True), fields((2, 9), (3, 1))),
     (TimeoutNow, TimeoutNowResponse("b", "a"), b""),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from braft_core.raft.messages import AppendEntries
+from braft_core.raft.stamps import Stamps
 from braft_core.raft.types import Role
 from braft_core.runtime.freshness import Freshness, View
-from braft_core.testing.simulation.bounds import Bound
 from braft_core.testing.simulation.mutants.planting import Mutant, Patch
 
 __all__ = ["MUTANTS"]
@@ -18,11 +19,10 @@ _RULE = ("a stale read is no older than it says",)
 def new_leaders_words_count(patch: Patch) -> dict[str, Any]:
     """As braft itself once did: a new leader does not know yet what is committed."""
 
-    def heard(
-        self: Freshness, core: View, message: AppendEntries, before: float, applied: int
-    ) -> None:
-        if message.sender == core.leader and not message.heartbeat:
-            self._note(before - self._under_way, message.leader_commit, applied)
+    def heard(self: Freshness, core: View, message: AppendEntries, applied: int) -> None:
+        said_after = core.stamps.made_at(message.echo)
+        if message.sender == core.leader and said_after > -inf:
+            self._note(said_after, message.leader_commit, applied)
 
     patch.setattr(Freshness, "heard", heard)
     return {}
@@ -48,7 +48,7 @@ def bound_counts_what_is_not_applied(patch: Patch) -> dict[str, Any]:
 
 
 def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
-    """Without the time in which a leader may have been replaced, and a message under way."""
+    """Without the time in which a leader may have been replaced."""
     original = Freshness.__init__
 
     def init(self: Freshness, election_timeout: float, heartbeat_interval: float) -> None:
@@ -58,13 +58,13 @@ def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def bound_begins_when_it_is_read(patch: Patch) -> dict[str, Any]:
-    """A process that stood still takes old words for new ones."""
+def a_message_is_as_new_as_its_arrival(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did, with some allowance: what waited in buffers passes for news."""
 
-    def turn(self: Bound, now: float) -> None:
-        self._before = self._turn = now
+    def made_at(self: Stamps, stamp: int) -> float:
+        return self._made[-1] if self._made else -inf
 
-    patch.setattr(Bound, "turn", turn)
+    patch.setattr(Stamps, "made_at", made_at)
     return {}
 
 
@@ -73,5 +73,9 @@ MUTANTS = (
     Mutant(new_leader_is_sure_at_once, _RULE),
     Mutant(bound_counts_what_is_not_applied, _RULE),
     Mutant(bound_trusts_every_leader, _RULE),
-    Mutant(bound_begins_when_it_is_read, _RULE),
+    Mutant(
+        a_message_is_as_new_as_its_arrival,
+        _RULE,
+        lambda plan: "pause" in plan.faults or "partition" in plan.faults,
+    ),
 )
