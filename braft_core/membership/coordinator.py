@@ -17,6 +17,7 @@ from braft_core.errors import BraftError, NotReady, StorageError
 from braft_core.membership.contact import Prober
 from braft_core.membership.driver import FormingDriver
 from braft_core.membership.forming import RETRY_INTERVAL, Forming
+from braft_core.membership.joining import lacks_capabilities
 from braft_core.membership.ports import MembershipPorts, RaftView
 from braft_core.membership.record import (
     NOTHING_FOUNDED,
@@ -241,6 +242,23 @@ class Coordinator:
     def is_welcome(self, server_id: str) -> bool:
         """Whether a member would be taken back: removed because it was dead, and not on purpose."""
         return self._member().remover.is_welcome(server_id)
+
+    async def check_newcomer(self, server_id: str, address: str) -> None:
+        """Refuse a server that is to be added by hand and cannot execute what is agreed.
+
+        One that does not answer is believed: it may be about to start.
+
+        :raises Conflict: naming what it lacks.
+        """
+        member, timeout = self._member(), self._ports.settings.probe_timeout
+        try:
+            reply = await self._ports.call(address, self._probe_request(), timeout)
+        except BraftError:
+            return
+        if isinstance(reply, ProbeReply) and reply.server_id == server_id:
+            lacking = member.agreement.lacking(reply.capabilities)
+            if lacking:
+                raise lacks_capabilities(server_id, address, lacking)
 
     @property
     def notes(self) -> dict[str, str]:

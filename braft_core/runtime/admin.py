@@ -83,6 +83,8 @@ class Admin:
         deadline = clock.monotonic() + timeout
         if kind == "remove_server" and self._engine.membership.is_welcome(server_id):
             await self._dismiss(server_id, timeout)
+        if kind in ("add_voter", "add_nonvoter"):
+            await self._engine.membership.check_newcomer(server_id, address)
         await self.carry_out(kind, server_id, address, max(0.0, deadline - clock.monotonic()))
 
     async def _dismiss(self, server_id: str, timeout: float) -> None:

@@ -143,6 +143,25 @@ def test_a_newcomer_that_knows_less_is_refused_and_told_what_it_lacks(
     play(scenario)
 
 
+def test_a_server_that_is_added_by_hand_is_asked_first(play: Any, wait: Any) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = nodes(net)
+        table = await boot(hosts, wait)
+        await wait(lambda: bool(table.agreements))
+        leader = net.leader(hosts[0].member_of).coordinator
+        poor = net.host("d", "10.0.0.4:15000", expect=3)
+        await leader.check_newcomer("d", poor.address)  # nobody answers there yet
+        poor.capabilities = replace(poor.capabilities, services={})
+        await poor.boot(discovery=False)
+        with pytest.raises(Conflict, match="lacks service 'kv'"):
+            await leader.check_newcomer("d", poor.address)
+        await leader.check_newcomer("e", poor.address)
+        poor.capabilities = hosts[0].capabilities
+        await leader.check_newcomer("d", poor.address)
+
+    play(scenario)
+
+
 def test_a_declaration_that_cannot_be_read_is_refused_at_the_door(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         hosts = nodes(net)
