@@ -16,6 +16,7 @@ from pathlib import Path
 
 from braft_core.client import Client
 from braft_core.errors import BraftError, ConfigError
+from braft_core.testing.faults.ages import check_ages
 from braft_core.testing.faults.checking import by_key, check_journal, judge
 from braft_core.testing.faults.cluster import Cluster, NotServing
 from braft_core.testing.faults.kinds import KINDS, Ability, impossible, kind_named
@@ -137,6 +138,8 @@ class _Run:
             ) as workload:
                 self._all_faults()
             report.problems += workload.surprises
+            report.violations += check_ages(workload.ages.written, workload.ages.reads)
+            report.checked["stale reads are no older than they say"] = len(workload.ages.reads)
             self._tell("checking", 1.0)
             self._judge()
         except BraftError as error:

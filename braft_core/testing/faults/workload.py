@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from braft_core.client import Client
 from braft_core.errors import BraftError, Conflict, NotApplied, Unreachable
+from braft_core.testing.faults.ages import Ages, read_ages, write_ticks
 from braft_core.testing.faults.checking import COUNTER
 from braft_core.testing.faults.recording import ABSENT, Action, Call, Recorder
 
@@ -60,7 +61,8 @@ class KeyRing:
 
 
 class Workload:
-    """``clients`` threads on registers and counters, and one per node that writes a journal.
+    """``clients`` threads on registers and counters, and two per node: one writes a journal, and
+    one reads what one more thread writes, without asking other nodes.
 
     Use ``with``: leaving it stops and joins all threads.
 
@@ -75,11 +77,14 @@ class Workload:
         self._inside = inside
         self._ring = KeyRing()
         self._stop = threading.Event()
+        self.ages = Ages(recorder.now)
         #: What a thread did not foresee; to be looked at when it is over.
         self.surprises: list[str] = []
         jobs: list[tuple[str, Callable[[str, str], None], str]]
         jobs = [(f"client-{n}", self._client_job, f"{seed}/{n}") for n in range(clients)]
         jobs += [(f"probe-{n}", self._probe_job, url) for n, url in enumerate(self._urls)]
+        jobs += [(f"reader-{n}", self._reader_job, url) for n, url in enumerate(self._urls)]
+        jobs.append(("ticker", self._ticker_job, ""))
         self._threads = [
             threading.Thread(target=self._guarded, args=(job, name, argument), name=name)
             for name, job, argument in jobs
@@ -141,6 +146,12 @@ class Workload:
         with _recorded(self._recorder, call):
             revision = client.kv_put(REGISTERS, call.key, call.value, call.expected_revision)
             self._recorder.answered(call, revision=revision)
+
+    def _ticker_job(self, name: str, argument: str) -> None:
+        write_ticks(self.ages, self._urls, self._stop)
+
+    def _reader_job(self, name: str, url: str) -> None:
+        read_ages(self.ages, name, url, self._stop)
 
     def _probe_job(self, name: str, url: str) -> None:
         """Put a new key of the journal through one node, many times a second: is it served?"""

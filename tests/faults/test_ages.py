@@ -1,0 +1,43 @@
+"""The judge of stale reads: right ones pass, and those that lack too much are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from braft_core.testing.faults.ages import AgedRead, check_ages
+
+#: (acknowledged at, revision). One came into the log after the next, which was answered sooner.
+WRITTEN = [(1.0, 10), (2.0, 20), (3.0, 40), (3.1, 30), (9.0, 50)]
+
+
+@pytest.mark.parametrize(
+    ("began", "revision", "age"),
+    [
+        (0.5, 0, 0.1),  # nothing was written
+        (1.5, 0, 1.0),  # nothing was written a second ago
+        (2.5, 10, 1.0),
+        (2.5, 20, 0.1),
+        (2.5, 30, 0.1),  # newer than it says
+        (8.0, 40, 1.0),
+        (9.5, 40, 1.0),
+        (20.0, 50, 0.0),
+    ],
+)
+def test_a_read_that_tells_the_truth(began: float, revision: int, age: float) -> None:
+    assert check_ages(WRITTEN, [AgedRead("reader-0", began, revision, age)]) == []
+
+
+@pytest.mark.parametrize(
+    ("began", "revision", "age", "missed"),
+    [(1.5, 0, 0.4, 10), (2.5, 10, 0.5, 20), (8.0, 30, 1.0, 40), (20.0, 40, 10.9, 50)],
+)
+def test_a_read_that_lacks_more_than_it_says(
+    began: float, revision: int, age: float, missed: int
+) -> None:
+    [violation] = check_ages(WRITTEN, [AgedRead("reader-0", began, revision, age)])
+    assert violation.rule == "age"
+    assert f"saw revision {revision}; revision {missed} was acknowledged" in violation.sentence
+
+
+def test_nothing_written_is_nothing_missed() -> None:
+    assert check_ages([], [AgedRead("reader-0", 1.0, 0, 0.0)]) == []
