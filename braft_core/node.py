@@ -340,7 +340,10 @@ class Node:
         return self._running().cluster_view(timeout)
 
     def members(self) -> list[dict[str, Any]]:
-        """The configuration in use: ``id``, ``address``, ``suffrage``, ``leader`` of each."""
+        """The configuration in use: ``id``, ``address``, ``suffrage``, ``leader`` of each.
+
+        :raises NotReady: this node is in no cluster, or has not received its members yet.
+        """
         return self._running().members()
 
     def add_member(

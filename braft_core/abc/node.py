@@ -78,7 +78,10 @@ class NodeAPI(Protocol):
         """The whole JSON of ``GET /raft``: every member asked, the silent ones with ``error``."""
 
     def members(self) -> list[dict[str, Any]]:
-        """The current configuration: ``id``, ``address``, ``suffrage``, ``leader``."""
+        """The current configuration: ``id``, ``address``, ``suffrage``, ``leader``.
+
+        :raises NotReady: the node is in no cluster, or has not received its members yet.
+        """
 
     def add_member(
         self, server_id: str, address: str, voter: bool = True, timeout: float | None = None

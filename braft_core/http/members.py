@@ -1,13 +1,19 @@
 """``/v1/members``: the Raft configuration and its changes, one server at a time.
 
-Every change answers with the members after it, as ``GET /v1/members`` does.
+Every change answers with the members after it, as ``GET /v1/members`` does. Whether a server is a
+member is for the leader to say: this node may lag behind, or be in no cluster. Without a cluster
+everything is a 503, never an empty list or a 404.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import falcon
 
 from braft_core.abc import NodeAPI
+from braft_core.errors import Rejected
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import json_body, send_json, timeout_param
 
@@ -53,8 +59,9 @@ class MemberResource:
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, server_id: str) -> None:
         """Remove it from the configuration; 404 if it is not in it."""
-        _find(self._node, server_id)
-        self._node.remove_member(server_id, timeout=timeout_param(req))
+        timeout = timeout_param(req)
+        with _unknown_is_not_found():
+            self._node.remove_member(server_id, timeout=timeout)
         _send_members(resp, self._node)
 
 
@@ -66,13 +73,24 @@ class PromotionResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, server_id: str) -> None:
         """Promote it; 404 if it is not a member."""
-        _find(self._node, server_id)
-        self._node.promote_member(server_id, timeout=timeout_param(req))
+        timeout = timeout_param(req)
+        with _unknown_is_not_found():
+            self._node.promote_member(server_id, timeout=timeout)
         _send_members(resp, self._node)
 
 
 def _send_members(resp: falcon.Response, node: NodeAPI) -> None:
     send_json(resp, {"members": node.members()})
+
+
+@contextmanager
+def _unknown_is_not_found() -> Iterator[None]:
+    try:
+        yield
+    except Rejected as error:
+        if error.data.get("member") is False:
+            raise falcon.HTTPNotFound(description=error.message) from error
+        raise
 
 
 def _find(node: NodeAPI, server_id: str) -> dict[str, object]:

@@ -42,7 +42,9 @@ def next_configuration(
     if kind in ("add_voter", "add_nonvoter"):
         return _add(current, known, kind == "add_voter", server_id, address)
     if known is None:
-        raise Rejected(f"{server_id!r} is not a member of this cluster", server=server_id)
+        raise Rejected(
+            f"{server_id!r} is not a member of this cluster", server=server_id, member=False
+        )
     if kind == "promote":
         return _replace(current, known._replace(suffrage=Suffrage.VOTER))
     if current.voters == (server_id,):

@@ -145,7 +145,8 @@ class Admin:
         leader, address = self._engine.leader
         if not address:
             why = self._engine.waiting() or "no leader is known"
-            raise NoLeader(f"the leader {leader or ''} cannot be asked: {why}")
+            who = f"the leader {leader}" if leader else "the leader"
+            raise NoLeader(f"{who} cannot be asked: {why}")
         return await self._engine.call(address, request, timeout)
 
     async def transfer(self, to: str, timeout: float) -> str:

@@ -334,8 +334,10 @@ class Host:
         )
 
     def members(self) -> list[dict[str, Any]]:
-        """The configuration in use."""
-        return self._engine.view.members()
+        """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
+        if members := self._engine.view.members():
+            return members
+        raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
 
     def take_snapshot(self, timeout: float) -> dict[str, Any]:
         """Take a snapshot here, now."""

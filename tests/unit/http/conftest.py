@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from braft_core.errors import (
     BraftError,
     Conflict,
+    NotReady,
     Rejected,
     StorageError,
     TooStale,
@@ -166,6 +167,8 @@ class FakeNode:
         }
 
     def members(self) -> list[dict[str, Any]]:
+        if not self.rows:
+            raise NotReady("not ready: no cluster yet")
         return [dict(row) for row in self.rows]
 
     def add_member(
@@ -179,13 +182,19 @@ class FakeNode:
 
     def remove_member(self, server_id: str, timeout: float | None = None) -> None:
         self._asked("remove_member", server_id, timeout)
+        self._member(server_id)
         self.rows = [row for row in self.rows if row["id"] != server_id]
 
     def promote_member(self, server_id: str, timeout: float | None = None) -> None:
         self._asked("promote_member", server_id, timeout)
+        self._member(server_id)
         for row in self.rows:
             if row["id"] == server_id:
                 row["suffrage"] = "Voter"
+
+    def _member(self, server_id: str) -> None:
+        if not any(row["id"] == server_id for row in self.rows):
+            raise Rejected(f"{server_id!r} is not a member", server=server_id, member=False)
 
     def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
         self._asked("transfer_leadership", to, timeout)

@@ -102,7 +102,37 @@ def test_unknown_members_are_not_found(web: Any, node: Any) -> None:
     assert web.simulate_get("/v1/members/x").status_code == 404
     assert web.simulate_delete("/v1/members/x").status_code == 404
     assert web.simulate_post("/v1/members/x/promote").status_code == 404
-    assert node.calls == []
+    assert {row["id"] for row in node.rows} == {"server-1", "server-2"}
+
+
+def test_the_leader_says_whether_a_server_is_a_member(web: Any, node: Any) -> None:
+    """This node lags behind, and has not heard of the third one."""
+    node.rows.append(
+        {"id": "server-3", "address": "127.0.0.1:17000", "suffrage": "Voter", "leader": False}
+    )
+    known = node.rows[:2]
+    node.members = lambda: [dict(row) for row in known]
+    assert web.simulate_delete("/v1/members/server-3").status_code == 200
+    assert len(node.rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/members"),
+        ("GET", "/v1/members/x"),
+        ("DELETE", "/v1/members/x"),
+        ("POST", "/v1/members/x/promote"),
+    ],
+)
+def test_without_a_cluster_nothing_is_known_of_members(
+    web: Any, node: Any, method: str, path: str
+) -> None:
+    node.rows = []
+    node.fails = errors.NotReady("not ready: no cluster yet")
+    answer = web.simulate_request(method, path)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json["code"] == "not_ready"
 
 
 def test_leader_and_its_transfer(web: Any, node: Any) -> None:
