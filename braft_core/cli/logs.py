@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from braft_core import jsontext
+from braft_core.cli.damping import DampedHandler
 
 __all__ = ["ConsoleFormatter", "JSONFormatter", "set_up"]
 
@@ -55,8 +56,11 @@ class JSONFormatter(logging.Formatter):
 
 
 def set_up(level: str, form: str) -> None:
-    """Send everything from ``level`` on to standard error, as ``console`` text or ``json``."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send everything from ``level`` on to standard error, as ``console`` text or ``json``.
+
+    Lines that repeat are damped (:mod:`braft_core.cli.damping`).
+    """
+    handler = DampedHandler(sys.stderr)
     handler.setFormatter(JSONFormatter() if form == "json" else ConsoleFormatter())
     root = logging.getLogger()
     root.addHandler(handler)

@@ -8,6 +8,7 @@ quorum delays, and a node that is taken for dead at that moment, and restarted, 
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -29,8 +30,11 @@ from braft_core.errors import ConfigError
 from braft_core.http.app import make_app
 from braft_core.http.auth import OPEN_PATHS
 from braft_core.http.wire import MAX_BODY_BYTES
+from braft_core.transport.exhaustion import Exhaustion
 
 __all__ = ["HTTPServer"]
+
+logger = logging.getLogger(__name__)
 
 #: How many requests are served at once.
 THREADS = 16
@@ -206,6 +210,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         listener: socket.socket,
         lanes: _Lanes,
     ) -> None:
+        self._exhaustion = Exhaustion(f"HTTP on port {listener.getsockname()[1]}", logger)
         self._trigger_lock = threading.Lock()
         self._trigger_open = True
         super().__init__(
@@ -236,6 +241,19 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         """Whether a connection was used lately: to close it could cross with its next request."""
         since = time.time() - LIVELY  # the clock that Waitress notes activity by
         return any(channel.last_activity > since for channel in self.active_channels.values())
+
+    def readable(self) -> bool:
+        """Called by the loop before each round: whether to look for new connections."""
+        return bool(super().readable()) and not self._exhaustion.is_paused(time.monotonic())
+
+    def accept(self) -> Any:
+        """Called by Waitress; ``None`` if there is no connection, or no room for it."""
+        try:
+            return super().accept()
+        except OSError as error:
+            if self._exhaustion.caused(error, time.monotonic()):
+                return None
+            raise
 
     def take_no_more(self) -> None:
         """Refuse connections from now on. On the loop's thread.

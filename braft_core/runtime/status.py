@@ -61,6 +61,7 @@ class Status:
     ) -> dict[str, Any]:
         """This node's entry of ``nodes``."""
         parts = self._parts
+        rss, pcpu = self._usage()
         return node_details(
             NodeFacts(
                 server_id=parts.server_id,
@@ -76,8 +77,8 @@ class Status:
                 discovery_nodes=tuple(contacts),
                 addr=tuple(addresses),
                 pid=os.getpid(),
-                rss=self._process.memory_info().rss,
-                pcpu=self._process.cpu_percent(),
+                rss=rss,
+                pcpu=pcpu,
                 raft_port=parts.ports.raft,
                 discovery_port=parts.ports.discovery,
                 http_port=parts.ports.http,
@@ -87,6 +88,14 @@ class Status:
                 extra=extra,
             )
         )
+
+    def _usage(self) -> tuple[int, float]:
+        """Return memory and processor use; 0 where the system does not say, as without a free
+        file descriptor: that is when the rest is asked for most."""
+        try:
+            return self._process.memory_info().rss, self._process.cpu_percent()
+        except (OSError, psutil.Error):
+            return 0, 0.0
 
     async def view(
         self,

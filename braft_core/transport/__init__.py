@@ -21,6 +21,7 @@ from braft_core.transport.codec import (
     encode_request,
     encode_response,
 )
+from braft_core.transport.exhaustion import PAUSE, Exhaustion
 from braft_core.transport.failures import decode_error, encode_error
 from braft_core.transport.local import LocalNode
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
@@ -33,10 +34,12 @@ from braft_core.transport.tls import Certificates
 __all__ = [
     "METHODS",
     "NOT_MEMBER",
+    "PAUSE",
     "WRONG_CLUSTER",
     "WRONG_TARGET",
     "Certificates",
     "EntriesCache",
+    "Exhaustion",
     "Incoming",
     "Intake",
     "LinkedTransport",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
+import logging
 import select
 import socket
 import threading
 import time
 from contextlib import closing
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from braft_core.http import HTTPServer
 from braft_core.http.server import DRAIN, HARD_BODY_LIMIT, MAX_CHUNK_LINE, THREADS
 from braft_core.http.wire import MAX_BODY_BYTES
 from braft_core.testing.processes import PATIENCE, wait_for
+from braft_core.transport import PAUSE
 
 #: Seconds for which a stuck caller holds on.
 STUCK = 60.0
@@ -54,6 +58,33 @@ def test_it_serves_and_leaves_nothing_behind(node: Any) -> None:
     wait_for(lambda: not threads_of(port), what="the last thread ended")
     with pytest.raises(ConnectionRefusedError):
         ask(port, "GET", "/healthz")
+
+
+def test_without_room_for_connections_it_waits_and_says_so_once(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It used to try again at once, with a traceback each time: 16 MB of log in 30 s."""
+    accept = socket.socket.accept
+    tries: list[float] = []
+
+    def full(self: socket.socket) -> tuple[socket.socket, Any]:
+        if self.getsockname()[1] != server.port:
+            return accept(self)
+        tries.append(time.monotonic())
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch, socket.socket() as caller:
+        patch.setattr(socket.socket, "accept", full)
+        caller.settimeout(PATIENCE)
+        caller.connect(("127.0.0.1", server.port))
+        wait_for(lambda: len(tries) >= 3, what="it tries again")
+        assert all(later - time >= PAUSE * 0.9 for time, later in pairwise(tries))
+        patch.setattr(socket.socket, "accept", accept)
+        caller.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert caller.recv(100).startswith(b"HTTP/1.0 200"), "who waited is served"
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 1
+    assert f"HTTP on port {server.port} cannot take new connections" in said[0]
 
 
 def test_it_can_start_again_on_the_same_port(server: HTTPServer) -> None:

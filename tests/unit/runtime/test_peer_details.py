@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +150,19 @@ def test_a_peer_cannot_be_shown_as_another() -> None:
     entry = _read(WELL | {"serverID": "server-1", "error": "no quorum"})
     assert entry["serverID"] == "server-2"
     assert entry["error"] == "no quorum; it answers as another server, 'server-1'"
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), psutil.AccessDenied()])
+def test_details_are_told_without_what_the_system_does_not_say(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    class Silent:
+        def memory_info(self) -> None:
+            raise error
+
+    status = Status(SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setattr(status, "_process", Silent())
+    assert status._usage() == (0, 0.0)
 
 
 @pytest.mark.parametrize("failure", [Unreachable("gone"), RuntimeError("a bug"), None])

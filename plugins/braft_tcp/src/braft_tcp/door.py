@@ -13,13 +13,13 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from braft_core.transport import PAUSE, Exhaustion
+
 __all__ = ["Door"]
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 256
-#: Pause after the system had no descriptor or memory for a caller, seconds.
-_EXHAUSTED = 1.0
 
 
 class Door:
@@ -44,7 +44,7 @@ class Door:
         self._socket = _listen(host, port)
         self._entering: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._exhausted = False
+        self._exhaustion = Exhaustion(f"TCP on port {self.port}", _log)
         self._open()
 
     @property
@@ -79,19 +79,17 @@ class Door:
             except OSError as error:
                 self._exhaust(error)
                 return
-            self._exhausted = False
             caller.setblocking(False)
             task = self._loop.create_task(self._enter(caller))
             self._entering.add(task)
             task.add_done_callback(self._entering.discard)
 
     def _exhaust(self, error: OSError) -> None:
-        """The system has nothing left for a caller: try again later, and say so once."""
-        if not self._exhausted:
-            self._exhausted = True
-            _log.error("cannot accept connections for the moment: %s", error)
+        """The system has nothing left for a caller: try again later, and say so now and then."""
+        if not self._exhaustion.caused(error, self._loop.time()):
+            _log.debug("a caller was lost: %s", error)
         self._loop.remove_reader(self._socket)
-        self._pause = self._loop.call_later(_EXHAUSTED, self._open)
+        self._pause = self._loop.call_later(PAUSE, self._open)
 
     async def _enter(self, caller: socket.socket) -> None:
         try:

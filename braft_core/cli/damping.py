@@ -1,0 +1,85 @@
+"""A log that trouble cannot flood: of lines that repeat, the first ones, then how many there were.
+
+Lines are the same if they have logger, level, template and kind of exception in common, whatever
+the arguments: what one caller can provoke at will, or a loop does at every turn, must cost neither
+the disk nor the lines around it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TextIO
+
+__all__ = ["BURST", "PERIOD", "DampedHandler"]
+
+#: So many lines of one kind are written in :data:`PERIOD` seconds; the others are counted.
+BURST: Final = 20
+PERIOD: Final = 10.0
+#: Kinds that are remembered; the one that is longest over goes first.
+_REMEMBERED: Final = 256
+
+_Kind = tuple[Any, ...]
+
+
+class _Window(NamedTuple):
+    """What became of one kind since a moment."""
+
+    since: float
+    written: int
+    left_out: int
+
+
+class DampedHandler(logging.StreamHandler[TextIO]):
+    """Writes to a stream. Debug lines are never left out: whoever asks for them wants them all.
+
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._windows: dict[_Kind, _Window] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or count it. Called by ``logging`` with the handler's lock held."""
+        now = self._clock()
+        self._report(now)
+        if record.levelno <= logging.DEBUG or self._has_room(_kind(record), now):
+            super().emit(record)
+
+    def close(self) -> None:
+        """Say what was left out, and end."""
+        self.acquire()
+        try:
+            self._report(float("inf"))
+        finally:
+            self.release()
+        super().close()
+
+    def _has_room(self, kind: _Kind, now: float) -> bool:
+        since, written, left_out = self._windows.pop(kind, _Window(now, 0, 0))
+        has_room = written < BURST
+        self._windows[kind] = _Window(since, written + has_room, left_out + (not has_room))
+        return has_room
+
+    def _report(self, now: float) -> None:
+        """Forget the windows that are over, with a line for each that left something out."""
+        over = [kind for kind, window in self._windows.items() if now - window.since >= PERIOD]
+        over += list(self._windows)[: max(0, len(self._windows) - _REMEMBERED)]
+        for kind in dict.fromkeys(over):
+            window = self._windows.pop(kind)
+            if window.left_out:
+                super().emit(_summary(kind, window.left_out))
+
+
+def _kind(record: logging.LogRecord) -> _Kind:
+    raised = record.exc_info[0] if record.exc_info else None
+    return record.name, record.levelno, str(record.msg), raised
+
+
+def _summary(kind: _Kind, left_out: int) -> logging.LogRecord:
+    name, level, template, _ = kind
+    message = "%d more lines like this one were left out: %s"
+    return logging.LogRecord(name, level, __file__, 0, message, (left_out, template), None)
