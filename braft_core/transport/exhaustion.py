@@ -41,7 +41,7 @@ class Exhaustion:
         if now >= self._next_line:
             self._next_line = now + PERIOD
             self._log.warning(
-                "%s cannot take new connections: %s (%d times since this was last reported); "
+                "%s cannot accept connections: %s (%d times since this was last reported); "
                 "those that there are go on. Raise the limit of open files (ulimit -n), or find "
                 "out who holds the connections",
                 self._what,

@@ -150,7 +150,7 @@ def test_a_stop_does_not_wait_for_handshakes_that_never_end(started: Any, tmp_pa
 def test_callers_wait_while_there_are_no_descriptors(
     started: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(door, "_EXHAUSTED", 0.001)
+    monkeypatch.setattr(door, "PAUSE", 0.001)
     failures = [OSError(errno.EMFILE, "Too many open files")] * 5
 
     class Exhausted(socket.socket):

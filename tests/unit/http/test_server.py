@@ -84,7 +84,7 @@ def test_without_room_for_connections_it_waits_and_says_so_once(
         assert caller.recv(100).startswith(b"HTTP/1.0 200"), "who waited is served"
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
-    assert f"HTTP on port {server.port} cannot take new connections" in said[0]
+    assert f"HTTP on port {server.port} cannot accept connections" in said[0]
 
 
 def test_it_can_start_again_on_the_same_port(server: HTTPServer) -> None:

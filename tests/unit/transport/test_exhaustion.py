@@ -21,7 +21,7 @@ def test_it_pauses_and_reports_once_in_a_period(caplog: pytest.LogCaptureFixture
         assert not exhaustion.is_paused(now + PAUSE)
         now += PAUSE
     first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith("HTTP on port 1 cannot take new connections: [Errno 24] Too many open")
+    assert first.startswith("HTTP on port 1 cannot accept connections: [Errno 24] Too many open")
     assert "(1 times since" in first
     assert f"({PERIOD / PAUSE:.0f} times since" in second
 
