@@ -64,6 +64,7 @@ SESSIONS = "$sessions"
 _COMMAND = int(EntryType.COMMAND)
 _OF_SESSIONS = frozenset({bytes((IN_SESSION,)), bytes((TYPED_IN_SESSION,))})
 _PLAIN = frozenset({VERSION, IN_SESSION})
+_MAX_EXECUTABLE = 4096
 _SESSION_COMMANDS: Commands = {"open": Signature(0, 0), "close": Signature(1, 1)}
 
 
@@ -91,6 +92,8 @@ class StateMachine:
         self._services: dict[str, Service] = {}
         #: ``None`` for a service that does not list its commands.
         self._commands: dict[str, Commands | None] = {SESSIONS: _SESSION_COMMANDS}
+        #: Service, command and number of arguments of what was found executable.
+        self._executable: set[tuple[str, str, int]] = set()
         self._sessions = SessionTable()
         for service in services:
             _check_service(service)
@@ -158,7 +161,8 @@ class StateMachine:
             raise
         except DecodeError as error:
             return error.with_traceback(None)
-        self._check_executable(name, command, len(args))
+        if (name, command, len(args)) not in self._executable:
+            self._check_executable(name, command, len(args))
         service = self._services.get(name)
         if service is None:
             return self._apply_to_sessions(command, args, context)
@@ -175,12 +179,6 @@ class StateMachine:
         arguments.
         """
         try:
-            commands = self._commands[service]
-            if commands is None or commands[command].accepts(count):
-                return
-        except KeyError:
-            pass
-        try:
             self.check_call(service, command, count)
         except Rejected as error:
             raise NotKnownHere(
@@ -188,6 +186,8 @@ class StateMachine:
                 service=service,
                 command=command,
             ) from error
+        if len(self._executable) < _MAX_EXECUTABLE:
+            self._executable.add((service, command, count))
 
     def check_call(self, service: str, command: str, count: int) -> None:
         """Refuse a call that no entry is to be made of. From any thread.
