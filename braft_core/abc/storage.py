@@ -93,6 +93,10 @@ class SnapshotStore(abc.ABC):
         :raises StorageCorrupt: while iterating: a chunk fails its checksum, or the end is missing.
         """
 
+    def holds(self, snapshot_id: str) -> bool:
+        """Whether that snapshot is still there. Asked each second of the one in use."""
+        return any(meta.id == snapshot_id for meta in self.list())
+
     @abc.abstractmethod
     def retain(self, count: int, keep: str = "") -> None:
         """Delete all but the ``count`` newest and ``keep``; :func:`surplus` says which.

@@ -103,7 +103,7 @@ class Host:
             # The lock of the data directory must not outlive a node that was never made.
             self.parts.storage.close()
             raise
-        looks = [self._look_at_store, self._look_at_transport]
+        looks = [self._look_at_store, self._look_at_snapshots, self._look_at_transport]
         if self.parts.follows:
             looks.append(self._look_at_addresses)
         self._watch = Watch(f"{name}-watch", looks)
@@ -176,6 +176,10 @@ class Host:
             self.parts.storage.verify()
         except Exception as error:  # noqa: BLE001 - as in the writer
             self._give_up(as_storage_error(error))
+
+    def _look_at_snapshots(self) -> None:
+        if self.failure is None:
+            self._engine.snapshotter.verify()
 
     def _look_at_transport(self) -> None:
         self.parts.transport.refresh()

@@ -67,6 +67,8 @@ class Snapshotter:
         self._writing: _Write | None = None
         #: The newest snapshot, taken, received or found at start.
         self.last: SnapshotMeta | None = None
+        #: Whether its file is gone, so that another one is needed at once.
+        self._lost = False
 
     @property
     def is_taking(self) -> bool:
@@ -78,6 +80,19 @@ class Snapshotter:
         self.last = last
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def verify(self) -> None:
+        """*Any thread.* Replace the newest snapshot if somebody has removed it from the store.
+
+        The log in front of it is gone: without it the next start could not restore the state, which
+        is still in memory now.
+        """
+        last = self.last
+        if last is None or self._lost or self._engine.parts.storage.snapshots.holds(last.id):
+            return
+        if last is self.last:
+            self._lost = True
+            _log.error("snapshot %s is gone from the data directory: taking another one", last.id)
 
     async def stop(self) -> None:
         """Stop looking; one that is being written is given up."""
@@ -102,6 +117,8 @@ class Snapshotter:
     def _is_due(self, core: RaftCore) -> bool:
         if self._engine.applier.stopped is not None:
             return False
+        if self._lost:
+            return True
         last_index = self.last.index if self.last is not None else 0
         last_size = self.last.size if self.last is not None else 0
         since = self._engine.applier.applied_index - last_index
@@ -132,7 +149,7 @@ class Snapshotter:
             capture = await self._engine.applier.capture()
             if capture.index == 0:
                 raise NotReady("there is nothing to take a snapshot of: no entry was applied yet")
-            if self.last is not None and self.last.index == capture.index:
+            if self.last is not None and self.last.index == capture.index and not self._lost:
                 return self.last
             log = driver.core.log
             if self.last is not None and log.compacted_index > capture.index:
@@ -145,7 +162,7 @@ class Snapshotter:
                 meta = await self._writing.result()
             finally:
                 self._writing = None
-            self.last = meta
+            self.last, self._lost = meta, False
             self._on_taken(meta)
             compacted = await driver.snapshot_taken(meta, meta.index - self._policy.trailing)
             # Not before the core has heard of it: until then it sends an older one.

@@ -79,6 +79,11 @@ class FileSnapshots(SnapshotStore):
             found = [meta for path in self._paths() if (meta := self._describe(path)) is not None]
         return sorted(found, key=lambda meta: (meta.index, meta.term, meta.id), reverse=True)
 
+    def holds(self, snapshot_id: str) -> bool:
+        """See :meth:`SnapshotStore.holds`. Looks at the name alone."""
+        self._check()
+        return (self._directory / f"{snapshot_id}{_WHOLE}").exists()
+
     def open(self, snapshot_id: str) -> Iterator[bytes]:
         """See :meth:`SnapshotStore.open`. The file stays open until the end or ``close()``."""
         path = self._directory / f"{snapshot_id}{_WHOLE}"

@@ -219,6 +219,15 @@ class SnapshotStoreConformance:
         with pytest.raises(StorageError):
             store.open(name)
 
+    def test_what_is_there_is_held_and_what_was_removed_is_not(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        older, newer = put(store, 7), put(store, 8)
+        assert store.holds(older.id)
+        assert store.holds(newer.id)
+        store.retain(1)
+        assert not store.holds(older.id)
+        assert store.holds(newer.id)
+
     # ---------------------------------------------------------------- threads
 
     def test_a_sink_may_move_between_threads(self, tmp_path: Path) -> None:

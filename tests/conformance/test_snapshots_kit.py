@@ -177,6 +177,11 @@ class _OpensAnything(_Store):
         return super().open(snapshot_id) if snapshot_id in self._whole else iter(())
 
 
+class _HoldsWhatItRemoved(_Store):
+    def holds(self, snapshot_id: str) -> bool:
+        return True
+
+
 class _BelongsToAThread(_Store):
     class sink(_Sink):
         def __init__(self, store: _Store, inner: SnapshotSink) -> None:
@@ -212,6 +217,7 @@ BROKEN: dict[str, builtins.list[tuple[type[MemorySnapshots], tuple[object, ...]]
     "an_ended_sink_takes_nothing_more": [(_TakesMore, ())],
     "abort_after_commit_is_harmless": [(_AbortDeletes, ())],
     "the_newest_comes_first": [(_OldestFirst, ()), (_SortsByText, ())],
+    "what_is_there_is_held_and_what_was_removed_is_not": [(_HoldsWhatItRemoved, ())],
     "retention_keeps_the_newest": [(_KeepsTheFirst, ())],
     "retention_counts_those_of_one_index_and_term_once": [(_CountsEach, ())],
     "retention_keeps_the_one_in_use": [(_CountsEach, ())],

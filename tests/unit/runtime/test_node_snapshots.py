@@ -122,3 +122,20 @@ def test_there_must_be_something_to_take(tmp_path: Path) -> None:
     chosen = settings(tmp_path / "data") | {"discovery": f"static:{HOST}:1", "expect": 2}
     with Node(**chosen) as node, pytest.raises(NotReady):
         node.take_snapshot()
+
+
+def test_a_snapshot_that_somebody_removes_is_taken_once_more(make: Make, tmp_path: Path) -> None:
+    """The log in front of it is gone: the next start would find neither."""
+    node = make(snapshot_trailing=1)
+    for number in range(9):
+        node.kv.put("m", f"k{number}", number)
+    folder = tmp_path / "data" / "snapshots"
+    ids = [node.take_snapshot()["id"]]
+    for _ in range(2):  # the second time nothing was written since
+        (folder / f"{ids[-1]}.snap").unlink()
+        found = wait_for(node.snapshots, what="there is another one")
+        ids.append(found[0]["id"])
+    assert len(set(ids)) == 3
+    node.stop()
+    again = make()
+    assert [again.kv.get("m", f"k{number}") for number in range(9)] == list(range(9))
