@@ -8,11 +8,12 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from braft_core.abc import Contact
+from braft_core.abc import Contact, TLSFiles
 from braft_core.membership.addresses import AddressBook, parse_address
 from braft_core.membership.forming import Forming
 from braft_core.membership.joining import Joining, Refuse, handle_join, lacks_capabilities
@@ -39,6 +40,7 @@ from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
 from braft_core.transport.grpc.auth import TokenGate
 from braft_core.transport.grpc.ready import not_connected
+from braft_core.transport.tls import Certificates
 
 A, B, C = "10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"
 FACTS = FormingFacts("a", A, "c", 3)
@@ -183,6 +185,13 @@ def disk() -> Iterator[str]:
     yield writer.slow(100.0)
 
 
+def certificates() -> Iterator[str]:
+    """What is said of TLS files that were there at the start."""
+    made = Certificates.__new__(Certificates)
+    made._files = TLSFiles(Path("gone.ca"), Path("gone.cert"), Path("gone.key"))
+    yield made._look() or ""
+
+
 SOURCES: list[Callable[[], Iterator[str]]] = [
     too_few,
     contradicting,
@@ -194,6 +203,7 @@ SOURCES: list[Callable[[], Iterator[str]]] = [
     notes,
     applying,
     disk,
+    certificates,
 ]
 
 
