@@ -24,7 +24,7 @@ import typer
 from braft_core.cli.local_cluster import LocalCluster, LocalNode
 from braft_core.cli.options import AsJson
 from braft_core.cli.output import Exit, print_json, reports_errors
-from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 from braft_core.local_nodes import NODE_COMMAND
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def demo(
     """
     _require_static_discovery()
     say = _quiet if as_json else _speaker()
-    directory = Path(tempfile.mkdtemp(prefix="braft-demo-"))
+    directory = _own_folder()
     try:
         nodes, account = run_demo(directory, writes, say)
     except KeyboardInterrupt:
@@ -103,6 +103,16 @@ def demo(
         print_json(account.as_json(nodes))
     if account.lost:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _own_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="braft-demo-"))
+    except OSError as error:
+        raise ConfigError(
+            f"no folder can be made for the data of the demo: {error.strerror or error}; "
+            "accepted: a TMPDIR that can be written to"
+        ) from error
 
 
 def _require_static_discovery() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from braft_core.abc import NodeAPI
 from braft_core.errors import ConfigError
 from braft_core.http.app import make_app
 from braft_core.http.auth import OPEN_PATHS
+from braft_core.http.buffers import BodyBuffer
 from braft_core.http.wire import MAX_BODY_BYTES
 from braft_core.transport.exhaustion import Exhaustion
 
@@ -161,11 +163,17 @@ class _Running:
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type information
-    """Waitress's parser, with a limit for what a chunked body says about itself.
+    """Waitress's parser, with our buffer and a limit for what a chunked body says about itself.
 
     An unfinished line is looked at anew, whole, with every packet. One of megabytes would keep the
     one thread busy that owns all sockets, those of health checks among them.
     """
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Called by Waitress once the head of a request is there."""
+        super().parse_header(header_plus)
+        if self.body_rcv is not None:
+            self.body_rcv.buf = BodyBuffer(self.adj.inbuf_overflow)
 
     def received(self, data: bytes) -> int:
         """Take what arrived; the number of bytes that belong to this request."""
@@ -225,6 +233,8 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
                 channel_timeout=CHANNEL_TIMEOUT,
                 connection_limit=CONNECTION_LIMIT,
                 max_request_body_size=HARD_BODY_LIMIT,
+                # Answers are in memory already; a file for them would be one more thing to fail.
+                outbuf_overflow=sys.maxsize,
             ),
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
             bind_socket=False,

@@ -165,6 +165,16 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: int) -> N
     assert not any(alive(pid) for pid in pids)
 
 
+def test_without_a_temporary_folder_the_demo_says_what_to_set(braft: Any, monkeypatch: Any) -> None:
+    def no_folder(**_: Any) -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", no_folder)
+    result = braft("demo")
+    assert result.exit_code == 2
+    assert "No usable temporary directory found; accepted: a TMPDIR" in result.stderr
+
+
 def test_without_static_discovery_the_demo_says_what_to_install(
     braft: Any, monkeypatch: Any
 ) -> None:

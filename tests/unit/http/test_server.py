@@ -6,13 +6,18 @@ import errno
 import http.client
 import json
 import logging
+import resource
 import select
+import signal
 import socket
+import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -85,6 +90,48 @@ def test_without_room_for_connections_it_waits_and_says_so_once(
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
     assert f"HTTP on port {server.port} cannot accept connections" in said[0]
+
+
+def _no_folder(*_: Any, **__: Any) -> Any:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/']")
+
+
+@pytest.fixture
+def limited_file(tmp_path: Path) -> Iterator[Callable[..., BinaryIO]]:
+    """Makes files that take 600 KiB."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600 << 10, hard[1]))
+
+    def make(*_: Any, **__: Any) -> BinaryIO:
+        return (tmp_path / "body").open("w+b")
+
+    yield make
+    resource.setrlimit(resource.RLIMIT_FSIZE, hard)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("trouble", ["no folder", "no space"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_value_needs_no_temporary_file(
+    server: HTTPServer,
+    node: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    limited_file: Any,
+    trouble: str,
+    chunked: bool,
+) -> None:
+    make = _no_folder if trouble == "no folder" else limited_file
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
+    value = bytes(range(256)) * (3 << 12)
+    assert len(value) == 3 << 20
+    body: Any = iter([value[:1000], value[1000:]]) if chunked else value
+    assert ask(server.port, "PUT", "/v1/kv/m/k", body=body)[0] == 200
+    assert node.maps["m"]["k"][0] == value
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    with closing(connection):
+        connection.request("GET", "/v1/kv/m/k")
+        assert connection.getresponse().read() == value
 
 
 def test_it_can_start_again_on_the_same_port(server: HTTPServer) -> None:
