@@ -18,7 +18,7 @@ from braft_core.services.machine import StateMachine
 
 __all__ = ["Gate"]
 
-#: Routing keys that are remembered as admitted, at most.
+#: Routing keys that are remembered, at most.
 _MAX_KEYS = 4096
 
 
@@ -41,6 +41,8 @@ class Gate:
         #: What the admitted keys rest on.
         self._basis = (-1, -1)
         self._admitted: set[bytes] = set()
+        #: The same of those that are refused or wait: they may be many, and looked at often.
+        self._refusals: dict[bytes, BraftError] = {}
         #: What commands wait for, "" if none does.
         self.waiting = ""
 
@@ -51,6 +53,7 @@ class Gate:
         basis = (self._cluster.agreed_index, self._declarations.version)
         if basis != self._basis or configuration is not self._configuration:
             self._admitted.clear()
+            self._refusals.clear()
             self._basis, self._configuration = basis, configuration
         self.waiting = ""
         admitted = self._admitted
@@ -75,15 +78,22 @@ class Gate:
         ``NotReady`` passes by itself, once the members have declared themselves and agreed.
         """
         key = routing_key(data)
-        if (key is not None and key in self._admitted) or is_agreement(data):
+        if key is not None and key in self._admitted:
+            return None
+        if key is not None and key in self._refusals:
+            return self._refusals[key]
+        if is_agreement(data):
             return None
         try:
             need = read_need(self._machine.serializers, data)
         except DecodeError as error:
             return InvalidRequest(f"the leader cannot read the command: {error.message}")
         refused = self._lacking(need) or self._not_agreed(need)
-        if refused is None and key is not None and len(self._admitted) < _MAX_KEYS:
-            self._admitted.add(key)
+        if key is not None and len(self._admitted) + len(self._refusals) < _MAX_KEYS:
+            if refused is None:
+                self._admitted.add(key)
+            else:
+                self._refusals[key] = refused
         return refused
 
     def _lacking(self, need: Need) -> BraftError | None:

@@ -62,6 +62,8 @@ Outcome = Any
 SESSIONS = "$sessions"
 
 _COMMAND = int(EntryType.COMMAND)
+#: Entries that concern Raft alone.
+_NOT_APPLIED = frozenset({EntryType.NOOP, EntryType.BARRIER, EntryType.CONFIGURATION})
 _OF_SESSIONS = frozenset({bytes((IN_SESSION,)), bytes((TYPED_IN_SESSION,))})
 _PLAIN = frozenset({VERSION, IN_SESSION})
 _MAX_EXECUTABLE = 4096
@@ -136,6 +138,8 @@ class StateMachine:
         """
         index, term, kind, data, _, appended_at = entry
         if kind != _COMMAND:
+            if kind not in _NOT_APPLIED:
+                raise NotKnownHere(f"an entry of type {kind}; upgrade this node", type=kind)
             return None
         context = CommandContext(index, term, appended_at)
         if data[:1] in _OF_SESSIONS:

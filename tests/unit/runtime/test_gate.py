@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,11 @@ from braft_core.abc import CommandContext
 from braft_core.errors import InvalidRequest, NotSupported
 from braft_core.membership.declarations import Declarations
 from braft_core.raft import Configuration, Server
+from braft_core.runtime import gate
 from braft_core.runtime.gate import Gate
 from braft_core.runtime.requests import Command
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.services.capabilities import Capabilities
+from braft_core.services.capabilities import Capabilities, Need
 from braft_core.services.cluster import ClusterService, agreement_command
 from braft_core.services.envelope import encode_command, in_session
 from braft_core.services.kv import KVService
@@ -108,6 +110,24 @@ def test_a_member_that_was_given_less_since_ends_the_admission(bench: Bench) -> 
         command.blocking.result(0)
     bench.declarations.learn("c", KNOWN.encode())
     assert bench.admit(PUT)[0] != []
+
+
+def test_many_that_wait_are_judged_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    original = gate.read_need
+
+    def counted(known: Any, data: bytes) -> Need:
+        read.append(data)
+        return original(known, data)
+
+    monkeypatch.setattr(gate, "read_need", counted)
+    for _ in range(3):
+        assert len(bench.admit(*[PUT] * 100)[1]) == 100
+    assert len(read) == 1
+    for member in "bc":
+        bench.declarations.learn(member, KNOWN.encode())
+    bench.agree(KNOWN)
+    assert len(bench.admit(*[PUT] * 100)[0]) == 100
 
 
 def test_who_is_no_member_keeps_nobody_from_anything(bench: Bench) -> None:

@@ -116,6 +116,7 @@ def all_of(machine: StateMachine, entries: list[Entry]) -> list[Any]:
         (call("open", 1, service="$sessions", index=2), "accepted: 0"),
         (Entry(2, 1, EntryType.COMMAND, b"\x09\x01\x90"), "a command of format 9"),
         (Entry(2, 1, EntryType.COMMAND, b"\x01\xfa\x90"), "serializer with tag 250"),
+        (Entry(2, 1, 9, b""), "an entry of type 9"),
     ],
 )
 def test_what_this_node_cannot_execute_is_neither_answered_nor_skipped(
