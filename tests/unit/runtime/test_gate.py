@@ -11,13 +11,12 @@ from braft_core.abc import CommandContext
 from braft_core.errors import InvalidRequest, NotSupported
 from braft_core.membership.declarations import Declarations
 from braft_core.raft import Configuration, Server
-from braft_core.runtime import gate
 from braft_core.runtime.gate import Gate
 from braft_core.runtime.requests import Command
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import Capabilities, Need
 from braft_core.services.cluster import ClusterService, agreement_command
-from braft_core.services.envelope import encode_command, in_session
+from braft_core.services.envelope import encode_command, in_session, read_need
 from braft_core.services.kv import KVService
 from braft_core.services.machine import StateMachine
 
@@ -114,13 +113,12 @@ def test_a_member_that_was_given_less_since_ends_the_admission(bench: Bench) -> 
 
 def test_many_that_wait_are_judged_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
-    original = gate.read_need
 
     def counted(known: Any, data: bytes) -> Need:
         read.append(data)
-        return original(known, data)
+        return read_need(known, data)
 
-    monkeypatch.setattr(gate, "read_need", counted)
+    monkeypatch.setattr("braft_core.runtime.gate.read_need", counted)
     for _ in range(3):
         assert len(bench.admit(*[PUT] * 100)[1]) == 100
     assert len(read) == 1
