@@ -1,4 +1,4 @@
-"""Three real nodes, ten real faults, and every answer judged."""
+"""Three real nodes, real faults, and every answer judged."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ IN_NAMESPACES = [
     "disk full",
     "power loss",
     "slow disk",
+    "slow syncs",
+    "removed directory",
     "clock jump",
+    "suspend",
     "transfer",
 ]
-ON_LOOPBACK = ["kill", "kill leader", "power cycle", "pause", "pause leader", "restart"]
+ON_LOOPBACK = ["kill", "kill leader", "power cycle", "pause", "pause leader", "restart", "suspend"]
 
 
 def short(directory: Path, kinds: list[str], count: int, *, loopback: bool) -> Report:
