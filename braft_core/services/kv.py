@@ -31,15 +31,16 @@ __all__ = ["KVService"]
 MAX_NAME = 1024
 #: Bytes after which a chunk of a snapshot ends.
 _SNAPSHOT_CHUNK = 64 << 10
-#: Bytes of a snapshot that are decoded in one go: the interpreter's lock is held for so long.
-_SNAPSHOT_SLICE = 64 << 10
+#: Bytes that are decoded in one go: the interpreter's lock is held for so long.
+_SLICE = 64 << 10
 _NIL = b"\xc0"
+#: Head of a list of four.
+_ROW = b"\x94"
 #: Between a map's name and a key in the tables. No name has it, and it comes before all others,
 #: so that the keys of a map stand together.
 _NUL = "\0"
 
-_decode = MsgpackSerializer().loads
-_pack = msgpack.packb
+_CONTAINERS = frozenset({list, dict, tuple})
 
 
 class _Tables(NamedTuple):
@@ -56,10 +57,12 @@ class KVService(StateMachineService):
     name = "kv"
 
     def __init__(self) -> None:
+        self._pack = msgpack.Packer().pack
         self._clear()
 
     def _clear(self) -> None:
-        #: By map name, NUL and key; both tables have the same keys.
+        #: By map name, NUL and key; both tables have the same keys. Lists and dicts are encoded,
+        #: and then the revision is negative.
         self._values: dict[str, Any] = {}
         self._revisions: dict[str, int] = {}
         self._keys = OrderedKeys()
@@ -73,7 +76,7 @@ class KVService(StateMachineService):
         _check_name("map name", map_name)
         _check_name("key", key)
         _check_value(key, value)
-        self._store(map_name, key, _stored(value), context.index)
+        self._store(map_name, key, value, context.index)
         return context.index
 
     @command
@@ -120,7 +123,10 @@ class KVService(StateMachineService):
         """``[value, revision]``, or ``None`` if there is no such key, or no such map."""
         place = _place(map_name, key)
         revision = self._revisions.get(place)
-        return None if revision is None else [_loaded(self._values[place]), revision]
+        if revision is None:
+            return None
+        value = self._values[place]
+        return [value, revision] if revision > 0 else [_decode(value), -revision]
 
     @query(name="list")
     def items(self, map_name: str) -> dict[str, Any]:
@@ -132,8 +138,11 @@ class KVService(StateMachineService):
         _check_name("map name", map_name)
         if map_name not in self._maps:
             raise _no_map(map_name)
-        skip = len(map_name) + 1
-        return {place[skip:]: _loaded(self._values[place]) for place in self._places(map_name, "")}
+        values, revisions, skip = self._values, self._revisions, len(map_name) + 1
+        return {
+            place[skip:]: values[place] if revisions[place] > 0 else _decode(values[place])
+            for place in self._places(map_name, "")
+        }
 
     @query
     def page(self, map_name: str, after: str = "", limit: int = PAGE) -> dict[str, Any]:
@@ -155,7 +164,7 @@ class KVService(StateMachineService):
                 return {"items": items, "next": last}
             stored, last = self._values[place], place[skip:]
             size += len(last) + (len(stored) if isinstance(stored, str | bytes) else 8)
-            items[last] = _loaded(stored)
+            items[last] = stored if self._revisions[place] > 0 else _decode(stored)
         return {"items": items, "next": None}
 
     @query
@@ -186,9 +195,9 @@ class KVService(StateMachineService):
         """See :meth:`Service.restore`. The old state is let go first: both may not fit."""
         self._clear()
         for name, key, value, revision in _decoded(chunks):
-            self._store(name, key, _stored(value), revision)
+            self._store(name, key, value, revision)
 
-    def _store(self, map_name: str, key: str, stored: Any, revision: int) -> None:
+    def _store(self, map_name: str, key: str, value: Any, revision: int) -> None:
         place = f"{map_name}{_NUL}{key}"
         if place not in self._revisions:
             self._keys.add(place)
@@ -196,7 +205,9 @@ class KVService(StateMachineService):
             if not keys:
                 self._map_names.add(map_name)
             self._maps[map_name] = keys + 1
-        self._values[place] = stored
+        if type(value) in _CONTAINERS:
+            value, revision = self._pack(value), -revision
+        self._values[place] = value
         self._revisions[place] = revision
 
     def _places(self, map_name: str, after: str) -> Iterator[str]:
@@ -212,7 +223,7 @@ class KVService(StateMachineService):
             raise InvalidArgument(
                 f"expected_revision {expected!r} of key {key!r} is not a number >= 0"
             )
-        revision = self._revisions.get(_place(map_name, key), 0)
+        revision = abs(self._revisions.get(_place(map_name, key), 0))
         if revision != expected:
             raise Conflict(
                 f"key {key!r} of map {map_name!r} is at revision {revision}, not {expected}",
@@ -229,13 +240,11 @@ def _place(map_name: str, key: str) -> str:
     return f"{map_name}{_NUL}{key}"
 
 
-def _stored(value: Any) -> Any:
-    """A plain value as the tables hold it: ``bytes`` are always an encoded one."""
-    return _pack(value) if isinstance(value, list | dict | tuple | bytes) else value
-
-
-def _loaded(stored: Any) -> Any:
-    return _decode(stored) if type(stored) is bytes else stored
+def _decode(encoded: bytes) -> Any:
+    """The list or dict that a table holds. Nobody but us has encoded it."""
+    if len(encoded) <= _SLICE:
+        return msgpack.unpackb(encoded)
+    return MsgpackSerializer().loads(encoded)
 
 
 def _no_map(map_name: str) -> Rejected:
@@ -287,28 +296,30 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _encoded(tables: _Tables) -> Iterator[bytes]:
-    pack = msgpack.Packer().pack
-    parts: list[bytes] = []
+    pack, values, revisions = msgpack.Packer().pack, tables.values, tables.revisions
+    rows: list[bytes] = []
     size = 0
     for place in keys_after(tables.keys, ""):
         name, _, key = place.partition(_NUL)
-        stored = tables.values[place]
-        value = stored if type(stored) is bytes else pack(stored)
-        row = b"\x94%b%b%b%b" % (pack(name), pack(key), value, pack(tables.revisions[place]))
-        parts.append(row)
+        value, revision = values[place], revisions[place]
+        if revision > 0:
+            row = pack((name, key, value, revision))
+        else:
+            row = _ROW + pack((name, key))[1:] + value + pack(-revision)
+        rows.append(row)
         size += len(row)
         if size >= _SNAPSHOT_CHUNK:
-            yield b"".join(parts)
-            parts, size = [], 0
-    if parts:
-        yield b"".join(parts)
+            yield b"".join(rows)
+            rows, size = [], 0
+    if rows:
+        yield b"".join(rows)
 
 
 def _decoded(chunks: Iterator[bytes]) -> Iterator[tuple[str, str, Any, int]]:
     unpacker = msgpack.Unpacker(max_buffer_size=0)
     for chunk in chunks:
-        for start in range(0, len(chunk), _SNAPSHOT_SLICE):
-            unpacker.feed(chunk[start : start + _SNAPSHOT_SLICE])
+        for start in range(0, len(chunk), _SLICE):
+            unpacker.feed(chunk[start : start + _SLICE])
             yield from map(_row, _complete(unpacker))
     # What is left of an incomplete value is inside the unpacker; it would swallow this one.
     unpacker.feed(_NIL)
@@ -325,6 +336,6 @@ def _complete(unpacker: msgpack.Unpacker) -> Iterator[Any]:
 
 def _row(row: Any) -> tuple[str, str, Any, int]:
     match row:
-        case [str(name), str(key), value, int(revision)]:
+        case [str(name), str(key), value, int(revision)] if revision > 0:
             return name, key, value, revision
     raise DecodeError("not a snapshot of kv: a value that is not [map, key, value, revision]")

@@ -185,7 +185,17 @@ def test_the_deepest_value_that_a_command_can_carry_survives_a_snapshot() -> Non
     assert target.query("get", ["m", "k"]) == [value, 1]
 
 
-@pytest.mark.parametrize("data", [b"\x94\xa1a", b"\xc1", b"\x01", b"\x94\xa1m\xa1k\x01\xa1x"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x94\xa1a",
+        b"\xc1",
+        b"\x01",
+        b"\x94\xa1m\xa1k\x01\xa1x",
+        b"\x94\xa1m\xa1k\x01\x00",
+        b"\x94\xa1m\xa1k\x01\xff",
+    ],
+)
 def test_a_damaged_snapshot_is_refused(data: bytes) -> None:
     kv = KVService()
     run(kv, 1, "put", "m", "k", 1)
