@@ -38,6 +38,7 @@ from braft_core.raft import (
 )
 from braft_core.runtime import clock
 from braft_core.runtime.admin import Admin
+from braft_core.runtime.answers import encoded
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts
 from braft_core.runtime.core_requests import barrier
@@ -365,13 +366,11 @@ class Engine:
 
     async def on_apply_log(self, data: bytes) -> bytes:
         """The original's ApplyLog."""
-        from braft_core.services.envelope import encode_answer
-
         try:
             answer = await self._calls.propose(data, self.parts.settings.request_timeout)
         except BraftError as error:
             answer = error
-        return encode_answer(answer)
+        return await encoded(answer)
 
     async def on_details(self) -> dict[str, Any]:
         """The original's GetDetails."""

@@ -31,8 +31,8 @@ from braft_core.peer import (
     ReadIndexRequest,
 )
 from braft_core.runtime import clock
+from braft_core.runtime.answers import decoded
 from braft_core.runtime.requests import Command, Echo, Query, Request, settle
-from braft_core.services.envelope import decode_outcome
 
 __all__ = ["Forwarder"]
 
@@ -43,8 +43,6 @@ _MAX_CALLS = 16
 #: More would only split what one call serves.
 _MAX_READS = 4
 _RETRY = 0.05
-#: Bytes of an answer that are decoded on the loop.
-_QUICK = 16 << 10
 
 
 class _Peers(Protocol):
@@ -154,7 +152,7 @@ class Forwarder:
             error = BraftError(f"{len(outcomes)} answers to {len(batch)} commands")
             settle((command, _unknown(leader, error)) for command in batch)
             return
-        answers = [await _decoded(outcome) for outcome in outcomes]
+        answers = [await decoded(outcome) for outcome in outcomes]
         settle(zip(batch, answers, strict=True))
 
     async def _again(self, batch: Sequence[Command | Query], why: BraftError) -> None:
@@ -275,13 +273,6 @@ def _give_up(call: _Call, error: BaseException) -> None:
     unknown = _unknown(call.leader, BraftError(repr(error)))
     refusal = NoLeader(f"the leader {call.leader} could not be asked: {error!r}")
     settle((request, unknown if request.sent else refusal) for request in call.requests)
-
-
-async def _decoded(outcome: bytes) -> Any:
-    if len(outcome) <= _QUICK:
-        return decode_outcome(outcome)
-    # On the loop it would keep the node from hearing its leader.
-    return await asyncio.to_thread(decode_outcome, outcome)
 
 
 def _unknown(leader: str, error: BraftError) -> OutcomeUnknown:

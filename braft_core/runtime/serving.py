@@ -22,12 +22,12 @@ from braft_core.peer import (
     TransferLeadershipRequest,
 )
 from braft_core.raft import Role, encode_configuration
+from braft_core.runtime.answers import encoded
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.requests import Command, IndexQuery, settle
-from braft_core.services.envelope import SESSION_BYTES, encode_answer
+from braft_core.services.envelope import SESSION_BYTES
 from braft_core.services.machine import StateMachine
-from braft_core.weight import is_light
 
 __all__ = ["LogCalls"]
 
@@ -152,7 +152,4 @@ class LogCalls:
 async def _outcome(answer: Any) -> bytes:
     if isinstance(answer, BaseException) and not isinstance(answer, BraftError):
         raise answer
-    if is_light(answer):
-        return encode_answer(answer)
-    # On the loop it would keep the leader from its heartbeats.
-    return await asyncio.to_thread(encode_answer, answer)
+    return await encoded(answer)

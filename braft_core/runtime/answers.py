@@ -1,0 +1,31 @@
+"""Answers to commands on their way between nodes: large ones are not encoded on the loop.
+
+There it would keep a leader from its heartbeats, and a follower from hearing them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from braft_core.services.envelope import decode_outcome, encode_answer
+from braft_core.weight import is_light
+
+__all__ = ["decoded", "encoded"]
+
+#: Bytes of an answer that are decoded on the loop.
+_QUICK = 16 << 10
+
+
+async def encoded(answer: Any) -> bytes:
+    """See :func:`~braft_core.services.envelope.encode_answer`."""
+    if is_light(answer):
+        return encode_answer(answer)
+    return await asyncio.to_thread(encode_answer, answer)
+
+
+async def decoded(outcome: bytes) -> Any:
+    """See :func:`~braft_core.services.envelope.decode_outcome`."""
+    if len(outcome) <= _QUICK:
+        return decode_outcome(outcome)
+    return await asyncio.to_thread(decode_outcome, outcome)
