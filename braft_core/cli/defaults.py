@@ -1,7 +1,8 @@
 """The settings of the command ``braft``, where they differ from those of an embedded node.
 
 An embedded node has a discovery only if one is chosen. The command keeps the default of the
-original: mDNS, where it is installed.
+original: mDNS, where it is installed. An embedded node leaves the garbage collector of its process
+alone; the command owns its process.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = ["command_settings"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _INSTALLED_DEFAULT = "mdns"
+_OWN_PROCESS: dict[str, Any] = {"gc_freeze": True}
 
 
 def command_settings(options: Mapping[str, Any] = _NOTHING) -> Settings:
@@ -29,11 +31,11 @@ def command_settings(options: Mapping[str, Any] = _NOTHING) -> Settings:
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
 
-    settings = Settings.load(cli=options)
+    settings = Settings.load(cli=options, defaults=_OWN_PROCESS)
     if settings.discovery:
         return settings
     # A plugin that cannot be loaded is reported by whoever starts or shows the node.
     registry = Registry(Plugins.load(settings.plugins_disable, tolerate=True))
     installed = _INSTALLED_DEFAULT in registry.names("discovery")
     chosen = _INSTALLED_DEFAULT if installed else "none"
-    return Settings.load(cli=options, defaults={"discovery": chosen})
+    return Settings.load(cli=options, defaults=_OWN_PROCESS | {"discovery": chosen})

@@ -257,6 +257,15 @@ class Settings(BaseModel):
             "BRAFT_SNAPSHOT_TRAILING",
         ),
     ] = 10_000
+    gc_freeze: Annotated[
+        f.Flag,
+        Variable(
+            "let the garbage collector pass over what is in memory when the node has started: "
+            "its pauses, in which no thread of the process runs, are shorter then",
+            "BRAFT_GC_FREEZE",
+            default="off; the command `braft`: on",
+        ),
+    ] = False
     mdns_service: Annotated[
         f.Text,
         Variable(

@@ -28,6 +28,7 @@ from braft_core.identity import first_host_address, host_addresses
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts, assemble
+from braft_core.runtime.collecting import spare_what_is_there
 from braft_core.runtime.engine import Engine
 from braft_core.runtime.events import Events
 from braft_core.runtime.exposure import exposure
@@ -127,6 +128,8 @@ class Host:
             self._loop.run(self._engine.start())
             if self._front is not None:
                 self._front.start()
+            if self.settings.gc_freeze:
+                spare_what_is_there()
             self._watch.start()
             self.events.start()
         except BaseException:

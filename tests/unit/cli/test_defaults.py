@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from braft_core.cli.defaults import command_settings
+from braft_core.config import Settings
+from braft_core.errors import ConfigError
 
 SOURCE = """
 from braft_core.abc import Discovery
@@ -49,3 +51,17 @@ def test_a_choice_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.discovery, settings.provenance["discovery"]) == ("none", "environment BDI")
     chosen = command_settings({"discovery": "static:a,b"})
     assert (chosen.discovery, chosen.provenance["discovery"]) == ("static:a,b", "command line")
+
+
+def test_the_command_owns_its_process_and_an_embedded_node_does_not(
+    monkeypatch: pytest.MonkeyPatch, braft_json: Callable[..., Any]
+) -> None:
+    assert command_settings().gc_freeze is True
+    assert command_settings({"discovery": "none"}).gc_freeze is True
+    assert rows(braft_json("config"))["gc_freeze"] == ("on", "default")
+    assert Settings.load().gc_freeze is False
+    monkeypatch.setenv("BRAFT_GC_FREEZE", "off")
+    assert command_settings().gc_freeze is False
+    monkeypatch.setenv("BRAFT_GC_FREEZE", "sometimes")
+    with pytest.raises(ConfigError, match="BRAFT_GC_FREEZE='sometimes'"):
+        command_settings()

@@ -49,6 +49,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("max_outstanding", "BRAFT_MAX_OUTSTANDING", "", "7", 7, 65_536),
     ("snapshot_entries", "BRAFT_SNAPSHOT_ENTRIES", "", "7", 7, 50_000),
     ("snapshot_bytes", "BRAFT_SNAPSHOT_BYTES", "", "7", 7, 64_000_000),
+    ("gc_freeze", "BRAFT_GC_FREEZE", "", "on", True, False),
     ("snapshot_trailing", "BRAFT_SNAPSHOT_TRAILING", "", "7", 7, 10_000),
 ]
 FILES = {"tls_ca": "BRAFT_TLS_CA", "tls_cert": "BRAFT_TLS_CERT", "tls_key": "BRAFT_TLS_KEY"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from braft_core import Node
@@ -54,3 +56,18 @@ def test_what_nobody_reads_is_logged_at_the_start(
         pass
     [told] = [r.getMessage() for r in caplog.records if "POLL_INTERVALL" in r.getMessage()]
     assert told.endswith("no such setting; did you mean BRAFT_STATIC_POLL_INTERVAL?")
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_the_collector_of_the_process_is_touched_only_if_that_is_chosen(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: calls.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: calls.append("freeze"))
+    with Node(
+        discovery="none", data_dir=":memory:", ip="127.0.0.1", http=False, gc_freeze=chosen
+    ) as node:
+        node.wait_ready(40)
+        node.kv.put("m", "k", [1])
+    assert calls == (["collect", "freeze"] if chosen else [])
