@@ -176,7 +176,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(folder: Path, args: argparse.Namespace, study: Study) -> list[Stretch]:
-    nodes = BraftNodes(folder, _SETTINGS | {"election_timeout": args.election_timeout})
+    nodes = BraftNodes(folder, _SETTINGS | {"election_timeout": f"{args.election_timeout}s"})
     try:
         nodes.start()
         return _Run(nodes, args.keys, study).all()

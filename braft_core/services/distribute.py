@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from braft_core.errors import DecodeError, InvalidArgument
 from braft_core.serializers.plain import check_plain
+from braft_core.services.ordered import in_order
 from braft_core.services.service import StateMachineService, command, query
 from braft_core.services.values import own
 
@@ -40,7 +41,7 @@ def spread(
     Why this is minimal: a node that holds more than its share must give up the difference whatever
     one does, so the total is least if the nodes that already hold most get the larger shares.
     """
-    names, targets = sorted(set(items)), sorted(set(nodes))
+    names, targets = in_order(set(items)), sorted(set(nodes))
     if not targets:
         return {}
     held: dict[str, list[str]] = {node: [] for node in targets}
@@ -56,7 +57,7 @@ def spread(
         room += [node] * (keep - len(held[node]))
         del held[node][keep:]
     assignment = {item: node for node, kept in held.items() for item in kept}
-    assignment.update(zip(sorted(homeless), room, strict=True))
+    assignment.update(zip(in_order(homeless), room, strict=True))
     return {item: assignment[item] for item in names}
 
 

@@ -8,13 +8,17 @@ pauses do not grow with the state.
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 
-__all__ = ["OrderedKeys", "keys_after"]
+__all__ = ["OrderedKeys", "in_order", "keys_after"]
 
 #: Most keys of one block.
 _FULL = 128
+#: Texts that are sorted in one go: some milliseconds.
+_RUN = 16_384
 
 
 class OrderedKeys:
@@ -92,3 +96,14 @@ def keys_after(blocks: Sequence[tuple[str, ...]], key: str, at: int = 0) -> Iter
     for number in range(at, len(blocks)):
         block = blocks[number]
         yield from block if block[0] > key else block[bisect_right(block, key) :]
+
+
+def in_order(texts: Collection[str]) -> list[str]:
+    """What ``sorted`` returns, with moments for other threads: 0.2 s for a million in one go."""
+    if len(texts) <= _RUN:
+        return sorted(texts)
+    rest = iter(texts)
+    runs = []
+    while run := sorted(islice(rest, _RUN)):
+        runs.append(run)
+    return list(heapq.merge(*runs))

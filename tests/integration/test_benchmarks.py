@@ -74,6 +74,15 @@ def test_cpu(tmp_path: Path) -> None:
     assert all(len(cost["followers"]) == 2 for cost in costs)
 
 
+def test_silence(tmp_path: Path) -> None:
+    done, found = _run(tmp_path, "benchmarks.silence", "--quick", "--keys", "2000")
+    stretches = found["silence"]["stretches"]
+    assert [each["name"] for each in stretches][-3:] == ["big value", "body refused", "restore"]
+    assert not any(each["failure"] for each in stretches)
+    assert all(len(each["silences"]) == 3 for each in stretches)
+    assert "the longest silence is" in done.stdout
+
+
 def test_one_kill_and_one_freeze(tmp_path: Path) -> None:
     stages = ("--stages", "failover,freeze", "--failovers", "1", "--freezes", "1")
     done, found = _run(tmp_path, "benchmarks", "--peers", "braft", *stages)
