@@ -36,6 +36,7 @@ from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.sessions import OnceCommand, Sessions
+from braft_core.runtime.threads import check_threads
 from braft_core.runtime.watch import Watch
 from braft_core.runtime.whereabouts import Whereabouts
 from braft_core.runtime.writer import as_storage_error
@@ -84,6 +85,7 @@ class Host:
         node: NodeAPI,
         front: Callable[[Parts], Front | None],
     ) -> None:
+        check_threads()
         self.settings = settings
         self.parts: Parts = assemble(settings, own_services)
         name = f"braft-{self.parts.ports.raft}"
