@@ -29,6 +29,9 @@ class Service(abc.ABC):
     """
 
     name: ClassVar[str]
+    #: Whether what :meth:`query` answers is plain and shares nothing with the state that can be
+    #: changed. Otherwise the state machine checks and copies each answer.
+    answers_are_fresh: ClassVar[bool] = False
 
     @abc.abstractmethod
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:

@@ -68,7 +68,7 @@ class MsgpackSerializer(Serializer):
                 if len(data) <= _SLICE
                 else _unpack_slowly(data)
             )
-            if _FF in data and (_FIXEXT4 in data or _FIXEXT8 in data or _EXT12 in data):
+            if _may_hold_a_timestamp(data):
                 check_plain(value)
         except Exception as error:  # the library documents that others than its own may come
             detail = str(error) or type(error).__name__
@@ -76,6 +76,16 @@ class MsgpackSerializer(Serializer):
                 f"not a msgpack value ({len(data)} bytes): {detail}", size=len(data)
             ) from error
         return value
+
+
+def _may_hold_a_timestamp(data: bytes) -> bool:
+    if len(data) > _SLICE:
+        step = _SLICE - len(_EXT12)
+        return any(
+            _may_hold_a_timestamp(data[start : start + _SLICE])
+            for start in range(0, len(data), step)
+        )
+    return _FF in data and (_FIXEXT4 in data or _FIXEXT8 in data or _EXT12 in data)
 
 
 def _packed(value: Any, packer: msgpack.Packer) -> Iterator[bytes]:

@@ -55,6 +55,8 @@ class KVService(StateMachineService):
     """The key-value service. Each error names what was wrong, and changes nothing."""
 
     name = "kv"
+    #: Lists and dicts are decoded for each answer.
+    answers_are_fresh = True
 
     def __init__(self) -> None:
         self._pack = msgpack.Packer().pack

@@ -276,7 +276,8 @@ class StateMachine:
         if target is None:
             raise self._unknown(service)
         try:
-            return own(target.query(query, args))
+            answer = target.query(query, args)
+            return answer if target.answers_are_fresh else own(answer)
         except MemoryError:
             raise
         except Exception as error:  # a service's failure is the caller's answer

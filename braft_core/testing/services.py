@@ -169,6 +169,17 @@ class ServiceConformance:
         assert self.answers(run) == first
         assert run.snapshot() == before
 
+    def test_callers_may_change_what_they_were_answered(self) -> None:
+        run = self.filled()
+        before, first = run.snapshot(), self.answers(run)
+        for name, args in self.queries:
+            try:
+                _spoil(run.machine.query(run.name, name, args))
+            except BraftError:
+                continue
+        assert self.answers(run) == first
+        assert run.snapshot() == before
+
     def test_an_unknown_command_is_refused_and_changes_nothing(self) -> None:
         run = self.filled()
         before = run.snapshot()
@@ -183,6 +194,18 @@ class ServiceConformance:
             with pytest.raises(NotKnownHere):
                 run.machine.apply(entry)
         assert run.snapshot() == before
+
+
+def _spoil(answer: Any) -> None:
+    """Change everything in an answer that can be changed."""
+    if isinstance(answer, dict):
+        for item in answer.values():
+            _spoil(item)
+        answer.clear()
+    elif isinstance(answer, list):
+        for item in answer:
+            _spoil(item)
+        answer.append("spoilt")
 
 
 def _importable(kind: type[Service]) -> bool:

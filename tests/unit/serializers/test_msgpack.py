@@ -126,6 +126,20 @@ def test_a_large_value_without_its_end_is_refused(cut: int) -> None:
             MsgpackSerializer().loads(MsgpackSerializer().dumps(value)[:-cut])
 
 
+@pytest.mark.parametrize(
+    "before", [65_520, 65_530, 65_531, 65_532, 65_533, 65_534, 65_535, 131_060]
+)
+@pytest.mark.parametrize("head", [b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff"])
+def test_a_timestamp_is_found_wherever_it_stands(before: int, head: bytes) -> None:
+    size = {b"\xd6\xff": 4, b"\xd7\xff": 8, b"\xc7\x0c\xff": 12}[head]
+    count = before - 5
+    for more in range(10):
+        values = b"\x00" * (count + more) + head + bytes(size)
+        data = b"\xdd" + (count + more + 1).to_bytes(4, "big") + values
+        with pytest.raises(DecodeError):
+            MsgpackSerializer().loads(data)
+
+
 def test_rules_hold_for_large_values() -> None:
     extension, number, twice = b"\xd4\x05\x00", b"\x81\x01\x00", b"\x82\xa1a\x00\xa1a\x00"
     for refused in (extension, number, twice, b"\xd6\xff" + bytes(4)):
