@@ -48,12 +48,16 @@ class AddressBook:
     def configure(self, configuration: Configuration) -> None:
         """Take the addresses of the configuration now in use; servers that left it are forgotten.
 
+        To be called for every configuration: a server may leave and return between two looks.
+
         What was learned about a server that is not (yet) a member is kept: the announcement may
         overtake the configuration entry.
         """
         for server_id in self._configured:
             if configuration.get(server_id) is None:
                 self._learned.pop(server_id, None)
+                # Whoever was given its address has dropped it: should it return, it is news.
+                self._told.pop(server_id, None)
         self._configured = {s.id: s.address for s in configuration.servers}
 
     def learn(self, now: float, server_id: str, address: str) -> bool:

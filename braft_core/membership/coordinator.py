@@ -38,6 +38,7 @@ from braft_core.peer import (
     ProbeReply,
     ProbeRequest,
 )
+from braft_core.raft.types import Configuration
 
 __all__ = ["Coordinator"]
 
@@ -238,6 +239,11 @@ class Coordinator:
     def foreign(self) -> list[ForeignCluster]:
         """Nodes of our cluster name in another cluster, as seen in the last round of probes."""
         return list(self._resident.foreign) if self._resident else []
+
+    def use_configuration(self, configuration: Configuration) -> None:
+        """Raft uses another configuration from now on."""
+        if self._resident is not None:
+            self._resident.book.configure(configuration)
 
     def is_welcome(self, server_id: str) -> bool:
         """Whether a member would be taken back: removed because it was dead, and not on purpose."""

@@ -44,7 +44,7 @@ async def dissolve(engine: Engine, ports: Ports) -> None:
     for request in engine.detach():
         engine.submit(request)
     driver.halt(Stopped("this empty cluster dissolves into another one"))
-    await asyncio.to_thread(engine.close, _JOIN)
+    await _written(engine)
     # There is no way back from here: who has no log and no driver waits until the disk takes it.
     while True:
         try:
@@ -55,6 +55,18 @@ async def dissolve(engine: Engine, ports: Ports) -> None:
             _log.warning("cannot forget the empty cluster yet: %s", error.message)
             await asyncio.sleep(_RETRY)
     engine.applier.reset()
+
+
+async def _written(engine: Engine) -> None:
+    """Wait for the writer, however long the disk takes.
+
+    What it writes after the log was forgotten would be found there by the next cluster.
+    """
+    while True:
+        await asyncio.to_thread(engine.close, _JOIN)
+        if engine.writer is None or engine.writer.ended:
+            return
+        _log.warning("cannot forget the empty cluster yet: a write to the disk is still under way")
 
 
 def finish(parts: Parts) -> None:

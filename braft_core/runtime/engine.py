@@ -432,6 +432,7 @@ class Engine:
         for server_id in [known for known in self._addresses if known not in configuration.ids]:
             del self._addresses[server_id]
             self.parts.transport.remove_peer(server_id)
+        self.membership.use_configuration(configuration)
 
     async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
         """Change the membership here, as the leader, because somebody asks for it."""

@@ -113,6 +113,11 @@ class Writer:
         self._jobs.put(None)
         self._thread.join(timeout)
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will be written any more. After :meth:`stop`."""
+        return not self._thread.is_alive()
+
     def _run(self) -> None:
         open_for_more = True
         while open_for_more:

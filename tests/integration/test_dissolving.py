@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from typing import Any
 import pytest
 
 from braft_core import Node
+from braft_core.abc import WriteBatch
 from braft_core.errors import Busy, NotReady, StorageFull
+from braft_core.raft import HardState
+from braft_core.runtime import dissolving
 from braft_core.runtime.dissolving import dissolve
+from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.ports import CLUSTER_ID, FOUNDING
 from braft_core.runtime.requests import Query
 from braft_core.testing.processes import PATIENCE, wait_for
@@ -42,14 +47,26 @@ class Disk:
         """Begin, and go on until the disk is full."""
         cluster: str = self.engine.cluster_id
 
-        async def begin() -> None:
-            self.engine.membership._begin_to_dissolve("another")
-
-        view = self.engine._ports.raft_view
-        wait_for(lambda: view().has_quorum and not view().change_pending, what="it may dissolve")
-        self.loop.run(begin())
+        begin_to_dissolve(self.engine, self.loop)
         wait_for(lambda: self.refused, what="the disk is full")
         return cluster
+
+
+def begin_to_dissolve(
+    engine: Any, loop: LoopThread, before: Callable[[], None] = lambda: None
+) -> None:
+    """Begin as soon as nothing of the cluster is under way."""
+
+    async def begin() -> bool:
+        ports = engine._ports
+        dissolving._check(engine.running(), ports, engine)
+        if not ports.raft_view().has_quorum:
+            return False
+        before()
+        engine.membership._begin_to_dissolve("another")
+        return True
+
+    wait_for(lambda: loop.run(begin()), what="it may dissolve")
 
 
 @pytest.mark.parametrize("key", [CLUSTER_ID, FOUNDING])
@@ -61,6 +78,37 @@ def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, k
     node.wait_ready(PATIENCE)
     node.kv.put("m", "k", 1)
     assert disk.engine.cluster_id != given_up
+
+
+def test_a_write_that_hangs_is_waited_for(
+    make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would otherwise be found by the next cluster, in a log that was forgotten before it."""
+    monkeypatch.setattr(dissolving, "_JOIN", 0.05)
+    (node,) = make_nodes(1)
+    assert node._host is not None
+    engine: Any = node._host._engine
+    given_up, hangs, patience = engine.cluster_id, threading.Event(), []
+    close, storage = engine.close, engine.parts.storage
+
+    def late_write() -> None:
+        assert hangs.wait(PATIENCE)
+        storage.write([WriteBatch(HardState(1000, ""))])
+
+    def counted_close(timeout: float) -> None:
+        close(timeout)
+        patience.append(storage.get_meta(CLUSTER_ID))
+
+    engine.close = counted_close
+    begin_to_dissolve(engine, node._host._loop, lambda: engine.writer.run(late_write))
+    wait_for(lambda: len(patience) >= 3, what="it waits for the writer")
+    assert set(patience) == {given_up.encode()}, "forgotten while a write is under way"
+    engine.close = close
+    hangs.set()
+    node.wait_ready(PATIENCE)
+    node.kv.put("m", "k", 1)
+    assert engine.cluster_id != given_up
+    assert engine.driver.core.current_term < 1000
 
 
 def test_a_machine_that_fails_meanwhile_begins_anew(make_nodes: MakeNodes, tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def test_changes_are_told_once() -> None:
     assert book.take_changes() == [("b", "b:2")]
 
 
+def test_a_server_that_leaves_and_returns_between_two_looks_is_news() -> None:
+    book, alone = AddressBook(), Configuration(TWO.servers[:1])
+    book.configure(TWO)
+    book.learn(1.0, "b", "b:2")
+    assert ("b", "b:2") in book.take_changes()
+    book.configure(alone)
+    book.configure(TWO)
+    assert book.get("b") == "b:1", "what it said before it left counts no longer"
+    assert book.take_changes() == [("b", "b:1")]
+    book.configure(alone)
+    book.configure(TWO)
+    book.learn(2.0, "b", "b:1")
+    assert book.take_changes() == [("b", "b:1")], "whoever had been given it has dropped it"
+
+
 def test_outdated_addresses_are_those_that_differ() -> None:
     book = AddressBook()
     book.configure(TWO)

@@ -79,6 +79,28 @@ def test_a_cluster_that_was_found_by_default_is_named_in_log_and_notes(
     play(scenario)
 
 
+def test_an_address_outlives_a_server_that_leaves_and_returns_within_a_tick(
+    play: Any, wait: Any
+) -> None:
+    async def scenario(net: Any) -> None:
+        hosts = await three(net, wait)
+        table, leader, moved = net.tables["cluster-1"], hosts[0], hosts[1]
+        whole = table.configuration
+        without = Configuration(tuple(s for s in whole.servers if s.id != "b"))
+        leader.coordinator._resident._learn("b", "10.9.9.9:15000")
+        assert leader.book["b"] == "10.9.9.9:15000"
+        # What the runtime does when the two configurations come in one breath.
+        leader.coordinator.use_configuration(without)
+        del leader.book["b"]
+        leader.coordinator.use_configuration(whole)
+        leader.book["b"] = whole.get("b").address
+        leader.coordinator._resident._learn("b", "10.9.9.9:15000")
+        assert leader.book["b"] == "10.9.9.9:15000"
+        assert moved.member_of
+
+    play(scenario)
+
+
 def test_a_node_without_discovery_founds_alone_at_once(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         host = net.host("a", ADDRESSES[0], expect=1)
