@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from braft_core.errors import OutcomeUnknown, Stopped
+from braft_core.runtime.daemons import DaemonExecutor
 
 __all__ = ["LoopThread", "new_loop"]
 
@@ -33,6 +34,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = new_loop()
+        self.loop.set_default_executor(DaemonExecutor(f"{name}-wait"))
         # Held where a coroutine is let in: either it gets a task before the end, or an error.
         self._gate = threading.RLock()
         self._ended = False

@@ -6,7 +6,6 @@ a data directory does it look into that, and measure syncs there in a file of it
 
 from __future__ import annotations
 
-import asyncio
 import os
 import resource
 import shutil
@@ -255,7 +254,7 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
         yield ok("discovery", text)
         return
     try:
-        contacts = asyncio.run(asyncio.wait_for(_list(discovery), _ASK_SECONDS))
+        contacts = _ask(discovery)
     # A plugin may raise anything; that it failed is the finding.
     except Exception as error:  # noqa: BLE001 - see above
         reason = str(error) or type(error).__name__
@@ -266,6 +265,18 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
         return
     answers = [f"{contact} {_reach(contact)}" for contact in contacts]
     yield ok("discovery", f"{discovery.describe()} lists {', '.join(answers)}")
+
+
+def _ask(discovery: Discovery) -> list[Contact]:
+    """Ask it once. A resolver that hangs keeps neither this nor the command from ending."""
+    from braft_core.runtime.loop import LoopThread
+
+    thread = LoopThread("braft-doctor")
+    thread.start()
+    try:
+        return thread.run(_list(discovery), _ASK_SECONDS)
+    finally:
+        thread.stop(_CONNECT_SECONDS)
 
 
 async def _list(discovery: Discovery) -> list[Contact]:

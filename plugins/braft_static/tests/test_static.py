@@ -171,6 +171,31 @@ def test_one_name_failing_is_not_fatal(dns: Names, caplog: pytest.LogCaptureFixt
     assert discovery.expect == 2
 
 
+def test_a_resolver_that_hangs_is_asked_once_per_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def getaddrinfo(self: object, host: str, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    options = {"resolve_timeout": 0.01}
+
+    async def looks() -> None:
+        discovery = static("slow1,slow2", options=options)
+        for _ in range(20):
+            with pytest.raises(Unreachable):
+                await discovery.discover()
+        assert sorted(asked) == ["slow1", "slow2"]
+        await discovery.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(looks())
+
+
 def test_all_names_failing_raises(dns: Names) -> None:
     with pytest.raises(Unreachable, match="static://gone,lost: none of the names resolves"):
         asyncio.run(static("gone,lost").discover())

@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import Unreachable
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class StaticDiscovery(Discovery):
-    """Contacts from a fixed list. Needs neither start nor stop, leaves nothing behind."""
+    """Contacts from a fixed list. Needs no start."""
 
     name: ClassVar[str] = "static"
     lists_founders: ClassVar[bool] = True
@@ -37,6 +37,7 @@ class StaticDiscovery(Discovery):
         places = (self._placed(item) for item in parse_items(spec))
         self._places = list(dict.fromkeys(places))
         self._unresolved: set[str] = set()
+        self._lookups: dict[str, asyncio.Task[list[Any]]] = {}
 
     @classmethod
     def own_address(cls, spec: str, ports: Collection[int], is_own: Callable[[str], bool]) -> str:
@@ -89,15 +90,36 @@ class StaticDiscovery(Discovery):
         """The addresses of a host; none if it cannot be resolved now."""
         if _is_address(host):
             return [host]
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.options.resolve_timeout):
-                infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                infos = await asyncio.shield(self._lookup(host))
         except (OSError, UnicodeError, TimeoutError) as error:
             self._note(host, error)
             return []
         self._unresolved.discard(host)
         return self._of_our_family(info[4][0] for info in infos)
+
+    def _lookup(self, host: str) -> asyncio.Task[list[Any]]:
+        """Return the question about a host that is under way; one at a time.
+
+        A resolver that hangs cannot be cancelled: each further question would hold a thread more.
+        """
+        lookup = self._lookups.get(host)
+        if lookup is None or lookup.done():
+            loop = asyncio.get_running_loop()
+            question = loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            lookup = self._lookups[host] = loop.create_task(question)
+            # Whoever asked may have gone; nothing is to be logged then.
+            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return lookup
+
+    async def stop(self) -> None:
+        """Wait for no answer any more."""
+        lookups = list(self._lookups.values())
+        self._lookups.clear()
+        for lookup in lookups:
+            lookup.cancel()
+        await asyncio.gather(*lookups, return_exceptions=True)
 
     def _of_our_family(self, addresses: Iterable[str | int]) -> list[str]:
         """One family per name: a node listens on the one it advertises.

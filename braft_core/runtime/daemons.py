@@ -1,0 +1,94 @@
+"""The threads in which a node's loop waits for what blocks, such as a name server.
+
+The executor that asyncio makes by default waits for its threads, at the end of the loop and again
+at the end of the process: a resolver that hangs would keep either from ending. Here the threads are
+daemons, and the end waits for them only a moment.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import queue
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = ["DaemonExecutor"]
+
+_T = TypeVar("_T")
+
+_MOST = 32
+#: Seconds that an end waits for what is under way.
+_GRACE = 1.0
+
+
+class _Job(NamedTuple):
+    future: concurrent.futures.Future[Any]
+    work: Callable[[], Any]
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self.work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
+    """A thread pool that is never waited for without bound. asyncio demands this base class."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_MOST, thread_name_prefix=name)
+        self._name = name
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._workers: list[threading.Thread] = []
+        self._free = 0
+        self._over = False
+
+    def submit(
+        self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[_T]:
+        """See :meth:`concurrent.futures.Executor.submit`."""
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        with self._gate:
+            if self._over:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._jobs.put(_Job(future, partial(fn, *args, **kwargs)))
+            self._free -= 1
+            if self._free < 0 and len(self._workers) < _MOST:
+                self._free += 1
+                name = f"{self._name}-{len(self._workers)}"
+                worker = threading.Thread(target=self._run, name=name, daemon=True)
+                try:
+                    worker.start()
+                except RuntimeError:  # the system gives no more threads
+                    if not self._workers:
+                        raise
+                else:
+                    self._workers.append(worker)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more, and wait a moment for what is under way. Idempotent."""
+        with self._gate:
+            self._over = True
+            for _ in self._workers:
+                self._jobs.put(None)
+        if not wait:
+            return
+        deadline = time.monotonic() + _GRACE
+        for worker in self._workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.run()
+            del job
+            with self._gate:
+                self._free += 1
