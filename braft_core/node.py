@@ -32,6 +32,7 @@ from braft_core.runtime.assembly import Parts
 from braft_core.runtime.forks import generation
 from braft_core.runtime.hangup import Hangup
 from braft_core.runtime.host import Host
+from braft_core.runtime.inputs import seconds
 from braft_core.runtime.requests import Query, Request
 from braft_core.runtime.sessions import Keeper, OnceCommand
 from braft_core.runtime.untorn import finish
@@ -418,7 +419,7 @@ class Node:
         return self._host
 
     def _timeout(self, timeout: float | None) -> float:
-        return self._settings.request_timeout if timeout is None else timeout
+        return seconds(timeout, self._settings.request_timeout)
 
     def _execute(
         self, keeper: Keeper, service: str, command: str, args: Args, timeout: float | None

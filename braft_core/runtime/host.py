@@ -33,6 +33,7 @@ from braft_core.runtime.engine import Engine
 from braft_core.runtime.events import Events
 from braft_core.runtime.exposure import exposure
 from braft_core.runtime.hostport import join_host_port
+from braft_core.runtime.inputs import member_address, member_id, seconds
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.sessions import OnceCommand, Sessions
@@ -338,9 +339,7 @@ class Host:
 
     def cluster_view(self, timeout: float | None) -> dict[str, Any]:
         """The whole of ``GET /raft``."""
-        return self._loop.run(
-            self._engine.view.cluster(_VIEW_TIMEOUT if timeout is None else timeout)
-        )
+        return self._loop.run(self._engine.view.cluster(seconds(timeout, _VIEW_TIMEOUT)))
 
     def members(self) -> list[dict[str, Any]]:
         """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
@@ -376,14 +375,16 @@ class Host:
     def add_member(self, server_id: str, address: str, voter: bool, timeout: float) -> None:
         """Add a server, or change a member's address."""
         kind = "add_voter" if voter else "add_nonvoter"
+        server_id, address = member_id(server_id), member_address(address)
         self._loop.run(self._engine.admin.change(kind, server_id, address, timeout))
 
     def change(self, kind: str, server_id: str, timeout: float) -> None:
         """Change the membership, wherever the leader is."""
-        self._loop.run(self._engine.admin.change(kind, server_id, "", timeout))
+        self._loop.run(self._engine.admin.change(kind, member_id(server_id), "", timeout))
 
     def transfer_leadership(self, to: str, timeout: float) -> str:
         """Transfer leadership, wherever the leader is."""
+        to = member_id(to, may_be_empty=True)
         return self._loop.run(self._engine.admin.request_transfer(to, timeout))
 
     def watch_distribution(

@@ -24,6 +24,7 @@ from braft_core.peer import (
 from braft_core.raft import Role, encode_configuration
 from braft_core.runtime.answers import encoded
 from braft_core.runtime.driver import Driver
+from braft_core.runtime.inputs import peer_seconds
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.envelope import SESSION_BYTES
@@ -86,7 +87,7 @@ class LogCalls:
 
     async def _propose(self, request: ProposeRequest) -> ProposeReply:
         driver = self._leading()
-        timeout = request.timeout_ms / 1000
+        timeout = peer_seconds(request.timeout_ms)
         loop = asyncio.get_running_loop()
         commands = [Command(data, timeout, loop) for data in request.commands]
         for command in commands:
@@ -110,13 +111,13 @@ class LogCalls:
 
     async def _change(self, request: ChangeMembershipRequest) -> AdminReply:
         driver = self._leading()
-        timeout = request.timeout_ms / 1000
+        timeout = peer_seconds(request.timeout_ms)
         await self._node.change(request.kind, request.server_id, request.address, timeout)
         return AdminReply(encode_configuration(driver.core.configuration), driver.core.leader)
 
     async def _transfer(self, request: TransferLeadershipRequest) -> AdminReply:
         driver = self._leading()
-        leader = await self._node.transfer(request.to, request.timeout_ms / 1000)
+        leader = await self._node.transfer(request.to, peer_seconds(request.timeout_ms))
         return AdminReply(encode_configuration(driver.core.configuration), leader)
 
     async def _details(self, request: DetailsRequest) -> DetailsReply:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from braft_core import Node
 from braft_core.errors import (
     BraftError,
     Conflict,
+    InvalidRequest,
     NoLeader,
     NotReady,
     OutcomeUnknown,
@@ -46,6 +49,31 @@ def hand_over(asked: Node, target: Node) -> None:
         return target.is_leader
 
     wait_for(leads, what=f"{target.server_id} leads")
+
+
+def test_bad_arguments_cost_nobody_else_anything(
+    make_nodes: MakeNodes, leader_of: LeaderOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An endless timeout used to fail all commands that were forwarded with it."""
+    nodes = make_nodes(3)
+    follower = next(node for node in nodes if node is not leader_of(nodes))
+    assert follower.kv.put("m", "k", 1, timeout=math.inf) > 0
+    calls: list[Callable[[], object]] = [
+        lambda: follower.kv.put("m", "k", 2, timeout=math.nan),
+        lambda: follower.kv.get("m", "k", timeout=math.nan),
+        lambda: follower.kv.put("m", "k", math.nan),
+        lambda: follower.cluster_view(timeout=math.nan),
+        lambda: follower.add_member("gr\udcfcn", "127.0.0.1:1"),
+        lambda: follower.add_member("x", "127.0.0.1"),
+        lambda: follower.remove_member("gr\udcfcn"),
+        lambda: follower.promote_member(""),
+        lambda: follower.transfer_leadership("gr\udcfcn"),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequest, match="accepted: "):
+            call()
+    assert follower.kv.get("m", "k") == 1
+    assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
 def test_each_node_takes_writes_and_every_other_reads_them_at_once(make_nodes: MakeNodes) -> None:
