@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from braft_core.abc import TLSFiles
 from braft_core.errors import ConfigError
+from braft_core.transport.expiry import expiry_sentence, validity
 
 __all__ = ["Certificates", "Pem", "TLSMaterial"]
 
@@ -48,7 +50,7 @@ class Certificates:
         self._reported = False
         #: For the next connection, in either direction.
         self.current = TLSMaterial(_read(files), *_contexts(files))
-        #: Why the files as they are now are not in use; "" if they are.
+        #: What is wrong with the files: not usable, and so not in use, or about to expire.
         self.trouble = ""
 
     def refresh(self) -> None:
@@ -72,7 +74,7 @@ class Certificates:
         try:
             pem = _read(self._files)
             if pem == self.current.pem:
-                return ""
+                return expiry_sentence(validity(pem.cert), _now())
             contexts = _contexts(self._files)
             if _read(self._files) != pem:
                 return None  # the next look sees all of it
@@ -80,7 +82,11 @@ class Certificates:
             return f"the TLS files have changed, and the former ones stay in use: {error}"
         self.current = TLSMaterial(pem, *contexts)
         _log.info("the TLS files were replaced: new connections use the new ones")
-        return ""
+        return expiry_sentence(validity(pem.cert), _now())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _read(files: TLSFiles) -> Pem:
