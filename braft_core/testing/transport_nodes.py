@@ -11,7 +11,7 @@ import asyncio
 import functools
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, TypeVar
 
@@ -229,11 +229,26 @@ def sever_sockets(*nodes: Node) -> None:
     """Shut down the TCP connections to these nodes of this process behind the transport's back:
     what the kernel does for a dead process. :meth:`TransportSuite.sever` of a TCP transport.
     """
+    for behind in _sockets_to(nodes):
+        behind.shutdown(socket.SHUT_RDWR)
+
+
+def patience_of_sockets(*nodes: Node) -> list[float]:
+    """How long the kernel holds what these nodes' hosts do not take, of each connection to them.
+
+    Seconds, 0 for as long as it likes (``TCP_USER_TIMEOUT``).
+    """
+    option = socket.TCP_USER_TIMEOUT
+    return [s.getsockopt(socket.IPPROTO_TCP, option) / 1000 for s in _sockets_to(nodes)]
+
+
+def _sockets_to(nodes: Sequence[Node]) -> Iterator[socket.socket]:
+    """The established connections of this process to these nodes, as sockets of their own."""
     ports = {int(node.address.rpartition(":")[2]) for node in nodes}
     for connection in psutil.Process().net_connections("tcp"):
         if connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port in ports:
             with socket.socket(fileno=os.dup(connection.fd)) as behind:
-                behind.shutdown(socket.SHUT_RDWR)
+                yield behind
 
 
 class TransportSuite:

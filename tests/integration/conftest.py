@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from braft_core import Node
-from braft_core.testing.processes import HOST, free_ports, wait_for
+from braft_core.testing.faults import Ability, survey_loopback
+from braft_core.testing.faults.interposing import Interposer, build_library
+from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
 
 
 class MakeNodes(Protocol):
@@ -53,6 +56,43 @@ def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
             return nodes
 
         yield make
+
+
+class Interposed(ProcessCluster):
+    """Each node has a library of its own in front of the C library: clocks and syncs at will."""
+
+    def __init__(self, size: int, data_dir: Path, **settings: Any) -> None:
+        library = build_library(data_dir)
+        self.interposers = [Interposer(library, data_dir / f"faults-{i}") for i in range(size)]
+        super().__init__(size, data_dir, **settings)
+
+    def environment(self, index: int, **settings: object) -> dict[str, str]:
+        """See the base class."""
+        interposed = self.interposers[index].environment
+        return {**super().environment(index, **settings), **interposed}
+
+    @contextmanager
+    def suspended(self, index: int) -> Iterator[Callable[[], None]]:
+        """Suspend the machine of that node: ``CLOCK_MONOTONIC`` stands still, too.
+
+        Yields what wakes it up.
+        """
+        self.pause(index)
+        began = time.monotonic()
+
+        def wake() -> None:
+            self.interposers[index].suspended(time.monotonic() - began)
+            self.resume(index)
+
+        yield wake
+
+
+@pytest.fixture
+def interposed(tmp_path: Path) -> Callable[..., Interposed]:
+    """Return ``interposed(size, **settings)``, a cluster that can be suspended and slowed down."""
+    if (reason := survey_loopback().get(Ability.INTERPOSE)) is not None:
+        pytest.skip(reason)
+    return lambda size, **settings: Interposed(size, tmp_path, **settings)
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ __all__ = ["Connector"]
 
 _COMMON = (
     # Pings find dead hosts on idle connections, the only ones that Raft itself does not watch.
+    # The timeout is TCP_USER_TIMEOUT too: what the other host does not take for so long is dropped
+    # with the connection, instead of arriving when it is of no use any more.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),

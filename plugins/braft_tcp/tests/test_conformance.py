@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
+import pytest
+
 from braft_core.abc import Transport, TransportOptions
 from braft_core.testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
+from braft_core.testing.transport_nodes import on_a_loop, patience_of_sockets
 from braft_tcp import TcpTransport
 
 
@@ -15,3 +20,14 @@ class TestTcpTransport(TransportConformance):
 
     async def sever(self, first: Node, second: Node) -> None:
         sever_sockets(first, second)
+
+    @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+    @on_a_loop
+    async def test_the_kernel_does_not_hold_for_long_what_the_other_host_does_not_take(
+        self,
+    ) -> None:
+        """After a cut of the network the buffers do not deliver what is of no use any more."""
+        async with self.pair() as (a, b):
+            await self.connected(a, b)
+            assert patience_of_sockets(b) != []
+            assert set(patience_of_sockets(b)) == {5.0}

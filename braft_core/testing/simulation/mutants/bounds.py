@@ -10,6 +10,7 @@ from braft_core.raft.stamps import Stamps
 from braft_core.raft.types import Role
 from braft_core.runtime.freshness import Freshness, View
 from braft_core.testing.simulation.mutants.planting import Mutant, Patch
+from braft_core.testing.simulation.server import Server
 
 __all__ = ["MUTANTS"]
 
@@ -68,6 +69,26 @@ def a_message_is_as_new_as_its_arrival(patch: Patch) -> dict[str, Any]:
     return {}
 
 
+class SleepyServer(Server):
+    """Its clock stands still while it does, as ``CLOCK_MONOTONIC`` in a suspended machine."""
+
+    stood_at = 0.0
+
+    def freeze(self) -> None:
+        super().freeze()
+        self.stood_at = self.clock.local(self.world.scheduler.now)
+
+    def resume(self) -> None:
+        if self.frozen:
+            self.clock.set_back(self.world.scheduler.now, self.stood_at)
+        super().resume()
+
+
+def clocks_stand_still_in_suspended_machines(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did (tikv#964)."""
+    return {"server_class": SleepyServer}
+
+
 MUTANTS = (
     Mutant(new_leaders_words_count, _RULE),
     Mutant(new_leader_is_sure_at_once, _RULE),
@@ -77,5 +98,10 @@ MUTANTS = (
         a_message_is_as_new_as_its_arrival,
         _RULE,
         lambda plan: "pause" in plan.faults or "partition" in plan.faults,
+    ),
+    Mutant(
+        clocks_stand_still_in_suspended_machines,
+        (*_RULE, "a read sees all commits before it"),
+        lambda plan: "pause" in plan.faults,
     ),
 )

@@ -29,6 +29,9 @@ _COALESCE = 256 << 10
 #: Seconds of silence after which the other end is asked whether it lives, and is taken for dead.
 _PING_AFTER = 10.0
 _DEAD_AFTER = 15.0
+#: Seconds for which the kernel may hold what the other host does not take, on lanes of Raft. After
+#: a cut of the network it would deliver what is of no use any more. gRPC does the same.
+_UNTAKEN = 5.0
 
 
 class Connection(asyncio.Protocol):
@@ -87,6 +90,13 @@ class Connection(asyncio.Protocol):
             self._out_bytes += len(data)
             if self._out_bytes > _COALESCE:
                 self._write()
+
+    def drop_what_is_held(self) -> None:
+        """End the connection when the other host takes nothing for some seconds."""
+        raw = self._transport.get_extra_info("socket")
+        option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if raw is not None and option is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, option, int(_UNTAKEN * 1000))
 
     async def drain(self) -> None:
         """Wait until more may be sent, or the connection is over."""

@@ -63,6 +63,7 @@ class OutboundLane(abc.ABC):
 
     def begin(self, connection: Connection) -> None:
         """Use this connection."""
+        connection.drop_what_is_held()
         self._connection = connection
         self._cluster_id = self._local.identity.cluster_id
 
