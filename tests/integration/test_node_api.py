@@ -13,9 +13,11 @@ from typing import Any, Protocol
 import pytest
 
 from braft_core import Node
+from braft_core.client import Client
 from braft_core.errors import (
     BraftError,
     Conflict,
+    InvalidArgument,
     InvalidRequest,
     NoLeader,
     NotReady,
@@ -359,3 +361,30 @@ def test_a_member_that_was_removed_is_added_again_and_votes(
     assert gone.kv.get("m", "k", timeout=10) == 1
     other.stop()
     assert leader.kv.put("m", "k", 2), "its vote counts"
+
+
+def test_lists_in_pages(make_nodes: MakeNodes) -> None:
+    (node,) = make_nodes(1)
+    expected = {f"k{number:02d}": [number, {"n": number}] for number in range(30)}
+    for key in reversed(expected):
+        node.kv.put("m", key, expected[key])
+    assert list(node.kv.list("m").items()) == list(expected.items())
+    assert dict(node.kv.items("m")) == expected
+    page = node.kv.page("m", limit=7)
+    assert (list(page.items), page.next) == ([f"k{number:02d}" for number in range(7)], "k06")
+    assert node.kv.page("m", "k27", consistency="stale").items.keys() == {"k28", "k29"}
+    for limit in (0, 100_001):
+        with pytest.raises(InvalidArgument, match="from 1 to 100000"):
+            node.kv.page("m", limit=limit)
+
+    async def collect() -> dict[str, Any]:
+        assert (await node.kv.apage("m", "k28")).next is None
+        return {key: value async for key, value in node.kv.aitems("m")}
+
+    assert asyncio.run(collect()) == expected
+    with node.session() as session:
+        assert session.kv.page("m", limit=1).next == "k00"
+    with Client([f"127.0.0.1:{node.settings.hport}"]) as client:
+        assert client.kv_list("m") == expected
+        assert client.kv_page("m", "k10", 2).items.keys() == {"k11", "k12"}
+        assert client.kv_maps() == ["m"]
