@@ -348,7 +348,7 @@ def test_a_page_may_begin_anywhere_and_has_a_default_limit() -> None:
 def test_a_page_of_large_values_ends_early_and_yet_goes_on() -> None:
     kv = KVService()
     for number in range(8):
-        run(kv, number + 1, "put", "m", f"k{number}", [b"x" * (3 << 20)])
+        run(kv, number + 1, "put", "m", f"k{number}", [b"x" * (3 << 18)])
     pages = pages_of(kv, "m", 1000)
     assert [list(page) for page in pages] == [["k0", "k1", "k2"], ["k3", "k4", "k5"], ["k6", "k7"]]
 
