@@ -52,6 +52,8 @@ MAX_CHUNK_LINE = 16 << 10
 DRAIN = 0.5
 #: A connection that was used within so many seconds may bring a request at any moment.
 LIVELY = 1.0
+#: The wall clock was set if it differs from the monotonic one by so many seconds more than before.
+_CLOCK_STEP = 1.0
 #: Seconds that requests under way have to finish when the server stops.
 STOP_GRACE = 0.5
 
@@ -219,6 +221,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         lanes: _Lanes,
     ) -> None:
         self._exhaustion = Exhaustion(f"HTTP on port {listener.getsockname()[1]}", logger)
+        self._wall_offset = time.time() - time.monotonic()
         self._trigger_lock = threading.Lock()
         self._trigger_open = True
         super().__init__(
@@ -254,7 +257,21 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
 
     def readable(self) -> bool:
         """Called by the loop before each round: whether to look for new connections."""
+        self._follow_clock()
         return bool(super().readable()) and not self._exhaustion.is_paused(time.monotonic())
+
+    def _follow_clock(self) -> None:
+        """Move what Waitress noted by the wall clock along when that is set.
+
+        A machine that learns the time after its boot would have all connections closed as idle
+        for decades, and one that is set back would close none any more.
+        """
+        step = time.time() - time.monotonic() - self._wall_offset
+        if abs(step) > _CLOCK_STEP:
+            self._wall_offset += step
+            self.next_channel_cleanup += step
+            for channel in self.active_channels.values():
+                channel.last_activity += step
 
     def accept(self) -> Any:
         """Called by Waitress; ``None`` if there is no connection, or no room for it."""

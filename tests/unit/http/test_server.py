@@ -134,6 +134,28 @@ def test_a_large_value_needs_no_temporary_file(
         assert connection.getresponse().read() == value
 
 
+@pytest.mark.parametrize("years", [56, -56])
+def test_a_wall_clock_that_is_set_closes_no_connection(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch, years: int
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    with closing(connection):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        assert connection.sock is not None
+        own = connection.sock.getsockname()
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + years * 365 * 86_400)
+        serving = server._running._server  # type: ignore[union-attr]
+        before = serving.next_channel_cleanup
+        wait_for(lambda: serving.next_channel_cleanup != before, what="the loop saw the new time")
+        assert abs(serving.next_channel_cleanup - time.time()) < 3600
+        serving.pull_trigger()
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        assert connection.sock.getsockname() == own, "it is the same connection"
+
+
 def test_it_can_start_again_on_the_same_port(server: HTTPServer) -> None:
     port = server.port
     ask(port, "GET", "/healthz")
