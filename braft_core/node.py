@@ -1,7 +1,7 @@
 """The node, as users hold it: a facade over the runtime.
 
-Everything here delegates. A node has a loop thread, a writer, an applier, an events thread and an
-HTTP server; :meth:`Node.start` makes them and :meth:`Node.stop` ends them all.
+Everything here delegates. A node has a loop thread, a writer, an applier, an events thread, a watch
+thread and an HTTP server; :meth:`Node.start` makes them and :meth:`Node.stop` ends them all.
 """
 
 from __future__ import annotations

@@ -104,9 +104,9 @@ def _listen(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    if family == socket.AF_INET6:
-        listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    if family == socket.AF_INET6:  # for IPv6 alone; the address has its interface in it
+        listening = socket.create_server(address, family=family, backlog=_BACKLOG)
     else:
-        listening = socket.create_server(address[:2], backlog=_BACKLOG)
+        listening = socket.create_server(address, backlog=_BACKLOG)
     listening.setblocking(False)
     return listening
