@@ -22,6 +22,11 @@ from braft_core.raft.types import HardState
 __all__ = ["Batch", "handed_out", "is_outpaced", "persisted", "vote_is_durable"]
 
 
+#: A sync counts as at most so many election timeouts: a longer one was rather a pause of the
+#: machine, or a disk that was full, and says nothing of the next.
+_LONGEST = 10.0
+
+
 class Batch(NamedTuple):
     """A Ready on its way to the disk, and what is durable once it has arrived."""
 
@@ -57,7 +62,8 @@ def persisted(state: RaftState, number: int) -> None:
         if batch.hard_state is not None:
             state.durable_hard_state = batch.hard_state
         if batch.writes:
-            state.sync_took = state.now - batch.handed_at
+            longest = _LONGEST * state.config.election_timeout
+            state.sync_took = min(state.now - batch.handed_at, longest)
         state.log.confirm(batch.number, batch.last_index, batch.last_term)
     if waited and vote_is_durable(state):
         _wait_for_others(state)

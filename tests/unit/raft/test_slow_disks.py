@@ -204,3 +204,22 @@ def test_a_leader_whose_disk_is_always_a_little_later_than_theirs_goes_on() -> N
         lab.sync("a")
         lab.settle()
         assert a.role is Role.LEADER
+
+
+def test_a_pause_in_the_middle_of_a_sync_does_not_make_patient_for_long() -> None:
+    """A machine that was suspended for a night elects a leader in the morning."""
+    lab = slow_lab("ab")
+    lab.advance(0.2)
+    lab.nodes["b"].step(RequestVote("a", "b", 2, 9, 9, request_id=1))
+    lab.settle()
+    lab.lose = lambda message: True  # what was under way is lost
+    lab.now += 8 * 3600.0
+    for name, core in lab.nodes.items():
+        core.tick(lab.now)
+        lab.sync(name)
+    lab.settle()
+    assert [core.current_term for core in lab.nodes.values()] == [2, 2]
+    lab.slow_disk.clear()
+    lab.lose = lambda message: False
+    lab.advance(40.0)
+    assert len(lab.leaders) == 1

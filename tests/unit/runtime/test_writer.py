@@ -40,8 +40,8 @@ class Disk(MemoryStorage):
 class Bench:
     """A writer on a loop, and what it told."""
 
-    def __init__(self) -> None:
-        self.disk = Disk()
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
         self.disk.open()
         self.reports: list[WriterReport] = []
         self.trouble: list[StorageError | None] = []
@@ -66,9 +66,9 @@ class Bench:
         await asyncio.to_thread(self.writer.stop, PATIENCE)
 
 
-def run(test: Callable[[Bench], object]) -> None:
+def run(test: Callable[[Bench], object], disk: Disk | None = None) -> None:
     async def main() -> None:
-        bench = Bench()
+        bench = Bench(disk or Disk())
         bench.writer.start()
         try:
             outcome = test(bench)
@@ -200,3 +200,52 @@ def test_a_compaction_that_breaks_its_rule_is_told_too() -> None:
         assert isinstance(bench.trouble[0], StorageError)
 
     run(test)
+
+
+def test_a_slow_disk_is_named_and_logged_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, takes = 100.0, 0.0
+
+    class Slow(Disk):
+        def write(self, batches: Sequence[WriteBatch]) -> None:
+            nonlocal now
+            now += takes
+            super().write(batches)
+
+    monkeypatch.setattr(module.clock, "monotonic", lambda: now)
+
+    async def test(bench: Bench) -> None:
+        nonlocal now, takes
+
+        async def write(number: int, seconds: float) -> None:
+            nonlocal takes
+            takes = seconds
+            bench.submit(number)
+            await bench.until(lambda: bench.writer.idle)
+
+        await write(1, 0.1)
+        assert bench.writer.slow(now) == ""
+        bench.disk.gate.clear()
+        takes = 1.4
+        bench.submit(2)
+        await bench.until(bench.disk.entered.is_set)
+        await bench.until(lambda: bench.writer.slow(now) != "")
+        assert bench.writer.slow(now) == "the disk is slow: a write has taken 1.4 s so far"
+        bench.disk.gate.set()
+        await bench.until(lambda: bench.writer.idle)
+        assert bench.writer.slow(now) == "the disk is slow: the last write took 1.4 s"
+        await write(3, 2.5)
+        assert bench.writer.slow(now) == "the disk is slow: the last write took 2.5 s"
+        assert bench.writer.slow(now + 61.0) == ""
+        now += 60.0
+        await write(4, 3.0)
+        await write(5, 0.1)
+        assert bench.writer.slow(now) == ""
+
+    run(test, Slow())
+    logged = [record.getMessage() for record in caplog.records if "a write to" in record.message]
+    assert logged == [
+        f"a write to the disk took {seconds} s; elections and acknowledgements wait for the disk"
+        for seconds in ("1.4", "3.0")
+    ]
