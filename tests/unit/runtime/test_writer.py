@@ -11,6 +11,7 @@ import pytest
 from braft_core.abc import StorageOptions, WriteBatch
 from braft_core.errors import StorageError, StorageFull
 from braft_core.raft import Entry, EntryType
+from braft_core.runtime import clock
 from braft_core.runtime import writer as module
 from braft_core.runtime.writer import Writer, WriterReport
 from braft_core.storage.memory import MemoryStorage
@@ -213,7 +214,7 @@ def test_a_slow_disk_is_named_and_logged_once_a_minute(
             now += takes
             super().write(batches)
 
-    monkeypatch.setattr(module.clock, "monotonic", lambda: now)
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
 
     async def test(bench: Bench) -> None:
         nonlocal now, takes
