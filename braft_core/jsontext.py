@@ -37,19 +37,22 @@ _QUICK: Final = 64 << 10
 _Other = Callable[[object], object]
 
 
-def dumps(value: Any, *, anything: bool = False, ascii_only: bool = False) -> str:
+def dumps(
+    value: Any, *, anything: bool = False, ascii_only: bool = False, indent: int | None = None
+) -> str:
     """Return ``value`` as JSON text that encodes to UTF-8.
 
     :param anything: write an object that is none of JSON's as its ``str``.
+    :param indent: spread over lines, for people.
     :param ascii_only: escape all other characters, for where the encoding is not known.
     :raises TypeError: there is such an object, and ``anything`` is off.
     """
     other = _shown if anything else _refuse_object
     try:
-        text = _write(value, other)
+        text = _write(value, other, indent)
         text.encode()
     except (ValueError, TypeError, RecursionError):
-        text = _write(_written(value, other, ()), other)
+        text = _write(_written(value, other, ()), other, indent)
     return text if not ascii_only or text.isascii() else _escaped(text)
 
 
@@ -91,11 +94,11 @@ def loads_lenient(data: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _write(value: Any, other: _Other) -> str:
+def _write(value: Any, other: _Other, indent: int | None) -> str:
     def default(found: object) -> object:
         return _base64(found) if isinstance(found, bytes | bytearray | memoryview) else other(found)
 
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=default)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=default, indent=indent)
 
 
 def _escaped(text: str) -> str:

@@ -84,6 +84,12 @@ def test_other_objects_are_refused_or_shown() -> None:
     assert shown == ["(Hostile, which cannot be shown)", "NaN"]
 
 
+def test_lines_for_people_are_as_strict() -> None:
+    value = {"a": [math.nan], "b": "h\udcfcst"}
+    assert jsontext.dumps({"a": [1]}, indent=1) == '{\n "a": [\n  1\n ]\n}'
+    assert _strictly(jsontext.dumps(value, indent=2)) == {"a": ["NaN"], "b": "h\\udcfcst"}
+
+
 def test_a_value_within_itself_and_one_too_deep_end() -> None:
     ring: list[Any] = [1]
     ring += [ring, ring]

@@ -5,7 +5,6 @@ Owns the shape of the report, its table and the files of a failure. Decides noth
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from braft_core import jsontext
 from braft_core.testing.faults.checking import Violation
 from braft_core.testing.faults.plan import Fault
 from braft_core.testing.faults.recording import Call
@@ -162,7 +162,7 @@ class Report:
 
     def write_json(self, path: Path) -> None:
         """Write :meth:`as_dict` to a file."""
-        path.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        path.write_text(jsontext.dumps(self.as_dict(), indent=2) + "\n")
 
     # -- for whoever looks into a failure ------------------------------------------------------
 
