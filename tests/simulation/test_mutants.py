@@ -15,6 +15,8 @@ from braft_core.testing.simulation.mutants import MUTANTS, Mutant, hunt
 from braft_core.testing.simulation.mutants.__main__ import main
 from braft_core.testing.simulation.mutants.planting import Patch
 
+pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
+
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_mutant_is_found(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:

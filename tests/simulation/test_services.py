@@ -30,6 +30,8 @@ from braft_core.testing.simulation import InvariantBroken, run_seed, simulate_se
 from braft_core.testing.simulation.cli import main
 from braft_core.testing.simulation.subject import Subject
 
+pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
+
 ROOT = Path(__file__).parents[2]
 #: A broken service must be found within so many seeds.
 MOST = 40

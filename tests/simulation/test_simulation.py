@@ -19,6 +19,9 @@ from braft_core.testing.simulation import Report, draw_plan, run_seed
 from braft_core.testing.simulation.cli import main, parse_edits, parse_seeds
 from braft_core.testing.simulation.edits import Edits, decode_edits, encode_edits
 
+# The longest work of all tests, which others on a machine make longer still.
+pytestmark = pytest.mark.timeout(1200)
+
 SEEDS = range(150)
 #: Seeds of one test, so that each of these is quick and several workers share them.
 CHUNK = 15
@@ -26,7 +29,6 @@ CHUNK = 15
 ROOT = Path(__file__).parents[2]
 
 
-# All seeds at once are the longest work of all tests, which others on a machine make longer still.
 @pytest.fixture(scope="module")
 def reports() -> list[Report]:
     # New processes, not forks: threads of earlier tests may hold locks, for ever in a fork.
@@ -43,7 +45,6 @@ def test_every_rule_holds_for_the_fixed_seeds(first: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.xdist_group("simulation")
 def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> None:
     """A simulation in which nothing happens finds nothing."""
@@ -79,7 +80,6 @@ def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.xdist_group("simulation")
 def test_different_seeds_are_different_runs(reports: list[Report]) -> None:
     assert len({r.digest for r in reports}) == len(reports)

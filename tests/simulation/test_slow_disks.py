@@ -9,6 +9,8 @@ from braft_core.testing.simulation.edits import Edits
 from braft_core.testing.simulation.plan import FAULTS
 from braft_core.testing.simulation.world import World
 
+pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
+
 #: As nodes are set by default, on a good network.
 CONFIG = {
     "heartbeat_interval": 0.1,
