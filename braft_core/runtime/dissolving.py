@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from braft_core.abc import StoredState, WriteBatch
 from braft_core.errors import Busy, Stopped, StorageError
 from braft_core.raft import HardState
-from braft_core.runtime.ports import CLUSTER_ID, Ports
+from braft_core.runtime.names import CLUSTER_ID
+from braft_core.runtime.ports import Ports
 
 if TYPE_CHECKING:
     from braft_core.runtime.assembly import Parts

@@ -50,9 +50,10 @@ from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.freshness import Freshness
 from braft_core.runtime.gate import Gate
 from braft_core.runtime.hostport import join_host_port
+from braft_core.runtime.names import CLUSTER_ID
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.observing import Observer
-from braft_core.runtime.ports import CLUSTER_ID, Ports
+from braft_core.runtime.ports import Ports
 from braft_core.runtime.requests import Command, Query, Request, settle
 from braft_core.runtime.serving import LogCalls
 from braft_core.runtime.sessions import Sessions

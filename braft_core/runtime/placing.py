@@ -18,6 +18,7 @@ from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageLocked
 from braft_core.identity import Ports, default_raft_ports, implied_ports, pick_ports, ports_are_free
 from braft_core.runtime import clock
+from braft_core.runtime.names import CLUSTER_ID, FOUNDING
 
 if TYPE_CHECKING:
     from braft_core.abc import Storage, StoredState
@@ -84,6 +85,13 @@ def _default_holds_data(rport: int) -> bool:
     return holds_data(_DEFAULT_PARENT / str(rport))
 
 
+def _is_blank(storage: Storage, stored: StoredState) -> bool:
+    """Whether the node of that store never was in a cluster, nor promised to bootstrap one."""
+    names = (CLUSTER_ID, FOUNDING)
+    used = stored.entries or stored.hard_state.term or storage.snapshots.list()
+    return not used and all(storage.get_meta(name) is None for name in names)
+
+
 class _Search:
     """One search for a place."""
 
@@ -106,15 +114,20 @@ class _Search:
         return Place(ports, storage, storage.open())
 
     def resumed(self) -> Place | None:
-        """Go on with the first default directory that holds data and is not in use."""
+        """Go on with the first default directory that holds data and is not in use.
+
+        Those of no cluster come last: a start that lost a race for its port leaves one.
+        """
+        blank: list[int] = []
         for rport in default_raft_ports():
-            if _default_holds_data(rport):
-                place = self._resume(rport)
-                if place is not None:
-                    return place
+            if _default_holds_data(rport) and (place := self._resume(rport, blank)) is not None:
+                return place
+        for rport in blank:
+            if (place := self._resume(rport)) is not None:
+                return place
         return None
 
-    def _resume(self, rport: int) -> Place | None:
+    def _resume(self, rport: int, leave_blank: list[int] | None = None) -> Place | None:
         directory = _DEFAULT_PARENT / str(rport)
         implied = implied_ports(rport, self._settings.dport, self._settings.hport)
         # The lock comes before the look at the ports: whoever has them then is no node of this
@@ -123,10 +136,18 @@ class _Search:
         if storage is None or stored is None:
             _log.info("%s is in use by another node", directory)
             return None
+        blank = _is_blank(storage, stored)
+        if blank and leave_blank is not None:
+            storage.close()
+            leave_blank.append(rport)
+            return None
         try:
             return Place(self._pick(rport), storage, stored)
         except ConfigError as error:
             storage.close()
+            if blank:
+                _log.info("%s was in no cluster, and its ports are taken: left alone", directory)
+                return None
             raise self._kept_out(directory, error) from error
         except BaseException:
             storage.close()

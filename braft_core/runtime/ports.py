@@ -34,6 +34,7 @@ from braft_core.runtime.assembly import (
     expect_is_listed,
     expect_is_unclear,
 )
+from braft_core.runtime.names import CLUSTER_ID, FOUNDING
 from braft_core.runtime.requests import Command
 from braft_core.services.capabilities import Capabilities
 from braft_core.services.cluster import agreement_command, is_agreement
@@ -43,11 +44,8 @@ from braft_core.services.members import MEMBERS
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine
 
-__all__ = ["CLUSTER_ID", "Ports", "Written"]
+__all__ = ["Ports", "Written"]
 
-#: Names under which the store keeps what membership must not forget.
-CLUSTER_ID = "cluster_id"
-FOUNDING = "founding"
 #: Where nobody said how many there are, seconds before a node founds: announcing and browsing take
 #: that long.
 _LISTEN = 1.5

@@ -31,8 +31,8 @@ from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
 from braft_core.runtime.advertising import advertised_address
 from braft_core.runtime.assembly import SERVER_ID
 from braft_core.runtime.hostport import join_host_port
+from braft_core.runtime.names import CLUSTER_ID
 from braft_core.runtime.placing import MEMORY
-from braft_core.runtime.ports import CLUSTER_ID
 from braft_core.storage.directory import sync_directory
 from braft_core.storage.snapshot_file import open_file
 

@@ -17,7 +17,7 @@ from braft_core.raft import HardState
 from braft_core.runtime import dissolving
 from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.loop import LoopThread
-from braft_core.runtime.ports import CLUSTER_ID, FOUNDING
+from braft_core.runtime.names import CLUSTER_ID, FOUNDING
 from braft_core.runtime.requests import Query
 from braft_core.testing.processes import PATIENCE, wait_for
 from tests.integration.conftest import MakeNodes

@@ -45,6 +45,34 @@ def test_mdns_where_it_is_installed(
     assert used["mdns"]
 
 
+class Listening:
+    """A node that listens at once, and ends."""
+
+    address = http_address = "127.0.0.1:1"
+
+    def __init__(self, settings: Any) -> None:
+        pass
+
+    def run(self, on_start: Callable[[], None]) -> None:
+        on_start()
+
+
+@pytest.mark.parametrize("chosen", ["", "none", "static:a"])
+def test_a_node_says_that_nobody_chose_where_it_looks(
+    chosen: str,
+    install_distribution: Callable[..., str],
+    braft: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BRAFT_PLUGINS_DISABLE", "mdns")
+    monkeypatch.setenv("BRAFT_DISCOVERY", chosen)
+    monkeypatch.setattr("braft_core.node.Node", Listening)
+    install_distribution("fake-mdns", SOURCE, "fakemdns")
+    said = braft("run").stdout
+    assert ("BRAFT_DISCOVERY is not set" in said) == (chosen == "")
+    assert ("the cluster 'braft' by mdns" in said) == (chosen == "")
+
+
 def test_a_choice_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BDI", "none")
     settings = command_settings()

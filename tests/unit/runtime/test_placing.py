@@ -112,6 +112,18 @@ def test_data_made_beside_a_taken_port_is_found_again_when_it_is_free(base: int)
     assert directories() == [base + STEP]
 
 
+def test_a_directory_of_no_cluster_is_nothing_to_keep_to(base: int) -> None:
+    """As it is left by a start that lost a race for its port."""
+    with Node(ip=HOST, http=False, discovery="none", expect=2):
+        pass
+    assert directories() == [base]
+    with ExitStack() as other:
+        hold(other, base + 1)
+        assert count() == 5
+    assert directories() == [base, base + STEP]
+    assert count() == 10, "its ports are free again, and there is nothing in it"
+
+
 def test_a_port_that_is_set_moves_and_the_data_stays(base: int, listen: ExitStack) -> None:
     assert count() == 5
     hold(listen, base + 1)

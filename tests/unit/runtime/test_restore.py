@@ -15,7 +15,7 @@ from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
 from braft_core.runtime.assembly import SERVER_ID
-from braft_core.runtime.ports import CLUSTER_ID
+from braft_core.runtime.names import CLUSTER_ID
 from braft_core.runtime.restore import Founder, check_target, founder, restore, restore_into
 from braft_core.storage.memory import MemoryStorage
 from braft_core.storage.recovery import reconcile
