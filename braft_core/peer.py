@@ -74,6 +74,8 @@ class ProbeReply:
     dead: bool = False
     #: What it can execute: :meth:`braft_core.services.capabilities.Capabilities.encode`.
     capabilities: bytes = b""
+    #: Of its state at some indexes: :func:`braft_core.services.digests.encode_checkpoints`.
+    digests: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,3 +66,14 @@ class Service(abc.ABC):
     @abc.abstractmethod
     def restore(self, chunks: Iterator[bytes]) -> None:
         """Replace the whole state by what :meth:`snapshot` wrote."""
+
+    def digest_chunks(self) -> Iterator[bytes] | None:
+        """Capture the state now and return bytes that are equal wherever the state is.
+
+        Members of a cluster compare digests of them, and a member whose digest is not that of the
+        majority refuses reads. As with :meth:`snapshot`, the iterator is consumed later, on
+        another thread. The default are the bytes of :meth:`snapshot`. Override it where those
+        depend on anything but the state, such as the order of a set or how often the state was
+        restored. ``None``: this service has no digest.
+        """
+        return self.snapshot()

@@ -266,6 +266,14 @@ class Settings(BaseModel):
             default="off; the command `braft`: on",
         ),
     ] = False
+    digest_interval: Annotated[
+        f.Duration,
+        Variable(
+            "how often the members compare digests of their states, if anything was written since; "
+            "0 for never; all nodes alike",
+            "BRAFT_DIGEST_INTERVAL",
+        ),
+    ] = 600.0
     mdns_service: Annotated[
         f.Text,
         Variable(

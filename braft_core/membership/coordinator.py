@@ -334,6 +334,7 @@ class Coordinator:
             removed=removed,
             dead=removed and self.is_welcome(request.server_id),
             capabilities=self._ports.capabilities.encode(),
+            digests=self._ports.state_comparison.told if self._resident else b"",
         )
 
     # -- background --------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from braft_core.abc import Identity
 from braft_core.membership.declarations import Declarations
+from braft_core.membership.divergence import StateComparison
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server
 from braft_core.services.capabilities import Capabilities
@@ -200,6 +201,13 @@ class CapabilityPorts(Protocol):
 
 class MembershipPorts(RemovingPorts, CapabilityPorts, Protocol):
     """What the runtime gives to the coordinator."""
+
+    @property
+    def state_comparison(self) -> StateComparison:
+        """The digests of this member's state, and of the others' as far as learned."""
+
+    def compare_states(self) -> None:
+        """Compare all digests by the configuration in use, and do what follows for this member."""
 
     async def load_founding(self) -> bytes | None:
         """What :meth:`store_founding` stored last, ``None`` if nothing."""

@@ -390,6 +390,8 @@ class Resident:
             # The round waited for the slowest: an announcement since is newer than any answer.
             self._learn(reply.server_id, reply.address, asked)
             self.agreement.learn(reply.server_id, reply.capabilities)
+            self._ports.state_comparison.learn(reply.server_id, reply.digests)
+        self._ports.compare_states()
         self._note_removal(replies)
         self._note_foreign(replies)
 

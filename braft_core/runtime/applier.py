@@ -94,6 +94,17 @@ class Applier:
         self._applied_term = 0
         #: Why nothing is applied any more, or ``None``. Written here, read by anybody.
         self.stopped: ApplyStop | None = None
+        #: Why the state is not the cluster's, "" if nobody says so: then nothing is read or
+        #: captured. Set from any thread.
+        self.distrusted = ""
+        #: Called on the applier thread after the whole state was replaced.
+        self.on_replaced: Callable[[], None] = _ignore
+
+    @property
+    def fault(self) -> str:
+        """*Any thread.* Why this state must not be used, "" if it may."""
+        stop = self.stopped
+        return stop.message if stop is not None else self.distrusted
 
     def start(self) -> None:
         """Start the thread."""
@@ -202,6 +213,7 @@ class Applier:
 
     def _reset(self) -> None:
         self._go_on_applying()
+        self.on_replaced()
         self._advance(0, 0)
 
     def _advance(self, index: int, term: int) -> None:
@@ -221,6 +233,10 @@ class Applier:
             heapq.heappush(self._ahead, (index, self._order, queries))
 
     def _serve(self, queries: list[Query]) -> None:
+        if self.distrusted:
+            refused = NotReady(self.distrusted)
+            settle((query, refused) for query in queries)
+            return
         settle([(query, self._answer(query)) for query in queries])
 
     def _answer(self, query: Query) -> Any:
@@ -246,12 +262,13 @@ class Applier:
             self._refuse_reads(stop)
             return
         self._go_on_applying()
+        self.on_replaced()
         self._advance(index, term)
 
     def _capture(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Capture]) -> None:
-        stop = self.stopped
+        fault = self.fault
         capture = None
-        if stop is None:
+        if not fault:
             capture = Capture(self.applied_index, self._applied_term, self._machine.snapshot())
 
         def hand_over() -> None:
@@ -259,13 +276,17 @@ class Applier:
                 return
             if capture is not None:
                 future.set_result(capture)
-            elif stop is not None:
-                future.set_exception(NotReady(f"no snapshot can be taken: {stop.message}"))
+            else:
+                future.set_exception(NotReady(f"no snapshot can be taken: {fault}"))
 
         try:
             loop.call_soon_threadsafe(hand_over)
         except RuntimeError:
             _log.debug("the state was captured after the node had stopped")
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""
 
 
 def _not_applied_here(entry: Entry, stop: ApplyStop) -> BraftError | None:

@@ -42,6 +42,7 @@ from braft_core.runtime.answers import encoded
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.assembly import Parts
 from braft_core.runtime.core_requests import barrier
+from braft_core.runtime.digests import StateDigests
 from braft_core.runtime.dissolving import dissolve, finish
 from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.driver import Driver
@@ -111,6 +112,7 @@ class Engine:
         policy = SnapshotPolicy(
             settings.snapshot_entries, settings.snapshot_bytes, settings.snapshot_trailing
         )
+        self.digests = StateDigests(self, self._ports)
         self.snapshotter = Snapshotter(self, policy, self._observer.on_snapshot)
         self._forwarder = Forwarder(self)
         self.sessions = Sessions(self, parts.serializer, parts.settings.request_timeout)
@@ -159,6 +161,7 @@ class Engine:
             await self._forwarder.stop(reason)
             await self.distribution.stop()
             await self.snapshotter.stop()
+            await self.digests.stop()
             await self.parts.transport.stop()
 
     def close(self, timeout: float) -> None:
@@ -209,6 +212,7 @@ class Engine:
         self.writer.start()
         self.use_configuration(core.configuration)
         self.identity.cluster_id = cluster_id
+        self.digests.start()
         driver.start(self.writer)
         self.distribution.start()
         self.snapshotter.start(parts.snapshot)
@@ -217,7 +221,7 @@ class Engine:
             early, self._early = self._early, []
         for request in early:
             driver.submit(request)
-        if self.applier.stopped is not None:
+        if self.applier.fault:
             self.reconsider_standing()
 
     def _restore(self, meta: SnapshotMeta) -> None:
@@ -294,19 +298,20 @@ class Engine:
         self.reconsider_standing()
 
     def reconsider_standing(self) -> None:
-        """Stand for election or not; do not lead while nothing is applied here.
+        """Stand for election or not; do not lead while the state here is not the cluster's.
 
-        A leader that cannot apply what is committed can neither answer nor serve reads.
+        A leader that cannot apply what is committed can neither answer nor serve reads, and one
+        whose state has diverged must not.
         """
         driver = self.driver
         if driver is None:
             return
-        stop = self.applier.stopped
+        fault = self.applier.fault
 
         def act() -> None:
-            driver.core.stand(self._willing and stop is None)
-            if stop is not None and driver.core.role is Role.LEADER:
-                driver.core.step_down(stop.message)
+            driver.core.stand(self._willing and not fault)
+            if fault and driver.core.role is Role.LEADER:
+                driver.core.step_down(fault)
 
         driver.call(act)
         self.signal.notify()

@@ -27,9 +27,9 @@ class NodeView:
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, why."""
-        driver, stop = self._engine.driver, self._engine.applier.stopped
-        if stop is not None:
-            return False, stop.message
+        driver, fault = self._engine.driver, self._engine.applier.fault
+        if fault:
+            return False, fault
         if driver is None:
             return False, self._engine.waiting() or "starting"
         if self._engine.membership.removed or not driver.core.leader:
@@ -49,6 +49,8 @@ class NodeView:
         notes, writer = dict(self._engine.membership.notes), self._engine.writer
         if (stop := self._engine.applier.stopped) is not None:
             notes["applying"] = stop.message
+        if differing := self._engine.digests.comparison.sentence:
+            notes["state"] = differing
         if writer is not None and (slow := writer.slow(clock.monotonic())):
             notes["disk"] = slow
         return {**notes, **self._engine.parts.transport.notes}
@@ -91,6 +93,7 @@ class NodeView:
                 "notes": self.notes(),
                 "featureLevel": self._engine.parts.cluster.agreed.level,
                 "services": self._engine.parts.machine.capabilities.digests(),
+                "stateDigests": self._engine.digests.shown(),
                 "foreign": [
                     {"address": f.address, "clusterID": f.cluster_id, "voters": f.voters}
                     for f in self._engine.membership.foreign

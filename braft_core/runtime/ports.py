@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from braft_core.abc import Identity, WriteBatch
 from braft_core.errors import InvariantViolation
 from braft_core.membership.declarations import Declarations
+from braft_core.membership.divergence import StateComparison
 from braft_core.membership.ports import (
     AutopilotRules,
     MembershipSettings,
@@ -37,7 +38,7 @@ from braft_core.runtime.assembly import (
 from braft_core.runtime.names import CLUSTER_ID, FOUNDING
 from braft_core.runtime.requests import Command
 from braft_core.services.capabilities import Capabilities
-from braft_core.services.cluster import agreement_command, is_agreement
+from braft_core.services.cluster import agreement_command, is_internal
 from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
 
@@ -184,6 +185,15 @@ class Ports:
         """What the other members have declared."""
         return self._engine.declarations
 
+    @property
+    def state_comparison(self) -> StateComparison:
+        """The digests of all members' states."""
+        return self._engine.digests.comparison
+
+    def compare_states(self) -> None:
+        """Compare them, and do what follows."""
+        self._engine.digests.compare()
+
     async def agree(self, capabilities: Capabilities) -> None:
         """Commit an agreement."""
         timeout = self._engine.parts.settings.request_timeout
@@ -205,7 +215,7 @@ class Ports:
 class Written:
     """Whether a command stands, or once stood, in a log: a cluster with one is not given up.
 
-    An agreement of the members on what they can execute does not count: nobody wrote it.
+    What braft appends by itself (:func:`is_internal`) does not count: nobody wrote it.
 
     Committed entries are looked at once. Those behind them may give way to others of the same
     index, and another core may begin its log anew. Any thread may ask; only the core's own can
@@ -225,7 +235,7 @@ class Written:
             committed, log = core.commit_index, core.log  # read first: the core may go on meanwhile
             fresh = log.slice(max(looked_at + 1, log.first_index), log.last_index + 1)
             written = log.compacted_index > 0 or any(
-                e.type == EntryType.COMMAND and not is_agreement(e.data) for e in fresh
+                e.type == EntryType.COMMAND and not is_internal(e.data) for e in fresh
             )
             self._seen = (core, committed, written)
         return written

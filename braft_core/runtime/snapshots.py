@@ -115,7 +115,7 @@ class Snapshotter:
                 await asyncio.sleep(_RETRY)
 
     def _is_due(self, core: RaftCore) -> bool:
-        if self._engine.applier.stopped is not None:
+        if self._engine.applier.fault:
             return False
         if self._lost:
             return True

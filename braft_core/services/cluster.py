@@ -1,12 +1,16 @@
-"""``$cluster``: what the members of the cluster have agreed that all of them can execute.
+"""``$cluster``: what the members have agreed that all can execute, and when states are compared.
 
 Every node has it, and nobody chooses it. The leader commits an agreement when every member of the
 configuration has declared its capabilities; the *feature level* in it gates new formats. An
 agreement outlives leaders, snapshots and members that are down for a while.
+
+A *checkpoint* is an entry after which every node captures the state of its services for a digest
+(:mod:`braft_core.runtime.digests`): members compare the digests of one index.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from braft_core.abc import CommandContext
@@ -17,7 +21,14 @@ from braft_core.services.capabilities import FEATURE_LEVEL, NONE, Capabilities
 from braft_core.services.envelope import encode_command
 from braft_core.services.service import StateMachineService, command, query
 
-__all__ = ["CLUSTER", "ClusterService", "agreement_command", "is_agreement"]
+__all__ = [
+    "CLUSTER",
+    "ClusterService",
+    "agreement_command",
+    "checkpoint_command",
+    "is_agreement",
+    "is_internal",
+]
 
 CLUSTER = "$cluster"
 
@@ -36,6 +47,8 @@ class ClusterService(StateMachineService):
         self.agreed: Capabilities = NONE
         #: The index of the entry that holds the agreement, 0 for none.
         self.agreed_index = 0
+        #: Called within a checkpoint, with its index. It must not raise: that would be an answer.
+        self.on_checkpoint: Callable[[int], None] = _ignore
 
     @command
     def agree(self, context: CommandContext, capabilities: bytes) -> int:
@@ -55,6 +68,12 @@ class ClusterService(StateMachineService):
         self.agreed, self.agreed_index = agreed, context.index
         return context.index
 
+    @command
+    def checkpoint(self, context: CommandContext) -> int:
+        """Have the state captured, as it is after all entries up to here; returns the index."""
+        self.on_checkpoint(context.index)
+        return context.index
+
     def _check_level(self, level: int) -> None:
         if level > self._level:
             raise NotKnownHere(
@@ -67,6 +86,13 @@ class ClusterService(StateMachineService):
     def agreement(self) -> bytes:
         """Return the agreed capabilities, encoded."""
         return self.agreed.encode()
+
+    def digest_chunks(self) -> Iterator[bytes]:
+        """See :meth:`Service.digest_chunks`.
+
+        The index stands for the agreement: a later version may store more of it than this one.
+        """
+        return iter([b"%d" % self.agreed_index])
 
     def dump(self) -> Any:
         """See :meth:`StateMachineService.dump`."""
@@ -87,6 +113,10 @@ class ClusterService(StateMachineService):
         raise DecodeError("not the agreement of a cluster")
 
 
+def _ignore(index: int) -> None:
+    """Nobody compares digests."""
+
+
 #: How the data of an entry with an agreement begins. It is written in the oldest format, which
 #: every node reads.
 _AGREE = encode_command(MsgpackSerializer(), CLUSTER, "agree", [b""])[:-2]
@@ -100,3 +130,16 @@ def agreement_command(capabilities: Capabilities) -> bytes:
 def is_agreement(data: bytes) -> bool:
     """Return whether an entry's data is an agreement, which nobody asked to be written."""
     return data.startswith(_AGREE)
+
+
+def checkpoint_command() -> bytes:
+    """Return the command that commits a checkpoint."""
+    return _CHECKPOINT
+
+
+_CHECKPOINT = encode_command(MsgpackSerializer(), CLUSTER, "checkpoint", [])
+
+
+def is_internal(data: bytes) -> bool:
+    """Return whether nobody asked for this entry to be written: it is braft's own."""
+    return data == _CHECKPOINT or is_agreement(data)

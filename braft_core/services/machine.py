@@ -37,6 +37,7 @@ from braft_core.services.capabilities import (
     Signature,
     type_fields,
 )
+from braft_core.services.digests import code_of
 from braft_core.services.envelope import (
     FORMATS,
     IN_SESSION,
@@ -97,6 +98,7 @@ class StateMachine:
         #: Service, command and number of arguments of what was found executable.
         self._executable: set[tuple[str, str, int]] = set()
         self._sessions = SessionTable()
+        self._codes = {SESSIONS: code_of(self._sessions)}
         for service in services:
             _check_service(service)
             if service.name in self._services:
@@ -107,6 +109,7 @@ class StateMachine:
                 )
             self._services[service.name] = service
             self._commands[service.name] = _signatures(service)
+            self._codes[service.name] = code_of(service)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -290,6 +293,25 @@ class StateMachine:
             captured.append((SESSIONS, self._sessions.snapshot()))
         return write_sections(captured)
 
+    def capture_digests(self) -> list[tuple[str, bytes, Iterator[bytes]]]:
+        """Capture all services now: name, hash of the code, and the bytes whose digest counts.
+
+        The iterators may be consumed on another thread, later. A service without a digest is left
+        out, and so is one that fails to give its bytes, which is no reason to stop.
+        """
+        captured = [(SESSIONS, self._codes[SESSIONS], self._sessions.digest_chunks())]
+        for name, service in self._services.items():
+            try:
+                chunks = service.digest_chunks()
+            except MemoryError:
+                raise
+            except Exception:  # a service's failure is not the node's
+                logger.exception("service %r has no digest of its state", name)
+                continue
+            if chunks is not None:
+                captured.append((name, self._codes[name], chunks))
+        return captured
+
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the sessions, and the state of every service in the snapshot; others keep theirs.
 
@@ -325,11 +347,12 @@ def _check_service(service: Service) -> None:
         raise PluginError(f"{type(service).__qualname__} has no name")
     if name == SESSIONS:
         raise PluginError(f"{type(service).__qualname__}: the name {name!r} is braft's own")
-    if inspect.isgeneratorfunction(type(service).snapshot):
-        raise PluginError(
-            f"service {name!r}: snapshot() must capture the state when it is called, and a "
-            "generator function runs later; return an iterator instead"
-        )
+    for method in ("snapshot", "digest_chunks"):
+        if inspect.isgeneratorfunction(getattr(type(service), method)):
+            raise PluginError(
+                f"service {name!r}: {method}() must capture the state when it is called, and a "
+                "generator function runs later; return an iterator instead"
+            )
 
 
 def _signatures(service: Service) -> Commands | None:

@@ -14,6 +14,7 @@ from braft_core.errors import CommandFailed, PluginError, UnknownCommand
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.typed import from_plain, to_plain
 from braft_core.serializers.types import TYPES
+from braft_core.services.canonical import canonical_chunks
 
 __all__ = ["StateMachineService", "command", "query"]
 
@@ -177,6 +178,16 @@ class StateMachineService(Service):
         else:
             self.load(MsgpackSerializer().loads(data))
 
+    def digest_chunks(self) -> Iterator[bytes] | None:
+        """See :meth:`Service.digest_chunks`. The order of a dict does not count.
+
+        A service with :meth:`snapshot` of its own gives the bytes of that.
+        """
+        chunks = self.snapshot()
+        if type(self).snapshot is not StateMachineService.snapshot:
+            return chunks
+        return _canonical_state(chunks)
+
     def _unknown(self, kind: str, name: str, table: dict[str, _Handler]) -> UnknownCommand:
         known = sorted(table)
         return UnknownCommand(
@@ -193,6 +204,13 @@ class StateMachineService(Service):
             service=self.name,
             command=name,
         )
+
+
+def _canonical_state(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    data = b"".join(chunks)
+    kind, data = (_TYPED, data[1:]) if data.startswith(_TYPED) else (b"", data)
+    yield kind
+    yield from canonical_chunks(MsgpackSerializer().loads(data))
 
 
 def _register(

@@ -22,7 +22,7 @@ Knows nothing of services, clients or how a command is encoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgpack
@@ -201,12 +201,20 @@ class SessionTable:
 
     def snapshot(self) -> Iterator[bytes]:
         """Capture the table now; the iterator may be consumed on another thread, later."""
-        head = (self._now, self._stamp)
-        rows = [
+        return _encoded((self._now, self._stamp), self._rows())
+
+    def digest_chunks(self) -> Iterator[bytes]:
+        """See :meth:`braft_core.abc.Service.digest_chunks`.
+
+        Of an error only its code counts: its text may differ between Python versions.
+        """
+        return _encoded((self._now, self._stamp), self._rows(), show_error=_code)
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        return [
             (session_id, session.used, session.floor, tuple(session.answers.items()))
             for session_id, session in self._sessions.items()
         ]
-        return _encoded(head, rows)
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         """Replace the table by what :meth:`snapshot` wrote; no chunks make it empty.
@@ -301,12 +309,25 @@ def _full(session_id: int, session: _Session) -> Busy:
 # Snapshot: msgpack values, [now, stamp] and then [id, used, floor, [[sequence, kind, answer], ...]]
 
 
-def _encoded(head: tuple[int, int], rows: list[tuple[Any, ...]]) -> Iterator[bytes]:
+def _whole(encoded: bytes) -> bytes:
+    return encoded
+
+
+def _code(encoded: bytes) -> str:
+    outcome = decode_outcome(encoded)
+    return outcome.code if isinstance(outcome, BraftError) else ""
+
+
+def _encoded(
+    head: tuple[int, int],
+    rows: list[tuple[Any, ...]],
+    show_error: Callable[[bytes], Any] = _whole,
+) -> Iterator[bytes]:
     pack = msgpack.Packer().pack
     yield pack(head)
     for session_id, used, floor, answers in rows:
         kept = [
-            (sequence, 1, value[0]) if type(value) is tuple else (sequence, 0, value)
+            (sequence, 1, show_error(value[0])) if type(value) is tuple else (sequence, 0, value)
             for sequence, value in answers
         ]
         yield pack((session_id, used, floor, kept))

@@ -342,6 +342,12 @@ def sample_calls() -> list[tuple[PeerRequest, PeerReply]]:
             peer.ProbeReply("b", "name", "cl", 3, True, "l", "h:3", "h:2", 1, 2, 5, False, True),
         ),
         (
+            peer.ProbeRequest("a", "name", "cl", "h:1"),
+            peer.ProbeReply(
+                "b", "name", "cl", 3, True, "", "", "h:2", capabilities=b"\x00\xff", digests=b"\xc1"
+            ),
+        ),
+        (
             peer.FoundRequest("name", "cl", b"\x80cfg", "a"),
             peer.FoundReply(True, "cl", b"c", "why"),
         ),

@@ -16,6 +16,7 @@ from braft_core.errors import BraftError, Busy, NotLeader, StorageFull, Unreacha
 from braft_core.membership.addresses import parse_address
 from braft_core.membership.coordinator import Coordinator
 from braft_core.membership.declarations import Declarations
+from braft_core.membership.divergence import StateComparison
 from braft_core.membership.ports import MembershipSettings, PeerView, RaftView, Removal
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.types import Configuration, Server, Suffrage
@@ -87,6 +88,7 @@ class Host:
         self.willing = True
         self.capabilities = SOME
         self.declarations = Declarations()
+        self.state_comparison = StateComparison(server_id)
         self.coordinator: Coordinator | None = None
         self._identity = Identity(server_id, address)
         #: What its discovery lists.
@@ -212,6 +214,9 @@ class Host:
     def agreed(self) -> Capabilities:
         table = self.net.tables.get(self.member_of)
         return table.agreed if table is not None else NONE
+
+    def compare_states(self) -> None:
+        self.state_comparison.compare(self.raft_view().configuration)
 
     async def agree(self, capabilities: Capabilities) -> None:
         table = self.net.tables[self.member_of]

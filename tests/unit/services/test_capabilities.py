@@ -212,4 +212,4 @@ def test_agreements_are_told_apart_from_what_somebody_wrote() -> None:
     assert is_agreement(agreement_command(KNOWN))
     assert is_agreement(agreement_command(NONE))
     assert not is_agreement(encode_command(MSGPACK, "kv", "put", ["$cluster", "agree", b""]))
-    assert ClusterService().command_signatures() == {"agree": (1, 1)}
+    assert ClusterService().command_signatures() == {"agree": (1, 1), "checkpoint": (0, 0)}

@@ -1,0 +1,266 @@
+"""State digests of a running node: when states are captured, hashing them, what follows from it.
+
+The leader commits a checkpoint now and then. Each node captures its services when it applies one,
+on the applier thread, which is cheap; a thread of its own hashes what was captured, in pieces and
+with long pauses, so that neither the consensus loop nor callers have to wait. A node whose state
+is not that of the majority serves no reads, takes no snapshots and does not lead; see
+:mod:`braft_core.membership.divergence`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from braft_core.errors import BraftError
+from braft_core.membership.divergence import StateComparison
+from braft_core.membership.ports import MembershipPorts
+from braft_core.runtime import clock
+from braft_core.runtime.requests import Command
+from braft_core.services.cluster import checkpoint_command
+from braft_core.services.digests import KEPT, Checkpoint, Digest, new_hash
+from braft_core.services.envelope import read_need
+from braft_core.services.machine import StateMachine
+
+if TYPE_CHECKING:
+    from braft_core.runtime.engine import Engine
+
+__all__ = ["Digester", "StateDigests", "is_due"]
+
+_log = logging.getLogger(__name__)
+#: Seconds between two looks whether a checkpoint is due, at most.
+_LOOK: Final = 1.0
+#: A checkpoint is that many times what the last one took apart from it, at least.
+_APART: Final = 100.0
+#: Seconds of work after which the hashing pauses, and how long it pauses in relation to that.
+_STRETCH: Final = 0.005
+_PAUSE: Final = 3.0
+
+Captured = list[tuple[str, bytes, Iterator[bytes]]]
+
+
+def is_due(now: float, last: float, interval: float, cost: float) -> bool:
+    """Return whether the next checkpoint may be committed.
+
+    :param last: when the last one was applied.
+    :param interval: the setting; 0 for never.
+    :param cost: seconds of the processor that the last one took.
+    """
+    return interval > 0 and now - last >= max(interval, _APART * cost)
+
+
+class _Capture(NamedTuple):
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
+    captured: Captured
+    #: Seconds that commands had to wait for it.
+    seconds: float
+    #: Of the state that it is of.
+    generation: int
+
+
+class Digester:
+    """Captures states on the applier thread, and hashes them on another one.
+
+    One capture is hashed at a time and one may wait: a newer one takes its place.
+
+    :param on_digest: called from the hashing thread with each result and its generation.
+    """
+
+    def __init__(
+        self,
+        machine: StateMachine,
+        name: str,
+        on_digest: Callable[[Checkpoint, int], None],
+    ) -> None:
+        self._machine, self._name, self._on_digest = machine, name, on_digest
+        self._lock = threading.Lock()
+        self._waiting: _Capture | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        #: Rises whenever the state is replaced.
+        self.generation = 0
+        #: Seconds of the processor that the last checkpoint took.
+        self.cost = 0.0
+        #: The entry of the last checkpoint, and when it was applied.
+        self.last_index, self.last_at = 0, clock.monotonic()
+
+    def capture(self, index: int) -> None:
+        """*Applier.* Capture the state as it is after ``index``."""
+        begin = time.thread_time()
+        captured = self._machine.capture_digests()
+        spent = time.thread_time() - begin
+        self.last_index, self.last_at = index, clock.monotonic()
+        with self._lock:
+            self._waiting = _Capture(index, captured, spent, self.generation)
+            if self._thread is None and not self._stopped.is_set():
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def forget(self) -> None:
+        """*Applier.* The state was replaced: what was captured is of no interest any more."""
+        with self._lock:
+            self.generation += 1
+            self._waiting = None
+            self.last_index = 0
+
+    def stop(self, timeout: float) -> None:
+        """End the hashing."""
+        with self._lock:
+            self._stopped.set()
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+
+    # -- on the hashing thread -------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (capture := self._next()) is not None:
+            found = self._hash_all(capture)
+            if found is not None:
+                self._on_digest(found, capture.generation)
+
+    def _next(self) -> _Capture | None:
+        with self._lock:
+            capture, self._waiting = self._waiting, None
+            if capture is None or self._stopped.is_set():
+                self._thread = None
+                return None
+            return capture
+
+    def _hash_all(self, capture: _Capture) -> Checkpoint | None:
+        begin = time.thread_time()
+        digests: dict[str, Digest] = {}
+        # Each is let go once it is hashed: a capture keeps the state of its time in memory.
+        capture.captured.reverse()
+        while capture.captured:
+            name, code, chunks = capture.captured.pop()
+            try:
+                value = self._hash(chunks, capture.generation)
+            except Exception:  # noqa: BLE001 - a service's failure is not the node's
+                _log.exception("service %r has no digest of its state", name)
+                continue
+            if value is None:
+                return None
+            digests[name] = Digest(code, value)
+        self.cost = capture.seconds + time.thread_time() - begin
+        _log.debug("state digests at entry %d took %.3f s", capture.index, self.cost)
+        return Checkpoint(capture.index, digests)
+
+    def _hash(self, chunks: Iterator[bytes], generation: int) -> bytes | None:
+        hashed, begin = new_hash(), time.thread_time()
+        for chunk in chunks:
+            hashed.update(chunk)
+            spent = time.thread_time() - begin
+            if spent >= _STRETCH:
+                if self._stopped.wait(_PAUSE * spent) or generation != self.generation:
+                    return None
+                begin = time.thread_time()
+        value: bytes = hashed.digest()
+        return value
+
+
+class StateDigests:
+    """Everything about state digests of one node that lives on the loop."""
+
+    def __init__(self, engine: Engine, ports: MembershipPorts) -> None:
+        self._engine, self._ports = engine, ports
+        parts = engine.parts
+        self.comparison = StateComparison(parts.server_id)
+        self._digester = Digester(
+            parts.machine, f"braft-{parts.ports.raft}-digest", self._on_digest
+        )
+        self._interval = parts.settings.digest_interval
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        if self._interval > 0:
+            parts.cluster.on_checkpoint = self._digester.capture
+            engine.applier.on_replaced = self._on_replaced
+
+    def start(self) -> None:
+        """Begin to look whether a checkpoint is due."""
+        self._loop = asyncio.get_running_loop()
+        if self._task is None and self._interval > 0:
+            self._task = self._loop.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop looking and hashing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._digester.stop, 1.0)
+
+    def shown(self) -> list[dict[str, object]]:
+        """Return this node's digests for ``GET /raft``, the newest first."""
+        return [
+            {"index": index, "services": {name: each.text for name, each in digests.items()}}
+            for index, digests in reversed(self.comparison.own)
+        ]
+
+    def compare(self) -> None:
+        """Compare all digests that are known, and act on it if this node has diverged."""
+        comparison, before = self.comparison, self.comparison.own_fault
+        comparison.compare(self._engine.configuration)
+        if comparison.own_fault != before:
+            self._engine.applier.distrusted = comparison.own_fault
+            self._engine.reconsider_standing()
+
+    # -- from other threads ----------------------------------------------------------------------
+
+    def _on_digest(self, checkpoint: Checkpoint, generation: int) -> None:
+        """*Hashing thread.*"""
+        self._call(lambda: self._add(checkpoint, generation))
+
+    def _on_replaced(self) -> None:
+        """*Applier.*"""
+        self._digester.forget()
+        self._call(self._forget)
+
+    def _call(self, action: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(action)
+
+    def _add(self, checkpoint: Checkpoint, generation: int) -> None:
+        if generation != self._digester.generation:
+            return
+        own = self.comparison.own
+        if not own or own[-1].index < checkpoint.index:
+            self.comparison.set_own([*own, checkpoint][-KEPT:])
+            self.compare()
+
+    def _forget(self) -> None:
+        self.comparison.forget_own()
+        self.compare()
+
+    # -- the leader's side -----------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(min(_LOOK, self._interval))
+            try:
+                if self._is_due():
+                    await self._commit()
+            except BraftError as error:
+                _log.debug("no checkpoint could be committed: %s", error)
+
+    def _is_due(self) -> bool:
+        engine, digester = self._engine, self._digester
+        if not engine.is_leader or engine.applier.applied_index <= digester.last_index:
+            return False
+        if not is_due(clock.monotonic(), digester.last_at, self._interval, digester.cost):
+            return False
+        # A cluster in which nothing was written stays one, and every member must know the command.
+        need = read_need(engine.parts.machine.serializers, checkpoint_command())
+        return not self._ports.raft_view().empty and not self._ports.agreed.missing(need)
+
+    async def _commit(self) -> None:
+        engine = self._engine
+        timeout = engine.parts.settings.request_timeout
+        command = Command(checkpoint_command(), timeout, asyncio.get_running_loop())
+        engine.submit(command)
+        await command.awaitable
