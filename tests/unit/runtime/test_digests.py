@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 
 from braft_core import StateMachineService, command
 from braft_core.membership.ports import RaftView
-from braft_core.runtime import digests
 from braft_core.runtime.digests import Digester, StateDigests, is_due
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import NONE, Capabilities
@@ -146,7 +146,7 @@ def test_hashing_pauses_for_three_times_as_long_as_it_works(
 ) -> None:
     """Whatever the machine does meanwhile: time is a counter here."""
     worked = iter(range(10**6))
-    monkeypatch.setattr(digests.time, "thread_time", lambda: next(worked) * 0.002)
+    monkeypatch.setattr(time, "thread_time", lambda: next(worked) * 0.002)
     pauses: list[float] = []
 
     class Many(Slow):
