@@ -20,15 +20,18 @@ def highest_term(cluster: Any) -> int:
     return max(int(node.get("term", 0)) for node in cluster.client().status()["nodes"])
 
 
-@pytest.mark.parametrize("sync", [1.5, 2.5])
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "sync", "transport"),
+    [(1, 1.5, "grpc"), (1, 2.5, "grpc"), (3, 1.5, "grpc"), (3, 2.5, "grpc"), (3, 2.5, "tcp")],
+)
 def test_restarted_nodes_elect_a_leader(
     size: int,
     sync: float,
+    transport: str,
     interposed: Callable[..., Any],
     record_property: Callable[[str, object], None],
 ) -> None:
-    with interposed(size) as cluster:
+    with interposed(size, transport=transport) as cluster:
         cluster.start()
         cluster.wait_ready()
         cluster.client().kv_put("m", "k", 1)

@@ -214,6 +214,7 @@ MUTANTS = (
             "one vote per term",
             "commit needs a durable majority",
             "apply only what is durable",
+            "one answer per request",  # it says so again each time it tries
         ),
         lambda plan: "full_disk" in plan.faults,
     ),
