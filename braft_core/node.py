@@ -273,6 +273,7 @@ class Node:
         """Wait until the node is in a cluster whose leader it knows.
 
         :raises NotReady: not in time; the message says what it waits for.
+        :raises Stopped: the node has ended, or does so meanwhile.
         """
         self._running().wait_ready(self._timeout(timeout))
 

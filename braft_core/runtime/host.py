@@ -153,6 +153,7 @@ class Host:
             except Exception as error:  # noqa: BLE001 - a plugin's end may raise anything
                 _log.error("the node did not stop in order: %r", error)
             self._closed = True
+            self._engine.signal.notify()
             # After the engine, which has answered whoever still waited.
             if self._front is not None:
                 self._front.stop()
@@ -218,6 +219,7 @@ class Host:
             self.failure = (
                 error if isinstance(error, BraftError) else Stopped(f"the node failed: {error!r}")
             )
+            self._engine.signal.notify()
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -291,14 +293,20 @@ class Host:
     def wait_ready(self, timeout: float) -> None:
         """See :meth:`Node.wait_ready`."""
         deadline = clock.monotonic() + timeout
-        if not self._engine.signal.wait_for(lambda: self.ready()[0], deadline):
+        if not self._engine.signal.wait_for(self._settled, deadline):
             raise self._not_ready(timeout)
+        self._check_open()
 
     async def await_ready(self, timeout: float) -> None:
         """See :meth:`Node.await_ready`. On the caller's loop."""
         deadline = clock.monotonic() + timeout
-        if not await self._engine.signal.await_for(lambda: self.ready()[0], deadline):
+        if not await self._engine.signal.await_for(self._settled, deadline):
             raise self._not_ready(timeout)
+        self._check_open()
+
+    def _settled(self) -> bool:
+        """Whether there is nothing more to wait for: it is ready, or it has ended."""
+        return self._closed or self.failure is not None or self.ready()[0]
 
     def _not_ready(self, timeout: float) -> NotReady:
         return NotReady(f"not ready after {timeout:g} s: {self.ready()[1]}")

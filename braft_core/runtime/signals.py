@@ -20,11 +20,11 @@ class Signal:
         self._waiters: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
 
     def notify(self) -> None:
-        """Wake everybody. On the node's loop."""
+        """Wake everybody. From any thread."""
         with self._condition:
             self._condition.notify_all()
             waiters, self._waiters = self._waiters, {}
-        here = asyncio.get_running_loop() if waiters else None
+        here = _running_loop()
         for waiter, loop in waiters.items():
             if loop is here:
                 _wake(waiter)
@@ -58,6 +58,13 @@ class Signal:
             finally:
                 with self._condition:
                     self._waiters.pop(waiter, None)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from braft_core import Node
 from braft_core import node as node_module
+from braft_core.errors import Stopped
 from braft_core.http.server import HTTPServer
 from braft_core.local_nodes import free_ports
 from braft_core.runtime import assembly
@@ -285,6 +286,21 @@ def test_who_waits_for_a_cluster_that_never_comes_and_goes_away_leaves_no_thread
             await asyncio.gather(*waiting, return_exceptions=True)
             assert threading.active_count() == before
             assert requests_of(node) == []
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_node_that_is_stopped_is_told(place: Place) -> None:
+    async def main() -> None:
+        node = await place.node(http=False, expect=3).astart()
+        in_a_thread = asyncio.create_task(asyncio.to_thread(node.wait_ready, 10 * LONG))
+        awaited = [asyncio.create_task(node.await_ready(10 * LONG)) for _ in range(3)]
+        async with asyncio.timeout(LONG):
+            while len(node._host._engine.signal._waiters) < 3:  # type: ignore[union-attr] # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await node.astop()
+            for told in await asyncio.gather(in_a_thread, *awaited, return_exceptions=True):
+                assert isinstance(told, Stopped)
 
     asyncio.run(main())
 
