@@ -377,6 +377,20 @@ def disk_stalled(tmp_path: Path) -> Iterator[Case]:
     yield from _disk(tmp_path, "stalled", sentence, sentence)
 
 
+def disk_slow_in_an_election(tmp_path: Path) -> Iterator[Case]:
+    with ProcessCluster(1, tmp_path, storage="brittle") as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        assert cluster.stop(0) == 0
+        mark = tmp_path / "marks" / "stalled"
+        mark.touch()
+        cluster.start()
+        slow = "; the disk is slow: a write has taken "
+        yield Case(cluster, 0, ["no leader for ", slow], f"…{slow}")
+        mark.unlink()
+        cluster.wait_ready()
+
+
 def _disk(tmp_path: Path, mark: str, sentence: str, row: str) -> Iterator[Case]:
     """One node, so that no other one takes over."""
     with ProcessCluster(1, tmp_path, storage="brittle") as cluster:
@@ -410,6 +424,7 @@ def _disk(tmp_path: Path, mark: str, sentence: str, row: str) -> Iterator[Case]:
         tls_on_the_other_side,
         disk_full,
         disk_stalled,
+        disk_slow_in_an_election,
     ],
 )
 def test_the_reason_is_in_all_places(
