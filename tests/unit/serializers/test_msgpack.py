@@ -89,7 +89,7 @@ def test_golden_bytes() -> None:
 
 
 LARGE: list[Any] = [
-    [[] for _ in range(200_000)],
+    [[] for _ in range(160_000)],
     {f"key-{number}": [number, "ä" * 9, b"\xc0", {"x": None}] for number in range(20_000)},
     ["x" * 300_000, b"\xff" * 300_000, {"k" * 100_000: [1.5] * 50_000}],
 ]
@@ -126,14 +126,12 @@ def test_a_large_value_without_its_end_is_refused(cut: int) -> None:
             MsgpackSerializer().loads(MsgpackSerializer().dumps(value)[:-cut])
 
 
-@pytest.mark.parametrize(
-    "before", [65_520, 65_530, 65_531, 65_532, 65_533, 65_534, 65_535, 131_060]
-)
+@pytest.mark.parametrize("before", [65_520, 65_530, 131_050])
 @pytest.mark.parametrize("head", [b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff"])
 def test_a_timestamp_is_found_wherever_it_stands(before: int, head: bytes) -> None:
     size = {b"\xd6\xff": 4, b"\xd7\xff": 8, b"\xc7\x0c\xff": 12}[head]
     count = before - 5
-    for more in range(10):
+    for more in range(12):
         values = b"\x00" * (count + more) + head + bytes(size)
         data = b"\xdd" + (count + more + 1).to_bytes(4, "big") + values
         with pytest.raises(DecodeError):

@@ -247,20 +247,20 @@ def test_a_snapshot_whose_rows_are_in_no_order_is_read() -> None:
     assert kv.query("get", ["m", "b"]) == [[1], 3]
 
 
-def test_the_chunks_of_a_snapshot_are_small_and_shows_the_captured_state() -> None:
+def test_a_snapshot_has_small_chunks_and_shows_the_captured_state() -> None:
     kv = KVService()
-    for number in range(10_000):
+    for number in range(5_000):
         run(kv, number + 1, "put", "m", f"k{number}", [number, "x" * 20])
     captured = kv.snapshot()
-    for number in range(10_000):
+    for number in range(5_000):
         run(kv, 20_000 + number, "put", "m", f"k{number}", "later")
     run(kv, 40_000, "delete", "m", "k0")
     chunks = list(captured)
     assert max(map(len, chunks)) < 2 * (64 << 10)
     old = KVService()
     old.restore(iter(chunks))
-    assert len(old.query("list", ["m"])) == 10_000
-    assert old.query("get", ["m", "k9999"]) == [[9999, "x" * 20], 10_000]
+    assert len(old.query("list", ["m"])) == 5_000
+    assert old.query("get", ["m", "k4999"]) == [[4999, "x" * 20], 5_000]
 
 
 def test_the_interpreter_is_not_held_while_a_large_snapshot_is_read(
@@ -268,12 +268,12 @@ def test_the_interpreter_is_not_held_while_a_large_snapshot_is_read(
 ) -> None:
     # What is fed at once is decoded by one call of C code, during which no other thread runs.
     source, target = KVService(), KVService()
-    value: list[Any] = [[] for _ in range(1_000_000)]
+    value: list[Any] = [[] for _ in range(300_000)]
     run(source, 1, "put", "m", "k", value)
     fed = watch_feeds(monkeypatch)
     target.restore(source.snapshot())
     assert target.query("get", ["m", "k"]) == [value, 1]
-    assert len(fed) > 20
+    assert len(fed) > 8
     assert max(fed) <= 64 << 10
 
 

@@ -212,7 +212,7 @@ def test_a_large_state_is_encoded_and_decoded_bit_by_bit(monkeypatch: pytest.Mon
             return data
 
     source, target = Echo(), Echo()
-    source.state = {f"item-{number}": [number, {"a": number}] for number in range(100_000)}
+    source.state = {f"item-{number}": [number, {"a": number}] for number in range(20_000)}
     whole = MsgpackSerializer().dumps(source.state)
     monkeypatch.setattr(msgpack, "Packer", Watched)
     captured = source.snapshot()
