@@ -99,6 +99,10 @@ class StateMachine:
         self._executable: set[tuple[str, str, int]] = set()
         self._sessions = SessionTable()
         self._codes = {SESSIONS: code_of(self._sessions)}
+        #: The states that the services began with.
+        self._initial: dict[str, list[bytes]] = {}
+        #: Services that have executed a command since, and stand in snapshots therefore.
+        self._used: set[str] = set()
         for service in services:
             _check_service(service)
             if service.name in self._services:
@@ -110,6 +114,7 @@ class StateMachine:
             self._services[service.name] = service
             self._commands[service.name] = _signatures(service)
             self._codes[service.name] = code_of(service)
+            self._initial[service.name] = list(service.snapshot())
 
     @property
     def capabilities(self) -> Capabilities:
@@ -173,6 +178,7 @@ class StateMachine:
         service = self._services.get(name)
         if service is None:
             return self._apply_to_sessions(command, args, context)
+        self._used.add(name)
         try:
             answer = service.apply(command, args, context)
             return answer if answer is None else own(answer)
@@ -287,8 +293,16 @@ class StateMachine:
             raise _failure(error, service, query) from error
 
     def snapshot(self) -> Iterator[bytes]:
-        """Capture all services now; the iterator may be consumed on another thread, later."""
-        captured = [(name, service.snapshot()) for name, service in self._services.items()]
+        """Capture all services now; the iterator may be consumed on another thread, later.
+
+        A service that never executed a command is left out: nodes that do not have it yet can read
+        the snapshot, and equal states have equal snapshots on nodes of different versions.
+        """
+        captured = [
+            (name, service.snapshot())
+            for name, service in self._services.items()
+            if name in self._used
+        ]
         if self._sessions:
             captured.append((SESSIONS, self._sessions.snapshot()))
         return write_sections(captured)
@@ -313,13 +327,14 @@ class StateMachine:
         return captured
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the sessions, and the state of every service in the snapshot; others keep theirs.
+        """Replace the whole state; services that are not in the snapshot begin again.
 
         :param chunks: the bytes of :meth:`snapshot`, cut anywhere.
         :raises DecodeError: they are not a whole snapshot. The state is undefined then.
         :raises NotKnownHere: the snapshot holds a service that this node does not have. So is it.
         """
         self._sessions.restore(iter(()))
+        begun, self._used = self._used, set()
         for name, section in read_sections(chunks):
             if name == SESSIONS:
                 self._sessions.restore(section)
@@ -330,7 +345,10 @@ class StateMachine:
                     f"the snapshot holds the state of a service: {self._unknown(name).message}",
                     service=name,
                 )
+            self._used.add(name)
             service.restore(section)
+        for name in begun - self._used:
+            self._services[name].restore(iter(self._initial[name]))
 
     def _unknown(self, name: str) -> UnknownService:
         known = sorted(name for name in self._services if not name.startswith("$"))

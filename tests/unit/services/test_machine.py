@@ -282,6 +282,7 @@ def filled() -> StateMachine:
     machine = make(Counter(), Big(), Other())
     machine.apply(call("add", 1))
     machine.apply(call("add", 2, service="other"))
+    machine.apply(call("anything", service="big"))
     return machine
 
 
@@ -301,7 +302,9 @@ def test_pieces_are_bounded() -> None:
 
 @pytest.mark.parametrize("kept", [0, 5, 9, 12, -1])
 def test_a_snapshot_that_is_cut_off_is_refused(kept: int) -> None:
-    data = b"".join(make().snapshot())
+    machine = make()
+    machine.apply(call("add", 1))
+    data = b"".join(machine.snapshot())
     with pytest.raises(DecodeError):
         make().restore([data[:kept]])
 
@@ -319,6 +322,36 @@ def test_a_snapshot_that_is_cut_off_is_refused(kept: int) -> None:
 def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
     with pytest.raises(DecodeError):
         make().restore([data])
+
+
+def test_a_service_that_nobody_used_is_not_in_a_snapshot() -> None:
+    """Else nodes that do not have it yet could not read it, in the middle of an upgrade."""
+    newer, older = make(Counter(), Other()), make(Counter())
+    for machine in (newer, older):
+        machine.apply(call("add", 1))
+    data = b"".join(newer.snapshot())
+    assert data == b"".join(older.snapshot())
+    older.restore([data])
+    assert older.query("counter", "all", []) == [1]
+
+
+def test_a_service_that_was_restored_is_in_the_next_snapshot() -> None:
+    machine = filled()
+    target = make(Counter(), Big(), Other())
+    target.restore(machine.snapshot())
+    assert b"".join(target.snapshot()) == b"".join(machine.snapshot())
+
+
+def test_a_restore_leaves_nothing_of_a_service_that_is_not_in_the_snapshot() -> None:
+    early = make()
+    early.apply(call("add", 1))
+    late = make()
+    late.apply(call("add", 2))
+    late.apply(call("add", 3, service="other"))
+    late.restore(early.snapshot())
+    assert late.query("counter", "all", []) == [1]
+    assert late.query("other", "all", []) == []
+    assert b"".join(late.snapshot()) == b"".join(early.snapshot())
 
 
 def test_a_snapshot_of_a_service_that_is_not_here_is_refused() -> None:
