@@ -200,6 +200,8 @@ def _summary(reports: Iterable[Report], elapsed: float) -> str:
             f"{sum(r.formed for r in reports)} clusters founded from nothing,"
             f" {sum(r.removed for r in reports)} dead voters removed,"
             f" {sum(r.returned for r in reports)} voters again",
+            f"{sum(r.agreements for r in reports)} agreements on what all members can execute,"
+            f" {sum(r.stops for r in reports)} times a server stopped applying",
             f"{sum(r.bounds for r in reports)} states that missed something held against the bound"
             " of a stale read",
             f"{sum(r.operations for r in reports)} operations:"

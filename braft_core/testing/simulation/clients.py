@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from braft_core.errors import NotSupported
 from braft_core.services.envelope import Place, in_session
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
 from braft_core.testing.simulation.machine import command_of, take_answer
 from braft_core.testing.simulation.network import Envelope
 from braft_core.testing.simulation.requests import Answer, Ask
+from braft_core.testing.simulation.versions import FORMS
 
 if TYPE_CHECKING:
     from braft_core.testing.simulation.world import World
@@ -66,6 +68,11 @@ class Client:
         self._session = 0
         self._sequence = 0
         self._left = world.plan.operations
+        #: How often the operation at hand was sent.
+        self._sent = 0
+        #: Features of later versions that counts are asked with.
+        features = {feature for step in world.plan.versions for feature in step}
+        self._forms = [form for form in FORMS if form in features]
         self.stopped = False
 
     @property
@@ -88,7 +95,7 @@ class Client:
             return
         self._left -= 1
         ask = self._draw()
-        self._current, self._ask_at_hand = ask.operation, ask
+        self._current, self._ask_at_hand, self._sent = ask.operation, ask, 0
         self._send(ask)
         self._world.scheduler.after(self._world.plan.client_timeout, self._deadline, ask.operation)
 
@@ -152,7 +159,10 @@ class Client:
         if not self._session:
             return self._change(Kind.OPEN, "")
         self._sequence += 1
-        operation = self._invoke(Kind.ADD, f"n{self._rng.randrange(2)}")
+        form = self._rng.choice(("", *self._forms)) if self._forms else ""
+        kept_by = "l" if form == "service" else "n"
+        operation = self._invoke(Kind.ADD, f"{kept_by}{self._rng.randrange(2)}")
+        operation.form = form
         place = Place(self._session, self._sequence, self._sequence)
         return Ask(operation, self.name, in_session(command_of(operation), place))
 
@@ -163,7 +173,7 @@ class Client:
         wanders = operation.kind.is_read and rng.random() < world.plan.follower_read_share
         wanders = wanders or operation.kind is Kind.STALE
         target = rng.choice(world.server_ids) if wanders or not self._hint else self._hint
-        self._asked = target
+        self._asked, self._sent = target, self._sent + 1
         world.trace.add(f"{self.name} asks {target} {operation.kind.value} {operation.key}")
         world.send(Envelope(self.name, target, 0, ask))
 
@@ -174,6 +184,13 @@ class Client:
             return
         if not answer.ok:
             self._hint = answer.hint
+            if operation.kind.is_repeated and self._gives_up(answer.outcome):
+                if self._sent == 1:
+                    operation.returned = self._world.scheduler.now
+                    operation.outcome = Outcome.FAILED
+                self._world.trace.add(str(operation))
+                self._next()
+                return
             if operation.kind.is_repeated:
                 self._world.scheduler.after(_RETRY, self._again, operation)
                 return
@@ -187,6 +204,11 @@ class Client:
             self._learn(operation)
         self._world.trace.add(str(operation))
         self._next()
+
+    def _gives_up(self, outcome: Any) -> bool:
+        """Whether it does without what a member does not know yet; in the calm all know it soon."""
+        unknown = isinstance(outcome, NotSupported)
+        return unknown and not self._world.calm and self._rng.random() < 0.7
 
     def _take(self, operation: Operation, outcome: Any) -> bool:
         """Note an answer; whether the operation took effect."""

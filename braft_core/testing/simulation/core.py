@@ -110,6 +110,9 @@ class Core(View, Protocol):
     def stand(self, willing: bool) -> None:
         """Whether to campaign."""
 
+    def step_down(self, reason: str) -> None:
+        """Give leadership up."""
+
     @property
     def leader_silent_for(self) -> float:
         """Seconds since the leader was last heard."""

@@ -52,6 +52,7 @@ class Faults:
             "transfer": self._transfer,
             "storm": self._storm,
             "death": self._death,
+            "upgrade": self._upgrade,
         }
 
     def start(self) -> None:
@@ -85,6 +86,15 @@ class Faults:
             self._damage(server)
         self._later(0.05, self._restart, server)
         return True
+
+    def stopped_applying(self, server: Server) -> None:
+        """A server says that it applies nothing: an operator wants a snapshot before he acts."""
+        live = server.live
+        if live is None or live.frontend.stopped is None or not self._active:
+            return
+        if self._eager.random() < 0.5:
+            self.injected["eager_snapshot"] += 1
+            server.post(live.snapshots.take, live)
 
     def stop(self) -> None:
         """No new faults, and pending repairs are left to the world."""
@@ -219,6 +229,26 @@ class Faults:
         elif server.live is not None and not server.frozen:
             server.freeze()
             self._later(away, server.resume)
+
+    def _upgrade(self, rng: random.Random) -> None:
+        """One server, of the oldest ones, gets the next version; sometimes one is put back."""
+        world, back = self._world, rng.random() < 0.25
+        servers = [s for s in world.servers.values() if s.version > 1 or not back]
+        if not back:
+            oldest = min(s.version for s in servers)
+            servers = [s for s in servers if s.version == oldest < world.newest]
+        leader = self._leading(rng)
+        if leader is not None and rng.random() < 0.6:  # newcomers keep the version they have
+            members = leader.process.core.configuration
+            servers = [s for s in servers if members.get(s.id) is not None] or servers
+        if not servers:
+            return
+        server = rng.choice(servers)
+        server.version += -1 if back else 1
+        world.trace.add(f"{server.id} gets version {server.version}")
+        if server.up:
+            world.crash(server)
+            self._later(rng.choice((0.0, 0.05, 0.5)), self._restart, server)
 
     def _hear_again(self, server: Server) -> None:
         server.deaf = False

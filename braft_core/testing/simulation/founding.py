@@ -193,9 +193,8 @@ class Founder:
                 case OfferFounding():
                     self._call(effect, _host(effect.address), effect.request, _CALL_TIMEOUT)
                 case AskToJoin():
-                    request_to_join = JoinRequest(
-                        self.server.id, address_of(self.server.id), CLUSTER, "", True
-                    )
+                    own, declared = self.server.id, self.server.declaration
+                    request_to_join = JoinRequest(own, address_of(own), CLUSTER, "", True, declared)
                     self._call(effect, _host(effect.address), request_to_join, _CALL_TIMEOUT)
                 case StoreFounding(record):
                     self._store(record)
@@ -337,17 +336,20 @@ class Founder:
         )
 
     def _join(self, live: Process, request: JoinRequest, back: tuple[str, int, int]) -> None:
-        core = live.core
+        core, accord = live.core, live.accord
         try:
             decision = handle_join(
                 request,
                 cluster_name=CLUSTER,
                 cluster_id=self.forming.cluster_id,
                 configuration=core.configuration,
+                lacking="" if accord is None else accord.lacking(request.capabilities),
             )
             if isinstance(decision, Refuse):
                 raise decision.error
             if isinstance(decision, AddNonvoter):
+                if accord is not None:
+                    accord.adds(decision.server_id, request.capabilities)
                 index = core.change_membership("add_nonvoter", decision.server_id, decision.address)
                 self._after(_TICK, self._joined, live, index, core.current_term, back, 40)
                 return

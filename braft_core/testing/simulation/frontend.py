@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from braft_core.errors import BraftError, NotApplied, Rejected
 from braft_core.raft.ready import ReadReady
 from braft_core.raft.types import Entry, Role, SnapshotMeta
+from braft_core.runtime.applier import ApplyStop
+from braft_core.serializers.missing import NotKnownHere
 from braft_core.testing.simulation.clock import NodeClock
 from braft_core.testing.simulation.core import Core
 from braft_core.testing.simulation.errors import InvariantBroken
@@ -21,6 +23,7 @@ from braft_core.testing.simulation.machine import query_of
 from braft_core.testing.simulation.requests import Answer, Ask, ReadIndexAnswer, ReadIndexAsk
 
 if TYPE_CHECKING:
+    from braft_core.testing.simulation.accord import Accord
     from braft_core.testing.simulation.world import World
 
 __all__ = ["Frontend", "Restore"]
@@ -60,6 +63,10 @@ class Frontend:
         #: Index and term of what the machine has applied.
         self.applied = 0
         self.applied_term = 0
+        #: Why nothing is applied any more, or ``None``.
+        self.stopped: ApplyStop | None = None
+        #: Where the servers run several versions: what decides what may be appended.
+        self.accord: Accord | None = None
 
     @property
     def reads_under_way(self) -> int:
@@ -87,6 +94,12 @@ class Frontend:
         if not self._proposals:
             return False
         asks, self._proposals = self._proposals, []
+        if self.accord is not None and self._core.role is Role.LEADER:
+            asks, self._proposals, refused = self.accord.admit(asks)
+            for ask, why in refused:
+                self._answer(ask, ok=False, outcome=why)
+            if not asks:
+                return False
         try:
             if disk_is_full:
                 raise Rejected("the disk is full")
@@ -106,18 +119,29 @@ class Frontend:
         return _EPOCH + int(self._clock.local(self._world.scheduler.now) * 1e9)
 
     def apply(self) -> None:
-        """Apply all that is committed, and answer those who waited for it."""
+        """Apply all that is committed, and answer those who waited for it.
+
+        Behind what this server cannot execute it applies nothing, until a snapshot replaces it.
+        """
         while self.to_apply:
             item = self.to_apply.popleft()
             if isinstance(item, Restore):
                 self.restore(item.meta, item.contents)
-            else:
+            elif self.stopped is None:
                 self._apply_entry(item)
         self.machine.check()
         self._serve_deferred()
 
+    def _stop(self, stop: ApplyStop) -> None:
+        self.stopped = stop
+        self._world.note_stop(self._core.server_id, stop)
+
     def _apply_entry(self, entry: Entry) -> None:
-        outcome = self.machine.apply(entry)
+        try:
+            outcome = self.machine.apply(entry)
+        except NotKnownHere as error:
+            self._stop(ApplyStop(entry.index, error.message))
+            return
         self.applied, self.applied_term = entry.index, entry.term
         self._world.invariants.prefix.answered(self._core.server_id, entry.index, outcome)
         # Another entry at the index means that the one waited for is surely lost.
@@ -126,7 +150,12 @@ class Frontend:
 
     def restore(self, meta: SnapshotMeta, contents: bytes) -> None:
         """Take the state from a snapshot. Who waits for what it swallowed is not answered."""
-        self.machine.restore_at(meta.index, contents)
+        try:
+            self.machine.restore_at(meta.index, contents)
+        except NotKnownHere as error:
+            self._stop(ApplyStop(meta.index, error.message, state_lost=True))
+            return
+        self.stopped = None
         self.applied, self.applied_term = meta.index, meta.term
         for index in [index for index in self._waiting if index <= meta.index]:
             del self._waiting[index]
@@ -198,6 +227,11 @@ class Frontend:
         self._read_answered(answer.ask, answer.read_index)
 
     def _serve_deferred(self) -> None:
+        if self.stopped is not None:
+            refused = [ask for index, ask in self._deferred if index > self.applied]
+            self._deferred = [pair for pair in self._deferred if pair[0] <= self.applied]
+            for ask in refused:
+                self._answer(ask, ok=False)
         ready = [ask for index, ask in self._deferred if index <= self.applied]
         if ready:
             self._deferred = [pair for pair in self._deferred if pair[0] > self.applied]
@@ -205,6 +239,9 @@ class Frontend:
                 self._serve(ask)
 
     def _serve(self, ask: Ask) -> None:
+        if self.stopped is not None and self.stopped.state_lost:
+            self._answer(ask, ok=False)
+            return
         try:
             outcome = self.machine.query(*query_of(ask.operation))
         except BraftError as error:

@@ -84,6 +84,8 @@ class Operation:
     seen: int = 0
     #: The revision that the answer named, -1 for none. Revisions of one register only grow.
     revision: int = -1
+    #: Of a count: which feature of a later version it is asked with, "" for none.
+    form: str = ""
     #: Of a service under test: what was asked, the session and number of a command, the answer.
     call: Call | None = None
     place: tuple[int, int] | None = None

@@ -112,13 +112,15 @@ class Homecoming:
             self._ask_to_join(leader.server_id)
 
     def _ask_to_join(self, leader: str) -> None:
-        own = self._server.id
-        self._send(leader, Knock(JoinRequest(own, address_of(own), CLUSTER, CLUSTER, True)))
+        own, declared = self._server.id, self._server.declaration
+        request = JoinRequest(own, address_of(own), CLUSTER, CLUSTER, True, declared)
+        self._send(leader, Knock(request))
 
     def _set_removed(self, removed: bool) -> None:
         if removed != self.removed:
             self._trace("was removed" if removed else "may be a member again")
-            self._live.core.stand(not removed)
+            self._live.willing = not removed
+            self._server.reconsider(self._live)
         self.removed = removed
 
     # -- answering -----------------------------------------------------------------------
@@ -152,7 +154,7 @@ class Homecoming:
     # -- the leader ----------------------------------------------------------------------
 
     def _admit(self, request: JoinRequest) -> None:
-        view = self._pilot.raft_view()
+        view, accord = self._pilot.raft_view(), self._live.accord
         if not view.is_leader:
             return
         decision = handle_join(
@@ -161,14 +163,16 @@ class Homecoming:
             cluster_id=CLUSTER,
             configuration=view.configuration,
             was_removed=self._pilot.remembers(request.server_id),
+            lacking="" if accord is None else accord.lacking(request.capabilities),
         )
         if isinstance(decision, Refuse):
             self._trace(f"does not take {request.server_id} back: {decision.error.message}")
             return
-        if isinstance(decision, AddNonvoter) and not self.change(
-            "add_nonvoter", decision.server_id, decision.address
-        ):
-            return
+        if isinstance(decision, AddNonvoter):
+            if accord is not None:
+                accord.adds(decision.server_id, request.capabilities)
+            if not self.change("add_nonvoter", decision.server_id, decision.address):
+                return
         self._wants_vote[request.server_id] = None
 
     def _lead(self, now: float, view: RaftView) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from braft_core.abc import Service
 from braft_core.errors import Conflict, Rejected
 from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services.capabilities import FEATURE_LEVEL
 from braft_core.services.envelope import IN_SESSION, decode_command, encode_command
 from braft_core.services.kv import KVService
 from braft_core.services.machine import SESSIONS, StateMachine
@@ -56,11 +57,22 @@ class Tally(StateMachineService):
     @command
     def add(self, key: str, number: int) -> int:
         """Add one; the counter's new value."""
+        return self._add(key, number, 1)
+
+    def _add(self, key: str, number: int, by: int) -> int:
         if number in self._seen:
             self.doubled.append(number)
         self._seen[number] = None
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + by
         return self._counts[key]
+
+    def check(self) -> None:
+        """Look back at what was applied.
+
+        :raises InvariantBroken: a command was applied twice.
+        """
+        if self.doubled:
+            raise InvariantBroken("session exactly-once", f"twice: {self.doubled}")
 
     @query
     def get(self, key: str) -> int:
@@ -80,9 +92,9 @@ class Tally(StateMachineService):
 class SimulatedMachine(StateMachine):
     """The state machine of one server: some services, and what every node has."""
 
-    def __init__(self, services: Iterable[Service]) -> None:
+    def __init__(self, services: Iterable[Service], level: int = FEATURE_LEVEL) -> None:
         self.members = MembersService()
-        super().__init__([*services, self.members], _SERIALIZERS)
+        super().__init__([*services, self.members], _SERIALIZERS, level)
 
     def capture(self) -> bytes:
         """The whole state now, as it is compared with that of others."""
@@ -108,8 +120,7 @@ class Machine(SimulatedMachine):
 
     def check(self) -> None:
         """See :meth:`SimulatedMachine.check`: no count may be applied twice."""
-        if self.tally.doubled:
-            raise InvariantBroken("session exactly-once", f"twice: {self.tally.doubled}")
+        self.tally.check()
 
 
 def command_of(operation: Operation, revision: int = 0) -> bytes:
@@ -137,9 +148,22 @@ def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]
         case Kind.REMOVE:
             return "kv", "delete", (key, f"{value}")
         case Kind.ADD:
-            return "tally", "add", (key, number)
+            return _count(operation.form, key, number)
         case _:
             return SESSIONS, "open", ()
+
+
+def _count(form: str, key: str, number: int) -> tuple[str, str, Sequence[Any]]:
+    """Add one to a counter, by what only some versions have where ``form`` says so."""
+    match form:
+        case "argument":
+            return "tally", "add", (key, number, 1)
+        case "command":
+            return "tally", "leap", (key, number)
+        case "service":
+            return "ledger", "add", (key, number)
+        case _:
+            return "tally", "add", (key, number)
 
 
 def query_of(operation: Operation) -> tuple[str, str, Sequence[Any]]:

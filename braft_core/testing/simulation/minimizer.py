@@ -42,6 +42,7 @@ _HARMLESS: dict[str, Any] = {
     "follower_read_share": 0.0,
     "forming": False,
     "autopilot": None,
+    "versions": (),
     "clients": 1,
 }
 _OPERATIONS = (200, 100, 50, 20, 10, 5, 2, 1, 0)

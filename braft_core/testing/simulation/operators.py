@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from braft_core.errors import NotApplied, Rejected
-from braft_core.raft.types import EntryType
+from braft_core.errors import Conflict, NotApplied, Rejected
+from braft_core.raft.types import EntryType, Role
 from braft_core.testing.simulation.core import Core
 from braft_core.testing.simulation.server import Server
 
@@ -28,10 +28,23 @@ def administer(server: Server, what: str, target: str) -> None:
         if what == "transfer":
             core.transfer_leadership(target)
         else:
+            _look_at(server, what, target)
             core.change_membership(what, target, target)
         trace.add(f"{server.id} {what} {target}: accepted")
-    except (NotApplied, Rejected) as refusal:
+    except (NotApplied, Rejected, Conflict) as refusal:
         trace.add(f"{server.id} {what} {target}: {type(refusal).__name__}")
+
+
+def _look_at(server: Server, what: str, target: str) -> None:
+    """Ask a newcomer what it can execute.
+
+    :raises Conflict: it lacks something.
+    """
+    live, newcomer = server.process, server.world.servers[target]
+    if live.accord is None or live.core.configuration.get(target) is not None:
+        return
+    if what in ("add_voter", "add_nonvoter") and live.core.role is Role.LEADER:
+        live.accord.take_in(target, newcomer.declaration)
 
 
 def _known(core: Core, target: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from braft_core.membership.ports import AutopilotRules
 from braft_core.raft.config import RaftConfig
 
-__all__ = ["FAULTS", "Plan", "draw_plan", "stream"]
+__all__ = ["FAULTS", "Plan", "draw_plan", "draw_versions", "stream"]
 
 #: Kinds of faults that come at intervals, in any run and where dead voters are removed.
 _COMMON = (
@@ -30,7 +30,10 @@ _COMMON = (
     "transfer",
     "storm",
 )
-FAULTS = (*_COMMON, "slow_syncs", "death")
+FAULTS = (*_COMMON, "slow_syncs", "death", "upgrade")
+
+#: What a version may have that the one before has not.
+_FEATURES = ("argument", "command", "level", "service")
 
 
 def stream(seed: int, name: str) -> random.Random:
@@ -101,12 +104,46 @@ class Plan:
     #: the slowest disk's, and the others are quicker.
     slow_syncs: float = 0.0
     uneven_syncs: bool = False
+    #: What each further version of the program has that the one before has not; empty where all
+    #: servers run the same. See :mod:`braft_core.testing.simulation.versions`.
+    versions: tuple[tuple[str, ...], ...] = ()
 
 
 def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False) -> Plan:
     """The plan of a seed; ``service``: for a run of somebody's own service."""
     plan = _with_disks(_draw_plan(seed, seconds), stream(seed, "plan/disks"))
-    return _with_service(plan, stream(seed, "plan/service")) if service else plan
+    if service:
+        return _with_service(plan, stream(seed, "plan/service"))
+    return _with_versions(plan, stream(seed, "plan/versions"))
+
+
+def _with_versions(plan: Plan, rng: random.Random) -> Plan:
+    """In a fifth of the runs servers run several versions, and are upgraded one after the other.
+
+    A member that is lost for good would keep the others from agreeing until it is removed.
+    """
+    if rng.random() >= 0.2:
+        return plan
+    steps = []
+    for _ in range(rng.choice((1, 1, 2))):
+        features = rng.sample(_FEATURES, rng.randint(1, len(_FEATURES)))
+        steps.append(tuple(sorted(features)))
+    faults = {kind: 1.5 * interval for kind, interval in plan.faults.items() if kind != "wipe"}
+    faults["upgrade"] = rng.uniform(0.4, 1.5)
+    return replace(
+        plan,
+        versions=tuple(steps),
+        faults=faults,
+        session_share=rng.choice((0.3, 0.6)),
+        think_time=rng.choice((0.02, 0.1)),
+    )
+
+
+def draw_versions(plan: Plan, rng: random.Random) -> list[int]:
+    """Return the version that each server has at first: the oldest, as a rule."""
+    mixed = rng.random() < 0.3
+    newest = len(plan.versions) + 1
+    return [rng.randint(1, newest) if mixed else 1 for _ in range(plan.servers)]
 
 
 def _with_disks(plan: Plan, rng: random.Random) -> Plan:

@@ -18,6 +18,7 @@ from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.snapshots import Snapshotter
 
 if TYPE_CHECKING:
+    from braft_core.testing.simulation.accord import Accord
     from braft_core.testing.simulation.pilot import Pilot
 
 __all__ = ["Contact", "Process", "Ticket", "Told"]
@@ -114,5 +115,9 @@ class Process:
     contact: Contact = field(default_factory=Contact)
     #: When the leader it follows was last heard, by its own clock.
     leader_heard: float = -inf
+    #: Whether it may stand for election, for all that membership knows.
+    willing: bool = True
+    #: Declares what it can execute and agrees on it, where the servers run several versions.
+    accord: Accord | None = None
     #: Looks after dead voters, where the plan has that.
     pilot: Pilot | None = None

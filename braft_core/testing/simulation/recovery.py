@@ -26,6 +26,8 @@ _FORMING_BOUND = 60.0
 _SYNCS = 100
 _POLL = 0.1
 _ANSWER_BOUND = 1.0
+#: Between two servers that are upgraded.
+_UPGRADE_INTERVAL = 0.3
 
 
 class Recovery:
@@ -75,6 +77,21 @@ class Recovery:
             server.resume()
             if not server.up:
                 server.start()
+        self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Bring all servers to the newest version, one after the other."""
+        world = self._world
+        behind = [s for s in world.servers.values() if s.version < world.newest and not s.lost]
+        for place, server in enumerate(behind):
+            world.scheduler.after(place * _UPGRADE_INTERVAL, self._renew, server)
+
+    def _renew(self, server: Server) -> None:
+        server.version = self._world.newest
+        self._world.trace.add(f"{server.id} gets version {server.version}")
+        if server.up:
+            self._world.crash(server)
+        server.start()
 
     def _leader(self) -> Server | None:
         """The one leader of the highest term."""
@@ -92,6 +109,8 @@ class Recovery:
     def _missing(self, probe: int) -> str:
         """What is still missing, "" if the cluster has recovered."""
         for server in self._world.servers.values():
+            if server.version < self._world.newest and not server.lost:
+                return f"{server.id} is yet to be upgraded"
             if server.live is None and not server.lost:
                 return f"{server.id} is in no cluster"
             if server.disk.writing_since < self._calm_since:
@@ -119,7 +138,17 @@ class Recovery:
         for client in self._world.clients.values():
             if client.owed is not None:
                 return f"{client.name} was never answered: {client.owed}"
-        return self._dead(core.configuration.voters) or self._away(leader)
+        return (
+            self._dead(core.configuration.voters) or self._away(leader) or self._not_agreed(leader)
+        )
+
+    def _not_agreed(self, leader: Server) -> str:
+        """What all members know by now, and have not agreed on."""
+        accord = leader.process.accord
+        if accord is None:
+            return ""
+        lacks = accord.agreed.lacks(accord.capabilities)
+        return f"the members have not agreed on {lacks}" if lacks else ""
 
     def _dead(self, voters: Sequence[str]) -> str:
         """Whom the leader has yet to remove."""

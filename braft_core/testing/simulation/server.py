@@ -24,6 +24,7 @@ from braft_core.raft.messages import (
 from braft_core.raft.ready import Ready, RoleChanged
 from braft_core.raft.types import Role, SnapshotMeta
 from braft_core.storage.recovery import Recovery
+from braft_core.testing.simulation.accord import Accord, Declare, Declared
 from braft_core.testing.simulation.bounds import Bound
 from braft_core.testing.simulation.clock import NodeClock
 from braft_core.testing.simulation.disk import Disk
@@ -45,6 +46,7 @@ from braft_core.testing.simulation.requests import (
 )
 from braft_core.testing.simulation.snapshots import Capture, Snapshotter, recover
 from braft_core.testing.simulation.trace import describe
+from braft_core.testing.simulation.versions import VersionedMachine
 
 if TYPE_CHECKING:
     from braft_core.testing.simulation.world import World
@@ -67,6 +69,8 @@ class Server:
         self.deaf = False
         #: It lost its data: its id must never start again.
         self.lost = False
+        #: Which version of the program it runs, from 1 on.
+        self.version = 1
         self.founder: Founder | None = None
         self.rng = stream(world.seed, f"server/{server_id}")
         disk.on_durable = self._durable
@@ -132,20 +136,37 @@ class Server:
         seen = Seen(
             stored.hard_state.term,
             commit_index=core.commit_index,
-            handed=frontend.applied,
+            handed=newest.index if newest is not None else 0,
             last_index=last,
             last_term=self.disk.durable.term_at(last),
             compacted=stored.compacted_index,
         )
-        snapshots = Snapshotter(self, frontend.applied)
+        snapshots = Snapshotter(self, seen.handed)
         bound = Bound(world.bounds, world.plan.config, self.clock.local(world.scheduler.now))
         self.live = Process(core, frontend, seen, Told.of(core), snapshots, bound)
+        if world.versions is not None and isinstance(frontend.machine, VersionedMachine):
+            accord = Accord(self, self.live, frontend.machine, world.versions)
+            self.live.accord = frontend.accord = accord
+        self.reconsider(self.live)
         if world.plan.autopilot is not None:
             self.live.pilot = Pilot(self, self.live, world.plan.autopilot, world.removals)
         world.trace.add(
             f"{self.id} starts, {stored.hard_state}, log {stored.compacted_index}..{last}"
         )
         self._wake()
+
+    def reconsider(self, live: Process) -> None:
+        """Stand for election or not; do not lead while nothing is applied here."""
+        stop = live.frontend.stopped
+        live.core.stand(live.willing and stop is None)
+        if stop is not None and live.core.role is Role.LEADER:
+            live.core.step_down(stop.message)
+
+    @property
+    def declaration(self) -> bytes:
+        """What its version can execute, as it is declared; empty where there is one version."""
+        machine = self.world.make_machine(self.id, self.clock)
+        return machine.capabilities.encode() if self.world.versions is not None else b""
 
     def place(self, capture: Capture) -> SnapshotMeta:
         """Keep a snapshot, durably, and let the observer look at it."""
@@ -221,6 +242,8 @@ class Server:
                 self.post(self._send, envelope.sender, Hailed(number, envelope.life))
             case Hailed() as answer if self.live.pilot is not None:
                 self.post(self.live.pilot.hailed, answer)
+            case Declare() | Declared() if self.live.accord is not None:
+                self.post(self.live.accord.take, envelope)
             case Knock() | Welcome() if self.live.pilot is not None:
                 self.post(self.live.pilot.home.take, envelope)
             case unheard if self.deaf and isinstance(unheard, Message | Transfer):
@@ -303,6 +326,8 @@ class Server:
         self.check_bound(live)
         if live.pilot is not None:
             live.pilot.home.check()
+        if live.accord is not None:
+            live.accord.check()
         self._check_view(live)
         self._arm_timer(live)
 
@@ -443,7 +468,11 @@ class Server:
         if live is not self.live:
             return
         live.applying = False
+        stopped = live.frontend.stopped
         live.frontend.apply()
+        if live.frontend.stopped is not stopped:
+            self.post(self.reconsider, live)
+            self.world.faults.stopped_applying(self)
         self.check_bound(live)
         self.post(live.core.applied, live.frontend.applied)
         live.snapshots.consider(live)

@@ -60,18 +60,30 @@ class Snapshotter:
 
     def consider(self, live: Process) -> None:
         """Capture the state if enough was applied since the last time."""
-        plan, frontend = self.server.world.plan, live.frontend
-        every = plan.snapshot_every
-        if not every or self.writing or frontend.applied - self.last < every:
+        every, frontend = self.server.world.plan.snapshot_every, live.frontend
+        if every and frontend.applied - self.last >= every:
+            self.take(live)
+
+    def take(self, live: Process) -> None:
+        """Capture the state now, if there is any and nothing speaks against it."""
+        frontend = live.frontend
+        if self.writing or not frontend.applied or self.is_stopped(live):
             return
         self.writing = True
+        if live.frontend.stopped is not None and self.server.world.versions is not None:
+            why = live.frontend.stopped.message
+            self.server.world.versions.captured_stopped(self.server.id, why)
         at = frontend.applied
         index, configuration = live.core.log.configuration_entry_at(at)
         capture = Capture(
             at, frontend.applied_term, configuration, index, frontend.machine.snapshot()
         )
-        delay = plan.snapshot_time * self.server.rng.random()
+        delay = self.server.world.plan.snapshot_time * self.server.rng.random()
         self.server.world.scheduler.after(delay, self._written, live, capture)
+
+    def is_stopped(self, live: Process) -> bool:
+        """Whether no snapshot can be taken, because nothing is applied any more."""
+        return live.frontend.stopped is not None
 
     def _written(self, live: Process, capture: Capture) -> None:
         """The snapshot is whole and durable; the log is cut when the process finds time for it."""

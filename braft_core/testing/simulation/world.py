@@ -15,6 +15,7 @@ from braft_core.errors import BraftError
 from braft_core.membership.ports import AutopilotRules
 from braft_core.raft import types
 from braft_core.raft.types import Configuration, Entry, SnapshotMeta
+from braft_core.runtime.applier import ApplyStop
 from braft_core.testing.simulation.bounds import Bounds
 from braft_core.testing.simulation.callers import Caller
 from braft_core.testing.simulation.clients import Client, Guarded
@@ -42,7 +43,7 @@ from braft_core.testing.simulation.machine import (
 from braft_core.testing.simulation.model import check_calls
 from braft_core.testing.simulation.network import Envelope, Network
 from braft_core.testing.simulation.pace import Pace
-from braft_core.testing.simulation.plan import draw_plan, stream
+from braft_core.testing.simulation.plan import draw_plan, draw_versions, stream
 from braft_core.testing.simulation.recovery import Recovery
 from braft_core.testing.simulation.removals import RemovalRules
 from braft_core.testing.simulation.replicas import Record, Replicas
@@ -51,6 +52,7 @@ from braft_core.testing.simulation.server import Server
 from braft_core.testing.simulation.subject import Subject
 from braft_core.testing.simulation.surroundings import seeded_randomness
 from braft_core.testing.simulation.trace import Trace
+from braft_core.testing.simulation.versions import VersionedMachine, VersionRules, program
 
 __all__ = ["Report", "World", "run_seed"]
 
@@ -87,6 +89,9 @@ class Report:
     returned: int = 0
     #: How often a stale read that misses something was held against its bound.
     bounds: int = 0
+    #: Agreements on what all members can execute, and how often a server stopped applying.
+    agreements: int = 0
+    stops: int = 0
     undecided: bool = False
     faults: Counter[str] = field(default_factory=Counter)
     #: Strikes of faults: virtual seconds, kind, number.
@@ -150,6 +155,7 @@ class World:
         self.invariants = Invariants()
         self.history = History()
         self.replicas = None if subject is None else self._replicas(subject)
+        self.versions = VersionRules(self.invariants.committed) if self.plan.versions else None
         self.network = Network(self.scheduler, self.plan, stream(seed, "network"), self._deliver)
         self._rng = stream(seed, "world")
         self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
@@ -160,6 +166,11 @@ class World:
             server_id: self._make_server(server_id, server_class, disk_class)
             for server_id in self.server_ids
         }
+        draw = stream(seed, "versions")
+        for server, version in zip(
+            self.servers.values(), draw_versions(self.plan, draw), strict=True
+        ):
+            server.version = version
         clocks += [server.clock for server in self.servers.values()]
         self.clients = {
             name: self._make_client(name)
@@ -192,9 +203,23 @@ class World:
 
     def make_machine(self, server_id: str, clock: NodeClock) -> SimulatedMachine:
         """A blank state machine for a server that starts."""
+        if self.versions is not None:
+            runs = program(self.plan.versions, self.servers[server_id].version)
+            return VersionedMachine(self.versions, server_id, runs)
         if self.replicas is None:
             return Machine()
         return self.replicas.replica(server_id, lambda: clock.local(self.scheduler.now))
+
+    @property
+    def newest(self) -> int:
+        """The newest version of the program."""
+        return len(self.plan.versions) + 1
+
+    def note_stop(self, server_id: str, stop: ApplyStop) -> None:
+        """A server applies nothing any more."""
+        self.trace.add(f"{server_id}: {stop.message}")
+        if self.versions is not None:
+            self.versions.stops += 1
 
     def placed(self, server_id: str, meta: SnapshotMeta, contents: bytes) -> None:
         """A server has a snapshot in its store."""
@@ -360,6 +385,8 @@ class World:
             removed=self.removals.count,
             returned=self.removals.voting_again,
             bounds=self.bounds.judged,
+            agreements=0 if self.versions is None else self.versions.agreements,
+            stops=0 if self.versions is None else self.versions.stops,
             undecided=self.undecided,
             faults=self.faults.injected,
             schedule=self.faults.schedule,

@@ -18,6 +18,7 @@ from braft_core.testing.simulation.mutants import (
     removals,
     returns,
     snapshots,
+    versions,
 )
 from braft_core.testing.simulation.mutants.planting import Mutant, Patch
 from braft_core.testing.simulation.plan import draw_plan
@@ -34,6 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *removals.MUTANTS,
     *returns.MUTANTS,
     *snapshots.MUTANTS,
+    *versions.MUTANTS,
 )
 
 
