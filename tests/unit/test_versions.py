@@ -207,7 +207,7 @@ def test_a_typing_error_costs_no_log_entry() -> None:
         node.execute("counter", "add", 1, timeout=PATIENCE)
         before = commands(node)
         for service, name, error in [
-            ("countr", "add", UnknownService),
+            ("counters", "add", UnknownService),
             ("counter", "ad", UnknownCommand),
         ]:
             with pytest.raises(error):
