@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
+from braft_core.transport.expiry import Validity, expiry_sentence
 from braft_core.transport.grpc.auth import TokenGate
 from braft_core.transport.grpc.ready import not_connected
 from braft_core.transport.tls import Certificates
@@ -190,6 +192,10 @@ def certificates() -> Iterator[str]:
     made = Certificates.__new__(Certificates)
     made._files = TLSFiles(Path("gone.ca"), Path("gone.cert"), Path("gone.key"))
     yield made._look() or ""
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    valid = Validity(end - timedelta(days=365), end)
+    yield expiry_sentence(valid, end - timedelta(days=1))
+    yield expiry_sentence(valid, end)
 
 
 SOURCES: list[Callable[[], Iterator[str]]] = [
