@@ -122,8 +122,8 @@ class RaftView:
     term: int = 0
 
 
-class RemovingPorts(Protocol):
-    """What the removal of the dead needs of the runtime."""
+class NodePorts(Protocol):
+    """What every part of membership needs of the runtime."""
 
     @property
     def identity(self) -> Identity:
@@ -138,6 +138,10 @@ class RemovingPorts(Protocol):
 
     def raft_view(self) -> RaftView:
         """Raft's state now. Only asked while the node is a member."""
+
+
+class RemovingPorts(NodePorts, Protocol):
+    """What the removal of the dead needs of the runtime."""
 
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
         """On the leader: commit one change (kinds as in ``ChangeMembershipRequest``).
@@ -160,22 +164,8 @@ class RemovingPorts(Protocol):
         """
 
 
-class CapabilityPorts(Protocol):
+class CapabilityPorts(NodePorts, Protocol):
     """What agreeing on capabilities needs of the runtime."""
-
-    @property
-    def identity(self) -> Identity:
-        """Who this node is."""
-
-    @property
-    def settings(self) -> MembershipSettings:
-        """The settings membership reads; they never change."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-
-    def raft_view(self) -> RaftView:
-        """Raft's state now. Only asked while the node is a member."""
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """``Transport.call``."""
