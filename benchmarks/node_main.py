@@ -23,6 +23,7 @@ from benchmarks.lag import LoopLag
 from benchmarks.peers import VALUE_BYTES
 from benchmarks.recording import Background
 from braft_core import Node
+from braft_core.errors import BraftError
 from braft_core.runtime.loop import new_loop
 
 __all__ = ["main"]
@@ -148,6 +149,16 @@ class Handlers:
             "begin": begin,
             "end": time.monotonic(),
         }
+
+    def digest_state(self) -> int:
+        """Commit a checkpoint and wait until this node has the digests of its state there."""
+        index = int(self._node.execute("$cluster", "checkpoint", timeout=_SNAPSHOT_SECONDS))
+        end = time.monotonic() + _SNAPSHOT_SECONDS
+        while index not in (each["index"] for each in self._node.details()["stateDigests"]):
+            if time.monotonic() > end:
+                raise BraftError(f"no digests at entry {index} after {_SNAPSHOT_SECONDS:g} s")
+            time.sleep(0.05)
+        return index
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The snapshots that this node holds, newest first."""

@@ -1,10 +1,10 @@
 """``python -m benchmarks.silence``: what keeps a consensus loop from its work, and for how long.
 
 Three durable nodes hold a map of 1,000,000 keys with small lists. Then the leader lists it, over
-HTTP and in its own process; takes a snapshot; makes a full garbage collection; stores and answers
-a value of as many parts as a command can carry; refuses a request of as many as a body can carry;
-sends its state to a follower that fell behind, which restores it. Every node samples its own loop
-(:mod:`benchmarks.lag`). A leader that is silent for an election timeout (1 s) loses its office.
+HTTP and in its own process; takes a snapshot; commits a checkpoint, at which all digest their
+states; makes a full garbage collection; stores and answers a value of as many parts as a command
+can carry; refuses a request of as many as a body can carry; sends its state to a follower that
+fell behind, which restores it. Every node samples its own loop (:mod:`benchmarks.lag`). A leader that is silent for an election timeout (1 s) loses its office.
 Target: no new term, and no silence of more than 0.25 s of processors' time on any node.
 """
 
@@ -71,6 +71,7 @@ class _Run:
         self._stretch("list, HTTP", self._list_http)
         self._stretch("list, Python", lambda leader: leader.ask("list_keys", _PATIENCE))
         self._stretch("snapshot", lambda leader: leader.ask("take_snapshot", _PATIENCE))
+        self._stretch("state digests", lambda leader: leader.ask("digest_state", _PATIENCE))
         self._stretch("collection", lambda leader: leader.ask("collect_garbage", _PATIENCE))
         self._stretch("big value", self._big_value)
         self._stretch("body refused", self._big_body)

@@ -208,9 +208,10 @@ class StateMachineService(Service):
 
 def _canonical_state(chunks: Iterator[bytes]) -> Iterator[bytes]:
     data = b"".join(chunks)
-    kind, data = (_TYPED, data[1:]) if data.startswith(_TYPED) else (b"", data)
-    yield kind
-    yield from canonical_chunks(MsgpackSerializer().loads(data))
+    if data.startswith(_TYPED):
+        yield _TYPED
+        data = data[1:]
+    yield from canonical_chunks(data)
 
 
 def _register(

@@ -246,16 +246,68 @@ def test_of_an_error_that_is_kept_only_the_code_counts() -> None:
     assert found[0] == found[1]
 
 
+def canonical(value: Any) -> bytes:
+    return b"".join(canonical_chunks(MSGPACK.dumps(value)))
+
+
 def test_canonical_bytes_tell_different_values_apart_and_not_the_order_of_dicts() -> None:
     different: list[Any] = [
         None, False, True, 0, 1, 1.0, "", b"", "1", [], {}, [1], [[1]], {"a": 1}, {"a": [1]},
         {"a": {"b": 1}}, [1, [2]], [[1], 2], {"a": 1, "b": 2}, {"a": 2, "b": 1}, [{"a": 1}],
+        [[], 1], [[], [1]], [1, 2], [2, 1], {"a": {}}, {"a": []}, [{}, 1], [[{}], 1],
     ]  # fmt: skip
-    assert len({b"".join(canonical_chunks(each)) for each in different}) == len(different)
+    assert len(set(map(canonical, different))) == len(different)
     many = {str(number): {"x": number, "y": [number]} for number in range(3000)}
     turned = {key: dict(reversed(many[key].items())) for key in reversed(many)}
-    assert b"".join(canonical_chunks(many)) == b"".join(canonical_chunks(turned))
-    assert b"".join(canonical_chunks([1, 2])) != b"".join(canonical_chunks([2, 1]))
+    assert canonical(many) == canonical(turned)
+    assert b"" in list(canonical_chunks(MSGPACK.dumps([many]))), "the hashing may pause"
+
+
+_numbers = st.sampled_from([0, 1, 127, 128, 255, 256, 2**16, 2**31, 2**32, 2**63, 2**64 - 1])
+_leaves = (
+    st.none() | st.booleans() | st.floats(allow_nan=False) | _numbers
+    | _numbers.map(lambda number: -min(number, 2**63))
+    | st.integers(0, 300).map(lambda size: "x" * size) | st.sampled_from(["ü" * 40_000])
+    | st.integers(0, 300).map(bytes) | st.sampled_from([bytes(70_000)])
+)  # fmt: skip
+
+
+def _deep(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    lists = st.lists(inner, max_size=20)
+    return lists | st.dictionaries(st.text("abc", max_size=40), inner, max_size=20)
+
+
+def _turned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _turned(value[key]) for key in reversed(value)}
+    return [_turned(item) for item in value] if isinstance(value, list) else value
+
+
+def _shown(value: Any) -> str:
+    """Equal for equal values, whatever the order of dicts."""
+    if isinstance(value, dict):
+        return f"{{{sorted((key, _shown(item)) for key, item in value.items())}}}"
+    return str([_shown(item) for item in value]) if isinstance(value, list) else repr(value)
+
+
+_many = st.lists(st.recursive(_leaves, _deep, max_leaves=30), min_size=2, max_size=2)
+
+
+@settings(max_examples=80, deadline=None)
+@given(_many)
+def test_canonical_bytes_are_equal_exactly_for_equal_values(pair: list[Any]) -> None:
+    one, two = pair
+    assert canonical(one) == canonical(_turned(one))
+    assert (canonical(one) == canonical(two)) == (_shown(one) == _shown(two))
+
+
+def test_large_containers_are_read_whole() -> None:
+    for count in (15, 16, 1023, 1024, 1025, 65_535, 65_536):
+        items = list(range(count))
+        assert canonical([items, 1]) != canonical([[*items[:-1], -1], 1])
+        table = dict.fromkeys(map(str, items), 0)
+        assert canonical([table, 1]) != canonical([{**table, str(count - 1): 1}, 1])
+        assert canonical([table, 1]) != canonical([table, 2])
 
 
 def test_the_capture_is_of_its_time() -> None:
