@@ -4,8 +4,9 @@ Three durable nodes hold a map of 1,000,000 keys with small lists. Then the lead
 HTTP and in its own process; takes a snapshot; commits a checkpoint, at which all digest their
 states; makes a full garbage collection; stores and answers a value of as many parts as a command
 can carry; refuses a request of as many as a body can carry; sends its state to a follower that
-fell behind, which restores it. Every node samples its own loop (:mod:`benchmarks.lag`). A leader that is silent for an election timeout (1 s) loses its office.
-Target: no new term, and no silence of more than 0.25 s of processors' time on any node.
+fell behind, which restores it. Every node samples its own loop (:mod:`benchmarks.lag`). A leader
+that is silent for an election timeout (1 s) loses its office. Target: no new term, and no silence
+of more than 0.25 s of processors' time on any node.
 """
 
 from __future__ import annotations

@@ -3,13 +3,14 @@
 Every member learns the digests of all others with their probes and compares for itself; nobody
 decides for others. Where a majority of the voters has one digest, whoever has another one has
 diverged. Where there is no majority, nobody knows who is right. A member's alarm lasts until a
-digest of it at another index, or of the same index anew, agrees. Pure; used on the loop alone.
+digest of it at another index, or of the same index anew, agrees; meanwhile it names the index at
+which it was first seen. Pure; used on the loop alone.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from braft_core.errors import DecodeError
@@ -25,8 +26,6 @@ from braft_core.services.digests import (
 __all__ = ["Divergence", "StateComparison"]
 
 _log = logging.getLogger(__name__)
-#: Differences that are remembered as logged, at most.
-_MAX_LOGGED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +44,23 @@ class Divergence:
         """The members whose state is not that of the majority; none if there is no majority."""
         return tuple(m for _, ids in self.groups[1:] for m in ids) if self.decided else ()
 
-    def sentence(self, names: Mapping[str, str]) -> str:
-        """Return what users are shown; ``names`` by server id."""
-        groups = "; ".join(
-            f"{_listed(ids, names)} {'has' if len(ids) == 1 else 'have'} {digest.text[:12]}"
-            for digest, ids in self.groups
-        )
-        return (
-            f"the members' states of service {self.service!r} differ at entry {self.index}: "
-            f"{groups}. {self._verdict(names)}"
-        )
+    @property
+    def parties(self) -> tuple[object, ...]:
+        """Who differs from whom: while that is so, a later index is no news."""
+        return self.decided, *(ids for _, ids in self.groups)
 
-    def _verdict(self, names: Mapping[str, str]) -> str:
-        if not self.decided:
-            return "No majority of the voters has one state, so it is not known which is right"
-        return f"The majority of the voters counts: {_listed(self.diverged, names)} diverged"
+    def sentence(self, services: Sequence[str], names: Mapping[str, str]) -> str:
+        """Return what users are shown, of services that differ alike; ``names`` by server id."""
+        where = f"the states of {_and(services)} differ at entry {self.index}"
+        first = _and([names[m] for m in self.groups[0][1]])
+        if self.decided:
+            diverged = _and([names[m] for m in self.diverged])
+            return f"{where}: {diverged} diverged from the majority, {first}"
+        others = " and from ".join(_and([names[m] for m in ids]) for _, ids in self.groups[1:])
+        return (
+            f"{where}: {first} from {others}; no majority of the voters agrees, so it is not known "
+            "which state is right"
+        )
 
 
 class StateComparison:
@@ -73,7 +74,8 @@ class StateComparison:
         self._known: dict[str, tuple[Checkpoint, ...]] = {}
         #: By service and member.
         self._alarms: dict[tuple[str, str], Divergence] = {}
-        self._logged: set[tuple[str, int, tuple[str, ...]]] = set()
+        #: What stands and was logged.
+        self._logged: frozenset[str] = frozenset()
         self._unreadable: set[str] = set()
         #: Own checkpoints, the oldest first. Replaced, never changed.
         self.own: tuple[Checkpoint, ...] = ()
@@ -141,7 +143,9 @@ class StateComparison:
             if found is None or (found.decided and server_id not in found.diverged):
                 self._alarms.pop((service, server_id), None)
             else:
-                self._alarms[service, server_id] = found
+                before = self._alarms.get((service, server_id))
+                if before is None or before.parties != found.parties:
+                    self._alarms[service, server_id] = found
             return
 
     def _groups(self, service: str, index: int, code: bytes) -> dict[Digest, list[str]]:
@@ -154,16 +158,24 @@ class StateComparison:
         return groups
 
     def _publish(self, configuration: Configuration) -> None:
-        names = {s.id: f"{short_id(s.id)} at {s.address}" for s in configuration.servers}
-        found = dict.fromkeys(self._alarms.values())
+        # An alarm may outlive a member that it names.
+        gone = {
+            m: short_id(m) for each in self._alarms.values() for _, ids in each.groups for m in ids
+        }
+        names = gone | {s.id: f"{short_id(s.id)} at {s.address}" for s in configuration.servers}
+        found = sorted(dict.fromkeys(self._alarms.values()), key=_rank)
+        alike: dict[tuple[object, ...], list[Divergence]] = {}
         for each in found:
-            self._log_once(each, names)
-        self.sentence = ". ".join(each.sentence(names) for each in found)
-        own = [
-            each
-            for (_, member), each in self._alarms.items()
-            if member == self._own_id and each.decided
+            alike.setdefault((each.index, each.parties), []).append(each)
+        sentences = [
+            some[0].sentence([each.service for each in some], names) for some in alike.values()
         ]
+        logged, self._logged = self._logged, frozenset(sentences)
+        for sentence in sentences:
+            if sentence not in logged:
+                _log.error("%s", sentence)
+        self.sentence = "; ".join(sentences)
+        own = [each for each in found if self._own_id in each.diverged]
         self.own_fault = (
             f"this node's state of service {own[0].service!r} is not that of the majority at entry "
             f"{own[0].index}: stop it, remove its data directory, and let it join again"
@@ -171,14 +183,10 @@ class StateComparison:
             else ""
         )
 
-    def _log_once(self, found: Divergence, names: Mapping[str, str]) -> None:
-        key = (found.service, found.index, found.diverged)
-        if key in self._logged:
-            return
-        if len(self._logged) >= _MAX_LOGGED:
-            self._logged.clear()
-        self._logged.add(key)
-        _log.error("%s", found.sentence(names))
+
+def _rank(found: Divergence) -> tuple[bool, str, int]:
+    """The users' own services first: what braft keeps of their answers differs with them."""
+    return found.service.startswith("$"), found.service, found.index
 
 
 def _difference(
@@ -196,6 +204,5 @@ def _difference(
     return Divergence(service, index, tuple((d, tuple(ids)) for d, ids in ordered), decided)
 
 
-def _listed(ids: Iterable[str], names: Mapping[str, str]) -> str:
-    shown: Iterator[str] = (names.get(server_id, short_id(server_id)) for server_id in ids)
-    return ", ".join(shown)
+def _and(texts: Sequence[str]) -> str:
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else texts[0]

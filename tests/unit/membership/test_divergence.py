@@ -53,12 +53,11 @@ def test_equal_digests_are_no_news() -> None:
     assert (table.sentence, table.own_fault) == ("", "")
 
 
-def test_the_minority_is_named_with_service_index_and_digests() -> None:
+def test_the_minority_is_named_with_service_and_index() -> None:
     table = Member(members("abc")).knows(a={5: "x"}, b={5: "x"}, c={5: "y"})
     assert table.sentence == (
-        "the members' states of service 'kv' differ at entry 5: a at a:1, b at b:1 have "
-        "787878787878; c at c:1 has 797979797979. The majority of the voters counts: c at c:1 "
-        "diverged"
+        "the states of kv differ at entry 5: c at c:1 diverged from the majority, a at a:1 and b "
+        "at b:1"
     )
     assert table.own_fault == ""
 
@@ -81,14 +80,14 @@ def test_the_one_that_knows_that_it_is_in_the_minority_says_so() -> None:
 )
 def test_without_a_majority_nobody_is_at_fault(voters: str, known: Mapping[str, str]) -> None:
     table = Member(members(voters)).knows(**{i: {5: value} for i, value in known.items()})
-    assert "No majority of the voters has one state" in table.sentence
+    assert "no majority of the voters agrees" in table.sentence
     assert table.own_fault == ""
 
 
 def test_learners_are_compared_and_do_not_count() -> None:
     member = Member(members("abc", learners="ef"))
     table = member.knows(a={5: "x"}, b={5: "x"}, e={5: "y"}, f={5: "y"})
-    assert "e at e:1, f at f:1 diverged" in table.sentence
+    assert "e at e:1 and f at f:1 diverged" in table.sentence
     table = Member(members("bcd", learners="a")).knows(a={5: "y"}, b={5: "x"}, c={5: "x"})
     assert table.own_fault
 
@@ -120,6 +119,13 @@ def test_a_member_that_is_silent_stays_under_suspicion() -> None:
     assert table.sentence == ""
 
 
+def test_an_alarm_may_name_a_member_that_has_left() -> None:
+    member = Member(members("abc"))
+    table = member.knows(a={5: "x"}, b={5: "x"}, c={5: "y"})
+    table.compare(members("ac"))
+    assert table.sentence.endswith("c at c:1 diverged from the majority, a at a:1 and b")
+
+
 def test_a_replaced_state_has_no_past() -> None:
     member = Member(members("abc"))
     table = member.knows(a={5: "y"}, b={5: "x"}, c={5: "x"})
@@ -128,14 +134,33 @@ def test_a_replaced_state_has_no_past() -> None:
     assert (table.sentence, table.own_fault, table.told) == ("", "", b"")
 
 
-def test_a_difference_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_difference_is_logged_once_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     member = Member(members("abc"))
     with caplog.at_level(logging.ERROR):
-        for _ in range(3):
-            member.knows(a={5: "x"}, b={5: "x"}, c={5: "y"})
+        for index in (5, 9, 13):
+            table = member.knows(a={index: "x"}, b={index: "x"}, c={index: "y"})
+            assert "at entry 5: " in table.sentence
         assert len(caplog.records) == 1
-        member.knows(a={5: "x", 9: "x"}, b={9: "x"}, c={9: "y"})
-    assert len(caplog.records) == 2
+        member.knows(a={15: "x"}, b={15: "y"}, c={15: "y"})
+        assert len(caplog.records) == 2, "another one diverges"
+        member.knows(a={17: "x"}, b={17: "x"}, c={17: "x"})
+        member.knows(a={19: "x"}, b={19: "x"}, c={19: "y"})
+        assert len(caplog.records) == 3
+
+
+def test_a_users_service_is_named_before_what_braft_keeps_of_its_answers() -> None:
+    table = StateComparison("a")
+
+    def told(value: bytes) -> list[Checkpoint]:
+        names = ("$sessions", "counter")
+        return [Checkpoint(5, {name: Digest(CODE, value * 16) for name in names})]
+
+    table.set_own(told(b"y"))
+    table.learn("b", encode_checkpoints(told(b"x")))
+    table.learn("c", encode_checkpoints(told(b"x")))
+    table.compare(members("abc"))
+    assert table.own_fault.startswith("this node's state of service 'counter'")
+    assert table.sentence.startswith("the states of counter and $sessions differ at entry 5: a at")
 
 
 def test_strangers_and_nonsense_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
