@@ -131,26 +131,36 @@ class StateComparison:
         return sorted({name for each in self._known[server_id] for name in each.digests})
 
     def _judge(self, service: str, server_id: str, configuration: Configuration) -> None:
-        """The newest index at which there is somebody to compare with decides."""
+        """The newest index at which there is somebody to compare with decides.
+
+        A member that diverged is no witness against others, and stays under its verdict, whoever
+        leaves, until its state is equal again.
+        """
+        before = self._alarms.get((service, server_id))
         for checkpoint in reversed(self._known[server_id]):
             own = checkpoint.digests.get(service)
             if own is None:
                 continue
-            groups = self._groups(service, checkpoint.index, own.code)
+            groups = self._groups(service, checkpoint.index, own.code, server_id)
             if sum(map(len, groups.values())) < 2:
                 continue
             found = _difference(service, checkpoint.index, groups, configuration)
             if found is None or (found.decided and server_id not in found.diverged):
                 self._alarms.pop((service, server_id), None)
-            else:
-                before = self._alarms.get((service, server_id))
-                if before is None or before.parties != found.parties:
-                    self._alarms[service, server_id] = found
+            elif before is None or (
+                before.parties != found.parties and before.decided <= found.decided
+            ):
+                self._alarms[service, server_id] = found
             return
 
-    def _groups(self, service: str, index: int, code: bytes) -> dict[Digest, list[str]]:
+    def _groups(
+        self, service: str, index: int, code: bytes, judged: str
+    ) -> dict[Digest, list[str]]:
         groups: dict[Digest, list[str]] = {}
         for server_id in sorted(self._known):
+            alarm = self._alarms.get((service, server_id))
+            if server_id != judged and alarm is not None and alarm.decided:
+                continue
             for checkpoint in self._known[server_id]:
                 digest = checkpoint.digests.get(service)
                 if checkpoint.index == index and digest is not None and digest.code == code:

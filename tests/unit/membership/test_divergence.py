@@ -119,11 +119,22 @@ def test_a_member_that_is_silent_stays_under_suspicion() -> None:
     assert table.sentence == ""
 
 
-def test_an_alarm_may_name_a_member_that_has_left() -> None:
+def test_a_verdict_stands_though_its_majority_leaves() -> None:
     member = Member(members("abc"))
     table = member.knows(a={5: "x"}, b={5: "x"}, c={5: "y"})
-    table.compare(members("ac"))
+    member.configuration = members("ac")
+    table.compare(member.configuration)
     assert table.sentence.endswith("c at c:1 diverged from the majority, a at a:1 and b")
+    table = member.knows(a={5: "x", 9: "x"}, c={5: "y", 9: "y"})
+    assert table.sentence.endswith("c at c:1 diverged from the majority, a at a:1 and b")
+    table = member.knows(a={12: "x"}, c={12: "x"})
+    assert table.sentence == ""
+
+    diverged = Member(members("abc"))
+    assert diverged.knows(a={5: "y"}, b={5: "x"}, c={5: "x"}).own_fault
+    diverged.configuration = members("ac")
+    diverged.table.compare(diverged.configuration)
+    assert diverged.table.own_fault
 
 
 def test_a_replaced_state_has_no_past() -> None:
