@@ -16,6 +16,7 @@ import pytest
 
 from braft_core.abc import Contact, TLSFiles
 from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.divergence import StateComparison
 from braft_core.membership.forming import Forming
 from braft_core.membership.joining import Joining, Refuse, handle_join, lacks_capabilities
 from braft_core.membership.ports import RaftView
@@ -39,6 +40,7 @@ from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
+from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
 from braft_core.transport.expiry import Validity, expiry_sentence
 from braft_core.transport.grpc.auth import TokenGate
 from braft_core.transport.grpc.ready import not_connected
@@ -198,6 +200,21 @@ def certificates() -> Iterator[str]:
     yield expiry_sentence(valid, end)
 
 
+def states() -> Iterator[str]:
+    """What is said of members whose states differ."""
+
+    def told(letter: bytes) -> list[Checkpoint]:
+        return [Checkpoint(6, {"counter": Digest(b"c" * 8, letter * 16)})]
+
+    for others in (["b", "c"], ["b"]):
+        table = StateComparison("a")
+        table.set_own(told(b"y"))
+        for server_id in others:
+            table.learn(server_id, encode_checkpoints(told(b"x")))
+        table.compare(VOTERS)
+        yield from filter(None, (table.sentence, table.own_fault))
+
+
 SOURCES: list[Callable[[], Iterator[str]]] = [
     too_few,
     contradicting,
@@ -210,6 +227,7 @@ SOURCES: list[Callable[[], Iterator[str]]] = [
     applying,
     disk,
     certificates,
+    states,
 ]
 
 

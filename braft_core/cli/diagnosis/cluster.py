@@ -19,6 +19,9 @@ SKEWED = 1.0
 #: What to do about a sentence of a node.
 SENTENCES = 'see "Why is there no leader" in docs/operations.md'
 
+#: Where a subject of notes has a section of its own.
+SECTIONS = {"state": 'see "The members\' states differ" in docs/operations.md'}
+
 View = Mapping[str, Any]
 
 
@@ -83,7 +86,7 @@ def _removal(view: View) -> Finding:
 def _notes(nodes: Sequence[View]) -> list[Finding]:
     """What the nodes say of themselves: rival clusters, copied directories, tokens."""
     return [
-        fail(subject, f"{node['address']} says: {sentence}", SENTENCES)
+        fail(subject, f"{node['address']} says: {sentence}", SECTIONS.get(subject, SENTENCES))
         for node in nodes
         for subject, sentence in (node.get("notes") or {}).items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,15 @@ def test_a_rival_cluster_is_a_failure_with_its_name() -> None:
     (finding,) = found(view([node(1, notes=notes), node(2), node(3)]), "rival cluster")
     assert finding.level is Level.FAIL
     assert finding.message == "h1:1 says: two clusters of one name have met: …"
+
+
+def test_states_that_differ_are_a_failure_with_the_section_that_says_what_to_do() -> None:
+    notes = {"state": "the states of kv differ at entry 5: …"}
+    (finding,) = found(view([node(1, notes=notes), node(2), node(3)]), "state")
+    assert finding.level is Level.FAIL
+    assert finding.remedy == 'see "The members\' states differ" in docs/operations.md'
+    page = Path(__file__).parents[3] / "docs" / "operations.md"
+    assert "\n### The members' states differ\n" in page.read_text(encoding="utf-8")
 
 
 def test_what_is_decided_about_the_silent_is_told() -> None:
