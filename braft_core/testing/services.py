@@ -85,6 +85,10 @@ class _Run:
     def snapshot(self) -> bytes:
         return b"".join(self.machine.snapshot())
 
+    def digested(self) -> list[bytes]:
+        """The bytes whose digests the members of a cluster compare, by service."""
+        return [b"".join(chunks) for _, _, chunks in self.machine.capture_digests()]
+
 
 class ServiceConformance:
     """What every service must do. Each ``test_*`` method is one rule."""
@@ -140,6 +144,11 @@ class ServiceConformance:
         target.machine.restore([captured])
         assert self.answers(target) == self.answers(source)
         assert target.snapshot() == captured
+
+    def test_a_restored_state_has_the_same_digest(self) -> None:
+        source, target = self.filled(), self.fresh()
+        target.machine.restore([source.snapshot()])
+        assert target.digested() == source.digested()
 
     def test_a_restored_service_goes_on_as_the_others(self) -> None:
         source, target = self.filled(), self.fresh()
