@@ -319,6 +319,8 @@ class Coordinator:
         forming = self._running().forming
         view = self._ports.raft_view() if self._resident else RaftView()
         known = self.address_of(view.leader_id) or view.leader_address
+        # What they are made of is nobody else's business.
+        ours = self._resident is not None and request.cluster_id == identity.cluster_id
         removed = was_removed(view, request, identity.cluster_id)
         return ProbeReply(
             server_id=identity.server_id,
@@ -334,7 +336,7 @@ class Coordinator:
             removed=removed,
             dead=removed and self.is_welcome(request.server_id),
             capabilities=self._ports.capabilities.encode(),
-            digests=self._ports.state_comparison.told if self._resident else b"",
+            digests=self._ports.state_comparison.told if ours else b"",
         )
 
     # -- background --------------------------------------------------------------------------

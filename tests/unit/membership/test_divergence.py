@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from braft_core.membership.divergence import StateComparison
+from braft_core.peer import ProbeRequest
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
 
@@ -172,6 +174,27 @@ def test_a_users_service_is_named_before_what_braft_keeps_of_its_answers() -> No
     table.compare(members("abc"))
     assert table.own_fault.startswith("this node's state of service 'counter'")
     assert table.sentence.startswith("the states of counter and $sessions differ at entry 5: a at")
+
+
+def test_members_learn_digests_with_probes_and_strangers_do_not(play: Any, wait: Any) -> None:
+    addresses = ["10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"]
+
+    async def scenario(net: Any) -> None:
+        net.addresses = list(addresses)
+        hosts = [net.host(i, a, expect=3) for i, a in zip("abc", addresses, strict=True)]
+        for host in hosts:
+            await host.boot()
+        await wait(lambda: all(host.member_of for host in hosts), 30)
+        for host, value in zip(hosts, "xxy", strict=True):
+            host.state_comparison.set_own(digests({7: value}))
+        await wait(lambda: all("c at" in h.state_comparison.sentence for h in hosts), 30)
+        assert [bool(host.state_comparison.own_fault) for host in hosts] == [False, False, True]
+        cluster_id = hosts[0].member_of
+        for asked_for, told in ((cluster_id, True), ("", False), ("another", False)):
+            request = ProbeRequest("z", "c", asked_for, "10.0.0.9:15000")
+            assert bool((await hosts[0].coordinator.on_call(request)).digests) is told
+
+    play(scenario)
 
 
 def test_strangers_and_nonsense_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
