@@ -67,5 +67,5 @@ def a_newer_founding_is_promised_as_well(patch: Patch) -> dict[str, Any]:
 MUTANTS = (
     Mutant(a_majority_of_promises_is_enough, _RULES, _forms),
     Mutant(promises_are_not_stored, _RULES, _forms),
-    Mutant(a_newer_founding_is_promised_as_well, _RULES, _forms, 200),
+    Mutant(a_newer_founding_is_promised_as_well, _RULES, _forms, 400),
 )

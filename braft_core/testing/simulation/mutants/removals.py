@@ -90,6 +90,6 @@ def a_new_leader_removes_at_once(patch: Patch) -> dict[str, Any]:
 MUTANTS = (
     Mutant(what_a_probe_finds_is_ignored, ("who answers is not removed",), _removes),
     Mutant(the_silent_count_as_healthy, ("a healthy majority stays",), _waits_long),
-    Mutant(the_number_of_removals_has_no_limit, ("less than half are removed",), _counts),
+    Mutant(the_number_of_removals_has_no_limit, ("less than half are removed",), _counts, 200),
     Mutant(a_new_leader_removes_at_once, ("only a steady leader removes",), _removes, 200),
 )
