@@ -99,8 +99,6 @@ class StateMachine:
         self._executable: set[tuple[str, str, int]] = set()
         self._sessions = SessionTable()
         self._codes = {SESSIONS: code_of(self._sessions)}
-        #: The states that the services began with.
-        self._initial: dict[str, list[bytes]] = {}
         #: Services that have executed a command since, and stand in snapshots therefore.
         self._used: set[str] = set()
         for service in services:
@@ -114,7 +112,6 @@ class StateMachine:
             self._services[service.name] = service
             self._commands[service.name] = _signatures(service)
             self._codes[service.name] = code_of(service)
-            self._initial[service.name] = list(service.snapshot())
 
     @property
     def capabilities(self) -> Capabilities:
@@ -136,6 +133,11 @@ class StateMachine:
     def names(self) -> tuple[str, ...]:
         """The services' names, in the order they were given."""
         return tuple(self._services)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The services that have executed a command, or were restored; only they are captured."""
+        return frozenset(self._used)
 
     def apply(self, entry: Entry) -> Outcome:
         """Apply one entry; ``None`` for entries that are not commands.
@@ -327,14 +329,16 @@ class StateMachine:
         return captured
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the whole state; services that are not in the snapshot begin again.
+        """Replace the sessions, and the state of every service in the snapshot; others keep theirs.
+
+        In the log of one cluster those others have executed nothing up to there, on any node.
 
         :param chunks: the bytes of :meth:`snapshot`, cut anywhere.
         :raises DecodeError: they are not a whole snapshot. The state is undefined then.
         :raises NotKnownHere: the snapshot holds a service that this node does not have. So is it.
         """
         self._sessions.restore(iter(()))
-        begun, self._used = self._used, set()
+        self._used.clear()
         for name, section in read_sections(chunks):
             if name == SESSIONS:
                 self._sessions.restore(section)
@@ -347,8 +351,6 @@ class StateMachine:
                 )
             self._used.add(name)
             service.restore(section)
-        for name in begun - self._used:
-            self._services[name].restore(iter(self._initial[name]))
 
     def _unknown(self, name: str) -> UnknownService:
         known = sorted(name for name in self._services if not name.startswith("$"))

@@ -94,7 +94,20 @@ class SimulatedMachine(StateMachine):
 
     def __init__(self, services: Iterable[Service], level: int = FEATURE_LEVEL) -> None:
         self.members = MembersService()
-        super().__init__([*services, self.members], _SERIALIZERS, level)
+        given = [*services, self.members]
+        super().__init__(given, _SERIALIZERS, level)
+        self._initial = [(service, list(service.snapshot())) for service in given]
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """See :meth:`StateMachine.restore`. Unlike a node's, this one may go back in its log.
+
+        A service that nobody had used where the snapshot was taken begins again then.
+        """
+        before = self.used
+        super().restore(chunks)
+        for service, initial in self._initial:
+            if service.name in before - self.used:
+                service.restore(iter(initial))
 
     def capture(self) -> bytes:
         """The whole state now, as it is compared with that of others."""

@@ -205,7 +205,11 @@ def test_a_snapshot_that_cannot_be_read_is_waited_out(
             return iter([b"\xc1 of a later version"])
 
     services = [Other()] if broken == "refuses" else [KVService(), Other()]
-    chunks = StateMachine(services, {SERIALIZER.tag: SERIALIZER}).snapshot()
+    later = StateMachine(services, {SERIALIZER.tag: SERIALIZER})
+    for service in services:
+        data = encode_command(SERIALIZER, service.name, "put", ["m", "k", 1])
+        later.apply(Entry(1, 1, EntryType.COMMAND, data))
+    chunks = later.snapshot()
     applier.apply([put(1, 1)], [])
     applier.restore(5, 1, chunks)
     query = get()

@@ -110,7 +110,7 @@ def test_from_a_backup_to_a_node_that_serves_it(make: Make, tmp_path: Path, data
 def test_one_that_takes_long_goes_on_when_the_caller_no_longer_waits(make: Make) -> None:
     slow = Slow()
     node = make(services=[slow])
-    node.kv.put("m", "k", 1)
+    node.execute("slow", "anything")
     with pytest.raises(OutcomeUnknown, match="goes on being written"):
         node.take_snapshot(timeout=0.1)
     assert node.snapshots() == []
