@@ -55,12 +55,12 @@ def test_level_and_format_are_those_that_were_set(monkeypatch: Any) -> None:
     monkeypatch.setattr("sys.stderr", stream)
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
+    root.handlers[:] = []  # one of another test could complain about its stream in ours
     try:
         set_up("warning", "json")
         logging.getLogger("braft_core.x").info("quiet")
         logging.getLogger("braft_core.x").warning("loud")
     finally:
         root.setLevel(level)
-        for handler in [each for each in root.handlers if each not in handlers]:
-            root.removeHandler(handler)
+        root.handlers[:] = handlers
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["loud"]

@@ -97,7 +97,7 @@ MUTANTS = (
     Mutant(
         a_message_is_as_new_as_its_arrival,
         _RULE,
-        lambda plan: "pause" in plan.faults or "partition" in plan.faults,
+        lambda plan: "pause" in plan.faults and "partition" in plan.faults,
     ),
     Mutant(
         clocks_stand_still_in_suspended_machines,
