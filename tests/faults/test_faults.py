@@ -29,8 +29,10 @@ IN_NAMESPACES = [
     "clock jump",
     "suspend",
     "transfer",
+    "mixed versions",
 ]
 ON_LOOPBACK = ["kill", "kill leader", "power cycle", "pause", "pause leader", "restart", "suspend"]
+ON_LOOPBACK += ["mixed versions"]
 
 
 def short(directory: Path, kinds: list[str], count: int, *, loopback: bool) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,8 @@ from braft_core.errors import NotReady
 from braft_core.testing.faults import KINDS, NotServing, Scene
 from braft_core.testing.faults.cluster import Cluster
 from braft_core.testing.faults.interposing import Interposer
-from braft_core.testing.faults.kinds import disks
+from braft_core.testing.faults.kinds import disks, versions
+from braft_core.testing.faults.kinds.scene import wait_until
 from braft_core.testing.faults.plan import Fault
 
 
@@ -132,3 +134,41 @@ def test_a_node_that_goes_on_without_its_directory_is_a_problem(
     monkeypatch.setattr(disks, "_NOTICE_SECONDS", 0.1)
     with pytest.raises(NotServing, match="node 1 does not end although its directory is gone"):
         inject(scene, "removed directory", other=True)
+
+
+@pytest.mark.parametrize(("other", "victims"), [(False, [1]), (True, [1, 0])])
+def test_older_versions_are_refused_what_they_lack_and_upgraded_one_by_one(
+    scene: Scene,
+    cluster: RecordedCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    other: bool,
+    victims: list[int],
+) -> None:
+    older: set[int] = set()
+
+    def start(*indexes: int, **settings: object) -> None:
+        cluster.done.append(f"start {indexes[0]} {settings.get('services', 'all')}")
+        (older.update if settings else older.difference_update)(indexes)
+
+    monkeypatch.setattr(cluster, "stop", lambda index: 0, raising=False)
+    monkeypatch.setattr(cluster, "start", start, raising=False)
+    monkeypatch.setattr(
+        versions, "_distribute", lambda scene, node: "not_supported" if older else ""
+    )
+    assert f"nodes {victims} without" in inject(scene, "mixed versions", other=other)
+    assert older == set(victims)
+    scene.undo.close()
+    downs = [f"start {node} kv" for node in victims]
+    assert cluster.done == [*downs, *(f"start {node} all" for node in reversed(victims))]
+
+
+def test_a_cluster_that_takes_what_a_member_lacks_is_a_problem(
+    scene: Scene, cluster: RecordedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "stop", lambda index: 0, raising=False)
+    monkeypatch.setattr(cluster, "start", lambda *indexes, **settings: None, raising=False)
+    monkeypatch.setattr(versions, "_distribute", lambda scene, node: "")
+    impatient = partial(wait_until, seconds=0.1)
+    monkeypatch.setattr("braft_core.testing.faults.kinds.versions.wait_until", impatient)
+    with pytest.raises(NotServing, match=r"does not refuse what nodes \[1\] lack"):
+        inject(scene, "mixed versions")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,10 +141,13 @@ class Cluster:
         codes = {index: self._processes[index].exit_code for index in sorted(self._wanted)}
         return {index: code for index, code in codes.items() if code is not None}
 
-    def start(self, *indexes: int) -> None:
-        """Start these nodes on what their data directories hold."""
+    def start(self, *indexes: int, **settings: object) -> None:
+        """Start these nodes on what their data directories hold.
+
+        :param settings: for these starts alone.
+        """
         for index in indexes:
-            self._processes[index].start(self._environment(self.places[index]))
+            self._processes[index].start(self._environment(self.places[index], settings))
             self._wanted.add(index)
 
     def kill(self, *indexes: int) -> None:
@@ -200,7 +203,7 @@ class Cluster:
         """Delete the data of a node that does not run."""
         shutil.rmtree(self.places[index].data, ignore_errors=True)
 
-    def _environment(self, place: Place) -> dict[str, str]:
+    def _environment(self, place: Place, further: Mapping[str, object]) -> dict[str, str]:
         contacts = ",".join(self.places[index].address for index in self.members)
         raft, discovery, http = place.ports
         settings: dict[str, object] = {
@@ -212,6 +215,7 @@ class Cluster:
             "hport": http,
             "data_dir": place.data,
             **self._settings,
+            **further,
         }
         interposed = place.interposer.environment if place.interposer is not None else {}
         return {**node_environment(settings), **interposed}

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from braft_core.errors import ConfigError
-from braft_core.testing.faults.kinds import clocks, disks, networks, processes
+from braft_core.testing.faults.kinds import clocks, disks, networks, processes, versions
 from braft_core.testing.faults.kinds.scene import Ability, Kind, Scene
 
 __all__ = ["KINDS", "Ability", "Kind", "Scene", "impossible", "kind_named"]
 
-_ALL = (*processes.KINDS, *networks.KINDS, *disks.KINDS, *clocks.KINDS)
+_ALL = (*processes.KINDS, *networks.KINDS, *disks.KINDS, *clocks.KINDS, *versions.KINDS)
 #: By name.
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 
