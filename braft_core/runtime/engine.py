@@ -471,6 +471,9 @@ class Engine:
 
     def waiting(self) -> str:
         """Why there is no cluster or no leader; "" if nothing is waited for."""
-        why = self.membership.waiting
-        slow = self.writer.slow(clock.monotonic()) if why and self.writer is not None else ""
-        return f"{why}; {slow}" if slow else why
+        why, stop = self.membership.waiting, self.applier.stopped
+        if not why:
+            return ""
+        slow = self.writer.slow(clock.monotonic()) if self.writer is not None else ""
+        reasons = (why, stop.message if stop is not None else "", slow)
+        return "; ".join(reason for reason in reasons if reason)

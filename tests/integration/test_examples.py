@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.integration
+#: They use the default ports, which are the same for all tests.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("default-ports")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -15,7 +15,8 @@ from braft_core.errors import StorageLocked
 from braft_core.identity import pick_ports
 from braft_core.testing.processes import HOST, NODE_COMMAND, wait_for
 
-pytestmark = pytest.mark.integration
+#: They use the default ports, which are the same for all tests.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("default-ports")]
 
 
 def test_a_directory_in_use_means_the_next_ports(

@@ -59,6 +59,9 @@ __all__ = ["Report", "World", "run_seed"]
 
 #: Virtual seconds in which an undisturbed cluster forms and takes everybody in.
 _FORMING = 20.0
+#: How many syncs, one after the other, that may take besides: founding, elections, and a change of
+#: the configuration for each newcomer.
+_FORMING_SYNCS = 30
 
 
 @dataclass(slots=True)
@@ -337,10 +340,11 @@ class World:
         network = self.network
         lossy = network.loss, network.reordering
         network.loss = network.reordering = 0.0
-        deadline = self.scheduler.now + _FORMING
+        within = _FORMING + _FORMING_SYNCS * self.pace.slowest
+        deadline = self.scheduler.now + within
         while any(server.live is None for server in self.servers.values()):
             if self.scheduler.now > deadline:
-                raise InvariantBroken("a cluster forms", f"not within {_FORMING} s")
+                raise InvariantBroken("a cluster forms", f"not within {within:.0f} s")
             self.scheduler.run_until(self.scheduler.now + 0.1)
         network.loss, network.reordering = lossy
 
