@@ -13,13 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from braft_core.config import fields as f
 from braft_core.config import sources
 from braft_core.config.checks import check_together
 from braft_core.config.fields import Accepts, Variable
 from braft_core.config.refusals import bad_values, refused
+from braft_core.config.security import SecuritySettings
 from braft_core.config.show import MASK, show
 from braft_core.config.sources import Given, Layer
 from braft_core.errors import ConfigError
@@ -38,13 +39,11 @@ class Row(NamedTuple):
     origin: str
 
 
-class Settings(BaseModel):
+class Settings(SecuritySettings):
     """Everything that can be set about a node. Made by :meth:`load`; immutable, so thread-safe.
 
     Durations are in seconds, sizes in bytes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     discovery: Annotated[
         f.Text,
@@ -175,24 +174,6 @@ class Settings(BaseModel):
     log_format: Annotated[
         f.LogFormat, Variable("`console` or `json` lines", "BRAFT_LOG_FORMAT")
     ] = "console"
-    tls_ca: Annotated[
-        f.File,
-        Variable("CA certificates of the cluster, for mutual TLS", "BRAFT_TLS_CA", default="off"),
-    ] = None
-    tls_cert: Annotated[
-        f.File, Variable("this node's certificate chain", "BRAFT_TLS_CERT", default="off")
-    ] = None
-    tls_key: Annotated[
-        f.File, Variable("this node's private key", "BRAFT_TLS_KEY", default="off")
-    ] = None
-    token: Annotated[
-        f.Token,
-        Variable(
-            "bearer token for HTTP and gRPC calls, the same on every node",
-            "BRAFT_TOKEN",
-            default="off",
-        ),
-    ] = None
     grpc_reflection: Annotated[
         f.Flag,
         Variable(
@@ -202,7 +183,6 @@ class Settings(BaseModel):
             inverted=True,
         ),
     ] = True
-    http: Annotated[f.Flag, Variable("serve HTTP", "BRAFT_HTTP")] = True
     max_value_bytes: Annotated[
         f.PositiveInt, Variable("largest command in bytes", "BRAFT_MAX_VALUE_BYTES")
     ] = 1_500_000
@@ -366,10 +346,16 @@ class Settings(BaseModel):
 
     @classmethod
     def variables(cls) -> dict[str, Variable]:
-        """The environment names and meaning of each setting that has any, in documented order."""
+        """The environment names and meaning of each setting that has any, in documented order.
+
+        Those of who may talk to a node come last.
+        """
+        fields = sorted(
+            cls.model_fields.items(), key=lambda f: f[0] in SecuritySettings.model_fields
+        )
         return {
             name: note
-            for name, info in cls.model_fields.items()
+            for name, info in fields
             for note in info.metadata
             if isinstance(note, Variable)
         }
