@@ -31,6 +31,7 @@ __all__ = [
     "Name",
     "Names",
     "OptionalCount",
+    "OptionalFlag",
     "OptionalPort",
     "PositiveDuration",
     "PositiveInt",
@@ -222,6 +223,11 @@ DurationRange = Annotated[
     Accepts("a duration or a range of two, such as 100ms, 10ms-15s, 15-30s or 0"),
 ]
 Flag = Annotated[bool, BeforeValidator(_flag), Accepts("on, true, yes, 1, off, false, no or 0")]
+OptionalFlag = Annotated[
+    bool | None,
+    BeforeValidator(_optional(_flag)),
+    Accepts("on, true, yes, 1, off, false, no or 0"),
+]
 Name = Annotated[
     str,
     BeforeValidator(_name),

@@ -39,3 +39,12 @@ class SecuritySettings(BaseModel):
         ),
     ] = None
     http: Annotated[f.Flag, Variable("serve HTTP", "BRAFT_HTTP")] = True
+    insecure: Annotated[
+        f.OptionalFlag,
+        Variable(
+            "whether a node may listen beyond loopback without TLS: `on` allows it, `off` refuses "
+            "to start",
+            "BRAFT_INSECURE",
+            default="allowed, with one warning",
+        ),
+    ] = None

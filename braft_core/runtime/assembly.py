@@ -37,6 +37,7 @@ from braft_core.plugin.registry import Registry
 from braft_core.plugin.rules import KINDS
 from braft_core.raft import SnapshotMeta
 from braft_core.runtime.advertising import advertise, chosen_discovery
+from braft_core.runtime.exposure import check_exposure
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.placing import MEMORY, data_directory, find_place
 from braft_core.runtime.recovering import recover
@@ -99,6 +100,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     for warning in configured.warnings():
         _log.warning("%s", warning)
     ip, host, follows = advertise(settings, registry)
+    check_exposure(settings, host)
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}

@@ -1,6 +1,7 @@
-"""What a node leaves open to others: the sentence that its log warns with when it starts.
+"""What a node leaves open to others: the sentence of its log at the start, or the refusal.
 
-Pure. Nothing is refused: a closed network is a good reason to want neither TLS nor a token.
+Pure. Without ``BRAFT_INSECURE`` nothing is refused, only warned of: a closed network is a good
+reason to want neither TLS nor a token.
 """
 
 from __future__ import annotations
@@ -8,19 +9,23 @@ from __future__ import annotations
 import ipaddress
 
 from braft_core.config import Settings
+from braft_core.errors import ConfigError
 
-__all__ = ["exposure"]
+__all__ = ["check_exposure", "exposure", "is_loopback"]
+
+_TLS = "BRAFT_TLS_CA, BRAFT_TLS_CERT and BRAFT_TLS_KEY"
+_LOOPBACK = "BRAFT_IP=127.0.0.1 for a node of this machine only"
 
 
 def exposure(settings: Settings, host: str) -> str:
     """Why it is dangerous to listen on ``host`` like this, and what to set; "" if it is not."""
-    if _is_loopback(host):
+    if is_loopback(host):
         return ""
     open_to = []
     wanted = []
     if settings.tls_ca is None:
         open_to.append("what nodes say to each other is neither encrypted nor authenticated")
-        wanted.append("BRAFT_TLS_CA, BRAFT_TLS_CERT and BRAFT_TLS_KEY")
+        wanted.append(_TLS)
     if settings.token is None and (settings.http or settings.tls_ca is None):
         open_to.append("whoever reaches the ports can read, write and change members")
         wanted.append("BRAFT_TOKEN")
@@ -28,12 +33,30 @@ def exposure(settings: Settings, host: str) -> str:
         return ""
     return (
         f"this node listens on {host}, not on loopback alone: {', and '.join(open_to)}. Set "
-        f"{', and '.join(wanted)}, or BRAFT_IP=127.0.0.1 for a node of this machine only; see "
-        "docs/operations.md"
+        f"{', and '.join(wanted)}, or {_LOOPBACK}, or BRAFT_INSECURE=on if the network is trusted"
     )
 
 
-def _is_loopback(host: str) -> bool:
+def check_exposure(settings: Settings, host: str) -> None:
+    """Refuse to listen on ``host`` without TLS where the settings forbid it.
+
+    :raises ConfigError: ``insecure`` is off, and the node would listen beyond loopback in clear.
+    """
+    if settings.insecure is not False or settings.tls_ca is not None or is_loopback(host):
+        return
+    label = settings.label("insecure")
+    accepted = f"{_TLS}; or {_LOOPBACK}; or {label}=on"
+    raise ConfigError(
+        f"{label}=off: this node would listen on {host}, not on loopback alone, without TLS; "
+        f"accepted: {accepted}",
+        setting=label,
+        value="off",
+        accepted=accepted,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a socket that is bound to ``host``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

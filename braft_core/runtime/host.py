@@ -122,7 +122,8 @@ class Host:
         """Start everything, or raise and leave nothing."""
         danger = exposure(self.settings, self.parts.host)
         if danger:
-            _log.warning("%s", danger)
+            asked_for = self.settings.insecure is True
+            _log.log(logging.INFO if asked_for else logging.WARNING, "%s", danger)
         try:
             self._loop.start()
             self._applier.start()

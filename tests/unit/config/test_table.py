@@ -51,6 +51,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("snapshot_bytes", "BRAFT_SNAPSHOT_BYTES", "", "7", 7, 64_000_000),
     ("gc_freeze", "BRAFT_GC_FREEZE", "", "on", True, False),
     ("snapshot_trailing", "BRAFT_SNAPSHOT_TRAILING", "", "7", 7, 10_000),
+    ("insecure", "BRAFT_INSECURE", "", "off", False, None),
     ("digest_interval", "BRAFT_DIGEST_INTERVAL", "", "0", 0.0, 600.0),
 ]
 FILES = {"tls_ca": "BRAFT_TLS_CA", "tls_cert": "BRAFT_TLS_CERT", "tls_key": "BRAFT_TLS_KEY"}

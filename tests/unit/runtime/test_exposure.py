@@ -9,7 +9,8 @@ import pytest
 
 from braft_core import Node
 from braft_core.config import Settings
-from braft_core.runtime.exposure import exposure
+from braft_core.errors import ConfigError
+from braft_core.runtime.exposure import check_exposure, exposure
 
 
 def of(host: str, tmp_path: Path, *, tls: bool = False, **settings: Any) -> str:
@@ -57,3 +58,37 @@ def test_a_node_warns_once_when_it_starts(
     warnings = [r for r in caplog.records if "BRAFT_TOKEN" in r.getMessage()]
     assert len(warnings) == times
     assert all(record.levelname == "WARNING" for record in warnings)
+
+
+def test_asked_for_by_name_it_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "braft_core")
+    with Node(
+        discovery="none", data_dir=":memory:", host="0.0.0.0", rport=0, http=False, insecure=True
+    ) as node:
+        node.wait_ready(10)
+    said = [r.levelname for r in caplog.records if "BRAFT_TOKEN" in r.getMessage()]
+    assert said == ["INFO"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+def test_insecure_off_refuses_to_listen_in_clear(host: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Node(data_dir=str(tmp_path / "d"), host=host, rport=0, insecure=False).start()
+    assert refused.value.data["setting"] == "insecure"
+    assert host in refused.value.message
+    for name in ("BRAFT_TLS_CA", "BRAFT_IP=127.0.0.1", "insecure=on"):
+        assert name in refused.value.data["accepted"]
+    assert not (tmp_path / "d").exists(), "refused before anything is made"
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "insecure"),
+    [("127.0.0.1", False, "off"), ("0.0.0.0", True, "off"), ("0.0.0.0", False, "on")],
+)
+def test_everything_else_is_allowed(host: str, tls: bool, insecure: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"insecure": insecure}
+    if tls:
+        for name in ("tls_ca", "tls_cert", "tls_key"):
+            (tmp_path / name).write_text("pem")
+            given[name] = str(tmp_path / name)
+    check_exposure(Settings.load(environ={}, kwargs=given), host)
