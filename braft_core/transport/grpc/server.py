@@ -25,7 +25,9 @@ from braft_core.raft.messages import (
     TimeoutNow,
 )
 from braft_core.transport.admission import NOT_MEMBER, Refusal
+from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import decode_request, encode_response
+from braft_core.transport.grpc.bodies import Bodies
 from braft_core.transport.grpc.failures import details_of, status_of
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs, text
 from braft_core.transport.grpc.pipeline import GOODBYE
@@ -41,11 +43,12 @@ _MAX_WAITING = 64
 #: Seconds that ending the streams may take.
 _FAREWELL = 0.2
 
-_UNARY: dict[str, type[Request]] = {
-    "AppendEntries": AppendEntries,
-    "RequestVote": RequestVote,
-    "RequestPreVote": RequestPreVote,
-    "TimeoutNow": TimeoutNow,
+#: Method → its request, and the largest one in bytes where the transport's limit is too large.
+_UNARY: dict[str, tuple[type[Request], int | None]] = {
+    "AppendEntries": (AppendEntries, None),
+    "RequestVote": (RequestVote, MAX_CONTROL),
+    "RequestPreVote": (RequestPreVote, MAX_CONTROL),
+    "TimeoutNow": (TimeoutNow, MAX_CONTROL),
 }
 
 
@@ -163,21 +166,22 @@ class RaftTransportServer:
     :param heard_from: told the id of a peer whose stream just began.
     """
 
-    def __init__(self, local: LocalEnd, heard_from: Callable[[str], None]) -> None:
+    def __init__(self, local: LocalEnd, bodies: Bodies, heard_from: Callable[[str], None]) -> None:
         self._local = local
+        self._bodies = bodies
         self._heard_from = heard_from
         self._streams: dict[int, _InboundStream] = {}
         self._latest: dict[str, _InboundStream] = {}
         self._waiting: set[asyncio.Future[bytes]] = set()
-        self._snapshots = SnapshotReceiver(local)
+        self._snapshots = SnapshotReceiver(local, bodies)
         self._installing: set[asyncio.Task[bytes]] = set()
         self._stopping = False
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """What to register."""
         methods = {
-            name: grpc.unary_unary_rpc_method_handler(self._single(kind))
-            for name, kind in _UNARY.items()
+            name: self._bodies.method(self._refuse_strangers, self._single(kind), limit)
+            for name, (kind, limit) in _UNARY.items()
         }
         methods["AppendEntriesPipeline"] = grpc.stream_stream_rpc_method_handler(self._pipeline)
         methods["InstallSnapshot"] = grpc.stream_unary_rpc_method_handler(self._install)
@@ -209,7 +213,6 @@ class RaftTransportServer:
 
     def _single(self, kind: type[Request]) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(data: bytes, context: Any) -> bytes:
-            await self._refuse_strangers(context)
             try:
                 message = decode_request(kind, data, self._local.identity.server_id)
             except DecodeError as error:

@@ -19,7 +19,9 @@ from braft_core import jsontext, peer
 from braft_core.errors import BraftError, DecodeError, WrongCluster
 from braft_core.proto import POOL, ProtobufError, message_class
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
+from braft_core.transport.bounds import MAX_CALL, call_limit
 from braft_core.transport.failures import encode_error
+from braft_core.transport.grpc.bodies import Bodies
 from braft_core.transport.grpc.failures import ERROR_KEY, details_of, status_of
 from braft_core.transport.grpc.local import CLUSTER, LocalEnd, pairs, text
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer
@@ -53,13 +55,15 @@ async def _fail(context: Any, error: BraftError, status: grpc.StatusCode | None 
     raise AssertionError("unreachable: abort raises")
 
 
-def _guarded(local: LocalEnd, serve: Handler) -> Any:
+def _guarded(local: LocalEnd, bodies: Bodies, serve: Handler, limit: int | None = None) -> Any:
     """Ask for the token, and turn what ``serve`` raises into a status and the error itself."""
 
-    async def guarded(data: bytes, context: Any) -> bytes:
+    async def admit(context: Any) -> None:
         denial = local.deny(context.invocation_metadata())
         if denial is not None:
             await _fail(context, denial.error, denial.status)
+
+    async def guarded(data: bytes, context: Any) -> bytes:
         try:
             return await serve(data, context)
         except BraftError as error:
@@ -70,15 +74,18 @@ def _guarded(local: LocalEnd, serve: Handler) -> Any:
             failure = BraftError(f"internal error: {type(error).__name__}: {error}")
         return await _fail(context, failure)
 
-    return grpc.unary_unary_rpc_method_handler(guarded)
+    return bodies.method(admit, guarded, limit)
 
 
 # ---------------------------------------------------------------------- braft.v1.Peer
 
 
-def peer_service(local: LocalEnd) -> grpc.GenericRpcHandler:
+def peer_service(local: LocalEnd, bodies: Bodies) -> grpc.GenericRpcHandler:
     """One RPC per request class of ``braft_core.peer``."""
-    handlers = {name: _guarded(local, _peer_method(local, kind)) for name, kind in METHODS.items()}
+    handlers = {
+        name: _guarded(local, bodies, _peer_method(local, kind), call_limit(kind))
+        for name, kind in METHODS.items()
+    }
     return grpc.method_handlers_generic_handler("braft.v1.Peer", handlers)
 
 
@@ -97,7 +104,7 @@ def _peer_method(local: LocalEnd, kind: type[peer.PeerRequest]) -> Handler:
 # ---------------------------------------------------------------------- Raft
 
 
-def raft_service(local: LocalEnd) -> grpc.GenericRpcHandler:
+def raft_service(local: LocalEnd, bodies: Bodies) -> grpc.GenericRpcHandler:
     """The original's service."""
 
     async def apply_log(data: bytes, _context: Any) -> bytes:
@@ -114,8 +121,8 @@ def raft_service(local: LocalEnd) -> grpc.GenericRpcHandler:
         return details_message(await local.handler.on_details())
 
     handlers = {
-        "ApplyLog": _guarded(local, apply_log),
-        "GetDetails": _guarded(local, get_details),
+        "ApplyLog": _guarded(local, bodies, apply_log),
+        "GetDetails": _guarded(local, bodies, get_details, MAX_CALL),
     }
     return grpc.method_handlers_generic_handler("Raft", handlers)
 

@@ -23,6 +23,7 @@ from braft_core.transport.codec import (
     encode_chunk,
     encode_request,
 )
+from braft_core.transport.grpc.bodies import Bodies
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs
 from braft_core.transport.grpc.ready import when_ready
 from braft_core.transport.snapshots import Incoming, Intake, Source
@@ -161,8 +162,9 @@ def _failure(local: LocalEnd, address: str, error: grpc.aio.AioRpcError) -> Braf
 class SnapshotReceiver:
     """Takes in the contents of snapshots; what becomes of a whole one is the server's affair."""
 
-    def __init__(self, local: LocalEnd) -> None:
+    def __init__(self, local: LocalEnd, bodies: Bodies) -> None:
         self._local = local
+        self._bodies = bodies
         self._intake = Intake(local.handler)
 
     async def receive(self, context: Any) -> Incoming:
@@ -173,7 +175,7 @@ class SnapshotReceiver:
         """
         identity = self._local.identity
         cluster_id = identity.cluster_id
-        data = await self._read(context)
+        data = await self._bodies.read(context)
         if data is grpc.aio.EOF:
             raise DecodeError("the snapshot ended before it began")
         message = decode_request(InstallSnapshot, data, identity.server_id)

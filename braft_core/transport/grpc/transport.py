@@ -12,6 +12,7 @@ from braft_core.abc import TransportHandler
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import Response
 from braft_core.transport.grpc import noise, services
+from braft_core.transport.grpc.bodies import Bodies
 from braft_core.transport.grpc.calls import CallPool
 from braft_core.transport.grpc.link import PeerLink
 from braft_core.transport.grpc.local import LocalEnd
@@ -46,7 +47,8 @@ class _Running(Running[PeerLink]):
         super().__init__(local, peers)
         self.local = local
         self.pool = CallPool(local)
-        self._raft = RaftTransportServer(local, peers.heard_from)
+        self._bodies = Bodies()
+        self._raft = RaftTransportServer(local, self._bodies, peers.heard_from)
         self._loop = asyncio.get_running_loop()
         self._server = local.connector.server()
 
@@ -55,8 +57,8 @@ class _Running(Running[PeerLink]):
         local, server = self.local, self._server
         handlers = (
             self._raft.handlers(),
-            services.raft_service(local),
-            services.peer_service(local),
+            services.raft_service(local, self._bodies),
+            services.peer_service(local, self._bodies),
         )
         server.add_generic_rpc_handlers(handlers)
         self._health = await services.add_health(server)
