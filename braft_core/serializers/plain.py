@@ -24,12 +24,12 @@ INT_MAX: Final = (1 << 64) - 1
 _ATOMS: Final = frozenset({type(None), bool, float, bytes})
 
 
-def check_plain(value: object) -> None:
-    """Return if ``value`` is plain.
+def check_plain(value: object) -> int:
+    """Return the number of values in ``value``, itself and keys included, if it is plain.
 
     :raises TypeError: naming what is not, and what is accepted. A cycle counts as nested too deep.
     """
-    _check(value, MAX_DEPTH)
+    return _check(value, MAX_DEPTH)
 
 
 def not_finite(values: Iterable[object]) -> float | None:
@@ -50,7 +50,8 @@ def not_finite(values: Iterable[object]) -> float | None:
     return None
 
 
-def _check(value: object, room: int) -> None:
+def _check(value: object, room: int) -> int:
+    count = 1
     if type(value) is str:
         if not value.isascii():
             _check_text(value)
@@ -59,17 +60,18 @@ def _check(value: object, room: int) -> None:
     elif type(value) is list or type(value) is tuple:
         _check_depth(room)
         for item in value:
-            _check(item, room - 1)
+            count += _check(item, room - 1)
     elif type(value) is dict:
         _check_depth(room)
         for key, item in value.items():
             _check_key(key)
-            _check(item, room - 1)
+            count += 1 + _check(item, room - 1)
     elif type(value) not in _ATOMS:
         raise TypeError(
             f"{reprlib.repr(value)} of type {type(value).__qualname__} is not a plain value; "
             "accepted are None, bool, int, float, str, bytes, lists, and dicts with str keys"
         )
+    return count
 
 
 def _check_text(value: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from braft_core.errors import DecodeError
 from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.plain import check_plain
 from braft_core.testing.serializers import SerializerConformance
 
 
@@ -113,6 +114,24 @@ def test_what_is_large_is_decoded_bit_by_bit(value: Any, monkeypatch: pytest.Mon
     assert max(fed) <= 64 << 10
 
 
+@pytest.mark.parametrize("value", LARGE, ids=["lists", "dict", "texts"])
+def test_a_large_value_is_encoded_in_short_calls(
+    value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = msgpack.packb(value)
+    at_once: list[int] = []
+    whole = msgpack.packb
+
+    def watched(value: Any) -> bytes:
+        at_once.append(check_plain(value))
+        return whole(value)  # type: ignore[no-any-return]  # it has no type information
+
+    monkeypatch.setattr(msgpack, "packb", watched)
+    assert MsgpackSerializer().dumps(value) == expected
+    assert MsgpackSerializer().dumps([1]) == b"\x91\x01"
+    assert max(at_once) <= 64 << 10
+
+
 @pytest.mark.parametrize("tail", [b"\x01", b"\xc1", b"\x93", b"\xc0", b"\xda"])
 def test_what_is_behind_a_large_value_is_refused(tail: bytes) -> None:
     with pytest.raises(DecodeError):
@@ -150,7 +169,7 @@ def test_rules_hold_for_large_values() -> None:
 @pytest.mark.parametrize("size", [100, 1 << 18])
 def test_encoding_piece_by_piece_gives_the_same_bytes(value: Any, size: int) -> None:
     pieces = list(MsgpackSerializer().dumps_slowly(value, size))
-    assert b"".join(pieces) == MsgpackSerializer().dumps(value)
+    assert b"".join(pieces) == msgpack.packb(value)
     assert {len(piece) for piece in pieces[:-1]} <= {size}
 
 

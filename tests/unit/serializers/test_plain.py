@@ -51,3 +51,9 @@ def test_depth_is_counted_along_each_branch() -> None:
     check_plain([branch, branch, {"k": 1}])
     with pytest.raises(TypeError, match=f"deeper than {MAX_DEPTH}"):
         check_plain([[branch, branch]])
+
+
+def test_counts_the_values() -> None:
+    assert check_plain(None) == 1
+    assert check_plain([]) == 1
+    assert check_plain({"a": [1, (2, "x")], "b": {}}) == 9
