@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -439,6 +440,32 @@ def test_a_disk_that_loses_power_forgets_what_was_not_synced(
         disk.mount()
         assert (disk.path / "synced").read_bytes() == b"kept"
         assert not (disk.path / "unsynced").exists()
+
+
+@pytest.mark.faults
+@pytest.mark.optional
+def test_a_disk_comes_back_though_another_process_holds_its_mount(
+    needs: Callable[[Ability], None], tmp_path: Path
+) -> None:
+    needs(Ability.POWER)
+    with LoopDisk(tmp_path / "disk", size=16 << 20) as disk:
+        (disk.path / "file").write_bytes(b"kept")
+        os.sync()
+        # With mounts of its own, as every process of ``ip netns exec``.
+        held = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read line"]
+        with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            disk.cut_power()
+            disk.unmount()
+            disk.mount()
+            assert (disk.path / "file").read_bytes() == b"kept"
+            (disk.path / "file").write_bytes(b"new")
+            disk.cut_power()
+            disk.unmount()
+            disk.mount()
+            assert (disk.path / "file").exists()
+            holder.communicate()
 
 
 # --------------------------------------------------------------------------------------------

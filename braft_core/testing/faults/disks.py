@@ -90,6 +90,9 @@ class LoopDisk(Disk):
     _SHUTDOWN = 0x8004587D
     _NO_FLUSH = (2).to_bytes(4, "little")
 
+    #: Whether it was shut down since it was mounted.
+    _is_cut = False
+
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._image.open("wb") as image:
@@ -103,7 +106,20 @@ class LoopDisk(Disk):
 
     def mount(self) -> None:
         """Mount it; the journal is replayed, as after a power failure."""
+        if self._is_cut:
+            self._renew()
         tool("mount", "-t", "ext4", "-o", "loop", str(self._image), str(self.path))
+
+    def _renew(self) -> None:
+        """Take a copy of the image for the image.
+
+        A process with mounts of its own, as ``ip netns exec`` makes them, may hold the file system
+        that was shut down. To mount the same image again would give that one.
+        """
+        copy = self._image.with_suffix(".copy")
+        tool("cp", "--sparse=always", str(self._image), str(copy))
+        copy.replace(self._image)
+        self._is_cut = False
 
     def cut_power(self) -> None:
         """Let the file system fail at once, and forget what was not synced.
@@ -113,6 +129,7 @@ class LoopDisk(Disk):
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, self._SHUTDOWN, self._NO_FLUSH)
+            self._is_cut = True
         except OSError as error:
             raise FaultKitError(f"the file system cannot be shut down: {error}") from error
         finally:
