@@ -15,6 +15,7 @@ from typing import Any
 
 from braft_core.config.fields import Variable
 from braft_core.errors import ConfigError
+from braft_core.ownership import read_trusted
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -34,6 +35,7 @@ __all__ = [
 #: Names the TOML file; it is no setting itself.
 CONFIG_VARIABLE = "BRAFT_CONFIG"
 _DEFAULT_FILE = Path("braft.toml")
+_FILE = "the configuration file"
 _SWAPPED = {"on": "off", "true": "false", "yes": "no", "1": "0"}
 _SWAPPED |= {off: on for on, off in _SWAPPED.items()}
 
@@ -62,7 +64,7 @@ def find_toml(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
     if named is None:
         return _DEFAULT_FILE if _DEFAULT_FILE.is_file() else None
     if not named.is_file():
-        who = "the configuration file" if explicit else CONFIG_VARIABLE
+        who = _FILE if explicit else CONFIG_VARIABLE
         raise ConfigError(
             f"{who}={str(named)!r}: no such file; accepted: the path of a TOML file",
             setting=who,
@@ -73,10 +75,15 @@ def find_toml(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def from_toml(path: Path, known: Collection[str]) -> Layer:
-    """Read a TOML file. :raises ConfigError: it is no TOML, or has a key that is no setting."""
+    """Read a TOML file.
+
+    :raises ConfigError: it is no TOML, has a key that is no setting, or another user could have
+        written it.
+    """
+    content = read_trusted(path, _FILE)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        document = tomllib.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML: {error}", setting=str(path)) from error
     plugins = document.pop("plugins", {})
     layer = _options(plugins, f"{path}: ", str(path))
