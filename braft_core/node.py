@@ -400,9 +400,8 @@ class Node:
     def _http_server(self, parts: Parts) -> HTTPServer | None:
         if not self._settings.http:
             return None
-        return HTTPServer(
-            self, parts.host, parts.ports.http, lambda app: parts.plugins.extend_http(app, self)
-        )
+        extend = partial(parts.plugins.extend_http, node=self)
+        return HTTPServer(self, parts.host, parts.ports.http, extend, parts.tokens.keyring)
 
     # -- plumbing --------------------------------------------------------------------------------
 

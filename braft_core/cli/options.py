@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from braft_core.tokens import secret_of
+
 if TYPE_CHECKING:
     from braft_core.client import Client
 
@@ -43,14 +45,14 @@ def connect(urls: Sequence[str] | None, token: str | None, timeout: float) -> Cl
     chosen = [url for url in listed if url]
     if not chosen:
         chosen, token = _own_node(token)
-    return Client(chosen, token=token or None, timeout=timeout)
+    return Client(chosen, token=secret_of(token) if token else None, timeout=timeout)
 
 
 def _own_node(token: str | None) -> tuple[list[str], str | None]:
-    from braft_core.config import Settings
+    from braft_core.config import Settings, TokenSource
     from braft_core.runtime.placing import expected_ports
 
     settings = Settings.load()
-    if token is None and settings.token is not None:
-        token = settings.token.get_secret_value()
+    if token is None:
+        token = TokenSource(settings).keyring.current.first
     return [f"http://127.0.0.1:{expected_ports(settings).http}"], token

@@ -14,12 +14,14 @@ from braft_core.config.options import given_options
 from braft_core.config.settings import Row, Settings
 from braft_core.config.show import settings_markdown
 from braft_core.config.sources import Given, unknown_variable
+from braft_core.config.tokenfile import TokenSource
 
 __all__ = [
     "Accepts",
     "Given",
     "Row",
     "Settings",
+    "TokenSource",
     "Variable",
     "format_duration",
     "format_range",

@@ -15,6 +15,7 @@ __all__ = ["check_together"]
 def check_together(settings: Settings) -> None:
     """:raises ConfigError: two settings contradict each other; names both."""
     _check_tls(settings)
+    _check_tokens(settings)
     _check_ports(settings)
     _check_timing(settings)
 
@@ -29,6 +30,16 @@ def _check_tls(settings: Settings) -> None:
             "accepted: all three TLS files or none",
             setting=settings.label(missing[0]),
             accepted="all three TLS files or none",
+        )
+
+
+def _check_tokens(settings: Settings) -> None:
+    if settings.token is not None and settings.token_file is not None:
+        both = _labels(settings, ["token", "token_file"])
+        raise ConfigError(
+            f"{both} are both set; accepted: one of them",
+            setting=settings.label("token_file"),
+            accepted="one of them",
         )
 
 

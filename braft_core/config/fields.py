@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SecretStr
 
 from braft_core.config.durations import parse_duration, parse_range
+from braft_core.tokens import ACCEPTED, Tokens
 
 __all__ = [
     "Accepts",
@@ -37,6 +38,7 @@ __all__ = [
     "PositiveInt",
     "Text",
     "Token",
+    "TokenFile",
     "Variable",
 ]
 
@@ -175,9 +177,7 @@ def _file(value: object) -> Path:
 
 def _token(value: object) -> SecretStr:
     text = value.get_secret_value() if isinstance(value, SecretStr) else _text(value)
-    # It travels in an HTTP header, where blanks and control characters would break it.
-    if not text or not all("!" <= char <= "~" for char in text):
-        raise ValueError("not a token")
+    Tokens.parse(text)
     return SecretStr(text)
 
 
@@ -244,8 +244,13 @@ AutopilotMode = Annotated[
 File = Annotated[
     Path | None, BeforeValidator(_optional(_file)), Accepts("the path of an existing PEM file")
 ]
+TokenFile = Annotated[
+    Path | None,
+    BeforeValidator(_optional(_file)),
+    Accepts("the path of a file with a token a line, as in `BRAFT_TOKEN`, that others cannot read"),
+]
 Token = Annotated[
     SecretStr | None,
     BeforeValidator(_optional(_token)),
-    Accepts("visible ASCII characters without blanks"),
+    Accepts(ACCEPTED),
 ]

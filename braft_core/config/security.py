@@ -33,8 +33,17 @@ class SecuritySettings(BaseModel):
     token: Annotated[
         f.Token,
         Variable(
-            "bearer token for HTTP and gRPC calls, the same on every node",
+            "secrets of nodes and clients, each with a role; nodes prove to know the first one for "
+            "admin, and accept all",
             "BRAFT_TOKEN",
+            default="off",
+        ),
+    ] = None
+    token_file: Annotated[
+        f.TokenFile,
+        Variable(
+            "the same from a file, which is read again when it changes",
+            "BRAFT_TOKEN_FILE",
             default="off",
         ),
     ] = None

@@ -25,20 +25,24 @@ from braft_core.http.problems import install_problems
 from braft_core.http.raft import RaftResource
 from braft_core.http.snapshots import SnapshotResource, SnapshotsResource
 from braft_core.http.text import TextOnly
+from braft_core.tokens import Keyring
 
 __all__ = ["make_app"]
 
 
 def make_app(
-    node: NodeAPI, extend: Callable[[falcon.App[Any, Any]], None] | None = None
+    node: NodeAPI,
+    extend: Callable[[falcon.App[Any, Any]], None] | None = None,
+    keyring: Keyring | None = None,
 ) -> falcon.App[Any, Any]:
     """Build the WSGI application of ``node``.
 
     :param extend: called with the finished application, to add routes to it (plugins' hook
         ``braft_register_http``). Its routes are under the same authorization and error handling.
         What it raises passes through.
+    :param keyring: the tokens that are accepted; default: those of the setting ``token``.
     """
-    checks: Any = [BearerAuth(_token(node)), TextOnly()]
+    checks: Any = [BearerAuth(keyring or _keyring(node)), TextOnly()]
     app = falcon.App(middleware=checks)
     _strict_json(app)
     install_problems(app)
@@ -76,6 +80,6 @@ def _routes(node: NodeAPI) -> dict[str, object]:
     }
 
 
-def _token(node: NodeAPI) -> str:
+def _keyring(node: NodeAPI) -> Keyring:
     secret = node.settings.token
-    return str(secret.get_secret_value()) if secret is not None else ""
+    return Keyring.of(secret.get_secret_value() if secret is not None else "")

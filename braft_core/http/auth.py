@@ -1,37 +1,62 @@
-"""Who may call: one bearer token for everything but the health checks.
+"""Who may call: a token whose role allows the request, for everything but the health checks.
 
-Owns the check alone. Where no token is set, everybody may; warning about that is the node's job.
+Owns the HTTP form of the question; what a token may do is decided in :mod:`braft_core.tokens`.
+Where no token is set, everybody may; warning about that is the node's job.
 """
 
 from __future__ import annotations
 
-import hmac
-
 import falcon
 
-__all__ = ["OPEN_PATHS", "BearerAuth"]
+from braft_core.tokens import Keyring, Role, bearer, role_for_http
+from braft_core.transport.denials import Denials
+
+__all__ = ["OPEN_PATHS", "BearerAuth", "check"]
 
 #: Answered without a token: orchestrators have none, and the answers reveal nothing.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
 class BearerAuth:
-    """Falcon middleware: 401 without a token, 403 with a wrong one."""
+    """Falcon middleware: 401 without a token, 403 with a wrong one or one of a lesser role."""
 
-    def __init__(self, token: str) -> None:
-        """:param token: the expected token; "" lets everybody in."""
-        self._token = token.encode()
+    def __init__(self, keyring: Keyring) -> None:
+        """:param keyring: the tokens that are accepted; none lets everybody in."""
+        self._keyring = keyring
+        self._denials = Denials("HTTP")
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Refuse the request before routing, so that paths cannot be probed either."""
-        if not self._token or req.path in OPEN_PATHS:
-            return
-        scheme, _, given = (req.get_header("Authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not given.strip():
-            raise falcon.HTTPUnauthorized(
-                description="this node asks for 'Authorization: Bearer <token>' (BRAFT_TOKEN)",
-                challenges=["Bearer"],
+        try:
+            req.context.role = check(
+                self._keyring, req.method, req.path, req.get_header("Authorization")
             )
-        # Header text arrives as latin-1; back to the bytes that were sent.
-        if not hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token):
-            raise falcon.HTTPForbidden(description="the bearer token is not this cluster's")
+        except falcon.HTTPError:
+            self._denials.count(req.remote_addr or "?")
+            raise
+
+
+def check(keyring: Keyring, method: str, path: str, authorization: str | None) -> Role | None:
+    """Return the role of the caller's token; ``None`` where none is asked for.
+
+    :param authorization: the header, as WSGI and ASGI hand it out: latin-1.
+    :raises falcon.HTTPError: the request is refused.
+    """
+    tokens = keyring.current
+    if not tokens or path in OPEN_PATHS:
+        return None
+    given = bearer((authorization or "").encode("latin-1", "replace"))
+    if not given:
+        raise falcon.HTTPUnauthorized(
+            description="this node asks for 'Authorization: Bearer <token>' (BRAFT_TOKEN)",
+            challenges=["Bearer"],
+        )
+    role = tokens.role_of(given)
+    if role is None:
+        raise falcon.HTTPForbidden(description="the bearer token is not this cluster's")
+    needed = role_for_http(method, path)
+    if role < needed:
+        raise falcon.HTTPForbidden(
+            description=f"a token with the role {role} was sent; {method} here needs {needed}"
+        )
+    return role

@@ -32,6 +32,7 @@ from braft_core.http.app import make_app
 from braft_core.http.auth import OPEN_PATHS
 from braft_core.http.buffers import BodyBuffer
 from braft_core.http.wire import MAX_BODY_BYTES
+from braft_core.tokens import Keyring
 from braft_core.transport.exhaustion import Exhaustion
 
 __all__ = ["HTTPServer"]
@@ -67,14 +68,17 @@ class HTTPServer:
         host: str,
         port: int,
         extend: Callable[[falcon.App[Any, Any]], None] | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         """:param host: address to listen on; "" is all of them.
         :param port: 0 for a free one; :attr:`port` then tells which after ``start``.
         :param extend: see :func:`~braft_core.http.app.make_app`.
+        :param keyring: likewise.
         """
         self._node = node
         self._host = host
         self._extend = extend
+        self._keyring = keyring
         self._running: _Running | None = None
         self._lock = threading.Lock()
         self.port = port
@@ -86,7 +90,7 @@ class HTTPServer:
         """
         with self._lock:
             if self._running is None:
-                app = make_app(self._node, self._extend)
+                app = make_app(self._node, self._extend, self._keyring)
                 listener = _listen(self._host, self.port)
                 self.port = int(listener.getsockname()[1])
                 self._running = _Running(app, listener, self.port)

@@ -23,7 +23,7 @@ from braft_core.abc import (
     Transport,
     TransportOptions,
 )
-from braft_core.config import Settings
+from braft_core.config import Settings, TokenSource
 from braft_core.errors import ConfigError, StorageForeign
 from braft_core.identity import (
     Ports,
@@ -76,6 +76,8 @@ class Parts:
     #: The snapshot that the state machine begins from.
     snapshot: SnapshotMeta | None
     transport: Transport
+    #: Who may call.
+    tokens: TokenSource
     discovery: Discovery | None
     services: tuple[Service, ...]
     members: MembersService
@@ -101,6 +103,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         _log.warning("%s", warning)
     ip, host, follows = advertise(settings, registry)
     check_exposure(settings, host)
+    tokens = TokenSource(settings)
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
@@ -110,7 +113,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         settings, host, lambda ports: _storage(settings, registry, ports)
     )
     try:
-        transport = _transport(settings, registry, host, ports)
+        transport = _transport(settings, registry, host, ports, tokens)
         recovery = recover(stored, storage.snapshots)
         if recovery.repair is not None:
             storage.write([recovery.repair])
@@ -133,6 +136,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         stored=recovery.state,
         snapshot=recovery.snapshot,
         transport=transport,
+        tokens=tokens,
         discovery=discovery,
         services=tuple(services),
         members=members,
@@ -181,7 +185,9 @@ def _services(
     return services
 
 
-def _transport(settings: Settings, registry: Registry, host: str, ports: Ports) -> Transport:
+def _transport(
+    settings: Settings, registry: Registry, host: str, ports: Ports, tokens: TokenSource
+) -> Transport:
     tls = None
     if settings.tls_ca and settings.tls_cert and settings.tls_key:
         tls = TLSFiles(settings.tls_ca, settings.tls_cert, settings.tls_key)
@@ -189,7 +195,7 @@ def _transport(settings: Settings, registry: Registry, host: str, ports: Ports) 
         listen=(join_host_port(host, ports.raft), join_host_port(host, ports.discovery)),
         tls=tls,
         reflection=settings.grpc_reflection,
-        token=settings.token.get_secret_value() if settings.token else "",
+        token=tokens.keyring.current.first,
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
         options=Configured(settings, registry).values(settings.transport),
     )

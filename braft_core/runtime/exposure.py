@@ -26,7 +26,8 @@ def exposure(settings: Settings, host: str) -> str:
     if settings.tls_ca is None:
         open_to.append("what nodes say to each other is neither encrypted nor authenticated")
         wanted.append(_TLS)
-    if settings.token is None and (settings.http or settings.tls_ca is None):
+    has_token = settings.token is not None or settings.token_file is not None
+    if not has_token and (settings.http or settings.tls_ca is None):
         open_to.append("whoever reaches the ports can read, write and change members")
         wanted.append("BRAFT_TOKEN")
     if not wanted:

@@ -107,7 +107,12 @@ class Host:
             # The lock of the data directory must not outlive a node that was never made.
             self.parts.storage.close()
             raise
-        looks = [self._look_at_store, self._look_at_snapshots, self._look_at_transport]
+        looks = [
+            self._look_at_store,
+            self._look_at_snapshots,
+            self.parts.tokens.refresh,
+            self._look_at_transport,
+        ]
         if self.parts.follows:
             looks.append(self._look_at_addresses)
         self._watch = Watch(f"{name}-watch", looks)

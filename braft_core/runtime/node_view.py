@@ -53,6 +53,8 @@ class NodeView:
             notes["state"] = differing
         if writer is not None and (slow := writer.slow(clock.monotonic())):
             notes["disk"] = slow
+        if trouble := self._engine.parts.tokens.trouble:
+            notes["tokens"] = trouble
         return {**notes, **self._engine.parts.transport.notes}
 
     def members(self) -> list[dict[str, Any]]:

@@ -72,6 +72,9 @@ def braft_register_discovery():
 """
 
 
+ONE, TWO = "one-one-one-one-one", "two-two-two-two-two"
+
+
 class Case(NamedTuple):
     """A node that is not ready: what it has to say, and the beginning of the row that says so."""
 
@@ -331,14 +334,14 @@ def member_copied(tmp_path: Path) -> Iterator[Case]:
 
 def tokens_differ(tmp_path: Path) -> Iterator[Case]:
     with ProcessCluster(2, tmp_path) as cluster:
-        cluster.start(0, token="one")
-        cluster.start(1, token="two")
+        cluster.start(0, token=ONE)
+        cluster.start(1, token=TWO)
         other = cluster.nodes[1].address
         words = [
             "1 of 2 nodes are here",
             f"not answering: {other} (refuses the token that was sent",
         ]
-        yield Case(cluster, 0, words, "refuses the token", token="one")
+        yield Case(cluster, 0, words, "refuses the token", token=ONE)
 
 
 def tls_on_one_side(tmp_path: Path) -> Iterator[Case]:
@@ -472,15 +475,15 @@ def test_a_rival_cluster_is_noted_in_all_places_by_nodes_that_serve(
 def test_a_member_with_another_token_is_noted_on_both_sides(
     tmp_path: Path, documented: Documented
 ) -> None:
-    with ProcessCluster(3, tmp_path, token="one") as cluster:
+    with ProcessCluster(3, tmp_path, token=ONE) as cluster:
         cluster.start()
         cluster.wait_ready()
         urls = [node.url for node in cluster.nodes]
-        with Client(urls, token="one") as client:
+        with Client(urls, token=ONE) as client:
             led_by = client.leader()["address"]
         follower = next(node for node in cluster.nodes if node.address != led_by)
         leader = next(node for node in cluster.nodes if node.address == led_by)
-        cluster.restart(follower.index, token="two")
+        cluster.restart(follower.index, token=TWO)
 
         for node, other in ((follower, leader), (leader, follower)):
 

@@ -12,7 +12,7 @@ from braft_core.testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.integration
 
-TOKEN = "s3cret"
+TOKEN = "s3cret-s3cret-s3cret"
 
 
 def test_nodes_of_one_token_form_and_serve(
@@ -28,7 +28,9 @@ def test_nodes_of_one_token_form_and_serve(
 def test_a_node_of_another_token_names_the_cause(
     make_nodes: Callable[..., list[Node]],
 ) -> None:
-    nodes = make_nodes(2, start=False, token=lambda number: TOKEN if number else "other")
+    nodes = make_nodes(
+        2, start=False, token=lambda number: TOKEN if number else "other-other-other-other"
+    )
     with nodes[0], nodes[1]:
         for node, other in (nodes, nodes[::-1]):
             wait_for(lambda node=node: "refuses the token" in node.ready()[1])  # type: ignore[misc]

@@ -18,6 +18,8 @@ from braft_core.cli import kv as cli_kv
 
 IDS = ["server-1", "server-2"]
 
+SESAME = "sesame-sesame-sesame"
+
 
 def test_kv_round_trip(braft: Any, node: Any, url: str) -> None:
     at = ("--url", url)
@@ -266,12 +268,12 @@ def test_nodes_come_from_options_then_braft_url_then_the_settings(
         monkeypatch.setenv(variable, str(value))
         assert braft("status").exit_code == 0
         monkeypatch.delenv(variable)
-    Path("braft.toml").write_text(f'hport = {port}\ntoken = "sesame"\n')
+    Path("braft.toml").write_text(f'hport = {port}\ntoken = "{SESAME}"\n')
     assert braft("status").exit_code == 0
 
 
 def test_token_and_timeout_reach_the_node(braft: Any, node: Any, monkeypatch: Any) -> None:
-    node.settings.token = SecretStr("sesame")
+    node.settings.token = SecretStr(SESAME)
     from braft_core.http import HTTPServer
 
     server = HTTPServer(node, "127.0.0.1", 0)
@@ -281,9 +283,9 @@ def test_token_and_timeout_reach_the_node(braft: Any, node: Any, monkeypatch: An
         assert braft("kv", "list", *at).exit_code == 1
         assert braft("kv", "list", "--token", "wrong", *at).exit_code == 1
         assert node.calls == []
-        assert braft("kv", "list", "--token", "sesame", "--timeout", "42.5", *at).exit_code == 0
+        assert braft("kv", "list", "--token", SESAME, "--timeout", "42.5", *at).exit_code == 0
         assert node.calls[-1][-1] == 42.5
-        monkeypatch.setenv("BRAFT_TOKEN", "sesame")
+        monkeypatch.setenv("BRAFT_TOKEN", SESAME)
         assert braft("kv", "list", *at).exit_code == 0
     finally:
         server.stop()

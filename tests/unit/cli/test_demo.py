@@ -76,7 +76,7 @@ def test_a_clean_verdict_means_all_acknowledged_and_nothing_foreign(
 def test_nodes_have_ports_of_their_own_and_no_settings_of_the_caller(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setenv("BRAFT_TOKEN", "secret")
+    monkeypatch.setenv("BRAFT_TOKEN", "secret-secret-secret")
     monkeypatch.setenv("BRP", "1")
     show = (sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))")
     with LocalCluster(tmp_path, command=show) as cluster:

@@ -165,12 +165,22 @@ def test_every_bad_value_is_listed() -> None:
     assert caught.value.data["setting"] == "BRP"
 
 
-def test_a_bad_token_is_not_repeated() -> None:
-    for source in ({"environ": {"BRAFT_TOKEN": "se cret"}}, {"kwargs": {"token": "se cret"}}):
-        with pytest.raises(ConfigError) as caught:
+@pytest.mark.parametrize("text", ["se cret-se cret-se", "short", "read:only-the-role-to-read"])
+def test_a_bad_token_is_not_repeated(text: str) -> None:
+    for source in ({"environ": {"BRAFT_TOKEN": text}}, {"kwargs": {"token": text}}):
+        with pytest.raises(ConfigError, match="token_urlsafe") as caught:
             Settings.load(**({"environ": {}} | source))  # type: ignore[arg-type]
-        assert "se cret" not in f"{caught.value} {caught.value.data}"
+        secret = text.removeprefix("read:")
+        assert secret not in f"{caught.value} {caught.value.data}"
         assert caught.value.__suppress_context__
+
+
+def test_tokens_come_from_one_place(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.touch()
+    environ = {"BRAFT_TOKEN": "s3cret-s3cret-s3cret", "BRAFT_TOKEN_FILE": str(file)}
+    with pytest.raises(ConfigError, match="BRAFT_TOKEN and BRAFT_TOKEN_FILE are both set"):
+        Settings.load(environ=environ)
 
 
 def test_plain_numbers_are_seconds_in_toml_and_code() -> None:
@@ -217,7 +227,11 @@ def test_election_timeout_must_leave_room_for_heartbeats() -> None:
 
 def test_rows_mask_secrets_and_show_rules() -> None:
     settings = Settings.load(
-        environ={"BRAFT_TOKEN": "s3cret", "BRP": "16000", "BRAFT_LEADER_STEADY": "1m"},
+        environ={
+            "BRAFT_TOKEN": "s3cret-s3cret-s3cret",
+            "BRP": "16000",
+            "BRAFT_LEADER_STEADY": "1m",
+        },
     )
     rows = {row.name: row for row in settings.rows()}
     assert "s3cret" not in str(settings.rows()) + repr(settings.token)

@@ -77,10 +77,11 @@ def test_environment(row: tuple[Any, ...]) -> None:
 
 
 def test_nothing_is_missing_from_the_table() -> None:
-    tabled = {row[0] for row in ROWS} | set(FILES) | {"token", "plugins"}
+    tabled = {row[0] for row in ROWS} | set(FILES) | {"token", "token_file", "plugins"}
     assert tabled == set(Settings.model_fields)
     assert {field: Settings.variables()[field].long for field in FILES} == FILES
     assert Settings.variables()["token"].long == "BRAFT_TOKEN"
+    assert Settings.variables()["token_file"].long == "BRAFT_TOKEN_FILE"
 
 
 @pytest.mark.parametrize("word", ["on", "1", "true", "YES"])

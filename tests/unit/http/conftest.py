@@ -236,7 +236,7 @@ def node() -> FakeNode:
 
 @pytest.fixture
 def guarded() -> FakeNode:
-    return FakeNode(token="sésame")
+    return FakeNode(token="sesame-sesame-sesame")
 
 
 @pytest.fixture

@@ -33,13 +33,13 @@ def test_what_is_missing_is_named(host: str, tmp_path: Path) -> None:
     assert host in both
     assert "BRAFT_TLS_CA" in both
     assert "BRAFT_TOKEN" in both
-    assert "BRAFT_TOKEN" not in of(host, tmp_path, token="t0ken")
-    assert "t0ken" not in of(host, tmp_path, token="t0ken")
+    assert "BRAFT_TOKEN" not in of(host, tmp_path, token="t0ken-t0ken-t0ken")
+    assert "t0ken-t0ken-t0ken" not in of(host, tmp_path, token="t0ken-t0ken-t0ken")
     with_tls = of(host, tmp_path, tls=True)
     assert "BRAFT_TLS_CA" not in with_tls
     assert "BRAFT_TOKEN" in with_tls
     assert of(host, tmp_path, tls=True, http=False) == ""
-    assert of(host, tmp_path, tls=True, token="t0ken") == ""
+    assert of(host, tmp_path, tls=True, token="t0ken-t0ken-t0ken") == ""
 
 
 @pytest.mark.parametrize(("host", "times"), [("0.0.0.0", 1), ("127.0.0.1", 0)])

@@ -1,0 +1,101 @@
+"""The tokens of a node: from ``BRAFT_TOKEN``, or from a file that is read again when it changes.
+
+Owns when new contents are used: only if all of them are valid. Knows nothing of who asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from braft_core.errors import ConfigError
+from braft_core.tokens import ACCEPTED, Keyring, Tokens
+
+if TYPE_CHECKING:
+    from braft_core.config.settings import Settings
+
+__all__ = ["TokenSource", "read_tokens"]
+
+_log = logging.getLogger(__name__)
+
+#: Others may not read it, and only the owner may write it. A group may read it: a secret that
+#: Kubernetes mounts belongs to one.
+_FORBIDDEN = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+#: More than anybody needs; what is larger is some other file.
+_MAX_BYTES = 64 << 10
+
+
+class TokenSource:
+    """Keeps a :class:`Keyring` as the settings say. Any thread.
+
+    :raises ConfigError: naming the file that cannot be read or used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.token_file
+        self._lock = threading.Lock()
+        tokens = Tokens()
+        if self._path is not None:
+            tokens = read_tokens(self._path)
+        elif settings.token is not None:
+            tokens = Tokens.parse(settings.token.get_secret_value())
+        self.keyring = Keyring(tokens)
+        #: What is wrong with the file, so that its former contents stay in use.
+        self.trouble = ""
+
+    def refresh(self) -> None:
+        """Look at the file, and use what is in it if it is new and valid. May block."""
+        if self._path is None:
+            return
+        with self._lock:
+            try:
+                tokens = read_tokens(self._path)
+            except ConfigError as error:
+                trouble = f"the former tokens stay in use: {error}"
+                if trouble != self.trouble:
+                    _log.warning("%s", trouble)
+                self.trouble = trouble
+                return
+            self.trouble = ""
+            if tokens != self.keyring.current:
+                self.keyring.current = tokens
+                _log.info("the tokens were replaced by those that are now in %s", self._path)
+
+
+def read_tokens(path: Path) -> Tokens:
+    """Read a token file.
+
+    :raises ConfigError: it cannot be read, is open to others, or holds something else.
+    """
+    setting = f"BRAFT_TOKEN_FILE={path}"
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        reason = str(error.strerror)
+        raise _refused(setting, path, reason, "a file that this user can read") from error
+    if mode & _FORBIDDEN:
+        reason = f"its mode is {mode:04o}, so that others can read or change it"
+        raise _refused(setting, path, reason, f"mode 0600 or 0640 (chmod 600 {path})")
+    try:
+        return Tokens.parse_lines(data.decode("ascii"))
+    except UnicodeDecodeError:
+        reason = "it holds bytes that are not ASCII"
+    except ValueError as error:
+        reason = str(error)
+    # Not chained: the text of a UnicodeDecodeError holds what was read.
+    raise _refused(setting, path, reason, f"a token a line, as in BRAFT_TOKEN: {ACCEPTED}")
+
+
+def _refused(setting: str, path: Path, reason: str, accepted: str) -> ConfigError:
+    return ConfigError(
+        f"{setting}: {reason}; accepted: {accepted}",
+        setting="BRAFT_TOKEN_FILE",
+        value=str(path),
+        accepted=accepted,
+    )

@@ -1,0 +1,54 @@
+"""What the log says of callers without the right token, and how long they wait."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from braft_core.transport.denials import DELAY, Denials
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_one_line_per_address_and_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    denials = Denials("gRPC", clock)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(100):
+            denials.count("10.0.0.1")
+            denials.count("10.0.0.2\n\x1b[31m")
+        assert len(caplog.records) == 2
+        assert "\n" not in caplog.records[1].getMessage()
+        assert "\x1b" not in caplog.records[1].getMessage()
+        clock.now += 61
+        denials.count("10.0.0.1")
+    assert "refused 100 attempt(s) of 10.0.0.1" in caplog.records[-1].getMessage()
+
+
+def test_many_addresses_are_neither_remembered_nor_told(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    denials = Denials("gRPC", clock)
+    with caplog.at_level(logging.WARNING):
+        for number in range(5000):
+            denials.count(f"10.0.{number // 250}.{number % 250}")
+    assert len(caplog.records) == 60
+    assert len(denials._known) == 1024
+
+
+def test_few_wait_at_a_time() -> None:
+    denials = Denials("gRPC")
+    assert [denials.delay() for _ in range(64)] == [DELAY] * 64
+    assert denials.delay() == 0
+    denials.waited()
+    assert denials.delay() == DELAY
