@@ -43,8 +43,8 @@ def read_trusted(path: Path, name: str, *, secret: bool = False) -> bytes:
     try:
         found = os.fstat(fd)
         reason = _not_regular(found) or distrust(found, secret=secret)
-        if not reason and stat.S_ISLNK(link.st_mode) and not _owner_is_trusted(link):
-            reason = f"is a link that belongs to {_user(link.st_uid)}"
+        if not reason and stat.S_ISLNK(link.st_mode) and (owner := distrust(link)):
+            reason = f"is a link that {owner}"
         if not reason and found.st_size > MAX_BYTES:
             reason = f"has {found.st_size} bytes, more than {MAX_BYTES}"
         if reason:
@@ -61,6 +61,8 @@ def read_trusted(path: Path, name: str, *, secret: bool = False) -> bytes:
 def distrust(found: os.stat_result, *, secret: bool = False) -> str:
     """Return why a file or directory is not to be trusted, as a clause; "" if it is.
 
+    Of a link only the owner counts, who may let it lead elsewhere.
+
     :param found: what ``stat`` says about it; of an open descriptor, so that it stays true.
     :param secret: whether other users must not be able to read it either.
     """
@@ -68,6 +70,8 @@ def distrust(found: os.stat_result, *, secret: bool = False) -> str:
     whose = f"(it belongs to {_user(found.st_uid)}, mode {mode:04o})"
     if not _owner_is_trusted(found):
         return f"belongs to another user {whose}"
+    if stat.S_ISLNK(found.st_mode):
+        return ""
     if mode & stat.S_IWOTH:
         return f"can be written by every user {whose}"
     if mode & stat.S_IWGRP and not _only_member(found.st_gid):

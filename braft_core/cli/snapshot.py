@@ -5,6 +5,7 @@ JSON: a snapshot is id, index, term, size, members (of the cluster it is from).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,22 +79,27 @@ def save(
         str | None,
         typer.Option("--id", help="One that a node holds already; by default one is taken now."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace FILE, once the new one is whole.")
+    ] = False,
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
     timeout: Timeout = _PATIENCE,
 ) -> None:
-    """Save a snapshot to FILE, verified. A file there is replaced, once the new one is whole.
+    """Save a snapshot to FILE, verified. Only you may read it. FILE must not exist.
 
     JSON: the snapshot, with file, bytes (of the file), clusterName, clusterID.
     """
+    if not force and os.path.lexists(file):
+        raise ConfigError(f"FILE={str(file)!r} exists; accepted: a new name, or --force")
     with connect(urls, token, timeout) as client:
         total = None
         if snapshot_id is None:
             taken = client.take_snapshot()
             snapshot_id, total = str(taken["id"]), int(taken["size"])
         with _progress(f"saving {file}", total) as progress:
-            saved = client.download_snapshot(snapshot_id, file, progress)
+            saved = client.download_snapshot(snapshot_id, file, progress, overwrite=force)
     answer = saved | {"file": str(file)}
     emit(as_json, answer, lambda: typer.echo(f"saved {file}: {_extent(saved)}"))
 

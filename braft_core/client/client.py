@@ -219,24 +219,29 @@ class Client:
         snapshot_id: str,
         path: str | Path,
         progress: Callable[[int], object] = lambda size: None,
+        *,
+        overwrite: bool = False,
     ) -> dict[str, Any]:
         """Save a snapshot as a file, which is there whole and verified or not at all.
 
+        Only this user may read it.
+
         The nodes are asked in turn until one has it: an id means something on one node alone.
 
-        :param path: a file there is replaced at the end.
+        :param path: where to; it must not exist.
         :param progress: told the bytes received so far, now and then.
+        :param overwrite: whether a file at ``path`` is replaced in the end.
         :returns: ``id``, ``index``, ``term``, ``size``, ``bytes`` (of the file), ``members``,
             ``clusterName``, ``clusterID``.
         :raises StorageCorrupt: what arrived is damaged.
-        :raises StorageError: the file cannot be written.
+        :raises StorageError: the file cannot be written, or exists already.
         """
         where = f"/v1/snapshots/{segment('snapshot id', snapshot_id)}"
         missing: BraftError | None = None
         silent: list[str] = []
         for base in list(self._urls):
             try:
-                return download(self._http, base + where, Path(path), progress)
+                return download(self._http, base + where, Path(path), progress, overwrite)
             except Unreachable as error:
                 silent.append(error.message)
             except NotApplied as error:

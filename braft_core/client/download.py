@@ -28,12 +28,18 @@ _PIECE = 256 << 10
 
 
 def download(
-    http: httpx.Client, url: str, path: Path, progress: Callable[[int], object]
+    http: httpx.Client,
+    url: str,
+    path: Path,
+    progress: Callable[[int], object],
+    overwrite: bool,
 ) -> dict[str, Any]:
     """Fetch ``url`` into ``path``; see :meth:`braft_core.client.Client.download_snapshot`.
 
     :raises Unreachable: the node does not answer, or not to the end.
     """
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
     with _aside(path) as part:
         try:
             with http.stream("GET", url) as answer:
@@ -50,7 +56,7 @@ def download(
         # The part goes by another name than the snapshot, which is the last part of the URL.
         meta = verify_file(part)
         size = part.stat().st_size
-        _publish(part, path)
+        _publish(part, path, overwrite)
     facts = _facts(meta._replace(id=url.rpartition("/")[2]))
     return facts | {"bytes": size, "clusterName": name, "clusterID": cluster}
 
@@ -87,12 +93,35 @@ def _aside(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _publish(part: Path, path: Path) -> None:
+def _publish(part: Path, path: Path, overwrite: bool) -> None:
+    """Give the file its name. A link of that name is replaced, never followed."""
     try:
-        part.rename(path)
+        if overwrite:
+            part.rename(path)
+        else:
+            _take_name(part, path)
         sync_directory(path.parent)
+    except FileExistsError as error:
+        raise _exists(path) from error
     except OSError as error:
         raise _failure(path, error) from error
+
+
+def _take_name(part: Path, path: Path) -> None:
+    """Give the file its name, unless somebody took it. :raises FileExistsError: somebody did."""
+    try:
+        os.link(part, path)  # the other name is removed in the end
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links: for a moment the file is there and empty.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(path, flags, 0o600))
+        part.rename(path)
+
+
+def _exists(path: Path) -> StorageError:
+    return StorageError(f"{path} exists; accepted: a new name, or overwrite", path=str(path))
 
 
 def _failure(path: Path, error: OSError) -> StorageError:

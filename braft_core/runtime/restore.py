@@ -33,7 +33,7 @@ from braft_core.runtime.assembly import SERVER_ID
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.names import CLUSTER_ID
 from braft_core.runtime.placing import MEMORY
-from braft_core.storage.directory import sync_directory
+from braft_core.storage.directory import make_directories, sync_directory
 from braft_core.storage.snapshot_file import open_file
 
 __all__ = ["Founder", "Restored", "check_target", "founder", "restore", "restore_into"]
@@ -184,10 +184,7 @@ def _copy(
 def _make_aside(target: Path) -> Path:
     """An empty directory of a name of its own, on the same file system."""
     parent = target.parent
-    missing = [part for part in (parent, *parent.parents) if not part.exists()]
-    parent.mkdir(parents=True, exist_ok=True)
-    for part in missing:
-        sync_directory(part.parent)
+    make_directories(parent, 0o755)
     return Path(tempfile.mkdtemp(prefix=f".{target.name}.restoring-", dir=parent))
 
 

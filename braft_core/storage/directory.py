@@ -1,23 +1,32 @@
 """The data directory of one node: made, recognised as ours, and locked against other processes.
 
 Knows which names braft puts there, and nothing about what is in the files.
+
+Directory and files belong to this user or to root, nobody else may write them, and no file is a
+link: so no other user can have put anything there. The directories above are not looked at. Whoever
+may write one of those can take the data directory away, which a running node notices and stops, but
+cannot put in its place one that is accepted here.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import weakref
 from pathlib import Path
 
 from braft_core.errors import StorageError, StorageForeign, StorageLocked
+from braft_core.ownership import distrust
 
 __all__ = [
     "DATABASE",
     "LOCK",
     "SNAPSHOTS",
     "DirectoryLock",
+    "check_directory",
     "holds_data",
+    "make_directories",
     "prepare_directory",
     "sync_directory",
 ]
@@ -25,6 +34,8 @@ __all__ = [
 DATABASE = "raft.db"
 SNAPSHOTS = "snapshots"
 LOCK = "lock"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 #: Names that may stand in a data directory that has no database yet. ``lost+found`` is what a
 #: freshly made file system brings along when it is mounted as the data directory.
 _OURS = frozenset(
@@ -36,14 +47,15 @@ _OURS = frozenset(
 def prepare_directory(path: Path) -> None:
     """Create ``path`` (mode 0700, with parents) unless it exists, and check that it is ours.
 
-    :raises StorageForeign: it holds other things and no database of ours.
+    :raises StorageForeign: it holds other things and no database of ours, or somebody else may have
+        put something there.
     :raises StorageError: it cannot be created or read, or is no directory.
     """
     try:
         _create(path)
-        names = sorted(os.listdir(path))
     except OSError as error:
         raise _unusable(path, error) from error
+    names = check_directory(path)
     strangers = [name for name in names if name not in _OURS]
     if strangers and DATABASE not in names:
         raise StorageForeign(
@@ -51,6 +63,42 @@ def prepare_directory(path: Path) -> None:
             "name an empty or a new directory",
             path=str(path),
         )
+
+
+def check_directory(path: Path) -> list[str]:
+    """Return the names in a data directory that only this user and root can have filled.
+
+    :raises StorageForeign: another user owns it or a file in it, may write one, or put a link
+        there.
+    :raises StorageError: it cannot be read, or is no directory.
+    """
+    try:
+        _check_link(path)
+        fd = os.open(path, _DIRECTORY)
+        try:
+            _check_owner(path, os.fstat(fd))
+            names = sorted(os.listdir(fd))
+            for name in _OURS.intersection(names):
+                _check_content(path / name, os.lstat(name, dir_fd=fd))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return names
+
+
+def make_directories(path: Path, mode: int) -> None:
+    """Make a directory and those above it that are missing; all of their names are durable.
+
+    Those above can be written by this user alone, whatever the umask.
+
+    :raises OSError: one cannot be made. Somebody else may have made one meanwhile.
+    """
+    missing = [part for part in (path, *path.parents) if not part.exists()]
+    for part in reversed(missing):
+        part.mkdir(mode=mode if part == path else 0o755, exist_ok=True)
+    for part in missing:
+        sync_directory(part.parent)
 
 
 def holds_data(path: Path) -> bool:
@@ -68,7 +116,7 @@ def holds_data(path: Path) -> bool:
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, _DIRECTORY)
     try:
         os.fsync(fd)
     finally:
@@ -76,12 +124,42 @@ def sync_directory(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    missing = [part for part in (path, *path.parents) if not part.exists()]
-    if not missing:
-        return
-    path.mkdir(mode=0o700, parents=True)
-    for part in missing:
-        sync_directory(part.parent)
+    if not path.exists():
+        make_directories(path, 0o700)
+
+
+def _check_link(path: Path) -> None:
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode) and (reason := distrust(found)):
+        raise _foreign(path, f"is a link that {reason}")
+
+
+def _check_content(path: Path, found: os.stat_result) -> None:
+    if path.name == SNAPSHOTS and stat.S_ISLNK(found.st_mode):
+        _check_link(path)
+        found = os.stat(path)
+    if path.name in (SNAPSHOTS, "lost+found"):
+        expected, what = stat.S_ISDIR(found.st_mode), "directory"
+    else:
+        expected, what = stat.S_ISREG(found.st_mode), "regular file"
+    if not expected:
+        raise _foreign(path, f"is no {what}")
+    _check_owner(path, found)
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    if reason := distrust(found):
+        raise _foreign(path, reason)
+
+
+def _foreign(path: Path, reason: str) -> StorageForeign:
+    return StorageForeign(
+        f"{path} {reason}: somebody else may have put there what this node would take for its own "
+        "data; accepted: a data directory in which everything belongs to the user that runs the "
+        "node, or to root, and nobody else may write (chown -R, chmod -R go-w)",
+        path=str(path),
+        reason=reason,
+    )
 
 
 def _unusable(path: Path, error: OSError) -> StorageError:
@@ -112,7 +190,7 @@ class DirectoryLock:
         :raises StorageError: the file cannot be opened.
         """
         try:
-            fd = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(self._directory / LOCK, _LOCK_FILE, 0o600)
         except OSError as error:
             raise _unusable(self._directory, error) from error
         try:

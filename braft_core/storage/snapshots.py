@@ -32,6 +32,8 @@ _ID = re.compile(r"\d{20}-\d{20}-[0-9a-f]{8}")
 #: Bytes after which what was written is pushed to the disk, so that neither the last sync of a
 #: large snapshot nor a sync of the log meanwhile finds more than this in its way.
 _SYNC_EVERY = 8 << 20
+#: No link is followed: only this user's own files are in the directory.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -91,7 +93,7 @@ class FileSnapshots(SnapshotStore):
             raise StorageError(f"there is no snapshot {snapshot_id!r}", id=snapshot_id)
         self._check()
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, _READ)
         except FileNotFoundError as error:
             raise StorageError(f"there is no snapshot {snapshot_id!r}", id=snapshot_id) from error
         except OSError as error:
@@ -118,7 +120,7 @@ class FileSnapshots(SnapshotStore):
 
     def _describe(self, path: Path) -> SnapshotMeta | None:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, _READ)
         except FileNotFoundError:
             return None  # deleted since the directory was read
         except OSError as error:
@@ -158,7 +160,7 @@ class _FileSink(SnapshotSink):
         self._path = directory / f"{meta.id}{_UNFINISHED}"
         self._fd = -1
         self._unsynced = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._fd = os.open(self._path, flags, 0o600)
             self._records = RecordWriter(meta, self._put)

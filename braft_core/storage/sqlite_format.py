@@ -176,7 +176,7 @@ def _size(path: Path) -> int:
 
 def _create_file(path: Path) -> None:
     # Made by hand, for its mode: SQLite gives the files beside it the same one.
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     os.close(os.open(path, flags, 0o600))
     sync_directory(path.parent)
 

@@ -92,11 +92,12 @@ def _directory(directory: Path | None) -> Generator[Finding, None, int | None]:
     if not directory.exists():
         yield ok("data", f"{directory} does not exist yet: the first start makes it")
         return None
-    from braft_core.storage.directory import DATABASE, DirectoryLock
+    from braft_core.storage.directory import DATABASE, DirectoryLock, check_directory
     from braft_core.storage.sqlite_format import read_only
 
     lock = DirectoryLock(directory)
     try:
+        check_directory(directory)
         lock.acquire()
     except StorageLocked as error:
         yield ok("data", f"{error.message}: not looked into")

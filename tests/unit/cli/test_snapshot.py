@@ -51,6 +51,21 @@ def test_save_takes_one_unless_told_which(
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_save_replaces_a_file_only_by_force(
+    braft: Any, node: Any, url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.snap"
+    path.write_text("yesterday's")
+    refused = braft("snapshot", "save", str(path), "--url", url)
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
+    assert node.calls == [], "no snapshot was taken for nothing"
+    assert path.read_text() == "yesterday's"
+    assert braft("snapshot", "save", str(path), "--force", "--url", url).exit_code == 0
+    assert verify_file(path).index == 10
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_save_fails_without_leaving_a_file(
     braft: Any, url: str, dead_url: str, tmp_path: Path
 ) -> None:

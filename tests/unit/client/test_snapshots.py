@@ -48,7 +48,7 @@ def test_a_download_is_saved_from_the_node_that_has_it(
     path.write_bytes(b"yesterday's")
     seen: list[int] = []
     client = connect(dead_url, without.url, holder.url)
-    assert client.download_snapshot("x", path, seen.append) == {
+    assert client.download_snapshot("x", path, seen.append, overwrite=True) == {
         "id": "x",
         "index": 12,
         "term": 3,
@@ -81,7 +81,7 @@ def test_what_is_damaged_on_the_way_leaves_nothing_behind(
     path = tmp_path / "backup.snap"
     path.write_bytes(b"yesterday's")
     with pytest.raises(error):
-        connect(peer.url).download_snapshot("x", path)
+        connect(peer.url).download_snapshot("x", path, overwrite=True)
     assert path.read_bytes() == b"yesterday's"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -115,3 +115,51 @@ def test_a_file_that_cannot_be_written_is_named(
     peer.answer = (200, BINARY, FILE)
     with pytest.raises(errors.StorageError, match="nowhere"):
         connect(peer.url).download_snapshot("x", tmp_path / "nowhere" / "b.snap")
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_of_that_name_stays(
+    make_peer: Any,
+    connect: Any,
+    tmp_path: Path,
+    hard_links: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also one that somebody puts there while the snapshot arrives, and a link to nothing."""
+    if not hard_links:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("os.link", refuse)
+    peer = make_peer()
+    peer.answer = (200, BINARY, FILE)
+    path, victim = tmp_path / "b.snap", tmp_path / "victim"
+    path.symlink_to(victim)
+    with pytest.raises(errors.StorageError, match="exists"):
+        connect(peer.url).download_snapshot("x", path)
+    assert peer.seen == []
+    path.unlink()
+
+    with pytest.raises(errors.StorageError, match="exists"):
+        connect(peer.url).download_snapshot("x", path, lambda size: path.write_text("mine"))
+    assert path.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+
+    connect(peer.url).download_snapshot("x", path)
+    assert path.read_bytes() == FILE
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_overwriting_follows_no_link(make_peer: Any, connect: Any, tmp_path: Path) -> None:
+    peer = make_peer()
+    peer.answer = (200, BINARY, FILE)
+    path, victim = tmp_path / "b.snap", tmp_path / "victim"
+    victim.write_text("mine")
+    path.symlink_to(victim)
+    connect(peer.url).download_snapshot("x", path, overwrite=True)
+    assert victim.read_text() == "mine"
+    assert not path.is_symlink()
+    assert path.read_bytes() == FILE
