@@ -64,7 +64,7 @@ def distrust(found: os.stat_result, *, secret: bool = False) -> str:
     Of a link only the owner counts, who may let it lead elsewhere.
 
     :param found: what ``stat`` says about it; of an open descriptor, so that it stays true.
-    :param secret: whether other users must not be able to read it either.
+    :param secret: whether no other user must be able to read it either, and no group to write it.
     """
     mode = stat.S_IMODE(found.st_mode)
     whose = f"(it belongs to {_user(found.st_uid)}, mode {mode:04o})"
@@ -74,7 +74,7 @@ def distrust(found: os.stat_result, *, secret: bool = False) -> str:
         return ""
     if mode & stat.S_IWOTH:
         return f"can be written by every user {whose}"
-    if mode & stat.S_IWGRP and not _only_member(found.st_gid):
+    if mode & stat.S_IWGRP and (secret or not _only_member(found.st_gid)):
         return f"can be written by the group {_group(found.st_gid)} {whose}"
     if secret and mode & stat.S_IROTH:
         return f"can be read by every user {whose}"
@@ -108,8 +108,9 @@ def _not_regular(found: os.stat_result) -> str:
 
 def _accepted(secret: bool) -> str:
     who = "read or write" if secret else "write"
-    change = "chmod go-rwx" if secret else "chmod go-w"
-    return f"a file of {_user(os.geteuid())} or root that nobody else may {who} (chown, {change})"
+    change = "chmod 600" if secret else "chmod go-w"
+    us = "" if os.geteuid() == _ROOT else f"{_user(os.geteuid())} or "
+    return f"a file of {us}root that nobody else may {who} (chown, {change})"
 
 
 def _user(uid: int) -> str:

@@ -85,6 +85,15 @@ class Discovery(abc.ABC):
         """
         return ""
 
+    @classmethod
+    def needs_network(cls, spec: str) -> bool:
+        """Return whether nodes that ``spec`` finds may be on other machines.
+
+        If not, a node for which no address, interface or host is set listens on loopback alone.
+        Called as :meth:`own_address` is. By default a discovery that was chosen needs the network.
+        """
+        return True
+
     @property
     def expect(self) -> int | None:
         """How many founders the spec itself implies, or ``None`` (a static list has its length)."""

@@ -83,5 +83,6 @@ def _announcement(node: Node, settings: Settings) -> Iterator[str]:
     if settings.provenance["discovery"] == "default" and settings.discovery != "none":
         yield (
             "BRAFT_DISCOVERY is not set: looking for nodes of the cluster "
-            f"{settings.cluster_name!r} by {settings.discovery}; none keeps this node alone"
+            f"{settings.cluster_name!r} by {settings.discovery} on the network; none keeps this "
+            "node alone, on loopback"
         )

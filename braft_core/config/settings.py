@@ -27,7 +27,8 @@ from braft_core.errors import ConfigError
 
 __all__ = ["Row", "Settings"]
 
-_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - the documented default of a node that advertises itself
+_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - where a node listens that others on the network reach
+_LOOPBACK = "127.0.0.1"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -74,7 +75,8 @@ class Settings(SecuritySettings):
         Variable(
             "address to listen on",
             "BRAFT_HOST",
-            default="all interfaces; the advertised address if that is a loopback one",
+            default="the advertised address if that is a loopback one, as it is unless something "
+            "here needs the network; else all interfaces",
         ),
     ] = ""
     rport: Annotated[
@@ -180,6 +182,7 @@ class Settings(SecuritySettings):
             "gRPC server reflection; the variable switches it off",
             "DISABLE_GRPC_REFLECTION",
             "DGR",
+            "`off`; `on` for a node that listens beyond loopback without a token",
             inverted=True,
         ),
     ] = True
@@ -420,13 +423,12 @@ class Settings(SecuritySettings):
         ``host`` if set; the advertised address if that is a loopback one, so that a node on
         127.0.0.1 is not open to the network; else all interfaces of the advertised family.
 
-        :param advertised: the address the node advertises; default: the setting ``ip``.
+        :param advertised: the address the node advertises; default: the setting ``ip``, and
+            loopback if that is not set.
         """
-        advertised = advertised or self.ip
+        advertised = advertised or self.ip or _LOOPBACK
         if self.host:
             return self.host
-        if not advertised:
-            return _ALL_IPV4
         address = ipaddress.ip_address(advertised)
         if address.is_loopback:
             return advertised

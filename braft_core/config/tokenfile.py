@@ -6,13 +6,12 @@ Owns when new contents are used: only if all of them are valid. Knows nothing of
 from __future__ import annotations
 
 import logging
-import os
-import stat
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from braft_core.errors import ConfigError
+from braft_core.ownership import read_trusted
 from braft_core.tokens import ACCEPTED, Keyring, Tokens
 
 if TYPE_CHECKING:
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["TokenSource", "read_tokens"]
 
 _log = logging.getLogger(__name__)
-
-#: Others may not read it, and only the owner may write it. A group may read it: a secret that
-#: Kubernetes mounts belongs to one.
-_FORBIDDEN = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
-#: More than anybody needs; what is larger is some other file.
-_MAX_BYTES = 64 << 10
 
 
 class TokenSource:
@@ -72,16 +65,8 @@ def read_tokens(path: Path) -> Tokens:
     :raises ConfigError: it cannot be read, is open to others, or holds something else.
     """
     setting = f"BRAFT_TOKEN_FILE={path}"
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        reason = str(error.strerror)
-        raise _refused(setting, path, reason, "a file that this user can read") from error
-    if mode & _FORBIDDEN:
-        reason = f"its mode is {mode:04o}, so that others can read or change it"
-        raise _refused(setting, path, reason, f"mode 0600 or 0640 (chmod 600 {path})")
+    # A group may read it: a secret that Kubernetes mounts belongs to one.
+    data = read_trusted(path, "BRAFT_TOKEN_FILE", secret=True)
     try:
         return Tokens.parse_lines(data.decode("ascii"))
     except UnicodeDecodeError:

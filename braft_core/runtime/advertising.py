@@ -46,7 +46,7 @@ def advertised_address(settings: Settings, registry: Registry) -> str:
 
     In this order: the setting ``ip``; the address of ``interface``; ``host``, if it is a single
     address; the address under which the discovery lists this node. Without any of them it is
-    127.0.0.1 for a node for which no discovery was chosen either, else the host's first address.
+    127.0.0.1 for a node that needs no network, else the host's first address.
 
     :raises ConfigError: the interface does not exist, or the discovery's list is wrong.
     """
@@ -79,23 +79,26 @@ def _named(settings: Settings, registry: Registry) -> str:
     if settings.host:
         every = ipaddress.ip_address(settings.host).is_unspecified
         return "" if every else settings.host
-    if not settings.discovery:
-        return _LOOPBACK  # nobody is to find it, and nobody from outside shall reach it
-    return _listed(settings, registry)
+    return _by_discovery(settings, registry)
 
 
-def _listed(settings: Settings, registry: Registry) -> str:
+def _by_discovery(settings: Settings, registry: Registry) -> str:
+    """Return the address that the discovery implies, "" for the host's.
+
+    Nobody on another machine is to find a node that needs no network, or to reach it.
+    """
     try:
         chosen = chosen_discovery(settings, registry)
         if chosen is None:
-            return ""
+            return _LOOPBACK
         discovery = registry.get("discovery", chosen[0])
     except (ConfigError, PluginError):
-        return ""  # reported where the discovery is made
+        return _LOOPBACK  # reported where the discovery is made
     ports: Collection[int] = ()
     if settings.rport:
         ports = implied_ports(settings.rport, settings.dport, settings.hport)[:2]
-    return discovery.own_address(chosen[1], ports, _is_own)
+    own = discovery.own_address(chosen[1], ports, _is_own)
+    return own or ("" if discovery.needs_network(chosen[1]) else _LOOPBACK)
 
 
 def _is_own(address: str) -> bool:

@@ -37,7 +37,7 @@ from braft_core.plugin.registry import Registry
 from braft_core.plugin.rules import KINDS
 from braft_core.raft import SnapshotMeta
 from braft_core.runtime.advertising import advertise, chosen_discovery
-from braft_core.runtime.exposure import check_exposure
+from braft_core.runtime.exposure import check_exposure, serves_reflection
 from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.placing import MEMORY, data_directory, find_place
 from braft_core.runtime.recovering import recover
@@ -194,7 +194,7 @@ def _transport(
     options = TransportOptions(
         listen=(join_host_port(host, ports.raft), join_host_port(host, ports.discovery)),
         tls=tls,
-        reflection=settings.grpc_reflection,
+        reflection=serves_reflection(settings, host),
         token=tokens.keyring.current.first,
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
         options=Configured(settings, registry).values(settings.transport),

@@ -11,7 +11,7 @@ import ipaddress
 from braft_core.config import Settings
 from braft_core.errors import ConfigError
 
-__all__ = ["check_exposure", "exposure", "is_loopback"]
+__all__ = ["check_exposure", "exposure", "is_loopback", "serves_reflection"]
 
 _TLS = "BRAFT_TLS_CA, BRAFT_TLS_CERT and BRAFT_TLS_KEY"
 _LOOPBACK = "BRAFT_IP=127.0.0.1 for a node of this machine only"
@@ -26,8 +26,7 @@ def exposure(settings: Settings, host: str) -> str:
     if settings.tls_ca is None:
         open_to.append("what nodes say to each other is neither encrypted nor authenticated")
         wanted.append(_TLS)
-    has_token = settings.token is not None or settings.token_file is not None
-    if not has_token and (settings.http or settings.tls_ca is None):
+    if not _has_token(settings) and (settings.http or settings.tls_ca is None):
         open_to.append("whoever reaches the ports can read, write and change members")
         wanted.append("BRAFT_TOKEN")
     if not wanted:
@@ -54,6 +53,20 @@ def check_exposure(settings: Settings, host: str) -> None:
         value="off",
         accepted=accepted,
     )
+
+
+def serves_reflection(settings: Settings, host: str) -> bool:
+    """Return whether gRPC reflection is served: on loopback, to those with a token, or as set.
+
+    It tells nobody more than the source code does, but shows that braft is what listens here.
+    """
+    if settings.provenance["grpc_reflection"] != "default":
+        return settings.grpc_reflection
+    return is_loopback(host) or _has_token(settings)
+
+
+def _has_token(settings: Settings) -> bool:
+    return settings.token is not None or settings.token_file is not None
 
 
 def is_loopback(host: str) -> bool:

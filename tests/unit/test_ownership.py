@@ -90,6 +90,7 @@ def test_a_secret_is_read_by_nobody_else() -> None:
     assert distrust(found(0o604)) == ""
     assert "read by every user" in distrust(found(0o604), secret=True)
     assert distrust(found(0o640, ROOT, NAMELESS), secret=True) == ""
+    assert "written by the group" in distrust(found(0o660), secret=True)
 
 
 class Disk:

@@ -47,12 +47,12 @@ def examine(measure: bool = True) -> Iterator[Finding]:
         return
     given = [name for name, origin in settings.provenance.items() if origin != "default"]
     yield ok("settings", f"valid; given: {', '.join(sorted(given)) or 'none'}")
-    ip = yield from _address(settings)
+    ip, host = yield from _address(settings)
     directory = data_directory(settings)
     owner = yield from _directory(directory)
     yield from _disk(directory, measure and owner is None)
     if owner is None:
-        yield from _ports(settings, ip, directory)
+        yield from _ports(settings, host, directory)
     yield _open_files()
     yield from _tls(settings)
     yield from _discovery(settings, ip)
@@ -65,23 +65,31 @@ def data_directory(settings: Settings) -> Path | None:
     return placing.data_directory(settings, placing.expected_ports(settings).raft)
 
 
-def _address(settings: Settings) -> Generator[Finding, None, str]:
-    """Yields findings; returns the address to advertise, "" if there is none."""
+def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
+    """Yields findings; returns the address to advertise and where to listen, "" without one."""
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
-    from braft_core.runtime.advertising import advertised_address
+    from braft_core.runtime.advertising import advertise
+    from braft_core.runtime.exposure import check_exposure, exposure, is_loopback
 
     try:
         plugins = Plugins.load(settings.plugins_disable, tolerate=True)
-        ip = advertised_address(settings, Registry(plugins))
+        ip, host, _ = advertise(settings, Registry(plugins))
     except ConfigError as error:
         yield fail("address", error.message)
-        return ""
-    if ip.startswith("127.") or ip == "::1":
+        return "", ""
+    if is_loopback(ip):
         yield warn("address", f"{ip} is told to others, who only reach it from this machine")
     else:
         yield ok("address", f"{ip} is told to others")
-    return ip
+    try:
+        check_exposure(settings, host)
+    except ConfigError as error:
+        yield fail("exposure", error.message)
+    else:
+        if danger := exposure(settings, host):
+            yield ok("exposure", danger) if settings.insecure else warn("exposure", danger)
+    return ip, host
 
 
 def _directory(directory: Path | None) -> Generator[Finding, None, int | None]:
@@ -178,7 +186,7 @@ def _syncs(place: Path) -> Iterator[Finding]:
         yield ok("sync", text)
 
 
-def _ports(settings: Settings, ip: str, directory: Path | None) -> Iterator[Finding]:
+def _ports(settings: Settings, host: str, directory: Path | None) -> Iterator[Finding]:
     from braft_core.runtime.placing import expected_ports
     from braft_core.storage.directory import holds_data
 
@@ -187,7 +195,6 @@ def _ports(settings: Settings, ip: str, directory: Path | None) -> Iterator[Find
         bool(settings.data_dir) or directory is None or not holds_data(directory)
     )
     chosen = zip(("rport", "dport", "hport"), ports, strict=True)
-    host = settings.bind_host(ip) if ip else ""
     taken = []
     for name, port in chosen:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from braft_core import jsontext, peer
 from braft_core.errors import BraftError, DecodeError, WrongCluster
@@ -155,9 +155,24 @@ async def add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
     return servicer
 
 
-def add_reflection(server: grpc.aio.Server) -> None:
+class _Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # untyped
+    """Asks for the token, as the services do that it describes."""
+
+    def __init__(self, local: LocalEnd, names: tuple[str, ...]) -> None:
+        super().__init__(service_names=names, pool=POOL)
+        self._local = local
+
+    async def ServerReflectionInfo(self, requests: Any, context: Any) -> Any:
+        denial = self._local.deny(context.invocation_metadata())
+        if denial is not None:
+            await _fail(context, denial.error, denial.status)
+        async for answer in super().ServerReflectionInfo(requests, context):
+            yield answer
+
+
+def add_reflection(server: grpc.aio.Server, local: LocalEnd) -> None:
     """Serve reflection over our own descriptor pool."""
     for module in (health_pb2, reflection_pb2):
         POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, pool=POOL)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(local, names), server)

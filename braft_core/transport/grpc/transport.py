@@ -63,7 +63,7 @@ class _Running(Running[PeerLink]):
         server.add_generic_rpc_handlers(handlers)
         self._health = await services.add_health(server)
         if local.options.reflection:
-            services.add_reflection(server)
+            services.add_reflection(server, local)
         try:
             listening = tuple(local.connector.bind(server, a) for a in local.options.listen)
             await server.start()

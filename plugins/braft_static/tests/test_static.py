@@ -280,3 +280,20 @@ def test_hook() -> None:
     hook: Callable[[], type[Discovery]] = braft_static.braft_register_discovery
     assert hook() is StaticDiscovery
     assert hasattr(hook, "braft_impl")
+
+
+@pytest.mark.parametrize(
+    ("spec", "needs"),
+    [
+        ("127.0.0.1:15000,127.0.0.2:15000", False),
+        ("localhost,[::1]:15000", False),
+        (":15000,:16000", False),
+        ("LOCALHOST.:1", False),
+        ("127.0.0.1,192.0.2.1", True),
+        ("host1", True),
+        (":15000,host2", True),
+        ("[fd00::1]", True),
+    ],
+)
+def test_whether_nodes_may_be_elsewhere(spec: str, needs: bool) -> None:
+    assert StaticDiscovery.needs_network(spec) is needs

@@ -66,7 +66,7 @@ def test_others_must_not_read_it(tmp_path: Path, mode: int, accepted: bool) -> N
     if accepted:
         assert source(path).keyring.current.first == OLD
         return
-    with pytest.raises(ConfigError, match=f"its mode is {mode:04o}.*chmod 600"):
+    with pytest.raises(ConfigError, match=f"mode {mode:04o}.*chmod 600"):
         source(path)
 
 

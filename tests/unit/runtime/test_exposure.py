@@ -10,7 +10,7 @@ import pytest
 from braft_core import Node
 from braft_core.config import Settings
 from braft_core.errors import ConfigError
-from braft_core.runtime.exposure import check_exposure, exposure
+from braft_core.runtime.exposure import check_exposure, exposure, serves_reflection
 
 
 def of(host: str, tmp_path: Path, *, tls: bool = False, **settings: Any) -> str:
@@ -92,3 +92,18 @@ def test_everything_else_is_allowed(host: str, tls: bool, insecure: str, tmp_pat
             (tmp_path / name).write_text("pem")
             given[name] = str(tmp_path / name)
     check_exposure(Settings.load(environ={}, kwargs=given), host)
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "served"),
+    [
+        ("127.0.0.1", {}, True),
+        ("0.0.0.0", {}, False),
+        ("0.0.0.0", {"token": "a-secret-of-some-length"}, True),
+        ("0.0.0.0", {"grpc_reflection": True}, True),
+        ("127.0.0.1", {"grpc_reflection": False}, False),
+    ],
+)
+def test_reflection(host: str, given: dict[str, Any], served: bool) -> None:
+    settings = Settings.load(environ={}, kwargs=given)
+    assert serves_reflection(settings, host) is served

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import Unreachable
-from braft_static.items import Item, own_host, parse_items
+from braft_static.items import Item, all_here, own_host, parse_items
 from braft_static.options import StaticOptions
 
 __all__ = ["StaticDiscovery"]
@@ -43,6 +43,11 @@ class StaticDiscovery(Discovery):
     def own_address(cls, spec: str, ports: Collection[int], is_own: Callable[[str], bool]) -> str:
         """Return the literal address of this node's own entry; see :func:`own_host`."""
         return own_host(parse_items(spec), ports, is_own)
+
+    @classmethod
+    def needs_network(cls, spec: str) -> bool:
+        """Return whether any entry may be another machine; see :func:`all_here`."""
+        return not all_here(parse_items(spec))
 
     @property
     def expect(self) -> int | None:

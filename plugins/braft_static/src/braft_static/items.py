@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from braft_core.errors import ConfigError
 
-__all__ = ["Item", "own_host", "parse_items"]
+__all__ = ["Item", "all_here", "own_host", "parse_items"]
 
 _ACCEPTED = "host, host:port, [IPv6 address]:port or :port"
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -50,8 +50,17 @@ def own_host(items: Sequence[Item], ports: Collection[int], is_own: Callable[[st
     for address, port in literal:
         if address and is_own(address) and (port is None or not ports or port in ports):
             return address
-    here = all(address and ipaddress.ip_address(address).is_loopback for address, _ in literal)
+    here = all(_is_loopback(address) for address, _ in literal)
     return literal[0][0] if here else ""
+
+
+def all_here(items: Sequence[Item]) -> bool:
+    """Return whether every entry is surely this machine: a loopback address or no host at all."""
+    return all(not item.host or _is_loopback(_literal(item.host)) for item in items)
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(address) and ipaddress.ip_address(address).is_loopback
 
 
 def _literal(host: str) -> str:
