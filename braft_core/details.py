@@ -16,6 +16,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from braft_core.addresses import parse_or_none
 from braft_core.raft.types import Role, Server
 
 __all__ = [
@@ -134,7 +135,7 @@ def node_details(facts: NodeFacts) -> dict[str, Any]:
 
 def silent_node(server: Server, error: str) -> dict[str, Any]:
     """The entry of a member that did not answer: every key, empty values, and ``error``."""
-    host, _, port = server.address.rpartition(":")
+    place = parse_or_none(server.address)
     return {
         "serverID": server.id,
         "buildTime": "",
@@ -149,12 +150,12 @@ def silent_node(server: Server, error: str) -> dict[str, Any]:
         "gitCommit": "",
         "discoveryNodes": [],
         "addr": [],
-        "raftID": {"id": "", "hostname": "", "ip": host.strip("[]"), "sqid": ""},
+        "raftID": {"id": "", "hostname": "", "ip": place.host if place else "", "sqid": ""},
         "raftLogSum": 0,
         "pid": 0,
         "rss": 0,
         "pcpu": 0.0,
-        "raftPort": int(port) if port.isdecimal() else 0,
+        "raftPort": place.port if place else 0,
         "discoveryPort": 0,
         "httpPort": 0,
         "nodeIds": [],

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
+from braft_core.addresses import join_host_port
+
 __all__ = ["Contact", "Discovery", "DiscoveryContext"]
 
 
@@ -22,8 +24,7 @@ class Contact(NamedTuple):
     source: str = ""
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

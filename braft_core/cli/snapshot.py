@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from braft_core.addresses import parse_address
 from braft_core.cli.options import AsJson, Timeout, Token, Urls, connect
 from braft_core.cli.output import emit, reports_errors, table
 from braft_core.errors import ConfigError
@@ -174,7 +175,7 @@ def _summary(made: Restored) -> dict[str, Any]:
 
 
 def _explain(file: Path, made: Restored) -> None:
-    port = made.founder.address.rpartition(":")[2]
+    port = parse_address(made.founder.address).port
     typer.echo(
         f"verified {file}: {_meta_extent(made.snapshot)}\n"
         f"made {made.data_dir}\n"

@@ -6,7 +6,6 @@ A kind is an ``Annotated`` type with a validator and an :class:`Accepts`. Valida
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SecretStr
 
+from braft_core import addresses
 from braft_core.config.durations import parse_duration, parse_range
+from braft_core.errors import DecodeError
 from braft_core.tokens import ACCEPTED, Tokens
 
 __all__ = [
@@ -121,17 +122,25 @@ def _address(value: object) -> str:
     text = _text(value)
     if not text:
         return ""
-    address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
-    if address.is_multicast:
-        raise ValueError("a multicast address")
-    return str(address)
+    bare = text.removeprefix("[").removesuffix("]")
+    return _ip(lambda: addresses.parse_listen(addresses.join_host_port(bare, 0)))
 
 
 def _advertised(value: object) -> str:
     text = _address(value)
-    if text and ipaddress.ip_address(text).is_unspecified:
-        raise ValueError("no other node could reach it")
-    return text
+    if not text:
+        return ""
+    return _ip(lambda: addresses.parse_address(addresses.join_host_port(text, 1)))
+
+
+def _ip(parse: Callable[[], addresses.Address]) -> str:
+    try:
+        address = parse()
+    except DecodeError as error:
+        raise ValueError(error.data["why"]) from error
+    if not address.ip:
+        raise ValueError("not an IP address")
+    return address.host
 
 
 def _name(value: object) -> str:

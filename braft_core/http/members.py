@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import falcon
 
 from braft_core.abc import NodeAPI
-from braft_core.errors import Rejected
+from braft_core.addresses import check_server_id, parse_address
+from braft_core.errors import DecodeError, InvalidRequest, Rejected
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import json_body, send_json, timeout_param
 
@@ -39,10 +40,11 @@ class MembersResource:
         voter = asked.get("voter", True)
         if not isinstance(voter, bool):
             raise BadInput("voter", voter, "true or false")
-        host, _, port = address.rpartition(":")
-        known = bool(host) and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536
-        if not known:
-            raise BadInput("address", address, "host:port of the new server's Raft port")
+        try:
+            check_server_id(server_id)
+            address = str(parse_address(address))
+        except DecodeError as error:
+            raise InvalidRequest(error.message, **error.data) from error
         self._node.add_member(server_id, address, voter=voter, timeout=timeout_param(req))
         _send_members(resp, self._node)
 

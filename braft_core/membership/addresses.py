@@ -1,7 +1,7 @@
 """Where each server is now: the address book over the addresses in the Raft configuration.
 
-Owns the mapping server id → address and the parsing of ``host:port``. Pure: no I/O, no clock. It
-must not know how an address became known, only when.
+Owns the mapping server id → address. Pure: no I/O, no clock. It must not know how an address became
+known, only when.
 
 The committed configuration is the weakest source: after a roll-out every member may be back under
 a new address, and nobody can commit the new ones before an election succeeds. What a server said
@@ -13,23 +13,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from braft_core.abc import Contact
-from braft_core.errors import DecodeError
+from braft_core.addresses import parse_address
 from braft_core.raft.types import Configuration, Server
 
-__all__ = ["AddressBook", "parse_address"]
+__all__ = ["AddressBook", "contact_at"]
 
 
-def parse_address(address: str, source: str = "") -> Contact:
-    """Split ``host:port`` (IPv6 hosts in brackets).
-
-    :raises DecodeError: naming the text, if it is not of that form.
-    """
-    host, _, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise DecodeError(f"not an address: {address!r}; accepted is host:port, port 1-65535")
-    return Contact(host, int(port), source)
+def contact_at(address: str, source: str = "") -> Contact:
+    """Return the contact at ``host:port``. :raises DecodeError: it is no address."""
+    place = parse_address(address)
+    return Contact(place.host, place.port, source)
 
 
 class _Learned(NamedTuple):

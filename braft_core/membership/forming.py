@@ -40,7 +40,7 @@ from math import inf
 
 from braft_core.abc import Contact
 from braft_core.errors import DecodeError
-from braft_core.membership.addresses import parse_address
+from braft_core.membership.addresses import contact_at
 from braft_core.membership.counting import Count, count_nodes
 from braft_core.membership.effects import (
     Effect,
@@ -410,7 +410,7 @@ class Forming:
         self._seen.clear()
         self._offers = Offers()
         others = (s for s in members_of(request).servers if s.id != self._facts.server_id)
-        self._survey.pin(now, [parse_address(s.address, "founding") for s in others])
+        self._survey.pin(now, [contact_at(s.address, "founding") for s in others])
         for reply in self._survey.replies():
             self._note_cluster(now, reply)
 

@@ -11,7 +11,7 @@ from math import inf
 from typing import NamedTuple
 
 from braft_core.errors import DecodeError
-from braft_core.membership.addresses import parse_address
+from braft_core.membership.addresses import contact_at
 from braft_core.membership.survey import FormingFacts
 from braft_core.peer import FoundReply, FoundRequest, ProbeReply
 from braft_core.raft.types import (
@@ -77,7 +77,7 @@ def check_founding(facts: FormingFacts, request: FoundRequest) -> Objection:
     try:
         servers = members_of(request).servers
         for server in servers:
-            parse_address(server.address)
+            contact_at(server.address)
     except DecodeError as error:
         return Objection(error.message, True)
     ids = [server.id for server in servers]

@@ -14,7 +14,7 @@ from math import inf
 from braft_core.abc import Contact
 from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, WrongCluster
 from braft_core.identity import short_id
-from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.addresses import AddressBook, contact_at
 from braft_core.membership.agreement import Agreement
 from braft_core.membership.contact import Prober
 from braft_core.membership.joining import AddNonvoter, Refuse, UpdateAddress, handle_join
@@ -348,7 +348,7 @@ class Resident:
         targets = {str(contact): contact for contact in self._contacts()}
         for address in addresses:
             try:
-                targets.setdefault(address, parse_address(address, "configuration"))
+                targets.setdefault(address, contact_at(address, "configuration"))
             except DecodeError:
                 continue
         targets.pop(identity.address, None)

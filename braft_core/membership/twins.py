@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from braft_core.errors import BraftError, Conflict, DecodeError
-from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.addresses import AddressBook, contact_at
 from braft_core.membership.contact import Prober
 from braft_core.membership.ports import MembershipPorts
 from braft_core.membership.wording import shared_id_sentence
@@ -59,7 +59,7 @@ class Twins:
 
     async def _answers(self, server_id: str, address: str) -> bool:
         try:
-            reply = await self._prober.probe(parse_address(address, "address book"))
+            reply = await self._prober.probe(contact_at(address, "address book"))
         except (BraftError, DecodeError):
             return False
         # The same process may be reached at both, and says where it wants to be.

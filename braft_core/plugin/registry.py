@@ -7,14 +7,14 @@ mends it; a name that two provide is an error that names both. Must not know how
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
-from braft_core.errors import ConfigError, PluginConflict, PluginNotFound
+from braft_core.addresses import parse_address, parse_host
+from braft_core.errors import ConfigError, DecodeError, PluginConflict, PluginNotFound
 from braft_core.plugin.manager import PluginInfo, Plugins, load_error
 from braft_core.plugin.rules import KINDS, class_problems, options_problems
 
@@ -37,8 +37,6 @@ FIRST_PARTY: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     }
 )
 
-_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-_PORT: Final = re.compile(r":([0-9]{1,5})")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9_.+-]*")
 
 
@@ -300,23 +298,11 @@ def _is_host_list(value: str) -> bool:
 
 
 def _is_host(item: str) -> bool:
-    if item.startswith("["):
-        address, bracket, port = item[1:].partition("]")
-        return bool(bracket) and _is_ipv6(address) and (not port or _is_port(port))
-    host, separator, port = item.partition(":")
-    return _is_ipv6(item) or bool(
-        _HOST.fullmatch(host) and (not separator or _is_port(separator + port))
-    )
-
-
-def _is_port(text: str) -> bool:
-    match = _PORT.fullmatch(text)
-    return match is not None and 0 < int(match[1]) < 65536
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+    """Whether an entry of a list is a host, with or without a port."""
+    for parse in (parse_host, parse_address):
+        try:
+            parse(item)
+        except DecodeError:
+            continue
+        return True
+    return False

@@ -23,6 +23,7 @@ from braft_core.abc import (
     Transport,
     TransportOptions,
 )
+from braft_core.addresses import join_host_port
 from braft_core.config import Settings, TokenSource
 from braft_core.errors import ConfigError, StorageForeign
 from braft_core.identity import (
@@ -38,7 +39,6 @@ from braft_core.plugin.rules import KINDS
 from braft_core.raft import SnapshotMeta
 from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.exposure import check_exposure, serves_reflection
-from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.placing import MEMORY, data_directory, find_place
 from braft_core.runtime.recovering import recover
 from braft_core.services.cluster import ClusterService

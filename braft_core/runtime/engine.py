@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from braft_core.abc import Identity, SnapshotSink
+from braft_core.addresses import join_host_port
 from braft_core.errors import (
     BraftError,
     InvariantViolation,
@@ -50,7 +51,6 @@ from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.freshness import Freshness
 from braft_core.runtime.gate import Gate
-from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.names import CLUSTER_ID
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.observing import Observer

@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from braft_core.abc import Service
+from braft_core.addresses import join_host_port
 from braft_core.config import Settings
 from braft_core.errors import (
     BraftError,
@@ -32,8 +33,7 @@ from braft_core.runtime.collecting import spare_what_is_there
 from braft_core.runtime.engine import Engine
 from braft_core.runtime.events import Events
 from braft_core.runtime.exposure import exposure
-from braft_core.runtime.hostport import join_host_port
-from braft_core.runtime.inputs import member_address, member_id, seconds
+from braft_core.runtime.inputs import member_address, member_id, new_member_id, seconds
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.sessions import OnceCommand, Sessions
@@ -389,7 +389,7 @@ class Host:
     def add_member(self, server_id: str, address: str, voter: bool, timeout: float) -> None:
         """Add a server, or change a member's address."""
         kind = "add_voter" if voter else "add_nonvoter"
-        server_id, address = member_id(server_id), member_address(address)
+        server_id, address = new_member_id(server_id), member_address(address)
         self._loop.run(self._engine.admin.change(kind, server_id, address, timeout))
 
     def change(self, kind: str, server_id: str, timeout: float) -> None:

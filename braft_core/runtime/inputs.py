@@ -5,15 +5,26 @@ What passes here later meets code that fails in the middle of other callers' req
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from braft_core.errors import InvalidRequest
+from braft_core.addresses import check_member_id, check_server_id, parse_address
+from braft_core.errors import DecodeError, InvalidRequest
+from braft_core.escaping import shown
 
-__all__ = ["MAX_SECONDS", "member_address", "member_id", "peer_seconds", "seconds"]
+__all__ = [
+    "MAX_SECONDS",
+    "member_address",
+    "member_id",
+    "new_member_id",
+    "peer_seconds",
+    "seconds",
+]
 
 #: The longest wait, a week; longer ones, infinity among them, count as that.
 MAX_SECONDS = 7 * 86_400.0
-_MAX_TEXT = 1024
+
+_T = TypeVar("_T")
 
 
 def seconds(timeout: object, default: float) -> float:
@@ -35,36 +46,30 @@ def peer_seconds(milliseconds: int) -> float:
     return min(max(milliseconds, 0) / 1000, MAX_SECONDS)
 
 
+def new_member_id(server_id: object) -> str:
+    """Return the id of a server to be added. :raises InvalidRequest: it cannot be one."""
+    return _checked(check_server_id, server_id)
+
+
 def member_id(server_id: object, *, may_be_empty: bool = False) -> str:
-    """Return a server's id. :raises InvalidRequest: it cannot be one."""
-    accepted = f"text of 1 to {_MAX_TEXT} bytes in valid UTF-8"
-    if not isinstance(server_id, str) or not (_fits(server_id) or (may_be_empty and not server_id)):
-        raise _refused("server id", server_id, accepted)
-    return server_id
+    """Return the id of a server that may be a member. :raises InvalidRequest: it cannot be one."""
+    if may_be_empty and server_id == "":
+        return ""
+    return _checked(check_member_id, server_id)
 
 
 def member_address(address: object) -> str:
     """Return a server's address. :raises InvalidRequest: it is not ``host:port``."""
-    if isinstance(address, str) and _fits(address):
-        host, _, port = address.rpartition(":")
-        is_port = port.isascii() and port.isdecimal() and len(port) <= 5
-        if host and is_port and 0 < int(port) < 65536:
-            return address
-    raise _refused("address", address, "host:port of the server's Raft port")
+    return str(_checked(parse_address, address))
 
 
-def _fits(text: str) -> bool:
+def _checked(check: Callable[[Any], _T], value: object) -> _T:
     try:
-        return 0 < len(text.encode()) <= _MAX_TEXT
-    except UnicodeEncodeError:
-        return False
+        return check(value)
+    except DecodeError as error:
+        raise InvalidRequest(error.message, **error.data) from error
 
 
 def _refused(what: str, value: object, accepted: str) -> InvalidRequest:
-    try:
-        shown = repr(value)
-    except Exception:  # noqa: BLE001 - an object of the caller's, or an int of too many digits
-        shown = f"a {type(value).__name__}"
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    sentence = f"{what} is {shown}; accepted: {accepted}"
-    return InvalidRequest(sentence, value=shown, accepted=accepted)
+    sentence = f"{what} is {shown(value)}; accepted: {accepted}"
+    return InvalidRequest(sentence, value=shown(value), accepted=accepted)

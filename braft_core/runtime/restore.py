@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from braft_core.abc import SnapshotStore, Storage, StorageOptions, WriteBatch
+from braft_core.addresses import join_host_port
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageError
 from braft_core.identity import (
@@ -30,7 +31,6 @@ from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
 from braft_core.runtime.advertising import advertised_address
 from braft_core.runtime.assembly import SERVER_ID
-from braft_core.runtime.hostport import join_host_port
 from braft_core.runtime.names import CLUSTER_ID
 from braft_core.runtime.placing import MEMORY
 from braft_core.storage.directory import make_directories, sync_directory

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from braft_core.addresses import parse_or_none
 from braft_core.details import (
     MemberFacts,
     NodeFacts,
@@ -145,9 +146,9 @@ class Status:
 
 
 def _member(node: dict[str, Any]) -> MemberFacts:
-    host = str(node["address"]).rpartition(":")[0].strip("[]")
+    place = parse_or_none(node["address"])
     name = f"{node['serverID']}:{node['raftPort']}"
-    return MemberFacts(host, name, int(node["discoveryPort"]))
+    return MemberFacts(place.host if place else "", name, int(node["discoveryPort"]))
 
 
 def _raft_id(server_id: str) -> RaftIDFacts:

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from braft_core.errors import BraftError, DecodeError, from_wire, to_wire
+from braft_core.escaping import printable
 
 __all__ = ["MAX_ERROR_BYTES", "decode_error", "encode_error"]
 
@@ -35,9 +36,17 @@ def _pack(code: str, message: str, data: dict[str, Any]) -> bytes:
 
 
 def decode_error(packed: bytes) -> BraftError:
-    """Rebuild an error; raises nothing: what cannot be read is reported as such."""
+    """Rebuild an error, its texts printable; what cannot be read is reported as such."""
     try:
         code, message, data = msgpack.unpackb(packed)
-        return from_wire(str(code), str(message), dict(data))
+        return from_wire(str(code), printable(str(message)), _printable_values(dict(data)))
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         return DecodeError(f"the peer sent an unreadable error: {error}")
+
+
+def _printable_values(data: dict[Any, Any]) -> dict[str, Any]:
+    """The facts are shown too: by commands, over HTTP, and in log lines."""
+    return {
+        printable(str(key)): printable(value) if isinstance(value, str) else value
+        for key, value in data.items()
+    }

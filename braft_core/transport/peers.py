@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from braft_core.abc import Transport, TransportHandler, TransportOptions
-from braft_core.errors import Stopped, Unreachable
+from braft_core.addresses import parse_address
+from braft_core.errors import DecodeError, Stopped, Unreachable
+from braft_core.escaping import printable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
     InstallSnapshot,
@@ -44,6 +47,8 @@ class Link(Protocol):
 
 L = TypeVar("L", bound=Link)
 
+_log = logging.getLogger(__name__)
+
 
 class Peers(Generic[L]):
     """The links of a running transport, by server. Used on the loop only.
@@ -66,11 +71,16 @@ class Peers(Generic[L]):
         self.links: dict[str, L] = {}
 
     def set(self, server_id: str, address: str) -> None:
-        """That server is there now."""
+        """That server is there now. One whose address is none is not connected to."""
         link = self.links.get(server_id)
         if link is not None and link.address == address:
             return
         self.remove(server_id)
+        try:
+            parse_address(address)
+        except DecodeError as error:
+            _log.warning("server %s cannot be reached: %s", printable(server_id), error.message)
+            return
         self._strangers.discard(server_id)
         self.links[server_id] = self._make(server_id, address)
 

@@ -11,6 +11,9 @@ import asyncio
 import ssl
 from contextlib import suppress
 
+from braft_core.addresses import parse_address
+from braft_core.errors import DecodeError
+
 __all__ = ["answers"]
 
 #: Seconds in which a server that speaks first does so.
@@ -27,10 +30,10 @@ async def answers(address: str, patience: float) -> tuple[bool, bool]:
     :param patience: seconds for all of it.
     """
     accepted = answered = False
-    with suppress(OSError, TimeoutError, ValueError, OverflowError):
+    with suppress(OSError, TimeoutError, UnicodeError, DecodeError):
         async with asyncio.timeout(max(0.0, patience)):
-            host, _, port = address.rpartition(":")
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            place = parse_address(address)
+            reader, writer = await asyncio.open_connection(place.host, place.port)
             accepted = True
             try:
                 answered = await _any_byte(reader, writer)

@@ -12,6 +12,7 @@ import pytest
 _PUBLIC = (
     "braft_core",
     "braft_core.abc",
+    "braft_core.addresses",
     "braft_core.client",
     "braft_core.errors",
     "braft_core.peer",

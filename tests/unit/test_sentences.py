@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact, TLSFiles
-from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.addresses import AddressBook, contact_at
 from braft_core.membership.divergence import StateComparison
 from braft_core.membership.forming import Forming
 from braft_core.membership.joining import Joining, Refuse, handle_join, lacks_capabilities
@@ -89,13 +89,13 @@ def forming() -> Iterator[str]:
     yield blank.waiting(1.0)
     blank.listing_failed(1.0, "the API is down")
     yield blank.waiting(1.0)
-    blank.contacts_listed(2.0, map(parse_address, (A, B, C)))
+    blank.contacts_listed(2.0, map(contact_at, (A, B, C)))
     yield blank.waiting(2.0)
     for node in (blank, machine("z", "10.0.0.9:15000")):
-        node.contacts_listed(2.0, map(parse_address, (A, B, C)))
+        node.contacts_listed(2.0, map(contact_at, (A, B, C)))
         for server_id, address in zip("abc", (A, B, C), strict=True):
             reply = replace(REPLY, server_id=server_id, address=address)
-            node.probe_answered(2.0, parse_address(address), reply)
+            node.probe_answered(2.0, contact_at(address), reply)
         yield node.waiting(2.0)
         node.tick(10.0)
         yield node.waiting(10.0)
@@ -107,12 +107,12 @@ def counting() -> Iterator[str]:
     def listing(names: str, *places: str, **facts: Any) -> str:
         made = Forming(replace(FACTS, **facts), NOTHING_FOUNDED, lambda: "x")
         made.start(0.0)
-        made.contacts_listed(1.0, map(parse_address, places), ["host3"])
-        made.contacts_listed(1.0, map(parse_address, places))
+        made.contacts_listed(1.0, map(contact_at, places), ["host3"])
+        made.contacts_listed(1.0, map(contact_at, places))
         for server_id, place in zip(names, places, strict=True):
             own = A if server_id == "a" else place
             reply = replace(REPLY, server_id=server_id, address=own, expect=facts["expect"])
-            made.probe_answered(1.0, parse_address(place), reply)
+            made.probe_answered(1.0, contact_at(place), reply)
         return made.waiting(1.0)
 
     unclear = "braft.example is one name, which may stand for any number of nodes"

@@ -6,12 +6,14 @@ Owns every tunable of the HTTP/2 layer; knows nothing of what is sent.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import grpc
 import grpc.aio
 
 from braft_core.abc import TransportOptions
-from braft_core.errors import ConfigError
+from braft_core.addresses import Address, AddressKind, parse_address, parse_listen
+from braft_core.errors import ConfigError, DecodeError
 from braft_core.transport.tls import Certificates, TLSMaterial
 
 __all__ = ["Connector"]
@@ -59,14 +61,18 @@ class Connector:
         return self._certificates.current if self._certificates is not None else None
 
     def channel(self, address: str) -> grpc.aio.Channel:
-        """A new, unshared channel to ``address``; it connects when first used."""
+        """A new, unshared channel to ``address``; it connects when first used.
+
+        :raises DecodeError: it is no ``host:port``.
+        """
+        target = _target(parse_address(address))
         options = (*_CLIENT, self._receive_limit)
         material = self.material
         if material is None:
-            return grpc.aio.insecure_channel(address, options=options)
+            return grpc.aio.insecure_channel(target, options=options)
         ca, cert, key = material.pem
         credentials = grpc.ssl_channel_credentials(ca, key, cert)
-        return grpc.aio.secure_channel(address, credentials, options=options)
+        return grpc.aio.secure_channel(target, credentials, options=options)
 
     def bind(self, server: grpc.aio.Server, address: str) -> str:
         """Let ``server`` listen; returns ``host:port`` with the port that was chosen for 0.
@@ -74,19 +80,31 @@ class Connector:
         :raises ConfigError: if the address is taken or is not one of this host.
         """
         try:
+            place = parse_listen(address)
             if self._certificates is None:
-                port = server.add_insecure_port(address)
+                port = server.add_insecure_port(str(place))
             else:
-                port = server.add_secure_port(address, _server_credentials(self._certificates))
-        except RuntimeError as error:
+                port = server.add_secure_port(str(place), _server_credentials(self._certificates))
+        except (RuntimeError, DecodeError) as error:
             raise _not_bound(address) from error
         if port == 0:
             raise _not_bound(address)
-        return f"{address.rpartition(':')[0]}:{port}"
+        return str(replace(place, port=port))
 
     def server(self) -> grpc.aio.Server:
         """A new server without services."""
         return grpc.aio.server(options=(*_SERVER, self._receive_limit))
+
+
+def _target(place: Address) -> str:
+    """Return the gRPC target of a place, with its scheme.
+
+    Without one, gRPC takes the beginning of a text for a scheme if it looks like one, and then may
+    connect to a local socket or ask a name service.
+    """
+    if place.kind is AddressKind.DNS:
+        return f"dns:///{place}"
+    return f"{place.kind.value}:{place}".replace("%", "%25")  # the scope of an IPv6 address
 
 
 def _server_credentials(certificates: Certificates) -> grpc.ServerCredentials:

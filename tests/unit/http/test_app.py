@@ -69,10 +69,10 @@ def test_what_is_wrong_with_a_node_that_serves_is_noted(web: Any, node: Any) -> 
 
 def test_members(web: Any, node: Any) -> None:
     assert web.simulate_get("/v1/members").json == {"members": node.rows}
-    added = {"id": "s/3", "address": "[::1]:17000", "voter": False}
+    added = {"id": "s=3", "address": "[::1]:17000", "voter": False}
     answer = web.simulate_post("/v1/members?timeout=3", json=added)
     assert answer.json["members"][-1]["suffrage"] == "Nonvoter"
-    assert node.calls[-1] == ("add_member", "s/3", "[::1]:17000", False, 3.0)
+    assert node.calls[-1] == ("add_member", "s=3", "[::1]:17000", False, 3.0)
     node.rows[-1]["id"] = "server-3"
     assert web.simulate_get("/v1/members/server-3").json["address"] == "[::1]:17000"
     promoted = web.simulate_post("/v1/members/server-3/promote").json["members"]
@@ -90,6 +90,8 @@ def test_members(web: Any, node: Any) -> None:
         b'{"id": "x", "address": "h"}',
         b'{"id": "x", "address": "h:0"}',
         b'{"id": "x", "address": ":1"}',
+        b'{"id": "x", "address": "unix:/run/x"}',
+        b'{"id": "x\\n", "address": "h:1"}',
         b'{"id": "x", "address": "h:1", "voter": "yes"}',
     ],
 )

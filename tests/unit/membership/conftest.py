@@ -13,7 +13,7 @@ import pytest
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext, Identity
 from braft_core.errors import BraftError, Busy, NotLeader, StorageFull, Unreachable
-from braft_core.membership.addresses import parse_address
+from braft_core.membership.addresses import contact_at
 from braft_core.membership.coordinator import Coordinator
 from braft_core.membership.declarations import Declarations
 from braft_core.membership.divergence import StateComparison
@@ -263,7 +263,7 @@ class Net:
     def listed(self) -> list[Contact]:
         if self.listing_error is not None:
             raise self.listing_error
-        return [parse_address(address) for address in self.addresses]
+        return [contact_at(address) for address in self.addresses]
 
     def host(self, server_id: str, address: str, **settings: Any) -> Host:
         return Host(self, server_id, address, **settings)

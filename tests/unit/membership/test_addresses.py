@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from braft_core.abc import Contact
 from braft_core.errors import DecodeError
-from braft_core.membership.addresses import AddressBook, parse_address
+from braft_core.membership.addresses import AddressBook, contact_at
 from braft_core.raft.types import Configuration, Server
 
 TWO = Configuration((Server("a", "a:1"), Server("b", "b:1")))
@@ -23,7 +23,7 @@ TWO = Configuration((Server("a", "a:1"), Server("b", "b:1")))
     ],
 )
 def test_addresses_are_parsed_and_written_alike(text: str, contact: Contact) -> None:
-    assert parse_address(text) == contact
+    assert contact_at(text) == contact
     assert str(contact) == text
 
 
@@ -31,8 +31,8 @@ def test_addresses_are_parsed_and_written_alike(text: str, contact: Contact) -> 
     "text", ["", "host", ":1", "host:", "host:0", "host:65536", "host:x", "h:²"]
 )
 def test_wrong_addresses_are_named(text: str) -> None:
-    with pytest.raises(DecodeError, match="accepted is host:port"):
-        parse_address(text)
+    with pytest.raises(DecodeError, match="accepted: host:port"):
+        contact_at(text)
 
 
 def test_the_configuration_is_the_weakest_source() -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from braft_core.membership.addresses import parse_address
+from braft_core.membership.addresses import contact_at
 
 A, B, C, D = (f"10.0.0.{i}:15000" for i in range(1, 5))
 UNCLEAR = "braft.example is one name, which may stand for any number of nodes"
 
 
 def shows(host: Any, *addresses: str) -> None:
-    host.sees = lambda: [parse_address(address) for address in addresses]
+    host.sees = lambda: [contact_at(address) for address in addresses]
 
 
 def every(net: Any, **settings: Any) -> list[Any]:

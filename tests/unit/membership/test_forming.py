@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact
-from braft_core.membership.addresses import parse_address
+from braft_core.membership.addresses import contact_at
 from braft_core.membership.effects import (
     AskToJoin,
     Effect,
@@ -64,7 +64,7 @@ def show(forming: Forming, now: float, *replies: ProbeReply, at: str = "") -> li
     """Answers from each node's own address (or from ``at``), discovery listing exactly these."""
     effects: list[Effect] = []
     for r in replies:
-        effects += forming.probe_answered(now, parse_address(at or r.address), r)
+        effects += forming.probe_answered(now, contact_at(at or r.address), r)
     return effects
 
 
@@ -72,10 +72,10 @@ def ready(server_id: str = "a", **facts: Any) -> Forming:
     """A machine whose discovery lists a, b and c, which have just answered at ``T``."""
     forming = machine(server_id, **facts)
     forming.start(T)
-    forming.contacts_listed(T, map(parse_address, (A, B, C)))
+    forming.contacts_listed(T, map(contact_at, (A, B, C)))
     for i in "abc":
         expect = facts.get("expect", 3)
-        forming.probe_answered(T, parse_address(WHERE[i]), reply(i, expect=expect))
+        forming.probe_answered(T, contact_at(WHERE[i]), reply(i, expect=expect))
     return forming
 
 
@@ -103,7 +103,7 @@ def test_discovery_is_listed_at_once_and_then_every_second() -> None:
 def test_every_contact_is_probed_and_silent_ones_more_often() -> None:
     forming = machine()
     forming.start(T)
-    contacts = [parse_address(A), parse_address(B)]
+    contacts = [contact_at(A), contact_at(B)]
     assert [p.contact for p in of(forming.contacts_listed(T, contacts), Probe)] == contacts
     forming.probe_failed(T + 0.01, contacts[0], "refused")
     forming.probe_answered(T + 0.01, contacts[1], reply("b"))
@@ -135,7 +135,7 @@ def test_where_the_number_is_a_guess_the_others_are_listened_for_first() -> None
     assert not of(forming.tick(T + 1.4), StoreFounding)
     assert "waiting until nothing changes" in forming.waiting(T + 1.4)
     # A change late in that time restarts the margin, and not the whole of it.
-    forming.contacts_listed(T + 1.4, map(parse_address, (A, B)))
+    forming.contacts_listed(T + 1.4, map(contact_at, (A, B)))
     assert not of(forming.tick(T + 1.6), StoreFounding)
     assert of(forming.tick(T + 1.71), StoreFounding)
 
@@ -144,7 +144,7 @@ def test_a_member_that_dies_before_the_proposal_stops_it() -> None:
     forming = ready()
     forming.tick(T + 0.31)
     show(forming, T + 0.32, reply("b"))
-    assert not of(forming.probe_failed(T + 0.33, parse_address(C), "refused"), StoreFounding)
+    assert not of(forming.probe_failed(T + 0.33, contact_at(C), "refused"), StoreFounding)
     assert "2 of 3 nodes are here" in forming.waiting(T + 1)
     assert f"{C} (refused)" in forming.waiting(T + 1)
 
@@ -179,7 +179,7 @@ def test_one_expected_node_founds_alone_after_one_still_round() -> None:
 def test_one_expected_node_does_not_found_beside_a_cluster() -> None:
     forming = machine(expect=1)
     forming.start(T)
-    forming.contacts_listed(T, [parse_address(B)])
+    forming.contacts_listed(T, [contact_at(B)])
     seen = reply("b", cluster_id="x", initialised=True, voters=1)
     assert of(show(forming, T + 0.1, seen), AskToJoin)
     for step in range(1, 50):
@@ -201,7 +201,7 @@ def test_an_error_keeps_the_last_set_and_restarts_the_margin() -> None:
     forming.tick(T + 5)
     assert not of(show(forming, T + 5, reply("b"), reply("c")), StoreFounding)
     assert "discovery failed: API down" in forming.waiting(T + 5)
-    forming.contacts_listed(T + 6, map(parse_address, (A, B, C)))
+    forming.contacts_listed(T + 6, map(contact_at, (A, B, C)))
     forming.tick(T + 6.29)
     assert not of(show(forming, T + 6.29, reply("b"), reply("c")), StoreFounding)
     forming.tick(T + 6.31)
@@ -210,8 +210,8 @@ def test_an_error_keeps_the_last_set_and_restarts_the_margin() -> None:
 
 def test_a_set_that_changes_restarts_the_margin() -> None:
     forming = ready()
-    forming.contacts_listed(T + 0.2, map(parse_address, (A, B, C, D)))
-    forming.probe_failed(T + 0.2, parse_address(D), "refused")
+    forming.contacts_listed(T + 0.2, map(contact_at, (A, B, C, D)))
+    forming.probe_failed(T + 0.2, contact_at(D), "refused")
     forming.tick(T + 0.4)
     assert not of(show(forming, T + 0.4, reply("b"), reply("c")), StoreFounding)
     forming.tick(T + 0.51)
@@ -220,7 +220,7 @@ def test_a_set_that_changes_restarts_the_margin() -> None:
 
 def test_an_unprobed_contact_holds_the_founding() -> None:
     forming = ready()
-    forming.contacts_listed(T + 0.1, map(parse_address, (A, B, C, D)))
+    forming.contacts_listed(T + 0.1, map(contact_at, (A, B, C, D)))
     forming.tick(T + 0.5)
     assert not of(show(forming, T + 0.5, reply("b"), reply("c")), StoreFounding)
     assert "first answers" in forming.waiting(T + 0.5)
@@ -450,8 +450,8 @@ def test_a_promise_from_a_former_life_is_pursued_not_forgotten() -> None:
 def test_offers_go_where_the_member_is_now() -> None:
     forming = machine("c", FoundingRecord(founding("x", "a", "b", "c")))
     forming.start(T)
-    forming.contacts_listed(T, [parse_address(D)])
-    forming.probe_failed(T, parse_address(B), "refused")
+    forming.contacts_listed(T, [contact_at(D)])
+    forming.probe_failed(T, contact_at(B), "refused")
     show(forming, T + 0.1, reply("b", address=D))
     forming.found_failed(T + 0.2, OfferFounding("b", B, founding("x", "a", "b", "c")), "refused")
     (offer,) = of(forming.tick(T + 0.6), OfferFounding)
@@ -523,8 +523,8 @@ def test_a_cluster_once_seen_means_join_only_for_this_process() -> None:
     forming = ready()
     assert of(show(forming, T + 0.1, reply("c", cluster_id="x", initialised=True)), AskToJoin)
     forming.join_failed(T + 0.2, C, "no leader")
-    forming.probe_failed(T + 0.3, parse_address(C), "refused")
-    forming.contacts_listed(T + 0.4, map(parse_address, (A, B, D)))
+    forming.probe_failed(T + 0.3, contact_at(C), "refused")
+    forming.contacts_listed(T + 0.4, map(contact_at, (A, B, D)))
     for step in range(1, 100):
         now = T + step * 0.5
         effects = [*forming.tick(now), *show(forming, now, reply("b"), reply("d"))]

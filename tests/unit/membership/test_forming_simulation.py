@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact
-from braft_core.membership.addresses import parse_address
+from braft_core.membership.addresses import contact_at
 from braft_core.membership.effects import (
     AskToJoin,
     Effect,
@@ -240,12 +240,12 @@ class World:
         return (self.splits and sides[0] != sides[1]) or self.random.random() < self.loss
 
     def discover(self, asker: Machine) -> list[Contact] | None:
-        contacts = [parse_address(m.address) for m in self.machines]
+        contacts = [contact_at(m.address) for m in self.machines]
         if self.now >= self.chaos:
             return contacts
         if self.camps:
             mine = [camp for camp in self.camps if asker in camp] or self.camps
-            return [parse_address(m.address) for m in mine[asker.number % len(mine)]]
+            return [contact_at(m.address) for m in mine[asker.number % len(mine)]]
         # Lies last for seconds, and every asker is told another.
         lie = random.Random(f"{self.seed} {asker.server_id} {int(self.now / self.lie_lasts)}")
         if lie.random() < 0.05:

@@ -12,6 +12,7 @@ from braft_core.runtime.inputs import (
     MAX_SECONDS,
     member_address,
     member_id,
+    new_member_id,
     peer_seconds,
     seconds,
 )
@@ -47,9 +48,9 @@ def test_a_peer_s_timeout() -> None:
     assert [peer_seconds(each) for each in given] == [1.5, 0, 0, MAX_SECONDS, 0]
 
 
-@pytest.mark.parametrize("given", ["", "gr\udcfcn", "x" * 1025, b"x", None, 7])
+@pytest.mark.parametrize("given", ["", "gr\udcfcn", "x" * 513, b"x", None, 7])
 def test_what_is_no_server_id(given: Any) -> None:
-    with pytest.raises(InvalidRequest, match=r"server id is .*; accepted: text"):
+    with pytest.raises(InvalidRequest, match=r"server id is .*; accepted: 1 to 512"):
         member_id(given)
 
 
@@ -61,6 +62,9 @@ def test_what_cannot_be_shown_is_refused_all_the_same() -> None:
 def test_a_server_id() -> None:
     assert member_id("grün") == "grün"
     assert member_id("", may_be_empty=True) == ""
+    assert new_member_id("server-1") == "server-1"
+    with pytest.raises(InvalidRequest, match="accepted: 1 to 128"):
+        new_member_id("grün")
     with pytest.raises(InvalidRequest):
         member_id(None, may_be_empty=True)
 

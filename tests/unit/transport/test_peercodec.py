@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ from braft_core.errors import (
     Unreachable,
     WrongCluster,
 )
+from braft_core.proto import message_class
 from braft_core.transport.failures import MAX_ERROR_BYTES, decode_error, encode_error
 from braft_core.transport.grpc.failures import status_of
 from braft_core.transport.peercodec import decode_peer, encode_peer
@@ -38,11 +40,86 @@ _BY_ANNOTATION: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "tuple[bytes, ...]": st.lists(st.binary(max_size=9), max_size=4).map(tuple),
 }
+_id = st.from_regex(r"[A-Za-z0-9_=-]{1,128}", fullmatch=True)
+_address = st.integers(1, 65535).map(lambda port: f"10.0.0.1:{port}")
+_printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
+#: Fields that name something.
+_BY_NAME: dict[str, st.SearchStrategy[Any]] = {
+    "server_id": _id,
+    "address": _address,
+    "cluster_id": _id | st.just(""),
+    "cluster_name": _printable,
+    "leader_address": _address | st.just(""),
+    "leader_id": _id | st.just(""),
+    "proposer": _id,
+    "reason": _printable,
+    "kind": _printable,
+    "to": _id | st.just(""),
+}
 values = st.sampled_from(CLASSES).flatmap(
     lambda cls: st.builds(
-        cls, **{name: _BY_ANNOTATION[kind] for name, kind in cls.__annotations__.items()}
+        cls,
+        **{
+            name: _BY_NAME.get(name, _BY_ANNOTATION[kind])
+            for name, kind in cls.__annotations__.items()
+        },
     )
 )
+
+JOIN = peer.JoinRequest("n1", "10.0.0.1:15000", "demo", "", voter=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("address", "unix:/run/docker.sock"),
+        ("address", "10.0.0.1:15000\nroot logged in"),
+        ("address", "\x1b[2J:1"),
+        ("address", ""),
+        ("server_id", "x\x1b[31m"),
+        ("server_id", "a b"),
+        ("server_id", "x" * 129),
+        ("server_id", ""),
+        ("cluster_id", "\u202e"),
+        ("cluster_name", "a\nb"),
+        ("cluster_name", "x" * 256),
+    ],
+)
+def test_names_that_cannot_be_one_are_refused(field: str, value: str) -> None:
+    changed: dict[str, Any] = {field: value}
+    packed = encode_peer(replace(JOIN, **changed))
+    with pytest.raises(DecodeError, match=rf"JoinRequest\.{field}: .*accepted: ") as caught:
+        decode_peer(peer.JoinRequest, packed)
+    assert caught.value.message.isprintable()
+
+
+def test_every_field_that_names_something_is_checked() -> None:
+    good = {"server_id": "a", "address": "h:1", "cluster_name": "demo"}
+    for cls in CLASSES:
+        texts = [name for name, kind in cls.__annotations__.items() if kind == "str"]
+        for name in texts:
+            fields = {key: good[key] for key in texts if key in good} | {name: "\x1b"}
+            data = message_class(f"braft.v1.{cls.__name__}")(**fields).SerializeToString()
+            if name == "reason":
+                assert decode_peer(cls, data).reason == r"\x1b"
+                continue
+            with pytest.raises(DecodeError, match=rf"{cls.__name__}\.{name}: "):
+                decode_peer(cls, data)
+
+
+def test_members_of_other_implementations_may_be_named() -> None:
+    removal = peer.ChangeMembershipRequest("remove_server", "127.0.0.1:8300", "", 100)
+    assert decode_peer(type(removal), encode_peer(removal)) == removal
+    addition = peer.ChangeMembershipRequest("add_voter", "127.0.0.1:8300", "127.0.0.1:8300", 100)
+    with pytest.raises(DecodeError, match="accepted: 1 to 128"):
+        decode_peer(type(addition), encode_peer(addition))
+
+
+def test_texts_of_an_error_are_printable() -> None:
+    hostile = Conflict("a\nb\x1b[2J", server="\u202e", n=1)
+    error = decode_error(encode_error(hostile))
+    assert error.message == r"a\nb\x1b[2J"
+    assert error.data == {"server": r"\u202e", "n": 1}
 
 
 @given(values)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from braft_core.errors import ConfigError
+from braft_core.addresses import parse_address, parse_host
+from braft_core.errors import ConfigError, DecodeError
 
 __all__ = ["Item", "all_here", "own_host", "parse_items"]
 
 _ACCEPTED = "host, host:port, [IPv6 address]:port or :port"
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
 class Item(NamedTuple):
@@ -71,37 +70,19 @@ def _literal(host: str) -> str:
 
 
 def _parse(text: str) -> Item:
-    if text.startswith("["):
-        inside, closed, rest = text[1:].partition("]")
-        if not closed or (rest and not rest.startswith(":")):
-            raise _bad(text, "the bracket is not closed")
-        if not _is_ip(inside, 6):
-            raise _bad(text, "brackets are for IPv6 addresses")
-        return Item(_canonical(inside), _port(text, rest[1:]) if rest else None)
-    if _is_ip(text, 6):
-        return Item(_canonical(text), None)
-    host, colon, port = text.partition(":")
-    if host:
-        _check_host(text, host)
-    elif not colon:
-        raise _bad(text, "no host")
-    return Item(host, _port(text, port) if colon else None)
+    try:
+        if text.startswith(":"):  # this host, at another port
+            return Item("", parse_address(f"localhost{text}").port)
+        if _has_port(text):
+            place = parse_address(text)
+            return Item(place.host, place.port)
+        return Item(parse_host(text)[0], None)
+    except DecodeError as error:
+        raise _bad(text, error.data["why"]) from error
 
 
-def _port(text: str, port: str) -> int:
-    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
-        raise _bad(text, "the port is not a number from 1 to 65535")
-    return int(port)
-
-
-def _check_host(text: str, host: str) -> None:
-    if _is_ip(host, 4):
-        return
-    labels = host.removesuffix(".").split(".")
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise _bad(text, "not a host name")
-    if labels[-1].isdecimal():  # a name never ends so, but a mistyped IPv4 address does
-        raise _bad(text, "not an IPv4 address")
+def _has_port(text: str) -> bool:
+    return "]:" in text if text.startswith("[") else text.count(":") == 1
 
 
 def _is_ip(text: str, version: int) -> bool:
@@ -111,14 +92,10 @@ def _is_ip(text: str, version: int) -> bool:
         return False
 
 
-def _canonical(text: str) -> str:
-    return str(ipaddress.ip_address(text))
-
-
 def _bad(text: str, why: str) -> ConfigError:
     return ConfigError(
-        f"static: {text!r}: {why}; accepted: {_ACCEPTED}",
+        f"static: {text!r:.120}: {why}; accepted: {_ACCEPTED}",
         setting="discovery",
-        value=text,
+        value=text[:120],
         accepted=_ACCEPTED,
     )

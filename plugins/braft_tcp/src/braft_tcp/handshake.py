@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 import msgpack
 
+from braft_core.addresses import parse_address
 from braft_core.errors import BraftError, DecodeError, Unreachable
 from braft_core.transport import NOT_MEMBER, decode_error, encode_error
 from braft_tcp.connection import Connection
 from braft_tcp.frames import Kind, Lane, encode_hello
 from braft_tcp.local import STOPPING, Denial, LocalEnd
 
-__all__ = ["Refused", "connect", "encode_refusal", "split"]
+__all__ = ["Refused", "connect", "encode_refusal"]
 
 #: Seconds for TCP and TLS, and then for the answer to the hello.
 _CONNECT = 1.0
@@ -33,12 +34,6 @@ class Refused(Exception):
         self.error = error
         #: Mends itself and is nobody's mistake.
         self.temporary = kind in (NOT_MEMBER, STOPPING)
-
-
-def split(address: str) -> tuple[str, int]:
-    """Host and port of ``host:port`` or ``[v6]:port``."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def encode_refusal(denial: Denial) -> bytes:
@@ -70,6 +65,7 @@ async def connect(
     :param receive: see :class:`Connection`.
     :raises Unreachable: nobody is there, or it does not answer as it should.
     :raises Refused: it does not let us in.
+    :raises DecodeError: ``address`` is no ``host:port``.
     """
     greeting = _Greeting(local, receive)
     connection = await _open(local, address, greeting)
@@ -91,15 +87,15 @@ async def connect(
 
 async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connection:
     loop, certificates = asyncio.get_running_loop(), local.certificates
+    place = parse_address(address)
     try:
-        host, port = split(address)
         async with asyncio.timeout(_CONNECT):
             _, connection = await loop.create_connection(
                 greeting.make,
-                host,
-                port,
+                place.host,
+                place.port,
                 ssl=certificates.current.client if certificates is not None else None,
-                server_hostname=host if certificates is not None else None,
+                server_hostname=place.ip or place.host if certificates is not None else None,
             )
     except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:
         raise Unreachable(

@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 import msgpack
 
+from braft_core.addresses import join_host_port, parse_listen
 from braft_core.errors import ConfigError, DecodeError
 from braft_core.raft import Response
 from braft_core.transport import encode_response
 from braft_tcp.connection import FAREWELL, Connection
 from braft_tcp.door import Door
 from braft_tcp.frames import VERSION_MAX, Hello, Kind, Lane, decode_hello
-from braft_tcp.handshake import encode_refusal, split
+from braft_tcp.handshake import encode_refusal
 from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
 from braft_tcp.local import Denial, LocalEnd
 from braft_tcp.serving import CallServer
@@ -55,18 +56,18 @@ class Listener:
 
     def _listen(self, address: str) -> str:
         try:
-            host, port = split(address)
+            place = parse_listen(address)
             certificates = self.local.certificates
             context = server_context(certificates) if certificates is not None else None
-            door = Door(host, port, self._accept, context, _HELLO)
-        except (OSError, ValueError) as error:
+            door = Door(place.host, place.port, self._accept, context, _HELLO)
+        except (OSError, ValueError, DecodeError) as error:
             raise ConfigError(
                 f"cannot listen on {address}: {error}; choose another port (BRAFT_RPORT, "
                 "BRAFT_DPORT) or address (BRAFT_IP)",
                 address=address,
             ) from error
         self._doors.append(door)
-        return f"{address.rpartition(':')[0]}:{door.port}"
+        return join_host_port(place.host, door.port)
 
     def reply(self, message: Response) -> None:
         """Send a response to where its request came from, if that is still there."""
