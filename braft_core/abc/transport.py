@@ -20,11 +20,17 @@ __all__ = ["Identity", "TLSFiles", "Transport", "TransportHandler", "TransportOp
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:
-    """PEM files for mutual TLS."""
+    """PEM files for mutual TLS, and whom this node takes for a peer by its certificate."""
 
     ca: Path
     cert: Path
     key: Path
+    #: Those without TLS are served and called as well, for a rolling change.
+    prefer: bool = False
+    #: Names that make the holder of a certificate a peer; none: see ``braft_core.tls.rules``.
+    peer_names: tuple[str, ...] = ()
+    #: The name that peers' certificates carry; "": the address at which they are called.
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,24 @@ def _check_tls(settings: Settings) -> None:
             setting=settings.label(missing[0]),
             accepted="all three TLS files or none",
         )
+    if given:
+        return
+    if settings.tls_mode != "off":
+        label = settings.label("tls")
+        raise ConfigError(
+            f"{label}={settings.tls} without certificates; accepted: {label}=off, or all of "
+            f"{_labels(settings, list(names))}",
+            setting=label,
+            value=settings.tls,
+        )
+    for name in ("tls_peer_names", "tls_server_name"):
+        if getattr(settings, name):
+            label = settings.label(name)
+            raise ConfigError(
+                f"{label} without certificates says nothing; accepted: it with all of "
+                f"{_labels(settings, list(names))}, or neither",
+                setting=label,
+            )
 
 
 def _check_tokens(settings: Settings) -> None:

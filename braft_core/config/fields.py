@@ -37,6 +37,9 @@ __all__ = [
     "OptionalPort",
     "PositiveDuration",
     "PositiveInt",
+    "ServerName",
+    "TLSMode",
+    "TLSNames",
     "Text",
     "Token",
     "TokenFile",
@@ -48,6 +51,12 @@ _INTEGER = re.compile(r"[+-]?\d+")
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _FORMATS = ("console", "json")
 _AUTOPILOT = ("on", "dry-run", "off")
+_TLS_MODES = ("off", "prefer", "require")
+_HOST_NAME = re.compile(
+    r"(?!-)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.I
+)
+#: A URI, or a common name of several words.
+_TLS_TEXT = re.compile(r"[^\s*,]([^*,]{0,1000}[^\s*,])?")
 _TRUE = ("on", "true", "yes", "1")
 _FALSE = ("off", "false", "no", "0")
 
@@ -190,6 +199,43 @@ def _token(value: object) -> SecretStr:
     return SecretStr(text)
 
 
+def _server_name(value: object) -> str:
+    text = _text(value)
+    if text and (len(text) > 253 or not _HOST_NAME.fullmatch(text) or _is_ip(text)):
+        raise ValueError("not a host name")
+    return text
+
+
+def _tls_names(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("not a list of names")
+    names = tuple(_tls_name(part) for part in parts if part != "")
+    if value and not names:
+        raise ValueError("no name")
+    if len(set(names)) != len(names):
+        raise ValueError("a name appears twice")
+    return names
+
+
+def _tls_name(value: object) -> str:
+    text = _text(value)
+    rest = text.removeprefix("*.")
+    if rest != text and not _HOST_NAME.fullmatch(rest):
+        raise ValueError("not a name behind '*.'")
+    if not text.isprintable() or not _TLS_TEXT.fullmatch(rest):
+        raise ValueError("not a name")
+    return text
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _path_text(value: object) -> str:
     return str(value) if isinstance(value, Path) else _text(value)
 
@@ -262,4 +308,20 @@ Token = Annotated[
     SecretStr | None,
     BeforeValidator(_optional(_token)),
     Accepts(ACCEPTED),
+]
+TLSMode = Annotated[
+    str | None,
+    BeforeValidator(_optional(_one_of(*_TLS_MODES))),
+    Accepts(", ".join(_TLS_MODES)),
+]
+ServerName = Annotated[
+    str, BeforeValidator(_server_name), Accepts("a host name such as peer.example, no address")
+]
+TLSNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_tls_names),
+    Accepts(
+        "different names separated by commas: DNS names, *.example for one label before .example, "
+        "addresses, URIs, common names"
+    ),
 ]

@@ -20,6 +20,15 @@ class SecuritySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
+    tls: Annotated[
+        f.TLSMode,
+        Variable(
+            "mutual TLS between nodes: `off`, `prefer` (accept and try both, for a rolling change "
+            "alone: it stops nobody), `require`",
+            "BRAFT_TLS",
+            default="`require` if certificates are set, else `off`",
+        ),
+    ] = None
     tls_ca: Annotated[
         f.File,
         Variable("CA certificates of the cluster, for mutual TLS", "BRAFT_TLS_CA", default="off"),
@@ -30,6 +39,23 @@ class SecuritySettings(BaseModel):
     tls_key: Annotated[
         f.File, Variable("this node's private key", "BRAFT_TLS_KEY", default="off")
     ] = None
+    tls_peer_names: Annotated[
+        f.TLSNames,
+        Variable(
+            "names (subject alternative or common) that make the holder of a certificate a peer",
+            "BRAFT_TLS_PEER_NAMES",
+            default="the server name if that is set, else whoever has a certificate of the CA "
+            "that is for servers and clients",
+        ),
+    ] = ()
+    tls_server_name: Annotated[
+        f.ServerName,
+        Variable(
+            "the name that every peer's certificate carries, so that it needs no address",
+            "BRAFT_TLS_SERVER_NAME",
+            default="the address at which a node is called",
+        ),
+    ] = ""
     token: Annotated[
         f.Token,
         Variable(
@@ -57,3 +83,8 @@ class SecuritySettings(BaseModel):
             default="allowed, with one warning",
         ),
     ] = None
+
+    @property
+    def tls_mode(self) -> str:
+        """How nodes talk to each other: ``off``, ``prefer`` or ``require``."""
+        return self.tls or ("require" if self.tls_ca is not None else "off")

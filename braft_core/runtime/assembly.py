@@ -188,18 +188,24 @@ def _services(
 def _transport(
     settings: Settings, registry: Registry, host: str, ports: Ports, tokens: TokenSource
 ) -> Transport:
-    tls = None
-    if settings.tls_ca and settings.tls_cert and settings.tls_key:
-        tls = TLSFiles(settings.tls_ca, settings.tls_cert, settings.tls_key)
     options = TransportOptions(
         listen=(join_host_port(host, ports.raft), join_host_port(host, ports.discovery)),
-        tls=tls,
+        tls=tls_files(settings),
         reflection=serves_reflection(settings, host),
         token=tokens.keyring.current.first,
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
         options=Configured(settings, registry).values(settings.transport),
     )
     return registry.get("transport", settings.transport)(options)
+
+
+def tls_files(settings: Settings) -> TLSFiles | None:
+    """Return what the transport needs for TLS; ``None``: it is off."""
+    ca, cert, key = settings.tls_ca, settings.tls_cert, settings.tls_key
+    if settings.tls_mode == "off" or ca is None or cert is None or key is None:
+        return None
+    prefer = settings.tls_mode == "prefer"
+    return TLSFiles(ca, cert, key, prefer, settings.tls_peer_names, settings.tls_server_name)
 
 
 def _storage(settings: Settings, registry: Registry, ports: Ports) -> Storage:

@@ -23,10 +23,10 @@ def exposure(settings: Settings, host: str) -> str:
         return ""
     open_to = []
     wanted = []
-    if settings.tls_ca is None:
+    if settings.tls_mode != "require":
         open_to.append("what nodes say to each other is neither encrypted nor authenticated")
-        wanted.append(_TLS)
-    if not _has_token(settings) and (settings.http or settings.tls_ca is None):
+        wanted.append(_TLS if settings.tls_ca is None else "BRAFT_TLS=require")
+    if not _has_token(settings) and (settings.http or settings.tls_mode != "require"):
         open_to.append("whoever reaches the ports can read, write and change members")
         wanted.append("BRAFT_TOKEN")
     if not wanted:
@@ -42,7 +42,7 @@ def check_exposure(settings: Settings, host: str) -> None:
 
     :raises ConfigError: ``insecure`` is off, and the node would listen beyond loopback in clear.
     """
-    if settings.insecure is not False or settings.tls_ca is not None or is_loopback(host):
+    if settings.insecure is not False or settings.tls_mode == "require" or is_loopback(host):
         return
     label = settings.label("insecure")
     accepted = f"{_TLS}; or {_LOOPBACK}; or {label}=on"

@@ -50,6 +50,7 @@ class Authority:
         files = TLSFiles(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
         for path in (files.ca, files.cert, files.key):
             shutil.copyfile(self.folder / path.name, path)
+        files.key.chmod(0o600)
         return files
 
     def _run(self, command: str) -> None:

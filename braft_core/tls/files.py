@@ -25,6 +25,7 @@ __all__ = [
     "certificates_in",
     "check_dates",
     "check_key",
+    "is_ca",
     "issuers",
     "key_in",
     "moment",
@@ -106,7 +107,7 @@ def check_key(
     if any(fits):
         sentence = "has the certificates in the wrong order: the node's own comes first"
         raise problem("cert", cert, sentence, prefix)
-    if _is_ca(chain[0]):
+    if is_ca(chain[0]):
         sentence = "holds the certificate of a CA, not one that was made for the key"
         raise problem("cert", cert, f"{sentence} {key}", prefix)
     raise problem("key", key, f"does not belong to the certificate {cert}", prefix)
@@ -164,7 +165,8 @@ def _public(certificate: x509.Certificate) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _is_ca(certificate: x509.Certificate) -> bool:
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Return whether it may sign others."""
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     except x509.ExtensionNotFound:

@@ -128,11 +128,7 @@ def _load_authority(
     chain = files.certificates_in("ca", ca, files.read("ca", ca))
     private = files.key_in(ca_key, files.read("key", ca_key))
     authority = chain[0]
-    try:
-        signs = authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        signs = False
-    if not signs:
+    if not files.is_ca(authority):
         raise files.problem("ca", ca, "is no certificate of a CA, so it cannot sign others")
     files.check_key(ca, chain, ca_key, private, "tls")
     files.check_dates(ca, chain[:1], datetime.now(UTC))

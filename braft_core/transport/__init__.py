@@ -6,6 +6,7 @@ snapshot transfer, and the frame of a transport that keeps a link to each peer.
 """
 
 from braft_core.transport.admission import (
+    NO_PEER,
     NOT_MEMBER,
     WRONG_CLUSTER,
     WRONG_TARGET,
@@ -24,6 +25,7 @@ from braft_core.transport.codec import (
 from braft_core.transport.exhaustion import PAUSE, Exhaustion
 from braft_core.transport.failures import decode_error, encode_error
 from braft_core.transport.local import LocalNode
+from braft_core.transport.look import no_peer
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
 from braft_core.transport.peers import LinkedTransport, Peers, Running
 from braft_core.transport.presence import answers
@@ -34,6 +36,7 @@ from braft_core.transport.tls import Certificates
 __all__ = [
     "METHODS",
     "NOT_MEMBER",
+    "NO_PEER",
     "PAUSE",
     "WRONG_CLUSTER",
     "WRONG_TARGET",
@@ -61,6 +64,7 @@ __all__ = [
     "encode_request",
     "encode_response",
     "method_of",
+    "no_peer",
     "refuse",
     "refuse_call",
 ]

@@ -14,6 +14,7 @@ from braft_core.abc import Identity
 __all__ = [
     "FOR_ONE_CLUSTER",
     "NOT_MEMBER",
+    "NO_PEER",
     "WRONG_CLUSTER",
     "WRONG_TARGET",
     "Refusal",
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 NOT_MEMBER = "refused_not_member"
+#: By the caller's certificate; see :meth:`braft_core.transport.local.LocalNode.stranger`.
+NO_PEER = "refused_no_peer"
 WRONG_CLUSTER = "refused_wrong_cluster"
 WRONG_TARGET = "refused_wrong_target"
 
@@ -36,7 +39,7 @@ FOR_ONE_CLUSTER: tuple[type[peer.PeerRequest], ...] = (
 
 
 class Refusal(NamedTuple):
-    """``kind`` is one of the three constants above and the counter's name."""
+    """``kind`` is one of the constants above and the counter's name."""
 
     kind: str
     reason: str

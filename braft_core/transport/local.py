@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
 from braft_core.abc import Identity, TransportHandler, TransportOptions
+from braft_core.transport.admission import NO_PEER, Refusal
 from braft_core.transport.codec import EntriesCache, encode_header
 from braft_core.transport.tls import Certificates
 
 __all__ = ["LocalNode"]
+
+_log = logging.getLogger(__name__)
 
 
 class LocalNode:
@@ -26,6 +30,21 @@ class LocalNode:
         self.counters: Counter[str] = Counter()
         self._header_of = ("", "")
         self._header = b""
+
+    def stranger(self, certificate: bytes | None) -> Refusal | None:
+        """Return why the holder of a certificate may not speak as a peer, and count it.
+
+        :param certificate: what the connection has shown, DER or PEM; ``None``: it is without TLS.
+        """
+        certificates = self.certificates
+        if certificates is None or (certificate is None and certificates.prefer):
+            return None
+        reason = certificates.peer_refusal(certificate or b"")
+        if not reason:
+            return None
+        self.counters[NO_PEER] += 1
+        _log.debug("refused a caller that is no peer: %s", reason)
+        return Refusal(NO_PEER, f"{self.identity.address} takes requests of peers only: {reason}")
 
     @property
     def identity(self) -> Identity:

@@ -14,10 +14,12 @@ from contextlib import suppress
 from braft_core.addresses import parse_address
 from braft_core.errors import DecodeError
 
-__all__ = ["answers"]
+__all__ = ["answers", "speaks_tls"]
 
 #: Seconds in which a server that speaks first does so.
 _SPEAKS_FIRST = 0.15
+#: Types of TLS records that answer a client's first: alert and handshake (RFC 8446, section 5.1).
+_RECORDS = (21, 22)
 
 
 async def answers(address: str, patience: float) -> tuple[bool, bool]:
@@ -29,26 +31,42 @@ async def answers(address: str, patience: float) -> tuple[bool, bool]:
 
     :param patience: seconds for all of it.
     """
-    accepted = answered = False
+    accepted, first = await _first_byte(address, patience)
+    return accepted, bool(first)
+
+
+async def speaks_tls(address: str, patience: float) -> bool | None:
+    """Return whether the server at ``address`` speaks TLS; ``None``: that is not clear.
+
+    Every answer to the beginning of a handshake is a record of the handshake or an alert, if the
+    server speaks TLS, whatever it thinks of the client.
+    """
+    _, first = await _first_byte(address, patience)
+    return first[0] in _RECORDS if first else None
+
+
+async def _first_byte(address: str, patience: float) -> tuple[bool, bytes]:
+    """Return whether a connection is accepted, and the first byte that comes back, if any."""
+    accepted, first = False, b""
     with suppress(OSError, TimeoutError, UnicodeError, DecodeError):
         async with asyncio.timeout(max(0.0, patience)):
             place = parse_address(address)
             reader, writer = await asyncio.open_connection(place.host, place.port)
             accepted = True
             try:
-                answered = await _any_byte(reader, writer)
+                first = await _any_byte(reader, writer)
             finally:
                 writer.transport.abort()
-    return accepted, answered
+    return accepted, first
 
 
-async def _any_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def _any_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     with suppress(TimeoutError):
         async with asyncio.timeout(_SPEAKS_FIRST):
-            return bool(await reader.read(1))
+            return await reader.read(1)
     writer.write(_client_hello())
     await writer.drain()
-    return bool(await reader.read(1))
+    return await reader.read(1)
 
 
 def _client_hello() -> bytes:

@@ -1,4 +1,4 @@
-"""The files of mutual TLS, read when a transport starts and again whenever they change.
+"""The certificates of a transport, read when it starts and again whenever their files change.
 
 Certificates expire and are replaced in time by others, under the same names. Owns when new contents
 are used: only if all three files fit together. Knows nothing of connections.
@@ -7,51 +7,63 @@ are used: only if all three files fit together. Knows nothing of connections.
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from braft_core.abc import TLSFiles
 from braft_core.errors import ConfigError
-from braft_core.transport.expiry import expiry_sentence, validity
 
-__all__ = ["Certificates", "Pem", "TLSMaterial"]
+if TYPE_CHECKING:
+    from braft_core.tls.material import Pem, TLSMaterial
+
+__all__ = ["Certificates"]
 
 _log = logging.getLogger(__name__)
 
 
-class Pem(NamedTuple):
-    """What is in the three files."""
-
-    ca: bytes
-    cert: bytes
-    key: bytes
-
-
-class TLSMaterial(NamedTuple):
-    """Contents that fit together, and contexts made of them. Identity says whether it is new."""
-
-    pem: Pem
-    client: ssl.SSLContext
-    server: ssl.SSLContext
-
-
 class Certificates:
-    """The material in use. Any thread.
+    """The material in use, and the rule of who is a peer. Any thread.
 
-    :raises ConfigError: naming the file that cannot be read or used.
+    :raises ConfigError: naming the file that cannot be read or used, and what is wrong with it.
     """
 
     def __init__(self, files: TLSFiles) -> None:
+        # Reading certificates takes a library that is slow to import, and few nodes' tests need.
+        from braft_core.tls.expiry import Reminder
+        from braft_core.tls.material import exposed_key
+        from braft_core.tls.rules import PeerRule
+
         self._files = files
         self._lock = threading.Lock()
         self._reported = False
+        self._reminder = Reminder()
+        self._rule = PeerRule(files.peer_names, files.server_name)
         #: For the next connection, in either direction.
-        self.current = TLSMaterial(_read(files), *_contexts(files))
+        self.current: TLSMaterial = self._load(self._read())
         #: What is wrong with the files: not usable, and so not in use, or about to expire.
         self.trouble = ""
+        exposed = exposed_key(files)
+        if exposed:
+            _log.warning("%s", exposed)
+
+    @property
+    def prefer(self) -> bool:
+        """Whether those without TLS are served and called as well."""
+        return self._files.prefer
+
+    def server_hostname(self, host: str) -> str:
+        """Return the name that the certificate of a peer at ``host`` is to carry."""
+        return self._files.server_name or host
+
+    @property
+    def server_name(self) -> str:
+        """The name that peers' certificates carry; "": their addresses."""
+        return self._files.server_name
+
+    def peer_refusal(self, certificate: bytes) -> str:
+        """Return why the holder of a certificate, DER or PEM, is no peer; "" if it is one."""
+        return self._rule.refusal(certificate)
 
     def refresh(self) -> None:
         """Look at the files, and use what is in them if it is new and fits together.
@@ -63,68 +75,49 @@ class Certificates:
             trouble = self._look()
             if trouble is None:
                 return
-            lasts, self.trouble = trouble == self.trouble, trouble
+            lasts = bool(trouble) and trouble == self.trouble
             self._reported = self._reported and lasts
-            if trouble and lasts and not self._reported:
+            if lasts and not self._reported:
                 self._reported = True
                 _log.warning("%s", trouble)
+            self.trouble = trouble or self._expiry()
 
     def _look(self) -> str | None:
-        """Return the trouble with the files, or ``None`` while they are being replaced."""
+        """Return the trouble with new files, or ``None`` while they are being replaced."""
         try:
-            pem = _read(self._files)
+            pem = self._read()
             if pem == self.current.pem:
-                return expiry_sentence(validity(pem.cert), _now())
-            contexts = _contexts(self._files)
-            if _read(self._files) != pem:
+                return ""
+            material = self._load(pem)
+            if self._read() != pem:
                 return None  # the next look sees all of it
         except ConfigError as error:
             return f"the TLS files have changed, and the former ones stay in use: {error}"
-        self.current = TLSMaterial(pem, *contexts)
+        self.current = material
         _log.info("the TLS files were replaced: new connections use the new ones")
-        return expiry_sentence(validity(pem.cert), _now())
+        return ""
+
+    def _expiry(self) -> str:
+        """Return what is to be said of the ends of the certificates in use; log it now and then."""
+        from braft_core.tls.expiry import Nearness, worst
+
+        now = _now()
+        near, sentence = worst(self.current.validities, now)
+        if self._reminder.due(near, now):
+            level = logging.WARNING if near is Nearness.SOON else logging.ERROR
+            _log.log(level, "%s", sentence)
+        return sentence
+
+    def _read(self) -> Pem:
+        from braft_core.tls import material
+
+        return material.read(self._files)
+
+    def _load(self, pem: Pem) -> TLSMaterial:
+        from braft_core.tls import material
+
+        return material.load(self._files, pem, self._rule, _now())
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _read(files: TLSFiles) -> Pem:
-    return Pem(
-        _read_file("ca", files.ca), _read_file("cert", files.cert), _read_file("key", files.key)
-    )
-
-
-def _read_file(what: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the TLS {what} {path}: {error.strerror}; a readable PEM file is needed",
-            setting=f"tls_{what}",
-            value=str(path),
-        ) from error
-
-
-def _contexts(files: TLSFiles) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    client = _context(ssl.PROTOCOL_TLS_CLIENT, files)
-    client.check_hostname = True
-    return client, _context(ssl.PROTOCOL_TLS_SERVER, files)
-
-
-def _context(protocol: int, files: TLSFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        context.load_verify_locations(files.ca)
-        # An empty password instead of a question on the terminal of a server.
-        context.load_cert_chain(files.cert, files.key, password="")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the TLS files {files.ca}, {files.cert} and {files.key} cannot be used: {error}; "
-            "PEM files are needed, and a key without a password that belongs to the certificate",
-            setting="tls_key",
-            value=str(files.key),
-        ) from error
-    return context

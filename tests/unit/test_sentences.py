@@ -41,7 +41,7 @@ from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
-from braft_core.transport.expiry import Validity, expiry_sentence
+from braft_core.tls.expiry import Validity, expiry_sentence
 from braft_core.transport.grpc.auth import TokenGate
 from braft_core.transport.grpc.ready import not_connected
 from braft_core.transport.tls import Certificates
@@ -198,6 +198,7 @@ def certificates() -> Iterator[str]:
     valid = Validity(end - timedelta(days=365), end)
     yield expiry_sentence(valid, end - timedelta(days=1))
     yield expiry_sentence(valid, end)
+    yield expiry_sentence(valid, end - timedelta(days=1), "the CA's certificate in /tls/ca.pem")
 
 
 def states() -> Iterator[str]:

@@ -7,7 +7,7 @@ Owns a small cache of connections by address. A call first makes sure that it is
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -19,7 +19,9 @@ from braft_core.transport.grpc.failures import ERROR_KEY
 from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd, pairs
 from braft_core.transport.grpc.ready import not_connected, when_ready
 from braft_core.transport.peercodec import decode_peer, encode_peer, method_of
-from braft_core.transport.tls import TLSMaterial
+
+if TYPE_CHECKING:
+    from braft_core.tls.material import TLSMaterial
 
 __all__ = ["CallPool"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -14,7 +15,10 @@ import grpc.aio
 from braft_core.abc import TransportOptions
 from braft_core.addresses import Address, AddressKind, parse_address, parse_listen
 from braft_core.errors import ConfigError, DecodeError
-from braft_core.transport.tls import Certificates, TLSMaterial
+from braft_core.transport.tls import Certificates
+
+if TYPE_CHECKING:
+    from braft_core.tls.material import TLSMaterial
 
 __all__ = ["Connector"]
 
@@ -66,12 +70,14 @@ class Connector:
         :raises DecodeError: it is no ``host:port``.
         """
         target = _target(parse_address(address))
-        options = (*_CLIENT, self._receive_limit)
+        options: tuple[tuple[str, object], ...] = (*_CLIENT, self._receive_limit)
         material = self.material
         if material is None:
             return grpc.aio.insecure_channel(target, options=options)
         ca, cert, key = material.pem
         credentials = grpc.ssl_channel_credentials(ca, key, cert)
+        if self._certificates is not None and self._certificates.server_name:
+            options += (("grpc.ssl_target_name_override", self._certificates.server_name),)
         return grpc.aio.secure_channel(target, credentials, options=options)
 
     def bind(self, server: grpc.aio.Server, address: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from braft_core.abc import TransportHandler, TransportOptions
 from braft_core.transport.admission import Refusal, refuse
@@ -44,6 +45,15 @@ class LocalEnd(LocalNode):
             (SENDER, identity.server_id),
             (TO, to),
         )
+
+    def no_peer(self, context: Any) -> Refusal | None:
+        """Return why the certificate of a call's connection is not a peer's, if it is not."""
+        if self.certificates is None:
+            return None
+        found = context.auth_context()
+        plain = b"ssl" not in found.get("transport_security_type", ())
+        shown = found.get("x509_pem_cert") or (b"",)
+        return self.stranger(None if plain else shown[0])
 
     def refuse(self, metadata: Iterable[tuple[str, str | bytes]]) -> Refusal | None:
         """Whether a Raft RPC with this metadata is not for this node, and why."""

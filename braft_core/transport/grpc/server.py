@@ -24,7 +24,7 @@ from braft_core.raft.messages import (
     Response,
     TimeoutNow,
 )
-from braft_core.transport.admission import NOT_MEMBER, Refusal
+from braft_core.transport.admission import NO_PEER, NOT_MEMBER, Refusal
 from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import decode_request, encode_response
 from braft_core.transport.grpc.bodies import Bodies
@@ -206,7 +206,7 @@ class RaftTransportServer:
         metadata = context.invocation_metadata()
         if self._stopping:
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
-        refusal = self._local.refuse(metadata)
+        refusal = self._local.no_peer(context) or self._local.refuse(metadata)
         if refusal is not None:
             await _abort(context, _status(refusal), refusal.reason)
         return pairs(metadata)
@@ -287,6 +287,8 @@ def _status(refusal: Refusal) -> grpc.StatusCode:
     """A node without a cluster may soon have one: unavailable. The rest will not mend itself."""
     if refusal.kind == NOT_MEMBER:
         return grpc.StatusCode.UNAVAILABLE
+    if refusal.kind == NO_PEER:
+        return grpc.StatusCode.PERMISSION_DENIED
     return grpc.StatusCode.FAILED_PRECONDITION
 
 

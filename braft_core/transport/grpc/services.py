@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from braft_core import jsontext, peer
-from braft_core.errors import BraftError, DecodeError, WrongCluster
+from braft_core.errors import AccessDenied, BraftError, DecodeError, WrongCluster
 from braft_core.proto import POOL, ProtobufError, message_class
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
 from braft_core.transport.bounds import MAX_CALL, call_limit
@@ -55,10 +55,24 @@ async def _fail(context: Any, error: BraftError, status: grpc.StatusCode | None 
     raise AssertionError("unreachable: abort raises")
 
 
-def _guarded(local: LocalEnd, bodies: Bodies, serve: Handler, limit: int | None = None) -> Any:
-    """Ask for the token, and turn what ``serve`` raises into a status and the error itself."""
+def _guarded(
+    local: LocalEnd,
+    bodies: Bodies,
+    serve: Handler,
+    limit: int | None = None,
+    *,
+    for_peers: bool = False,
+) -> Any:
+    """Ask for the token, and turn what ``serve`` raises into a status and the error itself.
+
+    :param for_peers: whether the caller needs a peer's certificate, where there is TLS.
+    """
 
     async def admit(context: Any) -> None:
+        refusal = local.no_peer(context) if for_peers else None
+        if refusal is not None:
+            error = AccessDenied(refusal.reason, address=local.identity.address)
+            await _fail(context, error, grpc.StatusCode.PERMISSION_DENIED)
         denial = local.deny(context.invocation_metadata())
         if denial is not None:
             await _fail(context, denial.error, denial.status)
@@ -83,7 +97,7 @@ def _guarded(local: LocalEnd, bodies: Bodies, serve: Handler, limit: int | None 
 def peer_service(local: LocalEnd, bodies: Bodies) -> grpc.GenericRpcHandler:
     """One RPC per request class of ``braft_core.peer``."""
     handlers = {
-        name: _guarded(local, bodies, _peer_method(local, kind), call_limit(kind))
+        name: _guarded(local, bodies, _peer_method(local, kind), call_limit(kind), for_peers=True)
         for name, kind in METHODS.items()
     }
     return grpc.method_handlers_generic_handler("braft.v1.Peer", handlers)

@@ -285,7 +285,7 @@ def test_half_a_pair_changes_nothing_and_is_noted(started: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize("missing", ["ca", "cert", "key"])
 def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path, missing: str) -> None:
-    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    paths: dict[str, Any] = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
     for name, path in paths.items():
         if name != missing:
             path.write_text("x")
@@ -299,13 +299,13 @@ def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path, missing: str) -
 
 
 def test_tls_files_without_a_certificate_in_them_are_named(tmp_path: Path) -> None:
-    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    paths: dict[str, Any] = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
     for path in paths.values():
         path.write_text("x")
     options = TransportOptions(listen=("127.0.0.1:0",), tls=TLSFiles(**paths))
 
     async def scenario() -> None:
-        with pytest.raises(ConfigError, match=r"ca\.pem, .*cert\.pem and .*key\.pem"):
+        with pytest.raises(ConfigError, match=r"ca\.pem holds no PEM certificate"):
             await TcpTransport(options).start(RecordingHandler("a", "", ""))
 
     asyncio.run(scenario())

@@ -198,6 +198,39 @@ def test_tls_is_all_or_nothing(tmp_path: Path) -> None:
     assert "BRAFT_TLS_CA and BRAFT_TLS_CERT without BRAFT_TLS_KEY" in refused(environ=env)
     full = Settings.load(environ=env, kwargs={"tls_key": pem})
     assert full.tls_key == pem
+    assert (full.tls, full.tls_mode) == (None, "require")
+
+
+def test_tls_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    pem = tmp_path / "x.pem"
+    pem.write_text("x")
+    files = {f"BRAFT_TLS_{name}": str(pem) for name in ("CA", "CERT", "KEY")}
+    for mode in ("require", "prefer"):
+        assert f"BRAFT_TLS={mode} without certificates" in refused(environ={"BRAFT_TLS": mode})
+        assert Settings.load(environ={**files, "BRAFT_TLS": mode}).tls_mode == mode
+    for environ in ({}, {"BRAFT_TLS": "off"}):
+        assert Settings.load(environ=environ).tls_mode == "off"
+    assert Settings.load(environ={**files, "BRAFT_TLS": "off"}).tls_mode == "off"
+    for name in ("BRAFT_TLS_PEER_NAMES", "BRAFT_TLS_SERVER_NAME"):
+        assert f"{name} without certificates" in refused(environ={name: "a.example"})
+
+
+@pytest.mark.parametrize(
+    "names", ["*", "*.", "a.*", "**.a", "*.*.a", "a,a", "a\nb", "*.a b", "*x.example", ","]
+)
+def test_peer_names_that_say_too_much_or_nothing_are_refused(names: str, tmp_path: Path) -> None:
+    pem = tmp_path / "x.pem"
+    pem.write_text("x")
+    files = {f"BRAFT_TLS_{name}": str(pem) for name in ("CA", "CERT", "KEY")}
+    assert "BRAFT_TLS_PEER_NAMES" in refused(environ={**files, "BRAFT_TLS_PEER_NAMES": names})
+
+
+@pytest.mark.parametrize("name", ["10.0.0.1", "*.example", "a..b", "-a", "a b", "a" * 300, "::1"])
+def test_a_server_name_is_a_host_name(name: str, tmp_path: Path) -> None:
+    pem = tmp_path / "x.pem"
+    pem.write_text("x")
+    files = {f"BRAFT_TLS_{name}": str(pem) for name in ("CA", "CERT", "KEY")}
+    assert "BRAFT_TLS_SERVER_NAME" in refused(environ={**files, "BRAFT_TLS_SERVER_NAME": name})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,12 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("insecure", "BRAFT_INSECURE", "", "off", False, None),
     ("digest_interval", "BRAFT_DIGEST_INTERVAL", "", "0", 0.0, 600.0),
 ]
+#: They say nothing without certificates.
+WITH_CERTIFICATES = [
+    ("tls", "BRAFT_TLS", "prefer", "prefer", None),
+    ("tls_peer_names", "BRAFT_TLS_PEER_NAMES", "n1.example, *.b", ("n1.example", "*.b"), ()),
+    ("tls_server_name", "BRAFT_TLS_SERVER_NAME", "braft-peer", "braft-peer", ""),
+]
 FILES = {"tls_ca": "BRAFT_TLS_CA", "tls_cert": "BRAFT_TLS_CERT", "tls_key": "BRAFT_TLS_KEY"}
 
 
@@ -76,8 +83,21 @@ def test_environment(row: tuple[Any, ...]) -> None:
     assert Settings.variables()[field].short == short
 
 
+@pytest.mark.parametrize("row", WITH_CERTIFICATES, ids=lambda row: row[0])
+def test_of_tls(row: tuple[Any, ...], tmp_path: Path) -> None:
+    field, long, text, value, default = row
+    assert getattr(Settings.load(environ={}), field) == default
+    pem = tmp_path / "x.pem"
+    pem.write_text("x")
+    files = dict.fromkeys(FILES.values(), str(pem))
+    settings = Settings.load(environ={**files, long: text})
+    assert getattr(settings, field) == value
+    assert settings.label(field) == long
+
+
 def test_nothing_is_missing_from_the_table() -> None:
-    tabled = {row[0] for row in ROWS} | set(FILES) | {"token", "token_file", "plugins"}
+    tabled = {row[0] for row in (*ROWS, *WITH_CERTIFICATES)} | set(FILES)
+    tabled |= {"token", "token_file", "plugins"}
     assert tabled == set(Settings.model_fields)
     assert {field: Settings.variables()[field].long for field in FILES} == FILES
     assert Settings.variables()["token"].long == "BRAFT_TOKEN"

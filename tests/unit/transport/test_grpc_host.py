@@ -157,7 +157,7 @@ def test_half_a_pair_changes_nothing_and_is_noted(started: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize("missing", ["ca", "cert", "key"])
 def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path, missing: str) -> None:
-    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    paths: dict[str, Any] = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
     for name, path in paths.items():
         if name != missing:
             path.write_text("x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_a_key_with_a_password_is_not_asked_for_on_the_terminal(
 def test_files_that_change_while_they_are_read_are_read_again(
     authority: Authority, files: TLSFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from braft_core.transport import tls
+    from braft_core.tls import material
 
     certificates = Certificates(files)
     first = certificates.current
@@ -136,16 +137,16 @@ def test_files_that_change_while_they_are_read_are_read_again(
         for path in (new.ca, new.cert, new.key):
             shutil.copyfile(path, files.cert.parent / path.name)
 
-    load = tls._contexts
+    load = material.load
 
-    def overtaken(files: TLSFiles) -> object:
+    def overtaken(*arguments: Any) -> object:
         put(third)
-        return load(files)
+        return load(*arguments)
 
-    monkeypatch.setattr(tls, "_contexts", overtaken)
+    monkeypatch.setattr(material, "load", overtaken)
     put(second)
     certificates.refresh()
     assert certificates.current is first
-    monkeypatch.setattr(tls, "_contexts", load)
+    monkeypatch.setattr(material, "load", load)
     certificates.refresh()
     assert certificates.current.pem.cert == third.cert.read_bytes()

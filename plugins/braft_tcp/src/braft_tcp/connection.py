@@ -70,6 +70,12 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ sending
 
     @property
+    def certificate(self) -> bytes | None:
+        """What the other end has shown, DER; ``None``: there is no TLS."""
+        tls = self._transport.get_extra_info("ssl_object")
+        return (tls.getpeercert(binary_form=True) or b"") if tls is not None else None
+
+    @property
     def full(self) -> bool:
         """Whether more would only wait in memory."""
         return self._writable is not None

@@ -13,7 +13,7 @@ import msgpack
 
 from braft_core.addresses import parse_address
 from braft_core.errors import BraftError, DecodeError, Unreachable
-from braft_core.transport import NOT_MEMBER, decode_error, encode_error
+from braft_core.transport import NOT_MEMBER, decode_error, encode_error, no_peer
 from braft_tcp.connection import Connection
 from braft_tcp.frames import Kind, Lane, encode_hello
 from braft_tcp.local import STOPPING, Denial, LocalEnd
@@ -89,13 +89,15 @@ async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connectio
     loop, certificates = asyncio.get_running_loop(), local.certificates
     place = parse_address(address)
     try:
+        host = place.ip or place.host
+        name = certificates.server_hostname(host) if certificates is not None else None
         async with asyncio.timeout(_CONNECT):
             _, connection = await loop.create_connection(
                 greeting.make,
                 place.host,
                 place.port,
                 ssl=certificates.current.client if certificates is not None else None,
-                server_hostname=place.ip or place.host if certificates is not None else None,
+                server_hostname=name,
             )
     except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:
         raise Unreachable(
@@ -105,6 +107,13 @@ async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connectio
             # It is there, and does not speak TLS or has a certificate that is not accepted.
             answered=isinstance(error, ssl.SSLError),
         ) from error
+    shown = connection.certificate
+    refusal = (
+        certificates.peer_refusal(shown) if certificates is not None and shown is not None else ""
+    )
+    if refusal:
+        connection.abort()
+        raise no_peer(address, refusal)
     return connection
 
 

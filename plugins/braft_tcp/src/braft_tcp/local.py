@@ -47,6 +47,14 @@ class LocalEnd(LocalNode):
         self.counters["refused_garbage"] += 1
         _log.debug("a connection is cut: %s", error)
 
+    def no_peer(self, certificate: bytes | None) -> Denial | None:
+        """Whether a caller is not let in because its certificate is not a peer's."""
+        refusal = self.stranger(certificate)
+        if refusal is None:
+            return None
+        error = AccessDenied(refusal.reason, address=self.identity.address)
+        return Denial(refusal.kind, error)
+
     def deny(self, hello: Hello) -> Denial | None:
         """Whether a caller is not let in, and why. The token comes first: it opens the rest."""
         denial = self._deny(hello)

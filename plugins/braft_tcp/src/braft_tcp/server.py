@@ -138,7 +138,7 @@ class _Guest:
         hello = decode_hello(body)
         connection, local = self.connection, self._listener.local
         self._impatience.cancel()
-        denial = local.deny(hello)
+        denial = local.no_peer(connection.certificate) or local.deny(hello)
         if denial is not None:
             connection.send(Kind.REFUSED, 0, encode_refusal(denial))
             connection.goodbye()

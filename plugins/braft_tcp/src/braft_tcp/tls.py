@@ -1,7 +1,7 @@
 """Mutual TLS: the same files and the same rights as with gRPC.
 
-Owns the context of the listener. Every holder of a certificate of the CA is let in; a client also
-checks that the certificate is for the host that it calls.
+Owns the context of the listener. Who of the CA's holders is a peer is decided after the handshake;
+a client also checks that the certificate is for the host that it calls, or has the server name.
 """
 
 from __future__ import annotations

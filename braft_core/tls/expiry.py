@@ -1,0 +1,102 @@
+"""Until when certificates are valid, and what is to be said about it, how often. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import NamedTuple
+
+__all__ = ["OWN", "Nearness", "Reminder", "Validity", "expiry_sentence", "nearness", "worst"]
+
+#: Whose certificate it is, in sentences.
+OWN = "this node's TLS certificate"
+#: A certificate is to be renewed so long before its end, or in the last part of its life if that is
+#: less: what lives for days only is renewed by a program, at two thirds of its life.
+_SOON_DAYS, _SOON_PART = timedelta(days=30), 4
+_URGENT_DAYS, _URGENT_PART = timedelta(days=7), 12
+
+
+class Validity(NamedTuple):
+    """The first and the last moment."""
+
+    begin: datetime
+    end: datetime
+
+
+class Nearness(IntEnum):
+    """How near the end is."""
+
+    FAR = 0
+    SOON = 1
+    URGENT = 2
+    OVER = 3
+    #: Its time has not come.
+    EARLY = 4
+
+
+#: How long the log is silent about what it has said.
+_INTERVALS = {
+    Nearness.SOON: timedelta(days=1),
+    Nearness.URGENT: timedelta(days=1),
+    Nearness.OVER: timedelta(hours=1),
+    Nearness.EARLY: timedelta(hours=1),
+}
+
+
+def nearness(valid: Validity, now: datetime) -> Nearness:
+    """Return how near the end is at ``now``."""
+    life, left = valid.end - valid.begin, valid.end - now
+    if now >= valid.end:
+        return Nearness.OVER
+    if now < valid.begin:
+        return Nearness.EARLY
+    if left < min(life / _URGENT_PART, _URGENT_DAYS):
+        return Nearness.URGENT
+    if left < min(life / _SOON_PART, _SOON_DAYS):
+        return Nearness.SOON
+    return Nearness.FAR
+
+
+def expiry_sentence(valid: Validity, now: datetime, whose: str = OWN) -> str:
+    """Return what a person should know at ``now``, "" while there is time."""
+    near, until = nearness(valid, now), f"{valid.end:%Y-%m-%d %H:%M} UTC"
+    if near is Nearness.FAR:
+        return ""
+    if near is Nearness.OVER:
+        return f"{whose} expired on {until}: peers refuse new connections"
+    if near is Nearness.EARLY:
+        since = f"{valid.begin:%Y-%m-%d %H:%M} UTC"
+        return f"{whose} is valid from {since} only: is the clock right?"
+    hours = (valid.end - now) // timedelta(hours=1)
+    left = f"{hours} hours" if hours < 48 else f"{hours // 24} days"
+    return f"{whose} expires on {until}, in {left}: replace it before"
+
+
+def worst(certificates: Iterable[tuple[str, Validity]], now: datetime) -> tuple[Nearness, str]:
+    """Return the worst that is to be said of several, each with whose it is."""
+    found = [(nearness(valid, now), valid.end, whose, valid) for whose, valid in certificates]
+    if not found:
+        return Nearness.FAR, ""
+    near, _, whose, valid = max(found, key=lambda row: (row[0], now - row[1]))
+    return near, expiry_sentence(valid, now, whose)
+
+
+class Reminder:
+    """Says when a sentence is to be logged again: when the matter is new, and then regularly."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Nearness, datetime] | None = None
+
+    def due(self, near: Nearness, now: datetime) -> bool:
+        """Return whether to log it now; it is taken to be logged then."""
+        if near is Nearness.FAR:
+            self._last = None
+            return False
+        if self._last is not None:
+            said, when = self._last
+            # A clock that was set back must not silence it for years.
+            if said == near and timedelta(0) <= now - when < _INTERVALS[near]:
+                return False
+        self._last = (near, now)
+        return True
