@@ -6,6 +6,7 @@ A kind is an ``Annotated`` type with a validator and an :class:`Accepts`. Valida
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
