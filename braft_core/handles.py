@@ -15,6 +15,7 @@ from braft_core.kv import KV, LINEARIZABLE, Caller, StaleEntry
 from braft_core.runtime.sessions import Keeper
 from braft_core.serializers.types import TYPES
 from braft_core.services.service import StateMachineService
+from braft_core.services.sessions import shown
 
 __all__ = ["KV", "Distribute", "ServiceHandle", "Session", "StaleEntry"]
 
@@ -146,9 +147,9 @@ class Session:
         self.kv = KV(self)
 
     @property
-    def id(self) -> int:
-        """The log index by which the cluster knows the session; 0 before its first command."""
-        return self._keeper.session
+    def id(self) -> str:
+        """The random id by which the cluster knows the session; "" before its first command."""
+        return shown(self._keeper.session)
 
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         """As :meth:`braft_core.Node.execute`, and:

@@ -5,7 +5,8 @@ A command of a session may be sent any number of times and is applied once
 that dies or is deposed, is answered here by sending it again, until its deadline. The rule for an
 error that ends it: if any attempt may have been applied, the caller is told ``OutcomeUnknown``.
 
-A :class:`Keeper` owns one session at a time and opens it with the first command. The node's own,
+A :class:`Keeper` owns one session at a time and opens it with the first command. The node draws the
+session's id at random: nobody who does not hold the log can guess it. The node's own,
 which all calls without a session share, takes another when that has expired or is full.
 
 Any thread may call what is not marked otherwise.
@@ -14,7 +15,9 @@ Any thread may call what is not marked otherwise.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from braft_core.abc import Serializer
@@ -24,15 +27,16 @@ from braft_core.errors import (
     NoLeader,
     NotApplied,
     NotReady,
+    NotSupported,
     OutcomeUnknown,
     SessionExpired,
     Stopped,
 )
 from braft_core.runtime import clock
 from braft_core.runtime.requests import Command, Query, settle
-from braft_core.services.envelope import encode_command, in_session
+from braft_core.services.envelope import SESSION_ID_BYTES, encode_command, in_session
 from braft_core.services.machine import SESSIONS
-from braft_core.services.sessions import MAX_CHARGE, SMALL
+from braft_core.services.sessions import MAX_CHARGE, SMALL, shown
 
 __all__ = ["Keeper", "OnceCommand", "Sessions"]
 
@@ -58,7 +62,7 @@ class _Engine(Protocol):
 class Window:
     """The sequence numbers of one session. Guarded by the lock of its keeper."""
 
-    def __init__(self, session: int) -> None:
+    def __init__(self, session: bytes) -> None:
         self.session = session
         self.floor = 1
         self._next = 1
@@ -206,10 +210,10 @@ class Keeper:
         self._closed: BraftError | None = None
 
     @property
-    def session(self) -> int:
-        """The id of the open session, 0 before there is one."""
+    def session(self) -> bytes:
+        """The id of the open session, empty before there is one."""
         window = self._window
-        return 0 if window is None else window.session
+        return b"" if window is None else window.session
 
     def submit(self, command: OnceCommand) -> None:
         """Take a command. :raises Busy: too many are under way. :raises SessionExpired: closed."""
@@ -222,10 +226,11 @@ class Keeper:
             window = self._window
             if window is not None and window.full:
                 if not self._renews:
+                    name = shown(window.session)
                     raise Busy(
-                        f"session {window.session} has commands under way from {window.floor} on; "
+                        f"session {name} has commands under way from {window.floor} on; "
                         f"the newest is at most {WINDOW} ahead of the oldest",
-                        session=window.session,
+                        session=name,
                         floor=window.floor,
                     )
                 window = self._window = None
@@ -264,7 +269,7 @@ class Keeper:
             timeout = max((command.remaining() for command in self._waiting), default=0.0)
         self.sessions.open(self, timeout)
 
-    def opened(self, session: int) -> None:
+    def opened(self, session: bytes) -> None:
         """*Loop.* The session is open."""
         with self.lock:
             self._window = Window(session)
@@ -309,19 +314,53 @@ class Keeper:
 
 
 class _Opening(Repeatable):
-    """The command that opens a session. Two sessions instead of one harm nobody."""
+    """The command that opens a session, under another id at each attempt.
 
-    __slots__ = ()
+    An attempt that comes late must not bring a session back to life that has ended meanwhile: the
+    commands that it has forgotten could be applied again. Two sessions instead of one harm nobody.
+    """
+
+    __slots__ = ("_drawn",)
+
+    def __init__(
+        self, sessions: Sessions, timeout: float, loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        super().__init__(sessions, b"", timeout, loop)
+        self._drawn: set[bytes] = set()
+        self._draw()
+
+    def _draw(self) -> None:
+        session, self.data = self._sessions.new_session()
+        self._drawn.add(session)
+
+    def prepare(self) -> bool:
+        """See :meth:`Repeatable.prepare`."""
+        if not super().prepare():
+            return False
+        self._draw()
+        return True
+
+    def session_of(self, answer: Any) -> bytes | None:
+        """Return the session that was opened, ``None`` if the answer names none of ours."""
+        return answer if type(answer) is bytes and answer in self._drawn else None
 
 
 class Sessions:
     """All keepers of a node, and the commands that wait a moment before they are sent again.
 
     :param timeout: of closing a session, seconds.
+    :param random_bytes: draws the ids of sessions.
     """
 
-    def __init__(self, engine: _Engine, serializer: Serializer, timeout: float) -> None:
+    def __init__(
+        self,
+        engine: _Engine,
+        serializer: Serializer,
+        timeout: float,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
         self._engine = engine
+        self._random_bytes = random_bytes
         self._serializer = serializer
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -396,12 +435,16 @@ class Sessions:
             keeper.close(Stopped("the node was stopped"))
         if closed or loop is None:
             return
-        data = encode_command(self._serializer, SESSIONS, "open", [])
-        opening = _Opening(self, data, timeout, loop)
-        opening.awaitable.add_done_callback(lambda future: self._opened(keeper, future))
+        opening = _Opening(self, timeout, loop)
+        opening.awaitable.add_done_callback(lambda future: self._opened(keeper, opening, future))
         self._engine.submit(opening)
 
-    def _opened(self, keeper: Keeper, future: asyncio.Future[Any]) -> None:
+    def new_session(self) -> tuple[bytes, bytes]:
+        """Draw the id of a session; returns it and the command that opens it."""
+        session = self._random_bytes(SESSION_ID_BYTES)
+        return session, encode_command(self._serializer, SESSIONS, "open", [session])
+
+    def _opened(self, keeper: Keeper, opening: _Opening, future: asyncio.Future[Any]) -> None:
         with self._lock:
             if keeper in self._opening:
                 self._opening.remove(keeper)
@@ -409,7 +452,11 @@ class Sessions:
         if isinstance(error, BraftError):
             keeper.not_opened(error)
         elif not future.cancelled():
-            keeper.opened(future.result())
+            session = opening.session_of(future.result())
+            if session is not None:
+                keeper.opened(session)
+            else:
+                keeper.not_opened(NotSupported("the leader did not open the session asked for"))
 
     def forget(self, keeper: Keeper) -> None:
         """Close the keeper's session, without waiting: it would end by itself in time."""

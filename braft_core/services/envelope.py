@@ -3,13 +3,17 @@
 A command is one byte of format version, one byte of serializer tag, then the serialized list
 ``[service, command, [arguments]]``. It is in the log for ever, hence the version.
 
-That is format 1. Format 2, a command of a client session, has twenty more bytes before the list:
-the session (8 bytes), the sequence number in it (8) and how far behind that the session's floor is
-(4), all big-endian. They stand outside the list so that a command can be numbered, and a
+That is format 1. Format 5, a command of a client session, has 28 more bytes before the list: the
+session (16 bytes), the sequence number in it (8) and how far behind that the session's floor is
+(4), the numbers big-endian. They stand outside the list so that a command can be numbered, and a
 repetition be recognised, without its serializer.
 
-Formats 3 and 4 are as 1 and 2, with arguments that are no plain values: the list holds the plain
+Formats 3 and 6 are as 1 and 5, with arguments that are no plain values: the list holds the plain
 values that stand for them (:mod:`braft_core.serializers.typed`).
+
+Formats 2 and 4 are as 5 and 6 with sessions of 8 bytes, the log index at which they were opened.
+They are read, since logs hold them, and no longer written: whoever guesses an index could use up
+the numbers of that session.
 
 An outcome travels between nodes only: msgpack of ``[0, value]``, ``[1, code, message, data]``, or
 ``[2, the plain value that stands for a typed one]``.
@@ -38,7 +42,9 @@ __all__ = [
     "FORMATS",
     "IN_SESSION",
     "MAX_BEHIND",
+    "OF_SESSIONS",
     "SESSION_BYTES",
+    "SESSION_ID_BYTES",
     "TYPED",
     "TYPED_IN_SESSION",
     "VERSION",
@@ -57,33 +63,43 @@ __all__ = [
 
 #: The format version of commands, and that of commands of a session.
 VERSION = 1
-IN_SESSION = 2
+IN_SESSION = 5
 #: The same of commands with typed arguments.
 TYPED = 3
-TYPED_IN_SESSION = 4
+TYPED_IN_SESSION = 6
+#: The formats of sessions that were named by a log index: read, and not written.
+_INDEXED, _TYPED_INDEXED = 2, 4
+#: The formats of commands of a session.
+OF_SESSIONS = frozenset({IN_SESSION, TYPED_IN_SESSION, _INDEXED, _TYPED_INDEXED})
+#: Bytes of the id of a session, which its client draws at random.
+SESSION_ID_BYTES = 16
 #: What a session adds to a command, bytes.
-SESSION_BYTES = 20
+SESSION_BYTES = 28
 #: How far behind its sequence number the floor of a command may be.
 MAX_BEHIND = (1 << 32) - 1
 
 _HEAD = 2
-_PLACE = struct.Struct(">BBQQI")
+_PLACE = struct.Struct(f">BB{SESSION_ID_BYTES}sQI")
 _PLACE_BYTES, _pack_place, _unpack_place = _PLACE.size, _PLACE.pack, _PLACE.unpack_from
+_INDEXED_PLACE = struct.Struct(">BB8sQI")
 #: Where the list begins, by format.
 _HEADS = {
     VERSION: _HEAD,
     IN_SESSION: _HEAD + SESSION_BYTES,
     TYPED: _HEAD,
     TYPED_IN_SESSION: _HEAD + SESSION_BYTES,
+    _INDEXED: _INDEXED_PLACE.size,
+    _TYPED_INDEXED: _INDEXED_PLACE.size,
 }
 #: All formats that this code reads.
 FORMATS = frozenset(_HEADS)
 _IN_SESSION = {VERSION: IN_SESSION, TYPED: TYPED_IN_SESSION}
+_WITH_TYPES = frozenset({TYPED, TYPED_IN_SESSION, _TYPED_INDEXED})
 #: Services that would refuse typed values when they are applied, which is late.
 _PLAIN_ONLY = frozenset({"kv", "distribute"})
 _VALUE, _ERROR, _TYPED_VALUE = 0, 1, 2
 #: How msgpack begins the list of a command, short texts and short lists.
-_PLAIN_HEADS = {version: _HEADS[version] for version in (VERSION, IN_SESSION)}
+_PLAIN_HEADS = {version: head for version, head in _HEADS.items() if version not in _WITH_TYPES}
 _MSGPACK = MsgpackSerializer.tag
 _LIST_OF_THREE, _SHORT_TEXT, _SHORT_LIST = 0x93, 0xA0, 0x90
 _SHORT_MOST, _LIST_MOST = 31, 15
@@ -136,13 +152,13 @@ def _check_comes_back(service: str, command: str, plain: Any) -> None:
 class Place(NamedTuple):
     """Where a command stands among those of its client (Raft thesis §6.3)."""
 
-    session: int
+    session: bytes
     sequence: int
     #: The lowest sequence number whose answer the client still waits for.
     floor: int
 
 
-def in_session(data: bytes, place: tuple[int, int, int]) -> bytes:
+def in_session(data: bytes, place: tuple[bytes, int, int]) -> bytes:
     """The command that :func:`encode_command` made, as one of a session, at a :class:`Place`."""
     session, sequence, floor = place
     return (
@@ -151,16 +167,21 @@ def in_session(data: bytes, place: tuple[int, int, int]) -> bytes:
     )
 
 
-def decode_place(data: bytes) -> tuple[int, int, int]:
+def decode_place(data: bytes) -> tuple[bytes, int, int]:
     """The fields of a :class:`Place`, of a command of a session.
 
     A plain tuple, since to make the named one would take a quarter of the time of a session.
 
     :raises DecodeError: it has none.
     """
-    if len(data) < _PLACE_BYTES:
-        raise DecodeError(f"not a command of a session: {len(data)} bytes", size=len(data))
-    _, _, session, sequence, behind = _unpack_place(data)
+    try:
+        _, _, session, sequence, behind = (
+            _unpack_place(data) if data[0] >= IN_SESSION else _INDEXED_PLACE.unpack_from(data)
+        )
+    except (struct.error, IndexError) as error:
+        raise DecodeError(
+            f"not a command of a session: {len(data)} bytes", size=len(data)
+        ) from error
     if behind >= sequence:
         raise DecodeError(f"not a command of a session: number {sequence}, {behind} behind")
     return session, sequence, sequence - behind
@@ -176,7 +197,7 @@ def decode_command(
     :raises DecodeError: for anything that :func:`encode_command` did not make.
     """
     service, command, args = _parts(serializers, data)
-    return service, command, from_plain(args) if data[0] >= TYPED else args
+    return service, command, from_plain(args) if data[0] in _WITH_TYPES else args
 
 
 def _parts(serializers: Mapping[int, Serializer], data: bytes) -> tuple[str, str, list[Any]]:
@@ -208,7 +229,7 @@ def read_need(serializers: Mapping[int, Serializer], data: bytes) -> Need:
     :raises DecodeError: for anything that :func:`encode_command` did not make.
     """
     service, command, args = _parts(serializers, data)
-    types = tuple(sorted(types_in(args))) if data[0] >= TYPED else ()
+    types = tuple(sorted(types_in(args))) if data[0] in _WITH_TYPES else ()
     return Need(data[0], data[1], service, command, len(args), types)
 
 

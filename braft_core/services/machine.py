@@ -28,7 +28,7 @@ from braft_core.errors import (
 )
 from braft_core.raft.types import Entry, EntryType
 from braft_core.serializers.missing import NotKnownHere
-from braft_core.serializers.plain import check_plain
+from braft_core.serializers.plain import INT_MAX, check_plain
 from braft_core.serializers.types import TYPES
 from braft_core.services.capabilities import (
     FEATURE_LEVEL,
@@ -41,14 +41,15 @@ from braft_core.services.digests import code_of
 from braft_core.services.envelope import (
     FORMATS,
     IN_SESSION,
-    TYPED_IN_SESSION,
+    OF_SESSIONS,
+    SESSION_ID_BYTES,
     VERSION,
     decode_command,
     decode_place,
     read_need,
 )
 from braft_core.services.sections import read_sections, write_sections
-from braft_core.services.sessions import NEW, SessionTable
+from braft_core.services.sessions import NEW, SessionTable, indexed
 from braft_core.services.values import own
 
 __all__ = ["SESSIONS", "Outcome", "StateMachine"]
@@ -58,17 +59,17 @@ logger = logging.getLogger(__name__)
 #: The answer to a command: a plain value, or the ``BraftError`` that a caller is to see.
 Outcome = Any
 
-#: The name under which sessions are opened (``open()``, which answers the session's id) and closed
+#: The name under which sessions are opened (``open(id)``, which answers the id) and closed
 #: (``close(id)``), and that of their section in a snapshot. No service can have it.
 SESSIONS = "$sessions"
 
 _COMMAND = int(EntryType.COMMAND)
 #: Entries that concern Raft alone.
 _NOT_APPLIED = frozenset({EntryType.NOOP, EntryType.BARRIER, EntryType.CONFIGURATION})
-_OF_SESSIONS = frozenset({bytes((IN_SESSION,)), bytes((TYPED_IN_SESSION,))})
+_OF_SESSIONS = frozenset(bytes((version,)) for version in OF_SESSIONS)
 _PLAIN = frozenset({VERSION, IN_SESSION})
 _MAX_EXECUTABLE = 4096
-_SESSION_COMMANDS: Commands = {"open": Signature(0, 0), "close": Signature(1, 1)}
+_SESSION_COMMANDS: Commands = {"open": Signature(0, 1), "close": Signature(1, 1)}
 
 
 class StateMachine:
@@ -233,12 +234,21 @@ class StateMachine:
             )
 
     def _apply_to_sessions(self, command: str, args: list[Any], context: CommandContext) -> Outcome:
+        stamp = context.appended_at
         match command, args:
+            case "open", [bytes(session)] if len(session) == SESSION_ID_BYTES:
+                return self._sessions.open(session, stamp)
+            case "close", [bytes(session)]:
+                return self._sessions.close(session, stamp)
+            # In logs of a time when a session was named by the index at which it was opened.
             case "open", []:
-                return self._sessions.open(context.index, context.appended_at)
-            case "close", [int(session)]:
-                return self._sessions.close(session, context.appended_at)
-        return InvalidArgument(f"a session is closed by its number, not by {args!r:.80}")
+                self._sessions.open(indexed(context.index), stamp)
+                return context.index
+            case "close", [int(index)] if 0 < index <= INT_MAX:
+                return self._sessions.close(indexed(index), stamp)
+        return InvalidArgument(
+            f"a session has an id of {SESSION_ID_BYTES} bytes, and {command} was given {args!r:.80}"
+        )
 
     def check_readable(self, data: bytes) -> None:
         """Refuse a command of somebody else's that this node could not read. From any thread.

@@ -1,10 +1,11 @@
 """The session table: what the state machine remembers so that a retried command is applied once.
 
-Raft thesis §6.3. A session is opened by a command of the log and named by the index of its entry.
-Its commands carry the session, a sequence number, and the first sequence number whose answer the
-client still waits for (the *floor*). Answers from the floor on are kept; a command whose answer is
-kept is a repetition and gets that answer. Everything here is a function of the log alone, equal
-on every node.
+Raft thesis §6.3. A session is opened by a command of the log, and named by 128 bits that its client
+drew at random: nobody who cannot read the log can use it, or use up its numbers. Its commands carry
+the session, a sequence number, and the first sequence number whose answer the client still waits
+for (the *floor*). Answers from the floor on are kept; a command whose answer is kept is a
+repetition and gets that answer. Everything here is a function of the log alone, equal on every
+node.
 
 **Log time.** Sessions end after an hour without use, counted by the clock of the log, never by
 one of this machine: the sum of what the leaders' stamps advance from one command of a session to
@@ -29,9 +30,24 @@ import msgpack
 
 from braft_core.errors import BraftError, Busy, DecodeError, Rejected, SessionExpired
 from braft_core.serializers.plain import INT_MAX, INT_MIN
-from braft_core.services.envelope import decode_outcome, encode_failure, encode_outcome
+from braft_core.services.envelope import (
+    SESSION_ID_BYTES,
+    decode_outcome,
+    encode_failure,
+    encode_outcome,
+)
 
-__all__ = ["IDLE", "MAX_CHARGE", "MAX_SESSIONS", "MAX_STEP", "MAX_TOTAL", "NEW", "SessionTable"]
+__all__ = [
+    "IDLE",
+    "MAX_CHARGE",
+    "MAX_SESSIONS",
+    "MAX_STEP",
+    "MAX_TOTAL",
+    "NEW",
+    "SessionTable",
+    "indexed",
+    "shown",
+]
 
 _SECOND: Final = 1_000_000_000
 #: A session ends after this much log time without a command, nanoseconds.
@@ -54,6 +70,7 @@ _ERROR_MESSAGE: Final = 256
 #: What :meth:`SessionTable.begin` returns for a command that is to be applied.
 NEW: Final = object()
 _MISSING: Final = object()
+_INDEXED_BYTES: Final = 8
 _SCALARS: Final = frozenset({type(None), bool, int, float})
 
 #: A kept answer: a scalar as it is (an int of 64 bits), ``bytes`` for any other value encoded,
@@ -82,14 +99,14 @@ class SessionTable:
 
     def _reset(self) -> None:
         #: By id, the least recently used first.
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[bytes, _Session] = {}
         self._total = 0
         self._now = 0
         self._stamp = 0
         #: No session ends before this log time. Derived: not part of the state.
         self._next_end = 0
         #: The session that is the last of the table, if that is known. Derived.
-        self._latest = 0
+        self._latest = b""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -100,16 +117,20 @@ class SessionTable:
 
     # -- commands --------------------------------------------------------------------------------
 
-    def open(self, index: int, appended_at: int) -> int:
-        """Open the session whose id is ``index``, and return that."""
+    def open(self, session_id: bytes, appended_at: int) -> bytes:
+        """Open a session and return its id. One that is open stays as it is, with its answers."""
         self._advance(appended_at)
-        while len(self._sessions) >= MAX_SESSIONS:
-            self._end(next(iter(self._sessions)))
-        self._sessions[index] = _Session(self._now)
-        self._latest = index
-        return index
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            while len(self._sessions) >= MAX_SESSIONS:
+                self._end(next(iter(self._sessions)))
+            session = _Session(self._now)
+        session.used = self._now
+        self._sessions[session_id] = session
+        self._latest = session_id
+        return session_id
 
-    def close(self, session_id: int, appended_at: int) -> bool:
+    def close(self, session_id: bytes, appended_at: int) -> bool:
         """End a session; whether it was there."""
         self._advance(appended_at)
         if session_id not in self._sessions:
@@ -117,7 +138,7 @@ class SessionTable:
         self._end(session_id)
         return True
 
-    def begin(self, session_id: int, sequence: int, floor: int, appended_at: int) -> Any:
+    def begin(self, session_id: bytes, sequence: int, floor: int, appended_at: int) -> Any:
         """:data:`NEW` if the command is to be applied now, else the answer it gets instead.
 
         That is the kept answer of a repetition, ``SessionExpired`` if the session is gone or the
@@ -143,7 +164,7 @@ class SessionTable:
             return _full(session_id, session)
         return NEW
 
-    def finish(self, session_id: int, sequence: int, outcome: Any) -> None:
+    def finish(self, session_id: bytes, sequence: int, outcome: Any) -> None:
         """Keep the answer of a command that :meth:`begin` let through just now."""
         session = self._sessions.get(session_id)
         if session is None:
@@ -177,7 +198,7 @@ class SessionTable:
             self._end(session_id)
         self._next_end = self._now + IDLE
 
-    def _end(self, session_id: int) -> None:
+    def _end(self, session_id: bytes) -> None:
         self._total -= self._sessions.pop(session_id).charge
 
     def _let_go(self, session: _Session, floor: int) -> None:
@@ -233,8 +254,10 @@ class SessionTable:
             return
         self._now, self._stamp = _numbers(head)
         for session_id, used, floor, answers in rows:
-            session_id, used, floor = _numbers((session_id, used, floor))
-            session = self._sessions[session_id] = _Session(used, floor)
+            key, (used, floor) = _id(session_id), _numbers((used, floor))
+            if key in self._sessions:
+                raise ValueError(f"session {shown(key)} is there twice")
+            session = self._sessions[key] = _Session(used, floor)
             for sequence, kind, value in answers:
                 kept = (value,) if kind else value
                 session.answers[sequence] = kept
@@ -279,28 +302,41 @@ def _outcome(kept: _Kept) -> Any:
     return decode_outcome(kept[0]) if type(kept) is tuple else kept
 
 
-def _expired(session_id: int, sequence: int) -> SessionExpired:
+def indexed(index: int) -> bytes:
+    """Return the id of a session that is named by the log index at which it was opened."""
+    return index.to_bytes(_INDEXED_BYTES, "big")
+
+
+def shown(session_id: bytes) -> str:
+    """Return a session's id as people see it, "" for none."""
+    return session_id.hex()
+
+
+def _expired(session_id: bytes, sequence: int) -> SessionExpired:
+    name = shown(session_id)
     return SessionExpired(
-        f"there is no session {session_id} (any more); its command {sequence} was not applied now",
-        session=session_id,
+        f"there is no session {name} (any more); its command {sequence} was not applied now",
+        session=name,
         sequence=sequence,
     )
 
 
-def _too_late(session_id: int, sequence: int, floor: int) -> SessionExpired:
+def _too_late(session_id: bytes, sequence: int, floor: int) -> SessionExpired:
+    name = shown(session_id)
     return SessionExpired(
-        f"command {sequence} of session {session_id} comes too late: its client waits for "
+        f"command {sequence} of session {name} comes too late: its client waits for "
         f"{floor} and later only",
-        session=session_id,
+        session=name,
         sequence=sequence,
     )
 
 
-def _full(session_id: int, session: _Session) -> Busy:
+def _full(session_id: bytes, session: _Session) -> Busy:
+    name = shown(session_id)
     return Busy(
-        f"session {session_id} has {len(session.answers)} answers that its client still waits "
+        f"session {name} has {len(session.answers)} answers that its client still waits "
         f"for, of {session.charge} bytes; the limit is {MAX_CHARGE}",
-        session=session_id,
+        session=name,
         floor=session.floor,
     )
 
@@ -349,6 +385,16 @@ def _complete(unpacker: msgpack.Unpacker) -> Iterator[Any]:
         yield from unpacker
     except Exception as error:  # the library documents that others than its own may come
         raise DecodeError(f"not a session table: {error}") from error
+
+
+def _id(value: Any) -> bytes:
+    if type(value) is int:  # of a time when sessions were named by a log index
+        if not 0 < value <= INT_MAX:
+            raise ValueError(f"{value} is not the log index of a session")
+        return indexed(value)
+    if type(value) is not bytes or len(value) not in (SESSION_ID_BYTES, _INDEXED_BYTES):
+        raise TypeError(f"{value!r:.80} is not the id of a session")
+    return value
 
 
 def _numbers(values: Any) -> Iterator[int]:

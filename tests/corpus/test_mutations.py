@@ -105,7 +105,7 @@ def encodings(folder: Path) -> dict[str, bytes]:
             FoundingRecord(peer.FoundRequest("n", "c", encode_configuration(_MEMBERS), "a"), ("x",))
         ),
         "server id": encode(new_raft_id("10.0.0.1", (1, 2, 3), "host")).encode(),
-        "place of a command": in_session(command, (7, 3, 1)),
+        "place of a command": in_session(command, (bytes(range(16)), 3, 1)),
         "command": command,
         "outcome": encode_outcome(Conflict("it changed", revision=3)),
         "session table": b"".join(_sessions().snapshot()),
@@ -133,9 +133,9 @@ def encodings(folder: Path) -> dict[str, bytes]:
 
 def _sessions() -> SessionTable:
     table = SessionTable()
-    table.open(3, 1_000)
-    table.begin(3, 1, 1, 2_000)
-    table.finish(3, 1, {"a": 1})
+    table.open(bytes(16), 1_000)
+    table.begin(bytes(16), 1, 1, 2_000)
+    table.finish(bytes(16), 1, {"a": 1})
     return table
 
 

@@ -70,9 +70,14 @@ class Engine:
 
     def __init__(self) -> None:
         self.taken: list[Command] = []
-        self.sessions = Sessions(self, MSGPACK, 1.0)
+        #: The ids that were drawn, in order.
+        self.drawn: list[bytes] = []
+        self.sessions = Sessions(self, MSGPACK, 1.0, self.draw)
         self.sessions.start()
-        self._opened = 100
+
+    def draw(self, count: int) -> bytes:
+        self.drawn.append((100 + len(self.drawn)).to_bytes(count, "big"))
+        return self.drawn[-1]
 
     def submit(self, request: Command | Query) -> None:
         assert isinstance(request, Command)
@@ -85,19 +90,26 @@ class Engine:
         await until(lambda: bool(self.taken))
         return self.taken.pop(0)
 
-    async def open(self, keeper: Keeper) -> int:
+    async def open(self, keeper: Keeper) -> bytes:
         """Answer the command that opens a session."""
         opening = await self.next()
-        assert decode_command({1: MSGPACK}, opening.data) == ("$sessions", "open", [])
-        self._opened += 1
-        settle([(opening, self._opened)])
-        await until(lambda: keeper.session == self._opened)
-        return self._opened
+        session = opened_by(opening)
+        settle([(opening, session)])
+        await until(lambda: keeper.session == session)
+        return session
 
     def command(self, keeper: Keeper, timeout: float = PATIENCE) -> OnceCommand:
         command = OnceCommand(keeper, PLAIN, timeout, asyncio.get_running_loop())
         keeper.submit(command)
         return command
+
+
+def opened_by(command: Command) -> bytes:
+    """The id in a command that opens a session."""
+    service, name, (session,) = decode_command({1: MSGPACK}, command.data)
+    assert (service, name) == ("$sessions", "open")
+    assert type(session) is bytes
+    return session
 
 
 @pytest.fixture(autouse=True)
@@ -348,7 +360,7 @@ async def test_a_node_that_stops_answers_everybody() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=60))
 def test_the_floor_is_the_lowest_number_under_way(steps: list[tuple[bool, int]]) -> None:
-    window, under_way, given_out = Window(1), set[int](), 0
+    window, under_way, given_out = Window(bytes(16)), set[int](), 0
     for takes, which in steps:
         if takes:
             given_out += 1
@@ -490,3 +502,31 @@ def test_a_request_is_settled_once_by_whoever_is_first() -> None:
     command.future = Slow()  # type: ignore[assignment]
     settle([(command, UNKNOWN), (command, 2)])
     assert real.result(0) == 1
+
+
+@on_loop
+async def test_each_attempt_to_open_a_session_has_an_id_of_its_own() -> None:
+    """A late first attempt must not bring a session back to life that has ended meanwhile."""
+    engine = Engine()
+    keeper = Keeper(engine.sessions, renews=True)
+    engine.command(keeper)
+    opening = await engine.next()
+    first = opened_by(opening)
+    settle([(opening, UNKNOWN)])
+    again = await engine.next()
+    assert again is opening
+    second = opened_by(again)
+    assert first != second
+    settle([(again, second)])
+    await until(lambda: keeper.session == second)
+
+
+@pytest.mark.parametrize("answer", [None, 7, b"", b"x" * 16, "text"])
+@on_loop
+async def test_a_leader_cannot_choose_the_session(answer: Any) -> None:
+    engine = Engine()
+    keeper = Keeper(engine.sessions, renews=True)
+    command = engine.command(keeper)
+    settle([(await engine.next(), answer)])
+    assert "did not open the session" in (await _error(command)).message
+    assert keeper.session == b""

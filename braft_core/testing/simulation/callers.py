@@ -76,7 +76,7 @@ class Caller(Client):
         if answer is not None and answer == encoded(outcome):
             return True
         if isinstance(outcome, SessionExpired | Busy):
-            self._session = 0
+            self._session = b""
             # Whether it took effect before is not known to a client that repeated it.
             return False
         raise InvariantBroken(

@@ -11,7 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from braft_core.errors import NotSupported
-from braft_core.services.envelope import Place, in_session
+from braft_core.services.envelope import SESSION_ID_BYTES, Place, in_session
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
 from braft_core.testing.simulation.machine import command_of, take_answer
@@ -22,10 +22,15 @@ from braft_core.testing.simulation.versions import FORMS
 if TYPE_CHECKING:
     from braft_core.testing.simulation.world import World
 
-__all__ = ["Client", "Guarded"]
+__all__ = ["Client", "Guarded", "new_session"]
 
 _ELEMENTS = 4
 _RETRY = 0.1
+
+
+def new_session(rng: random.Random) -> bytes:
+    """Draw the id of a session, as a node does."""
+    return rng.randbytes(SESSION_ID_BYTES)
 
 
 class Guarded:
@@ -65,7 +70,7 @@ class Client:
         self._known: dict[str, tuple[int, int]] = {}
         #: The token of the lock, 0 while it is not ours.
         self._token = 0
-        self._session = 0
+        self._session = b""
         self._sequence = 0
         self._left = world.plan.operations
         #: How often the operation at hand was sent.
@@ -128,6 +133,8 @@ class Client:
         if kind in (Kind.WRITE, Kind.CAS):
             value = len(self._history.operations) + 1
         operation = self._invoke(kind, key, value, expected)
+        if kind is Kind.OPEN:
+            operation.session = new_session(self._rng)
         return Ask(operation, self.name, command_of(operation, revision))
 
     def _use_set(self) -> Ask:
@@ -199,7 +206,7 @@ class Client:
         operation.outcome = Outcome.OK if took else Outcome.FAILED
         if operation.kind.is_repeated and not took:
             # The session is gone; whether the command took effect before that is not known.
-            operation.outcome, self._session = Outcome.UNKNOWN, 0
+            operation.outcome, self._session = Outcome.UNKNOWN, b""
         if took:
             self._learn(operation)
         self._world.trace.add(str(operation))
@@ -219,7 +226,7 @@ class Client:
         key, revision = operation.key, operation.revision
         match operation.kind:
             case Kind.OPEN:
-                self._session, self._sequence = operation.seen, 0
+                self._session, self._sequence = operation.session, 0
             case Kind.READ:
                 self._known[key] = (operation.seen, revision)
             case Kind.WRITE:

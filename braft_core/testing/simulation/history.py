@@ -86,9 +86,11 @@ class Operation:
     revision: int = -1
     #: Of a count: which feature of a later version it is asked with, "" for none.
     form: str = ""
+    #: Of the opening of a session: the id that the client drew.
+    session: bytes = b""
     #: Of a service under test: what was asked, the session and number of a command, the answer.
     call: Call | None = None
-    place: tuple[int, int] | None = None
+    place: tuple[bytes, int] | None = None
     answer: Any = None
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from braft_core.abc import Service
 from braft_core.errors import Conflict, Rejected
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import FEATURE_LEVEL
-from braft_core.services.envelope import IN_SESSION, decode_command, encode_command
+from braft_core.services.envelope import OF_SESSIONS, decode_command, encode_command
 from braft_core.services.kv import KVService
 from braft_core.services.machine import SESSIONS, StateMachine
 from braft_core.services.members import MEMBERS, MembersService
@@ -40,7 +40,6 @@ LOST = -1
 _MAP = "registers"
 SERIALIZER = MsgpackSerializer()
 _SERIALIZERS = {SERIALIZER.tag: SERIALIZER}
-_IN_SESSION = bytes((IN_SESSION,))
 
 
 class Tally(StateMachineService):
@@ -163,7 +162,7 @@ def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]
         case Kind.ADD:
             return _count(operation.form, key, number)
         case _:
-            return SESSIONS, "open", ()
+            return SESSIONS, "open", (operation.session,)
 
 
 def _count(form: str, key: str, number: int) -> tuple[str, str, Sequence[Any]]:
@@ -208,6 +207,8 @@ def take_answer(operation: Operation, answer: Any) -> bool:
             operation.revision, operation.seen = answer, operation.expected
         case Kind.INSERT:
             operation.revision = answer
+        case Kind.OPEN:
+            return bool(answer == operation.session)
         case _:
             operation.seen = int(answer)
     return True
@@ -215,7 +216,7 @@ def take_answer(operation: Operation, answer: Any) -> bool:
 
 def is_unique(data: bytes) -> bool:
     """Whether nobody may propose these bytes twice: commands that carry a number of their own."""
-    return data[:1] != _IN_SESSION and b"\xa3put" in data[:12]
+    return data[0] not in OF_SESSIONS and b"\xa3put" in data[:12]
 
 
 def value_written(data: bytes) -> int:

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from braft_core.errors import BraftError, UnknownCommand, UnknownService
 from braft_core.raft.types import Entry, EntryType, SnapshotMeta
 from braft_core.services.envelope import (
-    IN_SESSION,
-    TYPED_IN_SESSION,
+    OF_SESSIONS,
     decode_command,
     decode_place,
 )
@@ -127,7 +126,7 @@ class Replicas:
         #: By the index of the entry.
         self.records: dict[int, Record] = {}
         #: Where a command of a session took effect: by session and number in it.
-        self.executed: dict[tuple[int, int], int] = {}
+        self.executed: dict[tuple[bytes, int], int] = {}
         self._copy: Replica | None = None
         #: Index of the last entry that the copy applied.
         self._copied = 0
@@ -184,7 +183,7 @@ class Replicas:
         )
 
     def _check_once(self, replica: Replica, entry: Entry) -> None:
-        if entry.data[0] not in (IN_SESSION, TYPED_IN_SESSION):
+        if entry.data[0] not in OF_SESSIONS:
             return
         session, number, _ = decode_place(entry.data)
         first = self.executed.setdefault((session, number), entry.index)
@@ -242,7 +241,7 @@ class Replicas:
                     _ONCE, f"{operation} was refused, and took effect all the same"
                 )
 
-    def answer_to(self, place: tuple[int, int] | None) -> bytes | None:
+    def answer_to(self, place: tuple[bytes, int] | None) -> bytes | None:
         """What was answered when the command at a place of its session took effect."""
         index = self.executed.get(place) if place is not None else None
         return None if index is None else self.records[index].answer

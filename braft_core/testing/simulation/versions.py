@@ -18,8 +18,7 @@ from braft_core.raft.types import Entry, EntryType
 from braft_core.services.capabilities import NONE, Capabilities, Need, common
 from braft_core.services.cluster import ClusterService, is_agreement
 from braft_core.services.envelope import (
-    IN_SESSION,
-    TYPED_IN_SESSION,
+    OF_SESSIONS,
     decode_command,
     decode_place,
     read_need,
@@ -37,7 +36,6 @@ FORMS: Final = ("argument", "command", "service")
 
 
 _SERIALIZERS = {SERIALIZER.tag: SERIALIZER}
-_OF_SESSIONS = (IN_SESSION, TYPED_IN_SESSION)
 
 
 class _TallyWithArgument(Tally):
@@ -138,7 +136,7 @@ class VersionRules:
         self._read = 0
         #: Agreements in force, by the index of the entry.
         self._agreements: list[tuple[int, Capabilities]] = [(0, NONE)]
-        self._places: dict[tuple[int, int], int] = {}
+        self._places: dict[tuple[bytes, int], int] = {}
         #: How many agreements there were, and how often a server stopped applying.
         self.stops = 0
 
@@ -174,7 +172,7 @@ class VersionRules:
 
     def _is_repeated(self, entry: Entry) -> bool:
         """Whether an earlier entry holds the same command of a session; that one was executed."""
-        if entry.data[0] not in _OF_SESSIONS:
+        if entry.data[0] not in OF_SESSIONS:
             return False
         session, number, _ = decode_place(entry.data)
         return self._places.setdefault((session, number), entry.index) < entry.index

@@ -53,7 +53,7 @@ def bench() -> Bench:
 
 
 PUT = encode_command(MSGPACK, "kv", "put", ["m", "k", 1])
-PUT_ONCE = in_session(PUT, (1, 1, 1))
+PUT_ONCE = in_session(PUT, (bytes(16), 1, 1))
 
 
 def test_what_is_agreed_passes_though_nobody_has_declared_anything(bench: Bench) -> None:

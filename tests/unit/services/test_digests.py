@@ -124,7 +124,7 @@ calls = st.one_of(
     _call("tags", "tag", st.lists(words | st.just(""), max_size=3)),
     _call(MEMBERS, "remember", words, words, st.integers(1, 5), words),
     _call(MEMBERS, "dismiss", words),
-    _call(SESSIONS, "open"),
+    _call(SESSIONS, "open", st.binary(min_size=16, max_size=16)),
     _call(CLUSTER, "agree", st.just(NONE.encode())),
 )
 #: A call, and in which of the sessions that are open then it is made with which number, if any.
@@ -135,11 +135,11 @@ steps = st.lists(
 
 def log_of(steps: Sequence[Any]) -> list[Entry]:
     entries: list[Entry] = []
-    opened: list[int] = []
+    opened: list[bytes] = []
     for index, ((service, name, args), place) in enumerate(steps, 1):
         data = encode_command(MSGPACK, service, name, args)
         if service == SESSIONS:
-            opened.append(index)
+            opened.append(args[0])
         elif opened and place is not None:
             data = in_session(data, (opened[place[0] % len(opened)], place[1], 1))
         entries.append(Entry(index, 1, EntryType.COMMAND, data, appended_at=index * 10**9))
@@ -172,7 +172,7 @@ def test_every_service_has_a_digest_and_what_is_written_changes_it() -> None:
         ("distribute", "add", ["item"]),
         ("tags", "tag", [["x"]]),
         (MEMBERS, "remember", ["id", "address", 3, "dead"]),
-        (SESSIONS, "open", []),
+        (SESSIONS, "open", [bytes(16)]),
     ]
     log = [encode_command(MSGPACK, *call) for call in calls] + [agreement_command(NONE)]
     for index, data in enumerate(log, 1):
@@ -188,12 +188,12 @@ from tests.unit.services import test_digests as t
 one = t.machine()
 for index, (service, name, args) in enumerate(t.WORK, 1):
     data = t.encode_command(t.MSGPACK, service, name, args)
-    data = data if name == "open" else t.in_session(data, (1, index, 1))
+    data = data if name == "open" else t.in_session(data, (bytes(16), index, 1))
     one.apply(t.Entry(index, 1, t.EntryType.COMMAND, data, appended_at=index))
 print(json.dumps(t.digests(one)))
 """
 WORK: Sequence[tuple[str, str, list[Any]]] = [
-    (SESSIONS, "open", []),
+    (SESSIONS, "open", [bytes(16)]),
     ("kv", "put", ["m", "k", {"b": 1, "a": [None, 2.5, b"x"]}]),
     ("distribute", "distribute", [["u", "v", "w", "x", "y", "z"]]),
     ("distribute", "set_nodes", [["n1", "n2", "n3"]]),
@@ -238,9 +238,9 @@ def test_of_an_error_that_is_kept_only_the_code_counts() -> None:
         service = Fragile()
         service.text = text
         one = StateMachine([service], {MSGPACK.tag: MSGPACK})
-        opened = encode_command(MSGPACK, SESSIONS, "open", [])
+        opened = encode_command(MSGPACK, SESSIONS, "open", [bytes(16)])
         one.apply(Entry(1, 1, EntryType.COMMAND, opened, appended_at=1))
-        failed = in_session(encode_command(MSGPACK, "fragile", "fail", []), (1, 1, 1))
+        failed = in_session(encode_command(MSGPACK, "fragile", "fail", []), (bytes(16), 1, 1))
         one.apply(Entry(2, 1, EntryType.COMMAND, failed, appended_at=2))
         found.append(digests(one))
     assert found[0] == found[1]

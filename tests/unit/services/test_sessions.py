@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,12 @@ from braft_core.services.sessions import (
     SMALL,
     SessionTable,
 )
+
+
+def sid(number: int) -> bytes:
+    """The id of a session."""
+    return number.to_bytes(16, "big")
+
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -53,14 +60,14 @@ class Run:
 
     def do(self, index: int, step: Do) -> Any:
         if step.kind == "open":
-            return self.table.open(index, step.stamp)
+            return self.table.open(sid(index), step.stamp)
         if step.kind == "close":
-            return self.table.close(step.session, step.stamp)
-        answer = self.table.begin(step.session, step.sequence, step.floor, step.stamp)
+            return self.table.close(sid(step.session), step.stamp)
+        answer = self.table.begin(sid(step.session), step.sequence, step.floor, step.stamp)
         if answer is not NEW:
             return answer
         self.applied.append(index)
-        self.table.finish(step.session, step.sequence, step.outcome)
+        self.table.finish(sid(step.session), step.sequence, step.outcome)
         return step.outcome
 
     def bytes(self) -> bytes:
@@ -77,7 +84,7 @@ class Twin:
     def do(self, index: int, step: Do) -> Any:
         if step.kind == "open":
             self.history.append((index, step, "opened"))
-            return index
+            return sid(index)
         alive = self._alive(step.session, self._now(step))
         if step.kind == "close":
             self.history.append((index, step, "closed"))
@@ -275,7 +282,7 @@ def test_a_session_full_of_answers_takes_no_command_until_the_floor_rises() -> N
         assert use(run, number, outcome=number) == number
     refused = use(run, count + 1, outcome="no")
     assert isinstance(refused, Busy)
-    assert refused.data == {"session": 1, "floor": 1}
+    assert refused.data == {"session": sid(1).hex(), "floor": 1}
     assert use(run, 1, outcome="no") == 1, "repetitions are answered all the same"
     assert use(run, count + 1, floor=2, outcome="yes") == "yes"
     assert isinstance(use(run, 1), SessionExpired)
@@ -345,11 +352,58 @@ def test_an_empty_table_has_nothing_to_keep() -> None:
     table = SessionTable()
     assert not table
     assert b"".join(table.snapshot())
-    table.open(5, START)
+    table.open(sid(5), START)
     assert table
     table.restore(iter(()))
     assert not table
     assert len(table) == 0
+
+
+def test_a_session_that_is_opened_again_keeps_its_answers_and_counts_as_used() -> None:
+    run = opened()
+    use(run, 3, floor=2, outcome="first")
+    stamp = START
+    for _ in range(IDLE // MAX_STEP - 1):
+        stamp += MAX_STEP
+        assert run.table.begin(sid(99), 1, 1, stamp) is not NEW
+    assert run.table.open(sid(1), stamp) == sid(1)
+    assert len(run.table) == 1
+    assert use(run, 3, floor=2, stamp=stamp + MAX_STEP, outcome="again") == "first"
+    assert isinstance(use(run, 1, stamp=stamp + MAX_STEP), SessionExpired)
+    assert run.applied == [1003]
+
+
+def test_a_session_that_is_opened_again_takes_no_room_from_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    run = opened(2)
+    use(run, 1, session=1, outcome="kept")
+    run.table.open(sid(2), START)
+    assert use(run, 1, session=1, outcome="again") == "kept"
+
+
+def test_a_table_with_sessions_that_were_named_by_an_index_is_read() -> None:
+    rows = [msgpack.packb([5, START]), msgpack.packb([7, 5, 1, [[1, 0, "kept"]]])]
+    table = SessionTable()
+    table.restore(iter(rows))
+    assert table.begin(sessions.indexed(7), 1, 1, START) == "kept"
+    other = SessionTable()
+    other.restore(table.snapshot())
+    assert list(other.snapshot()) == list(table.snapshot())
+
+
+@pytest.mark.parametrize("session", [-1, 0, b"", b"short", bytes(17), "text", None, 1.0])
+def test_what_is_no_id_of_a_session_is_not_restored(session: Any) -> None:
+    rows = [msgpack.packb([5, START]), msgpack.packb([session, 5, 1, []])]
+    with pytest.raises(DecodeError, match="not a session table"):
+        SessionTable().restore(iter(rows))
+
+
+def test_a_session_that_is_there_twice_is_not_restored() -> None:
+    rows = [msgpack.packb([5, START]), *[msgpack.packb([bytes(16), 5, 1, []])] * 2]
+    with pytest.raises(DecodeError, match="twice"):
+        SessionTable().restore(iter(rows))
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10, 12])

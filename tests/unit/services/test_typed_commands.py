@@ -72,6 +72,8 @@ class Bank(StateMachineService):
 
 PAY = Pay(decimal.Decimal("1.50"), ("a", "b"))
 
+SESSION = bytes(range(16))
+
 
 def entry(data: bytes, index: int = 1) -> Entry:
     return Entry(index, 1, EntryType.COMMAND, data, b"", 10**18)
@@ -91,9 +93,9 @@ def test_typed_arguments_come_back_alone_and_in_a_session() -> None:
     assert data[:2] == b"\x03\x01"
     expected = ("bank", "unit.pay", [PAY, [1, 2], {"k": decimal.Decimal(1)}])
     assert decode_command(KNOWN, data) == expected
-    placed = in_session(data, (5, 3, 2))
-    assert placed[:2] == b"\x04\x01"
-    assert decode_place(placed) == (5, 3, 2)
+    placed = in_session(data, (SESSION, 3, 2))
+    assert placed[:2] == b"\x06\x01"
+    assert decode_place(placed) == (SESSION, 3, 2)
     assert decode_command(KNOWN, placed) == expected
 
 
@@ -113,7 +115,7 @@ def test_what_would_not_come_back_is_refused_before_it_is_sent() -> None:
 
 def test_a_typed_command_is_applied_once_in_its_session_and_survives_a_snapshot() -> None:
     machine = StateMachine([Bank()], KNOWN)
-    session = machine.apply(entry(encode_command(MSGPACK, SESSIONS, "open", [])))
+    session = machine.apply(entry(encode_command(MSGPACK, SESSIONS, "open", [SESSION])))
     placed = in_session(typed(PAY), (session, 1, 1))
     answers = [machine.apply(entry(placed, index)) for index in (2, 3)]
     assert answers == [{decimal.Decimal("1.50")}] * 2
@@ -145,7 +147,7 @@ def test_a_node_that_cannot_read_a_command_stops_instead_of_going_another_way(
     data: bytes, words: str
 ) -> None:
     machine = StateMachine([Bank()], KNOWN)
-    machine.apply(entry(encode_command(MSGPACK, SESSIONS, "open", [])))
+    machine.apply(entry(encode_command(MSGPACK, SESSIONS, "open", [SESSION])))
     with pytest.raises(NotKnownHere, match=words):
         decode_command(KNOWN, data)
     if data[0] != 2:

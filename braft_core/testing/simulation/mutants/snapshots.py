@@ -11,10 +11,11 @@ from braft_core.raft.log import RaftLog
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import Configuration, SnapshotMeta
+from braft_core.services.envelope import SESSION_ID_BYTES
 from braft_core.services.machine import StateMachine
 from braft_core.services.sessions import SessionTable
 from braft_core.storage.recovery import Recovery
-from braft_core.testing.simulation import snapshots
+from braft_core.testing.simulation import clients, snapshots
 from braft_core.testing.simulation.disk import Cut, Disk
 from braft_core.testing.simulation.frontend import Frontend
 from braft_core.testing.simulation.mutants.planting import Mutant, Patch
@@ -185,11 +186,16 @@ def a_retried_command_is_applied_again(patch: Patch) -> dict[str, Any]:
 def a_session_forgets_its_last_answer(patch: Patch) -> dict[str, Any]:
     original = SessionTable.finish
 
-    def finish(self: SessionTable, session_id: int, sequence: int, outcome: Any) -> None:
+    def finish(self: SessionTable, session_id: bytes, sequence: int, outcome: Any) -> None:
         original(self, session_id, sequence, outcome)
         self._sessions[session_id].answers.pop(sequence)
 
     patch.setattr(SessionTable, "finish", finish)
+    return {}
+
+
+def clients_draw_the_ids_of_others(patch: Patch) -> dict[str, Any]:
+    patch.setattr(clients, "new_session", lambda rng: bytes((rng.randrange(2),)) * SESSION_ID_BYTES)
     return {}
 
 
@@ -265,4 +271,5 @@ MUTANTS = (
     ),
     Mutant(a_retried_command_is_applied_again, ("session exactly-once",), _retries),
     Mutant(a_session_forgets_its_last_answer, ("session exactly-once", "recovery"), _retries),
+    Mutant(clients_draw_the_ids_of_others, ("session exactly-once", "linearizability"), _retries),
 )
