@@ -32,7 +32,9 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from braft_core.cli import main as run
+        from braft_core.descriptors import raise_descriptor_limit
 
+        raise_descriptor_limit()
         run()
     except KeyboardInterrupt:  # while importing; commands have their own answer to Ctrl-C
         sys.exit(128 + signal.SIGINT)

@@ -7,7 +7,6 @@ a data directory does it look into that, and measure syncs there in a file of it
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import socket
 import ssl
@@ -24,6 +23,7 @@ from braft_core.abc import Contact, Discovery
 from braft_core.cli.defaults import command_settings
 from braft_core.cli.diagnosis.finding import Finding, fail, ok, warn
 from braft_core.config import Settings
+from braft_core.descriptors import descriptor_limit, inbound_connections
 from braft_core.errors import BraftError, ConfigError, PluginError, StorageLocked
 
 __all__ = ["examine"]
@@ -212,10 +212,10 @@ def _ports(settings: Settings, host: str, directory: Path | None) -> Iterator[Fi
 
 
 def _open_files() -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    text = f"up to {soft:,} open files"
-    if soft < _FEW_FILES:
-        return warn("limits", text, f"ulimit -n {_FEW_FILES} or more")
+    limit = descriptor_limit()
+    text = f"up to {limit:,} open files, {inbound_connections():,} connections to each listener"
+    if limit < _FEW_FILES:
+        return warn("limits", text, f"a hard limit (ulimit -Hn) of {_FEW_FILES} or more")
     return ok("limits", text)
 
 

@@ -1,4 +1,4 @@
-"""The requests of single calls: read after the call is admitted, a few of one address at a time.
+"""The calls that come in: how many there may be, and when what they carry is read.
 
 A unary method of grpc.aio has its request in memory before its handler runs, whoever sent it. The
 methods here are served as if the client streamed, which looks the same on the wire: the caller is
@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 import grpc.aio
 
-__all__ = ["Bodies", "host_of"]
+from braft_core.transport.crowd import Crowd
+
+__all__ = ["CALLS", "READERS", "Admit", "Bodies", "host_of", "room"]
 
 #: Ends the call of a context that is not admitted; returns if it is.
 Admit = Callable[[Any], Awaitable[object]]
@@ -24,16 +26,20 @@ Admit = Callable[[Any], Awaitable[object]]
 Serve = Callable[[bytes, Any], Awaitable[bytes]]
 
 #: Requests of one address that are read at a time. Each may be as large as the largest message.
-READERS: Final = 8
-#: Seconds that a request may take to arrive once its call is admitted.
-PATIENCE: Final = 30.0
+READERS: Final = 4
+#: Seconds that a request may take to arrive once its call is admitted, and one that is small.
+_PATIENCE, _SHORT_PATIENCE = 30.0, 5.0
+#: Admitted calls of one address, and of all, that may be under way.
+CALLS: Final = (512, 4096)
 
 
 class Bodies:
     """Makes the handlers of single calls. Used on the loop only."""
 
     def __init__(self) -> None:
-        self._addresses: dict[str, _Address] = {}
+        self._calls = Crowd(*CALLS)
+        #: By address and whether the method takes large requests.
+        self._turns: dict[tuple[str, bool], _Turns] = {}
 
     def method(self, admit: Admit, serve: Serve, limit: int | None = None) -> Any:
         """Return the handler of one method.
@@ -44,48 +50,70 @@ class Bodies:
 
         async def guarded(_requests: Any, context: Any) -> bytes:
             await admit(context)
-            data = await self.read(context)
-            if data is grpc.aio.EOF:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request")
-            if limit is not None and len(data) > limit:
-                await context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"a request of {len(data)} bytes; at most {limit} are accepted here",
-                )
-            return await serve(data, context)
+            async with room(self._calls, context, "calls"):
+                data = await self.read(context, limit)
+                if data is grpc.aio.EOF:
+                    await _abort(context, "INVALID_ARGUMENT", "the call has no request")
+                return await serve(data, context)
 
         return grpc.stream_unary_rpc_method_handler(guarded)
 
-    async def read(self, context: Any) -> Any:
-        """Return the next message of an admitted call, or ``EOF``. Ends a call that stalls."""
-        async with self._turn(host_of(context.peer())):
+    async def read(self, context: Any, limit: int | None = None) -> Any:
+        """Return the next message of an admitted call, or ``EOF``. Ends a call that stalls.
+
+        :param limit: see :meth:`method`.
+        """
+        patience = _PATIENCE if limit is None else _SHORT_PATIENCE
+        async with self._turn(host_of(context.peer()), limit is None):
             try:
-                async with asyncio.timeout(PATIENCE):
-                    return await context.read()
+                async with asyncio.timeout(patience):
+                    data = await context.read()
             except TimeoutError:
-                await context.abort(
-                    grpc.StatusCode.DEADLINE_EXCEEDED, f"no request came for {PATIENCE:g} s"
-                )
+                reason = f"no request came for {patience:g} s"
+                await _abort(context, "DEADLINE_EXCEEDED", reason)
+        if data is not grpc.aio.EOF and limit is not None and len(data) > limit:
+            reason = f"a request of {len(data)} bytes; at most {limit} are accepted here"
+            await _abort(context, "RESOURCE_EXHAUSTED", reason)
+        return data
 
     @contextlib.asynccontextmanager
-    async def _turn(self, host: str) -> AsyncIterator[None]:
-        address = self._addresses.setdefault(host, _Address())
-        address.calls += 1
+    async def _turn(self, host: str, large: bool) -> AsyncIterator[None]:
+        turns = self._turns.setdefault((host, large), _Turns())
+        turns.users += 1
         try:
-            async with address.turns:
+            async with turns.semaphore:
                 yield
         finally:
-            address.calls -= 1
-            if not address.calls:
-                self._addresses.pop(host, None)
+            turns.users -= 1
+            if not turns.users:
+                self._turns.pop((host, large), None)
 
 
-class _Address:
-    """The calls of one address whose requests are read, or wait for their turn."""
+class _Turns:
+    """The calls of one address that read, and those that wait for their turn."""
 
     def __init__(self) -> None:
-        self.turns = asyncio.Semaphore(READERS)
-        self.calls = 0
+        self.semaphore = asyncio.Semaphore(READERS)
+        self.users = 0
+
+
+@contextlib.asynccontextmanager
+async def room(crowd: Crowd, context: Any, what: str) -> AsyncIterator[None]:
+    """Have the call in that crowd, or end it at once. ``what`` there are too many of."""
+    host = host_of(context.peer())
+    if not crowd.enter(host):
+        few = crowd.each if crowd.of(host) >= crowd.each else crowd.total
+        whose = "of one address" if few == crowd.each else "in all"
+        await _abort(context, "RESOURCE_EXHAUSTED", f"too many {what}: at most {few} {whose}")
+    try:
+        yield
+    finally:
+        crowd.leave(host)
+
+
+async def _abort(context: Any, status: str, reason: str) -> NoReturn:
+    await context.abort(grpc.StatusCode[status], reason)
+    raise AssertionError("unreachable: abort raises")
 
 
 def host_of(peer: str) -> str:

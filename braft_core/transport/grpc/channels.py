@@ -14,13 +14,17 @@ import grpc.aio
 
 from braft_core.abc import TransportOptions
 from braft_core.addresses import Address, AddressKind, parse_address, parse_listen
+from braft_core.descriptors import inbound_connections
 from braft_core.errors import ConfigError, DecodeError
 from braft_core.transport.tls import Certificates
 
 if TYPE_CHECKING:
     from braft_core.tls.material import TLSMaterial
 
-__all__ = ["Connector"]
+__all__ = ["MAX_STREAMS", "Connector"]
+
+#: Calls of one connection that may be under way.
+MAX_STREAMS = 256
 
 _COMMON = (
     # Pings find dead hosts on idle connections, the only ones that Raft itself does not watch.
@@ -31,8 +35,18 @@ _COMMON = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
+#: What a peer may not make us spend memory on, on either side of a connection.
+_BOUNDED = (
+    # Nothing of ours is compressed, and two megabytes of a stranger's can be gigabytes.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    # Otherwise each stream that nobody reads takes in megabytes, where the path is fast.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 16 << 10),
+)
 _CLIENT = (
     *_COMMON,
+    *_BOUNDED,
     # Cluster traffic never belongs into the proxy of the environment.
     ("grpc.enable_http_proxy", 0),
     # One TCP connection per channel, so that lanes do not share flow control.
@@ -47,8 +61,19 @@ _SERVER = (
     *_COMMON,
     # A second process on our port must fail, not share it.
     ("grpc.so_reuseport", 0),
+    *_BOUNDED,
+    # A peer pings every 10 s. Whoever pings faster, without a message of ours in between, is cut.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.max_ping_strikes", 8),
+    # Seconds for TLS, and for the first frame of HTTP/2.
+    ("grpc.server_handshake_timeout_ms", 5_000),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    # Calls that nobody here has looked at yet.
+    ("grpc.server.max_pending_requests", 512),
+    ("grpc.server.max_pending_requests_hard_limit", 1_024),
+    # Rather than at once for all: gRPC spreads these times by a tenth. Calls get an hour to end.
+    ("grpc.max_connection_age_ms", 6 * 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 3_600_000),
 )
 
 
@@ -56,6 +81,7 @@ class Connector:
     """Makes channels and listening ports as the options say."""
 
     def __init__(self, options: TransportOptions, certificates: Certificates | None) -> None:
+        self._ports = len(options.listen)
         self._receive_limit = ("grpc.max_receive_message_length", options.max_message_bytes)
         self._certificates = certificates
 
@@ -64,13 +90,15 @@ class Connector:
         """What a new channel would use. A channel goes on connecting with what it was made with."""
         return self._certificates.current if self._certificates is not None else None
 
-    def channel(self, address: str) -> grpc.aio.Channel:
+    def channel(self, address: str, largest: int | None = None) -> grpc.aio.Channel:
         """A new, unshared channel to ``address``; it connects when first used.
 
+        :param largest: answer in bytes, where the limit of all messages is too large.
         :raises DecodeError: it is no ``host:port``.
         """
         target = _target(parse_address(address))
-        options: tuple[tuple[str, object], ...] = (*_CLIENT, self._receive_limit)
+        limit = self._receive_limit if largest is None else (self._receive_limit[0], largest)
+        options: tuple[tuple[str, object], ...] = (*_CLIENT, limit)
         material = self.material
         if material is None:
             return grpc.aio.insecure_channel(target, options=options)
@@ -99,7 +127,9 @@ class Connector:
 
     def server(self) -> grpc.aio.Server:
         """A new server without services."""
-        return grpc.aio.server(options=(*_SERVER, self._receive_limit))
+        connections = inbound_connections() // max(1, self._ports)
+        limit = ("grpc.max_allowed_incoming_connections", max(1, connections))
+        return grpc.aio.server(options=(*_SERVER, limit, self._receive_limit))
 
 
 def _target(place: Address) -> str:

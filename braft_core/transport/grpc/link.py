@@ -23,6 +23,7 @@ from braft_core.raft.messages import (
     RequestVote,
     TimeoutNow,
 )
+from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import decode_response, encode_request
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.pipeline import Bulk, Ending, Pipeline, UnaryAppends
@@ -119,7 +120,7 @@ class PeerLink:
 
     def _open_control(self) -> None:
         self._control_material = self._local.connector.material
-        self._control = self._local.connector.channel(self.address)
+        self._control = self._local.connector.channel(self.address, MAX_CONTROL)
         self._stubs: dict[type[Request], Any] = {
             kind: self._control.unary_unary(path) for kind, path in _METHODS.items()
         }
@@ -208,7 +209,7 @@ class PeerLink:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _connect_once(self) -> Ending:
-        channel = self._local.connector.channel(self.address)
+        channel = self._local.connector.channel(self.address, MAX_CONTROL)
         try:
             if not await when_ready(channel, _CONNECT):
                 return Ending.NEVER

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -27,7 +28,8 @@ from braft_core.raft.messages import (
 from braft_core.transport.admission import NO_PEER, NOT_MEMBER, Refusal
 from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import decode_request, encode_response
-from braft_core.transport.grpc.bodies import Bodies
+from braft_core.transport.crowd import Crowd
+from braft_core.transport.grpc.bodies import Bodies, room
 from braft_core.transport.grpc.failures import details_of, status_of
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs, text
 from braft_core.transport.grpc.pipeline import GOODBYE
@@ -42,6 +44,11 @@ _log = logging.getLogger(__name__)
 _MAX_WAITING = 64
 #: Seconds that ending the streams may take.
 _FAREWELL = 0.2
+#: Pipelines of one address, and of all. Each holds as much as the largest message while it reads.
+PIPELINES = (32, 256)
+#: Seconds after which a pipeline ends in order, and the peer begins another: before gRPC ends the
+#: connection for its age, which would look as if the peer had failed.
+_AGE = 5 * 3600.0
 
 #: Method → its request, and the largest one in bytes where the transport's limit is too large.
 _UNARY: dict[str, tuple[type[Request], int | None]] = {
@@ -175,6 +182,7 @@ class RaftTransportServer:
         self._waiting: set[asyncio.Future[bytes]] = set()
         self._snapshots = SnapshotReceiver(local, bodies)
         self._installing: set[asyncio.Task[bytes]] = set()
+        self._pipelines = Crowd(*PIPELINES)
         self._stopping = False
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -263,14 +271,20 @@ class RaftTransportServer:
 
     async def _pipeline(self, _requests: Any, context: Any) -> None:
         metadata = await self._refuse_strangers(context)
+        async with room(self._pipelines, context, "pipelines"):
+            await self._serve(context, metadata)
+
+    async def _serve(self, context: Any, metadata: dict[str, Any]) -> None:
         stream = _InboundStream(self._local, context, text(metadata.get(SENDER, "")))
         self._streams[id(stream)] = stream
+        age = asyncio.get_running_loop().call_later(_AGE * random.uniform(0.9, 1), stream.finish)  # noqa: S311
         if stream.sender:
             self._latest[stream.sender] = stream
             self._heard_from(stream.sender)
         try:
             await stream.serve()
         finally:
+            age.cancel()
             self._gone(stream)
 
     def _gone(self, stream: _InboundStream) -> None:

@@ -1,7 +1,7 @@
 """The services beside ``RaftTransport``.
 
-They are the original's ``Raft``, ``braft.v1.Peer``, health and reflection. Owns their registration
-and the form of their answers; what they do is the node's affair.
+They are the original's ``Raft`` and ``braft.v1.Peer``. Owns their registration and the form of
+their answers; what they do is the node's affair.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from braft_core import jsontext, peer
 from braft_core.errors import AccessDenied, BraftError, DecodeError, WrongCluster
-from braft_core.proto import POOL, ProtobufError, message_class
+from braft_core.proto import ProtobufError, message_class
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
 from braft_core.transport.bounds import MAX_CALL, call_limit
 from braft_core.transport.failures import encode_error
@@ -28,8 +26,7 @@ from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer
 
 __all__ = [
     "SERVICES",
-    "add_health",
-    "add_reflection",
+    "admission",
     "details_message",
     "peer_service",
     "raft_service",
@@ -55,15 +52,8 @@ async def _fail(context: Any, error: BraftError, status: grpc.StatusCode | None 
     raise AssertionError("unreachable: abort raises")
 
 
-def _guarded(
-    local: LocalEnd,
-    bodies: Bodies,
-    serve: Handler,
-    limit: int | None = None,
-    *,
-    for_peers: bool = False,
-) -> Any:
-    """Ask for the token, and turn what ``serve`` raises into a status and the error itself.
+def admission(local: LocalEnd, *, for_peers: bool = False) -> Callable[[Any], Awaitable[None]]:
+    """Return what ends a call that is not let in, before anything of its request is read.
 
     :param for_peers: whether the caller needs a peer's certificate, where there is TLS.
     """
@@ -77,6 +67,19 @@ def _guarded(
         if denial is not None:
             await _fail(context, denial.error, denial.status)
 
+    return admit
+
+
+def _guarded(
+    local: LocalEnd,
+    bodies: Bodies,
+    serve: Handler,
+    limit: int | None = None,
+    *,
+    for_peers: bool = False,
+) -> Any:
+    """Admit calls, and turn what ``serve`` raises into a status and the error itself."""
+
     async def guarded(data: bytes, context: Any) -> bytes:
         try:
             return await serve(data, context)
@@ -88,7 +91,7 @@ def _guarded(
             failure = BraftError(f"internal error: {type(error).__name__}: {error}")
         return await _fail(context, failure)
 
-    return bodies.method(admit, guarded, limit)
+    return bodies.method(admission(local, for_peers=for_peers), guarded, limit)
 
 
 # ---------------------------------------------------------------------- braft.v1.Peer
@@ -153,40 +156,3 @@ def details_message(details: dict[str, Any]) -> bytes:
         values[field.name] = value
     encoded: bytes = _Details(**values).SerializeToString()
     return encoded
-
-
-# ---------------------------------------------------------------------- health, reflection
-
-
-async def add_health(server: grpc.aio.Server) -> health.aio.HealthServicer:
-    """Serve ``grpc.health.v1.Health``; all services are serving."""
-    servicer = health.aio.HealthServicer()
-    for name in ("", *SERVICES):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    from grpc_health.v1 import health_pb2_grpc
-
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    return servicer
-
-
-class _Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # untyped
-    """Asks for the token, as the services do that it describes."""
-
-    def __init__(self, local: LocalEnd, names: tuple[str, ...]) -> None:
-        super().__init__(service_names=names, pool=POOL)
-        self._local = local
-
-    async def ServerReflectionInfo(self, requests: Any, context: Any) -> Any:
-        denial = self._local.deny(context.invocation_metadata())
-        if denial is not None:
-            await _fail(context, denial.error, denial.status)
-        async for answer in super().ServerReflectionInfo(requests, context):
-            yield answer
-
-
-def add_reflection(server: grpc.aio.Server, local: LocalEnd) -> None:
-    """Serve reflection over our own descriptor pool."""
-    for module in (health_pb2, reflection_pb2):
-        POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_Reflection(local, names), server)

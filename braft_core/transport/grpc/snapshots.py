@@ -16,6 +16,7 @@ import grpc.aio
 
 from braft_core.errors import BraftError, DecodeError, Unreachable, WrongCluster
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
+from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import (
     decode_chunk,
     decode_request,
@@ -56,7 +57,7 @@ async def carry(local: LocalEnd, address: str, message: InstallSnapshot) -> Inst
     :raises WrongCluster: it refuses us.
     :raises StorageError: our snapshot cannot be read.
     """
-    channel = local.connector.channel(address)
+    channel = local.connector.channel(address, MAX_CONTROL)
     source = Source(local.handler, message.meta)
     try:
         if not await when_ready(channel, _CONNECT):

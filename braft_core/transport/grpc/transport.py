@@ -18,6 +18,7 @@ from braft_core.transport.grpc.link import PeerLink
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.server import RaftTransportServer
 from braft_core.transport.grpc.snapshots import carry
+from braft_core.transport.grpc.standard import Health, Reflection
 from braft_core.transport.peers import LinkedTransport, Peers, Running
 
 __all__ = ["GrpcTransport"]
@@ -49,21 +50,23 @@ class _Running(Running[PeerLink]):
         self.pool = CallPool(local)
         self._bodies = Bodies()
         self._raft = RaftTransportServer(local, self._bodies, peers.heard_from)
+        self._health = Health(self._bodies, services.SERVICES)
         self._loop = asyncio.get_running_loop()
         self._server = local.connector.server()
 
     async def start(self) -> tuple[str, ...]:
         """See the base class."""
         local, server = self.local, self._server
-        handlers = (
+        handlers = [
             self._raft.handlers(),
             services.raft_service(local, self._bodies),
             services.peer_service(local, self._bodies),
-        )
-        server.add_generic_rpc_handlers(handlers)
-        self._health = await services.add_health(server)
+            self._health.handlers(),
+        ]
         if local.options.reflection:
-            services.add_reflection(server, local)
+            admit = services.admission(local)
+            handlers.append(Reflection(services.SERVICES, admit).handlers())
+        server.add_generic_rpc_handlers(handlers)
         try:
             listening = tuple(local.connector.bind(server, a) for a in local.options.listen)
             await server.start()
@@ -75,7 +78,7 @@ class _Running(Running[PeerLink]):
 
     async def stop(self) -> None:
         """See the base class."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         await asyncio.gather(self._raft.stop(), self.peers.close())
         await self.pool.close()
         await self._server.stop(_GRACE)
