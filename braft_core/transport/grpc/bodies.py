@@ -48,13 +48,22 @@ class Bodies:
         :param limit: largest request in bytes, where the transport's own limit is too large.
         """
 
-        async def guarded(_requests: Any, context: Any) -> bytes:
+        async def answered(context: Any) -> bytes:
             await admit(context)
             async with room(self._calls, context, "calls"):
                 data = await self.read(context, limit)
                 if data is grpc.aio.EOF:
                     await _abort(context, "INVALID_ARGUMENT", "the call has no request")
                 return await serve(data, context)
+
+        async def guarded(_requests: Any, context: Any) -> bytes:
+            try:
+                return await answered(context)
+            except grpc.aio.AbortError as error:
+                # The context keeps it, and it keeps the frames that hold the request, until all
+                # garbage is collected.
+                error.__context__ = error.__cause__ = None
+                raise error.with_traceback(None) from None
 
         return grpc.stream_unary_rpc_method_handler(guarded)
 

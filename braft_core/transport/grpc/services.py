@@ -84,12 +84,11 @@ def _guarded(
         try:
             return await serve(data, context)
         except BraftError as error:
-            failure = error
+            await _fail(context, error)
         # A bug in a handler must reach the caller as an answer and the log as a traceback.
         except Exception as error:  # noqa: BLE001
             _log.exception("a peer call failed")
-            failure = BraftError(f"internal error: {type(error).__name__}: {error}")
-        return await _fail(context, failure)
+            await _fail(context, BraftError(f"internal error: {type(error).__name__}: {error}"))
 
     return bodies.method(admission(local, for_peers=for_peers), guarded, limit)
 
