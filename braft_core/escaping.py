@@ -9,14 +9,16 @@ stored or compared.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-__all__ = ["printable", "printable_lines", "shown"]
+__all__ = ["printable", "printable_lines", "printable_values", "shown"]
 
 #: Longest text that an error message shows of a value.
 _SHOWN: Final = 120
 #: ASCII without its controls: what nearly every text consists of.
 _HARMLESS = re.compile(r"[ -~]*")
+_PIECE = re.compile(r"[^\n\t]+")
 
 
 def printable(text: str, limit: int = 0) -> str:
@@ -37,8 +39,16 @@ def printable(text: str, limit: int = 0) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return ``text`` as :func:`printable` does, but with its line ends: a traceback, a page."""
-    return "\n".join(printable(line.replace("\t", "    ")) for line in text.split("\n"))
+    """Return ``text`` as :func:`printable` does, but keep line ends and tabs: of a traceback."""
+    return _PIECE.sub(lambda piece: printable(piece[0]), text)
+
+
+def printable_values(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the facts of an error that another node sent, with printable keys and texts."""
+    return {
+        printable(str(key)): printable(value) if isinstance(value, str) else value
+        for key, value in data.items()
+    }
 
 
 def shown(value: object) -> str:

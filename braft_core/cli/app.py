@@ -25,7 +25,7 @@ from braft_core.cli import (
     status,
 )
 from braft_core.cli.extensions import plugin_commands
-from braft_core.cli.output import Exit, fail
+from braft_core.cli.output import Exit, echo, fail
 from braft_core.errors import BraftError
 
 __all__ = ["app", "main"]
@@ -75,7 +75,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from braft_core.plugin.installed import version_of
 
-        typer.echo(version_of("braft-core") or "unknown (braft-core runs from a source tree)")
+        echo(version_of("braft-core") or "unknown (braft-core runs from a source tree)")
         raise typer.Exit
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import typer
-
 from braft_core.cli.options import AsJson
-from braft_core.cli.output import emit, reports_errors, table
+from braft_core.cli.output import echo, emit, reports_errors, table
 from braft_core.cli.plugins import cautions
 
 __all__ = ["config"]
@@ -37,4 +35,4 @@ def config(as_json: AsJson = False) -> None:
 def _show(rows: Sequence[tuple[str, str, str]], warned: list[str]) -> None:
     table(["NAME", "VALUE", "FROM"], rows)
     for message in warned:
-        typer.echo(message)
+        echo(message)

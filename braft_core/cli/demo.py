@@ -23,7 +23,7 @@ import typer
 
 from braft_core.cli.local_cluster import LocalCluster, LocalNode
 from braft_core.cli.options import AsJson
-from braft_core.cli.output import Exit, print_json, reports_errors
+from braft_core.cli.output import Exit, echo, print_json, reports_errors
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 from braft_core.local_nodes import NODE_COMMAND
 
@@ -292,10 +292,10 @@ def _show_logs(cluster: LocalCluster, directory: Path) -> None:
     for node in cluster.nodes:
         if node.log.exists():
             lines = node.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-            typer.echo(f"--- last lines of {node.log}", err=True)
+            echo(f"--- last lines of {node.log}", err=True)
             for line in lines:
-                typer.echo(line, err=True)
-    typer.echo(f"--- data and logs are kept in {directory}", err=True)
+                echo(line, err=True)
+    echo(f"--- data and logs are kept in {directory}", err=True)
 
 
 @contextmanager
@@ -323,7 +323,7 @@ def _quiet(line: str) -> None:
 def _speaker() -> Callable[[str], None]:
     """Rich on a terminal, with the time since the start; plain lines elsewhere."""
     if not sys.stdout.isatty():
-        return lambda line: typer.echo(line)
+        return lambda line: echo(line)
     from rich.console import Console
     from rich.text import Text
 

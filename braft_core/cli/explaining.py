@@ -8,10 +8,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, Final, NamedTuple
 
-import typer
-
 from braft_core.cli.defaults import command_settings
-from braft_core.cli.output import table
+from braft_core.cli.output import echo, table
 from braft_core.config import Settings
 from braft_core.errors import PluginError, PluginNotFound
 from braft_core.plugin.configured import Configured
@@ -163,27 +161,27 @@ def print_explained(found: list[Explained]) -> None:
     """The same for people."""
     for number, plugin in enumerate(found):
         if number:
-            typer.echo()
+            echo()
         _print_one(plugin)
 
 
 def _print_one(plugin: Explained) -> None:
     origin = f"{plugin['distribution']} {plugin['version']}".strip()
-    typer.echo(f"{plugin['plugin']} ({origin})" if origin else plugin["plugin"])
+    echo(f"{plugin['plugin']} ({origin})" if origin else plugin["plugin"])
     for line in (plugin["summary"], *plugin["links"]):
         if line:
-            typer.echo(f"  {line}")
+            echo(f"  {line}")
     if plugin["disabled"]:
-        typer.echo("  disabled by BRAFT_PLUGINS_DISABLE")
+        echo("  disabled by BRAFT_PLUGINS_DISABLE")
     if plugin["failure"]:
-        typer.echo(plugin["failure"], err=True)
+        echo(*plugin["failure"].splitlines(), err=True)
     for row in plugin["provides"]:
-        typer.echo(f"\n{row['kind']} {row['name']}" + (" (in use)" if row["in_use"] else ""))
+        echo("", f"{row['kind']} {row['name']}" + (" (in use)" if row["in_use"] else ""))
         for line in (row["text"], row["choose"] and f"choose it: {row['choose']}"):
             if line:
-                typer.echo(f"  {line}")
+                echo(f"  {line}")
     if plugin["options"]:
-        typer.echo()
+        echo()
         _print_options(plugin["options"])
 
 

@@ -11,8 +11,9 @@ import typer
 
 from braft_core import jsontext
 from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
-from braft_core.cli.output import Exit, emit, print_json, reports_errors
+from braft_core.cli.output import Exit, echo, emit, print_json, reports_errors
 from braft_core.errors import ConfigError
+from braft_core.escaping import printable_lines
 from braft_core.pages import MAX_PAGE
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def get(
         entry = client.kv_entry(map_name, key, _consistency(stale))
     answer: dict[str, Any] = {"map": map_name, "key": key, "found": entry is not None}
     if entry is None:
-        emit(as_json, answer, lambda: typer.echo(f"map {map_name} has no key {key}", err=True))
+        emit(as_json, answer, lambda: echo(f"map {map_name} has no key {key}", err=True))
         raise typer.Exit(Exit.REFUSED)
     answer |= {"value": entry.value, "revision": entry.revision}
     emit(as_json, answer, lambda: _print_value(entry.value))
@@ -80,7 +81,7 @@ def put(
     with connect(urls, token, timeout) as client:
         revision = client.kv_put(map_name, key, stored, if_revision)
     answer = {"map": map_name, "key": key, "revision": revision}
-    emit(as_json, answer, lambda: typer.echo(f"stored at revision {revision}"))
+    emit(as_json, answer, lambda: echo(f"stored at revision {revision}"))
 
 
 @app.command("del")
@@ -100,7 +101,7 @@ def delete(
     with connect(urls, token, timeout) as client:
         deleted = client.kv_delete(map_name, key)
     answer = {"map": map_name, "key": key, "deleted": deleted}
-    emit(as_json, answer, lambda: typer.echo("deleted" if deleted else "there was no such key"))
+    emit(as_json, answer, lambda: echo("deleted" if deleted else "there was no such key"))
 
 
 @app.command("list")
@@ -141,7 +142,7 @@ def list_keys(
             for page in listing.pages():
                 _echo_lines([f"{key}\t{_text(value)}" for key, value in page.items()])
             if listing.next is not None:
-                typer.echo(f"there are more: --after {shlex.quote(listing.next)}", err=True)
+                echo(f"there are more: --after {shlex.quote(listing.next)}", err=True)
 
 
 #: Keys that are read at once: as many as may be, since a page is of one time.
@@ -218,7 +219,9 @@ def _standard_input() -> bytes:
 
 
 def _print_value(value: Any) -> None:
-    if isinstance(value, bytes):
+    if isinstance(value, bytes) and sys.stdout.isatty():
+        _print_text(value.decode(errors="backslashreplace"))
+    elif isinstance(value, bytes):
         sys.stdout.buffer.write(value)
     elif isinstance(value, str):
         _print_text(value)
@@ -227,7 +230,12 @@ def _print_value(value: Any) -> None:
 
 
 def _print_text(value: str) -> None:
-    """Print a value as it is: in UTF-8 where the terminal's encoding has no form for it."""
+    """Print a value as it is: in UTF-8 where the terminal's encoding has no form for it.
+
+    On a terminal, what would drive it is escaped: a value is whoever's who may write it.
+    """
+    if sys.stdout.isatty():
+        value = printable_lines(value)
     try:
         value.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -245,4 +253,4 @@ def _text(value: Any) -> str:
 
 def _echo_lines(lines: list[str]) -> None:
     for line in lines:
-        typer.echo(line)
+        echo(line)

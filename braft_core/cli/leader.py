@@ -8,7 +8,7 @@ import typer
 
 from braft_core.cli.members import member_id
 from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
-from braft_core.cli.output import emit, reports_errors
+from braft_core.cli.output import echo, emit, reports_errors
 
 __all__ = ["app"]
 
@@ -26,7 +26,7 @@ def show(
     """Show the leader. Exit code 1 if there is none."""
     with connect(urls, token, timeout) as client:
         leader = client.leader()
-    emit(as_json, leader, lambda: typer.echo(f"{leader['address']}  {leader['id']}"))
+    emit(as_json, leader, lambda: echo(f"{leader['address']}  {leader['id']}"))
 
 
 @app.command()
@@ -45,4 +45,4 @@ def transfer(
     with connect(urls, token, timeout) as client:
         target = member_id(client.members(), to) if to else ""
         leader = client.transfer_leadership(target)
-    emit(as_json, leader, lambda: typer.echo(f"now led by {leader['address']}  {leader['id']}"))
+    emit(as_json, leader, lambda: echo(f"now led by {leader['address']}  {leader['id']}"))

@@ -2,7 +2,7 @@
 
 The library sets no handlers; the program does, and here that is us. Extra fields of a record
 (``node``, ``term``, ``index`` …) follow the message as ``key=value``, or are keys of their own in
-JSON.
+JSON. What is logged may be a peer's text: neither a newline nor ESC in it reaches the stream.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from braft_core import jsontext
 from braft_core.cli.damping import DampedHandler
+from braft_core.escaping import printable, printable_lines
 
 __all__ = ["ConsoleFormatter", "JSONFormatter", "set_up"]
 
@@ -24,15 +25,15 @@ class ConsoleFormatter(logging.Formatter):
     """``2024-05-15T09:42:16.594+08:00 INFO braft_core.x: message key=value``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and a traceback if there is one."""
+        """Return one line, and a traceback if there is one: indented, so that no line is forged."""
         when = datetime.fromtimestamp(record.created).astimezone()
         text = f"{when.isoformat(timespec='milliseconds')} {record.levelname} {record.name}: "
-        text += record.getMessage()
+        text += printable(record.getMessage())
         # Which node it was is no news here: one process, one node, and ids are long.
         extras = (item for item in _extras(record).items() if item[0] != "node")
-        text += "".join(f" {key}={value}" for key, value in extras)
+        text += "".join(f" {printable(f'{key}={value}')}" for key, value in extras)
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            text += "\n" + _indented(self.formatException(record.exc_info))
         return text
 
 
@@ -48,10 +49,10 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        # JSON escapes control characters, and whoever prints the parsed text would not.
+        shown = {key: _printable(value) for key, value in line.items()}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        # As Python shows them, in the message too; base64 would hide what a peer's bytes say.
-        shown = {key: str(v) if isinstance(v, bytes) else v for key, v in line.items()}
+            shown["exception"] = printable_lines(self.formatException(record.exc_info))
         return jsontext.dumps(shown, anything=True, ascii_only=True)
 
 
@@ -65,6 +66,17 @@ def set_up(level: str, form: str) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level.upper())
+
+
+def _indented(traceback: str) -> str:
+    return "\n".join(f"  {line}" for line in printable_lines(traceback).split("\n"))
+
+
+def _printable(value: Any) -> Any:
+    """Return a value of a record to be written as JSON. Numbers and lists stay what they are."""
+    if isinstance(value, bytes):
+        return str(value)  # as Python shows them; base64 would hide what a peer's bytes say
+    return printable(value) if isinstance(value, str) else value
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:

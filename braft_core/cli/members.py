@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
-from braft_core.cli.output import emit, reports_errors, table
+from braft_core.cli.output import echo, emit, reports_errors, table
 from braft_core.errors import ConfigError
 
 __all__ = ["app", "member_id"]
@@ -113,6 +113,6 @@ def _role(member: dict[str, Any], silent: dict[str, float | None]) -> str:
 
 def _explain(autopilot: dict[str, Any]) -> None:
     dry = " (dry run: nothing is done)" if autopilot.get("mode") == "dry-run" else ""
-    typer.echo(f"autopilot{dry}: {autopilot.get('reason', '')}")
+    echo(f"autopilot{dry}: {autopilot.get('reason', '')}")
     for row in autopilot.get("removed", []):
-        typer.echo(f"removed as dead, may return: {row['address']} ({row['reason']})")
+        echo(f"removed as dead, may return: {row['address']} ({row['reason']})")

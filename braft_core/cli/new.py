@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from braft_core.cli.options import AsJson
-from braft_core.cli.output import emit, reports_errors
+from braft_core.cli.output import echo, emit, reports_errors
 
 __all__ = ["app"]
 
@@ -49,8 +49,8 @@ def plugin(
 
 def _tell(folder: Path, files: tuple[str, ...]) -> None:
     for path in files:
-        typer.echo(f"  {folder / path}")
-    typer.echo(
+        echo(f"  {folder / path}")
+    echo(
         f"Next: cd {folder} && python -m venv .venv && . .venv/bin/activate && "
         'pip install --editable ".[test]" && python -m pytest'
     )

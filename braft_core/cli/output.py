@@ -8,6 +8,7 @@ per line where a command goes on), also when the command fails: ``{"error": {"co
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -23,8 +24,9 @@ from braft_core.errors import (
     PluginError,
     Unreachable,
 )
+from braft_core.escaping import printable, printable_lines
 
-__all__ = ["Exit", "emit", "exit_code", "fail", "print_json", "reports_errors", "table"]
+__all__ = ["Exit", "echo", "emit", "exit_code", "fail", "print_json", "reports_errors", "table"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,7 +69,7 @@ def fail(error: BraftError, *, as_json: bool) -> typer.Exit:
         facts = {"code": error.code, "message": error.message, "data": error.data}
         print_json({"error": facts})
     else:
-        typer.secho(error.message, err=True, fg=typer.colors.RED)
+        typer.secho(printable_lines(error.message), err=True, fg=typer.colors.RED)
     return typer.Exit(exit_code(error))
 
 
@@ -79,9 +81,15 @@ def emit(as_json: bool, value: Any, human: Callable[[], None]) -> None:
         human()
 
 
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines for people. No character of others' in them makes a line or drives a terminal."""
+    for line in lines or ("",):
+        typer.echo("\t".join(map(printable, line.split("\t"))), err=err)
+
+
 def print_json(value: Any) -> None:
-    """One line of JSON. Bytes are base64."""
-    text = jsontext.dumps(value, anything=True)
+    """One line of JSON. Bytes are base64; what is not printable is escaped as JSON has it."""
+    text = _escaped(jsontext.dumps(value, anything=True))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -89,9 +97,18 @@ def print_json(value: Any) -> None:
     typer.echo(text)
 
 
+def _escaped(text: str) -> str:
+    """Return JSON with what JSON may hold and a terminal must not: bidirectional overrides."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else json.dumps(char, ensure_ascii=True)[1:-1] for char in text
+    )
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Rows under headings: a Rich table on a terminal, aligned plain columns elsewhere."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(columns, cells)
         return

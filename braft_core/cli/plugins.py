@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from braft_core.cli.options import AsJson
-from braft_core.cli.output import Exit, emit, reports_errors, table
+from braft_core.cli.output import Exit, echo, emit, reports_errors, table
 
 if TYPE_CHECKING:
     from braft_core.config import Settings
@@ -95,8 +95,8 @@ def _show(answer: dict[str, Any]) -> None:
     ]
     table([*(column.upper() for column in columns), ""], rows)
     for name in answer["disabled"]:
-        typer.echo(f"disabled: {name}")
+        echo(f"disabled: {name}")
     for message in answer["cautions"]:
-        typer.echo(message)
+        echo(message)
     for message in answer["failures"]:
-        typer.echo(message, err=True)
+        echo(*message.splitlines(), err=True)

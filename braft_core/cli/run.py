@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from braft_core.cli.output import reports_errors
+from braft_core.cli.output import echo, reports_errors
 
 if TYPE_CHECKING:
     from braft_core.config import Settings
@@ -73,7 +73,7 @@ def _serve(given: dict[str, str]) -> None:
         # A node does not end because nobody can be told where it listens.
         with suppress(OSError):
             for line in _announcement(node, settings):
-                typer.echo(line)
+                echo(line)
 
     node.run(listening)
 

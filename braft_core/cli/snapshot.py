@@ -16,7 +16,7 @@ import typer
 
 from braft_core.addresses import parse_address
 from braft_core.cli.options import AsJson, Timeout, Token, Urls, connect
-from braft_core.cli.output import emit, reports_errors, table
+from braft_core.cli.output import echo, emit, reports_errors, table
 from braft_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def take(
     """
     with connect(urls, token, timeout) as client:
         taken = client.take_snapshot()
-    emit(as_json, taken, lambda: typer.echo(f"{taken['id']}  {_extent(taken)}"))
+    emit(as_json, taken, lambda: echo(f"{taken['id']}  {_extent(taken)}"))
 
 
 @app.command("list")
@@ -102,7 +102,7 @@ def save(
         with _progress(f"saving {file}", total) as progress:
             saved = client.download_snapshot(snapshot_id, file, progress, overwrite=force)
     answer = saved | {"file": str(file)}
-    emit(as_json, answer, lambda: typer.echo(f"saved {file}: {_extent(saved)}"))
+    emit(as_json, answer, lambda: echo(f"saved {file}: {_extent(saved)}"))
 
 
 @app.command()
@@ -150,10 +150,10 @@ def _confirm(file: Path, described: SnapshotMeta, data_dir: str, *, may_ask: boo
             "restoring makes a new cluster; accepted: --yes, where nobody can be asked"
         )
     members = ", ".join(server.address for server in described.configuration.servers)
-    typer.echo(
-        f"{file}: {_meta_extent(described)}, of a cluster of {members}.\n"
-        f"{data_dir} becomes the first node of a NEW cluster with this state. What the old one\n"
-        "wrote later is not in it, and the old members will be refused."
+    echo(
+        f"{file}: {_meta_extent(described)}, of a cluster of {members}.",
+        f"{data_dir} becomes the first node of a NEW cluster with this state. What the old one",
+        "wrote later is not in it, and the old members will be refused.",
     )
     typer.confirm("Go on?", abort=True)
 
@@ -176,18 +176,19 @@ def _summary(made: Restored) -> dict[str, Any]:
 
 def _explain(file: Path, made: Restored) -> None:
     port = parse_address(made.founder.address).port
-    typer.echo(
-        f"verified {file}: {_meta_extent(made.snapshot)}\n"
-        f"made {made.data_dir}\n"
+    echo(
+        f"verified {file}: {_meta_extent(made.snapshot)}",
+        f"made {made.data_dir}",
         f"new cluster {made.founder.cluster_id}; its only voter is {made.founder.server_id} "
-        f"at {made.founder.address}\n\n"
-        "Now, in this order:\n"
-        "1. start this node, first and alone, with the discovery and cluster name of the others:\n"
-        f"   braft run --data-dir {made.data_dir} --rport {port}\n"
-        "2. start the others with EMPTY data directories and the same discovery: they join as new\n"
-        "   members and are sent the state.\n"
-        "Data directories of the old cluster must not be used again: nodes that run on them are\n"
-        "strangers to this cluster and are refused."
+        f"at {made.founder.address}",
+        "",
+        "Now, in this order:",
+        "1. start this node, first and alone, with the discovery and cluster name of the others:",
+        f"   braft run --data-dir {made.data_dir} --rport {port}",
+        "2. start the others with EMPTY data directories and the same discovery: they join as new",
+        "   members and are sent the state.",
+        "Data directories of the old cluster must not be used again: nodes that run on them are",
+        "strangers to this cluster and are refused.",
     )
 
 

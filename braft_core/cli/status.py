@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
-from braft_core.cli.output import emit, reports_errors, table
+from braft_core.cli.output import echo, emit, reports_errors, table
 
 __all__ = ["status"]
 
@@ -53,7 +53,7 @@ def status(
 
 def _show(view: dict[str, Any]) -> None:
     leader = view["leaderAddr"] or "none known"
-    typer.echo(f"leader {leader}   nodes {view['nodeNum']}   discovery {view['discovery']}")
+    echo(f"leader {leader}   nodes {view['nodeNum']}   discovery {view['discovery']}")
     commit = max((int(node.get("commitIndex", 0)) for node in view["nodes"]), default=0)
     table(
         [
@@ -71,7 +71,7 @@ def _show(view: dict[str, Any]) -> None:
         [_row(node, commit) for node in view["nodes"]],
     )
     for line in _remarks(view):
-        typer.echo(line)
+        echo(line)
 
 
 def _remarks(view: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from braft_core.errors import BraftError, OutcomeUnknown, TooLarge, from_wire
+from braft_core.escaping import printable, printable_values
 
 __all__ = ["NOT_FOUND", "error_of", "facts", "understood"]
 
@@ -33,8 +34,9 @@ def error_of(response: httpx.Response, *, write: bool) -> BraftError | None:
     problem = _problem(response)
     if problem is not None:
         data = problem.get("data")
-        facts = data if isinstance(data, dict) else {}
-        error = from_wire(str(problem.get("code", "")), str(problem.get("detail", "")), facts)
+        facts = printable_values(data) if isinstance(data, dict) else {}
+        detail = printable(str(problem.get("detail", "")))
+        error = from_wire(str(problem.get("code", "")), detail, facts)
         error.data.setdefault("status", response.status_code)
         error.data.setdefault("problem", str(problem.get("code", "")))
         return error
@@ -62,7 +64,7 @@ def facts(response: httpx.Response) -> dict[str, Any]:
 
 def _foreign(response: httpx.Response, *, write: bool) -> BraftError:
     sentence = f"{response.url.netloc.decode()} answered {response.status_code}"
-    sentence += f" {response.reason_phrase}, and not as a braft node does"
+    sentence += f" {printable(response.reason_phrase)}, and not as a braft node does"
     if response.status_code == 413:
         return TooLarge(sentence, status=413)
     if write and not response.is_client_error:

@@ -29,6 +29,7 @@ from braft_core.errors import (
     UnknownCommand,
     UnknownService,
 )
+from braft_core.escaping import printable, shown
 
 __all__ = ["PROBLEM_JSON", "RETRY_AFTER_SECONDS", "BadInput", "install_problems", "status_of"]
 
@@ -61,10 +62,8 @@ class BadInput(falcon.HTTPError):
     """400: something in the request is not acceptable; says what, its value, what would be."""
 
     def __init__(self, parameter: str, value: object, accepted: str) -> None:
-        shown = repr(value)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        super().__init__(400, description=f"{parameter} is {shown}; accepted: {accepted}")
-        self.data = {"parameter": parameter, "value": shown, "accepted": accepted}
+        super().__init__(400, description=f"{parameter} is {shown(value)}; accepted: {accepted}")
+        self.data = {"parameter": parameter, "value": shown(value), "accepted": accepted}
 
 
 def status_of(error: BraftError, *, precondition: bool = False) -> int:
@@ -92,7 +91,7 @@ def _on_braft_error(
     if status == 503 and error.safe_to_retry:
         resp.set_header("Retry-After", str(RETRY_AFTER_SECONDS))
     if status == 500:
-        logger.error("%s %s failed: %s", req.method, req.path, error.message)
+        logger.error("%s %s failed: %s", req.method, _path(req), error.message)
     title = type(error).__name__
     _send(req, resp, status, title, error.message, error.code, error.data)
 
@@ -101,7 +100,7 @@ def _on_unexpected(
     req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
 ) -> None:
     """A bug, ours or a plugin's: the caller learns that it happened, the log learns what."""
-    logger.error("%s %s failed", req.method, req.path, exc_info=error)
+    logger.error("%s %s failed", req.method, _path(req), exc_info=error)
     detail = "an unexpected error; the node's log has it"
     _send(req, resp, 500, "Internal Server Error", detail, "internal", {})
 
@@ -112,6 +111,11 @@ def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPErr
     data = error.data if isinstance(error, BadInput) else {}
     code = title.lower().replace(" ", "_")
     _send(req, resp, status, title, error.description or title, code, data)
+
+
+def _path(req: falcon.Request) -> str:
+    """The path as log lines and answers show it: its escapes are decoded, ``%0A`` to a newline."""
+    return printable(req.path, _SHOWN_PATH)
 
 
 def _send(
@@ -128,7 +132,7 @@ def _send(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": req.path[:_SHOWN_PATH],
+        "instance": _path(req),
         "code": code,
         "data": data,
     }

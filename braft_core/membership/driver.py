@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable, Iterable
 
 from braft_core.abc import Contact, Discovery
+from braft_core.addresses import parse_or_none
 from braft_core.errors import BraftError, NotLeader, TransportError
+from braft_core.escaping import printable
 from braft_core.membership.contact import Prober
 from braft_core.membership.effects import (
     AskToJoin,
@@ -34,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds a listing may take; a hung one must not silence discovery for ever.
 LISTING_TIMEOUT = 8.0
+#: Characters of the reason why discovery failed.
+MOST_REASON = 1000
 
 
 class FormingDriver:
@@ -87,7 +91,7 @@ class FormingDriver:
 
     def listing_failed(self, error: BaseException) -> None:
         """Discovery failed: told apart from an empty list."""
-        reason = str(error) or type(error).__name__
+        reason = printable(str(error) or type(error).__name__, MOST_REASON)
         # A node without a cluster says so as long as it lasts; a member does not depend on it.
         if self.forming.initialised and reason != self.forming.survey.listing_failure:
             _log.warning("discovery failed: %s", reason)
@@ -191,8 +195,8 @@ class FormingDriver:
     def _leader_hint(self, error: BraftError) -> str:
         if not isinstance(error, NotLeader):
             return ""
-        if address := error.data.get("leader_address"):
-            return str(address)
+        if place := parse_or_none(error.data.get("leader_address")):
+            return str(place)
         leader = error.data.get("leader")
         replies = self.forming.survey.replies()
         return next((reply.address for reply in replies if reply.server_id == leader), "")

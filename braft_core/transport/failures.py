@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from braft_core.errors import BraftError, DecodeError, from_wire, to_wire
-from braft_core.escaping import printable
+from braft_core.escaping import printable, printable_values
 
 __all__ = ["MAX_ERROR_BYTES", "decode_error", "encode_error"]
 
@@ -39,14 +39,6 @@ def decode_error(packed: bytes) -> BraftError:
     """Rebuild an error, its texts printable; what cannot be read is reported as such."""
     try:
         code, message, data = msgpack.unpackb(packed)
-        return from_wire(str(code), printable(str(message)), _printable_values(dict(data)))
+        return from_wire(str(code), printable(str(message)), printable_values(dict(data)))
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         return DecodeError(f"the peer sent an unreadable error: {error}")
-
-
-def _printable_values(data: dict[Any, Any]) -> dict[str, Any]:
-    """The facts are shown too: by commands, over HTTP, and in log lines."""
-    return {
-        printable(str(key)): printable(value) if isinstance(value, str) else value
-        for key, value in data.items()
-    }

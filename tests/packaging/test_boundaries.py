@@ -15,6 +15,7 @@ _PUBLIC = (
     "braft_core.addresses",
     "braft_core.client",
     "braft_core.errors",
+    "braft_core.escaping",
     "braft_core.peer",
     "braft_core.plugin",
     "braft_core.plugin.options",

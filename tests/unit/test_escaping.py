@@ -46,7 +46,7 @@ def test_length_is_bounded(text: str, limit: int) -> None:
 
 
 def test_lines_stay_lines() -> None:
-    assert printable_lines("a\x1b\n\tb\r") == "a\\x1b\n    b\\r"
+    assert printable_lines("a\x1b\n\tb\r") == "a\\x1b\n\tb\\r"
 
 
 def test_values_are_shown_short_and_whatever_they_are() -> None:

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from braft_core.errors import BraftError, Unreachable
+from braft_core.escaping import printable
 from braft_core.peer import REPLIES, PeerReply, PeerRequest
 from braft_core.transport.failures import decode_error
 from braft_core.transport.grpc.failures import ERROR_KEY
@@ -150,7 +151,7 @@ def _failure(error: grpc.aio.AioRpcError, method: str, address: str) -> BraftErr
     if isinstance(packed, bytes):
         return decode_error(packed)
     return Unreachable(
-        f"{method} to {address}: {error.details() or error.code().name}",
+        f"{method} to {address}: {printable(error.details() or error.code().name)}",
         address=address,
         status=error.code().name,
         sent=error.code() is not grpc.StatusCode.UNIMPLEMENTED,

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from braft_core.errors import DecodeError, WrongCluster
+from braft_core.escaping import printable
 from braft_core.raft.messages import (
     AppendEntries,
     Request,
@@ -114,7 +115,7 @@ class PeerLink:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _refused(self, reason: str) -> None:
-        self._standing.refused(WrongCluster(reason), self.address)
+        self._standing.refused(WrongCluster(printable(reason)), self.address)
 
     # ------------------------------------------------------------------ control lane
 
