@@ -15,6 +15,7 @@ from enum import IntEnum
 __all__ = [
     "ACCEPTED",
     "MIN_LENGTH",
+    "REFLECTION",
     "Keyring",
     "Role",
     "Token",
@@ -178,8 +179,14 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Changes that concern the cluster, not its data.
 _ADMIN_PATHS = ("/v1/members", "/v1/leader", "/v1/snapshots")
 _SNAPSHOTS = "/v1/snapshots/"
+#: The method of gRPC's reflection.
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 #: ``ApplyLog`` takes an encoded entry, which may address the cluster's own bookkeeping.
-_RPC_ROLES = {"/Raft/ApplyLog": Role.ADMIN, "/Raft/GetDetails": Role.READ}
+_RPC_ROLES = {
+    "/Raft/ApplyLog": Role.ADMIN,
+    "/Raft/GetDetails": Role.READ,
+    REFLECTION: Role.READ,
+}
 
 
 def role_for_http(method: str, path: str) -> Role:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from braft_core.abc.storage import SnapshotSink
 from braft_core.raft.messages import Message, Request, Response
 from braft_core.raft.types import SnapshotMeta
+from braft_core.tokens import Keyring
 
 if TYPE_CHECKING:
     from braft_core.peer import PeerReply, PeerRequest
@@ -45,9 +46,13 @@ class TransportOptions:
     max_message_bytes: int = 16 << 20
     #: Deadline of one Raft RPC, seconds.
     rpc_timeout: float = 2.0
-    #: Sent with every call and asked of every caller, except for Raft's own RPCs; "" = no token.
-    #: A transport that never leaves the process may ignore it.
-    token: str = field(default="", repr=False)
+    #: By which nodes prove who they are, in every call and connection; never sent. Empty: no proof
+    #: is asked for. A transport that never leaves the process may ignore it.
+    keyring: Keyring = field(default_factory=Keyring)
+    #: Bound into the proof.
+    cluster_name: str = ""
+    #: Take Raft's own requests without a proof, and send them to peers that cannot prove anything.
+    unproved_raft: bool = False
     #: What was given for the plugin; see ``braft_core.plugin.options``.
     options: Mapping[str, Any] = field(default_factory=dict)
 

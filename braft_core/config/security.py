@@ -73,6 +73,14 @@ class SecuritySettings(BaseModel):
             default="off",
         ),
     ] = None
+    hashicorp_peers: Annotated[
+        f.Flag,
+        Variable(
+            "take Raft's own messages without a proof of the token, for clusters with HashiCorp "
+            "servers; whoever reaches the port can then change the data",
+            "BRAFT_HASHICORP_PEERS",
+        ),
+    ] = False
     http: Annotated[f.Flag, Variable("serve HTTP", "BRAFT_HTTP")] = True
     insecure: Annotated[
         f.OptionalFlag,

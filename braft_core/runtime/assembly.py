@@ -104,6 +104,12 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     ip, host, follows = advertise(settings, registry)
     check_exposure(settings, host)
     tokens = TokenSource(settings)
+    if settings.hashicorp_peers and tokens.keyring.current:
+        _log.warning(
+            "%s=on: whoever reaches the Raft port can write, replace the state and remove members, "
+            "without a token",
+            settings.label("hashicorp_peers"),
+        )
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
@@ -192,7 +198,9 @@ def _transport(
         listen=(join_host_port(host, ports.raft), join_host_port(host, ports.discovery)),
         tls=tls_files(settings),
         reflection=serves_reflection(settings, host),
-        token=tokens.keyring.current.first,
+        keyring=tokens.keyring,
+        cluster_name=settings.cluster_name,
+        unproved_raft=settings.hashicorp_peers,
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
         options=Configured(settings, registry).values(settings.transport),
     )

@@ -39,6 +39,7 @@ from braft_core.raft.messages import (
 )
 from braft_core.raft.types import Entry, EntryType, SnapshotMeta
 from braft_core.storage.memory_snapshots import MemorySnapshots
+from braft_core.tokens import Keyring
 from braft_core.transport import LinkedTransport
 
 __all__ = [
@@ -211,10 +212,16 @@ async def listening_node(
     make: Callable[[TransportOptions], LinkedTransport],
     server_id: str = "b",
     cluster_id: str = "cl",
+    token: str = "",
     **options: Any,
 ) -> AsyncIterator[Node]:
-    """A node on the loop, on a free port unless ``options`` (of the transport) say another."""
+    """A node on the loop, on a free port unless ``options`` (of the transport) say another.
+
+    :param token: what ``BRAFT_TOKEN`` accepts.
+    """
     options.setdefault("listen", ("127.0.0.1:0",))
+    if token:
+        options["keyring"] = Keyring.of(token)
     transport = make(TransportOptions(**options))
     handler = RecordingHandler(server_id, "", cluster_id)
     await transport.start(handler)

@@ -29,6 +29,16 @@ from braft_core.transport.look import no_peer
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
 from braft_core.transport.peers import LinkedTransport, Peers, Running
 from braft_core.transport.presence import answers
+from braft_core.transport.proving import (
+    Proven,
+    accept,
+    asks_for_a_token,
+    challenge,
+    has_no_token,
+    nonce,
+    not_convinced,
+    respond,
+)
 from braft_core.transport.snapshots import Incoming, Intake, Outgoing, Source
 from braft_core.transport.standing import Standing
 from braft_core.transport.tls import Certificates
@@ -49,11 +59,15 @@ __all__ = [
     "LocalNode",
     "Outgoing",
     "Peers",
+    "Proven",
     "Refusal",
     "Running",
     "Source",
     "Standing",
+    "accept",
     "answers",
+    "asks_for_a_token",
+    "challenge",
     "decode_error",
     "decode_peer",
     "decode_request",
@@ -63,8 +77,12 @@ __all__ = [
     "encode_peer",
     "encode_request",
     "encode_response",
+    "has_no_token",
     "method_of",
     "no_peer",
+    "nonce",
+    "not_convinced",
     "refuse",
     "refuse_call",
+    "respond",
 ]

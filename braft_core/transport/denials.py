@@ -12,6 +12,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from braft_core.escaping import printable
+
 __all__ = ["DELAY", "Denials"]
 
 _log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class Denials:
                 "role that is needed (BRAFT_TOKEN)",
                 self._entrance,
                 number,
-                ascii(address)[1:-1],
+                printable(address),
             )
 
     def _may_speak(self, now: float) -> bool:

@@ -8,6 +8,7 @@ from collections import Counter
 from braft_core.abc import Identity, TransportHandler, TransportOptions
 from braft_core.transport.admission import NO_PEER, Refusal
 from braft_core.transport.codec import EntriesCache, encode_header
+from braft_core.transport.denials import Denials
 from braft_core.transport.tls import Certificates
 
 __all__ = ["LocalNode"]
@@ -24,6 +25,9 @@ class LocalNode:
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
         self.options = options
         self.handler = handler
+        self.keyring = options.keyring
+        #: Callers without the right token.
+        self.denials = Denials("the Raft port")
         self.entries = EntriesCache()
         self.certificates = Certificates(options.tls) if options.tls is not None else None
         #: ``refused_*``: who or what we refused; ``refused_by_peer``; ``dropped``: not sent.

@@ -339,9 +339,9 @@ def tokens_differ(tmp_path: Path) -> Iterator[Case]:
         other = cluster.nodes[1].address
         words = [
             "1 of 2 nodes are here",
-            f"not answering: {other} (refuses the token that was sent",
+            f"not answering: {other} (does not know the token of this node",
         ]
-        yield Case(cluster, 0, words, "refuses the token", token=ONE)
+        yield Case(cluster, 0, words, "does not know the token", token=ONE)
 
 
 def tls_on_one_side(tmp_path: Path) -> Iterator[Case]:
@@ -489,7 +489,7 @@ def test_a_member_with_another_token_is_noted_on_both_sides(
 
             def refused(node: ProcessNode = node, other: ProcessNode = other) -> str:
                 note = noted(node.url, "token")
-                return note if f"{other.address} refuses the token" in note else ""
+                return note if f"{other.address} does not know the token" in note else ""
 
             sentence = wait_for(refused, what=f"{node.address} notes it")
             assert any(row.startswith("calls between") for row in documented(sentence))

@@ -19,11 +19,13 @@ _PUBLIC = (
     "braft_core.peer",
     "braft_core.plugin",
     "braft_core.plugin.options",
+    "braft_core.proof",
     "braft_core.raft",
     "braft_core.serializers",
     "braft_core.services",
     "braft_core.storage",
     "braft_core.testing",
+    "braft_core.tokens",
     "braft_core.transport",
     "braft_core.transport.grpc",
 )

@@ -42,7 +42,7 @@ from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
 from braft_core.tls.expiry import Validity, expiry_sentence
-from braft_core.transport.grpc.auth import TokenGate
+from braft_core.transport import asks_for_a_token, has_no_token, not_convinced
 from braft_core.transport.grpc.ready import not_connected
 from braft_core.transport.tls import Certificates
 
@@ -157,11 +157,8 @@ def notes() -> Iterator[str]:
     yield versions_sentence([(B, "service 'kv'")])
     yield shared_id_sentence("a", [A, B])
     yield default_discovery_sentence("mdns://_braft._tcp", "braft", "x", [Server("b", B)])
-    gate = TokenGate("secret")
-    for metadata in ([], [("authorization", "Bearer wrong")]):
-        denial = gate.denial(metadata, B)
-        assert denial is not None
-        yield refused_token_sentence([denial.error.message])
+    for denial in (asks_for_a_token(B), has_no_token(B), not_convinced(B)):
+        yield refused_token_sentence([denial.message])
 
 
 def applying() -> Iterator[str]:

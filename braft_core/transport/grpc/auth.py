@@ -1,68 +1,104 @@
-"""The bearer token of calls: sent with each of ours, asked of everybody else's.
+"""Who may call over gRPC: nodes that proved themselves, and for ``Raft`` holders of a token.
 
-Owns the check alone. Guards the services ``Raft`` and ``braft.v1.Peer``; ``RaftTransport`` has no
-room for a token in its protocol, and whoever needs that closed uses mutual TLS. The token itself
-never gets into an error or a log line.
+Owns the decision for one call, before anything of its request is read. No secret gets into an error
+or a log line.
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Iterable
-from typing import NamedTuple
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 
 from braft_core.errors import AccessDenied
+from braft_core.tokens import bearer, role_for_rpc
+from braft_core.transport.grpc.bodies import host_of
+from braft_core.transport.grpc.contexts import SealedContext
+from braft_core.transport.grpc.failures import fail
+from braft_core.transport.grpc.local import CLUSTER, SENDER, TO, LocalEnd, pairs, text
+from braft_core.transport.grpc.sealing import PROOF, SESSION, unpack
+from braft_core.transport.grpc.sessions import Sessions
+from braft_core.transport.proving import asks_for_a_token, has_no_token
 
-__all__ = ["AUTHORIZATION", "Denial", "TokenGate"]
+__all__ = ["Gate", "told"]
 
-AUTHORIZATION = "authorization"
-
-
-class Denial(NamedTuple):
-    """Why a call is refused, for everybody and for braft."""
-
-    status: grpc.StatusCode
-    error: AccessDenied
+_AUTHORIZATION = "authorization"
 
 
-class TokenGate:
-    """Checks calls and makes ours pass. Thread-safe: nothing of it changes.
+def told(method: str, metadata: dict[str, Any]) -> tuple[str, ...]:
+    """Return what a call says about itself, in the order in which it is sealed."""
+    return (method, *(text(metadata.get(key, "")) for key in (CLUSTER, SENDER, TO)))
 
-    :param token: printable ASCII without blanks; "" lets everybody in and is not sent.
-    """
 
-    def __init__(self, token: str) -> None:
-        self._token = token.encode("ascii")
-        #: What our own calls carry.
-        self.metadata: tuple[tuple[str, str], ...] = (
-            ((AUTHORIZATION, f"Bearer {token}"),) if token else ()
-        )
+class Gate:
+    """Admits calls. Used on the loop only."""
 
-    def denial(self, metadata: Iterable[tuple[str, str | bytes]], address: str) -> Denial | None:
-        """Whether a call with this metadata is refused by the node at ``address``, and why."""
-        if not self._token:
-            return None
-        given = next((value for key, value in metadata or () if key == AUTHORIZATION), "")
-        raw = given if isinstance(given, bytes) else given.encode(errors="replace")
-        scheme, _, token = raw.partition(b" ")
-        if scheme.lower() != b"bearer" or not token.strip():
-            return Denial(
-                grpc.StatusCode.UNAUTHENTICATED,
-                AccessDenied(
-                    f"{address} asks for a token and none was sent: set BRAFT_TOKEN, the same on "
-                    "every node (other clients: the metadata 'authorization: Bearer <token>')",
-                    address=address,
-                ),
-            )
-        if not hmac.compare_digest(token.strip(), self._token):
-            return Denial(
-                grpc.StatusCode.PERMISSION_DENIED,
-                AccessDenied(
-                    f"{address} refuses the token that was sent: BRAFT_TOKEN must be the same on "
-                    "every node",
-                    address=address,
-                ),
-            )
-        return None
+    def __init__(self, local: LocalEnd, sessions: Sessions) -> None:
+        self._local = local
+        self.sessions = sessions
+
+    def admits(self, method: str) -> Callable[[Any], Awaitable[Any]]:
+        """Return what admits the calls of one method: see :meth:`admit`."""
+
+        async def admit(context: Any) -> Any:
+            return await self.admit(method, context)
+
+        return admit
+
+    async def admit(self, method: str, context: Any) -> Any:
+        """Return the context to serve the call with, or end the call."""
+        refusal = self._local.no_peer(context) if role_for_rpc(method) is None else None
+        if refusal is not None:
+            await fail(context, AccessDenied(refusal.reason, address=self._local.identity.address))
+        metadata = pairs(context.invocation_metadata())
+        proof = unpack(metadata.get(PROOF))
+        if not self._local.keyring.current:
+            if proof is not None:
+                await self._unknown(context, has_no_token(self._local.identity.address))
+            return context
+        if proof is not None:
+            session, number, tag = proof
+            turn = self.sessions.turn(session, number, told(method, metadata), tag)
+            if turn is None:
+                address = self._local.identity.address
+                message = f"{address} does not know the session of the call"
+                await self._unknown(context, AccessDenied(message, address=address))
+                raise AssertionError("unreachable: it fails the call")
+            return SealedContext(context, turn)
+        if method.startswith("/RaftTransport/") and self._local.options.unproved_raft:
+            return context
+        await self._by_token(method, metadata, context)
+        return context
+
+    async def _unknown(self, context: Any, error: AccessDenied) -> None:
+        self._local.counters["refused_session"] += 1
+        await fail(context, error, grpc.StatusCode.UNAUTHENTICATED, ((SESSION, "unknown"),))
+
+    async def _by_token(self, method: str, metadata: dict[str, Any], context: Any) -> None:
+        """Let a call pass whose token has the role that its method needs, or end it."""
+        local = self._local
+        address, needed = local.identity.address, role_for_rpc(method)
+        value = metadata.get(_AUTHORIZATION, b"")
+        given = bearer(value if isinstance(value, bytes) else value.encode(errors="replace"))
+        role = local.keyring.current.role_of(given) if given and needed is not None else None
+        if role is not None and needed is not None and role >= needed:
+            return
+        local.counters["refused_token"] += 1
+        local.denials.count(host_of(context.peer()))
+        if not given or needed is None:
+            await fail(context, asks_for_a_token(address), grpc.StatusCode.UNAUTHENTICATED)
+        if role is None:
+            await self._wait()
+            message = f"{address} refuses the token that was sent: it is not in BRAFT_TOKEN"
+        else:
+            message = f"{address} refuses a token with the role {role}: {method} needs {needed}"
+        await fail(context, AccessDenied(message, address=address))
+
+    async def _wait(self) -> None:
+        if delay := self._local.denials.delay():
+            try:
+                await asyncio.sleep(delay)
+            finally:
+                self._local.denials.waited()

@@ -16,12 +16,14 @@ from typing import Any, Final, NoReturn
 import grpc
 import grpc.aio
 
+from braft_core.errors import DecodeError
 from braft_core.transport.crowd import Crowd
+from braft_core.transport.grpc.contexts import sealed
 
 __all__ = ["CALLS", "READERS", "Admit", "Bodies", "host_of", "room"]
 
-#: Ends the call of a context that is not admitted; returns if it is.
-Admit = Callable[[Any], Awaitable[object]]
+#: Ends the call of a context that is not admitted; returns the context to serve it with if it is.
+Admit = Callable[[Any], Awaitable[Any]]
 #: Answers a request.
 Serve = Callable[[bytes, Any], Awaitable[bytes]]
 
@@ -49,12 +51,15 @@ class Bodies:
         """
 
         async def answered(context: Any) -> bytes:
-            await admit(context)
+            context = await admit(context)
             async with room(self._calls, context, "calls"):
-                data = await self.read(context, limit)
+                try:
+                    data = await self.read(context, limit)
+                except DecodeError as error:
+                    await _abort(context, "INVALID_ARGUMENT", str(error))
                 if data is grpc.aio.EOF:
                     await _abort(context, "INVALID_ARGUMENT", "the call has no request")
-                return await serve(data, context)
+                return sealed(context, await serve(data, context))
 
         async def guarded(_requests: Any, context: Any) -> bytes:
             try:

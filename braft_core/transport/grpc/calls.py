@@ -7,17 +7,16 @@ Owns a small cache of connections by address. A call first makes sure that it is
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
-from braft_core.errors import BraftError, Unreachable
+from braft_core.errors import DecodeError, Unreachable
 from braft_core.escaping import printable
 from braft_core.peer import REPLIES, PeerReply, PeerRequest
-from braft_core.transport.failures import decode_error
-from braft_core.transport.grpc.failures import ERROR_KEY
-from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd, pairs
+from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd
+from braft_core.transport.grpc.proving import Prover
 from braft_core.transport.grpc.ready import not_connected, when_ready
 from braft_core.transport.peercodec import decode_peer, encode_peer, method_of
 
@@ -34,8 +33,11 @@ _MAX_CHANNELS = 64
 class _Connection:
     """A channel and the number of calls that use it."""
 
-    def __init__(self, channel: grpc.aio.Channel, material: TLSMaterial | None) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, prover: Prover, material: TLSMaterial | None
+    ) -> None:
         self.channel = channel
+        self.prover = prover
         #: What it was made with.
         self.material = material
         self.used = 0.0
@@ -62,27 +64,30 @@ class CallPool:
             if not await when_ready(connection.channel, timeout):
                 self._retire(address, connection)
                 raise await not_connected(address, deadline - loop.time())
-            return await self._invoke(connection.channel, address, request, deadline - loop.time())
+            return await self._invoke(connection.prover, address, request, deadline - loop.time())
         finally:
             connection.calls -= 1
             if not connection.calls and connection in self._retired:
                 self._close(connection)
 
     async def _invoke(
-        self, channel: grpc.aio.Channel, address: str, request: PeerRequest, wait: float
+        self, prover: Prover, address: str, request: PeerRequest, wait: float
     ) -> PeerReply:
         identity = self._local.identity
         method = method_of(type(request))
-        stub: Any = channel.unary_unary(f"/braft.v1.Peer/{method}")
-        metadata = (
-            (CLUSTER, identity.cluster_id),
-            (SENDER, identity.server_id),
-            *self._local.gate.metadata,
-        )
+        path, wait = f"/braft.v1.Peer/{method}", max(wait, 0.001)
+        metadata = ((CLUSTER, identity.cluster_id), (SENDER, identity.server_id))
+        sent = False
         try:
-            data = await stub(encode_peer(request), timeout=max(wait, 0.001), metadata=metadata)
+            await prover.ready(wait)
+            sent = True
+            data = await prover.unary(path, encode_peer(request), wait, metadata)
         except grpc.aio.AioRpcError as error:
-            raise _failure(error, method, address) from error
+            raise _failure(error, method, address, sent) from error
+        except DecodeError as error:
+            raise Unreachable(f"{method} to {address}: {error}", address=address, sent=sent) from (
+                error
+            )
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -120,7 +125,8 @@ class CallPool:
             connection = None
         if connection is None:
             channel = connector.channel(address)
-            connection = self._cache[address] = _Connection(channel, material)
+            prover = Prover(self._local, channel, address, "")
+            connection = self._cache[address] = _Connection(channel, prover, material)
         connection.used = now
         return connection
 
@@ -146,13 +152,10 @@ class CallPool:
         task.add_done_callback(self._closing.discard)
 
 
-def _failure(error: grpc.aio.AioRpcError, method: str, address: str) -> BraftError:
-    packed = pairs(error.trailing_metadata()).get(ERROR_KEY)
-    if isinstance(packed, bytes):
-        return decode_error(packed)
+def _failure(error: grpc.aio.AioRpcError, method: str, address: str, sent: bool) -> Unreachable:
     return Unreachable(
         f"{method} to {address}: {printable(error.details() or error.code().name)}",
         address=address,
         status=error.code().name,
-        sent=error.code() is not grpc.StatusCode.UNIMPLEMENTED,
+        sent=sent and error.code() is not grpc.StatusCode.UNIMPLEMENTED,
     )

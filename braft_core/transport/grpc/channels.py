@@ -16,6 +16,7 @@ from braft_core.abc import TransportOptions
 from braft_core.addresses import Address, AddressKind, parse_address, parse_listen
 from braft_core.descriptors import inbound_connections
 from braft_core.errors import ConfigError, DecodeError
+from braft_core.transport.grpc.sealing import SEAL
 from braft_core.transport.tls import Certificates
 
 if TYPE_CHECKING:
@@ -82,7 +83,11 @@ class Connector:
 
     def __init__(self, options: TransportOptions, certificates: Certificates | None) -> None:
         self._ports = len(options.listen)
-        self._receive_limit = ("grpc.max_receive_message_length", options.max_message_bytes)
+        self._seal = SEAL if options.keyring.current else 0
+        self._receive_limit = (
+            "grpc.max_receive_message_length",
+            options.max_message_bytes + self._seal,
+        )
         self._certificates = certificates
 
     @property

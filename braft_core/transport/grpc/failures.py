@@ -5,6 +5,9 @@ The error travels as trailing metadata ``braft-error-bin``, encoded as for every
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
 import grpc
 
 from braft_core.errors import (
@@ -20,8 +23,9 @@ from braft_core.errors import (
     TransportError,
     Unreachable,
 )
+from braft_core.transport.failures import encode_error
 
-__all__ = ["ERROR_KEY", "details_of", "status_of"]
+__all__ = ["ERROR_KEY", "details_of", "fail", "status_of"]
 
 ERROR_KEY = "braft-error-bin"
 _MAX_DETAILS = 100
@@ -52,3 +56,15 @@ def status_of(error: BraftError) -> grpc.StatusCode:
 def details_of(error: BraftError) -> str:
     """The status's text: the message, short, for it shares the metadata limit with the error."""
     return error.message[:_MAX_DETAILS].encode(errors="backslashreplace").decode()
+
+
+async def fail(
+    context: Any,
+    error: BraftError,
+    status: grpc.StatusCode | None = None,
+    further: Iterable[tuple[str, str]] = (),
+) -> NoReturn:
+    """End a call by ``error``. ``further``: more trailing metadata."""
+    metadata = ((ERROR_KEY, encode_error(error)), *further)
+    await context.abort(status or status_of(error), details_of(error), metadata)
+    raise AssertionError("unreachable: abort raises")

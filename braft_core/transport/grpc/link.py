@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from braft_core.errors import DecodeError, WrongCluster
+from braft_core.errors import AccessDenied, DecodeError, WrongCluster
 from braft_core.escaping import printable
 from braft_core.raft.messages import (
     AppendEntries,
@@ -28,6 +28,7 @@ from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import decode_response, encode_request
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.pipeline import Bulk, Ending, Pipeline, UnaryAppends
+from braft_core.transport.grpc.proving import Prover
 from braft_core.transport.grpc.ready import when_ready
 from braft_core.transport.standing import Standing
 
@@ -122,9 +123,7 @@ class PeerLink:
     def _open_control(self) -> None:
         self._control_material = self._local.connector.material
         self._control = self._local.connector.channel(self.address, MAX_CONTROL)
-        self._stubs: dict[type[Request], Any] = {
-            kind: self._control.unary_unary(path) for kind, path in _METHODS.items()
-        }
+        self._prover = Prover(self._local, self._control, self.address, self.server_id)
         self._control.get_state(try_to_connect=True)
         self._control_heard = self._loop.time()
 
@@ -140,31 +139,33 @@ class PeerLink:
     def _send_control(self, message: Request, data: bytes) -> None:
         if self._control_material is not self._local.connector.material:
             self._renew_control()  # or it would connect with certificates that have expired
-        stub = self._stubs.get(type(message))
+        path = _METHODS.get(type(message))
         broken = grpc.ChannelConnectivity.TRANSIENT_FAILURE
         if (
-            stub is None
+            path is None
             or len(self._calls) >= _MAX_CONTROL_CALLS
             or self._control.get_state(try_to_connect=True) is broken
         ):
             self._standing.dropped()
             return
-        task = self._loop.create_task(self._call(stub, message, data))
+        task = self._loop.create_task(self._call(path, message, data))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    async def _call(self, stub: Any, message: Request, data: bytes) -> None:
+    async def _call(self, path: str, message: Request, data: bytes) -> None:
         timeout = min(_CONTROL_TIMEOUT, self._local.options.rpc_timeout)
         if isinstance(message, RequestVote):
             timeout = _VOTE_TIMEOUT
         try:
-            answer = await stub(
-                data, timeout=timeout, metadata=self._local.metadata(self.server_id)
-            )
+            metadata = self._local.metadata(self.server_id)
+            answer = await self._prover.unary(path, data, timeout, metadata)
             own_id = self._local.identity.server_id
             response = decode_response(type(message), answer, self.server_id, own_id)
         except grpc.aio.AioRpcError as error:
             self._call_failed(message, error)
+        except AccessDenied as error:
+            self._standing.refused(error, self.address)
+            self._standing.dropped()
         except DecodeError as error:
             self._refused(f"the peer answered nonsense: {error}")
             self._standing.dropped()
@@ -216,7 +217,10 @@ class PeerLink:
                 return Ending.NEVER
             if self._control.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 self._renew_control()
-            return await self._carry(channel)
+            prover = Prover(self._local, channel, self.address, self.server_id)
+            if not await self._prove(prover):
+                return Ending.NEVER
+            return await self._carry(prover)
         finally:
             self._bulk = None
             self._in_background(channel.close())
@@ -224,10 +228,21 @@ class PeerLink:
     def _when_heard(self) -> float:
         return self._control_heard
 
-    async def _carry(self, channel: grpc.aio.Channel) -> Ending:
+    async def _prove(self, prover: Prover) -> bool:
+        try:
+            await prover.ready()
+        except AccessDenied as error:
+            self._standing.refused(error, self.address)
+        except (grpc.aio.AioRpcError, DecodeError) as error:
+            _log.debug("the bulk lane to %s did not begin: %r", self.server_id, error)
+        else:
+            return True
+        return False
+
+    async def _carry(self, prover: Prover) -> Ending:
         make = Pipeline if self._knows_pipelines else UnaryAppends
         deliver = self._standing.deliver
-        bulk = make(self._local, self.server_id, channel, deliver, self._when_heard)
+        bulk = make(self._local, self.server_id, prover, deliver, self._when_heard)
         self._bulk = bulk
         self._standing.connected()
         ending, words = await bulk.run()

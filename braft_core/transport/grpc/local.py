@@ -12,7 +12,6 @@ from typing import Any
 
 from braft_core.abc import TransportHandler, TransportOptions
 from braft_core.transport.admission import Refusal, refuse
-from braft_core.transport.grpc.auth import Denial, TokenGate
 from braft_core.transport.grpc.channels import Connector
 from braft_core.transport.local import LocalNode
 
@@ -35,7 +34,6 @@ class LocalEnd(LocalNode):
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
         super().__init__(options, handler)
         self.connector = Connector(options, self.certificates)
-        self.gate = TokenGate(options.token)
 
     def metadata(self, to: str) -> Metadata:
         """What a call to that server says about both ends."""
@@ -63,14 +61,6 @@ class LocalEnd(LocalNode):
             self.counters[refusal.kind] += 1
             _log.debug("refused a Raft RPC of %s: %s", told.get(SENDER, "?"), refusal.reason)
         return refusal
-
-    def deny(self, metadata: Iterable[tuple[str, str | bytes]]) -> Denial | None:
-        """Whether a call with this metadata lacks the token that this node asks for."""
-        denial = self.gate.denial(metadata, self.identity.address)
-        if denial is not None:
-            self.counters["refused_token"] += 1
-            _log.debug("refused a call: %s", denial.error)
-        return denial
 
 
 def pairs(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str | bytes]:

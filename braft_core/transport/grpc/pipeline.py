@@ -11,20 +11,22 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
 import grpc.aio
 
-from braft_core.errors import DecodeError
+from braft_core.errors import AccessDenied, DecodeError
 from braft_core.raft.messages import AppendEntries, Response
 from braft_core.transport.codec import decode_response
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs
+from braft_core.transport.grpc.proving import Prover, words_of
 
 __all__ = ["GOODBYE", "Bulk", "Ending", "Pipeline", "UnaryAppends"]
 
 #: Last message of an orderly pipeline, sent only to braft: no request, therefore no bytes.
 GOODBYE = b""
+_APPEND = "/RaftTransport/AppendEntries"
 
 #: What may wait to be written. The core's window (8 messages, 8 MiB) with a margin.
 _MAX_QUEUED = 64
@@ -150,13 +152,13 @@ class Pipeline(_BulkBase):
         self,
         local: LocalEnd,
         peer: str,
-        channel: grpc.aio.Channel,
+        prover: Prover,
         deliver: Callable[[Response], None],
         heard: Callable[[], float],
     ) -> None:
         super().__init__(local, peer, deliver, heard)
-        open_stream: Any = channel.stream_stream("/RaftTransport/AppendEntriesPipeline")
-        self._call = open_stream(metadata=local.metadata(peer))
+        path = "/RaftTransport/AppendEntriesPipeline"
+        self._call = prover.stream_stream(path, local.metadata(peer))
         self._loop = asyncio.get_running_loop()
         self._progress = self._loop.time()
         self._established = False
@@ -241,7 +243,7 @@ class Pipeline(_BulkBase):
                 self._progress = self._loop.time()
                 self._answered(data)
         except grpc.aio.AioRpcError as error:
-            return self._ending(error.code()), error.details() or error.code().name
+            return self._ending(error.code()), words_of(error)
         except DecodeError as error:
             return Ending.REFUSED, f"the peer answered nonsense: {error}"
         return Ending.ORDERLY, ""
@@ -268,12 +270,12 @@ class UnaryAppends(_BulkBase):
         self,
         local: LocalEnd,
         peer: str,
-        channel: grpc.aio.Channel,
+        prover: Prover,
         deliver: Callable[[Response], None],
         heard: Callable[[], float],
     ) -> None:
         super().__init__(local, peer, deliver, heard)
-        self._append: Any = channel.unary_unary("/RaftTransport/AppendEntries")
+        self._prover = prover
         self._established = False
 
     async def run(self) -> tuple[Ending, str]:
@@ -284,12 +286,14 @@ class UnaryAppends(_BulkBase):
             while not queue.closing:
                 while queue.waiting:
                     metadata = self._local.metadata(self._peer)
-                    call = self._append(queue.take(), timeout=timeout, metadata=metadata)
-                    self._answered(await call)
+                    data = queue.take()
+                    self._answered(await self._prover.unary(_APPEND, data, timeout, metadata))
                     self._established = True
                 await queue.wait()
         except grpc.aio.AioRpcError as error:
             return self._ending(error.code()), error.details() or error.code().name
+        except AccessDenied as error:
+            return Ending.REFUSED, error.message
         except DecodeError as error:
             return Ending.REFUSED, f"the peer answered nonsense: {error}"
         return Ending.ORDERLY, ""

@@ -7,6 +7,7 @@ deserializers, so that garbage ends in a clear status instead of a traceback.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 from collections import deque
@@ -29,7 +30,9 @@ from braft_core.transport.admission import NO_PEER, NOT_MEMBER, Refusal
 from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import decode_request, encode_response
 from braft_core.transport.crowd import Crowd
+from braft_core.transport.grpc.auth import Gate
 from braft_core.transport.grpc.bodies import Bodies, room
+from braft_core.transport.grpc.contexts import sealed
 from braft_core.transport.grpc.failures import details_of, status_of
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs, text
 from braft_core.transport.grpc.pipeline import GOODBYE
@@ -132,17 +135,20 @@ class _InboundStream:
             await self._context.abort(status, reason)
 
     async def _read(self) -> None:
+        try:
+            await self._requests()
+        except DecodeError as error:
+            self._local.counters["refused_garbage"] += 1
+            self.orderly = True
+            self._ended(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+    async def _requests(self) -> None:
         read = self._context.read
         while (data := await read()) is not grpc.aio.EOF:
             if data == GOODBYE:
                 self.finish()
                 return
-            try:
-                message = decode_request(AppendEntries, data, self._local.identity.server_id)
-            except DecodeError as error:
-                self.orderly = True
-                self._ended(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-                return
+            message = decode_request(AppendEntries, data, self._local.identity.server_id)
             if self._local.identity.cluster_id != self._cluster_id:
                 self.orderly = True
                 self._ended(grpc.StatusCode.FAILED_PRECONDITION, "this node changed its cluster")
@@ -173,8 +179,11 @@ class RaftTransportServer:
     :param heard_from: told the id of a peer whose stream just began.
     """
 
-    def __init__(self, local: LocalEnd, bodies: Bodies, heard_from: Callable[[str], None]) -> None:
+    def __init__(
+        self, local: LocalEnd, gate: Gate, bodies: Bodies, heard_from: Callable[[str], None]
+    ) -> None:
         self._local = local
+        self._gate = gate
         self._bodies = bodies
         self._heard_from = heard_from
         self._streams: dict[int, _InboundStream] = {}
@@ -188,7 +197,9 @@ class RaftTransportServer:
     def handlers(self) -> grpc.GenericRpcHandler:
         """What to register."""
         methods = {
-            name: self._bodies.method(self._refuse_strangers, self._single(kind), limit)
+            name: self._bodies.method(
+                functools.partial(self._admit, name), self._single(kind), limit
+            )
             for name, (kind, limit) in _UNARY.items()
         }
         methods["AppendEntriesPipeline"] = grpc.stream_stream_rpc_method_handler(self._pipeline)
@@ -210,14 +221,15 @@ class RaftTransportServer:
         if streams:
             await asyncio.wait([stream.left for stream in streams], timeout=_FAREWELL)
 
-    async def _refuse_strangers(self, context: Any) -> dict[str, Any]:
-        metadata = context.invocation_metadata()
+    async def _admit(self, method: str, context: Any) -> Any:
+        """Return the context to serve a call with, or end the call."""
         if self._stopping:
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
-        refusal = self._local.no_peer(context) or self._local.refuse(metadata)
+        context = await self._gate.admit(f"/RaftTransport/{method}", context)
+        refusal = self._local.refuse(context.invocation_metadata())
         if refusal is not None:
             await _abort(context, _status(refusal), refusal.reason)
-        return pairs(metadata)
+        return context
 
     def _single(self, kind: type[Request]) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(data: bytes, context: Any) -> bytes:
@@ -250,14 +262,15 @@ class RaftTransportServer:
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "this node is stopping")
 
     async def _install(self, _requests: Any, context: Any) -> bytes:
-        await self._refuse_strangers(context)
+        context = await self._admit("InstallSnapshot", context)
         try:
             incoming = await self._snapshots.receive(context)
             # What is stored must reach the node, even if the leader goes away meanwhile.
             installing = asyncio.create_task(self._store(incoming))
             self._installing.add(installing)
             installing.add_done_callback(self._installing.discard)
-            return await self._until_stopped(asyncio.shield(installing), context)
+            answer = await self._until_stopped(asyncio.shield(installing), context)
+            return sealed(context, answer)
         except BraftError as error:
             _log.warning("a snapshot was not received: %s", error)
             await _abort(context, status_of(error), details_of(error))
@@ -270,9 +283,9 @@ class RaftTransportServer:
         return await self._answer(message)
 
     async def _pipeline(self, _requests: Any, context: Any) -> None:
-        metadata = await self._refuse_strangers(context)
+        context = await self._admit("AppendEntriesPipeline", context)
         async with room(self._pipelines, context, "pipelines"):
-            await self._serve(context, metadata)
+            await self._serve(context, pairs(context.invocation_metadata()))
 
     async def _serve(self, context: Any, metadata: dict[str, Any]) -> None:
         stream = _InboundStream(self._local, context, text(metadata.get(SENDER, "")))

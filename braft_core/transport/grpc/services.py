@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from braft_core import jsontext, peer
-from braft_core.errors import AccessDenied, BraftError, DecodeError, WrongCluster
+from braft_core.errors import BraftError, DecodeError, WrongCluster
 from braft_core.proto import ProtobufError, message_class
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
 from braft_core.transport.bounds import MAX_CALL, call_limit
-from braft_core.transport.failures import encode_error
+from braft_core.transport.grpc.auth import Gate
 from braft_core.transport.grpc.bodies import Bodies
-from braft_core.transport.grpc.failures import ERROR_KEY, details_of, status_of
+from braft_core.transport.grpc.failures import fail
 from braft_core.transport.grpc.local import CLUSTER, LocalEnd, pairs, text
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer
 
 __all__ = [
     "SERVICES",
-    "admission",
     "details_message",
     "peer_service",
     "raft_service",
@@ -46,60 +45,33 @@ _DETAILS_KEYS = {"serverId": "serverID"}
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 
-async def _fail(context: Any, error: BraftError, status: grpc.StatusCode | None = None) -> NoReturn:
-    metadata = ((ERROR_KEY, encode_error(error)),)
-    await context.abort(status or status_of(error), details_of(error), metadata)
-    raise AssertionError("unreachable: abort raises")
-
-
-def admission(local: LocalEnd, *, for_peers: bool = False) -> Callable[[Any], Awaitable[None]]:
-    """Return what ends a call that is not let in, before anything of its request is read.
-
-    :param for_peers: whether the caller needs a peer's certificate, where there is TLS.
-    """
-
-    async def admit(context: Any) -> None:
-        refusal = local.no_peer(context) if for_peers else None
-        if refusal is not None:
-            error = AccessDenied(refusal.reason, address=local.identity.address)
-            await _fail(context, error, grpc.StatusCode.PERMISSION_DENIED)
-        denial = local.deny(context.invocation_metadata())
-        if denial is not None:
-            await _fail(context, denial.error, denial.status)
-
-    return admit
-
-
 def _guarded(
-    local: LocalEnd,
-    bodies: Bodies,
-    serve: Handler,
-    limit: int | None = None,
-    *,
-    for_peers: bool = False,
+    gate: Gate, bodies: Bodies, method: str, serve: Handler, limit: int | None = None
 ) -> Any:
-    """Admit calls, and turn what ``serve`` raises into a status and the error itself."""
+    """Admit the calls of a method, and turn what ``serve`` raises into a status and the error."""
 
     async def guarded(data: bytes, context: Any) -> bytes:
         try:
             return await serve(data, context)
         except BraftError as error:
-            await _fail(context, error)
+            await fail(context, error)
         # A bug in a handler must reach the caller as an answer and the log as a traceback.
         except Exception as error:  # noqa: BLE001
             _log.exception("a peer call failed")
-            await _fail(context, BraftError(f"internal error: {type(error).__name__}: {error}"))
+            await fail(context, BraftError(f"internal error: {type(error).__name__}: {error}"))
 
-    return bodies.method(admission(local, for_peers=for_peers), guarded, limit)
+    return bodies.method(gate.admits(method), guarded, limit)
 
 
 # ---------------------------------------------------------------------- braft.v1.Peer
 
 
-def peer_service(local: LocalEnd, bodies: Bodies) -> grpc.GenericRpcHandler:
+def peer_service(local: LocalEnd, gate: Gate, bodies: Bodies) -> grpc.GenericRpcHandler:
     """One RPC per request class of ``braft_core.peer``."""
     handlers = {
-        name: _guarded(local, bodies, _peer_method(local, kind), call_limit(kind), for_peers=True)
+        name: _guarded(
+            gate, bodies, f"/braft.v1.Peer/{name}", _peer_method(local, kind), call_limit(kind)
+        )
         for name, kind in METHODS.items()
     }
     return grpc.method_handlers_generic_handler("braft.v1.Peer", handlers)
@@ -120,7 +92,7 @@ def _peer_method(local: LocalEnd, kind: type[peer.PeerRequest]) -> Handler:
 # ---------------------------------------------------------------------- Raft
 
 
-def raft_service(local: LocalEnd, bodies: Bodies) -> grpc.GenericRpcHandler:
+def raft_service(local: LocalEnd, gate: Gate, bodies: Bodies) -> grpc.GenericRpcHandler:
     """The original's service."""
 
     async def apply_log(data: bytes, _context: Any) -> bytes:
@@ -137,8 +109,8 @@ def raft_service(local: LocalEnd, bodies: Bodies) -> grpc.GenericRpcHandler:
         return details_message(await local.handler.on_details())
 
     handlers = {
-        "ApplyLog": _guarded(local, bodies, apply_log),
-        "GetDetails": _guarded(local, bodies, get_details, MAX_CALL),
+        "ApplyLog": _guarded(gate, bodies, "/Raft/ApplyLog", apply_log),
+        "GetDetails": _guarded(gate, bodies, "/Raft/GetDetails", get_details, MAX_CALL),
     }
     return grpc.method_handlers_generic_handler("Raft", handlers)
 

@@ -26,6 +26,7 @@ from braft_core.transport.codec import (
 )
 from braft_core.transport.grpc.bodies import Bodies
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs
+from braft_core.transport.grpc.proving import Prover
 from braft_core.transport.grpc.ready import when_ready
 from braft_core.transport.snapshots import Incoming, Intake, Source
 
@@ -54,7 +55,7 @@ async def carry(local: LocalEnd, address: str, message: InstallSnapshot) -> Inst
     """Send one of our snapshots to the server at ``address``; returns its answer.
 
     :raises Unreachable: it cannot be reached, stopped taking or answering.
-    :raises WrongCluster: it refuses us.
+    :raises WrongCluster: it refuses us. :raises AccessDenied: it does not know our token.
     :raises StorageError: our snapshot cannot be read.
     """
     channel = local.connector.channel(address, MAX_CONTROL)
@@ -62,8 +63,9 @@ async def carry(local: LocalEnd, address: str, message: InstallSnapshot) -> Inst
     try:
         if not await when_ready(channel, _CONNECT):
             raise Unreachable(f"cannot connect to {address}", address=address, sent=False)
-        open_stream: Any = channel.stream_unary(_PATH)
-        call = open_stream(metadata=local.metadata(message.to))
+        prover = Prover(local, channel, address, message.to)
+        await prover.ready()
+        call = prover.stream_unary(_PATH, local.metadata(message.to))
         try:
             await _stream(local, call, message, source)
             async with _patience(_ANSWER, "did not answer"):

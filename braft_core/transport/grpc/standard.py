@@ -32,8 +32,9 @@ _IDLE: Final = 60.0
 _Status = health_pb2.HealthCheckResponse
 
 
-async def _nobody(_context: Any) -> None:
+async def _everybody(context: Any) -> Any:
     """Admit everybody."""
+    return context
 
 
 class Health:
@@ -52,8 +53,8 @@ class Health:
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return what to register."""
         methods = {
-            "Check": self._bodies.method(_nobody, self._check, MAX_CONTROL),
-            "List": self._bodies.method(_nobody, self._list, MAX_CONTROL),
+            "Check": self._bodies.method(_everybody, self._check, MAX_CONTROL),
+            "List": self._bodies.method(_everybody, self._list, MAX_CONTROL),
             "Watch": grpc.stream_stream_rpc_method_handler(self._watch),
         }
         return grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods)

@@ -11,12 +11,15 @@ from typing import ClassVar
 from braft_core.abc import TransportHandler
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import Response
+from braft_core.tokens import REFLECTION
 from braft_core.transport.grpc import noise, services
+from braft_core.transport.grpc.auth import Gate
 from braft_core.transport.grpc.bodies import Bodies
 from braft_core.transport.grpc.calls import CallPool
 from braft_core.transport.grpc.link import PeerLink
 from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.server import RaftTransportServer
+from braft_core.transport.grpc.sessions import Sessions
 from braft_core.transport.grpc.snapshots import carry
 from braft_core.transport.grpc.standard import Health, Reflection
 from braft_core.transport.peers import LinkedTransport, Peers, Running
@@ -49,7 +52,8 @@ class _Running(Running[PeerLink]):
         self.local = local
         self.pool = CallPool(local)
         self._bodies = Bodies()
-        self._raft = RaftTransportServer(local, self._bodies, peers.heard_from)
+        self._gate = Gate(local, Sessions(local))
+        self._raft = RaftTransportServer(local, self._gate, self._bodies, peers.heard_from)
         self._health = Health(self._bodies, services.SERVICES)
         self._loop = asyncio.get_running_loop()
         self._server = local.connector.server()
@@ -59,12 +63,13 @@ class _Running(Running[PeerLink]):
         local, server = self.local, self._server
         handlers = [
             self._raft.handlers(),
-            services.raft_service(local, self._bodies),
-            services.peer_service(local, self._bodies),
+            services.raft_service(local, self._gate, self._bodies),
+            services.peer_service(local, self._gate, self._bodies),
+            self._gate.sessions.service(self._bodies),
             self._health.handlers(),
         ]
         if local.options.reflection:
-            admit = services.admission(local)
+            admit = self._gate.admits(REFLECTION)
             handlers.append(Reflection(services.SERVICES, admit).handlers())
         server.add_generic_rpc_handlers(handlers)
         try:

@@ -23,7 +23,7 @@ from braft_tcp.frames import (
 )
 
 LIMIT = 300
-HELLO = Hello(Lane.BULK, "cl", "a", "b", "s3cret")
+HELLO = Hello(Lane.BULK, "cl", "a", "b", b"n" * 32, "name")
 
 frames = st.builds(Frame, st.integers(0, 255), st.integers(0, 2**64 - 1), st.binary(max_size=LIMIT))
 

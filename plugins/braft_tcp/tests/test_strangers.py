@@ -22,7 +22,7 @@ from braft_core.testing.transport import Node, answer_to, until
 from braft_tcp import connection, lanes, server
 from braft_tcp.frames import HEADER, Frame, FrameReader, Hello, Kind, Lane, encode_hello
 
-SECRET = "s3cret-token"
+SECRET = "s3cret-token-s3cret"
 MEMBER = Hello(Lane.BULK, "cl", "a", "b")
 
 
@@ -62,7 +62,7 @@ async def talk(node: Node, *data: bytes) -> list[Frame]:
 
 async def still_serves(started: Any, node: Node) -> None:
     node.handler.on_called = hello
-    async with started("friend", token=node.transport.options.token) as friend:
+    async with started("friend", keyring=node.transport.options.keyring) as friend:
         reply = await friend.transport.call(node.address, peer.DetailsRequest(), 20)
         assert reply == peer.DetailsReply(b"{}")
 
@@ -250,7 +250,8 @@ def test_a_caller_that_is_wrong_here_is_told_counted_and_cut_off(
 
 
 @pytest.mark.parametrize(
-    ("token", "why"), [("", "asks for a token"), ("other", "refuses the token that was sent")]
+    ("token", "why"),
+    [("", "asks for a token"), ("other-other-other-other", "does not know the token")],
 )
 def test_without_the_token_nothing_is_let_in(
     started: Any, token: str, why: str, caplog: pytest.LogCaptureFixture

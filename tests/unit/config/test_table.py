@@ -54,6 +54,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("snapshot_trailing", "BRAFT_SNAPSHOT_TRAILING", "", "7", 7, 10_000),
     ("insecure", "BRAFT_INSECURE", "", "off", False, None),
     ("digest_interval", "BRAFT_DIGEST_INTERVAL", "", "0", 0.0, 600.0),
+    ("hashicorp_peers", "BRAFT_HASHICORP_PEERS", "", "on", True, False),
 ]
 #: They say nothing without certificates.
 WITH_CERTIFICATES = [

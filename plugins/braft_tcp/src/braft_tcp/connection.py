@@ -13,6 +13,7 @@ from typing import Any
 
 from braft_core.errors import DecodeError
 from braft_tcp.frames import HEADER, HELLO_LIMIT, FrameReader, Kind
+from braft_tcp.sealing import SEAL, Seals
 
 __all__ = ["FAREWELL", "Connection"]
 
@@ -57,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._held = False
         self._writable: asyncio.Future[None] | None = None
         self._pinged = False
+        self._seals: Seals | None = None
         #: Resolved when the connection is over, with its last words.
         self.gone: asyncio.Future[None] = self._loop.create_future()
         #: Either end said goodbye, or we cut a stranger off: the end says nothing about health.
@@ -84,6 +86,8 @@ class Connection(asyncio.Protocol):
         """Send a frame. The first of a turn of the loop leaves at once, further ones together."""
         if self.closing:
             return
+        if self._seals is not None:
+            body = self._seals.close(kind, request_id, body)
         data = HEADER.pack(len(body), kind, request_id) + body
         if self._loop_collects:
             self._transport.write(data)
@@ -125,7 +129,17 @@ class Connection(asyncio.Protocol):
 
     def set_limit(self, max_message_bytes: int) -> None:
         """Accept larger frames: the handshake is over."""
-        self._reader.limit = max_message_bytes
+        self._reader.limit = max_message_bytes + (SEAL if self._seals is not None else 0)
+
+    def seal(self, seals: Seals) -> None:
+        """Seal everything from now on, in both directions."""
+        self._seals = seals
+
+    @property
+    def peer(self) -> str:
+        """The address of the other end, without its port."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if name else "?"
 
     @property
     def held(self) -> bool:
@@ -154,6 +168,8 @@ class Connection(asyncio.Protocol):
                 if frame is None:
                     return
                 kind, request_id, body = frame
+                if self._seals is not None:
+                    body = self._seals.open(kind, request_id, body)
                 if kind in _OWN:
                     self._own(kind)
                 else:

@@ -2,7 +2,9 @@
 
 A frame is a header of 13 bytes, ``length of the body (4) kind (1) request id (8)``, big-endian,
 and the body. The first frame of a connection is a ``HELLO`` that begins with :data:`MAGIC`; nothing
-else is read before it is answered by ``WELCOME`` or ``REFUSED``.
+else is read before it is answered by ``WELCOME`` or ``REFUSED``. A server with a token answers by a
+``CHALLENGE`` first, and goes on after the ``PROOF``. Then each body begins with a seal, from the
+``WELCOME`` on.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from braft_core.errors import DecodeError
+from braft_core.proof import NONCE
 
 __all__ = [
     "HEADER",
@@ -51,6 +54,8 @@ class Kind(IntEnum):
     PONG = 5
     #: The sender ends the connection and is well.
     GOODBYE = 6
+    CHALLENGE = 7
+    PROOF = 8
     APPEND_ENTRIES = 16
     REQUEST_VOTE = 17
     REQUEST_PRE_VOTE = 18
@@ -138,14 +143,17 @@ class Hello(NamedTuple):
     sender: str
     #: The server that is meant; "" on the lane of calls, which go to an address.
     to: str
-    token: str = ""
+    #: Asks the server to prove that it knows the token; b"" from a node without one.
+    nonce: bytes = b""
+    cluster_name: str = ""
     version_min: int = VERSION_MIN
     version_max: int = VERSION_MAX
 
 
 def encode_hello(hello: Hello) -> bytes:
     """The body of a ``HELLO``."""
-    packed: bytes = msgpack.packb(hello._asdict())
+    # Releases before proofs want to be told a token. It is no longer sent to anybody.
+    packed: bytes = msgpack.packb(hello._asdict() | {"token": ""})
     return MAGIC + packed
 
 
@@ -163,10 +171,21 @@ def decode_hello(body: bytes) -> Hello:
     if not isinstance(told, dict):
         raise DecodeError("not a hello: no map")
     return Hello(
-        _lane(told.get("lane")),
-        *(_typed(told, key, str) for key in ("cluster_id", "sender", "to", "token")),
-        *(_typed(told, key, int) for key in ("version_min", "version_max")),
+        lane=_lane(told.get("lane")),
+        cluster_id=_typed(told, "cluster_id", str),
+        sender=_typed(told, "sender", str),
+        to=_typed(told, "to", str),
+        nonce=_nonce(told.get("nonce", b"")),
+        cluster_name=_typed({"cluster_name": ""} | told, "cluster_name", str),
+        version_min=_typed(told, "version_min", int),
+        version_max=_typed(told, "version_max", int),
     )
+
+
+def _nonce(value: object) -> bytes:
+    if not isinstance(value, bytes) or len(value) not in (0, NONCE):
+        raise DecodeError(f"not a hello: nonce is {value!r:.80}")
+    return value
 
 
 def _lane(value: object) -> Lane:

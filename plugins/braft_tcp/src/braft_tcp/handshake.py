@@ -1,4 +1,4 @@
-"""Opening connections: TCP, TLS, hello and its answer.
+"""Opening connections: TCP, TLS, hello, proof of the token, and the answer.
 
 Owns the deadlines of that; what a connection then carries is its user's affair.
 """
@@ -12,11 +12,19 @@ from collections.abc import Callable
 import msgpack
 
 from braft_core.addresses import parse_address
-from braft_core.errors import BraftError, DecodeError, Unreachable
-from braft_core.transport import NOT_MEMBER, decode_error, encode_error, no_peer
+from braft_core.errors import AccessDenied, BraftError, DecodeError, Unreachable
+from braft_core.transport import (
+    NOT_MEMBER,
+    decode_error,
+    encode_error,
+    has_no_token,
+    no_peer,
+    respond,
+)
 from braft_tcp.connection import Connection
 from braft_tcp.frames import Kind, Lane, encode_hello
-from braft_tcp.local import STOPPING, Denial, LocalEnd
+from braft_tcp.local import NAME, STOPPING, TOKEN, Denial, LocalEnd
+from braft_tcp.sealing import Seals
 
 __all__ = ["Refused", "connect", "encode_refusal"]
 
@@ -67,10 +75,11 @@ async def connect(
     :raises Refused: it does not let us in.
     :raises DecodeError: ``address`` is no ``host:port``.
     """
-    greeting = _Greeting(local, receive)
+    hello = encode_hello(local.hello(lane, to))
+    greeting = _Greeting(local, address, hello, receive)
     connection = await _open(local, address, greeting)
     try:
-        connection.send(Kind.HELLO, 0, encode_hello(local.hello(lane, to)))
+        connection.send(Kind.HELLO, 0, hello)
         async with asyncio.timeout(_WELCOME):
             await greeting.answer
     except BaseException as error:
@@ -118,10 +127,23 @@ async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connectio
 
 
 class _Greeting:
-    """The client's part of a handshake."""
+    """The client's part of a handshake.
 
-    def __init__(self, local: LocalEnd, receive: Callable[[int, int, bytes], None]) -> None:
+    :param hello: what is said first. With a nonce in it, nothing else is until the server has
+        proved that it knows the token.
+    """
+
+    def __init__(
+        self,
+        local: LocalEnd,
+        address: str,
+        hello: bytes,
+        receive: Callable[[int, int, bytes], None],
+    ) -> None:
         self._local = local
+        self._address = address
+        self._hello = hello
+        self._proves = bool(local.keyring.current)
         self._receive = receive
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -133,12 +155,27 @@ class _Greeting:
     def _answered(self, kind: int, _request_id: int, body: bytes) -> None:
         if kind == Kind.REFUSED:
             self._fail(_decode_refusal(body))
+        elif kind == Kind.CHALLENGE and self._proves:
+            self._challenged(body)
+        elif kind == Kind.WELCOME and self._proves:
+            self._fail(Refused(TOKEN, has_no_token(self._address)))
         elif kind != Kind.WELCOME:
             raise DecodeError(f"frame {kind} before the welcome")
         elif not self.answer.done():
             self._connection.receive = self._receive
             self._connection.set_limit(self._local.options.max_message_bytes)
             self.answer.set_result(None)
+
+    def _challenged(self, body: bytes) -> None:
+        local = self._local
+        try:
+            proof, _, proven = respond(local.keyring, NAME, self._hello, body, self._address)
+        except AccessDenied as error:
+            self._fail(Refused(TOKEN, error))
+            return
+        self._proves = False
+        self._connection.send(Kind.PROOF, 0, proof)
+        self._connection.seal(Seals(proven.keys, client=True))
 
     def _garbage(self, error: DecodeError) -> None:
         self._local.garbage(error)

@@ -5,22 +5,25 @@ Owns the check of a hello. Knows no sockets.
 
 from __future__ import annotations
 
-import hmac
 import logging
 from typing import NamedTuple
 
 from braft_core.abc import TransportHandler, TransportOptions
 from braft_core.errors import AccessDenied, BraftError, DecodeError, TransportError, WrongCluster
-from braft_core.transport import LocalNode, refuse
+from braft_core.transport import LocalNode, asks_for_a_token, has_no_token, nonce, refuse
 from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Hello, Lane
 
-__all__ = ["STOPPING", "Denial", "LocalEnd"]
+__all__ = ["NAME", "STOPPING", "TOKEN", "Denial", "LocalEnd"]
 
 _log = logging.getLogger(__name__)
 
 
+#: The transport's name, which is bound into proofs.
+NAME = "tcp"
 #: The counter of callers that came too late.
 STOPPING = "refused_stopping"
+#: The counter of callers without the token.
+TOKEN = "refused_token"  # noqa: S105 - the name of a counter
 
 
 class Denial(NamedTuple):
@@ -40,7 +43,9 @@ class LocalEnd(LocalNode):
     def hello(self, lane: Lane, to: str) -> Hello:
         """What we say first on a connection to that server."""
         identity = self.identity
-        return Hello(lane, identity.cluster_id, identity.server_id, to, self.options.token)
+        number = nonce() if self.keyring.current else b""
+        name = self.options.cluster_name
+        return Hello(lane, identity.cluster_id, identity.server_id, to, number, name)
 
     def garbage(self, error: DecodeError) -> None:
         """Bytes came that nobody can read."""
@@ -55,21 +60,34 @@ class LocalEnd(LocalNode):
         error = AccessDenied(refusal.reason, address=self.identity.address)
         return Denial(refusal.kind, error)
 
+    def deny_unproved(self, hello: Hello) -> Denial | None:
+        """Whether a caller cannot prove anything, though it should, or wants a proof of us."""
+        address, ours = self.identity.address, bool(self.keyring.current)
+        if ours == bool(hello.nonce):
+            return None
+        error = asks_for_a_token(address) if ours else has_no_token(address)
+        return Denial(TOKEN, error)
+
+    def wrong_proof(self) -> Denial:
+        """The refusal of a caller whose proof is wrong."""
+        address = self.identity.address
+        message = f"{address} refuses the proof: BRAFT_TOKEN must be the same on every node"
+        return Denial(TOKEN, AccessDenied(message, address=address))
+
     def deny(self, hello: Hello) -> Denial | None:
-        """Whether a caller is not let in, and why. The token comes first: it opens the rest."""
+        """Whether a caller that proved itself, or need not, is not let in, and why."""
         denial = self._deny(hello)
         if denial is not None:
-            self.counters[denial.kind] += 1
-            _log.debug("refused a connection of %s: %s", hello.sender or "?", denial.error)
+            self.refused(denial, hello)
         return denial
+
+    def refused(self, denial: Denial, hello: Hello) -> None:
+        """Count a refusal."""
+        self.counters[denial.kind] += 1
+        _log.debug("refused a connection of %s: %s", hello.sender or "?", denial.error)
 
     def _deny(self, hello: Hello) -> Denial | None:
         address = self.identity.address
-        token = self.options.token
-        if token and not hmac.compare_digest(hello.token.encode(), token.encode()):
-            what = "refuses the token that was sent" if hello.token else "asks for a token"
-            message = f"{address} {what}: BRAFT_TOKEN must be the same on every node"
-            return Denial("refused_token", AccessDenied(message, address=address))
         if hello.version_min > VERSION_MAX or hello.version_max < VERSION_MIN:
             message = (
                 f"{address} speaks versions {VERSION_MIN} to {VERSION_MAX} of the transport tcp, "

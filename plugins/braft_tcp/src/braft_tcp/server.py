@@ -14,13 +14,14 @@ import msgpack
 from braft_core.addresses import join_host_port, parse_listen
 from braft_core.errors import ConfigError, DecodeError
 from braft_core.raft import Response
-from braft_core.transport import encode_response
+from braft_core.transport import Proven, accept, challenge, encode_response, nonce
 from braft_tcp.connection import FAREWELL, Connection
 from braft_tcp.door import Door
 from braft_tcp.frames import VERSION_MAX, Hello, Kind, Lane, decode_hello
 from braft_tcp.handshake import encode_refusal
 from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
-from braft_tcp.local import Denial, LocalEnd
+from braft_tcp.local import NAME, Denial, LocalEnd
+from braft_tcp.sealing import Seals
 from braft_tcp.serving import CallServer
 from braft_tcp.snapshots import SnapshotInbound, SnapshotReceiver
 from braft_tcp.tls import server_context
@@ -76,7 +77,9 @@ class Listener:
     def watch(self, now: float) -> None:
         """Cut connections whose other end is silent. Transfers watch themselves."""
         for guest in list(self._guests):
-            if guest.lane is not Lane.SNAPSHOT:
+            if guest.proven is not None and not guest.proven.holds(self.local.keyring):
+                guest.connection.goodbye()  # by a token that has been taken out of use
+            elif guest.lane is not Lane.SNAPSHOT:
                 guest.connection.watch(now)
 
     async def stop(self) -> None:
@@ -125,6 +128,11 @@ class _Guest:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._inbound: Inbound | None = None
+        self._hello: Hello | None = None
+        #: What the caller has to prove its knowledge about: its hello, and our challenge.
+        self._asked: tuple[bytes, bytes] | None = None
+        self._late: asyncio.TimerHandle | None = None
+        self.proven: Proven | None = None
         self.lane: Lane | None = None
         self.sender = ""
         self.connection = Connection(self._greeted, self._garbage)
@@ -135,17 +143,71 @@ class _Guest:
     def _greeted(self, kind: int, _request_id: int, body: bytes) -> None:
         if kind != Kind.HELLO:
             raise DecodeError(f"frame {kind} before the hello")
-        hello = decode_hello(body)
+        hello = self._hello = decode_hello(body)
+        local, connection = self._listener.local, self.connection
+        denial = local.no_peer(connection.certificate)
+        if denial is not None:
+            self._impatience.cancel()
+            self._refuse(denial)
+            return
+        denial = local.deny_unproved(hello)
+        if denial is not None:
+            self._impatience.cancel()
+            local.refused(denial, hello)
+            local.denials.count(connection.peer)
+            self._refuse(denial)
+        elif not hello.nonce:
+            self._admit(hello)
+        else:
+            server_id, number = local.identity.server_id, nonce()
+            packed, core = challenge(local.keyring, NAME, body, server_id, number)
+            self._asked = (body, core)
+            connection.receive = self._answered
+            connection.send(Kind.CHALLENGE, 0, packed)
+
+    def _answered(self, kind: int, _request_id: int, body: bytes) -> None:
+        local, hello = self._listener.local, self._hello
+        if kind != Kind.PROOF or self._asked is None or hello is None:
+            raise DecodeError(f"frame {kind} instead of a proof")
+        (greeting, core), self._asked = self._asked, None
+        self.proven = accept(local.keyring, NAME, greeting, core, body)
+        if self.proven is None:
+            self._doubt(hello)
+            return
+        self._admit(hello)
+
+    def _doubt(self, hello: Hello) -> None:
+        """A wrong proof: answered late, unless many others wait for that already."""
+        local, connection = self._listener.local, self.connection
+        denial = local.wrong_proof()
+        local.refused(denial, hello)
+        local.denials.count(connection.peer)
+        connection.hold()
+        self._impatience.cancel()
+        delay = local.denials.delay()
+        if not delay:
+            self._refuse(denial)
+            return
+        loop = asyncio.get_running_loop()
+        self._late = loop.call_later(delay, self._refuse, denial)
+        connection.gone.add_done_callback(lambda _gone: local.denials.waited())
+
+    def _refuse(self, denial: Denial) -> None:
+        self.connection.send(Kind.REFUSED, 0, encode_refusal(denial))
+        self.connection.goodbye()
+
+    def _admit(self, hello: Hello) -> None:
         connection, local = self.connection, self._listener.local
         self._impatience.cancel()
-        denial = local.no_peer(connection.certificate) or local.deny(hello)
+        denial = local.deny(hello)
         if denial is not None:
-            connection.send(Kind.REFUSED, 0, encode_refusal(denial))
-            connection.goodbye()
+            self._refuse(denial)
             return
         self.lane, self.sender = hello.lane, hello.sender
         self._inbound = self._listener.admitted(self, hello)
         connection.receive = self._inbound.receive
+        if self.proven is not None:
+            connection.seal(Seals(self.proven.keys, client=False))
         connection.set_limit(local.options.max_message_bytes)
         welcome = {"version": VERSION_MAX, "server_id": local.identity.server_id}
         connection.send(Kind.WELCOME, 0, msgpack.packb(welcome))
@@ -160,6 +222,13 @@ class _Guest:
 
     def _gone(self, _gone: asyncio.Future[None]) -> None:
         self._impatience.cancel()
+        if self._late is not None:
+            self._late.cancel()
+        if self._asked is not None and self._hello is not None:
+            # It heard our proof, and had none of its own.
+            local = self._listener.local
+            local.refused(local.wrong_proof(), self._hello)
+            local.denials.count(self.connection.peer)
         if self._inbound is not None:
             self._inbound.lost()
         self._listener.gone(self)

@@ -1,0 +1,133 @@
+"""Proof of a shared secret that never sends it: challenge and response, and the seal after it.
+
+A client says hello with a fresh nonce. The server answers with a nonce of its own and proves, for
+each secret it accepts, that it knows it. The client goes on only if one of these proofs is right,
+and proves the same secret. Both then derive keys, under which everything that follows is sealed.
+
+Everything that either said before is in the *transcript*, and so bound: ids, the server that is
+meant, the cluster's name, what the connection is for, both nonces. Server and client prove under
+different labels, and seal under different keys, so that nothing can be sent back to where it came
+from. The seal keeps out whoever passes the handshake on between two honest nodes and then speaks
+himself. Pure: randomness and time are handed in; see docs/decisions/0011.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = [
+    "MAX_PROOFS",
+    "NONCE",
+    "PROOF",
+    "TAG",
+    "Keys",
+    "Seal",
+    "accepted",
+    "convincing",
+    "offers",
+    "proof_of",
+    "transcript_of",
+]
+
+#: Bytes of a nonce and of a proof.
+NONCE = 32
+PROOF = 32
+#: Bytes of the seal of a message.
+TAG = 16
+#: Proofs that a server may offer: as many tokens for admin as anybody has while changing them.
+MAX_PROOFS = 16
+
+_LABEL = b"braft-proof-1"
+_LENGTH = struct.Struct("!Q")
+
+
+def transcript_of(transport: str, hello: bytes, challenge: bytes) -> bytes:
+    """Return the digest of all that was said, on which proofs and keys depend."""
+    digest = hashlib.sha256()
+    for part in (_LABEL, transport.encode(), hello, challenge):
+        digest.update(_LENGTH.pack(len(part)))
+        digest.update(part)
+    return digest.digest()
+
+
+def _mac(secret: bytes, purpose: bytes, transcript: bytes) -> bytes:
+    return hmac.digest(secret, _LABEL + b"\0" + purpose + b"\0" + transcript, "sha256")
+
+
+def offers(secrets: Sequence[bytes], transcript: bytes) -> list[bytes]:
+    """Return the proofs of a server that accepts ``secrets``."""
+    return [_mac(secret, b"server", transcript) for secret in secrets[:MAX_PROOFS]]
+
+
+def convincing(
+    secrets: Sequence[bytes], transcript: bytes, offered: Sequence[bytes]
+) -> bytes | None:
+    """Return the first of our secrets that the server proved; ``None``: do not go on."""
+    found = None
+    for secret in secrets:
+        expected = _mac(secret, b"server", transcript)
+        if sum([hmac.compare_digest(expected, each) for each in offered]) and found is None:
+            found = secret
+    return found
+
+
+def proof_of(secret: bytes, transcript: bytes) -> bytes:
+    """Return the proof of a client."""
+    return _mac(secret, b"client", transcript)
+
+
+def accepted(secrets: Sequence[bytes], transcript: bytes, proof: bytes) -> bytes | None:
+    """Return the secret that a client proved, ``None`` if it is none of ours.
+
+    All are compared, so that the time does not tell which one it was.
+    """
+    found = None
+    for secret in secrets:
+        if hmac.compare_digest(proof_of(secret, transcript), proof):
+            found = secret
+    return found
+
+
+class Keys(NamedTuple):
+    """What both ends know after the handshake. ``session`` names it, and is no secret."""
+
+    session: bytes
+    client: Seal
+    server: Seal
+
+    @classmethod
+    def derive(cls, secret: bytes, transcript: bytes) -> Keys:
+        """Derive the keys of the connection with this transcript."""
+        session = _mac(secret, b"session", transcript)[:TAG]
+        client = Seal(_mac(secret, b"client key", transcript))
+        return cls(session, client, Seal(_mac(secret, b"server key", transcript)))
+
+
+class Seal:
+    """Authenticates the messages of one direction, with keyed BLAKE2b. Callers number them.
+
+    HMAC-SHA256 would take ten times as long for a message of usual size: each call sets it up anew.
+    """
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, key: bytes) -> None:
+        self._keyed = hashlib.blake2b(key=key, digest_size=TAG)
+
+    def tag(self, header: bytes, body: bytes) -> bytes:
+        """Return the seal of a message.
+
+        :param header: begins with its own length or has a fixed one; its number is in it.
+        """
+        keyed = self._keyed.copy()
+        keyed.update(header)
+        keyed.update(body)
+        return keyed.digest()
+
+    def check(self, header: bytes, body: bytes, tag: bytes) -> bool:
+        """Return whether ``tag`` is the seal of this message."""
+        return hmac.compare_digest(self.tag(header, body), tag)

@@ -1,0 +1,56 @@
+"""The context of a call within a session: opens what is read, seals what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from braft_core.transport.grpc.failures import ERROR_KEY
+from braft_core.transport.grpc.sealing import Turn
+
+__all__ = ["SealedContext", "sealed"]
+
+
+class SealedContext:
+    """Stands in for the context of gRPC, whose other methods it has as well."""
+
+    def __init__(self, context: Any, turn: Turn) -> None:
+        self._context = context
+        self._turn = turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def read(self) -> Any:
+        """Read the next message. :raises DecodeError: it was not sent like this."""
+        data = await self._context.read()
+        return data if data is grpc.aio.EOF else self._turn.open(data)
+
+    async def write(self, data: bytes) -> None:
+        """Write a message of the answer."""
+        await self._context.write(self._turn.close(data))
+
+    def close(self, data: bytes) -> bytes:
+        """Return the single answer as it is to be sent."""
+        return self._turn.close(data)
+
+    async def abort(
+        self,
+        code: grpc.StatusCode,
+        details: str = "",
+        trailing_metadata: Iterable[tuple[str, Any]] = (),
+    ) -> None:
+        """End the call by an error."""
+        metadata = tuple(trailing_metadata)
+        packed = dict(metadata).get(ERROR_KEY)
+        if packed is not None:
+            metadata += (self._turn.close_error(packed),)
+        await self._context.abort(code, details, metadata)
+
+
+def sealed(context: Any, answer: bytes) -> bytes:
+    """Return the single answer of a call as it is to be sent, in a session or not."""
+    return context.close(answer) if isinstance(context, SealedContext) else answer
