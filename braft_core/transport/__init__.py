@@ -25,10 +25,10 @@ from braft_core.transport.codec import (
 from braft_core.transport.exhaustion import PAUSE, Exhaustion
 from braft_core.transport.failures import decode_error, encode_error
 from braft_core.transport.local import LocalNode
-from braft_core.transport.look import no_peer
+from braft_core.transport.look import Look, may_be_plain, no_peer, not_accepted
 from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
 from braft_core.transport.peers import LinkedTransport, Peers, Running
-from braft_core.transport.presence import answers
+from braft_core.transport.presence import answers, first_byte, is_tls
 from braft_core.transport.proving import (
     Proven,
     accept,
@@ -57,6 +57,7 @@ __all__ = [
     "Intake",
     "LinkedTransport",
     "LocalNode",
+    "Look",
     "Outgoing",
     "Peers",
     "Proven",
@@ -77,10 +78,14 @@ __all__ = [
     "encode_peer",
     "encode_request",
     "encode_response",
+    "first_byte",
     "has_no_token",
+    "is_tls",
+    "may_be_plain",
     "method_of",
     "no_peer",
     "nonce",
+    "not_accepted",
     "not_convinced",
     "refuse",
     "refuse_call",

@@ -9,6 +9,7 @@ from braft_core.abc import Identity, TransportHandler, TransportOptions
 from braft_core.transport.admission import NO_PEER, Refusal
 from braft_core.transport.codec import EntriesCache, encode_header
 from braft_core.transport.denials import Denials
+from braft_core.transport.look import Looks
 from braft_core.transport.tls import Certificates
 
 __all__ = ["LocalNode"]
@@ -30,6 +31,7 @@ class LocalNode:
         self.denials = Denials("the Raft port")
         self.entries = EntriesCache()
         self.certificates = Certificates(options.tls) if options.tls is not None else None
+        self.looks = Looks(self.certificates)
         #: ``refused_*``: who or what we refused; ``refused_by_peer``; ``dropped``: not sent.
         self.counters: Counter[str] = Counter()
         self._header_of = ("", "")

@@ -9,23 +9,79 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from braft_core.addresses import parse_address
 from braft_core.errors import Unreachable
-from braft_core.transport.presence import speaks_tls
+from braft_core.transport.presence import first_byte, is_tls
 from braft_core.transport.tls import Certificates
 
-__all__ = ["PLAIN", "Look", "look", "no_peer"]
+if TYPE_CHECKING:
+    from braft_core.tls.material import TLSMaterial
+
+__all__ = ["DIFFERS", "PLAIN", "Look", "Looks", "look", "may_be_plain", "no_peer", "not_accepted"]
+
+DIFFERS = (
+    ", though something listens there: BRAFT_TLS_* or BRAFT_TRANSPORT differs between the two, "
+    "or one does not accept the certificate of the other"
+)
+
+#: Seconds for which a look is good, unless a connection fails before.
+_KEPT = 60.0
+_MAX_KEPT = 256
 
 
 class Look(NamedTuple):
-    """What was seen of a server. ``certificate`` is DER; "": it does not speak TLS."""
+    """What was seen of a server.
+
+    ``certificate`` is DER; "" if it does not speak TLS, or none is needed. ``material`` is what we
+    had then: with other certificates of ours the server has to be looked at again.
+    """
 
     certificate: bytes
+    material: TLSMaterial | None
 
 
-PLAIN = Look(b"")
+PLAIN = Look(b"", None)
+
+
+class Looks:
+    """What was seen of the servers that a node calls. Used on the loop only.
+
+    :param certificates: ``None``: there is no TLS, so there is nothing to look at.
+    """
+
+    def __init__(self, certificates: Certificates | None) -> None:
+        self._certificates = certificates
+        self._known: dict[str, tuple[Look, float]] = {}
+
+    def known(self, address: str) -> Look | None:
+        """Return what is known of the server at ``address``."""
+        if self._certificates is None:
+            return PLAIN
+        found, until = self._known.get(address, (PLAIN, 0.0))
+        now = asyncio.get_running_loop().time()
+        current = found.material is self._certificates.current
+        return found if current and now < until else None
+
+    async def at(self, address: str, patience: float) -> Look:
+        """Return what is known of the server at ``address``, or look. See :func:`look`."""
+        found = self.known(address)
+        if found is None:
+            assert self._certificates is not None  # noqa: S101 - else everything is known
+            found = await look(address, self._certificates, patience)
+            self.remember(address, found)
+        return found
+
+    def remember(self, address: str, found: Look) -> None:
+        """Keep it for a while."""
+        if len(self._known) >= _MAX_KEPT:
+            self._known.clear()
+        self._known[address] = (found, asyncio.get_running_loop().time() + _KEPT)
+
+    def forget(self, address: str) -> None:
+        """A connection failed or ended: the server may be another by now."""
+        self._known.pop(address, None)
 
 
 async def look(address: str, certificates: Certificates, patience: float) -> Look:
@@ -36,41 +92,67 @@ async def look(address: str, certificates: Certificates, patience: float) -> Loo
     :raises DecodeError: it is no address.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
+    deadline, material = loop.time() + patience, certificates.current
     try:
-        certificate = await _certificate(address, certificates, patience)
+        certificate = await _certificate(address, certificates, material, patience)
     except (OSError, TimeoutError, UnicodeError) as error:
-        if certificates.prefer and _may_be_plain(error):
-            answer = await speaks_tls(address, max(0.1, deadline - loop.time()))
-            if answer is False:
-                return PLAIN
-        raise Unreachable(
-            f"cannot connect to {address}: {_reason(error)}",
-            address=address,
-            sent=False,
-            # It is there, and does not speak TLS or has a certificate that is not accepted.
-            answered=isinstance(error, ssl.SSLError),
-        ) from error
-    refusal = certificates.peer_refusal(certificate)
-    if refusal:
-        raise no_peer(address, refusal)
-    return Look(certificate)
+        failure = error
+    else:
+        refusal = certificates.peer_refusal(certificate)
+        if refusal:
+            raise no_peer(address, refusal)
+        return Look(certificate, material)
+    accepted, answer = False, b""
+    if may_be_plain(failure):
+        accepted, answer = await first_byte(address, max(0.1, deadline - loop.time()))
+    if certificates.prefer and answer and not is_tls(answer):
+        return Look(b"", material)
+    raise not_accepted(address, failure, accepted=accepted, answered=bool(answer))
+
+
+def not_accepted(
+    address: str, error: Exception, *, accepted: bool = False, answered: bool = False
+) -> Unreachable:
+    """Return the error for a server with which no handshake of TLS succeeds.
+
+    :param accepted: whether it accepts connections at all, as far as that was tried.
+    :param answered: whether it says something in them.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        words = ", though something listens there: its certificate is not accepted: "
+        words += error.verify_message
+    elif accepted or isinstance(error, ssl.SSLError):
+        words = DIFFERS
+    else:
+        words = f": {str(error) or type(error).__name__}"
+    return Unreachable(
+        f"cannot connect to {address}{words}",
+        address=address,
+        sent=False,
+        answered=answered or isinstance(error, ssl.SSLError),
+    )
 
 
 def no_peer(address: str, refusal: str) -> Unreachable:
     """Return the error for a server whose certificate is not a peer's."""
     return Unreachable(
-        f"the server at {address} is no peer: {refusal}", address=address, sent=False, answered=True
+        f"the server at {address} is no peer: {refusal}",
+        address=address,
+        sent=False,
+        answered=True,
+        no_peer=True,
     )
 
 
-async def _certificate(address: str, certificates: Certificates, patience: float) -> bytes:
+async def _certificate(
+    address: str, certificates: Certificates, material: TLSMaterial, patience: float
+) -> bytes:
     place = parse_address(address)
     async with asyncio.timeout(patience):
         _, writer = await asyncio.open_connection(
             place.host,
             place.port,
-            ssl=certificates.current.client,
+            ssl=material.client,
             server_hostname=certificates.server_hostname(place.ip or place.host),
         )
     try:
@@ -80,14 +162,8 @@ async def _certificate(address: str, certificates: Certificates, patience: float
     return shown or b""
 
 
-def _may_be_plain(error: Exception) -> bool:
-    """Whether the failure can be that of a server without TLS, rather than of a certificate."""
-    if isinstance(error, ssl.SSLCertVerificationError):
+def may_be_plain(error: Exception) -> bool:
+    """Return whether a handshake can fail so because the server is without TLS."""
+    if isinstance(error, ssl.SSLCertVerificationError | ConnectionRefusedError):
         return False
-    return isinstance(error, ssl.SSLError | ConnectionError | EOFError)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    return str(error) or type(error).__name__
+    return isinstance(error, ssl.SSLError | ConnectionError)

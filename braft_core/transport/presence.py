@@ -14,7 +14,7 @@ from contextlib import suppress
 from braft_core.addresses import parse_address
 from braft_core.errors import DecodeError
 
-__all__ = ["answers", "speaks_tls"]
+__all__ = ["answers", "first_byte", "is_tls"]
 
 #: Seconds in which a server that speaks first does so.
 _SPEAKS_FIRST = 0.15
@@ -31,21 +31,20 @@ async def answers(address: str, patience: float) -> tuple[bool, bool]:
 
     :param patience: seconds for all of it.
     """
-    accepted, first = await _first_byte(address, patience)
+    accepted, first = await first_byte(address, patience)
     return accepted, bool(first)
 
 
-async def speaks_tls(address: str, patience: float) -> bool | None:
-    """Return whether the server at ``address`` speaks TLS; ``None``: that is not clear.
+def is_tls(first: bytes) -> bool:
+    """Return whether a server that answers so to the beginning of a handshake speaks TLS.
 
-    Every answer to the beginning of a handshake is a record of the handshake or an alert, if the
-    server speaks TLS, whatever it thinks of the client.
+    One that does answers by a record of the handshake or by an alert, whatever it thinks of the
+    client.
     """
-    _, first = await _first_byte(address, patience)
-    return first[0] in _RECORDS if first else None
+    return first[0] in _RECORDS
 
 
-async def _first_byte(address: str, patience: float) -> tuple[bool, bytes]:
+async def first_byte(address: str, patience: float) -> tuple[bool, bytes]:
     """Return whether a connection is accepted, and the first byte that comes back, if any."""
     accepted, first = False, b""
     with suppress(OSError, TimeoutError, UnicodeError, DecodeError):

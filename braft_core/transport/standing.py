@@ -51,3 +51,9 @@ class Standing:
                 self._server_id,
                 error.message,
             )
+
+    def mistrusted(self, error: BraftError) -> None:
+        """By its certificate it is no peer, so that we have nothing to do with it."""
+        if error.message != self._refusal:
+            self._refusal = error.message
+            self._log.warning("server %s is not talked to: %s", self._server_id, error.message)

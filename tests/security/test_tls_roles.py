@@ -179,6 +179,28 @@ def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Cluster) -
     asyncio.run(scenario())
 
 
+def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Cluster) -> None:
+    """Though its certificate is of the CA, for its address, and for servers."""
+    ours = cluster.issue("a", peer_names=("braft-peer",))
+    theirs = cluster.issue("web", Names(ips=("127.0.0.1",), dns=("web.example",)))
+
+    async def scenario() -> None:
+        async with started("a", tls=ours) as a, started("b", tls=theirs) as b:
+            b.handler.on_called = hello
+            with pytest.raises(Unreachable, match=r"is no peer: the certificate of 'web\.example'"):
+                await ask(a, b)
+            # Raft's lanes: the node there would hand on whatever it got. As soon as it is known
+            # that a call came through afterwards, a request would have.
+            a.meets(b)
+            a.transport.send(RequestVote("a", "b", 7, 0, 0))
+            with pytest.raises(Unreachable):
+                await ask(a, b)
+            assert not b.handler.calls
+            assert not b.handler.requests
+
+    asyncio.run(scenario())
+
+
 def test_a_node_does_not_start_with_a_certificate_that_its_peers_refuse(
     started: Started, cluster: Cluster
 ) -> None:

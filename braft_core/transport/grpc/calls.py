@@ -7,7 +7,6 @@ Owns a small cache of connections by address. A call first makes sure that it is
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -18,10 +17,8 @@ from braft_core.peer import REPLIES, PeerReply, PeerRequest
 from braft_core.transport.grpc.local import CLUSTER, SENDER, LocalEnd
 from braft_core.transport.grpc.proving import Prover
 from braft_core.transport.grpc.ready import not_connected, when_ready
+from braft_core.transport.look import Look
 from braft_core.transport.peercodec import decode_peer, encode_peer, method_of
-
-if TYPE_CHECKING:
-    from braft_core.tls.material import TLSMaterial
 
 __all__ = ["CallPool"]
 
@@ -33,13 +30,11 @@ _MAX_CHANNELS = 64
 class _Connection:
     """A channel and the number of calls that use it."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, prover: Prover, material: TLSMaterial | None
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel, prover: Prover, found: Look) -> None:
         self.channel = channel
         self.prover = prover
-        #: What it was made with.
-        self.material = material
+        #: What it was made for.
+        self.found = found
         self.used = 0.0
         self.calls = 0
 
@@ -58,11 +53,13 @@ class CallPool:
         """See :meth:`braft_core.abc.Transport.call`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        connection = self._get(address, loop.time())
+        found = await self._local.looks.at(address, timeout)
+        connection = self._get(address, loop.time(), found)
         connection.calls += 1
         try:
-            if not await when_ready(connection.channel, timeout):
+            if not await when_ready(connection.channel, deadline - loop.time()):
                 self._retire(address, connection)
+                self._local.looks.forget(address)
                 raise await not_connected(address, deadline - loop.time())
             return await self._invoke(connection.prover, address, request, deadline - loop.time())
         finally:
@@ -111,22 +108,20 @@ class CallPool:
             self._close(connection)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _get(self, address: str, now: float) -> _Connection:
+    def _get(self, address: str, now: float, found: Look) -> _Connection:
         self._evict(now)
         connection = self._cache.get(address)
-        connector = self._local.connector
-        material = connector.material
         if connection is not None and (
             # A fresh channel tries at once, whatever pause this one has come to.
             connection.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
-            or connection.material is not material
+            or connection.found != found
         ):
             self._retire(address, connection)
             connection = None
         if connection is None:
-            channel = connector.channel(address)
+            channel = self._local.connector.channel(address, found)
             prover = Prover(self._local, channel, address, "")
-            connection = self._cache[address] = _Connection(channel, prover, material)
+            connection = self._cache[address] = _Connection(channel, prover, found)
         connection.used = now
         return connection
 

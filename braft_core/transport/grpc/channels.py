@@ -5,6 +5,7 @@ Owns every tunable of the HTTP/2 layer; knows nothing of what is sent.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ from braft_core.abc import TransportOptions
 from braft_core.addresses import Address, AddressKind, parse_address, parse_listen
 from braft_core.descriptors import inbound_connections
 from braft_core.errors import ConfigError, DecodeError
+from braft_core.transport.grpc.front import Front
 from braft_core.transport.grpc.sealing import SEAL
+from braft_core.transport.look import Look, Looks
 from braft_core.transport.tls import Certificates
 
 if TYPE_CHECKING:
@@ -79,9 +82,11 @@ _SERVER = (
 
 
 class Connector:
-    """Makes channels and listening ports as the options say."""
+    """Makes channels and listening ports as the options say. Used on the loop only."""
 
-    def __init__(self, options: TransportOptions, certificates: Certificates | None) -> None:
+    def __init__(
+        self, options: TransportOptions, certificates: Certificates | None, looks: Looks
+    ) -> None:
         self._ports = len(options.listen)
         self._seal = SEAL if options.keyring.current else 0
         self._receive_limit = (
@@ -89,26 +94,34 @@ class Connector:
             options.max_message_bytes + self._seal,
         )
         self._certificates = certificates
+        self._front = Front() if certificates is not None and certificates.prefer else None
+        self._bound = False
+        #: What was seen of the servers; see :class:`braft_core.transport.look.Looks`.
+        self.looks = looks
 
-    @property
-    def material(self) -> TLSMaterial | None:
-        """What a new channel would use. A channel goes on connecting with what it was made with."""
-        return self._certificates.current if self._certificates is not None else None
+    def is_current(self, found: Look) -> bool:
+        """Return whether a new channel would be made with the certificates of that look.
 
-    def channel(self, address: str, largest: int | None = None) -> grpc.aio.Channel:
+        A channel goes on connecting with what it was made with.
+        """
+        return self._certificates is None or found.material is self._certificates.current
+
+    def channel(self, address: str, found: Look, largest: int | None = None) -> grpc.aio.Channel:
         """A new, unshared channel to ``address``; it connects when first used.
 
+        :param found: what was seen of the server. No other certificate is accepted.
         :param largest: answer in bytes, where the limit of all messages is too large.
         :raises DecodeError: it is no ``host:port``.
         """
         target = _target(parse_address(address))
         limit = self._receive_limit if largest is None else (self._receive_limit[0], largest)
         options: tuple[tuple[str, object], ...] = (*_CLIENT, limit)
-        material = self.material
-        if material is None:
+        if not found.certificate or found.material is None:
             return grpc.aio.insecure_channel(target, options=options)
-        ca, cert, key = material.pem
-        credentials = grpc.ssl_channel_credentials(ca, key, cert)
+        _, cert, key = found.material.pem
+        # Only the certificate that was looked at: whether it chains to the CA was seen then.
+        shown = ssl.DER_cert_to_PEM_cert(found.certificate).encode()
+        credentials = grpc.ssl_channel_credentials(shown, key, cert)
         if self._certificates is not None and self._certificates.server_name:
             options += (("grpc.ssl_target_name_override", self._certificates.server_name),)
         return grpc.aio.secure_channel(target, credentials, options=options)
@@ -120,15 +133,36 @@ class Connector:
         """
         try:
             place = parse_listen(address)
-            if self._certificates is None:
+            if self._front is not None and self._certificates is not None:
+                port = self._front.listen(place)
+                self._bind_behind(server, self._front, self._certificates)
+            elif self._certificates is None:
                 port = server.add_insecure_port(str(place))
             else:
                 port = server.add_secure_port(str(place), _server_credentials(self._certificates))
-        except (RuntimeError, DecodeError) as error:
+        except (OSError, RuntimeError, DecodeError) as error:
             raise _not_bound(address) from error
         if port == 0:
             raise _not_bound(address)
         return str(replace(place, port=port))
+
+    async def open(self) -> None:
+        """Serve what was bound: the server has started."""
+        if self._front is not None:
+            await self._front.open()
+
+    async def close(self) -> None:
+        """Serve nobody any more. Idempotent."""
+        if self._front is not None:
+            await self._front.close()
+
+    def _bind_behind(
+        self, server: grpc.aio.Server, front: Front, certificates: Certificates
+    ) -> None:
+        if not self._bound:
+            self._bound = True
+            server.add_insecure_port(front.plain)
+            server.add_secure_port(front.tls, _server_credentials(certificates))
 
     def server(self) -> grpc.aio.Server:
         """A new server without services."""

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from braft_core.errors import AccessDenied, DecodeError, WrongCluster
+from braft_core.errors import AccessDenied, DecodeError, Unreachable, WrongCluster
 from braft_core.escaping import printable
 from braft_core.raft.messages import (
     AppendEntries,
@@ -30,6 +30,7 @@ from braft_core.transport.grpc.local import LocalEnd
 from braft_core.transport.grpc.pipeline import Bulk, Ending, Pipeline, UnaryAppends
 from braft_core.transport.grpc.proving import Prover
 from braft_core.transport.grpc.ready import when_ready
+from braft_core.transport.look import Look
 from braft_core.transport.standing import Standing
 
 __all__ = ["PeerLink"]
@@ -73,7 +74,11 @@ class PeerLink:
         self._nudged = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
-        self._open_control()
+        self._control: grpc.aio.Channel | None = None
+        self._control_heard = self._loop.time()
+        self._control_made = 0.0
+        self._renewing: asyncio.Task[None] | None = None
+        self._renew_control()
         self._keeper = self._loop.create_task(self._keep_up())
 
     # ------------------------------------------------------------------ sending
@@ -108,11 +113,12 @@ class PeerLink:
         if self._bulk is not None:
             self._bulk.close()
             await asyncio.wait({self._keeper}, timeout=_FAREWELL)
-        tasks = [self._keeper, *self._calls]
+        tasks = [self._keeper, *self._calls, *([self._renewing] if self._renewing else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._control.close()
+        if self._control is not None:
+            await self._control.close()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _refused(self, reason: str) -> None:
@@ -120,16 +126,31 @@ class PeerLink:
 
     # ------------------------------------------------------------------ control lane
 
-    def _open_control(self) -> None:
-        self._control_material = self._local.connector.material
-        self._control = self._local.connector.channel(self.address, MAX_CONTROL)
+    def _renew_control(self) -> None:
+        """Use a new connection, at once if the server was looked at, else as soon as it was."""
+        self._control_made = self._loop.time()
+        found = self._local.looks.known(self.address)
+        if found is not None:
+            self._use_control(found)
+        elif self._renewing is None or self._renewing.done():
+            self._renewing = self._loop.create_task(self._look_and_renew())
+
+    async def _look_and_renew(self) -> None:
+        try:
+            found = await self._local.looks.at(self.address, _CONNECT)
+        except (Unreachable, DecodeError) as error:
+            _log.debug("control lane to %s: %s", self.server_id, error)
+        else:
+            self._use_control(found)
+
+    def _use_control(self, found: Look) -> None:
+        if self._control is not None:
+            self._in_background(self._control.close())
+        self._control_found = found
+        self._control = self._local.connector.channel(self.address, found, MAX_CONTROL)
         self._prover = Prover(self._local, self._control, self.address, self.server_id)
         self._control.get_state(try_to_connect=True)
         self._control_heard = self._loop.time()
-
-    def _renew_control(self) -> None:
-        self._in_background(self._control.close())
-        self._open_control()
 
     def _in_background(self, closing: Any) -> None:
         task = self._loop.create_task(closing)
@@ -137,20 +158,34 @@ class PeerLink:
         task.add_done_callback(self._closing.discard)
 
     def _send_control(self, message: Request, data: bytes) -> None:
-        if self._control_material is not self._local.connector.material:
+        if self._control is None or not self._local.connector.is_current(self._control_found):
             self._renew_control()  # or it would connect with certificates that have expired
         path = _METHODS.get(type(message))
-        broken = grpc.ChannelConnectivity.TRANSIENT_FAILURE
         if (
             path is None
             or len(self._calls) >= _MAX_CONTROL_CALLS
-            or self._control.get_state(try_to_connect=True) is broken
+            or self._is_broken(try_to_connect=True)
         ):
             self._standing.dropped()
             return
         task = self._loop.create_task(self._call(path, message, data))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
+
+    def _is_broken(self, *, try_to_connect: bool = False) -> bool:
+        """Whether the control lane cannot connect.
+
+        One with TLS accepts one certificate only, and the peer may have another by now.
+        """
+        failing = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        if self._control is None:
+            return True
+        if self._control.get_state(try_to_connect=try_to_connect) is not failing:
+            return False
+        if self._control_found.material and self._loop.time() - self._control_made > _CONNECT:
+            self._local.looks.forget(self.address)
+            self._renew_control()
+        return True
 
     async def _call(self, path: str, message: Request, data: bytes) -> None:
         timeout = min(_CONTROL_TIMEOUT, self._local.options.rpc_timeout)
@@ -211,11 +246,18 @@ class PeerLink:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _connect_once(self) -> Ending:
-        channel = self._local.connector.channel(self.address, MAX_CONTROL)
+        try:
+            found = await self._local.looks.at(self.address, _CONNECT)
+        except (Unreachable, DecodeError) as error:
+            _log.debug("bulk lane to %s: %s", self.server_id, error)
+            if error.data.get("no_peer"):
+                self._standing.mistrusted(error)
+            return Ending.NEVER
+        channel = self._local.connector.channel(self.address, found, MAX_CONTROL)
         try:
             if not await when_ready(channel, _CONNECT):
                 return Ending.NEVER
-            if self._control.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            if self._is_broken():
                 self._renew_control()
             prover = Prover(self._local, channel, self.address, self.server_id)
             if not await self._prove(prover):
@@ -223,6 +265,7 @@ class PeerLink:
             return await self._carry(prover)
         finally:
             self._bulk = None
+            self._local.looks.forget(self.address)
             self._in_background(channel.close())
 
     def _when_heard(self) -> float:

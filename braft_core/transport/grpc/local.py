@@ -33,7 +33,7 @@ class LocalEnd(LocalNode):
 
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
         super().__init__(options, handler)
-        self.connector = Connector(options, self.certificates)
+        self.connector = Connector(options, self.certificates, self.looks)
 
     def metadata(self, to: str) -> Metadata:
         """What a call to that server says about both ends."""

@@ -8,14 +8,10 @@ import grpc
 import grpc.aio
 
 from braft_core.errors import Unreachable
+from braft_core.transport.look import DIFFERS
 from braft_core.transport.presence import answers
 
 __all__ = ["not_connected", "when_ready"]
-
-_DIFFERS = (
-    ", though something listens there: BRAFT_TLS_* or BRAFT_TRANSPORT differs between the two, "
-    "or one does not accept the certificate of the other"
-)
 
 _FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
@@ -43,7 +39,7 @@ async def not_connected(address: str, patience: float) -> Unreachable:
     """
     accepted, answered = await answers(address, patience)
     return Unreachable(
-        f"cannot connect to {address}{_DIFFERS if accepted else ''}",
+        f"cannot connect to {address}{DIFFERS if accepted else ''}",
         address=address,
         sent=False,
         answered=answered,

@@ -58,10 +58,12 @@ async def carry(local: LocalEnd, address: str, message: InstallSnapshot) -> Inst
     :raises WrongCluster: it refuses us. :raises AccessDenied: it does not know our token.
     :raises StorageError: our snapshot cannot be read.
     """
-    channel = local.connector.channel(address, MAX_CONTROL)
+    found = await local.looks.at(address, _CONNECT)
+    channel = local.connector.channel(address, found, MAX_CONTROL)
     source = Source(local.handler, message.meta)
     try:
         if not await when_ready(channel, _CONNECT):
+            local.looks.forget(address)
             raise Unreachable(f"cannot connect to {address}", address=address, sent=False)
         prover = Prover(local, channel, address, message.to)
         await prover.ready()

@@ -75,7 +75,9 @@ class _Running(Running[PeerLink]):
         try:
             listening = tuple(local.connector.bind(server, a) for a in local.options.listen)
             await server.start()
+            await local.connector.open()
         except BaseException:
+            await local.connector.close()
             await server.stop(None)
             raise
         noise.install(self._loop)
@@ -87,6 +89,7 @@ class _Running(Running[PeerLink]):
         await asyncio.gather(self._raft.stop(), self.peers.close())
         await self.pool.close()
         await self._server.stop(_GRACE)
+        await self.local.connector.close()
         await self.peers.closed()
         noise.remove(self._loop)
 

@@ -15,7 +15,7 @@ from braft_core.errors import DecodeError
 from braft_tcp.frames import HEADER, HELLO_LIMIT, FrameReader, Kind
 from braft_tcp.sealing import SEAL, Seals
 
-__all__ = ["FAREWELL", "Connection"]
+__all__ = ["FAREWELL", "Connection", "Receiver"]
 
 _log = logging.getLogger(__name__)
 

@@ -20,12 +20,15 @@ __all__ = ["Door"]
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 256
+#: The first byte of a TLS handshake (RFC 8446, section 5.1). Our own frames begin with 0.
+_HANDSHAKE = b"\x16"
 
 
 class Door:
     """One listening socket. Made on the loop; needs :meth:`close`.
 
     :param protocol: makes the protocol of a caller.
+    :param either: whether a caller may come without TLS as well.
     :param patience: seconds that a handshake may take.
     :raises OSError: the address is taken or not ours.
     """
@@ -37,7 +40,10 @@ class Door:
         protocol: Callable[[], asyncio.Protocol],
         context: ssl.SSLContext | None,
         patience: float,
+        *,
+        either: bool = False,
     ) -> None:
+        self._either = either
         self._protocol, self._context = protocol, context
         self._patience = patience if context is not None else None
         self._loop = asyncio.get_running_loop()
@@ -92,12 +98,34 @@ class Door:
         self._pause = self._loop.call_later(PAUSE, self._open)
 
     async def _enter(self, caller: socket.socket) -> None:
+        context, patience = self._context, self._patience
         try:
+            if self._either and not await self._begins_tls(caller):
+                context = patience = None
             await self._loop.connect_accepted_socket(
-                self._protocol, caller, ssl=self._context, ssl_handshake_timeout=self._patience
+                self._protocol, caller, ssl=context, ssl_handshake_timeout=patience
             )
         except OSError as error:  # TLS errors and timeouts among them
             _log.debug("a caller did not get in: %s", error)
+
+    async def _begins_tls(self, caller: socket.socket) -> bool:
+        """Whether the first byte of a caller is that of a handshake. It stays where it is.
+
+        :raises OSError: no byte comes in time, or the caller goes away.
+        """
+        readable = asyncio.Event()
+        self._loop.add_reader(caller, readable.set)
+        try:
+            async with asyncio.timeout(self._patience):
+                await readable.wait()
+            return caller.recv(1, socket.MSG_PEEK) == _HANDSHAKE
+        except BaseException:
+            self._loop.remove_reader(caller)
+            caller.close()
+            raise
+        finally:
+            if caller.fileno() >= 0:
+                self._loop.remove_reader(caller)
 
 
 def _listen(host: str, port: int) -> socket.socket:

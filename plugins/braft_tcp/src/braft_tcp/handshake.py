@@ -15,16 +15,24 @@ from braft_core.addresses import parse_address
 from braft_core.errors import AccessDenied, BraftError, DecodeError, Unreachable
 from braft_core.transport import (
     NOT_MEMBER,
+    Certificates,
+    Look,
     decode_error,
     encode_error,
+    first_byte,
     has_no_token,
+    is_tls,
+    may_be_plain,
     no_peer,
+    not_accepted,
     respond,
 )
-from braft_tcp.connection import Connection
+from braft_tcp.connection import Connection, Receiver
 from braft_tcp.frames import Kind, Lane, encode_hello
 from braft_tcp.local import NAME, STOPPING, TOKEN, Denial, LocalEnd
 from braft_tcp.sealing import Seals
+
+Greeter = Callable[[], "_Greeting"]
 
 __all__ = ["Refused", "connect", "encode_refusal"]
 
@@ -65,7 +73,7 @@ async def connect(
     address: str,
     lane: Lane,
     to: str,
-    receive: Callable[[int, int, bytes], None],
+    receive: Receiver,
 ) -> Connection:
     """A connection that the server at ``address`` has accepted.
 
@@ -76,8 +84,11 @@ async def connect(
     :raises DecodeError: ``address`` is no ``host:port``.
     """
     hello = encode_hello(local.hello(lane, to))
-    greeting = _Greeting(local, address, hello, receive)
-    connection = await _open(local, address, greeting)
+    connection, greeting = await _open(
+        local, address, lambda: _Greeting(local, address, hello, receive)
+    )
+    # Another may be there next time, or the same with TLS.
+    connection.gone.add_done_callback(lambda _gone: local.looks.forget(address))
     try:
         connection.send(Kind.HELLO, 0, hello)
         async with asyncio.timeout(_WELCOME):
@@ -94,36 +105,50 @@ async def connect(
     return connection
 
 
-async def _open(local: LocalEnd, address: str, greeting: _Greeting) -> Connection:
-    loop, certificates = asyncio.get_running_loop(), local.certificates
-    place = parse_address(address)
+async def _open(local: LocalEnd, address: str, greeter: Greeter) -> tuple[Connection, _Greeting]:
+    """A connection to a peer, with TLS unless there is none or it is known not to speak it."""
+    certificates = local.certificates
+    known = local.looks.known(address)
     try:
-        host = place.ip or place.host
-        name = certificates.server_hostname(host) if certificates is not None else None
-        async with asyncio.timeout(_CONNECT):
-            _, connection = await loop.create_connection(
-                greeting.make,
-                place.host,
-                place.port,
-                ssl=certificates.current.client if certificates is not None else None,
-                server_hostname=name,
-            )
+        if certificates is None or (known is not None and not known.certificate):
+            return await _dial(local, address, greeter, None)
+        return await _dial(local, address, greeter, certificates)
     except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:
-        raise Unreachable(
-            f"cannot connect to {address}: {str(error) or type(error).__name__}",
-            address=address,
-            sent=False,
-            # It is there, and does not speak TLS or has a certificate that is not accepted.
-            answered=isinstance(error, ssl.SSLError),
-        ) from error
+        if certificates is None or not may_be_plain(error):
+            raise not_accepted(address, error) from error
+        failure = error
+    accepted, answer = await first_byte(address, _CONNECT)
+    if not certificates.prefer or not answer or is_tls(answer):
+        local.looks.forget(address)
+        raise not_accepted(address, failure, accepted=accepted, answered=bool(answer))
+    local.looks.remember(address, Look(b"", certificates.current))
+    try:
+        return await _dial(local, address, greeter, None)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise not_accepted(address, error) from error
+
+
+async def _dial(
+    local: LocalEnd, address: str, greeter: Greeter, certificates: Certificates | None
+) -> tuple[Connection, _Greeting]:
+    place, greeting = parse_address(address), greeter()
+    host = place.ip or place.host
+    name = certificates.server_hostname(host) if certificates is not None else None
+    async with asyncio.timeout(_CONNECT):
+        _, connection = await asyncio.get_running_loop().create_connection(
+            greeting.make,
+            place.host,
+            place.port,
+            ssl=certificates.current.client if certificates is not None else None,
+            server_hostname=name,
+        )
     shown = connection.certificate
-    refusal = (
-        certificates.peer_refusal(shown) if certificates is not None and shown is not None else ""
-    )
-    if refusal:
-        connection.abort()
-        raise no_peer(address, refusal)
-    return connection
+    if certificates is not None and shown is not None:
+        refusal = certificates.peer_refusal(shown)
+        if refusal:
+            connection.abort()
+            raise no_peer(address, refusal)
+    return connection, greeting
 
 
 class _Greeting:
@@ -138,7 +163,7 @@ class _Greeting:
         local: LocalEnd,
         address: str,
         hello: bytes,
-        receive: Callable[[int, int, bytes], None],
+        receive: Receiver,
     ) -> None:
         self._local = local
         self._address = address

@@ -116,6 +116,8 @@ class PeerLink:
                 self._standing.refused(refusal.error, self.address)
         except (Unreachable, DecodeError) as error:
             _log.debug("%s to %s: %s", kind.name, self.server_id, error)
+            if error.data.get("no_peer") and kind is Lane.BULK:
+                self._standing.mistrusted(error)
         return None
 
     async def _carry(self, lane: OutboundLane, connection: Connection) -> None:

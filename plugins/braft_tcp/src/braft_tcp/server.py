@@ -60,7 +60,8 @@ class Listener:
             place = parse_listen(address)
             certificates = self.local.certificates
             context = server_context(certificates) if certificates is not None else None
-            door = Door(place.host, place.port, self._accept, context, _HELLO)
+            either = certificates is not None and certificates.prefer
+            door = Door(place.host, place.port, self._accept, context, _HELLO, either=either)
         except (OSError, ValueError, DecodeError) as error:
             raise ConfigError(
                 f"cannot listen on {address}: {error}; choose another port (BRAFT_RPORT, "
