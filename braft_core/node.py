@@ -17,18 +17,14 @@ from typing import Any, Self, TypeVar
 
 from braft_core.abc import Service
 from braft_core.config import Settings
-from braft_core.errors import (
-    ConfigError,
-    ForkedProcess,
-    OutcomeUnknown,
-    Stopped,
-    TooLarge,
-)
+from braft_core.errors import ConfigError, ForkedProcess, OutcomeUnknown, Stopped, TooLarge
 from braft_core.handles import KV, Distribute, ServiceHandle, Session
 from braft_core.http.server import HTTPServer
 from braft_core.plugin.configured import read_options
 from braft_core.plugin.options import PluginOptions
 from braft_core.runtime.assembly import Parts
+from braft_core.runtime.awaited import AwaitedCalls
+from braft_core.runtime.blocking import check_may_block
 from braft_core.runtime.forks import generation
 from braft_core.runtime.hangup import Hangup
 from braft_core.runtime.host import Host
@@ -48,7 +44,7 @@ Args = tuple[Any, ...]
 Options = TypeVar("Options", bound=PluginOptions)
 
 
-class Node:
+class Node(AwaitedCalls):
     """One member of a cluster, embedded in this process.
 
     ``Node()`` takes everything from the environment and ``braft.toml``; keyword arguments mirror
@@ -339,7 +335,7 @@ class Node:
 
     def cluster_view(self, timeout: float | None = None) -> dict[str, Any]:
         """The whole JSON of ``GET /raft``: every member asked, the silent ones with ``error``."""
-        return self._running().cluster_view(timeout)
+        return self._waited(self._running().view_of_cluster(timeout))
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration in use: ``id``, ``address``, ``suffrage``, ``leader`` of each.
@@ -352,19 +348,19 @@ class Node:
         self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
     ) -> None:
         """Add a server: as a nonvoter, and as a voter once it has caught up."""
-        self._running().add_member(server_id, address, voter, self._timeout(timeout))
+        self._waited(self._running().addition(server_id, address, voter, self._timeout(timeout)))
 
     def remove_member(self, server_id: str, timeout: float | None = None) -> None:
         """Remove a server from the configuration."""
-        self._running().change("remove_server", server_id, self._timeout(timeout))
+        self._waited(self._running().change_of("remove_server", server_id, self._timeout(timeout)))
 
     def promote_member(self, server_id: str, timeout: float | None = None) -> None:
         """Make a nonvoter a voter."""
-        self._running().change("promote", server_id, self._timeout(timeout))
+        self._waited(self._running().change_of("promote", server_id, self._timeout(timeout)))
 
     def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
         """Hand leadership to ``to`` or the most up-to-date voter; returns the new leader's id."""
-        return self._running().transfer_leadership(to, self._timeout(timeout))
+        return self._waited(self._running().transfer_to(to, self._timeout(timeout)))
 
     def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
         """Take a snapshot of this node's state now and compact its log; returns its description.
@@ -373,7 +369,7 @@ class Node:
 
         :raises NotReady: nothing was applied yet. :raises StorageError: it could not be written.
         """
-        return self._running().take_snapshot(self._timeout(timeout))
+        return self._waited(self._running().snapshot_of_now(self._timeout(timeout)))
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The snapshots this node holds, newest first: ``id``, ``index``, ``term``, ``size``."""
@@ -475,6 +471,7 @@ class Node:
         return Query(service, query, args, self._timeout(timeout), loop)
 
     def _wait(self, request: Request) -> Any:
+        check_may_block()
         try:
             return request.blocking.result(max(0.0, request.remaining()) + _GRACE)
         except concurrent.futures.TimeoutError:

@@ -16,7 +16,8 @@ Options = TypeVar("Options", bound="PluginOptions")
 class NodeAPI(Protocol):
     """The methods of :class:`braft_core.Node` that HTTP routes, CLI commands and observers use.
 
-    Synchronous methods may be called from any thread except the node's own loop.
+    Synchronous methods that wait may be called from any thread except the node's own loop and that
+    of its HTTP server: HTTP routes await the methods with an ``a`` before their name.
     ``timeout`` is in seconds; ``None`` means the setting ``request_timeout``.
     """
 
@@ -67,6 +68,22 @@ class NodeAPI(Protocol):
     ) -> Any:
         """Read. ``consistency``: ``linearizable``, ``lease`` or ``stale``, see ``Node.query``."""
 
+    async def aexecute(
+        self, service: str, command: str, *args: Any, timeout: float | None = None
+    ) -> Any:
+        """Do what :meth:`execute` does, awaited, on any event loop."""
+
+    async def aquery(
+        self,
+        service: str,
+        query: str,
+        *args: Any,
+        consistency: str = "linearizable",
+        max_staleness: float | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Do what :meth:`query` does, awaited, on any event loop."""
+
     @property
     def staleness(self) -> float:
         """How many seconds old a stale read may be; infinity if that is not known."""
@@ -99,6 +116,26 @@ class NodeAPI(Protocol):
 
     def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
         """Take a snapshot of this node's state now: ``id``, ``index``, ``term``, ``size``."""
+
+    async def acluster_view(self, timeout: float | None = None) -> dict[str, Any]:
+        """Do what :meth:`cluster_view` does, awaited."""
+
+    async def aadd_member(
+        self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
+    ) -> None:
+        """Do what :meth:`add_member` does, awaited."""
+
+    async def aremove_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Do what :meth:`remove_member` does, awaited."""
+
+    async def apromote_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Do what :meth:`promote_member` does, awaited."""
+
+    async def atransfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
+        """Do what :meth:`transfer_leadership` does, awaited."""
+
+    async def atake_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+        """Do what :meth:`take_snapshot` does, awaited."""
 
     def snapshots(self) -> list[dict[str, Any]]:
         """The snapshots this node holds, newest first."""

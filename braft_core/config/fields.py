@@ -29,6 +29,8 @@ __all__ = [
     "DurationRange",
     "File",
     "Flag",
+    "HostNames",
+    "HttpServer",
     "LogFormat",
     "LogLevel",
     "Name",
@@ -48,9 +50,11 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_HTTP_HOST = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _INTEGER = re.compile(r"[+-]?\d+")
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _FORMATS = ("console", "json")
+_HTTP_SERVERS = ("uvicorn", "waitress")
 _AUTOPILOT = ("on", "dry-run", "off")
 _TLS_MODES = ("off", "prefer", "require")
 _HOST_NAME = re.compile(
@@ -167,6 +171,17 @@ def _names(value: object) -> tuple[str, ...]:
     names = tuple(_name(part) for part in parts if part != "")
     if len(set(names)) != len(names):
         raise ValueError("a name appears twice")
+    return names
+
+
+def _host_names(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("not a list of names")
+    names = tuple(_text(part).lower() for part in parts if part != "")
+    for name in names:
+        if name != "*" and not _HTTP_HOST.fullmatch(name):
+            raise ValueError(f"{name!r} is no host name")
     return names
 
 
@@ -291,6 +306,14 @@ Name = Annotated[
 ]
 Names = Annotated[
     tuple[str, ...], BeforeValidator(_names), Accepts("different names separated by commas")
+]
+HostNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_host_names),
+    Accepts("host names separated by commas, '.name' for all names below one, or '*'"),
+]
+HttpServer = Annotated[
+    str, BeforeValidator(_one_of(*_HTTP_SERVERS)), Accepts(" or ".join(_HTTP_SERVERS))
 ]
 LogLevel = Annotated[str, BeforeValidator(_level), Accepts(", ".join(_LEVELS))]
 LogFormat = Annotated[str, BeforeValidator(_one_of(*_FORMATS)), Accepts(" or ".join(_FORMATS))]

@@ -82,6 +82,23 @@ class SecuritySettings(BaseModel):
         ),
     ] = False
     http: Annotated[f.Flag, Variable("serve HTTP", "BRAFT_HTTP")] = True
+    http_server: Annotated[
+        f.HttpServer,
+        Variable(
+            "what serves HTTP: `uvicorn`, or `waitress`, which needs a thread for each request "
+            "under way",
+            "BRAFT_HTTP_SERVER",
+        ),
+    ] = "uvicorn"
+    http_hosts: Annotated[
+        f.HostNames,
+        Variable(
+            "further names that HTTP requests may have in `Host`, beside addresses, `localhost` "
+            "and this machine's name: `braft.example.org,.braft.svc`, `*` for any",
+            "BRAFT_HTTP_HOSTS",
+            default="none",
+        ),
+    ] = ()
     insecure: Annotated[
         f.OptionalFlag,
         Variable(

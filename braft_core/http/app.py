@@ -1,67 +1,72 @@
-"""Puts the application together: routes, authorization, errors.
+"""Puts the application together: routes, checks, errors.
 
-Owns which path leads to which resource. The application holds no state between requests; every
-request is served by one thread, several at once.
+Owns which path leads to which resource. The application runs on the event loop of the HTTP server;
+nothing in it may block. It holds no state between requests but how many large ones are under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import falcon
+import falcon.asgi
+from falcon.asgi import Request, Response
 from falcon.media import JSONHandler
 
 from braft_core import jsontext
 from braft_core.abc import NodeAPI
+from braft_core.errors import PluginError
 from braft_core.http.auth import BearerAuth
+from braft_core.http.described import operation_of
 from braft_core.http.distribute import DistributeKeyResource, DistributeResource
+from braft_core.http.gate import HEADERS, Gate
 from braft_core.http.health import HealthResource, ReadyResource
 from braft_core.http.kv import KvResource
 from braft_core.http.leader import LeaderResource
 from braft_core.http.maps import EntryResource, MapResource, MapsResource
 from braft_core.http.members import MemberResource, MembersResource, PromotionResource
-from braft_core.http.problems import install_problems
+from braft_core.http.openapi import OpenAPIResource
+from braft_core.http.origins import Origins, own_names
+from braft_core.http.paths import restored
+from braft_core.http.problems import BadInput, install_problems
 from braft_core.http.raft import RaftResource
 from braft_core.http.snapshots import SnapshotResource, SnapshotsResource
-from braft_core.http.text import TextOnly
 from braft_core.tokens import Keyring
 
-__all__ = ["make_app"]
+__all__ = ["FalconApp", "make_app", "routes"]
+
+FalconApp = falcon.asgi.App[Any, Any]
 
 
 def make_app(
     node: NodeAPI,
-    extend: Callable[[falcon.App[Any, Any]], None] | None = None,
+    extend: Callable[[FalconApp], None] | None = None,
     keyring: Keyring | None = None,
-) -> falcon.App[Any, Any]:
-    """Build the WSGI application of ``node``.
+) -> Gate:
+    """Build the ASGI application of ``node``.
 
     :param extend: called with the finished application, to add routes to it (plugins' hook
-        ``braft_register_http``). Its routes are under the same authorization and error handling.
+        ``braft_register_http``). Its routes are under the same checks and error handling.
         What it raises passes through.
     :param keyring: the tokens that are accepted; default: those of the setting ``token``.
     """
-    checks: Any = [BearerAuth(keyring or _keyring(node)), TextOnly()]
-    app = falcon.App(middleware=checks)
+    app = _App(middleware=_Strict())
     _strict_json(app)
     install_problems(app)
-    for template, resource in _routes(node).items():
+    for template, resource in routes(node).items():
         app.add_route(template, resource)
     if extend is not None:
         extend(app)
-    return app
+    settings = node.settings
+    names = own_names(settings.host, *settings.http_hosts)
+    return Gate(app, Origins(names), BearerAuth(keyring or _keyring(node)))
 
 
-def _strict_json(app: falcon.App[Any, Any]) -> None:
-    """Let ``media`` of plugins' resources be as strict as ours."""
-    handler = JSONHandler(dumps=jsontext.dumps, loads=jsontext.loads)
-    app.req_options.media_handlers[falcon.MEDIA_JSON] = handler
-    app.resp_options.media_handlers[falcon.MEDIA_JSON] = handler
-
-
-def _routes(node: NodeAPI) -> dict[str, object]:
-    return {
+def routes(node: NodeAPI) -> dict[str, object]:
+    """Return the resources of the core by their paths."""
+    found: dict[str, object] = {
         "/healthz": HealthResource(),
         "/readyz": ReadyResource(node),
         "/raft": RaftResource(node),
@@ -78,6 +83,68 @@ def _routes(node: NodeAPI) -> dict[str, object]:
         "/v1/snapshots": SnapshotsResource(node),
         "/v1/snapshots/{snapshot_id}": SnapshotResource(node),
     }
+    found["/openapi.json"] = OpenAPIResource(found)
+    return found
+
+
+class _App(falcon.asgi.App[Any, Any]):
+    """Falcon's application, with what holds for the routes of plugins as well."""
+
+    def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
+        """Add a route. What a resource answers to ``GET``, it answers to ``HEAD`` without a body.
+
+        :raises PluginError: a method of the resource is none that the event loop can run.
+        """
+        for method in falcon.COMBINED_METHODS:
+            responder = getattr(resource, f"on_{method.lower()}", None)
+            if responder is None or inspect.iscoroutinefunction(responder):
+                continue
+            name = f"{type(resource).__module__}.{type(resource).__qualname__}"
+            raise PluginError(
+                f"{name}.on_{method.lower()} of the route {uri_template} is a plain function; "
+                "accepted: 'async def', with 'await node.aquery(...)' and the like instead of "
+                "calls that wait (since braft 0.1 HTTP routes run on an event loop)"
+            )
+        get = getattr(resource, "on_get", None)
+        if get is not None and not hasattr(resource, "on_head"):
+            resource.on_head = get  # type: ignore[attr-defined]
+        super().add_route(uri_template, resource, **kwargs)
+
+
+class _Strict:
+    """Falcon middleware: names as they were meant, no parameter that nobody reads."""
+
+    async def process_resource(
+        self, req: Request, resp: Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        """Check the request once its route is found."""
+        if params:
+            restored(params)
+        if req.query_string:
+            operation = operation_of(resource, req.method)
+            if operation is not None:
+                _check_parameters(req.params, operation.accepted)
+
+    async def process_response(
+        self, req: Request, resp: Response, resource: object, req_succeeded: bool
+    ) -> None:
+        """Say in every answer that it is no page, and not to be kept."""
+        for name, value in HEADERS:
+            resp.set_header(name, value)
+
+
+def _check_parameters(given: Mapping[str, Any], accepted: frozenset[str]) -> None:
+    for name in given:
+        if name not in accepted:
+            known = ", ".join(sorted(accepted)) or "none"
+            raise BadInput("the name of a query parameter", name, f"for this route {known}")
+
+
+def _strict_json(app: FalconApp) -> None:
+    """Let ``media`` of plugins' resources be as strict as ours."""
+    handler = JSONHandler(dumps=jsontext.dumps, loads=jsontext.loads)
+    app.req_options.media_handlers[falcon.MEDIA_JSON] = handler
+    app.resp_options.media_handlers[falcon.MEDIA_JSON] = handler
 
 
 def _keyring(node: NodeAPI) -> Keyring:

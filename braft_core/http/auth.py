@@ -6,6 +6,8 @@ Where no token is set, everybody may; warning about that is the node's job.
 
 from __future__ import annotations
 
+import asyncio
+
 import falcon
 
 from braft_core.tokens import Keyring, Role, bearer, role_for_http
@@ -18,22 +20,33 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
 class BearerAuth:
-    """Falcon middleware: 401 without a token, 403 with a wrong one or one of a lesser role."""
+    """401 without a token, 403 with a wrong one or one of a lesser role."""
 
     def __init__(self, keyring: Keyring) -> None:
         """:param keyring: the tokens that are accepted; none lets everybody in."""
         self._keyring = keyring
         self._denials = Denials("HTTP")
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Refuse the request before routing, so that paths cannot be probed either."""
+    def judge(self, method: str, path: str, authorization: str | None, address: str) -> Role | None:
+        """Judge a request before routing, so that paths cannot be probed either; see :func:`check`.
+
+        :param address: whose it is, for the log.
+        """
         try:
-            req.context.role = check(
-                self._keyring, req.method, req.path, req.get_header("Authorization")
-            )
+            return check(self._keyring, method, path, authorization)
         except falcon.HTTPError:
-            self._denials.count(req.remote_addr or "?")
+            self._denials.count(address)
             raise
+
+    async def hesitate(self) -> None:
+        """Wait before a wrong token is answered: many guesses take long, and hold nothing."""
+        delay = self._denials.delay()
+        if not delay:
+            return
+        try:
+            await asyncio.sleep(delay)
+        finally:
+            self._denials.waited()
 
 
 def check(keyring: Keyring, method: str, path: str, authorization: str | None) -> Role | None:

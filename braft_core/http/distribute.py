@@ -8,15 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
+from braft_core.http.described import (
+    ANY_JSON,
+    JSON,
+    TIMEOUT,
+    Answer,
+    Body,
+    Operation,
+    array,
+    described,
+    text,
+)
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import json_body, send_json, timeout_param
 
 __all__ = ["DistributeKeyResource", "DistributeResource"]
 
 _ITEMS = 'a JSON list of texts, such as ["a", "b"], or an object of item to its data'
+_BY_NODE = {
+    200: Answer(
+        "which node has which items",
+        {JSON: {"type": "object", "additionalProperties": array(text())}},
+    )
+}
 
 
 class DistributeResource:
@@ -25,20 +42,34 @@ class DistributeResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(Operation("All items by the node that has them.", _BY_NODE, query=(TIMEOUT,)))
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Which node has which items; a node without any does not appear."""
         timeout = timeout_param(req)
-        send_json(resp, _by_node(self._node.query("distribute", "assignment", timeout=timeout)))
+        assignment = await self._node.aquery("distribute", "assignment", timeout=timeout)
+        await send_json(resp, _by_node(assignment))
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Replace the items that are spread over the nodes.",
+            _BY_NODE,
+            query=(TIMEOUT,),
+            body=Body(
+                {JSON: {"anyOf": [array(text()), {"type": "object"}]}},
+                "a list of items, or an object of item to its data",
+            ),
+            problems={422: "the service refuses the items"},
+        )
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Replace the items; answers as ``GET`` does afterwards."""
-        items = json_body(req)
+        items = await json_body(req)
         is_list = isinstance(items, list) and all(isinstance(item, str) for item in items)
         if not is_list and not isinstance(items, dict):
             raise BadInput("request body", items, _ITEMS)
         timeout = timeout_param(req)
-        assignment = self._node.execute("distribute", "distribute", items, timeout=timeout)
-        send_json(resp, _by_node(assignment))
+        assignment = await self._node.aexecute("distribute", "distribute", items, timeout=timeout)
+        await send_json(resp, _by_node(assignment))
 
 
 class DistributeKeyResource:
@@ -47,10 +78,23 @@ class DistributeKeyResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, key: str) -> None:
+    @described(
+        Operation(
+            "The items of one node and their data.",
+            {
+                200: Answer(
+                    "its items; none if there is no such node",
+                    {JSON: {"type": "object", "additionalProperties": ANY_JSON}},
+                )
+            },
+            query=(TIMEOUT,),
+        )
+    )
+    async def on_get(self, req: Request, resp: Response, key: str) -> None:
         """``{item: data}`` of the node that ``GET /distribute`` calls ``key``; may be empty."""
         timeout = timeout_param(req)
-        send_json(resp, self._node.query("distribute", "items_of", key, timeout=timeout))
+        items = await self._node.aquery("distribute", "items_of", key, timeout=timeout)
+        await send_json(resp, items)
 
 
 def _by_node(assignment: Mapping[str, str]) -> dict[str, list[str]]:

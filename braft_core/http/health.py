@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import NotReady
-from braft_core.http.wire import send_json
+from braft_core.http.described import JSON, Answer, Operation, described, obj, text
+from braft_core.http.wire import beside, send_json
 
 __all__ = ["HealthResource", "ReadyResource"]
+
+_NOTES = {
+    "type": "object",
+    "additionalProperties": {"type": "string"},
+    "description": "what is wrong though the node serves: a sentence by its subject",
+}
 
 
 class HealthResource:
     """The process is alive and serves HTTP. Says nothing about the cluster: restarting a node
     because its cluster has no quorum would only make that worse."""
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Whether the process is alive. Needs no token, and accepts any `Host`.",
+            {200: Answer("it is", {JSON: obj({"status": text(const="ok")})})},
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Always 200."""
-        send_json(resp, {"status": "ok"})
-
-    on_head = on_get
+        await send_json(resp, {"status": "ok"})
 
 
 class ReadyResource:
@@ -28,17 +39,28 @@ class ReadyResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Whether requests can be served now. Needs no token.",
+            {
+                200: Answer(
+                    "they can",
+                    {JSON: obj({"status": text(const="ready"), "notes": _NOTES}, ("notes",))},
+                )
+            },
+            problems={503: "they cannot; `detail` says why, `data` may have `notes`"},
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
         """200, or 503 with the sentence that says why not.
 
         ``notes``, in ``data`` of a 503, is there where something is wrong though the node may
         serve.
         """
-        ready, reason = self._node.ready()
+        # The answer looks at the data directory, and a disk may hang.
+        ready, reason = await beside(self._node.ready)
         notes = self._node.notes()
         told = {"notes": notes} if notes else {}
         if not ready:
             raise NotReady(reason, **told)
-        send_json(resp, {"status": "ready", **told})
-
-    on_head = on_get
+        await send_json(resp, {"status": "ready", **told})

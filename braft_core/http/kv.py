@@ -11,8 +11,21 @@ import functools
 from collections.abc import Mapping
 
 import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
+from braft_core.http.described import (
+    ANY_JSON,
+    BINARY,
+    JSON,
+    TEXT,
+    Answer,
+    Body,
+    Operation,
+    Parameter,
+    described,
+    text,
+)
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import body_value, send_json, text_param
 
@@ -21,6 +34,26 @@ __all__ = ["KvResource"]
 #: The original's word where a parameter is missing or empty.
 DEFAULT = "default"
 
+_MAP = (
+    Parameter("map", "name of the map; without it `default`", text()),
+    Parameter("m", "the same, in short", text()),
+)
+_KEY = (
+    Parameter("key", "the key; without it `default`", text()),
+    Parameter("k", "the same, in short", text()),
+)
+_VALUE = (
+    Parameter("value", "the value, a text; without it the body", text()),
+    Parameter("v", "the same, in short", text()),
+)
+_WHO = (
+    Parameter("Braft-ID", "id of the node that answers", text()),
+    Parameter("Braft-IP", "its address", text()),
+    Parameter("Braft-Host", "its host name", text()),
+)
+_WRITTEN = {200: Answer("it is done", {JSON: {"type": "null"}}, _WHO)}
+_REFUSED = {422: "the service refuses the map, the key or the value"}
+
 
 class KvResource:
     """One key of one map."""
@@ -28,28 +61,57 @@ class KvResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "The value of a key.",
+            {200: Answer("the value, alone", {JSON: ANY_JSON}, _WHO)},
+            query=_MAP + _KEY + _VALUE,
+            problems={404: "there is no such key"} | _REFUSED,
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
         """The value as JSON; 404 if there is none."""
         map_name, key = self._address(req, resp)
-        found = self._node.query("kv", "get", map_name, key)
+        found = await self._node.aquery("kv", "get", map_name, key)
         if found is None:
             raise falcon.HTTPNotFound(description=f"map {map_name!r} has no key {key!r}")
-        send_json(resp, found[0])
+        await send_json(resp, found[0])
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Store a text.",
+            _WRITTEN,
+            query=_MAP + _KEY + _VALUE,
+            body=Body(
+                {JSON: ANY_JSON, BINARY: text(), TEXT: text()},
+                "the value, where the query has none; JSON if its type says so, else UTF-8",
+                required=False,
+            ),
+            problems=_REFUSED,
+        )
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Store ``value``, or the body where the query has none."""
         map_name, key = self._address(req, resp)
-        value = text_param(req, "value", "v")
-        self._node.execute("kv", "put", map_name, key, value or _text_body(req))
-        send_json(resp, None)
+        value = text_param(req, "value", "v") or await _text_body(req)
+        await self._node.aexecute("kv", "put", map_name, key, value)
+        await send_json(resp, None)
 
-    def on_delete(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Delete a key. It is no error if there is none.",
+            _WRITTEN,
+            query=_MAP + _KEY + _VALUE,
+            problems=_REFUSED,
+        )
+    )
+    async def on_delete(self, req: Request, resp: Response) -> None:
         """Delete the key; no error if it was not there."""
         map_name, key = self._address(req, resp)
-        self._node.execute("kv", "delete", map_name, key)
-        send_json(resp, None)
+        await self._node.aexecute("kv", "delete", map_name, key)
+        await send_json(resp, None)
 
-    def _address(self, req: falcon.Request, resp: falcon.Response) -> tuple[str, str]:
+    def _address(self, req: Request, resp: Response) -> tuple[str, str]:
         resp.set_headers(dict(self._identity))
         return (
             text_param(req, "map", "m", default=DEFAULT),
@@ -67,8 +129,8 @@ class KvResource:
         }
 
 
-def _text_body(req: falcon.Request) -> object:
-    value = body_value(req)
+async def _text_body(req: Request) -> object:
+    value = await body_value(req)
     if not isinstance(value, bytes):
         return value
     try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import NoLeader
+from braft_core.http.described import JSON, TIMEOUT, Answer, Body, Operation, described, obj, text
 from braft_core.http.problems import BadInput
-from braft_core.http.wire import parse_json, read_body, send_json, timeout_param
+from braft_core.http.wire import parsed_json, read_body, send_json, timeout_param
 
 __all__ = ["LeaderResource"]
+
+_LEADER = {JSON: obj({"id": text("its server id"), "address": text("its Raft address")})}
 
 
 class LeaderResource:
@@ -18,20 +21,39 @@ class LeaderResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "The leader that this node knows.",
+            {200: Answer("the leader", _LEADER)},
+            problems={503: "this node knows none"},
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
         """The leader this node knows; 503 if it knows none."""
         server_id, address = self._node.leader
         if not server_id:
             raise NoLeader("this node knows no leader at the moment")
-        send_json(resp, {"id": server_id, "address": address})
+        await send_json(resp, {"id": server_id, "address": address})
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Transfer leadership, without a body to the most up-to-date voter.",
+            {200: Answer("the new leader", _LEADER)},
+            query=(TIMEOUT,),
+            body=Body(
+                {JSON: obj({"to": text("server id of the new leader")}, ("to",))},
+                "who is to lead",
+                required=False,
+            ),
+        )
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Transfer leadership to ``{"to": id}``, or without a body to the most up-to-date voter."""
-        body = read_body(req)
-        asked = parse_json(body) if body else {}
+        body = await read_body(req)
+        asked = await parsed_json(body) if body else {}
         to = asked.get("to", "") if isinstance(asked, dict) else None
         if not isinstance(to, str):
             raise BadInput("request body", asked, 'nothing, or {"to": "<server id>"}')
-        leader = self._node.transfer_leadership(to, timeout=timeout_param(req))
+        leader = await self._node.atransfer_leadership(to, timeout=timeout_param(req))
         address = next((m["address"] for m in self._node.members() if m["id"] == leader), "")
-        send_json(resp, {"id": leader, "address": address})
+        await send_json(resp, {"id": leader, "address": address})

@@ -2,7 +2,8 @@
 
 A value keeps its kind: sent as JSON it comes back as JSON, sent as text it comes back as a JSON
 string, anything else is bytes. ``ETag`` is the revision in quotes; ``If-Match`` and
-``If-None-Match: *`` make a write conditional. A key may contain slashes, a map name may not.
+``If-None-Match: *`` make a write conditional. A slash in a map's name is written ``%2F``; a key may
+have slashes as they are.
 
 Maps and their keys are listed in pages, in order: ``?limit=`` says how many at most. ``next`` in
 the answer is the ``?after=`` of the next page; without it there is none. Each page is a read of
@@ -18,11 +19,29 @@ import base64
 from typing import Any
 
 import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import Conflict, Rejected
+from braft_core.http.described import (
+    ANY_JSON,
+    BINARY,
+    JSON,
+    TEXT,
+    TIMEOUT,
+    Answer,
+    Body,
+    Operation,
+    Parameter,
+    array,
+    described,
+    integer,
+    obj,
+    text,
+)
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import (
+    MAX_TIMEOUT_SECONDS,
     body_value,
     page_params,
     seconds_param,
@@ -30,6 +49,7 @@ from braft_core.http.wire import (
     text_param,
     timeout_param,
 )
+from braft_core.pages import MAX_PAGE, PAGE
 from braft_core.runtime import clock
 
 __all__ = ["EntryResource", "MapResource", "MapsResource"]
@@ -39,6 +59,34 @@ CONSISTENCY = ("linearizable", "lease", "stale")
 #: The revision of a key that does not exist.
 ABSENT = 0
 
+_SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECONDS}
+_READ = (
+    Parameter(
+        "consistency",
+        "`linearizable`: sees all that was acknowledged before; `lease`: the same as long as no "
+        "clock runs away; `stale`: the state of this node",
+        text(enum=list(CONSISTENCY), default=CONSISTENCY[0]),
+    ),
+    Parameter("max_staleness", "seconds; with `consistency=stale` alone", _SECONDS),
+    TIMEOUT,
+)
+_PAGE = (
+    Parameter("after", "the name behind which the page begins: `next` of the one before", text()),
+    Parameter("limit", "most names in a page", integer(minimum=1, maximum=MAX_PAGE, default=PAGE)),
+)
+_STALENESS = Parameter(
+    "Braft-Staleness", "of a stale read: how many seconds old the state may be", text()
+)
+_REVISION = Parameter("ETag", "the revision, in quotes", text())
+_IF_MATCH = Parameter("If-Match", "revisions in quotes, or `*`: one of them is there", text())
+_IF_NONE_MATCH = Parameter(
+    "If-None-Match", "revisions in quotes, or `*`: none of them is there", text()
+)
+_NEXT = text("where the next page begins; not there on the last one")
+_REFUSED = {422: "the service refuses the map, the key or the value"}
+_FAILED = {412: "the condition does not hold"} | _REFUSED
+_STALE = {503: "or the state is older than `max_staleness`"}
+
 
 class MapsResource:
     """The names of all maps."""
@@ -46,10 +94,24 @@ class MapsResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "The names of all maps, in pages.",
+            {
+                200: Answer(
+                    "a page",
+                    {JSON: obj({"next": _NEXT, "maps": array(text())}, ("next",))},
+                    (_STALENESS,),
+                )
+            },
+            query=_PAGE + _READ,
+            problems=_STALE,
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
         """``{"maps": [name]}`` and perhaps ``next``."""
-        page = _query(self._node, req, resp, "maps_page", *page_params(req))
-        send_json(resp, _next(page) | {"maps": page["maps"]})
+        page = await _query(self._node, req, resp, "maps_page", *page_params(req))
+        await send_json(resp, _next(page) | {"maps": page["maps"]})
 
 
 class MapResource:
@@ -58,14 +120,38 @@ class MapResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, map_name: str) -> None:
+    @described(
+        Operation(
+            "The keys of a map and their values, in pages.",
+            {
+                200: Answer(
+                    "a page",
+                    {
+                        JSON: obj(
+                            {
+                                "next": _NEXT,
+                                "map": text(),
+                                "items": {"type": "object"},
+                                "base64": array(text(), "the keys whose values are bytes"),
+                            },
+                            ("next",),
+                        )
+                    },
+                    (_STALENESS,),
+                )
+            },
+            query=_PAGE + _READ,
+            problems={404: "there is no such map: none of its keys exists"} | _STALE,
+        )
+    )
+    async def on_get(self, req: Request, resp: Response, map_name: str) -> None:
         """``{"map", "items": {key: value}, "base64": [key]}`` and perhaps ``next``.
 
         ``base64`` names the keys whose values are bytes, which JSON has no form for. 404 if there
         is no such map; a map is there as long as it has a key.
         """
         try:
-            page = _query(self._node, req, resp, "page", map_name, *page_params(req))
+            page = await _query(self._node, req, resp, "page", map_name, *page_params(req))
         except Rejected as error:
             if type(error) is not Rejected:
                 raise
@@ -74,7 +160,7 @@ class MapResource:
         binary = [key for key, value in items.items() if isinstance(value, bytes)]
         shown = items | {key: base64.b64encode(items[key]).decode() for key in binary}
         listed = {"map": map_name, "items": shown, "base64": binary}
-        send_json(resp, _next(page) | listed)
+        await send_json(resp, _next(page) | listed)
 
 
 class EntryResource:
@@ -83,10 +169,26 @@ class EntryResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, map_name: str, key: str) -> None:
+    @described(
+        Operation(
+            "The value of a key and its revision.",
+            {
+                200: Answer(
+                    "the value: bytes as they are, everything else as JSON",
+                    {JSON: ANY_JSON, BINARY: text(format="binary")},
+                    (_REVISION, _STALENESS),
+                ),
+                304: Answer("it has the revision in `If-None-Match`", {}, (_REVISION, _STALENESS)),
+            },
+            query=_READ,
+            headers=(_IF_NONE_MATCH,),
+            problems={404: "there is no such key"} | _STALE | _REFUSED,
+        )
+    )
+    async def on_get(self, req: Request, resp: Response, map_name: str, key: str) -> None:
         """The value and its revision; 304 if ``If-None-Match`` names it; 404 if there is none."""
         _check_key(key)
-        found = _query(self._node, req, resp, "get", map_name, key)
+        found = await _query(self._node, req, resp, "get", map_name, key)
         if found is None:
             raise falcon.HTTPNotFound(description=f"map {map_name!r} has no key {key!r}")
         value, revision = found
@@ -97,37 +199,59 @@ class EntryResource:
             resp.content_type = "application/octet-stream"
             resp.data = value
         else:
-            send_json(resp, value)
+            await send_json(resp, value)
 
-    def on_put(self, req: falcon.Request, resp: falcon.Response, map_name: str, key: str) -> None:
+    @described(
+        Operation(
+            "Store a value.",
+            {200: Answer("stored", {JSON: obj({"revision": integer()})}, (_REVISION,))},
+            query=(TIMEOUT,),
+            headers=(_IF_MATCH, _IF_NONE_MATCH),
+            body=Body(
+                {JSON: ANY_JSON, TEXT: text(), BINARY: text(format="binary")},
+                "the value: JSON or text if its type says so, else bytes",
+                required=False,
+            ),
+            problems=_FAILED,
+        )
+    )
+    async def on_put(self, req: Request, resp: Response, map_name: str, key: str) -> None:
         """Store the body; answers ``{"revision": n}``, 412 if a condition does not hold."""
         _check_key(key)
-        value, timeout = body_value(req), timeout_param(req)
-        expected = self._expected(req, map_name, key)
+        value, timeout = await body_value(req), timeout_param(req)
+        expected = await self._expected(req, map_name, key)
         entry = (map_name, key, value)
         if expected is None:
-            revision = self._node.execute("kv", "put", *entry, timeout=timeout)
+            revision = await self._node.aexecute("kv", "put", *entry, timeout=timeout)
         else:
-            revision = self._node.execute("kv", "put_if", *entry, expected, timeout=timeout)
+            revision = await self._node.aexecute("kv", "put_if", *entry, expected, timeout=timeout)
         _set_revision(resp, revision)
-        send_json(resp, {"revision": revision})
+        await send_json(resp, {"revision": revision})
 
-    def on_delete(
-        self, req: falcon.Request, resp: falcon.Response, map_name: str, key: str
-    ) -> None:
+    @described(
+        Operation(
+            "Delete a key.",
+            {200: Answer("whether there was one", {JSON: obj({"deleted": {"type": "boolean"}})})},
+            query=(TIMEOUT,),
+            headers=(_IF_MATCH, _IF_NONE_MATCH),
+            problems=_FAILED,
+        )
+    )
+    async def on_delete(self, req: Request, resp: Response, map_name: str, key: str) -> None:
         """Delete the key; answers ``{"deleted": bool}``, 412 if a condition does not hold."""
         _check_key(key)
         timeout = timeout_param(req)
-        expected = self._expected(req, map_name, key)
+        expected = await self._expected(req, map_name, key)
+        entry = (map_name, key)
         if expected is None:
-            deleted = self._node.execute("kv", "delete", map_name, key, timeout=timeout)
+            deleted = await self._node.aexecute("kv", "delete", *entry, timeout=timeout)
         else:
-            deleted = self._node.execute(
-                "kv", "delete_if", map_name, key, expected, timeout=timeout
+            deleted = await self._node.aexecute(
+                "kv", "delete_if", *entry, expected, timeout=timeout
             )
-        send_json(resp, {"deleted": bool(deleted)})
+        await send_json(resp, {"deleted": bool(deleted)})
 
-    def _expected(self, req: falcon.Request, map_name: str, key: str) -> int | None:
+    async def _expected(self, req: Request, map_name: str, key: str) -> int | None:
         """The one revision the key must have for a change to happen; ``None``: any.
 
         A header that allows several revisions is narrowed to the present one, so that the
@@ -142,10 +266,12 @@ class EntryResource:
             return ABSENT
         if len(wanted) == 1 and wanted != ["*"]:
             return _revision(wanted[0])
-        return self._narrowed(map_name, key, wanted, unwanted)
+        return await self._narrowed(map_name, key, wanted, unwanted)
 
-    def _narrowed(self, map_name: str, key: str, wanted: list[str], unwanted: list[str]) -> int:
-        found = self._node.query("kv", "get", map_name, key)
+    async def _narrowed(
+        self, map_name: str, key: str, wanted: list[str], unwanted: list[str]
+    ) -> int:
+        found = await self._node.aquery("kv", "get", map_name, key)
         present = int(found[1]) if found is not None else ABSENT
         if wanted == ["*"]:
             holds = present != ABSENT
@@ -163,9 +289,7 @@ def _next(page: dict[str, Any]) -> dict[str, str]:
     return {} if page["next"] is None else {"next": page["next"]}
 
 
-def _query(
-    node: NodeAPI, req: falcon.Request, resp: falcon.Response, query: str, *args: str | int
-) -> Any:
+async def _query(node: NodeAPI, req: Request, resp: Response, query: str, *args: str | int) -> Any:
     asked = text_param(req, "consistency", default="linearizable")
     if asked not in CONSISTENCY:
         raise BadInput("query parameter consistency", asked, ", ".join(CONSISTENCY))
@@ -173,15 +297,15 @@ def _query(
     if asked == "stale":
         # Told before the state is read: it may only be newer than that.
         began, staleness = clock.monotonic(), node.staleness
-        found = node.query("kv", query, *args, **_options(req, asked), max_staleness=limit)
+        found = await node.aquery("kv", query, *args, **_options(req, asked), max_staleness=limit)
         resp.set_header("Braft-Staleness", f"{staleness + clock.monotonic() - began:.3f}")
         return found
     if limit is not None:
         raise BadInput("query parameter max_staleness", limit, "with consistency=stale")
-    return node.query("kv", query, *args, **_options(req, asked))
+    return await node.aquery("kv", query, *args, **_options(req, asked))
 
 
-def _options(req: falcon.Request, consistency: str) -> dict[str, Any]:
+def _options(req: Request, consistency: str) -> dict[str, Any]:
     return {"consistency": consistency, "timeout": timeout_param(req)}
 
 
@@ -190,11 +314,11 @@ def _check_key(key: str) -> None:
         raise BadInput("key", key, "a text that is not empty")
 
 
-def _set_revision(resp: falcon.Response, revision: int) -> None:
+def _set_revision(resp: Response, revision: int) -> None:
     resp.etag = str(revision)
 
 
-def _tags(req: falcon.Request, header: str) -> list[str]:
+def _tags(req: Request, header: str) -> list[str]:
     return [tag.strip() for tag in (req.get_header(header) or "").split(",") if tag.strip()]
 
 

@@ -11,14 +11,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.addresses import check_server_id, parse_address
 from braft_core.errors import DecodeError, InvalidRequest, Rejected
+from braft_core.http.described import (
+    JSON,
+    TIMEOUT,
+    Answer,
+    Body,
+    Operation,
+    array,
+    described,
+    obj,
+    text,
+)
 from braft_core.http.problems import BadInput
 from braft_core.http.wire import json_body, send_json, timeout_param
 
 __all__ = ["MemberResource", "MembersResource", "PromotionResource"]
+
+_ROW = obj(
+    {
+        "id": text("server id"),
+        "address": text("host:port of its Raft port"),
+        "suffrage": text("`Voter` or `Nonvoter`"),
+        "leader": {"type": "boolean"},
+    }
+)
+_LIST = {JSON: obj({"members": array(_ROW)})}
+_MEMBERS = {200: Answer("the members, after it if it is a change", _LIST)}
+_NEWCOMER = obj(
+    {
+        "id": text("server id", minLength=1),
+        "address": text("host:port of its Raft port", minLength=1),
+        "voter": {"type": "boolean", "default": True, "description": "false: a nonvoter"},
+    },
+    ("voter",),
+)
+_NO_MEMBER = {404: "there is no member of that id"}
 
 
 class MembersResource:
@@ -27,13 +59,23 @@ class MembersResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(Operation("The members that this node knows now.", _MEMBERS))
+    async def on_get(self, req: Request, resp: Response) -> None:
         """The configuration this node has now."""
-        _send_members(resp, self._node)
+        await _send_members(resp, self._node)
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Add a server, or change the address of a member.",
+            _MEMBERS,
+            query=(TIMEOUT,),
+            body=Body({JSON: _NEWCOMER}, "the server"),
+            problems={422: "the cluster refuses the change"},
+        )
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Add ``{"id", "address", "voter": true}``."""
-        asked = json_body(req)
+        asked = await json_body(req)
         if not isinstance(asked, dict):
             raise BadInput("request body", asked, 'an object with "id" and "address"')
         server_id, address = _text(asked, "id"), _text(asked, "address")
@@ -45,8 +87,8 @@ class MembersResource:
             address = str(parse_address(address))
         except DecodeError as error:
             raise InvalidRequest(error.message, **error.data) from error
-        self._node.add_member(server_id, address, voter=voter, timeout=timeout_param(req))
-        _send_members(resp, self._node)
+        await self._node.aadd_member(server_id, address, voter=voter, timeout=timeout_param(req))
+        await _send_members(resp, self._node)
 
 
 class MemberResource:
@@ -55,16 +97,27 @@ class MemberResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, server_id: str) -> None:
+    @described(
+        Operation("One member.", {200: Answer("its row", {JSON: _ROW})}, problems=_NO_MEMBER)
+    )
+    async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         """Its row."""
-        send_json(resp, _find(self._node, server_id))
+        await send_json(resp, _find(self._node, server_id))
 
-    def on_delete(self, req: falcon.Request, resp: falcon.Response, server_id: str) -> None:
+    @described(
+        Operation(
+            "Remove a member from the configuration.",
+            _MEMBERS,
+            query=(TIMEOUT,),
+            problems=_NO_MEMBER | {422: "the cluster refuses the change"},
+        )
+    )
+    async def on_delete(self, req: Request, resp: Response, server_id: str) -> None:
         """Remove it from the configuration; 404 if it is not in it."""
         timeout = timeout_param(req)
         with _unknown_is_not_found():
-            self._node.remove_member(server_id, timeout=timeout)
-        _send_members(resp, self._node)
+            await self._node.aremove_member(server_id, timeout=timeout)
+        await _send_members(resp, self._node)
 
 
 class PromotionResource:
@@ -73,16 +126,24 @@ class PromotionResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response, server_id: str) -> None:
+    @described(
+        Operation(
+            "Make a nonvoter a voter, once it has caught up.",
+            _MEMBERS,
+            query=(TIMEOUT,),
+            problems=_NO_MEMBER | {422: "the cluster refuses the change"},
+        )
+    )
+    async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
         """Promote it; 404 if it is not a member."""
         timeout = timeout_param(req)
         with _unknown_is_not_found():
-            self._node.promote_member(server_id, timeout=timeout)
-        _send_members(resp, self._node)
+            await self._node.apromote_member(server_id, timeout=timeout)
+        await _send_members(resp, self._node)
 
 
-def _send_members(resp: falcon.Response, node: NodeAPI) -> None:
-    send_json(resp, {"members": node.members()})
+async def _send_members(resp: Response, node: NodeAPI) -> None:
+    await send_json(resp, {"members": node.members()})
 
 
 @contextmanager

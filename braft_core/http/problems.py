@@ -12,6 +12,7 @@ import logging
 from typing import Any
 
 import falcon
+import falcon.asgi
 
 from braft_core import jsontext
 from braft_core.errors import (
@@ -31,7 +32,19 @@ from braft_core.errors import (
 )
 from braft_core.escaping import printable, shown
 
-__all__ = ["PROBLEM_JSON", "RETRY_AFTER_SECONDS", "BadInput", "install_problems", "status_of"]
+__all__ = [
+    "ESCAPED_SLASH",
+    "PROBLEM_JSON",
+    "RETRY_AFTER_SECONDS",
+    "BadInput",
+    "Disconnected",
+    "Refused",
+    "error_problem",
+    "http_problem",
+    "install_problems",
+    "problem_body",
+    "status_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +52,13 @@ PROBLEM_JSON = "application/problem+json"
 #: An election is over well within this.
 RETRY_AFTER_SECONDS = 1
 
+#: A slash within a name, until the route is found (:mod:`braft_core.http.paths`).
+ESCAPED_SLASH = "\udc2f"
+
 _SHOWN_PATH = 200
+
+#: Status, body and further headers of an answer.
+Problem = tuple[int, bytes, list[tuple[str, str]]]
 
 _STATUS: dict[type[BaseException], int] = {
     BraftError: 500,
@@ -58,12 +77,24 @@ _STATUS: dict[type[BaseException], int] = {
 }
 
 
+class Disconnected(Exception):
+    """The caller has gone before its body was complete. Nobody is left to answer."""
+
+
 class BadInput(falcon.HTTPError):
     """400: something in the request is not acceptable; says what, its value, what would be."""
 
     def __init__(self, parameter: str, value: object, accepted: str) -> None:
         super().__init__(400, description=f"{parameter} is {shown(value)}; accepted: {accepted}")
         self.data = {"parameter": parameter, "value": shown(value), "accepted": accepted}
+
+
+class Refused(falcon.HTTPError):
+    """A refusal with a ``code`` of its own."""
+
+    def __init__(self, status: int, problem_code: str, detail: str) -> None:
+        super().__init__(status, description=detail)
+        self.problem_code = problem_code
 
 
 def status_of(error: BraftError, *, precondition: bool = False) -> int:
@@ -76,67 +107,96 @@ def status_of(error: BraftError, *, precondition: bool = False) -> int:
     return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
 
 
-def install_problems(app: falcon.App[Any, Any]) -> None:
+def http_problem(error: falcon.HTTPError, path: str) -> Problem:
+    """Return the answer to a request that was refused."""
+    status = error.status_code
+    title = http.HTTPStatus(status).phrase
+    data = error.data if isinstance(error, BadInput) else {}
+    code = title.lower().replace(" ", "_").replace("-", "_")
+    if isinstance(error, Refused):
+        code = error.problem_code
+    extra = [(str(name), str(value)) for name, value in dict(error.headers or {}).items()]
+    return status, problem_body(status, title, error.description or title, path, code, data), extra
+
+
+def error_problem(error: BraftError, path: str, *, precondition: bool = False) -> Problem:
+    """Return the answer to a request that ended with an error of the node."""
+    status = status_of(error, precondition=precondition)
+    extra = []
+    if status == 503 and error.safe_to_retry:
+        extra.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
+    title = type(error).__name__
+    body = problem_body(status, title, error.message, path, error.code, error.data)
+    return status, body, extra
+
+
+def problem_body(
+    status: int, title: str, detail: str, path: str, code: str, data: dict[str, Any]
+) -> bytes:
+    """Return problem JSON. Facts on an error may be anything, and reporting it must not fail."""
+    problem = {
+        "type": f"urn:braft:error:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": _shown_path(path),
+        "code": code,
+        "data": data,
+    }
+    return jsontext.encode(problem, anything=True)
+
+
+def _shown_path(path: str) -> str:
+    """The path as log lines and answers show it: its escapes are decoded, ``%0A`` to a newline."""
+    return printable(path[:_SHOWN_PATH].replace(ESCAPED_SLASH, "%2F"), _SHOWN_PATH)
+
+
+def install_problems(app: falcon.asgi.App[Any, Any]) -> None:
     """Make every error of the application a problem."""
     app.add_error_handler(Exception, _on_unexpected)
     app.add_error_handler(BraftError, _on_braft_error)
     app.set_error_serializer(_serialize)
 
 
-def _on_braft_error(
-    req: falcon.Request, resp: falcon.Response, error: BraftError, params: dict[str, Any]
+async def _on_braft_error(
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response,
+    error: BraftError,
+    params: dict[str, Any],
 ) -> None:
     precondition = bool(req.get_header("If-Match") or req.get_header("If-None-Match"))
-    status = status_of(error, precondition=precondition)
-    if status == 503 and error.safe_to_retry:
-        resp.set_header("Retry-After", str(RETRY_AFTER_SECONDS))
+    status, body, extra = error_problem(error, req.path, precondition=precondition)
     if status == 500:
-        logger.error("%s %s failed: %s", req.method, _path(req), error.message)
-    title = type(error).__name__
-    _send(req, resp, status, title, error.message, error.code, error.data)
+        logger.error("%s %s failed: %s", req.method, _shown_path(req.path), error.message)
+    for name, value in extra:
+        resp.set_header(name, value)
+    _send(resp, status, body)
 
 
-def _on_unexpected(
-    req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
+async def _on_unexpected(
+    req: falcon.asgi.Request,
+    resp: falcon.asgi.Response,
+    error: Exception,
+    params: dict[str, Any],
 ) -> None:
     """A bug, ours or a plugin's: the caller learns that it happened, the log learns what."""
-    logger.error("%s %s failed", req.method, _path(req), exc_info=error)
+    if isinstance(error, Disconnected):
+        raise error
+    logger.error("%s %s failed", req.method, _shown_path(req.path), exc_info=error)
     detail = "an unexpected error; the node's log has it"
-    _send(req, resp, 500, "Internal Server Error", detail, "internal", {})
+    title = "Internal Server Error"
+    _send(resp, 500, problem_body(500, title, detail, req.path, "internal", {}))
 
 
-def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
-    status = error.status_code
-    title = http.HTTPStatus(status).phrase
-    data = error.data if isinstance(error, BadInput) else {}
-    code = title.lower().replace(" ", "_")
-    _send(req, resp, status, title, error.description or title, code, data)
-
-
-def _path(req: falcon.Request) -> str:
-    """The path as log lines and answers show it: its escapes are decoded, ``%0A`` to a newline."""
-    return printable(req.path, _SHOWN_PATH)
-
-
-def _send(
-    req: falcon.Request,
-    resp: falcon.Response,
-    status: int,
-    title: str,
-    detail: str,
-    code: str,
-    data: dict[str, Any],
+def _serialize(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError
 ) -> None:
-    problem = {
-        "type": f"urn:braft:error:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": _path(req),
-        "code": code,
-        "data": data,
-    }
+    status, body, _ = http_problem(error, req.path)
+    _send(resp, status, body)
+
+
+def _send(resp: falcon.asgi.Response, status: int, body: bytes) -> None:
     resp.status = status
     resp.content_type = PROBLEM_JSON
-    # Facts on an error may be anything, and reporting it must not fail.
-    resp.data = jsontext.encode(problem, anything=True)
+    resp.data = body
+    resp.stream = None

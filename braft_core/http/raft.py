@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
+from braft_core.http.described import (
+    JSON,
+    TIMEOUT,
+    Answer,
+    Operation,
+    array,
+    described,
+    integer,
+    obj,
+    text,
+)
 from braft_core.http.wire import send_json, timeout_param
 
 __all__ = ["RaftResource"]
+
+_FREE = {"type": "object"}
+_VIEW = obj(
+    {
+        "currentLeader": {"type": "boolean", "description": "whether this node leads"},
+        "leaderID": text("server id of the leader, empty if none is known"),
+        "leaderAddr": text("its address"),
+        "discovery": text("how nodes are found"),
+        "memberList": array(_FREE),
+        "nodeNum": integer(),
+        "nodes": array(_FREE, "each member's own details, or `error`"),
+        "raftServers": array(_FREE, "the Raft configuration"),
+    }
+)
 
 
 class RaftResource:
@@ -16,6 +41,13 @@ class RaftResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "The cluster as this node sees it; every member is asked.",
+            {200: Answer("the whole view", {JSON: _VIEW})},
+            query=(TIMEOUT,),
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
         """The whole view. Answered without a leader too: that is when it is needed most."""
-        send_json(resp, self._node.cluster_view(timeout=timeout_param(req)))
+        await send_json(resp, await self._node.acluster_view(timeout=timeout_param(req)))

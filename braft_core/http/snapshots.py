@@ -7,17 +7,56 @@ something on one node alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import falcon
+from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
-from braft_core.errors import BraftError, StorageError
-from braft_core.http.wire import send_json, timeout_param
+from braft_core.errors import BraftError, Busy, StorageError
+from braft_core.http.described import (
+    BINARY,
+    JSON,
+    TIMEOUT,
+    Answer,
+    Operation,
+    Parameter,
+    array,
+    described,
+    integer,
+    obj,
+    text,
+)
+from braft_core.http.wire import beside, send_json, timeout_param
 
-__all__ = ["SnapshotResource", "SnapshotsResource"]
+__all__ = ["MAX_DOWNLOADS", "SnapshotResource", "SnapshotsResource"]
 
 logger = logging.getLogger(__name__)
+
+#: How many snapshots are sent at a time: each has a file open.
+MAX_DOWNLOADS = 64
+
+_ROW = obj(
+    {
+        "id": text(),
+        "index": integer("of the last entry that is in it"),
+        "term": integer("of that entry"),
+        "size": integer("bytes of its contents"),
+        "members": array(text(), "server ids of its configuration"),
+    },
+    ("members",),
+)
+_FACTS = tuple(
+    Parameter(f"Braft-{name}", meaning, text())
+    for name, meaning in (
+        ("Snapshot-Index", "of the last entry that is in it"),
+        ("Snapshot-Term", "of that entry"),
+        ("Snapshot-Size", "bytes of its contents"),
+        ("Cluster-Name", "where it is from"),
+        ("Cluster-ID", "where it is from"),
+    )
+)
 
 
 class SnapshotsResource:
@@ -26,13 +65,26 @@ class SnapshotsResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "The snapshots that this node holds, newest first.",
+            {200: Answer("their rows", {JSON: obj({"snapshots": array(_ROW)})})},
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
         """Those this node holds."""
-        send_json(resp, {"snapshots": self._node.snapshots()})
+        await send_json(resp, {"snapshots": await beside(self._node.snapshots)})
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    @described(
+        Operation(
+            "Take a snapshot of this node's state now.",
+            {200: Answer("its row, once it is durable", {JSON: _ROW})},
+            query=(TIMEOUT,),
+        )
+    )
+    async def on_post(self, req: Request, resp: Response) -> None:
         """Take one now; answers with its row once it is durable."""
-        send_json(resp, self._node.take_snapshot(timeout=timeout_param(req)))
+        await send_json(resp, await self._node.atake_snapshot(timeout=timeout_param(req)))
 
 
 class SnapshotResource:
@@ -40,17 +92,34 @@ class SnapshotResource:
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
+        self._downloads = 0
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, snapshot_id: str) -> None:
+    @described(
+        Operation(
+            "One snapshot as a file that `braft snapshot restore` takes.",
+            {
+                200: Answer(
+                    "the file, in pieces; one that lacks the last piece is no snapshot",
+                    {BINARY: text(format="binary")},
+                    (*_FACTS, Parameter("Content-Disposition", "a name for the file", text())),
+                )
+            },
+            problems={
+                404: "this node has none of that id",
+                503: "as many as this node sends at a time are under way",
+            },
+        )
+    )
+    async def on_get(self, req: Request, resp: Response, snapshot_id: str) -> None:
         """Stream it; 404 if this node has none of that id.
 
         The length is not announced: an answer that was cut short lacks the last piece of the
         chunked encoding, and the file's own end.
         """
         try:
-            facts, pieces = self._node.open_snapshot(snapshot_id)
+            facts, pieces = await beside(self._node.open_snapshot, snapshot_id)
         except StorageError as error:
-            if any(row["id"] == snapshot_id for row in self._node.snapshots()):
+            if any(row["id"] == snapshot_id for row in await beside(self._node.snapshots)):
                 raise
             raise falcon.HTTPNotFound(description=error.message) from error
         resp.content_type = "application/octet-stream"
@@ -60,13 +129,30 @@ class SnapshotResource:
         resp.set_header("Braft-Snapshot-Size", str(facts["size"]))
         resp.set_header("Braft-Cluster-Name", str(facts["clusterName"]))
         resp.set_header("Braft-Cluster-ID", str(facts["clusterID"]))
-        resp.stream = _logged(snapshot_id, pieces)
+        if req.method == "HEAD":
+            return
+        if self._downloads >= MAX_DOWNLOADS:
+            raise Busy(f"{MAX_DOWNLOADS} snapshots are being sent already; try again")
+        resp.stream = self._sent(snapshot_id, pieces)
+
+    async def _sent(self, snapshot_id: str, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces, each read when the one before has gone.
+
+        Once the answer has begun an error can only cut it short, so the log must tell why.
+        """
+        self._downloads += 1
+        try:
+            while (piece := await beside(_next_of, pieces)) is not None:
+                yield piece
+        except BraftError as error:
+            logger.error("snapshot %s could not be sent whole: %s", snapshot_id, error.message)
+            raise
+        finally:
+            self._downloads -= 1
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
 
 
-def _logged(snapshot_id: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Once the answer has begun an error can only cut it short, so the log must tell why."""
-    try:
-        yield from pieces
-    except BraftError as error:
-        logger.error("snapshot %s could not be sent whole: %s", snapshot_id, error.message)
-        raise
+def _next_of(pieces: Iterator[bytes]) -> Any:
+    return next(pieces, None)

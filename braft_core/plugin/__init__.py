@@ -46,7 +46,7 @@ __all__ = ["HOOKS_VERSION", "NAME", "hookimpl"]
 NAME: Final = "braft"
 
 #: The version of the hook set: raised by one in each release that adds a hook or a parameter.
-HOOKS_VERSION: Final = 1
+HOOKS_VERSION: Final = 2
 
 #: Marks a function as the implementation of the hook of the same name.
 hookimpl: Final = pluggy.HookimplMarker(NAME)

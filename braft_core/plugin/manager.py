@@ -23,7 +23,7 @@ from braft_core.plugin.installed import canonical, entry_points, version_of
 from braft_core.plugin.rules import HOOKS, hook_problems, hooks_of, signature
 
 if TYPE_CHECKING:
-    import falcon
+    import falcon.asgi
     import typer
 
     from braft_core.abc import NodeAPI
@@ -147,7 +147,7 @@ class Plugins:
         except Exception as error:  # a plugin may raise anything; it must not end braft unnamed
             raise load_error(info, f"{hook} raised {_said(error)}") from error
 
-    def extend_http(self, app: falcon.App[falcon.Request, falcon.Response], node: NodeAPI) -> None:
+    def extend_http(self, app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
         """Let every plugin add its HTTP resources. :raises PluginLoadError: one of them raised."""
         for info in self.implementing("braft_register_http"):
             self.call(info, "braft_register_http", app=app, node=node)

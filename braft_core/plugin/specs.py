@@ -18,7 +18,7 @@ This module must not know who implements the hooks, nor import what it mentions 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
@@ -27,7 +27,7 @@ from braft_core.plugin import NAME
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import falcon
+    import falcon.asgi
     import typer
 
     from braft_core.abc import Discovery, NodeAPI, Serializer, Service, Storage, Transport
@@ -181,17 +181,19 @@ def braft_register_options() -> type[PluginOptions] | Sequence[type[PluginOption
 
 
 @_spec
-def braft_register_http(app: falcon.App[falcon.Request, falcon.Response], node: NodeAPI) -> None:
+def braft_register_http(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
     """Add Falcon resources to the node's HTTP application.
 
     When: once per node, after braft's own routes are there and before the server listens.
     Thread: the one that starts the node. Must not block; the node does not serve requests yet, so
-    keep it and use it when a request comes. Resources run on the HTTP server's threads and may
-    block there.
+    keep it and use it when a request comes. Resources run on the HTTP server's event loop, where
+    nothing may block: their methods are ``async def``, and await ``node.aquery`` and the like.
 
-    :param app: the application; use ``app.add_route``. Prefer ``/plugins/<your name>/...``.
+    :param app: the application, ``falcon.asgi.App``; use ``app.add_route``. Prefer
+        ``/plugins/<your name>/...``.
     :param node: the node, for commands, queries and status.
-    :return: nothing. What it raises keeps the node from starting.
+    :return: nothing. What it raises keeps the node from starting, and so does a resource with a
+        method that is not ``async``.
 
     Example::
 

@@ -5,12 +5,13 @@ Every method may be called from any thread but the node's loop.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from braft_core.abc import Service
 from braft_core.addresses import join_host_port
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Host"]
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 #: Bounds of the steps of stopping, seconds.
 _STOP_ENGINE = 5.0
 _JOIN = 1.0
@@ -351,9 +353,17 @@ class Host:
         """This node's entry of ``GET /raft``."""
         return self._engine.view.details()
 
-    def cluster_view(self, timeout: float | None) -> dict[str, Any]:
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait here for one of the coroutines below, which run on the node's loop."""
+        return self._loop.run(work)
+
+    async def awaited(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for one of the coroutines below on the caller's loop."""
+        return await self._loop.awaited(work)
+
+    def view_of_cluster(self, timeout: float | None) -> Coroutine[Any, Any, dict[str, Any]]:
         """The whole of ``GET /raft``."""
-        return self._loop.run(self._engine.view.cluster(seconds(timeout, _VIEW_TIMEOUT)))
+        return self._engine.view.cluster(seconds(timeout, _VIEW_TIMEOUT))
 
     def members(self) -> list[dict[str, Any]]:
         """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
@@ -361,10 +371,11 @@ class Host:
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
 
-    def take_snapshot(self, timeout: float) -> dict[str, Any]:
+    async def snapshot_of_now(self, timeout: float) -> dict[str, Any]:
         """Take a snapshot here, now."""
         try:
-            return _described(self._loop.run(self._engine.snapshotter.request(), timeout))
+            async with asyncio.timeout(timeout):
+                return _described(await self._engine.snapshotter.request())
         except TimeoutError:
             raise OutcomeUnknown(
                 f"the snapshot is not finished after {timeout:g} s; it goes on being written"
@@ -386,20 +397,21 @@ class Host:
                 return facts, encode_file(meta, store.open(snapshot_id))
         raise StorageError(f"this node has no snapshot {snapshot_id!r}", id=snapshot_id)
 
-    def add_member(self, server_id: str, address: str, voter: bool, timeout: float) -> None:
+    def addition(
+        self, server_id: str, address: str, voter: bool, timeout: float
+    ) -> Coroutine[Any, Any, None]:
         """Add a server, or change a member's address."""
         kind = "add_voter" if voter else "add_nonvoter"
         server_id, address = new_member_id(server_id), member_address(address)
-        self._loop.run(self._engine.admin.change(kind, server_id, address, timeout))
+        return self._engine.admin.change(kind, server_id, address, timeout)
 
-    def change(self, kind: str, server_id: str, timeout: float) -> None:
+    def change_of(self, kind: str, server_id: str, timeout: float) -> Coroutine[Any, Any, None]:
         """Change the membership, wherever the leader is."""
-        self._loop.run(self._engine.admin.change(kind, member_id(server_id), "", timeout))
+        return self._engine.admin.change(kind, member_id(server_id), "", timeout)
 
-    def transfer_leadership(self, to: str, timeout: float) -> str:
+    def transfer_to(self, to: str, timeout: float) -> Coroutine[Any, Any, str]:
         """Transfer leadership, wherever the leader is."""
-        to = member_id(to, may_be_empty=True)
-        return self._loop.run(self._engine.admin.request_transfer(to, timeout))
+        return self._engine.admin.request_transfer(member_id(to, may_be_empty=True), timeout)
 
     def watch_distribution(
         self, callback: Callable[[Mapping[str, Any]], None]

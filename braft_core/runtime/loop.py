@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from braft_core.errors import OutcomeUnknown, Stopped
+from braft_core.runtime.blocking import check_may_block
 from braft_core.runtime.daemons import DaemonExecutor
 
 __all__ = ["LoopThread", "new_loop"]
@@ -61,6 +62,11 @@ class LoopThread:
         :raises OutcomeUnknown: the loop ended before it did.
         :raises TimeoutError: it took longer; it is cancelled.
         """
+        try:
+            check_may_block()
+        except RuntimeError:
+            work.close()
+            raise
         if self.is_current:
             work.close()
             raise Stopped("a blocking call was made on the node's own loop; use its async twin")
@@ -75,6 +81,20 @@ class LoopThread:
         except KeyboardInterrupt:
             future.cancel()  # nobody waits for it any more
             raise
+
+    async def awaited(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on this loop and await it on the caller's.
+
+        :raises Stopped: the loop has ended. :raises OutcomeUnknown: it ended before the work did.
+        """
+        future = self.submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                raise
+            raise OutcomeUnknown("the node was stopped while this was under way") from None
 
     def submit(self, work: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
         """Start a coroutine on the loop. :raises Stopped: the loop has ended."""

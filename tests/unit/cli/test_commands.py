@@ -322,7 +322,7 @@ def test_plugins_add_commands_and_cannot_replace_ours(braft: Any, monkeypatch: A
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, braft_core.cli.app as a\n"
-        "heavy = {'httpx', 'falcon', 'grpc', 'pydantic', 'rich.markdown', 'waitress'}\n"
+        "heavy = {'httpx', 'falcon', 'grpc', 'pydantic', 'rich.markdown', 'uvicorn'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     root = str(Path(__file__).parents[3])

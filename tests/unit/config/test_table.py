@@ -44,6 +44,8 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("max_value_bytes", "BRAFT_MAX_VALUE_BYTES", "", "1000", 1000, 1_500_000),
     ("request_timeout", "BRAFT_REQUEST_TIMEOUT", "", "1m30s", 90.0, 10.0),
     ("http", "BRAFT_HTTP", "", "off", False, True),
+    ("http_server", "BRAFT_HTTP_SERVER", "", "waitress", "waitress", "uvicorn"),
+    ("http_hosts", "BRAFT_HTTP_HOSTS", "", "A.example,.svc,*", ("a.example", ".svc", "*"), ()),
     ("heartbeat_interval", "BRAFT_HEARTBEAT_INTERVAL", "", "50ms", 0.05, 0.1),
     ("election_timeout", "BRAFT_ELECTION_TIMEOUT", "", "2s", 2.0, 1.0),
     ("lease_reads", "BRAFT_LEASE_READS", "", "on", True, False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
@@ -33,7 +35,12 @@ class FakeNode:
     """Applies commands at once. ``fails`` makes every request to the cluster end that way."""
 
     def __init__(self, token: str | None = None) -> None:
-        self.settings = SimpleNamespace(token=SecretStr(token) if token else None)
+        self.settings = SimpleNamespace(
+            token=SecretStr(token) if token else None,
+            host="",
+            http_hosts=(),
+            http_server="uvicorn",
+        )
         self.server_id = "server-1"
         self.is_leader = True
         self.leader = ("server-1", "127.0.0.1:15000")
@@ -45,6 +52,9 @@ class FakeNode:
         self.items: dict[str, Any] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
+        #: Requests that wait, as for a commit that a lost quorum delays, hold until it is set.
+        self.held: threading.Event | None = None
+        self.waiting = 0
         self.snapshot_files: dict[str, tuple[SnapshotMeta, Iterable[bytes]]] = {}
         self.rows = [
             {"id": "server-1", "address": "127.0.0.1:15000", "suffrage": "Voter", "leader": True},
@@ -82,6 +92,39 @@ class FakeNode:
         if max_staleness is not None and max_staleness < self.staleness:
             raise TooStale("the state of this node is too old", staleness=self.staleness)
         return getattr(self, f"_{service}_{query}", self._unknown)(*args)
+
+    async def before_await(self) -> None:
+        if self.held is None:
+            return
+        self.waiting += 1
+        await asyncio.to_thread(self.held.wait, 60)
+        self.waiting -= 1
+
+    async def aexecute(self, *args: Any, **kwargs: Any) -> Any:
+        await self.before_await()
+        return self.execute(*args, **kwargs)
+
+    async def aquery(self, *args: Any, **kwargs: Any) -> Any:
+        await self.before_await()
+        return self.query(*args, **kwargs)
+
+    async def acluster_view(self, timeout: float | None = None) -> dict[str, Any]:
+        return self.cluster_view(timeout)
+
+    async def aadd_member(self, *args: Any, **kwargs: Any) -> None:
+        self.add_member(*args, **kwargs)
+
+    async def aremove_member(self, *args: Any, **kwargs: Any) -> None:
+        self.remove_member(*args, **kwargs)
+
+    async def apromote_member(self, *args: Any, **kwargs: Any) -> None:
+        self.promote_member(*args, **kwargs)
+
+    async def atransfer_leadership(self, *args: Any, **kwargs: Any) -> str:
+        return self.transfer_leadership(*args, **kwargs)
+
+    async def atake_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+        return self.take_snapshot(timeout)
 
     def _asked(self, *call: Any) -> None:
         self.calls.append(call)
@@ -229,6 +272,18 @@ class FakeNode:
         return lambda: None
 
 
+class Caller(falcon.testing.TestClient):
+    """A program that calls a node of this machine by its name."""
+
+    def simulate_request(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("host", "localhost")
+        return super().simulate_request(*args, **kwargs)
+
+
+def client(node: FakeNode, extend: Any = None) -> Caller:
+    return Caller(make_app(node, extend))
+
+
 @pytest.fixture
 def node() -> FakeNode:
     return FakeNode()
@@ -240,12 +295,25 @@ def guarded() -> FakeNode:
 
 
 @pytest.fixture
-def web(node: FakeNode) -> falcon.testing.TestClient:
-    return falcon.testing.TestClient(make_app(node, None))
+def make_client() -> Callable[..., Caller]:
+    """Make a caller of the application of a node."""
+    return client
 
 
 @pytest.fixture
-def server(node: FakeNode) -> Iterator[HTTPServer]:
+def web(node: FakeNode) -> falcon.testing.TestClient:
+    return client(node)
+
+
+@pytest.fixture(params=["uvicorn", "waitress"])
+def kind(request: pytest.FixtureRequest, node: FakeNode) -> str:
+    """What serves."""
+    node.settings.http_server = request.param
+    return str(request.param)
+
+
+@pytest.fixture
+def server(node: FakeNode, kind: str) -> Iterator[HTTPServer]:
     running = HTTPServer(node, "127.0.0.1", 0)
     running.start()
     yield running

@@ -6,19 +6,13 @@ import json
 import math
 from typing import Any
 
-import falcon
-import falcon.testing
 import pytest
+from falcon.asgi import Request, Response
 
 from braft_core import errors
-from braft_core.http import make_app
 from braft_core.http.problems import status_of
 
 JSON = {"Content-Type": "application/json"}
-
-
-def client(node: Any) -> Any:
-    return falcon.testing.TestClient(make_app(node, None))
 
 
 def test_raft_is_the_node_s_view(web: Any, node: Any) -> None:
@@ -26,13 +20,12 @@ def test_raft_is_the_node_s_view(web: Any, node: Any) -> None:
     assert node.calls[0] == ("cluster_view", 1.0)
 
 
-def test_plugins_media_is_as_strict_as_ours(node: Any) -> None:
+def test_plugins_media_is_as_strict_as_ours(node: Any, make_client: Any) -> None:
     class Mirror:
-        def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-            resp.media = {"got": req.get_media(), "number": math.nan, "raw": b"\x00\xff"}
+        async def on_post(self, req: Request, resp: Response) -> None:
+            resp.media = {"got": await req.get_media(), "number": math.nan, "raw": b"\x00\xff"}
 
-    app = make_app(node, lambda app: app.add_route("/mirror", Mirror()))
-    mirror = falcon.testing.TestClient(app)
+    mirror = make_client(node, lambda app: app.add_route("/mirror", Mirror()))
     answer = mirror.simulate_post("/mirror", json={"a": None})
     assert answer.text == '{"got": {"a": null}, "number": "NaN", "raw": "AP8="}'
     for body in ("NaN", '{"a": 1, "a": 2}', "[" * 100_000):
@@ -165,8 +158,8 @@ def test_items_must_be_texts(web: Any, node: Any, items: object) -> None:
     assert node.calls == []
 
 
-def test_a_token_guards_everything_but_the_health_checks(guarded: Any) -> None:
-    web = client(guarded)
+def test_a_token_guards_everything_but_the_health_checks(guarded: Any, make_client: Any) -> None:
+    web = make_client(guarded)
     missing = web.simulate_get("/raft")
     assert (missing.status_code, missing.headers["www-authenticate"]) == (401, "Bearer")
     assert web.simulate_get("/raft", headers={"Authorization": "Basic x"}).status_code == 401
@@ -251,14 +244,61 @@ def test_facts_that_are_not_json_do_not_hide_the_error(web: Any, node: Any) -> N
     assert web.simulate_post("/kv?v=1").status_code == 503
 
 
-def test_plugins_add_routes_under_the_same_rules(guarded: Any) -> None:
+def test_plugins_add_routes_under_the_same_rules(guarded: Any, make_client: Any) -> None:
     class Resource:
-        def on_get(self, req: Any, resp: Any) -> None:
+        async def on_get(self, req: Any, resp: Any) -> None:
             raise errors.Conflict("plugin says no")
 
-    web = falcon.testing.TestClient(
-        make_app(guarded, lambda app: app.add_route("/plugins/x", Resource()))
-    )
+    web = make_client(guarded, lambda app: app.add_route("/plugins/x", Resource()))
     assert web.simulate_get("/plugins/x").status_code == 401
     right = {"Authorization": "Bearer sesame-sesame-sesame"}
     assert json.loads(web.simulate_get("/plugins/x", headers=right).text)["code"] == "conflict"
+
+
+def test_a_resource_that_would_block_the_loop_is_refused_by_name(
+    node: Any, make_client: Any
+) -> None:
+    class Old:
+        def on_get(self, req: Any, resp: Any) -> None:
+            """As for braft's former HTTP server."""
+
+    with pytest.raises(errors.PluginError, match=r"Old\.on_get of the route /plugins/old.*async"):
+        make_client(node, lambda app: app.add_route("/plugins/old", Old()))
+
+
+def test_a_parameter_that_nobody_reads_is_named(web: Any, node: Any) -> None:
+    answer = web.simulate_get("/v1/kv/m?limt=1")
+    assert answer.status_code == 400
+    assert "'limt'" in answer.json["detail"]
+    assert "after, consistency, limit, max_staleness, timeout" in answer.json["detail"]
+    assert web.simulate_delete("/v1/members/x?force=1").status_code == 400
+    assert node.calls == []
+
+
+@pytest.mark.parametrize("path", ["/raft", "/healthz", "/v1/kv", "/v1/members", "/v1/leader"])
+def test_a_slash_at_the_end_and_head_change_nothing(web: Any, path: str) -> None:
+    plain = web.simulate_get(path)
+    assert web.simulate_get(f"{path}/").text == plain.text
+    head = web.simulate_head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == plain.headers["content-length"]
+
+
+def test_every_answer_says_that_it_is_no_page(web: Any) -> None:
+    for answer in (web.simulate_get("/raft"), web.simulate_get("/nowhere")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({f"x-{n}": "1" for n in range(101)}, 431),
+        ({"x": "1" * 33_000}, 431),
+    ],
+)
+def test_a_head_has_a_limit(web: Any, headers: dict[str, str], status: int) -> None:
+    answer = web.simulate_get("/raft", headers=headers)
+    assert (answer.status_code, answer.json["status"]) == (status, status)
+    assert web.simulate_get("/raft", query_string="m=" + "1" * 20_000).status_code == 414

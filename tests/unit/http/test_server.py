@@ -23,8 +23,9 @@ import pytest
 
 from braft_core.errors import ConfigError, Stopped
 from braft_core.http import HTTPServer
-from braft_core.http.server import DRAIN, HARD_BODY_LIMIT, MAX_CHUNK_LINE, THREADS
-from braft_core.http.wire import MAX_BODY_BYTES
+from braft_core.http.ending import DRAIN
+from braft_core.http.waitress_server import MAX_CHUNK_LINE, THREADS
+from braft_core.http.wire import HARD_BODY_LIMIT, MAX_BODY_BYTES
 from braft_core.testing.processes import PATIENCE, wait_for
 from braft_core.transport import PAUSE
 
@@ -48,14 +49,14 @@ def threads_of(port: int) -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith(f"braft-{port}-http")]
 
 
-def test_it_serves_and_leaves_nothing_behind(node: Any) -> None:
+def test_it_serves_and_leaves_nothing_behind(node: Any, kind: str) -> None:
     server = HTTPServer(node, "127.0.0.1", 0)
     server.start()
     server.start()
     port = server.port
     assert ask(port, "POST", "/kv?k=a&v=b") == (200, None)
     assert ask(port, "GET", "/kv?k=a") == (200, "b")
-    assert len(threads_of(port)) == THREADS + 2
+    assert len(threads_of(port)) == (1 if kind == "uvicorn" else THREADS + 3)
     began = time.monotonic()
     server.stop()
     server.stop()
@@ -86,7 +87,7 @@ def test_without_room_for_connections_it_waits_and_says_so_once(
         assert all(later - time >= PAUSE * 0.9 for time, later in pairwise(tries))
         patch.setattr(socket.socket, "accept", accept)
         caller.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-        assert caller.recv(100).startswith(b"HTTP/1.0 200"), "who waited is served"
+        assert caller.recv(100).partition(b" ")[2].startswith(b"200"), "who waited is served"
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
     assert f"HTTP on port {server.port} cannot accept connections" in said[0]
@@ -135,6 +136,7 @@ def test_a_large_value_needs_no_temporary_file(
 
 
 @pytest.mark.parametrize("years", [56, -56])
+@pytest.mark.parametrize("kind", ["waitress"], indirect=True)
 def test_a_wall_clock_that_is_set_closes_no_connection(
     server: HTTPServer, monkeypatch: pytest.MonkeyPatch, years: int
 ) -> None:
@@ -166,7 +168,7 @@ def test_it_can_start_again_on_the_same_port(server: HTTPServer) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
-def test_a_port_that_is_taken_is_named(node: Any, host: str) -> None:
+def test_a_port_that_is_taken_is_named(node: Any, kind: str, host: str) -> None:
     with socket.create_server((host, 0)) as taken:
         port = taken.getsockname()[1]
         server = HTTPServer(node, host, port)
@@ -191,19 +193,18 @@ def test_idle_connections_do_not_hold_up_the_stop(server: HTTPServer) -> None:
     connection.close()
 
 
-def test_health_is_answered_while_every_worker_waits(server: HTTPServer, node: Any) -> None:
-    release = threading.Event()
-    node.before_answer = lambda: release.wait(STUCK)
+def test_health_is_answered_while_many_requests_wait(server: HTTPServer, node: Any) -> None:
+    node.held = threading.Event()
     callers = [
         threading.Thread(target=ask, args=(server.port, "POST", f"/kv?k={n}&v=1"))
         for n in range(THREADS + 4)
     ]
     for caller in callers:
         caller.start()
-    wait_for(lambda: len(node.calls) == THREADS, what="all workers wait")
+    wait_for(lambda: node.waiting >= THREADS, what="all workers wait")
     assert ask(server.port, "GET", "/healthz")[0] == 200
     assert ask(server.port, "GET", "/readyz")[0] == 200
-    release.set()
+    node.held.set()
     for caller in callers:
         caller.join(PATIENCE)
     assert len(node.maps["default"]) == THREADS + 4
@@ -212,15 +213,14 @@ def test_health_is_answered_while_every_worker_waits(server: HTTPServer, node: A
 def test_a_request_under_way_is_answered_before_the_stop(
     server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braft_core.http.server.STOP_GRACE", PATIENCE)
-    release, answers = threading.Event(), []
-    node.before_answer = lambda: release.wait(STUCK)
+    monkeypatch.setattr("braft_core.http.ending.STOP_GRACE", PATIENCE)
+    node.held, answers = threading.Event(), []
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
     caller.start()
-    wait_for(lambda: node.calls, what="the request is under way")
+    wait_for(lambda: node.waiting, what="the request is under way")
     stopper = threading.Thread(target=server.stop)
     stopper.start()
-    release.set()
+    node.held.set()
     stopper.join(PATIENCE)
     caller.join(PATIENCE)
     assert answers == [(200, None)]
@@ -229,8 +229,7 @@ def test_a_request_under_way_is_answered_before_the_stop(
 def test_a_stuck_request_neither_holds_up_the_stop_nor_keeps_its_thread(
     server: HTTPServer, node: Any
 ) -> None:
-    release = threading.Event()
-    node.before_answer = lambda: release.wait(STUCK)
+    node.held = threading.Event()
     failures: list[BaseException] = []
 
     def call() -> None:
@@ -241,20 +240,38 @@ def test_a_stuck_request_neither_holds_up_the_stop_nor_keeps_its_thread(
 
     caller = threading.Thread(target=call)
     caller.start()
-    wait_for(lambda: node.calls, what="the request is under way")
+    wait_for(lambda: node.waiting, what="the request is under way")
     began = time.monotonic()
     server.stop()
     assert time.monotonic() - began < SOON
     caller.join(PATIENCE)
     assert len(failures) == 1
     node.fails = Stopped("the node was stopped")
-    release.set()
+    node.held.set()
     wait_for(lambda: not threads_of(server.port), what="the last thread ended")
+
+
+def test_a_body_that_is_announced_as_too_large_is_refused_unread(
+    server: HTTPServer, node: Any
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as raw:
+        length = MAX_BODY_BYTES + 1
+        head = f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {length}\r\n\r\n"
+        raw.sendall(head.encode() + b"x" * 1000)
+        if node.settings.http_server == "waitress":  # which reads all of it first
+            raw.sendall(b"x" * (length - 1000))
+        answer = http.client.HTTPResponse(raw)
+        answer.begin()
+        assert answer.status == 413
+        assert json.loads(answer.read())["data"] == {"size": length, "limit": MAX_BODY_BYTES}
+    assert node.calls == []
 
 
 def test_an_endless_body_is_cut_off_before_it_is_read(server: HTTPServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as raw:
-        head = f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: x\r\nContent-Length: {HARD_BODY_LIMIT}\r\n\r\n"
+        head = (
+            f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {HARD_BODY_LIMIT}\r\n\r\n"
+        )
         raw.sendall(head.encode())
         assert raw.recv(4096).startswith(b"HTTP/1.1 413")
 
@@ -265,23 +282,25 @@ def test_a_chunked_body_is_read_whole(server: HTTPServer, node: Any) -> None:
     assert node._kv_get("m", "k")[0] == b"abcdef"
 
 
-CHUNKED = b"PUT /v1/kv/m/k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"PUT /v1/kv/m/k HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n"
 #: A chunk of 64 KiB.
 CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
 
 def test_a_chunked_body_without_end_is_cut_off(server: HTTPServer, node: Any) -> None:
     """It announces no length, so it is counted as it comes."""
+    limit = HARD_BODY_LIMIT if node.settings.http_server == "waitress" else MAX_BODY_BYTES
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as raw:
         # No more than is read before it is refused: the rest would make a reset of the answer.
-        raw.sendall(CHUNKED + CHUNK * (HARD_BODY_LIMIT // len(CHUNK)))
+        raw.sendall(CHUNKED + CHUNK * (limit // len(CHUNK)))
         assert not select.select([raw], [], [], 0)[0]
-        raw.sendall(CHUNK)
+        raw.sendall(CHUNK * 2)
         assert raw.recv(4096).startswith(b"HTTP/1.1 413")
     assert node.calls == []
     assert ask(server.port, "PUT", "/v1/kv/m/k", body=b"1")[0] == 200
 
 
+@pytest.mark.parametrize("kind", ["waitress"], indirect=True)
 @pytest.mark.parametrize(
     "line",
     [b"1" * MAX_CHUNK_LINE * 2, b"1;" + b"x" * MAX_CHUNK_LINE * 2, b"0\r\na: b" + b"x" * 40_000],
@@ -332,19 +351,23 @@ def test_callers_are_sent_elsewhere_before_the_stop(server: HTTPServer, node: An
 
 
 def test_a_connection_that_was_made_before_the_drain_is_served(
-    server: HTTPServer, monkeypatch: pytest.MonkeyPatch
+    server: HTTPServer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel makes connections that the server has not taken yet: a reset would say nothing."""
     running = server._running
     assert running is not None
-    monkeypatch.setattr(running._server, "accepting", False)
+    if kind == "waitress":
+        monkeypatch.setattr(running._server, "accepting", False)  # type: ignore[attr-defined]
+    else:
+        loop = running._loop  # type: ignore[attr-defined]
+        loop.call_soon_threadsafe(running._listen, False)  # type: ignore[attr-defined]
     waiting = [
         socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) for _ in range(3)
     ]
     drained = threading.Thread(target=server.drain)
     drained.start()
     for raw in waiting:
-        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: [::1]\r\n\r\n")
         assert raw.recv(4096).startswith(b"HTTP/1.1 200")
         raw.close()
     drained.join(PATIENCE)
@@ -354,17 +377,16 @@ def test_a_drain_waits_for_callers_and_not_for_ever(
     server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that still waits then is answered at the stop, since the node answers it by then."""
-    monkeypatch.setattr("braft_core.http.server.STOP_GRACE", PATIENCE)
-    release, answers = threading.Event(), []
-    node.before_answer = lambda: release.wait(STUCK)
+    monkeypatch.setattr("braft_core.http.ending.STOP_GRACE", PATIENCE)
+    node.held, answers = threading.Event(), []
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
     caller.start()
-    wait_for(lambda: node.calls, what="the request is under way")
+    wait_for(lambda: node.waiting, what="the request is under way")
     began = time.monotonic()
     server.drain()
     assert DRAIN <= time.monotonic() - began < SOON
     node.fails = Stopped("the node was stopped")
-    release.set()
+    node.held.set()
     server.stop()
     caller.join(PATIENCE)
     ((status, problem),) = answers

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import falcon.testing
 import pytest
 
 from braft_core.errors import NotReady, StorageCorrupt
-from braft_core.http import HTTPServer, make_app
+from braft_core.http import HTTPServer
 from braft_core.storage.snapshot_file import open_file
 
 
@@ -61,8 +60,8 @@ def test_nothing_to_take_a_snapshot_of(web: Any, node: Any) -> None:
     assert web.simulate_post("/v1/snapshots").status_code == 503
 
 
-def test_a_token_guards_them(guarded: Any) -> None:
-    web = falcon.testing.TestClient(make_app(guarded, None))
+def test_a_token_guards_them(guarded: Any, make_client: Any) -> None:
+    web = make_client(guarded)
     assert web.simulate_get("/v1/snapshots").status_code == 401
     assert web.simulate_post("/v1/snapshots").status_code == 401
     assert web.simulate_get("/v1/snapshots/snap-1").status_code == 401

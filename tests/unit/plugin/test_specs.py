@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-import falcon
+import falcon.asgi
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -53,7 +53,7 @@ def example(hook: str) -> str:
 
 
 def test_hooks_and_their_parameters_are_frozen() -> None:
-    assert (HOOKS_VERSION, dict(HOOKS)) == (1, FROZEN), "a larger set has a higher version"
+    assert (HOOKS_VERSION, dict(HOOKS)) == (2, FROZEN), "a larger set has a higher version"
 
 
 def test_every_kind_has_its_hook() -> None:
@@ -109,7 +109,7 @@ def test_every_hook_reaches_a_plugin(classes: types.SimpleNamespace) -> None:
     }
     assert registry.options() == {}
     node: Any = object()
-    app, commands = falcon.App(), typer.Typer()
+    app, commands = falcon.asgi.App(), typer.Typer()
     plugins.extend_http(app, node)
     plugins.extend_cli(commands)
     server = Server("id", "127.0.0.1:1")
@@ -146,7 +146,9 @@ def recorder(seen: dict[str, dict[str, Any]], answers: dict[str, Any]) -> types.
 
 def test_http_and_cli_hooks_do_what_their_examples_say() -> None:
     class Resource:
-        def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        async def on_get(
+            self, request: falcon.asgi.Request, response: falcon.asgi.Response
+        ) -> None:
             response.media = {"lab": True}
 
     module = types.ModuleType("lab")
@@ -170,7 +172,7 @@ def test_http_and_cli_hooks_do_what_their_examples_say() -> None:
     )
     plugins = Plugins()
     plugins.register(module, "lab")
-    app, commands = falcon.App(), typer.Typer()
+    app, commands = falcon.asgi.App(), typer.Typer()
     node: Any = None
     plugins.extend_http(app, node)
     plugins.extend_cli(commands)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from braft_core.plugin import hookimpl
 
 if TYPE_CHECKING:
-    import falcon
+    import falcon.asgi
     import typer
 
     from braft_core.abc import NodeAPI, Service
@@ -19,6 +19,9 @@ __all__ = [
     "braft_register_options",
     "braft_register_service",
 ]
+
+#: HTTP routes are coroutines.
+BRAFT_HOOKS = 2
 
 # Each hook imports what it hands out: whoever runs `braft --help` waits for no more than this.
 
@@ -32,7 +35,7 @@ def braft_register_service() -> type[Service]:
 
 
 @hookimpl
-def braft_register_http(app: falcon.App[falcon.Request, falcon.Response], node: NodeAPI) -> None:
+def braft_register_http(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
     """``/plugins/counter/{key}``."""
     from braft_counter.web import add_routes
 

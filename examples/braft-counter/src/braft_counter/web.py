@@ -1,14 +1,14 @@
 """``GET /plugins/counter``, ``GET|POST /plugins/counter/{key}``.
 
-Runs on the HTTP server's threads, where it may block. Errors that braft raises are answered as
-braft answers its own: problem JSON with 409, 503, 504.
+Runs on the HTTP server's event loop, so that whatever waits is awaited. Errors that braft raises
+are answered as braft answers its own: problem JSON with 409, 503, 504.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import falcon
+import falcon.asgi
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import InvalidRequest
@@ -19,7 +19,7 @@ __all__ = ["add_routes"]
 _SERVICE = "counter"
 
 
-def add_routes(app: falcon.App[falcon.Request, falcon.Response], node: NodeAPI) -> None:
+def add_routes(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
     """Add the routes. The node does not serve yet."""
     app.add_route("/plugins/counter", _Every(node))
     app.add_route("/plugins/counter/{key}", _One(node))
@@ -29,8 +29,8 @@ class _Every:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        response.media = self._node.query(_SERVICE, "every")
+    async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        response.media = await self._node.aquery(_SERVICE, "every")
 
 
 class _One:
@@ -40,14 +40,18 @@ class _One:
         self._node = node
         self._most = node.plugin_options(CounterOptions).largest_step
 
-    def on_get(self, request: falcon.Request, response: falcon.Response, key: str) -> None:
-        response.media = {"value": self._node.query(_SERVICE, "get", key)}
+    async def on_get(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, key: str
+    ) -> None:
+        response.media = {"value": await self._node.aquery(_SERVICE, "get", key)}
 
-    def on_post(self, request: falcon.Request, response: falcon.Response, key: str) -> None:
-        said = request.get_media(default_when_empty={})
+    async def on_post(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, key: str
+    ) -> None:
+        said = await request.get_media(default_when_empty={})
         amount = said.get("add") if isinstance(said, dict) else None
         if type(amount) is not int or abs(amount) > self._most:
             raise InvalidRequest(
                 f"add={amount!r}; accepted: {self._accepted}, at most {self._most:,} either way"
             )
-        response.media = {"value": self._node.execute(_SERVICE, "add", key, amount)}
+        response.media = {"value": await self._node.aexecute(_SERVICE, "add", key, amount)}

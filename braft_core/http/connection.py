@@ -1,0 +1,369 @@
+"""One connection of uvicorn's, with the bounds that uvicorn does not have.
+
+uvicorn parses, keeps order and applies back-pressure. Owns here: how long a request's head and body
+may take, how large a head may be, how long a reader may read nothing, which requests are refused
+while the node has too much to do, and how a connection ends whose request was not read to its end.
+Runs on the event loop of the HTTP server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from braft_core.errors import Busy
+from braft_core.http.auth import OPEN_PATHS
+from braft_core.http.budget import SMALL, Budget
+from braft_core.http.gate import MAX_HEAD, MAX_TARGET, Receive, Scope, Send
+from braft_core.http.problems import PROBLEM_JSON, Disconnected, error_problem, problem_body
+from braft_core.http.table import Phase, Slot, Table
+from braft_core.http.wire import HARD_BODY_LIMIT
+
+__all__ = ["Connection", "Shared", "protocol_base"]
+
+#: Seconds within which the head of a request must be complete.
+HEAD_SECONDS: Final = 10.0
+#: Seconds that a connection may wait for its next request; the first is awaited shorter.
+IDLE_SECONDS: Final = 60.0
+#: Seconds that a body has at least, and the bytes per second that it must have beyond them.
+BODY_SECONDS: Final = 10.0
+BODY_RATE: Final = 16 << 10
+#: Seconds for which a reader may take no byte of an answer.
+STALL_SECONDS: Final = 30.0
+#: Seconds for which the rest of a refused request is read and dropped, so that the answer arrives.
+LINGER_SECONDS: Final = 2.0
+#: Bytes of large answers that may wait for their readers at a time.
+ANSWER_BUDGET: Final = 256 << 20
+#: An answer is handed to the transport in pieces of this size.
+PIECE: Final = 64 << 10
+_TOO_MANY: Final = "too many requests are under way; try again"
+#: Requests that may wait on one connection for the answers to those before them.
+_PIPELINED: Final = 64
+_HEAD: Final = MAX_HEAD + MAX_TARGET
+
+
+def protocol_base() -> Any:
+    """Return uvicorn's protocol: with httptools, or with h11 where that is not installed."""
+    try:
+        module = importlib.import_module("uvicorn.protocols.http.httptools_impl")
+    except ImportError:
+        module = importlib.import_module("uvicorn.protocols.http.h11_impl")
+        return module.H11Protocol
+    return module.HttpToolsProtocol
+
+
+class Shared:
+    """What all connections of one server have in common."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.answers = Budget(ANSWER_BUDGET)
+        #: Whether each answer says that it is the last on its connection.
+        self.leaving = False
+
+
+class _Quiet:
+    """A logger for uvicorn that lets nobody outside write into the log."""
+
+    level = 100
+
+    def log(self, *_: object, **__: object) -> None:
+        """Say nothing."""
+
+    debug = info = warning = error = log
+
+
+class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is imported
+    """A connection of one caller."""
+
+    def __init__(self, shared: Shared, slot: Slot, config: Any, state: Any) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(config, state, {}, loop)
+        self._shared = shared
+        self._slot = slot
+        slot.close = self.abort
+        self._serve: Any = config.loaded_app
+        self.app = self._run
+        self.logger = _Quiet()
+        self.access_log = False
+        self._since = self._last = loop.time()
+        self._raw = 0
+        self._seen = self._active = 0
+        self._lingering = False
+        self._unsent, self._unsent_since = 0, 0.0
+
+    # -- what asyncio calls --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """See :meth:`asyncio.Protocol.connection_made`."""
+        super().connection_made(transport)
+        self._slot.move(Phase.IDLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See :meth:`asyncio.Protocol.connection_lost`."""
+        self._shared.table.forget(self._slot)
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See :meth:`asyncio.Protocol.data_received`."""
+        if self._lingering:
+            return
+        if self._slot.phase is Phase.IDLE:
+            self._slot.move(Phase.MOVING)
+            self._since = self.loop.time()
+            self._raw = 0
+        known = self.cycle
+        self._raw += len(data)
+        super().data_received(data)
+        if self.cycle is not known:
+            self._raw = 0
+            self._seen += 1
+            if len(getattr(self, "pipeline", ())) > _PIPELINED:
+                self.abort()
+        elif self._reads_head:
+            if self._raw > _HEAD:
+                self._refuse(431, "headers_too_large", f"accepted: a head of {_HEAD} bytes")
+        elif self._raw > HARD_BODY_LIMIT and self.cycle.more_body:
+            # Mostly remarks of chunks: what was a body has been counted by whoever reads it.
+            self.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; called by uvicorn."""
+        self._refuse(400, "bad_request", "this is no HTTP request that can be understood")
+
+    # -- what the server calls -----------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way or an answer is not yet sent."""
+        return self._active > 0 or self.transport.get_write_buffer_size() > 0
+
+    def lively(self, now: float, seconds: float) -> bool:
+        """Return whether the connection was used within so many seconds."""
+        return now - max(self._since, self._last) < seconds
+
+    def check(self, now: float) -> None:
+        """End the connection if something on it takes too long."""
+        if self._is_stalled(now):
+            self.abort()
+        elif self._lingering:
+            if now - self._last > LINGER_SECONDS:
+                self.abort()
+        elif self._slot.phase is Phase.IDLE:
+            if now - max(self._since, self._last) > (IDLE_SECONDS if self._seen else HEAD_SECONDS):
+                self.transport.close()
+        elif self._reads_head:
+            if now - self._since > HEAD_SECONDS:
+                self._refuse(408, "request_timeout", f"accepted: a head within {HEAD_SECONDS:g} s")
+        elif self._reads_body and now - self._since > BODY_SECONDS + self._raw / BODY_RATE:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- requests ------------------------------------------------------------------------------
+
+    @property
+    def _reads_head(self) -> bool:
+        """Whether the head of a request is expected, or has begun."""
+        return self._active == 0 and (self.cycle is None or self.cycle.response_complete)
+
+    @property
+    def _reads_body(self) -> bool:
+        return bool(self.cycle.more_body) and not self.cycle.response_complete
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; called by uvicorn in place of the application."""
+        shared, slot = self._shared, self._slot
+        answer = _Answer(self, send)
+        is_open = scope["path"] in OPEN_PATHS
+        self._active += 1
+        try:
+            if is_open:
+                await self._serve(scope, receive, answer.send)
+            elif answer.reads_body:
+                await self._serve(scope, _Arrival(self, receive).receive, answer.send)
+            elif shared.table.is_full:
+                await answer.refuse(scope["path"])
+            else:
+                slot.move(Phase.WORKING)
+                await self._serve(scope, receive, answer.send)
+        except Disconnected:
+            return
+        finally:
+            self._active -= 1
+            answer.close()
+            self._last = self.loop.time()
+            self._since = self._last
+            self._raw = 0
+            if not self._active:
+                slot.move(Phase.MOVING if self._lingering or self._is_unsent else Phase.IDLE)
+
+    def works(self) -> None:
+        """Note that the node works on a request. :raises Busy: on too many already."""
+        if self._shared.table.is_full and self._slot.phase is not Phase.WORKING:
+            raise Busy(_TOO_MANY)
+        self._slot.move(Phase.WORKING)
+
+    @property
+    def _is_unsent(self) -> bool:
+        return bool(self.transport.get_write_buffer_size())
+
+    def _is_stalled(self, now: float) -> bool:
+        """Whether the caller has taken nothing of its answer for too long."""
+        size = self.transport.get_write_buffer_size()
+        if size != self._unsent or not size:
+            self._unsent, self._unsent_since = size, now
+            if not size and not self._active and self._slot.phase is Phase.MOVING:
+                self._settle()
+            return False
+        return now - self._unsent_since > STALL_SECONDS
+
+    def _settle(self) -> None:
+        """All of an answer has gone, and nothing of the next request has come."""
+        if not self._lingering and self._raw == 0:
+            self._slot.move(Phase.IDLE)
+
+    def linger(self) -> None:
+        """Send no more, and drop what still comes: a reset could overtake the answer."""
+        self._lingering = True
+        self._last = self.loop.time()
+        self._unset_keepalive_if_required()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.flow.resume_reading()
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        """Answer without the application, and end the connection."""
+        if self.transport.is_closing():
+            return
+        body = problem_body(status, code.replace("_", " ").title(), detail, "", code, {})
+        head = (
+            f"HTTP/1.1 {status} {code.replace('_', ' ').title()}\r\n"
+            f"Content-Type: {PROBLEM_JSON}\r\nContent-Length: {len(body)}\r\n"
+            "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        cycle = self.cycle
+        if cycle is None or not cycle.response_started or cycle.response_complete:
+            self.transport.write(head.encode() + body)
+        if cycle is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.linger()
+
+
+class _Arrival:
+    """A body on its way in. Its connection may give way to others until all of it is here."""
+
+    __slots__ = ("_connection", "_receive")
+
+    def __init__(self, connection: Connection, receive: Receive) -> None:
+        self._connection = connection
+        self._receive = receive
+
+    async def receive(self) -> Mapping[str, Any]:
+        """Return the next part. :raises Busy: it was the last, and the node has too much to do."""
+        event = await self._receive()
+        if event["type"] == "http.request" and not event.get("more_body", False):
+            self._connection.works()
+        return event
+
+
+class _Answer:
+    """One answer on its way out."""
+
+    __slots__ = ("_connection", "_cycle", "_held", "_lingers", "_send")
+
+    def __init__(self, connection: Connection, send: Send) -> None:
+        self._connection = connection
+        self._send = send
+        self._cycle: Any = send.__self__  # type: ignore[attr-defined]
+        self._held = 0
+        self._lingers = False
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether more of the request's body is to come."""
+        return bool(self._cycle.more_body)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a part, when the caller has taken most of those before.
+
+        :raises Disconnected: the caller has gone.
+        """
+        cycle = self._cycle
+        if cycle.disconnected:
+            raise Disconnected
+        if message["type"] == "http.response.start":
+            if not await self._begins(message):
+                return
+        elif cycle.response_complete:
+            return  # it was refused instead
+        body = message.get("body", b"")
+        if len(body) <= PIECE:
+            await self._part(message)
+            return
+        more = bool(message.get("more_body", False))
+        view = memoryview(body)
+        for at in range(0, len(view), PIECE):
+            if cycle.disconnected:
+                raise Disconnected
+            last = at + PIECE >= len(view)
+            piece = {"body": bytes(view[at : at + PIECE]), "more_body": more or not last}
+            await self._part({"type": "http.response.body", **piece})
+
+    async def refuse(self, path: str) -> None:
+        """Answer that the node has too much to do."""
+        status, body, extra = error_problem(Busy(_TOO_MANY), path)
+        await self._whole(status, body, extra)
+
+    def close(self) -> None:
+        """The answer is over."""
+        self._connection._shared.answers.give(self._held)
+        self._held = 0
+
+    async def _begins(self, message: dict[str, Any]) -> bool:
+        """Look at the head of the answer; ``False`` if another one was sent instead."""
+        cycle, connection = self._cycle, self._connection
+        shared = connection._shared
+        if cycle.more_body or shared.leaving:
+            cycle.keep_alive = False
+            self._lingers = cycle.more_body
+        for name, value in message["headers"]:
+            if name == b"content-length" and len(value) > 4 and int(value) > SMALL:
+                if not shared.answers.take(int(value)):
+                    await self.refuse("")
+                    return False
+                self._held = int(value)
+        return True
+
+    async def _part(self, message: dict[str, Any]) -> None:
+        is_last = message["type"] != "http.response.start" and not message.get("more_body", False)
+        if is_last and self._lingers:
+            # uvicorn would close at once; its answer has said already that this is the last.
+            self._cycle.keep_alive = True
+            await self._send(message)
+            self._connection.linger()
+            return
+        await self._send(message)
+
+    async def _whole(self, status: int, body: bytes, extra: list[tuple[str, str]]) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in extra]
+        headers += [
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        if self._cycle.more_body:
+            self._cycle.keep_alive = False
+            self._lingers = True
+        await self._part(start)
+        await self._part({"type": "http.response.body", "body": body})

@@ -1,0 +1,200 @@
+"""What every request passes before the application sees it: the part that anybody can reach.
+
+A request is judged by its head alone: sizes, ``Host``, origin, path, token, announced length. Of
+one that is refused no byte of the body is read, kept or asked for. Owns the order of these checks
+and the bounds of bodies; the rules themselves are in the modules it uses. Runs on the event loop of
+the HTTP server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import falcon
+
+from braft_core.errors import BraftError, Busy
+from braft_core.http.auth import BearerAuth
+from braft_core.http.budget import SMALL, Budget
+from braft_core.http.origins import SAFE_METHODS, Origins
+from braft_core.http.paths import check_query, decode_path
+from braft_core.http.problems import (
+    PROBLEM_JSON,
+    Disconnected,
+    Refused,
+    error_problem,
+    http_problem,
+)
+from braft_core.http.wire import MAX_BODY_BYTES, body_too_large
+
+__all__ = ["HEADERS", "MAX_HEAD", "MAX_HEADERS", "Gate"]
+
+#: Bytes that the names and values of a request's headers may have.
+MAX_HEAD: Final = 32 << 10
+#: How many headers a request may have.
+MAX_HEADERS: Final = 100
+#: Bytes of the target of a request.
+MAX_TARGET: Final = 16 << 10
+#: Bytes of large bodies that may be in memory at a time, of all requests together.
+BODY_BUDGET: Final = 128 << 20
+
+#: What every answer says: it is no page of anybody's, and not to be kept.
+HEADERS: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+_RAW_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS]
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Gate:
+    """The ASGI application in front of the application."""
+
+    def __init__(self, application: Application, origins: Origins, auth: BearerAuth) -> None:
+        self.application = application
+        self._origins = origins
+        self._auth = auth
+        self._budget = Budget(BODY_BUDGET)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        try:
+            has_body = self._admit(scope)
+        except falcon.HTTPError as error:
+            if isinstance(error, falcon.HTTPForbidden):
+                await self._auth.hesitate()
+            problem = http_problem(error, scope["path"])
+        except BraftError as error:
+            problem = error_problem(error, scope["path"])
+        else:
+            body = _Body(receive, self._budget) if has_body else None
+            try:
+                await self.application(scope, body.receive if body else receive, send)
+            except Disconnected:
+                return
+            finally:
+                if body is not None:
+                    body.close()
+            return
+        await _answer(scope, send, *problem)
+
+    def _admit(self, scope: Scope) -> bool:
+        """Judge the head; return whether a body follows that is not small."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if not isinstance(headers, list):  # any iterable is allowed, but it is read more than once
+            scope["headers"] = headers = [(name, value) for name, value in headers]
+        authorization, length, chunked, has_host, size = None, b"0", False, False, 0
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name == b"authorization":
+                authorization = value.decode("latin-1")
+            elif name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                chunked = True
+            elif name == b"host":
+                has_host = True
+        if size > MAX_HEAD or len(headers) > MAX_HEADERS:
+            raise Refused(431, "headers_too_large", _HEADERS_ACCEPTED)
+        raw = _raw_path(scope)
+        query: bytes = scope["query_string"]
+        if len(raw) + len(query) > MAX_TARGET:
+            raise Refused(414, "uri_too_long", f"accepted: {MAX_TARGET} bytes of path and query")
+        scope["path"] = path = decode_path(raw)
+        if query:
+            check_query(query)
+        if not has_host and scope["http_version"] == "1.1":
+            raise Refused(400, "bad_request", "there is no Host header; accepted: one")
+        method: str = scope["method"]
+        if path != _ALIVE or method not in SAFE_METHODS:
+            refusal = self._origins.refusal(method, headers)
+            if refusal is not None:
+                raise Refused(*refusal)
+        client = scope.get("client") or ("?",)
+        self._auth.judge(method, path, authorization, str(client[0]))
+        if chunked:
+            return True
+        if not (length.isdigit() and len(length) < 20):
+            raise Refused(400, "bad_request", "Content-Length is not a number of bytes")
+        announced = int(length)
+        if announced > MAX_BODY_BYTES:
+            raise body_too_large(announced)
+        return announced > 0
+
+
+#: Asked by load balancers under any name, and reveals nothing.
+_ALIVE: Final = "/healthz"
+_HEADERS_ACCEPTED: Final = (
+    f"the request has too many headers; accepted: {MAX_HEADERS}, with {MAX_HEAD} bytes of names "
+    "and values"
+)
+
+
+class _Body:
+    """The body of one request on its way in."""
+
+    def __init__(self, receive: Receive, budget: Budget) -> None:
+        self._receive = receive
+        self._budget = budget
+        self._size = self._taken = 0
+        self._complete = False
+
+    async def receive(self) -> Mapping[str, Any]:
+        """Return the next part.
+
+        :raises Disconnected: there is none any more. Falcon would take that for the body's end,
+            and what had come until then for the whole.
+        :raises Busy: there are too many large bodies at the moment.
+        """
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            if self._complete:
+                return event
+            raise Disconnected
+        self._size += len(event.get("body", b""))
+        self._complete = not event.get("more_body", False)
+        missing = self._size - self._taken - SMALL
+        if missing > 0:
+            if not self._budget.take(missing):
+                raise Busy("too many large request bodies are under way; try again")
+            self._taken += missing
+        return event
+
+    def close(self) -> None:
+        """The request is over."""
+        self._budget.give(self._taken)
+        self._taken = 0
+
+
+def _raw_path(scope: Scope) -> bytes:
+    """Return the path as it was sent, without the query."""
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        environ: dict[str, Any] = scope["wsgi_environ"]
+        target = str(environ["REQUEST_URI"]).partition("?")[0]
+        if "://" in target:  # absolute form, as proxies are asked
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        raw = target.encode("latin-1", "replace")
+    return raw
+
+
+async def _answer(
+    scope: Scope, send: Send, status: int, body: bytes, extra: list[tuple[str, str]]
+) -> None:
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *_RAW_HEADERS,
+        *((name.lower().encode(), value.encode("latin-1")) for name, value in extra),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    shown = b"" if scope["method"] == "HEAD" else body
+    await send({"type": "http.response.body", "body": shown})

@@ -1,0 +1,212 @@
+"""``/openapi.json``: the routes of the core, written from their descriptions.
+
+:func:`document` is also what ``docs/http.md`` is checked against.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from falcon.asgi import Request, Response
+
+from braft_core.errors import PluginError
+from braft_core.http.described import (
+    JSON,
+    Answer,
+    Operation,
+    Parameter,
+    Schema,
+    described,
+    operation_of,
+)
+from braft_core.http.origins import SAFE_METHODS
+from braft_core.http.problems import PROBLEM_JSON
+from braft_core.http.wire import send_json
+
+__all__ = ["COMMON", "PATH_NAMES", "OpenAPIResource", "document", "operations"]
+
+_METHODS: Final = ("get", "put", "post", "delete")
+_FIELD = re.compile(r"\{(\w+)(?::\w+)?\}")
+#: Names in paths and what they mean.
+PATH_NAMES: Final = {
+    "map_name": "name of a map; a slash in it is written `%2F`",
+    "key": "a key, or the id of a node",
+    "server_id": "id of a server",
+    "snapshot_id": "id of a snapshot",
+}
+#: Problems that any request can get, and any that changes something.
+COMMON: Final = {
+    400: "something in the request is wrong; `data` names it, its value and what is accepted",
+    401: "a token is needed and there is none",
+    403: "the token is not accepted, or the request comes from a page of another origin",
+    414: "path and query are too long",
+    421: "`Host` is no name of this node (`BRAFT_HTTP_HOSTS`)",
+    431: "the headers are too large",
+    500: "an unexpected error; the log of the node has it",
+}
+COMMON_OF_CHANGES: Final = {
+    413: "the body is too large",
+    415: "a body of a type that any page can send, without a header that none can",
+}
+#: Problems of whatever asks the cluster.
+COMMON_OF_CLUSTER: Final = {
+    502: "another node could not be reached",
+    503: "surely not done: no leader, not ready, busy; `Retry-After` says when to try again",
+    504: "not answered in time: a change may have been made or not",
+    507: "the disk is full",
+}
+_ALIVE: Final = "/healthz"
+_OPEN: Final = ("/healthz", "/readyz", "/openapi.json")
+
+
+class OpenAPIResource:
+    """The document itself."""
+
+    def __init__(self, routes: Mapping[str, object]) -> None:
+        self._routes = dict(routes) | {"/openapi.json": self}
+        self._document: dict[str, Any] | None = None
+
+    @described(
+        Operation(
+            "This description.",
+            {200: Answer("an OpenAPI 3.1 document", {JSON: {"type": "object"}})},
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """The document, made once."""
+        if self._document is None:
+            self._document = document(self._routes)
+        await send_json(resp, self._document)
+
+
+def operations(routes: Mapping[str, object]) -> dict[tuple[str, str], Operation]:
+    """Return the description of every method by path and method.
+
+    :raises PluginError: a method has none.
+    """
+    found = {}
+    for template, resource in routes.items():
+        for method in _METHODS:
+            if not hasattr(resource, f"on_{method}"):
+                continue
+            operation = operation_of(resource, method)
+            if operation is None:
+                raise PluginError(f"{method.upper()} {template} has no description")
+            found[_FIELD.sub(r"{\1}", template), method] = operation
+    return found
+
+
+def document(routes: Mapping[str, object]) -> dict[str, Any]:
+    """Return the OpenAPI document of ``routes``."""
+    paths: dict[str, dict[str, Any]] = {}
+    for (path, method), operation in operations(routes).items():
+        paths.setdefault(path, {})[method] = _operation(path, method, operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "braft",
+            "version": "1",
+            "description": "A node of a replicated state machine. docs/http.md explains it.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {"Problem": _PROBLEM},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def problems_of(path: str, method: str, operation: Operation) -> dict[int, str]:
+    """Return all problems that a request can get, by status."""
+    found = dict(COMMON)
+    if path == _ALIVE:
+        del found[421]
+    if method.upper() not in SAFE_METHODS:
+        found |= COMMON_OF_CHANGES
+    if path not in _OPEN:
+        found |= COMMON_OF_CLUSTER
+    for status, meaning in (operation.problems or {}).items():
+        found[status] = f"{found[status]}; {meaning}" if status in found else meaning
+    return dict(sorted(found.items()))
+
+
+def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "description": PATH_NAMES[name]}
+        | {"schema": {"type": "string", "minLength": 1}}
+        for name in _FIELD.findall(path)
+    ]
+    parameters += [_parameter(parameter, "query") for parameter in operation.query]
+    parameters += [_parameter(parameter, "header") for parameter in operation.headers]
+    described: dict[str, Any] = {
+        "operationId": _operation_id(path, method),
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": {
+            str(status): _answer(answer) for status, answer in sorted(operation.answers.items())
+        },
+    }
+    if operation.body is not None:
+        described["requestBody"] = {
+            "description": operation.body.meaning,
+            "required": operation.body.required,
+            "content": _content(operation.body.content),
+        }
+    for status, meaning in problems_of(path, method, operation).items():
+        described["responses"][str(status)] = _problem(meaning)
+    return described
+
+
+def _operation_id(path: str, method: str) -> str:
+    words = re.sub(r"[^a-z_]+", " ", path.lower()).split()
+    return "_".join([method, *words])
+
+
+def _parameter(parameter: Parameter, where: str) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": where,
+        "required": False,
+        "description": parameter.meaning,
+        "schema": parameter.schema,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": answer.meaning}
+    if answer.content:
+        described["content"] = _content(answer.content)
+    if answer.headers:
+        described["headers"] = {
+            header.name: {"description": header.meaning, "schema": header.schema}
+            for header in answer.headers
+        }
+    return described
+
+
+def _content(content: Mapping[str, Schema]) -> dict[str, Any]:
+    return {kind: {"schema": schema} for kind, schema in content.items()}
+
+
+def _problem(meaning: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": meaning, "content": {PROBLEM_JSON: {"schema": schema}}}
+
+
+_PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "RFC 9457",
+    "required": ["type", "title", "status", "detail", "instance", "code", "data"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "for people"},
+        "instance": {"type": "string", "description": "the path"},
+        "code": {"type": "string", "description": "for programs, stable"},
+        "data": {"type": "object", "description": "the facts"},
+    },
+}

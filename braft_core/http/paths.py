@@ -1,0 +1,58 @@
+"""Paths and query strings as text: bytes that are not UTF-8 are refused, not repaired.
+
+A slash that is written ``%2F`` belongs to a name and does not end it. Until the route is found such
+a slash is :data:`ESCAPED_SLASH`, a character that valid text cannot contain; names that reach a
+resource have plain slashes again. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from braft_core.http.problems import ESCAPED_SLASH, BadInput
+
+__all__ = ["check_query", "decode_path", "restored"]
+
+_KEYS: Final = "/v1/kv/"
+#: Slashes of ``/v1/kv/map/key``.
+_KEY_SLASHES: Final = 4
+
+
+def decode_path(raw: bytes) -> str:
+    """Return the path by which a route is found.
+
+    A slash at the end is left out, but for one that ends a key.
+
+    :raises BadInput: it is not UTF-8.
+    """
+    try:
+        if b"%" in raw:
+            parts = [unquote_to_bytes(part).decode() for part in raw.split(b"/")]
+            path = "/".join([part.replace("/", ESCAPED_SLASH) for part in parts])
+        else:
+            path = raw.decode()
+    except UnicodeDecodeError:
+        raise BadInput("path", repr(raw)[1:80], "UTF-8") from None
+    if path.endswith("/") and len(path) > 1 and not _is_key(path):
+        return path.rstrip("/") or "/"
+    return path
+
+
+def check_query(query: bytes) -> None:
+    """Check a query string. :raises BadInput: it is not UTF-8."""
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise BadInput("query string", repr(query)[1:80], "UTF-8") from None
+
+
+def restored(params: dict[str, Any]) -> None:
+    """Give the names of a route their slashes back."""
+    for name, value in params.items():
+        if isinstance(value, str) and ESCAPED_SLASH in value:
+            params[name] = value.replace(ESCAPED_SLASH, "/")
+
+
+def _is_key(path: str) -> bool:
+    return path.startswith(_KEYS) and path.count("/") > _KEY_SLASHES

@@ -1,0 +1,149 @@
+"""Which connections there are, how many there may be, and which one goes when there is no room.
+
+A new connection is never turned away for one that is idle or sends or reads slowly: those give way,
+idle ones first, the oldest first, those of the address that has the most first. Only requests that
+the node works on keep their place, and there are always fewer of them than connections. Pure; on
+one event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+__all__ = ["LEAST", "MOST", "Limits", "Phase", "Slot", "Table", "limits_for"]
+
+#: Connections that a node serves however few descriptors it may have, and however many.
+LEAST: Final = 32
+MOST: Final = 4096
+
+
+class Phase(IntEnum):
+    """What a connection does. The first two give way to new ones, in this order."""
+
+    IDLE = 0
+    MOVING = 1  # a request arrives, or an answer leaves
+    WORKING = 2
+
+
+class Limits(NamedTuple):
+    """How many there may be of what."""
+
+    #: Connections.
+    total: int
+    #: Connections of one address.
+    address: int
+    #: Requests that the node works on.
+    working: int
+
+
+def limits_for(descriptors: int) -> Limits:
+    """Return the limits of a process that may have so many open files.
+
+    A quarter of them is for HTTP; the rest is for peers, the data directory and the program.
+    """
+    total = max(LEAST, min(MOST, descriptors // 4))
+    return Limits(total, max(LEAST, total * 3 // 4), total // 2)
+
+
+class _Address:
+    """The connections of one address, by phase, the oldest first."""
+
+    __slots__ = ("count", "phases")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.phases: tuple[dict[Slot, None], ...] = ({}, {}, {})
+
+
+class Slot:
+    """The place of one connection."""
+
+    __slots__ = ("_home", "_table", "address", "close", "gone", "phase")
+
+    def __init__(self, table: Table, home: _Address, address: str) -> None:
+        self._table = table
+        self._home = home
+        self.address = address
+        self.phase = Phase.MOVING
+        #: Whether the place was given to another connection.
+        self.gone = False
+        #: Ends the connection when another one needs the place.
+        self.close: Callable[[], None] = lambda: None
+
+    def move(self, phase: Phase) -> None:
+        """Note what the connection does now."""
+        if phase is self.phase or self.gone:
+            return
+        phases = self._home.phases
+        del phases[self.phase][self]
+        phases[phase][self] = None
+        self._table.working += (phase is Phase.WORKING) - (self.phase is Phase.WORKING)
+        self.phase = phase
+
+
+class Table:
+    """All connections of one server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.working = 0
+        self._count = 0
+        self._addresses: dict[str, _Address] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def slots(self) -> Iterator[Slot]:
+        """All connections there are now."""
+        homes = list(self._addresses.values())
+        return iter([slot for home in homes for slots in home.phases for slot in slots])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the node works on as many requests as it may."""
+        return self.working >= self.limits.working
+
+    def admit(self, address: str) -> Slot | None:
+        """Return the place of a new connection, ``None`` if there is no room for it."""
+        home = self._addresses.get(address)
+        if home is not None and home.count >= self.limits.address and not _give_way([home]):
+            return None
+        if self._count >= self.limits.total and not self.give_way():
+            return None
+        # Whoever gave way may have been the last of its address.
+        home = self._addresses.setdefault(address, _Address())
+        slot = Slot(self, home, address)
+        home.phases[slot.phase][slot] = None
+        home.count += 1
+        self._count += 1
+        return slot
+
+    def give_way(self) -> bool:
+        """End a connection that another one needs the place of; ``False`` if none can go."""
+        return _give_way(sorted(self._addresses.values(), key=lambda home: -home.count))
+
+    def forget(self, slot: Slot) -> None:
+        """The connection has ended. Idempotent."""
+        if slot.gone:
+            return
+        slot.gone = True
+        home = self._addresses[slot.address]
+        del home.phases[slot.phase][slot]
+        self.working -= slot.phase is Phase.WORKING
+        home.count -= 1
+        self._count -= 1
+        if not home.count:
+            del self._addresses[slot.address]
+
+
+def _give_way(homes: Iterable[_Address]) -> bool:
+    for home in homes:
+        for phase in (Phase.IDLE, Phase.MOVING):
+            slot = next(iter(home.phases[phase]), None)
+            if slot is not None:
+                slot.close()
+                slot._table.forget(slot)
+                return True
+    return False
