@@ -14,6 +14,7 @@ from braft_core.transport.admission import (
     refuse,
     refuse_call,
 )
+from braft_core.transport.bounds import MAX_CALL, MAX_CONTROL, call_limit
 from braft_core.transport.codec import (
     EntriesCache,
     decode_request,
@@ -22,6 +23,7 @@ from braft_core.transport.codec import (
     encode_request,
     encode_response,
 )
+from braft_core.transport.crowd import Crowd
 from braft_core.transport.exhaustion import PAUSE, Exhaustion
 from braft_core.transport.failures import decode_error, encode_error
 from braft_core.transport.local import LocalNode
@@ -44,6 +46,8 @@ from braft_core.transport.standing import Standing
 from braft_core.transport.tls import Certificates
 
 __all__ = [
+    "MAX_CALL",
+    "MAX_CONTROL",
     "METHODS",
     "NOT_MEMBER",
     "NO_PEER",
@@ -51,6 +55,7 @@ __all__ = [
     "WRONG_CLUSTER",
     "WRONG_TARGET",
     "Certificates",
+    "Crowd",
     "EntriesCache",
     "Exhaustion",
     "Incoming",
@@ -68,6 +73,7 @@ __all__ = [
     "accept",
     "answers",
     "asks_for_a_token",
+    "call_limit",
     "challenge",
     "decode_error",
     "decode_peer",

@@ -73,8 +73,8 @@ _SERVER = (
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
     # Calls that nobody here has looked at yet.
-    ("grpc.server.max_pending_requests", 512),
-    ("grpc.server.max_pending_requests_hard_limit", 1_024),
+    ("grpc.server.max_pending_requests", 2_000),
+    ("grpc.server.max_pending_requests_hard_limit", 4_000),
     # Rather than at once for all: gRPC spreads these times by a tenth. Calls get an hour to end.
     ("grpc.max_connection_age_ms", 6 * 3_600_000),
     ("grpc.max_connection_age_grace_ms", 3_600_000),

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from enum import Enum
 from typing import Any
 
 from braft_core.errors import DecodeError
 from braft_tcp.frames import HEADER, HELLO_LIMIT, FrameReader, Kind
+from braft_tcp.large import LARGE, LargeFrames
 from braft_tcp.sealing import SEAL, Seals
 
 __all__ = ["FAREWELL", "Connection", "Receiver"]
@@ -33,6 +35,12 @@ _DEAD_AFTER = 15.0
 #: Seconds for which the kernel may hold what the other host does not take, on lanes of Raft. After
 #: a cut of the network it would deliver what is of no use any more. gRPC does the same.
 _UNTAKEN = 5.0
+#: Pings, pongs and goodbyes within ``_PING_AFTER``. A peer sends two.
+_OWN_FRAMES = 16
+#: Frames that one connection has taken care of within one turn of the loop.
+_FRAMES_AT_ONCE = 128
+#: Seconds that a large frame may take from the beginning to the end.
+_LARGE_PATIENCE = 30.0
 
 
 class Connection(asyncio.Protocol):
@@ -55,7 +63,16 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._flushing = False
-        self._held = False
+        #: Why nothing is read, if so.
+        self._holds: set[_Hold] = set()
+        self._reads_readers_alone = False
+        self._full_since = 0.0
+        self._large: LargeFrames | None = None
+        self._whose: Hashable = ""
+        self._has_turn = False
+        self._since_turn = 0.0
+        self._own_frames = 0
+        self._own_since = self._loop.time()
         self._writable: asyncio.Future[None] | None = None
         self._pinged = False
         self._seals: Seals | None = None
@@ -141,21 +158,42 @@ class Connection(asyncio.Protocol):
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(name[0]) if name else "?"
 
+    def listens_to_readers_alone(self) -> None:
+        """Read nothing while the other end does not take what it is sent.
+
+        For one end of a connection: two that wait for each other would wait for good.
+        """
+        self._reads_readers_alone = True
+
+    def share(self, large: LargeFrames, whose: Hashable) -> None:
+        """Wait for a turn with large frames, among those that ``whose`` names too."""
+        self._large, self._whose = large, whose
+
     @property
     def held(self) -> bool:
-        """Whether nothing is read."""
-        return self._held
+        """Whether nothing is read because the receiver has enough to do."""
+        return _Hold.RECEIVER in self._holds
 
     def hold(self) -> None:
         """Read nothing more, so that the other end has to wait."""
-        if not self._held and not self.gone.done():
-            self._held = True
-            self._transport.pause_reading()
+        self._hold(_Hold.RECEIVER)
 
     def release(self) -> None:
         """Read again, beginning with what was received already."""
-        if self._held and not self.gone.done():
-            self._held = False
+        self._release(_Hold.RECEIVER)
+
+    def _hold(self, why: _Hold) -> None:
+        if self.gone.done():
+            return
+        if not self._holds:
+            self._transport.pause_reading()
+        self._holds.add(why)
+
+    def _release(self, why: _Hold) -> None:
+        if why not in self._holds or self.gone.done():
+            return
+        self._holds.discard(why)
+        if not self._holds:
             # Who was not listened to has not been silent.
             self.heard = self._loop.time()
             self._transport.resume_reading()
@@ -163,10 +201,14 @@ class Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         try:
-            while not (self._held or self.closing):
+            for _ in range(_FRAMES_AT_ONCE):
+                if self._holds or self.closing:
+                    return
                 frame = self._reader.next()
                 if frame is None:
+                    self._await_large()
                     return
+                self._give_turn()
                 kind, request_id, body = frame
                 if self._seals is not None:
                     body = self._seals.open(kind, request_id, body)
@@ -177,17 +219,50 @@ class Connection(asyncio.Protocol):
         except DecodeError as error:
             self._garbage(error)
             self.abort()
+            return
+        # Many small frames: others have their turn of the loop first.
+        self._hold(_Hold.LOOP)
+        self._loop.call_soon(self._release, _Hold.LOOP)
+
+    def _await_large(self) -> None:
+        large = self._large
+        if large is None or self._has_turn or self._reader.awaited < LARGE:
+            return
+        if large.take(self._whose, self._my_turn):
+            self._has_turn, self._since_turn = True, self._loop.time()
+        else:
+            self._hold(_Hold.TURN)
+
+    def _my_turn(self) -> None:
+        self._has_turn, self._since_turn = True, self._loop.time()
+        self._release(_Hold.TURN)
+
+    def _give_turn(self) -> None:
+        if self._has_turn and self._large is not None:
+            self._has_turn = False
+            self._large.give(self._whose)
 
     def _own(self, kind: int) -> None:
+        self._own_frames += 1
+        if self._own_frames > _OWN_FRAMES:
+            now = self._loop.time()
+            if now - self._own_since < _PING_AFTER:
+                raise DecodeError(f"more than {_OWN_FRAMES} pings within {_PING_AFTER:g} s")
+            self._own_frames, self._own_since = 1, now
         if kind == Kind.PING:
-            self.send(Kind.PONG, 0, b"")
+            if not self.full:
+                self.send(Kind.PONG, 0, b"")
         elif kind == Kind.GOODBYE:
             self.orderly = True
             self._close()
 
     def watch(self, now: float) -> None:
         """Look after a silent connection: ask, and cut it if there is no answer."""
-        if self._held:
+        if self._has_turn and now - self._since_turn > _LARGE_PATIENCE:
+            self.abort()
+        if self.full and self._reads_readers_alone and now - self._full_since > _DEAD_AFTER:
+            self.abort()
+        if self._holds:
             return
         silent = now - self.heard
         if silent > _DEAD_AFTER:
@@ -245,12 +320,16 @@ class Connection(asyncio.Protocol):
         """See the base class."""
         if self._writable is None:
             self._writable = self._loop.create_future()
+            self._full_since = self._loop.time()
+            if self._reads_readers_alone:
+                self._hold(_Hold.UNREAD)
 
     def resume_writing(self) -> None:
         """See the base class."""
         waiting, self._writable = self._writable, None
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+        self._release(_Hold.UNREAD)
         if self.on_writable is not None:
             self.on_writable()
 
@@ -258,12 +337,24 @@ class Connection(asyncio.Protocol):
         """See the base class."""
         self.closing = True
         self._out.clear()
+        self._give_turn()
+        if self._large is not None:
+            self._large.forget(self._whose, self._my_turn)
         if error is not None:
             _log.debug("a connection broke: %s", error)
         if not self.gone.done():
             self.gone.set_result(None)
         self.on_writable = None
         self.resume_writing()
+
+
+class _Hold(Enum):
+    """Why a connection is not read."""
+
+    RECEIVER = "the receiver has enough to do"
+    UNREAD = "the other end does not take what it is sent"
+    TURN = "other large frames are being received"
+    LOOP = "others have their turn of the loop"
 
 
 _OWN = frozenset({Kind.PING, Kind.PONG, Kind.GOODBYE})

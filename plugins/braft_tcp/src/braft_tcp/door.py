@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 
 from braft_core.transport import PAUSE, Exhaustion
+from braft_tcp.seats import Seat, Seats
 
 __all__ = ["Door"]
 
@@ -22,12 +23,15 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 256
 #: The first byte of a TLS handshake (RFC 8446, section 5.1). Our own frames begin with 0.
 _HANDSHAKE = b"\x16"
+#: Callers that are let in within one turn of the loop.
+_AT_ONCE = 64
 
 
 class Door:
     """One listening socket. Made on the loop; needs :meth:`close`.
 
-    :param protocol: makes the protocol of a caller.
+    :param protocol: makes the protocol of a caller, which it puts into the caller's seat.
+    :param seats: who may come in at all.
     :param either: whether a caller may come without TLS as well.
     :param patience: seconds that a handshake may take.
     :raises OSError: the address is taken or not ours.
@@ -37,14 +41,15 @@ class Door:
         self,
         host: str,
         port: int,
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[Seat], asyncio.Protocol],
+        seats: Seats,
         context: ssl.SSLContext | None,
         patience: float,
         *,
         either: bool = False,
     ) -> None:
         self._either = either
-        self._protocol, self._context = protocol, context
+        self._protocol, self._seats, self._context = protocol, seats, context
         self._patience = patience if context is not None else None
         self._loop = asyncio.get_running_loop()
         self._socket = _listen(host, port)
@@ -77,18 +82,32 @@ class Door:
         self._loop.add_reader(self._socket, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_BACKLOG):
+        for _ in range(_AT_ONCE):
             try:
-                caller, _ = self._socket.accept()
+                caller, address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 self._exhaust(error)
                 return
+            seat = self._seats.arrive(address[0])
+            if seat is None:
+                caller.close()
+                continue
             caller.setblocking(False)
-            task = self._loop.create_task(self._enter(caller))
+            seat.entering = task = self._loop.create_task(self._enter(caller, seat))
             self._entering.add(task)
-            task.add_done_callback(self._entering.discard)
+            task.add_done_callback(lambda task, c=caller, s=seat: self._entered(task, c, s))  # type: ignore[misc]
+
+    def _entered(self, task: asyncio.Task[None], caller: socket.socket, seat: Seat) -> None:
+        self._entering.discard(task)
+        if task.cancelled():
+            caller.close()  # it may not have begun
+        connection = seat.connection
+        if task.cancelled() or connection is None or connection.gone.done():
+            self._seats.leave(seat)
+        else:
+            connection.gone.add_done_callback(lambda _gone: self._seats.leave(seat))
 
     def _exhaust(self, error: OSError) -> None:
         """The system has nothing left for a caller: try again later, and say so now and then."""
@@ -97,16 +116,18 @@ class Door:
         self._loop.remove_reader(self._socket)
         self._pause = self._loop.call_later(PAUSE, self._open)
 
-    async def _enter(self, caller: socket.socket) -> None:
+    async def _enter(self, caller: socket.socket, seat: Seat) -> None:
         context, patience = self._context, self._patience
         try:
             if self._either and not await self._begins_tls(caller):
                 context = patience = None
             await self._loop.connect_accepted_socket(
-                self._protocol, caller, ssl=context, ssl_handshake_timeout=patience
+                lambda: self._protocol(seat), caller, ssl=context, ssl_handshake_timeout=patience
             )
         except OSError as error:  # TLS errors and timeouts among them
             _log.debug("a caller did not get in: %s", error)
+            if seat.connection is not None:
+                seat.connection.abort()
 
     async def _begins_tls(self, caller: socket.socket) -> bool:
         """Whether the first byte of a caller is that of a handshake. It stays where it is.

@@ -113,6 +113,14 @@ class FrameReader:
             self._at = 0
         self._buffer += data
 
+    @property
+    def awaited(self) -> int:
+        """Bytes of the body that is incomplete; 0 if none was announced."""
+        if len(self._buffer) < self._at + HEADER.size:
+            return 0
+        length: int = HEADER.unpack_from(self._buffer, self._at)[0]
+        return length
+
     def next(self) -> Frame | None:
         """The next frame, or ``None`` while it is incomplete.
 

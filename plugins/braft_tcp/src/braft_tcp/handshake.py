@@ -29,7 +29,7 @@ from braft_core.transport import (
 )
 from braft_tcp.connection import Connection, Receiver
 from braft_tcp.frames import Kind, Lane, encode_hello
-from braft_tcp.local import NAME, STOPPING, TOKEN, Denial, LocalEnd
+from braft_tcp.local import CROWDED, NAME, STOPPING, TOKEN, Denial, LocalEnd
 from braft_tcp.sealing import Seals
 
 Greeter = Callable[[], "_Greeting"]
@@ -49,7 +49,7 @@ class Refused(Exception):
         self.kind = kind
         self.error = error
         #: Mends itself and is nobody's mistake.
-        self.temporary = kind in (NOT_MEMBER, STOPPING)
+        self.temporary = kind in (NOT_MEMBER, STOPPING, CROWDED)
 
 
 def encode_refusal(denial: Denial) -> bytes:

@@ -13,7 +13,7 @@ from braft_core.errors import AccessDenied, BraftError, DecodeError, TransportEr
 from braft_core.transport import LocalNode, asks_for_a_token, has_no_token, nonce, refuse
 from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Hello, Lane
 
-__all__ = ["NAME", "STOPPING", "TOKEN", "Denial", "LocalEnd"]
+__all__ = ["CROWDED", "NAME", "STOPPING", "TOKEN", "Denial", "LocalEnd"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ NAME = "tcp"
 STOPPING = "refused_stopping"
 #: The counter of callers without the token.
 TOKEN = "refused_token"  # noqa: S105 - the name of a counter
+#: The counter of callers for which there was no room.
+CROWDED = "refused_crowded"
 
 
 class Denial(NamedTuple):

@@ -12,16 +12,27 @@ from collections.abc import Callable
 import msgpack
 
 from braft_core.addresses import join_host_port, parse_listen
-from braft_core.errors import ConfigError, DecodeError
+from braft_core.descriptors import inbound_connections
+from braft_core.errors import ConfigError, DecodeError, TransportError
 from braft_core.raft import Response
-from braft_core.transport import Proven, accept, challenge, encode_response, nonce
+from braft_core.transport import (
+    MAX_CALL,
+    MAX_CONTROL,
+    Proven,
+    accept,
+    challenge,
+    encode_response,
+    nonce,
+)
 from braft_tcp.connection import FAREWELL, Connection
 from braft_tcp.door import Door
 from braft_tcp.frames import VERSION_MAX, Hello, Kind, Lane, decode_hello
 from braft_tcp.handshake import encode_refusal
 from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
-from braft_tcp.local import NAME, Denial, LocalEnd
+from braft_tcp.large import LargeFrames
+from braft_tcp.local import CROWDED, NAME, Denial, LocalEnd
 from braft_tcp.sealing import Seals
+from braft_tcp.seats import Seat, Seats
 from braft_tcp.serving import CallServer
 from braft_tcp.snapshots import SnapshotInbound, SnapshotReceiver
 from braft_tcp.tls import server_context
@@ -30,6 +41,8 @@ __all__ = ["Listener"]
 
 #: Seconds in which a caller says who it is.
 _HELLO = 5.0
+#: Largest frame in bytes where the largest message is too large.
+_LIMITS = {Lane.CONTROL: MAX_CONTROL, Lane.SNAPSHOT: MAX_CALL}
 #: The rule by which what is no frame of ours is refused.
 NOT_UNDERSTOOD = "not_understood"
 
@@ -38,10 +51,19 @@ class Listener:
     """Serves the peers of one node.
 
     :param heard_from: told the id of a peer whose bulk lane just began.
+    :param is_member: whether a server of that id is known as a peer.
     """
 
-    def __init__(self, local: LocalEnd, heard_from: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        local: LocalEnd,
+        heard_from: Callable[[str], None],
+        is_member: Callable[[str], bool],
+    ) -> None:
         self.local = local
+        self.is_member = is_member
+        self.seats = Seats(inbound_connections())
+        self.large = LargeFrames()
         self._heard_from = heard_from
         self._doors: list[Door] = []
         self._guests: set[_Guest] = set()
@@ -61,7 +83,10 @@ class Listener:
             certificates = self.local.certificates
             context = server_context(certificates) if certificates is not None else None
             either = certificates is not None and certificates.prefer
-            door = Door(place.host, place.port, self._accept, context, _HELLO, either=either)
+            patience, seats = _HELLO, self.seats
+            door = Door(
+                place.host, place.port, self._accept, seats, context, patience, either=either
+            )
         except (OSError, ValueError, DecodeError) as error:
             raise ConfigError(
                 f"cannot listen on {address}: {error}; choose another port (BRAFT_RPORT, "
@@ -95,8 +120,8 @@ class Listener:
 
     # ------------------------------------------------------------------ guests
 
-    def _accept(self) -> Connection:
-        guest = _Guest(self)
+    def _accept(self, seat: Seat) -> Connection:
+        guest = _Guest(self, seat)
         self._guests.add(guest)
         return guest.connection
 
@@ -126,8 +151,9 @@ class Listener:
 class _Guest:
     """One accepted connection."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, seat: Seat) -> None:
         self._listener = listener
+        self._seat = seat
         self._inbound: Inbound | None = None
         self._hello: Hello | None = None
         #: What the caller has to prove its knowledge about: its hello, and our challenge.
@@ -136,7 +162,8 @@ class _Guest:
         self.proven: Proven | None = None
         self.lane: Lane | None = None
         self.sender = ""
-        self.connection = Connection(self._greeted, self._garbage)
+        self.connection = seat.connection = Connection(self._greeted, self._garbage)
+        self.connection.listens_to_readers_alone()
         loop = asyncio.get_running_loop()
         self._impatience = loop.call_later(_HELLO, self.connection.abort)
         self.connection.gone.add_done_callback(self._gone)
@@ -200,7 +227,7 @@ class _Guest:
     def _admit(self, hello: Hello) -> None:
         connection, local = self.connection, self._listener.local
         self._impatience.cancel()
-        denial = local.deny(hello)
+        denial = local.deny(hello) or self._crowded(hello)
         if denial is not None:
             self._refuse(denial)
             return
@@ -209,9 +236,17 @@ class _Guest:
         connection.receive = self._inbound.receive
         if self.proven is not None:
             connection.seal(Seals(self.proven.keys, client=False))
-        connection.set_limit(local.options.max_message_bytes)
+        connection.set_limit(_LIMITS.get(hello.lane, local.options.max_message_bytes))
+        connection.share(self._listener.large, (self._seat.host, hello.lane))
         welcome = {"version": VERSION_MAX, "server_id": local.identity.server_id}
         connection.send(Kind.WELCOME, 0, msgpack.packb(welcome))
+
+    def _crowded(self, hello: Hello) -> Denial | None:
+        listener = self._listener
+        if listener.seats.admit(self._seat, member=listener.is_member(hello.sender)):
+            return None
+        listener.local.counters[CROWDED] += 1
+        return Denial(CROWDED, TransportError("this node has no room for another connection"))
 
     def _garbage(self, error: DecodeError) -> None:
         local = self._listener.local

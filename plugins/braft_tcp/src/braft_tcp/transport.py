@@ -49,7 +49,7 @@ class _Running(Running[PeerLink]):
         super().__init__(local, peers)
         self.local = local
         self.pool = CallPool(local)
-        self._listener = Listener(local, peers.heard_from)
+        self._listener = Listener(local, peers.heard_from, peers.links.__contains__)
         self._loop = asyncio.get_running_loop()
         self._interval = min(_WATCH, local.options.rpc_timeout / 4)
         self._timer: asyncio.TimerHandle | None = None
