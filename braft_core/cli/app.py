@@ -23,6 +23,7 @@ from braft_core.cli import (
     run,
     snapshot,
     status,
+    tls,
 )
 from braft_core.cli.extensions import plugin_commands
 from braft_core.cli.output import Exit, echo, fail
@@ -98,6 +99,7 @@ app.add_typer(members.app, name="members")
 app.add_typer(leader.app, name="leader")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(tls.app, name="tls")
 app.command("config")(config.config)
 app.add_typer(new.app, name="new")
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from braft_core.cli.diagnosis import Finding, Level
-from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.options import (
+    DEFAULT_TIMEOUT,
+    AsJson,
+    Timeout,
+    TLSCa,
+    TLSCert,
+    TLSKey,
+    Token,
+    Urls,
+    connect,
+)
 from braft_core.cli.output import Exit, emit, reports_errors, table
 from braft_core.errors import ConfigError, NotApplied, Unreachable
+
+if TYPE_CHECKING:
+    from braft_core.client import Client
 
 __all__ = ["doctor"]
 
@@ -25,6 +40,9 @@ def doctor(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Look for what is wrong. It changes nothing.
@@ -34,7 +52,8 @@ def doctor(
     nothing is wrong (there may be warnings), 1 if something is, 3 if nobody answered and nothing is
     wrong here. JSON: answered, findings (level, subject, message, remedy).
     """
-    answered, findings = _ask(urls, token, timeout)
+    reach = partial(connect, urls, token, timeout, tls_ca, tls_cert, tls_key)
+    answered, findings = _ask(reach, given=bool(urls))
     if local or not answered:
         from braft_core.cli.diagnosis import host
 
@@ -50,17 +69,17 @@ def doctor(
         raise typer.Exit(Exit.NO_ANSWER)
 
 
-def _ask(urls: list[str] | None, token: str | None, timeout: float) -> tuple[bool, list[Finding]]:
+def _ask(reach: Callable[[], Client], *, given: bool) -> tuple[bool, list[Finding]]:
     from braft_core.cli.diagnosis import cluster
     from braft_core.cli.diagnosis.finding import warn
 
     try:
-        with connect(urls, token, timeout) as client:
+        with reach() as client:
             return True, cluster.examine(client.status())
     except (Unreachable, NotApplied) as error:
         return False, [warn("node", error.message, "braft run starts one here")]
     except ConfigError:
-        if urls:
+        if given:
             raise
         return False, []  # what is wrong with the settings is found below
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from braft_core import jsontext
-from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.options import (
+    DEFAULT_TIMEOUT,
+    AsJson,
+    Timeout,
+    TLSCa,
+    TLSCert,
+    TLSKey,
+    Token,
+    Urls,
+    connect,
+)
 from braft_core.cli.output import Exit, echo, emit, print_json, reports_errors
 from braft_core.errors import ConfigError
 from braft_core.escaping import printable_lines
@@ -39,13 +49,16 @@ def get(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Print a value: text and bytes as they are, anything else as JSON.
 
     Exit code 1 if there is no such key. JSON: map, key, found, value, revision; bytes are base64.
     """
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         entry = client.kv_entry(map_name, key, _consistency(stale))
     answer: dict[str, Any] = {"map": map_name, "key": key, "found": entry is not None}
     if entry is None:
@@ -71,6 +84,9 @@ def put(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Store a value. Standard input that is not UTF-8 is stored as bytes.
@@ -78,7 +94,7 @@ def put(
     JSON: map, key, revision.
     """
     stored = _value(value, parse)
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         revision = client.kv_put(map_name, key, stored, if_revision)
     answer = {"map": map_name, "key": key, "revision": revision}
     emit(as_json, answer, lambda: echo(f"stored at revision {revision}"))
@@ -92,13 +108,16 @@ def delete(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Delete a key. No error if there is none.
 
     JSON: map, key, deleted.
     """
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         deleted = client.kv_delete(map_name, key)
     answer = {"map": map_name, "key": key, "deleted": deleted}
     emit(as_json, answer, lambda: echo("deleted" if deleted else "there was no such key"))
@@ -121,6 +140,9 @@ def list_keys(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """List the keys and values of a map in order, or the names of all maps.
@@ -130,7 +152,7 @@ def list_keys(
     """
     if map_name is None and (limit is not None or after):
         raise ConfigError("--limit and --after are for the keys of a map; name a MAP with them")
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         if map_name is None:
             maps = client.kv_maps()
             emit(as_json, {"maps": maps}, lambda: _echo_lines(maps))

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from braft_core.cli.members import member_id
-from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.options import (
+    DEFAULT_TIMEOUT,
+    AsJson,
+    Timeout,
+    TLSCa,
+    TLSCert,
+    TLSKey,
+    Token,
+    Urls,
+    connect,
+)
 from braft_core.cli.output import echo, emit, reports_errors
 
 __all__ = ["app"]
@@ -21,10 +31,13 @@ def show(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Show the leader. Exit code 1 if there is none."""
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         leader = client.leader()
     emit(as_json, leader, lambda: echo(f"{leader['address']}  {leader['id']}"))
 
@@ -39,10 +52,13 @@ def transfer(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Hand leadership over, without an election timeout."""
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         target = member_id(client.members(), to) if to else ""
         leader = client.transfer_leadership(target)
     emit(as_json, leader, lambda: echo(f"now led by {leader['address']}  {leader['id']}"))

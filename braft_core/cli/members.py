@@ -11,7 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
-from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.options import (
+    DEFAULT_TIMEOUT,
+    AsJson,
+    Timeout,
+    TLSCa,
+    TLSCert,
+    TLSKey,
+    Token,
+    Urls,
+    connect,
+)
 from braft_core.cli.output import echo, emit, reports_errors, table
 from braft_core.errors import ConfigError
 
@@ -28,10 +38,13 @@ def list_members(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """List the members, and what is decided about those that are silent."""
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         _show(as_json, client.members(), client.status().get("autopilot", {}))
 
 
@@ -44,10 +57,13 @@ def add(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Add a server. It votes once it has caught up, unless --nonvoter."""
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         _show(as_json, client.add_member(server_id, address, voter=not nonvoter))
 
 
@@ -58,10 +74,13 @@ def remove(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Remove a member."""
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         _show(as_json, client.remove_member(member_id(client.members(), member)))
 
 
@@ -72,10 +91,13 @@ def promote(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Make a nonvoter a voter."""
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         _show(as_json, client.promote_member(member_id(client.members(), member)))
 
 

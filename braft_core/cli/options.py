@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from braft_core.tokens import secret_of
 if TYPE_CHECKING:
     from braft_core.client import Client
 
-__all__ = ["AsJson", "Timeout", "Token", "Urls", "connect"]
+__all__ = ["AsJson", "TLSCa", "TLSCert", "TLSKey", "Timeout", "Token", "Urls", "connect"]
 
 DEFAULT_TIMEOUT = 5.0
 
@@ -36,16 +37,43 @@ Timeout = Annotated[
 ]
 
 
-def connect(urls: Sequence[str] | None, token: str | None, timeout: float) -> Client:
+TLSCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        envvar="BRAFT_TLS_CA",
+        help="CA certificates that an https:// node is checked by.",
+        show_default=False,
+    ),
+]
+TLSCert = Annotated[
+    Path | None,
+    typer.Option("--cert", help="A client's certificate, with --key.", show_default=False),
+]
+TLSKey = Annotated[
+    Path | None, typer.Option("--key", help="The client's private key.", show_default=False)
+]
+
+
+def connect(
+    urls: Sequence[str] | None,
+    token: str | None,
+    timeout: float,
+    tls_ca: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+) -> Client:
     """A client for the nodes that were asked for: by option, by ``BRAFT_URL``, or else the node
     that these settings would make here. :raises ConfigError: a URL or a setting is wrong."""
-    from braft_core.client import Client
+    from braft_core.client import Client, Trust
 
     listed = list(urls or ()) or re.split(r"[,\s]+", os.environ.get("BRAFT_URL", ""))
     chosen = [url for url in listed if url]
     if not chosen:
         chosen, token = _own_node(token)
-    return Client(chosen, token=secret_of(token) if token else None, timeout=timeout)
+    name = os.environ.get("BRAFT_TLS_SERVER_NAME", "")
+    trust = Trust(tls_ca, tls_cert, tls_key, name)
+    return Client(chosen, token=secret_of(token) if token else None, timeout=timeout, trust=trust)
 
 
 def _own_node(token: str | None) -> tuple[list[str], str | None]:

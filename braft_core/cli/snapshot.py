@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from braft_core.addresses import parse_address
-from braft_core.cli.options import AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.options import AsJson, Timeout, TLSCa, TLSCert, TLSKey, Token, Urls, connect
 from braft_core.cli.output import echo, emit, reports_errors, table
 from braft_core.errors import ConfigError
 
@@ -43,13 +43,16 @@ def take(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = _PATIENCE,
 ) -> None:
     """Let the node that answers take a snapshot now, and compact its log.
 
     Nodes do that by themselves as their logs grow.
     """
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         taken = client.take_snapshot()
     emit(as_json, taken, lambda: echo(f"{taken['id']}  {_extent(taken)}"))
 
@@ -60,13 +63,16 @@ def list_snapshots(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = _PATIENCE,
 ) -> None:
     """List the snapshots that the node which answers holds, newest first.
 
     JSON: snapshots, a list.
     """
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         found = client.snapshots()
     rows = [[s["id"], s["index"], s["term"], s["size"]] for s in found]
     emit(as_json, {"snapshots": found}, lambda: table(["ID", "INDEX", "TERM", "BYTES"], rows))
@@ -86,6 +92,9 @@ def save(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = _PATIENCE,
 ) -> None:
     """Save a snapshot to FILE, verified. Only you may read it. FILE must not exist.
@@ -94,7 +103,7 @@ def save(
     """
     if not force and os.path.lexists(file):
         raise ConfigError(f"FILE={str(file)!r} exists; accepted: a new name, or --force")
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         total = None
         if snapshot_id is None:
             taken = client.take_snapshot()

@@ -10,7 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from braft_core.cli.options import DEFAULT_TIMEOUT, AsJson, Timeout, Token, Urls, connect
+from braft_core.cli.options import (
+    DEFAULT_TIMEOUT,
+    AsJson,
+    Timeout,
+    TLSCa,
+    TLSCert,
+    TLSKey,
+    Token,
+    Urls,
+    connect,
+)
 from braft_core.cli.output import echo, emit, reports_errors, table
 
 __all__ = ["status"]
@@ -32,6 +42,9 @@ def status(
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
+    tls_ca: TLSCa = None,
+    tls_cert: TLSCert = None,
+    tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Show every node: its state, its leader, its health.
@@ -39,7 +52,7 @@ def status(
     JSON: what GET /raft gives; with --watch one line per look.
     """
     left = count if watch else 1
-    with connect(urls, token, timeout) as client:
+    with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         while True:
             view = client.status()
             if watch and not as_json and sys.stdout.isatty():

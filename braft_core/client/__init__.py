@@ -7,6 +7,7 @@ built on it.
 from __future__ import annotations
 
 from braft_core.client.client import Client, KVEntry
+from braft_core.client.trust import Trust
 from braft_core.pages import Page
 
-__all__ = ["Client", "KVEntry", "Page"]
+__all__ = ["Client", "KVEntry", "Page", "Trust"]

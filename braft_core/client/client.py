@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -18,6 +19,7 @@ import httpx
 from braft_core.client.answers import NOT_FOUND, error_of, facts, understood
 from braft_core.client.download import download
 from braft_core.client.sending import base_url, body_of, json_body_of, kv_path, segment
+from braft_core.client.trust import Trust, is_address
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 from braft_core.pages import MAX_PAGE, PAGE, Page
 
@@ -51,11 +53,19 @@ class Client:
     otherwise what the cluster itself raised.
     """
 
-    def __init__(self, urls: Sequence[str], token: str | None = None, timeout: float = 5.0) -> None:
-        """:param urls: the nodes, as ``http://host:port`` or ``host:port``.
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str | None = None,
+        timeout: float = 5.0,
+        trust: Trust | None = None,
+    ) -> None:
+        """:param urls: the nodes, as ``https://host:port``, ``http://host:port`` or ``host:port``,
+            which is without TLS.
         :param token: the bearer token, if the cluster wants one.
         :param timeout: seconds for one node to answer.
-        :raises ConfigError: naming the URL or timeout that is wrong.
+        :param trust: whose certificates are accepted over HTTPS; default: the system's CAs.
+        :raises ConfigError: naming the URL, timeout or file that is wrong.
         """
         if not urls:
             raise ConfigError("no URL of a node was given; accepted: http://host:port")
@@ -63,11 +73,14 @@ class Client:
             raise ConfigError(f"timeout is {timeout}; accepted: seconds, more than 0")
         self._urls = [base_url(url) for url in urls]
         self._timeout = min(timeout, _MAX_WAIT)
+        trust = trust or Trust()
+        secure = any(url.startswith("https:") for url in self._urls)
         # The environment's proxies and netrc are for the internet, not for a cluster's nodes.
         self._http = httpx.Client(
             trust_env=False,
             # Certificates are always checked; loading the authorities takes 0.1 s, so only if used.
-            verify=any(url.startswith("https:") for url in self._urls),
+            verify=trust.context() if secure else False,
+            event_hooks={"request": [partial(_expect, trust.server_name)]},
             headers={b"Authorization": f"Bearer {token}".encode()} if token else {},
             timeout=httpx.Timeout(self._timeout + _SLACK, connect=min(self._timeout, 2.0)),
         )
@@ -302,6 +315,12 @@ class Client:
         if refusal is not None:
             raise refusal
         raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=sent)
+
+
+def _expect(server_name: str, request: httpx.Request) -> None:
+    """Let the certificate be checked for that name rather than for an address."""
+    if server_name and is_address(request.url.host):
+        request.extensions = {**request.extensions, "sni_hostname": server_name}
 
 
 def _entry(answer: httpx.Response) -> KVEntry:

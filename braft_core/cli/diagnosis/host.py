@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import ssl
 import statistics
 import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -220,16 +220,33 @@ def _open_files() -> Finding:
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:
-    if not (settings.tls_ca and settings.tls_cert and settings.tls_key):
+    from braft_core.runtime.assembly import tls_files
+
+    files = tls_files(settings)
+    if files is None:
         return
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    from braft_core.tls import expiry, material
+    from braft_core.tls.rules import PeerRule
+
+    now = datetime.now(UTC)
     try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-        context.load_verify_locations(settings.tls_ca)
-    except (OSError, ssl.SSLError) as error:
-        yield fail("TLS", f"certificate, key and CA do not fit: {error}")
+        rule = PeerRule(files.peer_names, files.server_name)
+        found = material.load(files, material.read(files), rule, now)
+    except ConfigError as error:
+        yield fail("TLS", error.message)
+        return
+    near, sentence = expiry.worst(found.validities, now)
+    if near is not expiry.Nearness.FAR:
+        yield warn("TLS", sentence, "put a new certificate and key under the same names")
     else:
-        yield ok("TLS", "certificate and key belong together, and the CA can be read")
+        ends = min(valid.end for _, valid in found.validities)
+        yield ok("TLS", f"the files fit together; the first to expire does on {ends:%Y-%m-%d}")
+    exposed = material.exposed_key(files)
+    if exposed:
+        yield warn("TLS", exposed)
+    if files.prefer:
+        sentence = "BRAFT_TLS=prefer lets everybody in without TLS"
+        yield warn("TLS", sentence, "set BRAFT_TLS=require once every node has certificates")
 
 
 def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:

@@ -1,0 +1,64 @@
+"""Whom a client trusts over HTTPS, and as whom it shows itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+from braft_core.errors import ConfigError
+
+__all__ = ["Trust", "is_address"]
+
+
+class Trust(NamedTuple):
+    """The files of TLS on the side of a client.
+
+    :param ca: certificates of the CAs that are trusted; ``None``: those of the system.
+    :param cert: a client's certificate, for servers that ask for one.
+    :param key: its private key.
+    :param server_name: the name that a node's certificate carries where its URL has an address.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of connections.
+
+        :raises ConfigError: naming the file that cannot be used, and what is wrong with it.
+        """
+        from braft_core.tls import files
+
+        if (self.cert is None) is not (self.key is None):
+            given, missing = ("cert", "key") if self.key is None else ("key", "cert")
+            raise ConfigError(
+                f"a client's {given} without its {missing}; accepted: both or neither",
+                setting=missing,
+            )
+        if self.ca is not None:
+            files.certificates_in("ca", self.ca, files.read("ca", self.ca))
+        context = ssl.create_default_context(cafile=self.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.cert is not None and self.key is not None:
+            chain = files.certificates_in("cert", self.cert, files.read("cert", self.cert))
+            private = files.key_in(self.key, files.read("key", self.key))
+            files.check_key(self.cert, chain, self.key, private, "tls")
+            try:
+                context.load_cert_chain(self.cert, self.key, password="")
+            except (OSError, ValueError) as error:
+                sentence = f"cannot be used with the key {self.key}: {error}"
+                raise files.problem("cert", self.cert, sentence) from error
+        return context
+
+
+def is_address(host: str) -> bool:
+    """Return whether a URL's host is an address, which few certificates name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
