@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from braft_core.errors import ConfigError
 from braft_core.tokens import secret_of
 
 if TYPE_CHECKING:
@@ -73,7 +74,18 @@ def connect(
         chosen, token = _own_node(token)
     name = os.environ.get("BRAFT_TLS_SERVER_NAME", "")
     trust = Trust(tls_ca, tls_cert, tls_key, name)
-    return Client(chosen, token=secret_of(token) if token else None, timeout=timeout, trust=trust)
+    secret = secret_of(token) if token else None
+    insecure = _trusts_the_network()
+    return Client(chosen, token=secret, timeout=timeout, trust=trust, insecure=insecure)
+
+
+def _trusts_the_network() -> bool:
+    from braft_core.config import Settings
+
+    try:
+        return Settings.load().insecure is True
+    except ConfigError:
+        return False  # the settings of a node do not concern whoever only asks one
 
 
 def _own_node(token: str | None) -> tuple[list[str], str | None]:

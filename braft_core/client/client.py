@@ -18,7 +18,7 @@ import httpx
 
 from braft_core.client.answers import NOT_FOUND, error_of, facts, understood
 from braft_core.client.download import download
-from braft_core.client.sending import base_url, body_of, json_body_of, kv_path, segment
+from braft_core.client.sending import base_url, body_of, in_clear, json_body_of, kv_path, segment
 from braft_core.client.trust import Trust, is_address
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
 from braft_core.pages import MAX_PAGE, PAGE, Page
@@ -59,19 +59,31 @@ class Client:
         token: str | None = None,
         timeout: float = 5.0,
         trust: Trust | None = None,
+        *,
+        insecure: bool = False,
     ) -> None:
         """:param urls: the nodes, as ``https://host:port``, ``http://host:port`` or ``host:port``,
             which is without TLS.
         :param token: the bearer token, if the cluster wants one.
         :param timeout: seconds for one node to answer.
         :param trust: whose certificates are accepted over HTTPS; default: the system's CAs.
-        :raises ConfigError: naming the URL, timeout or file that is wrong.
+        :param insecure: send the token also in clear to other machines.
+        :raises ConfigError: naming the URL, timeout or file that is wrong, or the URL to which the
+            token would go in clear.
         """
         if not urls:
             raise ConfigError("no URL of a node was given; accepted: http://host:port")
         if not timeout > 0:
             raise ConfigError(f"timeout is {timeout}; accepted: seconds, more than 0")
         self._urls = [base_url(url) for url in urls]
+        for url in self._urls if token and not insecure else ():
+            if in_clear(url):
+                raise ConfigError(
+                    f"URL is {url}: the token would be sent there in clear, for everybody on the "
+                    "way to read; accepted: https://host:port, a URL of this machine, or "
+                    "BRAFT_INSECURE=on (insecure=True) if the network is trusted",
+                    url=url,
+                )
         self._timeout = min(timeout, _MAX_WAIT)
         trust = trust or Trust()
         secure = any(url.startswith("https:") for url in self._urls)

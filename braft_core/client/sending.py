@@ -6,6 +6,7 @@ else.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -14,7 +15,7 @@ import httpx
 
 from braft_core.errors import ConfigError, InvalidRequest
 
-__all__ = ["base_url", "body_of", "json_body_of", "kv_path", "segment"]
+__all__ = ["base_url", "body_of", "in_clear", "json_body_of", "kv_path", "segment"]
 
 _ACCEPTED = "bytes, or what JSON has a form for: None, bool, int, finite float, str, list, dict"
 
@@ -37,6 +38,17 @@ def base_url(url: str) -> str:
     if not known or parts.query or parts.fragment:
         raise ConfigError(f"URL is {url!r:.200}; accepted: http://host:port", url=url)
     return full.rstrip("/")
+
+
+def in_clear(url: str) -> bool:
+    """Return whether others may read what is sent to a full URL: no TLS, and not this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    return parts.scheme != "https" and not here
 
 
 def body_of(value: Any) -> tuple[str, bytes]:

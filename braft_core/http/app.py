@@ -18,7 +18,7 @@ from falcon.media import JSONHandler
 from braft_core import jsontext
 from braft_core.abc import NodeAPI
 from braft_core.errors import PluginError
-from braft_core.http.auth import BearerAuth
+from braft_core.http.auth import Audit, BearerAuth
 from braft_core.http.described import operation_of
 from braft_core.http.distribute import DistributeKeyResource, DistributeResource
 from braft_core.http.gate import HEADERS, Gate
@@ -52,7 +52,7 @@ def make_app(
         What it raises passes through.
     :param keyring: the tokens that are accepted; default: those of the setting ``token``.
     """
-    app = _App(middleware=_Strict())
+    app = _App(middleware=[_Strict(), Audit()])
     _strict_json(app)
     install_problems(app)
     for template, resource in routes(node).items():

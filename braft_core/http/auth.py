@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 
 import falcon
+from falcon.asgi import Request, Response
 
+from braft_core.audit import audit
 from braft_core.tokens import Keyring, Role, bearer, role_for_http
 from braft_core.transport.denials import Denials
 
-__all__ = ["OPEN_PATHS", "BearerAuth", "check"]
+__all__ = ["OPEN_PATHS", "ROLE", "Audit", "BearerAuth", "check"]
 
 #: Answered without a token: orchestrators have none, and the answers reveal nothing.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+#: In the scope of a request that was let in: the role of its token.
+ROLE = "braft.role"
 
 
 class BearerAuth:
@@ -47,6 +52,23 @@ class BearerAuth:
             await asyncio.sleep(delay)
         finally:
             self._denials.waited()
+
+
+class Audit:
+    """Falcon middleware: tells the audit log what was done to the cluster, or taken from it."""
+
+    async def process_response(
+        self, req: Request, resp: Response, resource: object, req_succeeded: bool
+    ) -> None:
+        """Log the request, if it needed the role for that and succeeded."""
+        if not req_succeeded or resource is None:
+            return
+        if role_for_http(req.method, req.path) is not Role.ADMIN:
+            return
+        role = req.scope.get(ROLE)
+        by = f"{req.remote_addr} ({f'role {role}' if role else 'no token is asked for'})"
+        index = resp.get_header("Braft-Snapshot-Index")
+        audit(f"{req.method} {req.path}", by=by, **({"index": index} if index else {}))
 
 
 def check(keyring: Keyring, method: str, path: str, authorization: str | None) -> Role | None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import falcon
 
 from braft_core.errors import BraftError, Busy
-from braft_core.http.auth import BearerAuth
+from braft_core.http.auth import ROLE, BearerAuth
 from braft_core.http.budget import SMALL, Budget
 from braft_core.http.origins import SAFE_METHODS, Origins
 from braft_core.http.paths import check_query, decode_path
@@ -119,7 +119,7 @@ class Gate:
             if refusal is not None:
                 raise Refused(*refusal)
         client = scope.get("client") or ("?",)
-        self._auth.judge(method, path, authorization, str(client[0]))
+        scope[ROLE] = self._auth.judge(method, path, authorization, str(client[0]))
         if chunked:
             return True
         if not (length.isdigit() and len(length) < 20):

@@ -84,7 +84,9 @@ class SnapshotsResource:
     )
     async def on_post(self, req: Request, resp: Response) -> None:
         """Take one now; answers with its row once it is durable."""
-        await send_json(resp, await self._node.atake_snapshot(timeout=timeout_param(req)))
+        taken = await self._node.atake_snapshot(timeout=timeout_param(req))
+        resp.set_header("Braft-Snapshot-Index", str(taken["index"]))
+        await send_json(resp, taken)
 
 
 class SnapshotResource:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from braft_core.audit import audit
 from braft_core.errors import (
     BraftError,
     Busy,
@@ -86,6 +87,18 @@ class Admin:
         if kind in ("add_voter", "add_nonvoter"):
             await self._engine.membership.check_newcomer(server_id, address)
         await self.carry_out(kind, server_id, address, max(0.0, deadline - clock.monotonic()))
+        self._audit(kind, server=server_id, address=address)
+
+    def _audit(self, what: str, **facts: object) -> None:
+        driver = self._engine.driver
+        index = driver.core.commit_index if driver is not None else 0
+        audit(
+            what,
+            by="a node of the cluster",
+            leader=self._engine.parts.server_id,
+            **facts,
+            index=index,
+        )
 
     async def _dismiss(self, server_id: str, timeout: float) -> None:
         engine = self._engine
@@ -164,6 +177,7 @@ class Admin:
         leader = engine.leader[0]
         if leader in ("", me):
             raise NoLeader(f"leadership was not taken over by {target}", target=target)
+        self._audit("transfer_leadership", to=leader)
         return leader
 
     async def _begin_transfer(self, to: str, deadline: float) -> str:

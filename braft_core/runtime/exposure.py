@@ -1,7 +1,7 @@
 """What a node leaves open to others: the sentence of its log at the start, or the refusal.
 
-Pure. Without ``BRAFT_INSECURE`` nothing is refused, only warned of: a closed network is a good
-reason to want neither TLS nor a token.
+Pure. Without ``BRAFT_INSECURE`` and a token nothing is refused, only warned of: a closed network is
+a good reason to want neither TLS nor a token.
 """
 
 from __future__ import annotations
@@ -40,8 +40,14 @@ def exposure(settings: Settings, host: str) -> str:
 def check_exposure(settings: Settings, host: str) -> None:
     """Refuse to listen on ``host`` without TLS where the settings forbid it.
 
-    :raises ConfigError: ``insecure`` is off, and the node would listen beyond loopback in clear.
+    A token says that the network is not trusted, and clients would send it there in clear. So it
+    needs TLS, or ``BRAFT_INSECURE=on`` by name.
+
+    :raises ConfigError: ``insecure`` is off, or a token is set and it is not on, and the node would
+        listen beyond loopback in clear.
     """
+    if settings.insecure is None and _has_token(settings):
+        _check_token(settings, host)
     if settings.insecure is not False or settings.tls_mode == "require" or is_loopback(host):
         return
     label = settings.label("insecure")
@@ -51,6 +57,20 @@ def check_exposure(settings: Settings, host: str) -> None:
         f"accepted: {accepted}",
         setting=label,
         value="off",
+        accepted=accepted,
+    )
+
+
+def _check_token(settings: Settings, host: str) -> None:
+    if settings.tls_mode != "off" or is_loopback(host):
+        return
+    label = settings.label("token" if settings.token is not None else "token_file")
+    accepted = f"{_TLS}; or {_LOOPBACK}; or BRAFT_INSECURE=on if the network is trusted"
+    raise ConfigError(
+        f"{label} is set, and this node would listen on {host}, not on loopback alone, without "
+        f"TLS: clients would send the token in clear; accepted: {accepted}",
+        setting=label,
+        value="**********",
         accepted=accepted,
     )
 

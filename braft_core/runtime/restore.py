@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from braft_core.abc import SnapshotStore, Storage, StorageOptions, WriteBatch
 from braft_core.addresses import join_host_port
+from braft_core.audit import audit
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageError
 from braft_core.identity import (
@@ -75,7 +76,9 @@ def restore(
     def make_storage(directory: Path) -> Storage:
         return storage_class(StorageOptions(directory, options))
 
-    return restore_into(source, target, founder(settings, registry), make_storage, progress)
+    made = restore_into(source, target, founder(settings, registry), make_storage, progress)
+    audit("restore", by=f"user {os.getuid()}", file=source, to=target, index=made.snapshot.index)
+    return made
 
 
 def founder(settings: Settings, registry: Registry) -> Founder:

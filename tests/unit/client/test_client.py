@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from braft_core import errors
-from braft_core.client import KVEntry, Page
+from braft_core.client import Client, KVEntry, Page
+from braft_core.errors import ConfigError
 from braft_core.testing.processes import wait_for
 
 
@@ -387,3 +388,17 @@ def test_a_node_that_knows_no_pages_gives_all(make_peer: Any, connect: Any) -> N
     peer.gives({"items": {"a": 1}, "base64": [], "maps": ["m"]})
     assert connect(peer.url).kv_list("m") == {"a": 1}
     assert connect(peer.url).kv_maps() == ["m"]
+
+
+@pytest.mark.parametrize("url", ["http://10.1.2.3:80", "example:80", "http://[2001:db8::1]:80"])
+def test_a_token_is_not_sent_in_clear_to_other_machines(url: str) -> None:
+    with pytest.raises(ConfigError, match="BRAFT_INSECURE") as caught:
+        Client(["127.0.0.1:1", url], token="a-secret-of-some-length")
+    assert "a-secret" not in f"{caught.value} {caught.value.data}"
+    Client([url], token="a-secret-of-some-length", insecure=True).close()
+    Client([url]).close()
+
+
+@pytest.mark.parametrize("url", ["https://example:80", "127.0.0.1:1", "localhost:1", "[::1]:1"])
+def test_a_token_goes_to_this_machine_and_by_tls(url: str) -> None:
+    Client([url], token="a-secret-of-some-length").close()

@@ -94,6 +94,21 @@ def test_everything_else_is_allowed(host: str, tls: bool, insecure: str, tmp_pat
     check_exposure(Settings.load(environ={}, kwargs=given), host)
 
 
+@pytest.mark.parametrize("given", [{}, {"insecure": False}])
+def test_a_token_beyond_loopback_needs_tls(given: dict[str, Any], tmp_path: Path) -> None:
+    secret = "a-secret-of-some-length"
+    file = tmp_path / "tokens"
+    file.touch()
+    for where in ({"token": secret}, {"token_file": str(file)}):
+        settings = Settings.load(environ={}, kwargs={**where, **given})
+        with pytest.raises(ConfigError, match=r"(?i)insecure=o") as caught:
+            check_exposure(settings, "0.0.0.0")
+        assert secret not in f"{caught.value} {caught.value.data}"
+        check_exposure(settings, "127.0.0.1")
+    asked_for = Settings.load(environ={"BRAFT_INSECURE": "on"}, kwargs={"token": secret})
+    check_exposure(asked_for, "0.0.0.0")
+
+
 @pytest.mark.parametrize(
     ("host", "given", "served"),
     [

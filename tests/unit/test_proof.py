@@ -1,0 +1,131 @@
+"""The proof of a secret, and the seals after it: pure parts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braft_core import proof
+from braft_core.errors import DecodeError
+from braft_core.proof import Keys
+from braft_core.transport.grpc.sealing import Turn, Window, unpack
+from braft_tcp.frames import Kind
+from braft_tcp.sealing import Seals
+
+OLD, NEW, OTHER = b"old-secret-of-nodes", b"new-secret-of-nodes", b"a-stranger-s-secret"
+SAID = proof.transcript_of("tcp", b"hello", b"challenge")
+
+
+def test_both_ends_find_the_secret_that_they_share() -> None:
+    for client, server, found in (
+        ([OLD], [OLD], OLD),
+        ([NEW, OLD], [OLD], OLD),
+        ([NEW, OLD], [OLD, NEW], NEW),
+        ([OLD], [NEW, OLD], OLD),
+    ):
+        secret = proof.convincing(client, SAID, proof.offers(server, SAID))
+        assert secret == found
+        assert proof.accepted(server, SAID, proof.proof_of(secret, SAID)) == found
+
+
+def test_a_stranger_convinces_nobody() -> None:
+    assert proof.convincing([OLD, NEW], SAID, proof.offers([OTHER], SAID)) is None
+    assert proof.convincing([OLD, NEW], SAID, []) is None
+    assert proof.accepted([OLD, NEW], SAID, proof.proof_of(OTHER, SAID)) is None
+    assert proof.accepted([OLD], SAID, b"") is None
+
+
+def test_a_proof_is_of_one_side_and_one_conversation() -> None:
+    (offered,) = proof.offers([OLD], SAID)
+    given = proof.proof_of(OLD, SAID)
+    assert proof.accepted([OLD], SAID, offered) is None
+    assert proof.convincing([OLD], SAID, [given]) is None
+    for other in (
+        proof.transcript_of("grpc", b"hello", b"challenge"),
+        proof.transcript_of("tcp", b"hellochallenge", b""),
+        proof.transcript_of("tcp", b"hell", b"ochallenge"),
+        proof.transcript_of("tcp", b"hello", b"challenge!"),
+    ):
+        assert proof.accepted([OLD], other, given) is None
+        assert Keys.derive(OLD, other).session != Keys.derive(OLD, SAID).session
+
+
+def test_frames_are_opened_as_they_were_sent() -> None:
+    keys = Keys.derive(OLD, SAID)
+    client, server = Seals(keys, client=True), Seals(keys, client=False)
+    for body in (b"", b"x", bytes(1000)):
+        for one, other in ((client, server), (server, client)):
+            assert other.open(Kind.CALL, 7, one.close(Kind.CALL, 7, body)) == body
+
+
+def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -> None:
+    def ends() -> tuple[Seals, Seals]:
+        keys = Keys.derive(OLD, SAID)
+        return Seals(keys, client=True), Seals(keys, client=False)
+
+    client, server = ends()
+    first, second = client.close(Kind.CALL, 1, b"a"), client.close(Kind.CALL, 2, b"a")
+    for kind, number, body in (
+        (Kind.CALL, 1, first[:-1] + b"b"),
+        (Kind.CALL, 2, first),
+        (Kind.CANCEL, 1, first),
+        (Kind.CALL, 2, second),  # the first was left out
+        (Kind.CALL, 1, b""),
+        (Kind.GOODBYE, 0, b""),
+    ):
+        with pytest.raises(DecodeError):
+            server.open(kind, number, body)
+    server.open(Kind.CALL, 1, first)
+    with pytest.raises(DecodeError):
+        server.open(Kind.CALL, 1, first)
+    with pytest.raises(DecodeError):
+        client.open(Kind.CALL, 2, second)
+
+
+def test_a_call_of_a_session_is_sealed_with_its_method_and_its_ids() -> None:
+    keys = Keys.derive(OLD, SAID)
+    told = ("/RaftTransport/RequestVote", "cl", "a", "b")
+    _, value = Turn(keys, 3, client=True).proof(told)
+    unpacked = unpack(value)
+    assert unpacked is not None
+    session, number, tag = unpacked
+    assert (session, number) == (keys.session, 3)
+    assert Turn(keys, 3, client=False).proves(told, tag)
+    assert not Turn(keys, 4, client=False).proves(told, tag)
+    assert not Turn(keys, 3, client=False).proves(("/x", *told[1:]), tag)
+    assert not Turn(keys, 3, client=False).proves((*told[:3], "c"), tag)
+    assert unpack(b"x") is None
+    assert unpack("x") is None
+
+
+def test_messages_of_a_call_are_numbered() -> None:
+    keys = Keys.derive(OLD, SAID)
+    client, server = Turn(keys, 1, client=True), Turn(keys, 1, client=False)
+    first, second = client.close(b"one"), client.close(b"")
+    with pytest.raises(DecodeError):
+        server.open(second)
+    assert server.open(first) == b"one"
+    assert server.open(second) == b""
+    with pytest.raises(DecodeError):
+        client.open(first)
+    with pytest.raises(DecodeError):
+        Turn(keys, 2, client=False).open(first)
+    _, tag = server.close_error(b"error")
+    assert client.trusts(b"error", tag)
+    assert not client.trusts(b"other", tag)
+    assert not client.trusts(b"error", None)
+
+
+@given(st.lists(st.integers(0, 12_000), max_size=60))
+def test_a_number_is_good_once(numbers: list[int]) -> None:
+    window, used, highest = Window(), set(), -1
+    for number in numbers:
+        expected = number not in used and number > highest - 4096
+        assert window.take(number) is expected
+        if expected:
+            used.add(number)
+        highest = max(highest, number)
+    leaping = Window()
+    assert leaping.take(2**64 - 1)
+    assert not leaping.take(2**64 - 1)
