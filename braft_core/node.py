@@ -34,6 +34,7 @@ from braft_core.runtime.sessions import Keeper, OnceCommand
 from braft_core.runtime.untorn import finish
 from braft_core.services.envelope import encode_command
 from braft_core.services.service import StateMachineService
+from braft_core.tls.serving import ServedCertificate
 
 __all__ = ["Node"]
 
@@ -397,7 +398,9 @@ class Node(AwaitedCalls):
         if not self._settings.http:
             return None
         extend = partial(parts.plugins.extend_http, node=self)
-        return HTTPServer(self, parts.host, parts.ports.http, extend, parts.tokens.keyring)
+        files = self._settings.http_tls_files
+        served = ServedCertificate(*files) if files is not None else None
+        return HTTPServer(self, parts.host, parts.ports.http, extend, parts.tokens.keyring, served)
 
     # -- plumbing --------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ __all__ = ["check_together"]
 def check_together(settings: Settings) -> None:
     """:raises ConfigError: two settings contradict each other; names both."""
     _check_tls(settings)
+    _check_http(settings)
     _check_tokens(settings)
     _check_ports(settings)
     _check_timing(settings)
@@ -49,6 +50,27 @@ def _check_tls(settings: Settings) -> None:
                 f"{_labels(settings, list(names))}, or neither",
                 setting=label,
             )
+
+
+def _check_http(settings: Settings) -> None:
+    given = [n for n in ("http_tls_cert", "http_tls_key") if getattr(settings, n) is not None]
+    label, files = settings.label("http_tls"), "BRAFT_HTTP_TLS_CERT and BRAFT_HTTP_TLS_KEY"
+    if len(given) == 1:
+        raise ConfigError(
+            f"{settings.label(given[0])} alone; accepted: {files}, or neither",
+            setting=settings.label(given[0]),
+        )
+    if settings.http_tls and settings.http_tls_files is None:
+        raise ConfigError(
+            f"{label}=on without a certificate; accepted: it with {files}, or with the node's own",
+            setting=label,
+        )
+    if settings.http_tls_files is not None and settings.http_server != "uvicorn":
+        raise ConfigError(
+            f"{settings.label('http_server')}={settings.http_server} speaks no TLS; accepted: "
+            "uvicorn, or HTTP without TLS",
+            setting=settings.label("http_server"),
+        )
 
 
 def _check_tokens(settings: Settings) -> None:

@@ -5,6 +5,7 @@ A part of :class:`braft_core.config.Settings`, which adds everything else.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict
@@ -90,6 +91,22 @@ class SecuritySettings(BaseModel):
             "BRAFT_HTTP_SERVER",
         ),
     ] = "uvicorn"
+    http_tls: Annotated[
+        f.OptionalFlag,
+        Variable(
+            "serve HTTP by TLS alone: with the files below, else with the node's certificate; "
+            "clients prove themselves by a token, not by a certificate",
+            "BRAFT_HTTP_TLS",
+            default="on if the files below are set, else off",
+        ),
+    ] = None
+    http_tls_cert: Annotated[
+        f.File,
+        Variable("the certificate chain of HTTP", "BRAFT_HTTP_TLS_CERT", default="the node's"),
+    ] = None
+    http_tls_key: Annotated[
+        f.File, Variable("its private key", "BRAFT_HTTP_TLS_KEY", default="the node's")
+    ] = None
     http_hosts: Annotated[
         f.HostNames,
         Variable(
@@ -108,6 +125,17 @@ class SecuritySettings(BaseModel):
             default="allowed, with one warning",
         ),
     ] = None
+
+    @property
+    def http_tls_files(self) -> tuple[Path, Path, str] | None:
+        """Certificate and key of HTTP, and the prefix of their settings; ``None``: no TLS."""
+        if self.http_tls is False:
+            return None
+        if self.http_tls_cert is not None and self.http_tls_key is not None:
+            return self.http_tls_cert, self.http_tls_key, "http_tls"
+        if self.http_tls and self.tls_cert is not None and self.tls_key is not None:
+            return self.tls_cert, self.tls_key, "tls"
+        return None
 
     @property
     def tls_mode(self) -> str:

@@ -185,6 +185,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         self._active += 1
         try:
             if is_open:
+                slot.move(Phase.WORKING)  # which is over in a moment, and never refused
                 await self._serve(scope, receive, answer.send)
             elif answer.reads_body:
                 await self._serve(scope, _Arrival(self, receive).receive, answer.send)

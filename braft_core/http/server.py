@@ -6,6 +6,7 @@ Owns the choice of the server. Knows an application and nothing behind it.
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from braft_core.http.gate import Gate
 from braft_core.http.listening import listen
 from braft_core.http.uvicorn_server import UvicornServer
 from braft_core.http.waitress_server import WaitressServer
+from braft_core.tls.serving import ServedCertificate
 from braft_core.tokens import Keyring
 
 __all__ = ["HTTPServer"]
@@ -24,7 +26,9 @@ __all__ = ["HTTPServer"]
 class _Server(Protocol):
     """One period of service of a listening socket."""
 
-    def __init__(self, app: Gate, listener: socket.socket, port: int) -> None:
+    def __init__(
+        self, app: Gate, listener: socket.socket, port: int, tls: ssl.SSLContext | None
+    ) -> None:
         """Begin to serve."""
 
     def drain(self) -> None:
@@ -47,16 +51,19 @@ class HTTPServer:
         port: int,
         extend: Callable[[FalconApp], None] | None = None,
         keyring: Keyring | None = None,
+        certificate: ServedCertificate | None = None,
     ) -> None:
         """:param host: address to listen on; "" is all of them.
         :param port: 0 for a free one; :attr:`port` then tells which after ``start``.
         :param extend: see :func:`~braft_core.http.app.make_app`.
         :param keyring: likewise.
+        :param certificate: what TLS is served with; without it there is none.
         """
         self._node = node
         self._host = host
         self._extend = extend
         self._keyring = keyring
+        self._certificate = certificate
         self._running: _Server | None = None
         self._lock = threading.Lock()
         self.port = port
@@ -72,7 +79,18 @@ class HTTPServer:
                 listener = listen(self._host, self.port)
                 self.port = int(listener.getsockname()[1])
                 server = _SERVERS[self._node.settings.http_server]
-                self._running = server(app, listener, self.port)
+                tls = self._certificate.context if self._certificate is not None else None
+                self._running = server(app, listener, self.port, tls)
+
+    def refresh(self) -> None:
+        """Look whether the files of the certificate were replaced."""
+        if self._certificate is not None:
+            self._certificate.refresh()
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with new files of the certificate, which are not in use therefore."""
+        return self._certificate.trouble if self._certificate is not None else ""
 
     def drain(self) -> None:
         """Send callers elsewhere while the node still serves, so that its stop cuts none of them.

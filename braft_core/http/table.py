@@ -2,8 +2,9 @@
 
 A new connection is never turned away for one that is idle or sends or reads slowly: those give way,
 idle ones first, the oldest first, those of the address that has the most first. Only requests that
-the node works on keep their place, and there are always fewer of them than connections. Pure; on
-one event loop.
+the node works on keep their place, and there are always fewer of them than connections. Each has a
+moment to say what it wants; while all are that young, new ones wait with the kernel. Pure; on one
+event loop. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-__all__ = ["LEAST", "MOST", "Limits", "Phase", "Slot", "Table", "limits_for"]
+__all__ = ["LEAST", "MOST", "YOUNG", "Limits", "Phase", "Slot", "Table", "limits_for"]
 
 #: Connections that a node serves however few descriptors it may have, and however many.
 LEAST: Final = 32
 MOST: Final = 4096
+#: Seconds for which a new connection keeps its place.
+YOUNG: Final = 0.5
 
 
 class Phase(IntEnum):
@@ -60,12 +63,13 @@ class _Address:
 class Slot:
     """The place of one connection."""
 
-    __slots__ = ("_home", "_table", "address", "close", "gone", "phase")
+    __slots__ = ("_home", "_table", "address", "close", "gone", "phase", "since")
 
-    def __init__(self, table: Table, home: _Address, address: str) -> None:
+    def __init__(self, table: Table, home: _Address, address: str, since: float) -> None:
         self._table = table
         self._home = home
         self.address = address
+        self.since = since
         self.phase = Phase.MOVING
         #: Whether the place was given to another connection.
         self.gone = False
@@ -105,24 +109,24 @@ class Table:
         """Whether the node works on as many requests as it may."""
         return self.working >= self.limits.working
 
-    def admit(self, address: str) -> Slot | None:
-        """Return the place of a new connection, ``None`` if there is no room for it."""
+    def admit(self, address: str, now: float) -> Slot | None:
+        """Return the place of a new connection, ``None`` if there is no room for it yet."""
         home = self._addresses.get(address)
-        if home is not None and home.count >= self.limits.address and not _give_way([home]):
+        if home is not None and home.count >= self.limits.address and not _give_way([home], now):
             return None
-        if self._count >= self.limits.total and not self.give_way():
+        if self._count >= self.limits.total and not self.give_way(now):
             return None
         # Whoever gave way may have been the last of its address.
         home = self._addresses.setdefault(address, _Address())
-        slot = Slot(self, home, address)
+        slot = Slot(self, home, address, now)
         home.phases[slot.phase][slot] = None
         home.count += 1
         self._count += 1
         return slot
 
-    def give_way(self) -> bool:
+    def give_way(self, now: float) -> bool:
         """End a connection that another one needs the place of; ``False`` if none can go."""
-        return _give_way(sorted(self._addresses.values(), key=lambda home: -home.count))
+        return _give_way(sorted(self._addresses.values(), key=lambda home: -home.count), now)
 
     def forget(self, slot: Slot) -> None:
         """The connection has ended. Idempotent."""
@@ -138,11 +142,11 @@ class Table:
             del self._addresses[slot.address]
 
 
-def _give_way(homes: Iterable[_Address]) -> bool:
+def _give_way(homes: Iterable[_Address], now: float) -> bool:
     for home in homes:
         for phase in (Phase.IDLE, Phase.MOVING):
             slot = next(iter(home.phases[phase]), None)
-            if slot is not None:
+            if slot is not None and now - slot.since >= YOUNG:
                 slot.close()
                 slot._table.forget(slot)
                 return True

@@ -1,8 +1,8 @@
 """uvicorn, owned: it serves on a loop in a thread of its own, and leaves nothing behind.
 
 Owns the listening socket, the thread and the loop. Connections are accepted here rather than by
-asyncio, so that one that is still at its TLS handshake counts as well, and certificates that were
-replaced are used from the next connection on. No signal handler is installed.
+asyncio, so that one that is still at its TLS handshake counts as well. No signal handler is
+installed.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ _TICK: Final = 0.5
 _POLL: Final = 0.02
 #: Connections that are accepted in one turn of the loop.
 _BATCH: Final = 64
+#: Seconds until it is looked again whether there is room for a connection.
+_ROOM: Final = 0.05
 #: Errors of one connection that was lost before it was accepted.
 _LOST: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ECONNRESET})
 
@@ -53,9 +55,9 @@ class UvicornServer:
         app: Gate,
         listener: socket.socket,
         port: int,
-        tls: Callable[[], ssl.SSLContext] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """:param tls: returns the context for the next connection; ``None``: no TLS."""
+        """:param tls: the context for each connection; ``None``: no TLS."""
         self._app = app
         self._listener = listener
         self._tls = tls
@@ -108,6 +110,7 @@ class UvicornServer:
         self._table = Table(limits_for(descriptors))
         self._shared = Shared(self._table)
         self._state = ServerState()
+        self._held: tuple[socket.socket, Any] | None = None
         self._pending: set[asyncio.Task[None]] = set()
         self._config = uvicorn.Config(
             self._app,
@@ -135,6 +138,8 @@ class UvicornServer:
         await self._while(self._is_busy, ending.STOP_GRACE)
         for task in self._pending:
             task.cancel()
+        if self._held is not None:
+            self._held[0].close()
         for connection in list(self._state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
@@ -197,7 +202,7 @@ class UvicornServer:
         """Take what waits; returns how many there were."""
         for count in range(_BATCH):
             try:
-                sock, peer = self._listener.accept()
+                sock, peer = self._held or self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 return count
             except OSError as error:
@@ -205,26 +210,38 @@ class UvicornServer:
                     continue
                 self._pause(error)
                 return count
-            self._take(sock, str(peer[0]))
+            self._held = None
+            slot = self._table.admit(str(peer[0]), time.monotonic())
+            if slot is None:
+                self._hold(sock, peer)
+                return count
+            self._take(sock, slot)
         return _BATCH
+
+    def _hold(self, sock: socket.socket, peer: Any) -> None:
+        """Keep a connection, and leave others waiting, until there is room for it."""
+        if self._shared.leaving:
+            sock.close()
+            return
+        self._held = sock, peer
+        self._listen(False)
+        asyncio.get_running_loop().call_later(_ROOM, self._go_on)
 
     def _pause(self, error: OSError) -> None:
         """Leave connections waiting for a while: there are no descriptors for them."""
         if not self._exhaustion.caused(error, time.monotonic()):
             raise error
-        self._table.give_way()
+        self._table.give_way(time.monotonic())
         self._listen(False)
         asyncio.get_running_loop().call_later(PAUSE, self._go_on)
 
     def _go_on(self) -> None:
         if not self._shared.leaving:
             self._listen(True)
+            if self._held is not None:
+                self._accept()
 
-    def _take(self, sock: socket.socket, address: str) -> None:
-        slot = self._table.admit(address)
-        if slot is None:
-            sock.close()
-            return
+    def _take(self, sock: socket.socket, slot: Slot) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
@@ -244,7 +261,7 @@ class UvicornServer:
         slot.close = partial(_cancel, task)
         options: dict[str, Any] = {}
         if self._tls is not None:
-            options = {"ssl": self._tls(), "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+            options = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
         connected = False
         try:
             await loop.connect_accepted_socket(

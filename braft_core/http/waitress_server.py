@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -57,7 +58,10 @@ _CLOCK_STEP = 1.0
 class WaitressServer:
     """One period of service, from start to stop."""
 
-    def __init__(self, app: Gate, listener: socket.socket, port: int) -> None:
+    def __init__(
+        self, app: Gate, listener: socket.socket, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """:param tls: ``None``: settings that ask Waitress for TLS are refused."""
         self._sockets: dict[int, Any] = {}
         self._draining, self._drained = threading.Event(), threading.Event()
         self._stopping = threading.Event()

@@ -68,6 +68,13 @@ class Front(Protocol):
     def start(self) -> None:
         """Begin to serve."""
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it though it serves, or ""."""
+
+    def refresh(self) -> None:
+        """Look at what may have changed outside."""
+
     def drain(self) -> None:
         """Send callers elsewhere, while the node still serves those that wait."""
 
@@ -198,6 +205,8 @@ class Host:
 
     def _look_at_transport(self) -> None:
         self.parts.transport.refresh()
+        if self._front is not None:
+            self._front.refresh()
 
     def _look_at_addresses(self) -> None:
         ip = self._whereabouts.look(host_addresses(), self._best_address())
@@ -347,7 +356,8 @@ class Host:
 
     def notes(self) -> dict[str, str]:
         """What is wrong though the node may serve."""
-        return self._engine.view.notes()
+        trouble = self._front.trouble if self._front is not None else ""
+        return self._engine.view.notes() | ({"HTTP": trouble} if trouble else {})
 
     def details(self) -> dict[str, Any]:
         """This node's entry of ``GET /raft``."""

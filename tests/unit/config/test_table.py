@@ -44,6 +44,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("max_value_bytes", "BRAFT_MAX_VALUE_BYTES", "", "1000", 1000, 1_500_000),
     ("request_timeout", "BRAFT_REQUEST_TIMEOUT", "", "1m30s", 90.0, 10.0),
     ("http", "BRAFT_HTTP", "", "off", False, True),
+    ("http_tls", "BRAFT_HTTP_TLS", "", "off", False, None),
     ("http_server", "BRAFT_HTTP_SERVER", "", "waitress", "waitress", "uvicorn"),
     ("http_hosts", "BRAFT_HTTP_HOSTS", "", "A.example,.svc,*", ("a.example", ".svc", "*"), ()),
     ("heartbeat_interval", "BRAFT_HEARTBEAT_INTERVAL", "", "50ms", 0.05, 0.1),
@@ -65,6 +66,8 @@ WITH_CERTIFICATES = [
     ("tls_server_name", "BRAFT_TLS_SERVER_NAME", "braft-peer", "braft-peer", ""),
 ]
 FILES = {"tls_ca": "BRAFT_TLS_CA", "tls_cert": "BRAFT_TLS_CERT", "tls_key": "BRAFT_TLS_KEY"}
+HTTP_FILES = {"http_tls_cert": "BRAFT_HTTP_TLS_CERT", "http_tls_key": "BRAFT_HTTP_TLS_KEY"}
+FILES |= HTTP_FILES
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
