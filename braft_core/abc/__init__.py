@@ -13,6 +13,8 @@ from braft_core.abc.node import NodeAPI
 from braft_core.abc.serializer import Serializer
 from braft_core.abc.service import CommandContext, Service
 from braft_core.abc.storage import (
+    NO_SNAPSHOT,
+    SnapshotName,
     SnapshotSink,
     SnapshotStore,
     Storage,
@@ -30,6 +32,7 @@ from braft_core.abc.transport import (
 )
 
 __all__ = [
+    "NO_SNAPSHOT",
     "CommandContext",
     "Contact",
     "Discovery",
@@ -38,6 +41,7 @@ __all__ = [
     "NodeAPI",
     "Serializer",
     "Service",
+    "SnapshotName",
     "SnapshotSink",
     "SnapshotStore",
     "Storage",

@@ -67,6 +67,14 @@ class Service(abc.ABC):
     def restore(self, chunks: Iterator[bytes]) -> None:
         """Replace the whole state by what :meth:`snapshot` wrote."""
 
+    def check_snapshot(self, chunks: Iterator[bytes]) -> None:  # noqa: B027 - see its docstring
+        """Raise if :meth:`restore` could not read these bytes; change nothing.
+
+        *Any thread*, also while commands are applied. Asked about a snapshot that a peer sends,
+        before it replaces the state: what is refused here is never restored. The default accepts
+        every snapshot.
+        """
+
     def digest_chunks(self) -> Iterator[bytes] | None:
         """Capture the state now and return bytes that are equal wherever the state is.
 

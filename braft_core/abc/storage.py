@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from braft_core.raft.types import Configuration, Entry, HardState, SnapshotMeta
+from braft_core.raft.types import (
+    EMPTY_CONFIGURATION,
+    Configuration,
+    Entry,
+    HardState,
+    SnapshotMeta,
+)
 
 __all__ = [
+    "NO_SNAPSHOT",
+    "SnapshotName",
     "SnapshotSink",
     "SnapshotStore",
     "Storage",
@@ -31,6 +39,18 @@ class StorageOptions:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: Given in a :class:`WriteBatch`: no snapshot is named from now on.
+NO_SNAPSHOT = SnapshotMeta("", 0, 0, EMPTY_CONFIGURATION, 0)
+
+
+class SnapshotName(NamedTuple):
+    """A snapshot that a start may begin from, as the store remembers it beside the log."""
+
+    id: str
+    index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
+    checksum: int
+
+
 @dataclass(slots=True)
 class StoredState:
     """What a store holds at start. ``entries`` are consecutive and begin after the snapshot."""
@@ -40,6 +60,9 @@ class StoredState:
     #: Index and term of the last entry removed by compaction (0, 0 if none was).
     compacted_index: int = 0
     compacted_term: int = 0
+    #: The snapshots that were named, the newest first, two at most: that in use, and the one
+    #: before it. ``None``: none ever was, not even :data:`NO_SNAPSHOT`.
+    snapshots: tuple[SnapshotName, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -51,6 +74,9 @@ class WriteBatch:
     #: Forget the whole log and go on behind this index and term (a snapshot was installed).
     reset: tuple[int, int] | None = None
     entries: Sequence[Entry] = ()
+    #: Name this snapshot, which is durable: starts begin from it. One that is older than the
+    #: newest that was named changes nothing.
+    snapshot: SnapshotMeta | None = None
 
 
 class SnapshotSink(abc.ABC):
@@ -61,8 +87,12 @@ class SnapshotSink(abc.ABC):
         """Add bytes. :raises StorageFull: no space; only :meth:`abort` is left to do then."""
 
     @abc.abstractmethod
-    def commit(self) -> SnapshotMeta:
-        """Make it durable and visible, atomically; returns its description with id and size."""
+    def commit(self, verify: Callable[[Iterator[bytes]], None] | None = None) -> SnapshotMeta:
+        """Make it durable and visible, atomically; returns its description with id and size.
+
+        :param verify: is given the contents as they are stored, before anybody can see the
+            snapshot. What it raises passes through; then only :meth:`abort` is left to do.
+        """
 
     @abc.abstractmethod
     def abort(self) -> None:
@@ -77,9 +107,18 @@ class SnapshotStore(abc.ABC):
 
     @abc.abstractmethod
     def create(
-        self, index: int, term: int, configuration: Configuration, configuration_index: int
+        self,
+        index: int,
+        term: int,
+        configuration: Configuration,
+        configuration_index: int,
+        size: int = 0,
     ) -> SnapshotSink:
-        """Begin a snapshot of the state after ``index``."""
+        """Begin a snapshot of the state after ``index``.
+
+        :param size: bytes that are to come, 0 if that is not known.
+        :raises StorageFull: there surely is no room for so many.
+        """
 
     @abc.abstractmethod
     def list(self) -> list[SnapshotMeta]:
@@ -96,6 +135,10 @@ class SnapshotStore(abc.ABC):
     def holds(self, snapshot_id: str) -> bool:
         """Whether that snapshot is still there. Asked each second of the one in use."""
         return any(meta.id == snapshot_id for meta in self.list())
+
+    @abc.abstractmethod
+    def delete(self, snapshot_id: str) -> None:
+        """Delete that snapshot, if it is there. One that is being read stays readable."""
 
     @abc.abstractmethod
     def retain(self, count: int, keep: str = "") -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from braft_core.abc.storage import SnapshotSink
-from braft_core.raft.messages import Message, Request, Response
+from braft_core.raft.messages import InstallSnapshot, Message, Request, Response
 from braft_core.raft.types import SnapshotMeta
 from braft_core.tokens import Keyring
 
@@ -92,6 +92,15 @@ class TransportHandler(Protocol):
 
     async def on_call(self, request: PeerRequest) -> PeerReply:
         """A peer call arrived. A ``BraftError`` it raises travels back to the caller."""
+
+    def wants_snapshot(self, message: InstallSnapshot) -> bool:
+        """Whether to receive the contents of a snapshot that a peer offers.
+
+        Asked on the loop, before anything is stored. If not, the transport receives nothing, and
+        gives the message to :meth:`on_message` as it is, without an id: the node answers it.
+
+        :raises BraftError: the offer is refused; goes to the peer.
+        """
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
         """Where a snapshot that a leader sends is stored. On a thread of its own; may block.

@@ -82,6 +82,12 @@ class SecuritySettings(BaseModel):
             "BRAFT_HASHICORP_PEERS",
         ),
     ] = False
+    snapshot_max_bytes: Annotated[
+        f.PositiveInt,
+        Variable(
+            "largest snapshot that is received from a peer, bytes", "BRAFT_SNAPSHOT_MAX_BYTES"
+        ),
+    ] = 64 << 30
     http: Annotated[f.Flag, Variable("serve HTTP", "BRAFT_HTTP")] = True
     http_server: Annotated[
         f.HttpServer,

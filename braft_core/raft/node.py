@@ -265,9 +265,8 @@ class RaftCore:
         """Change the configuration by one server; returns the index that holds the result.
 
         :param kind: one of :data:`braft_core.raft.membership.KINDS`.
-        :raises NotLeader: this server does not lead.
+        :raises NotLeader: this server does not lead. :raises Rejected: it makes no sense.
         :raises Busy: another change or a transfer is pending, or it is too early in the term.
-        :raises Rejected: the change makes no sense.
         """
         state = self._require_leader()
         if state.transfer_to:
@@ -301,11 +300,12 @@ class RaftCore:
         self._state.last_applied = max(self._state.last_applied, index)
 
     def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
-        """A snapshot was stored durably; the log may be compacted up to ``compact_to``.
-
-        :returns: the index up to which it was compacted; the store may forget as much.
-        """
+        """A snapshot is durable: compact up to ``compact_to`` at most; returns where to."""
         return snapshot.taken(self._state, meta, compact_to)
+
+    def offered(self, message: InstallSnapshot) -> tuple[str, bool]:
+        """Return which rule an offered snapshot breaks, and whether its contents are wanted."""
+        return snapshot.refusal(self._state, message), snapshot.is_wanted(self._state, message)
 
     def connection_lost(self, peer: str) -> None:
         """An established connection to ``peer`` broke (its process probably died)."""

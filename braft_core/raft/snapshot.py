@@ -13,7 +13,10 @@ from braft_core.raft.ready import ConfigurationCommitted
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import SnapshotMeta
 
-__all__ = ["on_install", "on_response", "respond", "send", "taken"]
+__all__ = ["is_wanted", "on_install", "on_response", "refusal", "respond", "send", "taken"]
+
+#: Servers in the configuration of a snapshot, at most.
+_MAX_SERVERS = 1024
 
 
 def taken(state: RaftState, meta: SnapshotMeta, compact_to: int) -> int:
@@ -79,13 +82,49 @@ def on_response(state: RaftState, message: InstallSnapshotResponse) -> bool:
     return news
 
 
+def refusal(state: RaftState, message: InstallSnapshot) -> str:
+    """Return which rule the offer of a snapshot breaks, "" if it breaks none."""
+    meta = message.meta
+    if message.sender == state.server_id:
+        return "it comes from this server itself"
+    if message.term == state.current_term and state.leader not in ("", message.sender):
+        return f"{state.leader} leads term {message.term}, not {message.sender}"
+    if not 0 < meta.term <= message.term or meta.index < 1:
+        return f"no leader of term {message.term} has entry {meta.index} of term {meta.term}"
+    if not 0 <= meta.configuration_index <= meta.index:
+        return f"its configuration is of entry {meta.configuration_index}, behind {meta.index}"
+    if not meta.configuration.voters or len(meta.configuration.servers) > _MAX_SERVERS:
+        return (
+            f"its configuration has {len(meta.configuration.voters)} voters and "
+            f"{len(meta.configuration.servers)} servers"
+        )
+    return ""
+
+
+def is_wanted(state: RaftState, message: InstallSnapshot) -> bool:
+    """Return whether the contents of an offered snapshot are of any use.
+
+    They are not if the term is old, or if the log holds the snapshot's last entry. The core
+    answers such an offer from its description alone.
+    """
+    meta = message.meta
+    newer = message.term >= state.current_term and meta.index > state.commit_index
+    return newer and state.log.term_at(meta.index) != meta.term
+
+
 def on_install(state: RaftState, message: InstallSnapshot) -> None:
-    """A whole snapshot arrived from the leader of the current term (the caller adopted it)."""
+    """A snapshot arrived from the leader of the current term (the caller adopted it).
+
+    Without an id it is only the description of one: its contents were of no use.
+    """
     meta, log = message.meta, state.log
     if meta.index > state.commit_index:
         if log.term_at(meta.index) == meta.term:
             # Raft §7: the log already holds it and what follows; only the commit index is news.
             state.commit_index = meta.index
+        elif not meta.id:
+            state.respond(_response(state, message, False))
+            return
         else:
             _replace(state, meta)
     state.messages_after_persist.append(_response(state, message, True))

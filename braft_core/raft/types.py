@@ -105,6 +105,8 @@ class SnapshotMeta(NamedTuple):
     configuration_index: int
     #: Bytes of its contents.
     size: int = 0
+    #: By which the store that holds it recognises it; 0 before it is stored.
+    checksum: int = 0
 
 
 class HardState(NamedTuple):

@@ -40,7 +40,7 @@ from braft_core.raft import SnapshotMeta
 from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.exposure import check_exposure, serves_reflection
 from braft_core.runtime.placing import MEMORY, data_directory, find_place
-from braft_core.runtime.recovering import recover
+from braft_core.runtime.recovering import begin
 from braft_core.services.cluster import ClusterService
 from braft_core.services.machine import StateMachine
 from braft_core.services.members import MembersService
@@ -120,9 +120,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     )
     try:
         transport = _transport(settings, registry, host, ports, tokens)
-        recovery = recover(stored, storage.snapshots)
-        if recovery.repair is not None:
-            storage.write([recovery.repair])
+        recovery = begin(storage, stored)
         server_id = _server_id(storage, stored, ip, ports)
         discovery = _discovery(settings, registry, server_id, ip, ports)
     except BaseException:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from braft_core.abc import StoredState, WriteBatch
+from braft_core.abc import NO_SNAPSHOT, StoredState, WriteBatch
 from braft_core.errors import Busy, Stopped, StorageError
 from braft_core.raft import HardState
 from braft_core.runtime.names import CLUSTER_ID
@@ -78,9 +78,9 @@ def finish(parts: Parts) -> None:
     storage = parts.storage
     if storage.get_meta(_DISSOLVING) is None:
         return
-    storage.write([WriteBatch(HardState(), truncate_from=1)])
+    storage.write([WriteBatch(HardState(), truncate_from=1, snapshot=NO_SNAPSHOT)])
     storage.set_meta({CLUSTER_ID: None, _DISSOLVING: None})
-    parts.stored = StoredState(HardState(), [])
+    parts.stored, parts.snapshot = StoredState(HardState(), []), None
 
 
 def _check(driver: Driver, ports: Ports, engine: Engine) -> None:

@@ -46,7 +46,7 @@ from braft_core.runtime.applier import Applier
 from braft_core.runtime.freshness import Freshness
 from braft_core.runtime.proposals import PendingProposals
 from braft_core.runtime.requests import Command, IndexQuery, Query, Request, settle
-from braft_core.runtime.writer import Writer, WriterReport
+from braft_core.runtime.writer import Writer, WriterReport, as_storage_error
 
 __all__ = ["Driver"]
 
@@ -63,7 +63,10 @@ class Driver:
     :param read_remote: asks another leader for a read index on behalf of these queries.
     :param on_event: receives the core's events in order.
     :param on_restore: restores a received snapshot, before whatever is applied next.
-    :param compact: forgets stored entries up to an index and its term; on the writer thread.
+    :param on_refused: deletes a received snapshot that the core did not take.
+    :param compact: names a snapshot in the store, and forgets entries up to an index and its term;
+        on the writer thread.
+    :param on_named: a received snapshot is in use and durably named; on the writer thread.
     :param on_fatal: the node cannot go on; called once.
     :param explain: says in a sentence why there is no leader.
     :param admit: answers the commands that a member could not execute; returns those that may be
@@ -81,7 +84,9 @@ class Driver:
         read_remote: Callable[[str, list[Query]], None],
         on_event: Callable[[Event], None],
         on_restore: Callable[[SnapshotMeta], None],
-        compact: Callable[[int, int], None],
+        on_refused: Callable[[SnapshotMeta], None],
+        compact: Callable[[SnapshotMeta, int, int], None],
+        on_named: Callable[[SnapshotMeta], None],
         on_fatal: Callable[[BaseException], None],
         explain: Callable[[], str],
         admit: Callable[[Configuration, list[Command]], tuple[list[Command], list[Command]]],
@@ -94,7 +99,9 @@ class Driver:
         self._read_remote = read_remote
         self._on_event = on_event
         self._on_restore = on_restore
+        self._on_refused = on_refused
         self._compact = compact
+        self._on_named = on_named
         self._on_fatal = on_fatal
         self._explain = explain
         self._admit = admit
@@ -182,6 +189,8 @@ class Driver:
             core.step(message)
             if isinstance(message, AppendEntries):
                 self._freshness.heard(core, message, self._applier.applied_index)
+            elif isinstance(message, InstallSnapshot):
+                self._check_taken(message.meta)
         while self._calls:
             self._calls.popleft()[0]()
         self._take_requests()
@@ -299,8 +308,14 @@ class Driver:
         settle((request, unknown) for request in swallowed)
         self._on_restore(meta)
 
+    def _check_taken(self, meta: SnapshotMeta) -> None:
+        """Have a received snapshot deleted if the core has no use for it."""
+        used = self.core.snapshot
+        if meta.id and (used is None or used.id != meta.id):
+            self._on_refused(meta)
+
     async def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
-        """A snapshot of ours is durable: compact the log; returns where to."""
+        """A snapshot of ours is durable: name it and compact the log; returns where to."""
         request = Request(inf, self.loop)
 
         def act() -> None:
@@ -310,12 +325,22 @@ class Driver:
             term = core.log.compacted_term
             # What lies beyond is the work of a received snapshot, whose reset is yet to be written.
             if writer is not None and index <= meta.index:
-                writer.run(lambda: self._compact(index, term))
-            # Not on the future itself, which may have been cancelled: that would end the node.
-            settle([(request, index)])
+                writer.run(lambda: self._name(meta, index, term, request))
+            else:
+                # Not on the future itself, which may have been cancelled: that would end the node.
+                settle([(request, index)])
 
         self.call(act, request)
         return int(await request.awaitable)
+
+    def _name(self, meta: SnapshotMeta, index: int, term: int, request: Request) -> None:
+        """*Writer.* Name a snapshot and compact; what it covered may be deleted only then."""
+        try:
+            self._compact(meta, index, term)
+        except Exception as error:
+            settle([(request, as_storage_error(error))])
+            raise
+        settle([(request, index)])
 
     def _lost(self, requests: list[Request]) -> None:
         """Another entry took their place: surely not applied, so they may be proposed anew."""
@@ -340,7 +365,10 @@ class Driver:
             batch = WriteBatch(ready.hard_state, ready.truncate_from, entries=ready.entries)
             if ready.snapshot is not None:
                 batch.reset = (ready.snapshot.index, ready.snapshot.term)
+                batch.snapshot = ready.snapshot
         writer.submit(ready.number, batch, ready.messages_after_persist)
+        if (taken := ready.snapshot) is not None:
+            writer.run(lambda: self._on_named(taken))
 
     def on_durable(self, report: WriterReport) -> None:
         """The writer finished a write (called on the loop)."""

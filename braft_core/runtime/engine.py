@@ -31,6 +31,7 @@ from braft_core.raft import (
     EMPTY_CONFIGURATION,
     Configuration,
     HardState,
+    InstallSnapshot,
     Message,
     RaftConfig,
     RaftCore,
@@ -200,7 +201,9 @@ class Engine:
             read_remote=self._forwarder.reads,
             on_event=self._observer.on_event,
             on_restore=self._restore,
-            compact=parts.storage.compact,
+            on_refused=self.snapshotter.discard,
+            compact=self.snapshotter.name,
+            on_named=self.snapshotter.named,
             on_fatal=self.give_up,
             explain=lambda: self.waiting() or self._gate.waiting,
             admit=self._gate.admit,
@@ -361,10 +364,13 @@ class Engine:
             return await self._calls.answer(request)
         return await self.membership.on_call(request)
 
+    def wants_snapshot(self, message: InstallSnapshot) -> bool:
+        """Whether the contents of an offered snapshot are to be received."""
+        return self.snapshotter.wants(message)
+
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
         """Where a received snapshot goes."""
-        store = self.parts.storage.snapshots
-        return store.create(meta.index, meta.term, meta.configuration, meta.configuration_index)
+        return self.snapshotter.receive(meta)
 
     def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:
         """The contents of one of ours."""

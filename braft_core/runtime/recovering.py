@@ -1,4 +1,8 @@
-"""Which of its snapshots a starting node begins from: the newest that is whole.
+"""Which of its snapshots a starting node begins from: the newest that the store names and is whole.
+
+What else lies among them is not used, and is deleted: Raft refused it, or a crash came before it
+was named. A store that never named any was written by an earlier version: then a snapshot counts if
+the log holds its last entry, which is true of each that was taken here or installed.
 
 Everything in it is read and checked before anything runs. A damaged one found later, when half of
 it is already in the state machine, could only end the node again and again.
@@ -7,15 +11,52 @@ it is already in the state machine, could only end the node again and again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
-from braft_core.abc import SnapshotStore, StoredState
-from braft_core.errors import StorageCorrupt
+from braft_core.abc import NO_SNAPSHOT, SnapshotStore, Storage, StoredState, WriteBatch
+from braft_core.errors import StorageCorrupt, StorageError
 from braft_core.raft import SnapshotMeta
-from braft_core.storage.recovery import Recovery, reconcile
+from braft_core.storage.recovery import Recovery, reconcile, term_at
 
-__all__ = ["recover"]
+__all__ = ["begin", "candidates", "recover"]
 
 _log = logging.getLogger(__name__)
+
+
+def begin(storage: Storage, stored: StoredState) -> Recovery:
+    """:func:`recover`, and put the store in order: name what is used, delete what is not.
+
+    :raises StorageError: as :func:`recover`, or something cannot be written.
+    """
+    store = storage.snapshots
+    known = candidates(stored, store.list())
+    recovery = recover(stored, store)
+    batches = [recovery.repair] if recovery.repair is not None else []
+    if stored.snapshots is None:
+        batches += [WriteBatch(snapshot=meta) for meta in (NO_SNAPSHOT, *reversed(known))]
+    if batches:
+        storage.write(batches)
+    for meta in store.list():
+        if meta not in known:
+            _discard(store, meta)
+    return recovery
+
+
+def _discard(store: SnapshotStore, meta: SnapshotMeta) -> None:
+    try:
+        store.delete(meta.id)
+    except StorageError as error:
+        _log.warning("snapshot %s, which is not used, cannot be deleted: %s", meta.id, error)
+    else:
+        _log.info("deleted snapshot %s, which Raft never took", meta.id)
+
+
+def candidates(stored: StoredState, found: Sequence[SnapshotMeta]) -> list[SnapshotMeta]:
+    """Return the snapshots that a start may begin from, the newest first."""
+    if stored.snapshots is None:
+        return [meta for meta in found if term_at(stored, meta.index) == meta.term]
+    named = {(name.id, name.checksum) for name in stored.snapshots}
+    return [meta for meta in found if (meta.id, meta.checksum) in named]
 
 
 def recover(stored: StoredState, store: SnapshotStore) -> Recovery:
@@ -27,7 +68,7 @@ def recover(stored: StoredState, store: SnapshotStore) -> Recovery:
     :raises StorageCorrupt: naming the damaged file, if the log does not.
     :raises StorageError: a snapshot cannot be read.
     """
-    usable = store.list()
+    usable = candidates(stored, store.list())
     damage: StorageCorrupt | None = None
     while True:
         try:

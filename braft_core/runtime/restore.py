@@ -152,9 +152,10 @@ def _fill(
     """Everything that a node finds when it starts."""
     storage.open()
     try:
-        _copy(storage.snapshots, meta, contents, founder, progress)
+        placed = _copy(storage.snapshots, meta, contents, founder, progress)
         hard_state = HardState(meta.term, "")
-        storage.write([WriteBatch(hard_state, reset=(meta.index, meta.term))])
+        reset = (meta.index, meta.term)
+        storage.write([WriteBatch(hard_state, reset=reset, snapshot=placed)])
         storage.set_meta(
             {SERVER_ID: founder.server_id.encode(), CLUSTER_ID: founder.cluster_id.encode()}
         )
@@ -168,7 +169,7 @@ def _copy(
     contents: Iterable[bytes],
     founder: Founder,
     progress: Callable[[int], object],
-) -> None:
+) -> SnapshotMeta:
     """The same state, after the same entry, in a cluster whose only member is the founder."""
     configuration = Configuration((Server(founder.server_id, founder.address),))
     sink = store.create(meta.index, meta.term, configuration, meta.index)
@@ -178,7 +179,7 @@ def _copy(
             sink.write(chunk)
             written += len(chunk)
             progress(written)
-        sink.commit()
+        return sink.commit()
     except BaseException:
         sink.abort()
         raise

@@ -13,10 +13,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from braft_core.abc import SnapshotStore
-from braft_core.errors import BraftError, NotReady, StorageError
-from braft_core.raft import Configuration, RaftCore, SnapshotMeta
+from braft_core.abc import SnapshotSink, SnapshotStore, WriteBatch
+from braft_core.errors import BraftError, InvalidRequest, NotReady, StorageError
+from braft_core.raft import Configuration, InstallSnapshot, RaftCore, SnapshotMeta
 from braft_core.runtime.applier import Capture
+from braft_core.runtime.receiving import Received
 
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine
@@ -64,6 +65,7 @@ class Snapshotter:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[SnapshotMeta]] = set()
+        self._tidying: set[asyncio.Future[None]] = set()
         self._writing: _Write | None = None
         #: The newest snapshot, taken, received or found at start.
         self.last: SnapshotMeta | None = None
@@ -101,6 +103,7 @@ class Snapshotter:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*self._tidying, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
@@ -176,6 +179,60 @@ class Snapshotter:
                 extra={"node": self._engine.parts.server_id},
             )
             return meta
+
+    def name(self, meta: SnapshotMeta, index: int, term: int) -> None:
+        """*Writer.* Name a snapshot of ours in the store, then forget entries up to ``index``."""
+        storage = self._engine.parts.storage
+        storage.write([WriteBatch(snapshot=meta)])
+        storage.compact(index, term)
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    def wants(self, message: InstallSnapshot) -> bool:
+        """See :meth:`TransportHandler.wants_snapshot`."""
+        offer = message.meta
+        limit = self._engine.parts.settings.snapshot_max_bytes
+        broken, wanted = self._engine.running().core.offered(message)
+        if not broken and offer.size > limit:
+            broken = f"it has {offer.size} bytes; BRAFT_SNAPSHOT_MAX_BYTES allows {limit}"
+        if broken:
+            raise InvalidRequest(
+                f"the snapshot at entry {offer.index} that server {message.sender} offers is "
+                f"refused: {broken}"
+            )
+        return wanted
+
+    def receive(self, meta: SnapshotMeta) -> SnapshotSink:
+        """*Any thread.* Where a snapshot that a peer sends is stored. May block."""
+        parts = self._engine.parts
+        sink = parts.storage.snapshots.create(
+            meta.index, meta.term, meta.configuration, meta.configuration_index, meta.size
+        )
+        return Received(sink, parts.machine.check_snapshot)
+
+    def discard(self, meta: SnapshotMeta) -> None:
+        """Delete a received snapshot that Raft did not take."""
+        _log.info("deleting the received snapshot %s: Raft has no use for it", meta.id)
+        self._tidy(self._engine.parts.storage.snapshots.delete, meta.id)
+
+    def named(self, meta: SnapshotMeta) -> None:
+        """*Writer.* A received snapshot is in use: what it replaces may go."""
+        try:
+            self._engine.running().loop.call_soon_threadsafe(
+                self._tidy, self._engine.parts.storage.snapshots.retain, _KEEP, meta.id
+            )
+        except (NotReady, RuntimeError):
+            _log.debug("a snapshot was named after the node had stopped")
+
+    def _tidy(self, action: Callable[..., None], *args: object) -> None:
+        task = asyncio.ensure_future(asyncio.to_thread(action, *args))
+        self._tidying.add(task)
+        task.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Future[None]) -> None:
+        self._tidying.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("a snapshot that is not used cannot be deleted now: %s", error)
 
 
 class _Write:

@@ -98,6 +98,14 @@ class ClusterService(StateMachineService):
         """See :meth:`StateMachineService.dump`."""
         return [self.agreed_index, self.agreed.encode()]
 
+    def check_snapshot(self, chunks: Iterator[bytes]) -> None:
+        """See :meth:`Service.check_snapshot`.
+
+        :raises DecodeError: it is something else.
+        :raises NotKnownHere: as :meth:`load`.
+        """
+        ClusterService(self._level).restore(chunks)
+
     def load(self, value: Any) -> None:
         """See :meth:`StateMachineService.load`.
 

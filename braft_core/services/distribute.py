@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from braft_core.errors import DecodeError, InvalidArgument
@@ -168,6 +168,10 @@ class DistributeService(StateMachineService):
     def dump(self) -> Any:
         """See :meth:`StateMachineService.dump`."""
         return {"items": self._items, "nodes": self._nodes, "assignment": self._assignment}
+
+    def check_snapshot(self, chunks: Iterator[bytes]) -> None:
+        """See :meth:`Service.check_snapshot`. :raises DecodeError: it is something else."""
+        DistributeService().restore(chunks)
 
     def load(self, value: Any) -> None:
         """See :meth:`StateMachineService.load`. :raises DecodeError: it is something else."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from braft_core.abc import CommandContext, Serializer, Service
@@ -337,6 +338,31 @@ class StateMachine:
             if chunks is not None:
                 captured.append((name, self._codes[name], chunks))
         return captured
+
+    def check_snapshot(self, chunks: Iterable[bytes]) -> None:
+        """Refuse a snapshot that :meth:`restore` could not read. From any thread; changes nothing.
+
+        The state of a service that is missing here passes: others may read it, and a later version
+        of this node will.
+
+        :raises DecodeError: it is not a whole snapshot, or a service cannot read its part.
+        """
+        seen: set[str] = set()
+        try:
+            for name, section in read_sections(chunks):
+                if name in seen:
+                    raise DecodeError(f"not a snapshot: service {name!r} is there twice")
+                seen.add(name)
+                service = self._services.get(name)
+                with suppress(NotKnownHere):
+                    if name == SESSIONS:
+                        SessionTable().restore(section)
+                    elif service is not None:
+                        service.check_snapshot(section)
+        except BraftError:
+            raise
+        except Exception as error:
+            raise DecodeError(f"the snapshot cannot be read: {error!r:.200}") from error
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the sessions, and the state of every service in the snapshot; others keep theirs.

@@ -7,6 +7,7 @@ is done about it is decided in :mod:`braft_core.membership.autopilot`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from braft_core.abc import CommandContext
@@ -74,6 +75,10 @@ class MembersService(StateMachineService):
     def dump(self) -> Any:
         """See :meth:`StateMachineService.dump`."""
         return [[*record] for record in self.removed]
+
+    def check_snapshot(self, chunks: Iterator[bytes]) -> None:
+        """See :meth:`Service.check_snapshot`. :raises DecodeError: it is something else."""
+        MembersService().restore(chunks)
 
     def load(self, value: Any) -> None:
         """See :meth:`StateMachineService.load`. :raises DecodeError: it is something else."""

@@ -172,11 +172,18 @@ class StateMachineService(Service):
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         """See :meth:`Service.restore`. :raises DecodeError: for anything but a whole snapshot."""
-        data = b"".join(chunks)
-        if data.startswith(_TYPED):
-            self.load(from_plain(MsgpackSerializer().loads(data[1:])))
-        else:
-            self.load(MsgpackSerializer().loads(data))
+        self.load(_decoded(chunks))
+
+    def check_snapshot(self, chunks: Iterator[bytes]) -> None:
+        """See :meth:`Service.check_snapshot`. Reads the value, without asking :meth:`load`.
+
+        A service with :meth:`restore` of its own accepts every snapshot, unless it has this method
+        as well.
+
+        :raises DecodeError: there is no whole value.
+        """
+        if type(self).restore is StateMachineService.restore:
+            _decoded(chunks)
 
     def digest_chunks(self) -> Iterator[bytes] | None:
         """See :meth:`Service.digest_chunks`. The order of a dict does not count.
@@ -204,6 +211,13 @@ class StateMachineService(Service):
             service=self.name,
             command=name,
         )
+
+
+def _decoded(chunks: Iterator[bytes]) -> Any:
+    data = b"".join(chunks)
+    if data.startswith(_TYPED):
+        return from_plain(MsgpackSerializer().loads(data[1:]))
+    return MsgpackSerializer().loads(data)
 
 
 def _canonical_state(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from braft_core.abc import SnapshotStore, Storage, StorageOptions, StoredState, WriteBatch
+from braft_core.abc import (
+    SnapshotName,
+    SnapshotStore,
+    Storage,
+    StorageOptions,
+    StoredState,
+    WriteBatch,
+)
 from braft_core.errors import StorageError, StorageLocked
 from braft_core.raft.types import Entry, HardState
+from braft_core.storage import named
 from braft_core.storage.bounds import Bounds
 from braft_core.storage.memory_snapshots import MemorySnapshots
 
@@ -26,6 +34,7 @@ class MemoryDisk:
     entries: list[Entry] = field(default_factory=list)
     bounds: Bounds = field(default_factory=Bounds)
     meta: dict[str, bytes] = field(default_factory=dict)
+    names: tuple[SnapshotName, ...] | None = None
     snapshots: MemorySnapshots = field(default_factory=MemorySnapshots)
     owner: MemoryStorage | None = None
 
@@ -51,6 +60,7 @@ class MemoryStorage(Storage):
             entries=list(disk.entries),
             compacted_index=disk.bounds.compacted_index,
             compacted_term=disk.bounds.compacted_term,
+            snapshots=disk.names,
         )
 
     def write(self, batches: Sequence[WriteBatch]) -> None:
@@ -67,7 +77,7 @@ class MemoryStorage(Storage):
                 disk.entries.clear()
                 begin, _ = batch.reset
             disk.entries.extend(batch.entries)
-        disk.bounds = bounds
+        disk.bounds, disk.names = bounds, named.after(disk.names, batches)
 
     def get_meta(self, key: str) -> bytes | None:
         """See :meth:`Storage.get_meta`."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from zlib import crc32
+
+import psutil
 
 from braft_core.abc import SnapshotSink, SnapshotStore, surplus
-from braft_core.errors import StorageError
+from braft_core.errors import StorageError, StorageFull
 from braft_core.raft.types import Configuration, SnapshotMeta
 
 __all__ = ["MemorySnapshots"]
@@ -24,9 +27,19 @@ class MemorySnapshots(SnapshotStore):
         self._whole: dict[str, tuple[SnapshotMeta, Sequence[bytes]]] = {}
 
     def create(
-        self, index: int, term: int, configuration: Configuration, configuration_index: int
+        self,
+        index: int,
+        term: int,
+        configuration: Configuration,
+        configuration_index: int,
+        size: int = 0,
     ) -> SnapshotSink:
         """See :meth:`SnapshotStore.create`."""
+        # The state that is made of it needs as much again.
+        if size and 2 * size > (free := psutil.virtual_memory().available):
+            raise StorageFull(
+                f"a snapshot of {size} bytes has no room in memory; {free} bytes are free"
+            )
         with self._lock:
             snapshot_id = f"{index:020d}-{term:020d}-{next(self._numbers):08x}"
         meta = SnapshotMeta(snapshot_id, index, term, configuration, configuration_index)
@@ -46,11 +59,15 @@ class MemorySnapshots(SnapshotStore):
             raise StorageError(f"there is no snapshot {snapshot_id!r}", id=snapshot_id)
         return iter(found[1])
 
+    def delete(self, snapshot_id: str) -> None:
+        """See :meth:`SnapshotStore.delete`."""
+        with self._lock:
+            self._whole.pop(snapshot_id, None)
+
     def retain(self, count: int, keep: str = "") -> None:
         """See :meth:`SnapshotStore.retain`."""
         for meta in surplus(self.list(), count, keep):
-            with self._lock:
-                self._whole.pop(meta.id, None)
+            self.delete(meta.id)
 
     def place(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:
         """A finished one. For the sink alone."""
@@ -71,10 +88,16 @@ class _MemorySink(SnapshotSink):
             bytes(chunk[start : start + _MAX_CHUNK]) for start in range(0, len(chunk), _MAX_CHUNK)
         )
 
-    def commit(self) -> SnapshotMeta:
+    def commit(self, verify: Callable[[Iterator[bytes]], None] | None = None) -> SnapshotMeta:
         self._usable()
+        if verify is not None:
+            verify(iter(self._chunks))
         self._over = True
-        meta = self._meta._replace(size=sum(map(len, self._chunks)))
+        checksum = 0
+        for chunk in self._chunks:
+            checksum = crc32(chunk, checksum)
+        size = sum(map(len, self._chunks))
+        meta = self._meta._replace(size=size, checksum=checksum)
         self._store.place(meta, self._chunks)
         return meta
 

@@ -14,7 +14,7 @@ from braft_core.abc import StoredState, WriteBatch
 from braft_core.errors import StorageCorrupt
 from braft_core.raft.types import HardState, SnapshotMeta
 
-__all__ = ["Recovery", "reconcile"]
+__all__ = ["Recovery", "reconcile", "term_at"]
 
 
 _WAY_OUT = (
@@ -36,7 +36,7 @@ class Recovery(NamedTuple):
 def reconcile(state: StoredState, snapshots: Sequence[SnapshotMeta]) -> Recovery:
     """Choose the snapshot to restore, and say whether the log has to be reset behind it.
 
-    :param snapshots: ``SnapshotStore.list()``. When the contents of the chosen one prove damaged,
+    :param snapshots: those that may be used. When the contents of the chosen one prove damaged,
         ask again without it.
     :raises StorageCorrupt: the log was compacted further than any of the snapshots reaches.
     """
@@ -44,18 +44,19 @@ def reconcile(state: StoredState, snapshots: Sequence[SnapshotMeta]) -> Recovery
     reached = newest.index if newest is not None else 0
     if reached < state.compacted_index:
         raise _uncovered(state, newest)
-    if newest is None or _term_at(state, newest.index) == newest.term:
+    if newest is None or term_at(state, newest.index) == newest.term:
         return Recovery(newest, None, state)
     if newest.index == state.compacted_index:
         raise _contradiction(state, newest)
     return _reset(state, newest)
 
 
-def _term_at(state: StoredState, index: int) -> int | None:
+def term_at(state: StoredState, index: int) -> int | None:
+    """Return the term of an entry, ``None`` if the log does not hold it."""
     if index == state.compacted_index:
         return state.compacted_term
     position = index - state.compacted_index - 1
-    return state.entries[position].term if position < len(state.entries) else None
+    return state.entries[position].term if 0 <= position < len(state.entries) else None
 
 
 def _reset(state: StoredState, newest: SnapshotMeta) -> Recovery:

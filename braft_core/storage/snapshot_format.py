@@ -58,6 +58,8 @@ class RecordWriter:
         self._pending = bytearray()
         #: Bytes of contents so far.
         self.size = 0
+        #: Of the header and all contents, once it is finished.
+        self.checksum = 0
         try:
             head = _META.pack(FORMAT, meta.index, meta.term, meta.configuration_index)
         except struct.error as error:
@@ -83,6 +85,7 @@ class RecordWriter:
         if self._pending:
             self._record(_DATA, bytes(self._pending))
             self._pending.clear()
+        self.checksum = self._overall
         self._record(_END, _TOTAL.pack(self.size, self._overall))
 
     def _record(self, kind: bytes, payload: bytes) -> None:
@@ -194,8 +197,10 @@ def read_meta(fd: int, snapshot_id: str, name: str) -> SnapshotMeta:
         configuration = decode_configuration(header[_META.size :])
     except DecodeError as error:
         raise _corrupt(name, f"has no valid configuration ({error})") from error
-    size, _ = _TOTAL.unpack(footer)
-    return SnapshotMeta(snapshot_id, index, term, configuration, configuration_index, size)
+    size, checksum = _TOTAL.unpack(footer)
+    return SnapshotMeta(
+        snapshot_id, index, term, configuration, configuration_index, size, checksum
+    )
 
 
 def _record_at(fd: int, offset: int, expected: bytes, name: str) -> bytes | None:

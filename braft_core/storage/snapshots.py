@@ -32,6 +32,8 @@ _ID = re.compile(r"\d{20}-\d{20}-[0-9a-f]{8}")
 #: Bytes after which what was written is pushed to the disk, so that neither the last sync of a
 #: large snapshot nor a sync of the log meanwhile finds more than this in its way.
 _SYNC_EVERY = 8 << 20
+#: Free space that a snapshot of a peer leaves to the log, bytes.
+_SPARE = 16 << 20
 #: No link is followed: only this user's own files are in the directory.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -64,13 +66,34 @@ class FileSnapshots(SnapshotStore):
             raise _failure(directory, error) from error
 
     def create(
-        self, index: int, term: int, configuration: Configuration, configuration_index: int
+        self,
+        index: int,
+        term: int,
+        configuration: Configuration,
+        configuration_index: int,
+        size: int = 0,
     ) -> SnapshotSink:
         """See :meth:`SnapshotStore.create`. :raises StorageFull: no space."""
+        self._check_room(size)
         snapshot_id = f"{index:020d}-{term:020d}-{secrets.token_hex(4)}"
         meta = SnapshotMeta(snapshot_id, index, term, configuration, configuration_index)
         self._check()
         return _FileSink(self._directory, meta, self._check)
+
+    def _check_room(self, size: int) -> None:
+        if not size:
+            return
+        try:
+            disk = os.statvfs(self._directory)
+        except OSError as error:
+            raise _failure(self._directory, error) from error
+        free = disk.f_bavail * disk.f_frsize
+        if size + _SPARE > free:
+            raise StorageFull(
+                f"{self._directory}: a snapshot of {size} bytes has no room; {free} bytes are "
+                f"free, and {_SPARE} of them are kept for the log",
+                path=str(self._directory),
+            )
 
     def list(self) -> list[SnapshotMeta]:
         """See :meth:`SnapshotStore.list`.
@@ -100,14 +123,21 @@ class FileSnapshots(SnapshotStore):
             raise _failure(path, error) from error
         return ChunkReader(fd, str(path))
 
+    def delete(self, snapshot_id: str) -> None:
+        """See :meth:`SnapshotStore.delete`."""
+        if not _ID.fullmatch(snapshot_id):
+            return
+        self._check()
+        path = self._directory / f"{snapshot_id}{_WHOLE}"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _failure(path, error) from error
+
     def retain(self, count: int, keep: str = "") -> None:
         """See :meth:`SnapshotStore.retain`. Files set aside are not counted and not deleted."""
         for meta in surplus(self.list(), count, keep):
-            path = self._directory / f"{meta.id}{_WHOLE}"
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise _failure(path, error) from error
+            self.delete(meta.id)
 
     def _paths(self) -> Sequence[Path]:
         self._check()
@@ -179,11 +209,13 @@ class _FileSink(SnapshotSink):
             self._close()
             raise _failure(self._path, error) from error
 
-    def commit(self) -> SnapshotMeta:
+    def commit(self, verify: Callable[[Iterator[bytes]], None] | None = None) -> SnapshotMeta:
         self._usable()
         whole = self._path.with_suffix(_WHOLE)
         try:
             self._records.finish()
+            if verify is not None:
+                self._read_back(verify)
             os.fsync(self._fd)
             self._close()
             self._check()
@@ -199,7 +231,16 @@ class _FileSink(SnapshotSink):
                 whole.unlink()
             raise _failure(whole, error) from error
         self._check()
-        return self._meta._replace(size=self._records.size)
+        return self._meta._replace(size=self._records.size, checksum=self._records.checksum)
+
+    def _read_back(self, verify: Callable[[Iterator[bytes]], None]) -> None:
+        reader = ChunkReader(os.open(self._path, _READ), str(self._path))
+        try:
+            verify(reader)
+            for _ in reader:  # up to the end, whose checksum covers everything
+                pass
+        finally:
+            reader.close()
 
     def abort(self) -> None:
         self._close()

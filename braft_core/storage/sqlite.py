@@ -17,9 +17,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from braft_core.abc import SnapshotStore, Storage, StorageOptions, StoredState, WriteBatch
+from braft_core.abc import (
+    SnapshotName,
+    SnapshotStore,
+    Storage,
+    StorageOptions,
+    StoredState,
+    WriteBatch,
+)
 from braft_core.errors import StorageError, StorageFull, StorageGone
 from braft_core.raft.types import HardState
+from braft_core.storage import named
 from braft_core.storage import sqlite_format as fmt
 from braft_core.storage import sqlite_log as log
 from braft_core.storage.bounds import Bounds
@@ -37,6 +45,8 @@ __all__ = ["SQLiteStorage"]
 
 #: Less free space than this makes an I/O error count as a full disk, bytes.
 _NO_SPACE = 1 << 20
+#: The key of the snapshots that a start may begin from.
+_NAMES = "snapshots"
 
 
 class SQLiteStorage(Storage):
@@ -54,6 +64,7 @@ class SQLiteStorage(Storage):
         #: Whether rows before the log's beginning may wait for removal.
         self._garbage = True
         self._meta: dict[str, bytes] = {}
+        self._names: tuple[SnapshotName, ...] | None = None
         self._snapshots: FileSnapshots | None = None
         self._presence: Presence | None = None
         #: Absolute once it is open: the process may change its working directory.
@@ -86,7 +97,7 @@ class SQLiteStorage(Storage):
                 log.append(db, rows)
             self._bounds = bounds
             return
-        hard_state, added = self._hard_state, []
+        hard_state, added, names = self._hard_state, [], named.after(self._names, batches)
         # Of a row that holds the log's beginning a cut may leave no more than what is before it.
         garbage = self._garbage or any(map(_cuts, batches))
         with self._transaction() as db:
@@ -94,11 +105,14 @@ class SQLiteStorage(Storage):
                 if batch.hard_state is not None:
                     hard_state = batch.hard_state
                 added += _write_log(db, batch)
+            if names is not None and names != self._names:
+                db.execute(fmt.SET_META, fmt.meta_row(_NAMES, named.encode(names)))
             if (hard_state, bounds.begin) != (self._hard_state, self._bounds.begin):
                 self._set_state(db, hard_state, bounds)
             if garbage:
                 garbage = log.sweep(db, bounds.compacted_index, added)
         self._bounds, self._hard_state, self._garbage = bounds, hard_state, garbage
+        self._names = names
 
     def get_meta(self, key: str) -> bytes | None:
         """See :meth:`Storage.get_meta`. Answered from memory."""
@@ -175,10 +189,17 @@ class SQLiteStorage(Storage):
         self._hard_state = contents.hard_state
         self._bounds = Bounds(index, term, index + len(contents.entries))
         self._meta = contents.meta
+        self._names = self._read_names(contents.meta.get(_NAMES))
         self._garbage = True
         self._snapshots = FileSnapshots(self._path.parent / SNAPSHOTS, self.verify)
         self._presence = self._remember()
-        return StoredState(contents.hard_state, contents.entries, index, term)
+        return StoredState(contents.hard_state, contents.entries, index, term, self._names)
+
+    def _read_names(self, data: bytes | None) -> tuple[SnapshotName, ...] | None:
+        try:
+            return named.decode(data) if data is not None else None
+        except ValueError as error:
+            raise fmt.corrupt(self._path, str(error)) from error
 
     def _remember(self) -> Presence:
         database, directory = self._path.name, self._path.parent
@@ -270,7 +291,10 @@ class SQLiteStorage(Storage):
 
 
 def _nothing_but_entries(batches: Sequence[WriteBatch]) -> bool:
-    return all((b.hard_state, b.truncate_from, b.reset) == (None, None, None) for b in batches)
+    return all(
+        (b.hard_state, b.truncate_from, b.reset, b.snapshot) == (None, None, None, None)
+        for b in batches
+    )
 
 
 def _cuts(batch: WriteBatch) -> bool:

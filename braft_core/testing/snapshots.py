@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from braft_core.abc import SnapshotStore
-from braft_core.errors import StorageError
+from braft_core.errors import DecodeError, StorageError, StorageFull
 from braft_core.raft.types import Configuration, Server, SnapshotMeta, Suffrage
 
 __all__ = ["CONFIGURATION", "SnapshotStoreConformance", "pattern", "put"]
@@ -94,7 +94,7 @@ class SnapshotStoreConformance:
         sink = store.create(2**40, 2**33, CONFIGURATION, 2**39)
         sink.write(b"contents")
         meta = sink.commit()
-        assert meta == SnapshotMeta(meta.id, 2**40, 2**33, CONFIGURATION, 2**39, 8)
+        assert meta == SnapshotMeta(meta.id, 2**40, 2**33, CONFIGURATION, 2**39, 8, meta.checksum)
         assert self.make(tmp_path).list() == [meta]
 
     def test_two_snapshots_of_one_index_are_two(self, tmp_path: Path) -> None:
@@ -129,6 +129,46 @@ class SnapshotStoreConformance:
         kept = put(self.make(tmp_path), 5, [b"whole"])
         self.make(tmp_path).create(7, 1, CONFIGURATION, 3).write(bytes(100_000))
         assert self.make(tmp_path).list() == [kept]
+
+    def test_what_is_verified_is_what_was_written_and_not_listed_yet(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        sink = store.create(7, 1, CONFIGURATION, 3)
+        sink.write(bytes(300_000))
+        sink.write(b"end")
+        seen: list[tuple[bytes, int]] = []
+        meta = sink.commit(lambda chunks: seen.append((b"".join(chunks), len(store.list()))))
+        assert seen == [(bytes(300_000) + b"end", 0)]
+        assert store.list() == [meta]
+
+    def test_what_does_not_pass_is_never_listed(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        sink = store.create(7, 1, CONFIGURATION, 3)
+        sink.write(bytes(300_000))
+
+        def refuse(chunks: Iterator[bytes]) -> None:
+            next(chunks)
+            raise DecodeError("no")
+
+        with pytest.raises(DecodeError):
+            sink.commit(refuse)
+        sink.abort()
+        assert store.list() == []
+        assert self.make(tmp_path).list() == []
+
+    def test_a_snapshot_is_deleted_by_its_id(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        gone, kept = put(store, 5, [b"gone"]), put(store, 7, [b"kept"])
+        reader = store.open(gone.id)
+        store.delete(gone.id)
+        store.delete(gone.id)
+        assert store.list() == [kept]
+        assert b"".join(reader) == b"gone"
+
+    def test_a_snapshot_that_can_have_no_room_is_refused(self, tmp_path: Path) -> None:
+        store = self.make(tmp_path)
+        with pytest.raises(StorageFull):
+            store.create(7, 1, CONFIGURATION, 3, 1 << 60)
+        assert store.list() == []
 
     def test_an_aborted_snapshot_leaves_nothing(self, tmp_path: Path) -> None:
         store = self.make(tmp_path)

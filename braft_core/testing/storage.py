@@ -23,9 +23,9 @@ from pathlib import Path
 
 import pytest
 
-from braft_core.abc import Storage, StoredState, WriteBatch
+from braft_core.abc import NO_SNAPSHOT, SnapshotName, Storage, StoredState, WriteBatch
 from braft_core.errors import StorageError, StorageLocked
-from braft_core.raft.types import EMPTY_CONFIGURATION, Entry, EntryType, HardState
+from braft_core.raft.types import EMPTY_CONFIGURATION, Entry, EntryType, HardState, SnapshotMeta
 
 __all__ = ["StorageConformance", "entries"]
 
@@ -133,6 +133,22 @@ class StorageConformance:
         state = self.stored(tmp_path)
         assert list(state.entries) == [*entries(1, 1), *entries(2, 3, term=3)]
         assert state.hard_state == HardState(3, "b")
+
+    def test_the_newest_two_snapshots_that_were_named_are_remembered(self, tmp_path: Path) -> None:
+        def meta(index: int) -> SnapshotMeta:
+            return SnapshotMeta(f"s{index}", index, 1, EMPTY_CONFIGURATION, 0, 1, 100 + index)
+
+        assert self.stored(tmp_path).snapshots is None
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(snapshot=NO_SNAPSHOT)])
+        assert self.stored(tmp_path).snapshots == ()
+        with self.opened(tmp_path) as store:
+            store.write([WriteBatch(snapshot=meta(3)), WriteBatch(snapshot=meta(5))])
+            store.write([WriteBatch(reset=(9, 1), snapshot=meta(9)), WriteBatch(snapshot=meta(4))])
+            store.write([WriteBatch(entries=entries(10, 11))])
+        state = self.stored(tmp_path)
+        assert state.snapshots == (SnapshotName("s9", 9, 109), SnapshotName("s5", 5, 105))
+        assert (state.compacted_index, len(state.entries)) == (9, 2)
 
     def test_truncation_beyond_the_end_changes_nothing(self, tmp_path: Path) -> None:
         with self.opened(tmp_path) as store:

@@ -140,6 +140,9 @@ class RecordingHandler:
         self.answer: Callable[[Request], Response | None] = answer_to
         self.on_called: Callable[[PeerRequest], Awaitable[PeerReply]] = _no_reply
         self.transport: Transport | None = None
+        #: Snapshots that were offered, and whether they are wanted; it may raise.
+        self.offers: list[InstallSnapshot] = []
+        self.on_offered: Callable[[InstallSnapshot], bool] = lambda message: True
         #: Where snapshots that are sent come from and those that are received go to.
         self.snapshots: SnapshotStore = MemorySnapshots()
 
@@ -162,9 +165,13 @@ class RecordingHandler:
         self.calls.append(request)
         return await self.on_called(request)
 
+    def wants_snapshot(self, message: InstallSnapshot) -> bool:
+        self.offers.append(message)
+        return self.on_offered(message)
+
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
         return self.snapshots.create(
-            meta.index, meta.term, meta.configuration, meta.configuration_index
+            meta.index, meta.term, meta.configuration, meta.configuration_index, meta.size
         )
 
     def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:

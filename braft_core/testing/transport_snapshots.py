@@ -16,8 +16,7 @@ from dataclasses import replace
 
 import pytest
 
-from braft_core.abc import SnapshotSink
-from braft_core.errors import StorageCorrupt, StorageFull
+from braft_core.errors import InvalidRequest, StorageCorrupt, StorageFull
 from braft_core.raft.messages import (
     AppendEntries,
     InstallSnapshot,
@@ -25,7 +24,7 @@ from braft_core.raft.messages import (
     Request,
     Response,
 )
-from braft_core.raft.types import Configuration, SnapshotMeta
+from braft_core.raft.types import SnapshotMeta
 from braft_core.storage.memory_snapshots import MemorySnapshots
 from braft_core.testing import transport_nodes
 from braft_core.testing.snapshots import CONFIGURATION, pattern, put
@@ -39,56 +38,11 @@ from braft_core.testing.transport_nodes import (
     silent,
     until,
 )
+from braft_core.testing.watched_snapshots import WatchedSnapshots
 
 __all__ = ["SnapshotTransferRules", "WatchedSnapshots", "transfer_threads"]
 
 _CHUNK = 256 << 10
-
-
-class WatchedSnapshots(MemorySnapshots):
-    """Snapshots whose reading and writing a test watches, stops and breaks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        #: What is read instead of the contents.
-        self.reading: Callable[[Iterator[bytes]], Iterator[bytes]] = iter
-        #: Called on the transfer's thread before each chunk is written.
-        self.writing: Callable[[bytes], object] = lambda _chunk: None
-        #: What became of received snapshots: ``begun``, ``aborted``, ``committed``.
-        self.events: list[str] = []
-
-    def open(self, snapshot_id: str) -> Iterator[bytes]:
-        return self.reading(super().open(snapshot_id))
-
-    def create(
-        self, index: int, term: int, configuration: Configuration, configuration_index: int
-    ) -> SnapshotSink:
-        self.events.append("begun")
-        inner = super().create(index, term, configuration, configuration_index)
-        return _WatchedSink(self, inner)
-
-
-class _WatchedSink(SnapshotSink):
-    def __init__(self, store: WatchedSnapshots, inner: SnapshotSink) -> None:
-        self._store = store
-        self._inner = inner
-        self._over = False
-
-    def write(self, chunk: bytes) -> None:
-        self._store.writing(chunk)
-        self._inner.write(chunk)
-
-    def commit(self) -> SnapshotMeta:
-        meta = self._inner.commit()
-        self._over = True
-        self._store.events.append("committed")
-        return meta
-
-    def abort(self) -> None:
-        self._inner.abort()
-        if not self._over:
-            self._over = True
-            self._store.events.append("aborted")
 
 
 class _Brake:
@@ -189,7 +143,8 @@ class SnapshotTransferRules(TransportSuite):
                 await until(lambda: _answers(a), f"{size} bytes")
                 received = _arrived(b)[0]
                 assert (received.sender, received.to, received.term) == ("a", "b", 3)
-                expected = SnapshotMeta(received.meta.id, 5, 2, CONFIGURATION, 2, size)
+                stored = received.meta
+                expected = SnapshotMeta(stored.id, 5, 2, CONFIGURATION, 2, size, stored.checksum)
                 assert received.meta == expected
                 assert _contents(b, received.meta) == _contents(a, sent.meta)
                 assert _answers(a) == [
@@ -224,6 +179,48 @@ class SnapshotTransferRules(TransportSuite):
             await until(lambda: _answers(a), "the answer")
             expected = InstallSnapshotResponse("b", "a", 9, success=False, request_id=7)
             assert _answers(a) == [expected]
+
+    # ---------------------------------------------------------------- offers
+
+    @on_a_loop
+    async def test_an_offer_is_put_before_the_node_before_anything_is_stored(self) -> None:
+        async with self.snapshot_pair() as (a, b):
+            seen: list[list[str]] = []
+
+            def take(message: InstallSnapshot) -> bool:
+                seen.append([*_store(b).events])
+                return True
+
+            b.handler.on_offered = take
+            sent = self.install(a, "b", 1000)
+            await until(lambda: _answers(a), "the answer")
+            (offer,) = b.handler.offers
+            assert (offer.sender, offer.term, offer.meta.size) == ("a", 3, sent.meta.size)
+            assert seen == [[]]
+
+    @on_a_loop
+    async def test_an_offer_that_is_refused_fails_and_stores_nothing(self) -> None:
+        async with self.snapshot_pair() as (a, b):
+
+            def refuse(message: InstallSnapshot) -> bool:
+                raise InvalidRequest("no")
+
+            b.handler.on_offered = refuse
+            self.install(a, "b", 20 * _CHUNK)
+            await self._fails(a)
+            assert _store(b).events == []
+            assert _arrived(b) == []
+
+    @on_a_loop
+    async def test_an_offer_whose_contents_are_not_wanted_is_answered_without_them(self) -> None:
+        async with self.snapshot_pair() as (a, b):
+            b.handler.on_offered = lambda message: False
+            self.install(a, "b", 20 * _CHUNK)
+            await until(lambda: _answers(a), "the answer")
+            (arrived,) = _arrived(b)
+            assert arrived.meta.id == ""
+            assert _answers(a) == [InstallSnapshotResponse("b", "a", 3, success=True, request_id=7)]
+            assert _store(b).events == []
 
     # ---------------------------------------------------------------- failures
 

@@ -1,7 +1,9 @@
 """The two ends of a snapshot transfer, as every transport needs them.
 
 Owns the threads that read and write contents, the promise that each transfer is answered exactly
-once, and the rule that a node takes in one snapshot at a time. Knows nothing of how bytes travel.
+once, and the rules of taking in: the node is asked before anything is stored, one snapshot at a
+time, in no more and no smaller pieces than it takes, and never slower than a pace. Knows nothing of
+how bytes travel.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from math import inf
 from typing import Any, TypeVar
 
 from braft_core.abc import SnapshotSink, TransportHandler
-from braft_core.errors import BraftError, Busy, DecodeError, StorageError
+from braft_core.errors import BraftError, Busy, DecodeError, StorageError, Unreachable
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.types import SnapshotMeta
 
@@ -24,6 +27,12 @@ __all__ = ["Incoming", "Intake", "Outgoing", "Source"]
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+#: In so many seconds of waiting for the sender there come at least so many bytes.
+_PACE_SECONDS, _PACE_BYTES = 30.0, 240 << 10
+#: Pieces in which contents may come: some small ones, and one for so many bytes.
+_SMALL_PIECES, _PIECE_BYTES = 1000, 1024
+#: Seconds between two complaints about snapshots that are not received.
+_QUIET = 10.0
 _Carry = Callable[[InstallSnapshot], Coroutine[Any, Any, InstallSnapshotResponse]]
 
 
@@ -36,10 +45,11 @@ class _Worker:
     def start(self, step: Callable[..., _T], *args: object) -> asyncio.Future[_T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, step, *args)
 
-    def end(self, last: Callable[[], object]) -> None:
+    def end(self, last: Callable[[], object]) -> Future[object]:
         """Run ``last`` after everything else and end the thread; does not wait for it."""
-        self._pool.submit(last)
+        ended = self._pool.submit(last)
         self._pool.shutdown(wait=False)
+        return ended
 
 
 # --------------------------------------------------------------------------------------------
@@ -177,12 +187,18 @@ class Incoming:
         self.message = message
         #: Whether a newer transfer took its place.
         self.replaced = False
+        #: Whether it is whole, and being made durable.
+        self.storing = False
+        #: Called when it is over.
+        self.on_close: Callable[[], None] = lambda: None
         self._task = task
         self._create = handler.create_snapshot
         self._missing = message.meta.size
         self._sink: SnapshotSink | None = None
         self._worker = _Worker("braft-snapshot-in")
         self._over = False
+        self._ended: Future[object] | None = None
+        self._pieces = _SMALL_PIECES + message.meta.size // _PIECE_BYTES
 
     async def begin(self) -> None:
         """Make place for it. :raises StorageError: there is none."""
@@ -198,6 +214,11 @@ class Incoming:
                 f"the snapshot is larger than the announced {self.message.meta.size} bytes"
             )
         self._missing -= len(chunk)
+        self._pieces -= 1
+        if self._pieces < 0:
+            raise DecodeError(
+                f"the snapshot of {self.message.meta.size} bytes comes in too many small pieces"
+            )
         if chunk and self._sink is not None:
             await self._worker.start(self._sink.write, chunk)
 
@@ -212,6 +233,7 @@ class Incoming:
     async def commit(self) -> InstallSnapshot:
         """Make it durable; returns the message as the core takes it."""
         self.check_complete()
+        self.storing = True
         meta = await self._worker.start(self._commit)
         self.close()
         return replace(self.message, meta=meta)
@@ -220,7 +242,13 @@ class Incoming:
         """End it; throws away what is not committed. Does not wait. Idempotent."""
         if not self._over:
             self._over = True
-            self._worker.end(self._abort)
+            self._ended = self._worker.end(self._abort)
+            self.on_close()
+
+    async def ended(self) -> None:
+        """Wait until nothing of one that is closed is left on its thread."""
+        if self._ended is not None:
+            await asyncio.shield(asyncio.wrap_future(self._ended))
 
     def replace(self) -> None:
         """A newer transfer takes its place."""
@@ -244,28 +272,81 @@ class Incoming:
             self._sink.abort()
 
 
+class _Description(Incoming):
+    """An offer whose contents are of no use: the node answers from its description."""
+
+    async def commit(self) -> InstallSnapshot:
+        return self.message
+
+    def close(self) -> None:
+        """Nothing was begun."""
+
+
+class _Pace:
+    """How fast contents come. Only the waiting for them counts, not that for our own disk."""
+
+    def __init__(self) -> None:
+        self._waited, self._came = 0.0, 0
+
+    async def next(self, contents: AsyncGenerator[bytes]) -> bytes | None:
+        """The next piece; ``None`` at the end. :raises Unreachable: the sender is too slow."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        piece = await anext(contents, None)
+        self._waited += loop.time() - began
+        self._came += len(piece or b"")
+        if self._waited >= _PACE_SECONDS:
+            if piece is not None and self._came < _PACE_BYTES:
+                raise Unreachable(
+                    f"only {self._came} bytes of the snapshot came in {self._waited:.0f} s",
+                    sent=True,
+                )
+            self._waited, self._came = 0.0, 0
+        return piece
+
+
 class Intake:
     """What a node takes in: one snapshot at a time. Loop only."""
 
     def __init__(self, handler: TransportHandler) -> None:
         self._handler = handler
         self._current: Incoming | None = None
+        self._complained = -inf
+        self._unspoken = 0
+
+    def complain(self, error: BraftError) -> None:
+        """Log that a snapshot is not received, now and then."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complained < _QUIET:
+            self._unspoken += 1
+            return
+        more = f" (and {self._unspoken} others before)" if self._unspoken else ""
+        self._complained, self._unspoken = now, 0
+        _log.warning("a snapshot was not received: %s%s", error, more)
 
     async def take(self, message: InstallSnapshot, contents: AsyncGenerator[bytes]) -> Incoming:
         """Take in a snapshot to its last byte. The caller commits or closes what is returned.
 
         One from a later term, or a later one of the same leader, replaces the one under way.
 
-        :param contents: not asked for anything before there is a place for it.
+        :param contents: not asked for anything before the node wants them and there is a place.
         :raises Busy: another leader's is under way, or a newer one took the place of this one.
         :raises DecodeError: it is longer or shorter than announced.
+        :raises Unreachable: the sender is too slow.
         :raises StorageError: it cannot be stored. Whatever is raised, nothing of it is left.
         """
+        if not self._handler.wants_snapshot(message):
+            await contents.aclose()
+            return _Description(self._handler, message, None)
+        former = self._current
         incoming = self._admit(message)
         try:
+            if former is not None:
+                await former.ended()
             await incoming.begin()
+            pace = _Pace()
             async with contextlib.aclosing(contents):
-                async for chunk in contents:
+                while (chunk := await pace.next(contents)) is not None:
                     await incoming.write(chunk)
             incoming.check_complete()
         except asyncio.CancelledError:
@@ -276,9 +357,6 @@ class Intake:
         except BaseException:
             incoming.close()
             raise
-        finally:
-            if self._current is incoming:
-                self._current = None
         return incoming
 
     def _admit(self, message: InstallSnapshot) -> Incoming:
@@ -287,6 +365,13 @@ class Intake:
             theirs, term = current.message.sender, current.message.term
             if message.term < term or (message.term == term and message.sender != theirs):
                 raise Busy(f"a snapshot of server {theirs} in term {term} is being received")
+            if current.storing:
+                raise Busy(f"a snapshot of server {theirs} in term {term} is being stored")
             current.replace()
-        self._current = Incoming(self._handler, message, asyncio.current_task())
-        return self._current
+        incoming = self._current = Incoming(self._handler, message, asyncio.current_task())
+        incoming.on_close = lambda: self._over(incoming)
+        return incoming
+
+    def _over(self, incoming: Incoming) -> None:
+        if self._current is incoming:
+            self._current = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, SnapshotMe
 from braft_core.storage.memory_snapshots import MemorySnapshots
 from braft_core.testing.snapshots import SnapshotStoreConformance, put
 
+Verify = Callable[[Iterator[bytes]], None]
+
 
 class _Sink(SnapshotSink):
     """Passes everything on; broken ones derive from it."""
@@ -26,8 +28,8 @@ class _Sink(SnapshotSink):
     def write(self, chunk: bytes) -> None:
         self.inner.write(chunk)
 
-    def commit(self) -> SnapshotMeta:
-        return self.inner.commit()
+    def commit(self, verify: Verify | None = None) -> SnapshotMeta:
+        return self.inner.commit(verify)
 
     def abort(self) -> None:
         self.inner.abort()
@@ -37,9 +39,14 @@ class _Store(MemorySnapshots):
     sink: type[_Sink] = _Sink
 
     def create(
-        self, index: int, term: int, configuration: Configuration, configuration_index: int
+        self,
+        index: int,
+        term: int,
+        configuration: Configuration,
+        configuration_index: int,
+        size: int = 0,
     ) -> SnapshotSink:
-        inner = super().create(index, term, configuration, configuration_index)
+        inner = super().create(index, term, configuration, configuration_index, size)
         return self.sink(self, inner)
 
 
@@ -62,7 +69,7 @@ class _KeepsTheBuffer(_Store):
         def write(self, chunk: bytes) -> None:
             self.chunks.append(chunk)
 
-        def commit(self) -> SnapshotMeta:
+        def commit(self, verify: Verify | None = None) -> SnapshotMeta:
             for chunk in self.chunks:
                 self.inner.write(chunk)
             return self.inner.commit()
@@ -70,9 +77,14 @@ class _KeepsTheBuffer(_Store):
 
 class _ForgetsTheConfiguration(_Store):
     def create(
-        self, index: int, term: int, configuration: Configuration, configuration_index: int
+        self,
+        index: int,
+        term: int,
+        configuration: Configuration,
+        configuration_index: int,
+        size: int = 0,
     ) -> SnapshotSink:
-        return super().create(index, term, EMPTY_CONFIGURATION, configuration_index)
+        return super().create(index, term, EMPTY_CONFIGURATION, configuration_index, size)
 
 
 class _OnePerIndex(_Store):

@@ -26,7 +26,7 @@ from braft_core.abc import Identity, SnapshotSink, TransportOptions
 from braft_core.local_nodes import free_ports
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import Entry, EntryType, HardState, RaftConfig, RaftCore, Role, SnapshotMeta
-from braft_core.raft.messages import Message, Request
+from braft_core.raft.messages import InstallSnapshot, Message, Request
 from braft_core.raft.ready import ConfigurationChanged, Ready
 from braft_core.raft.types import Configuration, Server, encode_configuration
 from braft_core.storage.memory_snapshots import MemorySnapshots
@@ -140,9 +140,12 @@ class BareServer:
     async def on_call(self, request: PeerRequest) -> PeerReply:
         raise NotImplementedError(f"no peer makes the call {request!r} here")
 
+    def wants_snapshot(self, message: InstallSnapshot) -> bool:
+        return True
+
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
         return self.snapshots.create(
-            meta.index, meta.term, meta.configuration, meta.configuration_index
+            meta.index, meta.term, meta.configuration, meta.configuration_index, meta.size
         )
 
     def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:

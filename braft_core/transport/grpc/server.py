@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -40,8 +39,6 @@ from braft_core.transport.grpc.snapshots import SnapshotReceiver
 from braft_core.transport.snapshots import Incoming
 
 __all__ = ["RaftTransportServer"]
-
-_log = logging.getLogger(__name__)
 
 #: Requests of one stream that may wait for the node; beyond it the stream is not read.
 _MAX_WAITING = 64
@@ -272,7 +269,8 @@ class RaftTransportServer:
             answer = await self._until_stopped(asyncio.shield(installing), context)
             return sealed(context, answer)
         except BraftError as error:
-            _log.warning("a snapshot was not received: %s", error)
+            self._local.counters["refused_snapshot"] += 1
+            self._snapshots.complain(error)
             await _abort(context, status_of(error), details_of(error))
 
     async def _store(self, incoming: Incoming) -> bytes:

@@ -171,6 +171,8 @@ class SnapshotReceiver:
         self._local = local
         self._bodies = bodies
         self._intake = Intake(local.handler)
+        #: Logs why a snapshot is not received, now and then.
+        self.complain = self._intake.complain
 
     async def receive(self, context: Any) -> Incoming:
         """Take in one stream, up to its end. The caller commits or closes what is returned.

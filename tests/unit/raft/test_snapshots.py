@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from braft_core.errors import InvariantViolation
 from braft_core.raft import (
     AppendEntries,
+    Configuration,
     HardState,
     InstallSnapshot,
     InstallSnapshotResponse,
     Message,
     RaftConfig,
     RaftCore,
+    Server,
     SnapshotMeta,
+    Suffrage,
 )
 from braft_core.testing.lab import Lab
 
@@ -172,3 +177,68 @@ def test_a_restart_begins_at_the_snapshot() -> None:
     assert again.configuration == a.configuration
     assert again.poll() is None, "nothing up to the snapshot is applied again"
     assert lb.leaders == ["a"]
+
+
+EVIL = Configuration((Server("e", "h:1"),))
+
+
+def offer(core: RaftCore, **changes: Any) -> InstallSnapshot:
+    """Something that a leader of the next term could send."""
+    meta = SnapshotMeta("", 100, 1, EVIL, 1, 10)._replace(
+        **{name: value for name, value in changes.items() if name not in ("sender", "leads")}
+    )
+    term = core.current_term + changes.get("leads", 1)
+    return InstallSnapshot(changes.get("sender", "e"), core.server_id, term, meta)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"sender": "b"}, "from this server itself"),
+        ({"sender": "c", "leads": 0}, "a leads term"),
+        ({"index": 0}, "no leader of term"),
+        ({"term": 0}, "no leader of term"),
+        ({"term": 50}, "no leader of term"),
+        ({"configuration_index": 101}, "behind 100"),
+        ({"configuration_index": -1}, "behind 100"),
+        ({"configuration": Configuration()}, "0 voters"),
+        (
+            {"configuration": Configuration((Server("x", "h:1", Suffrage.NONVOTER),))},
+            "0 voters and 1 servers",
+        ),
+        (
+            {"configuration": Configuration(tuple(Server(str(n), "h:1") for n in range(1025)))},
+            "1025 servers",
+        ),
+    ],
+)
+def test_an_offer_that_no_leader_makes_breaks_a_rule(changes: dict[str, Any], rule: str) -> None:
+    lb, _ = loaded("abc", 10)
+    assert rule in lb.nodes["b"].offered(offer(lb.nodes["b"], **changes))[0]
+
+
+def test_an_offer_is_wanted_if_it_is_news() -> None:
+    lb, a = loaded("abc", 10)
+    b = lb.nodes["b"]
+    assert b.offered(offer(b)) == ("", True)
+    assert b.offered(offer(b, leads=-1)) == ("", False)
+    assert b.offered(offer(b, sender="a", leads=0)) == ("", True)
+    assert b.offered(offer(b, index=b.commit_index)) == ("", False)
+    term = a.current_term
+    a.propose([b"more"])
+    assert a.offered(offer(a, index=a.last_index, term=term)) == ("", False)
+    assert "leads" in a.offered(offer(a, leads=0))[0], "a leader follows nobody of its own term"
+
+
+def test_a_description_without_contents_replaces_nothing() -> None:
+    lb, _ = loaded("abc", 10)
+    b = lb.nodes["b"]
+    before = (b.last_index, b.commit_index)
+    b.step(offer(b))
+    ready = b.ready()
+    assert ready.snapshot is None
+    assert (b.last_index, b.commit_index) == before
+    answers = [*ready.messages, *ready.messages_after_persist]
+    assert [type(m) for m in answers] == [InstallSnapshotResponse]
+    assert isinstance(answers[0], InstallSnapshotResponse)
+    assert not answers[0].success

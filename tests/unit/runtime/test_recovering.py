@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from braft_core import Node
-from braft_core.abc import StoredState
+from braft_core.abc import SnapshotName, StorageOptions, StoredState
 from braft_core.errors import StorageCorrupt
 from braft_core.raft import Configuration, Entry, EntryType, HardState, Server
-from braft_core.runtime.recovering import recover
+from braft_core.runtime.recovering import begin, recover
+from braft_core.storage.memory import MemoryStorage
 from braft_core.storage.snapshots import FileSnapshots
 from braft_core.testing.processes import HOST, free_ports
 
@@ -72,8 +73,73 @@ def test_otherwise_the_node_must_not_start_and_the_file_is_named(tmp_path: Path)
     with pytest.raises(StorageCorrupt, match="is damaged in the 10000 bytes") as caught:
         recover(log(16, 30), store)
     assert str(path) in caught.value.message
-    assert "the newest ends at 10" in caught.value.message
+    assert "no usable snapshot holds what came before" in caught.value.message
     assert caught.value.data["path"] == str(path)
+
+
+def name(store: FileSnapshots, *ids: str) -> tuple[SnapshotName, ...]:
+    found = {meta.id: meta for meta in store.list()}
+    return tuple(SnapshotName(each, found[each].index, found[each].checksum) for each in ids)
+
+
+def test_only_what_the_store_names_is_begun_from(tmp_path: Path) -> None:
+    store = FileSnapshots(tmp_path)
+    older, newest, foreign = put(store, 10), put(store, 20), put(store, 40)
+    stored = log(11, 30)
+    stored.snapshots = name(store, newest, older)
+    found = recover(stored, store)
+    assert found.snapshot is not None
+    assert (found.snapshot.id, found.repair) == (newest, None)
+    damage(tmp_path, newest)
+    found = recover(stored, store)
+    assert found.snapshot is not None
+    assert found.snapshot.id == older
+    stored.snapshots = ()
+    with pytest.raises(StorageCorrupt, match="no usable snapshot"):
+        recover(stored, store)
+    assert foreign in [meta.id for meta in store.list()]
+
+
+def test_another_file_of_the_same_name_is_not_begun_from(tmp_path: Path) -> None:
+    store = FileSnapshots(tmp_path)
+    mine = put(store, 10)
+    stored = log(11, 30)
+    stored.snapshots = name(store, mine)
+    sink = store.create(10, 1, ALONE, 1)
+    sink.write(b"something else")
+    other = sink.commit().id
+    (tmp_path / f"{other}.snap").rename(tmp_path / f"{mine}.snap")
+    with pytest.raises(StorageCorrupt, match="no usable snapshot"):
+        recover(stored, store)
+
+
+def test_a_store_of_an_earlier_version_begins_from_what_its_log_holds(tmp_path: Path) -> None:
+    """What Raft refused in that time lies there as well: its last entry is not in the log."""
+    store = FileSnapshots(tmp_path)
+    older, newest, foreign = put(store, 10), put(store, 20), put(store, 40)
+    disk = MemoryStorage(StorageOptions(None))
+    disk.open()
+    disk._disk.snapshots = store  # type: ignore[assignment]
+    stored = log(11, 30)
+    found = begin(disk, stored)
+    assert found.snapshot is not None
+    assert (found.snapshot.id, found.repair) == (newest, None)
+    assert [meta.id for meta in store.list()] == [newest, older]
+    assert disk._disk.names == name(store, newest, older)
+    assert not store.holds(foreign)
+
+
+def test_a_new_store_names_none_so_that_nothing_is_begun_from_later(tmp_path: Path) -> None:
+    store = FileSnapshots(tmp_path)
+    disk = MemoryStorage(StorageOptions(None))
+    disk.open()
+    disk._disk.snapshots = store  # type: ignore[assignment]
+    assert begin(disk, StoredState(HardState(), [])).snapshot is None
+    put(store, 40)
+    assert disk._disk.names == ()
+    again = StoredState(HardState(), [], snapshots=disk._disk.names)
+    assert begin(disk, again).snapshot is None
+    assert store.list() == []
 
 
 def test_a_node_refuses_to_start_and_leaves_nothing_running(tmp_path: Path) -> None:

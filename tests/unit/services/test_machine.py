@@ -352,6 +352,35 @@ def test_a_snapshot_of_a_service_that_is_not_here_is_refused() -> None:
         make().restore(filled().snapshot())
 
 
+def test_what_is_checked_can_be_restored_and_changes_nothing() -> None:
+    machine = make()
+    before = list(machine.snapshot())
+    chunks = list(filled().snapshot())
+    machine.check_snapshot(chunks)
+    assert list(machine.snapshot()) == before
+    whole = b"".join(chunks)
+    for cut in (0, 5, 10, len(whole) // 2, len(whole) - 2, len(whole) - 1):
+        with pytest.raises(DecodeError):
+            machine.check_snapshot([whole[:cut]])
+
+
+def test_a_service_that_fails_to_check_refuses_the_snapshot() -> None:
+    class Careless(Counter):
+        def check_snapshot(self, chunks: Iterator[bytes]) -> None:
+            raise ZeroDivisionError
+
+    machine = StateMachine([Careless()], {1: MSGPACK})
+    machine.apply(call("add", 1, index=1))
+    with pytest.raises(DecodeError, match="ZeroDivisionError"):
+        machine.check_snapshot(machine.snapshot())
+
+
+def test_the_state_of_a_service_that_is_missing_here_passes_the_check() -> None:
+    other = StateMachine([Odd()], {1: MSGPACK})
+    other.apply(call("add", 1, service="odd", index=1))
+    make().check_snapshot(other.snapshot())
+
+
 # --------------------------------------------------------------------------------------------
 # Sessions (tests/unit/services/test_sessions.py has the rules of the table)
 

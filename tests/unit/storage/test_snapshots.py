@@ -70,7 +70,8 @@ def test_the_bytes_of_format_1_stay_readable(tmp_path: Path) -> None:
     golden = bytes.fromhex(GOLDEN)
     snapshot_id = f"{17:020d}-{4:020d}-0123abcd"
     (directory / f"{snapshot_id}.snap").write_bytes(golden)
-    assert store.list() == [SnapshotMeta(snapshot_id, 17, 4, CONFIGURATION, 8, 5)]
+    (meta,) = store.list()
+    assert meta == SnapshotMeta(snapshot_id, 17, 4, CONFIGURATION, 8, 5, meta.checksum)
     assert list(store.open(snapshot_id)) == [b"hello"]
     sink = store.create(17, 4, CONFIGURATION, 8)
     for part in (b"hel", b"lo"):

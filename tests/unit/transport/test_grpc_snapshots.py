@@ -87,7 +87,8 @@ def test_the_stream_of_a_hashicorp_leader(started: Any, stranger: Any) -> None:
             assert response == InstallSnapshotResponse("b", "go", 6, success=True)
             [message] = node.handler.requests
             assert (message.sender, message.to, message.term) == ("go", "b", 6)
-            assert message.meta == SnapshotMeta(message.meta.id, 40, 5, CONFIGURATION, 30, 5)
+            meta = message.meta
+            assert meta == SnapshotMeta(meta.id, 40, 5, CONFIGURATION, 30, 5, meta.checksum)
             assert b"".join(store.open(message.meta.id)) == b"abcde"
 
     asyncio.run(scenario())

@@ -7,7 +7,6 @@ stand still. No more than a few chunks of it are in memory at either end.
 from __future__ import annotations
 
 import asyncio
-import logging
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
@@ -32,8 +31,6 @@ from braft_tcp.local import LocalEnd
 
 __all__ = ["SnapshotInbound", "SnapshotReceiver", "carry"]
 
-_log = logging.getLogger(__name__)
-
 _T = TypeVar("_T")
 
 #: Seconds within which the peer takes the next bytes, or our disk gives them.
@@ -42,6 +39,8 @@ _STALL = 10.0
 _ANSWER = 60.0
 #: Seconds without a frame after which the sender of a snapshot is taken for dead.
 _SILENCE = 30.0
+#: Seconds that the sender has to end a connection after the answer.
+_LINGER = 5.0
 #: Bytes of contents in one frame.
 _CHUNK = 256 << 10
 #: Chunks that wait for our disk; beyond it nothing is read.
@@ -191,7 +190,8 @@ class SnapshotReceiver:
         try:
             stored = await self._store(inbound, message)
         except BraftError as error:
-            _log.warning("a snapshot was not received: %s", error)
+            self._local.counters["refused_snapshot"] += 1
+            self._intake.complain(error)
             inbound.fail(error)
         else:
             # What is stored must reach the node, even if the leader went away meanwhile.
@@ -226,10 +226,13 @@ class SnapshotInbound(Inbound):
         self._checksum = 0
         self._complete = False
         self._news = asyncio.Event()
-        self.way_home = Return(connection, 0)
+        self.way_home = _WayHome(self, connection)
+        self._over = False
 
     def receive(self, kind: int, _request_id: int, body: bytes) -> None:
         """See the base class."""
+        if self._over:
+            return  # the sender has not read the answer yet
         if kind == Kind.INSTALL_SNAPSHOT and not self._begun:
             if self._still_ours():
                 self._begin(body)
@@ -276,6 +279,28 @@ class SnapshotInbound(Inbound):
         self._connection.send(Kind.ERROR, 0, encode_error(error))
         self._connection.goodbye()
 
+    def answered(self) -> None:
+        """The answer is on its way: let the sender read it, and end the connection if it stays."""
+        self._over = True
+        self._chunks.clear()
+        self._connection.release()
+        asyncio.get_running_loop().call_later(_LINGER, self._connection.abort)
+
     def lost(self) -> None:
         """See the base class."""
         self._news.set()
+
+
+class _WayHome(Return):
+    """``context`` of a snapshot: its one answer is the last word on the connection."""
+
+    __slots__ = ("_inbound",)
+
+    def __init__(self, inbound: SnapshotInbound, connection: Connection) -> None:
+        super().__init__(connection, 0)
+        self._inbound = inbound
+
+    def fill(self, data: bytes) -> None:
+        """See the base class."""
+        super().fill(data)
+        self._inbound.answered()
