@@ -15,6 +15,7 @@ from braft_core.addresses import check_member_id, check_server_id, parse_address
 from braft_core.errors import DecodeError
 from braft_core.escaping import printable, shown
 from braft_core.proto import ProtobufError, message_class
+from braft_core.transport.bounds import MAX_COMMANDS, has_more_fields
 
 __all__ = ["METHODS", "decode_peer", "encode_peer", "method_of"]
 
@@ -53,6 +54,8 @@ def decode_peer(kind: type[_T], data: bytes) -> _T:
         address that cannot be one.
     """
     cls, names = _TABLE[kind]
+    if has_more_fields(data, MAX_COMMANDS):
+        raise DecodeError(f"a {kind.__name__} of more than {MAX_COMMANDS} parts")
     try:
         message = cls.FromString(data)
     except ProtobufError as error:
