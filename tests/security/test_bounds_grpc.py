@@ -18,6 +18,7 @@ import pytest
 from braft_core.abc import TransportOptions
 from braft_core.descriptors import inbound_connections
 from braft_core.testing.processes import ProcessCluster, wait_for
+from braft_core.tls.making import Names, make_authority, make_certificate
 from braft_core.transport.bounds import MAX_CALL, MAX_CONTROL
 from braft_core.transport.grpc.channels import MAX_STREAMS, Connector
 from braft_core.transport.grpc.standard import REFLECTIONS, WATCHERS
@@ -98,7 +99,7 @@ def check(nodes: ProcessCluster) -> None:
 def test_nothing_of_a_refused_call_is_read(guarded: ProcessCluster) -> None:
     """80 calls of 15 MiB, all refused, once took 1.3 GiB."""
     before = peak(guarded)
-    for path in (PEER + "Probe", PEER + "Propose", "/Raft/ApplyLog"):
+    for path in (PEER + "Propose", "/Raft/ApplyLog"):
         assert call_many(guarded, path, 80, 15 * MIB) == {"UNAUTHENTICATED": 80}
         assert peak(guarded) - before < 60
     check(guarded)
@@ -212,23 +213,39 @@ def test_whoever_says_nothing_is_cut_soon(node: ProcessCluster) -> None:
         connection.close()
 
 
+def test_half_of_a_handshake_holds_a_descriptor_for_seconds(tmp_path: Path) -> None:
+    """500 of them once held theirs for 60 to 75 s."""
+    ca = make_authority(tmp_path / "ca", "test", 10)
+    made = make_certificate(tmp_path / "tls", "node", ca.cert, ca.key, Names(ips=("127.0.0.1",)), 5)
+    files = {"tls_ca": ca.cert, "tls_cert": made.cert, "tls_key": made.key}
+    with one_node(tmp_path / "node", transport="grpc", **files) as node:
+        hello = b"\x16\x03\x01\x02\x00\x01"  # the beginning of a ClientHello
+        halves = [connect(node) for _ in range(100)]
+        for connection in halves:
+            connection.sendall(hello)
+        wait_for(lambda: not any(map(is_open, halves)), 40, "the node cuts half handshakes")
+        for connection in halves:
+            connection.close()
+
+
 def test_streams_that_are_reset_at_once_cost_nothing(node: ProcessCluster) -> None:
     """CVE-2023-44487; once up to 2.8 GB."""
     before = peak(node)
-    for _ in range(20):
-        connection = connect(node)
-        connection.settimeout(20)
-        connection.sendall(PREFACE)
-        for first in range(1, 2 * 2000, 2 * 100):
-            batch = b"".join(
-                http2_call(PEER + "Probe", stream) + http2_frame(3, 0, stream, bytes(4))
-                for stream in range(first, first + 200, 2)
-            )
-            try:
-                connection.sendall(batch)
-            except OSError:  # it has had enough of us
-                break
-        connection.close()
+    call = http2_call(PEER + "Probe", 1)
+    for _ in range(10):
+        with connect(node) as connection:
+            connection.settimeout(20)
+            connection.sendall(PREFACE)
+            for first in range(1, 2 * 2000, 2 * 100):
+                batch = b"".join(
+                    call[:5] + stream.to_bytes(4, "big") + call[9:]
+                    + http2_frame(3, 0, stream, bytes(4))
+                    for stream in range(first, first + 200, 2)
+                )  # fmt: skip
+                try:
+                    connection.sendall(batch)
+                except OSError:  # it has had enough of us
+                    break
     check(node)
     assert peak(node) - before < 150
 
