@@ -217,8 +217,8 @@ def test_half_of_a_handshake_holds_a_descriptor_for_seconds(tmp_path: Path) -> N
     """500 of them once held theirs for 60 to 75 s."""
     ca = make_authority(tmp_path / "ca", "test", 10)
     made = make_certificate(tmp_path / "tls", "node", ca.cert, ca.key, Names(ips=("127.0.0.1",)), 5)
-    files = {"tls_ca": ca.cert, "tls_cert": made.cert, "tls_key": made.key}
-    with one_node(tmp_path / "node", transport="grpc", **files) as node:
+    tls = {"tls_ca": ca.cert, "tls_cert": made.cert, "tls_key": made.key}
+    with one_node(tmp_path / "node", None, transport="grpc", **tls) as node:
         hello = b"\x16\x03\x01\x02\x00\x01"  # the beginning of a ClientHello
         halves = [connect(node) for _ in range(100)]
         for connection in halves:
