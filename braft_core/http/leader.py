@@ -45,6 +45,7 @@ class LeaderResource:
                 "who is to lead",
                 required=False,
             ),
+            problems={422: "there is no such voter"},
         )
     )
     async def on_post(self, req: Request, resp: Response) -> None:

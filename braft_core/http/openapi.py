@@ -25,7 +25,15 @@ from braft_core.http.origins import SAFE_METHODS
 from braft_core.http.problems import PROBLEM_JSON
 from braft_core.http.wire import send_json
 
-__all__ = ["COMMON", "PATH_NAMES", "OpenAPIResource", "document", "operations"]
+__all__ = [
+    "COMMON",
+    "COMMON_OF_CHANGES",
+    "COMMON_OF_CLUSTER",
+    "PATH_NAMES",
+    "OpenAPIResource",
+    "document",
+    "operations",
+]
 
 _METHODS: Final = ("get", "put", "post", "delete")
 _FIELD = re.compile(r"\{(\w+)(?::\w+)?\}")

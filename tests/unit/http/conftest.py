@@ -13,7 +13,6 @@ import pytest
 from pydantic import SecretStr
 
 from braft_core.errors import (
-    BraftError,
     Conflict,
     NotReady,
     Rejected,
@@ -243,7 +242,7 @@ class FakeNode:
         self._asked("transfer_leadership", to, timeout)
         row = next((r for r in self.rows if r["id"] == (to or "server-2")), None)
         if row is None:
-            raise BraftError(f"no member {to}")
+            raise Rejected(f"no member {to}")
         self.leader = (str(row["id"]), str(row["address"]))
         return self.leader[0]
 

@@ -1,0 +1,65 @@
+"""The description of the interface: complete, the same as the page, and true."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from braft_core.http.app import routes
+from braft_core.http.openapi import document
+from braft_core.http.reference import reference
+
+HEADERS = {"Host": "localhost", "X-Requested-With": "test"}
+EVERY = list(HealthCheck)
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_method_of_every_route_is_described(node: Any, web: Any) -> None:
+    described = document(routes(node))
+    assert web.simulate_get("/openapi.json").json == described
+    for template in routes(node):
+        path = template.replace(":path}", "}")
+        assert path in described["paths"]
+    operations = [operation for path in described["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+
+
+def test_the_page_says_what_the_description_says(node: Any) -> None:
+    page = ROOT / "docs" / "http.md"
+    text = page.read_text()
+    before, marker, _ = text.partition("<!-- generated below -->\n")
+    assert marker
+    expected = before + marker + reference(routes(node))
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(expected)
+        text = expected
+    assert text == expected, "UPDATE_DOCS=1 writes it"
+
+
+def test_the_node_does_what_the_description_says(node: Any, make_client: Any) -> None:
+    node._kv_put("m", "k", 1)
+    schema = schemathesis.openapi.from_asgi(
+        "/openapi.json", make_client(node).app, headers={"Host": "localhost"}
+    )
+    found: list[Any] = list(schema.get_all_operations())
+    operations = [result.ok() for result in found]
+    assert len(operations) > 20
+    for operation in operations:
+        _try(operation)
+
+
+def _try(operation: Any) -> None:
+    """Send what the description of one operation allows, and judge the answers by it."""
+
+    @given(case=operation.as_strategy())
+    @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=EVERY)
+    def sent(case: Any) -> None:
+        # What a schema cannot say, such as what an address is, is a 400 all the same.
+        case.call_and_validate(headers=HEADERS, excluded_checks=[positive_data_acceptance])
+
+    sent()
