@@ -1,5 +1,8 @@
 """Requests per second of ``/v1/kv``, put and get, on one node of a process of its own.
 
+Beside them stands the time of processors that the node's process spends for each, in microseconds,
+which depends less on what else the machine does.
+
 ``python -m benchmarks.http`` takes seconds. The callers are one process of few instructions per
 request, on the same machine: the figures compare servers, and say nothing of a machine.
 """
@@ -12,6 +15,8 @@ import json
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 from benchmarks.machine import facts
 from braft_core.testing.processes import HOST, ProcessCluster, wait_for
@@ -55,10 +60,15 @@ def _run(connections: int, seconds: float, settings: dict[str, str]) -> dict[str
     ):
         cluster.start()
         client, port = cluster.client(0), cluster.nodes[0].http_port
+        process = psutil.Process(cluster.pid(0))
         wait_for(lambda: client.kv_put("bench", "key", "0123456789abcdef"), what="it writes")
         for name, request in _requests().items():
             asyncio.run(_measure(port, request, connections, seconds / 4))
-            found[name] = round(asyncio.run(_measure(port, request, connections, seconds)))
+            before, began = process.cpu_times(), time.monotonic()
+            rate = asyncio.run(_measure(port, request, connections, seconds))
+            after, count = process.cpu_times(), rate * (time.monotonic() - began)
+            spent = after.user + after.system - before.user - before.system
+            found[name], found[f"{name} cpu us"] = round(rate), round(1e6 * spent / count)
     return found
 
 
