@@ -25,6 +25,10 @@ def contact_at(address: str, source: str = "") -> Contact:
     return Contact(place.host, place.port, source)
 
 
+#: Servers that are no members (yet) and whose addresses are remembered.
+MOST_STRANGERS = 256
+
+
 class _Learned(NamedTuple):
     address: str
     at: float
@@ -63,7 +67,14 @@ class AddressBook:
             return False
         before = self.get(server_id)
         self._learned[server_id] = _Learned(address, now)
+        self._forget_strangers()
         return address != before
+
+    def _forget_strangers(self) -> None:
+        """Anybody may announce any id: of those that are no members, remember the newest."""
+        strangers = self._learned.keys() - self._configured.keys()
+        if len(strangers) > MOST_STRANGERS:
+            del self._learned[min(strangers, key=lambda each: (self._learned[each].at, each))]
 
     def get(self, server_id: str) -> str:
         """Where that server is: what it said last, else what the configuration says, else ""."""

@@ -6,18 +6,27 @@ Owns the I/O of probing. It must not know what the answers mean.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import TypeVar
 
 from braft_core.abc import Contact
 from braft_core.errors import AccessDenied, BraftError, TransportError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
 
-__all__ = ["ProbeLog", "ProbeOutcome", "Prober"]
+__all__ = ["ProbeLog", "ProbeOutcome", "Prober", "in_turn"]
 
+#: Calls to contacts that are under way at a time.
+MOST_CALLS = 16
+#: Seconds until a contact that did not answer is probed again: doubled from the first to the second
+#: while it does not.
+PAUSE_MIN = 5.0
+PAUSE_MAX = 60.0
 #: Servers whose last answer is remembered, at most.
 _MAX_ANSWERED = 1024
+
+_T = TypeVar("_T")
 
 Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 
@@ -79,6 +88,25 @@ class ProbeLog:
         """How the last probe of ``host:port`` ended, whoever named it."""
         return next((o for c, o in self._outcomes.items() if str(c) == address), None)
 
+    def is_due(self, contact: Contact) -> bool:
+        """Whether to probe that contact again: one that does not answer ever more seldom."""
+        outcome = self._outcomes.get(contact)
+        if outcome is None or not outcome.failures:
+            return True
+        pause = min(PAUSE_MAX, PAUSE_MIN * 2.0 ** (min(outcome.failures, 8) - 1))
+        # The clock that asks ticks a little early.
+        return self._now() - outcome.at >= 0.9 * pause
+
+    def may_answer(self, contact: Contact) -> bool:
+        """Whether a call may find somebody there: the last probe did, or there was none."""
+        outcome = self._outcomes.get(contact)
+        return outcome is None or not outcome.failures
+
+    def heard_and_silent(self) -> tuple[set[Contact], set[Contact]]:
+        """Return the contacts that answered their last probe, and those that did not."""
+        silent = {contact for contact, outcome in self._outcomes.items() if outcome.failures}
+        return self._outcomes.keys() - silent, silent
+
     def forget_except(self, contacts: Iterable[Contact]) -> None:
         """Drop what is remembered about all other contacts."""
         kept = set(contacts)
@@ -86,6 +114,17 @@ class ProbeLog:
         if len(self._answered) > _MAX_ANSWERED:
             newest = sorted(self._answered, key=self.answered_at)[-_MAX_ANSWERED // 2 :]
             self._answered = {server_id: self._answered[server_id] for server_id in newest}
+
+
+async def in_turn(contacts: Sequence[Contact], ask: Callable[[Contact], Awaitable[_T]]) -> list[_T]:
+    """Return what ``ask`` returns for each, with at most :data:`MOST_CALLS` under way at a time."""
+    turns = asyncio.Semaphore(MOST_CALLS)
+
+    async def one(contact: Contact) -> _T:
+        async with turns:
+            return await ask(contact)
+
+    return await asyncio.gather(*map(one, contacts))
 
 
 class Prober(ProbeLog):
@@ -122,10 +161,13 @@ class Prober(ProbeLog):
         return reply
 
     async def probe_all(self, contacts: Iterable[Contact]) -> list[ProbeReply]:
-        """Probe all at once; the replies of those that answered, in the order given."""
-        wanted = list(dict.fromkeys(contacts))
-        results = await asyncio.gather(*map(self.probe, wanted), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, BraftError):
-                raise result
-        return [result for result in results if isinstance(result, ProbeReply)]
+        """Probe all, some at a time; the replies of those that answered, in the order given."""
+
+        async def ask(contact: Contact) -> ProbeReply | None:
+            try:
+                return await self.probe(contact)
+            except BraftError:
+                return None
+
+        replies = await in_turn(list(dict.fromkeys(contacts)), ask)
+        return [reply for reply in replies if reply is not None]

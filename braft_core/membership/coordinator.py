@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -77,6 +78,7 @@ class Coordinator:
         self._new_cluster_id = new_cluster_id
         self._forget_cluster = dissolve
         self._tasks = Tasks()
+        self._salt = secrets.token_hex(16)
         settings = ports.settings
         self._prober = Prober(ports.call, self._probe_request, ports.now, settings.probe_timeout)
         self._driver: FormingDriver | None = None
@@ -151,6 +153,7 @@ class Coordinator:
             margin=settings.margin,
             listen=settings.listen,
             sleep=settings.sleep,
+            salt=self._salt,
         )
 
     def _settle(self) -> None:
@@ -163,6 +166,9 @@ class Coordinator:
             lambda: driver.forming.survey.contacts,
             driver.search,
             self._begin_to_dissolve,
+            lambda answered, silent: driver.forming.survey.rest(
+                self._ports.now(), answered, silent
+            ),
         )
 
     def _begin_to_dissolve(self, into: str) -> None:
@@ -317,6 +323,7 @@ class Coordinator:
     def _on_probe(self, request: ProbeRequest) -> ProbeReply:
         identity, settings = self._ports.identity, self._ports.settings
         forming = self._running().forming
+        forming.survey.heard(request.address)
         view = self._ports.raft_view() if self._resident else RaftView()
         known = self.address_of(view.leader_id) or view.leader_address
         # What they are made of is nobody else's business.

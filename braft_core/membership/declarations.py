@@ -9,6 +9,10 @@ from braft_core.services.capabilities import Capabilities
 __all__ = ["Declarations"]
 
 
+#: Servers whose declarations are remembered: more than a cluster has.
+MOST_DECLARATIONS = 1024
+
+
 class Declarations:
     """The last declaration of each server. Used on the loop alone."""
 
@@ -25,9 +29,12 @@ class Declarations:
         if not data:
             return
         declared = Capabilities.decode(data)
-        if self._by_id.get(server_id) != declared:
-            self._by_id[server_id] = declared
-            self.version += 1
+        before = self._by_id.pop(server_id, None)
+        self._by_id[server_id] = declared
+        # Anybody may declare for any id. Members do so again and again: the oldest is none's.
+        if len(self._by_id) > MOST_DECLARATIONS:
+            del self._by_id[next(iter(self._by_id))]
+        self.version += before != declared
 
     def of(self, server_id: str) -> Capabilities | None:
         """Return what that server declared last, ``None`` if nothing."""

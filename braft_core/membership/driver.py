@@ -60,6 +60,8 @@ class FormingDriver:
         self._on_member = on_member
         self._store_lock = asyncio.Lock()
         self._listing = False
+        #: Whether discovery named more places than are probed when it last answered.
+        self._crowded = False
 
     def apply(self, effects: Iterable[Effect]) -> None:
         """Begin to carry out the effects; never blocks."""
@@ -88,6 +90,15 @@ class FormingDriver:
         """Discovery has a new set."""
         unresolved = self._discovery.unresolved if self._discovery is not None else ()
         self.apply(self.forming.contacts_listed(self._ports.now(), contacts, unresolved))
+        unseated = self.forming.survey.unseated
+        if unseated and not self._crowded:
+            _log.warning(
+                "discovery names %d places more than the %d that are probed at a time, so they "
+                "take turns; name fewer (labels, another mDNS service) or list the nodes",
+                unseated,
+                len(self.forming.survey.contacts),
+            )
+        self._crowded = bool(unseated)
 
     def listing_failed(self, error: BaseException) -> None:
         """Discovery failed: told apart from an empty list."""

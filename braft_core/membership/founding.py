@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
+from braft_core.addresses import check_server_id
 from braft_core.errors import DecodeError
 from braft_core.membership.addresses import contact_at
 from braft_core.membership.survey import FormingFacts
@@ -77,6 +78,7 @@ def check_founding(facts: FormingFacts, request: FoundRequest) -> Objection:
     try:
         servers = members_of(request).servers
         for server in servers:
+            check_server_id(server.id)
             contact_at(server.address)
     except DecodeError as error:
         return Objection(error.message, True)

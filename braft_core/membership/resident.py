@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from math import inf
 
 from braft_core.abc import Contact
@@ -16,7 +16,7 @@ from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, Wron
 from braft_core.identity import short_id
 from braft_core.membership.addresses import AddressBook, contact_at
 from braft_core.membership.agreement import Agreement
-from braft_core.membership.contact import Prober
+from braft_core.membership.contact import Prober, in_turn
 from braft_core.membership.joining import AddNonvoter, Refuse, UpdateAddress, handle_join
 from braft_core.membership.ports import MembershipPorts, RaftView
 from braft_core.membership.removing import Remover
@@ -87,6 +87,9 @@ class Resident:
         contacts: Callable[[], Sequence[Contact]],
         search: Callable[[], None],
         dissolve: Callable[[str], None] = lambda into: None,
+        rest: Callable[[Collection[Contact], Collection[Contact]], None] = lambda heard, silent: (
+            None
+        ),
     ) -> None:
         self.book = AddressBook()
         self.foreign: list[ForeignCluster] = []
@@ -94,6 +97,7 @@ class Resident:
         self.removed = ""
         self._ports, self._prober, self._tasks = ports, prober, tasks
         self._contacts, self._search, self._dissolve = contacts, search, dissolve
+        self._rest = rest
         self._twins = Twins(ports, prober, self.book)
         self._standing = True
         self._told: set[tuple[str, str]] = set()
@@ -338,21 +342,26 @@ class Resident:
         return AnnounceReply(identity.server_id, identity.address)
 
     def _targets(self) -> list[Contact]:
-        """Everyone who might be a member: discovery's contacts and every known address."""
-        identity = self._ports.identity
+        """Everyone who might be a member: every known address, then discovery's contacts."""
+        own = self._ports.identity.address
+        members = self._member_contacts()
+        others = {str(contact): contact for contact in self._contacts()}
+        return [contact for address, contact in (members | others).items() if address != own]
+
+    def _member_contacts(self) -> dict[str, Contact]:
+        """Where members are, or may be; always probed, whatever discovery says."""
         view = self._ports.raft_view()
         addresses = [s.address for s in view.configuration.servers]
         addresses += [self.book.get(s.id) for s in view.configuration.servers]
         # A leader may have come after this node was last told the configuration.
         addresses += [r.leader_address for r in self._own_replies() if r.leader_address]
-        targets = {str(contact): contact for contact in self._contacts()}
+        targets: dict[str, Contact] = {}
         for address in addresses:
             try:
                 targets.setdefault(address, contact_at(address, "configuration"))
             except DecodeError:
                 continue
-        targets.pop(identity.address, None)
-        return list(targets.values())
+        return targets
 
     async def _announce(self) -> None:
         identity = self._ports.identity
@@ -374,13 +383,19 @@ class Resident:
                 self._learn(reply.server_id, reply.address)
             return None
 
-        self._twins.answered(await asyncio.gather(*map(tell, self._targets())))
+        members = self._member_contacts()
+        due = [t for t in self._targets() if str(t) in members or self._prober.may_answer(t)]
+        self._twins.answered(await in_turn(due, tell))
         self._stand()
 
     async def _probe_all(self) -> None:
         targets, asked = self._targets(), self._ports.now()
-        replies = await self._prober.probe_all(targets)
+        members = self._member_contacts()
+        due = [t for t in targets if str(t) in members or self._prober.is_due(t)]
+        replies = await self._prober.probe_all(due)
         self._prober.forget_except(targets)
+        if self._rest is not None:
+            self._rest(*self._prober.heard_and_silent())
         ours = [
             reply
             for reply in replies

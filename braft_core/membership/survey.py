@@ -10,22 +10,27 @@ no longer lists the contact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from braft_core.abc import Contact
+from braft_core.membership.seats import Seats
 from braft_core.membership.wording import shared_id_sentence
 from braft_core.peer import PROTOCOL_MAX, PROTOCOL_MIN, ProbeReply
 
 __all__ = ["FormingFacts", "Sighting", "Survey", "contradictions"]
 
-#: Seconds until a contact that did not answer is probed again.
+#: Seconds until a contact that did not answer is probed again: doubled from the first to the second
+#: while it does not.
 RETRY_INTERVAL = 0.25
+RETRY_MAX = 4.0
 #: Seconds until a contact that answered is probed again.
 REFRESH_INTERVAL = 0.5
 #: Seconds after which the outcome of a probe is no longer awaited.
 LOST_AFTER = 3.0
+#: Contacts that are probed at a time.
+MOST_PROBED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class FormingFacts:
     listen: float = 0.0
     #: Added to ``margin``: the setting ``sleep``, drawn by the caller.
     sleep: float = 0.0
+    #: A secret of this process; see :class:`.seats.Seats`.
+    salt: str = ""
     protocol_min: int = PROTOCOL_MIN
     protocol_max: int = PROTOCOL_MAX
 
@@ -61,6 +68,8 @@ class Sighting:
     reply: ProbeReply | None = None
     answered_at: float = -inf
     failure: str = ""
+    #: How many probes have failed since the last that did not.
+    failures: int = 0
     asked_at: float | None = None
     due_at: float = -inf
     #: Probe once more as soon as the probe under way has ended.
@@ -83,7 +92,7 @@ class Survey:
     def __init__(self, facts: FormingFacts) -> None:
         #: Replaced when the node moves.
         self.facts = facts
-        self._listed: tuple[Contact, ...] = ()
+        self._seats = Seats(facts.salt)
         self._pinned: tuple[Contact, ...] = ()
         self._sightings: dict[Contact, Sighting] = {}
         self._key: object = None
@@ -100,7 +109,7 @@ class Survey:
 
     def listed(self, now: float, contacts: Iterable[Contact]) -> None:
         """Discovery answered with the whole current set."""
-        self._listed = tuple(dict.fromkeys(contacts))
+        self._seats.offer(contacts)
         if self.listing_failure or not self.ever_listed:
             self._key = None
         self.listing_failure, self.ever_listed = "", True
@@ -123,6 +132,7 @@ class Survey:
         if sighting is None:
             return
         sighting.reply, sighting.answered_at, sighting.failure = reply, now, ""
+        sighting.failures = 0
         sighting.ended(now, REFRESH_INTERVAL)
         self._touch(now)
 
@@ -132,18 +142,39 @@ class Survey:
         if sighting is None:
             return
         sighting.reply, sighting.failure = None, reason or "no answer"
-        sighting.ended(now, RETRY_INTERVAL)
+        sighting.failures = min(sighting.failures + 1, 32)
+        sighting.ended(now, min(RETRY_MAX, RETRY_INTERVAL * 2.0 ** (sighting.failures - 1)))
         self._touch(now)
 
     def take_due(self, now: float) -> list[Contact]:
-        """Contacts to probe now; each is then awaited until its outcome is told."""
-        due = []
+        """Contacts to probe now; each is then awaited until its outcome is told.
+
+        Only so many are awaited at a time: first who answered last time, then who has waited most.
+        """
+        due, free = [], MOST_PROBED
         for contact, sighting in self._sightings.items():
-            waiting = sighting.asked_at is not None and now - sighting.asked_at < LOST_AFTER
-            if not waiting and now >= sighting.due_at:
-                sighting.asked_at = now
+            if sighting.asked_at is not None and now - sighting.asked_at < LOST_AFTER:
+                free -= 1
+            elif now >= sighting.due_at:
                 due.append(contact)
+        if len(due) > free:
+            waits = {c: (s.reply is None, s.due_at) for c, s in self._sightings.items()}
+            due = sorted(due, key=waits.__getitem__)[: max(0, free)]
+        for contact in due:
+            self._sightings[contact].asked_at = now
         return due
+
+    def rest(self, now: float, answered: Collection[Contact], silent: Collection[Contact]) -> None:
+        """Let contacts that did not answer a member's probes give way to others, if there are."""
+        if self._seats.crowded:
+            self._seats.deal(answered, silent)
+            self._sit(now)
+
+    def heard(self, address: str) -> None:
+        """A node has just probed us from there: it answers again, so probe it without a pause."""
+        for contact, sighting in self._sightings.items():
+            if sighting.failure and str(contact) == address:
+                sighting.due_at = -inf
 
     def hurry(self, server_ids: Sequence[str], address: str = "") -> None:
         """Probe the contacts of these servers, and the contact with that address, at once."""
@@ -156,8 +187,13 @@ class Survey:
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
-        """What discovery listed last."""
-        return self._listed
+        """What discovery listed last, or of too many those that are probed."""
+        return self._seats.taken
+
+    @property
+    def unseated(self) -> int:
+        """How many of the contacts that discovery listed are not probed for now."""
+        return len(self._seats.offered) - len(self._seats.taken)
 
     @property
     def sightings(self) -> dict[Contact, Sighting]:
@@ -167,7 +203,8 @@ class Survey:
     @property
     def settled(self) -> bool:
         """Whether every contact has answered or failed at least once."""
-        return all(sighting.settled for sighting in self._sightings.values())
+        late = self._seats.successors
+        return all(s.settled for contact, s in self._sightings.items() if contact not in late)
 
     def replies(self) -> list[ProbeReply]:
         """Current replies of other nodes of our cluster name, the newest per id and address."""
@@ -208,14 +245,22 @@ class Survey:
         return [newest[key] for key in sorted(newest)]
 
     def _rebuild(self, now: float) -> None:
+        answered = {c for c, s in self._sightings.items() if s.reply is not None}
+        silent = {c for c, s in self._sightings.items() if s.failure}
+        self._seats.deal(answered, silent)
+        self._sit(now)
+
+    def _sit(self, now: float) -> None:
         old = self._sightings
-        wanted = dict.fromkeys((*self._listed, *self._pinned))
-        self._sightings = {contact: old.get(contact) or Sighting() for contact in wanted}
+        wanted = dict.fromkeys((*self._seats.taken, *self._pinned))
+        self._sightings = {contact: old.get(contact) or Sighting(due_at=now) for contact in wanted}
         self._touch(now)
 
     def _touch(self, now: float) -> None:
+        # Who sits changes again and again where there are too many; that is no news.
+        crowd = self._seats.offered if self._seats.crowded else ()
         key = (
-            frozenset(self._sightings),
+            frozenset((*crowd, *self._pinned) if crowd else self._sightings),
             tuple((r.server_id, r.address, r.expect, r.cluster_id) for r in self.replies()),
         )
         if key != self._key:

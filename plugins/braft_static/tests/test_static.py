@@ -260,7 +260,13 @@ def written(host: str, port: int | None) -> str:
     return host if port is None else f"{host}:{port}"
 
 
-@given(st.lists(st.tuples(hosts, ports), min_size=1))
+def test_a_list_has_a_limit() -> None:
+    assert len(parse_items(",".join(f"h{n}" for n in range(64)))) == 64
+    with pytest.raises(ConfigError, match="names 65 nodes; accepted: at most 64"):
+        parse_items(",".join(f"h{n}" for n in range(65)))
+
+
+@given(st.lists(st.tuples(hosts, ports), min_size=1, max_size=64))
 def test_what_is_written_is_read(pairs: list[tuple[str, int | None]]) -> None:
     spec = " , ".join(written(host, port) for host, port in pairs)
     assert parse_items(spec) == [Item(host, port) for host, port in pairs]

@@ -424,7 +424,7 @@ def test_a_late_veto_of_an_old_founding_does_not_touch_the_new_one() -> None:
                     Configuration((Server("a", "nowhere"), Server("b", B), Server("c", C)))
                 ),
             ),
-            "not an address",
+            "the port is missing",
         ),
     ],
 )

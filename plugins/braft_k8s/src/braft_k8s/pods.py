@@ -7,8 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from braft_core.abc import Contact, DiscoveryContext
+from braft_core.addresses import AddressKind, parse_host
+from braft_core.errors import DecodeError
 
 __all__ = ["Pod", "contacts_of", "selector_text"]
+
+
+#: Contacts that are handed on; labels that pick more pick the pods of something else.
+_MOST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ def contacts_of(
     """
     alive = (pod for pod in pods if pod.phase == "Running" and not pod.terminating)
     places = ((_address(pod, context.ip), _port(pod, context, portname)) for pod in alive)
-    return sorted({Contact(host, port, source) for host, port in places if host and port})
+    return sorted({Contact(host, port, source) for host, port in places if host and port})[:_MOST]
 
 
 def selector_text(labels: Mapping[str, str]) -> str:
@@ -46,8 +52,16 @@ def selector_text(labels: Mapping[str, str]) -> str:
 def _address(pod: Pod, own: str) -> str:
     """Of the family that this node advertises, if the pod has both."""
     version = ipaddress.ip_address(own).version
-    same = [text for text in pod.addresses if ipaddress.ip_address(text).version == version]
-    return next(iter(same or pod.addresses), "")
+    known = [text for text in pod.addresses if _is_address(text)]
+    same = [text for text in known if ipaddress.ip_address(text).version == version]
+    return next(iter(same or known), "")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return parse_host(text)[1] is not AddressKind.DNS
+    except DecodeError:
+        return False
 
 
 def _port(pod: Pod, context: DiscoveryContext, portname: str) -> int | None:

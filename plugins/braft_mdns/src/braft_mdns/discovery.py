@@ -18,6 +18,8 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import ConfigError, Unreachable
+from braft_core.escaping import printable
+from braft_mdns.instances import Answer, Instances
 from braft_mdns.interfaces import Chosen, choose_interfaces, ip_version
 from braft_mdns.names import ServiceName, host_name, instance_label
 from braft_mdns.options import MdnsOptions
@@ -26,6 +28,13 @@ from braft_mdns.records import contact_of, is_stranger, properties_of
 __all__ = ["MdnsDiscovery"]
 
 log = logging.getLogger(__name__)
+
+#: Record type and class of DNS: a pointer, of the Internet.
+_TYPE_PTR, _CLASS_IN = 12, 1
+#: Seconds between two turns of names that find no room.
+_TURN = 5.0
+#: Names after which browsing begins anew.
+_MOST_ADDED = 8192
 
 
 class MdnsDiscovery(Discovery):
@@ -45,8 +54,13 @@ class MdnsDiscovery(Discovery):
         self._browser: AsyncServiceBrowser | None = None
         self._announcing: asyncio.Task[None] | None = None
         self._lonely: asyncio.TimerHandle | None = None
-        self._following: dict[str, asyncio.Task[None]] = {}
-        self._contacts: dict[str, Contact] = {}
+        options = self.options
+        self._instances = Instances(
+            self._ask, options.refresh, options.resolve_timeout / 10, self._wake_watchers
+        )
+        #: Names that the browser has come upon since it began.
+        self._added = 0
+        self._turns: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         #: What is announced, and on which interfaces.
         self._current: tuple[str, Chosen | None] = ("", None)
@@ -68,6 +82,7 @@ class MdnsDiscovery(Discovery):
         """
         self._open(choose_interfaces(self.context.ip, self.context.interface))
         self._looking = asyncio.create_task(self._look_again())
+        self._turns = asyncio.create_task(self._take_turns())
 
     async def move(self, ip: str) -> None:
         """Announce another address, on the interfaces that have it."""
@@ -87,7 +102,7 @@ class MdnsDiscovery(Discovery):
             error = self._announcing.exception()
             if error:
                 raise Unreachable(f"{self.describe()}: cannot announce: {error}") from error
-        return sorted(set(self._contacts.values()))
+        return sorted(self._instances.contacts)
 
     async def watch(self) -> AsyncIterator[list[Contact]]:
         """Yield the whole set at once, and again after each addition, update and removal."""
@@ -98,11 +113,13 @@ class MdnsDiscovery(Discovery):
 
     async def stop(self) -> None:
         """Say goodbye, so that the others forget this node now and not after its records expire."""
-        looking, self._looking = self._looking, None
-        if looking:
+        tasks = [task for task in (self._looking, self._turns) if task is not None]
+        self._looking = self._turns = None
+        if tasks:
             async with self._beginning:  # half a beginning would leave sockets behind
-                looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await self._close()
 
     # ---------------------------------------------------------------- interfaces
@@ -117,10 +134,8 @@ class MdnsDiscovery(Discovery):
                 f"{self.describe()}: cannot use multicast on {interfaces}: {error}", sent=False
             ) from error
         self._current = self.context.ip, chosen
-        zeroconf = self._zeroconf.zeroconf
-        for name in self._contacts:
-            self._following[name] = asyncio.create_task(self._confirm(zeroconf, name))
-        self._browser = AsyncServiceBrowser(zeroconf, self.service.type, handlers=[self._on_event])
+        self._instances.resume()
+        self._browse(self._zeroconf)
         self._announcing = asyncio.create_task(self._announce(self._zeroconf))
         # Who watches shall see the failure of the announcement, if it fails.
         self._announcing.add_done_callback(lambda _: self._wake_watchers())
@@ -132,12 +147,11 @@ class MdnsDiscovery(Discovery):
         zeroconf, self._zeroconf = self._zeroconf, None
         if self._lonely:
             self._lonely.cancel()
-        tasks = [*self._following.values(), *([self._announcing] if self._announcing else [])]
-        self._following.clear()
-        self._announcing = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._instances.pause()
+        announcing, self._announcing = self._announcing, None
+        if announcing:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
         if self._browser:
             await self._browser.async_cancel()
             self._browser = None
@@ -221,58 +235,64 @@ class MdnsDiscovery(Discovery):
         """An instance came, changed or went. Called by zeroconf on the loop."""
         if self._zeroconf is None:
             return
-        running = self._following.pop(name, None)
-        if running:
-            running.cancel()
         if state_change is ServiceStateChange.Removed:
-            self._set(name, None)
+            self._instances.removed(name)
             return
-        follow = self._follow(zeroconf, service_type, name)
-        self._following[name] = asyncio.create_task(follow)
+        self._added += 1
+        self._instances.added(name)
 
-    async def _follow(self, zeroconf: Zeroconf, service_type: str, name: str) -> None:
-        """Ask for the instance's records again and again until it goes.
-
-        The record that says an instance exists is kept for at least 18 minutes by those who heard
-        it; a killed node would stay a contact that long. So its address is given a short life and
-        asked for anew, and without an answer the instance is no contact.
-        """
-        timeout = self.options.resolve_timeout
-        while True:
-            info = AsyncServiceInfo(service_type, name)
-            try:
-                answered = await info.async_request(zeroconf, timeout * 1000)
-            except ZeroconfError as error:
-                log.debug("mDNS: cannot ask for %s: %r", name, error)
-                answered = False
-            self._set(name, self._contact(info) if answered else None)
-            # A denied record answers at once; that must not become a busy loop.
-            await asyncio.sleep(self.options.refresh if answered else timeout / 10)
-
-    async def _confirm(self, zeroconf: Zeroconf, name: str) -> None:
-        """Ask once whether an instance that was known before is to be heard on new interfaces."""
-        info = AsyncServiceInfo(self.service.type, name)
-        with suppress(ZeroconfError):
-            if await info.async_request(zeroconf, self.options.resolve_timeout * 1000):
-                return
-        self._set(name, None)
+    async def _ask(self, name: str) -> Answer:
+        """Ask an instance for its records."""
+        zeroconf = self._zeroconf
+        if zeroconf is None:
+            return Answer(False, None)
+        try:
+            info = AsyncServiceInfo(self.service.type, name)
+            timeout = self.options.resolve_timeout * 1000
+            answered = await info.async_request(zeroconf.zeroconf, timeout)
+        except ZeroconfError as error:
+            log.debug("mDNS: cannot ask for %s: %r", printable(name), error)
+            answered = False
+        return Answer(answered, self._contact(info) if answered else None)
 
     def _contact(self, info: AsyncServiceInfo) -> Contact | None:
         properties: dict[str, Any] = info.decoded_properties
         if is_stranger(properties, self.context, self.service):
-            log.debug("mDNS: %s belongs to another cluster", info.name)
+            log.debug("mDNS: %s belongs to another cluster", printable(info.name))
             return None
-        return contact_of(info.parsed_scoped_addresses(), info.port, self.context.ip, self.name)
+        chosen = self._current[1]
+        networks = () if chosen is None or self.options.any_network else chosen.networks
+        addresses = info.parsed_scoped_addresses()
+        return contact_of(addresses, info.port, self.context.ip, self.name, networks)
 
-    def _set(self, name: str, contact: Contact | None) -> None:
-        if self._contacts.get(name) == contact:
-            return
-        if contact is None:
-            del self._contacts[name]
-        else:
-            self._contacts[name] = contact
-        log.info("mDNS: %s is %s", name, contact or "gone")
-        self._wake_watchers()
+    async def _take_turns(self) -> None:
+        """Let names that found no room have their turn, and forget a flood of them."""
+        while True:
+            await asyncio.sleep(_TURN)
+            zeroconf = self._zeroconf
+            if zeroconf is None:
+                continue
+            records = zeroconf.zeroconf.cache.get_all_by_details(
+                self.service.type, _TYPE_PTR, _CLASS_IN
+            )
+            self._instances.take_turns([str(getattr(r, "alias", "")) for r in records])
+            if self._added > _MOST_ADDED:
+                await self._browse_anew(zeroconf)
+
+    async def _browse_anew(self, zeroconf: AsyncZeroconf) -> None:
+        """Begin browsing again: a browser keeps a little of every name until it has expired."""
+        async with self._beginning:
+            browser, self._browser = self._browser, None
+            if browser is not None:
+                await browser.async_cancel()
+            if self._zeroconf is zeroconf:
+                self._browse(zeroconf)
+
+    def _browse(self, zeroconf: AsyncZeroconf) -> None:
+        self._added = 0
+        self._browser = AsyncServiceBrowser(
+            zeroconf.zeroconf, self.service.type, handlers=[self._on_event]
+        )
 
     def _wake_watchers(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -280,7 +300,7 @@ class MdnsDiscovery(Discovery):
 
     def _note_if_alone(self, interfaces: object) -> None:
         own = (self.context.ip, self.context.discovery_port)
-        if all((contact.host, contact.port) == own for contact in self._contacts.values()):
+        if all((contact.host, contact.port) == own for contact in self._instances.contacts):
             log.warning(
                 "mDNS: nobody else answers for %s after %g s on %s; check that the nodes are on "
                 "one network, that it passes multicast (UDP port 5353), and BRAFT_IF",

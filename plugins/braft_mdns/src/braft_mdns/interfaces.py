@@ -11,9 +11,10 @@ from zeroconf import InterfaceChoice, IPVersion
 
 from braft_core.errors import ConfigError
 
-__all__ = ["Chosen", "choose_interfaces", "ip_version"]
+__all__ = ["Chosen", "Network", "choose_interfaces", "ip_version"]
 
 Interfaces = list[str] | InterfaceChoice
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Chosen(NamedTuple):
@@ -22,6 +23,8 @@ class Chosen(NamedTuple):
     interfaces: Interfaces
     #: Number and addresses of each; different where one was made anew under the same address.
     found: tuple[tuple[int | None, tuple[str, ...]], ...]
+    #: The networks that they are in; where one of them has an address, others of it do.
+    networks: tuple[Network, ...] = ()
 
 
 def choose_interfaces(ip: str, interface: str) -> Chosen:
@@ -39,7 +42,7 @@ def choose_interfaces(ip: str, interface: str) -> Chosen:
         chosen = [a for a in adapters if ip in _texts(a)]
     addresses = [text for adapter in chosen for text in _usable(adapter)]
     if addresses:
-        return Chosen(addresses, _found(chosen))
+        return Chosen(addresses, _found(chosen), _networks(chosen))
     if interface:
         known = sorted({adapter.nice_name for adapter in adapters if adapter.ips})
         raise ConfigError(
@@ -48,11 +51,19 @@ def choose_interfaces(ip: str, interface: str) -> Chosen:
             setting="interface",
             value=interface,
         )
-    return Chosen(InterfaceChoice.All, _found(adapters))
+    return Chosen(InterfaceChoice.All, _found(adapters), _networks(adapters))
 
 
 def _found(adapters: Iterable[ifaddr.Adapter]) -> tuple[tuple[int | None, tuple[str, ...]], ...]:
     return tuple((adapter.index, tuple(_texts(adapter))) for adapter in adapters)
+
+
+def _networks(adapters: Iterable[ifaddr.Adapter]) -> tuple[Network, ...]:
+    return tuple(
+        ipaddress.ip_network(f"{_text(ip)}/{ip.network_prefix}", strict=False)
+        for adapter in adapters
+        for ip in adapter.ips
+    )
 
 
 def ip_version(chosen: Interfaces) -> IPVersion | None:
@@ -68,7 +79,11 @@ def ip_version(chosen: Interfaces) -> IPVersion | None:
 
 
 def _texts(adapter: ifaddr.Adapter) -> list[str]:
-    return [ip.ip if isinstance(ip.ip, str) else ip.ip[0] for ip in adapter.ips]
+    return [_text(ip) for ip in adapter.ips]
+
+
+def _text(ip: ifaddr.IP) -> str:
+    return ip.ip if isinstance(ip.ip, str) else ip.ip[0]
 
 
 def _usable(adapter: ifaddr.Adapter) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from braft_core.plugin.options import PluginOptions, PositiveDuration, Text
+from braft_core.plugin.options import Flag, PluginOptions, PositiveDuration, Text
 
 __all__ = ["MdnsOptions"]
 
@@ -20,5 +20,7 @@ class MdnsOptions(PluginOptions):
     """How long an address is believed before the node is asked for it again."""
     look_again: PositiveDuration = 2.0
     """How often the host's interfaces are looked at for changes."""
+    any_network: Flag = False
+    """Take nodes at addresses outside the networks of this host's interfaces too."""
     alone_after: PositiveDuration = 10.0
     """When to say that nobody else is there."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from braft_core.abc import Contact, DiscoveryContext
+from braft_core.addresses import parse_host
+from braft_core.errors import DecodeError
+from braft_mdns.interfaces import Network
 from braft_mdns.names import ServiceName
 
 __all__ = ["contact_of", "is_stranger", "properties_of"]
@@ -13,6 +16,8 @@ __all__ = ["contact_of", "is_stranger", "properties_of"]
 _VERSION = "1"
 #: A string of a TXT record is "key=value" of at most 255 bytes (RFC 6763 §6.1).
 _LONGEST = 255
+#: Addresses of one instance that are looked at.
+_MOST_ADDRESSES = 16
 
 
 def properties_of(context: DiscoveryContext, service: ServiceName) -> dict[str, str]:
@@ -45,10 +50,33 @@ def is_stranger(
     return cluster != context.cluster_name or other
 
 
-def contact_of(addresses: Sequence[str], port: int | None, ip: str, source: str) -> Contact | None:
-    """One contact of an instance: of the family that this node advertises, if there is a choice."""
-    if not addresses or not port:
+def contact_of(
+    addresses: Sequence[str],
+    port: int | None,
+    ip: str,
+    source: str,
+    networks: Collection[Network] = (),
+) -> Contact | None:
+    """One contact of an instance: of the family that this node advertises, if there is a choice.
+
+    :param networks: those in which an address must lie, empty for any. Multicast does not leave the
+        network, so who announces an address elsewhere wants something to be sent there. A node that
+        advertises such an address itself, behind NAT, takes those of others too.
+    """
+    if not any(ipaddress.ip_address(ip) in network for network in networks):
+        networks = ()
+    near = [a for a in addresses[:_MOST_ADDRESSES] if _may_be(a, networks)]
+    if not near or not port:
         return None
     version = ipaddress.ip_address(ip).version
-    same = [text for text in addresses if ipaddress.ip_address(text).version == version]
-    return Contact((same or addresses)[0], port, source)
+    same = [text for text in near if ipaddress.ip_address(text).version == version]
+    return Contact((same or near)[0], port, source)
+
+
+def _may_be(text: str, networks: Collection[Network]) -> bool:
+    try:
+        parse_host(text)
+    except DecodeError:  # multicast, or all addresses of a host
+        return False
+    address = ipaddress.ip_address(text)
+    return not networks or any(address in network for network in networks)

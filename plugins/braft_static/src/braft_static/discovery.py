@@ -21,6 +21,9 @@ __all__ = ["StaticDiscovery"]
 
 log = logging.getLogger(__name__)
 
+#: Addresses of one name that are looked at.
+_MOST_ADDRESSES = 256
+
 
 class StaticDiscovery(Discovery):
     """Contacts from a fixed list. Needs no start."""
@@ -132,7 +135,7 @@ class StaticDiscovery(Discovery):
         The other family's address of a node would be a contact that never answers, and forming a
         cluster waits for every contact.
         """
-        texts = list(dict.fromkeys(str(address) for address in addresses))
+        texts = list(dict.fromkeys(str(address) for address in addresses))[:_MOST_ADDRESSES]
         version = ipaddress.ip_address(self.context.ip).version
         ours = [text for text in texts if ipaddress.ip_address(text).version == version]
         return ours or texts

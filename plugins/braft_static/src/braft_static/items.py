@@ -11,6 +11,8 @@ from braft_core.errors import ConfigError, DecodeError
 
 __all__ = ["Item", "all_here", "own_host", "parse_items"]
 
+#: As many as are probed at a time; more would be no cluster that Raft serves well.
+MOST_ITEMS = 64
 _ACCEPTED = "host, host:port, [IPv6 address]:port or :port"
 
 
@@ -24,7 +26,7 @@ class Item(NamedTuple):
 def parse_items(spec: str) -> list[Item]:
     """The entries of a comma-separated list; empty ones are skipped, as in the original.
 
-    :raises ConfigError: naming the entry that is none, or that there is no entry.
+    :raises ConfigError: naming the entry that is none, or that there is no entry or too many.
     """
     items = [_parse(text) for part in spec.split(",") if (text := part.strip())]
     if not items:
@@ -33,6 +35,14 @@ def parse_items(spec: str) -> list[Item]:
             setting="discovery",
             value=spec,
             accepted=_ACCEPTED,
+        )
+    if len(items) > MOST_ITEMS:
+        accepted = f"at most {MOST_ITEMS} nodes"
+        raise ConfigError(
+            f"static: the list names {len(items)} nodes; accepted: {accepted}",
+            setting="discovery",
+            value=str(len(items)),
+            accepted=accepted,
         )
     return items
 
