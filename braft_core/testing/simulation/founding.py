@@ -292,7 +292,8 @@ class Founder:
         call: Call = envelope.payload
         back = (envelope.sender, envelope.life, call.number)
         match call.request:
-            case ProbeRequest():
+            case ProbeRequest(address=address):
+                self.forming.survey.heard(address)
                 self._reply(back, self._probed())
             case FoundRequest():
                 decision = self.forming.found_requested(self._now(), call.request)

@@ -84,8 +84,9 @@ class Machine:
 
         self.world.after(delay, run)
 
-    def probe_reply(self) -> ProbeReply:
+    def probe_reply(self, asker: str) -> ProbeReply:
         assert self.forming
+        self.forming.survey.heard(asker)
         return ProbeReply(
             self.server_id,
             "c",
@@ -109,7 +110,7 @@ class Machine:
             case Probe(contact):
                 self.call(
                     str(contact),
-                    lambda peer: peer.probe_reply(),
+                    lambda peer: peer.probe_reply(self.address),
                     lambda f, reply: f.probe_answered(world.now, contact, reply),
                     lambda f: f.probe_failed(world.now, contact, "no answer"),
                 )
