@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from braft_core.details import raft_state
+from braft_core.escaping import printable
 from braft_core.identity import short_id
 from braft_core.raft import (
     EMPTY_CONFIGURATION,
@@ -96,7 +97,9 @@ class Observer:
         return f"{short_id(leader)} at {address}" if address else short_id(leader)
 
     def _log(self, text: str, *args: object, level: int = logging.INFO) -> None:
-        _log.log(level, text, *args, extra={"node": self._engine.parts.server_id})
+        # Ids and addresses of a configuration are whatever its leader says.
+        safe = [printable(each) if isinstance(each, str) else each for each in args]
+        _log.log(level, text, *safe, extra={"node": self._engine.parts.server_id})
 
 
 def _described(server: Server) -> str:

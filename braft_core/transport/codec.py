@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from braft_core.addresses import check_member_id
 from braft_core.errors import DecodeError
 from braft_core.proto import ProtobufError, message_class
 from braft_core.raft.messages import (
@@ -246,8 +247,8 @@ def _sender(message: Any) -> str:
     try:
         sender: str = header.id.decode()
     except UnicodeDecodeError as error:
-        raise DecodeError(f"sender id {header.id!r} is not UTF-8") from error
-    return sender
+        raise DecodeError(f"sender id {header.id!r:.200} is not UTF-8") from error
+    return check_member_id(sender)  # HashiCorp's may be of any form
 
 
 def _entries(message: Any) -> list[Entry]:

@@ -221,7 +221,7 @@ def test_a_negative_snapshot_size_is_refused() -> None:
         decode_request(InstallSnapshot, data, "b")
 
 
-ids = st.text(min_size=1, max_size=20).filter(lambda s: max(s) < "\ud800" or max(s) > "\udfff")
+ids = st.text(min_size=1, max_size=20).filter(str.isprintable)
 numbers = st.integers(0, 2**63 - 1)
 entries = st.lists(
     st.builds(
@@ -298,3 +298,11 @@ def test_the_cache_is_not_fooled_by_other_entries_of_the_same_place() -> None:
     cache.encode([Entry(1, 1, 0, b"one")])
     other = [Entry(1, 1, 0, b"other")]
     assert cache.encode(other) == encode_entries(other)
+
+
+@pytest.mark.parametrize("sender", ["a\nb", "\x1b[31m", "a\u202eb", "x" * 513])
+def test_a_sender_whose_id_drives_a_terminal_is_refused(sender: str) -> None:
+    data = encode_request(RequestVote(sender, "b", 1, 0, 0), encode_header(sender, "h:1"), b"h:1")
+    with pytest.raises(DecodeError, match=r"server id is .*; accepted: ") as caught:
+        decode_request(RequestVote, data, "b")
+    assert caught.value.message.isprintable()
