@@ -123,7 +123,8 @@ class _Strict:
         if req.query_string:
             operation = operation_of(resource, req.method)
             if operation is not None:
-                _check_parameters(req.params, operation.accepted)
+                # Clients send it with each request, also with one that waits for nothing.
+                _check_parameters(req.params, operation.accepted | {"timeout"})
 
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: bool
