@@ -95,4 +95,5 @@ def _own_node(token: str | None) -> tuple[list[str], str | None]:
     settings = Settings.load()
     if token is None:
         token = TokenSource(settings).keyring.current.first
-    return [f"http://127.0.0.1:{expected_ports(settings).http}"], token
+    scheme = "http" if settings.http_tls_files is None else "https"
+    return [f"{scheme}://127.0.0.1:{expected_ports(settings).http}"], token

@@ -245,3 +245,16 @@ def test_commands_take_a_ca(folder: Path) -> None:
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 2
     assert "holds a private key" in json.loads(result.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize(("tls", "scheme"), [("on", "https"), ("off", "http")])
+def test_this_machine_s_node_is_asked_as_it_serves(
+    folder: Path, tls: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in make(folder, "n1")["settings"].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BRAFT_HTTP_TLS", tls)
+    monkeypatch.setenv("BRAFT_HPORT", "1")
+    result = CliRunner().invoke(app, ["status", "--json"])
+    assert result.exit_code == 3
+    assert f"{scheme}://127.0.0.1:1" in json.loads(result.stdout)["error"]["message"]
