@@ -7,7 +7,11 @@ path that does not exist, a right that is missing.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,10 @@ import pytest
 
 from braft_core.config import Settings
 from braft_core.http import make_app
+from braft_core.ownership import distrust
 from braft_core.runtime import host as runtime_host
 from braft_core.runtime.engine import _DRAIN, _HAND_OVER
+from braft_core.runtime.exposure import check_exposure, exposure
 
 yaml: Any = pytest.importorskip("yaml", reason="comes with the kubernetes client")
 
@@ -149,11 +155,15 @@ def test_a_stop_ends_before_it_is_cut_short(pod: dict[str, Any], container: dict
 
 
 def test_variables_are_settings_with_accepted_values(
-    workload: dict[str, Any], variables: dict[str, str]
+    workload: dict[str, Any], variables: dict[str, str], tmp_path: Path
 ) -> None:
     known = {v.long for v in Settings.variables().values()}
     assert set(variables) <= known
-    settings = Settings.load(environ=variables | {"BRAFT_IP": "10.0.0.1"})
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    given = variables | {"BRAFT_IP": "10.0.0.1", "BRAFT_TOKEN_FILE": str(token)}
+    settings = Settings.load(environ=given)
+    assert settings.insecure is True, "there is no TLS, and a token: that is asked for by name"
     assert (settings.discovery, settings.expect) == ("k8s", workload["replicas"])
 
 
@@ -191,3 +201,148 @@ def test_the_role_has_what_discovery_calls_and_no_more(pod: dict[str, Any]) -> N
     assert rule["apiGroups"] == [""]
     assert sorted(rule["resources"]) == sorted(f"{kind}s" for _, kind in calls)
     assert sorted(rule["verbs"]) == ["list", "watch"]
+
+
+# ------------------------------------------------------------------------------ who may connect
+
+
+def mounted(pod: dict[str, Any], container: dict[str, Any], path: str) -> dict[str, Any]:
+    """The secret behind a path in the container."""
+    (mount,) = [m for m in container["volumeMounts"] if Path(path).is_relative_to(m["mountPath"])]
+    assert mount["readOnly"] is True
+    (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == mount["name"]]
+    secret: dict[str, Any] = volume["secret"]
+    return secret
+
+
+def test_the_token_is_a_secret_that_the_group_of_the_pod_reads(
+    pod: dict[str, Any], container: dict[str, Any], variables: dict[str, str]
+) -> None:
+    secret = mounted(pod, container, variables["BRAFT_TOKEN_FILE"])
+    assert secret["secretName"] == "braft-token"
+    assert Path(variables["BRAFT_TOKEN_FILE"]).name == "token", "the key in the secret"
+    # As Kubernetes mounts it: of root and the group of the pod, which nobody else is in.
+    group = pod["spec"]["securityContext"]["fsGroup"]
+    file = os.stat_result((stat.S_IFREG | secret["defaultMode"], 1, 1, 1, 0, group, 0, 0, 0, 0))
+    assert distrust(file, secret=True) == ""
+    assert "BRAFT_TOKEN" not in variables
+
+
+def test_the_restricted_pod_security_standard_holds(
+    pod: dict[str, Any], container: dict[str, Any]
+) -> None:
+    spec, limits = pod["spec"], container["securityContext"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert limits["allowPrivilegeEscalation"] is False
+    assert limits["capabilities"] == {"drop": ["ALL"]}
+    assert limits["readOnlyRootFilesystem"] is True
+    allowed = {"emptyDir", "secret", "configMap", "projected"}
+    assert {key for v in spec["volumes"] for key in v} - {"name"} <= allowed
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    assert container["resources"]["limits"]["memory"]
+    tmp = next(v for v in spec["volumes"] if v["name"] == "tmp")
+    assert tmp["emptyDir"]["sizeLimit"]
+
+
+def test_the_raft_port_is_for_the_nodes_alone(
+    pod: dict[str, Any], container: dict[str, Any]
+) -> None:
+    policy = one("NetworkPolicy", "braft")["spec"]
+    labels = pod["metadata"]["labels"]
+    assert picks(policy["podSelector"]["matchLabels"], labels)
+    assert policy["policyTypes"] == ["Ingress"]
+    who: dict[str, list[dict[str, str]]] = {}
+    for rule in policy["ingress"]:
+        selectors = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
+        assert all(selectors), "an empty selector picks everybody"
+        assert all(set(peer) == {"podSelector"} for peer in rule["from"]), "of this namespace"
+        for port in rule["ports"]:
+            who.setdefault(port["port"], []).extend(selectors)
+    assert set(who) == {port["name"] for port in container["ports"]}
+    for name in ("raft", "discovery"):
+        assert all(picks(selector, labels) for selector in who[name])
+        assert len(who[name]) == 1
+    assert not any(picks(selector, labels) for selector in who["http"])
+
+
+# ------------------------------------------------------------------------------ with TLS
+
+TLS = BASE.parent / "tls"
+
+
+def overlay(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((TLS / name).read_text()))
+
+
+@pytest.fixture
+def patch() -> dict[str, Any]:
+    """The pod with what TLS adds."""
+    (found,) = overlay("statefulset.yaml")
+    base = one("StatefulSet", "braft")
+    assert (found["kind"], found["metadata"]) == (base["kind"], {"name": "braft"})
+    added: dict[str, Any] = found["spec"]["template"]
+    return added
+
+
+def test_the_overlay_adds_to_the_base() -> None:
+    listed = yaml.safe_load((TLS / "kustomization.yaml").read_text())
+    assert listed["resources"] == ["../base", "certificates.yaml"]
+    assert listed["patches"] == [{"path": "statefulset.yaml"}]
+    assert {path.name for path in TLS.iterdir()} == {
+        "kustomization.yaml",
+        "certificates.yaml",
+        "statefulset.yaml",
+    }
+
+
+def test_nodes_have_what_cert_manager_makes(
+    patch: dict[str, Any], variables: dict[str, str], pod: dict[str, Any], tmp_path: Path
+) -> None:
+    (container,) = patch["spec"]["containers"]
+    assert container["name"] == pod["spec"]["containers"][0]["name"]
+    tls = {entry["name"]: entry["value"] for entry in container["env"]}
+    certificates = {o["metadata"]["name"]: o for o in overlay("certificates.yaml")}
+    node = certificates["braft-node"]["spec"]
+    for variable, key in (("CA", "ca.crt"), ("CERT", "tls.crt"), ("KEY", "tls.key")):
+        path = tls[f"BRAFT_TLS_{variable}"]
+        assert Path(path).name == key, "as cert-manager names them"
+        secret = mounted(patch, container, path)
+        assert secret["secretName"] == node["secretName"]
+        assert not secret["defaultMode"] & 0o227
+        tls[f"BRAFT_TLS_{variable}"] = str(tmp_path / key)
+        (tmp_path / key).touch(mode=0o600)
+    assert tls["BRAFT_TLS_SERVER_NAME"] in node["dnsNames"]
+    assert tls["BRAFT_TLS_PEER_NAMES"] in node["dnsNames"]
+    assert {"server auth", "client auth"} <= set(node["usages"])
+    (ca,) = [o for o in overlay("certificates.yaml") if o["spec"].get("isCA")]
+    issuers = [o for o in overlay("certificates.yaml") if o["kind"] == "Issuer"]
+    (signing,) = [o for o in issuers if "ca" in o["spec"]]
+    assert signing["metadata"]["name"] == node["issuerRef"]["name"]
+    assert signing["spec"]["ca"]["secretName"] == ca["spec"]["secretName"]
+
+    given = variables | tls | {"BRAFT_IP": "10.0.0.1"}
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    settings = Settings.load(environ=given | {"BRAFT_TOKEN_FILE": str(token)})
+    assert settings.tls_mode == "require"
+    check_exposure(settings, "0.0.0.0")
+    assert exposure(settings, "0.0.0.0") == "", "nothing is left to warn of"
+
+
+@pytest.mark.optional
+def test_kubectl_can_build_both() -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl")
+    for folder in (BASE, TLS):
+        done = subprocess.run(
+            [kubectl, "kustomize", str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        kinds = [o["kind"] for o in yaml.safe_load_all(done.stdout)]
+        assert kinds.count("StatefulSet") == 1
+        assert ("Certificate" in kinds) == (folder == TLS)
