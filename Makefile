@@ -5,6 +5,7 @@
 #   make test     what every change must pass: quick, and the same on a busy machine
 #                 (make test ARGS="-k quorum -x" WORKERS=4)
 #   make test-all every test there is, also long ones and those with real processes and faults
+#   make lowest   the demo and unit tests with the oldest versions of all dependencies
 #   make check    lint, types, imports, docs and `make test`
 #   make bench    compare with PySyncObj and etcd (make bench ARGS="--quick")
 #   make faults   real faults on real nodes, needs root (make faults MINUTES=5 ARGS="--nodes 5")
@@ -28,7 +29,7 @@ ARGS ?=
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 
-.PHONY: help demo test test-all check lint types imports docs bench faults sim mutants wheels proto clean
+.PHONY: help demo test test-all lowest check lint types imports docs bench faults sim mutants wheels proto clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +65,12 @@ test: $(VENV)/.stamp-base
 
 test-all: $(VENV)/.stamp-base
 	@$(PYTEST) --all $(ARGS)
+
+$(BIN)/uv: | $(PY)
+	@$(PIP) uv
+
+lowest: $(BIN)/uv
+	@$(PY) .ci/lowest.py $(ARGS)
 
 check: lint types imports docs test
 
@@ -105,6 +112,6 @@ proto: $(VENV)/.stamp-dev
 	@$(PY) -m braft_core.proto.generate
 
 clean:
-	rm -rf $(VENV) .tox build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+	rm -rf $(VENV) .venv-lowest .tox build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
 		.hypothesis .coverage htmlcov benchmarks/results braft-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
