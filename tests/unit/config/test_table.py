@@ -54,6 +54,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("snapshot_entries", "BRAFT_SNAPSHOT_ENTRIES", "", "7", 7, 50_000),
     ("snapshot_bytes", "BRAFT_SNAPSHOT_BYTES", "", "7", 7, 64_000_000),
     ("gc_freeze", "BRAFT_GC_FREEZE", "", "on", True, False),
+    ("snapshot_max_bytes", "BRAFT_SNAPSHOT_MAX_BYTES", "", "7", 7, 64 << 30),
     ("snapshot_trailing", "BRAFT_SNAPSHOT_TRAILING", "", "7", 7, 10_000),
     ("insecure", "BRAFT_INSECURE", "", "off", False, None),
     ("digest_interval", "BRAFT_DIGEST_INTERVAL", "", "0", 0.0, 600.0),
