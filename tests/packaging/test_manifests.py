@@ -326,6 +326,10 @@ def test_nodes_have_what_cert_manager_makes(
     token.touch(mode=0o600)
     settings = Settings.load(environ=given | {"BRAFT_TOKEN_FILE": str(token)})
     assert settings.tls_mode == "require"
+    assert settings.http_tls is True
+    base = pod["spec"]["containers"][0]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"] == base[probe]["httpGet"] | {"scheme": "HTTPS"}
     check_exposure(settings, "0.0.0.0")
     assert exposure(settings, "0.0.0.0") == "", "nothing is left to warn of"
 
