@@ -66,7 +66,7 @@ class Gate:
                 message = f"{address} does not know the session of the call"
                 await self._unknown(context, AccessDenied(message, address=address))
                 raise AssertionError("unreachable: it fails the call")
-            return SealedContext(context, turn)
+            return SealedContext(context, *turn)
         if method.startswith("/RaftTransport/") and self._local.options.unproved_raft:
             return context
         await self._by_token(method, metadata, context)

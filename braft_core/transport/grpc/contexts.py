@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -11,15 +11,17 @@ import grpc.aio
 from braft_core.transport.grpc.failures import ERROR_KEY
 from braft_core.transport.grpc.sealing import Turn
 
-__all__ = ["SealedContext", "sealed"]
+__all__ = ["SealedContext", "is_over", "sealed"]
 
 
 class SealedContext:
     """Stands in for the context of gRPC, whose other methods it has as well."""
 
-    def __init__(self, context: Any, turn: Turn) -> None:
+    def __init__(self, context: Any, turn: Turn, holds: Callable[[], bool]) -> None:
+        """:param holds: whether the token of the session is still accepted."""
         self._context = context
         self._turn = turn
+        self.holds = holds
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -54,3 +56,8 @@ class SealedContext:
 def sealed(context: Any, answer: bytes) -> bytes:
     """Return the single answer of a call as it is to be sent, in a session or not."""
     return context.close(answer) if isinstance(context, SealedContext) else answer
+
+
+def is_over(context: Any) -> bool:
+    """Return whether a stream's session was begun by a token that has been taken out of use."""
+    return isinstance(context, SealedContext) and not context.holds()

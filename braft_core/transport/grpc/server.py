@@ -31,7 +31,7 @@ from braft_core.transport.codec import decode_request, encode_response
 from braft_core.transport.crowd import Crowd
 from braft_core.transport.grpc.auth import Gate
 from braft_core.transport.grpc.bodies import Bodies, room
-from braft_core.transport.grpc.contexts import sealed
+from braft_core.transport.grpc.contexts import is_over, sealed
 from braft_core.transport.grpc.failures import details_of, status_of
 from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs, text
 from braft_core.transport.grpc.pipeline import GOODBYE
@@ -151,6 +151,9 @@ class _InboundStream:
                 self._ended(grpc.StatusCode.FAILED_PRECONDITION, "this node changed its cluster")
                 return
             self._hand_over(message)
+            if is_over(self._context):
+                self.finish()
+                return
             while len(self.slots) >= _MAX_WAITING:
                 self._room.clear()
                 await self._room.wait()

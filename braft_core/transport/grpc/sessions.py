@@ -12,6 +12,7 @@ import hmac
 import secrets
 import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -73,8 +74,13 @@ class Sessions:
         }
         return grpc.method_handlers_generic_handler("braft.v1.Proof", handlers)
 
-    def turn(self, session: bytes, number: int, told: tuple[str, ...], tag: bytes) -> Turn | None:
-        """Return the turn of a call; ``None``: its session is not known, or it is not its call."""
+    def turn(
+        self, session: bytes, number: int, told: tuple[str, ...], tag: bytes
+    ) -> tuple[Turn, Callable[[], bool]] | None:
+        """Return the turn of a call, and what tells whether the session's token is still accepted.
+
+        ``None``: its session is not known, or it is not its call.
+        """
         known = self._known.get(session)
         if known is None:
             return None
@@ -87,7 +93,7 @@ class Sessions:
             return None
         known.used = now
         self._known.move_to_end(session)
-        return turn
+        return turn, lambda: known.proven.holds(self._local.keyring)
 
     async def _admit(self, context: Any) -> Any:
         address = self._local.identity.address

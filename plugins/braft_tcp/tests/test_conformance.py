@@ -9,6 +9,7 @@ import pytest
 from braft_core.abc import Transport, TransportOptions
 from braft_core.testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
 from braft_core.testing.transport_nodes import on_a_loop, patience_of_sockets
+from braft_core.tokens import Keyring
 from braft_tcp import TcpTransport
 
 
@@ -31,3 +32,12 @@ class TestTcpTransport(TransportConformance):
             await self.connected(a, b)
             assert patience_of_sockets(b) != []
             assert set(patience_of_sockets(b)) == {5.0}
+
+
+class TestTcpTransportWithAToken(TestTcpTransport):
+    """The same, with every frame sealed."""
+
+    def make(self, address: str) -> Transport:
+        keyring = Keyring.of("a-secret-of-some-length")
+        options = TransportOptions(listen=(address,), rpc_timeout=PATIENCE, keyring=keyring)
+        return TcpTransport(options)
