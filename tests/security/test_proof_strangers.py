@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -18,10 +19,18 @@ import pytest
 
 from braft_core.errors import AccessDenied, BraftError
 from braft_core.peer import ChangeMembershipRequest, DetailsReply, DetailsRequest
-from braft_core.raft import AppendEntries, Entry, EntryType, InstallSnapshot, SnapshotMeta
+from braft_core.raft import (
+    AppendEntries,
+    Entry,
+    EntryType,
+    InstallSnapshot,
+    RequestVote,
+    RequestVoteResponse,
+    SnapshotMeta,
+)
 from braft_core.raft.types import Configuration, Server, encode_configuration
 from braft_core.testing.transport import PATIENCE, listening_node, until
-from braft_core.transport.codec import encode_header, encode_request
+from braft_core.transport.codec import encode_header, encode_request, encode_response
 from braft_core.transport.grpc import GrpcTransport
 from braft_core.transport.peercodec import encode_peer
 from braft_tcp import TcpTransport
@@ -449,3 +458,55 @@ def test_our_own_words_sent_back_to_us_by_tcp_prove_nothing() -> None:
             assert a.handler.calls == []
 
     asyncio.run(scenario())
+
+
+# ------------------------------------------------------------------- HashiCorp servers
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_a_server_without_proofs_is_spoken_to_only_if_that_is_asked_for(asked_for: bool) -> None:
+    """And it is asked for a proof once, not before each message."""
+    called: list[str] = []
+
+    def answered(node: Any, number: int) -> bool:
+        return len(node.handler.responses) > number
+
+    class HashiCorp(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped
+        def service(self, handler_call_details: Any) -> Any:
+            method = handler_call_details.method
+            called.append(method)
+            if not method.startswith("/RaftTransport/"):
+                return None
+
+            async def vote(data: bytes, _context: Any) -> bytes:
+                says_nothing_of_the_secret(data)
+                response = RequestVoteResponse("b", "a", 1, True)
+                return encode_response(response, encode_header("b", "h:2"))
+
+            return grpc.unary_unary_rpc_method_handler(vote)
+
+    async def scenario() -> None:
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((HashiCorp(),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with listening("grpc", "a", unproved_raft=asked_for) as node:
+                node.transport.set_peer("b", f"127.0.0.1:{port}")
+                for number in range(5):
+                    node.transport.send(RequestVote("a", "b", 1, 1, 1, request_id=number))
+                    if asked_for:
+                        await until(functools.partial(answered, node, number))
+                    await asyncio.sleep(0.05)
+                if not asked_for:
+                    await until(lambda: "/braft.v1.Proof/Challenge" in called)
+        finally:
+            await server.stop(None)
+
+    asyncio.run(scenario())
+    votes = called.count("/RaftTransport/RequestVote")
+    assert votes == (5 if asked_for else 0)
+    if asked_for:
+        first, last = (f(i for i, m in enumerate(called) if m.endswith("Vote")) for f in (min, max))
+        # The bulk lane may have connected meanwhile; the control lane has asked before.
+        assert called[first:last].count("/braft.v1.Proof/Challenge") <= 1

@@ -46,6 +46,8 @@ class Prover:
         self._stubs: dict[str, Any] = {}
         self._keys: Keys | None = None
         self._number = 0
+        #: The server knows nothing of proofs, and may be spoken to all the same.
+        self._plain = False
         self._beginning = asyncio.Lock()
         self._refusal: tuple[float, AccessDenied] | None = None
 
@@ -54,11 +56,14 @@ class Prover:
 
         :raises grpc.aio.AioRpcError: it cannot be asked. :raises AccessDenied: it has not.
         """
-        if self._keys is not None or not self._local.keyring.current:
+        if self._is_settled() or not self._local.keyring.current:
             return
         async with self._beginning:
-            if self._keys is None:
+            if not self._is_settled():
                 await self._begin(min(timeout, _HANDSHAKE))
+
+    def _is_settled(self) -> bool:
+        return self._keys is not None or self._plain
 
     async def unary(self, path: str, data: bytes, timeout: float, metadata: Metadata) -> bytes:
         """Make a single call, and return the answer.
@@ -100,6 +105,8 @@ class Prover:
             metadata = _with_proof(turn, path, metadata)
             return turn.open(await stub(turn.close(data), timeout=timeout, metadata=metadata))
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                self._plain = False  # a braft server is there now
             trailing = pairs(error.trailing_metadata())
             packed = trailing.get(ERROR_KEY)
             if isinstance(packed, bytes) and trailing.get(SESSION) is None:
@@ -159,6 +166,7 @@ class Prover:
     def _refused(self, error: grpc.aio.AioRpcError) -> None:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             if self._local.options.unproved_raft and self._to:
+                self._plain = True
                 return
             raise AccessDenied(
                 f"{self._address} knows nothing of proofs, so it is not told anything: it has "

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from falcon.asgi import Request, Response
+from pydantic import SecretStr
 
 from braft_core import errors
 from braft_core.http.problems import status_of
@@ -170,6 +171,37 @@ def test_a_token_guards_everything_but_the_health_checks(guarded: Any, make_clie
     assert web.simulate_get("/raft", headers=right).status_code == 200
     assert web.simulate_get("/healthz").status_code == 200
     assert web.simulate_get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "path", "allowed"),
+    [
+        ("read", "GET", "/raft", True),
+        ("read", "POST", "/kv?k=a&v=b", False),
+        ("read", "DELETE", "/v1/members/x", False),
+        ("read", "GET", "/v1/snapshots/snap-1", False),
+        ("read", "GET", "/v1/%73napshots/snap-1", False),
+        ("write", "POST", "/kv?k=a&v=b", True),
+        ("write", "POST", "/v1/leader", False),
+        ("write", "POST", "/v1/%6Cead%65r", False),
+        ("write", "DELETE", "/v1/members/x", False),
+        ("write", "POST", "/v1/snapshots", False),
+        ("write", "GET", "/v1/snapshots/snap-1", False),
+        ("admin", "POST", "/v1/snapshots", True),
+    ],
+)
+def test_a_token_may_do_what_its_role_allows(
+    guarded: Any, make_client: Any, role: str, method: str, path: str, allowed: bool
+) -> None:
+    tokens = {name: f"{name}-{name}-{name}-{name}" for name in ("admin", "write", "read")}
+    text = ",".join(f"{name}:{secret}" for name, secret in tokens.items())
+    guarded.settings.token = SecretStr(text)
+    web = make_client(guarded)
+    headers = {"Authorization": f"Bearer {tokens[role]}"}
+    found = web.simulate_request(method, path, headers=headers).status_code
+    assert (found != 403) is allowed
+    if not allowed:
+        assert guarded.calls == []
 
 
 def test_unknown_path_and_wrong_method_are_problems(web: Any) -> None:
