@@ -40,6 +40,7 @@ class _Callee:
     def __init__(self, local: LocalEnd, address: str) -> None:
         self._address = address
         self.cluster_id = local.identity.cluster_id
+        self.tokens = local.keyring.current
         self.used = 0.0
         self.waiting: dict[int, asyncio.Future[bytes]] = {}
         self._numbers = itertools.count(1)
@@ -197,7 +198,10 @@ class CallPool:
         return callee
 
     def _stale(self, callee: _Callee) -> bool:
-        return callee.over or callee.cluster_id != self._local.identity.cluster_id
+        local = self._local
+        # One that was begun by a token which is about to go would be cut in the middle of a call.
+        other_token = callee.tokens is not local.keyring.current
+        return callee.over or other_token or callee.cluster_id != local.identity.cluster_id
 
     def _evict(self, now: float) -> None:
         idle = [(a, c) for a, c in self._cache.items() if c.ready.done() and not c.waiting]
