@@ -29,6 +29,7 @@ The tree answers one question first: *may the caller try again?*
     │   ├── UnknownService        the state machine has no such service
     │   └── UnknownCommand        the service has no such command or query
     ├── DecodeError               bytes that are not what they should be
+    ├── ProtocolViolation         a peer's message breaks a rule of the protocol and was refused
     ├── TransportError
     │   ├── Unreachable           a peer cannot be reached, or not in time
     │   ├── AccessDenied          a peer asks for a token that was not sent, or for another one
@@ -39,7 +40,7 @@ The tree answers one question first: *may the caller try again?*
     │   ├── StorageCorrupt        a record fails its checksum
     │   ├── StorageGone           the files were deleted, moved or replaced while in use
     │   └── StorageFull           no space left
-    └── InvariantViolation        a rule of the protocol was broken: a bug; the node stops
+    └── InvariantViolation        a rule does not hold in this node itself: a bug; the node stops
 
 Errors that cross the wire do so by their ``code`` (see :func:`to_wire`).
 """
@@ -70,6 +71,7 @@ __all__ = [
     "PluginError",
     "PluginLoadError",
     "PluginNotFound",
+    "ProtocolViolation",
     "Rejected",
     "SessionExpired",
     "Stopped",
@@ -279,6 +281,15 @@ class DecodeError(BraftError):
     code = "decode"
 
 
+class ProtocolViolation(BraftError):
+    """A peer sent a message that breaks a rule of the protocol; it was refused.
+
+    ``data`` has the ``sender`` as it calls itself and the ``rule``.
+    """
+
+    code = "protocol"
+
+
 class TransportError(BraftError):
     """A call to another node failed."""
 
@@ -345,7 +356,7 @@ class StorageFull(StorageError):
 
 
 class InvariantViolation(BraftError):
-    """A rule of the protocol does not hold. This is a bug: the node stops rather than go on."""
+    """A rule does not hold in the node's own state. This is a bug: the node stops."""
 
     code = "invariant"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from braft_core.abc.storage import SnapshotSink
+from braft_core.errors import BraftError
 from braft_core.raft.messages import InstallSnapshot, Message, Request, Response
 from braft_core.raft.types import SnapshotMeta
 from braft_core.tokens import Keyring
@@ -183,6 +185,20 @@ class Transport(abc.ABC):
     @abc.abstractmethod
     def reply(self, message: Response) -> None:
         """Answer the request whose ``context`` the message carries."""
+
+    def refuse(self, message: Message, error: BraftError) -> None:  # noqa: B027 - see below
+        """Close the connection that brought a message which breaks a rule of the protocol.
+
+        A request is not answered otherwise. After a response the connection to its sender is
+        replaced by a new one. A ``ProtocolViolation`` is counted as
+        :data:`braft_core.transport.VIOLATION`. Does nothing by default: the node refuses the
+        message all the same.
+        """
+
+    @property
+    def counters(self) -> Counter[str]:
+        """*Any thread.* Events since the start by name: ``refused_*`` is what was not taken."""
+        return Counter()
 
     @abc.abstractmethod
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:

@@ -23,6 +23,7 @@ __all__ = [
     "check_quorum",
     "election_tick",
     "lost_leader",
+    "may_vote",
     "on_pre_vote",
     "on_pre_vote_response",
     "on_vote",
@@ -203,14 +204,19 @@ def on_pre_vote_response(state: RaftState, message: RequestPreVoteResponse) -> N
         campaign(state, "pre-vote won")
 
 
+def may_vote(state: RaftState, message: RequestVote) -> bool:
+    """Return whether no living leader, nor a promise to one, keeps us from hearing a candidate."""
+    bound = state.leader_is_alive or state.now < state.promised_until
+    return message.leadership_transfer or not bound
+
+
 def on_vote(state: RaftState, message: RequestVote) -> None:
     """Grant at most one vote per term, to an up-to-date candidate (Raft §5.2, §5.4.1).
 
     While a leader is alive the request is refused without adopting its term, unless that leader
     itself asked for the election.
     """
-    bound = state.leader_is_alive or state.now < state.promised_until
-    if message.leadership_transfer or not bound:
+    if may_vote(state, message):
         if message.term > state.current_term:
             state.become_follower(message.term, "", f"vote asked in term {message.term}")
         free = state.voted_for in ("", message.sender)
@@ -221,7 +227,7 @@ def on_vote(state: RaftState, message: RequestVote) -> None:
         )
     else:
         granted = False
-    if granted:
+    if granted and not state.voted_for:  # or who asks again and again would keep us from standing
         state.voted_for = message.sender
         state.reset_election_timer()
         if state.role is Role.PRE_CANDIDATE:
@@ -256,7 +262,10 @@ def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
 
 def _is_ours(asked: dict[int, str], message: RequestVoteResponse | RequestPreVoteResponse) -> bool:
     """Whether this answers a request of the campaign under way; each answer counts once."""
-    return asked.pop(message.request_id, "") == message.sender
+    ours = asked.get(message.request_id, "") == message.sender
+    if ours:
+        del asked[message.request_id]
+    return ours
 
 
 def _become_leader(state: RaftState) -> None:

@@ -7,7 +7,9 @@ back to the one before it when entries are truncated.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 
 from braft_core.errors import InvariantViolation
 from braft_core.raft.types import (
@@ -110,9 +112,13 @@ class RaftLog:
     def first_index_of_term_at(self, index: int) -> int:
         """The first index that holds the same term as ``index`` (fast backtracking, Raft §5.3)."""
         term = self.term_at(index)
-        while index > self.first_index and self.term_at(index - 1) == term:
-            index -= 1
-        return index
+        if term is None or index <= self.first_index:
+            return index
+        # Terms never fall along a log.
+        place = bisect_left(
+            self._entries, term, hi=index - self.compacted_index, key=attrgetter("term")
+        )
+        return self.first_index + place
 
     @property
     def configuration(self) -> Configuration:

@@ -6,7 +6,7 @@ The fix: a leader changes nothing before it has committed an entry of its own te
 
 from __future__ import annotations
 
-from braft_core.errors import Busy, Rejected
+from braft_core.errors import Busy, DecodeError, Rejected
 from braft_core.raft import transfer
 from braft_core.raft.progress import Progress, ProgressState
 from braft_core.raft.ready import ConfigurationCommitted
@@ -18,6 +18,7 @@ from braft_core.raft.types import (
     Role,
     Server,
     Suffrage,
+    check_configuration,
     encode_configuration,
 )
 
@@ -69,8 +70,17 @@ def _add(
     votes = voter or (known is not None and known.suffrage is Suffrage.VOTER)
     server = Server(server_id, address, Suffrage.VOTER if votes else Suffrage.NONVOTER)
     if known is not None:
-        return _replace(current, server)
-    return Configuration((*current.servers, server))
+        return _usable(_replace(current, server))
+    return _usable(Configuration((*current.servers, server)))
+
+
+def _usable(configuration: Configuration) -> Configuration:
+    """Return it. :raises Rejected: it holds more than the others would accept."""
+    try:
+        check_configuration(configuration)
+    except DecodeError as error:
+        raise Rejected(error.message) from error
+    return configuration
 
 
 def _replace(current: Configuration, server: Server) -> Configuration:

@@ -4,8 +4,9 @@ Bytes, sockets, disks and clocks are the driver's. The core takes inputs (a mess
 proposal …) and hands out one :class:`~braft_core.raft.ready.Ready` batch of consequences. Equal
 inputs give equal outputs: time and randomness come in from outside, nothing iterates over a set.
 Not thread-safe and not reentrant: it has one owner. After any input, ask :meth:`RaftCore.ready`.
-An :class:`~braft_core.errors.InvariantViolation` means that a rule of the protocol was broken;
-the core must not be used any more.
+An :class:`~braft_core.errors.InvariantViolation` means that the core itself is in a state that must
+not be; it must not be used any more. A peer's message that breaks a rule of the protocol raises a
+:class:`~braft_core.errors.ProtocolViolation` instead, and the core goes on.
 """
 
 from __future__ import annotations
@@ -13,23 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from braft_core.errors import Busy, InvariantViolation, NotLeader
-from braft_core.raft import durability, election, membership, reads, replication, snapshot, transfer
+from braft_core.errors import Busy, NotLeader
+from braft_core.raft import (
+    dispatch,
+    durability,
+    election,
+    membership,
+    reads,
+    replication,
+    snapshot,
+    transfer,
+)
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.log import RaftLog
-from braft_core.raft.messages import (
-    AppendEntries,
-    AppendEntriesResponse,
-    InstallSnapshot,
-    InstallSnapshotResponse,
-    Message,
-    RequestPreVote,
-    RequestPreVoteResponse,
-    RequestVote,
-    RequestVoteResponse,
-    TimeoutNow,
-    TimeoutNowResponse,
-)
+from braft_core.raft.messages import InstallSnapshot, Message
 from braft_core.raft.progress import ProgressState
 from braft_core.raft.ready import Ready
 from braft_core.raft.stamps import Stamps
@@ -121,84 +119,11 @@ class RaftCore:
             election.election_tick(state)
 
     def step(self, message: Message) -> None:
-        """A message arrived. Requests are answered exactly once, whatever they say."""
-        state = self._state
-        match message:
-            case AppendEntries():
-                self._on_append(message)
-            case AppendEntriesResponse():
-                if self._current(message.term) and state.role is Role.LEADER:
-                    replication.on_append_response(state, message)
-                    reads.confirm(state)
-            case RequestPreVote():
-                election.on_pre_vote(state, message)
-            case RequestPreVoteResponse():
-                if message.granted or self._current(message.term):
-                    election.on_pre_vote_response(state, message)
-            case RequestVote():
-                election.on_vote(state, message)
-            case RequestVoteResponse():
-                if self._current(message.term):
-                    election.on_vote_response(state, message)
-            case TimeoutNow():
-                self._on_timeout_now(message)
-            case InstallSnapshot():
-                self._on_install(message)
-            case InstallSnapshotResponse():
-                if self._current(max(message.term, 1)) or not message.success:
-                    self._on_install_response(message)
-            case TimeoutNowResponse():
-                pass
-            case _:
-                raise InvariantViolation(f"the core was handed a {type(message).__name__}")
+        """A message arrived. One that breaks no rule of the protocol is answered exactly once.
 
-    def _current(self, term: int) -> bool:
-        """Adopt a newer term; whether the message is of the current one."""
-        state = self._state
-        if term > state.current_term:
-            state.become_follower(term, "", f"saw term {term}")
-        return term == state.current_term
-
-    def _on_append(self, message: AppendEntries) -> None:
-        state = self._state
-        if message.term < state.current_term:
-            replication.refuse(state, message)
-            return
-        self._follow(message)
-        replication.on_append(state, message)
-
-    def _on_install(self, message: InstallSnapshot) -> None:
-        state = self._state
-        if message.term < state.current_term:
-            snapshot.respond(state, message, False)
-            return
-        self._follow(message)
-        snapshot.on_install(state, message)
-
-    def _on_install_response(self, message: InstallSnapshotResponse) -> None:
-        if self._state.role is Role.LEADER and snapshot.on_response(self._state, message):
-            replication.advance_commit(self._state)
-
-    def _follow(self, message: AppendEntries | InstallSnapshot) -> None:
-        """The sender leads the current term, or a newer one that we adopt."""
-        state = self._state
-        if message.term == state.current_term and state.role is Role.LEADER:
-            raise InvariantViolation(
-                f"two leaders in term {message.term}: {state.server_id} and {message.sender}",
-                term=message.term,
-            )
-        state.become_follower(message.term, message.sender, f"{message.sender} leads")
-        state.leader_contact = state.now
-        state.hasty = 0
-        state.reset_election_timer()
-
-    def _on_timeout_now(self, message: TimeoutNow) -> None:
-        state = self._state
-        transfer.respond(state, message)
-        follows = state.role is Role.FOLLOWER and message.sender == state.leader
-        stands = state.may_campaign and state.willing
-        if follows and stands and durability.vote_is_durable(state):
-            election.campaign(state, "leadership transfer", transfer=True)
+        :raises ProtocolViolation: it breaks one. The core is as if it had not come, and goes on.
+        """
+        dispatch.step(self._state, message)
 
     def propose(
         self,

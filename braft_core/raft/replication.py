@@ -155,9 +155,10 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
     progress = state.progress.get(message.sender)
     if progress is None:
         return
-    progress.stamp = message.stamp or progress.stamp
     late = message.request_id in progress.late
     record = progress.answered(message.request_id, state.now, lease=message.lease)
+    if record is not None:
+        progress.stamp = message.stamp or progress.stamp
     if not isinstance(record, InFlight):
         return
     if message.success:

@@ -7,6 +7,7 @@ whom to send it to, and on the follower's side hands a received one to the drive
 from __future__ import annotations
 
 from braft_core.errors import InvariantViolation
+from braft_core.raft.limits import MAX_SERVERS
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.progress import Progress, ProgressState
 from braft_core.raft.ready import ConfigurationCommitted
@@ -14,9 +15,6 @@ from braft_core.raft.state import RaftState
 from braft_core.raft.types import SnapshotMeta
 
 __all__ = ["is_wanted", "on_install", "on_response", "refusal", "respond", "send", "taken"]
-
-#: Servers in the configuration of a snapshot, at most.
-_MAX_SERVERS = 1024
 
 
 def taken(state: RaftState, meta: SnapshotMeta, compact_to: int) -> int:
@@ -93,7 +91,7 @@ def refusal(state: RaftState, message: InstallSnapshot) -> str:
         return f"no leader of term {message.term} has entry {meta.index} of term {meta.term}"
     if not 0 <= meta.configuration_index <= meta.index:
         return f"its configuration is of entry {meta.configuration_index}, behind {meta.index}"
-    if not meta.configuration.voters or len(meta.configuration.servers) > _MAX_SERVERS:
+    if not meta.configuration.voters or len(meta.configuration.servers) > MAX_SERVERS:
         return (
             f"its configuration has {len(meta.configuration.voters)} voters and "
             f"{len(meta.configuration.servers)} servers"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from braft_core.raft.config import RaftConfig
+from braft_core.raft.limits import MAX_TERM
 from braft_core.raft.log import RaftLog
 from braft_core.raft.messages import Message
 from braft_core.raft.progress import Progress
@@ -69,6 +70,8 @@ class RaftState:
     # elections
     election_deadline: float = NEVER
     leader_contact: float = -NEVER
+    #: When a term far beyond ours last raised ours by a step.
+    climbed_at: float = -NEVER
     #: Votes of our campaign in the current term, and the requests that may still bring some.
     votes: dict[str, bool] = field(default_factory=dict)
     vote_requests: dict[int, str] = field(default_factory=dict)
@@ -145,7 +148,10 @@ class RaftState:
         A voter may. So may one whose removal (or demotion) is in its log but not known to be
         committed, as after a restart: it can hold the only complete log, and is then the only one
         that can win (thesis §4.2.2). The configuration before the latest is surely committed.
+        Nobody may for whom no term is left.
         """
+        if self.current_term + 1 >= MAX_TERM:
+            return False
         if self.is_voter:
             return True
         undecided = self.log.configuration_index > self.commit_index

@@ -12,6 +12,12 @@ from typing import NamedTuple
 import msgpack
 
 from braft_core.errors import DecodeError
+from braft_core.raft.limits import (
+    MAX_ADDRESS,
+    MAX_CONFIGURATION_BYTES,
+    MAX_SERVER_ID,
+    MAX_SERVERS,
+)
 
 __all__ = [
     "EMPTY_CONFIGURATION",
@@ -23,9 +29,14 @@ __all__ = [
     "Server",
     "SnapshotMeta",
     "Suffrage",
+    "check_configuration",
     "decode_configuration",
     "encode_configuration",
 ]
+
+#: Keys of a map, and bytes of a text, in an encoded configuration. Later versions may add some.
+_MAX_KEYS = 64
+_MAX_TEXT = 4096
 
 
 class EntryType(IntEnum):
@@ -141,19 +152,57 @@ def encode_configuration(configuration: Configuration) -> bytes:
 def decode_configuration(data: bytes) -> Configuration:
     """Decode a CONFIGURATION entry's payload.
 
-    :raises DecodeError: if the bytes are anything else. Unknown keys are ignored.
+    :raises DecodeError: if the bytes are anything else, or more than a configuration may hold.
+        Unknown keys are ignored.
     """
+    if len(data) > MAX_CONFIGURATION_BYTES:
+        raise DecodeError(
+            f"not a configuration: {len(data)} bytes; at most {MAX_CONFIGURATION_BYTES} are "
+            "accepted"
+        )
     try:
-        raw = msgpack.unpackb(data, raw=False, max_map_len=4096, max_array_len=65536)
+        raw = msgpack.unpackb(
+            data,
+            raw=False,
+            max_array_len=MAX_SERVERS,
+            max_map_len=_MAX_KEYS,
+            max_str_len=_MAX_TEXT,
+            max_bin_len=_MAX_TEXT,
+            max_ext_len=_MAX_TEXT,
+        )
         servers = tuple(
             Server(_text(s["ID"]), _text(s["Address"]), Suffrage(s.get("Suffrage", 0)))
             for s in raw["Servers"] or ()
         )
     except Exception as error:
         raise DecodeError(f"not a configuration: {error}") from error
+    configuration = Configuration(servers)
+    check_configuration(configuration)
+    return configuration
+
+
+def check_configuration(configuration: Configuration) -> None:
+    """Refuse a configuration that no server may use.
+
+    :raises DecodeError: it has too many servers, one twice, or one without a usable id or address.
+    """
+    servers = configuration.servers
+    if len(servers) > MAX_SERVERS:
+        raise DecodeError(
+            f"not a configuration: {len(servers)} servers; at most {MAX_SERVERS} are accepted"
+        )
+    for server in servers:
+        for name, text, most in (
+            ("id", server.id, MAX_SERVER_ID),
+            ("address", server.address, MAX_ADDRESS),
+        ):
+            if not 0 < len(text) <= most:
+                raise DecodeError(
+                    f"not a configuration: a server's {name} has {len(text)} characters; 1 to "
+                    f"{most} are accepted"
+                )
     if len({s.id for s in servers}) != len(servers):
         raise DecodeError("not a configuration: a server id appears twice")
-    return Configuration(servers)
 
 
 def _text(value: object) -> str:

@@ -23,6 +23,7 @@ from braft_core.errors import (
     NoLeader,
     NotLeader,
     OutcomeUnknown,
+    ProtocolViolation,
     Stopped,
     StorageError,
     StorageFull,
@@ -45,6 +46,7 @@ from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.freshness import Freshness
 from braft_core.runtime.proposals import PendingProposals
+from braft_core.runtime.refusals import Refusals
 from braft_core.runtime.requests import Command, IndexQuery, Query, Request, settle
 from braft_core.runtime.writer import Writer, WriterReport, as_storage_error
 
@@ -121,6 +123,8 @@ class Driver:
         self._timer_at = float("inf")
         self._sweep_at = 0.0
         self._freshness = freshness
+        #: What peers sent that breaks a rule of the protocol.
+        self.refusals = Refusals()
         #: What the disk's trouble is, or None. While it lasts no new commands are taken.
         self.disk_trouble: StorageError | None = None
         #: Seconds the last durable write took.
@@ -186,7 +190,14 @@ class Driver:
         core.tick(now)
         while self._inbox:
             message = self._inbox.popleft()
-            core.step(message)
+            try:
+                core.step(message)
+            except ProtocolViolation as violation:
+                self.refusals.note(violation, now)
+                if isinstance(message, InstallSnapshot):
+                    self._check_taken(message.meta)
+                self._transport.refuse(message, violation)
+                continue
             if isinstance(message, AppendEntries):
                 self._freshness.heard(core, message, self._applier.applied_index)
             elif isinstance(message, InstallSnapshot):

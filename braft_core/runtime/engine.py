@@ -17,7 +17,6 @@ from braft_core.abc import Identity, SnapshotSink
 from braft_core.addresses import join_host_port
 from braft_core.errors import (
     BraftError,
-    InvariantViolation,
     NoLeader,
     NotApplied,
     NotReady,
@@ -342,9 +341,10 @@ class Engine:
 
     def on_message(self, message: Message) -> None:
         """A Raft message arrived."""
-        if self.driver is None:
-            raise InvariantViolation("a Raft message reached a node that is in no cluster")
-        self.driver.on_message(message)
+        if self.driver is not None:
+            self.driver.on_message(message)
+        else:  # it was on its way when this node left its cluster
+            self.parts.transport.refuse(message, NotReady("this node is in no cluster"))
 
     def on_connection_lost(self, server_id: str) -> None:
         """A connection broke."""

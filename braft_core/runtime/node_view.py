@@ -55,7 +55,19 @@ class NodeView:
             notes["disk"] = slow
         if trouble := self._engine.parts.tokens.trouble:
             notes["tokens"] = trouble
+        driver = self._engine.driver
+        if driver is not None and (broken := driver.refusals.sentence(clock.monotonic())):
+            notes["peers"] = broken
         return {**notes, **self._engine.parts.transport.notes}
+
+    def _refused(self) -> dict[str, int]:
+        """What the transport did not take since the start, by why."""
+        counters = self._engine.parts.transport.counters.copy()
+        return {
+            name.removeprefix("refused_"): count
+            for name, count in sorted(counters.items())
+            if name.startswith("refused_")
+        }
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration in use, one entry a server."""
@@ -93,6 +105,7 @@ class NodeView:
                 "autopilot": self._engine.membership.autopilot,
                 "wallClock": time.time(),
                 "notes": self.notes(),
+                "refused": self._refused(),
                 "featureLevel": self._engine.parts.cluster.agreed.level,
                 "services": self._engine.parts.machine.capabilities.digests(),
                 "stateDigests": self._engine.digests.shown(),

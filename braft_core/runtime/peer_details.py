@@ -153,6 +153,7 @@ _KNOWN: Final[Mapping[str, Check]] = MappingProxyType(
     | {
         "raftID": _has(dict.fromkeys(("id", "hostname", "ip", "sqid"), _is_text)),
         "notes": _maps_to(_is_text),
+        "refused": _maps_to(_is_count),
         "stateDigests": _are(_has({"index": _is_count, "services": _maps_to(_is_text)})),
         "foreign": _are(_has({"address": _is_text, "clusterID": _is_text, "voters": _is_count})),
         "autopilot": _may_have(

@@ -6,8 +6,10 @@ snapshot transfer, and the frame of a transport that keeps a link to each peer.
 """
 
 from braft_core.transport.admission import (
+    GARBAGE,
     NO_PEER,
     NOT_MEMBER,
+    VIOLATION,
     WRONG_CLUSTER,
     WRONG_TARGET,
     Refusal,
@@ -46,12 +48,14 @@ from braft_core.transport.standing import Standing
 from braft_core.transport.tls import Certificates
 
 __all__ = [
+    "GARBAGE",
     "MAX_CALL",
     "MAX_CONTROL",
     "METHODS",
     "NOT_MEMBER",
     "NO_PEER",
     "PAUSE",
+    "VIOLATION",
     "WRONG_CLUSTER",
     "WRONG_TARGET",
     "Certificates",

@@ -13,8 +13,10 @@ from braft_core.abc import Identity
 
 __all__ = [
     "FOR_ONE_CLUSTER",
+    "GARBAGE",
     "NOT_MEMBER",
     "NO_PEER",
+    "VIOLATION",
     "WRONG_CLUSTER",
     "WRONG_TARGET",
     "Refusal",
@@ -27,6 +29,9 @@ NOT_MEMBER = "refused_not_member"
 NO_PEER = "refused_no_peer"
 WRONG_CLUSTER = "refused_wrong_cluster"
 WRONG_TARGET = "refused_wrong_target"
+#: The counters of bytes that cannot be decoded, and of messages that break a rule of the protocol.
+GARBAGE = "refused_garbage"
+VIOLATION = "refused_violation"
 
 #: Peer calls that act on a cluster without a say of their handlers in which. The others are how
 #: nodes of different clusters, or of none, find out about each other.

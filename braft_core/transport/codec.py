@@ -3,6 +3,9 @@
 Owns the mapping of fields; knows nothing of connections. Every request is encoded as a header part
 and a body part: protobuf defines the concatenation of two serialized messages as their merge, so
 the entries of an AppendEntries, the bulk of all traffic, are serialized once and shared by peers.
+
+What a peer sends is bounded before objects are made of it: in bytes by its kind, in entries, and in
+bytes that are nobody's data. Whether it breaks a rule of Raft is the core's affair.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any
 from braft_core.addresses import check_member_id
 from braft_core.errors import DecodeError
 from braft_core.proto import ProtobufError, message_class
+from braft_core.raft.limits import MAX_CONFIGURATION_BYTES, MAX_ENTRIES
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -28,6 +32,7 @@ from braft_core.raft.messages import (
     TimeoutNowResponse,
 )
 from braft_core.raft.types import Entry, SnapshotMeta, decode_configuration, encode_configuration
+from braft_core.transport.counting import check_count, check_size
 
 __all__ = [
     "PROTOCOL_VERSION",
@@ -61,6 +66,14 @@ _SECOND = 1_000_000_000
 #: Seconds since the epoch that fit 64-bit nanoseconds; Go's zero time, year 1, does not.
 _MAX_SECONDS = 9_000_000_000
 _MAX_INT = (1 << 63) - 1
+
+#: Bytes of a request or response that carries neither entries nor a snapshot.
+_MAX_SMALL = 64 << 10
+#: Bytes beside the data of entries: of a whole message, and of each entry. Three times as much as
+#: is sent today, for what later versions may add.
+_MAX_AROUND = 64 << 10
+_MAX_AROUND_ENTRY = 256
+_ENTRIES = _AppendEntries.DESCRIPTOR.fields_by_name["entries"].number
 
 #: ``tuple.__new__`` skips the Python-level ``Entry.__new__``: a third of the decoding time.
 _new_tuple: Any = tuple.__new__
@@ -272,7 +285,20 @@ def _entries(message: Any) -> list[Entry]:
     ]
 
 
+def _check_around(data: bytes, entries: Sequence[Entry]) -> None:
+    """Refuse bytes that are in no entry's data: to read them takes time and is of no use."""
+    size = sum([len(entry.data) + len(entry.extensions) for entry in entries])
+    around = len(data) - size
+    most = _MAX_AROUND + _MAX_AROUND_ENTRY * len(entries)
+    if around > most:
+        raise DecodeError(
+            f"not an AppendEntriesRequest: {around} bytes beside the data of {len(entries)} "
+            f"entries; at most {most} are accepted"
+        )
+
+
 def _read_append_entries(data: bytes, to: str) -> AppendEntries:
+    check_count("entries of an AppendEntriesRequest", data, _ENTRIES, MAX_ENTRIES)
     m = _parse(_AppendEntries, data)
     _bounded(
         _AppendEntries,
@@ -282,13 +308,15 @@ def _read_append_entries(data: bytes, to: str) -> AppendEntries:
         m.leader_commit_index,
         m.echo,
     )
+    entries = _entries(m)
+    _check_around(data, entries)
     return AppendEntries(
         _sender(m),
         to,
         m.term,
         m.prev_log_entry,
         m.prev_log_term,
-        _entries(m),
+        entries,
         m.leader_commit_index,
         echo=m.echo,
     )
@@ -316,6 +344,7 @@ def _read_install_snapshot(data: bytes, to: str) -> InstallSnapshot:
     """The stream's first message; under which id it is stored is the receiver's affair."""
     m = _parse(_InstallSnapshot, data)
     _bounded(_InstallSnapshot, m.term, m.last_log_index, m.last_log_term, m.configuration_index)
+    check_size("configuration of a snapshot", m.configuration, MAX_CONFIGURATION_BYTES)
     if m.size < 0:
         raise DecodeError(f"snapshot size {m.size} is negative")
     meta = SnapshotMeta(
@@ -388,6 +417,8 @@ def decode_request(kind: type[Request], data: bytes, to: str) -> Request:
 
     :raises DecodeError: for any bytes that are not such a request of protocol version 3.
     """
+    if kind is not AppendEntries and kind is not InstallSnapshot:
+        check_size(kind.__name__, data, _MAX_SMALL)
     return _READ_REQUEST[kind](data, to)
 
 
@@ -405,4 +436,5 @@ def decode_response(kind: type[Request], data: bytes, sender: str, to: str) -> R
 
     :raises DecodeError: for any bytes that are not such a response.
     """
+    check_size(f"{kind.__name__}Response", data, _MAX_SMALL)
     return _READ_RESPONSE[kind](data, sender, to)

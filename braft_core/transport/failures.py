@@ -17,6 +17,8 @@ __all__ = ["MAX_ERROR_BYTES", "decode_error", "encode_error"]
 #: gRPC peers accept 8 KiB of metadata by default; this leaves room for the rest.
 MAX_ERROR_BYTES = 4096
 _MAX_MESSAGE = 768
+#: What others may send; more would only be work.
+_MAX_READ = 4 * MAX_ERROR_BYTES
 
 
 def encode_error(error: BraftError) -> bytes:
@@ -37,6 +39,10 @@ def _pack(code: str, message: str, data: dict[str, Any]) -> bytes:
 
 def decode_error(packed: bytes) -> BraftError:
     """Rebuild an error, its texts printable; what cannot be read is reported as such."""
+    if len(packed) > _MAX_READ:
+        return DecodeError(
+            f"the peer sent an error of {len(packed)} bytes; at most {_MAX_READ} are accepted"
+        )
     try:
         code, message, data = msgpack.unpackb(packed)
         return from_wire(str(code), printable(str(message)), printable_values(dict(data)))

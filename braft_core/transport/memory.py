@@ -21,6 +21,7 @@ from braft_core.abc import Identity, Transport, TransportHandler, TransportOptio
 from braft_core.errors import (
     BraftError,
     ConfigError,
+    ProtocolViolation,
     Stopped,
     Unreachable,
     WrongCluster,
@@ -32,10 +33,11 @@ from braft_core.raft.messages import (
     AppendEntries,
     InstallSnapshot,
     InstallSnapshotResponse,
+    Message,
     Request,
     Response,
 )
-from braft_core.transport.admission import WRONG_CLUSTER, refuse, refuse_call
+from braft_core.transport.admission import VIOLATION, WRONG_CLUSTER, refuse, refuse_call
 from braft_core.transport.memory_snapshots import Receiver
 from braft_core.transport.snapshots import Outgoing, Source
 
@@ -156,13 +158,17 @@ class MemoryTransport(Transport):
         self._network = network
         #: Addresses in fact listened on, with the ports chosen for 0. Set by :meth:`start`.
         self.listening: tuple[str, ...] = ()
-        #: Events since the start: ``refused_*``, ``refused_by_peer``, ``dropped``.
-        self.counters: Counter[str] = Counter()
+        self._counters: Counter[str] = Counter()
         self._handler: TransportHandler | None = None
         self._outgoing = Outgoing(self._carry, self._transferred)
         self._receiver: Receiver | None = None
         self._peers: dict[str, _Peer] = {}
         self._calls: set[asyncio.Task[Any]] = set()
+
+    @property
+    def counters(self) -> Counter[str]:
+        """See the base class; further ``refused_by_peer`` and ``dropped``."""
+        return self._counters
 
     @property
     def identity(self) -> Identity:
@@ -291,6 +297,20 @@ class MemoryTransport(Transport):
             return
         response = replace(message, context=None, request_id=route.request_id)
         origin._post(lambda handler: origin._answered(handler, response))
+
+    def refuse(self, message: Message, error: BraftError) -> None:
+        """See the base class. There is no connection: the sender of a request hears of it."""
+        if isinstance(error, ProtocolViolation):
+            self.counters[VIOLATION] += 1
+        context, me = message.context, self.identity.server_id
+        if isinstance(context, asyncio.Future):
+            if not context.done():
+                context.set_exception(error)
+        elif isinstance(context, _Route):
+            origin, reason = context.origin, error.message
+            origin._post(lambda _: origin._refused(me, reason))
+        else:
+            self._dropped(message.sender)
 
     def _answered(self, handler: TransportHandler, response: Response) -> None:
         peer = self._peers.get(response.sender)

@@ -1,7 +1,7 @@
 """The dataclasses of ``braft_core.peer`` to and from protobuf, by one table.
 
 Fields correspond by name. What names a server or an address is checked here, the entrance of every
-transport. Knows nothing of calls.
+transport, and what a peer sends is bounded before objects are made of it. Knows nothing of calls.
 """
 
 from __future__ import annotations

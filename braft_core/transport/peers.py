@@ -15,15 +15,17 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from braft_core.abc import Transport, TransportHandler, TransportOptions
 from braft_core.addresses import parse_address
-from braft_core.errors import DecodeError, Stopped, Unreachable
+from braft_core.errors import BraftError, DecodeError, ProtocolViolation, Stopped, Unreachable
 from braft_core.escaping import printable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
     InstallSnapshot,
     InstallSnapshotResponse,
+    Message,
     Request,
     Response,
 )
+from braft_core.transport.admission import VIOLATION
 from braft_core.transport.local import LocalNode
 from braft_core.transport.snapshots import Outgoing
 
@@ -106,7 +108,13 @@ class Peers(Generic[L]):
 
     def reconnect(self) -> None:
         """Replace every link by a new one to the same address."""
-        for server_id, link in list(self.links.items()):
+        for server_id in list(self.links):
+            self.renew(server_id)
+
+    def renew(self, server_id: str) -> None:
+        """Replace the link to that server, if there is one."""
+        link = self.links.get(server_id)
+        if link is not None:
             self.remove(server_id)
             self.set(server_id, link.address)
 
@@ -153,6 +161,15 @@ class Running(Generic[L], abc.ABC):
     def reply(self, message: Response) -> None:
         """Answer a request."""
 
+    def refuse(self, message: Message, error: BraftError) -> None:
+        """Close the connection that brought a message. Its context ends that of a request."""
+        if isinstance(error, ProtocolViolation):
+            self.counters[VIOLATION] += 1
+        if isinstance(message, Request):
+            message.context.refuse(error)
+        else:
+            self.peers.renew(message.sender)
+
     @abc.abstractmethod
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """Ask another node."""
@@ -177,7 +194,7 @@ class LinkedTransport(Transport):
 
     @property
     def counters(self) -> Counter[str]:
-        """Events since the start: ``refused_*``, ``refused_by_peer``, ``dropped``."""
+        """See the base class; further ``refused_by_peer`` and ``dropped``."""
         return self._running.counters if self._running else Counter()
 
     async def start(self, handler: TransportHandler) -> None:
@@ -230,6 +247,11 @@ class LinkedTransport(Transport):
         """See the base class."""
         if self._running is not None:
             self._running.reply(message)
+
+    def refuse(self, message: Message, error: BraftError) -> None:
+        """See the base class."""
+        if self._running is not None:
+            self._running.refuse(message, error)
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """See the base class."""

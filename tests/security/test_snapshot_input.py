@@ -334,7 +334,8 @@ def test_an_offer_that_breaks_a_rule_is_refused_before_anything_is_stored(
     snapshotter.receive = watched  # type: ignore[method-assign]
     for name, offer in BROKEN.items():
         said = victim.attack(offer)
-        assert "refused" in said or "hung up" in said, (name, said)
+        known = ("refused", "hung up", "not a configuration")  # the last by the decoder
+        assert any(words in said for words in known), (name, said)
     assert victim.attack(Offer(state(), sender=victim.server_id)) != "answered"
     assert began == []
     victim.check()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from braft_core.raft.types import EntryType, Role
+from braft_core.testing.simulation.impostor import lie_to
 from braft_core.testing.simulation.operators import administer, fill
 from braft_core.testing.simulation.plan import stream
 from braft_core.testing.simulation.server import Server
@@ -53,6 +54,7 @@ class Faults:
             "storm": self._storm,
             "death": self._death,
             "upgrade": self._upgrade,
+            "impostor": self._impostor,
         }
 
     def start(self) -> None:
@@ -185,6 +187,12 @@ class Faults:
                 peer = leader
             if peer != server.id and rng.random() < 0.5:
                 world.tell(server, "connection_lost" if rng.random() < 0.7 else "unreachable", peer)
+
+    def _impostor(self, rng: random.Random) -> None:
+        """Somebody who reaches a server's port sends what nobody may send, or what is stale."""
+        server = self._pick(rng)
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            server.post(lie_to, server, rng)
 
     # -- processes and machines ----------------------------------------------------------
 

@@ -30,7 +30,7 @@ _COMMON = (
     "transfer",
     "storm",
 )
-FAULTS = (*_COMMON, "slow_syncs", "death", "upgrade")
+FAULTS = (*_COMMON, "slow_syncs", "death", "upgrade", "impostor")
 
 #: What a version may have that the one before has not.
 _FEATURES = ("argument", "command", "level", "service")
@@ -112,9 +112,17 @@ class Plan:
 def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False) -> Plan:
     """The plan of a seed; ``service``: for a run of somebody's own service."""
     plan = _with_disks(_draw_plan(seed, seconds), stream(seed, "plan/disks"))
+    plan = _with_impostor(plan, stream(seed, "plan/impostor"))
     if service:
         return _with_service(plan, stream(seed, "plan/service"))
     return _with_versions(plan, stream(seed, "plan/versions"))
+
+
+def _with_impostor(plan: Plan, rng: random.Random) -> Plan:
+    """In a fifth of the runs somebody forges messages."""
+    if rng.random() >= 0.2:
+        return plan
+    return replace(plan, faults={**plan.faults, "impostor": rng.choice((0.3, 1.0, 2.0))})
 
 
 def _with_versions(plan: Plan, rng: random.Random) -> Plan:

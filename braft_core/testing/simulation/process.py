@@ -12,6 +12,7 @@ from braft_core.raft.ready import ConfigurationChanged, Event, LeaderChanged, Ro
 from braft_core.raft.types import Configuration, Role
 from braft_core.testing.simulation.bounds import Bound
 from braft_core.testing.simulation.core import Core
+from braft_core.testing.simulation.disk import LogImage
 from braft_core.testing.simulation.errors import InvariantBroken
 from braft_core.testing.simulation.frontend import Frontend
 from braft_core.testing.simulation.invariants import Seen
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from braft_core.testing.simulation.accord import Accord
     from braft_core.testing.simulation.pilot import Pilot
 
-__all__ = ["Contact", "Process", "Ticket", "Told"]
+__all__ = ["FORGED", "Contact", "Process", "Ticket", "Told"]
+
+#: The life of an impostor, which no server ever lived.
+FORGED = -1
 
 
 @dataclass(slots=True)
@@ -121,3 +125,24 @@ class Process:
     accord: Accord | None = None
     #: Looks after dead voters, where the plan has that.
     pilot: Pilot | None = None
+
+    def check_view(self, server: str, image: LogImage) -> None:
+        """Compare the core with the disk, and with what its events said.
+
+        :raises InvariantBroken: they differ.
+        """
+        core, last = self.core, image.last_index
+        same = core.last_index == last and core.log.compacted_index == image.base
+        if not same or core.log.term_at(last) != image.term_at(last):
+            raise InvariantBroken(
+                "what is in the log is written", f"{server}: {core.last_index} versus {last}"
+            )
+        if image.hard_state.term != core.current_term:
+            raise InvariantBroken(
+                "what is in the log is written",
+                f"{server}: term {core.current_term} versus {image.hard_state}",
+            )
+        if self.told != Told.of(core):
+            raise InvariantBroken(
+                "events tell the truth", f"{server} is {Told.of(core)}, told {self.told}"
+            )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from braft_core.errors import ProtocolViolation
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -24,6 +25,7 @@ from braft_core.raft.messages import (
 from braft_core.raft.ready import Ready, RoleChanged
 from braft_core.raft.types import Role, SnapshotMeta
 from braft_core.storage.recovery import Recovery
+from braft_core.testing.simulation import impostor
 from braft_core.testing.simulation.accord import Accord, Declare, Declared
 from braft_core.testing.simulation.bounds import Bound
 from braft_core.testing.simulation.clock import NodeClock
@@ -36,7 +38,7 @@ from braft_core.testing.simulation.invariants import Seen
 from braft_core.testing.simulation.network import Envelope
 from braft_core.testing.simulation.pilot import Hail, Hailed, Pilot
 from braft_core.testing.simulation.plan import stream
-from braft_core.testing.simulation.process import Process, Ticket, Told
+from braft_core.testing.simulation.process import FORGED, Process, Ticket, Told
 from braft_core.testing.simulation.requests import (
     Ask,
     ReadIndexAnswer,
@@ -290,7 +292,12 @@ class Server:
             live.contact.heard[message.sender] = now
             if live.pilot is not None:
                 live.pilot.attention.called[message.sender] = now
-        live.core.step(message)
+        term = live.core.current_term
+        try:
+            live.core.step(message)
+        except ProtocolViolation as violation:
+            impostor.check_honest(self, message, term, violation)
+            return
         if isinstance(message, AppendEntries):
             live.bound.heard(live.core, message, live.frontend.applied)
             if message.term == live.core.current_term:
@@ -328,7 +335,7 @@ class Server:
             live.pilot.home.check()
         if live.accord is not None:
             live.accord.check()
-        self._check_view(live)
+        live.check_view(self.id, self.disk.volatile)
         self._arm_timer(live)
 
     def _take_inbox(self, live: Process) -> list[tuple[Callable[..., None], tuple[Any, ...]]]:
@@ -448,6 +455,8 @@ class Server:
             raise InvariantBroken("one answer per request", f"{self.id} to nothing: {message}")
         if ticket is not None and self.process.unanswered.pop(id(ticket), None) is None:
             raise InvariantBroken("one answer per request", f"{self.id} again: {message}")
+        if ticket is not None and ticket.life == FORGED:
+            return
         if isinstance(message, InstallSnapshot):
             transfer = self.process.snapshots.send(message)
             if transfer is not None:
@@ -476,22 +485,3 @@ class Server:
         self.check_bound(live)
         self.post(live.core.applied, live.frontend.applied)
         live.snapshots.consider(live)
-
-    def _check_view(self, live: Process) -> None:
-        core, image = live.core, self.disk.volatile
-        last = image.last_index
-        same = core.last_index == last and core.log.compacted_index == image.base
-        if not same or core.log.term_at(last) != image.term_at(last):
-            raise InvariantBroken(
-                "what is in the log is written", f"{self.id}: {core.last_index} versus {last}"
-            )
-        if image.hard_state.term != core.current_term:
-            raise InvariantBroken(
-                "what is in the log is written",
-                f"{self.id}: term {core.current_term} versus {image.hard_state}",
-            )
-
-        if live.told != Told.of(core):
-            raise InvariantBroken(
-                "events tell the truth", f"{self.id} is {Told.of(core)}, told {live.told}"
-            )

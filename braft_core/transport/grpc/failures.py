@@ -17,6 +17,7 @@ from braft_core.errors import (
     DecodeError,
     NotApplied,
     OutcomeUnknown,
+    ProtocolViolation,
     Rejected,
     StorageFull,
     TooLarge,
@@ -31,13 +32,13 @@ ERROR_KEY = "braft-error-bin"
 _MAX_DETAILS = 100
 
 #: First match wins.
-_STATUS: tuple[tuple[type[BraftError], grpc.StatusCode], ...] = (
+_STATUS: tuple[tuple[type[BraftError] | tuple[type[BraftError], ...], grpc.StatusCode], ...] = (
     (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotApplied, grpc.StatusCode.UNAVAILABLE),
     (OutcomeUnknown, grpc.StatusCode.UNKNOWN),
     (Rejected, grpc.StatusCode.ABORTED),
-    (DecodeError, grpc.StatusCode.INVALID_ARGUMENT),
+    ((DecodeError, ProtocolViolation), grpc.StatusCode.INVALID_ARGUMENT),
     (StorageFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unreachable, grpc.StatusCode.DEADLINE_EXCEEDED),
     (AccessDenied, grpc.StatusCode.PERMISSION_DENIED),

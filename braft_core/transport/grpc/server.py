@@ -25,7 +25,7 @@ from braft_core.raft.messages import (
     Response,
     TimeoutNow,
 )
-from braft_core.transport.admission import NO_PEER, NOT_MEMBER, Refusal
+from braft_core.transport.admission import GARBAGE, NO_PEER, NOT_MEMBER, Refusal
 from braft_core.transport.bounds import MAX_CONTROL
 from braft_core.transport.codec import decode_request, encode_response
 from braft_core.transport.crowd import Crowd
@@ -73,6 +73,9 @@ class _Slot:
         if self.stream.slots and self.stream.slots[0] is self:
             self.stream.wake.set()
 
+    def refuse(self, error: BraftError) -> None:
+        self.stream.refuse(error)
+
 
 class _Call:
     """``context`` of a single call."""
@@ -85,6 +88,10 @@ class _Call:
     def fill(self, data: bytes) -> None:
         if not self.answer.done():
             self.answer.set_result(data)
+
+    def refuse(self, error: BraftError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class _InboundStream:
@@ -108,6 +115,11 @@ class _InboundStream:
         """End the stream from our side, with status OK."""
         self.orderly = True
         self._ended(grpc.StatusCode.OK, "")
+
+    def refuse(self, error: BraftError) -> None:
+        """End the stream, because it brought what nobody may send."""
+        self.orderly = True
+        self._ended(status_of(error), details_of(error))
 
     async def serve(self) -> None:
         await self._context.send_initial_metadata(((SENDER, self._local.identity.server_id),))
@@ -135,9 +147,8 @@ class _InboundStream:
         try:
             await self._requests()
         except DecodeError as error:
-            self._local.counters["refused_garbage"] += 1
-            self.orderly = True
-            self._ended(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            self._local.counters[GARBAGE] += 1
+            self.refuse(error)
 
     async def _requests(self) -> None:
         read = self._context.read
@@ -236,9 +247,12 @@ class RaftTransportServer:
             try:
                 message = decode_request(kind, data, self._local.identity.server_id)
             except DecodeError as error:
-                self._local.counters["refused_garbage"] += 1
-                await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            return await self._until_stopped(self._answer(message), context)
+                self._local.counters[GARBAGE] += 1
+                await _abort(context, status_of(error), details_of(error))
+            try:
+                return await self._until_stopped(self._answer(message), context)
+            except BraftError as error:
+                return await _abort(context, status_of(error), details_of(error))
 
         return serve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from braft_core.errors import Busy, InvariantViolation, NotLeader, Rejected
+from braft_core.errors import Busy, NotLeader, ProtocolViolation, Rejected
 from braft_core.raft import (
     AppendEntries,
     AppendEntriesResponse,
@@ -137,8 +137,9 @@ def test_5_2_even_clusters_need_more_than_half() -> None:
 def test_two_leaders_of_one_term_are_a_violation() -> None:
     lb = Lab("abc")
     a = lb.elect("a")
-    with pytest.raises(InvariantViolation, match="two leaders in term"):
+    with pytest.raises(ProtocolViolation, match="two leaders in term"):
         a.step(append(a.current_term, (1, 1)))
+    assert a.role is Role.LEADER
 
 
 # -- §5.3: log replication -----------------------------------------------------------------------
@@ -230,8 +231,9 @@ def test_5_3_replacing_a_committed_entry_is_a_violation() -> None:
     lb = Lab("abc")
     a = lb.nodes["a"]
     a.step(append(2, (1, 1), command(2, 2), commit=2))
-    with pytest.raises(InvariantViolation, match="replaces committed entry 2"):
+    with pytest.raises(ProtocolViolation, match="replaces committed entry 2"):
         a.step(append(3, (1, 1), command(2, 3)))
+    assert (a.current_term, a.log.term_at(2)) == (2, 2)
 
 
 def test_5_3_a_follower_commits_only_what_matched() -> None:

@@ -6,9 +6,10 @@ Owns the order of responses and the bound on requests that wait for the node.
 from __future__ import annotations
 
 import abc
+import logging
 from collections import deque
 
-from braft_core.errors import DecodeError, WrongCluster
+from braft_core.errors import BraftError, DecodeError, WrongCluster
 from braft_core.raft import AppendEntries
 from braft_core.transport import WRONG_CLUSTER, decode_request
 from braft_tcp.connection import Connection
@@ -18,6 +19,8 @@ from braft_tcp.lanes import REQUESTS
 from braft_tcp.local import Denial, LocalEnd
 
 __all__ = ["BulkInbound", "ControlInbound", "Inbound", "Return"]
+
+_log = logging.getLogger(__name__)
 
 #: Requests of one connection that may wait for the node; beyond it nothing is read.
 _MAX_WAITING = 64
@@ -66,6 +69,9 @@ class _Slot:
         self.data = data
         self.lane.answer()
 
+    def refuse(self, error: BraftError) -> None:
+        self.lane.refuse(error)
+
 
 class BulkInbound(Inbound):
     """One peer's AppendEntries; responses go out in request order."""
@@ -96,6 +102,11 @@ class BulkInbound(Inbound):
         if self._connection.held and len(slots) < _MAX_WAITING // 2:
             self._connection.release()
 
+    def refuse(self, error: BraftError) -> None:
+        """End the connection, because it brought what nobody may send."""
+        _log.debug("a connection is cut: %s", error)
+        self._connection.goodbye()
+
     def lost(self) -> None:
         """See the base class."""
         self._slots.clear()
@@ -113,6 +124,11 @@ class Return:
     def fill(self, data: bytes) -> None:
         """Send the response."""
         self.connection.send(Kind.RESPONSE, self.request_id, data)
+
+    def refuse(self, error: BraftError) -> None:
+        """End the connection, because it brought what nobody may send."""
+        _log.debug("a connection is cut: %s", error)
+        self.connection.goodbye()
 
 
 class ControlInbound(Inbound):

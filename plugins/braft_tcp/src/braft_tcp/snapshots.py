@@ -304,3 +304,7 @@ class _WayHome(Return):
         """See the base class."""
         super().fill(data)
         self._inbound.answered()
+
+    def refuse(self, error: BraftError) -> None:
+        """See the base class. The sender learns why."""
+        self._inbound.fail(error)

@@ -1,0 +1,123 @@
+"""Which rules a message meets: first the protocol's, then those of terms, then its own."""
+
+from __future__ import annotations
+
+from braft_core.raft import durability, election, reads, replication, rules, snapshot, transfer
+from braft_core.raft.limits import TERM_LEAP
+from braft_core.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Message,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    TimeoutNow,
+)
+from braft_core.raft.state import RaftState
+from braft_core.raft.types import Role
+
+__all__ = ["step"]
+
+
+def step(state: RaftState, message: Message) -> None:
+    """Take a message.
+
+    :raises ProtocolViolation: it breaks a rule; nothing was changed, but perhaps the term (see
+        :func:`_climb`), and nobody is answered.
+    """
+    rules.check(state, message)
+    if rules.leaps(state, message):
+        _climb(state, message)
+    match message:
+        case AppendEntries():
+            _on_append(state, message)
+        case AppendEntriesResponse():
+            if _current(state, message.term) and state.role is Role.LEADER:
+                replication.on_append_response(state, message)
+                reads.confirm(state)
+        case RequestPreVote():
+            election.on_pre_vote(state, message)
+        case RequestPreVoteResponse():
+            if message.granted or _current(state, message.term):
+                election.on_pre_vote_response(state, message)
+        case RequestVote():
+            election.on_vote(state, message)
+        case RequestVoteResponse():
+            if _current(state, message.term):
+                election.on_vote_response(state, message)
+        case TimeoutNow():
+            _on_timeout_now(state, message)
+        case InstallSnapshot():
+            _on_install(state, message)
+        case InstallSnapshotResponse():
+            if _current(state, max(message.term, 1)) or not message.success:
+                _on_install_response(state, message)
+
+
+def _climb(state: RaftState, message: Message) -> None:
+    """Refuse a term that is too far beyond ours, and take a step towards it.
+
+    So one message cannot use up the terms, and servers whose terms are far apart for whatever
+    reason still meet. A step at most once in an election timeout keeps many messages from using
+    them up: 2**62 terms last for thousands of years. What would not make us adopt a term does not
+    make us climb.
+
+    :raises ProtocolViolation: always.
+    """
+    hears = not isinstance(message, RequestVote) or election.may_vote(state, message)
+    due = state.now >= state.climbed_at + state.config.election_timeout
+    reached = state.current_term
+    if due and hears:
+        state.climbed_at = state.now
+        state.become_follower(reached + TERM_LEAP, "", "saw a term that is far beyond")
+    raise rules.refusal(
+        message,
+        f"its term is more than {TERM_LEAP} beyond {reached}, the term of server {state.server_id}",
+    )
+
+
+def _current(state: RaftState, term: int) -> bool:
+    """Adopt a newer term; whether the message is of the current one."""
+    if term > state.current_term:
+        state.become_follower(term, "", f"saw term {term}")
+    return term == state.current_term
+
+
+def _on_append(state: RaftState, message: AppendEntries) -> None:
+    if message.term < state.current_term:
+        replication.refuse(state, message)
+        return
+    _follow(state, message)
+    replication.on_append(state, message)
+
+
+def _on_install(state: RaftState, message: InstallSnapshot) -> None:
+    if message.term < state.current_term:
+        snapshot.respond(state, message, False)
+        return
+    _follow(state, message)
+    snapshot.on_install(state, message)
+
+
+def _on_install_response(state: RaftState, message: InstallSnapshotResponse) -> None:
+    if state.role is Role.LEADER and snapshot.on_response(state, message):
+        replication.advance_commit(state)
+
+
+def _follow(state: RaftState, message: AppendEntries | InstallSnapshot) -> None:
+    """The sender leads the current term, or a newer one that we adopt."""
+    state.become_follower(message.term, message.sender, f"{message.sender} leads")
+    state.leader_contact = state.now
+    state.hasty = 0
+    state.reset_election_timer()
+
+
+def _on_timeout_now(state: RaftState, message: TimeoutNow) -> None:
+    transfer.respond(state, message)
+    follows = state.role is Role.FOLLOWER and message.sender == state.leader
+    stands = state.may_campaign and state.willing
+    if follows and stands and durability.vote_is_durable(state):
+        election.campaign(state, "leadership transfer", transfer=True)
