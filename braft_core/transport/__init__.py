@@ -5,6 +5,7 @@ set of rules about whom a node takes requests from (``refuse``, ``refuse_call``)
 snapshot transfer, and the frame of a transport that keeps a link to each peer.
 """
 
+from braft_core.descriptors import inbound_connections
 from braft_core.transport.admission import (
     GARBAGE,
     NO_PEER,
@@ -90,6 +91,7 @@ __all__ = [
     "encode_response",
     "first_byte",
     "has_no_token",
+    "inbound_connections",
     "is_tls",
     "may_be_plain",
     "method_of",

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import msgpack
 
 from braft_core.addresses import join_host_port, parse_listen
-from braft_core.descriptors import inbound_connections
 from braft_core.errors import ConfigError, DecodeError, TransportError
 from braft_core.raft import Response
 from braft_core.transport import (
@@ -22,6 +21,7 @@ from braft_core.transport import (
     accept,
     challenge,
     encode_response,
+    inbound_connections,
     nonce,
 )
 from braft_tcp.connection import FAREWELL, Connection
