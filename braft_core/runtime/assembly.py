@@ -104,12 +104,7 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     ip, host, follows = advertise(settings, registry)
     check_exposure(settings, host)
     tokens = TokenSource(settings)
-    if settings.hashicorp_peers and tokens.keyring.current:
-        _log.warning(
-            "%s=on: whoever reaches the Raft port can write, replace the state and remove members, "
-            "without a token",
-            settings.label("hashicorp_peers"),
-        )
+    _warn_of_peers_without_proof(settings, tokens)
     serializer = registry.get("serializer", settings.serializer)()
     services = _services(settings, registry, extra_services)
     serializers = {cls.tag: cls() for cls in registry.classes("serializer")}
@@ -150,6 +145,15 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
         expect=_expect(settings, discovery),
         ephemeral=data_directory(settings, ports.raft) is None,
     )
+
+
+def _warn_of_peers_without_proof(settings: Settings, tokens: TokenSource) -> None:
+    if settings.hashicorp_peers and tokens.keyring.current:
+        _log.warning(
+            "%s=on: whoever reaches the Raft port can write, replace the state and remove members, "
+            "without a token",
+            settings.label("hashicorp_peers"),
+        )
 
 
 def expect_is_a_guess(settings: Settings, discovery: Discovery | None) -> bool:

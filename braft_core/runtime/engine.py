@@ -481,5 +481,6 @@ class Engine:
         if not why:
             return ""
         slow = self.writer.slow(clock.monotonic()) if self.writer is not None else ""
-        reasons = (why, stop.message if stop is not None else "", slow)
+        denied = self.parts.transport.notes.get("token", "")
+        reasons = (why, stop.message if stop is not None else "", slow, denied)
         return "; ".join(reason for reason in reasons if reason)

@@ -34,6 +34,8 @@ class LocalNode:
         self.looks = Looks(self.certificates)
         #: ``refused_*``: who or what we refused; ``refused_by_peer``; ``dropped``: not sent.
         self.counters: Counter[str] = Counter()
+        #: By server: why it and this node do not talk, as far as that is about tokens.
+        self.denied: dict[str, str] = {}
         self._header_of = ("", "")
         self._header = b""
 

@@ -147,6 +147,7 @@ class Running(Generic[L], abc.ABC):
     def __init__(self, local: LocalNode, peers: Peers[L]) -> None:
         self.counters = local.counters
         self.certificates = local.certificates
+        self.denied = local.denied
         self.peers = peers
 
     @abc.abstractmethod
@@ -218,9 +219,15 @@ class LinkedTransport(Transport):
     def notes(self) -> dict[str, str]:
         """See the base class."""
         running = self._running
-        if running is None or running.certificates is None or not running.certificates.trouble:
+        if running is None:
             return {}
-        return {"tls": running.certificates.trouble}
+        denied = sorted(set(running.denied.copy().values()))
+        notes = (
+            {"token": f"calls between members are refused: {'; '.join(denied)}"} if denied else {}
+        )
+        if running.certificates is not None and running.certificates.trouble:
+            notes["tls"] = running.certificates.trouble
+        return notes
 
     async def stop(self) -> None:
         """See the base class."""

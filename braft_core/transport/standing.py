@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from braft_core.errors import BraftError
+from braft_core.errors import AccessDenied, BraftError
 from braft_core.raft.messages import Response
 from braft_core.transport.local import LocalNode
 
@@ -36,12 +36,19 @@ class Standing:
     def deliver(self, response: Response) -> None:
         """It answered."""
         self._told = False
-        self._refusal = ""
+        self.clear()
         self._local.handler.on_message(response)
+
+    def clear(self) -> None:
+        """Forget why it refused us."""
+        self._refusal = ""
+        self._local.denied.pop(self._server_id, None)
 
     def refused(self, error: BraftError, address: str) -> None:
         """It will have nothing to do with us."""
         self._local.counters["refused_by_peer"] += 1
+        if isinstance(error, AccessDenied):
+            self._local.denied[self._server_id] = error.message
         if error.message != self._refusal:
             self._refusal = error.message
             self._log.warning(

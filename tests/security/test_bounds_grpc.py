@@ -38,7 +38,7 @@ from tests.security.strangers import (
     status,
 )
 
-pytestmark = pytest.mark.xdist_group("bounds of grpc")
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("bounds of grpc")]
 
 TOKEN = "a-secret-of-more-than-32-characters"
 PEER, HEALTH = "/braft.v1.Peer/", "/grpc.health.v1.Health/"
@@ -96,6 +96,7 @@ def check(nodes: ProcessCluster) -> None:
     assert call_many(nodes, HEALTH + "Check", 1, 0, 1) == {"OK": 1}
 
 
+@pytest.mark.smoke
 def test_nothing_of_a_refused_call_is_read(guarded: ProcessCluster) -> None:
     """80 calls of 15 MiB, all refused, once took 1.3 GiB."""
     before = peak(guarded)
@@ -105,7 +106,6 @@ def test_nothing_of_a_refused_call_is_read(guarded: ProcessCluster) -> None:
     check(guarded)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", [PEER + "Probe", HEALTH + "Check", "/RaftTransport/RequestVote"])
 def test_few_large_requests_of_one_address_are_read_at_a_time(
     node: ProcessCluster, path: str

@@ -28,7 +28,7 @@ from tests.security.strangers import (
     status,
 )
 
-pytestmark = pytest.mark.xdist_group("bounds of tcp")
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("bounds of tcp")]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,7 @@ def test_one_address_has_so_many_connections_and_no_more(
     assert admitted + refused == EACH + 50
 
 
+@pytest.mark.smoke
 def test_nobody_announces_a_large_hello(node: ProcessCluster, opened: ExitStack) -> None:
     connection = opened.enter_context(connect(node))
     connection.sendall(HEADER.pack(HELLO_LIMIT + 1, Kind.HELLO, 0))

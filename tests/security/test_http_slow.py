@@ -23,6 +23,8 @@ from braft_core.testing.processes import (
     wait_for,
 )
 
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow callers of http")]
+
 TOKEN = "sesame-open-now-1"
 #: Files that the node under attack may have open, as by `ulimit -n`; a quarter is for HTTP.
 DESCRIPTORS = 1024
@@ -126,6 +128,7 @@ def test_a_thousand_connections_of_a_byte_now_and_then(port: int) -> None:
         dripper.stop()
 
 
+@pytest.mark.smoke
 def test_bodies_without_a_token_are_neither_read_nor_kept(
     cluster: ProcessCluster, port: int
 ) -> None:

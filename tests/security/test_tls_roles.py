@@ -46,7 +46,7 @@ def started(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return partial(listening_node, braft_tcp.TcpTransport, rpc_timeout=PATIENCE)
 
 
-class Cluster:
+class Issuer:
     """A CA, and what is made with it."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,8 +62,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path)
+def cluster(tmp_path: Path) -> Issuer:
+    return Issuer(tmp_path)
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -80,7 +80,7 @@ async def ask(caller: Node, called: Node) -> PeerReply:
 
 
 def test_peers_reach_each_other_by_the_server_name_without_an_address(
-    started: Started, cluster: Cluster
+    started: Started, cluster: Issuer
 ) -> None:
     nameless = Names(dns=("braft-peer",))
     files = [cluster.issue(n, nameless, server_name="braft-peer") for n in ("a", "b")]
@@ -98,7 +98,7 @@ def test_peers_reach_each_other_by_the_server_name_without_an_address(
 
 
 def test_in_grpc_another_holder_of_a_certificate_calls_nobody(
-    cluster: Cluster, patient_grpc: None
+    cluster: Issuer, patient_grpc: None
 ) -> None:
     """On the wire: a client's never counts, and where names are set, no other node's."""
     ours = cluster.issue("b", peer_names=("braft-peer",))
@@ -146,7 +146,7 @@ def test_in_grpc_another_holder_of_a_certificate_calls_nobody(
     asyncio.run(scenario())
 
 
-def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Cluster) -> None:
+def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) -> None:
     """On the wire, on each lane."""
     braft_tcp = pytest.importorskip("braft_tcp")
     from braft_tcp.frames import HEADER, Hello, Kind, Lane, encode_hello
@@ -179,7 +179,7 @@ def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Cluster) -
     asyncio.run(scenario())
 
 
-def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Cluster) -> None:
+def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Issuer) -> None:
     """Though its certificate is of the CA, for its address, and for servers."""
     ours = cluster.issue("a", peer_names=("braft-peer",))
     theirs = cluster.issue("web", Names(ips=("127.0.0.1",), dns=("web.example",)))
@@ -202,7 +202,7 @@ def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Clu
 
 
 def test_a_node_does_not_start_with_a_certificate_that_its_peers_refuse(
-    started: Started, cluster: Cluster
+    started: Started, cluster: Issuer
 ) -> None:
     async def start(files: TLSFiles, words: str) -> None:
         with pytest.raises(ConfigError, match=words):
@@ -218,7 +218,7 @@ def test_a_node_does_not_start_with_a_certificate_that_its_peers_refuse(
 
 
 def test_a_client_s_certificate_gets_a_client_s_rights_in_grpc(
-    cluster: Cluster, patient_grpc: None
+    cluster: Issuer, patient_grpc: None
 ) -> None:
     ours, client = cluster.issue("b"), cluster.made("client", client=True)
 

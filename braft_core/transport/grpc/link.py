@@ -117,6 +117,7 @@ class PeerLink:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._standing.clear()
         if self._control is not None:
             await self._control.close()
         await asyncio.gather(*self._closing, return_exceptions=True)

@@ -299,9 +299,9 @@ def test_a_resource_that_would_block_the_loop_is_refused_by_name(
 
 
 def test_a_parameter_that_nobody_reads_is_named(web: Any, node: Any) -> None:
-    answer = web.simulate_get("/v1/kv/m?limt=1")
+    answer = web.simulate_get("/v1/kv/m?limits=1")
     assert answer.status_code == 400
-    assert "'limt'" in answer.json["detail"]
+    assert "'limits'" in answer.json["detail"]
     assert "after, consistency, limit, max_staleness, timeout" in answer.json["detail"]
     assert web.simulate_delete("/v1/members/x?force=1").status_code == 400
     assert node.calls == []

@@ -82,6 +82,7 @@ class PeerLink:
         for task in self._keepers:
             task.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._standing.clear()
         if ending:
             await asyncio.wait(ending, timeout=2 * FAREWELL)
 
