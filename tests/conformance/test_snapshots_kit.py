@@ -138,6 +138,43 @@ class _TakesMore(_Store):
                 put(self.store, 9, [chunk])
 
 
+class _ListsBeforeItVerifies(_Store):
+    class sink(_Sink):
+        def commit(self, verify: Verify | None = None) -> SnapshotMeta:
+            meta = self.inner.commit()
+            if verify is not None:
+                verify(self.store.open(meta.id))
+            return meta
+
+
+class _VerifiesNothing(_Store):
+    class sink(_Sink):
+        def commit(self, verify: Verify | None = None) -> SnapshotMeta:
+            return self.inner.commit()
+
+
+class _DeletesNothing(_Store):
+    def delete(self, snapshot_id: str) -> None:
+        pass
+
+
+class _DeletesOthers(_Store):
+    def delete(self, snapshot_id: str) -> None:
+        self._whole.clear()
+
+
+class _TakesAnySize(_Store):
+    def create(
+        self,
+        index: int,
+        term: int,
+        configuration: Configuration,
+        configuration_index: int,
+        size: int = 0,
+    ) -> SnapshotSink:
+        return super().create(index, term, configuration, configuration_index)
+
+
 class _AbortDeletes(_Store):
     class sink(_Sink):
         def abort(self) -> None:
@@ -225,6 +262,13 @@ BROKEN: dict[str, builtins.list[tuple[type[MemorySnapshots], tuple[object, ...]]
     "a_new_store_is_empty": [(_InventsOne, ())],
     "nothing_is_listed_before_it_is_whole": [(_ShowsItAtOnce, ())],
     "an_unfinished_snapshot_is_gone_after_a_restart": [(_FinishesByItself, ())],
+    "what_is_verified_is_what_was_written_and_not_listed_yet": [
+        (_ListsBeforeItVerifies, ()),
+        (_VerifiesNothing, ()),
+    ],
+    "what_does_not_pass_is_never_listed": [(_ListsBeforeItVerifies, ()), (_VerifiesNothing, ())],
+    "a_snapshot_is_deleted_by_its_id": [(_DeletesNothing, ()), (_DeletesOthers, ())],
+    "a_snapshot_that_can_have_no_room_is_refused": [(_TakesAnySize, ())],
     "an_aborted_snapshot_leaves_nothing": [(_AbortPlaces, ()), (_FinishesByItself, ())],
     "an_ended_sink_takes_nothing_more": [(_TakesMore, ())],
     "abort_after_commit_is_harmless": [(_AbortDeletes, ())],

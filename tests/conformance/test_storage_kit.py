@@ -43,6 +43,13 @@ class _ResetsHardState(MemoryStorage):
         super().write(batches)
 
 
+class _ForgetsTheSnapshots(MemoryStorage):
+    def open(self) -> StoredState:
+        state = super().open()
+        state.snapshots = None
+        return state
+
+
 class _ForgetsWhereItEnded(MemoryStorage):
     def open(self) -> StoredState:
         self._disk.bounds = Bounds()
@@ -264,6 +271,7 @@ BROKEN: dict[str, type[MemoryStorage]] = {
     "test_a_new_store_is_empty": _InventsATerm,
     "test_entries_survive_with_every_field": _DropsExtensions,
     "test_term_and_vote_survive": _ForgetsTheVote,
+    "test_the_newest_two_snapshots_that_were_named_are_remembered": _ForgetsTheSnapshots,
     "test_a_later_write_without_hard_state_keeps_it": _ResetsHardState,
     "test_writes_continue_after_a_restart": _ForgetsWhereItEnded,
     "test_the_state_handed_out_is_the_callers_own": _SharesItsList,
