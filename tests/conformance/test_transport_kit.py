@@ -230,6 +230,23 @@ class _OpenReceiver(Receiver):
         return await self._store(await self._intake.take(message, contents))
 
 
+class _StoresBeforeItAsks(MemoryTransport):
+    async def start(self, handler: TransportHandler) -> None:
+        await super().start(handler)
+        assert self._receiver is not None
+        self._receiver._intake = _HastyIntake(handler)
+
+
+class _HastyIntake(Intake):
+    async def take(self, message: InstallSnapshot, contents: AsyncGenerator[bytes]) -> Incoming:
+        incoming = self._admit(message)
+        await incoming.begin()
+        async for chunk in contents:
+            await incoming.write(chunk)
+        self._handler.wants_snapshot(message)
+        return incoming
+
+
 class _KeepsPieces(MemoryTransport):
     """What broke off stays in the store."""
 
@@ -371,6 +388,9 @@ _RULES: list[tuple[type[MemoryTransport], str]] = [
     (_AnswersTransfersTwice, "a_transfer_to_nobody_fails_once"),
     (_AnswersTransfersTwice, "a_snapshot_that_is_gone_fails_once"),
     (_ReceivesFromAnybody, "another_cluster_or_server_refuses_before_anything_is_stored"),
+    (_StoresBeforeItAsks, "an_offer_is_put_before_the_node_before_anything_is_stored"),
+    (_StoresBeforeItAsks, "an_offer_that_is_refused_fails_and_stores_nothing"),
+    (_StoresBeforeItAsks, "an_offer_whose_contents_are_not_wanted_is_answered_without_them"),
     (_KeepsPieces, "contents_that_break_off_fail_and_leave_nothing"),
     (_AcceptsAnyLength, "contents_of_another_length_fail_and_leave_nothing"),
     (_KeepsPieces, "a_full_disk_fails_and_leaves_nothing"),
