@@ -187,11 +187,14 @@ class OnceCommand(Repeatable):
 
     def reconsider(self, error: BraftError) -> BraftError | None:
         """See :meth:`Request.reconsider`."""
-        if not isinstance(error, SessionExpired):
-            return super().reconsider(error)
         if self.finished or self.future.done():
             return None
-        return self.keeper.expired(self, error)
+        if isinstance(error, SessionExpired):
+            return self.keeper.expired(self, error)
+        if self.window is None:
+            # It waits for a session and was not sent. Outside one it could be applied twice.
+            return self._verdict(error)
+        return super().reconsider(error)
 
 
 class Keeper:

@@ -170,7 +170,14 @@ def _database(folder: Path) -> bytes:
 
 def _filled(kind: type[Any]) -> Any:
     samples = {"str": "text", "bytes": b"\x01\xff", "int": 300, "bool": True}
-    return kind(*(samples.get(str(field.type), (b"one", b"two")) for field in fields(kind)))
+    return kind(
+        *(
+            "h:1"
+            if field.name.endswith("address")
+            else samples.get(str(field.type), (b"one", b"two"))
+            for field in fields(kind)
+        )
+    )
 
 
 def _plugins() -> Iterator[tuple[str, bytes]]:

@@ -342,6 +342,17 @@ async def test_a_session_that_cannot_be_opened_is_an_answer() -> None:
 
 
 @on_loop
+async def test_a_command_that_waits_for_a_session_is_never_sent_without_one() -> None:
+    engine = Engine()
+    command = engine.command(engine.sessions.own)
+    opening = await engine.next()
+    opening.deadline = 0.0  # a later caller may have more time than the opening has
+    settle([(opening, NotLeader("the leader has changed"))])
+    assert isinstance(await _error(command), NotLeader)
+    assert engine.taken == []
+
+
+@on_loop
 async def test_a_node_that_stops_answers_everybody() -> None:
     engine, keeper, tried = await _started()
     fresh = engine.command(keeper)
