@@ -32,7 +32,8 @@ BODY_SECONDS: Final = 10.0
 BODY_RATE: Final = 16 << 10
 #: Seconds for which a reader may take no byte of an answer.
 STALL_SECONDS: Final = 30.0
-#: Seconds for which the rest of a refused request is read and dropped, so that the answer arrives.
+#: Seconds for which the rest of a refused request is read and dropped, so that the answer arrives;
+#: no more of it than of a body that is accepted.
 LINGER_SECONDS: Final = 2.0
 #: Bytes of large answers that may wait for their readers at a time.
 ANSWER_BUDGET: Final = 256 << 20
@@ -110,6 +111,9 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
     def data_received(self, data: bytes) -> None:
         """See :meth:`asyncio.Protocol.data_received`."""
         if self._lingering:
+            self._raw += len(data)
+            if self._raw > HARD_BODY_LIMIT:
+                self.abort()
             return
         if self._slot.phase is Phase.IDLE:
             self._slot.move(Phase.MOVING)
@@ -233,6 +237,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
     def linger(self) -> None:
         """Send no more, and drop what still comes: a reset could overtake the answer."""
         self._lingering = True
+        self._raw = 0
         self._last = self.loop.time()
         self._unset_keepalive_if_required()
         if self.transport.can_write_eof():
