@@ -259,7 +259,7 @@ MUTANTS = (
     Mutant(learners_and_the_removed_count, ("commit needs a durable majority",)),
     Mutant(the_leader_counts_itself_before_its_disk, ("commit needs a durable majority",)),
     Mutant(any_acknowledgement_covers_the_whole_log, ("commit needs a durable majority",)),
-    Mutant(every_append_truncates, ("committed entries stay",)),
+    Mutant(every_append_truncates, ("committed entries stay", "commit needs a durable majority")),
     Mutant(no_consistency_check, ("log matching", "state machine safety")),
     Mutant(reads_without_a_round, ("a read sees all commits before it",)),
     Mutant(reads_before_the_first_commit, ("a read sees all commits before it",)),
