@@ -8,7 +8,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import grpc
@@ -255,15 +255,14 @@ def test_nothing_compressed_is_taken(node: ProcessCluster) -> None:
     before = peak(node)
     bomb = zeros(256)
     assert len(bomb) < MIB
-    connection = connect(node)
-    connection.settimeout(20)
-    connection.sendall(PREFACE + http2_frame(4, 1, 0))
-    connection.sendall(http2_call(PEER + "Probe", 1, ("grpc-encoding", "gzip")))
-    message = b"\x01" + len(bomb).to_bytes(4, "big") + bomb
-    with_window(connection, message)
-    check(node)
-    assert peak(node) - before < 60
-    connection.close()
+    with closing(connect(node)) as connection:
+        connection.settimeout(20)
+        connection.sendall(PREFACE + http2_frame(4, 1, 0))
+        connection.sendall(http2_call(PEER + "Probe", 1, ("grpc-encoding", "gzip")))
+        message = b"\x01" + len(bomb).to_bytes(4, "big") + bomb
+        with_window(connection, message)
+        check(node)
+        assert peak(node) - before < 60
 
 
 def zeros(mebibytes: int) -> bytes:
@@ -274,20 +273,17 @@ def zeros(mebibytes: int) -> bytes:
 
 
 def with_window(connection: socket.socket, message: bytes) -> None:
-    """Send a message as fast as the server takes it, or until it ends the call."""
+    """Send a message as fast as the server takes it, until it ends the call or connection."""
     connection.settimeout(0.5)
     window = 65535
-    while message and window > 0:
-        part, message = message[: min(16384, window)], message[min(16384, window) :]
-        connection.sendall(http2_frame(0, 0, 1, part))
-        window -= len(part)
-        if window <= 0:
-            answer = b""
-            try:
+    with suppress(TimeoutError, ConnectionError):
+        while message and window > 0:
+            part, message = message[: min(16384, window)], message[min(16384, window) :]
+            connection.sendall(http2_frame(0, 0, 1, part))
+            window -= len(part)
+            if window <= 0:
                 answer = connection.recv(MIB)
-            except TimeoutError:
-                return
-            window += 65535 if b"\x08" in answer else 0
+                window += 65535 if b"\x08" in answer else 0
 
 
 def test_descriptors_are_left_when_all_connections_are_taken(tmp_path: Path) -> None:
