@@ -22,7 +22,7 @@ from braft_core.testing.simulation.history import History, Kind, Operation, Outc
 
 __all__ = ["Undecided", "check_history", "check_register", "check_revisions", "find_order"]
 
-_MAX_STATES = 300_000
+_MAX_STATES = 1_000_000
 _S = TypeVar("_S", bound=Hashable)
 _NOT_REGISTERS = frozenset({Kind.ADD, Kind.INSERT, Kind.REMOVE, Kind.LIST})
 

@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(what_is_unknown_is_skipped, _STOPS, _mixed),
     Mutant(
         unknown_services_in_a_snapshot_are_skipped,
-        _PREFIX,
+        (*_PREFIX, "states converge"),
         lambda plan: _captures(plan) and _brings(plan, "service"),
         200,
     ),
