@@ -103,7 +103,7 @@ def test_an_embedded_node_without_settings_finds_nobody(
 ) -> None:
     """Whatever discoveries are installed: nobody chose one."""
     monkeypatch.chdir(tmp_path)
-    with Node(http=False, data_dir=":memory:", dport=0) as node:
+    with Node(http=False, data_dir=":memory:", rport=0, dport=0) as node:
         node.wait_ready(40)
         assert node.cluster_view()["discovery"] == "none"
         assert node.address.startswith("127.0.0.1:")

@@ -69,9 +69,7 @@ def test_the_collector_of_the_process_is_touched_only_if_that_is_chosen(
         collect=lambda: calls.append("collect"), freeze=lambda: calls.append("freeze")
     )
     monkeypatch.setattr(collecting, "gc", collector)
-    with Node(
-        discovery="none", data_dir=":memory:", ip="127.0.0.1", http=False, gc_freeze=chosen
-    ) as node:
+    with Node(discovery="none", data_dir=":memory:", rport=0, http=False, gc_freeze=chosen) as node:
         node.wait_ready(40)
         node.kv.put("m", "k", [1])
     assert calls == (["collect", "freeze"] if chosen else [])
