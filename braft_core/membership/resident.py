@@ -37,13 +37,13 @@ from braft_core.membership.twins import Twins
 from braft_core.membership.wording import (
     default_discovery_sentence,
     met_sentence,
-    refused_token_sentence,
     removed_sentence,
     rival_sentence,
     versions_sentence,
 )
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
 from braft_core.raft.types import Server, Suffrage, encode_configuration
+from braft_core.transport.denials import refused_token_sentence
 
 __all__ = ["Resident"]
 

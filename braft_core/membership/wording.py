@@ -23,7 +23,6 @@ __all__ = [
     "named",
     "no_leader_sentence",
     "pursuing_sentence",
-    "refused_token_sentence",
     "removed_sentence",
     "rival_sentence",
     "shared_id_sentence",
@@ -142,11 +141,6 @@ def default_discovery_sentence(
         "BRAFT_DISCOVERY=mdns. If not, stop it, set BRAFT_DISCOVERY=none or another "
         "BRAFT_CLUSTER_NAME, and start it with an empty data directory"
     )
-
-
-def refused_token_sentence(reasons: Sequence[str]) -> str:
-    """A member that others do not talk to, or that must not talk to others."""
-    return f"calls between members are refused: {'; '.join(reasons)}"
 
 
 def removed_sentence(cluster_id: str, leader: Server, dead: bool) -> str:

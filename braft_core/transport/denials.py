@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from braft_core.escaping import printable
 
-__all__ = ["DELAY", "Denials"]
+__all__ = ["DELAY", "Denials", "refused_token_sentence"]
 
 _log = logging.getLogger(__name__)
 
@@ -85,3 +85,8 @@ class Denials:
         """An answer that waited was given, or its caller is gone."""
         with self._lock:
             self._waiting -= 1
+
+
+def refused_token_sentence(reasons: Sequence[str]) -> str:
+    """Return the note of a member that others refuse, or that must not talk to others."""
+    return f"calls between members are refused: {'; '.join(reasons)}"

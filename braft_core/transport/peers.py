@@ -26,6 +26,7 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.admission import VIOLATION
+from braft_core.transport.denials import refused_token_sentence
 from braft_core.transport.local import LocalNode
 from braft_core.transport.snapshots import Outgoing
 
@@ -222,9 +223,7 @@ class LinkedTransport(Transport):
         if running is None:
             return {}
         denied = sorted(set(running.denied.copy().values()))
-        notes = (
-            {"token": f"calls between members are refused: {'; '.join(denied)}"} if denied else {}
-        )
+        notes = {"token": refused_token_sentence(denied)} if denied else {}
         if running.certificates is not None and running.certificates.trouble:
             notes["tls"] = running.certificates.trouble
         return notes

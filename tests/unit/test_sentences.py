@@ -28,7 +28,6 @@ from braft_core.membership.wording import (
     holding_sentence,
     met_sentence,
     pursuing_sentence,
-    refused_token_sentence,
     removed_sentence,
     rival_sentence,
     shared_id_sentence,
@@ -43,6 +42,7 @@ from braft_core.runtime.writer import Writer
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
 from braft_core.tls.expiry import Validity, expiry_sentence
 from braft_core.transport import asks_for_a_token, has_no_token, not_convinced
+from braft_core.transport.denials import refused_token_sentence
 from braft_core.transport.grpc.ready import not_connected
 from braft_core.transport.tls import Certificates
 
