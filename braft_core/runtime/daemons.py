@@ -28,15 +28,19 @@ class _Job(NamedTuple):
     future: concurrent.futures.Future[Any]
     work: Callable[[], Any]
 
-    def run(self) -> None:
+    def run(self) -> Callable[[], None]:
+        """Do the work, and return what tells its outcome to those who wait."""
         if not self.future.set_running_or_notify_cancel():
-            return
+            return _nobody_waits
         try:
             result = self.work()
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(result)
+            return partial(self.future.set_exception, error)
+        return partial(self.future.set_result, result)
+
+
+def _nobody_waits() -> None:
+    """Tell nobody: the job was cancelled before it began."""
 
 
 class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
@@ -88,7 +92,10 @@ class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job.run()
-            del job
+            tell = job.run()
+            # Whoever sees the outcome and submits the next job finds this thread free already,
+            # and starts no other one.
             with self._gate:
                 self._free += 1
+            tell()
+            del job, tell

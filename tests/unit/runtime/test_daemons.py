@@ -70,8 +70,15 @@ def test_threads_are_used_again_and_made_as_they_are_needed(executor: DaemonExec
     together = [executor.submit(barrier.wait, LONG) for _ in range(8)]
     assert sorted(future.result(LONG) for future in together) == list(range(8))
     names = {executor.submit(lambda: threading.current_thread().name).result(LONG) for _ in "abc"}
-    assert len(executor._workers) <= 9
+    assert len(executor._workers) == 8
     assert all(name.startswith("under-test-") for name in names)
+
+
+def test_a_thread_is_free_before_its_outcome_is_seen(executor: DaemonExecutor) -> None:
+    for work in (threading.get_ident, lambda: 1 / 0):
+        for _ in range(200):
+            executor.submit(work).exception(LONG)
+            assert len(executor._workers) == 1
 
 
 def test_an_end_waits_only_a_moment(executor: DaemonExecutor) -> None:
