@@ -93,16 +93,16 @@ bench: $(VENV)/.stamp-bench
 
 MINUTES ?= 1
 faults: $(VENV)/.stamp-base
-	@$(PY) -m braft_core.testing.faults --minutes $(MINUTES) $(ARGS)
+	@$(PY) -m braft_testing.faults --minutes $(MINUTES) $(ARGS)
 
 SEEDS ?= 0:2000
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 sim: $(VENV)/.stamp-base
-	@$(PY) -m braft_core.testing.simulation --seeds $(SEEDS) --jobs $(JOBS) --keep-going $(ARGS)
+	@$(PY) -m braft_testing.simulation --seeds $(SEEDS) --jobs $(JOBS) --keep-going $(ARGS)
 
 mutants: $(VENV)/.stamp-base
-	@$(PY) -m braft_core.testing.simulation.mutants --jobs $(JOBS) $(ARGS)
+	@$(PY) -m tests.simulation.mutants --jobs $(JOBS) $(ARGS)
 
 wheels: $(VENV)/.stamp-base
 	@$(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist . $(PLUGINS:%=./%)

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.machine import facts
-from braft_core.testing.processes import HOST, ProcessCluster, wait_for
+from braft_testing.processes import HOST, ProcessCluster, wait_for
 
 __all__ = ["main"]
 

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from braft_core.testing.processes import PATIENCE
-
-pytest_plugins = ["braft_core.testing.fixtures"]
+from braft_testing.processes import PATIENCE
 
 # A slow or busy machine must not fail a property; the time limit of pytest still holds.
 settings.register_profile(

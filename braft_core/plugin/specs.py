@@ -11,7 +11,7 @@ Rules that hold for every hook:
   hook and refused.
 - A plugin imports only the public modules ``braft_core``, ``braft_core.abc``,
   ``braft_core.plugin``, ``braft_core.plugin.options``, ``braft_core.errors``, ``braft_core.raft``
-  and, in its tests, ``braft_core.testing``.
+  and, in its tests, ``braft_testing``.
 
 This module must not know who implements the hooks, nor import what it mentions in annotations.
 """

@@ -6,6 +6,7 @@ in :mod:`braft_core.raft.ready`.
 """
 
 from braft_core.raft.config import RaftConfig
+from braft_core.raft.core import PeerStatus, RaftCore
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -21,7 +22,6 @@ from braft_core.raft.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from braft_core.raft.node import PeerStatus, RaftCore
 from braft_core.raft.progress import ProgressState
 from braft_core.raft.ready import (
     ConfigurationChanged,

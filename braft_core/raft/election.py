@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from braft_core.raft import durability, membership, replication
+from braft_core.raft import confchange, durability, replication
 from braft_core.raft.messages import (
     RequestPreVote,
     RequestPreVoteResponse,
@@ -277,7 +277,7 @@ def _become_leader(state: RaftState) -> None:
     state.election_deadline = NEVER
     state.uncommitted_bytes = 0
     state.progress.clear()
-    membership.sync_progress(state)
+    confchange.sync_progress(state)
     index = state.log.last_index + 1
     state.append([Entry(index, state.current_term, EntryType.NOOP, b"")])
     state.heartbeat_due = state.now + state.config.heartbeat_interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from braft_core.errors import InvariantViolation
-from braft_core.raft import membership, snapshot, transfer
+from braft_core.raft import confchange, snapshot, transfer
 from braft_core.raft.messages import AppendEntries, AppendEntriesResponse
 from braft_core.raft.progress import InFlight, Progress, ProgressState
 from braft_core.raft.quorum import agreed
@@ -195,7 +195,7 @@ def advance_commit(state: RaftState) -> None:
     freed = sum([len(entry.data) for entry in committed])
     state.uncommitted_bytes = max(0, state.uncommitted_bytes - freed)
     state.notify_due = min(state.notify_due, state.now + state.config.commit_notify_delay)
-    if membership.on_committed(state, previous):
+    if confchange.on_committed(state, previous):
         _retire(state)
 
 
@@ -300,4 +300,4 @@ def _learn_commit(state: RaftState, index: int) -> None:
     if index > state.commit_index:
         previous = state.commit_index
         state.commit_index = index
-        membership.on_committed(state, previous)
+        confchange.on_committed(state, previous)

@@ -1,7 +1,7 @@
 """The variables of one server (Raft figure 2), its outbox, and the few steps all rules share.
 
 The rules themselves live beside it: ``election``, ``replication``, ``reads``, ``membership``.
-They are functions over this state; :class:`braft_core.raft.node.RaftCore` decides which applies.
+They are functions over this state; :class:`braft_core.raft.core.RaftCore` decides which applies.
 """
 
 from __future__ import annotations

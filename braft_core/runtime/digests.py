@@ -4,7 +4,7 @@ The leader commits a checkpoint now and then. Each node captures its services wh
 on the applier thread, which is cheap; a thread of its own hashes what was captured, in pieces and
 with long pauses, so that neither the consensus loop nor callers have to wait. A node whose state
 is not that of the majority serves no reads, takes no snapshots and does not lead; see
-:mod:`braft_core.membership.divergence`.
+:mod:`braft_core.cluster.divergence`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from braft_core.cluster.divergence import StateComparison
+from braft_core.cluster.interface import MembershipPorts
 from braft_core.errors import BraftError
-from braft_core.membership.divergence import StateComparison
-from braft_core.membership.ports import MembershipPorts
 from braft_core.runtime import clock
 from braft_core.runtime.requests import Command
 from braft_core.services.cluster import checkpoint_command

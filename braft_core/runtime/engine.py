@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from braft_core.abc import Identity, SnapshotSink
 from braft_core.addresses import join_host_port
+from braft_core.cluster.declarations import Declarations
+from braft_core.cluster.membership import Coordinator
 from braft_core.errors import (
     BraftError,
     NoLeader,
@@ -23,8 +25,6 @@ from braft_core.errors import (
     Stopped,
 )
 from braft_core.identity import new_cluster_id
-from braft_core.membership.coordinator import Coordinator
-from braft_core.membership.declarations import Declarations
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
     EMPTY_CONFIGURATION,
@@ -436,7 +436,7 @@ class Engine:
         """Connect to the members of a configuration, and to nobody else.
 
         Only the address of a server that was not known before is taken from it: what servers say
-        of themselves is newer (:mod:`braft_core.membership.addresses`).
+        of themselves is newer (:mod:`braft_core.cluster.addresses`).
         """
         for server in configuration.servers:
             if server.id not in self._addresses:

@@ -6,9 +6,9 @@ it lacks something. Otherwise the answer names the member and what it lacks. Own
 
 from __future__ import annotations
 
+from braft_core.cluster.declarations import Declarations
 from braft_core.errors import BraftError, DecodeError, InvalidRequest, NotReady, NotSupported
 from braft_core.identity import short_id
-from braft_core.membership.declarations import Declarations
 from braft_core.raft import EMPTY_CONFIGURATION, Configuration
 from braft_core.runtime.requests import Command, settle
 from braft_core.services.capabilities import Capabilities, Need

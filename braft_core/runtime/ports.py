@@ -7,16 +7,16 @@ import random
 from typing import TYPE_CHECKING
 
 from braft_core.abc import Identity, WriteBatch
-from braft_core.errors import InvariantViolation
-from braft_core.membership.declarations import Declarations
-from braft_core.membership.divergence import StateComparison
-from braft_core.membership.ports import (
+from braft_core.cluster.declarations import Declarations
+from braft_core.cluster.divergence import StateComparison
+from braft_core.cluster.interface import (
     AutopilotRules,
     MembershipSettings,
     PeerView,
     RaftView,
     Removal,
 )
+from braft_core.errors import InvariantViolation
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
     Configuration,
@@ -55,7 +55,7 @@ _MARGIN = 0.3
 
 
 class Ports:
-    """See :class:`braft_core.membership.ports.MembershipPorts`.
+    """See :class:`braft_core.cluster.interface.MembershipPorts`.
 
     Before Raft runs the store is used here, on the loop: these are a few small writes in the life
     of a node, and the writer thread, which alone may touch the store later, does not exist yet.

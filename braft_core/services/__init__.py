@@ -39,7 +39,7 @@ raised stays changed, on every node alike: check first, then change.
 
 What can be enforced is: ``async`` and generator commands are refused when the class is made,
 answers that are not plain become errors, and
-:class:`braft_core.testing.services.ServiceConformance` compares instances, restored snapshots and
+:class:`braft_testing.services.ServiceConformance` compares instances, restored snapshots and
 hash seeds.
 """
 

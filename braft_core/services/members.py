@@ -2,7 +2,7 @@
 
 Every node has it, and nobody chooses it. The configuration says who is a member, and nothing of
 those who were; this table does, equal on every node, through snapshots and changes of leader. What
-is done about it is decided in :mod:`braft_core.membership.autopilot`.
+is done about it is decided in :mod:`braft_core.cluster.autopilot`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stores: the durable state of one node behind :class:`braft_core.abc.Storage`.
 
 ``sqlite`` is the default, ``memory`` is for nodes that forget. Both pass
-:class:`braft_core.testing.storage.StorageConformance`. Nothing here knows about Raft's rules
+:class:`braft_testing.storage.StorageConformance`. Nothing here knows about Raft's rules
 beyond "entries are consecutive". What is exported here is public.
 """
 

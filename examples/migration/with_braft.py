@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 
 from braft_core import Node, StateMachineService, command, query
-from braft_core.testing.processes import free_ports
+from braft_testing.processes import free_ports
 
 
 class Visits(StateMachineService):

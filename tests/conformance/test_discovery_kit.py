@@ -13,7 +13,7 @@ import pytest
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext
 from braft_core.errors import ConfigError, Unreachable
-from braft_core.testing.discovery import DiscoveryConformance, discovery_context
+from braft_testing.discovery import DiscoveryConformance, discovery_context
 
 RULES = sorted(name for name in vars(DiscoveryConformance) if name.startswith("test_"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from braft_core.abc import SnapshotStore
 from braft_core.storage.memory_snapshots import MemorySnapshots
 from braft_core.storage.snapshots import FileSnapshots
-from braft_core.testing.snapshots import SnapshotStoreConformance
+from braft_testing.snapshots import SnapshotStoreConformance
 
 
 class TestFileSnapshots(SnapshotStoreConformance):

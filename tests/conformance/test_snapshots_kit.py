@@ -14,7 +14,7 @@ from braft_core.abc import SnapshotSink, SnapshotStore
 from braft_core.errors import StorageError
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, SnapshotMeta
 from braft_core.storage.memory_snapshots import MemorySnapshots
-from braft_core.testing.snapshots import SnapshotStoreConformance, put
+from braft_testing.snapshots import SnapshotStoreConformance, put
 
 Verify = Callable[[Iterator[bytes]], None]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from braft_core.abc import Storage, StorageOptions
 from braft_core.storage.memory import MemoryDisk, MemoryStorage
 from braft_core.storage.sqlite import SQLiteStorage
-from braft_core.testing.storage import StorageConformance
+from braft_testing.storage import StorageConformance
 
 
 class TestSQLiteStorage(StorageConformance):

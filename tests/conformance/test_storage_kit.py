@@ -14,7 +14,7 @@ from braft_core.errors import StorageError
 from braft_core.raft.types import Entry, HardState
 from braft_core.storage.bounds import Bounds
 from braft_core.storage.memory import MemoryDisk, MemoryStorage
-from braft_core.testing.storage import StorageConformance
+from braft_testing.storage import StorageConformance
 
 
 class _InventsATerm(MemoryStorage):

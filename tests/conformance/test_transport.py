@@ -7,11 +7,11 @@ import socket
 import pytest
 
 from braft_core.abc import Transport, TransportOptions
-from braft_core.testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
-from braft_core.testing.transport_nodes import on_a_loop, patience_of_sockets
 from braft_core.tokens import Keyring
 from braft_core.transport.grpc import GrpcTransport, link, pipeline, server
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
+from braft_testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
+from braft_testing.transport_nodes import on_a_loop, patience_of_sockets
 
 
 class TestMemoryTransport(TransportConformance):

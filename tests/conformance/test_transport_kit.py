@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import braft_core.testing.transport as kit
+import braft_testing.transport as kit
 from braft_core.abc import Transport, TransportHandler, TransportOptions
 from braft_core.errors import BraftError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply
@@ -21,11 +21,11 @@ from braft_core.raft.messages import (
     RequestVote,
     Response,
 )
-from braft_core.testing import transport_nodes
-from braft_core.testing.transport import Node, TransportConformance
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
 from braft_core.transport.memory_snapshots import Receiver
 from braft_core.transport.snapshots import Incoming, Intake, Source
+from braft_testing import transport_nodes
+from braft_testing.transport import Node, TransportConformance
 
 
 class _LosesExtensions(MemoryTransport):

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from braft_core import peer
+from braft_core.cluster.record import FoundingRecord, encode_record
 from braft_core.errors import BraftError, Conflict
 from braft_core.http.problems import BadInput
 from braft_core.identity import encode, new_raft_id
-from braft_core.membership.record import FoundingRecord, encode_record
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from braft_core.testing.faults.ages import AgedRead, check_ages
+from braft_testing.faults.ages import AgedRead, check_ages
 
 #: (acknowledged at, revision). One came into the log after the next, which was answered sooner.
 WRITTEN = [(1.0, 10), (2.0, 20), (3.0, 40), (3.1, 30), (9.0, 50)]

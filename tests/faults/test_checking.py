@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from braft_core.testing.faults.checking import (
+from braft_testing.faults.checking import (
     Violation,
     check_journal,
     check_revisions,
     judge,
 )
-from braft_core.testing.faults.recording import ABSENT, Action, Call, Recorder
-from braft_core.testing.simulation.history import Outcome
+from braft_testing.faults.recording import ABSENT, Action, Call, Recorder
+from braft_testing.simulation.history import Outcome
 
 
 class Register:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from braft_core.testing.faults import KINDS, Ability, Options, Report, run, survey
+from braft_testing.faults import KINDS, Ability, Options, Report, run, survey
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from braft_core.testing.faults import Ability, survey_loopback
-from braft_core.testing.faults.freezing import wait_frozen
-from braft_core.testing.faults.interposing import Interposer, build_library
+from braft_testing.faults import Ability, survey_loopback
+from braft_testing.faults.freezing import wait_frozen
+from braft_testing.faults.interposing import Interposer, build_library
 
 #: Answers each line with what it evaluates to.
 CHILD = """

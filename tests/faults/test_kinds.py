@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 
 from braft_core.errors import NotReady
-from braft_core.testing.faults import KINDS, NotServing, Scene
-from braft_core.testing.faults.cluster import Cluster
-from braft_core.testing.faults.interposing import Interposer
-from braft_core.testing.faults.kinds import disks, versions
-from braft_core.testing.faults.kinds.scene import wait_until
-from braft_core.testing.faults.plan import Fault
+from braft_testing.faults import KINDS, NotServing, Scene
+from braft_testing.faults.cluster import Cluster
+from braft_testing.faults.interposing import Interposer
+from braft_testing.faults.kinds import disks, versions
+from braft_testing.faults.kinds.scene import wait_until
+from braft_testing.faults.plan import Fault
 
 
 class RecordedCluster:
@@ -169,6 +169,6 @@ def test_a_cluster_that_takes_what_a_member_lacks_is_a_problem(
     monkeypatch.setattr(cluster, "start", lambda *indexes, **settings: None, raising=False)
     monkeypatch.setattr(versions, "_distribute", lambda scene, node: "")
     impatient = partial(wait_until, seconds=0.1)
-    monkeypatch.setattr("braft_core.testing.faults.kinds.versions.wait_until", impatient)
+    monkeypatch.setattr("braft_testing.faults.kinds.versions.wait_until", impatient)
     with pytest.raises(NotServing, match=r"does not refuse what nodes \[1\] lack"):
         inject(scene, "mixed versions")

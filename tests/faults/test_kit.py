@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from braft_core.errors import BraftError, ConfigError, Conflict, NoLeader, OutcomeUnknown
-from braft_core.testing.faults import (
+from braft_testing.faults import (
     KINDS,
     Ability,
     DelayLine,
@@ -32,17 +32,17 @@ from braft_core.testing.faults import (
     run,
     survey,
 )
-from braft_core.testing.faults.checking import Violation
-from braft_core.testing.faults.cli import main
-from braft_core.testing.faults.firewall import Action, iptables_text, nftables_text
-from braft_core.testing.faults.machine import tool
-from braft_core.testing.faults.plan import Fault, draw_faults
-from braft_core.testing.faults.recording import Action as Does
-from braft_core.testing.faults.recording import Recorder
-from braft_core.testing.faults.stalling import SlowSyncs
-from braft_core.testing.faults.workload import KeyRing, read_register
-from braft_core.testing.processes import ProcessCluster
-from braft_core.testing.simulation.history import Outcome
+from braft_testing.faults.checking import Violation
+from braft_testing.faults.cli import main
+from braft_testing.faults.firewall import Action, iptables_text, nftables_text
+from braft_testing.faults.machine import tool
+from braft_testing.faults.plan import Fault, draw_faults
+from braft_testing.faults.recording import Action as Does
+from braft_testing.faults.recording import Recorder
+from braft_testing.faults.stalling import SlowSyncs
+from braft_testing.faults.workload import KeyRing, read_register
+from braft_testing.processes import ProcessCluster
+from braft_testing.simulation.history import Outcome
 
 # --------------------------------------------------------------------------------------------
 # What is drawn

@@ -12,12 +12,12 @@ from typing import cast
 
 import pytest
 
-from braft_core.testing.faults import KINDS, Ability, FaultKitError, LoopDisk, survey
-from braft_core.testing.faults.cluster import Cluster
-from braft_core.testing.faults.freezing import thread_states, wait_frozen
-from braft_core.testing.faults.kinds import Scene
-from braft_core.testing.faults.plan import Fault
-from braft_core.testing.processes import wait_for
+from braft_testing.faults import KINDS, Ability, FaultKitError, LoopDisk, survey
+from braft_testing.faults.cluster import Cluster
+from braft_testing.faults.freezing import thread_states, wait_frozen
+from braft_testing.faults.kinds import Scene
+from braft_testing.faults.plan import Fault
+from braft_testing.processes import wait_for
 
 CUTS = 60
 

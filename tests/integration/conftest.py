@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import pytest
 
 from braft_core import Node
-from braft_core.testing.faults import Ability, survey_loopback
-from braft_core.testing.faults.interposing import Interposer, build_library
-from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
+from braft_testing.faults import Ability, survey_loopback
+from braft_testing.faults.interposing import Interposer, build_library
+from braft_testing.processes import HOST, ProcessCluster, free_ports, wait_for
 
 
 class MakeNodes(Protocol):

@@ -30,7 +30,7 @@ from braft_core.errors import (
     TooLarge,
 )
 from braft_core.http.wire import HARD_BODY_LIMIT
-from braft_core.testing.processes import HOST, PATIENCE, ProcessCluster, free_ports, wait_for
+from braft_testing.processes import HOST, PATIENCE, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
 

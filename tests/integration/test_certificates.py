@@ -15,8 +15,8 @@ import pytest
 from braft_core import Node
 from braft_core.runtime import hangup
 from braft_core.runtime.hangup import Hangup
-from braft_core.testing.certificates import Authority
-from braft_core.testing.processes import HOST, NODE_COMMAND, PATIENCE, free_ports, wait_for
+from braft_testing.certificates import Authority
+from braft_testing.processes import HOST, NODE_COMMAND, PATIENCE, free_ports, wait_for
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeNodes

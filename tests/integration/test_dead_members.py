@@ -1,5 +1,5 @@
 """Members that die, freeze, flap and return, with processes. The rules one by one are in
-``tests/unit/membership/test_autopilot.py``; here they meet real silence."""
+``tests/unit/cluster/test_autopilot.py``; here they meet real silence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from braft_core.client import Client
-from braft_core.testing.processes import ProcessCluster, wait_for
+from braft_testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
 

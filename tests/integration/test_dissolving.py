@@ -19,7 +19,7 @@ from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.names import CLUSTER_ID, FOUNDING
 from braft_core.runtime.requests import Query
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.processes import PATIENCE, wait_for
 from tests.integration.conftest import MakeNodes
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from braft_core.testing.processes import ProcessCluster, free_ports
+from braft_testing.processes import ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
 

@@ -16,8 +16,8 @@ import pytest
 from braft_core import Node
 from braft_core.client import Client
 from braft_core.errors import BraftError, NoLeader, OutcomeUnknown
-from braft_core.testing.load import Load
-from braft_core.testing.processes import HOST, ProcessCluster, free_ports
+from braft_testing.load import Load
+from braft_testing.processes import HOST, ProcessCluster, free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("failover")]
 

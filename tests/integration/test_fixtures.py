@@ -15,10 +15,10 @@ import pytest
 from braft_core.abc import CommandContext
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown
 from braft_core.services import StateMachineService, command, query
-from braft_core.testing.discovery import discovery_context
-from braft_core.testing.faults import FaultKitError, Injector
-from braft_core.testing.memory_cluster import MemoryCluster
-from braft_core.testing.processes import ProcessCluster, wait_for
+from braft_testing.discovery import discovery_context
+from braft_testing.faults import FaultKitError, Injector
+from braft_testing.memory_cluster import MemoryCluster
+from braft_testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -173,7 +173,7 @@ def test_what_a_machine_cannot_do_is_a_skip_with_a_reason(
 
 
 def test_a_session_without_the_fixtures_imports_nothing(tmp_path: Path) -> None:
-    code = "import sys, braft_core.testing.fixtures; print('braft_core.node' in sys.modules)"
+    code = "import sys, braft_testing.fixtures; print('braft_core.node' in sys.modules)"
     root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert done.stdout == "False\n", done.stderr
@@ -184,9 +184,7 @@ def test_the_examples_of_the_manual(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     manual = (root / "docs" / "plugins" / "testing.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)
-    [switch] = [block for block in blocks if block.startswith("pytest_plugins")]
     tests = [block for block in blocks if block.startswith("def test_")]
-    (tmp_path / "conftest.py").write_text(switch)
     (tmp_path / "test_manual.py").write_text("\n\n".join(tests))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],

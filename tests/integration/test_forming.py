@@ -17,7 +17,7 @@ import pytest
 from braft_core.abc import StorageOptions
 from braft_core.client import Client
 from braft_core.storage.sqlite import SQLiteStorage
-from braft_core.testing.processes import HOST, ProcessCluster, free_ports, wait_for
+from braft_testing.processes import HOST, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -13,10 +13,10 @@ import pytest
 from braft_core.abc import TransportOptions
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.testing.processes import HOST, free_ports
-from braft_core.testing.transport import Node, RecordingHandler, until
-from braft_core.testing.transport_nodes import prompt
 from braft_core.transport.grpc import GrpcTransport, link
+from braft_testing.processes import HOST, free_ports
+from braft_testing.transport import Node, RecordingHandler, until
+from braft_testing.transport_nodes import prompt
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 CHILD = """
 import asyncio, sys
 from braft_core.abc import TransportOptions
-from braft_core.testing.transport import RecordingHandler
+from braft_testing.transport import RecordingHandler
 from braft_core.transport.grpc import GrpcTransport
 
 async def main(listen, parent):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from braft_core import Node
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.processes import PATIENCE, wait_for
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeNodes

@@ -27,7 +27,7 @@ from braft_core.errors import (
     UnknownCommand,
     UnknownService,
 )
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.integration
 

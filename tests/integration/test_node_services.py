@@ -14,7 +14,7 @@ from braft_core import Node
 from braft_core.abc import CommandContext
 from braft_core.errors import BraftError, CommandFailed, ConfigError, Rejected, UnknownService
 from braft_core.services.service import StateMachineService, command, query
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.integration
 

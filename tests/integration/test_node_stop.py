@@ -19,7 +19,7 @@ from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
 from braft_core.runtime import engine as runtime_engine
 from braft_core.runtime import host as runtime_host
 from braft_core.services import StateMachineService, command
-from braft_core.testing.processes import PATIENCE, ProcessCluster, free_ports, wait_for
+from braft_testing.processes import PATIENCE, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -23,7 +23,7 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.errors import BraftError
-from braft_core.testing.processes import ProcessCluster, ProcessNode, wait_for
+from braft_testing.processes import ProcessCluster, ProcessNode, wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import NotReady
-from braft_core.testing.processes import wait_for
+from braft_testing.processes import wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from braft_core.client import Client
-from braft_core.testing.load import CountingClient, Load
-from braft_core.testing.processes import ProcessCluster, free_ports
+from braft_testing.load import CountingClient, Load
+from braft_testing.processes import ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
 

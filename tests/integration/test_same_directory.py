@@ -13,7 +13,7 @@ import pytest
 from braft_core import Node
 from braft_core.errors import StorageLocked
 from braft_core.identity import pick_ports
-from braft_core.testing.processes import HOST, NODE_COMMAND, wait_for
+from braft_testing.processes import HOST, NODE_COMMAND, wait_for
 
 #: They use the default ports, which are the same for all tests.
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("default-ports")]

@@ -16,7 +16,7 @@ from braft_core import Node
 from braft_core.client import Client
 from braft_core.runtime import engine as runtime_engine
 from braft_core.runtime import host as runtime_host
-from braft_core.testing.processes import HOST, ProcessCluster, free_ports
+from braft_testing.processes import HOST, ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
 

@@ -19,7 +19,7 @@ from braft_core.abc import CommandContext
 from braft_core.errors import InvalidArgument, NotApplied
 from braft_core.raft import EntryType
 from braft_core.storage import sqlite_log
-from braft_core.testing.processes import ProcessCluster, wait_for
+from braft_testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ from braft_core.abc import CommandContext
 from braft_core.errors import Busy, SessionExpired
 from braft_core.runtime import sessions as runtime_sessions
 from braft_core.services import StateMachineService, command, query
-from braft_core.testing.processes import wait_for
+from braft_testing.processes import wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from braft_core.errors import BraftError
-from braft_core.testing.processes import wait_for
+from braft_testing.processes import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.optional]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from braft_core.testing.faults import Options, run
-from braft_core.testing.processes import PATIENCE, ProcessCluster
+from braft_testing.faults import Options, run
+from braft_testing.processes import PATIENCE, ProcessCluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.smoke]
 

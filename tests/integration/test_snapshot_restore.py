@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from braft_core.errors import BraftError
-from braft_core.testing.processes import ProcessCluster
+from braft_testing.processes import ProcessCluster
 
 pytestmark = [pytest.mark.integration]
 

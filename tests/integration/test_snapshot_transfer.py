@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from braft_core.errors import BraftError
-from braft_core.testing.processes import ProcessCluster
+from braft_testing.processes import ProcessCluster
 
 pytestmark = [pytest.mark.integration]
 

@@ -15,7 +15,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import InvalidRequest, TooStale
-from braft_core.testing.processes import ProcessCluster, wait_for
+from braft_testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
 

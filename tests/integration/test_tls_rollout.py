@@ -11,9 +11,9 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.errors import BraftError
-from braft_core.testing.processes import PATIENCE, ProcessCluster, wait_for
 from braft_core.tls.making import Names, make_authority, make_certificate
 from braft_core.transport.presence import first_byte, is_tls
+from braft_testing.processes import PATIENCE, ProcessCluster, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from braft_core import Node
-from braft_core.testing.processes import PATIENCE, wait_for
 from braft_core.tokens import Tokens
+from braft_testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.integration
 

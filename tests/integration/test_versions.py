@@ -11,7 +11,7 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.errors import BraftError
-from braft_core.testing.processes import ProcessCluster
+from braft_testing.processes import ProcessCluster
 
 pytestmark = pytest.mark.integration
 

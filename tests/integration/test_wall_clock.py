@@ -15,9 +15,9 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.local_nodes import free_ports
-from braft_core.testing.faults.interposing import Interposer, build_library
-from braft_core.testing.faults.machine import FaultKitError
-from braft_core.testing.processes import wait_for
+from braft_testing.faults.interposing import Interposer, build_library
+from braft_testing.faults.machine import FaultKitError
+from braft_testing.processes import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.optional]
 

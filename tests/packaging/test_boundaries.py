@@ -24,13 +24,12 @@ _PUBLIC = (
     "braft_core.serializers",
     "braft_core.services",
     "braft_core.storage",
-    "braft_core.testing",
     "braft_core.tokens",
     "braft_core.transport",
     "braft_core.transport.grpc",
 )
-#: Besides, for tests alone: the kit, and the command line to run commands with.
-_PUBLIC_FOR_TESTS = ("braft_core.cli", "braft_core.testing.")
+#: Besides, for tests alone: the command line to run commands with.
+_PUBLIC_FOR_TESTS = ("braft_core.cli",)
 _PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
 
 
@@ -74,8 +73,8 @@ def test_tests_of_plugins_and_examples_use_nothing_private(root: Path) -> None:
 
 
 def test_the_check_sees_private_imports() -> None:
-    source = "import braft_core.raft.node\nfrom braft_core.runtime import engine\nimport os\n"
-    assert _private(source) == [(1, "braft_core.raft.node"), (2, "braft_core.runtime")]
+    source = "import braft_core.raft.core\nfrom braft_core.runtime import engine\nimport os\n"
+    assert _private(source) == [(1, "braft_core.raft.core"), (2, "braft_core.runtime")]
     assert _private("from braft_core import Node\nfrom braft_core.abc import Contact\n") == []
 
 

@@ -41,7 +41,9 @@ def python(
 ) -> Path:
     """An environment with braft, its static discovery, and all of them."""
     core = f"braft-core[testing] @ {wheels['braft_core'].as_uri()}"
-    return installed(core, wheels["braft_static"], *built(*projects.values()).values())
+    return installed(
+        core, wheels["braft_static"], wheels["braft_testing"], *built(*projects.values()).values()
+    )
 
 
 @pytest.mark.parametrize("name", [*KINDS, *_EXAMPLES])
@@ -115,7 +117,7 @@ def test_a_new_user_follows_the_manual(
     tmp_path: Path,
 ) -> None:
     core = f"braft-core[testing] @ {wheels['braft_core'].as_uri()}"
-    user = _NewUser(run, installed(core, wheels["braft_static"]), tmp_path)
+    user = _NewUser(run, installed(core, wheels["braft_static"], wheels["braft_testing"]), tmp_path)
     manual = (root / "docs" / "plugins" / "first-plugin.md").read_text(encoding="utf-8")
     said = []
     for language, block in _FENCE.findall(manual):

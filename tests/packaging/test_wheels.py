@@ -18,14 +18,8 @@ pytestmark = [
     pytest.mark.xdist_group("wheels"),
 ]
 
-_DISTRIBUTIONS = (
-    "braft_core",
-    "braft_static",
-    "braft_mdns",
-    "braft_k8s",
-    "braft_serializers",
-    "braft_tcp",
-)
+_PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
+_DISTRIBUTIONS = ("braft_core", *_PLUGINS, "braft_testing")
 
 #: A node founds itself, takes a write, answers a read, stops, and remembers when it is back.
 _NODE = """
@@ -57,6 +51,9 @@ def test_every_distribution_is_built_with_its_data(wheels: dict[str, Path]) -> N
     core = zipfile.ZipFile(wheels["braft_core"]).namelist()
     assert [file for file in core if file.endswith(".proto")]
     assert [file for file in core if file.endswith("licenses/LICENSE")]
+    assert not [
+        file for file in core if "testing" in file or ("/test_" in file and ".tmpl" not in file)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +61,7 @@ def test_every_distribution_is_built_with_its_data(wheels: dict[str, Path]) -> N
     [
         pytest.param([], "", "", id="core alone"),
         pytest.param(["braft_static"], "", "static:127.0.0.1:{rport}", id="core and static"),
-        pytest.param(list(_DISTRIBUTIONS[1:]), "[all]", "static:127.0.0.1:{rport}", id="all"),
+        pytest.param(list(_PLUGINS), "[all]", "static:127.0.0.1:{rport}", id="all"),
     ],
 )
 def test_a_node_starts_from_wheels_alone(

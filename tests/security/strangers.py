@@ -17,8 +17,8 @@ from pathlib import Path
 
 import hpack
 
-from braft_core.testing.processes import NODE_COMMAND, ProcessCluster, wait_for
 from braft_tcp.frames import HEADER, Hello, Kind, Lane, encode_hello
+from braft_testing.processes import NODE_COMMAND, ProcessCluster, wait_for
 
 #: What a client of HTTP/2 sends first.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)

@@ -24,11 +24,11 @@ from braft_core.peer import (
     ProbeReply,
     ProbeRequest,
 )
-from braft_core.testing.processes import PATIENCE
-from braft_core.testing.transport_nodes import listening_node
 from braft_core.transport import LinkedTransport
 from braft_core.transport.grpc import GrpcTransport
 from braft_tcp.transport import TcpTransport
+from braft_testing.processes import PATIENCE
+from braft_testing.transport_nodes import listening_node
 
 TRANSPORTS: dict[str, Callable[[TransportOptions], LinkedTransport]] = {
     "grpc": GrpcTransport,

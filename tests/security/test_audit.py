@@ -10,7 +10,7 @@ import pytest
 from braft_core import Node
 from braft_core.audit import audit
 from braft_core.client import Client
-from braft_core.testing.processes import free_ports
+from braft_testing.processes import free_ports
 
 SECRET, READER = "the-secret-of-the-cluster", "only-for-reading-it"
 

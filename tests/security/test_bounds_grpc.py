@@ -17,12 +17,12 @@ import pytest
 
 from braft_core.abc import TransportOptions
 from braft_core.descriptors import inbound_connections
-from braft_core.testing.processes import ProcessCluster, wait_for
 from braft_core.tls.making import Names, make_authority, make_certificate
 from braft_core.transport.bounds import MAX_CALL, MAX_CONTROL
 from braft_core.transport.grpc.channels import MAX_STREAMS, Connector
 from braft_core.transport.grpc.standard import REFLECTIONS, WATCHERS
 from braft_core.transport.look import Looks
+from braft_testing.processes import ProcessCluster, wait_for
 from tests.security.strangers import (
     MIB,
     PREFACE,

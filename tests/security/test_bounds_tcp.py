@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from braft_core.testing.processes import ProcessCluster, wait_for
 from braft_tcp.frames import HEADER, HELLO_LIMIT, Kind
 from braft_tcp.seats import EACH, UNPROVED_EACH
 from braft_tcp.serving import encode_call
+from braft_testing.processes import ProcessCluster, wait_for
 from tests.security.strangers import (
     MIB,
     connect,

@@ -17,7 +17,7 @@ from braft_core import Node
 from braft_core.errors import ConfigError
 from braft_core.identity import first_host_address
 from braft_core.local_nodes import NodeProcess, free_ports, node_environment
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.processes import PATIENCE, wait_for
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 EVERYWHERE = {"0.0.0.0", "::"}

@@ -15,17 +15,17 @@ import pytest
 
 from braft_core import Node
 from braft_core.abc import Contact
+from braft_core.cluster.bootstrap import Forming
+from braft_core.cluster.bootstrap_effects import ListDiscovery, OfferFounding, Probe, StoreFounding
+from braft_core.cluster.discovery_view import MOST_PROBED, RETRY_MAX, FormingFacts
+from braft_core.cluster.probes import MOST_CALLS, Prober
+from braft_core.cluster.record import NOTHING_FOUNDED
+from braft_core.cluster.seats import MOST_CONTACTS, MOST_OFFERED
 from braft_core.errors import Unreachable
 from braft_core.local_nodes import free_ports
-from braft_core.membership.contact import MOST_CALLS, Prober
-from braft_core.membership.effects import ListDiscovery, OfferFounding, Probe, StoreFounding
-from braft_core.membership.forming import Forming
-from braft_core.membership.record import NOTHING_FOUNDED
-from braft_core.membership.seats import MOST_CONTACTS, MOST_OFFERED
-from braft_core.membership.survey import MOST_PROBED, RETRY_MAX, FormingFacts
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
-from braft_core.testing.processes import PATIENCE, wait_for
 from braft_static.discovery import StaticDiscovery
+from braft_testing.processes import PATIENCE, wait_for
 
 NAMES = 3000
 STRANGERS = [Contact(f"10.0.{n // 250 + 1}.{n % 250 + 1}", 15000) for n in range(NAMES)]

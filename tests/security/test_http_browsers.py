@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from braft_core import Node
-from braft_core.testing.processes import HOST, PATIENCE, free_ports
+from braft_testing.processes import HOST, PATIENCE, free_ports
 
 TOKEN = "sesame-open-now-1"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from braft_core.testing.processes import (
+from braft_testing.processes import (
     HOST,
     NODE_COMMAND,
     PATIENCE,

@@ -9,11 +9,11 @@ import pytest
 
 from braft_core.errors import AccessDenied, Unreachable
 from braft_core.peer import DetailsReply, DetailsRequest
-from braft_core.testing.transport import PATIENCE, Node, answer_to, listening_node, until
-from braft_core.testing.transport_nodes import append
 from braft_core.tokens import Keyring, Tokens
 from braft_core.transport.grpc import GrpcTransport
 from braft_tcp import TcpTransport
+from braft_testing.transport import PATIENCE, Node, answer_to, listening_node, until
+from braft_testing.transport_nodes import append
 
 OLD, NEW = "the-old-secret-of-the-cluster", "the-new-secret-of-the-cluster"
 TRANSPORTS = {"grpc": GrpcTransport, "tcp": TcpTransport}

@@ -29,13 +29,13 @@ from braft_core.raft import (
     SnapshotMeta,
 )
 from braft_core.raft.types import Configuration, Server, encode_configuration
-from braft_core.testing.transport import PATIENCE, listening_node, until
 from braft_core.transport.codec import encode_header, encode_request, encode_response
 from braft_core.transport.grpc import GrpcTransport
 from braft_core.transport.peercodec import encode_peer
 from braft_tcp import TcpTransport
 from braft_tcp.frames import HEADER, Hello, Kind, Lane, encode_hello
 from braft_tcp.serving import encode_call
+from braft_testing.transport import PATIENCE, listening_node, until
 
 SECRET = "the-secret-of-the-cluster"
 TRANSPORTS = {"grpc": GrpcTransport, "tcp": TcpTransport}

@@ -21,12 +21,12 @@ from braft_core.errors import NotApplied, OutcomeUnknown
 from braft_core.local_nodes import HOST, free_ports
 from braft_core.raft import AppendEntries, Entry, EntryType, Request, RequestPreVote, RequestVote
 from braft_core.raft.limits import MAX_ENTRIES
-from braft_core.testing.processes import wait_for
-from braft_core.testing.transport import Node as Attacker
-from braft_core.testing.transport_nodes import listening_node
 from braft_core.transport import LinkedTransport
 from braft_core.transport.grpc import GrpcTransport
 from braft_tcp import TcpTransport
+from braft_testing.processes import wait_for
+from braft_testing.transport import Node as Attacker
+from braft_testing.transport_nodes import listening_node
 
 TRANSPORTS: dict[str, type[LinkedTransport]] = {"grpc": GrpcTransport, "tcp": TcpTransport}
 HUGE = (1 << 63) - 1

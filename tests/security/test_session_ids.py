@@ -15,7 +15,7 @@ import msgpack
 import pytest
 
 from braft_core import Node
-from braft_core.testing.processes import PATIENCE, free_ports
+from braft_testing.processes import PATIENCE, free_ports
 
 HOST = "127.0.0.1"
 #: Indexes that a session of a young cluster may have been opened at, and numbers of its commands.

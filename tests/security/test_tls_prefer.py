@@ -18,10 +18,10 @@ from braft_core.abc import TLSFiles
 from braft_core.errors import Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import Request, RequestVote
-from braft_core.testing.transport import PATIENCE, Node, listening_node, until
-from braft_core.testing.transport_nodes import append
 from braft_core.tls.making import Made, Names, make_authority, make_certificate
 from braft_core.transport.grpc import GrpcTransport, front
+from braft_testing.transport import PATIENCE, Node, listening_node, until
+from braft_testing.transport_nodes import append
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
 

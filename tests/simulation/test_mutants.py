@@ -1,6 +1,6 @@
 """Planted bugs: each must be found within a bounded number of seeds, or the simulator is blind.
 
-The mutants live in ``braft_core.testing.simulation.mutants``; ``make mutants`` prints how many
+The mutants live in ``tests.simulation.mutants``; ``make mutants`` prints how many
 seeds each one took.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from braft_core.raft import election
-from braft_core.testing.simulation.mutants import MUTANTS, Mutant, hunt
-from braft_core.testing.simulation.mutants.__main__ import main
-from braft_core.testing.simulation.mutants.planting import Patch
+from tests.simulation.mutants import MUTANTS, Mutant, hunt
+from tests.simulation.mutants.__main__ import main
+from tests.simulation.mutants.planting import Patch
 
 pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
 

@@ -26,9 +26,9 @@ from braft_core.services.distribute import DistributeService
 from braft_core.services.kv import KVService
 from braft_core.services.machine import StateMachine
 from braft_core.services.sessions import SessionTable
-from braft_core.testing.simulation import InvariantBroken, run_seed, simulate_service
-from braft_core.testing.simulation.cli import main
-from braft_core.testing.simulation.subject import Subject
+from braft_testing.simulation import InvariantBroken, run_seed, simulate_service
+from braft_testing.simulation.cli import main
+from braft_testing.simulation.subject import Subject
 
 pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
 

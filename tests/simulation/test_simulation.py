@@ -15,9 +15,9 @@ import pytest
 
 from braft_core.errors import DecodeError
 from braft_core.raft import election
-from braft_core.testing.simulation import Report, draw_plan, run_seed
-from braft_core.testing.simulation.cli import main, parse_edits, parse_seeds
-from braft_core.testing.simulation.edits import Edits, decode_edits, encode_edits
+from braft_testing.simulation import Report, draw_plan, run_seed
+from braft_testing.simulation.cli import main, parse_edits, parse_seeds
+from braft_testing.simulation.edits import Edits, decode_edits, encode_edits
 
 # The longest work of all tests, which others on a machine make longer still.
 pytestmark = pytest.mark.timeout(1200)
@@ -89,7 +89,7 @@ def test_different_seeds_are_different_runs(reports: list[Report]) -> None:
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
 def test_a_seed_is_the_whole_run_under_any_hash_seed(hash_seed: str) -> None:
     program = (
-        "from braft_core.testing.simulation import run_seed\n"
+        "from braft_testing.simulation import run_seed\n"
         "print(*(run_seed(seed).digest for seed in range(6)))"
     )
     result = subprocess.run(
@@ -114,7 +114,7 @@ def test_the_command_line_says_how_to_replay_a_failure(
     assert main(["--seeds", "0:3"]) == 1
     out = capsys.readouterr().out
     assert "seed 0 breaks: recovery" in out
-    assert "0 → python -m braft_core.testing.simulation --seeds 0 --trace" in out
+    assert "0 → python -m braft_testing.simulation --seeds 0 --trace" in out
 
 
 def test_a_trace_is_printed_on_demand(capsys: pytest.CaptureFixture[str]) -> None:

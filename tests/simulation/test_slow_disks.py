@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from braft_core.raft.types import Role
-from braft_core.testing.simulation.edits import Edits
-from braft_core.testing.simulation.plan import FAULTS
-from braft_core.testing.simulation.world import World
+from braft_testing.simulation.edits import Edits
+from braft_testing.simulation.plan import FAULTS
+from braft_testing.simulation.world import World
 
 pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import count, islice
 
-from braft_core.testing.simulation.plan import draw_plan
-from braft_core.testing.simulation.versions import program
-from braft_core.testing.simulation.world import run_seed
+from braft_testing.simulation.plan import draw_plan
+from braft_testing.simulation.versions import program
+from braft_testing.simulation.world import run_seed
 
 
 def test_a_version_has_all_that_the_one_before_has() -> None:

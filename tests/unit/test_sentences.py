@@ -15,15 +15,14 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact, TLSFiles
-from braft_core.membership.addresses import AddressBook, contact_at
-from braft_core.membership.divergence import StateComparison
-from braft_core.membership.forming import Forming
-from braft_core.membership.joining import Joining, Refuse, handle_join, lacks_capabilities
-from braft_core.membership.ports import RaftView
-from braft_core.membership.record import NOTHING_FOUNDED
-from braft_core.membership.steady import absence
-from braft_core.membership.survey import FormingFacts, contradictions
-from braft_core.membership.wording import (
+from braft_core.cluster.addresses import AddressBook, contact_at
+from braft_core.cluster.bootstrap import Forming
+from braft_core.cluster.discovery_view import FormingFacts, contradictions
+from braft_core.cluster.divergence import StateComparison
+from braft_core.cluster.interface import RaftView
+from braft_core.cluster.joining import Joining, Refuse, handle_join, lacks_capabilities
+from braft_core.cluster.member_rules import absence
+from braft_core.cluster.messages import (
     default_discovery_sentence,
     holding_sentence,
     met_sentence,
@@ -35,6 +34,7 @@ from braft_core.membership.wording import (
     versions_sentence,
     waiting_sentence,
 )
+from braft_core.cluster.record import NOTHING_FOUNDED
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop

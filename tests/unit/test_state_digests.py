@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import pytest
 
 from braft_core import Node, StateMachineService, command, query
+from braft_core.cluster import member as resident
 from braft_core.errors import NotReady
-from braft_core.membership import resident
 from braft_core.storage.memory import MemoryDisk
-from braft_core.testing.memory_cluster import MemoryCluster
-from braft_core.testing.processes import PATIENCE
+from braft_testing.memory_cluster import MemoryCluster
+from braft_testing.processes import PATIENCE
 
 
 class Biased(StateMachineService):

@@ -25,8 +25,8 @@ from braft_core.errors import (
 from braft_core.raft import EntryType
 from braft_core.services.cluster import is_agreement
 from braft_core.services.envelope import encode_command
-from braft_core.testing.memory_cluster import MemoryCluster
-from braft_core.testing.processes import PATIENCE
+from braft_testing.memory_cluster import MemoryCluster
+from braft_testing.processes import PATIENCE
 
 
 class Counter(StateMachineService):

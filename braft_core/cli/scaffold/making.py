@@ -76,7 +76,6 @@ _PLACES: Final[Mapping[str, str]] = MappingProxyType(
         "common/README.md.tmpl": "README.md",
         "common/gitignore.tmpl": ".gitignore",
         "common/test.yml.tmpl": ".github/workflows/test.yml",
-        "common/conftest.py.tmpl": "tests/conftest.py",
         "{kind}/module.py.tmpl": "src/$module/__init__.py",
         "{kind}/test_plugin.py.tmpl": "tests/test_$module.py",
     }

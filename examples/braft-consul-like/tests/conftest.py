@@ -1,4 +1,4 @@
-"""The fixtures of braft's test kit, and a registry."""
+"""A registry that serves on loopback."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import pytest
 
 from braft_consul_like.registry import Registry, make_app
-
-pytest_plugins = ["braft_core.testing.fixtures"]
 
 TOKEN = "the-registry's"
 

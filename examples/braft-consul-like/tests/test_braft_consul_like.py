@@ -13,9 +13,9 @@ import braft_consul_like
 from braft_consul_like.discovery import ConsulLikeDiscovery
 from braft_core.abc import Discovery
 from braft_core.errors import ConfigError, Unreachable
-from braft_core.testing.discovery import DiscoveryConformance, discovery_context
-from braft_core.testing.memory_cluster import MemoryCluster
-from braft_core.testing.plugins import check_plugin
+from braft_testing.discovery import DiscoveryConformance, discovery_context
+from braft_testing.memory_cluster import MemoryCluster
+from braft_testing.plugins import check_plugin
 
 NOBODY = "http://127.0.0.1:9"  # the discard port, on which nothing listens
 PATIENCE = 20.0

@@ -17,12 +17,12 @@ import pytest
 import braft_counter
 from braft_core import Rejected
 from braft_core.abc import Service
-from braft_core.testing.memory_cluster import MemoryCluster
-from braft_core.testing.plugins import check_plugin
-from braft_core.testing.processes import ProcessCluster
-from braft_core.testing.services import Call, ServiceConformance
-from braft_core.testing.simulation import simulate_service
 from braft_counter.service import Counter
+from braft_testing.memory_cluster import MemoryCluster
+from braft_testing.plugins import check_plugin
+from braft_testing.processes import ProcessCluster
+from braft_testing.services import Call, ServiceConformance
+from braft_testing.simulation import simulate_service
 
 
 def test_braft_accepts_the_plugin() -> None:

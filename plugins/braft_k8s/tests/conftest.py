@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 
 class _Server(ThreadingHTTPServer):

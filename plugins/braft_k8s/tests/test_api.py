@@ -19,10 +19,10 @@ from kubernetes.config import ConfigException
 
 from braft_core.abc import Contact, Discovery
 from braft_core.errors import Unreachable
-from braft_core.testing.discovery import DiscoveryConformance, discovery_context
 from braft_k8s.api import KubeApi
 from braft_k8s.discovery import K8sDiscovery
 from braft_k8s.options import K8sOptions
+from braft_testing.discovery import DiscoveryConformance, discovery_context
 
 T = TypeVar("T")
 BRAFT = {"app": "braft"}

@@ -10,10 +10,10 @@ import pytest
 
 import braft_k8s
 from braft_core.errors import ConfigError
-from braft_core.testing.discovery import discovery_context
 from braft_k8s.discovery import K8sDiscovery
 from braft_k8s.options import K8sOptions
 from braft_k8s.pods import Pod, contacts_of, selector_text
+from braft_testing.discovery import discovery_context
 
 FROM_SETTINGS = {"namespace": "n1", "labels": "a=1,b=2", "portname": "p1", "sleep": (1.0, 2.0)}
 
@@ -124,7 +124,7 @@ def test_selector() -> None:
 def test_the_client_is_loaded_only_when_it_is_needed() -> None:
     code = (
         "import sys, braft_k8s\n"
-        "from braft_core.testing.discovery import discovery_context as context\n"
+        "from braft_testing.discovery import discovery_context as context\n"
         "braft_k8s.braft_register_discovery()('svc=braft', context())\n"
         "sys.exit('kubernetes' in sys.modules)"
     )

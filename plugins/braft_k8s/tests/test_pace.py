@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from braft_core.testing.discovery import discovery_context
 from braft_k8s import discovery as module
 from braft_k8s.discovery import K8sDiscovery
 from braft_k8s.pace import FIRST, MOST, Pace
+from braft_testing.discovery import discovery_context
 
 
 def _looks(pace: Pace, until: float, every: float) -> list[float]:

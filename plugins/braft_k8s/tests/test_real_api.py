@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from braft_core.abc import Contact
-from braft_core.testing.discovery import discovery_context
-from braft_core.testing.processes import ProcessCluster, free_ports, wait_for
 from braft_k8s.discovery import K8sDiscovery
+from braft_testing.discovery import discovery_context
+from braft_testing.processes import ProcessCluster, free_ports, wait_for
 
 if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api

@@ -15,9 +15,9 @@ import pytest
 
 from braft_core.abc import Contact
 from braft_core.errors import Unreachable
-from braft_core.testing.discovery import discovery_context
 from braft_k8s.discovery import K8sDiscovery
 from braft_k8s.watching import Watch, Watches
+from braft_testing.discovery import discovery_context
 
 BRAFT = {"app": "braft"}
 GONE = json.dumps(

@@ -11,9 +11,9 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.errors import BraftError
-from braft_core.testing.faults import Ability, Cluster, Namespace, Network, Place, survey
-from braft_core.testing.faults.machine import tool
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.faults import Ability, Cluster, Namespace, Network, Place, survey
+from braft_testing.faults.machine import tool
+from braft_testing.processes import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.optional]
 

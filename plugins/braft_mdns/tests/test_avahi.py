@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from braft_core.testing.discovery import discovery_context
 from braft_mdns.discovery import MdnsDiscovery
+from braft_testing.discovery import discovery_context
 
 T = TypeVar("T")
 PATIENCE = 40.0

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from braft_core.errors import BraftError
-from braft_core.testing.faults import Ability, Cluster, Network, Place, survey
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.faults import Ability, Cluster, Network, Place, survey
+from braft_testing.processes import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.optional]
 

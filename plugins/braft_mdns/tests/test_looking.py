@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from braft_core.errors import ConfigError, Unreachable
-from braft_core.testing.discovery import discovery_context
 from braft_mdns import discovery as module
 from braft_mdns.discovery import MdnsDiscovery
 from braft_mdns.interfaces import Chosen
+from braft_testing.discovery import discovery_context
 
 HOME = Chosen(["192.0.2.1"], ((2, ("192.0.2.1",)),))
 AGAIN = Chosen(["192.0.2.1"], ((7, ("192.0.2.1",)),))

@@ -12,11 +12,11 @@ from zeroconf import InterfaceChoice, IPVersion
 import braft_mdns
 from braft_core.abc import Contact
 from braft_core.errors import ConfigError, Unreachable
-from braft_core.testing.discovery import discovery_context
 from braft_mdns.discovery import MdnsDiscovery
 from braft_mdns.interfaces import choose_interfaces, ip_version
 from braft_mdns.names import ServiceName, host_name, instance_label
 from braft_mdns.records import contact_of, is_stranger, properties_of
+from braft_testing.discovery import discovery_context
 
 SERVICE = ServiceName.parse("_braft._tcp,_windows")
 

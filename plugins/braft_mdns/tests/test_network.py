@@ -14,8 +14,8 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from braft_core.abc import Contact, Discovery
 from braft_core.errors import Unreachable
-from braft_core.testing.discovery import DiscoveryConformance, discovery_context
 from braft_mdns.discovery import MdnsDiscovery
+from braft_testing.discovery import DiscoveryConformance, discovery_context
 
 T = TypeVar("T")
 #: The thread of a test goes from side to side: it looks at interfaces only when a node moves.

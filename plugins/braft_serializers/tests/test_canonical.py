@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from braft_core.testing.serializers import EDGE_VALUES, plain_values
 from braft_serializers.cbor import CborSerializer
+from braft_testing.serializers import EDGE_VALUES, plain_values
 
 
 def head(major: int, number: int) -> bytes:

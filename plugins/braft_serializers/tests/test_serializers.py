@@ -14,11 +14,11 @@ from hypothesis import given
 
 import braft_serializers
 from braft_core.errors import DecodeError
-from braft_core.testing.plugins import check_plugin
-from braft_core.testing.serializers import SerializerConformance, plain_values, same
 from braft_serializers import plain
 from braft_serializers.cbor import CborSerializer
 from braft_serializers.json import JsonSerializer
+from braft_testing.plugins import check_plugin
+from braft_testing.serializers import SerializerConformance, plain_values, same
 
 
 class TestCbor(SerializerConformance):

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import braft_static
 from braft_core.abc import Contact, Discovery
 from braft_core.errors import ConfigError, Unreachable
-from braft_core.testing.discovery import DiscoveryConformance, discovery_context
 from braft_static import StaticDiscovery
 from braft_static.items import Item, parse_items
+from braft_testing.discovery import DiscoveryConformance, discovery_context
 
 Names = dict[str, list[str]]
 

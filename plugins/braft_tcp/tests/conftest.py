@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from braft_core.testing.transport import PATIENCE, Node, listening_node
 from braft_tcp import TcpTransport, handshake, lanes
+from braft_testing.transport import PATIENCE, Node, listening_node
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from braft_core.errors import BraftError
-from braft_core.testing.processes import ProcessCluster, wait_for
+from braft_testing.processes import ProcessCluster, wait_for
 
 pytest.importorskip("braft_static", reason="the nodes find each other by a static list")
 

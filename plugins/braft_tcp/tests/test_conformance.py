@@ -7,10 +7,10 @@ import socket
 import pytest
 
 from braft_core.abc import Transport, TransportOptions
-from braft_core.testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
-from braft_core.testing.transport_nodes import on_a_loop, patience_of_sockets
 from braft_core.tokens import Keyring
 from braft_tcp import TcpTransport
+from braft_testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
+from braft_testing.transport_nodes import on_a_loop, patience_of_sockets
 
 
 class TestTcpTransport(TransportConformance):

@@ -18,11 +18,11 @@ from braft_core.abc import TLSFiles, TransportOptions
 from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, InstallSnapshot
-from braft_core.testing.certificates import Authority
-from braft_core.testing.snapshots import put
-from braft_core.testing.transport import PATIENCE, Node, RecordingHandler, until
 from braft_core.transport import Certificates
 from braft_tcp import TcpTransport, door, server
+from braft_testing.certificates import Authority
+from braft_testing.snapshots import put
+from braft_testing.transport import PATIENCE, Node, RecordingHandler, until
 
 
 async def hello(_request: PeerRequest) -> PeerReply:

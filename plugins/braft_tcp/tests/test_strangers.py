@@ -18,9 +18,9 @@ from braft_core import peer
 from braft_core.errors import AccessDenied, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, RequestPreVote, RequestVote
-from braft_core.testing.transport import Node, answer_to, until
 from braft_tcp import connection, lanes, server
 from braft_tcp.frames import HEADER, Frame, FrameReader, Hello, Kind, Lane, encode_hello
+from braft_testing.transport import Node, answer_to, until
 
 SECRET = "s3cret-token-s3cret"
 MEMBER = Hello(Lane.BULK, "cl", "a", "b")

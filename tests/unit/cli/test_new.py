@@ -25,7 +25,6 @@ def test_every_kind_is_a_whole_distribution(braft_json: Any, tmp_path: Path, kin
         "pyproject.toml",
         "src/braft_lab_2/__init__.py",
         "src/braft_lab_2/py.typed",
-        "tests/conftest.py",
         "tests/test_braft_lab_2.py",
     ]
     texts = {path: (folder / path).read_text(encoding="utf-8") for path in made["files"]}

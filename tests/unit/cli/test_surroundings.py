@@ -14,7 +14,7 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.local_nodes import free_ports
-from braft_core.testing.processes import wait_for
+from braft_testing.processes import wait_for
 
 ROOT = str(Path(__file__).parents[3])
 BRAFT = [sys.executable, "-m", "braft_core"]

@@ -12,7 +12,7 @@ import pytest
 from braft_core import errors
 from braft_core.client import Client, KVEntry, Page
 from braft_core.errors import ConfigError
-from braft_core.testing.processes import wait_for
+from braft_testing.processes import wait_for
 
 
 def test_a_node_that_refuses_the_connection_is_passed_over(

@@ -26,8 +26,8 @@ from braft_core.http import HTTPServer
 from braft_core.http.ending import DRAIN
 from braft_core.http.waitress_server import MAX_CHUNK_LINE, THREADS
 from braft_core.http.wire import HARD_BODY_LIMIT, MAX_BODY_BYTES
-from braft_core.testing.processes import PATIENCE, wait_for
 from braft_core.transport import PAUSE
+from braft_testing.processes import PATIENCE, wait_for
 
 #: Seconds for which a stuck caller holds on.
 STUCK = 60.0

@@ -10,7 +10,7 @@ import pytest
 
 from braft_core.plugin import hookimpl
 from braft_core.plugin.options import PluginOptions
-from braft_core.testing.plugins import check_plugin
+from braft_testing.plugins import check_plugin
 
 Providing = Callable[[str, Any], types.ModuleType]
 

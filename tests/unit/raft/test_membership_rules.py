@@ -14,7 +14,7 @@ from braft_core.raft import (
     decode_configuration,
     encode_configuration,
 )
-from braft_core.raft.membership import KINDS, next_configuration
+from braft_core.raft.confchange import KINDS, next_configuration
 from braft_core.raft.quorum import majority
 
 V, N = Suffrage.VOTER, Suffrage.NONVOTER

@@ -19,7 +19,7 @@ from braft_core.raft import (
     RequestVoteResponse,
     Role,
 )
-from braft_core.testing.lab import Lab
+from braft_testing.lab import Lab
 
 
 def append(term: int, prev: tuple[int, int], *entries: Entry, commit: int = 0) -> AppendEntries:

@@ -34,7 +34,7 @@ from braft_core.raft import (
     encode_configuration,
 )
 from braft_core.raft.limits import MAX_ENTRIES, MAX_INDEX, MAX_SERVERS, MAX_TERM, TERM_LEAP
-from braft_core.testing.lab import Lab, configuration
+from braft_testing.lab import Lab, configuration
 
 HUGE = (1 << 63) - 1
 

@@ -19,7 +19,7 @@ from braft_core.raft import (
     Role,
     TimeoutNow,
 )
-from braft_core.testing.lab import Lab
+from braft_testing.lab import Lab
 
 M = TypeVar("M", bound=Message)
 

@@ -20,7 +20,7 @@ from braft_core.raft import (
     SnapshotMeta,
     Suffrage,
 )
-from braft_core.testing.lab import Lab
+from braft_testing.lab import Lab
 
 
 def snapshot(core: RaftCore, index: int, tail: int = 0) -> SnapshotMeta:

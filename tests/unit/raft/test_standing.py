@@ -10,7 +10,7 @@ from braft_core.raft.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from braft_core.testing.lab import Lab
+from braft_testing.lab import Lab
 
 
 def reasons(lab: Lab, server: str, seconds: float) -> list[tuple[Role, str]]:

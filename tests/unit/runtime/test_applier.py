@@ -17,7 +17,7 @@ from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command
 from braft_core.services.kv import KVService
 from braft_core.services.machine import StateMachine
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 SERIALIZER = MsgpackSerializer()
 

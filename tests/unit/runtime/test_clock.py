@@ -12,8 +12,8 @@ from braft_core.raft import AppendEntries, RaftConfig, Role
 from braft_core.raft.types import EntryType
 from braft_core.runtime import clock
 from braft_core.runtime.freshness import Freshness
-from braft_core.testing.lab import Lab
-from braft_core.testing.memory_cluster import MemoryCluster
+from braft_testing.lab import Lab
+from braft_testing.memory_cluster import MemoryCluster
 
 BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 

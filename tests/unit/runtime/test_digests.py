@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from braft_core import StateMachineService, command
-from braft_core.membership.ports import RaftView
+from braft_core.cluster.interface import RaftView
 from braft_core.runtime.digests import Digester, StateDigests, is_due
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import NONE, Capabilities

@@ -18,7 +18,7 @@ from braft_core.runtime.host import Host
 from braft_core.runtime.requests import Command, Query
 from braft_core.services.capabilities import NONE
 from braft_core.services.cluster import agreement_command
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from braft_core import Node
 from braft_core.errors import ConfigError, Stopped
 from braft_core.runtime.engine import Engine
 from braft_core.runtime.host import Host
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 
 def make() -> Node:

@@ -30,7 +30,7 @@ from braft_core.peer import (
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.requests import Command, Query, settle
 from braft_core.services.envelope import encode_outcome
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 Answer = Callable[[PeerRequest], PeerReply]
 

@@ -13,7 +13,7 @@ from braft_core.raft.messages import AppendEntries, Message
 from braft_core.raft.stamps import Stamps
 from braft_core.raft.types import Role
 from braft_core.runtime.freshness import Freshness
-from braft_core.testing.lab import Lab
+from braft_testing.lab import Lab
 
 #: Election timeout and heartbeat interval, and what every bound has of them.
 TIMEOUT, BEAT = 1.0, 0.25

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from braft_core.abc import CommandContext
+from braft_core.cluster.declarations import Declarations
 from braft_core.errors import InvalidRequest, NotSupported
-from braft_core.membership.declarations import Declarations
 from braft_core.raft import Configuration, Server
 from braft_core.runtime.gate import Gate
 from braft_core.runtime.requests import Command

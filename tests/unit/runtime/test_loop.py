@@ -10,7 +10,7 @@ import pytest
 
 from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime.loop import LoopThread
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 Future = concurrent.futures.Future[None]
 

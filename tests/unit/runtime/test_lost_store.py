@@ -13,7 +13,7 @@ import pytest
 from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped, StorageGone
 from braft_core.runtime import watch
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.processes import PATIENCE, wait_for
 
 
 def make_node(directory: Path, **settings: Any) -> Node:

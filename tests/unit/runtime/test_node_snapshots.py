@@ -15,7 +15,7 @@ from braft_core.config import Settings
 from braft_core.errors import NotReady, OutcomeUnknown, StorageError
 from braft_core.runtime.restore import restore
 from braft_core.storage.snapshot_file import verify_file
-from braft_core.testing.processes import HOST, free_ports, wait_for
+from braft_testing.processes import HOST, free_ports, wait_for
 
 Make = Callable[..., Node]
 

@@ -14,7 +14,7 @@ from braft_core.raft import Configuration, Entry, EntryType, HardState, Server
 from braft_core.runtime.recovering import begin, recover
 from braft_core.storage.memory import MemoryStorage
 from braft_core.storage.snapshots import FileSnapshots
-from braft_core.testing.processes import HOST, free_ports
+from braft_testing.processes import HOST, free_ports
 
 ALONE = Configuration((Server("n1", "127.0.0.1:1"),))
 

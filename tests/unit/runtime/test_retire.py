@@ -12,7 +12,7 @@ from braft_core.errors import NoLeader
 from braft_core.raft import Role
 from braft_core.runtime.admin import Admin
 from braft_core.runtime.requests import Request, settle
-from braft_core.testing.lab import Lab
+from braft_testing.lab import Lab
 
 
 def admin_of(lab: Lab, asked: list[str]) -> Admin:

@@ -12,7 +12,7 @@ import pytest
 from braft_core.runtime import clock
 from braft_core.runtime.events import Events
 from braft_core.runtime.signals import Signal
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 
 def test_a_thread_and_the_loop_are_woken_by_one_notice() -> None:

@@ -12,7 +12,7 @@ from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime import engine as module
 from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.requests import Command
-from braft_core.testing.processes import PATIENCE, wait_for
+from braft_testing.processes import PATIENCE, wait_for
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["it fails", "it hangs"])

@@ -15,7 +15,7 @@ from braft_core.runtime import clock
 from braft_core.runtime import writer as module
 from braft_core.runtime.writer import Writer, WriterReport
 from braft_core.storage.memory import MemoryStorage
-from braft_core.testing.processes import PATIENCE
+from braft_testing.processes import PATIENCE
 
 
 class Disk(MemoryStorage):

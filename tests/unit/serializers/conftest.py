@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from braft_core.serializers.types import TypeRegistry
-from braft_core.testing.serializers import plain_values
+from braft_testing.serializers import plain_values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 from braft_core.abc import Serializer
 from braft_core.errors import DecodeError
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.testing.serializers import SerializerConformance, same
+from braft_testing.serializers import SerializerConformance, same
 
 
 class Broken(MsgpackSerializer):

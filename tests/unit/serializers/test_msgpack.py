@@ -13,7 +13,7 @@ import pytest
 from braft_core.errors import DecodeError
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain
-from braft_core.testing.serializers import SerializerConformance
+from braft_testing.serializers import SerializerConformance
 
 
 class TestMsgpack(SerializerConformance):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH, check_plain
-from braft_core.testing.serializers import EDGE_VALUES, NOT_PLAIN, plain_values
+from braft_testing.serializers import EDGE_VALUES, NOT_PLAIN, plain_values
 
 
 @given(plain_values())

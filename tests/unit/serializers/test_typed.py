@@ -20,9 +20,9 @@ from braft_core.errors import DecodeError
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.typed import MAX_ITEMS, from_plain, to_plain
 from braft_core.serializers.types import TypeRegistry
-from braft_core.testing.serializers import plain_values
 from braft_serializers.cbor import CborSerializer
 from braft_serializers.json import JsonSerializer
+from braft_testing.serializers import plain_values
 
 SERIALIZERS = [MsgpackSerializer(), CborSerializer(), JsonSerializer()]
 EXAMPLES = settings(

@@ -14,7 +14,7 @@ from braft_core.abc import CommandContext, Service
 from braft_core.services import StateMachineService, command, query
 from braft_core.services.distribute import DistributeService
 from braft_core.services.kv import KVService
-from braft_core.testing.services import ServiceConformance
+from braft_testing.services import ServiceConformance
 
 
 class TestKV(ServiceConformance):

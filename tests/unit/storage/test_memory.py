@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from braft_core.abc import StorageOptions, WriteBatch
 from braft_core.storage.memory import MemoryDisk, MemoryStorage
-from braft_core.testing.storage import entries
+from braft_testing.storage import entries
 
 
 def test_stores_without_a_disk_share_nothing() -> None:

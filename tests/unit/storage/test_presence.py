@@ -15,7 +15,7 @@ from braft_core.errors import StorageError, StorageGone, StorageLocked
 from braft_core.raft.types import EMPTY_CONFIGURATION, HardState
 from braft_core.storage.memory import MemoryStorage
 from braft_core.storage.sqlite import SQLiteStorage
-from braft_core.testing.storage import entries
+from braft_testing.storage import entries
 
 
 def make_store(directory: Path) -> SQLiteStorage:

@@ -23,7 +23,7 @@ from braft_core.errors import StorageCorrupt, StorageError, StorageForeign, Stor
 from braft_core.raft.types import SnapshotMeta
 from braft_core.storage import snapshot_format as fmt
 from braft_core.storage.snapshots import FileSnapshots
-from braft_core.testing.snapshots import CONFIGURATION, pattern, put
+from braft_testing.snapshots import CONFIGURATION, pattern, put
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,7 +31,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from braft_core.storage.snapshots import FileSnapshots
-from braft_core.testing.snapshots import pattern, put
+from braft_testing.snapshots import pattern, put
 
 store = FileSnapshots(Path(sys.argv[1]))
 index = 0

@@ -26,7 +26,7 @@ from braft_core.errors import (
 from braft_core.raft.types import Entry, HardState
 from braft_core.storage.sqlite import SQLiteStorage
 from braft_core.storage.sqlite_format import read_only
-from braft_core.testing.storage import entries
+from braft_testing.storage import entries
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -18,7 +18,7 @@ from braft_core.errors import StorageCorrupt
 from braft_core.raft.types import Entry, HardState
 from braft_core.storage import sqlite_log
 from braft_core.storage.sqlite import SQLiteStorage
-from braft_core.testing.storage import entries
+from braft_testing.storage import entries
 
 COLUMNS = [
     *(("log", name) for name in ("first", "last", "entries", "crc")),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from braft_core.errors import StorageError
 from braft_core.raft.types import Entry
 from braft_core.storage import sqlite_log
-from braft_core.testing.storage import entries
+from braft_testing.storage import entries
 
 contents = st.tuples(
     st.integers(-(2**63), 2**63 - 1),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braft_core.testing.simulation.history import History, Kind, Operation, Outcome
-from braft_core.testing.simulation.linearizability import (
+from braft_testing.simulation.history import History, Kind, Operation, Outcome
+from braft_testing.simulation.linearizability import (
     Undecided,
     check_history,
     check_register,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from braft_core.errors import Conflict, OutcomeUnknown
-from braft_core.testing.load import CountingClient, Load
-from braft_core.testing.processes import wait_for
+from braft_testing.load import CountingClient, Load
+from braft_testing.processes import wait_for
 
 
 class Table:

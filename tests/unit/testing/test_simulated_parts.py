@@ -19,11 +19,11 @@ from braft_core.raft.messages import (
 from braft_core.raft.ready import Ready
 from braft_core.raft.types import Configuration, Entry, EntryType, HardState, SnapshotMeta
 from braft_core.services.envelope import Place, in_session
-from braft_core.testing.simulation import InvariantBroken, draw_plan
-from braft_core.testing.simulation.clock import NodeClock, Scheduler
-from braft_core.testing.simulation.disk import Cut, Disk, LogImage
-from braft_core.testing.simulation.history import Kind, Operation
-from braft_core.testing.simulation.machine import (
+from braft_testing.simulation import InvariantBroken, draw_plan
+from braft_testing.simulation.clock import NodeClock, Scheduler
+from braft_testing.simulation.disk import Cut, Disk, LogImage
+from braft_testing.simulation.history import Kind, Operation
+from braft_testing.simulation.machine import (
     LOST,
     Machine,
     command_of,
@@ -32,11 +32,11 @@ from braft_core.testing.simulation.machine import (
     take_answer,
     value_written,
 )
-from braft_core.testing.simulation.network import Envelope, Network
-from braft_core.testing.simulation.plan import FAULTS, Plan, stream
-from braft_core.testing.simulation.snapshots import recover
-from braft_core.testing.simulation.speech import Speech
-from braft_core.testing.simulation.trace import Trace
+from braft_testing.simulation.network import Envelope, Network
+from braft_testing.simulation.plan import FAULTS, Plan, stream
+from braft_testing.simulation.snapshots import recover
+from braft_testing.simulation.speech import Speech
+from braft_testing.simulation.trace import Trace
 
 
 def entry(index: int, term: int = 1) -> Entry:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from braft_core.abc import TLSFiles
-from braft_core.testing.certificates import Authority
 from braft_core.tls.expiry import OWN, Nearness, Reminder, Validity, expiry_sentence, worst
 from braft_core.transport import Certificates, tls
+from braft_testing.certificates import Authority
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

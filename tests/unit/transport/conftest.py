@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from braft_core.testing.transport import PATIENCE, Node, listening_node
 from braft_core.transport.grpc import GrpcTransport
+from braft_testing.transport import PATIENCE, Node, listening_node
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
 Stranger = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]

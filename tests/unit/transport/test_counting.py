@@ -23,7 +23,6 @@ from braft_core.raft import (
     encode_configuration,
 )
 from braft_core.raft.limits import MAX_CONFIGURATION_BYTES, MAX_ENTRIES, MAX_SERVERS
-from braft_core.testing.lab import configuration
 from braft_core.transport import (
     decode_error,
     decode_peer,
@@ -34,6 +33,7 @@ from braft_core.transport import (
 )
 from braft_core.transport.codec import encode_entries
 from braft_core.transport.counting import check_count
+from braft_testing.lab import configuration
 
 HEADER = encode_header("a", "127.0.0.1:1")
 _Append = message_class("AppendEntriesRequest")

@@ -19,9 +19,9 @@ from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.testing.certificates import Authority
-from braft_core.testing.transport import PATIENCE, Node, RecordingHandler, until
 from braft_core.transport.grpc import GrpcTransport, calls, noise
+from braft_testing.certificates import Authority
+from braft_testing.transport import PATIENCE, Node, RecordingHandler, until
 
 
 async def hello(_request: PeerRequest) -> PeerReply:

@@ -22,10 +22,10 @@ from braft_core.raft.messages import (
     RequestVoteResponse,
 )
 from braft_core.raft.types import Entry
-from braft_core.testing.transport import PATIENCE, until
 from braft_core.transport.codec import decode_request, encode_header, encode_response
 from braft_core.transport.grpc import link
 from braft_core.transport.grpc import pipeline as pipeline_module
+from braft_testing.transport import PATIENCE, until
 
 HEADER = encode_header("go", "h:1")
 #: An index beyond all that are sent only until there is a response.

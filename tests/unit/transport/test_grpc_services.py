@@ -17,7 +17,6 @@ from braft_core.errors import NotLeader
 from braft_core.proto import message_class
 from braft_core.raft.messages import AppendEntries, RequestVote
 from braft_core.raft.types import Entry
-from braft_core.testing.transport import answer_to, until
 from braft_core.transport.codec import (
     decode_response,
     encode_entries,
@@ -25,6 +24,7 @@ from braft_core.transport.codec import (
     encode_request,
 )
 from braft_core.transport.grpc.services import details_message
+from braft_testing.transport import answer_to, until
 
 HEADER = encode_header("go", "h:1")
 PIPELINE = "/RaftTransport/AppendEntriesPipeline"

@@ -19,12 +19,12 @@ from braft_core.proto import message_class
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.types import SnapshotMeta, encode_configuration
 from braft_core.storage.snapshots import FileSnapshots
-from braft_core.testing.snapshots import CONFIGURATION, pattern, put
-from braft_core.testing.transport import PATIENCE, until
-from braft_core.testing.transport_snapshots import WatchedSnapshots, transfer_threads
 from braft_core.transport.codec import decode_response
 from braft_core.transport.grpc import snapshots
 from braft_core.transport.grpc.server import RaftTransportServer
+from braft_testing.snapshots import CONFIGURATION, pattern, put
+from braft_testing.transport import PATIENCE, until
+from braft_testing.transport_snapshots import WatchedSnapshots, transfer_threads
 
 PATH = "/RaftTransport/InstallSnapshot"
 Wire = message_class("InstallSnapshotRequest")

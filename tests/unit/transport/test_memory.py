@@ -13,8 +13,8 @@ from braft_core.abc import TransportOptions
 from braft_core.errors import ConfigError, Unreachable
 from braft_core.raft.messages import AppendEntries, RequestVote
 from braft_core.raft.types import Entry
-from braft_core.testing.transport import Node, RecordingHandler, until
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
+from braft_testing.transport import Node, RecordingHandler, until
 
 TIMEOUT = 0.1
 

@@ -11,11 +11,11 @@ import pytest
 
 from braft_core.abc import TransportOptions
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
-from braft_core.testing.snapshots import pattern, put
-from braft_core.testing.transport import Node, RecordingHandler, until
-from braft_core.testing.transport_snapshots import WatchedSnapshots, transfer_threads
 from braft_core.transport import memory
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
+from braft_testing.snapshots import pattern, put
+from braft_testing.transport import Node, RecordingHandler, until
+from braft_testing.transport_snapshots import WatchedSnapshots, transfer_threads
 
 FAILED = InstallSnapshotResponse("b", "a", 0, success=False, request_id=7)
 DONE = InstallSnapshotResponse("b", "a", 3, success=True, request_id=7)

@@ -11,8 +11,8 @@ import pytest
 
 from braft_core.abc import TLSFiles
 from braft_core.errors import ConfigError
-from braft_core.testing.certificates import Authority
 from braft_core.transport import Certificates
+from braft_testing.certificates import Authority
 
 
 @pytest.fixture

@@ -1,0 +1,94 @@
+"""How many nodes a list of places stands for. Places are not nodes: nodes are counted by id.
+
+Owns the rules for a list that names every bootstrapping node (a static list), where nobody set the
+number of nodes. Pure; it must not know what follows from the count.
+
+One node may stand in the list twice, under two names, by name and address, or by IPv4 and IPv6.
+Then fewer nodes bootstrap than the list has entries. That is only safe for more than half of the
+entries: two disjoint bootstraps would need more nodes than there are entries. With fewer, names
+that each node resolves to itself would make a cluster of each node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from braft_core.abc import Contact
+from braft_core.cluster.discovery_view import FormingFacts, Sighting
+
+__all__ = ["Count", "count_nodes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many nodes bootstrap, and why this node must not for now, "" if it may."""
+
+    expect: int
+    obstacle: str = ""
+
+
+def count_nodes(
+    facts: FormingFacts,
+    listed: Sequence[Contact],
+    sightings: Mapping[Contact, Sighting],
+    unresolved: Sequence[str],
+) -> Count:
+    """Count the nodes behind a list.
+
+    :param listed: what discovery listed last.
+    :param sightings: what is known of each contact, the listed ones among them.
+    :param unresolved: entries of the list that lead to no contact now.
+    """
+    if facts.unclear:
+        return Count(
+            facts.expect,
+            f"{facts.unclear}; set BRAFT_EXPECT, on every node alike, to the number of nodes that "
+            "bootstrap the cluster",
+        )
+    if not facts.listed:
+        return Count(facts.expect)
+    places = _places_by_id(facts, listed, sightings)
+    nodes, entries = len(places), facts.expect
+    if nodes > entries:
+        return Count(
+            entries,
+            f"{nodes} nodes answer at the places that the list of {entries} names, so an entry "
+            "stands for several; set BRAFT_EXPECT, on every node alike, to their number",
+        )
+    if facts.server_id not in places:
+        return Count(
+            entries,
+            f"no entry of the list leads to this node, {facts.address}; it waits for the nodes of "
+            "the list, to join them. To bootstrap with them, list it, or set BRAFT_EXPECT",
+        )
+    if unresolved or sum(map(len, places.values())) < len(listed):
+        return Count(entries)  # somebody is missing: who it is, is not known
+    return _repeated(entries, places)
+
+
+def _places_by_id(
+    facts: FormingFacts, listed: Sequence[Contact], sightings: Mapping[Contact, Sighting]
+) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {}
+    for contact in listed:
+        reply = sightings[contact].reply if contact in sightings else None
+        if reply is not None and reply.cluster_name == facts.cluster_name:
+            places.setdefault(reply.server_id, []).append(str(contact))
+        elif reply is None and str(contact) == facts.address:
+            # Its own network may not lead a node back to the address that others know.
+            places.setdefault(facts.server_id, []).append(str(contact))
+    return places
+
+
+def _repeated(entries: int, places: Mapping[str, Sequence[str]]) -> Count:
+    nodes = len(places)
+    if 2 * nodes > entries:
+        return Count(nodes)
+    same = [" and ".join(where) for where in places.values() if len(where) > 1]
+    which = f" ({', '.join(same)} are one node)" if same else ""
+    return Count(
+        entries,
+        f"the list has {entries} entries for {nodes} {'node' if nodes == 1 else 'nodes'}{which}; "
+        f"list each node once, or set BRAFT_EXPECT={nodes} on every node",
+    )

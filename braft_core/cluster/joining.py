@@ -1,0 +1,242 @@
+"""Joining a cluster that exists: whom a newcomer asks, what the leader answers.
+
+Owns the newcomer's choice of whom to ask and when (:class:`Joining`), the leader's answer
+(:func:`handle_join`) and when a learner gets its vote (:func:`should_promote`). Pure: time in
+seconds is passed in; the calls themselves are the coordinator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from braft_core.cluster.bootstrap_effects import AskToJoin
+from braft_core.errors import BraftError, Conflict, WrongCluster
+from braft_core.identity import short_id
+from braft_core.peer import JoinRequest, ProbeReply
+from braft_core.raft.types import Configuration, Server, Suffrage
+
+__all__ = [
+    "AddNonvoter",
+    "AlreadyMember",
+    "JoinDecision",
+    "Joining",
+    "LearnerFacts",
+    "Refuse",
+    "UpdateAddress",
+    "handle_join",
+    "lacks_capabilities",
+    "precedence",
+    "should_promote",
+]
+
+#: Seconds before a failed attempt is repeated: doubled from the first to the second.
+BACKOFF_MIN = 0.2
+BACKOFF_MAX = 5.0
+#: Seconds after which the outcome of an attempt is no longer awaited.
+ATTEMPT_LOST = 30.0
+#: Hints of a leader followed in a row without a pause.
+MAX_HINTS = 3
+#: A learner must have been caught up, and in contact, for this many seconds.
+PROMOTION_STABLE = 0.5
+#: Seconds without contact after which a learner is not promoted.
+PROMOTION_CONTACT = 1.0
+
+
+class Joining:
+    """Whom to ask next. One attempt at a time; leader hints first, then everyone in turn."""
+
+    def __init__(self) -> None:
+        self._busy_until = -inf
+        self._next_at = -inf
+        self._backoff = BACKOFF_MIN
+        self._hint = ""
+        self._hints = 0
+        self._turn = 0
+        self._last = ""
+
+    def next(self, now: float, members: Sequence[ProbeReply]) -> AskToJoin | None:
+        """The attempt to make now, if any. ``members`` are replies of initialised nodes."""
+        if now < max(self._busy_until, self._next_at) or not members:
+            return None
+        cluster_id = self.choose(members)
+        candidates = _candidates([m for m in members if m.cluster_id == cluster_id])
+        address = self._hint or candidates[self._turn % len(candidates)]
+        self._busy_until, self._hint = now + ATTEMPT_LOST, ""
+        return AskToJoin(address, cluster_id)
+
+    def failed(self, now: float, address: str, reason: str, hint: str = "") -> None:
+        """The attempt ended without success; ``hint`` is the leader's address if one was named."""
+        self._busy_until, self._last = -inf, f"{address}: {reason}"
+        if hint and hint != address and self._hints < MAX_HINTS:
+            self._hint, self._next_at = hint, now
+            self._hints += 1
+            return
+        self._hints, self._turn = 0, self._turn + 1
+        self._next_at = now + self._backoff
+        self._backoff = min(BACKOFF_MAX, self._backoff * 2)
+
+    def waiting(self, members: Sequence[ProbeReply]) -> str:
+        """Why this node has not joined yet."""
+        if not members:
+            return "a cluster was seen, but none of its members answers now"
+        said = f"; last answer from {self._last}" if self._last else ""
+        return f"joining cluster {self.choose(members)}{said}"
+
+    @staticmethod
+    def choose(members: Sequence[ProbeReply]) -> str:
+        """The one to join of several clusters: most voters, then written to, then smallest id."""
+        return min(members, key=lambda m: precedence(m.voters, m.empty, m.cluster_id)).cluster_id
+
+
+def precedence(voters: int, empty: bool, cluster_id: str) -> tuple[int, bool, str]:
+    """Orders clusters of one name, the one with the most to lose first; the same on every node."""
+    return (-voters, empty, cluster_id)
+
+
+def _candidates(members: Sequence[ProbeReply]) -> list[str]:
+    leaders = [m.leader_address for m in members if m.leader_address]
+    return list(dict.fromkeys([*leaders, *(m.address for m in members)]))
+
+
+# --------------------------------------------------------------------------------------------
+# The leader's side
+
+
+@dataclass(frozen=True, slots=True)
+class AddNonvoter:
+    """Add the newcomer as a learner."""
+
+    server_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAddress:
+    """A member is somewhere else now: commit its new address, keep its suffrage."""
+
+    server: Server
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyMember:
+    """Nothing to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Say no, with this error."""
+
+    error: BraftError
+
+
+JoinDecision = AddNonvoter | UpdateAddress | AlreadyMember | Refuse
+
+
+def handle_join(
+    request: JoinRequest,
+    *,
+    cluster_name: str,
+    cluster_id: str,
+    configuration: Configuration,
+    was_removed: bool = False,
+    lacking: str = "",
+) -> JoinDecision:
+    """What the leader answers.
+
+    A voter that knows no cluster has lost its log and perhaps its vote. Taken back under its old
+    id it could vote twice in a term, or elect a leader without entries it once acknowledged. A
+    learner in the same state harms nothing, since nobody ever counted on it, and it is the normal
+    state of a newcomer whose first answer was lost.
+
+    :param was_removed: the asker was a voter once, and was removed because it was dead. It is
+        welcome, but for the same reason not without its data.
+    :param lacking: what the asker cannot execute of what the cluster has agreed on. As a member it
+        would have to stop applying, or keep all others from it.
+    """
+    if request.cluster_name != cluster_name:
+        return Refuse(_wrong("name", request.cluster_name, cluster_name))
+    if request.cluster_id not in ("", cluster_id):
+        return Refuse(_wrong("id", request.cluster_id, cluster_id))
+    member = configuration.get(request.server_id)
+    if member is None:
+        for other in configuration.servers:
+            if other.address == request.address:
+                return Refuse(_address_taken(other))
+        if was_removed and not request.cluster_id:
+            return Refuse(_removed_and_lost(request))
+        if lacking:
+            return Refuse(lacks_capabilities(request.server_id, request.address, lacking))
+        return AddNonvoter(request.server_id, request.address)
+    if not request.cluster_id and member.suffrage == Suffrage.VOTER:
+        return Refuse(_lost_its_data(member, request.address))
+    if member.address != request.address:
+        return UpdateAddress(member._replace(address=request.address))
+    return AlreadyMember()
+
+
+def _wrong(what: str, theirs: str, ours: str) -> WrongCluster:
+    return WrongCluster(
+        f"this is the cluster with {what} {ours!r}, not {theirs!r}", expected=theirs, actual=ours
+    )
+
+
+def _address_taken(owner: Server) -> Conflict:
+    return Conflict(
+        f"address {owner.address} belongs to another member, {short_id(owner.id)}. If that one is "
+        "gone for good (because its data is lost, say), remove it, and this node joins by itself: "
+        f"braft members remove {owner.address}",
+        server_id=owner.id,
+        address=owner.address,
+    )
+
+
+def _lost_its_data(member: Server, address: str) -> Conflict:
+    return Conflict(
+        f"node {short_id(member.id)} is a voter of this cluster, but the one at {address} has lost "
+        "its data: it must not vote again under this id. To rejoin as new, start it with an empty "
+        "data directory so that it makes a new id, and remove the old one: "
+        f"braft members remove {member.id}",
+        server_id=member.id,
+        address=address,
+    )
+
+
+def _removed_and_lost(request: JoinRequest) -> Conflict:
+    return Conflict(
+        f"node {short_id(request.server_id)} was a voter of this cluster until it was removed as "
+        f"dead, and the one at {request.address} has lost its data: it must not vote again under "
+        "this id. To rejoin as new, start it with an empty data directory; it makes a new id",
+        server_id=request.server_id,
+        address=request.address,
+    )
+
+
+def lacks_capabilities(server_id: str, address: str, lacking: str) -> Conflict:
+    """Return the refusal of a node that knows less than the cluster has agreed on."""
+    return Conflict(
+        f"node {short_id(server_id)} at {address} lacks {lacking}, which this cluster uses: "
+        "upgrade it or install what it lacks, and start it again; then it joins by itself",
+        server_id=server_id,
+        address=address,
+        lacks=lacking,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerFacts:
+    """What the leader knows about a learner. Durations in seconds."""
+
+    wants_vote: bool
+    contact_age: float
+    caught_up_for: float
+
+
+def should_promote(facts: LearnerFacts) -> bool:
+    """Whether a learner becomes a voter now: it asked to, has caught up and has been stable."""
+    return (
+        facts.wants_vote
+        and facts.contact_age <= PROMOTION_CONTACT
+        and facts.caught_up_for >= PROMOTION_STABLE
+    )

@@ -1,1 +1,0 @@
-"""The public test kit: conformance suites, a laboratory, a simulator. Nothing imports it."""

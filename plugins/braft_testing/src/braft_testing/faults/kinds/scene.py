@@ -1,0 +1,126 @@
+"""The stage of a fault: a cluster, what can be done to it, and what undoes it.
+
+Shared by the kinds of faults, which are in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import Enum
+
+from braft_core.errors import BraftError
+from braft_testing.faults.cluster import Cluster, NotServing
+from braft_testing.faults.disks import Disk
+from braft_testing.faults.firewall import Action, Firewall, Rule
+from braft_testing.faults.interposing import Interposer
+from braft_testing.faults.namespaces import Network
+from braft_testing.faults.plan import Fault
+
+__all__ = ["Ability", "Kind", "Scene", "struck", "wait_until"]
+
+_POLL = 0.05
+
+
+class Ability(Enum):
+    """What a machine must be able to do for a kind of fault."""
+
+    PROCESSES = "processes and signals"
+    NETWORK = "network namespaces and packet rules"
+    LOSS = "packet rules by chance"
+    REJECT = "packet rules that reject"
+    DELAY = "a netfilter queue"
+    DISK = "disks that can be filled"
+    POWER = "disks that can lose power"
+    SLOW = "syncs that can be held back"
+    INTERPOSE = "clocks and syncs of a process that can be changed"
+
+
+@dataclass(slots=True)
+class Scene:
+    """A cluster and what can be done to it. ``firewalls`` are per node, where there is a network.
+
+    :param undo: what heals the fault that is on.
+    """
+
+    cluster: Cluster
+    network: Network | None = None
+    firewalls: Sequence[Firewall] = ()
+    undo: ExitStack = field(default_factory=ExitStack)
+
+    def heal(self) -> None:
+        """Undo the fault, and start the nodes that it ended."""
+        self.undo.close()
+        self.cluster.revive()
+
+    def address(self, index: int) -> str:
+        """The IPv4 address of a node."""
+        return self.cluster.places[index].host
+
+    def disk(self, index: int) -> Disk:
+        """The disk of a node."""
+        disk = self.cluster.places[index].disk
+        if disk is None:
+            raise NotServing(f"node {index} has no disk of its own")
+        return disk
+
+    def interposer(self, index: int) -> Interposer:
+        """The clocks and the syncs of a node."""
+        interposer = self.cluster.places[index].interposer
+        if interposer is None:
+            raise NotServing(f"node {index} has no clocks of its own")
+        return interposer
+
+    def leader_first(self, fault: Fault) -> list[int]:
+        """All nodes, the leader before the others."""
+        leader = self.cluster.leader()
+        return sorted(fault.nodes, key=lambda index: index != leader)
+
+    def cut(self, node: int, peers: Iterable[int], *, inbound: bool, outbound: bool) -> None:
+        """Drop what goes from ``node`` to these peers, what comes from them, or both."""
+        directions = [way for way, chosen in ((True, inbound), (False, outbound)) if chosen]
+        rules = [Rule(Action.DROP, way, self.address(p)) for p in peers for way in directions]
+        self.rule(node, *rules)
+
+    def rule(self, node: int, *rules: Rule) -> None:
+        """Load rules in the namespace of a node until the fault is healed."""
+        self.undo.callback(self.firewalls[node].clear)
+        self.firewalls[node].add(*rules)
+
+
+Inject = Callable[[Scene, Fault], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault; ``inject`` makes it and says in a few words what it did.
+
+    :param ends_nodes: nodes may end by themselves in the course of it.
+    """
+
+    name: str
+    needs: Ability
+    inject: Inject
+    ends_nodes: bool = False
+
+
+def struck(fault: Fault) -> Sequence[int]:
+    """Return all nodes or the first, as the coin of the fault says."""
+    return fault.nodes if fault.other else fault.nodes[:1]
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
+    """Wait until it holds; an error means "not yet". :raises NotServing: not within ``seconds``."""
+    end = time.monotonic() + seconds
+    why = ""
+    while True:
+        try:
+            if condition():
+                return
+        except BraftError as error:
+            why = f": {type(error).__name__}: {error}"
+        if time.monotonic() >= end:
+            raise NotServing(f"{what} within {seconds:g} s{why}")
+        time.sleep(_POLL)

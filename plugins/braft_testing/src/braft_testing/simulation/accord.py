@@ -1,0 +1,237 @@
+"""Declaring and agreeing in the simulation: the real code of both over the simulated network.
+
+Owns what :mod:`braft_core.cluster.agreement` and :mod:`braft_core.runtime.gate` need of a
+runtime. Declarations may get lost and an agreement may fail; a crash forgets what was declared, but
+not what was agreed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from braft_core.abc import Identity
+from braft_core.cluster.addresses import AddressBook
+from braft_core.cluster.agreement import Agreement
+from braft_core.cluster.declarations import Declarations
+from braft_core.cluster.interface import MembershipSettings, RaftView
+from braft_core.cluster.joining import lacks_capabilities
+from braft_core.errors import Rejected, Unreachable
+from braft_core.peer import AnnounceReply, AnnounceRequest, PeerReply, PeerRequest
+from braft_core.raft.types import Role
+from braft_core.runtime.gate import Gate
+from braft_core.runtime.requests import Command
+from braft_core.services.capabilities import Capabilities
+from braft_core.services.cluster import agreement_command
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.founding import CLUSTER, address_of
+from braft_testing.simulation.network import Envelope
+from braft_testing.simulation.requests import Ask
+from braft_testing.simulation.works import Until, Works, applied, raft_view
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.process import Process
+    from braft_testing.simulation.server import Server
+    from braft_testing.simulation.versions import VersionedMachine, VersionRules
+
+__all__ = ["Accord", "Declare", "Declared", "Verdict"]
+
+#: Virtual seconds: between two looks, and until a call has failed.
+_TICK = 0.1
+_CALL_TIMEOUT = 0.5
+
+
+class Declare(NamedTuple):
+    """A member tells the leader what it can execute."""
+
+    number: int
+    request: PeerRequest
+
+
+class Declared(NamedTuple):
+    """The answer, to a life of the asker."""
+
+    number: int
+    life: int
+    reply: PeerReply
+
+
+class Verdict(NamedTuple):
+    """What the gate makes of the commands that clients ask for."""
+
+    passed: list[Ask]
+    waiting: list[Ask]
+    refused: list[tuple[Ask, BaseException | None]]
+
+
+class Accord:
+    """One life of a server: the :class:`~braft_core.cluster.interface.CapabilityPorts`."""
+
+    def __init__(
+        self, server: Server, live: Process, machine: VersionedMachine, rules: VersionRules
+    ) -> None:
+        self._server, self._live = server, live
+        self._machine, self._rules = machine, rules
+        self.identity = Identity(server.id, address_of(server.id), CLUSTER)
+        self.settings = MembershipSettings(CLUSTER, 1)
+        self.declarations = Declarations()
+        self._works = Works(lambda why: self._trace(f"agrees on nothing: {why.message}"))
+        self.agreement = Agreement(self, AddressBook(), self._works.once)
+        self._gate = Gate(server.id, machine, machine.cluster, self.declarations)
+        self._complaint: InvariantBroken | None = None
+        #: Calls under way, and their answers.
+        self._replies: dict[int, PeerReply | None] = {}
+        self._next_call = 1
+        server.world.scheduler.after(_TICK * server.rng.random(), self._tick)
+
+    # -- the clock's side ----------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if self._server.live is self._live:
+            self._server.world.scheduler.after(_TICK, self._tick)
+            if not self._server.frozen:
+                self._server.post(self._look)
+
+    def _look(self) -> None:
+        self._works.go_on()
+        self.agreement.tick(self.now(), self.raft_view())
+
+    def check(self) -> None:
+        """Look at the server after its inputs.
+
+        :raises InvariantBroken: it leads, and applies nothing any more; or the rules said so while
+            it agreed.
+        """
+        if self._complaint is not None:
+            raise self._complaint
+        stop = self._live.frontend.stopped
+        if stop is not None and self._live.core.role is Role.LEADER:
+            self._rules.leads_stopped(self._server.id, stop.message)
+
+    # -- the gate ------------------------------------------------------------------------
+
+    def admit(self, asks: list[Ask]) -> Verdict:
+        """Let the gate decide what may be appended; it is, after this."""
+        commands = {id(command): (command, ask) for command, ask in map(_as_command, asks)}
+        passed, waiting = self._gate.admit(
+            self._live.core.configuration, [command for command, _ in commands.values()]
+        )
+        pass_on = [commands.pop(id(command))[1] for command in passed]
+        wait = [commands.pop(id(command))[1] for command in waiting]
+        refused = [(ask, command.blocking.exception(0)) for command, ask in commands.values()]
+        self.appends([ask.command for ask in pass_on])
+        return Verdict(pass_on, wait, refused)
+
+    def appends(self, commands: list[bytes]) -> None:
+        """Let the rules look at what this leader is about to append."""
+        applied_index = self._live.frontend.applied
+        self._rules.appends(self._server.id, applied_index, self._known(), commands)
+
+    def require(self, data: bytes) -> None:
+        """Refuse a command of the server's own that the gate does not let pass.
+
+        :raises BraftError: with the reason.
+        """
+        self._gate.admit(self._live.core.configuration, [])
+        error = self._gate.refusal(data)
+        if error is not None:
+            raise error
+        self.appends([data])
+
+    def _known(self) -> Iterator[tuple[str, Capabilities | None]]:
+        for member in self._live.core.configuration.ids:
+            own = member == self._server.id
+            yield member, self.capabilities if own else self.declarations.of(member)
+
+    # -- newcomers -----------------------------------------------------------------------
+
+    def lacking(self, declared: bytes) -> str:
+        """Name what a newcomer lacks of what is agreed on; "" if nothing."""
+        return self.agreement.lacking(declared)
+
+    def adds(self, newcomer: str, declared: bytes) -> None:
+        """Remember what a newcomer declared that is about to be added, and let the rules look."""
+        self._rules.adds(self._server.id, self._live.frontend.applied, newcomer, declared)
+        self.agreement.learn(newcomer, declared)
+
+    def take_in(self, newcomer: str, declared: bytes) -> None:
+        """Look at a newcomer that an operator names.
+
+        :raises Conflict: it lacks something.
+        """
+        if lacks := self.lacking(declared):
+            raise lacks_capabilities(newcomer, address_of(newcomer), lacks)
+        self.adds(newcomer, declared)
+
+    # -- answering -----------------------------------------------------------------------
+
+    def take(self, envelope: Envelope) -> None:
+        """A declaration arrived, or an answer to ours."""
+        match envelope.payload:
+            case Declare(number, AnnounceRequest() as request):
+                self.agreement.learn(request.server_id, request.capabilities)
+                reply = AnnounceReply(self._server.id, address_of(self._server.id))
+                self._send(envelope.sender, Declared(number, envelope.life, reply))
+            case Declared(number, life, reply):
+                if life == self._server.lives and number in self._replies:
+                    self._replies[number] = reply
+
+    # -- the ports -----------------------------------------------------------------------
+
+    def now(self) -> float:
+        """This server's clock."""
+        return self._server.clock.local(self._server.world.scheduler.now)
+
+    def raft_view(self) -> RaftView:
+        """What the core says."""
+        return raft_view(self._live.core)
+
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        """Send it, and wait for the answer.
+
+        :raises Unreachable: there is none in time.
+        """
+        number, self._next_call = self._next_call, self._next_call + 1
+        self._replies[number] = None
+        self._send(address.partition(":")[0], Declare(number, request))
+        deadline = self.now() + min(timeout, _CALL_TIMEOUT)
+        await Until(lambda: self._replies[number] is not None or self.now() >= deadline)
+        reply = self._replies.pop(number)
+        if reply is None:
+            raise Unreachable("no answer")
+        return reply
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this server can execute."""
+        return self._machine.capabilities
+
+    @property
+    def agreed(self) -> Capabilities:
+        """What the cluster has agreed on, as far as applied here."""
+        return self._machine.cluster.agreed
+
+    async def agree(self, capabilities: Capabilities) -> None:
+        """Commit an agreement, and let the rules look at it."""
+        if self._server.disk.full:
+            raise Rejected("the disk is full")
+        server, frontend = self._server, self._live.frontend
+        try:
+            self._rules.agrees(server.id, frontend.applied, self._known(), capabilities)
+        except InvariantBroken as broken:
+            self._complaint = broken  # who awaits this takes it for a failure that passes
+            raise
+        index, term = self._live.core.propose([agreement_command(capabilities)])
+        self._trace(f"has all agree on level {capabilities.level} and {capabilities.digests()}")
+        await applied(self._live, index, term, self.now)
+
+    def _send(self, to: str, payload: Declare | Declared) -> None:
+        server = self._server
+        server.world.send(Envelope(server.id, to, server.lives, payload))
+
+    def _trace(self, line: str) -> None:
+        self._server.world.trace.add(f"{self._server.id} {line}")
+
+
+def _as_command(ask: Ask) -> tuple[Command, Ask]:
+    return Command(ask.command, 0.0), ask

@@ -1,0 +1,90 @@
+"""Clients of a service under test: they call its commands and queries at random, in a session each.
+
+Some commands are sent again until they are answered, the others are given up at their deadline and
+stay of unknown outcome. Owns what is asked; how it is asked is that of every client.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braft_core.errors import Busy, SessionExpired, UnknownCommand
+from braft_core.services.envelope import Place, in_session
+from braft_testing.simulation.clients import Client
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.history import Call, Kind, Operation
+from braft_testing.simulation.machine import command_of
+from braft_testing.simulation.plan import stream
+from braft_testing.simulation.replicas import Replicas
+from braft_testing.simulation.requests import Ask
+from braft_testing.simulation.subject import encoded, shown
+
+__all__ = ["Caller"]
+
+
+class Caller(Client):
+    """A client of the one service."""
+
+    def __init__(self, *args: Any, judge: Replicas) -> None:
+        super().__init__(*args)
+        self._judge = judge
+        self._subject = judge.subject
+        #: The user's own stream: what a client does besides changes no operation.
+        self._operations = stream(self._world.seed, f"operations/{self.name}")
+
+    def _draw(self) -> Ask:
+        if not self._session:
+            return self._change(Kind.OPEN, "")
+        plan, rng = self._world.plan, self._rng
+        call = self._subject.draw(self._operations)
+        if call.name in self._subject.queries:
+            stale = rng.random() < plan.stale_share
+            operation = self._call(Kind.STALE if stale else Kind.QUERY, call)
+            return Ask(operation, self.name, lease=rng.random() < plan.lease_share)
+        repeated = rng.random() < plan.session_share
+        operation = self._call(Kind.REPEATED if repeated else Kind.ONCE, call)
+        self._sequence += 1
+        operation.place = self._session, self._sequence
+        return Ask(operation, self.name, in_session(self._encoded(operation), self._place))
+
+    @property
+    def _place(self) -> Place:
+        return Place(self._session, self._sequence, self._sequence)
+
+    def _call(self, kind: Kind, call: Call) -> Operation:
+        operation = self._invoke(kind, self._subject.name)
+        operation.call = call
+        return operation
+
+    def _encoded(self, operation: Operation) -> bytes:
+        try:
+            return command_of(operation)
+        except TypeError as error:
+            raise InvariantBroken(
+                "operations() draws a name and arguments", f"{operation.call}: {error}"
+            ) from error
+
+    def _take(self, operation: Operation, outcome: Any) -> bool:
+        if operation.call is None:
+            return super()._take(operation, outcome)
+        operation.answer = outcome
+        if operation.kind.is_read:
+            if isinstance(outcome, UnknownCommand):
+                raise InvariantBroken("operations() draws what the service has", outcome.message)
+            return True
+        answer = self._judge.answer_to(operation.place)
+        if answer is not None and answer == encoded(outcome):
+            return True
+        if isinstance(outcome, SessionExpired | Busy):
+            self._session = b""
+            # Whether it took effect before is not known to a client that repeated it.
+            return False
+        raise InvariantBroken(
+            "session exactly-once",
+            f"{operation} was answered {shown(encoded(outcome))}, but "
+            + (f"its effect had the answer {shown(answer)}" if answer else "had no effect"),
+        )
+
+    def _learn(self, operation: Operation) -> None:
+        if operation.call is None:
+            super()._learn(operation)

@@ -1,0 +1,82 @@
+"""Virtual time: the event heap of a simulation, and the imperfect clock of each server.
+
+Owns the order of all events. Equal times are served in the order of scheduling, so that a run is
+a function of its seed alone. Nothing here reads a real clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+from braft_testing.simulation.errors import InvariantBroken
+
+__all__ = ["NodeClock", "Scheduler"]
+
+#: A hundred times what a usual run takes: somebody asks again and again to be woken at once.
+_MOST_STEPS = 1_000_000
+
+
+class Scheduler:
+    """An event heap. ``now`` is in virtual seconds since the simulation began."""
+
+    __slots__ = ("_heap", "_sequence", "now", "steps")
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.steps = 0
+        self._sequence = 0
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+
+    def after(self, delay: float, action: Callable[..., None], *args: Any) -> None:
+        """Run ``action(*args)`` in ``delay`` seconds (negative counts as 0)."""
+        self._sequence += 1
+        when = self.now + delay if delay > 0.0 else self.now
+        heappush(self._heap, (when, self._sequence, action, args))
+
+    def run_until(self, until: float, max_steps: int | None = None) -> bool:
+        """Serve events up to the virtual time ``until``; false if ``max_steps`` were reached."""
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            if max_steps is not None and self.steps >= max_steps:
+                return False
+            self.now, _, action, args = heappop(heap)
+            self.steps += 1
+            if self.steps > _MOST_STEPS:
+                raise InvariantBroken("time goes on", f"{self.steps} events until {self.now} s")
+            action(*args)
+        self.now = until
+        return True
+
+
+class NodeClock:
+    """A server's monotonic clock: it may run fast or slow and jump ahead, but never back."""
+
+    __slots__ = ("_local", "_since", "rate", "slowest")
+
+    def __init__(self, start: float, rate: float = 1.0) -> None:
+        self._since = 0.0
+        self._local = start
+        self.rate = rate
+        #: The lowest rate at which it ever ran.
+        self.slowest = rate
+
+    def local(self, now: float) -> float:
+        """This clock's reading at the virtual time ``now``."""
+        return self._local + (now - self._since) * self.rate
+
+    def delay_until(self, local: float, now: float) -> float:
+        """Virtual seconds from ``now`` until this clock will show ``local``."""
+        return (local - self.local(now)) / self.rate
+
+    def adjust(self, now: float, *, rate: float, jump: float = 0.0) -> None:
+        """From now on run at ``rate`` (> 0), after a jump of ``jump`` >= 0 seconds."""
+        self._local = self.local(now) + jump
+        self._since = now
+        self.rate = rate
+        self.slowest = min(self.slowest, rate)
+
+    def set_back(self, now: float, local: float) -> None:
+        """Show ``local`` again, as no clock that keeps its promise does: for mutants."""
+        self._local, self._since = local, now

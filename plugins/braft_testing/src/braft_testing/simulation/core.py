@@ -1,0 +1,179 @@
+"""What the simulator needs of a consensus core, as protocols.
+
+The simulator judges a core by its public surface alone; any class of this shape can be judged,
+``braft_core.raft.RaftCore`` first of all. It must not know how a core works inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from braft_core.raft.config import RaftConfig
+from braft_core.raft.core import PeerStatus, RaftCore
+from braft_core.raft.messages import Message
+from braft_core.raft.ready import Ready
+from braft_core.raft.types import (
+    Configuration,
+    Entry,
+    EntryType,
+    HardState,
+    SnapshotMeta,
+)
+from braft_core.runtime.freshness import View
+
+__all__ = ["Core", "CoreFactory", "CoreLog", "raft_core"]
+
+
+class CoreLog(Protocol):
+    """The log as a view."""
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry, 0 for an empty log."""
+
+    def term_at(self, index: int) -> int | None:
+        """Term of the entry at ``index``."""
+
+    @property
+    def compacted_index(self) -> int:
+        """Index of the entry just before the first one that is still here."""
+
+    def slice(self, low: int, high: int) -> Sequence[Entry]:
+        """Entries ``low <= index < high``."""
+
+    def configuration_entry_at(self, index: int) -> tuple[int, Configuration]:
+        """The configuration in force at ``index``, and the index of its entry."""
+
+
+class Core(View, Protocol):
+    """One server's consensus core. See ``braft_core.raft.ready`` for the persistence contract."""
+
+    @property
+    def server_id(self) -> str:
+        """Whose core it is."""
+
+    @property
+    def last_applied(self) -> int:
+        """What :meth:`applied` told it last."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+
+    @property
+    def log(self) -> CoreLog:
+        """Its log, to be read only."""
+
+    def step(self, message: Message) -> None:
+        """A message arrived."""
+
+    def tick(self, now: float) -> None:
+        """It is ``now`` on its clock."""
+
+    def propose(
+        self,
+        commands: Sequence[bytes],
+        *,
+        type: EntryType = EntryType.COMMAND,
+        appended_at: int = 0,
+    ) -> tuple[int, int]:
+        """Append entries; index of the first, and term."""
+
+    def read(self, read_id: int) -> None:
+        """Ask for a linearizable read; ``Ready.reads`` answers."""
+
+    def lease_read(self) -> int:
+        """The index at which a read may be served now, -1 without a lease."""
+
+    def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
+        """A snapshot is stored; the index up to which the log was compacted."""
+
+    def change_membership(self, kind: str, server_id: str, address: str = "") -> int:
+        """Change the configuration by one server."""
+
+    def transfer_leadership(self, to: str = "") -> str:
+        """Hand leadership over."""
+
+    def persisted(self, number: int) -> None:
+        """The batch of that number is durable."""
+
+    def applied(self, index: int) -> None:
+        """The state machine has applied up to ``index``."""
+
+    def connection_lost(self, peer: str) -> None:
+        """The connection to ``peer`` broke."""
+
+    def unreachable(self, peer: str) -> None:
+        """Requests to ``peer`` were dropped."""
+
+    def stand(self, willing: bool) -> None:
+        """Whether to campaign."""
+
+    def step_down(self, reason: str) -> None:
+        """Give leadership up."""
+
+    @property
+    def leader_silent_for(self) -> float:
+        """Seconds since the leader was last heard."""
+
+    @property
+    def snapshot(self) -> SnapshotMeta | None:
+        """The snapshot that it sends to others."""
+
+    def peers(self) -> Sequence[PeerStatus]:
+        """A leader's view of the others."""
+
+    def has_ready(self) -> bool:
+        """Whether there is a batch."""
+
+    def ready(self) -> Ready:
+        """The next batch."""
+
+    def next_deadline(self) -> float:
+        """When to tick at the latest."""
+
+
+class CoreFactory(Protocol):
+    """Builds a core from what a disk holds."""
+
+    def __call__(
+        self,
+        server_id: str,
+        *,
+        config: RaftConfig,
+        random: Callable[[], float],
+        now: float,
+        hard_state: HardState,
+        entries: Sequence[Entry],
+        compacted_index: int = 0,
+        compacted_term: int = 0,
+        snapshot: SnapshotMeta | None = None,
+    ) -> Core:
+        """Start as a follower."""
+
+
+def raft_core(
+    server_id: str,
+    *,
+    config: RaftConfig,
+    random: Callable[[], float],
+    now: float,
+    hard_state: HardState,
+    entries: Sequence[Entry],
+    compacted_index: int = 0,
+    compacted_term: int = 0,
+    snapshot: SnapshotMeta | None = None,
+) -> Core:
+    """The core under test: ``braft_core.raft.RaftCore``."""
+    return RaftCore(
+        server_id,
+        config=config,
+        random=random,
+        now=now,
+        hard_state=hard_state,
+        entries=entries,
+        compacted_index=compacted_index,
+        compacted_term=compacted_term,
+        snapshot=snapshot,
+    )

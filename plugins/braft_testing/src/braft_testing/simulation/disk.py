@@ -1,0 +1,258 @@
+"""A simulated disk: what was written, what of it is durable, and what a crash leaves behind.
+
+Batches are queued by the server, synced in groups after a latency, and become durable one by one
+in order. A crash keeps any prefix of the unsynced batches (a torn batch is a lost batch). A full
+disk keeps everything waiting. The disk also refuses what no correct core may ask of it: gaps, a
+term that decreases, a vote that changes, a log cut where no snapshot stands for it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import inf
+from typing import NamedTuple
+
+from braft_core.abc import StoredState
+from braft_core.cluster.record import NOTHING_FOUNDED, FoundingRecord
+from braft_core.raft.ready import Ready
+from braft_core.raft.types import (
+    Configuration,
+    Entry,
+    EntryType,
+    HardState,
+    SnapshotMeta,
+    decode_configuration,
+)
+from braft_testing.simulation.clock import Scheduler
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.shelf import Shelf
+
+__all__ = ["Cut", "Disk", "LogImage", "configuration_of"]
+
+#: How long a write waits before it tries again whether the disk still is full.
+_RETRY_FULL = 0.5
+
+_cached_configuration = lru_cache(maxsize=4096)(decode_configuration)
+
+
+def configuration_of(entry: Entry) -> Configuration:
+    """The configuration that a CONFIGURATION entry carries."""
+    return _cached_configuration(bytes(entry.data))
+
+
+class Cut(NamedTuple):
+    """Forget the log up to an entry that a snapshot covers."""
+
+    upto: int
+    term: int
+
+
+@dataclass(slots=True)
+class LogImage:
+    """Hard state and log as some observer would find them; ``base`` is the last entry cut away."""
+
+    hard_state: HardState = field(default_factory=HardState)
+    entries: list[Entry] = field(default_factory=list)
+    #: (index, configuration) of each CONFIGURATION entry, in order, and of the one before them.
+    configurations: list[tuple[int, Configuration]] = field(default_factory=list)
+    base: int = 0
+    base_term: int = 0
+    #: What all servers have committed: only that is ever cut away.
+    history: Sequence[Entry] = ()
+
+    def copy(self) -> LogImage:
+        """An independent copy."""
+        return LogImage(
+            self.hard_state,
+            list(self.entries),
+            list(self.configurations),
+            self.base,
+            self.base_term,
+            self.history,
+        )
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry."""
+        return self.base + len(self.entries)
+
+    @property
+    def stored(self) -> StoredState:
+        """As a store hands it to a starting node."""
+        return StoredState(self.hard_state, list(self.entries), self.base, self.base_term)
+
+    def term_at(self, index: int) -> int:
+        """Term of the entry at ``index``; 0 before the first, -1 beyond the last."""
+        if index > self.base:
+            position = index - self.base - 1
+            return self.entries[position].term if position < len(self.entries) else -1
+        if index == self.base:
+            return self.base_term
+        return self.history[index - 1].term if index else 0
+
+    def apply(self, change: Ready | Cut) -> None:
+        """Take over the persistent part of a batch, or cut the log.
+
+        :raises InvariantBroken: if no correct core would ask for it.
+        """
+        if isinstance(change, Cut):
+            self._cut(change)
+            return
+        if change.hard_state is not None:
+            self.set_hard_state(change.hard_state)
+        if change.truncate_from is not None:
+            self._truncate(change.truncate_from)
+        if change.snapshot is not None:
+            self.reset(change.snapshot)
+        for entry in change.entries:
+            self.append(entry)
+
+    def append(self, entry: Entry) -> None:
+        """Add one entry at the end."""
+        if entry.index != self.last_index + 1:
+            raise InvariantBroken("no gaps", f"entry {entry.index} written after {self.last_index}")
+        self.entries.append(entry)
+        if entry.type == EntryType.CONFIGURATION:
+            self.configurations.append((entry.index, configuration_of(entry)))
+
+    def reset(self, meta: SnapshotMeta) -> None:
+        """Forget the whole log and go on behind a snapshot."""
+        self.entries.clear()
+        self.configurations = [(meta.configuration_index, meta.configuration)]
+        self.base, self.base_term = meta.index, meta.term
+
+    def _cut(self, cut: Cut) -> None:
+        if cut.upto <= self.base:
+            return
+        if self.term_at(cut.upto) != cut.term:
+            raise InvariantBroken("no gaps", f"cut at {cut}, which holds {self.term_at(cut.upto)}")
+        del self.entries[: cut.upto - self.base]
+        self.base, self.base_term = cut.upto, cut.term
+        while len(self.configurations) > 1 and self.configurations[1][0] <= cut.upto:
+            del self.configurations[0]
+
+    def _truncate(self, index: int) -> None:
+        if index <= self.base:
+            raise InvariantBroken("no gaps", f"truncation from {index}, behind {self.base}")
+        del self.entries[index - self.base - 1 :]
+        while self.configurations and self.configurations[-1][0] >= index:
+            self.configurations.pop()
+
+    def set_hard_state(self, new: HardState) -> None:
+        """Store term and vote."""
+        old = self.hard_state
+        if new.term < old.term:
+            raise InvariantBroken("stored term never decreases", f"{old} then {new}")
+        if new.term == old.term and old.voted_for and new.voted_for != old.voted_for:
+            raise InvariantBroken("stored vote never changes", f"{old} then {new}")
+        self.hard_state = new
+
+
+class Disk:
+    """One server's disk. ``latency`` is asked for the seconds of each sync."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        latency: Callable[[], float],
+        rng: random.Random,
+        initial: LogImage,
+    ) -> None:
+        self._scheduler = scheduler
+        self._latency = latency
+        self._rng = rng
+        self._queue: deque[Ready | Cut] = deque()
+        self._life = 0
+        self.durable = initial.copy()
+        self.volatile = initial.copy()
+        self.shelf = Shelf()
+        #: What the server must not forget about founding a cluster, and the cluster it is in.
+        self.founding: FoundingRecord = NOTHING_FOUNDED
+        self.cluster_id = ""
+        self.full = False
+        #: Nothing can be read: the server does not start.
+        self.unreadable = False
+        #: Since when a write is under way, infinity if none is.
+        self.writing_since = inf
+        #: Called for each batch at the moment it became durable.
+        self.on_durable: Callable[[Ready], None] = lambda ready: None
+
+    def submit(self, ready: Ready) -> None:
+        """Queue one batch; the first of an idle disk starts a sync."""
+        self.volatile.apply(ready)
+        if not self._queue and not ready.must_persist:
+            self.on_durable(ready)
+            return
+        self._enqueue(ready)
+
+    def cut(self, cut: Cut) -> None:
+        """Queue the compaction of the log, behind what was submitted before.
+
+        :raises InvariantBroken: no snapshot stands for what would be lost.
+        """
+        reached = max((meta.index for meta in self.shelf.list()), default=0)
+        if reached < cut.upto:
+            raise InvariantBroken(
+                "the log is cut only behind a snapshot", f"{cut}, snapshots reach {reached}"
+            )
+        self.volatile.apply(cut)
+        self._enqueue(cut)
+
+    def _enqueue(self, change: Ready | Cut) -> None:
+        self._queue.append(change)
+        if self.writing_since == inf:
+            self._start()
+
+    def crash(self) -> int:
+        """Lose a random suffix of what was not synced; returns how many batches were lost."""
+        kept = 0 if self.full else self._rng.randint(0, len(self._queue))
+        for _ in range(kept):
+            self.persist(self._queue.popleft())
+        lost = len(self._queue)
+        self._queue.clear()
+        self.writing_since = inf
+        self._life += 1
+        self.volatile = self.durable.copy()
+        return lost
+
+    def wipe(self) -> None:
+        """Lose everything, as if somebody had emptied the data directory. The server is dead."""
+        self.durable = LogImage(history=self.durable.history)
+        self.volatile = self.durable.copy()
+        self.shelf.clear()
+        self.founding, self.cluster_id = NOTHING_FOUNDED, ""
+
+    def persist(self, change: Ready | Cut) -> None:
+        """Make one batch durable. (A separate method so that a mutant disk may forget parts.)"""
+        self.durable.apply(change)
+
+    def repair(self, change: Callable[[LogImage], None]) -> None:
+        """Change what is stored, durably, while the server does not run."""
+        change(self.durable)
+        self.volatile = self.durable.copy()
+
+    def _start(self) -> None:
+        self.writing_since = self._scheduler.now
+        count = len(self._queue)
+        if count > 1 and self._rng.random() < 0.3:
+            count = self._rng.randint(1, count)
+        self._scheduler.after(self._latency(), self._finish, self._life, count)
+
+    def _finish(self, life: int, count: int) -> None:
+        if life != self._life:
+            return
+        if self.full:  # nothing of it was written; it is tried again until there is space
+            self._scheduler.after(_RETRY_FULL, self._finish, life, count)
+            return
+        for _ in range(count):
+            change = self._queue.popleft()
+            self.persist(change)
+            if isinstance(change, Ready):
+                self.on_durable(change)
+        self.writing_since = inf
+        if self._queue:
+            self._start()

@@ -1,0 +1,239 @@
+"""The same commands in other processes: does a service under test depend on what differs there?
+
+Two child processes, each with another hash seed and another time zone, apply what a run applied and
+compare answers and states. That finds what instances in one process cannot show, the order of a set
+of texts first of all. Owns the children and what is said to them: frames of msgpack, of a length of
+four bytes each, over their standard input and output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from types import ModuleType, TracebackType
+from typing import IO, Any, NamedTuple
+
+import msgpack
+
+from braft_core.raft.types import Entry, EntryType
+from braft_testing.simulation.machine import SimulatedMachine
+from braft_testing.simulation.replicas import told
+from braft_testing.simulation.subject import Subject, contrast, encoded, shown, shown_state
+from braft_testing.simulation.world import Report
+
+__all__ = ["Elsewhere", "Place", "place_of", "serve", "thing_at"]
+
+_HASH_SEEDS = ("1", "2")
+#: The children's time zone, east or west of Greenwich: far from this one, and not by whole days.
+_FAR = "22:30"
+_SIZE = 4
+_CHILD = "from braft_testing.simulation.elsewhere import serve; serve()"
+
+
+class Place(NamedTuple):
+    """Where a class or a function is defined."""
+
+    module: str
+    qualname: str
+    file: str
+
+
+def place_of(thing: object) -> Place:
+    """Where another process finds it.
+
+    :raises ValueError: nowhere, since it is not at the top level of a module.
+    """
+    module, qualname = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "<>")
+    if not module or "<" in qualname:
+        raise ValueError(
+            f"{thing!r} cannot be found by another process: define it at the top level of a module,"
+            " or do without the comparison with other processes (other_processes=False)"
+        )
+    return Place(module, qualname, getattr(sys.modules.get(module), "__file__", None) or "")
+
+
+def thing_at(place: Place) -> Any:
+    """Import what is there, by the module's name, or else from its file.
+
+    :raises ImportError, AttributeError: it is not there.
+    """
+    try:
+        if place.module == "__main__":
+            raise ImportError("the main module of this process is another one")
+        return _within(importlib.import_module(place.module), place.qualname)
+    except (ImportError, AttributeError):
+        if not place.file:
+            raise
+        return _within(_from_file(place.file), place.qualname)
+
+
+def _within(thing: Any, qualname: str) -> Any:
+    for part in qualname.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
+def _from_file(file: str) -> ModuleType:
+    # Not as "__main__": what a script does when it is run must not be done here.
+    name = "simulated"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{file} is no module")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+class Elsewhere:
+    """The children, ended with the ``with`` block."""
+
+    def __init__(self, subject: Subject) -> None:
+        """:raises ValueError: the service cannot be found by another process."""
+        places = [place_of(subject.service)]
+        if subject.state is not None:
+            places.append(place_of(subject.state))
+        self._places = [[*place] for place in places]
+        self._children: list[_Child] = []
+
+    def __enter__(self) -> Elsewhere:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for child in self._children:
+            child.stop()
+
+    def judge(self, report: Report) -> Report:
+        """Have the commands of a run applied there; note in its report what differs.
+
+        :raises RuntimeError: a child died, which says why.
+        """
+        if report.ok and report.commands:
+            rows = [
+                [entry.index, entry.term, entry.data, entry.appended_at, *record[:2]]
+                for entry, record in report.commands
+            ]
+            # Not before they are needed: many faults show in the first run, without any child.
+            self._children = self._children or [_Child(s, self._places) for s in _HASH_SEEDS]
+            for child in self._children:
+                difference = child.ask(rows)
+                if difference is not None:
+                    _note(report, child.surroundings, *difference)
+                    break
+        return report
+
+
+def _note(report: Report, where: str, position: int, answer: bytes, state: bytes) -> None:
+    entry, record = report.commands[position]
+    report.invariant = "a service is the same in every process"
+    if answer != record.answer:
+        texts = contrast(shown(record.answer), shown(answer))
+        verb = "answers"
+    else:
+        texts = contrast(shown_state(record.state), shown_state(state))
+        verb = "leaves the state"
+    report.detail = (
+        f"{told(entry)} {verb} {texts[0]} here, and {texts[1]} in a process with {where}"
+    )
+
+
+class _Child:
+    """One process that applies commands."""
+
+    def __init__(self, hash_seed: str, places: list[list[str]]) -> None:
+        zone = f"<far>{'' if time.localtime().tm_gmtoff > 0 else '-'}{_FAR}"
+        self.surroundings = f"PYTHONHASHSEED={hash_seed} and TZ={zone!r}"
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own text
+            [sys.executable, "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": hash_seed,
+                "TZ": zone,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
+        )
+        self._say([sys.path, places])
+
+    def ask(self, rows: list[list[Any]]) -> list[Any] | None:
+        """Where the commands have another answer or state there, and which."""
+        self._say(rows)
+        stream = self._process.stdout
+        frame = None if stream is None else _read(stream)
+        if frame is None:
+            self._errors.seek(0)
+            errors = self._errors.read().decode(errors="replace")
+            raise RuntimeError(f"the process with {self.surroundings} died:\n{errors}")
+        difference: list[Any] | None = frame[0]
+        return difference
+
+    def _say(self, value: Any) -> None:
+        if self._process.stdin is not None:
+            try:
+                _write(self._process.stdin, value)
+            except BrokenPipeError:
+                return  # it is told where the answer is missing
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+
+def _write(stream: IO[bytes], value: Any) -> None:
+    data = msgpack.packb(value)
+    stream.write(len(data).to_bytes(_SIZE, "big") + data)
+    stream.flush()
+
+
+def _read(stream: IO[bytes]) -> Any:
+    head = stream.read(_SIZE)
+    if len(head) < _SIZE:
+        return None
+    return msgpack.unpackb(stream.read(int.from_bytes(head, "big")))
+
+
+# --------------------------------------------------------------------------------------------
+# In the child
+
+
+def serve() -> None:
+    """Apply what comes by standard input, until it ends."""
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the service may print
+    sys.path[:], places = _read(sys.stdin.buffer)
+    service, *state = [thing_at(Place(*place)) for place in places]
+    subject = Subject(service, _nothing, state=state[0] if state else None, queries=())
+    while (rows := _read(sys.stdin.buffer)) is not None:
+        _write(replies, [_first_difference(subject, rows)])
+
+
+def _nothing(_: object) -> tuple[str, Sequence[Any]]:
+    return "", ()
+
+
+def _first_difference(subject: Subject, rows: list[list[Any]]) -> list[Any] | None:
+    service = subject.service()
+    machine = SimulatedMachine([service])
+    for position, (index, term, data, appended_at, answer, state) in enumerate(rows):
+        entry = Entry(index, term, EntryType.COMMAND, data, b"", appended_at)
+        mine = encoded(machine.apply(entry))
+        present = subject.fingerprint(service)
+        if (mine, present) != (answer, state):
+            return [position, mine, present]
+    return None

@@ -1,0 +1,67 @@
+"""The rules of founding, judged from outside: one founding per node, never two clusters.
+
+Looks at what is durable on all disks at the moment a node starts Raft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from braft_core.raft.types import Configuration
+from braft_testing.simulation.disk import Disk
+from braft_testing.simulation.errors import InvariantBroken
+
+__all__ = ["FoundingRules"]
+
+
+class FoundingRules:
+    """Remembers the first cluster that was started, and who is in which one."""
+
+    def __init__(self, disks: Mapping[str, Disk], expect: int) -> None:
+        self._disks = disks
+        self._expect = expect
+        #: The cluster, "" before there is one.
+        self.cluster_id = ""
+        self._configuration: Configuration | None = None
+        self._of: dict[str, str] = {}
+
+    def started(self, server: str, cluster_id: str, configuration: Configuration) -> None:
+        """A node starts Raft from a founding.
+
+        :raises InvariantBroken: that is not its only one, not everybody's, or not agreed.
+        """
+        self._belongs(server, cluster_id)
+        known = self._configuration or configuration
+        if known != configuration or len(configuration.servers) != self._expect:
+            raise InvariantBroken(
+                "one founding configuration", f"{server}: {configuration}, elsewhere {known}"
+            )
+        self._configuration = configuration
+        for member in configuration.ids:
+            disk = self._disks[member]
+            accepted = disk.founding.accepted
+            promised = accepted.cluster_id if accepted is not None else ""
+            if cluster_id not in (promised, disk.cluster_id):
+                raise InvariantBroken(
+                    "every founder promised",
+                    f"{server} starts {cluster_id}, {member} promised {promised or 'nothing'}",
+                )
+
+    def joined(self, server: str, cluster_id: str) -> None:
+        """A node was taken in.
+
+        :raises InvariantBroken: into a cluster that is not the one.
+        """
+        self._belongs(server, cluster_id)
+
+    def _belongs(self, server: str, cluster_id: str) -> None:
+        first = self._of.setdefault(server, cluster_id)
+        if first != cluster_id:
+            raise InvariantBroken(
+                "one founding per node", f"{server} was in {first}, and starts {cluster_id}"
+            )
+        self.cluster_id = self.cluster_id or cluster_id
+        if self.cluster_id != cluster_id:
+            raise InvariantBroken(
+                "never two clusters", f"{server} starts {cluster_id} beside {self.cluster_id}"
+            )

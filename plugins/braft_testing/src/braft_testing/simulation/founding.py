@@ -1,0 +1,393 @@
+"""From nothing to a cluster in the simulation: real forming rules, and a discovery that lies.
+
+Owns what a node does around ``braft_core.cluster.bootstrap``: listing, probing, storing, offering,
+starting, joining. Everything takes virtual time and may fail; a crash forgets what is not stored.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from braft_core.abc import Contact
+from braft_core.cluster.bootstrap import Forming
+from braft_core.cluster.bootstrap_effects import (
+    AskToJoin,
+    Effect,
+    Founded,
+    ListDiscovery,
+    OfferFounding,
+    Probe,
+    StoreFounding,
+)
+from braft_core.cluster.discovery_view import FormingFacts
+from braft_core.cluster.joining import AddNonvoter, Refuse, handle_join
+from braft_core.cluster.record import FoundingRecord
+from braft_core.errors import BraftError, NotApplied, NotLeader, NotReady, Rejected
+from braft_core.peer import (
+    FoundReply,
+    FoundRequest,
+    JoinReply,
+    JoinRequest,
+    ProbeReply,
+    ProbeRequest,
+)
+from braft_core.raft.types import Configuration, Entry, EntryType, HardState, encode_configuration
+from braft_testing.simulation.disk import LogImage
+from braft_testing.simulation.network import Envelope
+from braft_testing.simulation.plan import stream
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.process import Process
+    from braft_testing.simulation.server import Server
+    from braft_testing.simulation.world import World
+
+__all__ = ["Call", "Discovery", "Founder", "Reply"]
+
+CLUSTER = "simulated"
+_TICK = 0.05
+_PROBE_TIMEOUT = 1.0
+_CALL_TIMEOUT = 3.0
+_STRANGERS = 2
+
+
+class Call(NamedTuple):
+    """A question of one node to another, beside Raft."""
+
+    number: int
+    request: Any
+
+
+class Reply(NamedTuple):
+    """Its answer, to a life of the asker: a reply, or the error it was refused with."""
+
+    number: int
+    life: int
+    outcome: Any
+
+
+def address_of(server_id: str) -> str:
+    """Where a simulated server is."""
+    return f"{server_id}:1"
+
+
+class Discovery:
+    """Tells each node where others might be: the truth, a part of it, nothing, or nonsense."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = stream(world.seed, "discovery")
+        self.honest = False
+        #: Whom each server cannot see as long as discovery is not honest.
+        self._hidden = {server_id: self._draw_hidden() for server_id in world.server_ids}
+
+    def _draw_hidden(self) -> list[str]:
+        """The same every time, so that several nodes may think that they have the smallest id."""
+        plan, rng = self._world.plan, self._rng
+        if plan.complete_views or rng.random() >= plan.lies:
+            return []
+        ids = self._world.server_ids
+        return ids[:1] if rng.random() < 0.5 else rng.sample(ids, rng.randint(1, 2) % len(ids))
+
+    def list(self, asker: str) -> list[Contact] | None:
+        """The contacts, ``None`` for a failure."""
+        rng, lies = self._rng, 0.0 if self.honest else self._world.plan.lies * 0.6
+        hidden = () if self.honest else self._hidden[asker]
+        ids = self._world.server_ids
+        contacts = [Contact(server_id, 1) for server_id in ids if server_id not in hidden]
+        if rng.random() < lies:
+            style = rng.choice(self._styles)
+            if style == "error":
+                return None
+            if style == "strangers":
+                contacts += [Contact(f"x{n}", 1) for n in range(1, 2 * _STRANGERS + 1)]
+            elif style == "ports":
+                contacts += [Contact(server_id, 2) for server_id in self._world.server_ids]
+            else:
+                count = rng.randint(0, len(contacts)) if style == "partial" else 0
+                contacts = rng.sample(contacts, count)
+        return contacts
+
+    @property
+    def _styles(self) -> tuple[str, ...]:
+        complete = ("error", "strangers", "ports")
+        return complete if self._world.plan.complete_views else ("partial", "empty", *complete)
+
+
+@dataclass(slots=True)
+class _Awaited:
+    effect: Effect
+    to: str
+
+
+@dataclass(slots=True)
+class Founder:
+    """One life of a node on its way into a cluster, and its answers to others ever after."""
+
+    server: Server
+    life: int
+    forming: Forming
+    rng: random.Random
+    _calls: dict[int, _Awaited] = field(default_factory=dict)
+    _next_call: int = 1
+    #: Replies that wait until what they rest on is durable.
+    _replies: list[tuple[str, Reply]] = field(default_factory=list)
+    _records: list[FoundingRecord] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, server: Server) -> Founder:
+        """Begin from what the disk holds."""
+        world, disk = server.world, server.disk
+        rng = stream(world.seed, f"founder/{server.id}/{server.lives}")
+        facts = FormingFacts(server.id, address_of(server.id), CLUSTER, world.plan.expect)
+
+        def new_cluster_id() -> str:
+            return f"{server.id}-{rng.getrandbits(32):08x}"
+
+        return cls(server, server.lives, Forming(facts, disk.founding, new_cluster_id), rng)
+
+    @property
+    def _alive(self) -> bool:
+        return self.server.founder is self
+
+    def _now(self) -> float:
+        return self.server.clock.local(self.server.world.scheduler.now)
+
+    def _after(self, delay: float, action: Any, *args: Any) -> None:
+        def act() -> None:
+            if self._alive:
+                action(*args)
+
+        self.server.world.scheduler.after(delay, act)
+
+    def start(self) -> None:
+        """Begin to form, or go on as the member that the disk says it is."""
+        cluster_id = self.server.disk.cluster_id
+        if cluster_id:
+            self.forming.became_member(self._now(), cluster_id)
+        else:
+            self._carry_out(self.forming.start(self._now()))
+            self._after(_TICK * self.rng.random(), self._tick)
+
+    def _tick(self) -> None:
+        if not self.forming.initialised:
+            self._carry_out(self.forming.tick(self._now()))
+            self._after(_TICK, self._tick)
+
+    # -- effects -------------------------------------------------------------------------
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ListDiscovery():
+                    self._after(0.2 * self.rng.random(), self._listed)
+                case Probe(contact) if contact.host not in self.server.world.servers:
+                    self._after(0.01, self._stranger, contact)
+                case Probe(contact):
+                    request = ProbeRequest(
+                        self.server.id, CLUSTER, self.forming.cluster_id, address_of(self.server.id)
+                    )
+                    self._call(effect, contact.host, request, _PROBE_TIMEOUT)
+                case OfferFounding():
+                    self._call(effect, _host(effect.address), effect.request, _CALL_TIMEOUT)
+                case AskToJoin():
+                    own, declared = self.server.id, self.server.declaration
+                    request_to_join = JoinRequest(own, address_of(own), CLUSTER, "", True, declared)
+                    self._call(effect, _host(effect.address), request_to_join, _CALL_TIMEOUT)
+                case StoreFounding(record):
+                    self._store(record)
+                case Founded(cluster_id, configuration):
+                    self._found(cluster_id, configuration)
+
+    def _listed(self) -> None:
+        contacts, now = self.server.world.discovery.list(self.server.id), self._now()
+        if contacts is None:
+            self._carry_out(self.forming.listing_failed(now, "no answer"))
+        else:
+            self._carry_out(self.forming.contacts_listed(now, contacts))
+
+    def _stranger(self, contact: Contact) -> None:
+        """Some addresses belong to another cluster, at others nobody is at home."""
+        now = self._now()
+        if int(contact.host[1:]) > _STRANGERS:
+            self._carry_out(self.forming.probe_failed(now, contact, "nobody there"))
+            return
+        reply = ProbeReply(
+            contact.host, "another", "other-id", 3, True, "", "", address_of(contact.host)
+        )
+        self._carry_out(self.forming.probe_answered(now, contact, reply))
+
+    def _store(self, record: FoundingRecord) -> None:
+        self._records.append(record)
+        if len(self._records) == 1:
+            self._after(self.server.world.plan.sync_latency, self._stored)
+
+    def _stored(self) -> None:
+        if self.server.disk.full:
+            self._records.clear()
+            self._carry_out(self.forming.failed(self._now(), "the disk is full"))
+            return
+        record = self._records.pop(0)
+        self.server.disk.founding = record
+        self.server.world.trace.add(f"{self.server.id} promises {record}")
+        self._carry_out(self.forming.stored(self._now(), record))
+        if self._records:
+            self._after(self.server.world.plan.sync_latency, self._stored)
+        self._send_replies()
+
+    def _found(self, cluster_id: str, configuration: Configuration) -> None:
+        server = self.server
+        server.world.founding.started(server.id, cluster_id, configuration)
+        if server.disk.durable.last_index == 0:
+            server.disk.repair(lambda image: write_founding(image, configuration))
+        # A crash before the cluster id is stored founds the same cluster once more.
+        self._after(server.world.plan.sync_latency, self._become_member, cluster_id)
+
+    def _become_member(self, cluster_id: str) -> None:
+        if self.forming.initialised:
+            return
+        self.server.disk.cluster_id = cluster_id
+        self.forming.became_member(self._now(), cluster_id)
+        self._send_replies()
+        self.server.begin()
+
+    # -- asking --------------------------------------------------------------------------
+
+    def _call(self, effect: Effect, to: str, request: Any, timeout: float) -> None:
+        number, self._next_call = self._next_call, self._next_call + 1
+        self._calls[number] = _Awaited(effect, to)
+        self.server.world.send(Envelope(self.server.id, to, self.life, Call(number, request)))
+        self._after(timeout, self.answered, Reply(number, self.life, None))
+
+    def answered(self, reply: Reply) -> None:
+        """The answer to a call, ``None`` for none."""
+        awaited = self._calls.pop(reply.number, None)
+        if awaited is None or reply.life != self.life:
+            return
+        now, outcome, effect = self._now(), reply.outcome, awaited.effect
+        why = str(outcome or "no answer")
+        match effect:
+            case Probe(contact) if isinstance(outcome, ProbeReply):
+                self._carry_out(self.forming.probe_answered(now, contact, outcome))
+            case Probe(contact):
+                self._carry_out(self.forming.probe_failed(now, contact, why))
+            case OfferFounding() if isinstance(outcome, FoundReply):
+                self._carry_out(self.forming.found_answered(now, effect, outcome))
+            case OfferFounding():
+                self._carry_out(self.forming.found_failed(now, effect, why))
+            case AskToJoin() if isinstance(outcome, JoinReply):
+                self.server.world.founding.joined(self.server.id, outcome.cluster_id)
+                self._become_member(outcome.cluster_id)
+            case AskToJoin():
+                data = outcome.data if isinstance(outcome, BraftError) else {}
+                hint = str(data.get("leader_address", ""))
+                self._carry_out(self.forming.join_failed(now, effect.address, why, hint))
+
+    # -- answering -----------------------------------------------------------------------
+
+    def asked(self, envelope: Envelope) -> None:
+        """Another node asks."""
+        call: Call = envelope.payload
+        back = (envelope.sender, envelope.life, call.number)
+        match call.request:
+            case ProbeRequest(address=address):
+                self.forming.survey.heard(address)
+                self._reply(back, self._probed())
+            case FoundRequest():
+                decision = self.forming.found_requested(self._now(), call.request)
+                self._replies.append(
+                    (envelope.sender, Reply(call.number, envelope.life, decision.reply))
+                )
+                self._carry_out(decision.effects)
+                self._send_replies()
+            case JoinRequest():
+                live = self.server.live
+                if live is None:
+                    self._reply(back, NotReady("the node is forming"))
+                else:
+                    self.server.post(self._join, live, call.request, back)
+
+    def _send_replies(self) -> None:
+        if self.forming.durable is self.forming.record:
+            replies, self._replies = self._replies, []
+            for to, reply in replies:
+                self.server.world.send(Envelope(self.server.id, to, self.life, reply))
+
+    def _reply(self, back: tuple[str, int, int], outcome: Any) -> None:
+        to, life, number = back
+        reply = Reply(number, life, outcome)
+        self.server.world.send(Envelope(self.server.id, to, self.life, reply))
+
+    def _probed(self) -> ProbeReply:
+        live = self.server.live
+        leader = live.core.leader if live is not None else ""
+        return ProbeReply(
+            server_id=self.server.id,
+            cluster_name=CLUSTER,
+            cluster_id=self.forming.cluster_id,
+            expect=self.server.world.plan.expect,
+            initialised=self.forming.initialised,
+            leader_id=leader,
+            leader_address=address_of(leader) if leader else "",
+            address=address_of(self.server.id),
+            voters=len(live.core.configuration.voters) if live is not None else 0,
+            empty=live is None or live.core.last_index <= 1,
+        )
+
+    def _join(self, live: Process, request: JoinRequest, back: tuple[str, int, int]) -> None:
+        core, accord = live.core, live.accord
+        try:
+            decision = handle_join(
+                request,
+                cluster_name=CLUSTER,
+                cluster_id=self.forming.cluster_id,
+                configuration=core.configuration,
+                lacking="" if accord is None else accord.lacking(request.capabilities),
+            )
+            if isinstance(decision, Refuse):
+                raise decision.error
+            if isinstance(decision, AddNonvoter):
+                if accord is not None:
+                    accord.adds(decision.server_id, request.capabilities)
+                index = core.change_membership("add_nonvoter", decision.server_id, decision.address)
+                self._after(_TICK, self._joined, live, index, core.current_term, back, 40)
+                return
+            if not core.leader:
+                raise NotLeader("no leader is known")
+        except (NotApplied, Rejected, BraftError) as error:
+            if isinstance(error, NotLeader):
+                leader = core.leader
+                where = address_of(leader) if leader else ""
+                error = NotLeader(error.message, leader=leader, leader_address=where)
+            self._reply(back, error)
+            return
+        self._welcome(live, back)
+
+    def _joined(
+        self, live: Process, index: int, term: int, back: tuple[str, int, int], left: int
+    ) -> None:
+        """The newcomer is told once its addition is committed."""
+        if live is not self.server.live or not left:
+            return
+        core = live.core
+        if core.commit_index < index:
+            self._after(_TICK, self._joined, live, index, term, back, left - 1)
+        elif core.log.term_at(index) in (term, None):
+            self._welcome(live, back)
+
+    def _welcome(self, live: Process, back: tuple[str, int, int]) -> None:
+        configuration = encode_configuration(live.core.configuration)
+        self._reply(back, JoinReply(self.forming.cluster_id, configuration))
+
+
+def _host(address: str) -> str:
+    return address.partition(":")[0]
+
+
+def write_founding(image: LogImage, configuration: Configuration) -> None:
+    """What a founding leaves on a blank disk."""
+    image.hard_state = HardState(1, "")
+    data = encode_configuration(configuration)
+    image.append(Entry(1, 1, EntryType.CONFIGURATION, data))

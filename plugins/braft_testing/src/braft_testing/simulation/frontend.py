@@ -1,0 +1,259 @@
+"""What a live server does for clients: proposals, reads of each consistency, the state machine.
+
+Owns everything between a client's request and its answer that dies with the process. It calls the
+core as a driver does and must not know how messages or batches travel.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from braft_core.errors import BraftError, NotApplied, Rejected
+from braft_core.raft.ready import ReadReady
+from braft_core.raft.types import Entry, Role, SnapshotMeta
+from braft_core.runtime.applier import ApplyStop
+from braft_core.serializers.missing import NotKnownHere
+from braft_testing.simulation.clock import NodeClock
+from braft_testing.simulation.core import Core
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.history import Kind
+from braft_testing.simulation.machine import query_of
+from braft_testing.simulation.requests import Answer, Ask, ReadIndexAnswer, ReadIndexAsk
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.accord import Accord
+    from braft_testing.simulation.world import World
+
+__all__ = ["Frontend", "Restore"]
+
+#: Wall clocks begin here, in nanoseconds since the epoch; each server's own clock comes on top.
+_EPOCH = 1_700_000_000_000_000_000
+
+
+class Restore(NamedTuple):
+    """A received snapshot, in its place among the entries to apply."""
+
+    meta: SnapshotMeta
+    contents: bytes
+
+
+class Frontend:
+    """Serves clients during one life of a server. ``send`` is given a destination and a payload."""
+
+    def __init__(
+        self, world: World, core: Core, clock: NodeClock, send: Callable[[str, Any], None]
+    ) -> None:
+        self._world = world
+        self._core = core
+        self._clock = clock
+        self._send = send
+        self._proposals: list[Ask] = []
+        self._leased: list[tuple[Ask, int]] = []
+        #: Clients that wait for the entry at an index: its term, and who asked.
+        self._waiting: dict[int, list[tuple[int, Ask]]] = {}
+        #: Reads under way: what to do with the index, and what was committed when it was asked.
+        self._reads: dict[int, tuple[Callable[[int], None], int]] = {}
+        #: Reads that wait until the machine has applied an index.
+        self._deferred: list[tuple[int, Ask]] = []
+        self._next_read = 1
+        self.machine = world.make_machine(core.server_id, clock)
+        self.to_apply: deque[Entry | Restore] = deque()
+        #: Index and term of what the machine has applied.
+        self.applied = 0
+        self.applied_term = 0
+        #: Why nothing is applied any more, or ``None``.
+        self.stopped: ApplyStop | None = None
+        #: Where the servers run several versions: what decides what may be appended.
+        self.accord: Accord | None = None
+
+    @property
+    def reads_under_way(self) -> int:
+        """How many reads the core has not answered."""
+        return len(self._reads)
+
+    # -- writes --------------------------------------------------------------------------
+
+    def asked(self, ask: Ask) -> None:
+        """A client's request arrived."""
+        kind = ask.operation.kind
+        if not kind.is_read:
+            self._proposals.append(ask)
+        elif kind is Kind.STALE:
+            self._serve(ask)
+        elif self._core.role is Role.LEADER and ask.lease:
+            self._leased.append((ask, len(self._world.invariants.committed)))
+        elif self._core.role is Role.LEADER or not self._core.leader:
+            self._read(lambda index: self._read_answered(ask, index))
+        else:
+            self._send(self._core.leader, ReadIndexAsk(ask))
+
+    def propose(self, disk_is_full: bool) -> bool:
+        """Propose all commands that wait, in one call, as a driver does; whether there were any."""
+        if not self._proposals:
+            return False
+        asks, self._proposals = self._proposals, []
+        if self.accord is not None and self._core.role is Role.LEADER:
+            asks, self._proposals, refused = self.accord.admit(asks)
+            for ask, why in refused:
+                self._answer(ask, ok=False, outcome=why)
+            if not asks:
+                return False
+        try:
+            if disk_is_full:
+                raise Rejected("the disk is full")
+            first, term = self._core.propose(
+                [ask.command for ask in asks], appended_at=self._wall_clock()
+            )
+        except (NotApplied, Rejected):
+            for ask in asks:
+                self._answer(ask, ok=False)
+            return True
+        for index, ask in enumerate(asks, first):
+            # Clients of an entry that was truncated here wait on: others may still hold it.
+            self._waiting.setdefault(index, []).append((term, ask))
+        return True
+
+    def _wall_clock(self) -> int:
+        return _EPOCH + int(self._clock.local(self._world.scheduler.now) * 1e9)
+
+    def apply(self) -> None:
+        """Apply all that is committed, and answer those who waited for it.
+
+        Behind what this server cannot execute it applies nothing, until a snapshot replaces it.
+        """
+        while self.to_apply:
+            item = self.to_apply.popleft()
+            if isinstance(item, Restore):
+                self.restore(item.meta, item.contents)
+            elif self.stopped is None:
+                self._apply_entry(item)
+        self.machine.check()
+        self._serve_deferred()
+
+    def _stop(self, stop: ApplyStop) -> None:
+        self.stopped = stop
+        self._world.note_stop(self._core.server_id, stop)
+
+    def _apply_entry(self, entry: Entry) -> None:
+        try:
+            outcome = self.machine.apply(entry)
+        except NotKnownHere as error:
+            self._stop(ApplyStop(entry.index, error.message))
+            return
+        self.applied, self.applied_term = entry.index, entry.term
+        self._world.invariants.prefix.answered(self._core.server_id, entry.index, outcome)
+        # Another entry at the index means that the one waited for is surely lost.
+        for term, ask in self._waiting.pop(entry.index, ()):
+            self._answer(ask, ok=term == entry.term, outcome=outcome)
+
+    def restore(self, meta: SnapshotMeta, contents: bytes) -> None:
+        """Take the state from a snapshot. Who waits for what it swallowed is not answered."""
+        try:
+            self.machine.restore_at(meta.index, contents)
+        except NotKnownHere as error:
+            self._stop(ApplyStop(meta.index, error.message, state_lost=True))
+            return
+        self.stopped = None
+        self.applied, self.applied_term = meta.index, meta.term
+        for index in [index for index in self._waiting if index <= meta.index]:
+            del self._waiting[index]
+
+    # -- reads ---------------------------------------------------------------------------
+
+    def check_lease(self) -> None:
+        """A read that came now, right after a tick, must not be stale.
+
+        :raises InvariantBroken: it would be.
+        """
+        index = self._core.lease_read()
+        if index >= 0:
+            _check_fresh(index, len(self._world.invariants.committed))
+
+    def serve_leased(self) -> bool:
+        """Serve the reads that a lease is good enough for; whether there were any.
+
+        The time must be younger than they are.
+        """
+        if not self._leased:
+            return False
+        asks, self._leased = self._leased, []
+        self._core.tick(self._clock.local(self._world.scheduler.now))
+        index = self._core.lease_read()
+        for ask, committed in asks:
+            if index < 0:
+                self.asked(ask._replace(lease=False))
+            else:
+                _check_fresh(index, committed)
+                self._read_answered(ask, index)
+        return True
+
+    def _read(self, then: Callable[[int], None]) -> None:
+        number, self._next_read = self._next_read, self._next_read + 1
+        self._reads[number] = (then, len(self._world.invariants.committed))
+        try:
+            self._core.read(number)
+        except NotApplied:
+            del self._reads[number]
+            then(-1)
+
+    def read_confirmed(self, read: ReadReady) -> None:
+        """The core answers a read.
+
+        :raises InvariantBroken: it was answered before, or misses a commit made before it.
+        """
+        found = self._reads.pop(read.read_id, None)
+        if found is None:
+            raise InvariantBroken("one answer per read", f"read {read.read_id} again")
+        then, committed = found
+        if read.index >= 0:
+            _check_fresh(read.index, committed)
+        then(read.index)
+
+    def _read_answered(self, ask: Ask, index: int) -> None:
+        if index < 0:
+            self._answer(ask, ok=False)
+        else:
+            self._deferred.append((index, ask))
+            self._serve_deferred()
+
+    def read_index_asked(self, question: ReadIndexAsk, asker: str) -> None:
+        """A follower asks for a read index."""
+        self._read(lambda index: self._send(asker, ReadIndexAnswer(question.ask, index)))
+
+    def read_index_answered(self, answer: ReadIndexAnswer) -> None:
+        """The leader's answer to our question."""
+        self._read_answered(answer.ask, answer.read_index)
+
+    def _serve_deferred(self) -> None:
+        if self.stopped is not None:
+            refused = [ask for index, ask in self._deferred if index > self.applied]
+            self._deferred = [pair for pair in self._deferred if pair[0] <= self.applied]
+            for ask in refused:
+                self._answer(ask, ok=False)
+        ready = [ask for index, ask in self._deferred if index <= self.applied]
+        if ready:
+            self._deferred = [pair for pair in self._deferred if pair[0] > self.applied]
+            for ask in ready:
+                self._serve(ask)
+
+    def _serve(self, ask: Ask) -> None:
+        if self.stopped is not None and self.stopped.state_lost:
+            self._answer(ask, ok=False)
+            return
+        try:
+            outcome = self.machine.query(*query_of(ask.operation))
+        except BraftError as error:
+            outcome = error
+        self._answer(ask, ok=True, outcome=outcome)
+
+    def _answer(self, ask: Ask, *, ok: bool, outcome: Any = None) -> None:
+        self._send(ask.client, Answer(ask.operation, ok, outcome, self._core.leader))
+
+
+def _check_fresh(index: int, committed: int) -> None:
+    if index < committed:
+        raise InvariantBroken(
+            "a read sees all commits before it", f"index {index}, committed {committed}"
+        )

@@ -1,0 +1,202 @@
+"""The return of members that were removed as dead: the real decisions over the simulated network.
+
+Owns what ``braft_core.cluster.member`` does around :mod:`braft_core.cluster.member_rules` and
+:mod:`braft_core.cluster.joining`: asking around when no leader calls, asking to be taken back,
+asking for the vote, and on the leader taking in and promoting. Everything takes virtual time and
+may get lost; a crash forgets all of it but the log.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from braft_core.cluster.addresses import AddressBook
+from braft_core.cluster.interface import RaftView
+from braft_core.cluster.joining import AddNonvoter, Refuse, handle_join
+from braft_core.cluster.member_rules import (
+    CaughtUp,
+    hears_leader,
+    next_change,
+    told_removed,
+    was_removed,
+)
+from braft_core.errors import NotApplied, Rejected
+from braft_core.peer import JoinRequest, ProbeReply, ProbeRequest
+from braft_core.raft.types import Role
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.founding import CLUSTER, address_of
+from braft_testing.simulation.network import Envelope
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.pilot import Pilot
+    from braft_testing.simulation.process import Process
+    from braft_testing.simulation.server import Server
+
+__all__ = ["Homecoming", "Knock", "Welcome"]
+
+#: Virtual seconds: between two rounds of questions, and until a round has ended.
+_INTERVAL = 0.5
+_ROUND = 0.2
+
+
+class Knock(NamedTuple):
+    """A question of one member, or of one that was one, to another node."""
+
+    request: ProbeRequest | JoinRequest
+
+
+class Welcome(NamedTuple):
+    """What a node said of itself, to a life of the asker."""
+
+    life: int
+    reply: ProbeReply
+
+
+class Homecoming:
+    """One life of a server: perhaps one that was removed, perhaps a leader that takes it back."""
+
+    def __init__(self, server: Server, live: Process, pilot: Pilot) -> None:
+        self._server, self._live, self._pilot = server, live, pilot
+        #: Whether it was told that it is no member.
+        self.removed = False
+        self._replies: list[ProbeReply] | None = None
+        self._round_ends = self._next_round = self._next_wish = -inf
+        self._caught_up = CaughtUp()
+        self._wants_vote: dict[str, None] = {}
+
+    # -- the clock's side ----------------------------------------------------------------
+
+    def look(self, now: float, view: RaftView) -> None:
+        """Do what is due."""
+        hears = hears_leader(view)
+        if self.removed and hears:
+            self._set_removed(False)
+        if self._replies is not None and now >= self._round_ends:
+            replies, self._replies = self._replies, None
+            self._judge(view, replies)
+        if not hears and self._replies is None and now >= self._next_round:
+            self._replies, self._round_ends = [], now + _ROUND
+            self._next_round = now + _INTERVAL
+            self._ask_around()
+        own = view.configuration.get(self._server.id)
+        learner = own is not None and not view.configuration.is_voter(self._server.id)
+        if learner and view.leader_id and now >= self._next_wish:
+            self._next_wish = now + _INTERVAL
+            self._ask_to_join(view.leader_id)
+        self._lead(now, view)
+
+    def check(self) -> None:
+        """Look at the core after its inputs.
+
+        :raises InvariantBroken: it was told that it is no member, and campaigns.
+        """
+        if self.removed and self._live.core.role is Role.PRE_CANDIDATE:
+            raise InvariantBroken(
+                "the removed do not campaign", f"{self._server.id} asks for votes"
+            )
+
+    # -- the asker -----------------------------------------------------------------------
+
+    def _ask_around(self) -> None:
+        own = self._server.id
+        request = ProbeRequest(own, CLUSTER, CLUSTER, address_of(own))
+        for other in self._server.world.server_ids:
+            if other != own:
+                self._send(other, Knock(request))
+
+    def _judge(self, view: RaftView, replies: list[ProbeReply]) -> None:
+        leader = told_removed(view, CLUSTER, replies)
+        self._set_removed(leader is not None)
+        if leader is not None and leader.dead:
+            self._ask_to_join(leader.server_id)
+
+    def _ask_to_join(self, leader: str) -> None:
+        own, declared = self._server.id, self._server.declaration
+        request = JoinRequest(own, address_of(own), CLUSTER, CLUSTER, True, declared)
+        self._send(leader, Knock(request))
+
+    def _set_removed(self, removed: bool) -> None:
+        if removed != self.removed:
+            self._trace("was removed" if removed else "may be a member again")
+            self._live.willing = not removed
+            self._server.reconsider(self._live)
+        self.removed = removed
+
+    # -- answering -----------------------------------------------------------------------
+
+    def take(self, envelope: Envelope) -> None:
+        """A question or an answer arrived."""
+        match envelope.payload:
+            case Knock(ProbeRequest() as request):
+                reply = self._reply(self._pilot.raft_view(), request)
+                self._send(envelope.sender, Welcome(envelope.life, reply))
+            case Knock(JoinRequest() as request):
+                self._admit(request)
+            case Welcome(life, reply) if life == self._server.lives and self._replies is not None:
+                self._replies.append(reply)
+
+    def _reply(self, view: RaftView, request: ProbeRequest) -> ProbeReply:
+        removed = was_removed(view, request, CLUSTER)
+        return ProbeReply(
+            server_id=self._server.id,
+            cluster_name=CLUSTER,
+            cluster_id=CLUSTER,
+            expect=1,
+            initialised=True,
+            leader_id=view.leader_id,
+            leader_address=address_of(view.leader_id) if view.leader_id else "",
+            address=address_of(self._server.id),
+            removed=removed,
+            dead=removed and self._pilot.welcomes(request.server_id),
+        )
+
+    # -- the leader ----------------------------------------------------------------------
+
+    def _admit(self, request: JoinRequest) -> None:
+        view, accord = self._pilot.raft_view(), self._live.accord
+        if not view.is_leader:
+            return
+        decision = handle_join(
+            request,
+            cluster_name=CLUSTER,
+            cluster_id=CLUSTER,
+            configuration=view.configuration,
+            was_removed=self._pilot.remembers(request.server_id),
+            lacking="" if accord is None else accord.lacking(request.capabilities),
+        )
+        if isinstance(decision, Refuse):
+            self._trace(f"does not take {request.server_id} back: {decision.error.message}")
+            return
+        if isinstance(decision, AddNonvoter):
+            if accord is not None:
+                accord.adds(decision.server_id, request.capabilities)
+            if not self.change("add_nonvoter", decision.server_id, decision.address):
+                return
+        self._wants_vote[request.server_id] = None
+
+    def _lead(self, now: float, view: RaftView) -> None:
+        self._caught_up.observe(now, view, self._server.world.plan.config.promotion_lag)
+        change = next_change(now, view, AddressBook(), self._caught_up, self._wants_vote)
+        if change is not None:
+            self.change(change.kind, change.server_id, change.address)
+
+    def change(self, kind: str, server_id: str, address: str) -> bool:
+        """Change the membership, and let the judge look at it; whether it was possible."""
+        core, judge = self._live.core, self._server.world.removals
+        before = core.configuration
+        try:
+            core.change_membership(kind, server_id, address)
+        except (NotApplied, Rejected) as refusal:
+            self._trace(f"{kind} {server_id}: {type(refusal).__name__}")
+            return False
+        self._trace(f"{kind} {server_id}, which came back")
+        judge.returned(server_id, before, core.configuration)
+        return True
+
+    def _send(self, to: str, payload: Knock | Welcome) -> None:
+        server = self._server
+        server.world.send(Envelope(server.id, to, server.lives, payload))
+
+    def _trace(self, line: str) -> None:
+        self._server.world.trace.add(f"{self._server.id} {line}")

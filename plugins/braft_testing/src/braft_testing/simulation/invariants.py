@@ -1,0 +1,338 @@
+"""The rules of Raft, checked after every step on all servers at once, from outside.
+
+An omniscient observer: sees every core, every disk, every message that leaves. Each rule is
+checked incrementally, where it can first be broken. It must not trust what a core believes: the
+majority behind a commit is counted on the simulated disks, the configuration in force is read
+from the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from braft_core.raft.messages import Message
+from braft_core.raft.ready import Ready
+from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role
+from braft_testing.simulation.core import Core
+from braft_testing.simulation.disk import Disk, LogImage, configuration_of
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.machine import is_unique
+from braft_testing.simulation.prefix import Prefix
+from braft_testing.simulation.speech import Speech
+
+__all__ = ["Invariants", "Seen"]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was last seen of one life of a server."""
+
+    term: int
+    commit_index: int = 0
+    #: Last index handed out for applying.
+    handed: int = 0
+    #: The term in which it was seen to lead, 0 for none.
+    leading: int = 0
+    #: Index and term of its last entry, and index of the last one that was cut away.
+    last_index: int = 0
+    last_term: int = 0
+    compacted: int = 0
+    #: The input at hand is a leader's bidding to campaign. (It names no term, so it may be late.)
+    bidden: bool = False
+    #: The term of the last campaign that was begun so.
+    bidden_term: int = 0
+
+
+@dataclass(slots=True)
+class _Reign:
+    """One leadership: who, in which life, and the terms of its log when it began."""
+
+    server: str
+    life: int
+    terms: list[int]
+
+
+@dataclass(slots=True)
+class Invariants:
+    """All rules of one run. Methods raise :class:`InvariantBroken`."""
+
+    disks: dict[str, Disk] = field(default_factory=dict)
+    #: Entry ``i`` of the one history that all servers agree on is ``committed[i - 1]``.
+    committed: list[Entry] = field(default_factory=list)
+    reigns: dict[int, _Reign] = field(default_factory=dict)
+    max_term: int = 0
+    truncations: int = 0
+    #: How many snapshots of others were restored.
+    installed: int = 0
+    _entries: dict[tuple[int, int], tuple[Entry, int]] = field(default_factory=dict)
+    _speech: Speech = field(default_factory=Speech)
+    _commands: dict[bytes, int] = field(default_factory=dict)
+    prefix: Prefix = field(init=False)
+    #: Highest index that a leader of this term committed.
+    _commits: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prefix = Prefix(self.committed)
+
+    # -- a server's state ----------------------------------------------------------------
+
+    def observe(self, server: str, life: int, core: Core, seen: Seen) -> None:
+        """Look at a core after any input."""
+        term = core.current_term
+        if term != seen.term:
+            if term < seen.term:
+                raise InvariantBroken("monotone term", f"{server}: {seen.term} then {term}")
+            if core.role is Role.CANDIDATE:
+                self._check_stored(server, seen.term)
+            seen.term = term
+            if core.role is Role.CANDIDATE:
+                if seen.bidden:
+                    seen.bidden_term = term
+                else:
+                    self._speech.campaign(server, term, core.configuration.voters)
+            self.max_term = max(self.max_term, term)
+        log = core.log
+        if log.compacted_index != seen.compacted:
+            self._compacted(server, core, seen)
+        elif log.term_at(seen.last_index) != seen.last_term:
+            self._truncated(server, core, seen)
+        seen.last_index = last = core.last_index
+        seen.last_term = log.term_at(last) or 0
+        role = core.role
+        if role is Role.LEADER:
+            if seen.leading != term:
+                seen.leading = term
+                self._elected(server, life, core)
+        elif seen.leading != term:
+            seen.leading = 0
+        if core.commit_index != seen.commit_index:
+            self._commit_moved(server, core, seen)
+        if core.role is not Role.LEADER:
+            seen.leading = 0  # only now: a leader may commit its removal and step down at once
+
+    def _check_stored(self, server: str, term: int) -> None:
+        """A server begins a campaign in the next term: what became of the one before?"""
+        stored = self.disks[server].durable.hard_state
+        if stored.term < term:
+            raise InvariantBroken(
+                "a campaign waits for the vote before it",
+                f"{server} leaves term {term}, but its disk says {stored}",
+            )
+
+    def _elected(self, server: str, life: int, core: Core) -> None:
+        term = core.current_term
+        other = self.reigns.get(term)
+        if other is not None:
+            raise InvariantBroken(
+                "election safety",
+                f"{server} (life {life}) and {other.server} (life {other.life}) lead term {term}",
+            )
+        stored = self.disks[server].durable.hard_state
+        if stored != HardState(term, server):
+            raise InvariantBroken(
+                "one vote per term", f"{server} leads term {term}, but its disk says {stored}"
+            )
+        self._speech.vote(server, term, server)
+        self._speech.elected(server, term, core.configuration.voters)
+        last = core.last_index
+        cut = core.log.compacted_index
+        terms = [entry.term for entry in self.committed[:cut]]
+        terms += [entry.term for entry in core.log.slice(cut + 1, last + 1)]
+        self.reigns[term] = _Reign(server, life, terms)
+        for earlier, index in self._commits.items():
+            if earlier < term and (
+                index > last or terms[index - 1] != self.committed[index - 1].term
+            ):
+                raise InvariantBroken(
+                    "leader completeness",
+                    f"{server} leads term {term} without the entry {index} committed in"
+                    f" term {earlier}",
+                )
+
+    def _compacted(self, server: str, core: Core, seen: Seen) -> None:
+        """The log begins later than before: cut behind a snapshot, or replaced by one."""
+        cut = core.log.compacted_index
+        term = core.log.term_at(cut)
+        if cut > len(self.committed) or term != self.committed[cut - 1].term:
+            raise InvariantBroken(
+                "only what is committed is cut away", f"{server} cuts at {cut}, of term {term}"
+            )
+        seen.compacted = cut
+        if cut <= seen.last_index and core.log.term_at(seen.last_index) == seen.last_term:
+            return
+        if cut < seen.last_index:
+            self._truncated(server, core, seen)
+        elif seen.leading == core.current_term:
+            raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
+
+    def _truncated(self, server: str, core: Core, seen: Seen) -> None:
+        """An input made entries disappear. A leader of an earlier term may rightly replace, in a
+        server that has not heard of a later one, what that later one has committed meanwhile.
+        """
+        self.truncations += 1
+        if seen.leading == core.current_term:
+            raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
+        image = self.disks[server].volatile
+        heard = [index for term, index in self._commits.items() if term <= core.current_term]
+        held = min(max(heard, default=0), image.last_index)
+        while held and image.term_at(held) != self.committed[held - 1].term:
+            held -= 1
+        for index in (held, seen.commit_index):
+            cut = core.log.compacted_index
+            if index > cut and core.log.term_at(index) != self.committed[index - 1].term:
+                raise InvariantBroken(
+                    "committed entries stay", f"{server} drops {index}, which is committed"
+                )
+
+    def _commit_moved(self, server: str, core: Core, seen: Seen) -> None:
+        old, new = seen.commit_index, core.commit_index
+        if new < old:
+            raise InvariantBroken("monotone commit", f"{server}: {old} then {new}")
+        if new > core.last_index:
+            raise InvariantBroken("commit within log", f"{server}: {new} of {core.last_index}")
+        seen.commit_index = new
+        # What a received snapshot brings was judged when that was placed.
+        fresh = core.log.slice(max(old, core.log.compacted_index) + 1, new + 1)
+        if seen.leading:
+            self._check_majority(server, core, new)
+            self._commits[seen.leading] = new
+            self._check_later_leaders(seen.leading, fresh)
+        elif new > len(self.committed):
+            raise InvariantBroken(
+                "commit comes from a leader",
+                f"{server} commits {new}, leaders only {len(self.committed)}",
+            )
+        for entry in fresh:
+            self._check_committed(server, entry)
+
+    def _check_committed(self, server: str, entry: Entry) -> None:
+        if entry.index <= len(self.committed):
+            known = self.committed[entry.index - 1]
+            if known != entry:
+                raise InvariantBroken("state machine safety", f"{server}: {entry} versus {known}")
+            return
+        self.committed.append(entry)
+        self.prefix.committed_one(entry)
+        if entry.type == EntryType.COMMAND and is_unique(entry.data):
+            first = self._commands.setdefault(entry.data, entry.index)
+            if first != entry.index:
+                raise InvariantBroken(
+                    "no command twice", f"{entry.data!r} at {first} and {entry.index}"
+                )
+
+    def _check_majority(self, server: str, core: Core, index: int) -> None:
+        term = core.log.term_at(index)
+        if term != core.current_term:
+            raise InvariantBroken(
+                "commit only own term by counting",
+                f"{server} in term {core.current_term} commits {index} of term {term}",
+            )
+        configuration = self._configuration(server, core)
+        if configuration != core.configuration:
+            raise InvariantBroken(
+                "latest configuration is in use",
+                f"{server} uses {core.configuration}, its log says {configuration}",
+            )
+        voters = configuration.voters
+        holders = [v for v in voters if self.disks[v].durable.term_at(index) == term]
+        if 2 * len(holders) <= len(voters):
+            raise InvariantBroken(
+                "commit needs a durable majority",
+                f"{server} commits {index} of term {term}, durable on {holders} of {voters}",
+            )
+
+    def _configuration(self, server: str, core: Core) -> Configuration:
+        """The latest configuration in the log, read from what was written and what is about to."""
+        image = self.disks[server].volatile
+        for entry in reversed(core.log.slice(image.last_index + 1, core.last_index + 1)):
+            if entry.type == EntryType.CONFIGURATION:
+                return configuration_of(entry)
+        return image.configurations[-1][1]
+
+    def _check_later_leaders(self, term: int, fresh: Sequence[Entry]) -> None:
+        for later, reign in self.reigns.items():
+            if later > term:
+                for entry in fresh:
+                    if entry.index > len(reign.terms) or reign.terms[entry.index - 1] != entry.term:
+                        raise InvariantBroken(
+                            "leader completeness",
+                            f"term {term} commits {entry.index}, which {reign.server},"
+                            f" leader of term {later}, does not hold",
+                        )
+
+    # -- batches -------------------------------------------------------------------------
+
+    def check_ready(self, server: str, core: Core, seen: Seen, ready: Ready) -> None:
+        """Look at a batch before anything of it happens."""
+        image = self.disks[server].volatile
+        if ready.snapshot is not None:
+            seen.handed = ready.snapshot.index
+            self.installed += 1
+        for entry in ready.entries:
+            self._check_log_matching(server, image, ready, entry)
+        if seen.leading and ready.entries:
+            self._check_configuration_change(server, core, seen, ready)
+        for entry in ready.committed:
+            self._check_handed(server, core, seen, entry)
+
+    def _check_log_matching(self, server: str, image: LogImage, ready: Ready, entry: Entry) -> None:
+        first = ready.entries[0].index
+        if entry.index == first:
+            begins = ready.snapshot
+            before = image.term_at(first - 1) if begins is None else begins.term
+        else:
+            before = ready.entries[entry.index - first - 1].term
+        if entry.term < before:
+            raise InvariantBroken("terms grow along the log", f"{server}: {before}, then {entry}")
+        known = self._entries.setdefault((entry.index, entry.term), (entry, before))
+        if known != (entry, before):
+            raise InvariantBroken(
+                "log matching", f"{server}: {entry} after term {before} versus {known}"
+            )
+
+    def _check_configuration_change(
+        self, server: str, core: Core, seen: Seen, ready: Ready
+    ) -> None:
+        own = [
+            e for e in ready.entries if e.type == EntryType.CONFIGURATION and e.term == seen.leading
+        ]
+        if not own:
+            return
+        image = self.disks[server].volatile
+        kept = ready.entries[0].index
+        earlier = [pair for pair in image.configurations if pair[0] < kept]
+        known = earlier + [(e.index, configuration_of(e)) for e in own]
+        pending = [index for index, _ in known if index > core.commit_index]
+        if len(pending) > 1:
+            raise InvariantBroken(
+                "one configuration change at a time", f"{server}: {pending} are uncommitted"
+            )
+        old, new = set(known[-2][1].voters), set(known[-1][1].voters)
+        if len(old ^ new) > 1:
+            raise InvariantBroken(
+                "one voter at a time", f"{server}: {known[-2][1].voters} to {known[-1][1].voters}"
+            )
+        if not new:
+            raise InvariantBroken("a configuration has voters", f"{server}: {known[-1]}")
+        if self._commits.get(seen.leading) is None:
+            raise InvariantBroken(
+                "change only after a commit in the own term", f"{server} in {seen.leading}"
+            )
+
+    def _check_handed(self, server: str, core: Core, seen: Seen, entry: Entry) -> None:
+        if entry.index != seen.handed + 1:
+            raise InvariantBroken(
+                "apply in order", f"{server}: {entry.index} handed out after {seen.handed}"
+            )
+        if entry.index > core.commit_index or entry != self.committed[entry.index - 1]:
+            raise InvariantBroken("apply only what is committed", f"{server}: {entry}")
+        if self.disks[server].durable.term_at(entry.index) != entry.term:
+            raise InvariantBroken("apply only what is durable", f"{server}: {entry}")
+        seen.handed = entry.index
+
+    # -- messages ------------------------------------------------------------------------
+
+    def check_sent(self, server: str, message: Message, request: Message | None) -> None:
+        """Look at a message as it leaves; ``request`` is what it answers, if it is a response."""
+        self._speech.check(self.disks[server].durable, message, request)

@@ -1,0 +1,118 @@
+"""Can what clients were told have come from one instance that does one thing after the other?
+
+A service is its own sequential specification: a fresh instance, or another service that the user
+calls the model, executes the operations in some order that agrees with real time and must give the
+same answers. Owns the model's side; the search for an order is that of ``linearizability``.
+
+Unlike there the log is asked for some things. Its order is tried first. A command may use its index
+and time, so the model is given those it had. And a command of unknown outcome had its effect by the
+time that a server first applied it, or never; else each would double the orders to try.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NoReturn
+
+from braft_core.errors import BraftError
+from braft_core.raft.types import Entry, EntryType
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.history import History, Operation, Outcome
+from braft_testing.simulation.linearizability import Undecided, find_order
+from braft_testing.simulation.machine import SimulatedMachine, command_of, query_of
+from braft_testing.simulation.replicas import Replicas
+from braft_testing.simulation.subject import encoded
+
+__all__ = ["check_calls"]
+
+#: Distinct pairs of operations done and state; each costs one command of the model.
+_MAX_STATES = 20_000
+#: What keeps commands apart that were applied at one moment: far less than an answer travels.
+_APART = 1e-9
+#: Operations named in a report.
+_LISTED = 20
+
+
+def check_calls(judge: Replicas, history: History, committed: list[Entry]) -> None:
+    """Judge all operations on the service, but for stale reads.
+
+    :raises InvariantBroken: no order explains the answers.
+    :raises Undecided: too many orders to try.
+    """
+    relevant: list[Operation] = []
+    entries: dict[int, Entry] = {}
+    for operation in history.by_key().get(judge.subject.name, ()):
+        index = judge.executed.get(operation.place) if operation.place is not None else None
+        if index is not None:
+            entries[operation.number] = committed[index - 1]
+        if operation.outcome is Outcome.OK:
+            relevant.append(operation)
+        elif index is not None and operation.outcome is Outcome.UNKNOWN:
+            relevant.append(replace(operation, returned=judge.records[index].at))
+    model = _Model(judge, entries)
+    narrowed = [_at_its_entry(operation, judge) for operation in relevant]
+    stuck = find_order(narrowed, model.initial, model.step, _MAX_STATES)
+    if stuck is not None and not _another_order(model, relevant):
+        _refuse(relevant[narrowed.index(stuck)], relevant)
+
+
+def _refuse(stuck: Operation, operations: list[Operation]) -> NoReturn:
+    before = [o for o in operations if o.invoked <= stuck.returned and o is not stuck]
+    listed = "\n".join(map(str, before[-_LISTED:]))
+    raise InvariantBroken(
+        "linearizability", f"no order explains\n{stuck}\nafter, among earlier ones,\n{listed}"
+    )
+
+
+def _at_its_entry(operation: Operation, judge: Replicas) -> Operation:
+    """A command with the moment of its first effect instead of the time from call to answer.
+
+    That leaves the order of the log, which is quickly tried and explains all where nothing is
+    wrong. Among all orders a search would take for ever where many answers tell nothing.
+    """
+    index = judge.executed.get(operation.place) if operation.place is not None else None
+    if index is None:
+        return operation
+    moment = judge.records[index].at + index * _APART
+    return replace(operation, invoked=moment, returned=moment)
+
+
+def _another_order(model: _Model, operations: list[Operation]) -> bool:
+    """Whether an order explains all that is not the log's; none that is found in time counts."""
+    try:
+        return find_order(operations, model.initial, model.step, _MAX_STATES) is None
+    except Undecided:
+        return False
+
+
+class _Model:
+    """One instance that is put into any of its earlier states."""
+
+    def __init__(self, judge: Replicas, entries: dict[int, Entry]) -> None:
+        self._machine = SimulatedMachine([judge.subject.model()])
+        self._entries = entries
+        self.initial = self._at = self._machine.capture()
+
+    def step(self, operation: Operation, state: bytes) -> bytes | None:
+        """The state after an operation, ``None`` if its answer is another one there."""
+        if self._at != state:
+            self._machine.restore([state])
+            self._at = state
+        answer = self._ask(operation) if operation.kind.is_read else self._do(operation)
+        if operation.outcome is Outcome.OK and answer != encoded(operation.answer):
+            return None
+        return self._at
+
+    def _ask(self, operation: Operation) -> bytes:
+        try:
+            return encoded(self._machine.query(*query_of(operation)))
+        except BraftError as error:
+            return encoded(error)
+
+    def _do(self, operation: Operation) -> bytes:
+        at = self._entries[operation.number]
+        data = command_of(operation)
+        entry = Entry(at.index, at.term, EntryType.COMMAND, data, b"", at.appended_at)
+        answer = encoded(self._machine.apply(entry))
+        self._at = self._machine.capture()
+        return answer

@@ -1,0 +1,57 @@
+"""What operators ask of a server. A refusal is no failure; whatever else is raised is."""
+
+from __future__ import annotations
+
+from braft_core.errors import Conflict, NotApplied, Rejected
+from braft_core.raft.types import EntryType, Role
+from braft_testing.simulation.core import Core
+from braft_testing.simulation.server import Server
+
+__all__ = ["administer", "fill"]
+
+
+def fill(server: Server, count: int, kind: EntryType = EntryType.BARRIER) -> None:
+    """Propose entries that nobody waits for."""
+    try:
+        server.process.core.propose([b""] * count, type=kind)
+    except NotApplied as refusal:
+        server.world.trace.add(f"{server.id} {kind.name}: {type(refusal).__name__}")
+
+
+def administer(server: Server, what: str, target: str) -> None:
+    """Change the membership, or hand over leadership (``what`` is ``transfer``)."""
+    core, trace = server.process.core, server.world.trace
+    if server.world.plan.forming and what in ("promote", "add_voter") and not _known(core, target):
+        trace.add(f"{server.id} {what} {target}: not caught up")
+        return
+    try:
+        if what == "transfer":
+            core.transfer_leadership(target)
+        else:
+            _look_at(server, what, target)
+            core.change_membership(what, target, target)
+        trace.add(f"{server.id} {what} {target}: accepted")
+    except (NotApplied, Rejected, Conflict) as refusal:
+        trace.add(f"{server.id} {what} {target}: {type(refusal).__name__}")
+
+
+def _look_at(server: Server, what: str, target: str) -> None:
+    """Ask a newcomer what it can execute.
+
+    :raises Conflict: it lacks something.
+    """
+    live, newcomer = server.process, server.world.servers[target]
+    if live.accord is None or live.core.configuration.get(target) is not None:
+        return
+    if what in ("add_voter", "add_nonvoter") and live.core.role is Role.LEADER:
+        live.accord.take_in(target, newcomer.declaration)
+
+
+def _known(core: Core, target: str) -> bool:
+    """Whether that server is a voter, or a learner that has ever answered this leader.
+
+    A node that does not know yet that it is a member must not be made a voter (``runtime.admin``
+    sees to it): from outside it cannot be told from a voter that lost its data.
+    """
+    matched = any(peer.server_id == target and peer.match_index for peer in core.peers())
+    return matched or target in core.configuration.voters

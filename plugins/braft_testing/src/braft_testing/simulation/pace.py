@@ -1,0 +1,51 @@
+"""How long the syncs of each simulated disk take.
+
+Owns what a plan and the adversary say about it. A disk may be slower than every timeout, for a
+phase or for the whole run; a run with such disks must recover all the same.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from braft_testing.simulation.plan import Plan
+
+__all__ = ["Pace"]
+
+
+class Pace:
+    """Seconds of each sync, by server. ``calm``: only what the plan says about the whole run."""
+
+    def __init__(self, plan: Plan, server_ids: Sequence[str], rng: random.Random) -> None:
+        self._plan = plan
+        #: The least that a sync takes, for the whole run.
+        self.lasting = {
+            server: plan.slow_syncs * (rng.random() if plan.uneven_syncs else 1.0)
+            for server in server_ids
+        }
+        #: On top of it for a while: up to so much, and at least so much.
+        self.hiccup = dict.fromkeys(server_ids, 0.0)
+        self.phase = dict.fromkeys(server_ids, 0.0)
+        self._calm = False
+
+    def calm(self) -> None:
+        """From now on nothing but what the plan says about the whole run."""
+        self._calm = True
+        for server in self.hiccup:
+            self.hiccup[server] = self.phase[server] = 0.0
+
+    @property
+    def slowest(self) -> float:
+        """The most that a sync takes in calm times."""
+        return 1.1 * max(self.lasting.values()) + self._usual * 1.5
+
+    @property
+    def _usual(self) -> float:
+        return min(self._plan.sync_latency, 0.002) if self._calm else self._plan.sync_latency
+
+    def draw(self, server: str, rng: random.Random) -> float:
+        """Draw the seconds of one sync of that server."""
+        taken = self._usual * (0.5 + rng.random()) + self.hiccup[server] * rng.random()
+        least = self.lasting[server] + self.phase[server]
+        return taken + least * (0.9 + 0.2 * rng.random()) if least else taken

@@ -1,0 +1,183 @@
+"""The removal of dead voters in the simulation: the real decisions, carried out by the real code.
+
+Owns what ``braft_core.cluster.dead_server_cleanup`` needs of a runtime: a view of Raft, probes over
+the simulated network, a record in the log, a change of the configuration. Everything takes virtual
+time and may fail; a crash forgets all of it but the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from braft_core.abc import Contact, Identity
+from braft_core.cluster.addresses import AddressBook
+from braft_core.cluster.dead_server_cleanup import Remover
+from braft_core.cluster.interface import (
+    AutopilotRules,
+    MembershipSettings,
+    RaftView,
+    Removal,
+)
+from braft_core.cluster.probes import ProbeLog
+from braft_core.errors import Rejected, Unreachable
+from braft_core.peer import ProbeReply
+from braft_core.raft.types import Role
+from braft_core.raft.types import Server as Member
+from braft_testing.simulation.founding import CLUSTER, address_of
+from braft_testing.simulation.homecoming import Homecoming
+from braft_testing.simulation.machine import record_of
+from braft_testing.simulation.network import Envelope
+from braft_testing.simulation.removals import Attention, RemovalRules
+from braft_testing.simulation.works import Works, applied, raft_view
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.process import Process
+    from braft_testing.simulation.server import Server
+
+__all__ = ["Hail", "Hailed", "Pilot"]
+
+#: Virtual seconds: between two looks, between two rounds of probes, until a probe has failed.
+_TICK = 0.05
+_PROBE_INTERVAL = 0.5
+_PROBE_TIMEOUT = 0.2
+
+
+class Hail(NamedTuple):
+    """A leader asks directly whether somebody is there."""
+
+    number: int
+
+
+class Hailed(NamedTuple):
+    """The answer, to a life of the asker."""
+
+    number: int
+    life: int
+
+
+class Pilot:
+    """One life of a server, looking after the voters while it leads.
+
+    It is the :class:`~braft_core.cluster.interface.RemovingPorts` of its own ``Remover``.
+    """
+
+    def __init__(
+        self, server: Server, live: Process, rules: AutopilotRules, judge: RemovalRules
+    ) -> None:
+        self._server, self._live, self._judge = server, live, judge
+        self.identity = Identity(server.id, address_of(server.id), CLUSTER)
+        self.settings = MembershipSettings(CLUSTER, 1, autopilot=rules)
+        self.attention = Attention()
+        self._probes = ProbeLog(self.now)
+        self._works = Works(lambda why: self._trace(f"removes nobody: {why.message}"))
+        self._remover = Remover(self, self._probes, AddressBook(), asyncio.Lock(), self._works.once)
+        self._waits = False
+        self._asked: dict[int, str] = {}
+        self._next_probe = 1
+        self._probe_at = 0.0
+        self.home = Homecoming(server, live, self)
+        server.world.scheduler.after(_TICK, self._tick)
+
+    # -- the clock's side ----------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if self._server.live is not self._live:
+            return
+        self._server.world.scheduler.after(_TICK, self._tick)
+        if not self._waits:
+            self._waits = True
+            self._server.post(self._look)
+
+    def _look(self) -> None:
+        self._waits = False
+        core, now, scheduler = self._live.core, self.now(), self._server.world.scheduler
+        leads = core.role is Role.LEADER
+        self.attention.leads(core.current_term if leads else 0, now)
+        if leads:
+            self._judge.leader_counts(scheduler.now, len(core.configuration.voters))
+        self._works.go_on()
+        view = self.raft_view()
+        self._remover.tick(now, view)
+        self.home.look(now, view)
+        if leads and now >= self._probe_at:
+            self._probe_at = now + self._remover.interval(_PROBE_INTERVAL)
+            for member in view.configuration.ids:
+                self._hail(member)
+
+    # -- probes --------------------------------------------------------------------------
+
+    def _hail(self, member: str) -> None:
+        if member == self._server.id:
+            return
+        number, self._next_probe = self._next_probe, self._next_probe + 1
+        self._asked[number] = member
+        server = self._server
+        server.world.send(Envelope(server.id, member, server.lives, Hail(number)))
+        server.world.scheduler.after(_PROBE_TIMEOUT, self._timed_out, number)
+
+    def _timed_out(self, number: int) -> None:
+        if self._server.live is self._live:
+            self._server.post(self._missed, number)
+
+    def _missed(self, number: int) -> None:
+        member = self._asked.pop(number, "")
+        if member:
+            self._probes.note_failure(Contact(member, 1), Unreachable("no answer"))
+
+    def hailed(self, answer: Hailed) -> None:
+        """Somebody answers."""
+        member = self._asked.pop(answer.number, "")
+        if member and answer.life == self._server.lives:
+            where = address_of(member)
+            reply = ProbeReply(member, CLUSTER, CLUSTER, 1, True, "", "", where)
+            self.attention.probed[member] = self.now()
+            self._probes.note_answer(Contact(member, 1), reply)
+
+    # -- the ports -----------------------------------------------------------------------
+
+    def now(self) -> float:
+        """This server's clock."""
+        return self._server.clock.local(self._server.world.scheduler.now)
+
+    def raft_view(self) -> RaftView:
+        """What the core says."""
+        return raft_view(self._live.core)
+
+    def removals(self) -> list[Removal]:
+        """What the state machine remembers."""
+        return [Removal(*record) for record in self._live.frontend.machine.members.removed]
+
+    def remembers(self, server_id: str) -> bool:
+        """Whether that server was once removed because it was dead."""
+        return self._remover.is_remembered(server_id)
+
+    def welcomes(self, server_id: str) -> bool:
+        """Whether it is taken back."""
+        return self._remover.is_welcome(server_id)
+
+    async def record_removal(self, server: Member, voters: int, reason: str) -> None:
+        """Write it into the log."""
+        if self._server.disk.full:
+            raise Rejected("the disk is full")
+        core = self._live.core
+        data = record_of(server.id, server.address, voters, reason)
+        if self._live.accord is not None:
+            self._live.accord.require(data)
+        index, term = core.propose([data])
+        self._trace(f"remembers that {server.id} is dead: {reason}")
+        await applied(self._live, index, term, self.now)
+
+    async def change_membership(self, kind: str, server_id: str, address: str) -> None:
+        """Change it, and let the judge look at it."""
+        core = self._live.core
+        index = core.change_membership(kind, server_id, address)
+        self._trace(f"removes {server_id}, which is dead")
+        after = core.configuration
+        self._judge.check(self._server.id, server_id, self.attention, self.now(), after)
+        now = self._server.world.scheduler.now
+        self._judge.removed(now, server_id, index, core.current_term)
+        await applied(self._live, index, core.current_term, self.now)
+
+    def _trace(self, line: str) -> None:
+        self._server.world.trace.add(f"{self._server.id} {line}")

@@ -1,0 +1,304 @@
+"""Swarm testing (Groce et al. 2012): each seed draws which faults its run has, and how many.
+
+Owns every tunable of a run. A run with all faults at once hides the bugs that need some of them
+to be absent, so each fault is present in about half of the runs only.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from braft_core.cluster.interface import AutopilotRules
+from braft_core.raft.config import RaftConfig
+
+__all__ = ["FAULTS", "Plan", "draw_plan", "draw_versions", "stream"]
+
+#: Kinds of faults that come at intervals, in any run and where dead voters are removed.
+_COMMON = (
+    "partition",
+    "diverge",
+    "crash",
+    "pause",
+    "slow_disk",
+    "full_disk",
+    "read_error",
+    "wipe",
+    "clock",
+    "false_alarm",
+    "membership",
+    "transfer",
+    "storm",
+)
+FAULTS = (*_COMMON, "slow_syncs", "death", "upgrade", "impostor")
+
+#: What a version may have that the one before has not.
+_FEATURES = ("argument", "command", "level", "service")
+
+
+def stream(seed: int, name: str) -> random.Random:
+    """An independent random stream of a seed. Seeding by text is the same in every process."""
+    return random.Random(f"{seed}/{name}")  # noqa: S311 - to be repeated, not to be secret
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All tunables of one run. Durations in virtual seconds, probabilities per message."""
+
+    servers: int
+    founders: int
+    seconds: float
+    config: RaftConfig
+    #: Mean seconds between faults of each kind; an absent kind does not occur.
+    faults: dict[str, float]
+    delay: float
+    jitter: float
+    loss: float
+    duplication: float
+    reordering: float
+    #: Probability that a dead connection is told to the peers at once.
+    alarm: float
+    sync_latency: float
+    apply_latency: float
+    #: Probability that a server's wake-up is late, and by how much at most.
+    late_wake: float
+    late_wake_delay: float
+    clock_drift: float
+    clients: int
+    think_time: float
+    keys: int
+    client_timeout: float
+    read_share: float
+    follower_read_share: float
+    #: Shares of operations: in a session, on a set, with the lock; of reads: stale, by lease.
+    #: Of a service under test all commands are in a session; that share is repeated.
+    session_share: float
+    set_share: float
+    lock_share: float
+    stale_share: float
+    lease_share: float
+    #: A snapshot is due after so many entries (0: never), leaves so many of the log, and takes
+    #: up to so long to be written.
+    snapshot_every: int
+    snapshot_tail: int
+    snapshot_time: float
+    #: How long a snapshot travels at most, how often it breaks off, how long the sender waits.
+    transfer_time: float
+    transfer_loss: float
+    transfer_timeout: float
+    #: Probability that a server dies right after it placed a snapshot.
+    snapshot_crash: float
+    #: Whether clocks keep the promise that leases rest on: bounded drift, no jumps.
+    honest_clocks: bool
+    #: Whether the cluster is founded by the forming rules; by how many; how often discovery lies;
+    #: and whether it never hides anybody (then fewer than a majority may found).
+    forming: bool = False
+    expect: int = 0
+    lies: float = 0.0
+    complete_views: bool = False
+    #: Most operations of one client.
+    operations: int = 1 << 30
+    #: How leaders remove dead voters, if they do.
+    autopilot: AutopilotRules | None = None
+    #: The least that each sync takes in the whole run, its recovery included; and whether that is
+    #: the slowest disk's, and the others are quicker.
+    slow_syncs: float = 0.0
+    uneven_syncs: bool = False
+    #: What each further version of the program has that the one before has not; empty where all
+    #: servers run the same. See :mod:`braft_testing.simulation.versions`.
+    versions: tuple[tuple[str, ...], ...] = ()
+
+
+def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False) -> Plan:
+    """The plan of a seed; ``service``: for a run of somebody's own service."""
+    plan = _with_disks(_draw_plan(seed, seconds), stream(seed, "plan/disks"))
+    plan = _with_impostor(plan, stream(seed, "plan/impostor"))
+    if service:
+        return _with_service(plan, stream(seed, "plan/service"))
+    return _with_versions(plan, stream(seed, "plan/versions"))
+
+
+def _with_impostor(plan: Plan, rng: random.Random) -> Plan:
+    """In a fifth of the runs somebody forges messages."""
+    if rng.random() >= 0.2:
+        return plan
+    return replace(plan, faults={**plan.faults, "impostor": rng.choice((0.3, 1.0, 2.0))})
+
+
+def _with_versions(plan: Plan, rng: random.Random) -> Plan:
+    """In a fifth of the runs servers run several versions, and are upgraded one after the other.
+
+    A member that is lost for good would keep the others from agreeing until it is removed.
+    """
+    if rng.random() >= 0.2:
+        return plan
+    steps = []
+    for _ in range(rng.choice((1, 1, 2))):
+        features = rng.sample(_FEATURES, rng.randint(1, len(_FEATURES)))
+        steps.append(tuple(sorted(features)))
+    faults = {kind: 1.5 * interval for kind, interval in plan.faults.items() if kind != "wipe"}
+    faults["upgrade"] = rng.uniform(0.4, 1.5)
+    return replace(
+        plan,
+        versions=tuple(steps),
+        faults=faults,
+        session_share=rng.choice((0.3, 0.6)),
+        think_time=rng.choice((0.02, 0.1)),
+    )
+
+
+def draw_versions(plan: Plan, rng: random.Random) -> list[int]:
+    """Return the version that each server has at first: the oldest, as a rule."""
+    mixed = rng.random() < 0.3
+    newest = len(plan.versions) + 1
+    return [rng.randint(1, newest) if mixed else 1 for _ in range(plan.servers)]
+
+
+def _with_disks(plan: Plan, rng: random.Random) -> Plan:
+    """Disks that are slower than every timeout: in some runs for long phases, in some always.
+
+    There faults are rarer, or nothing would ever come of an election.
+    """
+    timeout, faults = plan.config.election_timeout, dict(plan.faults)
+    draw, phases = rng.random(), rng.uniform(2.0, 8.0)
+    if plan.autopilot is not None or draw < 0.6:
+        return plan
+    if draw < 0.8:
+        return replace(plan, faults={**faults, "slow_syncs": phases})
+    return replace(
+        plan,
+        slow_syncs=timeout * rng.choice((0.7, 1.5, 2.5, 5.0)),
+        uneven_syncs=rng.random() < 0.5,
+        # A receiver answers when its disk has everything; real senders wait for a minute.
+        transfer_timeout=plan.transfer_timeout + 40.0 * timeout,
+        faults={kind: 3.0 * interval for kind, interval in faults.items()},
+    )
+
+
+def _with_service(plan: Plan, rng: random.Random) -> Plan:
+    """Snapshots in every run, and commands that clients repeat beside others that they give up."""
+    return replace(
+        plan,
+        snapshot_every=rng.choice((2, 5, 12, 30)),
+        session_share=rng.choice((0.3, 0.7, 1.0)),
+        think_time=rng.choice((0.005, 0.02, 0.1)),
+    )
+
+
+def _draw_plan(seed: int, seconds: float | None) -> Plan:
+    rng = stream(seed, "plan")
+    founders = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6))
+    servers = min(7, founders + rng.choice((0, 0, 1, 2, 3)))
+    faults = {kind: rng.uniform(0.5, 5.0) for kind in _COMMON if rng.random() < 0.5}
+    if servers == founders == 1:
+        faults.pop("membership", None)
+    if founders < 3 or "membership" in faults:
+        faults.pop("wipe", None)  # who is lost for good must be a minority
+    config = _draw_config(rng)
+    leases = config.lease_reads
+    drift = config.clock_drift / 2 if leases else 0.2
+    timeout = rng.uniform(0.5, 3.0)
+    forming, expect, complete, lies = _draw_forming(rng, servers, founders)
+    if forming:
+        founders = expect
+        faults.pop("wipe", None)  # a founder that is lost before the cluster starts is missed
+    plan = Plan(
+        servers=servers,
+        founders=founders,
+        seconds=rng.uniform(8.0, 16.0) if seconds is None else seconds,
+        config=config,
+        faults=faults,
+        delay=rng.choice((0.0002, 0.001, 0.005)),
+        jitter=rng.choice((0.0, 0.001, 0.01, 0.05)),
+        loss=_sometimes(rng, 0.4, 0.2),
+        duplication=_sometimes(rng, 0.4, 0.2),
+        reordering=_sometimes(rng, 0.4, 0.3),
+        alarm=rng.choice((0.0, 0.5, 1.0)),
+        sync_latency=rng.choice((0.0, 0.001, 0.01, 0.03)),
+        apply_latency=rng.choice((0.0, 0.0, 0.002, 0.02)),
+        late_wake=_sometimes(rng, 0.4, 0.3),
+        late_wake_delay=rng.choice((0.002, 0.02)),
+        clock_drift=_sometimes(rng, 0.5, drift),
+        clients=rng.randint(2, 6),
+        think_time=rng.choice((0.02, 0.1, 0.3)),
+        keys=rng.randint(1, 4),
+        client_timeout=timeout,
+        read_share=rng.choice((0.2, 0.5, 0.8)),
+        follower_read_share=rng.choice((0.0, 0.5)),
+        session_share=rng.choice((0.0, 0.1, 0.3)),
+        set_share=rng.choice((0.0, 0.0, 0.15)),
+        lock_share=rng.choice((0.0, 0.1, 0.2)),
+        stale_share=rng.choice((0.0, 0.2)),
+        lease_share=rng.choice((0.3, 0.9)) if leases else 0.0,
+        snapshot_every=rng.choice((0, 0, 5, 20, 60)),
+        snapshot_tail=rng.choice((0, 0, 3, 20, 1000)),
+        snapshot_time=rng.choice((0.0, 0.05, 0.5)),
+        transfer_time=rng.choice((0.01, 0.1, 1.0)),
+        transfer_loss=_sometimes(rng, 0.4, 0.5),
+        transfer_timeout=rng.choice((0.3, 1.5)),
+        snapshot_crash=_sometimes(rng, 0.4, 0.3),
+        honest_clocks=leases,
+        forming=forming,
+        expect=expect,
+        lies=lies,
+        complete_views=complete,
+    )
+    return _with_deaths(plan, _draw_autopilot(stream(seed, "plan/removing")), seconds)
+
+
+def _with_deaths(plan: Plan, autopilot: AutopilotRules | None, seconds: float | None) -> Plan:
+    """Longer, with rarer faults, or no leader would ever be steady."""
+    if autopilot is None:
+        return plan
+    faults = {kind: 3.0 * interval for kind, interval in plan.faults.items()}
+    faults["death"] = 1.5 * autopilot.dead_after
+    longer = 2.0 * plan.seconds if seconds is None else seconds
+    return replace(plan, faults=faults, seconds=longer, autopilot=autopilot)
+
+
+def _draw_autopilot(rng: random.Random) -> AutopilotRules | None:
+    """In a quarter of the runs, with times that fit into them."""
+    if rng.random() >= 0.25:
+        return None
+    return AutopilotRules(
+        leader_steady=rng.choice((0.5, 1.0, 2.0)),
+        dead_after=rng.choice((0.8, 1.5)),
+        min_voters=rng.choice((1, 2, 2, 3)),
+        window=rng.choice((2.0, 5.0, 10.0)),
+        healthy_within=0.3,
+        max_gap=0.3,
+        pause=0.3,
+    )
+
+
+def _draw_forming(rng: random.Random, servers: int, founders: int) -> tuple[bool, int, bool, float]:
+    """Fewer than a majority found a cluster only where nobody is hidden from anybody."""
+    forming, complete = rng.random() < 0.25, rng.random() < 0.3
+    least = servers // 2 + 1
+    expect = rng.randint(1, servers) if complete else max(least, founders)
+    return forming, min(expect, servers), complete, rng.choice((0.0, 0.3, 0.7))
+
+
+def _sometimes(rng: random.Random, probability: float, most: float) -> float:
+    """0, or with ``probability`` a value up to ``most``."""
+    present, value = rng.random() < probability, rng.uniform(most / 20, most)
+    return value if present else 0.0
+
+
+def _draw_config(rng: random.Random) -> RaftConfig:
+    election = rng.choice((0.2, 0.4, 1.0))
+    return RaftConfig(
+        heartbeat_interval=election / rng.choice((3, 5, 8)),
+        election_timeout=election,
+        election_jitter=election * rng.choice((0.2, 0.5, 1.0)),
+        lost_leader_jitter=rng.choice((0.0, 0.03)),
+        request_timeout=election * rng.choice((0.3, 0.5, 1.0)),
+        commit_notify_delay=rng.choice((0.0, 0.005)),
+        max_append_entries=rng.choice((1, 4, 64, 2048)),
+        max_append_bytes=rng.choice((64, 1 << 20)),
+        max_inflight_messages=rng.choice((1, 2, 8)),
+        max_uncommitted_entries=rng.choice((8, 65536)),
+        max_retained_entries=rng.choice((4, 200_000)),
+        lease_reads=rng.random() < 0.3,
+        promotion_lag=rng.choice((0, 4, 64)),
+    )

@@ -1,0 +1,74 @@
+"""What every server's state must be after the same entries: the same.
+
+An observer of state machines and snapshots: the answers to an entry are equal everywhere, a
+snapshot holds the state after exactly the entries that it stands for, and the configuration there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from braft_core.errors import BraftError
+from braft_core.raft.types import Configuration, Entry, EntryType, SnapshotMeta
+from braft_testing.simulation.disk import configuration_of
+from braft_testing.simulation.errors import InvariantBroken
+
+__all__ = ["Prefix"]
+
+
+class Prefix:
+    """Remembers what the first server answered and captured, and judges all others by it."""
+
+    def __init__(self, committed: Sequence[Entry]) -> None:
+        self._committed = committed
+        #: Whether equal states have equal bytes in snapshots.
+        self.compares_contents = True
+        self._configurations: list[tuple[int, Configuration]] = []
+        self._answers: dict[int, Any] = {}
+        self._contents: dict[int, tuple[bytes, str]] = {}
+        #: How many snapshots were placed.
+        self.placed = 0
+
+    def committed_one(self, entry: Entry) -> None:
+        """The next entry of the one history."""
+        if entry.type == EntryType.CONFIGURATION:
+            self._configurations.append((entry.index, configuration_of(entry)))
+
+    def answered(self, server: str, index: int, outcome: Any) -> None:
+        """A state machine applied an entry.
+
+        :raises InvariantBroken: another one answered something else.
+        """
+        if isinstance(outcome, BraftError):
+            outcome = (outcome.code, outcome.message)
+        first = self._answers.setdefault(index, outcome)
+        if first != outcome and repr(first) != repr(outcome):  # NaN differs from itself
+            raise InvariantBroken(
+                "answers are the same everywhere",
+                f"{server} answers {outcome!r} to entry {index}, another one {first!r}",
+            )
+
+    def snapshot(self, server: str, meta: SnapshotMeta, contents: bytes) -> None:
+        """A snapshot was placed in the store of a server.
+
+        :raises InvariantBroken: it is not the state of a committed prefix.
+        """
+        self.placed += 1
+        if meta.index > len(self._committed) or self._committed[meta.index - 1].term != meta.term:
+            raise InvariantBroken("snapshots hold what is committed", f"{server}: {meta}")
+        before = [pair for pair in self._configurations if pair[0] <= meta.index]
+        if before and before[-1] != (meta.configuration_index, meta.configuration):
+            raise InvariantBroken(
+                "a snapshot holds its configuration", f"{server}: {meta}, but it is {before[-1]}"
+            )
+        if not self.compares_contents:
+            return
+        digest = hashlib.blake2b(contents, digest_size=16).digest()
+        first, holder = self._contents.setdefault(meta.index, (digest, server))
+        if first != digest:
+            raise InvariantBroken(
+                "a snapshot is the state of its prefix",
+                f"{server} and {holder} hold different ones at {meta.index}",
+            )

@@ -1,0 +1,148 @@
+"""What a server has only while its process lives, and what it owes to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from braft_core.raft.messages import Message
+from braft_core.raft.ready import ConfigurationChanged, Event, LeaderChanged, RoleChanged
+from braft_core.raft.types import Configuration, Role
+from braft_testing.simulation.bounds import Bound
+from braft_testing.simulation.core import Core
+from braft_testing.simulation.disk import LogImage
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.frontend import Frontend
+from braft_testing.simulation.invariants import Seen
+from braft_testing.simulation.snapshots import Snapshotter
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.accord import Accord
+    from braft_testing.simulation.pilot import Pilot
+
+__all__ = ["FORGED", "Contact", "Process", "Ticket", "Told"]
+
+#: The life of an impostor, which no server ever lived.
+FORGED = -1
+
+
+@dataclass(slots=True)
+class Ticket:
+    """The ``context`` of a request: where its response belongs, and since when it is awaited."""
+
+    requester: str
+    life: int
+    request: Message
+    since: float
+    #: When it arrived here, this server had just heard from a living leader.
+    loyal: bool = False
+
+
+@dataclass(slots=True)
+class Told:
+    """What an observer believes who knows a core by its events alone."""
+
+    role: Role
+    term: int
+    leader: str
+    configuration: Configuration
+
+    @classmethod
+    def of(cls, core: Core) -> Told:
+        """What is true of a core now."""
+        return cls(core.role, core.current_term, core.leader, core.configuration)
+
+    def hear(self, event: Event) -> None:
+        """Believe an event."""
+        match event:
+            case RoleChanged():
+                self.role, self.term = event.role, event.term
+            case LeaderChanged():
+                self.leader = event.leader
+            case ConfigurationChanged():
+                self.configuration = event.configuration
+
+
+@dataclass(slots=True)
+class Contact:
+    """Who answered a leader when, by its own clock, as an observer sees it."""
+
+    term: int = 0
+    configuration: Configuration | None = None
+    heard: dict[str, float] = field(default_factory=dict)
+
+    def check(self, core: Core, now: float, patience: float) -> None:
+        """Look at a core right after its clock ticked.
+
+        :raises InvariantBroken: it leads without having heard from a majority for ``patience``.
+        """
+        if core.role is not Role.LEADER:
+            self.term = 0
+            return
+        if self.term != core.current_term or self.configuration != core.configuration:
+            self.term, self.configuration = core.current_term, core.configuration
+            self.heard.clear()
+        voters = core.configuration.voters
+        near = 0
+        for voter in voters:
+            silent = now - self.heard.setdefault(voter, now)
+            near += voter == core.server_id or silent <= patience
+        if 2 * near <= len(voters):
+            raise InvariantBroken(
+                "a leader without contact steps down",
+                f"{core.server_id} leads term {self.term}, hears {near} of {voters}",
+            )
+
+
+@dataclass(slots=True)
+class Process:
+    """What a server has only while its process lives."""
+
+    core: Core
+    frontend: Frontend
+    seen: Seen
+    told: Told
+    snapshots: Snapshotter
+    bound: Bound
+    inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
+    #: How many of the inputs have waited since a pause.
+    backlog: int = 0
+    #: A wake-up, or a run of the applier, is scheduled.
+    awake: bool = False
+    applying: bool = False
+    timer_at: float = inf
+    #: Batches handed out and not yet confirmed to the core.
+    unconfirmed: int = 0
+    unanswered: dict[int, Ticket] = field(default_factory=dict)
+    contact: Contact = field(default_factory=Contact)
+    #: When the leader it follows was last heard, by its own clock.
+    leader_heard: float = -inf
+    #: Whether it may stand for election, for all that membership knows.
+    willing: bool = True
+    #: Declares what it can execute and agrees on it, where the servers run several versions.
+    accord: Accord | None = None
+    #: Looks after dead voters, where the plan has that.
+    pilot: Pilot | None = None
+
+    def check_view(self, server: str, image: LogImage) -> None:
+        """Compare the core with the disk, and with what its events said.
+
+        :raises InvariantBroken: they differ.
+        """
+        core, last = self.core, image.last_index
+        same = core.last_index == last and core.log.compacted_index == image.base
+        if not same or core.log.term_at(last) != image.term_at(last):
+            raise InvariantBroken(
+                "what is in the log is written", f"{server}: {core.last_index} versus {last}"
+            )
+        if image.hard_state.term != core.current_term:
+            raise InvariantBroken(
+                "what is in the log is written",
+                f"{server}: term {core.current_term} versus {image.hard_state}",
+            )
+        if self.told != Told.of(core):
+            raise InvariantBroken(
+                "events tell the truth", f"{server} is {Told.of(core)}, told {self.told}"
+            )

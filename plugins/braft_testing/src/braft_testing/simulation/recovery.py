@@ -1,0 +1,233 @@
+"""After the storm: with all faults gone the cluster must recover in bounded virtual time.
+
+Owns the liveness rules: one leader, a probe write commits, all members agree in log and state,
+and then nothing changes any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from braft_core.raft.types import Role
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.operators import fill
+from braft_testing.simulation.server import Server
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.world import World
+
+__all__ = ["Recovery"]
+
+_BOUND = 20.0
+#: A founding that nobody shows any more is given up after 30 s.
+_FORMING_BOUND = 60.0
+#: On top of it, so many syncs, one after the other: they may be slow for the whole run.
+_SYNCS = 100
+_POLL = 0.1
+_ANSWER_BOUND = 1.0
+#: Between two servers that are upgraded.
+_UPGRADE_INTERVAL = 0.3
+
+
+class Recovery:
+    """Heals a world and waits until it has recovered."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._calm_since = 0.0
+
+    def run(self) -> None:
+        """Heal, wait, check that it stays so.
+
+        :raises InvariantBroken: if the cluster does not recover in bounded virtual time.
+        """
+        world = self._world
+        self._heal()
+        bound = _BOUND + (_FORMING_BOUND if world.plan.forming else 0.0)
+        bound += _SYNCS * world.pace.slowest
+        if world.plan.autopilot is not None:
+            bound += 2 * world.plan.autopilot.window
+        deadline = world.scheduler.now + bound
+        probe, missing = 0, "nothing tried"
+        while missing or not probe:
+            if world.scheduler.now > deadline:
+                raise InvariantBroken("recovery", f"after {bound} s of calm: {missing}")
+            if probe or not missing:  # first without help: a leader commits what it finds
+                probe = self._probe(probe)
+            world.scheduler.run_until(world.scheduler.now + _POLL)
+            missing = self._missing(probe)
+        self._stays_so()
+
+    def _heal(self) -> None:
+        world = self._world
+        world.trace.add("calm")
+        world.calm = True
+        self._calm_since = world.scheduler.now
+        world.discovery.honest = True
+        world.network.calm()
+        world.pace.calm()
+        for client in world.clients.values():
+            client.stopped = True
+        for server in world.servers.values():
+            server.disk.full = server.disk.unreadable = server.deaf = False
+            server.disk.shelf.damaged.clear()
+            server.clock.adjust(world.scheduler.now, rate=1.0)
+            server.clock_changed()
+            server.resume()
+            if not server.up:
+                server.start()
+        self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Bring all servers to the newest version, one after the other."""
+        world = self._world
+        behind = [s for s in world.servers.values() if s.version < world.newest and not s.lost]
+        for place, server in enumerate(behind):
+            world.scheduler.after(place * _UPGRADE_INTERVAL, self._renew, server)
+
+    def _renew(self, server: Server) -> None:
+        server.version = self._world.newest
+        self._world.trace.add(f"{server.id} gets version {server.version}")
+        if server.up:
+            self._world.crash(server)
+        server.start()
+
+    def _leader(self) -> Server | None:
+        """The one leader of the highest term."""
+        leaders = [
+            s
+            for s in self._world.servers.values()
+            if s.live is not None and s.live.core.role is Role.LEADER
+        ]
+        return max(leaders, key=lambda s: s.live.core.current_term if s.live else 0, default=None)
+
+    def _members(self, leader: Server) -> list[Server]:
+        ids = leader.process.core.configuration.ids
+        return [s for s in self._world.servers.values() if s.id in ids and not s.lost]
+
+    def _missing(self, probe: int) -> str:
+        """What is still missing, "" if the cluster has recovered."""
+        for server in self._world.servers.values():
+            if server.version < self._world.newest and not server.lost:
+                return f"{server.id} is yet to be upgraded"
+            if server.live is None and not server.lost:
+                return f"{server.id} is in no cluster"
+            if server.disk.writing_since < self._calm_since:
+                return f"{server.id} waits for a sync that stalled before"
+        leader = self._leader()
+        if leader is None:
+            return "no leader"
+        core = leader.process.core
+        if core.commit_index < max(core.last_index, probe):
+            return f"{leader.id} committed {core.commit_index} of {core.last_index}, probe {probe}"
+        if core.configuration.get(leader.id) is None:
+            return f"{leader.id} leads and is no member"
+        for server in self._members(leader):
+            live = server.live
+            if live is None or live.core.leader != leader.id:
+                return f"{server.id} does not follow {leader.id}"
+            if (
+                live.frontend.applied != core.commit_index
+                or live.core.last_applied != core.commit_index
+            ):
+                return (
+                    f"{server.id} applied {live.frontend.applied} of {core.commit_index}"
+                    f" (its commit index {live.core.commit_index}, last {live.core.last_index})"
+                )
+        for client in self._world.clients.values():
+            if client.owed is not None:
+                return f"{client.name} was never answered: {client.owed}"
+        return (
+            self._dead(core.configuration.voters) or self._away(leader) or self._not_agreed(leader)
+        )
+
+    def _not_agreed(self, leader: Server) -> str:
+        """What all members know by now, and have not agreed on."""
+        accord = leader.process.accord
+        if accord is None:
+            return ""
+        lacks = accord.agreed.lacks(accord.capabilities)
+        return f"the members have not agreed on {lacks}" if lacks else ""
+
+    def _dead(self, voters: Sequence[str]) -> str:
+        """Whom the leader has yet to remove."""
+        rules = self._world.plan.autopilot
+        if rules is None or len(voters) <= rules.min_voters:
+            return ""
+        dead = [voter for voter in voters if self._world.servers[voter].lost]
+        return f"{dead[0]} is dead, and is one of {len(voters)} voters" if dead else ""
+
+    def _away(self, leader: Server) -> str:
+        """Who was removed as dead and has yet to get its vote again."""
+        voters = leader.process.core.configuration.voters
+        removed = [record.server_id for record in leader.process.frontend.machine.members.removed]
+        for server_id in removed:
+            if server_id not in voters and not self._world.servers[server_id].lost:
+                return f"{server_id} was removed as dead and is no voter again"
+        return ""
+
+    def _probe(self, pending: int) -> int:
+        """Propose one entry at the leader, unless one is pending; its index."""
+        leader = self._leader()
+        if leader is None:
+            return 0
+        core = leader.process.core
+        if pending and core.last_index >= pending:
+            return pending
+        leader.post(fill, leader, 1)
+        return core.last_index + 1
+
+    def _stays_so(self) -> None:
+        """Nobody disturbs a healthy cluster: not the removed, not the late."""
+        world = self._world
+        leader = self._leader()
+        if leader is None:
+            raise InvariantBroken("a healthy cluster keeps its leader", "no leader")
+        term = leader.process.core.current_term
+        config = world.plan.config
+        world.scheduler.run_until(
+            world.scheduler.now + 3 * (config.election_timeout + config.election_jitter)
+        )
+        core = leader.process.core
+        if core.role is not Role.LEADER or core.current_term != term:
+            if self._handed_over():
+                self._stays_so()  # as an operator wished in the storm: now with the successor
+                return
+            raise InvariantBroken(
+                "a healthy cluster keeps its leader",
+                f"{leader.id} led term {term}, then {core.role}",
+            )
+        for server in self._members(leader):
+            self._check_equal(leader, server)
+        for server in world.servers.values():
+            self._check_answered(server)
+
+    def _handed_over(self) -> bool:
+        """Whether the latest election was one that a leader had asked for."""
+        leader = self._leader()
+        if leader is None:
+            return False
+        return leader.process.seen.bidden_term == leader.process.core.current_term
+
+    def _check_equal(self, leader: Server, server: Server) -> None:
+        mine, its = server.disk.durable, leader.disk.durable
+        first = max(mine.base, its.base)
+        if mine.entries[first - mine.base :] != its.entries[first - its.base :]:
+            raise InvariantBroken("logs converge", f"{server.id} versus {leader.id}")
+        machines = server.process.frontend.machine, leader.process.frontend.machine
+        if machines[0].capture() != machines[1].capture():
+            raise InvariantBroken("states converge", f"{server.id} versus {leader.id}")
+
+    def _check_answered(self, server: Server) -> None:
+        if server.live is None:
+            return
+        reads = server.process.frontend.reads_under_way
+        if reads:
+            raise InvariantBroken("one answer per read", f"{server.id} owes {reads}")
+        now = self._world.scheduler.now
+        for ticket in server.process.unanswered.values():
+            if now - ticket.since > _ANSWER_BOUND + 3 * self._world.pace.slowest:
+                raise InvariantBroken(
+                    "one answer per request", f"{server.id} never answered {ticket.request}"
+                )

@@ -1,0 +1,265 @@
+"""All instances of a service under test: they must be one.
+
+Owns the comparison of whoever applied the same entries: servers, servers that returned with a
+snapshot, and a copy of its own that lives from every snapshot that is placed. What the first one
+answered to an entry, and the state that it had then, is what all others must have.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from braft_core.errors import BraftError, UnknownCommand, UnknownService
+from braft_core.raft.types import Entry, EntryType, SnapshotMeta
+from braft_core.services.envelope import (
+    OF_SESSIONS,
+    decode_command,
+    decode_place,
+)
+from braft_core.services.machine import Outcome
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.history import Call, History
+from braft_testing.simulation.history import Outcome as Told
+from braft_testing.simulation.machine import SERIALIZER, SimulatedMachine
+from braft_testing.simulation.subject import (
+    Subject,
+    contrast,
+    encoded,
+    shown,
+    shown_state,
+    watch,
+)
+
+__all__ = ["Record", "Replica", "Replicas", "told"]
+
+_ONCE = "session exactly-once"
+_RESTORED = "a restored service goes on as the others"
+#: By how much the clock of the copy is ahead of those of the servers, seconds: more than a year.
+_AHEAD = 4e7
+
+
+class Record(NamedTuple):
+    """What the first instance made of an entry, who that was, and when, in virtual seconds."""
+
+    answer: bytes
+    state: bytes
+    who: str
+    at: float
+
+
+class Replica(SimulatedMachine):
+    """A state machine whose one service is under test."""
+
+    def __init__(self, judge: Replicas, owner: str, clock: Callable[[], float]) -> None:
+        self._judge, self._owner = judge, owner
+        self.watched = watch(judge.subject, clock)
+        #: Where it was restored from a snapshot, 0 for never.
+        self.restored = 0
+        super().__init__([self.watched])
+        judge.begun(self)
+
+    @property
+    def who(self) -> str:
+        """Its name in a report."""
+        since = f" (restored from a snapshot at entry {self.restored})" if self.restored else ""
+        return self._owner + since
+
+    def apply(self, entry: Entry) -> Outcome:
+        """Apply an entry and compare.
+
+        :raises InvariantBroken: another one did something else with it.
+        """
+        executed = self.watched.executed
+        outcome = super().apply(entry)
+        self.check()
+        self._judge.applied(self, entry, outcome, executed=self.watched.executed > executed)
+        return outcome
+
+    def query(self, service: str, query: str, args: Sequence[object]) -> object:
+        """Answer a query.
+
+        :raises InvariantBroken: it changed something.
+        """
+        try:
+            return super().query(service, query, args)
+        finally:
+            self.check()
+
+    def check(self) -> None:
+        """See :meth:`SimulatedMachine.check`."""
+        if self.watched.complaint is not None:
+            raise self.watched.complaint
+
+    def restore_at(self, index: int, contents: bytes) -> None:
+        """Take the state from a snapshot, and compare.
+
+        :raises InvariantBroken: it is not what the others had there.
+        """
+        super().restore_at(index, contents)
+        held, self.restored = self.restored, index
+        self._judge.restored(self, index, used=bool(held or self.watched.executed))
+
+    def capture(self) -> bytes:
+        """The state as it is compared."""
+        if self._judge.subject.state is None:
+            return super().capture()
+        return self.watched.state
+
+
+class Replicas:
+    """The judge of all instances in one run. Methods raise :class:`InvariantBroken`."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        committed: Sequence[Entry],
+        rng: random.Random,
+        now: Callable[[], float],
+    ) -> None:
+        self.subject = subject
+        self._committed = committed
+        self._rng = rng
+        self._now = now
+        self._first = b""
+        #: By the index of the entry.
+        self.records: dict[int, Record] = {}
+        #: Where a command of a session took effect: by session and number in it.
+        self.executed: dict[tuple[bytes, int], int] = {}
+        self._copy: Replica | None = None
+        #: Index of the last entry that the copy applied.
+        self._copied = 0
+
+    def replica(self, owner: str, clock: Callable[[], float]) -> Replica:
+        """A new instance for a server, whose clock shows ``clock()`` seconds."""
+        return Replica(self, owner, clock)
+
+    def _new_copy(self) -> Replica:
+        return Replica(self, "a copy", lambda: _AHEAD + self._now())
+
+    # -- instances ---------------------------------------------------------------------------
+
+    def begun(self, replica: Replica) -> None:
+        """A new instance."""
+        self._first = self._first or replica.watched.state
+        if self._first != replica.watched.state:
+            states = contrast(shown_state(replica.watched.state), shown_state(self._first))
+            raise InvariantBroken(
+                "equal commands give equal states",
+                f"a new instance begins with {states[0]}, another one with {states[1]}",
+            )
+        self.subject.check_invariant(replica.watched.inner, "of a new instance")
+
+    def applied(self, replica: Replica, entry: Entry, outcome: Outcome, *, executed: bool) -> None:
+        """An instance applied an entry, by which the service executed a command or not."""
+        if isinstance(outcome, UnknownCommand | UnknownService):
+            raise InvariantBroken("operations() draws what the service has", outcome.message)
+        record = Record(encoded(outcome), replica.watched.state, replica.who, self._now())
+        first = self.records.setdefault(entry.index, record)
+        if record.answer != first.answer:
+            self._differs(replica, entry, "answers", record, first)
+        if record.state != first.state:
+            self._differs(replica, entry, "states", record, first)
+        if executed:
+            self._check_once(replica, entry)
+            when = f"after {told(entry)} on {replica.who}"
+            self.subject.check_invariant(replica.watched.inner, when)
+
+    def _differs(
+        self, replica: Replica, entry: Entry, what: str, mine: Record, first: Record
+    ) -> None:
+        rule = _RESTORED if replica.restored else f"equal commands give equal {what}"
+        pair = (mine, first) if replica.restored else (first, mine)
+        if what == "answers":
+            texts = contrast(*(shown(record.answer) for record in pair))
+            verb = "answers"
+        else:
+            texts = contrast(*(shown_state(record.state) for record in pair))
+            verb = "has the state"
+        raise InvariantBroken(
+            rule,
+            f"{told(entry)}: {pair[0].who} {verb} {texts[0]}, {pair[1].who} {verb} {texts[1]}",
+        )
+
+    def _check_once(self, replica: Replica, entry: Entry) -> None:
+        if entry.data[0] not in OF_SESSIONS:
+            return
+        session, number, _ = decode_place(entry.data)
+        first = self.executed.setdefault((session, number), entry.index)
+        if first != entry.index:
+            raise InvariantBroken(
+                _ONCE, f"{told(entry)} took effect on {replica.who}, and at entry {first} before"
+            )
+
+    # -- snapshots ---------------------------------------------------------------------------
+
+    def restored(self, replica: Replica, index: int, *, used: bool) -> None:
+        """An instance was restored from the snapshot of a prefix."""
+        first = self.records[index]
+        state = replica.watched.state
+        if state != first.state:
+            held = "an instance that held another state" if used else "a new instance"
+            texts = contrast(shown_state(state), shown_state(first.state))
+            raise InvariantBroken(
+                "a snapshot is the state of its prefix",
+                f"the snapshot at entry {index}, restored over {held}, gives {texts[0]}; after"
+                f" {told(self._committed[index - 1])} {first.who} had {texts[1]}",
+            )
+        self.subject.check_invariant(
+            replica.watched.inner, f"after a restore from the snapshot at entry {index}"
+        )
+
+    def placed(self, meta: SnapshotMeta, contents: bytes) -> None:
+        """A snapshot is in a store: the copy takes it, over what it holds or in a new instance.
+
+        What the copy holds may be of later entries, so that a restore that leaves something shows.
+        """
+        copy = self._catch_up()
+        if self._rng.random() < 0.5:
+            copy = self._copy = self._new_copy()
+        copy.restore_at(meta.index, contents)
+        self._copied = meta.index
+        self._catch_up()
+
+    def _catch_up(self) -> Replica:
+        """The copy, after all that is committed."""
+        copy = self._copy = self._copy or self._new_copy()
+        for entry in self._committed[self._copied :]:
+            copy.apply(entry)
+            self._copied = entry.index
+        return copy
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def finish(self, history: History) -> None:
+        """What can be said at the end: the copy agrees, and what was refused had no effect."""
+        self._catch_up()
+        for operation in history.operations:
+            if operation.outcome is Told.FAILED and operation.place in self.executed:
+                raise InvariantBroken(
+                    _ONCE, f"{operation} was refused, and took effect all the same"
+                )
+
+    def answer_to(self, place: tuple[bytes, int] | None) -> bytes | None:
+        """What was answered when the command at a place of its session took effect."""
+        index = self.executed.get(place) if place is not None else None
+        return None if index is None else self.records[index].answer
+
+    @property
+    def commands(self) -> list[tuple[Entry, Record]]:
+        """All commands that were applied, and what was made of them, in order."""
+        return [
+            (entry, self.records[entry.index])
+            for entry in self._committed
+            if entry.type == EntryType.COMMAND and entry.index in self.records
+        ]
+
+
+def told(entry: Entry) -> str:
+    """A command as its client called it, and where it is in the log."""
+    try:
+        _, name, args = decode_command({SERIALIZER.tag: SERIALIZER}, entry.data)
+    except BraftError:
+        return f"entry {entry.index}"
+    return f"{Call(name, args)} at entry {entry.index}"

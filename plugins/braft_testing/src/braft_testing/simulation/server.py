@@ -1,0 +1,487 @@
+"""One simulated server: the driver around a core.
+
+Keeps the persistence contract of ``braft_core.raft.ready`` to the letter, and uses all the freedom
+it leaves: inputs wait and are taken in batches, several batches are on their way to the disk,
+the applier lags, the process freezes, crashes and returns with what its disk holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from braft_core.errors import ProtocolViolation
+from braft_core.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Message,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    TimeoutNow,
+)
+from braft_core.raft.ready import Ready, RoleChanged
+from braft_core.raft.types import Role, SnapshotMeta
+from braft_core.storage.recovery import Recovery
+from braft_testing.simulation import impostor
+from braft_testing.simulation.accord import Accord, Declare, Declared
+from braft_testing.simulation.bounds import Bound
+from braft_testing.simulation.clock import NodeClock
+from braft_testing.simulation.disk import Disk
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.founding import Call, Founder, Reply
+from braft_testing.simulation.frontend import Frontend, Restore
+from braft_testing.simulation.homecoming import Knock, Welcome
+from braft_testing.simulation.invariants import Seen
+from braft_testing.simulation.network import Envelope
+from braft_testing.simulation.pilot import Hail, Hailed, Pilot
+from braft_testing.simulation.plan import stream
+from braft_testing.simulation.process import FORGED, Process, Ticket, Told
+from braft_testing.simulation.requests import (
+    Ask,
+    ReadIndexAnswer,
+    ReadIndexAsk,
+    Transfer,
+    duplicate,
+)
+from braft_testing.simulation.snapshots import Capture, Snapshotter, recover
+from braft_testing.simulation.trace import describe
+from braft_testing.simulation.versions import VersionedMachine
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.world import World
+
+__all__ = ["Server"]
+
+
+class Server:
+    """A server that can crash and return. ``live`` is ``None`` while its process is dead."""
+
+    def __init__(self, world: World, server_id: str, disk: Disk, clock: NodeClock) -> None:
+        self.world = world
+        self.id = server_id
+        self.disk = disk
+        self.clock = clock
+        self.lives = 0
+        self.live: Process | None = None
+        self.frozen = False
+        #: Raft's messages do not get through to it; other calls do.
+        self.deaf = False
+        #: It lost its data: its id must never start again.
+        self.lost = False
+        #: Which version of the program it runs, from 1 on.
+        self.version = 1
+        self.founder: Founder | None = None
+        self.rng = stream(world.seed, f"server/{server_id}")
+        disk.on_durable = self._durable
+
+    @property
+    def process(self) -> Process:
+        """The live process.
+
+        :raises InvariantBroken: it is dead; the simulator itself is wrong.
+        """
+        if self.live is None:
+            raise InvariantBroken("the dead do not act", self.id)
+        return self.live
+
+    @property
+    def up(self) -> bool:
+        """Whether its process lives, in a cluster or not."""
+        return self.live is not None or self.founder is not None
+
+    # -- life and death ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the process from what the disk holds, unless it must refuse."""
+        if self.lost:
+            return
+        recovery = recover(self.disk)
+        if recovery is None:
+            self.world.trace.add(f"{self.id} refuses to start: its disk cannot be read")
+            return
+        self.lives += 1
+        self.frozen = False
+        if self.world.plan.forming:
+            self.founder = Founder.of(self)
+            self.founder.start()
+        if self.disk.cluster_id or not self.world.plan.forming:
+            self._begin(recovery)
+        else:
+            self.world.trace.add(f"{self.id} starts blank")
+
+    def begin(self) -> None:
+        """Start Raft: this node has become a member of a cluster just now."""
+        recovery = recover(self.disk)
+        if recovery is not None:
+            self._begin(recovery)
+
+    def _begin(self, recovery: Recovery) -> None:
+        world, stored, newest = self.world, recovery.state, recovery.snapshot
+        core = world.core_factory(
+            self.id,
+            config=world.plan.config,
+            random=stream(world.seed, f"core/{self.id}/{self.lives}").random,
+            now=self.clock.local(world.scheduler.now),
+            hard_state=stored.hard_state,
+            entries=tuple(stored.entries),
+            compacted_index=stored.compacted_index,
+            compacted_term=stored.compacted_term,
+            snapshot=newest,
+        )
+        frontend = Frontend(world, core, self.clock, self._send)
+        if newest is not None:
+            frontend.restore(newest, self.disk.shelf.open(newest.id) or b"")
+        last = core.last_index
+        seen = Seen(
+            stored.hard_state.term,
+            commit_index=core.commit_index,
+            handed=newest.index if newest is not None else 0,
+            last_index=last,
+            last_term=self.disk.durable.term_at(last),
+            compacted=stored.compacted_index,
+        )
+        snapshots = Snapshotter(self, seen.handed)
+        bound = Bound(world.bounds, world.plan.config, self.clock.local(world.scheduler.now))
+        self.live = Process(core, frontend, seen, Told.of(core), snapshots, bound)
+        if world.versions is not None and isinstance(frontend.machine, VersionedMachine):
+            accord = Accord(self, self.live, frontend.machine, world.versions)
+            self.live.accord = frontend.accord = accord
+        self.reconsider(self.live)
+        if world.plan.autopilot is not None:
+            self.live.pilot = Pilot(self, self.live, world.plan.autopilot, world.removals)
+        world.trace.add(
+            f"{self.id} starts, {stored.hard_state}, log {stored.compacted_index}..{last}"
+        )
+        self._wake()
+
+    def reconsider(self, live: Process) -> None:
+        """Stand for election or not; do not lead while nothing is applied here."""
+        stop = live.frontend.stopped
+        live.core.stand(live.willing and stop is None)
+        if stop is not None and live.core.role is Role.LEADER:
+            live.core.step_down(stop.message)
+
+    @property
+    def declaration(self) -> bytes:
+        """What its version can execute, as it is declared; empty where there is one version."""
+        machine = self.world.make_machine(self.id, self.clock)
+        return machine.capabilities.encode() if self.world.versions is not None else b""
+
+    def place(self, capture: Capture) -> SnapshotMeta:
+        """Keep a snapshot, durably, and let the observer look at it."""
+        contents = b"".join(capture.chunks)
+        meta = self.disk.shelf.place(
+            capture.at,
+            capture.term,
+            capture.configuration,
+            capture.configuration_index,
+            contents,
+        )
+        self.world.placed(self.id, meta, contents)
+        self.world.trace.add(f"{self.id} keeps a snapshot at {meta.index}")
+        return meta
+
+    def crash(self) -> None:
+        """Kill the process; the disk keeps what it must and perhaps more."""
+        lost = self.disk.crash()
+        self.live = self.founder = None
+        self.world.trace.add(f"{self.id} crashes, {lost} batches lost")
+
+    def freeze(self) -> None:
+        """Stop the process as SIGSTOP does."""
+        self.frozen = True
+        self.world.trace.add(f"{self.id} freezes")
+
+    def resume(self) -> None:
+        """Let a frozen process go on; it finds all that came meanwhile."""
+        if self.frozen:
+            self.frozen = False
+            self.world.trace.add(f"{self.id} resumes")
+            if self.live is not None:
+                self.live.awake = False
+                self.live.backlog = len(self.live.inbox)
+                self._wake()
+
+    # -- inputs --------------------------------------------------------------------------
+
+    def post(self, action: Callable[..., None], *args: Any) -> None:
+        """Put an input into the inbox of the live process; a dead one loses it."""
+        if self.live is not None:
+            self.live.inbox.append((action, args))
+            self._wake()
+
+    def _wake(self) -> None:
+        live, plan = self.live, self.world.plan
+        if live is None or live.awake or self.frozen:
+            return
+        live.awake = True
+        late = 0.0
+        if not self.world.calm and plan.late_wake and self.rng.random() < plan.late_wake:
+            late = self.rng.random() * plan.late_wake_delay
+        self.world.scheduler.after(late, self._run, live)
+
+    def receive(self, envelope: Envelope) -> None:
+        """An envelope arrived from the network."""
+        if self.founder is not None and not self.frozen:
+            if isinstance(envelope.payload, Call):
+                self.founder.asked(envelope)
+            elif isinstance(envelope.payload, Reply):
+                self.founder.answered(envelope.payload)
+        if self.live is None or isinstance(envelope.payload, Call | Reply):
+            return
+        frontend = self.live.frontend
+        match envelope.payload:
+            case Ask() as ask:
+                self.post(frontend.asked, ask)
+            case ReadIndexAsk() as question:
+                self.post(frontend.read_index_asked, question, envelope.sender)
+            case ReadIndexAnswer() as answer:
+                self.post(frontend.read_index_answered, answer)
+            case Hail(number):
+                self.post(self._send, envelope.sender, Hailed(number, envelope.life))
+            case Hailed() as answer if self.live.pilot is not None:
+                self.post(self.live.pilot.hailed, answer)
+            case Declare() | Declared() if self.live.accord is not None:
+                self.post(self.live.accord.take, envelope)
+            case Knock() | Welcome() if self.live.pilot is not None:
+                self.post(self.live.pilot.home.take, envelope)
+            case unheard if self.deaf and isinstance(unheard, Message | Transfer):
+                pass
+            case Transfer():
+                self.live.snapshots.receive(self.live, envelope)
+            case _:
+                self._receive_message(self.live, envelope)
+
+    def _receive_message(self, live: Process, envelope: Envelope) -> None:
+        """Do what a transport does: give a request its way home, a response its request's id."""
+        message = duplicate(envelope.payload)
+        ticket = message.context
+        if ticket is None:
+            self.deliver(live, envelope, message)
+            return
+        if ticket.life != self.lives:
+            return  # the connection of a dead process ends with it
+        message.context = None
+        message.request_id = ticket.request.request_id
+        if isinstance(message, InstallSnapshotResponse):
+            live.snapshots.under_way.discard(message.request_id)
+        self.post(self.step, message)
+
+    def deliver(self, live: Process, envelope: Envelope, request: Message) -> None:
+        """Hand a request to the core, with what leads its response home."""
+        ticket = Ticket(envelope.sender, envelope.life, request, self.world.scheduler.now)
+        request.context = ticket
+        live.unanswered[id(ticket)] = ticket
+        self.post(self.step, request)
+
+    def step(self, message: Message) -> None:
+        """Let the core have a message."""
+        self.world.trace.add(f"{self.id} <- {message.sender} {describe(message)}")
+        live = self.process
+        live.seen.bidden = isinstance(message, TimeoutNow)
+        now = self.clock.local(self.world.scheduler.now)
+        if isinstance(message, RequestPreVote):
+            silence = now - live.leader_heard
+            follows = live.core.role is Role.FOLLOWER and live.core.leader
+            patience = self.world.plan.config.election_timeout
+            message.context.loyal = bool(follows) and silence < patience * 0.99
+        if isinstance(message, AppendEntriesResponse | InstallSnapshotResponse):
+            live.contact.heard[message.sender] = now
+            if live.pilot is not None:
+                live.pilot.attention.called[message.sender] = now
+        term = live.core.current_term
+        try:
+            live.core.step(message)
+        except ProtocolViolation as violation:
+            impostor.check_honest(self, message, term, violation)
+            return
+        if isinstance(message, AppendEntries):
+            live.bound.heard(live.core, message, live.frontend.applied)
+            if message.term == live.core.current_term:
+                live.leader_heard = now
+
+    # -- the loop ------------------------------------------------------------------------
+
+    def _run(self, live: Process) -> None:
+        """One wake-up: the clock, all inputs that wait, and what follows from them."""
+        if live is not self.live or self.frozen:
+            return
+        live.awake = False
+        core, frontend = live.core, live.frontend
+        inbox = self._take_inbox(live)
+        now = self.clock.local(self.world.scheduler.now)
+        live.bound.turn(now)
+        core.tick(now)
+        self._observe(live)
+        live.contact.check(core, now, self.world.patience)
+        if self.world.plan.config.lease_reads and core.role is Role.LEADER:
+            # Somebody might ask for a read at this very moment.
+            frontend.check_lease()
+        for action, args in inbox:
+            action(*args)
+            self._observe(live)
+        if frontend.propose(self.disk.full):
+            self._observe(live)
+        self._drain(live)
+        if frontend.serve_leased():
+            self._observe(live)
+            self._drain(live)
+        live.bound.led(core, frontend.applied)
+        self.check_bound(live)
+        if live.pilot is not None:
+            live.pilot.home.check()
+        if live.accord is not None:
+            live.accord.check()
+        live.check_view(self.id, self.disk.volatile)
+        self._arm_timer(live)
+
+    def _take_inbox(self, live: Process) -> list[tuple[Callable[..., None], tuple[Any, ...]]]:
+        """Take what waits: all of it, but what piled up in a pause is read over several turns."""
+        if not live.backlog:
+            inbox, live.inbox = live.inbox, []
+            return inbox
+        count = self.rng.randint(1, live.backlog)
+        inbox, live.inbox = live.inbox[:count], live.inbox[count:]
+        live.backlog -= count
+        self._wake()
+        return inbox
+
+    def _drain(self, live: Process) -> None:
+        while live.core.has_ready():
+            self._handle(live, live.core.ready())
+            self._observe(live)
+
+    def _observe(self, live: Process) -> None:
+        self.world.invariants.observe(self.id, self.lives, live.core, live.seen)
+        self.world.bounds.note()
+        live.seen.bidden = False
+
+    def check_bound(self, live: Process) -> None:
+        """Somebody might read what is applied here, at this very moment, and ask how old it is."""
+        now = self.clock.local(self.world.scheduler.now)
+        live.bound.check(self.id, now, live.frontend.applied)
+
+    def _arm_timer(self, live: Process) -> None:
+        deadline = live.core.next_deadline()
+        if deadline == inf:
+            return
+        now = self.world.scheduler.now
+        # A hair late rather than early, or rounding would make it spin.
+        delay = max(self.clock.delay_until(deadline, now), 0.0) + 1e-6
+        if now + delay < live.timer_at:
+            live.timer_at = now + delay
+            self.world.scheduler.after(delay, self._timer, live, live.timer_at)
+
+    def _timer(self, live: Process, when: float) -> None:
+        if live is self.live and live.timer_at == when:
+            live.timer_at = inf
+            self._wake()
+
+    def clock_changed(self) -> None:
+        """The clock was set: the timer must be computed anew."""
+        if self.live is not None:
+            self.live.timer_at = inf
+            self._wake()
+
+    # -- outputs -------------------------------------------------------------------------
+
+    def _handle(self, live: Process, ready: Ready) -> None:
+        trace, frontend = self.world.trace, live.frontend
+        self.world.invariants.check_ready(self.id, live.core, live.seen, ready)
+        if ready.must_persist:
+            trace.add(
+                f"{self.id} writes #{ready.number} {ready.hard_state or ''}"
+                f" cut {ready.truncate_from} +{len(ready.entries)}"
+                f"{f' behind {ready.snapshot.index}' if ready.snapshot else ''}"
+            )
+        for event in ready.events:
+            trace.add(f"{self.id} {type(event).__name__} {tuple(event)[:2]}")
+            live.told.hear(event)
+            if isinstance(event, RoleChanged) and event.role is Role.LEADER:
+                self.world.faults.leads(self)
+        for message in ready.messages:
+            self._check_claim(message)
+            self._release(message)
+        if ready.snapshot is not None:
+            contents = self.disk.shelf.open(ready.snapshot.id)
+            if contents is None:
+                raise InvariantBroken("a snapshot is there to be restored", f"{ready.snapshot}")
+            frontend.to_apply.append(Restore(ready.snapshot, contents))
+        frontend.to_apply.extend(ready.committed)
+        for read in ready.reads:
+            frontend.read_confirmed(read)
+        live.unconfirmed += 1
+        if live.unconfirmed == 1 and not ready.must_persist:
+            self._check_claims(ready)
+            self._persisted(ready)
+        else:
+            self.disk.submit(ready)
+        self._start_applier(live)
+
+    def _durable(self, ready: Ready) -> None:
+        """The disk holds a batch. What follows happens when the process finds time for it."""
+        if self.live is not None:
+            # What the messages claim must be true now; a later batch may have replaced it by
+            # the time they leave, which is as if the network had been slow.
+            self._check_claims(ready)
+            self.post(self._persisted, ready)
+
+    def _persisted(self, ready: Ready) -> None:
+        live = self.process
+        live.unconfirmed -= 1
+        for message in ready.messages_after_persist:
+            self._release(message)
+        live.core.persisted(ready.number)
+
+    def _check_claims(self, ready: Ready) -> None:
+        for message in ready.messages_after_persist:
+            self._check_claim(message)
+
+    def _check_claim(self, message: Message) -> None:
+        ticket = message.context
+        request = None if ticket is None else ticket.request
+        if isinstance(message, RequestPreVoteResponse) and message.granted and ticket.loyal:
+            raise InvariantBroken(
+                "no PreVote while a leader lives", f"{self.id} is willing: {message}"
+            )
+        self.world.invariants.check_sent(self.id, message, request)
+
+    def _release(self, message: Message) -> None:
+        ticket = message.context
+        if ticket is None and not message.request_id:
+            raise InvariantBroken("one answer per request", f"{self.id} to nothing: {message}")
+        if ticket is not None and self.process.unanswered.pop(id(ticket), None) is None:
+            raise InvariantBroken("one answer per request", f"{self.id} again: {message}")
+        if ticket is not None and ticket.life == FORGED:
+            return
+        if isinstance(message, InstallSnapshot):
+            transfer = self.process.snapshots.send(message)
+            if transfer is not None:
+                self._send(message.to, transfer)
+            return
+        self._send(message.to, message)
+
+    def _send(self, to: str, payload: Any) -> None:
+        self.world.send(Envelope(self.id, to, self.lives, payload))
+
+    def _start_applier(self, live: Process) -> None:
+        if live.frontend.to_apply and not live.applying:
+            live.applying = True
+            delay = 0.0 if self.world.calm else self.world.plan.apply_latency
+            self.world.scheduler.after(delay * self.rng.random(), self._apply, live)
+
+    def _apply(self, live: Process) -> None:
+        if live is not self.live:
+            return
+        live.applying = False
+        stopped = live.frontend.stopped
+        live.frontend.apply()
+        if live.frontend.stopped is not stopped:
+            self.post(self.reconsider, live)
+            self.world.faults.stopped_applying(self)
+        self.check_bound(live)
+        self.post(live.core.applied, live.frontend.applied)
+        live.snapshots.consider(live)

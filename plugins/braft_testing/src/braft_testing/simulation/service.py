@@ -1,0 +1,94 @@
+"""``simulate_service``: somebody's own service in simulated clusters, until something breaks.
+
+Owns the call that users make, and what it says of a failure. The runs are those of ``world``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from braft_core.abc import Service
+from braft_testing.simulation.elsewhere import Elsewhere
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.subject import Subject
+from braft_testing.simulation.world import Report, run_seed
+
+__all__ = ["all_refused", "simulate_service"]
+
+
+def simulate_service(
+    service: Callable[[], Service],
+    operations: Callable[[random.Random], tuple[str, Sequence[Any]]],
+    *,
+    seeds: Iterable[int] = range(40),
+    seed: int | None = None,
+    invariant: Callable[[Any], object] | None = None,
+    state: Callable[[Any], Any] | None = None,
+    model: Callable[[], Service] | None = None,
+    queries: Iterable[str] | None = None,
+    other_processes: bool = True,
+    seconds: float | None = None,
+    trace: bool = False,
+) -> list[Report]:
+    """Run a service in whole clusters, one for each seed, with every fault of the simulator.
+
+    Runs in the calling thread, without sockets, files or real time; a seed takes some tenths of a
+    second. While the service's code runs, ``time`` tells the time of a simulated server.
+
+    :param service: makes an instance in its initial state; the class itself, as a rule.
+    :param operations: draws an operation of a client, a name and arguments, with nothing but the
+        generator it is given.
+    :param seeds: which runs. ``seed`` is short for one.
+    :param invariant: is called with an instance when it begins, after each of its commands and
+        after each restore. It breaks by returning ``False`` or by raising.
+    :param state: what two instances must have in common, as a plain or typed value, where equal
+        states may have snapshots of different bytes. By default the bytes are compared.
+    :param model: a simpler service of the same name, which must be able to give the same answers.
+        By default the service itself.
+    :param queries: the names of the queries, of a service that is no ``StateMachineService``.
+    :param other_processes: also apply the commands in processes with other hash seeds; the service
+        and ``state`` must be importable.
+    :param seconds: how long the faults last, in virtual seconds (default: drawn).
+    :param trace: print every event.
+    :returns: a report for each seed.
+    :raises InvariantBroken: at the first seed that breaks a rule; the text names rule and seed.
+    :raises PluginError: a node would refuse the service.
+    :raises ValueError: an argument does not fit the service.
+    :raises RuntimeError: another process cannot run it; the text says why.
+    """
+    subject = Subject(
+        service, operations, invariant=invariant, state=state, model=model, queries=queries
+    )
+    _keep_quiet()
+    reports: list[Report] = []
+    with Elsewhere(subject) if other_processes else nullcontext() as elsewhere:
+        for number in seeds if seed is None else (seed,):
+            report = run_seed(number, seconds=seconds, echo=trace, subject=subject)
+            if elsewhere is not None:
+                elsewhere.judge(report)
+            if not report.ok:
+                replay = f"simulate_service(..., seed={number}, trace=True)"
+                raise InvariantBroken(report.invariant, report.failure(replay))
+            report.commands.clear()
+            reports.append(report)
+    if all_refused(reports):
+        raise InvariantBroken("operations succeed", "every answer was an error")
+    return reports
+
+
+def _keep_quiet() -> None:
+    """Refusals are answers here; each would be printed, for every server."""
+    logger = logging.getLogger("braft_core")
+    if not logger.hasHandlers():
+        logger.addHandler(logging.NullHandler())
+
+
+def all_refused(reports: Iterable[Report]) -> bool:
+    """Whether runs show nothing, since every answer to every client was an error."""
+    reports = list(reports)
+    answered = sum(report.calls.total() for report in reports)
+    return answered > 0 and answered == sum(report.refused.total() for report in reports)

@@ -1,0 +1,311 @@
+"""A service of a user, under test: how it is made, called, looked at, and what is wrong with it.
+
+Owns what can be seen of one instance alone: that queries change nothing, that answers share nothing
+with the state, that snapshots can be taken and restored, the user's invariant. Knows no servers.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import Any
+
+from braft_core.abc import CommandContext, Service
+from braft_core.errors import BraftError, DecodeError
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.typed import from_plain, to_plain
+from braft_core.services.envelope import decode_outcome, encode_outcome
+from braft_core.services.machine import StateMachine
+from braft_core.services.service import StateMachineService
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.history import Call
+from braft_testing.simulation.surroundings import local_time
+
+__all__ = [
+    "Subject",
+    "Watched",
+    "clipped",
+    "contrast",
+    "encoded",
+    "shown",
+    "shown_state",
+    "watch",
+]
+
+#: In front of a snapshot of typed values, as ``StateMachineService`` writes it.
+_TYPED = b"\xc1"
+#: Most characters of an answer or a state in a report.
+_SHOWN = 400
+#: Lists and dicts of an answer that are tried.
+_CONTAINERS = 8
+_NOT_DERIVED = (
+    "has no query_names(), since it does not derive from StateMachineService: say which of its"
+    " operations are queries (queries=...)"
+)
+
+
+class Subject:
+    """A service, and what its user says about it. ``simulate_service`` explains each part."""
+
+    def __init__(
+        self,
+        service: Callable[[], Service],
+        operations: Callable[[random.Random], tuple[str, Sequence[Any]]],
+        *,
+        invariant: Callable[[Any], object] | None = None,
+        state: Callable[[Any], Any] | None = None,
+        model: Callable[[], Service] | None = None,
+        queries: Iterable[str] | None = None,
+    ) -> None:
+        """:raises PluginError: a node would refuse the service.
+        :raises ValueError: it is not known which operations are queries.
+        """
+        self.service, self.operations = service, operations
+        self.invariant, self.state, self.model = invariant, state, model or service
+        first = service()
+        StateMachine([first], {})
+        self.name = first.name
+        if self.model().name != self.name:
+            raise ValueError(
+                f"the model's name is {self.model().name!r}, and the service's {self.name!r};"
+                " they must be one, since both get the same commands"
+            )
+        if queries is not None:
+            self.queries = frozenset(queries)
+        elif isinstance(first, StateMachineService):
+            self.queries = first.query_names()
+        else:
+            raise ValueError(f"{type(first).__qualname__} {_NOT_DERIVED}")
+
+    def draw(self, rng: random.Random) -> Call:
+        """The next operation of a client.
+
+        :raises InvariantBroken: the user's function does not give one.
+        """
+        with _blaming("operations() draws a name and arguments", "operations"):
+            name, args = self.operations(rng)
+            return Call(name, list(args))
+
+    def fingerprint(self, service: Service) -> bytes:
+        """The state as it is compared: the bytes of a snapshot, or what ``state`` returns.
+
+        :raises InvariantBroken: it cannot be had.
+        """
+        if self.state is None:
+            with _blaming("a snapshot can be taken and restored", "snapshot"):
+                return b"".join(service.snapshot())
+        with _blaming("state() returns a plain or typed value", "state"):
+            return MsgpackSerializer().dumps(to_plain(_in_order(self.state(service))))
+
+    def check_invariant(self, service: Service, when: str) -> None:
+        """Ask the user's invariant.
+
+        :raises InvariantBroken: it says ``False``, or raises.
+        """
+        if self.invariant is None:
+            return
+        rule = "the invariant of the service"
+        try:
+            verdict = self.invariant(service)
+        except Exception as error:
+            reason = f": {error}" if str(error) else ""
+            detail = f"{when}: {type(error).__name__}{reason}\n{traceback.format_exc()}"
+            raise InvariantBroken(rule, detail) from error
+        if verdict is False:
+            state = clipped(shown_state(self.fingerprint(service)))
+            raise InvariantBroken(rule, f"{when} it says False; the state is {state}")
+
+
+class Watched(Service):
+    """Stands between the state machine and an instance of the service, and watches it.
+
+    The state machine takes any error for an answer, so what is found during a command or a query
+    is a ``complaint``, to be looked at afterwards.
+    """
+
+    def __init__(self, inner: Service, subject: Subject, clock: Callable[[], float]) -> None:
+        self.inner = inner
+        #: How many commands were executed.
+        self.executed = 0
+        self.complaint: InvariantBroken | None = None
+        self._subject, self._clock = subject, clock
+        self.state = self._fingerprint()
+
+    def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
+        """Execute a command, and see what it makes of the state."""
+        self.executed += 1
+        call = str(Call(command, list(args)))
+        try:
+            with local_time(self._clock):
+                answer = self.inner.apply(command, args, context)
+        finally:
+            self._complain(self._look)
+        self._complain(lambda: self._check_apart(call, answer))
+        return answer
+
+    def query(self, query: str, args: Sequence[Any]) -> Any:
+        """Answer a query, and see that it changes nothing."""
+        call = str(Call(query, list(args)))
+        try:
+            with local_time(self._clock):
+                return self.inner.query(query, args)
+        finally:
+            self._complain(lambda: self._check_unchanged(call))
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Capture now; the chunks are read later."""
+        with local_time(self._clock), _blaming("a snapshot can be taken and restored", "snapshot"):
+            chunks = self.inner.snapshot()
+        return self._read(chunks)
+
+    def restore(self, chunks: Iterator[bytes]) -> None:
+        """Replace the state."""
+        with local_time(self._clock), _blaming("a snapshot can be taken and restored", "restore"):
+            self.inner.restore(chunks)
+        self._look()
+
+    def _read(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        with local_time(self._clock), _blaming("a snapshot can be taken and restored", "snapshot"):
+            read = list(chunks)
+        yield from read
+
+    def _fingerprint(self) -> bytes:
+        with local_time(self._clock):
+            return self._subject.fingerprint(self.inner)
+
+    def _look(self) -> None:
+        self.state = self._fingerprint()
+
+    def _complain(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except InvariantBroken as broken:
+            self.complaint = self.complaint or broken
+
+    def _check_unchanged(self, call: str) -> None:
+        after = self._fingerprint()
+        if after != self.state:
+            old, new = contrast(shown_state(self.state), shown_state(after))
+            raise InvariantBroken(
+                "a query changes nothing",
+                f"before the query {call} the state is {old}, after it {new}",
+            )
+
+    def _check_apart(self, call: str, answer: Any) -> None:
+        """Change the answer, as a caller may, and look whether the state changes with it."""
+        for container in _containers(answer)[:_CONTAINERS]:
+            with _changed(container):
+                try:
+                    reached = self._fingerprint() != self.state
+                except InvariantBroken:
+                    reached = True  # what was put into the answer cannot be captured
+            if reached:
+                raise InvariantBroken(
+                    "an answer shares nothing with the state",
+                    f"whoever changes {clipped(repr(container))} in the answer to {call} changes"
+                    " the state of this instance alone: answer with a copy",
+                )
+
+
+def watch(subject: Subject, clock: Callable[[], float]) -> Watched:
+    """A new instance under watch, whose server's clock shows ``clock()`` seconds."""
+
+    class Named(Watched):
+        name = subject.name
+
+    with local_time(clock):
+        inner = subject.service()
+    return Named(inner, subject, clock)
+
+
+def encoded(outcome: Any) -> bytes:
+    """An answer as bytes, equal if and only if the answers are; the order of a dict is no part.
+
+    :raises TypeError: for a value that is neither plain nor typed.
+    """
+    return encode_outcome(outcome if isinstance(outcome, BraftError) else _in_order(outcome))
+
+
+def shown(answer: bytes) -> str:
+    """What :func:`encoded` made, for people."""
+    outcome = decode_outcome(answer)
+    if isinstance(outcome, BraftError):
+        return f"the error {type(outcome).__name__}({outcome.message!r})"
+    return repr(outcome)
+
+
+def shown_state(state: bytes) -> str:
+    """A fingerprint for people: as the value that it encodes, if it does."""
+    try:
+        if state.startswith(_TYPED):
+            return repr(from_plain(MsgpackSerializer().loads(state[1:])))
+        return repr(MsgpackSerializer().loads(state))
+    except DecodeError:
+        return repr(state)
+
+
+def clipped(text: str, start: int = 0) -> str:
+    """So much of a text as a report has room for."""
+    end = start + _SHOWN
+    return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
+
+
+def contrast(one: str, other: str) -> tuple[str, str]:
+    """Two texts, clipped to where they begin to differ."""
+    start = 0
+    if max(len(one), len(other)) > _SHOWN:
+        pairs = zip(one, other, strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        start = max(0, alike - _SHOWN // 4)
+    return clipped(one, start), clipped(other, start)
+
+
+def _in_order(value: Any) -> Any:
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    if type(value) in (list, tuple):
+        return type(value)(_in_order(item) for item in value)
+    return value
+
+
+def _containers(value: Any, room: int = 8) -> list[Any]:
+    """The lists and dicts in an answer, the outer ones first; it may contain itself."""
+    found = [value] if type(value) in (list, dict) else []
+    if type(value) is dict:
+        value = list(value.values())
+    if type(value) in (list, tuple) and room:
+        for item in value[:_CONTAINERS]:
+            found += _containers(item, room - 1)
+    return found
+
+
+@contextmanager
+def _changed(container: Any) -> Iterator[None]:
+    """A list or dict with one item more."""
+    if type(container) is list:
+        container.append("changed by a caller")
+        try:
+            yield
+        finally:
+            container.pop()
+    else:
+        container["changed by a caller"] = True
+        try:
+            yield
+        finally:
+            del container["changed by a caller"]
+
+
+@contextmanager
+def _blaming(rule: str, method: str) -> Iterator[None]:
+    """Whatever the user's code raises breaks that rule."""
+    try:
+        yield
+    except InvariantBroken:
+        raise
+    except Exception as error:
+        detail = f"{method}() raises {type(error).__name__}: {error}\n{traceback.format_exc()}"
+        raise InvariantBroken(rule, detail) from error

@@ -1,0 +1,116 @@
+"""Coroutines of the membership code in virtual time: no event loop, no threads.
+
+What the real code awaits is awaited here by looking, from turn to turn of its server, whether it
+has come. A crash forgets what is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, cast
+
+from braft_core.cluster.interface import PeerView, RaftView
+from braft_core.errors import BraftError, InvariantViolation, NotLeader, OutcomeUnknown
+from braft_core.raft.types import Configuration, Role
+from braft_testing.simulation.founding import address_of
+
+if TYPE_CHECKING:
+    from braft_testing.simulation.core import Core
+    from braft_testing.simulation.process import Process
+
+__all__ = ["Until", "Works", "applied", "raft_view"]
+
+#: Virtual seconds until a change has failed.
+_CHANGE_TIMEOUT = 2.0
+
+
+class Until:
+    """Awaited until ``ready`` returns true."""
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self.ready = ready
+
+    def __await__(self) -> Generator[Until, None, None]:
+        """Let others go on meanwhile."""
+        while not self.ready():
+            yield self
+
+
+class Works:
+    """What one life of a server has begun and not ended; each name once at a time.
+
+    :param failed: called with what a work was refused.
+    """
+
+    def __init__(self, failed: Callable[[BraftError], None]) -> None:
+        self._failed = failed
+        self._under_way: dict[str, Coroutine[Until, None, None]] = {}
+        self._awaited: dict[str, Until] = {}
+
+    def once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin a work unless one of that name is under way."""
+        if name not in self._under_way:
+            self._under_way[name] = cast(Coroutine[Until, None, None], work())
+            self._step(name)
+
+    def go_on(self) -> None:
+        """Let those continue that have what they waited for."""
+        for name in [name for name, until in self._awaited.items() if until.ready()]:
+            self._step(name)
+
+    def _step(self, name: str) -> None:
+        try:
+            self._awaited[name] = self._under_way[name].send(None)
+            return
+        except StopIteration:
+            pass
+        except InvariantViolation:
+            raise
+        except BraftError as refusal:
+            self._failed(refusal)
+        del self._under_way[name]
+        self._awaited.pop(name, None)
+
+
+async def applied(live: Process, index: int, term: int, now: Callable[[], float]) -> None:
+    """Return once the entry is applied here; ``now`` is the clock of the server.
+
+    :raises OutcomeUnknown: another entry came first, or it takes too long.
+    :raises NotLeader: leadership was lost.
+    """
+    core, frontend, deadline = live.core, live.frontend, now() + _CHANGE_TIMEOUT
+
+    def leads() -> bool:
+        return core.role is Role.LEADER and core.current_term == term
+
+    await Until(lambda: frontend.applied >= index or not leads() or now() >= deadline)
+    if frontend.applied >= index:
+        if core.log.term_at(index) not in (term, None):
+            raise OutcomeUnknown("another entry came first")
+    elif not leads():
+        raise NotLeader("leadership was lost")
+    else:
+        raise OutcomeUnknown("it takes too long")
+
+
+def raft_view(core: Core) -> RaftView:
+    """Return what the core says, as the membership code sees it."""
+    leads = core.role is Role.LEADER
+    changed_at, configuration = core.log.configuration_entry_at(core.last_index)
+    members = (m._replace(address=address_of(m.id)) for m in configuration.servers)
+    peers: dict[str, Any] = {
+        p.server_id: PeerView(p.silent_for, p.match_index) for p in core.peers()
+    }
+    if not leads:
+        peers = {core.leader: PeerView(core.leader_silent_for)} if core.leader else {}
+    return RaftView(
+        configuration=Configuration(tuple(members)),
+        leader_id=core.leader,
+        leader_address=address_of(core.leader) if core.leader else "",
+        is_leader=leads,
+        term=core.current_term,
+        has_quorum=leads and core.log.term_at(core.commit_index) == core.current_term,
+        change_pending=changed_at > core.commit_index,
+        last_index=core.last_index,
+        peers=peers,
+    )

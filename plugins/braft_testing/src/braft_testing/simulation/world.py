@@ -1,0 +1,444 @@
+"""A whole cluster in one thread: composed from a seed, run, healed, judged.
+
+Owns the order of a run: a phase of chaos drawn by the plan, then calm, in which the cluster must
+recover within bounded virtual time, then the checks that need the whole history.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from braft_core.cluster.interface import AutopilotRules
+from braft_core.errors import BraftError
+from braft_core.raft import types
+from braft_core.raft.types import Configuration, Entry, SnapshotMeta
+from braft_core.runtime.applier import ApplyStop
+from braft_testing.simulation.bounds import Bounds
+from braft_testing.simulation.callers import Caller
+from braft_testing.simulation.clients import Client, Guarded
+from braft_testing.simulation.clock import NodeClock, Scheduler
+from braft_testing.simulation.core import CoreFactory, raft_core
+from braft_testing.simulation.disk import Disk, LogImage
+from braft_testing.simulation.edits import NO_EDITS, Edits
+from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.faults import Faults
+from braft_testing.simulation.founders import FoundingRules
+from braft_testing.simulation.founding import Discovery, write_founding
+from braft_testing.simulation.history import History, Kind, Operation, Outcome
+from braft_testing.simulation.invariants import Invariants
+from braft_testing.simulation.linearizability import (
+    Undecided,
+    check_history,
+    check_revisions,
+)
+from braft_testing.simulation.machine import (
+    LOST,
+    Machine,
+    SimulatedMachine,
+    value_written,
+)
+from braft_testing.simulation.model import check_calls
+from braft_testing.simulation.network import Envelope, Network
+from braft_testing.simulation.pace import Pace
+from braft_testing.simulation.plan import draw_plan, draw_versions, stream
+from braft_testing.simulation.recovery import Recovery
+from braft_testing.simulation.removals import RemovalRules
+from braft_testing.simulation.replicas import Record, Replicas
+from braft_testing.simulation.requests import Answer
+from braft_testing.simulation.server import Server
+from braft_testing.simulation.subject import Subject
+from braft_testing.simulation.surroundings import seeded_randomness
+from braft_testing.simulation.trace import Trace
+from braft_testing.simulation.versions import VersionedMachine, VersionRules, program
+
+__all__ = ["Report", "World", "run_seed"]
+
+
+#: Virtual seconds in which an undisturbed cluster forms and takes everybody in.
+_FORMING = 20.0
+#: How many syncs, one after the other, that may take besides: founding, elections, and a change of
+#: the configuration for each newcomer.
+_FORMING_SYNCS = 30
+
+
+@dataclass(slots=True)
+class Report:
+    """How one run went. ``invariant`` is "" if every rule held."""
+
+    seed: int
+    invariant: str = ""
+    detail: str = ""
+    tail: list[str] = field(default_factory=list)
+    digest: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    elections: int = 0
+    commits: int = 0
+    truncations: int = 0
+    snapshots: int = 0
+    installed: int = 0
+    max_term: int = 0
+    operations: int = 0
+    answered: int = 0
+    unknown: int = 0
+    #: Clusters that were founded by the forming rules.
+    formed: int = 0
+    #: Dead voters that a leader removed.
+    removed: int = 0
+    #: How often one of them got its vote again.
+    returned: int = 0
+    #: How often a stale read that misses something was held against its bound.
+    bounds: int = 0
+    #: Agreements on what all members can execute, and how often a server stopped applying.
+    agreements: int = 0
+    stops: int = 0
+    undecided: bool = False
+    faults: Counter[str] = field(default_factory=Counter)
+    #: Strikes of faults: virtual seconds, kind, number.
+    schedule: list[tuple[float, str, int]] = field(default_factory=list)
+    #: Of a service under test: answers to each command and query, and how many of them are errors.
+    calls: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    #: The commands that were applied, and what became of them, for another process to compare.
+    commands: list[tuple[Entry, Record]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every rule held."""
+        return not self.invariant
+
+    def failure(self, replay: str) -> str:
+        """The broken rule, the last events, and how to see it again, as a text of several lines."""
+        return "\n".join(
+            (
+                "",
+                f"seed {self.seed} breaks: {self.invariant}",
+                self.detail.removeprefix(f"{self.invariant}: "),
+                "",
+                *self.tail,
+                "",
+                f"{self.seed} → {replay}",
+            )
+        )
+
+
+class World:
+    """One run of one seed. ``core_factory`` and ``server_class`` let mutants be judged too.
+
+    With a ``subject`` the servers have that service alone, and the clients call it.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        seconds: float | None = None,
+        max_steps: int | None = None,
+        core_factory: CoreFactory = raft_core,
+        server_class: type[Server] = Server,
+        disk_class: type[Disk] = Disk,
+        reuses_ids: bool = False,
+        edits: Edits = NO_EDITS,
+        echo: bool = False,
+        subject: Subject | None = None,
+    ) -> None:
+        self.seed = seed
+        self.plan = edits.applied_to(draw_plan(seed, seconds, service=subject is not None))
+        self.skipped = edits.skip
+        #: A mutant: servers that lost their data start again under their old id.
+        self.reuses_ids = reuses_ids
+        self.core_factory = core_factory
+        self.calm = False
+        self._max_steps = max_steps
+        self.scheduler = Scheduler()
+        self.trace = Trace(lambda: self.scheduler.now, echo=echo)
+        self.invariants = Invariants()
+        self.history = History()
+        self.replicas = None if subject is None else self._replicas(subject)
+        self.versions = VersionRules(self.invariants.committed) if self.plan.versions else None
+        self.network = Network(self.scheduler, self.plan, stream(seed, "network"), self._deliver)
+        self._rng = stream(seed, "world")
+        self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
+        clocks: list[NodeClock] = []
+        self.bounds = Bounds(self.scheduler, self.invariants.committed, clocks)
+        self.pace = Pace(self.plan, self.server_ids, stream(seed, "pace"))
+        self.servers = {
+            server_id: self._make_server(server_id, server_class, disk_class)
+            for server_id in self.server_ids
+        }
+        draw = stream(seed, "versions")
+        for server, version in zip(
+            self.servers.values(), draw_versions(self.plan, draw), strict=True
+        ):
+            server.version = version
+        clocks += [server.clock for server in self.servers.values()]
+        self.clients = {
+            name: self._make_client(name)
+            for name in (f"c{i}" for i in range(1, self.plan.clients + 1))
+        }
+        self.faults = Faults(self)
+        self.undecided = False
+        self.discovery = Discovery(self)
+        self.founding = FoundingRules(self.invariants.disks, self.plan.expect)
+        rules = self.plan.autopilot or AutopilotRules("off")
+        self.removals = RemovalRules(rules, self.invariants.committed, self._drift)
+        self.guarded = Guarded()
+        #: Values by which the lock was given back.
+        self.released: set[int] = set()
+        config = self.plan.config
+        #: How long a leader may go on without having heard from a majority.
+        self.patience = 2 * (config.election_timeout + config.heartbeat_interval)
+
+    def _replicas(self, subject: Subject) -> Replicas:
+        # Two snapshots of states that are equal to the user need not have equal bytes.
+        self.invariants.prefix.compares_contents = subject.state is None
+        committed, rng = self.invariants.committed, stream(self.seed, "replicas")
+        return Replicas(subject, committed, rng, lambda: self.scheduler.now)
+
+    def _make_client(self, name: str) -> Client:
+        rng = stream(self.seed, f"client/{name}")
+        if self.replicas is None:
+            return Client(self, name, rng, self.history)
+        return Caller(self, name, rng, self.history, judge=self.replicas)
+
+    def make_machine(self, server_id: str, clock: NodeClock) -> SimulatedMachine:
+        """A blank state machine for a server that starts."""
+        if self.versions is not None:
+            runs = program(self.plan.versions, self.servers[server_id].version)
+            return VersionedMachine(self.versions, server_id, runs)
+        if self.replicas is None:
+            return Machine()
+        return self.replicas.replica(server_id, lambda: clock.local(self.scheduler.now))
+
+    @property
+    def newest(self) -> int:
+        """The newest version of the program."""
+        return len(self.plan.versions) + 1
+
+    def note_stop(self, server_id: str, stop: ApplyStop) -> None:
+        """A server applies nothing any more."""
+        self.trace.add(f"{server_id}: {stop.message}")
+        if self.versions is not None:
+            self.versions.stops += 1
+
+    def placed(self, server_id: str, meta: SnapshotMeta, contents: bytes) -> None:
+        """A server has a snapshot in its store."""
+        if self.replicas is not None:
+            self.replicas.placed(meta, contents)
+        self.invariants.prefix.snapshot(server_id, meta, contents)
+
+    def _make_server(
+        self, server_id: str, server_class: type[Server], disk_class: type[Disk]
+    ) -> Server:
+        rng = stream(self.seed, f"disk/{server_id}")
+        image = LogImage(history=self.invariants.committed)
+        if server_id in self._founders and not self.plan.forming:
+            self._found(image)
+        disk = disk_class(self.scheduler, lambda: self.pace.draw(server_id, rng), rng, image)
+        self.invariants.disks[server_id] = disk
+        drift = self.plan.clock_drift
+        rate = 1.0 + self._rng.uniform(-drift, drift)
+        return server_class(self, server_id, disk, NodeClock(self._rng.uniform(0, 1e4), rate))
+
+    @property
+    def _drift(self) -> float | None:
+        """By how much clocks may be fast; ``None`` if they may also jump."""
+        steady = self.plan.honest_clocks or not {"clock", "diverge"} & set(self.plan.faults)
+        return self.plan.clock_drift if steady else None
+
+    @property
+    def _founders(self) -> list[str]:
+        return self.server_ids[: self.plan.founders]
+
+    def _found(self, image: LogImage) -> None:
+        servers = tuple(types.Server(f, f) for f in self._founders)
+        write_founding(image, Configuration(servers))
+
+    # -- traffic -------------------------------------------------------------------------
+
+    def send(self, envelope: Envelope) -> None:
+        """Send over the network; a sender may notice that nobody listens there."""
+        target = self.servers.get(envelope.to)
+        sender = self.servers.get(envelope.sender)
+        dead = target is not None and not target.up
+        if dead and sender is not None and self._rng.random() < self.plan.alarm * 0.5:
+            self.scheduler.after(self.network.delay, self.tell, sender, "unreachable", envelope.to)
+        self.network.send(envelope)
+
+    def _deliver(self, envelope: Envelope) -> None:
+        if isinstance(envelope.payload, Answer):
+            self.clients[envelope.to].receive(envelope.payload)
+        else:
+            self.servers[envelope.to].receive(envelope)
+
+    def tell(self, server: Server, what: str, peer: str) -> None:
+        """Tell a server's core that its connection to a peer broke, or that the peer is away."""
+        if server.live is not None:
+            self.trace.add(f"{server.id} learns: {what} {peer}")
+            server.post(getattr(server.live.core, what), peer)
+
+    def crash(self, server: Server) -> None:
+        """Kill a server; its peers may notice the broken connections."""
+        server.crash()
+        for peer in self.servers.values():
+            cut = self.network.is_cut(server.id, peer.id)
+            if peer is not server and not cut and self._rng.random() < self.plan.alarm:
+                delay = self.network.delay * (0.5 + self._rng.random())
+                self.scheduler.after(delay, self.tell, peer, "connection_lost", server.id)
+
+    # -- the run -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Chaos, calm, judgement.
+
+        :raises InvariantBroken: at the first rule that does not hold.
+        """
+        for server in self.servers.values():
+            server.start()
+        for client in self.clients.values():
+            client.start()
+        if self.plan.forming and self.plan.complete_views:
+            self._form_undisturbed()
+        self.faults.start()
+        if not self.scheduler.run_until(self.plan.seconds, self._max_steps):
+            return  # cut short by the caller: nothing to expect of recovery
+        self.faults.stop()
+        Recovery(self).run()
+        self._judge_history()
+
+    def check_stale(self, operation: Operation) -> None:
+        """A stale read may be old, but what it shows must have been committed.
+
+        :raises InvariantBroken: it shows something else.
+        """
+        self._check_revision(operation, operation.seen)
+
+    def _check_revision(self, operation: Operation, value: int) -> None:
+        revision = operation.revision
+        if revision and value_written(self.invariants.committed[revision - 1].data) != value:
+            raise InvariantBroken("a revision names the write of its value", str(operation))
+
+    def _complete_history(self) -> None:
+        """Look up the values of which clients know the revision only; check the others."""
+        for operation in self.history.operations:
+            if operation.revision < 0 or operation.kind is Kind.INSERT:
+                continue
+            if operation.seen == LOST:
+                revision = operation.revision
+                entry = self.invariants.committed[revision - 1] if revision else None
+                operation.seen = 0 if entry is None else value_written(entry.data)
+            elif operation.kind is Kind.READ:
+                self._check_revision(operation, operation.seen)
+            elif operation.kind in (Kind.WRITE, Kind.CAS):
+                self._check_revision(operation, operation.value)
+
+    def _form_undisturbed(self) -> None:
+        """A cluster of a minority is founded only if nothing hides anybody (see ``Forming``)."""
+        network = self.network
+        lossy = network.loss, network.reordering
+        network.loss = network.reordering = 0.0
+        within = _FORMING + _FORMING_SYNCS * self.pace.slowest
+        deadline = self.scheduler.now + within
+        while any(server.live is None for server in self.servers.values()):
+            if self.scheduler.now > deadline:
+                raise InvariantBroken("a cluster forms", f"not within {within:.0f} s")
+            self.scheduler.run_until(self.scheduler.now + 0.1)
+        network.loss, network.reordering = lossy
+
+    def _judge_history(self) -> None:
+        try:
+            if self.replicas is not None:
+                self.replicas.finish(self.history)
+                check_calls(self.replicas, self.history, self.invariants.committed)
+                return
+            self._complete_history()
+            check_revisions(self.history)
+            key = check_history(self.history)
+        except Undecided:
+            self.undecided = True
+            return
+        if key is not None:
+            operations = "\n".join(
+                str(o)
+                for o in self.history.operations
+                if o.key == key and o.outcome is not Outcome.FAILED
+            )
+            raise InvariantBroken("linearizability", f"object {key}\n{operations}")
+
+    def report(self) -> Report:
+        """The numbers of the run so far."""
+        answered = [o for o in self.history.operations if o.call and o.outcome is Outcome.OK]
+        return Report(
+            seed=self.seed,
+            digest=self.trace.digest,
+            seconds=self.scheduler.now,
+            steps=self.scheduler.steps,
+            elections=len(self.invariants.reigns),
+            commits=len(self.invariants.committed),
+            truncations=self.invariants.truncations,
+            snapshots=self.invariants.prefix.placed,
+            installed=self.invariants.installed,
+            max_term=self.invariants.max_term,
+            operations=len(self.history.operations),
+            answered=self.history.count(Outcome.OK),
+            unknown=self.history.count(Outcome.UNKNOWN),
+            formed=int(bool(self.founding.cluster_id)),
+            removed=self.removals.count,
+            returned=self.removals.voting_again,
+            bounds=self.bounds.judged,
+            agreements=0 if self.versions is None else self.versions.agreements,
+            stops=0 if self.versions is None else self.versions.stops,
+            undecided=self.undecided,
+            faults=self.faults.injected,
+            schedule=self.faults.schedule,
+            calls=Counter(o.call.name for o in answered if o.call),
+            refused=Counter(
+                o.call.name for o in answered if o.call and isinstance(o.answer, BraftError)
+            ),
+            commands=[] if self.replicas is None else self.replicas.commands,
+        )
+
+
+def run_seed(
+    seed: int,
+    *,
+    seconds: float | None = None,
+    max_steps: int | None = None,
+    core_factory: CoreFactory = raft_core,
+    server_class: type[Server] = Server,
+    disk_class: type[Disk] = Disk,
+    reuses_ids: bool = False,
+    edits: Edits = NO_EDITS,
+    echo: bool = False,
+    subject: Subject | None = None,
+) -> Report:
+    """Run one seed to its end or to the first broken rule; never raises for what a core does."""
+    world = World(
+        seed,
+        seconds=seconds,
+        max_steps=max_steps,
+        core_factory=core_factory,
+        server_class=server_class,
+        disk_class=disk_class,
+        reuses_ids=reuses_ids,
+        edits=edits,
+        echo=echo,
+        subject=subject,
+    )
+    invariant = detail = ""
+    try:
+        with nullcontext() if subject is None else seeded_randomness(seed):
+            world.run()
+    except InvariantBroken as broken:
+        invariant, detail = broken.invariant, broken.message
+    except Exception as error:  # noqa: BLE001 - whatever a core under test raises is a finding, with its seed
+        invariant = f"the core raises nothing unforeseen ({type(error).__name__})"
+        detail = traceback.format_exc()
+    report = world.report()
+    report.invariant, report.detail = invariant, detail
+    if invariant:
+        report.tail = world.trace.tail()
+    return report

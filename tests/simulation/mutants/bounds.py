@@ -1,0 +1,107 @@
+"""Planted bugs of the bound of stale reads: it is told too small."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from braft_core.raft.messages import AppendEntries
+from braft_core.raft.stamps import Stamps
+from braft_core.raft.types import Role
+from braft_core.runtime.freshness import Freshness, View
+from braft_testing.simulation.server import Server
+from tests.simulation.mutants.planting import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+_RULE = ("a stale read is no older than it says",)
+
+
+def new_leaders_words_count(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did: a new leader does not know yet what is committed."""
+
+    def heard(self: Freshness, core: View, message: AppendEntries, applied: int) -> None:
+        said_after = core.stamps.made_at(message.echo)
+        if message.sender == core.leader and said_after > -inf:
+            self._note(said_after, message.leader_commit, applied)
+
+    patch.setattr(Freshness, "heard", heard)
+    return {}
+
+
+def new_leader_is_sure_at_once(patch: Patch) -> dict[str, Any]:
+    def led(self: Freshness, core: View, now: float, applied: int) -> None:
+        if core.role is Role.LEADER:
+            self._note(now, core.commit_index, applied)
+
+    patch.setattr(Freshness, "led", led)
+    return {}
+
+
+def bound_counts_what_is_not_applied(patch: Patch) -> dict[str, Any]:
+    original = Freshness.bound
+
+    def bound(self: Freshness, now: float, applied: int) -> float:
+        return original(self, now, max((index for _, index in self._said), default=applied))
+
+    patch.setattr(Freshness, "bound", bound)
+    return {}
+
+
+def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
+    """Without the time in which a leader may have been replaced."""
+    original = Freshness.__init__
+
+    def init(self: Freshness, election_timeout: float, heartbeat_interval: float) -> None:
+        original(self, 0.0, 0.0)
+
+    patch.setattr(Freshness, "__init__", init)
+    return {}
+
+
+def a_message_is_as_new_as_its_arrival(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did, with some allowance: what waited in buffers passes for news."""
+
+    def made_at(self: Stamps, stamp: int) -> float:
+        return self._made[-1] if self._made else -inf
+
+    patch.setattr(Stamps, "made_at", made_at)
+    return {}
+
+
+class SleepyServer(Server):
+    """Its clock stands still while it does, as ``CLOCK_MONOTONIC`` in a suspended machine."""
+
+    stood_at = 0.0
+
+    def freeze(self) -> None:
+        super().freeze()
+        self.stood_at = self.clock.local(self.world.scheduler.now)
+
+    def resume(self) -> None:
+        if self.frozen:
+            self.clock.set_back(self.world.scheduler.now, self.stood_at)
+        super().resume()
+
+
+def clocks_stand_still_in_suspended_machines(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did (tikv#964)."""
+    return {"server_class": SleepyServer}
+
+
+MUTANTS = (
+    Mutant(new_leaders_words_count, _RULE),
+    Mutant(new_leader_is_sure_at_once, _RULE),
+    Mutant(bound_counts_what_is_not_applied, _RULE),
+    Mutant(bound_trusts_every_leader, _RULE),
+    Mutant(
+        a_message_is_as_new_as_its_arrival,
+        _RULE,
+        lambda plan: "pause" in plan.faults and "partition" in plan.faults,
+    ),
+    Mutant(
+        clocks_stand_still_in_suspended_machines,
+        (*_RULE, "a read sees all commits before it"),
+        lambda plan: "pause" in plan.faults,
+    ),
+)

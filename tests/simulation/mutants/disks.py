@@ -1,0 +1,89 @@
+"""Planted bugs of elections and replication on slow disks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braft_core.raft import durability, election
+from braft_core.raft.messages import RequestVoteResponse
+from braft_core.raft.progress import Progress
+from braft_core.raft.state import RaftState
+from braft_core.raft.types import Role
+from braft_testing.simulation.plan import Plan
+from tests.simulation.mutants.planting import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+
+def _slow(plan: Plan) -> bool:
+    """Whether every sync of the whole run takes longer than the timeouts."""
+    timeout = plan.config.election_timeout + plan.config.election_jitter
+    return plan.founders >= 3 and plan.slow_syncs > timeout and not plan.uneven_syncs
+
+
+def a_campaign_does_not_wait_for_the_disk(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did: on a slow disk term follows term, and nobody is elected."""
+
+    def election_tick(state: RaftState) -> None:
+        if state.now < max(state.election_deadline, state.promised_until):
+            return
+        state.reset_election_timer()
+        if state.may_campaign and state.willing:
+            election.pre_campaign(state, "election timeout")
+
+    patch.setattr(election, "election_tick", election_tick)
+    return {}
+
+
+def slow_votes_are_not_waited_for(patch: Patch) -> dict[str, Any]:
+    original = election.on_vote_response
+
+    def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
+        if state.role is Role.CANDIDATE:
+            original(state, message)
+
+    patch.setattr(election, "on_vote_response", on_vote_response)
+    patch.setattr(durability, "_wait_for_others", lambda state: None)
+    return {}
+
+
+def a_late_acknowledgement_counts_for_nothing(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did: a follower slower than the leader's patience never catches up."""
+    original = Progress.probe
+
+    def probe(self: Progress, next_index: int | None = None, *, pause: bool = False) -> None:
+        original(self, next_index, pause=pause)
+        self.late.clear()
+
+    patch.setattr(Progress, "probe", probe)
+    return {}
+
+
+def every_slow_disk_costs_the_office(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did: a leader steps down although the others' disks are no better."""
+
+    def is_outpaced(state: RaftState) -> bool:
+        unsynced = state.unsynced
+        return bool(unsynced) and state.now - unsynced[0].handed_at > state.config.disk_patience
+
+    patch.setattr(durability, "is_outpaced", is_outpaced)
+    return {}
+
+
+MUTANTS = (
+    Mutant(
+        a_campaign_does_not_wait_for_the_disk,
+        ("a campaign waits for the vote before it", "recovery"),
+    ),
+    Mutant(slow_votes_are_not_waited_for, ("recovery",), _slow),
+    Mutant(
+        a_late_acknowledgement_counts_for_nothing,
+        ("recovery",),
+        lambda plan: _slow(plan) and plan.config.max_append_entries <= 4,
+    ),
+    Mutant(
+        every_slow_disk_costs_the_office,
+        ("recovery",),
+        lambda plan: _slow(plan) and plan.slow_syncs > 2 * plan.config.disk_patience,
+    ),
+)

@@ -1,0 +1,221 @@
+"""Planted bugs of elections, and of what a server must store before it speaks."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from braft_core.raft import election
+from braft_core.raft.core import RaftCore
+from braft_core.raft.messages import (
+    Message,
+    RequestPreVote,
+    RequestVote,
+    RequestVoteResponse,
+)
+from braft_core.raft.ready import Ready
+from braft_core.raft.state import RaftState
+from braft_core.raft.types import Role
+from braft_testing.simulation.disk import Cut, Disk
+from braft_testing.simulation.process import Process
+from braft_testing.simulation.server import Server
+from tests.simulation.mutants.planting import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+
+# -- the disk and the driver ---------------------------------------------------------------
+
+
+class ForgetfulDisk(Disk):
+    """Stores the term, but not the vote."""
+
+    def persist(self, change: Ready | Cut) -> None:
+        if isinstance(change, Ready) and change.hard_state is not None:
+            change.hard_state = change.hard_state._replace(voted_for="")
+        super().persist(change)
+
+
+def vote_is_not_stored(patch: Patch) -> dict[str, Any]:
+    return {"disk_class": ForgetfulDisk}
+
+
+class HastyServer(Server):
+    """Sends everything at once instead of waiting for the disk."""
+
+    def _handle(self, live: Process, ready: Ready) -> None:
+        ready.messages += ready.messages_after_persist
+        ready.messages_after_persist = []
+        super()._handle(live, ready)
+
+
+def answers_leave_before_the_sync(patch: Patch) -> dict[str, Any]:
+    return {"server_class": HastyServer}
+
+
+# -- elections -----------------------------------------------------------------------------
+
+
+class CredulousCore(RaftCore):
+    """Counts votes that were given in another term."""
+
+    def step(self, message: Message) -> None:
+        if isinstance(message, RequestVoteResponse) and message.granted:
+            message.term = self.current_term
+        super().step(message)
+
+
+def _count_any_vote(patch: Patch) -> None:
+    original = election._is_ours
+
+    def is_ours(asked: dict[int, str], message: Any) -> bool:
+        return isinstance(message, RequestVoteResponse) or original(asked, message)
+
+    patch.setattr(election, "_is_ours", is_ours)
+
+
+def stale_votes_count(patch: Patch) -> dict[str, Any]:
+    _count_any_vote(patch)
+    return {"core_factory": CredulousCore}
+
+
+def a_doubled_vote_counts_twice(patch: Patch) -> dict[str, Any]:
+    original = election.on_vote_response
+    _count_any_vote(patch)
+
+    def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
+        if message.granted and state.votes.get(message.sender):
+            others = [v for v in state.configuration.voters if v not in state.votes]
+            if others:
+                state.votes[others[0]] = True
+        original(state, message)
+
+    patch.setattr(election, "on_vote_response", on_vote_response)
+    return {}
+
+
+def a_server_votes_twice(patch: Patch) -> dict[str, Any]:
+    original = election.on_vote
+
+    def on_vote(state: RaftState, message: RequestVote) -> None:
+        if state.role is Role.FOLLOWER:
+            state.voted_for = ""
+        original(state, message)
+
+    patch.setattr(election, "on_vote", on_vote)
+    return {}
+
+
+def any_log_is_good_enough_for_a_vote(patch: Patch) -> dict[str, Any]:
+    patch.setattr(election, "_up_to_date", lambda state, last_term, last_index: True)
+    return {}
+
+
+def no_pre_vote(patch: Patch) -> dict[str, Any]:
+    patch.setattr(election, "pre_campaign", election.campaign)
+    return {}
+
+
+def no_no_op(patch: Patch) -> dict[str, Any]:
+    original = election._become_leader
+
+    def become_leader(state: RaftState) -> None:
+        original(state)
+        state.log.truncate(state.log.last_index, state.next_batch)
+
+    patch.setattr(election, "_become_leader", become_leader)
+    return {}
+
+
+def pre_votes_while_a_leader_lives(patch: Patch) -> dict[str, Any]:
+    original = election.on_pre_vote
+
+    def on_pre_vote(state: RaftState, message: RequestPreVote) -> None:
+        contact, state.leader_contact = state.leader_contact, -inf
+        original(state, message)
+        state.leader_contact = contact
+
+    patch.setattr(election, "on_pre_vote", on_pre_vote)
+    return {}
+
+
+def a_leader_without_contact_goes_on(patch: Patch) -> dict[str, Any]:
+    def check_quorum(state: RaftState) -> None:
+        if state.now >= state.quorum_check_due:
+            state.quorum_check_due = state.now + state.config.heartbeat_interval
+
+    patch.setattr(election, "check_quorum", check_quorum)
+    return {}
+
+
+def a_wiped_server_keeps_its_id(patch: Patch) -> dict[str, Any]:
+    return {"reuses_ids": True}
+
+
+class BoastfulDisk(Disk):
+    """Says that what it had no room for is stored."""
+
+    def _finish(self, life: int, count: int) -> None:
+        if self.full and life == self._life:
+            for change in list(self._queue)[:count]:
+                if isinstance(change, Ready):
+                    self.on_durable(change)
+        super()._finish(life, count)
+
+
+def a_full_disk_says_yes(patch: Patch) -> dict[str, Any]:
+    return {"disk_class": BoastfulDisk}
+
+
+MUTANTS = (
+    Mutant(vote_is_not_stored, ("one vote per term", "votes are durable before they are spoken")),
+    Mutant(
+        answers_leave_before_the_sync,
+        (
+            "terms are durable before they are spoken",
+            "votes are durable before they are spoken",
+            "acknowledge only what is durable",
+        ),
+    ),
+    Mutant(
+        stale_votes_count,
+        ("election safety", "a leader has the votes of a majority"),
+        lambda plan: plan.founders >= 3 and plan.jitter >= 0.05,
+    ),
+    Mutant(
+        a_doubled_vote_counts_twice,
+        ("election safety", "a leader has the votes of a majority"),
+        lambda plan: plan.founders >= 4 and plan.duplication > 0.05,
+    ),
+    Mutant(a_server_votes_twice, ("stored vote never changes", "one vote per term")),
+    Mutant(any_log_is_good_enough_for_a_vote, ("leader completeness",)),
+    Mutant(no_pre_vote, ("PreVote before a campaign",)),
+    Mutant(pre_votes_while_a_leader_lives, ("no PreVote while a leader lives",)),
+    Mutant(a_leader_without_contact_goes_on, ("a leader without contact steps down",)),
+    Mutant(no_no_op, ("recovery",)),
+    Mutant(
+        a_wiped_server_keeps_its_id,
+        (
+            "commit needs a durable majority",
+            "leader completeness",
+            "one vote per term",
+            "a leader has the votes of a majority",
+            "recovery",
+            "commit comes from a leader",
+        ),
+        lambda plan: "wipe" in plan.faults,
+    ),
+    Mutant(
+        a_full_disk_says_yes,
+        (
+            "terms are durable before they are spoken",
+            "votes are durable before they are spoken",
+            "acknowledge only what is durable",
+            "one vote per term",
+            "commit needs a durable majority",
+            "apply only what is durable",
+            "one answer per request",  # it says so again each time it tries
+        ),
+        lambda plan: "full_disk" in plan.faults,
+    ),
+)

@@ -1,0 +1,288 @@
+"""Planted bugs of replication, commitment, reads and membership changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any
+
+from braft_core.raft import confchange, election, quorum, reads, replication, transfer
+from braft_core.raft.messages import AppendEntriesResponse
+from braft_core.raft.ready import ReadReady
+from braft_core.raft.state import RaftState
+from braft_core.raft.types import Configuration, Entry, Role
+from braft_testing.simulation.edits import Edits
+from braft_testing.simulation.plan import Plan
+from tests.simulation.mutants.planting import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+
+# -- counting ------------------------------------------------------------------------------
+
+
+def half_is_a_majority(patch: Patch) -> dict[str, Any]:
+    def majority(voters: int) -> int:
+        return (voters + 1) // 2
+
+    patch.setattr(quorum, "majority", majority)
+    patch.setattr(election, "majority", majority)
+    return {}
+
+
+def an_older_term_is_committed_by_counting(patch: Patch) -> dict[str, Any]:
+    original = replication.advance_commit
+
+    def advance_commit(state: RaftState) -> None:
+        if state.role is not Role.LEADER:
+            return
+        term = state.current_term
+        matches = [
+            state.log.durable_index if v == state.server_id else state.progress[v].match_index
+            for v in state.configuration.voters
+        ]
+        state.current_term = state.log.term_at(quorum.agreed(matches)) or term
+        original(state)
+        state.current_term = term
+
+    patch.setattr(replication, "advance_commit", advance_commit)
+    return {}
+
+
+def learners_and_the_removed_count(patch: Patch) -> dict[str, Any]:
+    """Everybody who ever acknowledged counts, whether or not it votes."""
+    original = replication.advance_commit
+    acknowledged: dict[tuple[str, int], dict[str, int]] = {}
+
+    def advance_commit(state: RaftState) -> None:
+        known = acknowledged.setdefault((state.server_id, state.current_term), {})
+        known.update((s, p.match_index) for s, p in state.progress.items())
+        needed = quorum.majority(len(state.configuration.voters))
+
+        def agreed(values: Sequence[int]) -> int:
+            counted = sorted([state.log.durable_index, *known.values()], reverse=True)
+            return counted[needed - 1] if len(counted) >= needed else 0
+
+        with Patch() as inner:
+            inner.setattr(replication, "agreed", agreed)
+            original(state)
+
+    patch.setattr(replication, "advance_commit", advance_commit)
+    return {}
+
+
+def the_leader_counts_itself_before_its_disk(patch: Patch) -> dict[str, Any]:
+    original = replication.advance_commit
+
+    def advance_commit(state: RaftState) -> None:
+        durable, state.log.durable_index = state.log.durable_index, state.log.last_index
+        original(state)
+        state.log.durable_index = durable
+
+    patch.setattr(replication, "advance_commit", advance_commit)
+    patch.setattr(replication, "replicate", _replicate_then_commit(advance_commit))
+    return {}
+
+
+def _replicate_then_commit(
+    advance_commit: Callable[[RaftState], None],
+) -> Callable[[RaftState], None]:
+    original = replication.replicate
+
+    def replicate(state: RaftState) -> None:
+        advance_commit(state)
+        if state.role is Role.LEADER:
+            original(state)
+
+    return replicate
+
+
+def any_acknowledgement_covers_the_whole_log(patch: Patch) -> dict[str, Any]:
+    """``last_log`` of any answer, a heartbeat's too, is taken for the match index."""
+    original = replication.on_append_response
+
+    def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None:
+        original(state, message)
+        progress = state.progress.get(message.sender)
+        if progress is not None and message.success:
+            progress.match_index = min(message.last_log, state.log.last_index)
+            replication.advance_commit(state)
+
+    patch.setattr(replication, "on_append_response", on_append_response)
+    return {}
+
+
+# -- logs ----------------------------------------------------------------------------------
+
+
+def every_append_truncates(patch: Patch) -> dict[str, Any]:
+    """A late duplicate deletes entries that were acknowledged since."""
+
+    def take(state: RaftState, entries: Sequence[Entry]) -> None:
+        if entries:
+            if entries[0].index <= state.log.last_index:
+                state.log.truncate(entries[0].index, state.next_batch)
+            state.append(list(entries))
+
+    patch.setattr(replication, "_take", take)
+    return {}
+
+
+def no_consistency_check(patch: Patch) -> dict[str, Any]:
+    """Entries are taken wherever the log is long enough, whatever stands before them."""
+    original = replication.on_append
+
+    def on_append(state: RaftState, message: Any) -> None:
+        known = state.log.term_at(message.prev_log_index)
+        if known is not None and not message.heartbeat:
+            message.prev_log_term = known
+        original(state, message)
+
+    patch.setattr(replication, "on_append", on_append)
+    return {}
+
+
+# -- reads ---------------------------------------------------------------------------------
+
+
+def reads_without_a_round(patch: Patch) -> dict[str, Any]:
+    def confirm(state: RaftState) -> None:
+        state.reads.extend(ReadReady(r.read_id, state.commit_index) for r in state.pending_reads)
+        state.pending_reads.clear()
+
+    patch.setattr(reads, "confirm", confirm)
+    return {}
+
+
+def reads_before_the_first_commit(patch: Patch) -> dict[str, Any]:
+    """A new leader does not know yet how much its predecessors committed."""
+    patch.setattr(reads, "_commit", lambda state: state.commit_index)
+    return {}
+
+
+# -- membership ----------------------------------------------------------------------------
+
+
+def two_changes_at_once(patch: Patch) -> dict[str, Any]:
+    original = confchange.change
+
+    def change(state: RaftState, kind: str, server_id: str, address: str) -> int:
+        committed = state.commit_index
+        state.commit_index = max(committed, state.log.configuration_index)
+        try:
+            return original(state, kind, server_id, address)
+        finally:
+            state.commit_index = committed
+
+    patch.setattr(confchange, "change", change)
+    return {}
+
+
+def change_before_the_first_commit(patch: Patch) -> dict[str, Any]:
+    """The bug of single-server changes that was published in 2015."""
+    original = confchange.change
+
+    def change(state: RaftState, kind: str, server_id: str, address: str) -> int:
+        committed = state.commit_index
+        if state.log.configuration_index <= committed:
+            state.commit_index = state.log.last_index
+        try:
+            return original(state, kind, server_id, address)
+        finally:
+            state.commit_index = committed
+
+    patch.setattr(confchange, "change", change)
+    return {}
+
+
+def configurations_count_from_their_commit(patch: Patch) -> dict[str, Any]:
+    def configuration(state: RaftState) -> Configuration:
+        # The founding configuration counts from the start.
+        return state.log.configuration_at(max(state.commit_index, 1))
+
+    patch.setattr(RaftState, "configuration", property(configuration))
+    return {}
+
+
+# -- leases --------------------------------------------------------------------------------
+
+_DISHONEST = Edits(plan={"honest_clocks": False, "clock_drift": 0.2})
+_FRESH = ("a read sees all commits before it", "linearizability", "revisions grow")
+
+
+def _leases(plan: Plan) -> bool:
+    return plan.config.lease_reads and "diverge" in plan.faults
+
+
+def leases_while_clocks_jump(patch: Patch) -> dict[str, Any]:
+    """No bug of the code: the world breaks the promise that leases rest on."""
+    return {"edits": _DISHONEST}
+
+
+def promises_end_with_the_connection(patch: Patch) -> dict[str, Any]:
+    original = election.lost_leader
+
+    def lost_leader(state: RaftState) -> None:
+        state.promised_until = -inf
+        original(state)
+
+    patch.setattr(election, "lost_leader", lost_leader)
+    return {}
+
+
+def nobody_keeps_a_promise(patch: Patch) -> dict[str, Any]:
+    patch.setattr(RaftState, "promise", lambda state: state.config.lease_reads)
+    return {}
+
+
+def a_lease_outlives_a_transfer(patch: Patch) -> dict[str, Any]:
+    original = transfer._send_timeout_now
+
+    def send(state: RaftState, to: str) -> None:
+        original(state, to)
+        state.lease_void = False
+
+    patch.setattr(transfer, "_send_timeout_now", send)
+    return {}
+
+
+MUTANTS = (
+    Mutant(
+        half_is_a_majority,
+        (
+            "commit needs a durable majority",
+            "a leader has the votes of a majority",
+            "PreVote before a campaign",
+        ),
+    ),
+    Mutant(an_older_term_is_committed_by_counting, ("commit only own term by counting",)),
+    Mutant(learners_and_the_removed_count, ("commit needs a durable majority",)),
+    Mutant(the_leader_counts_itself_before_its_disk, ("commit needs a durable majority",)),
+    Mutant(any_acknowledgement_covers_the_whole_log, ("commit needs a durable majority",)),
+    Mutant(every_append_truncates, ("committed entries stay", "commit needs a durable majority")),
+    Mutant(no_consistency_check, ("log matching", "state machine safety")),
+    Mutant(reads_without_a_round, ("a read sees all commits before it",)),
+    Mutant(reads_before_the_first_commit, ("a read sees all commits before it",)),
+    Mutant(two_changes_at_once, ("one configuration change at a time",)),
+    Mutant(change_before_the_first_commit, ("change only after a commit in the own term",)),
+    Mutant(
+        configurations_count_from_their_commit,
+        (
+            "latest configuration is in use",
+            "events tell the truth",
+            "PreVote before a campaign",
+            "a leader has the votes of a majority",
+        ),
+    ),
+    Mutant(leases_while_clocks_jump, _FRESH, _leases, 100),
+    Mutant(
+        promises_end_with_the_connection, _FRESH, lambda plan: _leases(plan) and plan.alarm > 0, 100
+    ),
+    Mutant(nobody_keeps_a_promise, _FRESH, lambda plan: _leases(plan) and plan.alarm > 0, 100),
+    Mutant(
+        a_lease_outlives_a_transfer,
+        _FRESH,
+        lambda plan: plan.config.lease_reads and "transfer" in plan.faults,
+        100,
+    ),
+)

@@ -1,0 +1,95 @@
+"""Planted bugs of the removal of dead voters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
+
+from braft_core.cluster import autopilot
+from braft_core.cluster.autopilot import MIN_FAILURES, Autopilot, Probed, Verdict
+from braft_core.cluster.dead_server_cleanup import Remover
+from braft_core.cluster.interface import RaftView, Removal
+from braft_core.raft.types import Server
+from braft_testing.simulation.pilot import Pilot
+from braft_testing.simulation.plan import Plan
+from tests.simulation.mutants.planting import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+
+def _removes(plan: Plan) -> bool:
+    return plan.autopilot is not None and plan.founders >= 3
+
+
+def _waits_long(plan: Plan) -> bool:
+    """Where a leader that lost its majority goes on for longer than others are healthy."""
+    return _removes(plan) and plan.config.election_timeout >= 1.0
+
+
+def _counts(plan: Plan) -> bool:
+    """Where clocks do not jump: only there the window can be judged."""
+    long = plan.autopilot is not None and plan.autopilot.window >= 5.0
+    return _removes(plan) and long and not {"clock", "diverge"} & set(plan.faults)
+
+
+def what_a_probe_finds_is_ignored(patch: Patch) -> dict[str, Any]:
+    def probed(self: Remover, now: float, server: Server) -> Probed:
+        return Probed(inf, MIN_FAILURES)
+
+    patch.setattr(Remover, "_probed", probed)
+    return {}
+
+
+def the_silent_count_as_healthy(patch: Patch) -> dict[str, Any]:
+    """A leader that is about to lose its majority removes one more.
+
+    It does not have the removal remembered first, which takes a majority as well.
+    """
+
+    def healthy(view: RaftView, voters: Sequence[Server], within: float) -> int:
+        return len(voters)
+
+    async def record_removal(self: Pilot, server: Server, voters: int, reason: str) -> None:
+        return
+
+    patch.setattr(autopilot, "_healthy", healthy)
+    patch.setattr(Pilot, "record_removal", record_removal)
+    return {}
+
+
+def the_number_of_removals_has_no_limit(patch: Patch) -> dict[str, Any]:
+    def within_budget(
+        self: Autopilot, now: float, dead: str, voters: int, removals: Sequence[Removal]
+    ) -> tuple[Verdict, str]:
+        return Verdict.REMOVE, dead
+
+    patch.setattr(Autopilot, "_within_budget", within_budget)
+    return {}
+
+
+def a_new_leader_removes_at_once(patch: Patch) -> dict[str, Any]:
+    original = Autopilot.look
+
+    def look(
+        self: Autopilot,
+        now: float,
+        own_id: str,
+        view: RaftView,
+        probed: Mapping[str, Probed],
+        removals: Sequence[Removal],
+    ) -> autopilot.Decision:
+        self._led_since = -inf
+        self._term, self._looked_at = view.term, now
+        return original(self, now, own_id, view, probed, removals)
+
+    patch.setattr(Autopilot, "look", look)
+    return {}
+
+
+MUTANTS = (
+    Mutant(what_a_probe_finds_is_ignored, ("who answers is not removed",), _removes),
+    Mutant(the_silent_count_as_healthy, ("a healthy majority stays",), _waits_long),
+    Mutant(the_number_of_removals_has_no_limit, ("less than half are removed",), _counts, 200),
+    Mutant(a_new_leader_removes_at_once, ("only a steady leader removes",), _removes, 200),
+)

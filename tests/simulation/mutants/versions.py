@@ -1,0 +1,221 @@
+"""Planted bugs of clusters whose servers run several versions of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from braft_core.abc import CommandContext
+from braft_core.cluster.agreement import Agreement
+from braft_core.cluster.interface import RaftView
+from braft_core.errors import UnknownCommand
+from braft_core.raft.core import RaftCore
+from braft_core.raft.types import Configuration
+from braft_core.runtime.gate import Gate
+from braft_core.serializers.missing import NotKnownHere
+from braft_core.services.capabilities import Capabilities, Need, common
+from braft_core.services.cluster import ClusterService
+from braft_core.services.machine import Outcome, StateMachine
+from braft_core.services.sections import read_sections, write_sections
+from braft_testing.simulation.plan import Plan
+from braft_testing.simulation.process import Process
+from braft_testing.simulation.snapshots import Snapshotter
+from tests.simulation.mutants.planting import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+
+def _mixed(plan: Plan) -> bool:
+    return bool(plan.versions)
+
+
+def _brings(plan: Plan, feature: str) -> bool:
+    return any(feature in step for step in plan.versions)
+
+
+def _grows(plan: Plan) -> bool:
+    """Where members are added, and outsiders may know less than they do."""
+    return _mixed(plan) and plan.servers > plan.founders >= 2 and "membership" in plan.faults
+
+
+def _captures(plan: Plan) -> bool:
+    return _mixed(plan) and 0 < plan.snapshot_every <= 5
+
+
+def what_is_unknown_is_answered(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did."""
+    original = StateMachine._execute
+
+    def _execute(self: StateMachine, data: bytes, context: CommandContext) -> Outcome:
+        try:
+            return original(self, data, context)
+        except NotKnownHere as error:
+            return UnknownCommand(error.message)
+
+    patch.setattr(StateMachine, "_execute", _execute)
+    return {}
+
+
+def what_is_unknown_is_skipped(patch: Patch) -> dict[str, Any]:
+    original = StateMachine._execute
+
+    def _execute(self: StateMachine, data: bytes, context: CommandContext) -> Outcome:
+        try:
+            return original(self, data, context)
+        except NotKnownHere:
+            return None
+
+    patch.setattr(StateMachine, "_execute", _execute)
+    return {}
+
+
+def unknown_services_in_a_snapshot_are_skipped(patch: Patch) -> dict[str, Any]:
+    original = StateMachine.restore
+
+    def restore(self: StateMachine, chunks: Iterable[bytes]) -> None:
+        known = [
+            (name, [*section])
+            for name, section in read_sections(chunks)
+            if name in self.capabilities.services
+        ]
+        original(self, write_sections(known))
+
+    patch.setattr(StateMachine, "restore", restore)
+    return {}
+
+
+def services_nobody_used_are_in_snapshots(patch: Patch) -> dict[str, Any]:
+    """As braft itself once did: a node that does not have one yet cannot read the snapshot."""
+    original = StateMachine.snapshot
+
+    def snapshot(self: StateMachine) -> Iterator[bytes]:
+        self._used.update(self.names)
+        return original(self)
+
+    patch.setattr(StateMachine, "snapshot", snapshot)
+    return {}
+
+
+def the_gate_lets_everything_pass(patch: Patch) -> dict[str, Any]:
+    patch.setattr(Gate, "refusal", lambda self, data: None)
+    return {}
+
+
+def the_gate_ignores_declarations(patch: Patch) -> dict[str, Any]:
+    def _lacking(self: Gate, need: Need) -> None:
+        return None
+
+    patch.setattr(Gate, "_lacking", _lacking)
+    return {}
+
+
+def learners_have_no_say_in_an_agreement(patch: Patch) -> dict[str, Any]:
+    original = Agreement.proposal
+
+    def proposal(self: Agreement, view: RaftView) -> Capabilities | None:
+        configuration = view.configuration
+        voters = tuple(s for s in configuration.servers if configuration.is_voter(s.id))
+        return original(self, replace(view, configuration=Configuration(voters)))
+
+    patch.setattr(Agreement, "proposal", proposal)
+    return {}
+
+
+def the_silent_agree(patch: Patch) -> dict[str, Any]:
+    patch.setattr(Agreement, "undeclared", lambda self, view: [])
+    return {}
+
+
+def the_feature_level_may_fall(patch: Patch) -> dict[str, Any]:
+    def proposal(self: Agreement, view: RaftView) -> Capabilities | None:
+        if self.undeclared(view):
+            return None
+        ports = self._ports
+        declared = (ports.declarations.of(i) or ports.capabilities for i in view.configuration.ids)
+        shared = common([*declared])
+        return None if shared == ports.agreed else shared
+
+    def agree(self: ClusterService, context: CommandContext, capabilities: bytes) -> int:
+        agreed = Capabilities.decode(capabilities)
+        self._check_level(agreed.level)
+        self.agreed, self.agreed_index = agreed, context.index
+        return context.index
+
+    patch.setattr(Agreement, "proposal", proposal)
+    patch.setattr(ClusterService, "agree", agree)
+    return {}
+
+
+def who_knows_less_may_join(patch: Patch) -> dict[str, Any]:
+    patch.setattr(Agreement, "lacking", lambda self, data: "")
+    return {}
+
+
+def nobody_declares_anything(patch: Patch) -> dict[str, Any]:
+    async def _declare(self: Agreement) -> None:
+        return
+
+    patch.setattr(Agreement, "_declare", _declare)
+    return {}
+
+
+def a_snapshot_is_taken_while_nothing_is_applied(patch: Patch) -> dict[str, Any]:
+    def is_stopped(self: Snapshotter, live: Process) -> bool:
+        return False
+
+    patch.setattr(Snapshotter, "is_stopped", is_stopped)
+    return {}
+
+
+def who_applies_nothing_keeps_leading(patch: Patch) -> dict[str, Any]:
+    patch.setattr(RaftCore, "step_down", lambda self, reason: None)
+    return {}
+
+
+_STOPS = ("what a server cannot execute stops its applying",)
+_PREFIX = ("a snapshot is the state of its prefix",)
+_AGREES = ("an agreement is what all members declared",)
+
+MUTANTS = (
+    Mutant(what_is_unknown_is_answered, _STOPS, _mixed),
+    Mutant(what_is_unknown_is_skipped, _STOPS, _mixed),
+    Mutant(
+        unknown_services_in_a_snapshot_are_skipped,
+        (*_PREFIX, "states converge"),
+        lambda plan: _captures(plan) and _brings(plan, "service"),
+        200,
+    ),
+    Mutant(
+        services_nobody_used_are_in_snapshots,
+        _PREFIX,
+        lambda plan: _captures(plan) and _brings(plan, "service"),
+    ),
+    Mutant(
+        the_gate_lets_everything_pass,
+        ("nothing is appended that a member lacks", "only what was agreed on is appended"),
+        _mixed,
+    ),
+    Mutant(
+        the_gate_ignores_declarations, ("nothing is appended that a member lacks",), _mixed, 200
+    ),
+    Mutant(learners_have_no_say_in_an_agreement, _AGREES, _grows),
+    Mutant(the_silent_agree, _AGREES, _mixed),
+    Mutant(
+        the_feature_level_may_fall,
+        ("the feature level never falls",),
+        lambda plan: _brings(plan, "level"),
+    ),
+    Mutant(who_knows_less_may_join, ("a newcomer that knows less is not added",), _grows),
+    Mutant(nobody_declares_anything, ("recovery",), lambda plan: _mixed(plan) and plan.servers > 1),
+    Mutant(
+        a_snapshot_is_taken_while_nothing_is_applied,
+        ("no snapshot while applying is stopped",),
+        _mixed,
+    ),
+    Mutant(
+        who_applies_nothing_keeps_leading,
+        ("a server that stopped applying does not lead",),
+        _mixed,
+    ),
+)
