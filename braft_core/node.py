@@ -20,7 +20,7 @@ from braft_core.config import Settings
 from braft_core.errors import ConfigError, ForkedProcess, OutcomeUnknown, Stopped, TooLarge
 from braft_core.handles import KV, Distribute, ServiceHandle, Session
 from braft_core.http.server import HTTPServer
-from braft_core.plugin.configured import read_options
+from braft_core.plugin.option_values import read_options
 from braft_core.plugin.options import PluginOptions
 from braft_core.runtime.assembly import Parts
 from braft_core.runtime.awaited import AwaitedCalls

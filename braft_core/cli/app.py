@@ -74,7 +74,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from braft_core.plugin.installed import version_of
+        from braft_core.plugin.distributions import version_of
 
         echo(version_of("braft-core") or "unknown (braft-core runs from a source tree)")
         raise typer.Exit

@@ -20,13 +20,13 @@ def config(as_json: AsJson = False) -> None:
     JSON: settings, a list of name, value, origin; cautions, messages.
     """
     from braft_core.cli.defaults import command_settings
-    from braft_core.plugin.configured import Configured
     from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.option_values import OptionValues
     from braft_core.plugin.registry import Registry
 
     settings = command_settings()
     registry = Registry(Plugins.load(settings.plugins_disable, tolerate=True))
-    rows = [*settings.rows(), *Configured(settings, registry).rows()]
+    rows = [*settings.rows(), *OptionValues(settings, registry).rows()]
     warned = cautions(settings, registry)
     listed = [row._asdict() for row in rows]
     emit(as_json, {"settings": listed, "cautions": warned}, lambda: _show(rows, warned))

@@ -12,11 +12,11 @@ from braft_core.cli.defaults import command_settings
 from braft_core.cli.output import echo, table
 from braft_core.config import Settings
 from braft_core.errors import PluginError, PluginNotFound
-from braft_core.plugin.configured import Configured
-from braft_core.plugin.installed import metadata_of
+from braft_core.plugin.distributions import metadata_of
 from braft_core.plugin.manager import CORE, PluginInfo, Plugins
+from braft_core.plugin.option_values import OptionValues
 from braft_core.plugin.registry import Provider, Registry
-from braft_core.plugin.rules import KINDS
+from braft_core.plugin.validation import KINDS
 from braft_core.runtime.assembly import in_use
 
 __all__ = ["explain", "print_explained"]
@@ -80,7 +80,7 @@ def _loaded(here: _Installation, info: PluginInfo, name: str) -> Explained:
     rows = [row for row in here.providers if row.plugin == info.name]
     if info.name == CORE and name != CORE:
         rows = [row for row in rows if row.name == name]
-    configured = Configured(here.settings, here.registry)
+    option_values = OptionValues(here.settings, here.registry)
     return {
         **_metadata(info),
         "hooks": list(info.hooks),
@@ -96,7 +96,7 @@ def _loaded(here: _Installation, info: PluginInfo, name: str) -> Explained:
                 "default": item.option.default,
             }
             for section in here.registry.sections(info.name)
-            for item in configured.explain(section)
+            for item in option_values.explain(section)
         ],
     }
 

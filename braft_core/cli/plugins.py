@@ -78,9 +78,9 @@ def show(
 
 def cautions(settings: Settings, registry: Registry) -> list[str]:
     """What a node with these settings lacks or does not understand, in sentences."""
-    from braft_core.plugin.configured import Configured
+    from braft_core.plugin.option_values import OptionValues
 
-    sentences = Configured(settings, registry).warnings()
+    sentences = OptionValues(settings, registry).warnings()
     name = settings.transport
     if name in registry.names("transport") and (text := registry.get("transport", name).caution):
         sentences.append(f"transport {name}: {text}")

@@ -17,12 +17,12 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from braft_core.config import fields as f
 from braft_core.config import sources
-from braft_core.config.checks import check_together
+from braft_core.config.consistency import check_consistency
+from braft_core.config.display import MASK, show
 from braft_core.config.fields import Accepts, Variable
-from braft_core.config.refusals import bad_values, refused
 from braft_core.config.security import SecuritySettings
-from braft_core.config.show import MASK, show
-from braft_core.config.sources import Given, Layer
+from braft_core.config.sources import Layer, SourcedValue
+from braft_core.config.validation_errors import config_error, invalid_values
 from braft_core.errors import ConfigError
 
 __all__ = ["Row", "Settings"]
@@ -306,8 +306,8 @@ class Settings(SecuritySettings):
         dict[str, dict[str, Any]], Accepts("a table per plugin, `[plugins.<name>]`")
     ] = Field(default_factory=dict)
 
-    _given: Mapping[str, Given] = PrivateAttr(default_factory=dict)
-    _environ: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _sourced: Mapping[str, SourcedValue] = PrivateAttr(default_factory=dict)
+    _unrecognized_variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def load(
@@ -332,7 +332,10 @@ class Settings(SecuritySettings):
         variables = cls.variables()
         path = sources.find_toml(toml, environ)
         layers: list[Layer] = [
-            {name: Given(v, variables[name].long, "default") for name, v in defaults.items()},
+            {
+                name: SourcedValue(v, variables[name].long, "default")
+                for name, v in defaults.items()
+            },
             sources.from_toml(path, variables) if path else {},
             sources.from_environ(environ, variables),
             sources.from_arguments(kwargs, variables),
@@ -342,9 +345,11 @@ class Settings(SecuritySettings):
         for layer in layers:
             given |= layer
         settings = cls._validated(given)
-        settings._given = MappingProxyType(given)
-        settings._environ = MappingProxyType(sources.strange_variables(environ, variables))
-        check_together(settings)
+        settings._sourced = MappingProxyType(given)
+        settings._unrecognized_variables = MappingProxyType(
+            sources.unrecognized_variables(environ, variables)
+        )
+        check_consistency(settings)
         return settings
 
     @classmethod
@@ -392,21 +397,21 @@ class Settings(SecuritySettings):
         options appear as ``plugins.<plugin>.<key>``.
         """
         names = dict.fromkeys(self.variables(), "default")
-        return MappingProxyType(names | {n: item.origin for n, item in self._given.items()})
+        return MappingProxyType(names | {n: item.origin for n, item in self._sourced.items()})
 
     @property
-    def given(self) -> Mapping[str, Given]:
+    def sourced(self) -> Mapping[str, SourcedValue]:
         """What the sources said, by name; plugin options as ``plugins.<plugin>.<key>``."""
-        return self._given
+        return self._sourced
 
     @property
-    def environ(self) -> Mapping[str, str]:
+    def unrecognized_variables(self) -> Mapping[str, str]:
         """The ``BRAFT_*`` variables that no setting reads: a plugin may."""
-        return self._environ
+        return self._unrecognized_variables
 
     def label(self, name: str) -> str:
         """The setting's name as the user wrote it, or its variable where it was not set."""
-        item = self._given.get(name)
+        item = self._sourced.get(name)
         return item.name if item else self.variables()[name].long
 
     def rows(self) -> list[Row]:
@@ -436,10 +441,10 @@ class Settings(SecuritySettings):
 
 
 def _config_error(
-    cls: type[Settings], error: ValidationError, given: Mapping[str, Given]
+    cls: type[Settings], error: ValidationError, given: Mapping[str, SourcedValue]
 ) -> ConfigError:
     def describe(name: str) -> tuple[str, str, str]:
-        item = given.get(name) or Given("", name, "")
+        item = given.get(name) or SourcedValue("", name, "")
         return item.name, MASK if name == "token" else repr(item.value), cls.accepts(name)
 
-    return refused(bad_values(error, describe))
+    return config_error(invalid_values(error, describe))

@@ -1,7 +1,7 @@
 """Where settings come from: braft.toml, the environment, keyword arguments, the command line.
 
-Each reader returns what its source says as :class:`Given` values under the settings' names, still
-unvalidated, each with the name the user wrote. Reads files; knows no meaning of any setting.
+Each reader returns :class:`SourcedValue` objects by setting name, not validated yet. Reads files;
+must not know what a setting means.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from braft_core.ownership import read_trusted
 
 __all__ = [
     "CONFIG_VARIABLE",
-    "Given",
     "Layer",
-    "contradiction",
+    "SourcedValue",
+    "conflicting_variables",
     "find_toml",
     "from_arguments",
     "from_command_line",
     "from_environ",
     "from_toml",
-    "strange_variables",
-    "strength",
-    "unknown_variable",
+    "precedence",
+    "unknown_variable_message",
+    "unrecognized_variables",
 ]
 
 #: Names the TOML file; it is no setting itself.
@@ -41,7 +41,7 @@ _SWAPPED |= {off: on for on, off in _SWAPPED.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class SourcedValue:
     """A value as its source gave it."""
 
     value: object
@@ -52,7 +52,7 @@ class Given:
 
 
 #: What one source says, under the names of the settings; ``plugins.<plugin>.<key>`` for options.
-Layer = dict[str, Given]
+Layer = dict[str, SourcedValue]
 
 
 def find_toml(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -91,7 +91,7 @@ def from_toml(path: Path, known: Collection[str]) -> Layer:
         if key not in known:
             leaf = next(iter(_leaves(key, value)))
             raise ConfigError(_unknown(f"{path}: {leaf}", key, known), setting=f"{path}: {leaf}")
-        layer[key] = Given(value, f"{path}: {key}", str(path))
+        layer[key] = SourcedValue(value, f"{path}: {key}", str(path))
     return layer
 
 
@@ -110,20 +110,20 @@ def from_environ(environ: Mapping[str, str], variables: Mapping[str, Variable]) 
             said = " and ".join(
                 f"{name}={_shown(field, value)}" for name, value in zip(names, values, strict=True)
             )
-            raise contradiction(said, " and ".join(names))
+            raise conflicting_variables(said, " and ".join(names))
         value = _swap(values[0]) if variable.inverted else values[0]
-        layer[field] = Given(value, names[0], f"environment {names[0]}")
+        layer[field] = SourcedValue(value, names[0], f"environment {names[0]}")
     return layer
 
 
-def contradiction(said: str, names: str) -> ConfigError:
+def conflicting_variables(said: str, names: str) -> ConfigError:
     """Two variables of one setting say different things. ``said``: which, and what."""
     return ConfigError(
         f"{said} are the same setting with different values; accepted: one of them", setting=names
     )
 
 
-def strange_variables(
+def unrecognized_variables(
     environ: Mapping[str, str], variables: Mapping[str, Variable]
 ) -> dict[str, str]:
     """The ``BRAFT_*`` variables that no setting reads."""
@@ -135,7 +135,7 @@ def strange_variables(
     }
 
 
-def unknown_variable(name: str, known: Iterable[str]) -> str:
+def unknown_variable_message(name: str, known: Iterable[str]) -> str:
     """The sentence about a variable that looks like one of ours, with the nearest known one."""
     return _unknown(f"environment {name}", name, known)
 
@@ -150,7 +150,7 @@ def from_command_line(options: Mapping[str, Any], known: Collection[str]) -> Lay
     return _from_mapping(options, known, "command line", lambda key: "--" + key.replace("_", "-"))
 
 
-def strength(item: Given) -> int:
+def precedence(item: SourcedValue) -> int:
     """The rank of the source that an item came from: the higher one counts."""
     ranks = {"default": 0, "argument": 3, "command line": 4}
     return ranks.get(item.origin, 2 if item.origin.startswith("environment ") else 1)
@@ -166,7 +166,7 @@ def _from_mapping(
         if key == "plugins":
             layer |= _options(value, f"{origin} ", origin)
         elif key in known:
-            layer[key] = Given(value, spell(key), origin)
+            layer[key] = SourcedValue(value, spell(key), origin)
         else:
             name = f"{origin} {spell(key)}"
             raise ConfigError(_unknown(name, key, [*known, "plugins"]), setting=spell(key))
@@ -179,7 +179,7 @@ def _options(sections: object, prefix: str, origin: str) -> Layer:
     for plugin, section in _table(sections, f"{prefix}plugins").items():
         for key, value in _table(section, f"{prefix}plugins.{plugin}").items():
             path = f"plugins.{plugin}.{key}"
-            layer[path] = Given(value, f"{prefix}{path}", origin)
+            layer[path] = SourcedValue(value, f"{prefix}{path}", origin)
     return layer
 
 

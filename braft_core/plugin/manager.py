@@ -19,8 +19,8 @@ import pluggy
 
 from braft_core.errors import PluginConflict, PluginError, PluginLoadError
 from braft_core.plugin import NAME, builtin, specs
-from braft_core.plugin.installed import canonical, entry_points, version_of
-from braft_core.plugin.rules import HOOKS, hook_problems, hooks_of, signature
+from braft_core.plugin.distributions import canonical, describe_error, entry_points, version_of
+from braft_core.plugin.validation import HOOKS, hook_problems, hooks_of, signature
 
 if TYPE_CHECKING:
     import falcon.asgi
@@ -58,7 +58,7 @@ class PluginInfo:
         return f"{self.distribution} {self.version}".strip() or f"plugin {self.name}"
 
     @property
-    def remedy(self) -> str:
+    def hint(self) -> str:
         """The sentence that says how to start nevertheless."""
         if not self.distribution:
             return "Mend it, or do not register it."
@@ -145,7 +145,7 @@ class Plugins:
         try:
             return self._call(info, hook, arguments)
         except Exception as error:  # a plugin may raise anything; it must not end braft unnamed
-            raise load_error(info, f"{hook} raised {_said(error)}") from error
+            raise load_error(info, f"{hook} raised {describe_error(error)}") from error
 
     def extend_http(self, app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
         """Let every plugin add its HTTP resources. :raises PluginLoadError: one of them raised."""
@@ -228,7 +228,9 @@ class Plugins:
         try:
             plugin = point.load()
         except (Exception, SystemExit) as error:  # an import runs foreign code: anything may come
-            raise load_error(info, f"{point.value} does not import: {_said(error)}") from error
+            raise load_error(
+                info, f"{point.value} does not import: {describe_error(error)}"
+            ) from error
         self.register(plugin, info.name, info.distribution, info.version)
 
 
@@ -238,7 +240,7 @@ _Point = tuple[PluginInfo, importlib.metadata.EntryPoint]
 def load_error(info: PluginInfo, what: str) -> PluginLoadError:
     """The error that names plugin, distribution and version, what is wrong, and what to do."""
     return PluginLoadError(
-        f"plugin {info.name!r} of {info.origin} cannot be used: {what}. {info.remedy}",
+        f"plugin {info.name!r} of {info.origin} cannot be used: {what}. {info.hint}",
         plugin=info.name,
         distribution=info.distribution,
         version=info.version,
@@ -249,9 +251,9 @@ def _name_conflict(claims: list[PluginInfo]) -> PluginConflict:
     name = claims[0].name
     origins = " and ".join(info.origin for info in claims)
     others = [info.distribution for info in claims if info.distribution not in ("", CORE)]
-    remedy = f"Uninstall one, or set {DISABLE_VARIABLE} to {' or '.join(others)}." * bool(others)
+    hint = f"Uninstall one, or set {DISABLE_VARIABLE} to {' or '.join(others)}." * bool(others)
     return PluginConflict(
-        f"the plugin name {name!r} is claimed by {origins}. {remedy}".rstrip(),
+        f"the plugin name {name!r} is claimed by {origins}. {hint}".rstrip(),
         kind="plugin",
         name=name,
         distributions=[info.distribution for info in claims],
@@ -272,10 +274,6 @@ def _warn_unused(unused: set[str], known: list[str]) -> None:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"installed: {', '.join(known) or 'none'}"
         log.warning("%s names %r, which is not installed; %s", DISABLE_VARIABLE, name, hint)
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _version_of_core() -> str:

@@ -36,6 +36,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from braft_core.config.display import MASK, is_secret, show
 from braft_core.config.fields import (
     Accepts,
     Duration,
@@ -48,8 +49,7 @@ from braft_core.config.fields import (
     PositiveInt,
     Text,
 )
-from braft_core.config.refusals import Refusal, bad_values, refused
-from braft_core.config.show import MASK, is_secret, show
+from braft_core.config.validation_errors import InvalidValue, config_error, invalid_values
 from braft_core.errors import ConfigError
 
 __all__ = [
@@ -182,11 +182,13 @@ def _config_error(
 
     known = list(cls.model_fields)
     unknown = [
-        Refusal(f"{name_of(key)}: no such option; {_hint(key, known)}", {"setting": name_of(key)})
+        InvalidValue(
+            f"{name_of(key)}: no such option; {_hint(key, known)}", {"setting": name_of(key)}
+        )
         for key in options
         if key not in known
     ]
-    return refused([*bad_values(error, describe), *unknown])
+    return config_error([*invalid_values(error, describe), *unknown])
 
 
 def _shown(cls: type[PluginOptions], key: str, value: object) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 from braft_core.addresses import parse_address, parse_host
 from braft_core.errors import ConfigError, DecodeError, PluginConflict, PluginNotFound
 from braft_core.plugin.manager import PluginInfo, Plugins, load_error
-from braft_core.plugin.rules import KINDS, class_problems, options_problems
+from braft_core.plugin.validation import KINDS, class_problems, options_problems
 
 if TYPE_CHECKING:
     from braft_core.abc import Discovery, Serializer, Service, Storage, Transport
@@ -235,7 +235,7 @@ def _check_tags(found: Iterable[_Found]) -> None:
 def _conflict(kind: str, what: str, value: object, one: _Found, two: _Found) -> PluginConflict:
     return PluginConflict(
         f"the {kind} {what} {value!r} is provided by {one.info.origin} and by {two.info.origin}. "
-        f"{two.info.remedy}",
+        f"{two.info.hint}",
         kind=kind,
         name=value,
         distributions=[one.info.distribution, two.info.distribution],

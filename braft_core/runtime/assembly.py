@@ -32,10 +32,10 @@ from braft_core.identity import (
     implied_ports,
     new_raft_id,
 )
-from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
+from braft_core.plugin.option_values import OptionValues
 from braft_core.plugin.registry import Registry
-from braft_core.plugin.rules import KINDS
+from braft_core.plugin.validation import KINDS
 from braft_core.raft import SnapshotMeta
 from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.exposure import check_exposure, serves_reflection
@@ -97,9 +97,9 @@ def assemble(settings: Settings, extra_services: Sequence[Service]) -> Parts:
     """
     plugins = Plugins.load(settings.plugins_disable)
     registry = Registry(plugins)
-    configured = Configured(settings, registry)
-    configured.check()
-    for warning in configured.warnings():
+    option_values = OptionValues(settings, registry)
+    option_values.check()
+    for warning in option_values.warnings():
         _log.warning("%s", warning)
     ip, host, follows = advertise(settings, registry)
     check_exposure(settings, host)
@@ -204,7 +204,7 @@ def _transport(
         cluster_name=settings.cluster_name,
         unproved_raft=settings.hashicorp_peers,
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
-        options=Configured(settings, registry).values(settings.transport),
+        options=OptionValues(settings, registry).values(settings.transport),
     )
     return registry.get("transport", settings.transport)(options)
 
@@ -221,7 +221,7 @@ def tls_files(settings: Settings) -> TLSFiles | None:
 def _storage(settings: Settings, registry: Registry, ports: Ports) -> Storage:
     name = _chosen_storage(settings)
     directory = data_directory(settings, ports.raft)
-    options = StorageOptions(directory, Configured(settings, registry).values(name))
+    options = StorageOptions(directory, OptionValues(settings, registry).values(name))
     return registry.get("storage", name)(options)
 
 
@@ -288,7 +288,7 @@ def _discovery(
         discovery_port=ports.discovery,
         http_port=ports.http,
         cluster_name=settings.cluster_name,
-        options=Configured(settings, registry).values(scheme),
+        options=OptionValues(settings, registry).values(scheme),
         environ=os.environ,
     )
     return registry.get("discovery", scheme)(spec, context)

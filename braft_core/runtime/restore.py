@@ -26,8 +26,8 @@ from braft_core.identity import (
     new_cluster_id,
     new_raft_id,
 )
-from braft_core.plugin.configured import Configured
 from braft_core.plugin.manager import Plugins
+from braft_core.plugin.option_values import OptionValues
 from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
 from braft_core.runtime.advertising import advertised_address
@@ -71,7 +71,7 @@ def restore(
     target = check_target(settings.data_dir)
     registry = Registry(Plugins.load(settings.plugins_disable))
     storage_class = registry.get("storage", settings.storage)
-    options = Configured(settings, registry).values(settings.storage)
+    options = OptionValues(settings, registry).values(settings.storage)
 
     def make_storage(directory: Path) -> Storage:
         return storage_class(StorageOptions(directory, options))

@@ -25,7 +25,7 @@ from braft_core.details import (
 from braft_core.errors import BraftError
 from braft_core.identity import decode_or_none, short_id
 from braft_core.peer import DetailsReply, DetailsRequest, PeerReply, PeerRequest
-from braft_core.plugin.installed import version_of
+from braft_core.plugin.distributions import version_of
 from braft_core.raft import Configuration, Role, Server
 from braft_core.runtime import clock
 from braft_core.runtime.assembly import Parts, describe_discovery

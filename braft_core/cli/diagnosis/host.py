@@ -250,15 +250,15 @@ def _tls(settings: Settings) -> Iterator[Finding]:
 
 
 def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
-    from braft_core.plugin.configured import Configured
     from braft_core.plugin.manager import Plugins
+    from braft_core.plugin.option_values import OptionValues
     from braft_core.plugin.registry import Registry
     from braft_core.runtime.assembly import make_discovery
 
     try:
         registry = Registry(Plugins.load(settings.plugins_disable))
-        configured = Configured(settings, registry)
-        configured.check()
+        option_values = OptionValues(settings, registry)
+        option_values.check()
         registry.get("storage", settings.storage)
         registry.get("transport", settings.transport)
         registry.get("serializer", settings.serializer)
@@ -267,7 +267,7 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
         yield fail("plugins", error.message)
         return
     yield ok("plugins", "everything that the settings name is installed, and every option is valid")
-    for sentence in configured.warnings():
+    for sentence in option_values.warnings():
         yield warn("plugins", sentence)
     if discovery is None:
         yield ok("discovery", "none: a node of its own")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from braft_core.errors import ConfigError
-from braft_core.plugin.installed import version_of
+from braft_core.plugin.distributions import version_of
 
 __all__ = ["KINDS", "Made", "make_plugin"]
 

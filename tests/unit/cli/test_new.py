@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from braft_core.cli.scaffold import KINDS
-from braft_core.plugin.rules import KINDS as BY_NAME
+from braft_core.plugin.validation import KINDS as BY_NAME
 
 
 @pytest.mark.parametrize("kind", KINDS)

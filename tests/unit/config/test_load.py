@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from braft_core.config import Settings, given_options, unknown_variable
+from braft_core.config import Settings, sourced_options, unknown_variable_message
 from braft_core.errors import ConfigError
 
 
@@ -61,7 +61,7 @@ def test_toml_file_is_found() -> None:
     assert (named.rport, named.provenance["rport"]) == (1, "other.toml")
     explicit = Settings.load(environ={"BRAFT_CONFIG": "other.toml"}, toml=Path("third.toml"))
     assert explicit.rport == 2
-    assert not named.environ
+    assert not named.unrecognized_variables
 
 
 def test_missing_toml_file() -> None:
@@ -99,9 +99,12 @@ def test_unknown_argument_and_option() -> None:
 
 def test_variables_that_no_setting_reads_are_kept_for_plugins() -> None:
     given = {"BRAFT_RPROT": "1", "BRAFTER": "1", "BRAFT_ZQX": "1", "BRP": "2"}
-    assert Settings.load(environ=given).environ == {"BRAFT_RPROT": "1", "BRAFT_ZQX": "1"}
+    assert Settings.load(environ=given).unrecognized_variables == {
+        "BRAFT_RPROT": "1",
+        "BRAFT_ZQX": "1",
+    }
     known = {"BRAFT_RPORT", "BRAFT_DPORT"}
-    near, far = (unknown_variable(name, known) for name in ("BRAFT_RPROT", "BRAFT_ZQX"))
+    near, far = (unknown_variable_message(name, known) for name in ("BRAFT_RPROT", "BRAFT_ZQX"))
     assert near == "environment BRAFT_RPROT: no such setting; did you mean BRAFT_RPORT?"
     assert "did you mean" not in far
 
@@ -286,7 +289,7 @@ def test_plugin_sections_are_merged_by_key() -> None:
 
 def options(plugin: str, variables: dict[str, str] | None = None, **given: Any) -> dict[str, Any]:
     """Value and origin of what a plugin is given."""
-    found = given_options(Settings.load(**given), plugin, variables or {})
+    found = sourced_options(Settings.load(**given), plugin, variables or {})
     return {key: (item.value, item.origin) for key, item in found.items()}
 
 
@@ -332,7 +335,7 @@ def test_two_variables_of_one_option_must_agree() -> None:
 
 def test_settings_made_by_hand_have_options_too() -> None:
     made = Settings(plugins={"lab": {"pause": 1}})
-    assert given_options(made, "lab")["pause"].value == 1
+    assert sourced_options(made, "lab")["pause"].value == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import types
 import pytest
 
 from braft_core.plugin import builtin
-from braft_core.plugin.rules import hook_problems
+from braft_core.plugin.validation import hook_problems
 
 NAMES = [
     ("serializer", "braft_core.serializers.msgpack", "MsgpackSerializer"),

@@ -11,8 +11,8 @@ import pytest
 
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, PluginConflict, PluginLoadError
-from braft_core.plugin.configured import Configured, read_options
 from braft_core.plugin.manager import Plugins
+from braft_core.plugin.option_values import OptionValues, read_options
 from braft_core.plugin.options import (
     Duration,
     Flag,
@@ -52,13 +52,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def configured(providing: Providing) -> Callable[..., Configured]:
-    """``configured(environ={...}, kwargs={...})`` for a registry with the options above."""
+def option_values(providing: Providing) -> Callable[..., OptionValues]:
+    """``option_values(environ={...}, kwargs={...})`` for a registry with the options above."""
 
-    def make(**sources: Any) -> Configured:
+    def make(**sources: Any) -> OptionValues:
         plugins = Plugins()
         plugins.register(providing("options", [LabOptions, MdnsOptions]), "lab", "braft-lab", "1.0")
-        return Configured(Settings.load(**({"environ": {}} | sources)), Registry(plugins))
+        return OptionValues(Settings.load(**({"environ": {}} | sources)), Registry(plugins))
 
     return make
 
@@ -115,7 +115,9 @@ def test_without_the_users_words_an_error_names_section_and_key() -> None:
     assert caught.value.data["value"] == "-1"
 
 
-def test_secrets_are_in_no_message_and_in_no_row(configured: Callable[..., Configured]) -> None:
+def test_secrets_are_in_no_message_and_in_no_row(
+    option_values: Callable[..., OptionValues],
+) -> None:
     class Vault(PluginOptions):
         section = "vault"
         pin: SecretStr = SecretStr("")
@@ -123,7 +125,7 @@ def test_secrets_are_in_no_message_and_in_no_row(configured: Callable[..., Confi
     with pytest.raises(ConfigError) as caught:
         Vault.read({"pin": ["s3cret"]})
     assert "s3cret" not in f"{caught.value} {caught.value.data} {caught.value.__cause__}"
-    shown = configured(
+    shown = option_values(
         environ={"BRAFT_LAB_X_KEY": "s3cret"},
         kwargs={"plugins": {"other": {"password": "s3cret", "path": "x"}}},
     )
@@ -152,38 +154,40 @@ def test_options_do_not_change() -> None:
 # ---------------------------------------------------------------- a node's start, braft config
 
 
-def test_every_declared_option_is_checked(configured: Callable[..., Configured]) -> None:
-    configured(environ={"BRAFT_LAB_X_SIZE": "4"}).check()
-    bad = configured(environ={"BRAFT_LAB_X_SIZE": "x", "BRAFT_MDNS_SERVICE": " "})
+def test_every_declared_option_is_checked(option_values: Callable[..., OptionValues]) -> None:
+    option_values(environ={"BRAFT_LAB_X_SIZE": "4"}).check()
+    bad = option_values(environ={"BRAFT_LAB_X_SIZE": "x", "BRAFT_MDNS_SERVICE": " "})
     assert "BRAFT_LAB_X_SIZE='x'" in refused(bad.check)
-    both = configured(
+    both = option_values(
         environ={"BRAFT_LAB_X_SIZE": "x"}, kwargs={"plugins": {"mdns": {"servce": "y"}}}
     )
     assert "BRAFT_LAB_X_SIZE" in (message := refused(both.check))
     assert "plugins.mdns.servce: no such option; did you mean service?" in message
 
 
-def test_a_class_gets_what_was_given_for_its_name(configured: Callable[..., Configured]) -> None:
-    given = configured(environ={"BRAFT_LAB_X_SIZE": "4"}, kwargs={"plugins": {"raw": {"a": 1}}})
+def test_a_class_gets_what_was_given_for_its_name(
+    option_values: Callable[..., OptionValues],
+) -> None:
+    given = option_values(environ={"BRAFT_LAB_X_SIZE": "4"}, kwargs={"plugins": {"raw": {"a": 1}}})
     assert given.values("lab-x") == {"size": "4"}
     assert given.values("raw") == {"a": 1}
     assert given.values("nothing") == {}
 
 
-def test_rows_show_every_option_once(configured: Callable[..., Configured]) -> None:
-    rows = configured(environ={"BRAFT_LAB_X_PAUSE": "5s"}).rows()
+def test_rows_show_every_option_once(option_values: Callable[..., OptionValues]) -> None:
+    rows = option_values(environ={"BRAFT_LAB_X_PAUSE": "5s"}).rows()
     assert rows[0] == ("plugins.lab-x.pause", "5s", "environment BRAFT_LAB_X_PAUSE")
     assert ("plugins.lab-x.size", "3", "default") in rows
     names = [row.name for row in rows]
     assert "plugins.mdns.service" not in names, "the setting mdns_service says it"
-    given = configured(kwargs={"plugins": {"mdns": {"service": "_y._tcp"}}}).rows()
+    given = option_values(kwargs={"plugins": {"mdns": {"service": "_y._tcp"}}}).rows()
     assert ("plugins.mdns.service", "_y._tcp", "argument") in given
 
 
 def test_what_nobody_reads_is_a_warning(
-    configured: Callable[..., Configured], providing: Providing, classes: types.SimpleNamespace
+    option_values: Callable[..., OptionValues], providing: Providing, classes: types.SimpleNamespace
 ) -> None:
-    given = configured(
+    given = option_values(
         environ={"BRAFT_LAB_X_SZE": "1", "BRAFT_LAB_X_SIZE": "1", "BRAFT_RPROT": "2"},
         kwargs={"plugins": {"leb": {"a": 1}}},
     )
@@ -195,7 +199,7 @@ def test_what_nobody_reads_is_a_warning(
     plugins = Plugins()
     plugins.register(providing("discovery", classes.Lab), "lab")
     settings = Settings.load(environ={}, kwargs={"plugins": {"lab": {"a": 1}}})
-    assert Configured(settings, Registry(plugins)).warnings() == [], "the class reads its section"
+    assert OptionValues(settings, Registry(plugins)).warnings() == [], "the class reads its section"
 
 
 # ---------------------------------------------------------------- the hook

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from braft_core.plugin import HOOKS_VERSION, hookimpl, specs
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
-from braft_core.plugin.rules import HOOKS, KINDS, hook_problems, signature
+from braft_core.plugin.validation import HOOKS, KINDS, hook_problems, signature
 from braft_core.raft.types import Server
 
 #: Published names. A parameter may be added at the end; nothing may be renamed or removed.

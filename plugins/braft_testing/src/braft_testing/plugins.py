@@ -9,7 +9,7 @@
     def test_braft_accepts_the_plugin() -> None:
         check_plugin(braft_lab)
 
-Owns nothing but the question; the rules are those of :mod:`braft_core.plugin.rules`.
+Owns nothing but the question; the rules are those of :mod:`braft_core.plugin.validation`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import partial
 from braft_core.errors import PluginError
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
-from braft_core.plugin.rules import KINDS
+from braft_core.plugin.validation import KINDS
 
 __all__ = ["check_plugin"]
 

@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 
 from braft_core.abc import Serializer
 from braft_core.errors import DecodeError
-from braft_core.plugin.rules import class_problems
+from braft_core.plugin.validation import class_problems
 from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH, check_plain
 from braft_core.serializers.registry import RESERVED_TAGS
 

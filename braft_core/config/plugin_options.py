@@ -11,19 +11,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from braft_core.config.sources import Given, contradiction, strength
+from braft_core.config.sources import SourcedValue, conflicting_variables, precedence
 
 if TYPE_CHECKING:
     from braft_core.config.settings import Settings
 
-__all__ = ["given_options"]
+__all__ = ["sourced_options"]
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def given_options(
+def sourced_options(
     settings: Settings, plugin: str, variables: Mapping[str, str] = _NONE
-) -> dict[str, Given]:
+) -> dict[str, SourcedValue]:
     """The options of a plugin by key, each with the name the user wrote and where it came from.
 
     What comes from the environment or above overrules the section; the section overrules a default
@@ -39,34 +39,34 @@ def given_options(
         if variable.option and variable.option[0] == plugin
     }
     for key, name in belonging.items():
-        default = Given(getattr(settings, name), settings.label(name), "default")
-        _lay(found, key, settings.given.get(name, default))
+        default = SourcedValue(getattr(settings, name), settings.label(name), "default")
+        _lay(found, key, settings.sourced.get(name, default))
     for key, name in variables.items():
-        if text := settings.environ.get(name, "").strip():
-            _lay(found, key, Given(text, name, f"environment {name}"))
+        if text := settings.unrecognized_variables.get(name, "").strip():
+            _lay(found, key, SourcedValue(text, name, f"environment {name}"))
     for key, name in belonging.items():
-        if found[key] is settings.given.get(name):  # it has been read already
+        if found[key] is settings.sourced.get(name):  # it has been read already
             found[key] = replace(found[key], value=getattr(settings, name))
     return found
 
 
-def _section(settings: Settings, plugin: str) -> dict[str, Given]:
+def _section(settings: Settings, plugin: str) -> dict[str, SourcedValue]:
     found = {}
     for key, value in settings.plugins.get(plugin, {}).items():
         path = f"plugins.{plugin}.{key}"
-        found[key] = settings.given.get(path) or Given(value, path, "argument")
+        found[key] = settings.sourced.get(path) or SourcedValue(value, path, "argument")
     return found
 
 
-def _lay(found: dict[str, Given], key: str, item: Given) -> None:
+def _lay(found: dict[str, SourcedValue], key: str, item: SourcedValue) -> None:
     """Over what is there already, if it is stronger."""
     other = found.get(key)
-    if other is None or strength(item) > strength(other):
+    if other is None or precedence(item) > precedence(other):
         found[key] = item
     elif _from_environment(item, other) and item.value != other.value:
         names = f"{other.name} and {item.name}"
-        raise contradiction(names, names)
+        raise conflicting_variables(names, names)
 
 
-def _from_environment(*items: Given) -> bool:
+def _from_environment(*items: SourcedValue) -> bool:
     return all(item.origin.startswith("environment ") for item in items)

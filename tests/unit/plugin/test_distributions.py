@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from braft_core.plugin import installed
+from braft_core.plugin import distributions
 from braft_core.plugin.manager import Plugins
 
 Install = Callable[..., str]
@@ -27,7 +27,7 @@ OURS = "[braft]\nbroken = nowhere_at_all\n"
 
 @pytest.fixture(autouse=True)
 def _nothing_reported_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "_reported", set())
+    monkeypatch.setattr(distributions, "_reported", set())
 
 
 def _damage(folder: Path, how: str) -> None:
@@ -91,7 +91,7 @@ def test_broken_metadata_without_plugins_are_no_business_of_ours(
     _damage(tmp_path / "broken-1.0.dist-info", how)
     (tmp_path / "broken-1.0.dist-info" / "entry_points.txt").unlink()
     assert "lab" in {info.name for info in Plugins.load().loaded}
-    assert installed._reported == set()
+    assert distributions._reported == set()
 
 
 def test_what_pip_could_not_remove_is_not_installed(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from email.message import Message
 from typing import NamedTuple
 
-__all__ = ["Installed", "canonical", "entry_points", "metadata_of", "version_of"]
+__all__ = ["Installed", "canonical", "describe_error", "entry_points", "metadata_of", "version_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,11 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type, and its message if it has one."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def _distributions() -> Iterator[importlib.metadata.Distribution]:
     try:
         for distribution in importlib.metadata.distributions():
@@ -75,7 +80,10 @@ def _distributions() -> Iterator[importlib.metadata.Distribution]:
             if not _place(distribution).rpartition("/")[2].startswith("~"):
                 yield distribution
     except Exception as error:  # noqa: BLE001 - finders of other people raise anything
-        _warn("the search", f"the search for installed distributions ended early: {_said(error)}")
+        _warn(
+            "the search",
+            f"the search for installed distributions ended early: {describe_error(error)}",
+        )
 
 
 def _name_and_version(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
@@ -90,8 +98,8 @@ def _report(distribution: importlib.metadata.Distribution, error: Exception) -> 
     place = _place(distribution)
     _warn(
         place,
-        f"the metadata of the installed distribution {place} cannot be read, so that its plugins, "
-        f"if it has any, are not loaded: {_said(error)}; reinstall it, or remove that folder",
+        f"the metadata of the installed distribution {place} cannot be read, so its plugins are "
+        f"not loaded: {describe_error(error)}; reinstall it, or remove that folder",
     )
 
 
@@ -104,7 +112,3 @@ def _warn(subject: str, sentence: str) -> None:
 def _place(distribution: importlib.metadata.Distribution) -> str:
     # Only distributions that are folders have it; others have no leftovers either.
     return str(getattr(distribution, "_path", type(distribution).__qualname__))
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

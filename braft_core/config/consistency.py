@@ -9,10 +9,10 @@ from braft_core.errors import ConfigError
 if TYPE_CHECKING:
     from braft_core.config.settings import Settings
 
-__all__ = ["check_together"]
+__all__ = ["check_consistency"]
 
 
-def check_together(settings: Settings) -> None:
+def check_consistency(settings: Settings) -> None:
     """:raises ConfigError: two settings contradict each other; names both."""
     _check_tls(settings)
     _check_http(settings)

@@ -1,6 +1,6 @@
 """What is said of values that a pydantic model does not accept: settings, options of plugins.
 
-Owns the form of the sentence and of the error's data. Must not know where the values came from.
+Owns the form of the message and of the error's data. Must not know where the values came from.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pydantic import ValidationError
 
 from braft_core.errors import ConfigError
 
-__all__ = ["Refusal", "bad_values", "refused"]
+__all__ = ["InvalidValue", "config_error", "invalid_values"]
 
 
-class Refusal(NamedTuple):
+class InvalidValue(NamedTuple):
     """One bad value: what people read, and what programs read (``ConfigError.data``)."""
 
-    sentence: str
-    facts: dict[str, str]
+    message: str
+    data: dict[str, str]
 
 
-def bad_values(
+def invalid_values(
     error: ValidationError, describe: Callable[[str], tuple[str, str, str]]
-) -> list[Refusal]:
+) -> list[InvalidValue]:
     """The values of known fields that the model refused, in the model's order.
 
     :param describe: by a field's name: what the user called it, the value as it may be shown, and
@@ -35,11 +35,11 @@ def bad_values(
         if problem["type"] != "extra_forbidden":
             name, value, accepted = describe(str(problem["loc"][0]))
             reason = str(problem.get("ctx", {}).get("error", problem["msg"]))
-            facts = {"setting": name, "value": value, "accepted": accepted}
-            found.append(Refusal(f"{name}={value}: {reason}; accepted: {accepted}", facts))
+            data = {"setting": name, "value": value, "accepted": accepted}
+            found.append(InvalidValue(f"{name}={value}: {reason}; accepted: {accepted}", data))
     return found
 
 
-def refused(refusals: Sequence[Refusal]) -> ConfigError:
+def config_error(values: Sequence[InvalidValue]) -> ConfigError:
     """One error that says all of them; its data describes the first."""
-    return ConfigError("\n".join(each.sentence for each in refusals), **refusals[0].facts)
+    return ConfigError("\n".join(each.message for each in values), **values[0].data)

@@ -1,7 +1,7 @@
-"""What the settings say to the installed plugins: checked, and shown.
+"""Validate and show the options of the installed plugins.
 
-Brings the options that were given (:mod:`braft_core.config.options`) together with the models that
-plugins declare (:mod:`braft_core.plugin.options`). Must not know which of the plugins is used.
+Brings the values of the sources (:mod:`braft_core.config.plugin_options`) together with the models
+that plugins declare (:mod:`braft_core.plugin.options`). Must not know which plugin is used.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from braft_core.config import Given, Row, Settings, given_options, unknown_variable
+from braft_core.config import Row, Settings, SourcedValue, sourced_options, unknown_variable_message
 from braft_core.errors import ConfigError
 from braft_core.plugin.options import Option, PluginOptions, show_value
-from braft_core.plugin.rules import KINDS
+from braft_core.plugin.validation import KINDS
 
 if TYPE_CHECKING:
     from braft_core.plugin.registry import Registry
 
-__all__ = ["Configured", "SetOption", "read_options"]
+__all__ = ["EffectiveOption", "OptionValues", "read_options"]
 
 Model = TypeVar("Model", bound=PluginOptions)
 
 
-class SetOption(NamedTuple):
+class EffectiveOption(NamedTuple):
     """One option with the value that a node started now would use."""
 
     option: Option
@@ -35,15 +35,15 @@ def read_options(settings: Settings, model: type[Model]) -> Model:
 
     :raises ConfigError: naming each bad one as the user wrote it, its value and what is accepted.
     """
-    return _read(model, given_options(settings, model.section, model.variables()))
+    return _read(model, sourced_options(settings, model.section, model.variables()))
 
 
-def _read(model: type[Model], given: dict[str, Given]) -> Model:
+def _read(model: type[Model], given: dict[str, SourcedValue]) -> Model:
     values = {key: item.value for key, item in given.items()}
     return model.read(values, {key: item.name for key, item in given.items()})
 
 
-class Configured:
+class OptionValues:
     """The settings as the plugins of one registry see them. Use it from one thread."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
@@ -55,7 +55,7 @@ class Configured:
 
         :raises ConfigError: two variables set one option to different values.
         """
-        return {key: item.value for key, item in self._given(section).items()}
+        return {key: item.value for key, item in self._sourced(section).items()}
 
     def check(self) -> None:
         """Read every option of every installed plugin, used or not.
@@ -71,7 +71,7 @@ class Configured:
         if errors:
             raise ConfigError("\n".join(error.message for error in errors), **errors[0].data)
 
-    def explain(self, section: str) -> list[SetOption]:
+    def explain(self, section: str) -> list[EffectiveOption]:
         """The options of a section with their values; none for one that nobody declares.
 
         :raises ConfigError: one of them is wrong.
@@ -79,10 +79,10 @@ class Configured:
         model = self._registry.options().get(section)
         if model is None:
             return []
-        given = self._given(section)
+        given = self._sourced(section)
         read = _read(model, given)
         return [
-            SetOption(
+            EffectiveOption(
                 option,
                 show_value(option.key, getattr(read, option.key)),
                 given[option.key].origin if option.key in given else "default",
@@ -117,20 +117,20 @@ class Configured:
         ]
         variables = {name for model in models.values() for name in model.variables().values()}
         known = variables | {variable.long for variable in self._settings.variables().values()}
-        strange = sorted(set(self._settings.environ) - variables)
-        return sentences + [unknown_variable(name, known) for name in strange]
+        strange = sorted(set(self._settings.unrecognized_variables) - variables)
+        return sentences + [unknown_variable_message(name, known) for name in strange]
 
     def _is_chosen_by_name(self, section: str) -> bool:
         """Whether a class takes that section as it is. Asked rarely: it imports all of them."""
         return any(section in self._registry.names(kind) for kind in KINDS)
 
-    def _given(self, section: str) -> dict[str, Given]:
+    def _sourced(self, section: str) -> dict[str, SourcedValue]:
         model = self._registry.options().get(section)
-        return given_options(self._settings, section, model.variables() if model else {})
+        return sourced_options(self._settings, section, model.variables() if model else {})
 
     def _undeclared(self) -> Iterator[Row]:
         """What was given for a plugin that says nothing of its options."""
         declared = set(self._registry.options())
         for section in sorted(set(self._settings.plugins) - declared):
-            for key, item in self._given(section).items():
+            for key, item in self._sourced(section).items():
                 yield Row(f"plugins.{section}.{key}", show_value(key, item.value), item.origin)

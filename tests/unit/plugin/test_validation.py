@@ -9,7 +9,7 @@ import pytest
 
 from braft_core.abc import Contact, Discovery, Serializer
 from braft_core.plugin import HOOKS_VERSION, hookimpl
-from braft_core.plugin.rules import class_problems, hook_problems, hooks_of, signature
+from braft_core.plugin.validation import class_problems, hook_problems, hooks_of, signature
 
 
 def module_of(source: str) -> types.ModuleType:
