@@ -15,11 +15,11 @@ __all__ = [
     "AdminReply",
     "AnnounceReply",
     "AnnounceRequest",
+    "BootstrapProposal",
+    "BootstrapProposalReply",
     "ChangeMembershipRequest",
     "DetailsReply",
     "DetailsRequest",
-    "FoundReply",
-    "FoundRequest",
     "JoinReply",
     "JoinRequest",
     "PeerReply",
@@ -71,7 +71,7 @@ class ProbeReply:
     #: asker: it was removed. ``False`` also from whoever cannot know.
     removed: bool = False
     #: It was removed because it was silent for long, and is welcome to join again with its data.
-    dead: bool = False
+    rejoin_allowed: bool = False
     #: What it can execute: :meth:`braft_core.services.capabilities.Capabilities.encode`.
     capabilities: bytes = b""
     #: Of its state at some indexes: :func:`braft_core.services.digests.encode_checkpoints`.
@@ -79,7 +79,7 @@ class ProbeReply:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRequest:
+class BootstrapProposal:
     """Accept this founding configuration; an empty one asks which you accepted."""
 
     cluster_name: str
@@ -90,7 +90,7 @@ class FoundRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundReply:
+class BootstrapProposalReply:
     """The one configuration this node has durably accepted, or the reason for none."""
 
     accepted: bool
@@ -210,7 +210,7 @@ class DetailsReply:
 
 PeerRequest = (
     ProbeRequest
-    | FoundRequest
+    | BootstrapProposal
     | JoinRequest
     | AnnounceRequest
     | ProposeRequest
@@ -221,7 +221,7 @@ PeerRequest = (
 )
 PeerReply = (
     ProbeReply
-    | FoundReply
+    | BootstrapProposalReply
     | JoinReply
     | AnnounceReply
     | ProposeReply
@@ -233,7 +233,7 @@ PeerReply = (
 #: The reply type of each request type.
 REPLIES: dict[type[PeerRequest], type[PeerReply]] = {
     ProbeRequest: ProbeReply,
-    FoundRequest: FoundReply,
+    BootstrapProposal: BootstrapProposalReply,
     JoinRequest: JoinReply,
     AnnounceRequest: AnnounceReply,
     ProposeRequest: ProposeReply,

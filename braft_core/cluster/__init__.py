@@ -1,6 +1,7 @@
-"""How nodes find each other, found a cluster, join one, and move within it.
+"""Discovery, bootstrap, joining, membership changes and the removal of dead servers.
 
-Decisions are pure (``survey``, ``founding``, ``forming``, ``joining``, ``addresses``, ``steady``);
-``contact`` and ``coordinator`` do the I/O beside them; ``ports`` says what the runtime provides.
-Knows nothing of log entries or the state machine.
+Decisions are pure: ``discovery_view``, ``bootstrap``, ``bootstrap_expect``, ``joining``,
+``address_book``, ``member_rules``, ``autopilot``. ``bootstrap_io``, ``probes``, ``member`` and
+``membership`` do the I/O. ``interface`` declares what the host of this package provides. Nothing
+here knows log entries or the state machine.
 """

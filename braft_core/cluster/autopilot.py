@@ -7,7 +7,7 @@ The rules, all of them, for a voter ``v`` (the sentences of :class:`Decision` na
 does not hold):
 
 * this node leads, has committed in its own term, and has done so without interruption for
-  ``leader_steady``; an interruption is also that it did not look for some seconds, because its
+  ``stabilization_time``; an interruption is also that it did not look for some seconds, because its
   process or machine stood still: who was away has no idea of what the others did;
 * ``v`` was silent for ``dead_after`` both by Raft and when it was asked directly, and the last
   attempts to reach it, at every address known of it, failed. Discovery has no say: neither its
@@ -15,7 +15,7 @@ does not hold):
 * nobody answers at an address of ``v`` who cannot be understood: that is a member with another
   setting of TLS, of the token or of the transport, in the middle of a rolling change;
 * no change of the configuration is pending;
-* without ``v`` at least ``min_voters`` are left, and of those that are left a majority is healthy;
+* without ``v`` at least ``min_quorum`` are left, and of those that are left a majority is healthy;
 * fewer than a minority of the voters were removed within ``window``: of V voters at most
   (V - 1) / 2, so that what is left always shares a member with every majority of before;
 * the last removal was a pause ago.
@@ -32,10 +32,10 @@ from enum import Enum
 from math import inf
 
 from braft_core.cluster.interface import AutopilotRules, PeerView, RaftView, Removal
-from braft_core.cluster.messages import named
+from braft_core.cluster.messages import describe_server
 from braft_core.raft.types import Server, Suffrage
 
-__all__ = ["Autopilot", "Decision", "Probed", "Verdict"]
+__all__ = ["Autopilot", "Decision", "ProbeEvidence", "Verdict"]
 
 #: Attempts in a row that must have failed at each address of a voter.
 MIN_FAILURES = 3
@@ -48,7 +48,7 @@ class Verdict(Enum):
     FOLLOWS = "follows"
     HEALTHY = "healthy"
     SILENT = "silent"
-    UNLIKE = "not understood"
+    INCOMPATIBLE = "not understood"
     NOT_STEADY = "not steady"
     PENDING = "change pending"
     TOO_FEW_VOTERS = "too few voters"
@@ -59,7 +59,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class ProbeEvidence:
     """What came of asking one server directly."""
 
     #: Seconds since it last answered; infinity for never.
@@ -67,12 +67,12 @@ class Probed:
     #: Attempts in a row that failed, at that of its addresses where the fewest did.
     failures: int = 0
     #: Why somebody answers at one of its addresses and cannot be understood, "" if nobody does.
-    unlike: str = ""
+    incompatible: str = ""
     #: Seconds since that was so last; infinity for never.
-    unlike_age: float = inf
+    incompatible_age: float = inf
 
 
-_NEVER = Probed()
+_NEVER = ProbeEvidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,12 @@ class Autopilot:
         self._looked_at = -inf
         self._heard: dict[int, float] = {}
 
-    def look(
+    def evaluate(
         self,
         now: float,
         own_id: str,
         view: RaftView,
-        probed: Mapping[str, Probed],
+        probed: Mapping[str, ProbeEvidence],
         removals: Sequence[Removal],
     ) -> Decision:
         """Judge.
@@ -127,13 +127,13 @@ class Autopilot:
         voters = [s for s in view.configuration.servers if s.suffrage == Suffrage.VOTER]
         others = [s for s in voters if s.id != own_id]
         silences = {s.id: _silence(s, view, probed) for s in others}
-        silent = {i: age for i, age in silences.items() if age > self._rules.healthy_within}
+        silent = {i: age for i, age in silences.items() if age > self._rules.last_contact_threshold}
         if not silent:
             return Decision(Verdict.HEALTHY, f"all {len(voters)} voters are healthy")
         # One that runs with other settings must not stand before one that is dead.
         subject = max(
             (s for s in others if s.id in silent),
-            key=lambda s: (not probed.get(s.id, _NEVER).unlike, silent[s.id]),
+            key=lambda s: (not probed.get(s.id, _NEVER).incompatible, silent[s.id]),
         )
         verdict, reason = self._judge(now, view, subject, voters, silent, probed, removals)
         return Decision(verdict, reason, subject, silent)
@@ -158,17 +158,17 @@ class Autopilot:
         subject: Server,
         voters: Sequence[Server],
         silent: Mapping[str, float],
-        probed: Mapping[str, Probed],
+        probed: Mapping[str, ProbeEvidence],
         removals: Sequence[Removal],
     ) -> tuple[Verdict, str]:
-        rules, who, asked = self._rules, named(subject), probed.get(subject.id, _NEVER)
+        rules, who, asked = self._rules, describe_server(subject), probed.get(subject.id, _NEVER)
         # A node that is about to be understood again is restarted, and answers nobody meanwhile.
-        age = min(silent[subject.id], asked.unlike_age)
-        if asked.unlike and silent[subject.id] >= rules.dead_after:
+        age = min(silent[subject.id], asked.incompatible_age)
+        if asked.incompatible and silent[subject.id] >= rules.dead_after:
             return (
-                Verdict.UNLIKE,
+                Verdict.INCOMPATIBLE,
                 f"{who} has been silent for {silent[subject.id]:.0f} s, but somebody answers at "
-                f"its address, so it is not dead: {asked.unlike}",
+                f"its address, so it is not dead: {asked.incompatible}",
             )
         if age < rules.dead_after:
             return (
@@ -184,22 +184,22 @@ class Autopilot:
             )
         dead = f"{who} is dead ({'never heard' if age == inf else f'silent for {age:.0f} s'})"
         led = now - self._led_since if self._led_since < inf else 0.0
-        if led < rules.leader_steady:
+        if led < rules.stabilization_time:
             return (
                 Verdict.NOT_STEADY,
                 f"{dead}; this node has led for {led:.0f} s, and removes nobody before "
-                f"{rules.leader_steady:g} s (BRAFT_LEADER_STEADY)",
+                f"{rules.stabilization_time:g} s (BRAFT_LEADER_STEADY)",
             )
         if view.change_pending:
             return Verdict.PENDING, f"{dead}; another change of the members is under way"
         left = len(voters) - 1
-        if left < rules.min_voters:
+        if left < rules.min_quorum:
             return (
                 Verdict.TOO_FEW_VOTERS,
                 f"{dead}; it stays, since {left} of {len(voters)} voters would be left, fewer than "
-                f"{rules.min_voters} (BRAFT_MIN_VOTERS)",
+                f"{rules.min_quorum} (BRAFT_MIN_VOTERS)",
             )
-        healthy, quorum = _healthy(view, voters, rules.healthy_within), left // 2 + 1
+        healthy, quorum = _healthy(view, voters, rules.last_contact_threshold), left // 2 + 1
         if healthy < quorum:
             return (
                 Verdict.TOO_FEW_HEALTHY,
@@ -236,7 +236,7 @@ def _healthy(view: RaftView, voters: Sequence[Server], within: float) -> int:
     return 1 + sum(age <= within for age in contacts)
 
 
-def _silence(server: Server, view: RaftView, probed: Mapping[str, Probed]) -> float:
+def _silence(server: Server, view: RaftView, probed: Mapping[str, ProbeEvidence]) -> float:
     """Seconds for which there was no sign of life of any kind."""
     by_raft = view.peers.get(server.id, PeerView()).last_contact
     return min(by_raft, probed.get(server.id, _NEVER).age)

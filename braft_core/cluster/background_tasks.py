@@ -12,12 +12,12 @@ from typing import Any
 
 from braft_core.errors import BraftError
 
-__all__ = ["Tasks"]
+__all__ = ["BackgroundTasks"]
 
 _log = logging.getLogger(__name__)
 
 
-class Tasks:
+class BackgroundTasks:
     """A set of tasks on the running loop. An error in one ends that task alone and is logged."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the forming machine asks its driver to do. Plain values, no behaviour.
+"""What the bootstrap machine asks its driver to do. Plain values, no behaviour.
 
 Each effect is asked once; the driver reports the outcome by the machine's method named here, also
 when it is a failure or a timeout, and the machine decides about another attempt.
@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from braft_core.abc import Contact
-from braft_core.cluster.record import FoundingRecord
-from braft_core.peer import FoundRequest
+from braft_core.cluster.bootstrap_record import BootstrapRecord
+from braft_core.peer import BootstrapProposal
 from braft_core.raft.types import Configuration
 
 __all__ = [
-    "AskToJoin",
     "Effect",
-    "Founded",
     "ListDiscovery",
-    "OfferFounding",
     "Probe",
-    "StoreFounding",
+    "SendJoinRequest",
+    "SendProposal",
+    "StartCluster",
+    "StoreRecord",
 ]
 
 
@@ -37,26 +37,26 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFounding:
+class StoreRecord:
     """Make the record durable, in the order asked → ``stored``; on failure ask again later."""
 
-    record: FoundingRecord
+    record: BootstrapRecord
 
 
 @dataclass(frozen=True, slots=True)
-class OfferFounding:
-    """Send ``request`` to that node → ``found_answered`` or ``found_failed``.
+class SendProposal:
+    """Send ``request`` to that node → ``proposal_answered`` or ``proposal_failed``.
 
     An empty configuration in the request asks the node to show what it accepted.
     """
 
     server_id: str
     address: str
-    request: FoundRequest
+    request: BootstrapProposal
 
 
 @dataclass(frozen=True, slots=True)
-class Founded:
+class StartCluster:
     """Every member promised: start Raft from ``configuration`` → ``became_member``."""
 
     cluster_id: str
@@ -64,11 +64,11 @@ class Founded:
 
 
 @dataclass(frozen=True, slots=True)
-class AskToJoin:
+class SendJoinRequest:
     """Send a JoinRequest to that address → ``became_member`` or ``join_failed``."""
 
     address: str
     cluster_id: str
 
 
-Effect = ListDiscovery | Probe | StoreFounding | OfferFounding | Founded | AskToJoin
+Effect = ListDiscovery | Probe | StoreRecord | SendProposal | StartCluster | SendJoinRequest

@@ -1,4 +1,4 @@
-"""Carries out what the forming machine asks: listing, probing, storing, offering, starting.
+"""Carries out what the bootstrap machine asks: listing, probing, storing, offering, starting.
 
 Owns the I/O of a node on its way into a cluster, one task per effect. Decides nothing.
 """
@@ -11,26 +11,26 @@ from collections.abc import Callable, Iterable
 
 from braft_core.abc import Contact, Discovery
 from braft_core.addresses import parse_or_none
-from braft_core.cluster.background_tasks import Tasks
-from braft_core.cluster.bootstrap import Forming
+from braft_core.cluster.background_tasks import BackgroundTasks
+from braft_core.cluster.bootstrap import Bootstrap
 from braft_core.cluster.bootstrap_effects import (
-    AskToJoin,
     Effect,
-    Founded,
     ListDiscovery,
-    OfferFounding,
     Probe,
-    StoreFounding,
+    SendJoinRequest,
+    SendProposal,
+    StartCluster,
+    StoreRecord,
 )
-from braft_core.cluster.interface import MembershipPorts
+from braft_core.cluster.bootstrap_record import encode_record
+from braft_core.cluster.interface import MembershipHost
 from braft_core.cluster.probes import Prober
-from braft_core.cluster.record import encode_record
 from braft_core.errors import BraftError, NotLeader, TransportError
 from braft_core.escaping import printable
-from braft_core.peer import FoundReply, FoundRequest, JoinReply, JoinRequest
+from braft_core.peer import BootstrapProposal, BootstrapProposalReply, JoinReply, JoinRequest
 from braft_core.raft.types import Configuration
 
-__all__ = ["FormingDriver"]
+__all__ = ["BootstrapRunner"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,19 +40,19 @@ LISTING_TIMEOUT = 8.0
 MOST_REASON = 1000
 
 
-class FormingDriver:
-    """Runs one :class:`Forming` machine. Used on the loop alone."""
+class BootstrapRunner:
+    """Runs one :class:`Bootstrap` machine. Used on the loop alone."""
 
     def __init__(
         self,
-        ports: MembershipPorts,
-        forming: Forming,
+        ports: MembershipHost,
+        bootstrap: Bootstrap,
         prober: Prober,
         discovery: Discovery | None,
-        tasks: Tasks,
+        tasks: BackgroundTasks,
         on_member: Callable[[], None],
     ) -> None:
-        self.forming = forming
+        self.bootstrap = bootstrap
         self._ports = ports
         self._prober = prober
         self._discovery = discovery
@@ -71,13 +71,13 @@ class FormingDriver:
                     self.search()
                 case Probe(contact):
                     self._tasks.spawn(self._probe(contact), f"probe-{contact}")
-                case StoreFounding():
+                case StoreRecord():
                     self._tasks.spawn(self.store(), "store")
-                case OfferFounding():
+                case SendProposal():
                     self._tasks.spawn(self._offer(effect), f"offer-{effect.server_id}")
-                case Founded(cluster_id, configuration):
+                case StartCluster(cluster_id, configuration):
                     self._tasks.spawn(self._found(cluster_id, configuration), "found")
-                case AskToJoin():
+                case SendJoinRequest():
                     self._tasks.spawn(self._join(effect), f"join-{effect.address}")
 
     def search(self) -> None:
@@ -89,31 +89,31 @@ class FormingDriver:
     def listed(self, contacts: Iterable[Contact]) -> None:
         """Discovery has a new set."""
         unresolved = self._discovery.unresolved if self._discovery is not None else ()
-        self.apply(self.forming.contacts_listed(self._ports.now(), contacts, unresolved))
-        unseated = self.forming.survey.unseated
-        if unseated and not self._crowded:
+        self.apply(self.bootstrap.contacts_listed(self._ports.now(), contacts, unresolved))
+        unprobed = self.bootstrap.view.unprobed
+        if unprobed and not self._crowded:
             _log.warning(
                 "discovery names %d places more than the %d that are probed at a time, so they "
                 "take turns; name fewer (labels, another mDNS service) or list the nodes",
-                unseated,
-                len(self.forming.survey.contacts),
+                unprobed,
+                len(self.bootstrap.view.contacts),
             )
-        self._crowded = bool(unseated)
+        self._crowded = bool(unprobed)
 
     def listing_failed(self, error: BaseException) -> None:
         """Discovery failed: told apart from an empty list."""
         reason = printable(str(error) or type(error).__name__, MOST_REASON)
         # A node without a cluster says so as long as it lasts; a member does not depend on it.
-        if self.forming.initialised and reason != self.forming.survey.listing_failure:
+        if self.bootstrap.initialised and reason != self.bootstrap.view.listing_failure:
             _log.warning("discovery failed: %s", reason)
-        self.apply(self.forming.listing_failed(self._ports.now(), reason))
+        self.apply(self.bootstrap.listing_failed(self._ports.now(), reason))
 
-    async def answer(self, request: FoundRequest) -> FoundReply:
-        """A peer's FoundRequest; the reply leaves once what it says is durable.
+    async def answer(self, request: BootstrapProposal) -> BootstrapProposalReply:
+        """A peer's BootstrapProposal; the reply leaves once what it says is durable.
 
         :raises StorageError: it could not be made durable, so nothing was promised or refused.
         """
-        decision = self.forming.found_requested(self._ports.now(), request)
+        decision = self.bootstrap.proposal_received(self._ports.now(), request)
         self.apply(decision.effects)
         await self.store()
         return decision.reply
@@ -121,15 +121,15 @@ class FormingDriver:
     async def store(self) -> None:
         """Make the machine's record durable. Stores are ordered, and the last one is the newest."""
         async with self._store_lock:
-            while self.forming.durable is not self.forming.record:
-                record = self.forming.record
+            while self.bootstrap.durable is not self.bootstrap.record:
+                record = self.bootstrap.record
                 try:
-                    await self._ports.store_founding(encode_record(record))
+                    await self._ports.store_bootstrap_record(encode_record(record))
                 except BraftError as error:
                     reason = f"cannot store the founding: {error.message}"
-                    self.apply(self.forming.failed(self._ports.now(), reason))
+                    self.apply(self.bootstrap.failed(self._ports.now(), reason))
                     raise
-                self.apply(self.forming.stored(self._ports.now(), record))
+                self.apply(self.bootstrap.stored(self._ports.now(), record))
 
     # -- effects -----------------------------------------------------------------------------
 
@@ -149,21 +149,21 @@ class FormingDriver:
         try:
             reply = await self._prober.probe(contact)
         except BraftError as error:
-            effects = self.forming.probe_failed(self._ports.now(), contact, error.message)
+            effects = self.bootstrap.probe_failed(self._ports.now(), contact, error.message)
         else:
-            effects = self.forming.probe_answered(self._ports.now(), contact, reply)
+            effects = self.bootstrap.probe_answered(self._ports.now(), contact, reply)
         self.apply(effects)
 
-    async def _offer(self, offer: OfferFounding) -> None:
+    async def _offer(self, offer: SendProposal) -> None:
         timeout = self._ports.settings.call_timeout
         try:
             reply = await self._ports.call(offer.address, offer.request, timeout)
-            if not isinstance(reply, FoundReply):
+            if not isinstance(reply, BootstrapProposalReply):
                 raise TransportError(f"{offer.address} answered an offer with {reply!r}")
         except BraftError as error:
-            effects = self.forming.found_failed(self._ports.now(), offer, error.message)
+            effects = self.bootstrap.proposal_failed(self._ports.now(), offer, error.message)
         else:
-            effects = self.forming.found_answered(self._ports.now(), offer, reply)
+            effects = self.bootstrap.proposal_answered(self._ports.now(), offer, reply)
         self.apply(effects)
 
     async def _found(self, cluster_id: str, configuration: Configuration) -> None:
@@ -171,17 +171,19 @@ class FormingDriver:
             await self._start(cluster_id, configuration)
         except BraftError as error:
             reason = f"cannot start the cluster: {error.message}"
-            self.apply(self.forming.failed(self._ports.now(), reason))
+            self.apply(self.bootstrap.failed(self._ports.now(), reason))
 
-    async def _join(self, ask: AskToJoin) -> None:
+    async def _join(self, ask: SendJoinRequest) -> None:
         try:
             await self._start(await self._ask(ask), None)
         except BraftError as error:
             hint = self._leader_hint(error)
-            effects = self.forming.join_failed(self._ports.now(), ask.address, error.message, hint)
+            effects = self.bootstrap.join_failed(
+                self._ports.now(), ask.address, error.message, hint
+            )
             self.apply(effects)
 
-    async def _ask(self, ask: AskToJoin) -> str:
+    async def _ask(self, ask: SendJoinRequest) -> str:
         identity, settings = self._ports.identity, self._ports.settings
         request = JoinRequest(
             identity.server_id,
@@ -198,7 +200,7 @@ class FormingDriver:
 
     async def _start(self, cluster_id: str, configuration: Configuration | None) -> None:
         await self._ports.start_raft(cluster_id, configuration)
-        self.forming.became_member(self._ports.now(), cluster_id)
+        self.bootstrap.became_member(self._ports.now(), cluster_id)
         how = "joined" if configuration is None else "founded"
         _log.info("%s cluster %s", how, cluster_id)
         self._on_member()
@@ -209,5 +211,5 @@ class FormingDriver:
         if place := parse_or_none(error.data.get("leader_address")):
             return str(place)
         leader = error.data.get("leader")
-        replies = self.forming.survey.replies()
+        replies = self.bootstrap.view.replies()
         return next((reply.address for reply in replies if reply.server_id == leader), "")

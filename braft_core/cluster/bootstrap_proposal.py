@@ -1,7 +1,7 @@
 """Foundings as values: proposing one, checking one, showing one, and whom to offer it again.
 
-Owns the content of a FoundRequest and its rules. Pure. It must not know when a founding is
-proposed or promised (:mod:`.forming`).
+Owns the content of a BootstrapProposal and its rules. Pure. It must not know when a founding is
+proposed or promised (:mod:`.bootstrap`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from math import inf
 from typing import NamedTuple
 
 from braft_core.addresses import check_server_id
-from braft_core.cluster.addresses import contact_at
-from braft_core.cluster.discovery_view import FormingFacts
+from braft_core.cluster.address_book import contact_at
+from braft_core.cluster.discovery_view import BootstrapFacts
 from braft_core.errors import DecodeError
-from braft_core.peer import FoundReply, FoundRequest, ProbeReply
+from braft_core.peer import BootstrapProposal, BootstrapProposalReply, ProbeReply
 from braft_core.raft.types import (
     Configuration,
     Server,
@@ -24,38 +24,40 @@ from braft_core.raft.types import (
 )
 
 __all__ = [
-    "VETO",
+    "REJECTED",
     "Objection",
-    "Offers",
-    "check_founding",
+    "SendSchedule",
+    "check_proposal",
+    "make_proposal",
     "members_of",
-    "propose",
-    "show_founding",
-    "shown_founding",
+    "read_shown",
+    "show_accepted",
 ]
 
 #: A refusal whose reason begins so comes from a member of the founding and is durable: that
 #: founding can never start. Any other refusal means "not now".
-VETO = "veto: "
+REJECTED = "rejected: "
 
 #: Seconds between two offers to one node.
-OFFER_INTERVAL = 0.25
+PROPOSAL_INTERVAL = 0.25
 #: Seconds after which an unanswered offer is made again.
-OFFER_LOST = 3.0
+PROPOSAL_LOST = 3.0
 
 
-def members_of(request: FoundRequest) -> Configuration:
+def members_of(request: BootstrapProposal) -> Configuration:
     """The founding members. :raises DecodeError: if the bytes are no configuration."""
     return decode_configuration(request.configuration)
 
 
-def propose(facts: FormingFacts, replies: Sequence[ProbeReply], cluster_id: str) -> FoundRequest:
+def make_proposal(
+    facts: BootstrapFacts, replies: Sequence[ProbeReply], cluster_id: str
+) -> BootstrapProposal:
     """The founding of the ``expect`` smallest ids among this node and those that replied."""
     nodes = {facts.server_id: facts.address}
     nodes.update((reply.server_id, reply.address) for reply in replies)
     chosen = sorted(nodes)[: facts.expect]
     configuration = Configuration(tuple(Server(i, nodes[i], Suffrage.VOTER) for i in chosen))
-    return FoundRequest(
+    return BootstrapProposal(
         facts.cluster_name, cluster_id, encode_configuration(configuration), chosen[0]
     )
 
@@ -70,7 +72,7 @@ class Objection(NamedTuple):
     malformed: bool = False
 
 
-def check_founding(facts: FormingFacts, request: FoundRequest) -> Objection:
+def check_proposal(facts: BootstrapFacts, request: BootstrapProposal) -> Objection:
     """Check an offer against what this node is and expects."""
     if request.cluster_name != facts.cluster_name:
         theirs, ours = request.cluster_name, facts.cluster_name
@@ -96,15 +98,15 @@ def check_founding(facts: FormingFacts, request: FoundRequest) -> Objection:
     return Objection()
 
 
-def show_founding(accepted: FoundRequest | None, cluster_id: str) -> FoundReply:
+def show_accepted(accepted: BootstrapProposal | None, cluster_id: str) -> BootstrapProposalReply:
     """The reply to "which founding did you promise?"."""
     if accepted is not None:
-        return FoundReply(True, accepted.cluster_id, accepted.configuration, "")
+        return BootstrapProposalReply(True, accepted.cluster_id, accepted.configuration, "")
     reason = "this node joined its cluster" if cluster_id else "no founding was promised here"
-    return FoundReply(False, cluster_id, b"", reason)
+    return BootstrapProposalReply(False, cluster_id, b"", reason)
 
 
-def shown_founding(cluster_name: str, reply: FoundReply) -> FoundRequest:
+def read_shown(cluster_name: str, reply: BootstrapProposalReply) -> BootstrapProposal:
     """The founding a peer showed, as the request that would have offered it.
 
     :raises DecodeError: if its configuration is none, or empty.
@@ -112,10 +114,10 @@ def shown_founding(cluster_name: str, reply: FoundReply) -> FoundRequest:
     ids = decode_configuration(reply.configuration).ids
     if not ids:
         raise DecodeError("not a founding: it has no members")
-    return FoundRequest(cluster_name, reply.cluster_id, reply.configuration, ids[0])
+    return BootstrapProposal(cluster_name, reply.cluster_id, reply.configuration, ids[0])
 
 
-class Offers:
+class SendSchedule:
     """When each node may be offered (or asked for) a founding again."""
 
     def __init__(self) -> None:
@@ -125,9 +127,9 @@ class Offers:
         """Whether to call that node now; if so, its answer is then awaited."""
         if now < self._next.get(server_id, -inf):
             return False
-        self._next[server_id] = now + OFFER_LOST
+        self._next[server_id] = now + PROPOSAL_LOST
         return True
 
     def done(self, now: float, server_id: str) -> None:
         """The call ended, with an answer or without."""
-        self._next[server_id] = now + OFFER_INTERVAL
+        self._next[server_id] = now + PROPOSAL_INTERVAL

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from braft_core.cluster.addresses import AddressBook
-from braft_core.cluster.autopilot import MIN_FAILURES, Autopilot, Decision, Probed, Verdict
-from braft_core.cluster.interface import RaftView, RemovingPorts
+from braft_core.cluster.address_book import AddressBook
+from braft_core.cluster.autopilot import MIN_FAILURES, Autopilot, Decision, ProbeEvidence, Verdict
+from braft_core.cluster.interface import CleanupHost, RaftView
 from braft_core.cluster.probes import ProbeLog
 from braft_core.errors import BraftError
 from braft_core.identity import short_id
 from braft_core.raft.types import Server
 
-__all__ = ["Remover"]
+__all__ = ["DeadServerCleanup"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ PROBES_UNTIL_DEAD = 6
 SHORTEST_INTERVAL = 0.25
 
 
-class Remover:
+class DeadServerCleanup:
     """Looks on every tick; removes one voter at a time.
 
     :param changing: held during every change of the membership.
@@ -38,7 +38,7 @@ class Remover:
 
     def __init__(
         self,
-        ports: RemovingPorts,
+        ports: CleanupHost,
         probes: ProbeLog,
         book: AddressBook,
         changing: asyncio.Lock,
@@ -75,30 +75,30 @@ class Remover:
             return otherwise
         return min(otherwise, max(SHORTEST_INTERVAL, self._rules.dead_after / PROBES_UNTIL_DEAD))
 
-    def is_remembered(self, server_id: str) -> bool:
+    def was_removed_as_dead(self, server_id: str) -> bool:
         """Whether that server was once removed because it was dead."""
         return any(removal.server_id == server_id for removal in self._ports.removals())
 
-    def is_welcome(self, server_id: str) -> bool:
+    def may_rejoin(self, server_id: str) -> bool:
         """Whether that server was removed because it was dead, and by nobody on purpose since."""
-        return any(r.server_id == server_id and r.welcome for r in self._ports.removals())
+        return any(r.server_id == server_id and r.may_rejoin for r in self._ports.removals())
 
     def _look(self, now: float, view: RaftView) -> Decision:
         own_id = self._ports.identity.server_id
         others = [s for s in view.configuration.servers if s.id != own_id]
         probed = {server.id: self._probed(now, server) for server in others}
         counted = [r for r in self._ports.removals() if r.server_id != self._recorded]
-        return self._autopilot.look(now, own_id, view, probed, counted)
+        return self._autopilot.evaluate(now, own_id, view, probed, counted)
 
-    def _probed(self, now: float, server: Server) -> Probed:
+    def _probed(self, now: float, server: Server) -> ProbeEvidence:
         addresses = {server.address, self._book.get(server.id)} - {""}
         failures = min((self._failures(server.id, address) for address in addresses), default=0)
         outcomes = [o for address in sorted(addresses) if (o := self._probes.outcome_at(address))]
-        return Probed(
+        return ProbeEvidence(
             now - self._probes.answered_at(server.id),
             failures,
-            unlike=next((o.failure for o in outcomes if o.answered), ""),
-            unlike_age=now - max((o.answered_at for o in outcomes), default=-inf),
+            incompatible=next((o.failure for o in outcomes if o.answered), ""),
+            incompatible_age=now - max((o.answered_at for o in outcomes), default=-inf),
         )
 
     def _failures(self, server_id: str, address: str) -> int:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.abc import Contact
-from braft_core.cluster.messages import shared_id_sentence
-from braft_core.cluster.seats import Seats
+from braft_core.cluster.messages import duplicate_id_message
+from braft_core.cluster.probe_slots import ProbeSlots
 from braft_core.peer import PROTOCOL_MAX, PROTOCOL_MIN, ProbeReply
 
-__all__ = ["FormingFacts", "Sighting", "Survey", "contradictions"]
+__all__ = ["BootstrapFacts", "ContactState", "DiscoveryView", "contradictions"]
 
 #: Seconds until a contact that did not answer is probed again: doubled from the first to the second
 #: while it does not.
@@ -34,7 +34,7 @@ MOST_PROBED = 16
 
 
 @dataclass(frozen=True, slots=True)
-class FormingFacts:
+class BootstrapFacts:
     """Who this node is and what it was configured with. Durations in seconds."""
 
     server_id: str
@@ -55,14 +55,14 @@ class FormingFacts:
     listen: float = 0.0
     #: Added to ``margin``: the setting ``sleep``, drawn by the caller.
     sleep: float = 0.0
-    #: A secret of this process; see :class:`.seats.Seats`.
+    #: A secret of this process; see :class:`.seats.ProbeSlots`.
     salt: str = ""
     protocol_min: int = PROTOCOL_MIN
     protocol_max: int = PROTOCOL_MAX
 
 
 @dataclass(slots=True)
-class Sighting:
+class ContactState:
     """What is known about one contact."""
 
     reply: ProbeReply | None = None
@@ -86,18 +86,18 @@ class Sighting:
         return self.reply is not None or bool(self.failure)
 
 
-class Survey:
+class DiscoveryView:
     """The contact table of one node."""
 
-    def __init__(self, facts: FormingFacts) -> None:
+    def __init__(self, facts: BootstrapFacts) -> None:
         #: Replaced when the node moves.
         self.facts = facts
-        self._seats = Seats(facts.salt)
+        self._seats = ProbeSlots(facts.salt)
         self._pinned: tuple[Contact, ...] = ()
-        self._sightings: dict[Contact, Sighting] = {}
+        self._contact_states: dict[Contact, ContactState] = {}
         self._key: object = None
         #: Since when contacts and answers are unchanged and discovery works.
-        self.still_since = inf
+        self.unchanged_since = inf
         #: Why the last listing failed, "" if it did not.
         self.listing_failure = ""
         #: Whether discovery has answered at least once.
@@ -119,7 +119,7 @@ class Survey:
     def listing_failed(self, now: float, reason: str) -> None:
         """Discovery failed: the last set stays, and stillness starts anew."""
         self.listing_failure = reason or "unknown error"
-        self.still_since = now
+        self.unchanged_since = now
 
     def pin(self, now: float, contacts: Iterable[Contact]) -> None:
         """Probe these as well, whatever discovery says (the members of an accepted founding)."""
@@ -128,22 +128,22 @@ class Survey:
 
     def answered(self, now: float, contact: Contact, reply: ProbeReply) -> None:
         """A probe was answered."""
-        sighting = self._sightings.get(contact)
-        if sighting is None:
+        state = self._contact_states.get(contact)
+        if state is None:
             return
-        sighting.reply, sighting.answered_at, sighting.failure = reply, now, ""
-        sighting.failures = 0
-        sighting.ended(now, REFRESH_INTERVAL)
+        state.reply, state.answered_at, state.failure = reply, now, ""
+        state.failures = 0
+        state.ended(now, REFRESH_INTERVAL)
         self._touch(now)
 
     def failed(self, now: float, contact: Contact, reason: str) -> None:
         """A probe failed."""
-        sighting = self._sightings.get(contact)
-        if sighting is None:
+        state = self._contact_states.get(contact)
+        if state is None:
             return
-        sighting.reply, sighting.failure = None, reason or "no answer"
-        sighting.failures = min(sighting.failures + 1, 32)
-        sighting.ended(now, min(RETRY_MAX, RETRY_INTERVAL * 2.0 ** (sighting.failures - 1)))
+        state.reply, state.failure = None, reason or "no answer"
+        state.failures = min(state.failures + 1, 32)
+        state.ended(now, min(RETRY_MAX, RETRY_INTERVAL * 2.0 ** (state.failures - 1)))
         self._touch(now)
 
     def take_due(self, now: float) -> list[Contact]:
@@ -152,16 +152,16 @@ class Survey:
         Only so many are awaited at a time: first who answered last time, then who has waited most.
         """
         due, free = [], MOST_PROBED
-        for contact, sighting in self._sightings.items():
-            if sighting.asked_at is not None and now - sighting.asked_at < LOST_AFTER:
+        for contact, state in self._contact_states.items():
+            if state.asked_at is not None and now - state.asked_at < LOST_AFTER:
                 free -= 1
-            elif now >= sighting.due_at:
+            elif now >= state.due_at:
                 due.append(contact)
         if len(due) > free:
-            waits = {c: (s.reply is None, s.due_at) for c, s in self._sightings.items()}
+            waits = {c: (s.reply is None, s.due_at) for c, s in self._contact_states.items()}
             due = sorted(due, key=waits.__getitem__)[: max(0, free)]
         for contact in due:
-            self._sightings[contact].asked_at = now
+            self._contact_states[contact].asked_at = now
         return due
 
     def rest(self, now: float, answered: Collection[Contact], silent: Collection[Contact]) -> None:
@@ -172,16 +172,16 @@ class Survey:
 
     def heard(self, address: str) -> None:
         """A node has just probed us from there: it answers again, so probe it without a pause."""
-        for contact, sighting in self._sightings.items():
-            if sighting.failure and str(contact) == address:
-                sighting.due_at = -inf
+        for contact, state in self._contact_states.items():
+            if state.failure and str(contact) == address:
+                state.due_at = -inf
 
-    def hurry(self, server_ids: Sequence[str], address: str = "") -> None:
+    def probe_now(self, server_ids: Sequence[str], address: str = "") -> None:
         """Probe the contacts of these servers, and the contact with that address, at once."""
-        for contact, sighting in self._sightings.items():
-            known = sighting.reply is not None and sighting.reply.server_id in server_ids
+        for contact, state in self._contact_states.items():
+            known = state.reply is not None and state.reply.server_id in server_ids
             if known or str(contact) == address:
-                sighting.due_at, sighting.again = -inf, sighting.asked_at is not None
+                state.due_at, state.again = -inf, state.asked_at is not None
 
     # -- views -------------------------------------------------------------------------------
 
@@ -191,20 +191,20 @@ class Survey:
         return self._seats.taken
 
     @property
-    def unseated(self) -> int:
+    def unprobed(self) -> int:
         """How many of the contacts that discovery listed are not probed for now."""
         return len(self._seats.offered) - len(self._seats.taken)
 
     @property
-    def sightings(self) -> dict[Contact, Sighting]:
+    def contact_states(self) -> dict[Contact, ContactState]:
         """Every contact, in listed order. Not to be changed."""
-        return self._sightings
+        return self._contact_states
 
     @property
     def settled(self) -> bool:
         """Whether every contact has answered or failed at least once."""
         late = self._seats.successors
-        return all(s.settled for contact, s in self._sightings.items() if contact not in late)
+        return all(s.settled for contact, s in self._contact_states.items() if contact not in late)
 
     def replies(self) -> list[ProbeReply]:
         """Current replies of other nodes of our cluster name, the newest per id and address."""
@@ -214,7 +214,7 @@ class Survey:
         """Current replies of nodes of another cluster name."""
         current = {
             (s.reply.server_id, s.reply.address): s.reply
-            for s in self._sightings.values()
+            for s in self._contact_states.values()
             if s.reply is not None and s.reply.cluster_name != self.facts.cluster_name
         }
         return [current[key] for key in sorted(current)]
@@ -228,46 +228,48 @@ class Survey:
 
     def silent(self) -> list[tuple[Contact, str]]:
         """Contacts that do not answer, with the reason."""
-        return [(c, s.failure) for c, s in self._sightings.items() if s.failure]
+        return [(c, s.failure) for c, s in self._contact_states.items() if s.failure]
 
-    def _others(self) -> list[Sighting]:
-        newest: dict[tuple[str, str], Sighting] = {}
-        for sighting in self._sightings.values():
-            reply = sighting.reply
+    def _others(self) -> list[ContactState]:
+        newest: dict[tuple[str, str], ContactState] = {}
+        for state in self._contact_states.values():
+            reply = state.reply
             if reply is None or reply.cluster_name != self.facts.cluster_name:
                 continue
             key = (reply.server_id, reply.address)
             known = newest.get(key)
             if key != (self.facts.server_id, self.facts.address) and (
-                known is None or known.answered_at < sighting.answered_at
+                known is None or known.answered_at < state.answered_at
             ):
-                newest[key] = sighting
+                newest[key] = state
         return [newest[key] for key in sorted(newest)]
 
     def _rebuild(self, now: float) -> None:
-        answered = {c for c, s in self._sightings.items() if s.reply is not None}
-        silent = {c for c, s in self._sightings.items() if s.failure}
+        answered = {c for c, s in self._contact_states.items() if s.reply is not None}
+        silent = {c for c, s in self._contact_states.items() if s.failure}
         self._seats.deal(answered, silent)
         self._sit(now)
 
     def _sit(self, now: float) -> None:
-        old = self._sightings
+        old = self._contact_states
         wanted = dict.fromkeys((*self._seats.taken, *self._pinned))
-        self._sightings = {contact: old.get(contact) or Sighting(due_at=now) for contact in wanted}
+        self._contact_states = {
+            contact: old.get(contact) or ContactState(due_at=now) for contact in wanted
+        }
         self._touch(now)
 
     def _touch(self, now: float) -> None:
         # Who sits changes again and again where there are too many; that is no news.
         crowd = self._seats.offered if self._seats.crowded else ()
         key = (
-            frozenset((*crowd, *self._pinned) if crowd else self._sightings),
+            frozenset((*crowd, *self._pinned) if crowd else self._contact_states),
             tuple((r.server_id, r.address, r.expect, r.cluster_id) for r in self.replies()),
         )
         if key != self._key:
-            self._key, self.still_since = key, now
+            self._key, self.unchanged_since = key, now
 
 
-def contradictions(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[str]:
+def contradictions(facts: BootstrapFacts, replies: Sequence[ProbeReply]) -> list[str]:
     """Why nobody may found a cluster from this view: one sentence per contradiction.
 
     ``replies`` are those of other nodes of our cluster name. A held founding is not news here.
@@ -280,7 +282,7 @@ def contradictions(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[s
     ]
 
 
-def _protocol_gaps(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[str]:
+def _protocol_gaps(facts: BootstrapFacts, replies: Sequence[ProbeReply]) -> list[str]:
     return [
         f"{reply.address} speaks protocol {reply.protocol_min}-{reply.protocol_max}, "
         f"this node {facts.protocol_min}-{facts.protocol_max}"
@@ -289,20 +291,20 @@ def _protocol_gaps(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[s
     ]
 
 
-def _shared_ids(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[str]:
+def _shared_ids(facts: BootstrapFacts, replies: Sequence[ProbeReply]) -> list[str]:
     where: dict[str, list[str]] = {facts.server_id: [facts.address]}
     for reply in replies:
         addresses = where.setdefault(reply.server_id, [])
         if reply.address not in addresses:
             addresses.append(reply.address)
     return [
-        shared_id_sentence(server_id, addresses)
+        duplicate_id_message(server_id, addresses)
         for server_id, addresses in where.items()
         if len(addresses) > 1
     ]
 
 
-def _shared_addresses(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[str]:
+def _shared_addresses(facts: BootstrapFacts, replies: Sequence[ProbeReply]) -> list[str]:
     who: dict[str, list[str]] = {facts.address: [facts.server_id]}
     for reply in replies:
         ids = who.setdefault(reply.address, [])
@@ -315,7 +317,7 @@ def _shared_addresses(facts: FormingFacts, replies: Sequence[ProbeReply]) -> lis
     ]
 
 
-def _differing_expects(facts: FormingFacts, replies: Sequence[ProbeReply]) -> list[str]:
+def _differing_expects(facts: BootstrapFacts, replies: Sequence[ProbeReply]) -> list[str]:
     wrong = [r for r in replies if not r.initialised and r.expect != facts.expect]
     if not wrong:
         return []

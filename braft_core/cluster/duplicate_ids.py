@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import inf
 
-from braft_core.cluster.addresses import AddressBook, contact_at
-from braft_core.cluster.interface import MembershipPorts
-from braft_core.cluster.messages import shared_id_sentence
+from braft_core.cluster.address_book import AddressBook, contact_at
+from braft_core.cluster.interface import MembershipHost
+from braft_core.cluster.messages import duplicate_id_message
 from braft_core.cluster.probes import Prober
 from braft_core.errors import BraftError, Conflict, DecodeError
 from braft_core.peer import AnnounceRequest, ProbeReply
 
-__all__ = ["Twins"]
+__all__ = ["DuplicateIDs"]
 
 #: Seconds for which another one with our id is spoken of after its last sign of life.
 REMEMBERED = 5.0
 
 
-class Twins:
+class DuplicateIDs:
     """What one member knows of others with its id, or with each other's."""
 
-    def __init__(self, ports: MembershipPorts, prober: Prober, book: AddressBook) -> None:
+    def __init__(self, ports: MembershipHost, prober: Prober, book: AddressBook) -> None:
         self._ports, self._prober, self._book = ports, prober, book
         #: The sentence, if other members say that they have a member of our id elsewhere.
         self.refused = ""
@@ -55,7 +55,7 @@ class Twins:
     def _meet(self, addresses: Sequence[str]) -> None:
         identity = self._ports.identity
         self._met_at = self._ports.now()
-        self._met = shared_id_sentence(identity.server_id, [identity.address, *addresses])
+        self._met = duplicate_id_message(identity.server_id, [identity.address, *addresses])
 
     async def _answers(self, server_id: str, address: str) -> bool:
         try:
@@ -67,7 +67,7 @@ class Twins:
 
     def _conflict(self, request: AnnounceRequest, known: str) -> Conflict:
         return Conflict(
-            shared_id_sentence(request.server_id, [known, request.address]),
+            duplicate_id_message(request.server_id, [known, request.address]),
             server_id=request.server_id,
             address=known,
             witness=self._ports.identity.server_id,

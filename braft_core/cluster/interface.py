@@ -11,20 +11,20 @@ from math import inf
 from typing import Protocol
 
 from braft_core.abc import Identity
-from braft_core.cluster.declarations import Declarations
-from braft_core.cluster.divergence import StateComparison
+from braft_core.cluster.member_capabilities import MemberCapabilities
+from braft_core.cluster.state_comparison import StateComparison
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server
 from braft_core.services.capabilities import Capabilities
 
 __all__ = [
     "AutopilotRules",
-    "MembershipPorts",
+    "CleanupHost",
+    "MembershipHost",
     "MembershipSettings",
     "PeerView",
     "RaftView",
     "Removal",
-    "RemovingPorts",
 ]
 
 
@@ -34,13 +34,13 @@ class AutopilotRules:
 
     #: ``on``, ``dry-run`` (decides, and does nothing) or ``off``.
     mode: str = "on"
-    leader_steady: float = 60.0
+    stabilization_time: float = 60.0
     dead_after: float = 60.0
-    min_voters: int = 2
+    min_quorum: int = 2
     window: float = 3600.0
     #: No settings, and shorter in simulated time: how long after its last answer a voter is
     #: healthy, the longest stretch between two looks that is none, and the pause after a removal.
-    healthy_within: float = 3.0
+    last_contact_threshold: float = 3.0
     max_gap: float = 3.0
     pause: float = 10.0
 
@@ -57,7 +57,7 @@ class Removal:
     voters: int
     reason: str
     #: Whether it is taken back when it returns. Not, if somebody removed it on purpose later.
-    welcome: bool = True
+    may_rejoin: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class MembershipSettings:
     expect_is_listed: bool = False
     #: Why nobody may tell how many nodes bootstrap, "" if ``expect`` says it.
     expect_is_unclear: str = ""
-    #: The random wait before first forming, already drawn.
+    #: The random wait before first bootstrap, already drawn.
     sleep: float = 0.0
     #: No leader for this long: search discovery again.
     restart_min: float = 90.0
@@ -122,7 +122,7 @@ class RaftView:
     term: int = 0
 
 
-class NodePorts(Protocol):
+class NodeHost(Protocol):
     """What every part of membership needs of the runtime."""
 
     @property
@@ -140,7 +140,7 @@ class NodePorts(Protocol):
         """Raft's state now. Only asked while the node is a member."""
 
 
-class RemovingPorts(NodePorts, Protocol):
+class CleanupHost(NodeHost, Protocol):
     """What the removal of the dead needs of the runtime."""
 
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
@@ -164,7 +164,7 @@ class RemovingPorts(NodePorts, Protocol):
         """
 
 
-class CapabilityPorts(NodePorts, Protocol):
+class CapabilityHost(NodeHost, Protocol):
     """What agreeing on capabilities needs of the runtime."""
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
@@ -179,18 +179,18 @@ class CapabilityPorts(NodePorts, Protocol):
         """What the cluster has agreed on, as far as applied here."""
 
     @property
-    def declarations(self) -> Declarations:
+    def member_capabilities(self) -> MemberCapabilities:
         """What the other members have declared."""
 
     async def agree(self, capabilities: Capabilities) -> None:
-        """On the leader: commit an agreement; it is applied here on return.
+        """On the leader: commit an negotiation; it is applied here on return.
 
         :raises BraftError: not leader, or no quorum; it may have been committed.
         """
 
 
-class MembershipPorts(RemovingPorts, CapabilityPorts, Protocol):
-    """What the runtime gives to the coordinator."""
+class MembershipHost(CleanupHost, CapabilityHost, Protocol):
+    """What the runtime gives to the membership."""
 
     @property
     def state_comparison(self) -> StateComparison:
@@ -199,10 +199,10 @@ class MembershipPorts(RemovingPorts, CapabilityPorts, Protocol):
     def compare_states(self) -> None:
         """Compare all digests by the configuration in use, and do what follows for this member."""
 
-    async def load_founding(self) -> bytes | None:
-        """What :meth:`store_founding` stored last, ``None`` if nothing."""
+    async def load_bootstrap_record(self) -> bytes | None:
+        """What :meth:`store_bootstrap_record` stored last, ``None`` if nothing."""
 
-    async def store_founding(self, record: bytes) -> None:
+    async def store_bootstrap_record(self, record: bytes) -> None:
         """Replace the founding record, durable on return.
 
         :raises StorageError: it may or may not be stored; it will be tried again.

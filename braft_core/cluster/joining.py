@@ -1,8 +1,8 @@
-"""Joining a cluster that exists: whom a newcomer asks, what the leader answers.
+"""Joining an existing cluster: which member a newcomer asks, and what the leader answers.
 
-Owns the newcomer's choice of whom to ask and when (:class:`Joining`), the leader's answer
+Owns the newcomer's choice of whom to ask and when (:class:`JoinAttempts`), the leader's answer
 (:func:`handle_join`) and when a learner gets its vote (:func:`should_promote`). Pure: time in
-seconds is passed in; the calls themselves are the coordinator's.
+seconds is passed in; the calls themselves are the membership's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from braft_core.cluster.bootstrap_effects import AskToJoin
+from braft_core.cluster.bootstrap_effects import SendJoinRequest
 from braft_core.errors import BraftError, Conflict, WrongCluster
 from braft_core.identity import short_id
 from braft_core.peer import JoinRequest, ProbeReply
@@ -20,8 +20,8 @@ from braft_core.raft.types import Configuration, Server, Suffrage
 __all__ = [
     "AddNonvoter",
     "AlreadyMember",
+    "JoinAttempts",
     "JoinDecision",
-    "Joining",
     "LearnerFacts",
     "Refuse",
     "UpdateAddress",
@@ -44,7 +44,7 @@ PROMOTION_STABLE = 0.5
 PROMOTION_CONTACT = 1.0
 
 
-class Joining:
+class JoinAttempts:
     """Whom to ask next. One attempt at a time; leader hints first, then everyone in turn."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Joining:
         self._turn = 0
         self._last = ""
 
-    def next(self, now: float, members: Sequence[ProbeReply]) -> AskToJoin | None:
+    def next(self, now: float, members: Sequence[ProbeReply]) -> SendJoinRequest | None:
         """The attempt to make now, if any. ``members`` are replies of initialised nodes."""
         if now < max(self._busy_until, self._next_at) or not members:
             return None
@@ -64,7 +64,7 @@ class Joining:
         candidates = _candidates([m for m in members if m.cluster_id == cluster_id])
         address = self._hint or candidates[self._turn % len(candidates)]
         self._busy_until, self._hint = now + ATTEMPT_LOST, ""
-        return AskToJoin(address, cluster_id)
+        return SendJoinRequest(address, cluster_id)
 
     def failed(self, now: float, address: str, reason: str, hint: str = "") -> None:
         """The attempt ended without success; ``hint`` is the leader's address if one was named."""

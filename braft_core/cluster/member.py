@@ -12,31 +12,31 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from math import inf
 
 from braft_core.abc import Contact
-from braft_core.cluster.addresses import AddressBook, contact_at
-from braft_core.cluster.agreement import Agreement
-from braft_core.cluster.background_tasks import Tasks
-from braft_core.cluster.dead_server_cleanup import Remover
-from braft_core.cluster.duplicate_ids import Twins
-from braft_core.cluster.interface import MembershipPorts, RaftView
+from braft_core.cluster.address_book import AddressBook, contact_at
+from braft_core.cluster.background_tasks import BackgroundTasks
+from braft_core.cluster.capability_negotiation import CapabilityNegotiation
+from braft_core.cluster.dead_server_cleanup import DeadServerCleanup
+from braft_core.cluster.duplicate_ids import DuplicateIDs
+from braft_core.cluster.interface import MembershipHost, RaftView
 from braft_core.cluster.joining import AddNonvoter, Refuse, UpdateAddress, handle_join
 from braft_core.cluster.member_rules import (
     CaughtUp,
     Change,
     ForeignCluster,
-    absence,
+    explain_no_leader,
     foreign_clusters,
     hears_leader,
     must_announce,
     next_change,
-    should_dissolve,
-    told_removed,
+    preferred_cluster,
+    removal_notice,
 )
 from braft_core.cluster.messages import (
-    default_discovery_sentence,
-    met_sentence,
-    removed_sentence,
-    rival_sentence,
-    versions_sentence,
+    default_discovery_message,
+    removed_message,
+    rival_cluster_message,
+    version_differences_message,
+    wrong_cluster_message,
 )
 from braft_core.cluster.probes import Prober, in_turn
 from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, WrongCluster
@@ -45,7 +45,7 @@ from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinReque
 from braft_core.raft.types import Server, Suffrage, encode_configuration
 from braft_core.transport.denials import refused_token_sentence
 
-__all__ = ["Resident"]
+__all__ = ["Member"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,14 +76,14 @@ class _Every:
         return True
 
 
-class Resident:
+class Member:
     """One member. Used on the loop alone; :meth:`tick` some times a second."""
 
     def __init__(
         self,
-        ports: MembershipPorts,
+        ports: MembershipHost,
         prober: Prober,
-        tasks: Tasks,
+        tasks: BackgroundTasks,
         contacts: Callable[[], Sequence[Contact]],
         search: Callable[[], None],
         dissolve: Callable[[str], None] = lambda into: None,
@@ -98,7 +98,7 @@ class Resident:
         self._ports, self._prober, self._tasks = ports, prober, tasks
         self._contacts, self._search, self._dissolve = contacts, search, dissolve
         self._rest = rest
-        self._twins = Twins(ports, prober, self.book)
+        self._duplicates = DuplicateIDs(ports, prober, self.book)
         self._standing = True
         self._told: set[tuple[str, str]] = set()
         self._caught_up = CaughtUp()
@@ -109,10 +109,10 @@ class Resident:
         self._announce_due, self._probe_due, self._search_due = _Every(), _Every(), _Every()
         self._vote_due = _Every()
         self._busy: set[str] = set()
-        self.remover = Remover(ports, prober, self.book, self._changing, self._once)
-        self.agreement = Agreement(ports, self.book, self._once)
+        self.cleanup = DeadServerCleanup(ports, prober, self.book, self._changing, self._once)
+        self.negotiation = CapabilityNegotiation(ports, self.book, self._once)
         for reply in self._own_replies():
-            self.agreement.learn(reply.server_id, reply.capabilities)
+            self.negotiation.learn(reply.server_id, reply.capabilities)
         self.book.learn(ports.now(), ports.identity.server_id, ports.identity.address)
 
     def move(self) -> None:
@@ -128,9 +128,9 @@ class Resident:
         view = self._ports.raft_view()
         if self.removed or view.leader_id:
             return self.removed
-        if self._twins.refused:
-            return self._twins.refused
-        sentence = absence(
+        if self._duplicates.refused:
+            return self._duplicates.refused
+        sentence = explain_no_leader(
             view,
             self._ports.identity.server_id,
             self._heard(now, view),
@@ -141,21 +141,21 @@ class Resident:
         if not self.foreign:
             return sentence
         others = [(cluster.address, cluster.cluster_id) for cluster in self.foreign]
-        return f"{sentence}; {met_sentence(self._ports.identity.cluster_id, others)}"
+        return f"{sentence}; {wrong_cluster_message(self._ports.identity.cluster_id, others)}"
 
     @property
     def notes(self) -> dict[str, str]:
-        """See :attr:`Coordinator.notes`."""
+        """See :attr:`ClusterMembership.notes`."""
         rivals = [(f.address, f.cluster_id, f.voters) for f in self.foreign]
-        differences = self.agreement.differences(self._ports.raft_view())
+        differences = self.negotiation.differences(self._ports.raft_view())
         denials = [outcome.failure for outcome in self._prober.outcomes.values() if outcome.denied]
         notes = {
-            "rival cluster": rival_sentence(self._ports.identity.cluster_id, rivals)
+            "rival cluster": rival_cluster_message(self._ports.identity.cluster_id, rivals)
             if rivals
             else "",
-            "node id": self._twins.sentence,
+            "node id": self._duplicates.sentence,
             "discovery": self._unchosen(self._ports.raft_view()),
-            "versions": versions_sentence(differences) if differences else "",
+            "versions": version_differences_message(differences) if differences else "",
             "token": refused_token_sentence(denials) if denials else "",
         }
         return {subject: sentence for subject, sentence in notes.items() if sentence}
@@ -166,7 +166,7 @@ class Resident:
         others = [s for s in view.configuration.servers if s.id != identity.server_id]
         if not settings.default_discovery or not others:
             return ""
-        return default_discovery_sentence(
+        return default_discovery_message(
             settings.default_discovery, settings.cluster_name, identity.cluster_id, others
         )
 
@@ -205,18 +205,18 @@ class Resident:
             self._set_removed("")
         self._refresh_addresses(view)
         self._lead(now, view)
-        self.agreement.tick(now, view)
+        self.negotiation.tick(now, view)
         identity = self._ports.identity
         news = must_announce(view, identity.server_id, identity.address)
         # Who was refused asks until it is not: the next announcement may be a long time off.
-        asks = news or bool(self._twins.refused)
+        asks = news or bool(self._duplicates.refused)
         if asks and not self.removed and self._announce_due(now, ANNOUNCE_INTERVAL):
             self._once("announce", self._announce)
         if self._wants_own_vote(view) and self._vote_due(now, ANNOUNCE_INTERVAL):
             self._once("ask-vote", self._ask_for_vote)
-        self.remover.tick(now, view)
+        self.cleanup.tick(now, view)
         interval = PROBE_INTERVAL if hears_leader(view) else PROBE_INTERVAL_LEADERLESS
-        if self._probe_due(now, self.remover.interval(interval)):
+        if self._probe_due(now, self.cleanup.interval(interval)):
             self._once("probe-all", self._probe_all)
         lost = now - self._leader_seen_at >= self._ports.settings.restart_min
         if lost and not self.removed and self._search_due(now, SEARCH_INTERVAL):
@@ -292,8 +292,8 @@ class Resident:
             cluster_name=self._ports.settings.cluster_name,
             cluster_id=self._ports.identity.cluster_id,
             configuration=view.configuration,
-            was_removed=self.remover.is_remembered(request.server_id),
-            lacking=self.agreement.lacking(request.capabilities),
+            was_removed=self.cleanup.was_removed_as_dead(request.server_id),
+            lacking=self.negotiation.lacking(request.capabilities),
         )
         match decision:
             case Refuse(error):
@@ -303,7 +303,7 @@ class Resident:
             case AddNonvoter(server_id, address):
                 _log.info("node %s at %s joins", short_id(server_id), address)
                 self._learn(server_id, address)
-                self.agreement.learn(server_id, request.capabilities)
+                self.negotiation.learn(server_id, request.capabilities)
                 await self._ports.change_membership("add_nonvoter", server_id, address)
             case UpdateAddress(server):
                 # The next tick commits it, as it does after an announcement.
@@ -333,12 +333,12 @@ class Resident:
                 actual=identity.cluster_id,
             )
         try:
-            await self._twins.check(request)
+            await self._duplicates.check(request)
         except Conflict as error:
             self._once_told(logging.ERROR, request.server_id, error.message)
             raise
         self._learn(request.server_id, request.address)
-        self.agreement.learn(request.server_id, request.capabilities)
+        self.negotiation.learn(request.server_id, request.capabilities)
         return AnnounceReply(identity.server_id, identity.address)
 
     def _targets(self) -> list[Contact]:
@@ -385,7 +385,7 @@ class Resident:
 
         members = self._member_contacts()
         due = [t for t in self._targets() if str(t) in members or self._prober.may_answer(t)]
-        self._twins.answered(await in_turn(due, tell))
+        self._duplicates.answered(await in_turn(due, tell))
         self._stand()
 
     async def _probe_all(self) -> None:
@@ -401,10 +401,10 @@ class Resident:
             for reply in replies
             if reply.initialised and reply.cluster_id == self._ports.identity.cluster_id
         ]
-        for reply in self._twins.single(ours):
+        for reply in self._duplicates.single(ours):
             # The round waited for the slowest: an announcement since is newer than any answer.
             self._learn(reply.server_id, reply.address, asked)
-            self.agreement.learn(reply.server_id, reply.capabilities)
+            self.negotiation.learn(reply.server_id, reply.capabilities)
             self._ports.state_comparison.learn(reply.server_id, reply.digests)
         self._ports.compare_states()
         self._note_removal(replies)
@@ -412,13 +412,13 @@ class Resident:
 
     def _note_removal(self, replies: Sequence[ProbeReply]) -> None:
         cluster_id = self._ports.identity.cluster_id
-        leader = told_removed(self._ports.raft_view(), cluster_id, replies)
+        leader = removal_notice(self._ports.raft_view(), cluster_id, replies)
         if leader is None:
             self._set_removed("")
         else:
             server = Server(leader.server_id, leader.address)
-            self._set_removed(removed_sentence(cluster_id, server, leader.dead))
-            if leader.dead:
+            self._set_removed(removed_message(cluster_id, server, leader.rejoin_allowed))
+            if leader.rejoin_allowed:
                 # Nobody wanted to be rid of this node, so nobody need start it anew.
                 voter = self._ports.settings.voter
                 self._once("return", lambda: self._ask_to_join(server.address, voter=voter))
@@ -448,7 +448,7 @@ class Resident:
 
     def _stand(self) -> None:
         """Neither who was removed campaigns, nor who would get votes that another one's id got."""
-        willing = not (self.removed or self._twins.refused)
+        willing = not (self.removed or self._duplicates.refused)
         if willing != self._standing:
             self._standing = willing
             self._ports.stand(willing)
@@ -458,9 +458,11 @@ class Resident:
         found = foreign_clusters(self._ports.settings.cluster_name, ours, replies)
         self.foreign = found
         for f in found:
-            sentence = rival_sentence(ours, [(f.address, f.cluster_id, f.voters)])
+            sentence = rival_cluster_message(ours, [(f.address, f.cluster_id, f.voters)])
             self._once_told(logging.ERROR, "rival cluster", sentence)
-        into = should_dissolve(self._ports.raft_view(), self._ports.identity.server_id, ours, found)
+        into = preferred_cluster(
+            self._ports.raft_view(), self._ports.identity.server_id, ours, found
+        )
         if into:
             self._dissolve(into)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from braft_core.cluster.addresses import AddressBook
+from braft_core.cluster.address_book import AddressBook
 from braft_core.cluster.interface import PeerView, RaftView
 from braft_core.cluster.joining import LearnerFacts, precedence, should_promote
-from braft_core.cluster.messages import no_leader_sentence
+from braft_core.cluster.messages import no_leader_message
 from braft_core.peer import ProbeReply, ProbeRequest
 from braft_core.raft.types import Server, Suffrage
 
@@ -20,13 +20,13 @@ __all__ = [
     "CaughtUp",
     "Change",
     "ForeignCluster",
-    "absence",
+    "explain_no_leader",
     "foreign_clusters",
     "hears_leader",
     "must_announce",
     "next_change",
-    "should_dissolve",
-    "told_removed",
+    "preferred_cluster",
+    "removal_notice",
     "was_removed",
 ]
 
@@ -130,7 +130,7 @@ def was_removed(view: RaftView, request: ProbeRequest, cluster_id: str) -> bool:
     )
 
 
-def told_removed(
+def removal_notice(
     view: RaftView, cluster_id: str, replies: Iterable[ProbeReply]
 ) -> ProbeReply | None:
     """The leader's word that this node is no member any more, unless a leader still calls here.
@@ -159,7 +159,7 @@ def must_announce(view: RaftView, server_id: str, address: str) -> bool:
     return not view.leader_id or (own is not None and own.address != address)
 
 
-def absence(
+def explain_no_leader(
     view: RaftView,
     own_id: str,
     heard: Mapping[str, float],
@@ -182,7 +182,7 @@ def absence(
     if not voters:
         return f"no leader for {no_leader_for:.0f} s: waiting for the cluster's leader to call"
     searching = no_leader_for >= restart_min
-    return no_leader_sentence(no_leader_for, missing, len(voters), searching)
+    return no_leader_message(no_leader_for, missing, len(voters), searching)
 
 
 def foreign_clusters(
@@ -199,7 +199,7 @@ def foreign_clusters(
     return [found[key] for key in sorted(found)]
 
 
-def should_dissolve(
+def preferred_cluster(
     view: RaftView, own_id: str, cluster_id: str, foreign: Iterable[ForeignCluster]
 ) -> str:
     """The cluster into which this one dissolves, "" if it stays.

@@ -14,21 +14,21 @@ from braft_core.peer import ProbeReply
 from braft_core.raft.types import Server
 
 if TYPE_CHECKING:
-    from braft_core.cluster.discovery_view import FormingFacts
+    from braft_core.cluster.discovery_view import BootstrapFacts
 
 __all__ = [
-    "default_discovery_sentence",
-    "holding_sentence",
-    "met_sentence",
-    "named",
-    "no_leader_sentence",
-    "pursuing_sentence",
-    "removed_sentence",
-    "rival_sentence",
-    "shared_id_sentence",
-    "too_few_sentence",
-    "versions_sentence",
-    "waiting_sentence",
+    "default_discovery_message",
+    "describe_server",
+    "duplicate_id_message",
+    "no_cluster_message",
+    "no_leader_message",
+    "other_proposal_message",
+    "pending_acceptance_message",
+    "removed_message",
+    "rival_cluster_message",
+    "too_few_nodes_message",
+    "version_differences_message",
+    "wrong_cluster_message",
 ]
 
 
@@ -36,7 +36,7 @@ __all__ = [
 _READABLE_ID = 32
 
 
-def named(server: Server) -> str:
+def describe_server(server: Server) -> str:
     """A server as a person would name it."""
     readable = len(server.id) <= _READABLE_ID
     return f"{server.id} at {server.address}" if readable else server.address
@@ -49,7 +49,7 @@ def _why(contact: Contact, reason: str) -> str:
     return bare.replace(f" to {address}", "")
 
 
-def waiting_sentence(seconds: float, reason: str, foreign: Sequence[ProbeReply]) -> str:
+def no_cluster_message(seconds: float, reason: str, foreign: Sequence[ProbeReply]) -> str:
     """The whole: since when, why, and who was seen that belongs elsewhere."""
     others = "".join(
         f"; {reply.address} is of another cluster, {reply.cluster_name!r}" for reply in foreign
@@ -57,8 +57,8 @@ def waiting_sentence(seconds: float, reason: str, foreign: Sequence[ProbeReply])
     return f"no cluster yet after {seconds:.0f} s: {reason}{others}"
 
 
-def too_few_sentence(
-    facts: FormingFacts,
+def too_few_nodes_message(
+    facts: BootstrapFacts,
     replies: Sequence[ProbeReply],
     silent: Sequence[tuple[Contact, str]],
     unresolved: Sequence[str] = (),
@@ -76,23 +76,23 @@ def too_few_sentence(
     return f"{sentence}; discovery lists no more"
 
 
-def holding_sentence(cluster_ids: Sequence[str]) -> str:
+def other_proposal_message(cluster_ids: Sequence[str]) -> str:
     """Others are founding."""
     return f"waiting while other nodes found cluster {', '.join(cluster_ids)}"
 
 
-def pursuing_sentence(cluster_id: str, missing: Sequence[Server]) -> str:
+def pending_acceptance_message(cluster_id: str, missing: Sequence[Server]) -> str:
     """Promised, and not all members have."""
     if not missing:
         return f"starting cluster {cluster_id}"
-    names = ", ".join(map(named, missing))
+    names = ", ".join(map(describe_server, missing))
     return (
         f"founding cluster {cluster_id}: {names} has yet to agree. If it is lost for good, stop "
         "the others and start them with empty data directories (nothing was ever written)"
     )
 
 
-def met_sentence(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
+def wrong_cluster_message(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
     """A member whose surroundings belong elsewhere: it runs on the data of a cluster of the past.
 
     ``others`` are addresses and their cluster ids; there is at least one.
@@ -104,13 +104,13 @@ def met_sentence(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def versions_sentence(differences: Sequence[tuple[str, str]]) -> str:
+def version_differences_message(differences: Sequence[tuple[str, str]]) -> str:
     """Members that cannot execute what others can: address and what each lacks."""
     listed = "; ".join(f"{address} lacks {lacks}" for address, lacks in differences)
     return f"the members differ in what they can execute, so what needs it is refused: {listed}"
 
 
-def rival_sentence(cluster_id: str, others: Sequence[tuple[str, str, int]]) -> str:
+def rival_cluster_message(cluster_id: str, others: Sequence[tuple[str, str, int]]) -> str:
     """A member that serves, and has met members of another cluster of the same name.
 
     ``others`` are addresses, their cluster ids and numbers of voters; there is at least one.
@@ -122,7 +122,7 @@ def rival_sentence(cluster_id: str, others: Sequence[tuple[str, str, int]]) -> s
     )
 
 
-def shared_id_sentence(server_id: str, addresses: Sequence[str]) -> str:
+def duplicate_id_message(server_id: str, addresses: Sequence[str]) -> str:
     """Two nodes with one id."""
     return (
         f"node id {short_id(server_id)} is used at {' and '.join(addresses)}; ids must differ "
@@ -130,7 +130,7 @@ def shared_id_sentence(server_id: str, addresses: Sequence[str]) -> str:
     )
 
 
-def default_discovery_sentence(
+def default_discovery_message(
     discovery: str, cluster_name: str, cluster_id: str, others: Sequence[Server]
 ) -> str:
     """A member of a cluster that it found by a discovery that nobody chose."""
@@ -143,26 +143,27 @@ def default_discovery_sentence(
     )
 
 
-def removed_sentence(cluster_id: str, leader: Server, dead: bool) -> str:
+def removed_message(cluster_id: str, leader: Server, dead: bool) -> str:
     """A member no more; ``dead``: because it was silent, and not because somebody wanted it."""
     if dead:
         return (
             f"this node was silent for long and was removed from cluster {cluster_id}: asking its "
-            f"leader, {named(leader)}, to be taken back"
+            f"leader, {describe_server(leader)}, to be taken back"
         )
     return (
-        f"this node was removed from cluster {cluster_id}: its leader, {named(leader)}, does not "
-        "count it. To rejoin, start it with an empty data directory"
+        f"this node was removed from cluster {cluster_id}: its leader, "
+        f"{describe_server(leader)}, does not count it. To rejoin, start it with an empty "
+        "data directory"
     )
 
 
-def no_leader_sentence(
+def no_leader_message(
     seconds: float, missing: Sequence[Server], voters: int, searching: bool
 ) -> str:
     """A member without a leader: who is missing, and how many failures are tolerated."""
     tolerated = (voters - 1) // 2
     if missing:
-        names = ", ".join(map(named, missing))
+        names = ", ".join(map(describe_server, missing))
         who = f"{len(missing)} of {voters} voters do not answer ({names})"
     else:
         who = f"all {voters} voters answer, an election is under way"

@@ -82,8 +82,8 @@ class Admin:
         Who is removed so stays out, also if it was dead once and would be taken back for that.
         """
         deadline = clock.monotonic() + timeout
-        if kind == "remove_server" and self._engine.membership.is_welcome(server_id):
-            await self._dismiss(server_id, timeout)
+        if kind == "remove_server" and self._engine.membership.may_rejoin(server_id):
+            await self._forbid_rejoin(server_id, timeout)
         if kind in ("add_voter", "add_nonvoter"):
             await self._engine.membership.check_newcomer(server_id, address)
         await self.carry_out(kind, server_id, address, max(0.0, deadline - clock.monotonic()))
@@ -100,9 +100,9 @@ class Admin:
             index=index,
         )
 
-    async def _dismiss(self, server_id: str, timeout: float) -> None:
+    async def _forbid_rejoin(self, server_id: str, timeout: float) -> None:
         engine = self._engine
-        data = encode_command(engine.parts.serializer, MEMBERS, "dismiss", [server_id])
+        data = encode_command(engine.parts.serializer, MEMBERS, "forbid_rejoin", [server_id])
         command = Command(data, timeout, asyncio.get_running_loop())
         engine.submit(command)
         await command.awaitable

@@ -4,7 +4,7 @@ The leader commits a checkpoint now and then. Each node captures its services wh
 on the applier thread, which is cheap; a thread of its own hashes what was captured, in pieces and
 with long pauses, so that neither the consensus loop nor callers have to wait. A node whose state
 is not that of the majority serves no reads, takes no snapshots and does not lead; see
-:mod:`braft_core.cluster.divergence`.
+:mod:`braft_core.cluster.state_comparison`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from braft_core.cluster.divergence import StateComparison
-from braft_core.cluster.interface import MembershipPorts
+from braft_core.cluster.interface import MembershipHost
+from braft_core.cluster.state_comparison import StateComparison
 from braft_core.errors import BraftError
 from braft_core.runtime import clock
 from braft_core.runtime.requests import Command
@@ -167,7 +167,7 @@ class Digester:
 class StateDigests:
     """Everything about state digests of one node that lives on the loop."""
 
-    def __init__(self, engine: Engine, ports: MembershipPorts) -> None:
+    def __init__(self, engine: Engine, ports: MembershipHost) -> None:
         self._engine, self._ports = engine, ports
         parts = engine.parts
         self.comparison = StateComparison(parts.server_id)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from braft_core.abc import Identity, SnapshotSink
 from braft_core.addresses import join_host_port
-from braft_core.cluster.declarations import Declarations
-from braft_core.cluster.membership import Coordinator
+from braft_core.cluster.member_capabilities import MemberCapabilities
+from braft_core.cluster.membership import ClusterMembership
 from braft_core.errors import (
     BraftError,
     NoLeader,
@@ -103,8 +103,8 @@ class Engine:
         self.view = NodeView(self)
         self._observer = Observer(self, events, node)
         self.distribution = Distribution(self, events)
-        self.declarations = Declarations()
-        self._gate = Gate(parts.server_id, parts.machine, parts.cluster, self.declarations)
+        self.member_capabilities = MemberCapabilities()
+        self._gate = Gate(parts.server_id, parts.machine, parts.cluster, self.member_capabilities)
         self._willing = True
         self._ports = Ports(self)
         self.admin = Admin(self)
@@ -117,7 +117,7 @@ class Engine:
         self._forwarder = Forwarder(self)
         self.sessions = Sessions(self, parts.serializer, parts.settings.request_timeout)
         self._calls = LogCalls(self, parts.settings.max_value_bytes, parts.machine)
-        self.membership = Coordinator(
+        self.membership = ClusterMembership(
             self._ports,
             parts.discovery,
             new_cluster_id,
@@ -436,7 +436,7 @@ class Engine:
         """Connect to the members of a configuration, and to nobody else.
 
         Only the address of a server that was not known before is taken from it: what servers say
-        of themselves is newer (:mod:`braft_core.cluster.addresses`).
+        of themselves is newer (:mod:`braft_core.cluster.address_book`).
         """
         for server in configuration.servers:
             if server.id not in self._addresses:

@@ -6,7 +6,7 @@ it lacks something. Otherwise the answer names the member and what it lacks. Own
 
 from __future__ import annotations
 
-from braft_core.cluster.declarations import Declarations
+from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.errors import BraftError, DecodeError, InvalidRequest, NotReady, NotSupported
 from braft_core.identity import short_id
 from braft_core.raft import EMPTY_CONFIGURATION, Configuration
@@ -25,7 +25,7 @@ _MAX_KEYS = 4096
 class Gate:
     """Lives on the loop.
 
-    :param declarations: what the other members say of themselves.
+    :param member_capabilities: what the other members say of themselves.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class Gate:
         own_id: str,
         machine: StateMachine,
         cluster: ClusterService,
-        declarations: Declarations,
+        member_capabilities: MemberCapabilities,
     ) -> None:
         self._own_id, self._machine = own_id, machine
-        self._cluster, self._declarations = cluster, declarations
+        self._cluster, self._declarations = cluster, member_capabilities
         self._configuration: Configuration = EMPTY_CONFIGURATION
         #: What the admitted keys rest on.
         self._basis = (-1, -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CLUSTER_ID", "FOUNDING"]
+__all__ = ["BOOTSTRAP_RECORD", "CLUSTER_ID"]
 
 CLUSTER_ID = "cluster_id"
-FOUNDING = "founding"
+BOOTSTRAP_RECORD = "bootstrap"

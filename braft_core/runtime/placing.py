@@ -18,7 +18,7 @@ from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageLocked
 from braft_core.identity import Ports, default_raft_ports, implied_ports, pick_ports, ports_are_free
 from braft_core.runtime import clock
-from braft_core.runtime.names import CLUSTER_ID, FOUNDING
+from braft_core.runtime.names import BOOTSTRAP_RECORD, CLUSTER_ID
 
 if TYPE_CHECKING:
     from braft_core.abc import Storage, StoredState
@@ -87,7 +87,7 @@ def _default_holds_data(rport: int) -> bool:
 
 def _is_blank(storage: Storage, stored: StoredState) -> bool:
     """Whether the node of that store never was in a cluster, nor promised to bootstrap one."""
-    names = (CLUSTER_ID, FOUNDING)
+    names = (CLUSTER_ID, BOOTSTRAP_RECORD)
     used = stored.entries or stored.hard_state.term or storage.snapshots.list()
     return not used and all(storage.get_meta(name) is None for name in names)
 

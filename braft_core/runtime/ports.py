@@ -7,8 +7,6 @@ import random
 from typing import TYPE_CHECKING
 
 from braft_core.abc import Identity, WriteBatch
-from braft_core.cluster.declarations import Declarations
-from braft_core.cluster.divergence import StateComparison
 from braft_core.cluster.interface import (
     AutopilotRules,
     MembershipSettings,
@@ -16,6 +14,8 @@ from braft_core.cluster.interface import (
     RaftView,
     Removal,
 )
+from braft_core.cluster.member_capabilities import MemberCapabilities
+from braft_core.cluster.state_comparison import StateComparison
 from braft_core.errors import InvariantViolation
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
@@ -35,7 +35,7 @@ from braft_core.runtime.assembly import (
     expect_is_listed,
     expect_is_unclear,
 )
-from braft_core.runtime.names import CLUSTER_ID, FOUNDING
+from braft_core.runtime.names import BOOTSTRAP_RECORD, CLUSTER_ID
 from braft_core.runtime.requests import Command
 from braft_core.services.capabilities import Capabilities
 from braft_core.services.cluster import agreement_command, is_internal
@@ -55,7 +55,7 @@ _MARGIN = 0.3
 
 
 class Ports:
-    """See :class:`braft_core.cluster.interface.MembershipPorts`.
+    """See :class:`braft_core.cluster.interface.MembershipHost`.
 
     Before Raft runs the store is used here, on the loop: these are a few small writes in the life
     of a node, and the writer thread, which alone may touch the store later, does not exist yet.
@@ -77,9 +77,9 @@ class Ports:
             default_discovery=default_discovery(settings, engine.parts.discovery),
             autopilot=AutopilotRules(
                 mode=settings.autopilot,
-                leader_steady=settings.leader_steady,
+                stabilization_time=settings.leader_steady,
                 dead_after=settings.dead_after,
-                min_voters=settings.min_voters,
+                min_quorum=settings.min_voters,
                 window=settings.removal_window,
             ),
         )
@@ -94,13 +94,13 @@ class Ports:
         """Monotonic seconds."""
         return clock.monotonic()
 
-    async def load_founding(self) -> bytes | None:
+    async def load_bootstrap_record(self) -> bytes | None:
         """The founding record as it was stored last."""
-        return self._engine.parts.storage.get_meta(FOUNDING)
+        return self._engine.parts.storage.get_meta(BOOTSTRAP_RECORD)
 
-    async def store_founding(self, record: bytes) -> None:
+    async def store_bootstrap_record(self, record: bytes) -> None:
         """Store the founding record durably."""
-        self._engine.parts.storage.set_meta({FOUNDING: record})
+        self._engine.parts.storage.set_meta({BOOTSTRAP_RECORD: record})
 
     async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
         """Become a member, durably: the log first, then the fact, so that a crash repeats it."""
@@ -164,7 +164,7 @@ class Ports:
         """Have the cluster remember a removal; it is applied here on return."""
         engine = self._engine
         args = [server.id, server.address, voters, reason]
-        data = encode_command(engine.parts.serializer, MEMBERS, "remember", args)
+        data = encode_command(engine.parts.serializer, MEMBERS, "record_removal", args)
         timeout = engine.parts.settings.request_timeout
         command = Command(data, timeout, asyncio.get_running_loop())
         engine.submit(command)
@@ -181,9 +181,9 @@ class Ports:
         return self._engine.parts.cluster.agreed
 
     @property
-    def declarations(self) -> Declarations:
+    def member_capabilities(self) -> MemberCapabilities:
         """What the other members have declared."""
-        return self._engine.declarations
+        return self._engine.member_capabilities
 
     @property
     def state_comparison(self) -> StateComparison:

@@ -33,7 +33,7 @@ class RemovedVoter(NamedTuple):
     voters: int
     reason: str
     #: Whether it is taken back when it returns. Not, if somebody removed it on purpose later.
-    welcome: bool = True
+    may_rejoin: bool = True
 
 
 class MembersService(StateMachineService):
@@ -46,7 +46,7 @@ class MembersService(StateMachineService):
         self.removed: tuple[RemovedVoter, ...] = ()
 
     @command
-    def remember(
+    def record_removal(
         self, context: CommandContext, server_id: str, address: str, voters: int, reason: str
     ) -> int:
         """Remember a removal; returns its index."""
@@ -56,13 +56,13 @@ class MembersService(StateMachineService):
         return context.index
 
     @command
-    def dismiss(self, server_id: str) -> bool:
+    def forbid_rejoin(self, server_id: str) -> bool:
         """That server is removed on purpose now: it is not to return; whether it is remembered.
 
         Its record stays, and counts among the removals.
         """
         self.removed = tuple(
-            known._replace(welcome=False) if known.server_id == server_id else known
+            known._replace(may_rejoin=False) if known.server_id == server_id else known
             for known in self.removed
         )
         return any(known.server_id == server_id for known in self.removed)
@@ -97,5 +97,5 @@ def _record(row: Any) -> RemovedVoter:
                 return RemovedVoter(index, server_id, address, voters, reason, rest != [False])
     raise InvalidArgument(
         f"{row!r:.200} is no removal; accepted: a server id, its address, the number of voters, "
-        f"a reason, and perhaps whether it is welcome, texts of up to {_MAX_TEXT} characters"
+        f"a reason, and perhaps whether it may rejoin, texts of up to {_MAX_TEXT} characters"
     )

@@ -23,8 +23,8 @@ _T = TypeVar("_T")
 
 
 def method_of(kind: type[Any]) -> str:
-    """The RPC of a request class: ``Probe`` for ``ProbeRequest``."""
-    return kind.__name__.removesuffix("Request")
+    """Return the RPC of a request class: ``Probe`` for ``ProbeRequest``."""
+    return kind.__name__.removesuffix("Request").removesuffix("Proposal")
 
 
 _MAX_NAME: Final = 255

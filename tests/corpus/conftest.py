@@ -13,7 +13,7 @@ import pytest
 
 from braft_core import peer
 from braft_core.client.answers import error_of
-from braft_core.cluster.record import decode_record
+from braft_core.cluster.bootstrap_record import decode_record
 from braft_core.http.wire import parse_json
 from braft_core.identity import decode_or_none
 from braft_core.raft.messages import (

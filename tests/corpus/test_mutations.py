@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from braft_core import peer
-from braft_core.cluster.record import FoundingRecord, encode_record
+from braft_core.cluster.bootstrap_record import BootstrapRecord, encode_record
 from braft_core.errors import BraftError, Conflict
 from braft_core.http.problems import BadInput
 from braft_core.identity import encode, new_raft_id
@@ -102,7 +102,9 @@ def encodings(folder: Path) -> dict[str, bytes]:
     found = {
         "configuration": encode_configuration(_MEMBERS),
         "founding record": encode_record(
-            FoundingRecord(peer.FoundRequest("n", "c", encode_configuration(_MEMBERS), "a"), ("x",))
+            BootstrapRecord(
+                peer.BootstrapProposal("n", "c", encode_configuration(_MEMBERS), "a"), ("x",)
+            )
         ),
         "server id": encode(new_raft_id("10.0.0.1", (1, 2, 3), "host")).encode(),
         "place of a command": in_session(command, (bytes(range(16)), 3, 1)),

@@ -17,7 +17,7 @@ from braft_core.raft import HardState
 from braft_core.runtime import dissolving
 from braft_core.runtime.dissolving import dissolve
 from braft_core.runtime.loop import LoopThread
-from braft_core.runtime.names import CLUSTER_ID, FOUNDING
+from braft_core.runtime.names import BOOTSTRAP_RECORD, CLUSTER_ID
 from braft_core.runtime.requests import Query
 from braft_testing.processes import PATIENCE, wait_for
 from tests.integration.conftest import MakeNodes
@@ -69,7 +69,7 @@ def begin_to_dissolve(
     wait_for(lambda: loop.run(begin()), what="it may dissolve")
 
 
-@pytest.mark.parametrize("key", [CLUSTER_ID, FOUNDING])
+@pytest.mark.parametrize("key", [CLUSTER_ID, BOOTSTRAP_RECORD])
 def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, key: str) -> None:
     (node,) = make_nodes(1)
     disk = Disk(node, key)

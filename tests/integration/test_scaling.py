@@ -104,7 +104,7 @@ def test_down_to_one_by_leaving_and_up_again(tmp_path: Path) -> None:
         assert voters(client) == addresses(cluster, last)
         client.kv_put("m", "k", 1)
         assert client.kv_get("m", "k") == 1
-        # The last one does not go; and who comes as new is welcome.
+        # The last one does not go; and a new server may join.
         refused = httpx.delete(
             f"{cluster.nodes[last].url}/v1/members/{client.members()[0]['id']}",
             trust_env=False,

@@ -15,12 +15,12 @@ import pytest
 
 from braft_core import Node
 from braft_core.abc import Contact
-from braft_core.cluster.bootstrap import Forming
-from braft_core.cluster.bootstrap_effects import ListDiscovery, OfferFounding, Probe, StoreFounding
-from braft_core.cluster.discovery_view import MOST_PROBED, RETRY_MAX, FormingFacts
+from braft_core.cluster.bootstrap import Bootstrap
+from braft_core.cluster.bootstrap_effects import ListDiscovery, Probe, SendProposal, StoreRecord
+from braft_core.cluster.bootstrap_record import EMPTY_RECORD
+from braft_core.cluster.discovery_view import MOST_PROBED, RETRY_MAX, BootstrapFacts
+from braft_core.cluster.probe_slots import MOST_CONTACTS, MOST_OFFERED
 from braft_core.cluster.probes import MOST_CALLS, Prober
-from braft_core.cluster.record import NOTHING_FOUNDED
-from braft_core.cluster.seats import MOST_CONTACTS, MOST_OFFERED
 from braft_core.errors import Unreachable
 from braft_core.local_nodes import free_ports
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
@@ -40,8 +40,8 @@ class Hall:
     """One node that forms a cluster in virtual time, among strangers that never answer."""
 
     def __init__(self, contacts: list[Contact]) -> None:
-        facts = FormingFacts("a", f"{WHERE['a']}:15000", "c", 3, salt="salt")
-        self.forming = Forming(facts, NOTHING_FOUNDED, lambda: "fresh")
+        facts = BootstrapFacts("a", f"{WHERE['a']}:15000", "c", 3, salt="salt")
+        self.bootstrap = Bootstrap(facts, EMPTY_RECORD, lambda: "fresh")
         self.contacts = contacts
         self.now = 0.0
         self.most_in_flight = self.most_known = 0
@@ -51,21 +51,21 @@ class Hall:
 
     def run(self, seconds: float) -> None:
         """Let time pass until the node proposes a cluster, or for so long."""
-        self._perform(self.forming.start(self.now))
+        self._perform(self.bootstrap.start(self.now))
         while self.now < seconds and not self.proposed_at:
             self.now += 0.05
             for end, contact in [each for each in self._in_flight if each[0] <= self.now]:
                 self._in_flight.remove((end, contact))
                 self._perform(self._outcome(contact))
-            self._perform(self.forming.tick(self.now))
-            self.most_known = max(self.most_known, len(self.forming.survey.sightings))
+            self._perform(self.bootstrap.tick(self.now))
+            self.most_known = max(self.most_known, len(self.bootstrap.view.contact_states))
 
     def _outcome(self, contact: Contact) -> Any:
         server_id = next((i for i, host in WHERE.items() if host == contact.host), "")
         if not server_id:
-            return self.forming.probe_failed(self.now, contact, "no answer")
+            return self.bootstrap.probe_failed(self.now, contact, "no answer")
         reply = ProbeReply(server_id, "c", "", 3, False, "", "", str(contact))
-        return self.forming.probe_answered(self.now, contact, reply)
+        return self.bootstrap.probe_answered(self.now, contact, reply)
 
     def _perform(self, effects: Any) -> None:
         for effect in effects:
@@ -75,8 +75,8 @@ class Hall:
                 self._in_flight.append((self.now + (0.02 if known else TIMEOUT), effect.contact))
                 self.most_in_flight = max(self.most_in_flight, len(self._in_flight))
             elif isinstance(effect, ListDiscovery):
-                self._perform(self.forming.contacts_listed(self.now, self.contacts))
-            elif isinstance(effect, StoreFounding | OfferFounding):
+                self._perform(self.bootstrap.contacts_listed(self.now, self.contacts))
+            elif isinstance(effect, StoreRecord | SendProposal):
                 self.proposed_at = self.proposed_at or self.now
 
 
@@ -85,7 +85,7 @@ def test_a_cluster_forms_among_3000_silent_strangers(place: int) -> None:
     honest = [Contact(host, 15000) for host in WHERE.values()]
     hall = Hall([*STRANGERS[:place], *honest, *STRANGERS[place:]])
     hall.run(300.0)
-    assert hall.proposed_at, hall.forming.waiting(hall.now)
+    assert hall.proposed_at, hall.bootstrap.waiting(hall.now)
     assert hall.most_in_flight <= MOST_PROBED
     assert hall.most_known <= MOST_CONTACTS + len(honest)  # those of a proposal stay in view
     assert hall.proposed_at < 150
@@ -104,8 +104,8 @@ def test_who_does_not_answer_is_probed_ever_more_seldom() -> None:
     assert not hall.proposed_at
     for stranger in STRANGERS[:10]:
         assert hall.probes[stranger] <= 60 / (RETRY_MAX + TIMEOUT) + 6
-    hall.forming.survey.heard(str(STRANGERS[0]))
-    assert Probe(STRANGERS[0]) in hall.forming.tick(hall.now) or hall.probes[STRANGERS[0]]
+    hall.bootstrap.view.heard(str(STRANGERS[0]))
+    assert Probe(STRANGERS[0]) in hall.bootstrap.tick(hall.now) or hall.probes[STRANGERS[0]]
 
 
 def test_a_member_probes_few_at_a_time_and_silent_ones_seldom() -> None:

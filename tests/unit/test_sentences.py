@@ -15,26 +15,26 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact, TLSFiles
-from braft_core.cluster.addresses import AddressBook, contact_at
-from braft_core.cluster.bootstrap import Forming
-from braft_core.cluster.discovery_view import FormingFacts, contradictions
-from braft_core.cluster.divergence import StateComparison
+from braft_core.cluster.address_book import AddressBook, contact_at
+from braft_core.cluster.bootstrap import Bootstrap
+from braft_core.cluster.bootstrap_record import EMPTY_RECORD
+from braft_core.cluster.discovery_view import BootstrapFacts, contradictions
 from braft_core.cluster.interface import RaftView
-from braft_core.cluster.joining import Joining, Refuse, handle_join, lacks_capabilities
-from braft_core.cluster.member_rules import absence
+from braft_core.cluster.joining import JoinAttempts, Refuse, handle_join, lacks_capabilities
+from braft_core.cluster.member_rules import explain_no_leader
 from braft_core.cluster.messages import (
-    default_discovery_sentence,
-    holding_sentence,
-    met_sentence,
-    pursuing_sentence,
-    removed_sentence,
-    rival_sentence,
-    shared_id_sentence,
-    too_few_sentence,
-    versions_sentence,
-    waiting_sentence,
+    default_discovery_message,
+    duplicate_id_message,
+    no_cluster_message,
+    other_proposal_message,
+    pending_acceptance_message,
+    removed_message,
+    rival_cluster_message,
+    too_few_nodes_message,
+    version_differences_message,
+    wrong_cluster_message,
 )
-from braft_core.cluster.record import NOTHING_FOUNDED
+from braft_core.cluster.state_comparison import StateComparison
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop
@@ -47,7 +47,7 @@ from braft_core.transport.grpc.ready import not_connected
 from braft_core.transport.tls import Certificates
 
 A, B, C = "10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"
-FACTS = FormingFacts("a", A, "c", 3)
+FACTS = BootstrapFacts("a", A, "c", 3)
 REPLY = ProbeReply("b", "c", "", 3, False, "", "", B)
 VOTERS = Configuration((Server("a", A), Server("b", B), Server("c", C)))
 
@@ -55,10 +55,10 @@ VOTERS = Configuration((Server("a", A), Server("b", B), Server("c", C)))
 def too_few() -> Iterator[str]:
     connecting = asyncio.run(_why_not())
     for silent in ([], [(Contact("h", 1), "cannot connect")], [(Contact("h", 1), connecting)]):
-        yield waiting_sentence(4.0, too_few_sentence(FACTS, [], silent), [])
+        yield no_cluster_message(4.0, too_few_nodes_message(FACTS, [], silent), [])
     alone = replace(FACTS, has_discovery=False)
     stranger = replace(REPLY, cluster_name="other")
-    yield waiting_sentence(4.0, too_few_sentence(alone, [], []), [stranger])
+    yield no_cluster_message(4.0, too_few_nodes_message(alone, [], []), [stranger])
 
 
 async def _why_not() -> str:
@@ -77,11 +77,11 @@ def contradicting() -> Iterator[str]:
         yield from contradictions(FACTS, [wrong])
 
 
-def forming() -> Iterator[str]:
+def bootstrap() -> Iterator[str]:
     """The words of the machine itself, on its way to a founding."""
 
-    def machine(own: str, address: str) -> Forming:
-        made = Forming(replace(FACTS, server_id=own, address=address), NOTHING_FOUNDED, lambda: "x")
+    def machine(own: str, address: str) -> Bootstrap:
+        made = Bootstrap(replace(FACTS, server_id=own, address=address), EMPTY_RECORD, lambda: "x")
         made.start(0.0)
         return made
 
@@ -105,7 +105,7 @@ def counting() -> Iterator[str]:
     """What a list of places says about the number of nodes."""
 
     def listing(names: str, *places: str, **facts: Any) -> str:
-        made = Forming(replace(FACTS, **facts), NOTHING_FOUNDED, lambda: "x")
+        made = Bootstrap(replace(FACTS, **facts), EMPTY_RECORD, lambda: "x")
         made.start(0.0)
         made.contacts_listed(1.0, map(contact_at, places), ["host3"])
         made.contacts_listed(1.0, map(contact_at, places))
@@ -120,22 +120,22 @@ def counting() -> Iterator[str]:
     yield listing("aa", A, B, expect=2, listed=True)
     yield listing("b", B, expect=1, listed=True)
     yield listing("abc", A, B, C, expect=2, listed=True)
-    yield waiting_sentence(4.0, too_few_sentence(FACTS, [], [], ["host3"]), [])
+    yield no_cluster_message(4.0, too_few_nodes_message(FACTS, [], [], ["host3"]), [])
 
 
 def founding() -> Iterator[str]:
-    yield holding_sentence(["x"])
-    yield pursuing_sentence("x", [Server("b", B)])
-    yield pursuing_sentence("x", [])
+    yield other_proposal_message(["x"])
+    yield pending_acceptance_message("x", [Server("b", B)])
+    yield pending_acceptance_message("x", [])
 
 
 def joining() -> Iterator[str]:
-    yield Joining().waiting([])
+    yield JoinAttempts().waiting([])
     member = replace(REPLY, cluster_id="x", initialised=True)
     for request in (JoinRequest("n", B, "c", "", True), JoinRequest("b", B, "c", "", True)):
         decision = handle_join(request, cluster_name="c", cluster_id="x", configuration=VOTERS)
         assert isinstance(decision, Refuse)
-        asking = Joining()
+        asking = JoinAttempts()
         asking.failed(1.0, A, decision.error.message)
         yield asking.waiting([member])
 
@@ -144,19 +144,19 @@ def without_leader() -> Iterator[str]:
     for seconds, heard in ((11.0, inf), (100.0, inf), (1.0, 0.1)):
         view = RaftView(configuration=VOTERS)
         ages = {"b": heard, "c": heard}
-        yield absence(view, "a", ages, AddressBook(), seconds, 90.0)
+        yield explain_no_leader(view, "a", ages, AddressBook(), seconds, 90.0)
     nonvoter = Configuration((Server("a", A, Suffrage.NONVOTER),))
-    yield absence(RaftView(configuration=nonvoter), "a", {}, AddressBook(), 1.0, 90.0)
-    yield met_sentence("x", [(B, "y")])
-    yield removed_sentence("x", Server("b", B), dead=True)
-    yield removed_sentence("x", Server("b", B), dead=False)
+    yield explain_no_leader(RaftView(configuration=nonvoter), "a", {}, AddressBook(), 1.0, 90.0)
+    yield wrong_cluster_message("x", [(B, "y")])
+    yield removed_message("x", Server("b", B), dead=True)
+    yield removed_message("x", Server("b", B), dead=False)
 
 
 def notes() -> Iterator[str]:
-    yield rival_sentence("x", [(B, "y", 2)])
-    yield versions_sentence([(B, "service 'kv'")])
-    yield shared_id_sentence("a", [A, B])
-    yield default_discovery_sentence("mdns://_braft._tcp", "braft", "x", [Server("b", B)])
+    yield rival_cluster_message("x", [(B, "y", 2)])
+    yield version_differences_message([(B, "service 'kv'")])
+    yield duplicate_id_message("a", [A, B])
+    yield default_discovery_message("mdns://_braft._tcp", "braft", "x", [Server("b", B)])
     for denial in (asks_for_a_token(B), has_no_token(B), not_convinced(B)):
         yield refused_token_sentence([denial.message])
 
@@ -216,7 +216,7 @@ def states() -> Iterator[str]:
 SOURCES: list[Callable[[], Iterator[str]]] = [
     too_few,
     contradicting,
-    forming,
+    bootstrap,
     counting,
     founding,
     joining,

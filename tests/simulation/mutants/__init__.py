@@ -12,10 +12,10 @@ from itertools import count, islice
 from braft_testing.simulation.plan import draw_plan
 from braft_testing.simulation.world import Report, run_seed
 from tests.simulation.mutants import (
+    bootstrap,
     bounds,
     disks,
     elections,
-    foundings,
     impostors,
     logs,
     removals,
@@ -31,7 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *bounds.MUTANTS,
     *disks.MUTANTS,
     *elections.MUTANTS,
-    *foundings.MUTANTS,
+    *bootstrap.MUTANTS,
     *impostors.MUTANTS,
     *logs.MUTANTS,
     *removals.MUTANTS,

@@ -7,11 +7,11 @@ from math import inf
 from typing import Any
 
 from braft_core.cluster import autopilot
-from braft_core.cluster.autopilot import MIN_FAILURES, Autopilot, Probed, Verdict
-from braft_core.cluster.dead_server_cleanup import Remover
+from braft_core.cluster.autopilot import MIN_FAILURES, Autopilot, ProbeEvidence, Verdict
+from braft_core.cluster.dead_server_cleanup import DeadServerCleanup
 from braft_core.cluster.interface import RaftView, Removal
 from braft_core.raft.types import Server
-from braft_testing.simulation.pilot import Pilot
+from braft_testing.simulation.autopilot_adapter import AutopilotAdapter
 from braft_testing.simulation.plan import Plan
 from tests.simulation.mutants.planting import Mutant, Patch
 
@@ -34,10 +34,10 @@ def _counts(plan: Plan) -> bool:
 
 
 def what_a_probe_finds_is_ignored(patch: Patch) -> dict[str, Any]:
-    def probed(self: Remover, now: float, server: Server) -> Probed:
-        return Probed(inf, MIN_FAILURES)
+    def probed(self: DeadServerCleanup, now: float, server: Server) -> ProbeEvidence:
+        return ProbeEvidence(inf, MIN_FAILURES)
 
-    patch.setattr(Remover, "_probed", probed)
+    patch.setattr(DeadServerCleanup, "_probed", probed)
     return {}
 
 
@@ -50,11 +50,13 @@ def the_silent_count_as_healthy(patch: Patch) -> dict[str, Any]:
     def healthy(view: RaftView, voters: Sequence[Server], within: float) -> int:
         return len(voters)
 
-    async def record_removal(self: Pilot, server: Server, voters: int, reason: str) -> None:
+    async def record_removal(
+        self: AutopilotAdapter, server: Server, voters: int, reason: str
+    ) -> None:
         return
 
     patch.setattr(autopilot, "_healthy", healthy)
-    patch.setattr(Pilot, "record_removal", record_removal)
+    patch.setattr(AutopilotAdapter, "record_removal", record_removal)
     return {}
 
 
@@ -69,21 +71,21 @@ def the_number_of_removals_has_no_limit(patch: Patch) -> dict[str, Any]:
 
 
 def a_new_leader_removes_at_once(patch: Patch) -> dict[str, Any]:
-    original = Autopilot.look
+    original = Autopilot.evaluate
 
-    def look(
+    def evaluate(
         self: Autopilot,
         now: float,
         own_id: str,
         view: RaftView,
-        probed: Mapping[str, Probed],
+        probed: Mapping[str, ProbeEvidence],
         removals: Sequence[Removal],
     ) -> autopilot.Decision:
         self._led_since = -inf
         self._term, self._looked_at = view.term, now
         return original(self, now, own_id, view, probed, removals)
 
-    patch.setattr(Autopilot, "look", look)
+    patch.setattr(Autopilot, "evaluate", evaluate)
     return {}
 
 

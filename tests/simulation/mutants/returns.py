@@ -7,9 +7,9 @@ from typing import Any
 from braft_core.cluster.interface import RaftView
 from braft_core.peer import ProbeRequest
 from braft_core.raft.core import RaftCore
-from braft_testing.simulation import homecoming
-from braft_testing.simulation.homecoming import Homecoming
+from braft_testing.simulation import rejoin
 from braft_testing.simulation.plan import Plan
+from braft_testing.simulation.rejoin import RejoinAdapter
 from tests.simulation.mutants.planting import Mutant, Patch
 
 __all__ = ["MUTANTS"]
@@ -31,17 +31,17 @@ def nobody_is_told_that_it_was_removed(patch: Patch) -> dict[str, Any]:
     def was_removed(view: RaftView, request: ProbeRequest, cluster_id: str) -> bool:
         return False
 
-    patch.setattr(homecoming, "was_removed", was_removed)
+    patch.setattr(rejoin, "was_removed", was_removed)
     return {}
 
 
 def who_returns_votes_at_once(patch: Patch) -> dict[str, Any]:
-    original = Homecoming.change
+    original = RejoinAdapter.change
 
-    def change(self: Homecoming, kind: str, server_id: str, address: str) -> bool:
+    def change(self: RejoinAdapter, kind: str, server_id: str, address: str) -> bool:
         return original(self, "add_voter" if kind == "add_nonvoter" else kind, server_id, address)
 
-    patch.setattr(Homecoming, "change", change)
+    patch.setattr(RejoinAdapter, "change", change)
     return {}
 
 
@@ -49,7 +49,7 @@ def no_learner_is_promoted(patch: Patch) -> dict[str, Any]:
     def next_change(*arguments: Any) -> None:
         return None
 
-    patch.setattr(homecoming, "next_change", next_change)
+    patch.setattr(rejoin, "next_change", next_change)
     return {}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from braft_core.abc import CommandContext
-from braft_core.cluster.agreement import Agreement
+from braft_core.cluster.capability_negotiation import CapabilityNegotiation
 from braft_core.cluster.interface import RaftView
 from braft_core.errors import UnknownCommand
 from braft_core.raft.core import RaftCore
@@ -111,28 +111,30 @@ def the_gate_ignores_declarations(patch: Patch) -> dict[str, Any]:
 
 
 def learners_have_no_say_in_an_agreement(patch: Patch) -> dict[str, Any]:
-    original = Agreement.proposal
+    original = CapabilityNegotiation.proposal
 
-    def proposal(self: Agreement, view: RaftView) -> Capabilities | None:
+    def proposal(self: CapabilityNegotiation, view: RaftView) -> Capabilities | None:
         configuration = view.configuration
         voters = tuple(s for s in configuration.servers if configuration.is_voter(s.id))
         return original(self, replace(view, configuration=Configuration(voters)))
 
-    patch.setattr(Agreement, "proposal", proposal)
+    patch.setattr(CapabilityNegotiation, "proposal", proposal)
     return {}
 
 
 def the_silent_agree(patch: Patch) -> dict[str, Any]:
-    patch.setattr(Agreement, "undeclared", lambda self, view: [])
+    patch.setattr(CapabilityNegotiation, "undeclared", lambda self, view: [])
     return {}
 
 
 def the_feature_level_may_fall(patch: Patch) -> dict[str, Any]:
-    def proposal(self: Agreement, view: RaftView) -> Capabilities | None:
+    def proposal(self: CapabilityNegotiation, view: RaftView) -> Capabilities | None:
         if self.undeclared(view):
             return None
         ports = self._ports
-        declared = (ports.declarations.of(i) or ports.capabilities for i in view.configuration.ids)
+        declared = (
+            ports.member_capabilities.of(i) or ports.capabilities for i in view.configuration.ids
+        )
         shared = common([*declared])
         return None if shared == ports.agreed else shared
 
@@ -142,21 +144,21 @@ def the_feature_level_may_fall(patch: Patch) -> dict[str, Any]:
         self.agreed, self.agreed_index = agreed, context.index
         return context.index
 
-    patch.setattr(Agreement, "proposal", proposal)
+    patch.setattr(CapabilityNegotiation, "proposal", proposal)
     patch.setattr(ClusterService, "agree", agree)
     return {}
 
 
 def who_knows_less_may_join(patch: Patch) -> dict[str, Any]:
-    patch.setattr(Agreement, "lacking", lambda self, data: "")
+    patch.setattr(CapabilityNegotiation, "lacking", lambda self, data: "")
     return {}
 
 
 def nobody_declares_anything(patch: Patch) -> dict[str, Any]:
-    async def _declare(self: Agreement) -> None:
+    async def _declare(self: CapabilityNegotiation) -> None:
         return
 
-    patch.setattr(Agreement, "_declare", _declare)
+    patch.setattr(CapabilityNegotiation, "_declare", _declare)
     return {}
 
 

@@ -1,4 +1,4 @@
-"""A network of coordinators in virtual time, over a Raft that is only a table."""
+"""A network of nodes in virtual time, over a Raft that is only a table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact, Discovery, DiscoveryContext, Identity
-from braft_core.cluster.addresses import contact_at
-from braft_core.cluster.declarations import Declarations
-from braft_core.cluster.divergence import StateComparison
+from braft_core.cluster.address_book import contact_at
 from braft_core.cluster.interface import MembershipSettings, PeerView, RaftView, Removal
-from braft_core.cluster.membership import Coordinator
+from braft_core.cluster.member_capabilities import MemberCapabilities
+from braft_core.cluster.membership import ClusterMembership
+from braft_core.cluster.state_comparison import StateComparison
 from braft_core.errors import BraftError, Busy, NotLeader, StorageFull, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.types import Configuration, Server, Suffrage
@@ -87,42 +87,42 @@ class Host:
         self.outdated: Configuration | None = None
         self.willing = True
         self.capabilities = SOME
-        self.declarations = Declarations()
+        self.member_capabilities = MemberCapabilities()
         self.state_comparison = StateComparison(server_id)
-        self.coordinator: Coordinator | None = None
+        self.membership: ClusterMembership | None = None
         self._identity = Identity(server_id, address)
         #: What its discovery lists.
         self.sees: Callable[[], list[Contact]] = net.listed
         self.listing = Listing(lambda: self.sees())
 
-    async def boot(self, discovery: bool = True) -> Coordinator:
+    async def boot(self, discovery: bool = True) -> ClusterMembership:
         self._identity = Identity(self.server_id, self.address, self.member_of)
         self.listing = Listing(lambda: self.sees())
-        self.declarations = Declarations()
-        self.coordinator = Coordinator(
+        self.member_capabilities = MemberCapabilities()
+        self.membership = ClusterMembership(
             self,
             self.listing if discovery else None,
             lambda: f"cluster-{next(self.net.ids)}",
             self.dissolve,
         )
         self.net.hosts[self.address] = self
-        await self.coordinator.start()
-        return self.coordinator
+        await self.membership.start()
+        return self.membership
 
     async def halt(self) -> None:
-        if self.coordinator is not None:
-            await self.coordinator.stop()
-        self.coordinator = None
+        if self.membership is not None:
+            await self.membership.stop()
+        self.membership = None
         self.net.down_since[self.server_id] = self.now()
         self.net.hosts.pop(self.address, None)
 
     def move(self, address: str) -> None:
         """The running process is reached elsewhere from now on, and knows it."""
-        assert self.coordinator is not None
+        assert self.membership is not None
         del self.net.hosts[self.address]
         self.address = self._identity.address = address
         self.net.hosts[address] = self
-        self.coordinator.move(address.rpartition(":")[0])
+        self.membership.move(address.rpartition(":")[0])
 
     async def dissolve(self) -> None:
         await asyncio.sleep(0.01)
@@ -130,7 +130,7 @@ class Host:
             raise Busy("something was written meanwhile")
         self.member_of = self._identity.cluster_id = ""
 
-    # -- MembershipPorts ---------------------------------------------------------------------
+    # -- MembershipHost ---------------------------------------------------------------------
 
     @property
     def identity(self) -> Identity:
@@ -143,10 +143,10 @@ class Host:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def load_founding(self) -> bytes | None:
+    async def load_bootstrap_record(self) -> bytes | None:
         return self.disk
 
-    async def store_founding(self, record: bytes) -> None:
+    async def store_bootstrap_record(self, record: bytes) -> None:
         await asyncio.sleep(0.001)
         if self.disk_full:
             raise StorageFull("no space left")
@@ -163,11 +163,11 @@ class Host:
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         await asyncio.sleep(0.001)
         peer = self.net.hosts.get(address)
-        if peer is None or peer.coordinator is None:
+        if peer is None or peer.membership is None:
             raise Unreachable(f"{address}: connection refused", sent=False)
         self.net.calls.append((self.server_id, address, request))
         async with asyncio.timeout(timeout):
-            return await peer.coordinator.on_call(request)
+            return await peer.membership.on_call(request)
 
     def raft_view(self) -> RaftView:
         table = self.net.tables.get(self.member_of)
@@ -269,7 +269,7 @@ class Net:
         return Host(self, server_id, address, **settings)
 
     def is_up(self, server_id: str) -> bool:
-        return any(h.server_id == server_id and h.coordinator for h in self.hosts.values())
+        return any(h.server_id == server_id and h.membership for h in self.hosts.values())
 
     def silence(self, server_id: str) -> float:
         """Seconds since Raft heard from that server."""

@@ -14,14 +14,14 @@ from braft_core.cluster.autopilot import (
     MIN_FAILURES,
     Autopilot,
     Decision,
-    Probed,
+    ProbeEvidence,
     Verdict,
 )
 from braft_core.cluster.interface import AutopilotRules, PeerView, RaftView, Removal
 from braft_core.raft.types import Configuration, Server, Suffrage
 
-RULES = AutopilotRules(leader_steady=60.0, dead_after=60.0, min_voters=2, window=3600.0)
-DEAD = Probed(inf, MIN_FAILURES)
+RULES = AutopilotRules(stabilization_time=60.0, dead_after=60.0, min_quorum=2, window=3600.0)
+DEAD = ProbeEvidence(inf, MIN_FAILURES)
 LONG = 10_000.0
 
 
@@ -40,7 +40,7 @@ def steady(rules: AutopilotRules = RULES, names: str = "abc") -> Autopilot:
     """An autopilot whose node has led for long, undisturbed, at second 1,000."""
     autopilot = Autopilot(rules)
     for second in range(1001):
-        autopilot.look(float(second), "a", view(names), {}, [])
+        autopilot.evaluate(float(second), "a", view(names), {}, [])
     return autopilot
 
 
@@ -51,7 +51,7 @@ def look(
     removals: Sequence[Removal] = (),
     now: float = 1000.2,
 ) -> Decision:
-    return autopilot.look(now, "a", seen, dict.fromkeys(dead, DEAD), removals)
+    return autopilot.evaluate(now, "a", seen, dict.fromkeys(dead, DEAD), removals)
 
 
 def removal(index: int, voters: int, server_id: str = "z") -> Removal:
@@ -67,29 +67,35 @@ def test_a_voter_that_is_dead_by_all_rules_is_removed() -> None:
 
 
 def test_one_that_answers_and_is_not_understood_is_never_dead() -> None:
-    unlike = Probed(inf, 0, "cannot connect to c:1, though something listens there", 0.1)
-    decision = steady().look(1000.2, "a", view("abc", "c"), {"c": unlike}, [])
-    assert decision.verdict is Verdict.UNLIKE
+    incompatible = ProbeEvidence(
+        inf, 0, "cannot connect to c:1, though something listens there", 0.1
+    )
+    decision = steady().evaluate(1000.2, "a", view("abc", "c"), {"c": incompatible}, [])
+    assert decision.verdict is Verdict.INCOMPATIBLE
     assert decision.subject == Server("c", "c:1")
     assert decision.reason.startswith("c at c:1 has been silent for 10000 s, but somebody answers")
-    assert unlike.unlike in decision.reason
+    assert incompatible.incompatible in decision.reason
 
 
 def test_one_that_was_not_understood_is_dead_only_after_silence_of_its_own() -> None:
     """The end of a rolling change restarts it; until it answers, it looks like a dead one."""
-    asked = Probed(inf, MIN_FAILURES, unlike_age=59.0)
-    decision = steady().look(1000.2, "a", view("abc", "c"), {"c": asked}, [])
+    asked = ProbeEvidence(inf, MIN_FAILURES, incompatible_age=59.0)
+    decision = steady().evaluate(1000.2, "a", view("abc", "c"), {"c": asked}, [])
     assert decision.verdict is Verdict.SILENT
-    asked = replace(asked, unlike_age=60.0)
-    assert steady().look(1000.2, "a", view("abc", "c"), {"c": asked}, []).verdict is Verdict.REMOVE
+    asked = replace(asked, incompatible_age=60.0)
+    assert (
+        steady().evaluate(1000.2, "a", view("abc", "c"), {"c": asked}, []).verdict is Verdict.REMOVE
+    )
 
 
 def test_one_that_is_not_understood_does_not_stand_before_one_that_is_dead() -> None:
-    unlike = Probed(inf, 0, "handshake failed", 0.1)
+    incompatible = ProbeEvidence(inf, 0, "handshake failed", 0.1)
     seen = view("abcdef", "bc")
     peers = {**seen.peers, "b": PeerView(LONG + 5)}
     autopilot = steady(names="abcdef")
-    decision = autopilot.look(1000.2, "a", replace(seen, peers=peers), {"b": unlike, "c": DEAD}, [])
+    decision = autopilot.evaluate(
+        1000.2, "a", replace(seen, peers=peers), {"b": incompatible, "c": DEAD}, []
+    )
     assert decision.verdict is Verdict.REMOVE
     assert decision.subject == Server("c", "c:1")
 
@@ -103,23 +109,26 @@ def test_a_cluster_without_trouble_says_so() -> None:
     ("age", "probed"),
     [
         (59.0, DEAD),
-        (LONG, Probed(59.0, MIN_FAILURES)),
-        (LONG, Probed(LONG, MIN_FAILURES - 1)),
-        (LONG, Probed(LONG, 0)),
+        (LONG, ProbeEvidence(59.0, MIN_FAILURES)),
+        (LONG, ProbeEvidence(LONG, MIN_FAILURES - 1)),
+        (LONG, ProbeEvidence(LONG, 0)),
     ],
 )
-def test_both_ways_must_have_been_silent_for_long(age: float, probed: Probed) -> None:
-    decision = steady().look(1000.2, "a", view("abc", "c", age), {"c": probed}, [])
+def test_both_ways_must_have_been_silent_for_long(age: float, probed: ProbeEvidence) -> None:
+    decision = steady().evaluate(1000.2, "a", view("abc", "c", age), {"c": probed}, [])
     assert decision.verdict is Verdict.SILENT
 
 
 def test_a_voter_that_was_never_asked_is_not_removed() -> None:
-    assert steady().look(1000.2, "a", view("abc", "c"), {}, []).verdict is Verdict.SILENT
+    assert steady().evaluate(1000.2, "a", view("abc", "c"), {}, []).verdict is Verdict.SILENT
 
 
 def test_a_sign_of_life_of_either_kind_is_one() -> None:
     seen = view("abc", "c")
-    assert steady().look(1000.2, "a", seen, {"c": Probed(0.5, 0)}, []).verdict is Verdict.HEALTHY
+    assert (
+        steady().evaluate(1000.2, "a", seen, {"c": ProbeEvidence(0.5, 0)}, []).verdict
+        is Verdict.HEALTHY
+    )
     assert look(steady(), view("abc", "c", 2.0), "c").verdict is Verdict.HEALTHY
 
 
@@ -160,7 +169,7 @@ def test_one_change_at_a_time() -> None:
 
 
 def test_no_fewer_voters_than_wanted() -> None:
-    rules = replace(RULES, min_voters=3)
+    rules = replace(RULES, min_quorum=3)
     decision = look(steady(rules), view("abc", "c"), "c")
     assert decision.verdict is Verdict.TOO_FEW_VOTERS
     assert "2 of 3 voters would be left, fewer than 3 (BRAFT_MIN_VOTERS)" in decision.reason
@@ -177,8 +186,8 @@ def test_half_of_four_is_not_enough() -> None:
 
 def test_who_answers_when_asked_but_not_to_raft_helps_no_majority() -> None:
     seen = view("abcd", "bcd")
-    probed = {"b": Probed(0.1, 0), "c": Probed(0.1, 0), "d": DEAD}
-    decision = steady(names="abcd").look(1000.2, "a", seen, probed, [])
+    probed = {"b": ProbeEvidence(0.1, 0), "c": ProbeEvidence(0.1, 0), "d": DEAD}
+    decision = steady(names="abcd").evaluate(1000.2, "a", seen, probed, [])
     assert decision.verdict is Verdict.TOO_FEW_HEALTHY
 
 
@@ -186,7 +195,7 @@ def test_fewer_than_a_minority_within_the_window() -> None:
     autopilot = steady(names="abcde")
     seen = view("abcd", "d")
     two = [removal(1, 6), removal(2, 5)]
-    autopilot.look(1000.1, "a", seen, {}, two)
+    autopilot.evaluate(1000.1, "a", seen, {}, two)
     decision = look(autopilot, seen, "d", two, now=1000.2 + RULES.pause)
     assert decision.verdict is Verdict.NOT_STEADY, "it did not look for ten seconds"
     for tenth in range(10_105, 46_000):
@@ -207,7 +216,7 @@ def test_a_pause_after_each_removal() -> None:
 
 def test_a_restart_makes_the_window_longer_and_never_shorter() -> None:
     """A node that has just heard of a removal counts it from then on."""
-    autopilot = Autopilot(replace(RULES, leader_steady=0.0))
+    autopilot = Autopilot(replace(RULES, stabilization_time=0.0))
     seen, one = view("abc", "c"), [removal(1, 3)]
     assert look(autopilot, seen, "c", one, now=0.0).verdict is Verdict.SPENT
 
@@ -244,7 +253,7 @@ NAMES = "abcdefg"
     size=st.integers(1, 7),
     contact=st.lists(ages, min_size=7, max_size=7),
     probes=st.lists(st.tuples(ages, st.integers(0, 5)), min_size=7, max_size=7),
-    min_voters=st.integers(1, 5),
+    min_quorum=st.integers(1, 5),
     recent=st.lists(st.integers(1, 9), max_size=4),
     pending=st.booleans(),
     committed=st.booleans(),
@@ -253,19 +262,19 @@ def test_whatever_it_sees_it_keeps_the_promises(
     size: int,
     contact: list[float],
     probes: list[tuple[float, int]],
-    min_voters: int,
+    min_quorum: int,
     recent: list[int],
     pending: bool,
     committed: bool,
 ) -> None:
     names = NAMES[:size]
-    rules = replace(RULES, min_voters=min_voters)
+    rules = replace(RULES, min_quorum=min_quorum)
     autopilot = steady(rules, names)
     removals = [removal(n, voters) for n, voters in enumerate(recent, start=1)]
     peers = {n: PeerView(contact[i]) for i, n in enumerate(names) if n != "a"}
-    probed = {n: Probed(*probes[i]) for i, n in enumerate(names) if n != "a"}
+    probed = {n: ProbeEvidence(*probes[i]) for i, n in enumerate(names) if n != "a"}
     seen = RaftView(servers(names), "a", "a:1", True, committed, pending, peers=peers)
-    decision = autopilot.look(1000.2, "a", seen, probed, removals)
+    decision = autopilot.evaluate(1000.2, "a", seen, probed, removals)
     if decision.verdict is not Verdict.REMOVE:
         return
     assert committed
@@ -276,8 +285,8 @@ def test_whatever_it_sees_it_keeps_the_promises(
     assert min(peers[gone].last_contact, probed[gone].age) >= rules.dead_after
     assert probed[gone].failures >= MIN_FAILURES
     left = [n for n in names if n != gone]
-    assert len(left) >= min_voters
-    healthy = [n for n in left if n == "a" or peers[n].last_contact <= rules.healthy_within]
+    assert len(left) >= min_quorum
+    healthy = [n for n in left if n == "a" or peers[n].last_contact <= rules.last_contact_threshold]
     assert 2 * len(healthy) > len(left)
     assert not removals, "the last one was no pause ago"
 
@@ -292,7 +301,7 @@ def test_over_any_hour_less_than_half_of_the_voters_go(
 ) -> None:
     """Every few minutes another one dies; leaders come and go. What is left is a majority."""
     names = list("abcdefghi"[:size])
-    rules = replace(RULES, leader_steady=0.0, min_voters=1)
+    rules = replace(RULES, stabilization_time=0.0, min_quorum=1)
     autopilot, now, removals = Autopilot(rules), 0.0, list[Removal]()
     for turn, death in enumerate(deaths):
         if turn in restarts:

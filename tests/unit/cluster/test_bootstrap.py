@@ -1,4 +1,4 @@
-"""The forming rules, one by one, on a single machine driven by hand."""
+"""The bootstrap rules, one by one, on a single machine driven by hand."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact
-from braft_core.cluster.addresses import contact_at
-from braft_core.cluster.bootstrap import FOUNDING_PATIENCE, Forming
+from braft_core.cluster.address_book import contact_at
+from braft_core.cluster.bootstrap import PROPOSAL_PATIENCE, Bootstrap
 from braft_core.cluster.bootstrap_effects import (
-    AskToJoin,
     Effect,
-    Founded,
     ListDiscovery,
-    OfferFounding,
     Probe,
-    StoreFounding,
+    SendJoinRequest,
+    SendProposal,
+    StartCluster,
+    StoreRecord,
 )
-from braft_core.cluster.bootstrap_proposal import VETO
-from braft_core.cluster.discovery_view import FormingFacts
-from braft_core.cluster.record import NOTHING_FOUNDED, FoundingRecord
-from braft_core.peer import FoundReply, FoundRequest, ProbeReply
+from braft_core.cluster.bootstrap_proposal import REJECTED
+from braft_core.cluster.bootstrap_record import EMPTY_RECORD, BootstrapRecord
+from braft_core.cluster.discovery_view import BootstrapFacts
+from braft_core.peer import BootstrapProposal, BootstrapProposalReply, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage, encode_configuration
 
 A, B, C, D = (f"10.0.0.{i}:15000" for i in range(1, 5))
@@ -36,15 +36,15 @@ def reply(server_id: str, **changes: Any) -> ProbeReply:
     return replace(ProbeReply(server_id, "c", "", 3, False, "", "", address), **changes)
 
 
-def founding(cluster_id: str, *ids: str) -> FoundRequest:
+def founding(cluster_id: str, *ids: str) -> BootstrapProposal:
     servers = tuple(Server(i, WHERE[i]) for i in ids)
-    return FoundRequest("c", cluster_id, encode_configuration(Configuration(servers)), ids[0])
+    return BootstrapProposal("c", cluster_id, encode_configuration(Configuration(servers)), ids[0])
 
 
 def machine(
-    server_id: str = "a", record: FoundingRecord = NOTHING_FOUNDED, **facts: Any
-) -> Forming:
-    own = FormingFacts(
+    server_id: str = "a", record: BootstrapRecord = EMPTY_RECORD, **facts: Any
+) -> Bootstrap:
+    own = BootstrapFacts(
         **{
             "server_id": server_id,
             "address": WHERE[server_id],
@@ -53,177 +53,177 @@ def machine(
             **facts,
         }
     )
-    return Forming(own, record, lambda: "fresh")
+    return Bootstrap(own, record, lambda: "fresh")
 
 
 def of(effects: Sequence[Effect], kind: type) -> list[Any]:
     return [effect for effect in effects if isinstance(effect, kind)]
 
 
-def show(forming: Forming, now: float, *replies: ProbeReply, at: str = "") -> list[Effect]:
+def show(bootstrap: Bootstrap, now: float, *replies: ProbeReply, at: str = "") -> list[Effect]:
     """Answers from each node's own address (or from ``at``), discovery listing exactly these."""
     effects: list[Effect] = []
     for r in replies:
-        effects += forming.probe_answered(now, contact_at(at or r.address), r)
+        effects += bootstrap.probe_answered(now, contact_at(at or r.address), r)
     return effects
 
 
-def ready(server_id: str = "a", **facts: Any) -> Forming:
+def ready(server_id: str = "a", **facts: Any) -> Bootstrap:
     """A machine whose discovery lists a, b and c, which have just answered at ``T``."""
-    forming = machine(server_id, **facts)
-    forming.start(T)
-    forming.contacts_listed(T, map(contact_at, (A, B, C)))
+    bootstrap = machine(server_id, **facts)
+    bootstrap.start(T)
+    bootstrap.contacts_listed(T, map(contact_at, (A, B, C)))
     for i in "abc":
         expect = facts.get("expect", 3)
-        forming.probe_answered(T, contact_at(WHERE[i]), reply(i, expect=expect))
-    return forming
+        bootstrap.probe_answered(T, contact_at(WHERE[i]), reply(i, expect=expect))
+    return bootstrap
 
 
-def proposed(**facts: Any) -> tuple[Forming, FoundRequest]:
+def proposed(**facts: Any) -> tuple[Bootstrap, BootstrapProposal]:
     """A machine that has proposed, before its promise is durable."""
-    forming = ready(**facts)
-    forming.tick(T + 0.35)
-    effects = show(forming, T + 0.36, reply("b"), reply("c"))
-    (store,) = of(effects, StoreFounding)
+    bootstrap = ready(**facts)
+    bootstrap.tick(T + 0.35)
+    effects = show(bootstrap, T + 0.36, reply("b"), reply("c"))
+    (store,) = of(effects, StoreRecord)
     assert store.record.accepted is not None
-    return forming, store.record.accepted
+    return bootstrap, store.record.accepted
 
 
 def test_discovery_is_listed_at_once_and_then_every_second() -> None:
-    forming = machine()
-    assert of(forming.start(T), ListDiscovery)
-    assert not of(forming.tick(T + 0.5), ListDiscovery), "the first listing is under way"
-    forming.contacts_listed(T + 0.6, [])
-    assert not of(forming.tick(T + 1.5), ListDiscovery)
-    assert of(forming.tick(T + 1.6), ListDiscovery)
-    forming.listing_failed(T + 1.7, "down")
-    assert of(forming.tick(T + 2.7), ListDiscovery)
+    bootstrap = machine()
+    assert of(bootstrap.start(T), ListDiscovery)
+    assert not of(bootstrap.tick(T + 0.5), ListDiscovery), "the first listing is under way"
+    bootstrap.contacts_listed(T + 0.6, [])
+    assert not of(bootstrap.tick(T + 1.5), ListDiscovery)
+    assert of(bootstrap.tick(T + 1.6), ListDiscovery)
+    bootstrap.listing_failed(T + 1.7, "down")
+    assert of(bootstrap.tick(T + 2.7), ListDiscovery)
 
 
 def test_every_contact_is_probed_and_silent_ones_more_often() -> None:
-    forming = machine()
-    forming.start(T)
+    bootstrap = machine()
+    bootstrap.start(T)
     contacts = [contact_at(A), contact_at(B)]
-    assert [p.contact for p in of(forming.contacts_listed(T, contacts), Probe)] == contacts
-    forming.probe_failed(T + 0.01, contacts[0], "refused")
-    forming.probe_answered(T + 0.01, contacts[1], reply("b"))
-    assert [p.contact for p in of(forming.tick(T + 0.27), Probe)] == contacts[:1]
-    assert [p.contact for p in of(forming.tick(T + 0.52), Probe)] == contacts[1:]
-    assert not of(forming.tick(T + 0.6), Probe), "both are awaited"
+    assert [p.contact for p in of(bootstrap.contacts_listed(T, contacts), Probe)] == contacts
+    bootstrap.probe_failed(T + 0.01, contacts[0], "refused")
+    bootstrap.probe_answered(T + 0.01, contacts[1], reply("b"))
+    assert [p.contact for p in of(bootstrap.tick(T + 0.27), Probe)] == contacts[:1]
+    assert [p.contact for p in of(bootstrap.tick(T + 0.52), Probe)] == contacts[1:]
+    assert not of(bootstrap.tick(T + 0.6), Probe), "both are awaited"
 
 
 def test_the_smallest_id_proposes_after_the_margin_and_one_more_probe() -> None:
-    forming = ready()
-    assert not of(forming.tick(T + 0.29), StoreFounding)
-    effects = forming.tick(T + 0.31)
+    bootstrap = ready()
+    assert not of(bootstrap.tick(T + 0.29), StoreRecord)
+    effects = bootstrap.tick(T + 0.31)
     assert {str(p.contact) for p in of(effects, Probe)} == {B, C}
-    assert not of(show(forming, T + 0.32, reply("b")), StoreFounding)
-    (store,) = of(show(forming, T + 0.33, reply("c")), StoreFounding)
+    assert not of(show(bootstrap, T + 0.32, reply("b")), StoreRecord)
+    (store,) = of(show(bootstrap, T + 0.33, reply("c")), StoreRecord)
     assert store.record.accepted == founding("fresh", "a", "b", "c")
 
 
 def test_the_random_sleep_is_added_to_the_margin() -> None:
-    forming = ready(sleep=2.0)
-    forming.tick(T + 2.2)
-    assert not of(show(forming, T + 2.21, reply("b"), reply("c")), StoreFounding)
-    forming.tick(T + 2.31)
-    assert of(show(forming, T + 2.32, reply("b"), reply("c")), StoreFounding)
+    bootstrap = ready(sleep=2.0)
+    bootstrap.tick(T + 2.2)
+    assert not of(show(bootstrap, T + 2.21, reply("b"), reply("c")), StoreRecord)
+    bootstrap.tick(T + 2.31)
+    assert of(show(bootstrap, T + 2.32, reply("b"), reply("c")), StoreRecord)
 
 
 def test_where_the_number_is_a_guess_the_others_are_listened_for_first() -> None:
-    forming = ready(expect=1, listen=1.5)
-    assert not of(forming.tick(T + 1.4), StoreFounding)
-    assert "waiting until nothing changes" in forming.waiting(T + 1.4)
+    bootstrap = ready(expect=1, listen=1.5)
+    assert not of(bootstrap.tick(T + 1.4), StoreRecord)
+    assert "waiting until nothing changes" in bootstrap.waiting(T + 1.4)
     # A change late in that time restarts the margin, and not the whole of it.
-    forming.contacts_listed(T + 1.4, map(contact_at, (A, B)))
-    assert not of(forming.tick(T + 1.6), StoreFounding)
-    assert of(forming.tick(T + 1.71), StoreFounding)
+    bootstrap.contacts_listed(T + 1.4, map(contact_at, (A, B)))
+    assert not of(bootstrap.tick(T + 1.6), StoreRecord)
+    assert of(bootstrap.tick(T + 1.71), StoreRecord)
 
 
 def test_a_member_that_dies_before_the_proposal_stops_it() -> None:
-    forming = ready()
-    forming.tick(T + 0.31)
-    show(forming, T + 0.32, reply("b"))
-    assert not of(forming.probe_failed(T + 0.33, contact_at(C), "refused"), StoreFounding)
-    assert "2 of 3 nodes are here" in forming.waiting(T + 1)
-    assert f"{C} (refused)" in forming.waiting(T + 1)
+    bootstrap = ready()
+    bootstrap.tick(T + 0.31)
+    show(bootstrap, T + 0.32, reply("b"))
+    assert not of(bootstrap.probe_failed(T + 0.33, contact_at(C), "refused"), StoreRecord)
+    assert "2 of 3 nodes are here" in bootstrap.waiting(T + 1)
+    assert f"{C} (refused)" in bootstrap.waiting(T + 1)
 
 
 def test_others_wait_for_the_smallest_id() -> None:
-    forming = ready("b")
+    bootstrap = ready("b")
     for step in range(1, 20):
         now = T + step * 0.5
-        assert not of(forming.tick(now), StoreFounding)
-        show(forming, now, reply("a"), reply("c"))
-    assert f"waiting for {A}" in forming.waiting(T + 10)
+        assert not of(bootstrap.tick(now), StoreRecord)
+        show(bootstrap, now, reply("a"), reply("c"))
+    assert f"waiting for {A}" in bootstrap.waiting(T + 10)
 
 
 def test_exactly_the_smallest_expect_ids_are_chosen() -> None:
-    forming = ready(expect=2)
-    forming.tick(T + 0.31)
-    effects = show(forming, T + 0.32, reply("b", expect=2), reply("c", expect=2))
-    (store,) = of(effects, StoreFounding)
+    bootstrap = ready(expect=2)
+    bootstrap.tick(T + 0.31)
+    effects = show(bootstrap, T + 0.32, reply("b", expect=2), reply("c", expect=2))
+    (store,) = of(effects, StoreRecord)
     assert store.record.accepted == founding("fresh", "a", "b")
 
 
 def test_one_expected_node_founds_alone_after_one_still_round() -> None:
-    forming = machine(expect=1)
-    forming.start(T)
-    forming.contacts_listed(T, [])
-    assert not of(forming.tick(T + 0.2), StoreFounding)
-    (store,) = of(forming.tick(T + 0.31), StoreFounding)
-    (founded,) = of(forming.stored(T + 0.32, store.record), Founded)
+    bootstrap = machine(expect=1)
+    bootstrap.start(T)
+    bootstrap.contacts_listed(T, [])
+    assert not of(bootstrap.tick(T + 0.2), StoreRecord)
+    (store,) = of(bootstrap.tick(T + 0.31), StoreRecord)
+    (founded,) = of(bootstrap.stored(T + 0.32, store.record), StartCluster)
     assert founded.configuration.ids == ("a",)
 
 
 def test_one_expected_node_does_not_found_beside_a_cluster() -> None:
-    forming = machine(expect=1)
-    forming.start(T)
-    forming.contacts_listed(T, [contact_at(B)])
+    bootstrap = machine(expect=1)
+    bootstrap.start(T)
+    bootstrap.contacts_listed(T, [contact_at(B)])
     seen = reply("b", cluster_id="x", initialised=True, voters=1)
-    assert of(show(forming, T + 0.1, seen), AskToJoin)
+    assert of(show(bootstrap, T + 0.1, seen), SendJoinRequest)
     for step in range(1, 50):
-        assert not of(forming.tick(T + step * 0.2), StoreFounding)
+        assert not of(bootstrap.tick(T + step * 0.2), StoreRecord)
 
 
 def test_without_discovery_one_node_founds_at_once_and_more_never() -> None:
-    assert of(machine(expect=1, has_discovery=False).start(T), StoreFounding)
+    assert of(machine(expect=1, has_discovery=False).start(T), StoreRecord)
     pair = machine(expect=2, has_discovery=False)
-    assert not of(pair.start(T), StoreFounding)
+    assert not of(pair.start(T), StoreRecord)
     assert not pair.tick(T + 60)
     assert "no discovery is configured" in pair.waiting(T + 60)
 
 
 def test_an_error_keeps_the_last_set_and_restarts_the_margin() -> None:
-    forming = ready()
-    forming.listing_failed(T + 0.2, "API down")
-    assert [str(c) for c in forming.survey.contacts] == [A, B, C]
-    forming.tick(T + 5)
-    assert not of(show(forming, T + 5, reply("b"), reply("c")), StoreFounding)
-    assert "discovery failed: API down" in forming.waiting(T + 5)
-    forming.contacts_listed(T + 6, map(contact_at, (A, B, C)))
-    forming.tick(T + 6.29)
-    assert not of(show(forming, T + 6.29, reply("b"), reply("c")), StoreFounding)
-    forming.tick(T + 6.31)
-    assert of(show(forming, T + 6.32, reply("b"), reply("c")), StoreFounding)
+    bootstrap = ready()
+    bootstrap.listing_failed(T + 0.2, "API down")
+    assert [str(c) for c in bootstrap.view.contacts] == [A, B, C]
+    bootstrap.tick(T + 5)
+    assert not of(show(bootstrap, T + 5, reply("b"), reply("c")), StoreRecord)
+    assert "discovery failed: API down" in bootstrap.waiting(T + 5)
+    bootstrap.contacts_listed(T + 6, map(contact_at, (A, B, C)))
+    bootstrap.tick(T + 6.29)
+    assert not of(show(bootstrap, T + 6.29, reply("b"), reply("c")), StoreRecord)
+    bootstrap.tick(T + 6.31)
+    assert of(show(bootstrap, T + 6.32, reply("b"), reply("c")), StoreRecord)
 
 
 def test_a_set_that_changes_restarts_the_margin() -> None:
-    forming = ready()
-    forming.contacts_listed(T + 0.2, map(contact_at, (A, B, C, D)))
-    forming.probe_failed(T + 0.2, contact_at(D), "refused")
-    forming.tick(T + 0.4)
-    assert not of(show(forming, T + 0.4, reply("b"), reply("c")), StoreFounding)
-    forming.tick(T + 0.51)
-    assert of(show(forming, T + 0.52, reply("b"), reply("c")), StoreFounding), "d does not block"
+    bootstrap = ready()
+    bootstrap.contacts_listed(T + 0.2, map(contact_at, (A, B, C, D)))
+    bootstrap.probe_failed(T + 0.2, contact_at(D), "refused")
+    bootstrap.tick(T + 0.4)
+    assert not of(show(bootstrap, T + 0.4, reply("b"), reply("c")), StoreRecord)
+    bootstrap.tick(T + 0.51)
+    assert of(show(bootstrap, T + 0.52, reply("b"), reply("c")), StoreRecord), "d does not block"
 
 
 def test_an_unprobed_contact_holds_the_founding() -> None:
-    forming = ready()
-    forming.contacts_listed(T + 0.1, map(contact_at, (A, B, C, D)))
-    forming.tick(T + 0.5)
-    assert not of(show(forming, T + 0.5, reply("b"), reply("c")), StoreFounding)
-    assert "first answers" in forming.waiting(T + 0.5)
+    bootstrap = ready()
+    bootstrap.contacts_listed(T + 0.1, map(contact_at, (A, B, C, D)))
+    bootstrap.tick(T + 0.5)
+    assert not of(show(bootstrap, T + 0.5, reply("b"), reply("c")), StoreRecord)
+    assert "first answers" in bootstrap.waiting(T + 0.5)
 
 
 @pytest.mark.parametrize(
@@ -237,159 +237,165 @@ def test_an_unprobed_contact_holds_the_founding() -> None:
     ],
 )
 def test_contradictions_hold_and_are_shown(odd: ProbeReply, sentence: str) -> None:
-    forming = ready()
-    show(forming, T + 0.1, odd, at=C)
+    bootstrap = ready()
+    show(bootstrap, T + 0.1, odd, at=C)
     for step in range(1, 10):
         now = T + step * 0.4
-        assert not of(forming.tick(now), StoreFounding)
-        assert not of(show(forming, now, reply("b")), StoreFounding)
-        assert not of(show(forming, now, odd, at=C), StoreFounding)
-    assert sentence in forming.waiting(T + 4)
+        assert not of(bootstrap.tick(now), StoreRecord)
+        assert not of(show(bootstrap, now, reply("b")), StoreRecord)
+        assert not of(show(bootstrap, now, odd, at=C), StoreRecord)
+    assert sentence in bootstrap.waiting(T + 4)
 
 
 def test_nodes_of_another_name_do_not_count_but_are_shown() -> None:
-    forming = ready()
-    show(forming, T + 0.1, reply("c", cluster_name="other"))
-    forming.tick(T + 1)
-    assert "2 of 3" in forming.waiting(T + 1)
-    assert f"{C} is of another cluster, 'other'" in forming.waiting(T + 1)
+    bootstrap = ready()
+    show(bootstrap, T + 0.1, reply("c", cluster_name="other"))
+    bootstrap.tick(T + 1)
+    assert "2 of 3" in bootstrap.waiting(T + 1)
+    assert f"{C} is of another cluster, 'other'" in bootstrap.waiting(T + 1)
 
 
 def test_one_node_behind_several_contacts_counts_once() -> None:
-    forming = machine("b", expect=2)
-    forming.start(T)
+    bootstrap = machine("b", expect=2)
+    bootstrap.start(T)
     ports = [Contact("10.0.0.2", 15000), Contact("10.0.0.2", 15001), Contact("host-b", 15000)]
-    forming.contacts_listed(T, ports)
+    bootstrap.contacts_listed(T, ports)
     for contact in ports:
-        forming.probe_answered(T, contact, reply("b", expect=2))
-    forming.tick(T + 2)
-    assert "1 of 2 nodes are here" in forming.waiting(T + 2)
+        bootstrap.probe_answered(T, contact, reply("b", expect=2))
+    bootstrap.tick(T + 2)
+    assert "1 of 2 nodes are here" in bootstrap.waiting(T + 2)
 
 
 def test_waiting_says_since_when() -> None:
-    forming = machine()
-    forming.start(T)
-    assert forming.waiting(T + 42).startswith("no cluster yet after 42 s: ")
-    forming.became_member(T + 43, "x")
-    assert forming.waiting(T + 43) == ""
+    bootstrap = machine()
+    bootstrap.start(T)
+    assert bootstrap.waiting(T + 42).startswith("no cluster yet after 42 s: ")
+    bootstrap.became_member(T + 43, "x")
+    assert bootstrap.waiting(T + 43) == ""
 
 
 # -- promises --------------------------------------------------------------------------------
 
 
 def test_nothing_is_offered_before_the_own_promise_is_durable() -> None:
-    forming, founded = proposed()
-    assert forming.cluster_id == ""
-    assert not of(forming.tick(T + 1), OfferFounding)
-    offers = of(forming.stored(T + 1, forming.record), OfferFounding)
+    bootstrap, founded = proposed()
+    assert bootstrap.cluster_id == ""
+    assert not of(bootstrap.tick(T + 1), SendProposal)
+    offers = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
     assert [(o.server_id, o.address, o.request) for o in offers] == [
         ("b", B, founded),
         ("c", C, founded),
     ]
-    assert forming.cluster_id == "fresh"
+    assert bootstrap.cluster_id == "fresh"
 
 
 def test_raft_starts_only_when_all_members_have_shown_their_promise() -> None:
-    forming, founded = proposed()
-    offers = of(forming.stored(T + 1, forming.record), OfferFounding)
-    yes = FoundReply(True, "fresh", founded.configuration, "")
-    show(forming, T + 1.005, reply("b"), reply("c"))
+    bootstrap, founded = proposed()
+    offers = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
+    yes = BootstrapProposalReply(True, "fresh", founded.configuration, "")
+    show(bootstrap, T + 1.005, reply("b"), reply("c"))
     for offer in offers:
-        effects = forming.found_answered(T + 1.01, offer, yes)
+        effects = bootstrap.proposal_answered(T + 1.01, offer, yes)
         assert offer.address in {str(p.contact) for p in of(effects, Probe)}
-        assert not of(effects, Founded), "a reply does not say who sent it"
-    assert not of(show(forming, T + 1.02, reply("b", cluster_id="fresh")), Founded)
-    (done,) = of(show(forming, T + 1.03, reply("c", cluster_id="fresh")), Founded)
+        assert not of(effects, StartCluster), "a reply does not say who sent it"
+    assert not of(show(bootstrap, T + 1.02, reply("b", cluster_id="fresh")), StartCluster)
+    (done,) = of(show(bootstrap, T + 1.03, reply("c", cluster_id="fresh")), StartCluster)
     assert (done.cluster_id, done.configuration.ids) == ("fresh", ("a", "b", "c"))
-    assert not of(forming.tick(T + 1.1), Founded), "once"
+    assert not of(bootstrap.tick(T + 1.1), StartCluster), "once"
 
 
 def test_a_probe_under_way_is_followed_by_another_when_there_is_news() -> None:
-    forming, founded = proposed()
-    offer, _ = of(forming.stored(T + 1, forming.record), OfferFounding)
-    yes = FoundReply(True, "fresh", founded.configuration, "")
-    assert not of(forming.found_answered(T + 1.01, offer, yes), Probe)
-    effects = show(forming, T + 1.02, reply("b"))
+    bootstrap, founded = proposed()
+    offer, _ = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
+    yes = BootstrapProposalReply(True, "fresh", founded.configuration, "")
+    assert not of(bootstrap.proposal_answered(T + 1.01, offer, yes), Probe)
+    effects = show(bootstrap, T + 1.02, reply("b"))
     assert [str(p.contact) for p in of(effects, Probe)] == [B]
 
 
 def test_one_member_that_has_started_is_proof_for_all() -> None:
-    forming, _ = proposed()
-    forming.stored(T + 1, forming.record)
-    assert of(show(forming, T + 1.1, reply("b", cluster_id="fresh", initialised=True)), Founded)
+    bootstrap, _ = proposed()
+    bootstrap.stored(T + 1, bootstrap.record)
+    assert of(
+        show(bootstrap, T + 1.1, reply("b", cluster_id="fresh", initialised=True)), StartCluster
+    )
 
 
 def test_a_start_that_failed_is_tried_again() -> None:
-    forming, _ = proposed()
-    forming.stored(T + 1, forming.record)
-    show(forming, T + 1.1, reply("b", cluster_id="fresh", initialised=True))
-    assert not of(forming.failed(T + 1.2, "disk full"), Founded)
-    assert "disk full" in forming.waiting(T + 2)
-    assert of(forming.tick(T + 2.3), Founded)
+    bootstrap, _ = proposed()
+    bootstrap.stored(T + 1, bootstrap.record)
+    show(bootstrap, T + 1.1, reply("b", cluster_id="fresh", initialised=True))
+    assert not of(bootstrap.failed(T + 1.2, "disk full"), StartCluster)
+    assert "disk full" in bootstrap.waiting(T + 2)
+    assert of(bootstrap.tick(T + 2.3), StartCluster)
 
 
 def test_a_store_that_failed_is_tried_again() -> None:
-    forming, _ = proposed()
-    assert not of(forming.failed(T + 1, "disk full"), StoreFounding)
-    assert not of(forming.tick(T + 1.5), StoreFounding)
-    assert of(forming.tick(T + 2.1), StoreFounding)
+    bootstrap, _ = proposed()
+    assert not of(bootstrap.failed(T + 1, "disk full"), StoreRecord)
+    assert not of(bootstrap.tick(T + 1.5), StoreRecord)
+    assert of(bootstrap.tick(T + 2.1), StoreRecord)
 
 
 def test_unanswered_offers_are_repeated() -> None:
-    forming, _ = proposed()
-    offer, _other = of(forming.stored(T + 1, forming.record), OfferFounding)
-    assert not of(forming.tick(T + 1.5), OfferFounding), "under way"
-    forming.found_failed(T + 1.6, offer, "timeout")
-    assert not of(forming.tick(T + 1.7), OfferFounding)
-    assert [o.server_id for o in of(forming.tick(T + 1.9), OfferFounding)] == ["b"]
-    assert "b at 10.0.0.2:15000" in forming.waiting(T + 2)
-    assert "empty data directories" in forming.waiting(T + 2)
+    bootstrap, _ = proposed()
+    offer, _other = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
+    assert not of(bootstrap.tick(T + 1.5), SendProposal), "under way"
+    bootstrap.proposal_failed(T + 1.6, offer, "timeout")
+    assert not of(bootstrap.tick(T + 1.7), SendProposal)
+    assert [o.server_id for o in of(bootstrap.tick(T + 1.9), SendProposal)] == ["b"]
+    assert "b at 10.0.0.2:15000" in bootstrap.waiting(T + 2)
+    assert "empty data directories" in bootstrap.waiting(T + 2)
 
 
 def test_at_most_one_founding_is_promised() -> None:
-    forming = machine("b")
-    forming.start(T)
+    bootstrap = machine("b")
+    bootstrap.start(T)
     first, second = founding("x", "a", "b", "c"), founding("y", "b", "c", "d")
-    decision = forming.found_requested(T, first)
-    assert decision.reply == FoundReply(True, "x", first.configuration, "")
-    assert of(decision.effects, StoreFounding)[0].record == FoundingRecord(first)
-    forming.stored(T, forming.record)
-    refusal = forming.found_requested(T + 1, second)
+    decision = bootstrap.proposal_received(T, first)
+    assert decision.reply == BootstrapProposalReply(True, "x", first.configuration, "")
+    assert of(decision.effects, StoreRecord)[0].record == BootstrapRecord(first)
+    bootstrap.stored(T, bootstrap.record)
+    refusal = bootstrap.proposal_received(T + 1, second)
     assert not refusal.reply.accepted
-    assert refusal.reply.reason.startswith(VETO)
-    assert of(refusal.effects, StoreFounding)[0].record == FoundingRecord(first, ("y",))
-    assert forming.found_requested(T + 2, first).reply.accepted, "the same again is fine"
+    assert refusal.reply.reason.startswith(REJECTED)
+    assert of(refusal.effects, StoreRecord)[0].record == BootstrapRecord(first, ("y",))
+    assert bootstrap.proposal_received(T + 2, first).reply.accepted, "the same again is fine"
 
 
 def test_a_vetoed_founding_is_never_promised_even_in_the_next_life() -> None:
-    forming = machine("b", FoundingRecord(None, ("x",)))
-    forming.start(T)
-    decision = forming.found_requested(T, founding("x", "a", "b", "c"))
-    assert decision.reply.reason.startswith(VETO)
-    assert forming.record.accepted is None
+    bootstrap = machine("b", BootstrapRecord(None, ("x",)))
+    bootstrap.start(T)
+    decision = bootstrap.proposal_received(T, founding("x", "a", "b", "c"))
+    assert decision.reply.reason.startswith(REJECTED)
+    assert bootstrap.record.accepted is None
 
 
 def test_a_promise_is_given_up_only_on_a_veto() -> None:
-    forming, founded = proposed()
-    b, c = of(forming.stored(T + 1, forming.record), OfferFounding)
-    forming.found_answered(T + 1.1, b, FoundReply(False, "", b"", "not now"))
-    forming.found_failed(T + 1.1, b, "timeout")
-    assert forming.record.accepted == founded
-    effects = forming.found_answered(T + 1.2, c, FoundReply(False, "", b"", VETO + "other"))
-    assert of(effects, StoreFounding)[0].record == FoundingRecord(None, ("fresh",))
-    assert forming.cluster_id == "fresh", "until that is durable"
-    forming.stored(T + 1.3, forming.record)
-    assert forming.cluster_id == ""
+    bootstrap, founded = proposed()
+    b, c = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
+    bootstrap.proposal_answered(T + 1.1, b, BootstrapProposalReply(False, "", b"", "not now"))
+    bootstrap.proposal_failed(T + 1.1, b, "timeout")
+    assert bootstrap.record.accepted == founded
+    effects = bootstrap.proposal_answered(
+        T + 1.2, c, BootstrapProposalReply(False, "", b"", REJECTED + "other")
+    )
+    assert of(effects, StoreRecord)[0].record == BootstrapRecord(None, ("fresh",))
+    assert bootstrap.cluster_id == "fresh", "until that is durable"
+    bootstrap.stored(T + 1.3, bootstrap.record)
+    assert bootstrap.cluster_id == ""
 
 
 def test_a_late_veto_of_an_old_founding_does_not_touch_the_new_one() -> None:
-    forming = machine("b")
-    forming.start(T)
-    forming.found_requested(T, founding("x", "a", "b", "c"))
-    forming.stored(T, forming.record)
-    old = OfferFounding("c", C, founding("w", "a", "b", "c"))
-    forming.found_answered(T + 1, old, FoundReply(False, "", b"", VETO + "old"))
-    assert forming.record.accepted == founding("x", "a", "b", "c")
+    bootstrap = machine("b")
+    bootstrap.start(T)
+    bootstrap.proposal_received(T, founding("x", "a", "b", "c"))
+    bootstrap.stored(T, bootstrap.record)
+    old = SendProposal("c", C, founding("w", "a", "b", "c"))
+    bootstrap.proposal_answered(
+        T + 1, old, BootstrapProposalReply(False, "", b"", REJECTED + "old")
+    )
+    assert bootstrap.record.accepted == founding("x", "a", "b", "c")
 
 
 @pytest.mark.parametrize(
@@ -428,118 +434,124 @@ def test_a_late_veto_of_an_old_founding_does_not_touch_the_new_one() -> None:
         ),
     ],
 )
-def test_wrong_offers_are_refused_without_a_veto(request_: FoundRequest, reason: str) -> None:
-    forming = machine("b")
-    forming.start(T)
-    decision = forming.found_requested(T, request_)
+def test_wrong_offers_are_refused_without_a_veto(request_: BootstrapProposal, reason: str) -> None:
+    bootstrap = machine("b")
+    bootstrap.start(T)
+    decision = bootstrap.proposal_received(T, request_)
     assert not decision.reply.accepted
     assert reason in decision.reply.reason
-    assert not decision.reply.reason.startswith(VETO)
-    assert forming.record == NOTHING_FOUNDED
+    assert not decision.reply.reason.startswith(REJECTED)
+    assert bootstrap.record == EMPTY_RECORD
 
 
 def test_a_promise_from_a_former_life_is_pursued_not_forgotten() -> None:
     held = founding("x", "a", "b", "c")
-    forming = machine("c", FoundingRecord(held))
-    effects = forming.start(T)
-    assert [o.server_id for o in of(effects, OfferFounding)] == ["b"], "a proposed, so it promised"
+    bootstrap = machine("c", BootstrapRecord(held))
+    effects = bootstrap.start(T)
+    assert [o.server_id for o in of(effects, SendProposal)] == ["b"], "a proposed, so it promised"
     assert {str(p.contact) for p in of(effects, Probe)} == {A, B}
-    assert of(show(forming, T + 0.1, reply("b", cluster_id="x")), Founded)
+    assert of(show(bootstrap, T + 0.1, reply("b", cluster_id="x")), StartCluster)
 
 
 def test_offers_go_where_the_member_is_now() -> None:
-    forming = machine("c", FoundingRecord(founding("x", "a", "b", "c")))
-    forming.start(T)
-    forming.contacts_listed(T, [contact_at(D)])
-    forming.probe_failed(T, contact_at(B), "refused")
-    show(forming, T + 0.1, reply("b", address=D))
-    forming.found_failed(T + 0.2, OfferFounding("b", B, founding("x", "a", "b", "c")), "refused")
-    (offer,) = of(forming.tick(T + 0.6), OfferFounding)
+    bootstrap = machine("c", BootstrapRecord(founding("x", "a", "b", "c")))
+    bootstrap.start(T)
+    bootstrap.contacts_listed(T, [contact_at(D)])
+    bootstrap.probe_failed(T, contact_at(B), "refused")
+    show(bootstrap, T + 0.1, reply("b", address=D))
+    bootstrap.proposal_failed(
+        T + 0.2, SendProposal("b", B, founding("x", "a", "b", "c")), "refused"
+    )
+    (offer,) = of(bootstrap.tick(T + 0.6), SendProposal)
     assert (offer.server_id, offer.address) == ("b", D)
 
 
 def test_the_promised_founding_is_shown_to_who_asks() -> None:
     held = founding("x", "a", "b", "c")
-    ask = FoundRequest("c", "", b"", "c")
-    forming = machine("b", FoundingRecord(held))
-    forming.start(T)
-    assert forming.found_requested(T, ask).reply == FoundReply(True, "x", held.configuration, "")
-    assert not machine("b").found_requested(T, ask).reply.accepted
+    ask = BootstrapProposal("c", "", b"", "c")
+    bootstrap = machine("b", BootstrapRecord(held))
+    bootstrap.start(T)
+    assert bootstrap.proposal_received(T, ask).reply == BootstrapProposalReply(
+        True, "x", held.configuration, ""
+    )
+    assert not machine("b").proposal_received(T, ask).reply.accepted
 
 
 def test_a_blank_member_fetches_the_founding_it_sees() -> None:
-    forming = ready("c")
-    effects = show(forming, T + 0.1, reply("b", cluster_id="x"))
-    (ask,) = of(effects, OfferFounding)
+    bootstrap = ready("c")
+    effects = show(bootstrap, T + 0.1, reply("b", cluster_id="x"))
+    (ask,) = of(effects, SendProposal)
     assert (ask.server_id, ask.request.configuration) == ("b", b"")
     held = founding("x", "a", "b", "c")
-    shown = FoundReply(True, "x", held.configuration, "")
-    effects = forming.found_answered(T + 0.2, ask, shown)
-    assert of(effects, StoreFounding)[0].record.accepted == held
+    shown = BootstrapProposalReply(True, "x", held.configuration, "")
+    effects = bootstrap.proposal_answered(T + 0.2, ask, shown)
+    assert of(effects, StoreRecord)[0].record.accepted == held
 
 
 def test_who_is_no_member_of_a_seen_founding_waits_and_then_joins() -> None:
-    forming = ready("d")
-    (ask,) = of(show(forming, T + 0.1, reply("b", cluster_id="x")), OfferFounding)
-    shown = FoundReply(True, "x", founding("x", "a", "b", "c").configuration, "")
-    forming.found_answered(T + 0.2, ask, shown)
-    assert not of(forming.tick(T + 5), OfferFounding)
-    assert "waiting while other nodes found cluster x" in forming.waiting(T + 5)
+    bootstrap = ready("d")
+    (ask,) = of(show(bootstrap, T + 0.1, reply("b", cluster_id="x")), SendProposal)
+    shown = BootstrapProposalReply(True, "x", founding("x", "a", "b", "c").configuration, "")
+    bootstrap.proposal_answered(T + 0.2, ask, shown)
+    assert not of(bootstrap.tick(T + 5), SendProposal)
+    assert "waiting while other nodes found cluster x" in bootstrap.waiting(T + 5)
     started = reply("b", cluster_id="x", initialised=True, leader_address=C)
-    (join,) = of(show(forming, T + 6, started), AskToJoin)
+    (join,) = of(show(bootstrap, T + 6, started), SendJoinRequest)
     assert (join.address, join.cluster_id) == (C, "x")
 
 
 @pytest.mark.parametrize("shown", [b"", b"\xc1", encode_configuration(Configuration(()))])
 def test_a_founding_shown_badly_is_ignored(shown: bytes) -> None:
-    forming = ready("c")
-    (ask,) = of(show(forming, T + 0.1, reply("b", cluster_id="x")), OfferFounding)
-    forming.found_answered(T + 0.2, ask, FoundReply(True, "x", shown, ""))
-    assert forming.record == NOTHING_FOUNDED
+    bootstrap = ready("c")
+    (ask,) = of(show(bootstrap, T + 0.1, reply("b", cluster_id="x")), SendProposal)
+    bootstrap.proposal_answered(T + 0.2, ask, BootstrapProposalReply(True, "x", shown, ""))
+    assert bootstrap.record == EMPTY_RECORD
 
 
 def test_a_seen_founding_that_is_given_up_binds_nobody() -> None:
-    forming = ready()
-    show(forming, T + 0.1, reply("b", cluster_id="x"))
-    assert "found cluster x" in forming.waiting(T + 1)
-    show(forming, T + 1, reply("b"), reply("c"))
-    forming.tick(T + 1.4)
-    assert of(show(forming, T + 1.5, reply("b"), reply("c")), StoreFounding)
+    bootstrap = ready()
+    show(bootstrap, T + 0.1, reply("b", cluster_id="x"))
+    assert "found cluster x" in bootstrap.waiting(T + 1)
+    show(bootstrap, T + 1, reply("b"), reply("c"))
+    bootstrap.tick(T + 1.4)
+    assert of(show(bootstrap, T + 1.5, reply("b"), reply("c")), StoreRecord)
 
 
 def test_a_seen_founding_whose_holders_are_gone_is_vetoed_before_it_is_forgotten() -> None:
-    forming = ready()
-    show(forming, T + 0.1, reply("d", cluster_id="x"))
-    forming.tick(T + FOUNDING_PATIENCE)
-    assert forming.record == NOTHING_FOUNDED
-    (store,) = of(forming.tick(T + FOUNDING_PATIENCE + 1), StoreFounding)
-    assert store.record == FoundingRecord(None, ("x",))
+    bootstrap = ready()
+    show(bootstrap, T + 0.1, reply("d", cluster_id="x"))
+    bootstrap.tick(T + PROPOSAL_PATIENCE)
+    assert bootstrap.record == EMPTY_RECORD
+    (store,) = of(bootstrap.tick(T + PROPOSAL_PATIENCE + 1), StoreRecord)
+    assert store.record == BootstrapRecord(None, ("x",))
 
 
 # -- joining ---------------------------------------------------------------------------------
 
 
 def test_a_cluster_once_seen_means_join_only_for_this_process() -> None:
-    forming = ready()
-    assert of(show(forming, T + 0.1, reply("c", cluster_id="x", initialised=True)), AskToJoin)
-    forming.join_failed(T + 0.2, C, "no leader")
-    forming.probe_failed(T + 0.3, contact_at(C), "refused")
-    forming.contacts_listed(T + 0.4, map(contact_at, (A, B, D)))
+    bootstrap = ready()
+    assert of(
+        show(bootstrap, T + 0.1, reply("c", cluster_id="x", initialised=True)), SendJoinRequest
+    )
+    bootstrap.join_failed(T + 0.2, C, "no leader")
+    bootstrap.probe_failed(T + 0.3, contact_at(C), "refused")
+    bootstrap.contacts_listed(T + 0.4, map(contact_at, (A, B, D)))
     for step in range(1, 100):
         now = T + step * 0.5
-        effects = [*forming.tick(now), *show(forming, now, reply("b"), reply("d"))]
-        assert not of(effects, StoreFounding)
-    assert "none of its members answers" in forming.waiting(T + 50)
-    veto = forming.found_requested(T + 51, founding("y", "a", "b", "d"))
-    assert veto.reply.reason.startswith(VETO)
+        effects = [*bootstrap.tick(now), *show(bootstrap, now, reply("b"), reply("d"))]
+        assert not of(effects, StoreRecord)
+    assert "none of its members answers" in bootstrap.waiting(T + 50)
+    veto = bootstrap.proposal_received(T + 51, founding("y", "a", "b", "d"))
+    assert veto.reply.reason.startswith(REJECTED)
 
 
 def test_a_member_neither_probes_nor_founds_nor_promises() -> None:
-    forming = ready()
-    forming.became_member(T + 0.1, "x")
-    assert (forming.cluster_id, forming.initialised) == ("x", True)
-    assert forming.tick(T + 10) == []
-    decision = forming.found_requested(T + 11, founding("y", "a", "b", "c"))
-    assert decision.reply.reason.startswith(VETO)
+    bootstrap = ready()
+    bootstrap.became_member(T + 0.1, "x")
+    assert (bootstrap.cluster_id, bootstrap.initialised) == ("x", True)
+    assert bootstrap.tick(T + 10) == []
+    decision = bootstrap.proposal_received(T + 11, founding("y", "a", "b", "c"))
+    assert decision.reply.reason.startswith(REJECTED)
     assert decision.effects == []
-    assert forming.found_requested(T + 12, founding("x", "a", "b", "c")).reply.accepted
+    assert bootstrap.proposal_received(T + 12, founding("x", "a", "b", "c")).reply.accepted

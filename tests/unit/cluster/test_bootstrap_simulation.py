@@ -11,25 +11,25 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact
-from braft_core.cluster.addresses import contact_at
-from braft_core.cluster.bootstrap import Forming
+from braft_core.cluster.address_book import contact_at
+from braft_core.cluster.bootstrap import Bootstrap
 from braft_core.cluster.bootstrap_effects import (
-    AskToJoin,
     Effect,
-    Founded,
     ListDiscovery,
-    OfferFounding,
     Probe,
-    StoreFounding,
+    SendJoinRequest,
+    SendProposal,
+    StartCluster,
+    StoreRecord,
 )
-from braft_core.cluster.discovery_view import FormingFacts
-from braft_core.cluster.record import (
-    NOTHING_FOUNDED,
-    FoundingRecord,
+from braft_core.cluster.bootstrap_record import (
+    EMPTY_RECORD,
+    BootstrapRecord,
     decode_record,
     encode_record,
 )
-from braft_core.peer import FoundReply, ProbeReply
+from braft_core.cluster.discovery_view import BootstrapFacts
+from braft_core.peer import BootstrapProposalReply, ProbeReply
 
 TICK = 0.05
 CALL_TIMEOUT = 1.0
@@ -40,59 +40,59 @@ class Machine:
 
     def __init__(self, world: World, server_id: str, address: str) -> None:
         self.world, self.server_id, self.address = world, server_id, address
-        self.disk = encode_record(NOTHING_FOUNDED)
+        self.disk = encode_record(EMPTY_RECORD)
         self.member_of = ""
         self.life = 0
-        self.forming: Forming | None = None
-        self.history: list[FoundingRecord] = [NOTHING_FOUNDED]
+        self.bootstrap: Bootstrap | None = None
+        self.history: list[BootstrapRecord] = [EMPTY_RECORD]
         self.number = world.random.randrange(2)
 
     @property
     def up(self) -> bool:
-        return self.forming is not None
+        return self.bootstrap is not None
 
     def boot(self) -> None:
         self.life += 1
         world = self.world
-        facts = FormingFacts(
+        facts = BootstrapFacts(
             self.server_id, self.address, "c", world.expect, sleep=world.random.uniform(0, 0.1)
         )
         record = decode_record(self.disk)
-        self.forming = Forming(facts, record, lambda: f"cluster-{next(world.cluster_ids)}")
+        self.bootstrap = Bootstrap(facts, record, lambda: f"cluster-{next(world.cluster_ids)}")
         if self.member_of:
-            self.forming.became_member(world.now, self.member_of)
+            self.bootstrap.became_member(world.now, self.member_of)
             return
-        self.run(self.forming.start(world.now))
+        self.run(self.bootstrap.start(world.now))
         self.tick(self.life)
 
     def crash(self) -> None:
         self.life += 1
-        self.forming = None
+        self.bootstrap = None
 
     def tick(self, life: int) -> None:
-        if self.forming and life == self.life:
-            self.run(self.forming.tick(self.world.now))
+        if self.bootstrap and life == self.life:
+            self.run(self.bootstrap.tick(self.world.now))
             self.world.after(TICK, lambda: self.tick(life))
 
-    def later(self, delay: float, act: Callable[[Forming], Iterable[Effect] | None]) -> None:
+    def later(self, delay: float, act: Callable[[Bootstrap], Iterable[Effect] | None]) -> None:
         """Do something in this life of the process, if it lasts so long."""
         life = self.life
 
         def run() -> None:
-            if self.forming and life == self.life:
-                self.run(act(self.forming) or ())
+            if self.bootstrap and life == self.life:
+                self.run(act(self.bootstrap) or ())
 
         self.world.after(delay, run)
 
     def probe_reply(self, asker: str) -> ProbeReply:
-        assert self.forming
-        self.forming.survey.heard(asker)
+        assert self.bootstrap
+        self.bootstrap.view.heard(asker)
         return ProbeReply(
             self.server_id,
             "c",
-            self.forming.cluster_id,
+            self.bootstrap.cluster_id,
             self.world.expect,
-            self.forming.initialised,
+            self.bootstrap.initialised,
             "",
             "",
             self.address,
@@ -114,13 +114,13 @@ class Machine:
                     lambda f, reply: f.probe_answered(world.now, contact, reply),
                     lambda f: f.probe_failed(world.now, contact, "no answer"),
                 )
-            case StoreFounding():
+            case StoreRecord():
                 self.later(world.delay(), lambda f: self.store(f, f.record))
-            case OfferFounding():
+            case SendProposal():
                 self.offer(effect)
-            case Founded(cluster_id, _):
+            case StartCluster(cluster_id, _):
                 self.later(world.random.uniform(0, 0.05), lambda f: self.join(f, cluster_id))
-            case AskToJoin(address, cluster_id):
+            case SendJoinRequest(address, cluster_id):
                 self.call(
                     address,
                     lambda peer: peer.member_of,
@@ -133,58 +133,58 @@ class Machine:
                 )
         assert now == world.now
 
-    def listing(self, forming: Forming) -> list[Effect]:
+    def listing(self, bootstrap: Bootstrap) -> list[Effect]:
         contacts = self.world.discover(self)
         if contacts is None:
-            return forming.listing_failed(self.world.now, "the API is down")
-        return forming.contacts_listed(self.world.now, contacts)
+            return bootstrap.listing_failed(self.world.now, "the API is down")
+        return bootstrap.contacts_listed(self.world.now, contacts)
 
-    def store(self, forming: Forming, record: FoundingRecord) -> list[Effect]:
+    def store(self, bootstrap: Bootstrap, record: BootstrapRecord) -> list[Effect]:
         self.disk = encode_record(record)
         self.history.append(record)
-        return forming.stored(self.world.now, record)
+        return bootstrap.stored(self.world.now, record)
 
-    def join(self, forming: Forming, cluster_id: str) -> list[Effect]:
+    def join(self, bootstrap: Bootstrap, cluster_id: str) -> list[Effect]:
         self.member_of = cluster_id
         self.world.started.setdefault(cluster_id, set()).add(self.server_id)
-        forming.became_member(self.world.now, cluster_id)
+        bootstrap.became_member(self.world.now, cluster_id)
         self.world.check()
         return []
 
-    def offer(self, effect: OfferFounding) -> None:
+    def offer(self, effect: SendProposal) -> None:
         """Like the real driver: the reply leaves only when the peer's record is durable."""
         world = self.world
 
-        def answer(peer: Machine) -> FoundReply:
-            assert peer.forming
-            decision = peer.forming.found_requested(world.now, effect.request)
-            if not peer.forming.initialised:
-                peer.run(peer.store(peer.forming, peer.forming.record))
-            peer.run([e for e in decision.effects if not isinstance(e, StoreFounding)])
+        def answer(peer: Machine) -> BootstrapProposalReply:
+            assert peer.bootstrap
+            decision = peer.bootstrap.proposal_received(world.now, effect.request)
+            if not peer.bootstrap.initialised:
+                peer.run(peer.store(peer.bootstrap, peer.bootstrap.record))
+            peer.run([e for e in decision.effects if not isinstance(e, StoreRecord)])
             return decision.reply
 
         self.call(
             effect.address,
             answer,
-            lambda f, reply: f.found_answered(world.now, effect, reply),
-            lambda f: f.found_failed(world.now, effect, "no answer"),
+            lambda f, reply: f.proposal_answered(world.now, effect, reply),
+            lambda f: f.proposal_failed(world.now, effect, "no answer"),
         )
 
     def call(
         self,
         address: str,
         ask: Callable[[Machine], Any],
-        answered: Callable[[Forming, Any], Iterable[Effect] | None],
-        failed: Callable[[Forming], Iterable[Effect] | None],
+        answered: Callable[[Bootstrap, Any], Iterable[Effect] | None],
+        failed: Callable[[Bootstrap], Iterable[Effect] | None],
     ) -> None:
         """A request and its reply, each of which may be lost or late."""
         world, life = self.world, self.life
         open_calls = [True]
 
-        def finish(act: Callable[[Forming], Iterable[Effect] | None]) -> None:
-            if open_calls and self.forming and life == self.life:
+        def finish(act: Callable[[Bootstrap], Iterable[Effect] | None]) -> None:
+            if open_calls and self.bootstrap and life == self.life:
                 open_calls.clear()
-                self.run(act(self.forming) or ())
+                self.run(act(self.bootstrap) or ())
 
         def arrive() -> None:
             peer = world.by_address.get(address)
@@ -286,7 +286,7 @@ class World:
             assert len(self.started) <= 1, f"rival clusters: {self.started}"
 
     def excuses(self) -> list[str]:
-        return [m.forming.waiting(self.now) for m in self.machines if m.forming]
+        return [m.bootstrap.waiting(self.now) for m in self.machines if m.bootstrap]
 
     def whole(self) -> bool:
         return len(self.started) > 0 and all(m.member_of for m in self.machines)
@@ -296,11 +296,11 @@ def promises(machine: Machine) -> list[str]:
     """Cluster ids the machine promised, in order; checks that none was given up without a veto."""
     promised: list[str] = []
     for old, new in zip(machine.history, machine.history[1:], strict=False):
-        assert set(old.vetoed) <= set(new.vetoed)
+        assert set(old.rejected) <= set(new.rejected)
         if old.accepted and new.accepted != old.accepted:
-            assert old.accepted.cluster_id in new.vetoed
+            assert old.accepted.cluster_id in new.rejected
         if new.accepted and new.accepted != old.accepted:
-            assert new.accepted.cluster_id not in old.vetoed
+            assert new.accepted.cluster_id not in old.rejected
             promised.append(new.accepted.cluster_id)
     return promised
 
@@ -317,7 +317,9 @@ def test_any_chaos_ends_in_one_cluster(nodes: int, expect: int, batch: int) -> N
         assert len(world.started) == 1, f"seed {seed}"
         (cluster_id,) = world.started
         for machine in world.machines:
-            assert set(promises(machine)) - set(decode_record(machine.disk).vetoed) <= {cluster_id}
+            assert set(promises(machine)) - set(decode_record(machine.disk).rejected) <= {
+                cluster_id
+            }
 
 
 @pytest.mark.parametrize(("nodes", "expect"), [(3, 2), (4, 3), (5, 3), (7, 4)])
@@ -330,7 +332,7 @@ def test_rival_foundings_of_overlapping_camps_end_in_one_cluster(nodes: int, exp
         assert world.whole(), f"seed {seed}: {world.excuses()}"
         assert len(world.started) == 1, f"seed {seed}"
         rivals += next(world.cluster_ids) > 2
-    assert rivals, "no seed made the camps propose rival foundings"
+    assert rivals, "no seed made the camps make_proposal rival foundings"
 
 
 @pytest.mark.parametrize(("nodes", "expect"), [(2, 1), (6, 3), (7, 2), (5, 1)])

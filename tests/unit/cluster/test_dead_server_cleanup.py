@@ -1,4 +1,4 @@
-"""Dead members among real coordinators, in virtual time."""
+"""Dead members among real nodes, in virtual time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_dead_member_is_removed_within_ninety_seconds_and_welcome_back(
         (removal,) = net.tables["cluster-1"].removals
         assert (removal.server_id, removal.address, removal.voters) == ("c", ADDRESSES[2], 3)
         await asyncio.sleep(1)
-        report = hosts[0].coordinator.autopilot
+        report = hosts[0].membership.autopilot
         assert report["verdict"] == "healthy"
         assert [row["id"] for row in report["removed"]] == ["c"]
         # It comes back with its data, is told, asks, and is a voter again, all by itself.
@@ -57,9 +57,9 @@ def test_a_dead_member_is_removed_within_ninety_seconds_and_welcome_back(
         assert kinds[:2] == ["remove_server", "add_nonvoter"]
         gone.outdated = None
         await wait(lambda: voters(net) == "abc", 10)
-        await wait(lambda: not gone.coordinator.waiting, 10)
+        await wait(lambda: not gone.membership.waiting, 10)
         assert gone.willing
-        assert hosts[0].coordinator.autopilot["removed"] == []
+        assert hosts[0].membership.autopilot["removed"] == []
 
     play(scenario)
     said = [r.message for r in caplog.records if r.message.startswith("autopilot: ")]
@@ -77,7 +77,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
         await hosts[2].halt()
         await asyncio.sleep(300)
         assert voters(net) == "abc"
-        assert hosts[0].coordinator.autopilot["verdict"] == "remove"
+        assert hosts[0].membership.autopilot["verdict"] == "remove"
 
     play(scenario)
     assert sum("dry-run" in r.message for r in caplog.records) == 1
@@ -142,7 +142,7 @@ def test_a_member_whose_address_somebody_else_has_is_dead_and_makes_room(
         new = net.host("x", ADDRESSES[2], expect=3)
         await new.boot()
         await asyncio.sleep(20)
-        assert "belongs to another member" in new.coordinator.waiting
+        assert "belongs to another member" in new.membership.waiting
         await wait(lambda: voters(net) == "abx", 90)
 
     play(scenario)
@@ -157,7 +157,7 @@ def test_one_that_was_removed_does_not_come_back_without_its_data(play: Any, wai
         await hosts[2].boot()
         await asyncio.sleep(20)
         assert not hosts[2].member_of
-        assert "was removed as dead" in hosts[2].coordinator.waiting
+        assert "was removed as dead" in hosts[2].membership.waiting
         assert voters(net) == "ab"
         stranger = JoinRequest("e", "10.0.0.9:15000", "c", "", False)
         await hosts[2].call(ADDRESSES[0], stranger, 1.0)

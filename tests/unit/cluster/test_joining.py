@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core.cluster.bootstrap_effects import AskToJoin
+from braft_core.cluster.bootstrap_effects import SendJoinRequest
 from braft_core.cluster.joining import (
     BACKOFF_MAX,
     MAX_HINTS,
     AddNonvoter,
     AlreadyMember,
+    JoinAttempts,
     JoinDecision,
-    Joining,
     LearnerFacts,
     Refuse,
     UpdateAddress,
@@ -107,14 +107,14 @@ def test_no_join_ever_makes_or_unmakes_a_voter(server_id: str, address: str, cid
 
 
 def test_the_known_leader_is_asked_first() -> None:
-    joining = Joining()
+    joining = JoinAttempts()
     ask = joining.next(0.0, [member("a"), member("b", leader_address="l:1")])
-    assert ask == AskToJoin("l:1", "x")
+    assert ask == SendJoinRequest("l:1", "x")
     assert joining.next(9.0, [member("a")]) is None, "one attempt at a time"
 
 
 def test_a_hint_is_followed_at_once_but_not_for_ever() -> None:
-    joining, members = Joining(), [member("a"), member("b")]
+    joining, members = JoinAttempts(), [member("a"), member("b")]
     asked = []
     for turn in range(MAX_HINTS + 1):
         ask = joining.next(0.0, members)
@@ -126,7 +126,7 @@ def test_a_hint_is_followed_at_once_but_not_for_ever() -> None:
 
 
 def test_failures_go_around_and_back_off() -> None:
-    joining, members, now = Joining(), [member("a"), member("b")], 0.0
+    joining, members, now = JoinAttempts(), [member("a"), member("b")], 0.0
     asked, pauses = [], []
     for _ in range(8):
         begin = now
@@ -143,17 +143,17 @@ def test_failures_go_around_and_back_off() -> None:
 
 def test_of_several_clusters_the_one_with_more_to_lose_is_joined() -> None:
     small = member("a", cluster_id="w", voters=1)
-    assert Joining.choose([small, member("b")]) == "x"
+    assert JoinAttempts.choose([small, member("b")]) == "x"
     written = member("b", voters=1, empty=False)
-    assert Joining.choose([small, written]) == "x"
-    assert Joining.choose([small, member("b", voters=1)]) == "w"
-    ask = Joining().next(0.0, [small, member("b")])
-    assert ask == AskToJoin("b:1", "x")
+    assert JoinAttempts.choose([small, written]) == "x"
+    assert JoinAttempts.choose([small, member("b", voters=1)]) == "w"
+    ask = JoinAttempts().next(0.0, [small, member("b")])
+    assert ask == SendJoinRequest("b:1", "x")
 
 
 def test_nobody_to_ask() -> None:
-    assert Joining().next(0.0, []) is None
-    assert "none of its members answers" in Joining().waiting([])
+    assert JoinAttempts().next(0.0, []) is None
+    assert "none of its members answers" in JoinAttempts().waiting([])
 
 
 # -- promotion -------------------------------------------------------------------------------

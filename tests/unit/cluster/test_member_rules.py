@@ -6,21 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from braft_core.cluster.addresses import AddressBook
+from braft_core.cluster.address_book import AddressBook
 from braft_core.cluster.interface import PeerView, RaftView
 from braft_core.cluster.member_rules import (
     CaughtUp,
     Change,
     ForeignCluster,
-    absence,
+    explain_no_leader,
     foreign_clusters,
     must_announce,
     next_change,
-    should_dissolve,
-    told_removed,
+    preferred_cluster,
+    removal_notice,
     was_removed,
 )
-from braft_core.cluster.messages import met_sentence
+from braft_core.cluster.messages import wrong_cluster_message
 from braft_core.peer import ProbeReply, ProbeRequest
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, Server, Suffrage
 
@@ -121,31 +121,33 @@ def test_absence_names_the_missing_with_their_newest_address() -> None:
     view = replace(LEADING, leader_id="", is_leader=False)
     addresses = book()
     addresses.learn(0.0, "c", "c:9")
-    sentence = absence(view, "a", {"b": 0.5, "c": 60.0}, addresses, 12.0, 90.0)
+    sentence = explain_no_leader(view, "a", {"b": 0.5, "c": 60.0}, addresses, 12.0, 90.0)
     assert sentence == (
         "no leader for 12 s: 1 of 3 voters do not answer (c at c:9); this cluster tolerates 1"
     )
-    assert "searching discovery" in absence(view, "a", {}, addresses, 91.0, 90.0)
+    assert "searching discovery" in explain_no_leader(view, "a", {}, addresses, 91.0, 90.0)
 
 
 def test_long_ids_are_left_out_of_sentences() -> None:
     long = Server("x" * 33, "far:1")
     view = RaftView(configuration=Configuration((Server("a", "a:1"), long)))
-    sentence = absence(view, "a", {}, AddressBook(), 5.0, 90.0)
+    sentence = explain_no_leader(view, "a", {}, AddressBook(), 5.0, 90.0)
     assert "(far:1)" in sentence
     assert "tolerates 0" in sentence
 
 
 def test_absence_with_everybody_here_and_with_nobody_known() -> None:
     view = replace(LEADING, leader_id="")
-    assert "an election is under way" in absence(view, "a", {"b": 0, "c": 0}, book(), 1.0, 90.0)
+    assert "an election is under way" in explain_no_leader(
+        view, "a", {"b": 0, "c": 0}, book(), 1.0, 90.0
+    )
     blank = RaftView(configuration=EMPTY_CONFIGURATION)
-    assert "leader to call" in absence(blank, "a", {}, AddressBook(), 1.0, 90.0)
-    assert absence(LEADING, "a", {}, book(), 0.0, 90.0) == ""
+    assert "leader to call" in explain_no_leader(blank, "a", {}, AddressBook(), 1.0, 90.0)
+    assert explain_no_leader(LEADING, "a", {}, book(), 0.0, 90.0) == ""
 
 
 def test_a_node_on_old_data_is_told_where_it_stands() -> None:
-    sentence = met_sentence("old", [("10.0.0.1:15000", "new"), ("10.0.0.2:15000", "new")])
+    sentence = wrong_cluster_message("old", [("10.0.0.1:15000", "new"), ("10.0.0.2:15000", "new")])
     assert "belongs to cluster old, but 10.0.0.1:15000 is in cluster new, 10.0.0.2" in sentence
     assert "start this node with an empty data directory" in sentence
 
@@ -187,7 +189,7 @@ ALONE = RaftView(
     ],
 )
 def test_of_two_empty_clusters_exactly_one_gives_way(other: ForeignCluster, into: str) -> None:
-    assert should_dissolve(ALONE, "a", "x", [other]) == into
+    assert preferred_cluster(ALONE, "a", "x", [other]) == into
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_of_two_empty_clusters_exactly_one_gives_way(other: ForeignCluster, into
     ],
 )
 def test_a_cluster_with_anything_to_lose_stays(view: RaftView) -> None:
-    assert should_dissolve(view, "a", "x", [ForeignCluster("w", "b", "b:1", 3, False)]) == ""
+    assert preferred_cluster(view, "a", "x", [ForeignCluster("w", "b", "b:1", 3, False)]) == ""
 
 
 @pytest.mark.parametrize(
@@ -239,5 +241,5 @@ def test_who_hears_a_leader_is_not_removed(
     view = RaftView(configuration=CONFIGURATION, leader_id=leader, peers=peers)
     reply = ProbeReply("z", "name", cluster_id, 3, True, "z", "z:1", "z:1", removed=True)
     quiet = replace(reply, removed=False)
-    assert (told_removed(view, "x", [quiet, reply]) is reply) is expected
-    assert told_removed(view, "x", [quiet]) is None
+    assert (removal_notice(view, "x", [quiet, reply]) is reply) is expected
+    assert removal_notice(view, "x", [quiet]) is None

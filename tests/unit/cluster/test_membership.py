@@ -1,4 +1,4 @@
-"""Whole coordinators against each other: forming, joining, moving, losing the leader."""
+"""Whole nodes against each other: bootstrap, joining, moving, losing the leader."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact
-from braft_core.cluster.record import decode_record
+from braft_core.cluster.bootstrap_record import decode_record
 from braft_core.errors import Conflict, NotReady, StorageFull, WrongCluster
 from braft_core.peer import (
     AnnounceReply,
     AnnounceRequest,
+    BootstrapProposal,
     DetailsRequest,
-    FoundRequest,
     JoinRequest,
     ProbeReply,
     ProbeRequest,
@@ -33,7 +33,7 @@ async def three(net: Any, wait: Any, **settings: Any) -> list[Any]:
     hosts = [net.host(i, a, expect=3, **settings) for i, a in zip("abc", ADDRESSES, strict=True)]
     for host in hosts:
         await host.boot()
-    await wait(lambda: all(h.member_of and not h.coordinator.waiting for h in hosts))
+    await wait(lambda: all(h.member_of and not h.membership.waiting for h in hosts))
     return hosts
 
 
@@ -44,15 +44,15 @@ def test_three_nodes_found_one_cluster_quickly(play: Any, wait: Any) -> None:
         await hosts[2].boot()
         await hosts[1].boot()
         await asyncio.sleep(3.3)
-        assert "2 of 3 nodes are here" in hosts[1].coordinator.waiting
-        assert "10.0.0.1:15000" in hosts[1].coordinator.waiting
+        assert "2 of 3 nodes are here" in hosts[1].membership.waiting
+        assert "10.0.0.1:15000" in hosts[1].membership.waiting
         await hosts[0].boot()
         took = await wait(lambda: all(h.member_of for h in hosts))
         assert took < 1.0
         assert {h.member_of for h in hosts} == {"cluster-1"}
         assert net.tables["cluster-1"].configuration.ids == ("a", "b", "c")
-        assert [str(c) for c in hosts[0].coordinator.contacts] == ADDRESSES
-        await wait(lambda: not any(h.coordinator.waiting for h in hosts))
+        assert [str(c) for c in hosts[0].membership.contacts] == ADDRESSES
+        await wait(lambda: not any(h.membership.waiting for h in hosts))
         assert hosts[1].book == {"a": ADDRESSES[0], "c": ADDRESSES[2]}
 
     play(scenario)
@@ -63,18 +63,18 @@ def test_a_cluster_that_was_found_by_default_is_named_in_log_and_notes(
 ) -> None:
     async def scenario(net: Any) -> None:
         chosen, default, other = await three(net, wait, default_discovery="")
-        assert not any(host.coordinator.notes for host in (chosen, default, other))
+        assert not any(host.membership.notes for host in (chosen, default, other))
         await default.halt()
         default._settings = replace(default.settings, default_discovery="mdns://_braft._tcp")
         await default.boot()
-        await wait(lambda: "discovery" in default.coordinator.notes)
-        note = default.coordinator.notes["discovery"]
+        await wait(lambda: "discovery" in default.membership.notes)
+        note = default.membership.notes["discovery"]
         for part in ("mdns://_braft._tcp", "cluster-1", "'c'", ADDRESSES[0], ADDRESSES[2]):
             assert part in note
         await wait(lambda: note in caplog.messages)
         await asyncio.sleep(10)
         assert caplog.messages.count(note) == 1
-        assert not chosen.coordinator.notes
+        assert not chosen.membership.notes
 
     play(scenario)
 
@@ -87,14 +87,14 @@ def test_an_address_outlives_a_server_that_leaves_and_returns_within_a_tick(
         table, leader, moved = net.tables["cluster-1"], hosts[0], hosts[1]
         whole = table.configuration
         without = Configuration(tuple(s for s in whole.servers if s.id != "b"))
-        leader.coordinator._resident._learn("b", "10.9.9.9:15000")
+        leader.membership._member._learn("b", "10.9.9.9:15000")
         assert leader.book["b"] == "10.9.9.9:15000"
         # What the runtime does when the two configurations come in one breath.
-        leader.coordinator.use_configuration(without)
+        leader.membership.use_configuration(without)
         del leader.book["b"]
-        leader.coordinator.use_configuration(whole)
+        leader.membership.use_configuration(whole)
         leader.book["b"] = whole.get("b").address
-        leader.coordinator._resident._learn("b", "10.9.9.9:15000")
+        leader.membership._member._learn("b", "10.9.9.9:15000")
         assert leader.book["b"] == "10.9.9.9:15000"
         assert moved.member_of
 
@@ -154,7 +154,7 @@ def test_a_voter_that_lost_its_data_is_told_how_to_rejoin(play: Any, wait: Any) 
         await hosts[2].boot()
         await asyncio.sleep(3)
         assert not hosts[2].member_of
-        assert "braft members remove c" in hosts[2].coordinator.waiting
+        assert "braft members remove c" in hosts[2].membership.waiting
         request = JoinRequest("c", ADDRESSES[2], "c", "", True)
         with pytest.raises(Conflict):
             await hosts[2].call(ADDRESSES[0], request, 1.0)
@@ -179,7 +179,7 @@ def test_all_members_come_back_with_new_addresses_at_once(play: Any, wait: Any) 
         assert took < 5
         assert table.configuration.voters
         assert len(table.configuration.voters) == 3
-        await wait(lambda: not any(h.coordinator.waiting for h in hosts))
+        await wait(lambda: not any(h.membership.waiting for h in hosts))
 
     play(scenario)
 
@@ -198,10 +198,10 @@ def test_a_member_that_moves_while_it_runs_is_soon_known_to_be_there(
             )
             assert took < 1.5
             others = [host for host in hosts if host is not moving]
-            await wait(lambda others=others: all(not h.coordinator.notes for h in others), 1)
+            await wait(lambda others=others: all(not h.membership.notes for h in others), 1)
             assert {host.book[moving.server_id] for host in others} == {address}
             assert moving.listing.context.ip == address.partition(":")[0]
-        assert not any(host.coordinator.waiting for host in hosts)
+        assert not any(host.membership.waiting for host in hosts)
 
     play(scenario)
 
@@ -252,17 +252,17 @@ def test_without_quorum_the_missing_are_named_and_discovery_is_searched(
         await hosts[2].halt()
         hosts[0].listing.poll_interval = 10_000.0
         await asyncio.sleep(10)
-        waiting = hosts[0].coordinator.waiting
+        waiting = hosts[0].membership.waiting
         assert "2 of 3 voters do not answer" in waiting
         assert "tolerates 1" in waiting
         assert "b at 10.0.0.2:15000" in waiting
         assert "searching" not in waiting
         await asyncio.sleep(15)
-        assert "searching discovery" in hosts[0].coordinator.waiting
+        assert "searching discovery" in hosts[0].membership.waiting
         net.addresses = [ADDRESSES[0], "10.9.0.2:15000"]
         hosts[1].address = "10.9.0.2:15000"
         await hosts[1].boot()
-        await wait(lambda: not hosts[0].coordinator.waiting)
+        await wait(lambda: not hosts[0].membership.waiting)
 
     play(scenario)
 
@@ -273,15 +273,15 @@ def test_an_accepted_founding_survives_a_restart(play: Any, wait: Any) -> None:
         b = net.host("b", ADDRESSES[1], expect=3)
         await b.boot()
         members = Configuration(tuple(Server(i, a) for i, a in zip("abc", ADDRESSES, strict=True)))
-        offer = FoundRequest("c", "x", encode_configuration(members), "a")
-        assert (await b.coordinator.on_call(offer)).accepted
+        offer = BootstrapProposal("c", "x", encode_configuration(members), "a")
+        assert (await b.membership.on_call(offer)).accepted
         assert decode_record(b.disk).accepted == offer
         await b.halt()
         await b.boot()
-        rival = FoundRequest("c", "y", encode_configuration(members), "a")
-        assert not (await b.coordinator.on_call(rival)).accepted
-        assert (await b.coordinator.on_call(offer)).accepted
-        shown = await b.coordinator.on_call(FoundRequest("c", "", b"", "c"))
+        rival = BootstrapProposal("c", "y", encode_configuration(members), "a")
+        assert not (await b.membership.on_call(rival)).accepted
+        assert (await b.membership.on_call(offer)).accepted
+        shown = await b.membership.on_call(BootstrapProposal("c", "", b"", "c"))
         assert shown.configuration == offer.configuration
         c = net.host("c", ADDRESSES[2], expect=3)
         await c.boot()
@@ -297,15 +297,15 @@ def test_a_promise_that_cannot_be_stored_is_not_made(play: Any, wait: Any) -> No
         await b.boot()
         b.disk_full = True
         members = Configuration((Server("a", ADDRESSES[0]), Server("b", ADDRESSES[1])))
-        offer = FoundRequest("c", "x", encode_configuration(members), "a")
+        offer = BootstrapProposal("c", "x", encode_configuration(members), "a")
         with pytest.raises(StorageFull):
-            await b.coordinator.on_call(offer)
-        probe = await b.coordinator.on_call(ProbeRequest("z", "c", "", "10.0.0.9:1"))
+            await b.membership.on_call(offer)
+        probe = await b.membership.on_call(ProbeRequest("z", "c", "", "10.0.0.9:1"))
         assert probe.cluster_id == ""
-        assert "cannot store the founding" in b.coordinator.waiting
+        assert "cannot store the founding" in b.membership.waiting
         b.disk_full = False
         await wait(lambda: b.member_of == "", 1)
-        assert (await b.coordinator.on_call(offer)).accepted
+        assert (await b.membership.on_call(offer)).accepted
 
     play(scenario)
 
@@ -330,7 +330,7 @@ def test_failing_discovery_is_not_an_empty_one(play: Any, wait: Any) -> None:
         await host.boot()
         await asyncio.sleep(10)
         assert not host.member_of
-        assert "discovery failed: the API is down" in host.coordinator.waiting
+        assert "discovery failed: the API is down" in host.membership.waiting
         net.listing_error = None
         await wait(lambda: host.member_of, 3)
 
@@ -354,9 +354,9 @@ def test_an_empty_cluster_of_one_dissolves_into_the_other(play: Any, wait: Any) 
         await wait(lambda: one.member_of == two.member_of == "cluster-1", 20)
         table = net.tables["cluster-1"]
         await wait(lambda: len(table.configuration.voters) == 2)
-        await wait(lambda: not one.coordinator.foreign and not two.coordinator.foreign)
-        loser = next(h for h in (one, two) if decode_record(h.disk).vetoed)
-        assert decode_record(loser.disk).vetoed == ("cluster-2",)
+        await wait(lambda: not one.membership.foreign and not two.membership.foreign)
+        loser = next(h for h in (one, two) if decode_record(h.disk).rejected)
+        assert decode_record(loser.disk).rejected == ("cluster-2",)
         assert decode_record(loser.disk).accepted is None
 
     play(scenario)
@@ -369,8 +369,8 @@ def test_a_write_at_the_last_moment_stops_the_dissolving(play: Any, wait: Any) -
         net.addresses = ADDRESSES[:2]
         await asyncio.sleep(20)
         assert {one.member_of, two.member_of} == {"cluster-1", "cluster-2"}
-        assert one.coordinator.foreign
-        assert two.coordinator.foreign
+        assert one.membership.foreign
+        assert two.membership.foreign
 
     play(scenario)
 
@@ -382,11 +382,11 @@ def test_two_clusters_that_meet_keep_their_data_and_say_so(
         one, two = await two_clusters(net, wait)
         one.looks_written = two.looks_written = True
         net.addresses = ADDRESSES[:2]
-        await wait(lambda: one.coordinator.foreign, 20)
-        assert one.coordinator.foreign[0].server_id == "b"
+        await wait(lambda: one.membership.foreign, 20)
+        assert one.membership.foreign[0].server_id == "b"
         assert {one.member_of, two.member_of} == {"cluster-1", "cluster-2"}
         with pytest.raises(WrongCluster):
-            await two.coordinator.on_call(AnnounceRequest("a", ADDRESSES[0], one.member_of))
+            await two.membership.on_call(AnnounceRequest("a", ADDRESSES[0], one.member_of))
 
     play(scenario)
     assert sum("have met" in record.message for record in caplog.records) >= 1
@@ -395,20 +395,20 @@ def test_two_clusters_that_meet_keep_their_data_and_say_so(
 def test_calls_are_answered_or_refused_in_every_state(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         host = net.host("a", ADDRESSES[0], expect=2)
-        coordinator = await host.boot()
+        membership = await host.boot()
         with pytest.raises(NotReady, match="no cluster yet"):
-            await coordinator.on_call(JoinRequest("z", ADDRESSES[1], "c", "", True))
-        blank = await coordinator.on_call(ProbeRequest("z", "c", "", ADDRESSES[1]))
+            await membership.on_call(JoinRequest("z", ADDRESSES[1], "c", "", True))
+        blank = await membership.on_call(ProbeRequest("z", "c", "", ADDRESSES[1]))
         known = host.capabilities.encode()
         assert blank == ProbeReply("a", "c", "", 2, False, "", "", ADDRESSES[0], capabilities=known)
         with pytest.raises(Exception, match="not a membership request"):
-            await coordinator.on_call(DetailsRequest())
+            await membership.on_call(DetailsRequest())
         await host.halt()
         with pytest.raises(NotReady):
-            await coordinator.on_call(ProbeRequest("z", "c", "", ADDRESSES[1]))
-        await coordinator.stop()
+            await membership.on_call(ProbeRequest("z", "c", "", ADDRESSES[1]))
+        await membership.stop()
         assert host.listing.stopped == 1
-        assert "not running" in coordinator.waiting
+        assert "not running" in membership.waiting
 
     play(scenario)
 
@@ -418,10 +418,10 @@ def test_an_announcement_tells_both_sides(play: Any, wait: Any) -> None:
         hosts = await three(net, wait)
         await hosts[2].halt()
         request = AnnounceRequest("c", "10.7.7.7:15000", "cluster-1")
-        reply = await hosts[0].coordinator.on_call(request)
+        reply = await hosts[0].membership.on_call(request)
         assert reply == AnnounceReply("a", ADDRESSES[0])
         assert hosts[0].book["c"] == "10.7.7.7:15000"
-        assert hosts[0].coordinator.address_of("c") == "10.7.7.7:15000"
+        assert hosts[0].membership.address_of("c") == "10.7.7.7:15000"
         # c itself says otherwise, and its own word is the newest.
         await hosts[2].boot()
         await wait(lambda: hosts[0].book["c"] == ADDRESSES[2], 10)
@@ -448,19 +448,19 @@ def test_a_copy_of_a_member_is_refused_and_the_member_is_not(
             f"node id c is used at {ADDRESSES[2]} and 10.7.7.7:15000; ids must differ "
             "(was a data directory copied?)"
         )
-        await wait(lambda: copy.coordinator.waiting == sentence)
+        await wait(lambda: copy.membership.waiting == sentence)
         assert not copy.willing
-        assert copy.coordinator.notes == {"node id": sentence}
+        assert copy.membership.notes == {"node id": sentence}
         await asyncio.sleep(10)
-        assert hosts[2].coordinator.notes == {"node id": sentence}
+        assert hosts[2].membership.notes == {"node id": sentence}
         assert hosts[2].willing
-        assert hosts[2].coordinator.waiting == ""
+        assert hosts[2].membership.waiting == ""
         assert {host.book["c"] for host in hosts[:2]} == {ADDRESSES[2]}
         assert net.tables["cluster-1"].changes == []
         # The member is gone for good, or was the copy: then the other one is the member.
         await hosts[2].halt()
         await wait(lambda: {host.book["c"] for host in hosts[:2]} == {copy.address})
-        await wait(lambda: copy.willing and not copy.coordinator.notes)
+        await wait(lambda: copy.willing and not copy.membership.notes)
 
     play(scenario)
     assert sum(r.message.startswith("node id c is used at") for r in caplog.records) == 3
@@ -480,12 +480,12 @@ def test_a_member_whose_former_self_has_ended_is_refused_no_longer(play: Any, wa
         # between two announcements; from then on there is nothing to announce.
         await hosts[2].halt()
         found = AnnounceRequest("c", moved.address, "cluster-1")
-        await hosts[0].coordinator.on_call(found)
+        await hosts[0].membership.on_call(found)
         table = net.tables["cluster-1"]
         await wait(lambda: table.configuration.get("c").address == moved.address, 0.5)
         assert not moved.willing
         moved.raft_view = view
-        await wait(lambda: moved.willing and not moved.coordinator.notes)
+        await wait(lambda: moved.willing and not moved.membership.notes)
 
     play(scenario)
 
@@ -501,7 +501,7 @@ def test_a_late_round_of_probes_brings_back_no_former_address(play: Any, wait: A
             await asyncio.sleep(60)
 
         silent = net.host("z", "10.0.0.9:15000", expect=3)
-        silent.coordinator = SimpleNamespace(on_call=no_answer, stop=hosts[1].listing.stop)
+        silent.membership = SimpleNamespace(on_call=no_answer, stop=hosts[1].listing.stop)
         net.hosts[silent.address] = silent
         net.addresses = [*ADDRESSES, silent.address]
         await wait(asked.is_set)
@@ -529,7 +529,7 @@ def test_a_member_found_at_two_addresses_is_not_believed_to_have_moved(
         await copy.boot()
         await asyncio.sleep(20)
         assert {host.book["c"] for host in hosts[:2]} == {ADDRESSES[2]}
-        assert "10.7.7.7:15000" in hosts[2].coordinator.notes["node id"]
+        assert "10.7.7.7:15000" in hosts[2].membership.notes["node id"]
 
     play(scenario)
 
@@ -541,8 +541,8 @@ def test_discovery_ports_and_several_names_of_one_node_count_once(play: Any, wai
         await host.boot()
         net.hosts["10.0.0.1:15001"] = net.hosts["name-of-a:15000"] = host
         await asyncio.sleep(3)
-        assert "1 of 2 nodes are here" in host.coordinator.waiting
-        assert host.coordinator.contacts[1] == Contact("10.0.0.1", 15001)
+        assert "1 of 2 nodes are here" in host.membership.waiting
+        assert host.membership.contacts[1] == Contact("10.0.0.1", 15001)
 
     play(scenario)
 
@@ -557,8 +557,8 @@ def test_a_removed_member_learns_it_says_so_and_keeps_quiet(
         gone = hosts[2]
         gone.outdated = net.tables["cluster-1"].configuration
         await hosts[0].change_membership("remove_server", "c", "")
-        await wait(lambda: gone.coordinator.removed, 8)
-        sentence = gone.coordinator.waiting
+        await wait(lambda: gone.membership.removed, 8)
+        sentence = gone.membership.waiting
         assert "was removed from cluster cluster-1" in sentence
         assert f"a at {ADDRESSES[0]}" in sentence
         assert "empty data directory" in sentence
@@ -568,13 +568,13 @@ def test_a_removed_member_learns_it_says_so_and_keeps_quiet(
         assert len(caplog.records) == told, "it says so once"
         await gone.halt()
         await gone.boot()
-        await wait(lambda: gone.coordinator.removed, 3)
+        await wait(lambda: gone.membership.removed, 3)
         # Added again, it is called by the leader, and that settles it.
         await hosts[0].change_membership("add_voter", "c", ADDRESSES[2])
         gone.outdated = None
-        await wait(lambda: not gone.coordinator.removed, 3)
+        await wait(lambda: not gone.membership.removed, 3)
         assert gone.willing
-        assert not gone.coordinator.waiting
+        assert not gone.membership.waiting
 
     play(scenario)
     assert sum("was removed from" in r.message for r in caplog.records) == 2
@@ -593,6 +593,6 @@ def test_a_leader_that_came_later_is_asked_too(play: Any, wait: Any) -> None:
         await hosts[0].halt()
         await new.change_membership("remove_server", "a", "")
         await new.change_membership("remove_server", "c", "")
-        await wait(lambda: "A at 10.0.0.9:15000" in gone.coordinator.waiting, 10)
+        await wait(lambda: "A at 10.0.0.9:15000" in gone.membership.waiting, 10)
 
     play(scenario)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from braft_core.abc import CommandContext
-from braft_core.cluster.declarations import Declarations
+from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.errors import InvalidRequest, NotSupported
 from braft_core.raft import Configuration, Server
 from braft_core.runtime.gate import Gate
@@ -32,8 +32,8 @@ class Bench:
     """The gate of server a."""
 
     def __init__(self, machine: StateMachine = MACHINE) -> None:
-        self.cluster, self.declarations = ClusterService(), Declarations()
-        self.gate = Gate("a", machine, self.cluster, self.declarations)
+        self.cluster, self.member_capabilities = ClusterService(), MemberCapabilities()
+        self.gate = Gate("a", machine, self.cluster, self.member_capabilities)
         self._index = 0
 
     def agree(self, agreed: Capabilities) -> None:
@@ -64,11 +64,11 @@ def test_what_is_agreed_passes_though_nobody_has_declared_anything(bench: Bench)
 
 
 def test_before_the_members_have_declared_themselves_commands_wait(bench: Bench) -> None:
-    bench.declarations.learn("b", KNOWN.encode())
+    bench.member_capabilities.learn("b", KNOWN.encode())
     passed, waiting, commands = bench.admit(PUT)
     assert (passed, waiting) == ([], commands)
     assert "c at h:3 has not said yet" in bench.gate.waiting
-    bench.declarations.learn("c", KNOWN.encode())
+    bench.member_capabilities.learn("c", KNOWN.encode())
     assert bench.admit(PUT)[1] != []
     assert "the members are agreeing" in bench.gate.waiting
     bench.agree(KNOWN)
@@ -81,8 +81,8 @@ def test_the_agreement_itself_passes(bench: Bench) -> None:
 
 
 def test_what_a_member_lacks_is_refused_and_the_member_is_named(bench: Bench) -> None:
-    bench.declarations.learn("b", KNOWN.encode())
-    bench.declarations.learn("c", POORER.encode())
+    bench.member_capabilities.learn("b", KNOWN.encode())
+    bench.member_capabilities.learn("c", POORER.encode())
     bench.agree(POORER)
     passed, waiting, (command,) = bench.admit(PUT)
     assert (passed, waiting) == ([], [])
@@ -103,11 +103,11 @@ def test_what_the_leader_itself_lacks_is_refused_too() -> None:
 def test_a_member_that_was_given_less_since_ends_the_admission(bench: Bench) -> None:
     bench.agree(KNOWN)
     assert bench.admit(PUT)[0] != []
-    bench.declarations.learn("c", POORER.encode())
+    bench.member_capabilities.learn("c", POORER.encode())
     _, _, (command,) = bench.admit(PUT)
     with pytest.raises(NotSupported):
         command.blocking.result(0)
-    bench.declarations.learn("c", KNOWN.encode())
+    bench.member_capabilities.learn("c", KNOWN.encode())
     assert bench.admit(PUT)[0] != []
 
 
@@ -123,14 +123,14 @@ def test_many_that_wait_are_judged_once(bench: Bench, monkeypatch: pytest.Monkey
         assert len(bench.admit(*[PUT] * 100)[1]) == 100
     assert len(read) == 1
     for member in "bc":
-        bench.declarations.learn(member, KNOWN.encode())
+        bench.member_capabilities.learn(member, KNOWN.encode())
     bench.agree(KNOWN)
     assert len(bench.admit(*[PUT] * 100)[0]) == 100
 
 
 def test_who_is_no_member_keeps_nobody_from_anything(bench: Bench) -> None:
     bench.agree(KNOWN)
-    bench.declarations.learn("z", POORER.encode())
+    bench.member_capabilities.learn("z", POORER.encode())
     assert bench.admit(PUT)[0] != []
 
 

@@ -122,8 +122,8 @@ calls = st.one_of(
     _call("distribute", "add", words, values),
     _call("distribute", "set_nodes", texts),
     _call("tags", "tag", st.lists(words | st.just(""), max_size=3)),
-    _call(MEMBERS, "remember", words, words, st.integers(1, 5), words),
-    _call(MEMBERS, "dismiss", words),
+    _call(MEMBERS, "record_removal", words, words, st.integers(1, 5), words),
+    _call(MEMBERS, "forbid_rejoin", words),
     _call(SESSIONS, "open", st.binary(min_size=16, max_size=16)),
     _call(CLUSTER, "agree", st.just(NONE.encode())),
 )
@@ -171,7 +171,7 @@ def test_every_service_has_a_digest_and_what_is_written_changes_it() -> None:
         ("kv", "put", ["m", "k", 1]),
         ("distribute", "add", ["item"]),
         ("tags", "tag", [["x"]]),
-        (MEMBERS, "remember", ["id", "address", 3, "dead"]),
+        (MEMBERS, "record_removal", ["id", "address", 3, "dead"]),
         (SESSIONS, "open", [bytes(16)]),
     ]
     log = [encode_command(MSGPACK, *call) for call in calls] + [agreement_command(NONE)]

@@ -21,21 +21,21 @@ A, B = [5, "a", "h:1", 3, "silent"], [9, "b", "h:2", 3, "silent"]
 
 def test_who_is_dismissed_stays_remembered_and_is_not_welcome() -> None:
     service = table(A, B)
-    assert service.dismiss("a") is True
-    assert [(r.server_id, r.welcome) for r in service.removed] == [("a", False), ("b", True)]
-    assert service.dismiss("a") is True
-    assert service.dismiss("c") is False
+    assert service.forbid_rejoin("a") is True
+    assert [(r.server_id, r.may_rejoin) for r in service.removed] == [("a", False), ("b", True)]
+    assert service.forbid_rejoin("a") is True
+    assert service.forbid_rejoin("c") is False
 
 
 def test_a_dismissal_survives_a_snapshot() -> None:
     service, other = table(A, B), MembersService()
-    service.dismiss("b")
+    service.forbid_rejoin("b")
     other.restore(service.snapshot())
     assert other.removed == service.removed
 
 
 def test_a_table_of_a_time_before_dismissals_is_read() -> None:
-    assert [record.welcome for record in table(A, [*B, False]).removed] == [True, False]
+    assert [record.may_rejoin for record in table(A, [*B, False]).removed] == [True, False]
 
 
 @pytest.mark.parametrize("row", [A[:4], [*A, 1.5], [*A, None], [*A, True, True], "a"])

@@ -238,7 +238,7 @@ def test_a_stream_ends_when_the_node_changes_its_cluster(started: Any, stranger:
 
 
 RAFT_METHODS = ("AppendEntries", "RequestVote", "RequestPreVote", "TimeoutNow")
-PEER_METHODS = ("Probe", "Found", "Join", "Announce", "Propose", "ReadIndex", "Details")
+PEER_METHODS = ("Probe", "Bootstrap", "Join", "Announce", "Propose", "ReadIndex", "Details")
 GARBAGE = (b"\xff" * 40, b"\x0a\x7f", b"\x08\x96\x01" * 5, bytes(range(256)))
 
 

@@ -362,8 +362,8 @@ def sample_calls() -> list[tuple[PeerRequest, PeerReply]]:
             ),
         ),
         (
-            peer.FoundRequest("name", "cl", b"\x80cfg", "a"),
-            peer.FoundReply(True, "cl", b"c", "why"),
+            peer.BootstrapProposal("name", "cl", b"\x80cfg", "a"),
+            peer.BootstrapProposalReply(True, "cl", b"c", "why"),
         ),
         (peer.JoinRequest("a", "h:1", "name", "cl", True), peer.JoinReply("cl", b"\xffcfg")),
         (peer.AnnounceRequest("a", "h:1", "cl"), peer.AnnounceReply("b", "h:2")),

@@ -1,8 +1,8 @@
 """Declaring and agreeing in the simulation: the real code of both over the simulated network.
 
-Owns what :mod:`braft_core.cluster.agreement` and :mod:`braft_core.runtime.gate` need of a
-runtime. Declarations may get lost and an agreement may fail; a crash forgets what was declared, but
-not what was agreed on.
+Owns what :mod:`braft_core.cluster.capability_negotiation` and :mod:`braft_core.runtime.gate` need
+of a runtime. A declaration may get lost and an agreement may fail. A crash forgets declarations,
+but not agreements.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from braft_core.abc import Identity
-from braft_core.cluster.addresses import AddressBook
-from braft_core.cluster.agreement import Agreement
-from braft_core.cluster.declarations import Declarations
+from braft_core.cluster.address_book import AddressBook
+from braft_core.cluster.capability_negotiation import CapabilityNegotiation
 from braft_core.cluster.interface import MembershipSettings, RaftView
 from braft_core.cluster.joining import lacks_capabilities
+from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.errors import Rejected, Unreachable
 from braft_core.peer import AnnounceReply, AnnounceRequest, PeerReply, PeerRequest
 from braft_core.raft.types import Role
@@ -23,8 +23,8 @@ from braft_core.runtime.gate import Gate
 from braft_core.runtime.requests import Command
 from braft_core.services.capabilities import Capabilities
 from braft_core.services.cluster import agreement_command
+from braft_testing.simulation.bootstrap import CLUSTER, address_of
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.founding import CLUSTER, address_of
 from braft_testing.simulation.network import Envelope
 from braft_testing.simulation.requests import Ask
 from braft_testing.simulation.works import Until, Works, applied, raft_view
@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
 
 
 class Accord:
-    """One life of a server: the :class:`~braft_core.cluster.interface.CapabilityPorts`."""
+    """One life of a server: the :class:`~braft_core.cluster.interface.CapabilityHost`."""
 
     def __init__(
         self, server: Server, live: Process, machine: VersionedMachine, rules: VersionRules
@@ -74,10 +74,10 @@ class Accord:
         self._machine, self._rules = machine, rules
         self.identity = Identity(server.id, address_of(server.id), CLUSTER)
         self.settings = MembershipSettings(CLUSTER, 1)
-        self.declarations = Declarations()
+        self.member_capabilities = MemberCapabilities()
         self._works = Works(lambda why: self._trace(f"agrees on nothing: {why.message}"))
-        self.agreement = Agreement(self, AddressBook(), self._works.once)
-        self._gate = Gate(server.id, machine, machine.cluster, self.declarations)
+        self.agreement = CapabilityNegotiation(self, AddressBook(), self._works.once)
+        self._gate = Gate(server.id, machine, machine.cluster, self.member_capabilities)
         self._complaint: InvariantBroken | None = None
         #: Calls under way, and their answers.
         self._replies: dict[int, PeerReply | None] = {}
@@ -141,7 +141,7 @@ class Accord:
     def _known(self) -> Iterator[tuple[str, Capabilities | None]]:
         for member in self._live.core.configuration.ids:
             own = member == self._server.id
-            yield member, self.capabilities if own else self.declarations.of(member)
+            yield member, self.capabilities if own else self.member_capabilities.of(member)
 
     # -- newcomers -----------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from math import inf
 from typing import NamedTuple
 
 from braft_core.abc import StoredState
-from braft_core.cluster.record import NOTHING_FOUNDED, FoundingRecord
+from braft_core.cluster.bootstrap_record import EMPTY_RECORD, BootstrapRecord
 from braft_core.raft.ready import Ready
 from braft_core.raft.types import (
     Configuration,
@@ -171,7 +171,7 @@ class Disk:
         self.volatile = initial.copy()
         self.shelf = Shelf()
         #: What the server must not forget about founding a cluster, and the cluster it is in.
-        self.founding: FoundingRecord = NOTHING_FOUNDED
+        self.bootstrap_record: BootstrapRecord = EMPTY_RECORD
         self.cluster_id = ""
         self.full = False
         #: Nothing can be read: the server does not start.
@@ -224,7 +224,7 @@ class Disk:
         self.durable = LogImage(history=self.durable.history)
         self.volatile = self.durable.copy()
         self.shelf.clear()
-        self.founding, self.cluster_id = NOTHING_FOUNDED, ""
+        self.bootstrap_record, self.cluster_id = EMPTY_RECORD, ""
 
     def persist(self, change: Ready | Cut) -> None:
         """Make one batch durable. (A separate method so that a mutant disk may forget parts.)"""

@@ -380,7 +380,7 @@ class Faults:
         outside = [
             s.id
             for s in self._world.servers.values()
-            if configuration.get(s.id) is None and (s.live is not None or s.founder is None)
+            if configuration.get(s.id) is None and (s.live is not None or s.bootstrap is None)
         ]
         learners = [s for s in configuration.ids if not configuration.is_voter(s)]
         voters = list(configuration.voters)

@@ -143,7 +143,9 @@ def command_of(operation: Operation, revision: int = 0) -> bytes:
 
 def record_of(server_id: str, address: str, voters: int, reason: str) -> bytes:
     """The command by which the removal of a dead voter is remembered."""
-    return encode_command(SERIALIZER, MEMBERS, "remember", [server_id, address, voters, reason])
+    return encode_command(
+        SERIALIZER, MEMBERS, "record_removal", [server_id, address, voters, reason]
+    )
 
 
 def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]:

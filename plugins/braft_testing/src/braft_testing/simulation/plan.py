@@ -261,11 +261,11 @@ def _draw_autopilot(rng: random.Random) -> AutopilotRules | None:
     if rng.random() >= 0.25:
         return None
     return AutopilotRules(
-        leader_steady=rng.choice((0.5, 1.0, 2.0)),
+        stabilization_time=rng.choice((0.5, 1.0, 2.0)),
         dead_after=rng.choice((0.8, 1.5)),
-        min_voters=rng.choice((1, 2, 2, 3)),
+        min_quorum=rng.choice((1, 2, 2, 3)),
         window=rng.choice((2.0, 5.0, 10.0)),
-        healthy_within=0.3,
+        last_contact_threshold=0.3,
         max_gap=0.3,
         pause=0.3,
     )

@@ -20,7 +20,7 @@ from braft_testing.simulation.snapshots import Snapshotter
 
 if TYPE_CHECKING:
     from braft_testing.simulation.accord import Accord
-    from braft_testing.simulation.pilot import Pilot
+    from braft_testing.simulation.autopilot_adapter import AutopilotAdapter
 
 __all__ = ["FORGED", "Contact", "Process", "Ticket", "Told"]
 
@@ -124,7 +124,7 @@ class Process:
     #: Declares what it can execute and agrees on it, where the servers run several versions.
     accord: Accord | None = None
     #: Looks after dead voters, where the plan has that.
-    pilot: Pilot | None = None
+    autopilot: AutopilotAdapter | None = None
 
     def check_view(self, server: str, image: LogImage) -> None:
         """Compare the core with the disk, and with what its events said.

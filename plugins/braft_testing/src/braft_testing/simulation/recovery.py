@@ -153,7 +153,7 @@ class Recovery:
     def _dead(self, voters: Sequence[str]) -> str:
         """Whom the leader has yet to remove."""
         rules = self._world.plan.autopilot
-        if rules is None or len(voters) <= rules.min_voters:
+        if rules is None or len(voters) <= rules.min_quorum:
             return ""
         dead = [voter for voter in voters if self._world.servers[voter].lost]
         return f"{dead[0]} is dead, and is one of {len(voters)} voters" if dead else ""

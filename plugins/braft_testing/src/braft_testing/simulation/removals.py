@@ -77,7 +77,7 @@ class RemovalRules:
         :raises InvariantBroken: it must not.
         """
         rules, left = self._rules, after.voters
-        if victim == leader or len(left) < rules.min_voters:
+        if victim == leader or len(left) < rules.min_quorum:
             raise InvariantBroken("enough voters stay", f"{leader} removes {victim}: {left} stay")
         if now - attention.probed.get(victim, -1e9) < rules.dead_after:
             raise InvariantBroken(
@@ -87,13 +87,14 @@ class RemovalRules:
         well = [
             voter
             for voter in left
-            if voter == leader or now - attention.called.get(voter, -1e9) <= rules.healthy_within
+            if voter == leader
+            or now - attention.called.get(voter, -1e9) <= rules.last_contact_threshold
         ]
         if 2 * len(well) <= len(left):
             raise InvariantBroken(
                 "a healthy majority stays", f"{leader} removes {victim}: {well} of {left} are well"
             )
-        if not attention.term or now - attention.since < rules.leader_steady:
+        if not attention.term or now - attention.since < rules.stabilization_time:
             raise InvariantBroken(
                 "only a steady leader removes",
                 f"{leader} removes {victim} after {now - attention.since:.3f} s",

@@ -27,18 +27,18 @@ from braft_core.raft.types import Role, SnapshotMeta
 from braft_core.storage.recovery import Recovery
 from braft_testing.simulation import impostor
 from braft_testing.simulation.accord import Accord, Declare, Declared
+from braft_testing.simulation.autopilot_adapter import AutopilotAdapter, Hail, Hailed
+from braft_testing.simulation.bootstrap import BootstrapAdapter, Call, Reply
 from braft_testing.simulation.bounds import Bound
 from braft_testing.simulation.clock import NodeClock
 from braft_testing.simulation.disk import Disk
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.founding import Call, Founder, Reply
 from braft_testing.simulation.frontend import Frontend, Restore
-from braft_testing.simulation.homecoming import Knock, Welcome
 from braft_testing.simulation.invariants import Seen
 from braft_testing.simulation.network import Envelope
-from braft_testing.simulation.pilot import Hail, Hailed, Pilot
 from braft_testing.simulation.plan import stream
 from braft_testing.simulation.process import FORGED, Process, Ticket, Told
+from braft_testing.simulation.rejoin import Knock, Welcome
 from braft_testing.simulation.requests import (
     Ask,
     ReadIndexAnswer,
@@ -73,7 +73,7 @@ class Server:
         self.lost = False
         #: Which version of the program it runs, from 1 on.
         self.version = 1
-        self.founder: Founder | None = None
+        self.bootstrap: BootstrapAdapter | None = None
         self.rng = stream(world.seed, f"server/{server_id}")
         disk.on_durable = self._durable
 
@@ -90,7 +90,7 @@ class Server:
     @property
     def up(self) -> bool:
         """Whether its process lives, in a cluster or not."""
-        return self.live is not None or self.founder is not None
+        return self.live is not None or self.bootstrap is not None
 
     # -- life and death ------------------------------------------------------------------
 
@@ -105,8 +105,8 @@ class Server:
         self.lives += 1
         self.frozen = False
         if self.world.plan.forming:
-            self.founder = Founder.of(self)
-            self.founder.start()
+            self.bootstrap = BootstrapAdapter.of(self)
+            self.bootstrap.start()
         if self.disk.cluster_id or not self.world.plan.forming:
             self._begin(recovery)
         else:
@@ -151,7 +151,9 @@ class Server:
             self.live.accord = frontend.accord = accord
         self.reconsider(self.live)
         if world.plan.autopilot is not None:
-            self.live.pilot = Pilot(self, self.live, world.plan.autopilot, world.removals)
+            self.live.autopilot = AutopilotAdapter(
+                self, self.live, world.plan.autopilot, world.removals
+            )
         world.trace.add(
             f"{self.id} starts, {stored.hard_state}, log {stored.compacted_index}..{last}"
         )
@@ -187,7 +189,7 @@ class Server:
     def crash(self) -> None:
         """Kill the process; the disk keeps what it must and perhaps more."""
         lost = self.disk.crash()
-        self.live = self.founder = None
+        self.live = self.bootstrap = None
         self.world.trace.add(f"{self.id} crashes, {lost} batches lost")
 
     def freeze(self) -> None:
@@ -225,11 +227,11 @@ class Server:
 
     def receive(self, envelope: Envelope) -> None:
         """An envelope arrived from the network."""
-        if self.founder is not None and not self.frozen:
+        if self.bootstrap is not None and not self.frozen:
             if isinstance(envelope.payload, Call):
-                self.founder.asked(envelope)
+                self.bootstrap.asked(envelope)
             elif isinstance(envelope.payload, Reply):
-                self.founder.answered(envelope.payload)
+                self.bootstrap.answered(envelope.payload)
         if self.live is None or isinstance(envelope.payload, Call | Reply):
             return
         frontend = self.live.frontend
@@ -242,12 +244,12 @@ class Server:
                 self.post(frontend.read_index_answered, answer)
             case Hail(number):
                 self.post(self._send, envelope.sender, Hailed(number, envelope.life))
-            case Hailed() as answer if self.live.pilot is not None:
-                self.post(self.live.pilot.hailed, answer)
+            case Hailed() as answer if self.live.autopilot is not None:
+                self.post(self.live.autopilot.hailed, answer)
             case Declare() | Declared() if self.live.accord is not None:
                 self.post(self.live.accord.take, envelope)
-            case Knock() | Welcome() if self.live.pilot is not None:
-                self.post(self.live.pilot.home.take, envelope)
+            case Knock() | Welcome() if self.live.autopilot is not None:
+                self.post(self.live.autopilot.rejoin.take, envelope)
             case unheard if self.deaf and isinstance(unheard, Message | Transfer):
                 pass
             case Transfer():
@@ -290,8 +292,8 @@ class Server:
             message.context.loyal = bool(follows) and silence < patience * 0.99
         if isinstance(message, AppendEntriesResponse | InstallSnapshotResponse):
             live.contact.heard[message.sender] = now
-            if live.pilot is not None:
-                live.pilot.attention.called[message.sender] = now
+            if live.autopilot is not None:
+                live.autopilot.attention.called[message.sender] = now
         term = live.core.current_term
         try:
             live.core.step(message)
@@ -331,8 +333,8 @@ class Server:
             self._drain(live)
         live.bound.led(core, frontend.applied)
         self.check_bound(live)
-        if live.pilot is not None:
-            live.pilot.home.check()
+        if live.autopilot is not None:
+            live.autopilot.rejoin.check()
         if live.accord is not None:
             live.accord.check()
         live.check_view(self.id, self.disk.volatile)

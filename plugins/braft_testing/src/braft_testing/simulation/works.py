@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from braft_core.cluster.interface import PeerView, RaftView
 from braft_core.errors import BraftError, InvariantViolation, NotLeader, OutcomeUnknown
 from braft_core.raft.types import Configuration, Role
-from braft_testing.simulation.founding import address_of
+from braft_testing.simulation.bootstrap import address_of
 
 if TYPE_CHECKING:
     from braft_testing.simulation.core import Core

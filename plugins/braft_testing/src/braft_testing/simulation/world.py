@@ -16,6 +16,8 @@ from braft_core.errors import BraftError
 from braft_core.raft import types
 from braft_core.raft.types import Configuration, Entry, SnapshotMeta
 from braft_core.runtime.applier import ApplyStop
+from braft_testing.simulation.bootstrap import Discovery, write_first_entry
+from braft_testing.simulation.bootstrap_invariants import BootstrapInvariants
 from braft_testing.simulation.bounds import Bounds
 from braft_testing.simulation.callers import Caller
 from braft_testing.simulation.clients import Client, Guarded
@@ -25,8 +27,6 @@ from braft_testing.simulation.disk import Disk, LogImage
 from braft_testing.simulation.edits import NO_EDITS, Edits
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.faults import Faults
-from braft_testing.simulation.founders import FoundingRules
-from braft_testing.simulation.founding import Discovery, write_founding
 from braft_testing.simulation.history import History, Kind, Operation, Outcome
 from braft_testing.simulation.invariants import Invariants
 from braft_testing.simulation.linearizability import (
@@ -182,7 +182,7 @@ class World:
         self.faults = Faults(self)
         self.undecided = False
         self.discovery = Discovery(self)
-        self.founding = FoundingRules(self.invariants.disks, self.plan.expect)
+        self.bootstrap = BootstrapInvariants(self.invariants.disks, self.plan.expect)
         rules = self.plan.autopilot or AutopilotRules("off")
         self.removals = RemovalRules(rules, self.invariants.committed, self._drift)
         self.guarded = Guarded()
@@ -255,7 +255,7 @@ class World:
 
     def _found(self, image: LogImage) -> None:
         servers = tuple(types.Server(f, f) for f in self._founders)
-        write_founding(image, Configuration(servers))
+        write_first_entry(image, Configuration(servers))
 
     # -- traffic -------------------------------------------------------------------------
 
@@ -385,7 +385,7 @@ class World:
             operations=len(self.history.operations),
             answered=self.history.count(Outcome.OK),
             unknown=self.history.count(Outcome.UNKNOWN),
-            formed=int(bool(self.founding.cluster_id)),
+            formed=int(bool(self.bootstrap.cluster_id)),
             removed=self.removals.count,
             returned=self.removals.voting_again,
             bounds=self.bounds.judged,

@@ -11,8 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from braft_core.abc import Contact, Identity
-from braft_core.cluster.addresses import AddressBook
-from braft_core.cluster.dead_server_cleanup import Remover
+from braft_core.cluster.address_book import AddressBook
+from braft_core.cluster.dead_server_cleanup import DeadServerCleanup
 from braft_core.cluster.interface import (
     AutopilotRules,
     MembershipSettings,
@@ -24,10 +24,10 @@ from braft_core.errors import Rejected, Unreachable
 from braft_core.peer import ProbeReply
 from braft_core.raft.types import Role
 from braft_core.raft.types import Server as Member
-from braft_testing.simulation.founding import CLUSTER, address_of
-from braft_testing.simulation.homecoming import Homecoming
+from braft_testing.simulation.bootstrap import CLUSTER, address_of
 from braft_testing.simulation.machine import record_of
 from braft_testing.simulation.network import Envelope
+from braft_testing.simulation.rejoin import RejoinAdapter
 from braft_testing.simulation.removals import Attention, RemovalRules
 from braft_testing.simulation.works import Works, applied, raft_view
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from braft_testing.simulation.process import Process
     from braft_testing.simulation.server import Server
 
-__all__ = ["Hail", "Hailed", "Pilot"]
+__all__ = ["AutopilotAdapter", "Hail", "Hailed"]
 
 #: Virtual seconds: between two looks, between two rounds of probes, until a probe has failed.
 _TICK = 0.05
@@ -56,10 +56,10 @@ class Hailed(NamedTuple):
     life: int
 
 
-class Pilot:
+class AutopilotAdapter:
     """One life of a server, looking after the voters while it leads.
 
-    It is the :class:`~braft_core.cluster.interface.RemovingPorts` of its own ``Remover``.
+    It is the :class:`~braft_core.cluster.interface.CleanupHost` of its own ``DeadServerCleanup``.
     """
 
     def __init__(
@@ -71,12 +71,14 @@ class Pilot:
         self.attention = Attention()
         self._probes = ProbeLog(self.now)
         self._works = Works(lambda why: self._trace(f"removes nobody: {why.message}"))
-        self._remover = Remover(self, self._probes, AddressBook(), asyncio.Lock(), self._works.once)
+        self._cleanup = DeadServerCleanup(
+            self, self._probes, AddressBook(), asyncio.Lock(), self._works.once
+        )
         self._waits = False
         self._asked: dict[int, str] = {}
         self._next_probe = 1
         self._probe_at = 0.0
-        self.home = Homecoming(server, live, self)
+        self.rejoin = RejoinAdapter(server, live, self)
         server.world.scheduler.after(_TICK, self._tick)
 
     # -- the clock's side ----------------------------------------------------------------
@@ -98,10 +100,10 @@ class Pilot:
             self._judge.leader_counts(scheduler.now, len(core.configuration.voters))
         self._works.go_on()
         view = self.raft_view()
-        self._remover.tick(now, view)
-        self.home.look(now, view)
+        self._cleanup.tick(now, view)
+        self.rejoin.look(now, view)
         if leads and now >= self._probe_at:
-            self._probe_at = now + self._remover.interval(_PROBE_INTERVAL)
+            self._probe_at = now + self._cleanup.interval(_PROBE_INTERVAL)
             for member in view.configuration.ids:
                 self._hail(member)
 
@@ -145,16 +147,16 @@ class Pilot:
         return raft_view(self._live.core)
 
     def removals(self) -> list[Removal]:
-        """What the state machine remembers."""
+        """What the state machine was_removed_as_dead."""
         return [Removal(*record) for record in self._live.frontend.machine.members.removed]
 
-    def remembers(self, server_id: str) -> bool:
+    def was_removed_as_dead(self, server_id: str) -> bool:
         """Whether that server was once removed because it was dead."""
-        return self._remover.is_remembered(server_id)
+        return self._cleanup.was_removed_as_dead(server_id)
 
-    def welcomes(self, server_id: str) -> bool:
+    def may_rejoin(self, server_id: str) -> bool:
         """Whether it is taken back."""
-        return self._remover.is_welcome(server_id)
+        return self._cleanup.may_rejoin(server_id)
 
     async def record_removal(self, server: Member, voters: int, reason: str) -> None:
         """Write it into the log."""
@@ -165,7 +167,7 @@ class Pilot:
         if self._live.accord is not None:
             self._live.accord.require(data)
         index, term = core.propose([data])
-        self._trace(f"remembers that {server.id} is dead: {reason}")
+        self._trace(f"was_removed_as_dead that {server.id} is dead: {reason}")
         await applied(self._live, index, term, self.now)
 
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:

@@ -21,19 +21,19 @@ from itertools import islice, zip_longest
 
 from braft_core.abc import Contact
 
-__all__ = ["MOST_CONTACTS", "MOST_OFFERED", "MOST_PER_HOST", "Seats"]
+__all__ = ["MOST_CONTACTS", "MOST_OFFERED", "MOST_PER_HOST", "ProbeSlots"]
 
 #: Contacts that are probed.
 MOST_CONTACTS = 64
 #: Of these, how many may be of one host where there are more contacts than seats.
 MOST_PER_HOST = 16
-#: Seats that nobody keeps, so that who comes late has a turn.
+#: ProbeSlots that nobody keeps, so that who comes late has a turn.
 MOST_ROTATING = 16
 #: Contacts of one listing that are looked at.
 MOST_OFFERED = 1024
 
 
-class Seats:
+class ProbeSlots:
     """The seats of one node. ``salt`` is its secret, so that nobody can choose to come first."""
 
     def __init__(self, salt: str, most: int = MOST_CONTACTS) -> None:

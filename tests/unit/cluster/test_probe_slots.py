@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braft_core.abc import Contact
-from braft_core.cluster.seats import (
+from braft_core.cluster.probe_slots import (
     MOST_CONTACTS,
     MOST_OFFERED,
     MOST_PER_HOST,
     MOST_ROTATING,
-    Seats,
+    ProbeSlots,
 )
 
 NOBODY: frozenset[Contact] = frozenset()
@@ -29,8 +29,8 @@ contacts = st.builds(
 )
 
 
-def seated(offered: list[Contact], salt: str = "salt") -> Seats:
-    seats = Seats(salt)
+def seated(offered: list[Contact], salt: str = "salt") -> ProbeSlots:
+    seats = ProbeSlots(salt)
     seats.offer(offered)
     seats.deal(NOBODY, NOBODY)
     return seats
@@ -76,7 +76,7 @@ def test_nobody_can_choose_to_come_first() -> None:
 
 
 def test_a_listing_is_cut() -> None:
-    seats = Seats("salt")
+    seats = ProbeSlots("salt")
     seats.offer(Contact("10.0.0.1", port) for port in range(1, 60_000))
     assert len(seats.offered) == MOST_OFFERED
 
@@ -93,7 +93,7 @@ def test_who_leaves_the_listing_leaves_its_seat() -> None:
 def test_seats_are_never_too_many_and_never_of_a_stranger_to_the_list(
     listings: list[tuple[list[Contact], random.Random]],
 ) -> None:
-    seats = Seats("salt")
+    seats = ProbeSlots("salt")
     for offered, luck in listings:
         seats.offer(offered)
         answered = {c for c in seats.taken if luck.random() < 0.3}

@@ -11,29 +11,29 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from braft_core.cluster.addresses import AddressBook
+from braft_core.cluster.address_book import AddressBook
 from braft_core.cluster.interface import RaftView
 from braft_core.cluster.joining import AddNonvoter, Refuse, handle_join
 from braft_core.cluster.member_rules import (
     CaughtUp,
     hears_leader,
     next_change,
-    told_removed,
+    removal_notice,
     was_removed,
 )
 from braft_core.errors import NotApplied, Rejected
 from braft_core.peer import JoinRequest, ProbeReply, ProbeRequest
 from braft_core.raft.types import Role
+from braft_testing.simulation.bootstrap import CLUSTER, address_of
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.founding import CLUSTER, address_of
 from braft_testing.simulation.network import Envelope
 
 if TYPE_CHECKING:
-    from braft_testing.simulation.pilot import Pilot
+    from braft_testing.simulation.autopilot_adapter import AutopilotAdapter
     from braft_testing.simulation.process import Process
     from braft_testing.simulation.server import Server
 
-__all__ = ["Homecoming", "Knock", "Welcome"]
+__all__ = ["Knock", "RejoinAdapter", "Welcome"]
 
 #: Virtual seconds: between two rounds of questions, and until a round has ended.
 _INTERVAL = 0.5
@@ -53,11 +53,11 @@ class Welcome(NamedTuple):
     reply: ProbeReply
 
 
-class Homecoming:
+class RejoinAdapter:
     """One life of a server: perhaps one that was removed, perhaps a leader that takes it back."""
 
-    def __init__(self, server: Server, live: Process, pilot: Pilot) -> None:
-        self._server, self._live, self._pilot = server, live, pilot
+    def __init__(self, server: Server, live: Process, autopilot: AutopilotAdapter) -> None:
+        self._server, self._live, self._autopilot = server, live, autopilot
         #: Whether it was told that it is no member.
         self.removed = False
         self._replies: list[ProbeReply] | None = None
@@ -106,9 +106,9 @@ class Homecoming:
                 self._send(other, Knock(request))
 
     def _judge(self, view: RaftView, replies: list[ProbeReply]) -> None:
-        leader = told_removed(view, CLUSTER, replies)
+        leader = removal_notice(view, CLUSTER, replies)
         self._set_removed(leader is not None)
-        if leader is not None and leader.dead:
+        if leader is not None and leader.rejoin_allowed:
             self._ask_to_join(leader.server_id)
 
     def _ask_to_join(self, leader: str) -> None:
@@ -129,7 +129,7 @@ class Homecoming:
         """A question or an answer arrived."""
         match envelope.payload:
             case Knock(ProbeRequest() as request):
-                reply = self._reply(self._pilot.raft_view(), request)
+                reply = self._reply(self._autopilot.raft_view(), request)
                 self._send(envelope.sender, Welcome(envelope.life, reply))
             case Knock(JoinRequest() as request):
                 self._admit(request)
@@ -148,13 +148,13 @@ class Homecoming:
             leader_address=address_of(view.leader_id) if view.leader_id else "",
             address=address_of(self._server.id),
             removed=removed,
-            dead=removed and self._pilot.welcomes(request.server_id),
+            rejoin_allowed=removed and self._autopilot.may_rejoin(request.server_id),
         )
 
     # -- the leader ----------------------------------------------------------------------
 
     def _admit(self, request: JoinRequest) -> None:
-        view, accord = self._pilot.raft_view(), self._live.accord
+        view, accord = self._autopilot.raft_view(), self._live.accord
         if not view.is_leader:
             return
         decision = handle_join(
@@ -162,7 +162,7 @@ class Homecoming:
             cluster_name=CLUSTER,
             cluster_id=CLUSTER,
             configuration=view.configuration,
-            was_removed=self._pilot.remembers(request.server_id),
+            was_removed=self._autopilot.was_removed_as_dead(request.server_id),
             lacking="" if accord is None else accord.lacking(request.capabilities),
         )
         if isinstance(decision, Refuse):

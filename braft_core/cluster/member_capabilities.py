@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from braft_core.services.capabilities import Capabilities
 
-__all__ = ["Declarations"]
+__all__ = ["MemberCapabilities"]
 
 
-#: Servers whose declarations are remembered: more than a cluster has.
+#: Most servers whose capabilities are remembered: more than a cluster has.
 MOST_DECLARATIONS = 1024
 
 
-class Declarations:
+class MemberCapabilities:
     """The last declaration of each server. Used on the loop alone."""
 
     def __init__(self) -> None:

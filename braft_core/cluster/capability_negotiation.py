@@ -15,24 +15,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
 
-from braft_core.cluster.addresses import AddressBook
-from braft_core.cluster.interface import CapabilityPorts, RaftView
+from braft_core.cluster.address_book import AddressBook
+from braft_core.cluster.interface import CapabilityHost, RaftView
 from braft_core.errors import BraftError, DecodeError
 from braft_core.identity import short_id
 from braft_core.peer import AnnounceReply, AnnounceRequest
 from braft_core.services.capabilities import Capabilities, common
 
-__all__ = ["Agreement"]
+__all__ = ["CapabilityNegotiation"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds before a declaration or an agreement that failed is tried again.
+#: Seconds before a declaration or an negotiation that failed is tried again.
 RETRY = 1.0
 #: Names in a sentence about what a node lacks, at most.
 MAX_NAMED = 8
 
 
-class Agreement:
+class CapabilityNegotiation:
     """One member's part in it: declares as a follower, agrees as the leader.
 
     :param once: runs work unless the same is under way.
@@ -40,7 +40,7 @@ class Agreement:
 
     def __init__(
         self,
-        ports: CapabilityPorts,
+        ports: CapabilityHost,
         book: AddressBook,
         once: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> None:
@@ -54,7 +54,7 @@ class Agreement:
         if now < self._retry_at:
             return
         if view.is_leader:
-            self._ports.declarations.forget_except(view.configuration.ids)
+            self._ports.member_capabilities.forget_except(view.configuration.ids)
             if view.has_quorum and self.proposal(view) is not None:
                 self._once("agree", lambda: self._attempt(self._agree()))
         elif view.leader_id and self._declaration(view) != self._acknowledged:
@@ -63,7 +63,7 @@ class Agreement:
     def learn(self, server_id: str, data: bytes) -> None:
         """Remember what a member says that it can execute."""
         try:
-            self._ports.declarations.learn(server_id, data)
+            self._ports.member_capabilities.learn(server_id, data)
         except DecodeError as error:
             _log.warning(
                 "node %s declares nothing that this node can read: %s",
@@ -74,8 +74,8 @@ class Agreement:
     def undeclared(self, view: RaftView) -> list[str]:
         """Return the ids of the other members that have declared nothing to this node."""
         own = self._ports.identity.server_id
-        declarations = self._ports.declarations
-        return [i for i in view.configuration.ids if i != own and declarations.of(i) is None]
+        member_capabilities = self._ports.member_capabilities
+        return [i for i in view.configuration.ids if i != own and member_capabilities.of(i) is None]
 
     def proposal(self, view: RaftView) -> Capabilities | None:
         """Return what the leader is to commit; ``None`` while it is agreed, or cannot be known.
@@ -85,7 +85,9 @@ class Agreement:
         if self.undeclared(view):
             return None
         ports = self._ports
-        declared = [ports.declarations.of(i) or ports.capabilities for i in view.configuration.ids]
+        declared = [
+            ports.member_capabilities.of(i) or ports.capabilities for i in view.configuration.ids
+        ]
         shared, agreed = common(declared), ports.agreed
         shared = replace(shared, level=max(shared.level, agreed.level))
         return None if shared == agreed else shared
@@ -106,7 +108,7 @@ class Agreement:
         known = {
             server.address: ports.capabilities
             if server.id == ports.identity.server_id
-            else ports.declarations.of(server.id)
+            else ports.member_capabilities.of(server.id)
             for server in view.configuration.servers
         }
         declared = {address: each for address, each in known.items() if each is not None}

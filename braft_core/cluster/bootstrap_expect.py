@@ -15,64 +15,64 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from braft_core.abc import Contact
-from braft_core.cluster.discovery_view import FormingFacts, Sighting
+from braft_core.cluster.discovery_view import BootstrapFacts, ContactState
 
-__all__ = ["Count", "count_nodes"]
+__all__ = ["BootstrapExpect", "infer_expect"]
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class BootstrapExpect:
     """How many nodes bootstrap, and why this node must not for now, "" if it may."""
 
     expect: int
     obstacle: str = ""
 
 
-def count_nodes(
-    facts: FormingFacts,
+def infer_expect(
+    facts: BootstrapFacts,
     listed: Sequence[Contact],
-    sightings: Mapping[Contact, Sighting],
+    contact_states: Mapping[Contact, ContactState],
     unresolved: Sequence[str],
-) -> Count:
+) -> BootstrapExpect:
     """Count the nodes behind a list.
 
     :param listed: what discovery listed last.
-    :param sightings: what is known of each contact, the listed ones among them.
+    :param contact_states: what is known of each contact, the listed ones among them.
     :param unresolved: entries of the list that lead to no contact now.
     """
     if facts.unclear:
-        return Count(
+        return BootstrapExpect(
             facts.expect,
             f"{facts.unclear}; set BRAFT_EXPECT, on every node alike, to the number of nodes that "
             "bootstrap the cluster",
         )
     if not facts.listed:
-        return Count(facts.expect)
-    places = _places_by_id(facts, listed, sightings)
+        return BootstrapExpect(facts.expect)
+    places = _places_by_id(facts, listed, contact_states)
     nodes, entries = len(places), facts.expect
     if nodes > entries:
-        return Count(
+        return BootstrapExpect(
             entries,
             f"{nodes} nodes answer at the places that the list of {entries} names, so an entry "
             "stands for several; set BRAFT_EXPECT, on every node alike, to their number",
         )
     if facts.server_id not in places:
-        return Count(
+        return BootstrapExpect(
             entries,
             f"no entry of the list leads to this node, {facts.address}; it waits for the nodes of "
             "the list, to join them. To bootstrap with them, list it, or set BRAFT_EXPECT",
         )
     if unresolved or sum(map(len, places.values())) < len(listed):
-        return Count(entries)  # somebody is missing: who it is, is not known
+        return BootstrapExpect(entries)  # somebody is missing: who it is, is not known
     return _repeated(entries, places)
 
 
 def _places_by_id(
-    facts: FormingFacts, listed: Sequence[Contact], sightings: Mapping[Contact, Sighting]
+    facts: BootstrapFacts, listed: Sequence[Contact], contact_states: Mapping[Contact, ContactState]
 ) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
     for contact in listed:
-        reply = sightings[contact].reply if contact in sightings else None
+        reply = contact_states[contact].reply if contact in contact_states else None
         if reply is not None and reply.cluster_name == facts.cluster_name:
             places.setdefault(reply.server_id, []).append(str(contact))
         elif reply is None and str(contact) == facts.address:
@@ -81,13 +81,13 @@ def _places_by_id(
     return places
 
 
-def _repeated(entries: int, places: Mapping[str, Sequence[str]]) -> Count:
+def _repeated(entries: int, places: Mapping[str, Sequence[str]]) -> BootstrapExpect:
     nodes = len(places)
     if 2 * nodes > entries:
-        return Count(nodes)
+        return BootstrapExpect(nodes)
     same = [" and ".join(where) for where in places.values() if len(where) > 1]
     which = f" ({', '.join(same)} are one node)" if same else ""
-    return Count(
+    return BootstrapExpect(
         entries,
         f"the list has {entries} entries for {nodes} {'node' if nodes == 1 else 'nodes'}{which}; "
         f"list each node once, or set BRAFT_EXPECT={nodes} on every node",

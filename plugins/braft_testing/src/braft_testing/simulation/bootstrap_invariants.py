@@ -1,4 +1,4 @@
-"""The rules of founding, judged from outside: one founding per node, never two clusters.
+"""The rules of founding, judged from outside: one cluster per node, never two clusters.
 
 Looks at what is durable on all disks at the moment a node starts Raft.
 """
@@ -11,10 +11,10 @@ from braft_core.raft.types import Configuration
 from braft_testing.simulation.disk import Disk
 from braft_testing.simulation.errors import InvariantBroken
 
-__all__ = ["FoundingRules"]
+__all__ = ["BootstrapInvariants"]
 
 
-class FoundingRules:
+class BootstrapInvariants:
     """Remembers the first cluster that was started, and who is in which one."""
 
     def __init__(self, disks: Mapping[str, Disk], expect: int) -> None:
@@ -34,16 +34,16 @@ class FoundingRules:
         known = self._configuration or configuration
         if known != configuration or len(configuration.servers) != self._expect:
             raise InvariantBroken(
-                "one founding configuration", f"{server}: {configuration}, elsewhere {known}"
+                "one bootstrap configuration", f"{server}: {configuration}, elsewhere {known}"
             )
         self._configuration = configuration
         for member in configuration.ids:
             disk = self._disks[member]
-            accepted = disk.founding.accepted
+            accepted = disk.bootstrap_record.accepted
             promised = accepted.cluster_id if accepted is not None else ""
             if cluster_id not in (promised, disk.cluster_id):
                 raise InvariantBroken(
-                    "every founder promised",
+                    "every member accepted",
                     f"{server} starts {cluster_id}, {member} promised {promised or 'nothing'}",
                 )
 
@@ -58,7 +58,7 @@ class FoundingRules:
         first = self._of.setdefault(server, cluster_id)
         if first != cluster_id:
             raise InvariantBroken(
-                "one founding per node", f"{server} was in {first}, and starts {cluster_id}"
+                "one cluster per node", f"{server} was in {first}, and starts {cluster_id}"
             )
         self.cluster_id = self.cluster_id or cluster_id
         if self.cluster_id != cluster_id:

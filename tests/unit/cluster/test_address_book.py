@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braft_core.abc import Contact
-from braft_core.cluster.addresses import AddressBook, contact_at
+from braft_core.cluster.address_book import AddressBook, contact_at
 from braft_core.errors import DecodeError
 from braft_core.raft.types import Configuration, Server
 

@@ -1,4 +1,4 @@
-"""From nothing to a cluster in the simulation: real forming rules, and a discovery that lies.
+"""From nothing to a cluster in the simulation: real bootstrap rules, and a discovery that lies.
 
 Owns what a node does around ``braft_core.cluster.bootstrap``: listing, probing, storing, offering,
 starting, joining. Everything takes virtual time and may fail; a crash forgets what is not stored.
@@ -12,23 +12,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from braft_core.abc import Contact
-from braft_core.cluster.bootstrap import Forming
+from braft_core.cluster.bootstrap import Bootstrap
 from braft_core.cluster.bootstrap_effects import (
-    AskToJoin,
     Effect,
-    Founded,
     ListDiscovery,
-    OfferFounding,
     Probe,
-    StoreFounding,
+    SendJoinRequest,
+    SendProposal,
+    StartCluster,
+    StoreRecord,
 )
-from braft_core.cluster.discovery_view import FormingFacts
+from braft_core.cluster.bootstrap_record import BootstrapRecord
+from braft_core.cluster.discovery_view import BootstrapFacts
 from braft_core.cluster.joining import AddNonvoter, Refuse, handle_join
-from braft_core.cluster.record import FoundingRecord
 from braft_core.errors import BraftError, NotApplied, NotLeader, NotReady, Rejected
 from braft_core.peer import (
-    FoundReply,
-    FoundRequest,
+    BootstrapProposal,
+    BootstrapProposalReply,
     JoinReply,
     JoinRequest,
     ProbeReply,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from braft_testing.simulation.server import Server
     from braft_testing.simulation.world import World
 
-__all__ = ["Call", "Discovery", "Founder", "Reply"]
+__all__ = ["BootstrapAdapter", "Call", "Discovery", "Reply"]
 
 CLUSTER = "simulated"
 _TICK = 0.05
@@ -123,34 +123,36 @@ class _Awaited:
 
 
 @dataclass(slots=True)
-class Founder:
+class BootstrapAdapter:
     """One life of a node on its way into a cluster, and its answers to others ever after."""
 
     server: Server
     life: int
-    forming: Forming
+    bootstrap: Bootstrap
     rng: random.Random
     _calls: dict[int, _Awaited] = field(default_factory=dict)
     _next_call: int = 1
     #: Replies that wait until what they rest on is durable.
     _replies: list[tuple[str, Reply]] = field(default_factory=list)
-    _records: list[FoundingRecord] = field(default_factory=list)
+    _records: list[BootstrapRecord] = field(default_factory=list)
 
     @classmethod
-    def of(cls, server: Server) -> Founder:
+    def of(cls, server: Server) -> BootstrapAdapter:
         """Begin from what the disk holds."""
         world, disk = server.world, server.disk
         rng = stream(world.seed, f"founder/{server.id}/{server.lives}")
-        facts = FormingFacts(server.id, address_of(server.id), CLUSTER, world.plan.expect)
+        facts = BootstrapFacts(server.id, address_of(server.id), CLUSTER, world.plan.expect)
 
         def new_cluster_id() -> str:
             return f"{server.id}-{rng.getrandbits(32):08x}"
 
-        return cls(server, server.lives, Forming(facts, disk.founding, new_cluster_id), rng)
+        return cls(
+            server, server.lives, Bootstrap(facts, disk.bootstrap_record, new_cluster_id), rng
+        )
 
     @property
     def _alive(self) -> bool:
-        return self.server.founder is self
+        return self.server.bootstrap is self
 
     def _now(self) -> float:
         return self.server.clock.local(self.server.world.scheduler.now)
@@ -166,14 +168,14 @@ class Founder:
         """Begin to form, or go on as the member that the disk says it is."""
         cluster_id = self.server.disk.cluster_id
         if cluster_id:
-            self.forming.became_member(self._now(), cluster_id)
+            self.bootstrap.became_member(self._now(), cluster_id)
         else:
-            self._carry_out(self.forming.start(self._now()))
+            self._carry_out(self.bootstrap.start(self._now()))
             self._after(_TICK * self.rng.random(), self._tick)
 
     def _tick(self) -> None:
-        if not self.forming.initialised:
-            self._carry_out(self.forming.tick(self._now()))
+        if not self.bootstrap.initialised:
+            self._carry_out(self.bootstrap.tick(self._now()))
             self._after(_TICK, self._tick)
 
     # -- effects -------------------------------------------------------------------------
@@ -187,39 +189,42 @@ class Founder:
                     self._after(0.01, self._stranger, contact)
                 case Probe(contact):
                     request = ProbeRequest(
-                        self.server.id, CLUSTER, self.forming.cluster_id, address_of(self.server.id)
+                        self.server.id,
+                        CLUSTER,
+                        self.bootstrap.cluster_id,
+                        address_of(self.server.id),
                     )
                     self._call(effect, contact.host, request, _PROBE_TIMEOUT)
-                case OfferFounding():
+                case SendProposal():
                     self._call(effect, _host(effect.address), effect.request, _CALL_TIMEOUT)
-                case AskToJoin():
+                case SendJoinRequest():
                     own, declared = self.server.id, self.server.declaration
                     request_to_join = JoinRequest(own, address_of(own), CLUSTER, "", True, declared)
                     self._call(effect, _host(effect.address), request_to_join, _CALL_TIMEOUT)
-                case StoreFounding(record):
+                case StoreRecord(record):
                     self._store(record)
-                case Founded(cluster_id, configuration):
+                case StartCluster(cluster_id, configuration):
                     self._found(cluster_id, configuration)
 
     def _listed(self) -> None:
         contacts, now = self.server.world.discovery.list(self.server.id), self._now()
         if contacts is None:
-            self._carry_out(self.forming.listing_failed(now, "no answer"))
+            self._carry_out(self.bootstrap.listing_failed(now, "no answer"))
         else:
-            self._carry_out(self.forming.contacts_listed(now, contacts))
+            self._carry_out(self.bootstrap.contacts_listed(now, contacts))
 
     def _stranger(self, contact: Contact) -> None:
         """Some addresses belong to another cluster, at others nobody is at home."""
         now = self._now()
         if int(contact.host[1:]) > _STRANGERS:
-            self._carry_out(self.forming.probe_failed(now, contact, "nobody there"))
+            self._carry_out(self.bootstrap.probe_failed(now, contact, "nobody there"))
             return
         reply = ProbeReply(
             contact.host, "another", "other-id", 3, True, "", "", address_of(contact.host)
         )
-        self._carry_out(self.forming.probe_answered(now, contact, reply))
+        self._carry_out(self.bootstrap.probe_answered(now, contact, reply))
 
-    def _store(self, record: FoundingRecord) -> None:
+    def _store(self, record: BootstrapRecord) -> None:
         self._records.append(record)
         if len(self._records) == 1:
             self._after(self.server.world.plan.sync_latency, self._stored)
@@ -227,29 +232,29 @@ class Founder:
     def _stored(self) -> None:
         if self.server.disk.full:
             self._records.clear()
-            self._carry_out(self.forming.failed(self._now(), "the disk is full"))
+            self._carry_out(self.bootstrap.failed(self._now(), "the disk is full"))
             return
         record = self._records.pop(0)
-        self.server.disk.founding = record
+        self.server.disk.bootstrap_record = record
         self.server.world.trace.add(f"{self.server.id} promises {record}")
-        self._carry_out(self.forming.stored(self._now(), record))
+        self._carry_out(self.bootstrap.stored(self._now(), record))
         if self._records:
             self._after(self.server.world.plan.sync_latency, self._stored)
         self._send_replies()
 
     def _found(self, cluster_id: str, configuration: Configuration) -> None:
         server = self.server
-        server.world.founding.started(server.id, cluster_id, configuration)
+        server.world.bootstrap.started(server.id, cluster_id, configuration)
         if server.disk.durable.last_index == 0:
-            server.disk.repair(lambda image: write_founding(image, configuration))
+            server.disk.repair(lambda image: write_first_entry(image, configuration))
         # A crash before the cluster id is stored founds the same cluster once more.
         self._after(server.world.plan.sync_latency, self._become_member, cluster_id)
 
     def _become_member(self, cluster_id: str) -> None:
-        if self.forming.initialised:
+        if self.bootstrap.initialised:
             return
         self.server.disk.cluster_id = cluster_id
-        self.forming.became_member(self._now(), cluster_id)
+        self.bootstrap.became_member(self._now(), cluster_id)
         self._send_replies()
         self.server.begin()
 
@@ -270,20 +275,20 @@ class Founder:
         why = str(outcome or "no answer")
         match effect:
             case Probe(contact) if isinstance(outcome, ProbeReply):
-                self._carry_out(self.forming.probe_answered(now, contact, outcome))
+                self._carry_out(self.bootstrap.probe_answered(now, contact, outcome))
             case Probe(contact):
-                self._carry_out(self.forming.probe_failed(now, contact, why))
-            case OfferFounding() if isinstance(outcome, FoundReply):
-                self._carry_out(self.forming.found_answered(now, effect, outcome))
-            case OfferFounding():
-                self._carry_out(self.forming.found_failed(now, effect, why))
-            case AskToJoin() if isinstance(outcome, JoinReply):
-                self.server.world.founding.joined(self.server.id, outcome.cluster_id)
+                self._carry_out(self.bootstrap.probe_failed(now, contact, why))
+            case SendProposal() if isinstance(outcome, BootstrapProposalReply):
+                self._carry_out(self.bootstrap.proposal_answered(now, effect, outcome))
+            case SendProposal():
+                self._carry_out(self.bootstrap.proposal_failed(now, effect, why))
+            case SendJoinRequest() if isinstance(outcome, JoinReply):
+                self.server.world.bootstrap.joined(self.server.id, outcome.cluster_id)
                 self._become_member(outcome.cluster_id)
-            case AskToJoin():
+            case SendJoinRequest():
                 data = outcome.data if isinstance(outcome, BraftError) else {}
                 hint = str(data.get("leader_address", ""))
-                self._carry_out(self.forming.join_failed(now, effect.address, why, hint))
+                self._carry_out(self.bootstrap.join_failed(now, effect.address, why, hint))
 
     # -- answering -----------------------------------------------------------------------
 
@@ -293,10 +298,10 @@ class Founder:
         back = (envelope.sender, envelope.life, call.number)
         match call.request:
             case ProbeRequest(address=address):
-                self.forming.survey.heard(address)
+                self.bootstrap.view.heard(address)
                 self._reply(back, self._probed())
-            case FoundRequest():
-                decision = self.forming.found_requested(self._now(), call.request)
+            case BootstrapProposal():
+                decision = self.bootstrap.proposal_received(self._now(), call.request)
                 self._replies.append(
                     (envelope.sender, Reply(call.number, envelope.life, decision.reply))
                 )
@@ -305,12 +310,12 @@ class Founder:
             case JoinRequest():
                 live = self.server.live
                 if live is None:
-                    self._reply(back, NotReady("the node is forming"))
+                    self._reply(back, NotReady("the node is bootstrap"))
                 else:
                     self.server.post(self._join, live, call.request, back)
 
     def _send_replies(self) -> None:
-        if self.forming.durable is self.forming.record:
+        if self.bootstrap.durable is self.bootstrap.record:
             replies, self._replies = self._replies, []
             for to, reply in replies:
                 self.server.world.send(Envelope(self.server.id, to, self.life, reply))
@@ -326,9 +331,9 @@ class Founder:
         return ProbeReply(
             server_id=self.server.id,
             cluster_name=CLUSTER,
-            cluster_id=self.forming.cluster_id,
+            cluster_id=self.bootstrap.cluster_id,
             expect=self.server.world.plan.expect,
-            initialised=self.forming.initialised,
+            initialised=self.bootstrap.initialised,
             leader_id=leader,
             leader_address=address_of(leader) if leader else "",
             address=address_of(self.server.id),
@@ -342,7 +347,7 @@ class Founder:
             decision = handle_join(
                 request,
                 cluster_name=CLUSTER,
-                cluster_id=self.forming.cluster_id,
+                cluster_id=self.bootstrap.cluster_id,
                 configuration=core.configuration,
                 lacking="" if accord is None else accord.lacking(request.capabilities),
             )
@@ -379,14 +384,14 @@ class Founder:
 
     def _welcome(self, live: Process, back: tuple[str, int, int]) -> None:
         configuration = encode_configuration(live.core.configuration)
-        self._reply(back, JoinReply(self.forming.cluster_id, configuration))
+        self._reply(back, JoinReply(self.bootstrap.cluster_id, configuration))
 
 
 def _host(address: str) -> str:
     return address.partition(":")[0]
 
 
-def write_founding(image: LogImage, configuration: Configuration) -> None:
+def write_first_entry(image: LogImage, configuration: Configuration) -> None:
     """What a founding leaves on a blank disk."""
     image.hard_state = HardState(1, "")
     data = encode_configuration(configuration)

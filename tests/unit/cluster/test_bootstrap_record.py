@@ -9,29 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core.cluster.record import (
-    NOTHING_FOUNDED,
-    FoundingRecord,
+from braft_core.cluster.bootstrap_record import (
+    EMPTY_RECORD,
+    BootstrapRecord,
     decode_record,
     encode_record,
 )
 from braft_core.errors import DecodeError
-from braft_core.peer import FoundRequest
+from braft_core.peer import BootstrapProposal
 
 #: Written by 0.1; must be readable for ever.
 GOLDEN = bytes.fromhex("930194a163a178c401ffa16192a179a17a")
 
-founds = st.builds(FoundRequest, st.text(), st.text(), st.binary(), st.text())
-records = st.builds(FoundingRecord, st.none() | founds, st.lists(st.text(), max_size=4).map(tuple))
+founds = st.builds(BootstrapProposal, st.text(), st.text(), st.binary(), st.text())
+records = st.builds(BootstrapRecord, st.none() | founds, st.lists(st.text(), max_size=4).map(tuple))
 
 
 @given(records)
-def test_a_record_survives_the_disk(record: FoundingRecord) -> None:
+def test_a_record_survives_the_disk(record: BootstrapRecord) -> None:
     assert decode_record(encode_record(record)) == record
 
 
 def test_golden_bytes() -> None:
-    record = FoundingRecord(FoundRequest("c", "x", b"\xff", "a"), ("y", "z"))
+    record = BootstrapRecord(BootstrapProposal("c", "x", b"\xff", "a"), ("y", "z"))
     assert encode_record(record) == GOLDEN
     assert decode_record(GOLDEN) == record
 
@@ -39,7 +39,7 @@ def test_golden_bytes() -> None:
 @given(st.binary())
 def test_any_bytes_give_a_record_or_one_kind_of_error(data: bytes) -> None:
     with contextlib.suppress(DecodeError):
-        assert isinstance(decode_record(data), FoundingRecord)
+        assert isinstance(decode_record(data), BootstrapRecord)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_not_a_record_of_this_version_is_refused(value: object) -> None:
 
 
 def test_cut_records_are_refused() -> None:
-    whole = encode_record(NOTHING_FOUNDED)
+    whole = encode_record(EMPTY_RECORD)
     for length in range(len(whole)):
         with pytest.raises(DecodeError):
             decode_record(whole[:length])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from braft_core.cluster.declarations import Declarations
+from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.errors import Conflict, DecodeError
 from braft_core.peer import JoinRequest
 from braft_core.services.capabilities import Capabilities, Signature
@@ -32,7 +32,7 @@ def nodes(net: Any, **settings: Any) -> list[Any]:
 async def boot(hosts: list[Any], wait: Any) -> Any:
     for host in hosts:
         await host.boot()
-    await wait(lambda: all(h.member_of and not h.coordinator.waiting for h in hosts))
+    await wait(lambda: all(h.member_of and not h.membership.waiting for h in hosts))
     return hosts[0].net.tables[hosts[0].member_of]
 
 
@@ -56,14 +56,14 @@ def test_what_one_member_lacks_is_not_agreed_until_it_is_upgraded(play: Any, wai
         table = await boot(hosts, wait)
         await wait(lambda: bool(table.agreements))
         assert set(table.agreed.services) == {"kv"}
-        await wait(lambda: all("versions" in h.coordinator.notes for h in hosts), 10.0)
-        assert "10.0.0.3:15000 lacks service 'other'" in hosts[0].coordinator.notes["versions"]
+        await wait(lambda: all("versions" in h.membership.notes for h in hosts), 10.0)
+        assert "10.0.0.3:15000 lacks service 'other'" in hosts[0].membership.notes["versions"]
         await hosts[2].halt()
         hosts[2].capabilities = hosts[0].capabilities
         await hosts[2].boot()
         took = await wait(lambda: "other" in table.agreed.services)
         assert took < 2.0
-        await wait(lambda: not any("versions" in h.coordinator.notes for h in hosts), 10.0)
+        await wait(lambda: not any("versions" in h.membership.notes for h in hosts), 10.0)
 
     play(scenario)
 
@@ -132,8 +132,8 @@ def test_a_newcomer_that_knows_less_is_refused_and_told_what_it_lacks(
         poor.capabilities = replace(poor.capabilities, services={})
         net.addresses.append("10.0.0.4:15000")
         await poor.boot()
-        await wait(lambda: "lacks service 'kv'" in poor.coordinator.waiting)
-        assert "upgrade it" in poor.coordinator.waiting
+        await wait(lambda: "lacks service 'kv'" in poor.membership.waiting)
+        assert "upgrade it" in poor.membership.waiting
         assert table.configuration.get("d") is None
         await poor.halt()
         poor.capabilities = hosts[0].capabilities
@@ -148,7 +148,7 @@ def test_a_server_that_is_added_by_hand_is_asked_first(play: Any, wait: Any) -> 
         hosts = nodes(net)
         table = await boot(hosts, wait)
         await wait(lambda: bool(table.agreements))
-        leader = net.leader(hosts[0].member_of).coordinator
+        leader = net.leader(hosts[0].member_of).membership
         poor = net.host("d", "10.0.0.4:15000", expect=3)
         await leader.check_newcomer("d", poor.address)  # nobody answers there yet
         poor.capabilities = replace(poor.capabilities, services={})
@@ -169,24 +169,24 @@ def test_a_declaration_that_cannot_be_read_is_refused_at_the_door(play: Any, wai
         leader = net.leader(hosts[0].member_of)
         request = JoinRequest("e", "10.0.0.5:15000", "c", "", True, b"\xc1junk")
         with pytest.raises(Conflict, match="a declaration that this node can read"):
-            await leader.coordinator.on_call(request)
+            await leader.membership.on_call(request)
         assert table.configuration.get("e") is None
 
     play(scenario)
 
 
 def test_declarations_count_their_changes() -> None:
-    declarations = Declarations()
+    member_capabilities = MemberCapabilities()
     one = Capabilities(1, frozenset(), frozenset(), {}, {})
-    declarations.learn("a", b"")
-    assert (declarations.version, declarations.of("a")) == (0, None)
-    declarations.learn("a", one.encode())
-    declarations.learn("a", one.encode())
-    assert (declarations.version, declarations.of("a")) == (1, one)
+    member_capabilities.learn("a", b"")
+    assert (member_capabilities.version, member_capabilities.of("a")) == (0, None)
+    member_capabilities.learn("a", one.encode())
+    member_capabilities.learn("a", one.encode())
+    assert (member_capabilities.version, member_capabilities.of("a")) == (1, one)
     with pytest.raises(DecodeError):
-        declarations.learn("a", b"junk")
-    assert (declarations.version, declarations.of("a")) == (1, one)
-    declarations.forget_except(["a"])
-    assert declarations.version == 1
-    declarations.forget_except(["b"])
-    assert (declarations.version, declarations.of("a")) == (2, None)
+        member_capabilities.learn("a", b"junk")
+    assert (member_capabilities.version, member_capabilities.of("a")) == (1, one)
+    member_capabilities.forget_except(["a"])
+    assert member_capabilities.version == 1
+    member_capabilities.forget_except(["b"])
+    assert (member_capabilities.version, member_capabilities.of("a")) == (2, None)

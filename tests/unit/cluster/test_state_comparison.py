@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from braft_core.cluster.divergence import StateComparison
+from braft_core.cluster.state_comparison import StateComparison
 from braft_core.peer import ProbeRequest
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
@@ -192,7 +192,7 @@ def test_members_learn_digests_with_probes_and_strangers_do_not(play: Any, wait:
         cluster_id = hosts[0].member_of
         for asked_for, told in ((cluster_id, True), ("", False), ("another", False)):
             request = ProbeRequest("z", "c", asked_for, "10.0.0.9:15000")
-            assert bool((await hosts[0].coordinator.on_call(request)).digests) is told
+            assert bool((await hosts[0].membership.on_call(request)).digests) is told
 
     play(scenario)
 

@@ -11,32 +11,32 @@ from typing import Any, TypeVar
 import msgpack
 
 from braft_core.errors import DecodeError
-from braft_core.peer import FoundRequest
+from braft_core.peer import BootstrapProposal
 
-__all__ = ["NOTHING_FOUNDED", "FoundingRecord", "decode_record", "encode_record"]
+__all__ = ["EMPTY_RECORD", "BootstrapRecord", "decode_record", "encode_record"]
 
 _VERSION = 1
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class FoundingRecord:
+class BootstrapRecord:
     """``accepted``: the founding this node promised to take part in, if any.
 
-    ``vetoed``: cluster ids of foundings that it refused for good, oldest first. A founding that
+    ``rejected``: cluster ids of foundings that it refused for good, oldest first. A founding that
     was refused by one of its members can never start, so a refusal must survive a crash as surely
     as an acceptance.
     """
 
-    accepted: FoundRequest | None = None
-    vetoed: tuple[str, ...] = ()
+    accepted: BootstrapProposal | None = None
+    rejected: tuple[str, ...] = ()
 
 
-NOTHING_FOUNDED = FoundingRecord()
+EMPTY_RECORD = BootstrapRecord()
 
 
-def encode_record(record: FoundingRecord) -> bytes:
-    """The record as bytes: msgpack of ``[version, accepted or nil, vetoed]``."""
+def encode_record(record: BootstrapRecord) -> bytes:
+    """The record as bytes: msgpack of ``[version, accepted or nil, rejected]``."""
     accepted = record.accepted
     fields = accepted and [
         accepted.cluster_name,
@@ -44,11 +44,11 @@ def encode_record(record: FoundingRecord) -> bytes:
         accepted.configuration,
         accepted.proposer,
     ]
-    packed: bytes = msgpack.packb([_VERSION, fields, list(record.vetoed)])
+    packed: bytes = msgpack.packb([_VERSION, fields, list(record.rejected)])
     return packed
 
 
-def decode_record(data: bytes) -> FoundingRecord:
+def decode_record(data: bytes) -> BootstrapRecord:
     """Read what :func:`encode_record` wrote.
 
     :raises DecodeError: on any other bytes. Never guessed: a node that forgot a promise could
@@ -56,20 +56,20 @@ def decode_record(data: bytes) -> FoundingRecord:
     """
     try:
         raw: Any = msgpack.unpackb(data)
-        version, fields, vetoed = raw
+        version, fields, rejected = raw
         if version != _VERSION:
             raise ValueError(f"version {version!r}, this braft reads {_VERSION}")
-        return FoundingRecord(_accepted(fields), tuple(_checked(v, str) for v in vetoed))
+        return BootstrapRecord(_accepted(fields), tuple(_checked(v, str) for v in rejected))
     # msgpack raises many unrelated types on damaged input; the caller gets one.
     except Exception as error:
         raise DecodeError(f"not a founding record: {error}") from error
 
 
-def _accepted(fields: Any) -> FoundRequest | None:
+def _accepted(fields: Any) -> BootstrapProposal | None:
     if fields is None:
         return None
     name, cluster_id, configuration, proposer = fields
-    return FoundRequest(
+    return BootstrapProposal(
         _checked(name, str),
         _checked(cluster_id, str),
         _checked(configuration, bytes),

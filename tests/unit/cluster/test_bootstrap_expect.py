@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from braft_core.cluster.addresses import contact_at
+from braft_core.cluster.address_book import contact_at
 
 A, B, C, D = (f"10.0.0.{i}:15000" for i in range(1, 5))
 UNCLEAR = "braft.example is one name, which may stand for any number of nodes"
@@ -39,8 +39,8 @@ def test_one_name_that_each_node_resolves_to_itself_makes_no_cluster(play: Any) 
         await asyncio.sleep(30)
         assert not net.tables
         for host in hosts:
-            assert UNCLEAR in host.coordinator.waiting
-            assert "set BRAFT_EXPECT" in host.coordinator.waiting
+            assert UNCLEAR in host.membership.waiting
+            assert "set BRAFT_EXPECT" in host.membership.waiting
 
     play(scenario)
 
@@ -66,7 +66,7 @@ def test_a_node_that_knows_the_number_waits_for_one_that_does_not(play: Any, wai
         shows(knows, A, B)
         shows(asks, A, B)
         await boot(knows, asks)
-        await wait(lambda: f"{B} does not know" in knows.coordinator.waiting)
+        await wait(lambda: f"{B} does not know" in knows.membership.waiting)
         await asks.halt()
         again = net.host("b", B, expect=2)
         shows(again, A, B)
@@ -82,7 +82,7 @@ def test_a_list_of_names_that_each_node_resolves_to_itself_makes_no_cluster(play
         await boot(*hosts)
         await asyncio.sleep(60)
         assert not net.tables
-        assert "the list has 3 entries for 1 node" in hosts[0].coordinator.waiting
+        assert "the list has 3 entries for 1 node" in hosts[0].membership.waiting
         for host in hosts:
             shows(host, A, B, C)
         await asyncio.sleep(5)
@@ -122,7 +122,7 @@ def test_who_stands_in_it_twice_is_named_where_too_few_are_left(play: Any, wait:
             f"the list has 2 entries for 1 node ({A} and [fd00::1]:15000 are one node); list each "
             "node once, or set BRAFT_EXPECT=1 on every node"
         )
-        await wait(lambda: expected in host.coordinator.waiting)
+        await wait(lambda: expected in host.membership.waiting)
         await asyncio.sleep(60)
         assert not net.tables
 
@@ -136,7 +136,7 @@ def test_a_node_that_is_not_in_the_list_only_joins(play: Any, wait: Any) -> None
         await boot(late)
         await asyncio.sleep(60)
         assert not late.member_of, "another cluster beside the one that the list names"
-        assert "no entry of the list leads to this node" in late.coordinator.waiting
+        assert "no entry of the list leads to this node" in late.membership.waiting
         listed = net.host("a", A, expect=1, expect_is_listed=True)
         shows(listed, A)
         await boot(listed)
@@ -152,7 +152,7 @@ def test_an_entry_that_stands_for_several_nodes_needs_their_number(play: Any, wa
         for host in hosts:
             shows(host, A, B, C)
         await boot(*hosts)
-        await wait(lambda: "3 nodes answer" in hosts[0].coordinator.waiting)
+        await wait(lambda: "3 nodes answer" in hosts[0].membership.waiting)
         await asyncio.sleep(30)
         assert not net.tables
 
@@ -172,7 +172,7 @@ def test_a_name_that_does_not_resolve_is_a_missing_node(
         await asyncio.sleep(30)
         if unresolved:
             assert not net.tables
-            assert "not resolved: host3" in hosts[0].coordinator.waiting
+            assert "not resolved: host3" in hosts[0].membership.waiting
         else:
             assert net.tables, "two of the three entries are one place"
 

@@ -1,0 +1,80 @@
+"""Planted bugs of the founding of a cluster."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from braft_core.cluster.bootstrap import Bootstrap, ProposalDecision
+from braft_core.cluster.bootstrap_effects import Effect
+from braft_core.cluster.bootstrap_proposal import members_of
+from braft_core.cluster.bootstrap_record import EMPTY_RECORD
+from braft_core.peer import BootstrapProposal
+from braft_testing.simulation.bootstrap import BootstrapAdapter
+from braft_testing.simulation.plan import Plan
+from tests.simulation.mutants.planting import Mutant, Patch
+
+__all__ = ["MUTANTS"]
+
+_RULES = (
+    "every member accepted",
+    "never two clusters",
+    "one cluster per node",
+    "one bootstrap configuration",
+)
+
+
+def _forms(plan: Plan) -> bool:
+    return plan.forming and plan.expect >= 3 and not plan.complete_views
+
+
+def _forms_anew(plan: Plan) -> bool:
+    """Runs in which nodes see different sets of nodes, and proposers crash early."""
+    views_differ = plan.lies >= 0.7 and plan.servers > plan.expect
+    return _forms(plan) and views_differ and plan.faults.get("crash", inf) < 6.0
+
+
+def a_majority_of_acceptances_is_enough(patch: Patch) -> dict[str, Any]:
+    """Of five nodes that expect three, two pairs could each believe to be a majority."""
+    original = Bootstrap._complete
+
+    def complete(self: Bootstrap, now: float, accepted: BootstrapProposal) -> list[Effect]:
+        ids = members_of(accepted).ids
+        if 2 * len(self._accepted_by) > len(ids):
+            self._accepted_by.update(ids)
+        return original(self, now, accepted)
+
+    patch.setattr(Bootstrap, "_complete", complete)
+    return {}
+
+
+def acceptances_are_not_stored(patch: Patch) -> dict[str, Any]:
+    original = BootstrapAdapter._stored
+
+    def stored(self: BootstrapAdapter) -> None:
+        original(self)
+        self.server.disk.bootstrap_record = EMPTY_RECORD
+
+    patch.setattr(BootstrapAdapter, "_stored", stored)
+    return {}
+
+
+def a_newer_proposal_is_accepted_as_well(patch: Patch) -> dict[str, Any]:
+    original = Bootstrap.proposal_received
+
+    def proposal_received(
+        self: Bootstrap, now: float, request: BootstrapProposal
+    ) -> ProposalDecision:
+        if request.configuration and not self._member_of:
+            self._record = EMPTY_RECORD
+        return original(self, now, request)
+
+    patch.setattr(Bootstrap, "proposal_received", proposal_received)
+    return {}
+
+
+MUTANTS = (
+    Mutant(a_majority_of_acceptances_is_enough, _RULES, _forms),
+    Mutant(acceptances_are_not_stored, _RULES, _forms),
+    Mutant(a_newer_proposal_is_accepted_as_well, _RULES, _forms_anew, 120),
+)
