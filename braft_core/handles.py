@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from braft_core.errors import SessionExpired
 from braft_core.kv import KV, LINEARIZABLE, Caller, StaleEntry
-from braft_core.runtime.sessions import Keeper
+from braft_core.runtime.sessions import ClientSession
 from braft_core.serializers.types import TYPES
 from braft_core.services.service import StateMachineService
 from braft_core.services.sessions import shown
@@ -136,12 +136,12 @@ class Session:
     def __init__(
         self,
         caller: Caller,
-        keeper: Keeper,
+        client_session: ClientSession,
         execute: Callable[[str, str, tuple[Any, ...], float | None], Any],
         aexecute: Callable[[str, str, tuple[Any, ...], float | None], Awaitable[Any]],
     ) -> None:
         self._caller = caller
-        self._keeper = keeper
+        self._client_session = client_session
         self._execute = execute
         self._aexecute = aexecute
         self.kv = KV(self)
@@ -149,7 +149,7 @@ class Session:
     @property
     def id(self) -> str:
         """The random id by which the cluster knows the session; "" before its first command."""
-        return shown(self._keeper.session)
+        return shown(self._client_session.session)
 
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         """As :meth:`braft_core.Node.execute`, and:
@@ -214,7 +214,7 @@ class Session:
 
     def close(self) -> None:
         """End the session without waiting for that, nor for commands under way. Idempotent."""
-        self._keeper.close(SessionExpired("the session was closed", maybe_applied=False))
+        self._client_session.close(SessionExpired("the session was closed", maybe_applied=False))
 
     def __enter__(self) -> Self:
         return self

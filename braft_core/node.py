@@ -22,16 +22,16 @@ from braft_core.handles import KV, Distribute, ServiceHandle, Session
 from braft_core.http.server import HTTPServer
 from braft_core.plugin.option_values import read_options
 from braft_core.plugin.options import PluginOptions
-from braft_core.runtime.assembly import Parts
-from braft_core.runtime.awaited import AwaitedCalls
+from braft_core.runtime.argument_checks import seconds
+from braft_core.runtime.async_calls import AsyncCalls
 from braft_core.runtime.blocking import check_may_block
-from braft_core.runtime.forks import generation
-from braft_core.runtime.hangup import Hangup
-from braft_core.runtime.host import Host
-from braft_core.runtime.inputs import seconds
+from braft_core.runtime.components import Components
+from braft_core.runtime.fork_generation import generation
+from braft_core.runtime.lifecycle import NodeThreads
 from braft_core.runtime.requests import Query, Request
-from braft_core.runtime.sessions import Keeper, OnceCommand
-from braft_core.runtime.untorn import finish
+from braft_core.runtime.sessions import ClientSession, SessionCommand
+from braft_core.runtime.shielded import run_shielded
+from braft_core.runtime.sighup import SighupHandler
 from braft_core.services.envelope import encode_command
 from braft_core.services.service import StateMachineService
 from braft_core.tls.serving import ServedCertificate
@@ -45,7 +45,7 @@ Args = tuple[Any, ...]
 Options = TypeVar("Options", bound=PluginOptions)
 
 
-class Node(AwaitedCalls):
+class Node(AsyncCalls):
     """One member of a cluster, embedded in this process.
 
     ``Node()`` takes everything from the environment and ``braft.toml``; keyword arguments mirror
@@ -69,7 +69,7 @@ class Node(AwaitedCalls):
         if names is not None:
             kwargs["services"] = names
         self._settings = settings or Settings.load(kwargs=kwargs)
-        self._host: Host | None = None
+        self._host: NodeThreads | None = None
         self._pid, self._generation = os.getpid(), generation()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -90,7 +90,9 @@ class Node(AwaitedCalls):
                 raise Stopped("a node is started once; make another one")
             self._pid, self._generation = os.getpid(), generation()
             # Known before it runs: observers and HTTP requests use this object from the first on.
-            host = self._host = Host(self._settings, self._own_services, self, self._http_server)
+            host = self._host = NodeThreads(
+                self._settings, self._own_services, self, self._http_server
+            )
             try:
                 host.start()
             except BaseException:
@@ -113,11 +115,11 @@ class Node(AwaitedCalls):
 
         If the caller is cancelled, the node is stopped again before the cancellation goes on.
         """
-        return await finish("braft-start", self.start, undo=self.stop)
+        return await run_shielded("braft-start", self.start, undo=self.stop)
 
     async def astop(self) -> None:
         """:meth:`stop`, awaited. It is finished also if the caller is cancelled."""
-        await finish("braft-stop", self.stop)
+        await run_shielded("braft-stop", self.stop)
 
     def run(self, on_start: Callable[[], None] | None = None) -> None:
         """Start (if need be) and block until SIGTERM, SIGINT or the node's own end; then stop.
@@ -139,11 +141,11 @@ class Node(AwaitedCalls):
                 raise KeyboardInterrupt  # it hangs, and who asks twice means it
             done.set()
 
-        hangup = Hangup(done.set)
+        sighup = SighupHandler(done.set)
         previous = {
             number: signal.signal(number, obey) for number in (signal.SIGTERM, signal.SIGINT)
         }
-        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, hangup)
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, sighup)
         try:
             if self._host is None:
                 self.start()
@@ -154,7 +156,7 @@ class Node(AwaitedCalls):
             while not done.wait(0.2):
                 if host.failure is not None:
                     raise host.failure
-                if hangup.take():
+                if sighup.take_request():
                     host.refresh()
         finally:
             starting = False
@@ -243,7 +245,7 @@ class Node(AwaitedCalls):
         it has heard from such a one. The bound includes an election timeout and a heartbeat
         interval, for which a leader may have been replaced without noticing, and on a follower
         one more election timeout: it is assumed that no message is under way for longer
-        (``braft_core.runtime.freshness``).
+        (``braft_core.runtime.staleness``).
         """
         return self._running().staleness
 
@@ -257,9 +259,12 @@ class Node(AwaitedCalls):
         Calls without one share a session of the node. See :class:`~braft_core.handles.Session`.
         """
         sessions = self._running().sessions
-        keeper = Keeper(sessions, renews=False)
+        client_session = ClientSession(sessions, renews=False)
         return Session(
-            self, keeper, partial(self._execute, keeper), partial(self._aexecute, keeper)
+            self,
+            client_session,
+            partial(self._execute, client_session),
+            partial(self._aexecute, client_session),
         )
 
     def barrier(self, timeout: float | None = None) -> None:
@@ -295,12 +300,12 @@ class Node(AwaitedCalls):
     @property
     def server_id(self) -> str:
         """This server's id in the Raft configuration."""
-        return self._running().parts.server_id
+        return self._running().components.server_id
 
     @property
     def address(self) -> str:
         """The ``host:port`` that this node tells others."""
-        return self._running().parts.address
+        return self._running().components.address
 
     @property
     def http_address(self) -> str:
@@ -394,13 +399,15 @@ class Node(AwaitedCalls):
         """
         return self._running().events.listen("leader", callback)
 
-    def _http_server(self, parts: Parts) -> HTTPServer | None:
+    def _http_server(self, components: Components) -> HTTPServer | None:
         if not self._settings.http:
             return None
-        extend = partial(parts.plugins.extend_http, node=self)
+        extend = partial(components.plugins.extend_http, node=self)
         files = self._settings.http_tls_files
         served = ServedCertificate(*files) if files is not None else None
-        return HTTPServer(self, parts.host, parts.ports.http, extend, parts.tokens.keyring, served)
+        return HTTPServer(
+            self, components.host, components.ports.http, extend, components.tokens.keyring, served
+        )
 
     # -- plumbing --------------------------------------------------------------------------------
 
@@ -411,7 +418,7 @@ class Node(AwaitedCalls):
                 pid=self._pid,
             )
 
-    def _running(self) -> Host:
+    def _running(self) -> NodeThreads:
         self._check_process()
         if self._host is None:
             raise Stopped("the node is not running; call start() or use it in a with statement")
@@ -421,9 +428,14 @@ class Node(AwaitedCalls):
         return seconds(timeout, self._settings.request_timeout)
 
     def _execute(
-        self, keeper: Keeper, service: str, command: str, args: Args, timeout: float | None
+        self,
+        client_session: ClientSession,
+        service: str,
+        command: str,
+        args: Args,
+        timeout: float | None,
     ) -> Any:
-        request = self._command(keeper, service, command, args, timeout, None)
+        request = self._command(client_session, service, command, args, timeout, None)
         try:
             self._running().execute(request)
             return self._wait(request)
@@ -431,10 +443,15 @@ class Node(AwaitedCalls):
             request.finish()
 
     async def _aexecute(
-        self, keeper: Keeper, service: str, command: str, args: Args, timeout: float | None
+        self,
+        client_session: ClientSession,
+        service: str,
+        command: str,
+        args: Args,
+        timeout: float | None,
     ) -> Any:
         loop = asyncio.get_running_loop()
-        request = self._command(keeper, service, command, args, timeout, loop)
+        request = self._command(client_session, service, command, args, timeout, loop)
         try:
             self._running().execute(request)
             return await request.awaitable
@@ -443,16 +460,16 @@ class Node(AwaitedCalls):
 
     def _command(
         self,
-        keeper: Keeper,
+        client_session: ClientSession,
         service: str,
         command: str,
         args: Args,
         timeout: float | None,
         loop: asyncio.AbstractEventLoop | None,
-    ) -> OnceCommand:
-        parts = self._running().parts
-        parts.machine.check_call(service, command, len(args))
-        data = encode_command(parts.serializer, service, command, list(args))
+    ) -> SessionCommand:
+        components = self._running().components
+        components.machine.check_call(service, command, len(args))
+        data = encode_command(components.serializer, service, command, list(args))
         limit = self._settings.max_value_bytes
         if len(data) > limit:
             raise TooLarge(
@@ -461,7 +478,7 @@ class Node(AwaitedCalls):
                 size=len(data),
                 limit=limit,
             )
-        return OnceCommand(keeper, data, self._timeout(timeout), loop)
+        return SessionCommand(client_session, data, self._timeout(timeout), loop)
 
     def _query(
         self,

@@ -17,7 +17,7 @@ from braft_core.plugin.manager import CORE, PluginInfo, Plugins
 from braft_core.plugin.option_values import OptionValues
 from braft_core.plugin.registry import Provider, Registry
 from braft_core.plugin.validation import KINDS
-from braft_core.runtime.assembly import in_use
+from braft_core.runtime.components import in_use
 
 __all__ = ["explain", "print_explained"]
 

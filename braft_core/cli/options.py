@@ -90,7 +90,7 @@ def _trusts_the_network() -> bool:
 
 def _own_node(token: str | None) -> tuple[list[str], str | None]:
     from braft_core.config import Settings, TokenSource
-    from braft_core.runtime.placing import expected_ports
+    from braft_core.runtime.location import expected_ports
 
     settings = Settings.load()
     if token is None:

@@ -33,7 +33,7 @@ def plugins(context: typer.Context, as_json: AsJson = False) -> None:
     from braft_core.cli.defaults import command_settings
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
-    from braft_core.runtime.assembly import in_use
+    from braft_core.runtime.components import in_use
 
     settings = command_settings()
     loaded = Plugins.load(settings.plugins_disable, tolerate=True)

@@ -21,7 +21,7 @@ from braft_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from braft_core.raft.types import SnapshotMeta
-    from braft_core.runtime.restore import Restored
+    from braft_core.runtime.recover_cluster import Restored
 
 __all__ = ["app"]
 
@@ -138,18 +138,18 @@ def restore(
     the file is verified first. JSON: dataDir, serverID, clusterID, address, snapshot.
     """
     from braft_core.cli.defaults import command_settings
-    from braft_core.runtime import restore as work
+    from braft_core.runtime import recover_cluster
     from braft_core.storage.snapshot_file import describe_file
 
     given = {"ip": ip, "interface": interface, "rport": rport, "dport": dport, "hport": hport}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = command_settings(chosen | {"data_dir": data_dir})
-    work.check_target(settings.data_dir)
+    recover_cluster.check_target(settings.data_dir)
     described = describe_file(file)
     if not yes:
         _confirm(file, described, data_dir, may_ask=not as_json)
     with _progress(f"restoring {file}", described.size) as progress:
-        made = work.restore(file, settings, progress)
+        made = recover_cluster.restore(file, settings, progress)
     emit(as_json, _summary(made), lambda: _explain(file, made))
 
 
@@ -171,9 +171,9 @@ def _summary(made: Restored) -> dict[str, Any]:
     meta = made.snapshot
     return {
         "dataDir": str(made.data_dir),
-        "serverID": made.founder.server_id,
-        "clusterID": made.founder.cluster_id,
-        "address": made.founder.address,
+        "serverID": made.new_cluster.server_id,
+        "clusterID": made.new_cluster.cluster_id,
+        "address": made.new_cluster.address,
         "snapshot": {
             "index": meta.index,
             "term": meta.term,
@@ -184,12 +184,12 @@ def _summary(made: Restored) -> dict[str, Any]:
 
 
 def _explain(file: Path, made: Restored) -> None:
-    port = parse_address(made.founder.address).port
+    new = made.new_cluster
+    port = parse_address(new.address).port
     echo(
         f"verified {file}: {_meta_extent(made.snapshot)}",
         f"made {made.data_dir}",
-        f"new cluster {made.founder.cluster_id}; its only voter is {made.founder.server_id} "
-        f"at {made.founder.address}",
+        f"new cluster {new.cluster_id}; its only voter is {new.server_id} at {new.address}",
         "",
         "Now, in this order:",
         "1. start this node, first and alone, with the discovery and cluster name of the others:",

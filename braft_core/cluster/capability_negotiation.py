@@ -2,8 +2,8 @@
 
 Every member declares its capabilities to the leader, whoever that is. The leader commits what all
 members of the configuration have in common (:mod:`braft_core.services.cluster`), and appends no
-command outside of it (:mod:`braft_core.runtime.gate`). A member that is down keeps neither a new
-leader from going on with what was agreed before, nor its own declaration from being remembered.
+command outside of it (:mod:`braft_core.runtime.admission`). A member that is down keeps neither a
+new leader from going on with what was agreed before, nor its own declaration from being remembered.
 Used on the node's loop alone.
 """
 

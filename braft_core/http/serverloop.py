@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from braft_core.runtime.blocking import forbid_blocking
-from braft_core.runtime.daemons import DaemonExecutor
+from braft_core.runtime.daemon_executor import DaemonExecutor
 from braft_core.runtime.loop import new_loop
 
 __all__ = ["close_loop", "make_loop"]

@@ -95,14 +95,14 @@ class Admin:
         audit(
             what,
             by="a node of the cluster",
-            leader=self._engine.parts.server_id,
+            leader=self._engine.components.server_id,
             **facts,
             index=index,
         )
 
     async def _forbid_rejoin(self, server_id: str, timeout: float) -> None:
         engine = self._engine
-        data = encode_command(engine.parts.serializer, MEMBERS, "forbid_rejoin", [server_id])
+        data = encode_command(engine.components.serializer, MEMBERS, "forbid_rejoin", [server_id])
         command = Command(data, timeout, asyncio.get_running_loop())
         engine.submit(command)
         await command.awaitable
@@ -165,7 +165,7 @@ class Admin:
     async def transfer(self, to: str, timeout: float) -> str:
         """Transfer leadership from this node and wait until another one leads."""
         engine = self._engine
-        me = engine.parts.server_id
+        me = engine.components.server_id
         deadline = clock.monotonic() + timeout
         target = await self._begin_transfer(to, min(deadline, clock.monotonic() + _SETTLE))
 
@@ -173,7 +173,7 @@ class Admin:
             leader = engine.leader[0]
             return (leader not in ("", me)) or (engine.is_leader and not self._transferring())
 
-        await engine.signal.await_for(decided, deadline)
+        await engine.condition.await_for(decided, deadline)
         leader = engine.leader[0]
         if leader in ("", me):
             raise NoLeader(f"leadership was not taken over by {target}", target=target)
@@ -197,13 +197,13 @@ class Admin:
     async def retire(self, timeout: float) -> None:
         """Before a stop: an ephemeral member leaves, a leader hands over. As far as possible."""
         engine = self._engine
-        me, configuration = engine.parts.server_id, engine.configuration
+        me, configuration = engine.components.server_id, engine.configuration
         others = [voter for voter in configuration.voters if voter != me]
         if not others or self._nobody_is_there():
             return
         try:
             async with asyncio.timeout(timeout):
-                if engine.parts.ephemeral and configuration.get(me) is not None:
+                if engine.components.ephemeral and configuration.get(me) is not None:
                     await self.change("remove_server", me, "", timeout)
                 elif engine.is_leader:
                     await self.transfer("", timeout)
@@ -222,7 +222,7 @@ class Admin:
         if not engine.is_leader:
             return False
         voters = engine.configuration.voters
-        patience = _SILENT_BEATS * engine.parts.settings.heartbeat_interval
+        patience = _SILENT_BEATS * engine.components.settings.heartbeat_interval
         return not any(
             peer.server_id in voters
             and (peer.state is ProgressState.REPLICATE or peer.silent_for < patience)

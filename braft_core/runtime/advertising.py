@@ -1,7 +1,7 @@
 """Which address a node advertises, and where it listens, where the settings do not say.
 
-Runs once, before the node is built; :mod:`braft_core.runtime.whereabouts` goes on from there. Opens
-nothing.
+Runs once, before the node is built; later changes are the work of
+:mod:`braft_core.runtime.address_changes`. Opens nothing.
 """
 
 from __future__ import annotations

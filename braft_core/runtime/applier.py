@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from braft_core.errors import BraftError, NotReady, OutcomeUnknown, Stopped
 from braft_core.raft import Entry, EntryType
-from braft_core.runtime.proposals import Segment
+from braft_core.runtime.pending import Segment
 from braft_core.runtime.requests import Query, Request, settle
 from braft_core.serializers.missing import NotKnownHere
 from braft_core.services.machine import StateMachine

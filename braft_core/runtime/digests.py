@@ -169,16 +169,16 @@ class StateDigests:
 
     def __init__(self, engine: Engine, ports: MembershipHost) -> None:
         self._engine, self._ports = engine, ports
-        parts = engine.parts
-        self.comparison = StateComparison(parts.server_id)
+        components = engine.components
+        self.comparison = StateComparison(components.server_id)
         self._digester = Digester(
-            parts.machine, f"braft-{parts.ports.raft}-digest", self._on_digest
+            components.machine, f"braft-{components.ports.raft}-digest", self._on_digest
         )
-        self._interval = parts.settings.digest_interval
+        self._interval = components.settings.digest_interval
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         if self._interval > 0:
-            parts.cluster.on_checkpoint = self._digester.capture
+            components.cluster.on_checkpoint = self._digester.capture
             engine.applier.on_replaced = self._on_replaced
 
     def start(self) -> None:
@@ -207,7 +207,7 @@ class StateDigests:
         comparison.compare(self._engine.configuration)
         if comparison.own_fault != before:
             self._engine.applier.distrusted = comparison.own_fault
-            self._engine.reconsider_standing()
+            self._engine.update_campaign_enabled()
 
     # -- from other threads ----------------------------------------------------------------------
 
@@ -255,12 +255,12 @@ class StateDigests:
         if not is_due(clock.monotonic(), digester.last_at, self._interval, digester.cost):
             return False
         # A cluster in which nothing was written stays one, and every member must know the command.
-        need = read_need(engine.parts.machine.serializers, checkpoint_command())
+        need = read_need(engine.components.machine.serializers, checkpoint_command())
         return not self._ports.raft_view().empty and not self._ports.agreed.missing(need)
 
     async def _commit(self) -> None:
         engine = self._engine
-        timeout = engine.parts.settings.request_timeout
+        timeout = engine.components.settings.request_timeout
         command = Command(checkpoint_command(), timeout, asyncio.get_running_loop())
         engine.submit(command)
         await command.awaitable

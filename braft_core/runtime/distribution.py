@@ -39,7 +39,7 @@ class Distribution:
         self._events = events
         self._task: asyncio.Task[None] | None = None
         self._service: DistributeService | None = next(
-            (s for s in engine.parts.services if isinstance(s, DistributeService)), None
+            (s for s in engine.components.services if isinstance(s, DistributeService)), None
         )
 
     def start(self) -> None:
@@ -64,7 +64,7 @@ class Distribution:
         def dispatch(target: Callable[[dict[str, Any]], object], share: dict[str, Any]) -> None:
             self._events.call(lambda: _tell(target, share))
 
-        return self._service.on_change(self._engine.parts.server_id, callback, dispatch)
+        return self._service.on_change(self._engine.components.server_id, callback, dispatch)
 
     async def _run(self, service: DistributeService) -> None:
         proposed: list[str] = []
@@ -84,7 +84,7 @@ class Distribution:
 
     async def _propose(self, live: list[str]) -> bool:
         engine = self._engine
-        data = encode_command(engine.parts.serializer, "distribute", "set_nodes", [live])
+        data = encode_command(engine.components.serializer, "distribute", "set_nodes", [live])
         command = Command(data, _PROPOSE_TIMEOUT, asyncio.get_running_loop())
         engine.submit(command)
         try:

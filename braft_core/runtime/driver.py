@@ -44,10 +44,10 @@ from braft_core.raft import (
 )
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
-from braft_core.runtime.freshness import Freshness
-from braft_core.runtime.proposals import PendingProposals
-from braft_core.runtime.refusals import Refusals
+from braft_core.runtime.pending import PendingProposals
+from braft_core.runtime.protocol_violations import ProtocolViolations
 from braft_core.runtime.requests import Command, IndexQuery, Query, Request, settle
+from braft_core.runtime.staleness import StalenessBound
 from braft_core.runtime.writer import Writer, WriterReport, as_storage_error
 
 __all__ = ["Driver"]
@@ -73,7 +73,7 @@ class Driver:
     :param explain: says in a sentence why there is no leader.
     :param admit: answers the commands that a member could not execute; returns those that may be
         appended, and those that wait for the members to agree.
-    :param freshness: is told what leaders say, and says how old the state may be.
+    :param staleness: is told what leaders say, and says how old the state may be.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Driver:
         on_fatal: Callable[[BaseException], None],
         explain: Callable[[], str],
         admit: Callable[[Configuration, list[Command]], tuple[list[Command], list[Command]]],
-        freshness: Freshness,
+        staleness: StalenessBound,
     ) -> None:
         self.core = core
         self._transport = transport
@@ -122,9 +122,9 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._sweep_at = 0.0
-        self._freshness = freshness
+        self._staleness = staleness
         #: What peers sent that breaks a rule of the protocol.
-        self.refusals = Refusals()
+        self.violations = ProtocolViolations()
         #: What the disk's trouble is, or None. While it lasts no new commands are taken.
         self.disk_trouble: StorageError | None = None
         #: Seconds the last durable write took.
@@ -193,13 +193,13 @@ class Driver:
             try:
                 core.step(message)
             except ProtocolViolation as violation:
-                self.refusals.note(violation, now)
+                self.violations.note(violation, now)
                 if isinstance(message, InstallSnapshot):
                     self._check_taken(message.meta)
                 self._transport.refuse(message, violation)
                 continue
             if isinstance(message, AppendEntries):
-                self._freshness.heard(core, message, self._applier.applied_index)
+                self._staleness.observe_append(core, message, self._applier.applied_index)
             elif isinstance(message, InstallSnapshot):
                 self._check_taken(message.meta)
         while self._calls:
@@ -209,7 +209,7 @@ class Driver:
         while (ready := core.poll()) is not None:
             self._handle(ready)
             self._place_waiting()
-        self._freshness.led(core, now, self._applier.applied_index)
+        self._staleness.observe_leadership(core, now, self._applier.applied_index)
         if now >= self._sweep_at:
             self._sweep(now)
         self._arm_timer()
@@ -217,7 +217,7 @@ class Driver:
     @property
     def staleness(self) -> float:
         """Any thread. How many seconds old the state of this node may be; infinity if unknown."""
-        return self._freshness.bound(clock.monotonic(), self._applier.applied_index)
+        return self._staleness.seconds(clock.monotonic(), self._applier.applied_index)
 
     def _take_requests(self) -> None:
         requests = self._requests
@@ -314,7 +314,7 @@ class Driver:
 
     def _restore(self, meta: SnapshotMeta) -> None:
         """A received snapshot replaces the state; what it swallowed can no longer be told apart."""
-        swallowed = self._pending.overtaken(meta.index)
+        swallowed = self._pending.covered_by_snapshot(meta.index)
         unknown = _unknown("this node was brought up to date by a snapshot")
         settle((request, unknown) for request in swallowed)
         self._on_restore(meta)

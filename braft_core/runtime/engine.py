@@ -39,28 +39,28 @@ from braft_core.raft import (
 )
 from braft_core.runtime import clock
 from braft_core.runtime.admin import Admin
-from braft_core.runtime.answers import encoded
+from braft_core.runtime.admission import CommandAdmission
+from braft_core.runtime.answer_codec import encoded
 from braft_core.runtime.applier import Applier
-from braft_core.runtime.assembly import Parts
+from braft_core.runtime.components import Components
+from braft_core.runtime.conditions import StateCondition
+from braft_core.runtime.core_events import EventPublisher
 from braft_core.runtime.core_requests import barrier
 from braft_core.runtime.digests import StateDigests
-from braft_core.runtime.dissolving import dissolve, finish
 from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
-from braft_core.runtime.freshness import Freshness
-from braft_core.runtime.gate import Gate
-from braft_core.runtime.names import CLUSTER_ID
+from braft_core.runtime.leave_empty_cluster import abandon_cluster, resume_abandoning
+from braft_core.runtime.membership_adapter import MembershipAdapter
+from braft_core.runtime.meta_keys import CLUSTER_ID
 from braft_core.runtime.node_view import NodeView
-from braft_core.runtime.observing import Observer
-from braft_core.runtime.ports import Ports
+from braft_core.runtime.peer_calls import PeerCallHandler
 from braft_core.runtime.requests import Command, Query, Request, settle
-from braft_core.runtime.serving import LogCalls
 from braft_core.runtime.sessions import Sessions
-from braft_core.runtime.signals import Signal
 from braft_core.runtime.snapshots import SnapshotPolicy, Snapshotter
-from braft_core.runtime.telling import Telling
+from braft_core.runtime.staleness import StalenessBound
+from braft_core.runtime.status import LogThrottle
 from braft_core.runtime.writer import Writer
 
 if TYPE_CHECKING:
@@ -81,16 +81,16 @@ class Engine:
 
     def __init__(
         self,
-        parts: Parts,
+        components: Components,
         applier: Applier,
         events: Events,
         node: NodeAPI,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        self.parts = parts
+        self.components = components
         self.applier = applier
-        self.identity = Identity(parts.server_id, parts.address)
-        self.signal = Signal()
+        self.identity = Identity(components.server_id, components.address)
+        self.condition = StateCondition()
         self.driver: Driver | None = None
         self._fatal = on_fatal
         self.writer: Writer | None = None
@@ -99,29 +99,29 @@ class Engine:
         self._stopped: Stopped | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._addresses: dict[str, str] = {}
-        self._telling = Telling()
+        self._log_throttle = LogThrottle()
         self.view = NodeView(self)
-        self._observer = Observer(self, events, node)
+        self._publisher = EventPublisher(self, events, node)
         self.distribution = Distribution(self, events)
         self.member_capabilities = MemberCapabilities()
-        self._gate = Gate(parts.server_id, parts.machine, parts.cluster, self.member_capabilities)
-        self._willing = True
-        self._ports = Ports(self)
+        self._admission = CommandAdmission(components.server_id, components.machine, components.cluster, self.member_capabilities)
+        self._campaign_enabled = True
+        self._ports = MembershipAdapter(self)
         self.admin = Admin(self)
-        settings = parts.settings
+        settings = components.settings
         policy = SnapshotPolicy(
             settings.snapshot_entries, settings.snapshot_bytes, settings.snapshot_trailing
         )
         self.digests = StateDigests(self, self._ports)
-        self.snapshotter = Snapshotter(self, policy, self._observer.on_snapshot)
+        self.snapshotter = Snapshotter(self, policy, self._publisher.on_snapshot)
         self._forwarder = Forwarder(self)
-        self.sessions = Sessions(self, parts.serializer, parts.settings.request_timeout)
-        self._calls = LogCalls(self, parts.settings.max_value_bytes, parts.machine)
+        self.sessions = Sessions(self, components.serializer, components.settings.request_timeout)
+        self._calls = PeerCallHandler(self, components.settings.max_value_bytes, components.machine)
         self.membership = ClusterMembership(
             self._ports,
-            parts.discovery,
+            components.discovery,
             new_cluster_id,
-            lambda: dissolve(self, self._ports),
+            lambda: abandon_cluster(self, self._ports),
         )
 
     # -- life ------------------------------------------------------------------------------------
@@ -129,9 +129,9 @@ class Engine:
     async def start(self) -> None:
         """Listen, take up a former life if there is one, and begin to look for the others."""
         self.sessions.start()
-        finish(self.parts)
-        stored = self.parts.storage.get_meta(CLUSTER_ID)
-        await self.parts.transport.start(self)
+        resume_abandoning(self.components)
+        stored = self.components.storage.get_meta(CLUSTER_ID)
+        await self.components.transport.start(self)
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep_early())
         if stored is not None:
             self.run_core(stored.decode())
@@ -162,7 +162,7 @@ class Engine:
             await self.distribution.stop()
             await self.snapshotter.stop()
             await self.digests.stop()
-            await self.parts.transport.stop()
+            await self.components.transport.stop()
 
     def close(self, timeout: float) -> None:
         """Any thread, after :meth:`stop`: let the writer finish."""
@@ -171,9 +171,13 @@ class Engine:
 
     def run_core(self, cluster_id: str) -> None:
         """Become an active member of ``cluster_id`` with the log that the store holds."""
-        parts, settings, stored = self.parts, self.parts.settings, self.parts.stored
+        components, settings, stored = (
+            self.components,
+            self.components.settings,
+            self.components.stored,
+        )
         core = RaftCore(
-            parts.server_id,
+            components.server_id,
             config=RaftConfig(
                 heartbeat_interval=settings.heartbeat_interval,
                 election_timeout=settings.election_timeout,
@@ -188,43 +192,45 @@ class Engine:
             entries=stored.entries,
             compacted_index=stored.compacted_index,
             compacted_term=stored.compacted_term,
-            snapshot=parts.snapshot,
+            snapshot=components.snapshot,
         )
-        if parts.snapshot is not None:
-            self._load(parts.snapshot)
+        if components.snapshot is not None:
+            self._load(components.snapshot)
         driver = Driver(
             core,
-            parts.transport,
+            components.transport,
             self.applier,
             forward=self._forwarder.commands,
             read_remote=self._forwarder.reads,
-            on_event=self._observer.on_event,
+            on_event=self._publisher.on_event,
             on_restore=self._restore,
             on_refused=self.snapshotter.discard,
             compact=self.snapshotter.name,
             on_named=self.snapshotter.named,
             on_fatal=self.give_up,
-            explain=lambda: self.waiting() or self._gate.waiting,
-            admit=self._gate.admit,
-            freshness=Freshness(settings.election_timeout, settings.heartbeat_interval),
+            explain=lambda: self.waiting() or self._admission.waiting,
+            admit=self._admission.admit,
+            staleness=StalenessBound(settings.election_timeout, settings.heartbeat_interval),
         )
         loop = asyncio.get_running_loop()
-        name = f"braft-{parts.ports.raft}-writer"
-        self.writer = Writer(parts.storage, loop, name, driver.on_durable, driver.on_disk_trouble)
+        name = f"braft-{components.ports.raft}-writer"
+        self.writer = Writer(
+            components.storage, loop, name, driver.on_durable, driver.on_disk_trouble
+        )
         self.writer.start()
         self.use_configuration(core.configuration)
         self.identity.cluster_id = cluster_id
         self.digests.start()
         driver.start(self.writer)
         self.distribution.start()
-        self.snapshotter.start(parts.snapshot)
+        self.snapshotter.start(components.snapshot)
         with self._early_lock:
             self.driver = driver
             early, self._early = self._early, []
         for request in early:
             driver.submit(request)
         if self.applier.fault:
-            self.reconsider_standing()
+            self.update_campaign_enabled()
 
     def _restore(self, meta: SnapshotMeta) -> None:
         """A snapshot was received whole: the state machine takes it up in its turn."""
@@ -232,7 +238,7 @@ class Engine:
         self._load(meta)
 
     def _load(self, meta: SnapshotMeta) -> None:
-        chunks = self.parts.storage.snapshots.open(meta.id)
+        chunks = self.components.storage.snapshots.open(meta.id)
         self.applier.restore(meta.index, meta.term, chunks)
 
     def give_up(self, error: BaseException) -> None:
@@ -241,7 +247,7 @@ class Engine:
         if self.driver is not None:
             self.driver.halt(Stopped(f"the node stopped: {error}"))
         self.sessions.stop(Stopped(f"the node stopped: {error}"))
-        self.signal.notify()
+        self.condition.notify()
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -263,7 +269,7 @@ class Engine:
         while True:
             await asyncio.sleep(_SWEEP)
             self.sessions.sweep()
-            self._tell_why()
+            self._log_not_ready()
             self._refuse(self._forwarder.sweep(clock.monotonic()))
             with self._early_lock:
                 late = [r for r in self._early if r.remaining() <= 0]
@@ -275,11 +281,11 @@ class Engine:
             answer = self.refusal()
             settle((request, answer) for request in late)
 
-    def _tell_why(self) -> None:
+    def _log_not_ready(self) -> None:
         """Log why the node is not ready, each reason once; a removed member has said so itself."""
         why = self.view.ready()[1]
-        if self._telling.is_news(clock.monotonic(), why) and not self.membership.removed:
-            _log.warning("not ready: %s", why, extra={"node": self.parts.server_id})
+        if self._log_throttle.should_log(clock.monotonic(), why) and not self.membership.removed:
+            _log.warning("not ready: %s", why, extra={"node": self.components.server_id})
 
     def refusal(self) -> NotApplied:
         """Why requests are not served at the moment."""
@@ -294,12 +300,12 @@ class Engine:
             # Once the turn is over: what this does may need the new leader's first entries.
             asyncio.get_running_loop().call_soon(self.membership.leader_changed)
 
-    def set_willing(self, willing: bool) -> None:
+    def set_campaign_enabled(self, willing: bool) -> None:
         """Whether membership lets this node stand for election."""
-        self._willing = willing
-        self.reconsider_standing()
+        self._campaign_enabled = willing
+        self.update_campaign_enabled()
 
-    def reconsider_standing(self) -> None:
+    def update_campaign_enabled(self) -> None:
         """Stand for election or not; do not lead while the state here is not the cluster's.
 
         A leader that cannot apply what is committed can neither answer nor serve reads, and one
@@ -311,12 +317,12 @@ class Engine:
         fault = self.applier.fault
 
         def act() -> None:
-            driver.core.stand(self._willing and not fault)
+            driver.core.stand(self._campaign_enabled and not fault)
             if fault and driver.core.role is Role.LEADER:
                 driver.core.step_down(fault)
 
         driver.call(act)
-        self.signal.notify()
+        self.condition.notify()
 
     def detach(self) -> list[Command | Query]:
         """Be in no cluster any more; returns the requests that went nowhere yet."""
@@ -344,7 +350,7 @@ class Engine:
         if self.driver is not None:
             self.driver.on_message(message)
         else:  # it was on its way when this node left its cluster
-            self.parts.transport.refuse(message, NotReady("this node is in no cluster"))
+            self.components.transport.refuse(message, NotReady("this node is in no cluster"))
 
     def on_connection_lost(self, server_id: str) -> None:
         """A connection broke."""
@@ -374,12 +380,12 @@ class Engine:
 
     def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:
         """The contents of one of ours."""
-        return self.parts.storage.snapshots.open(snapshot_id)
+        return self.components.storage.snapshots.open(snapshot_id)
 
     async def on_apply_log(self, data: bytes) -> bytes:
         """The original's ApplyLog."""
         try:
-            answer = await self._calls.propose(data, self.parts.settings.request_timeout)
+            answer = await self._calls.propose(data, self.components.settings.request_timeout)
         except BraftError as error:
             answer = error
         return await encoded(answer)
@@ -397,13 +403,13 @@ class Engine:
 
     def address_of(self, server_id: str) -> str:
         """Where that server is, or ""."""
-        if server_id == self.parts.server_id:
-            return self.parts.address
+        if server_id == self.components.server_id:
+            return self.components.address
         return self._addresses.get(server_id, "")
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """Call another node."""
-        return await self.parts.transport.call(address, request, timeout)
+        return await self.components.transport.call(address, request, timeout)
 
     def resubmit(self, requests: Sequence[Command | Query]) -> None:
         """Requests that were surely not applied go back to the queue."""
@@ -419,18 +425,18 @@ class Engine:
 
     def move(self, ip: str) -> None:
         """Advertise another address of this host from now on, and connect anew from there."""
-        parts, before = self.parts, self.parts.address
-        parts.ip, parts.address = ip, join_host_port(ip, parts.ports.raft)
-        self.identity.address = parts.address
-        _log.info("this node is at %s now, no longer at %s", parts.address, before)
-        parts.transport.reconnect()
+        components, before = self.components, self.components.address
+        components.ip, components.address = ip, join_host_port(ip, components.ports.raft)
+        self.identity.address = components.address
+        _log.info("this node is at %s now, no longer at %s", components.address, before)
+        components.transport.reconnect()
         self.membership.move(ip)
 
     def set_address(self, server_id: str, address: str) -> None:
         """That server is there now."""
-        if server_id != self.parts.server_id and self._addresses.get(server_id) != address:
+        if server_id != self.components.server_id and self._addresses.get(server_id) != address:
             self._addresses[server_id] = address
-            self.parts.transport.set_peer(server_id, address)
+            self.components.transport.set_peer(server_id, address)
 
     def use_configuration(self, configuration: Configuration) -> None:
         """Connect to the members of a configuration, and to nobody else.
@@ -443,7 +449,7 @@ class Engine:
                 self.set_address(server.id, server.address)
         for server_id in [known for known in self._addresses if known not in configuration.ids]:
             del self._addresses[server_id]
-            self.parts.transport.remove_peer(server_id)
+            self.components.transport.remove_peer(server_id)
         self.membership.use_configuration(configuration)
 
     async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
@@ -481,6 +487,6 @@ class Engine:
         if not why:
             return ""
         slow = self.writer.slow(clock.monotonic()) if self.writer is not None else ""
-        denied = self.parts.transport.notes.get("token", "")
+        denied = self.components.transport.notes.get("token", "")
         reasons = (why, stop.message if stop is not None else "", slow, denied)
         return "; ".join(reason for reason in reasons if reason)

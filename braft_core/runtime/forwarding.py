@@ -31,8 +31,8 @@ from braft_core.peer import (
     ReadIndexRequest,
 )
 from braft_core.runtime import clock
-from braft_core.runtime.answers import decoded
-from braft_core.runtime.requests import Command, Echo, Query, Request, settle
+from braft_core.runtime.answer_codec import decoded
+from braft_core.runtime.requests import Command, Query, Request, SupersededAttempt, settle
 
 __all__ = ["Forwarder"]
 
@@ -164,7 +164,9 @@ class Forwarder:
             request.sent = False
         await asyncio.sleep(_RETRY)
         # Looked at now: some may have been given up for another attempt in the meantime.
-        self._peers.resubmit([request for request in batch if not isinstance(request, Echo)])
+        self._peers.resubmit(
+            [request for request in batch if not isinstance(request, SupersededAttempt)]
+        )
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -262,8 +264,8 @@ class Forwarder:
 
 def _abandon(call: _Call, leader: str) -> None:
     for position, request in enumerate(call.requests):
-        if isinstance(request, Command) and request.repeatable:
-            call.requests[position] = Echo(request)
+        if isinstance(request, Command) and request.retryable:
+            call.requests[position] = SupersededAttempt(request)
             gone = OutcomeUnknown(f"{call.leader} does not lead any more, but {leader}")
             settle([(request, gone)])
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime.blocking import check_may_block
-from braft_core.runtime.daemons import DaemonExecutor
+from braft_core.runtime.daemon_executor import DaemonExecutor
 
 __all__ = ["LoopThread", "new_loop"]
 

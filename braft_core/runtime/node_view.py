@@ -1,6 +1,6 @@
 """What a node says of itself: ready or why not, its members, its entry of ``GET /raft``.
 
-Reads the parts of a running node and changes none. Must not know who asks.
+Reads the components of a running node and changes none. Must not know who asks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class NodeView:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._status = Status(engine.parts)
+        self._status = Status(engine.components)
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, why."""
@@ -53,16 +53,16 @@ class NodeView:
             notes["state"] = differing
         if writer is not None and (slow := writer.slow(clock.monotonic())):
             notes["disk"] = slow
-        if trouble := self._engine.parts.tokens.trouble:
+        if trouble := self._engine.components.tokens.trouble:
             notes["tokens"] = trouble
         driver = self._engine.driver
-        if driver is not None and (broken := driver.refusals.sentence(clock.monotonic())):
+        if driver is not None and (broken := driver.violations.message(clock.monotonic())):
             notes["peers"] = broken
-        return {**notes, **self._engine.parts.transport.notes}
+        return {**notes, **self._engine.components.transport.notes}
 
     def _refused(self) -> dict[str, int]:
         """What the transport did not take since the start, by why."""
-        counters = self._engine.parts.transport.counters.copy()
+        counters = self._engine.components.transport.counters.copy()
         return {
             name.removeprefix("refused_"): count
             for name, count in sorted(counters.items())
@@ -92,7 +92,7 @@ class NodeView:
             leader_address=self._engine.leader[1],
             configuration=self._engine.configuration,
             contacts=[str(contact) for contact in self._engine.membership.contacts],
-            addresses=[self._engine.parts.address],
+            addresses=[self._engine.components.address],
             applied=self._engine.applier.applied_index,
             error="" if ready else why,
             extra={
@@ -106,8 +106,8 @@ class NodeView:
                 "wallClock": time.time(),
                 "notes": self.notes(),
                 "refused": self._refused(),
-                "featureLevel": self._engine.parts.cluster.agreed.level,
-                "services": self._engine.parts.machine.capabilities.digests(),
+                "featureLevel": self._engine.components.cluster.agreed.level,
+                "services": self._engine.components.machine.capabilities.digests(),
                 "stateDigests": self._engine.digests.shown(),
                 "foreign": [
                     {"address": f.address, "clusterID": f.cluster_id, "voters": f.voters}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, SessionExpired
 from braft_core.runtime import clock
 
-__all__ = ["Command", "Echo", "IndexQuery", "Query", "Request", "settle"]
+__all__ = ["Command", "IndexQuery", "Query", "Request", "SupersededAttempt", "settle"]
 
 #: Errors that leave open what becomes of a command that is being tried again.
 _NO_ANSWER = (NotApplied, OutcomeUnknown, SessionExpired)
@@ -54,7 +54,7 @@ class Request:
         """Seconds to the deadline; negative after it."""
         return self.deadline - clock.monotonic()
 
-    def reconsider(self, error: BraftError) -> BraftError | None:
+    def classify(self, error: BraftError) -> BraftError | None:
         """What the caller is told of ``error``; ``None``: nothing, it is being tried again.
 
         From any thread.
@@ -68,7 +68,7 @@ class Command(Request):
     __slots__ = ("data",)
 
     #: Whether sending it again cannot apply it twice.
-    repeatable: ClassVar[bool] = False
+    retryable: ClassVar[bool] = False
 
     def __init__(
         self, data: bytes, timeout: float, loop: asyncio.AbstractEventLoop | None = None
@@ -77,7 +77,7 @@ class Command(Request):
         self.data = data
 
 
-class Echo(Command):
+class SupersededAttempt(Command):
     """What is left of an attempt at ``command`` when the next one has begun.
 
     A success that it still brings is the command's; its failures are nobody's any more.
@@ -92,8 +92,8 @@ class Echo(Command):
         self.future = command.future
         self.sent = True
 
-    def reconsider(self, error: BraftError) -> BraftError | None:
-        """See :meth:`Request.reconsider`."""
+    def classify(self, error: BraftError) -> BraftError | None:
+        """See :meth:`Request.classify`."""
         return None if isinstance(error, _NO_ANSWER) else error
 
 
@@ -131,7 +131,7 @@ def settle(pairs: Iterable[tuple[Request, Any]]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
     for request, answer in pairs:
         if isinstance(answer, BraftError):
-            verdict = request.reconsider(answer)
+            verdict = request.classify(answer)
             if verdict is None:
                 continue
             answer = verdict

@@ -5,9 +5,9 @@ A command of a session may be sent any number of times and is applied once
 that dies or is deposed, is answered here by sending it again, until its deadline. The rule for an
 error that ends it: if any attempt may have been applied, the caller is told ``OutcomeUnknown``.
 
-A :class:`Keeper` owns one session at a time and opens it with the first command. The node draws the
-session's id at random: nobody who does not hold the log can guess it. The node's own,
-which all calls without a session share, takes another when that has expired or is full.
+A :class:`ClientSession` holds one registered session at a time and registers it with the first
+command. The node draws the session's id at random, so that only holders of the log know it. Calls
+without a session share the node's own, which registers again when it has expired or is full.
 
 Any thread may call what is not marked otherwise.
 """
@@ -38,7 +38,7 @@ from braft_core.services.envelope import SESSION_ID_BYTES, encode_command, in_se
 from braft_core.services.machine import SESSIONS
 from braft_core.services.sessions import MAX_CHARGE, SMALL, shown
 
-__all__ = ["Keeper", "OnceCommand", "Sessions"]
+__all__ = ["ClientSession", "SessionCommand", "Sessions"]
 
 #: Seconds before a command whose outcome is unknown is sent again.
 _RETRY = 0.05
@@ -60,18 +60,18 @@ class _Engine(Protocol):
 
 
 class Window:
-    """The sequence numbers of one session. Guarded by the lock of its keeper."""
+    """The sequence numbers of one session. Guarded by the lock of its client_session."""
 
     def __init__(self, session: bytes) -> None:
         self.session = session
-        self.floor = 1
+        self.first_unacknowledged = 1
         self._next = 1
         self._under_way: set[int] = set()
 
     @property
     def full(self) -> bool:
         """Whether no number can be given out."""
-        return self._next - self.floor >= WINDOW
+        return self._next - self.first_unacknowledged >= WINDOW
 
     def take(self) -> int:
         """The next number."""
@@ -82,16 +82,19 @@ class Window:
     def done(self, number: int) -> None:
         """Nobody waits for that command any more."""
         self._under_way.discard(number)
-        while self.floor < self._next and self.floor not in self._under_way:
-            self.floor += 1
+        while (
+            self.first_unacknowledged < self._next
+            and self.first_unacknowledged not in self._under_way
+        ):
+            self.first_unacknowledged += 1
 
 
-class Repeatable(Command):
+class RetryableCommand(Command):
     """A command that may be sent again without harm."""
 
     __slots__ = ("_sessions", "finished", "unknown")
 
-    repeatable = True
+    retryable = True
 
     def __init__(
         self,
@@ -107,15 +110,15 @@ class Repeatable(Command):
         #: Nobody waits any more.
         self.finished = False
 
-    def reconsider(self, error: BraftError) -> BraftError | None:
-        """See :meth:`Request.reconsider`."""
+    def classify(self, error: BraftError) -> BraftError | None:
+        """See :meth:`Request.classify`."""
         if self.finished or self.future.done():
             return None
         if isinstance(error, OutcomeUnknown):
             self.unknown = True
         elif not self._may_help(error):
             return self._verdict(error)
-        if self.remaining() <= 0 or not self._sessions.rest(self):
+        if self.remaining() <= 0 or not self._sessions.retry_later(self):
             return self._verdict(error)
         return None
 
@@ -145,32 +148,38 @@ class Repeatable(Command):
         return not self.finished and not self.future.done()
 
 
-class OnceCommand(Repeatable):
+class SessionCommand(RetryableCommand):
     """A command of a session. ``plain`` is the command without its place in it."""
 
-    __slots__ = ("keeper", "number", "plain", "window")
+    __slots__ = ("client_session", "number", "plain", "window")
 
     def __init__(
-        self, keeper: Keeper, plain: bytes, timeout: float, loop: asyncio.AbstractEventLoop | None
+        self,
+        client_session: ClientSession,
+        plain: bytes,
+        timeout: float,
+        loop: asyncio.AbstractEventLoop | None,
     ) -> None:
-        super().__init__(keeper.sessions, plain, timeout, loop)
-        self.keeper = keeper
+        super().__init__(client_session.sessions, plain, timeout, loop)
+        self.client_session = client_session
         self.plain = plain
         self.window: Window | None = None
         self.number = 0
 
     def place(self, window: Window) -> None:
-        """Make it a command of that session. Under the keeper's lock."""
+        """Make it a command of that session. Under the client_session's lock."""
         self.window, self.number = window, window.take()
         self.stamp(window)
 
     def stamp(self, window: Window) -> None:
-        """Say again where the floor is. Under the keeper's lock."""
-        self.data = in_session(self.plain, (window.session, self.number, window.floor))
+        """Say again where the floor is. Under the client_session's lock."""
+        self.data = in_session(
+            self.plain, (window.session, self.number, window.first_unacknowledged)
+        )
 
     def prepare(self) -> bool:
-        """See :meth:`Repeatable.prepare`. The floor has risen, which may be what helps."""
-        with self.keeper.lock:
+        """See :meth:`RetryableCommand.prepare`. The floor has risen, which may be what helps."""
+        with self.client_session.lock:
             # Not of one that is done with: the floor may have risen above its number.
             if not super().prepare():
                 return False
@@ -180,24 +189,24 @@ class OnceCommand(Repeatable):
 
     def finish(self) -> None:
         """The caller has its answer, or has gone away: it is not wanted any more."""
-        with self.keeper.lock:
+        with self.client_session.lock:
             self.finished = True
             if self.window is not None:
                 self.window.done(self.number)
 
-    def reconsider(self, error: BraftError) -> BraftError | None:
-        """See :meth:`Request.reconsider`."""
+    def classify(self, error: BraftError) -> BraftError | None:
+        """See :meth:`Request.classify`."""
         if self.finished or self.future.done():
             return None
         if isinstance(error, SessionExpired):
-            return self.keeper.expired(self, error)
+            return self.client_session.expired(self, error)
         if self.window is None:
             # It waits for a session and was not sent. Outside one it could be applied twice.
             return self._verdict(error)
-        return super().reconsider(error)
+        return super().classify(error)
 
 
-class Keeper:
+class ClientSession:
     """One client: its session, and the commands that wait for it to be opened.
 
     :param renews: take another session where this one cannot go on.
@@ -208,7 +217,7 @@ class Keeper:
         self.lock = threading.Lock()
         self._renews = renews
         self._window: Window | None = None
-        self._waiting: list[OnceCommand] = []
+        self._waiting: list[SessionCommand] = []
         self._opening = False
         self._closed: BraftError | None = None
 
@@ -218,7 +227,7 @@ class Keeper:
         window = self._window
         return b"" if window is None else window.session
 
-    def submit(self, command: OnceCommand) -> None:
+    def submit(self, command: SessionCommand) -> None:
         """Take a command. :raises Busy: too many are under way. :raises SessionExpired: closed."""
         opens = False
         with self.lock:
@@ -231,10 +240,11 @@ class Keeper:
                 if not self._renews:
                     name = shown(window.session)
                     raise Busy(
-                        f"session {name} has commands under way from {window.floor} on; "
+                        f"session {name} has commands under way from "
+                        f"{window.first_unacknowledged} on; "
                         f"the newest is at most {WINDOW} ahead of the oldest",
                         session=name,
-                        floor=window.floor,
+                        floor=window.first_unacknowledged,
                     )
                 window = self._window = None
             if window is None:
@@ -247,7 +257,7 @@ class Keeper:
         elif opens:
             self.open()
 
-    def expired(self, command: OnceCommand, error: SessionExpired) -> BraftError | None:
+    def expired(self, command: SessionCommand, error: SessionExpired) -> BraftError | None:
         """The state machine does not know the session (any more), or the number is too old."""
         if not self._renews:
             facts = {**error.data, "maybe_applied": command.unknown}
@@ -316,7 +326,7 @@ class Keeper:
             self.sessions.forget(self)
 
 
-class _Opening(Repeatable):
+class RegisterClient(RetryableCommand):
     """The command that opens a session, under another id at each attempt.
 
     An attempt that comes late must not bring a session back to life that has ended meanwhile: the
@@ -337,7 +347,7 @@ class _Opening(Repeatable):
         self._drawn.add(session)
 
     def prepare(self) -> bool:
-        """See :meth:`Repeatable.prepare`."""
+        """See :meth:`RetryableCommand.prepare`."""
         if not super().prepare():
             return False
         self._draw()
@@ -349,7 +359,7 @@ class _Opening(Repeatable):
 
 
 class Sessions:
-    """All keepers of a node, and the commands that wait a moment before they are sent again.
+    """All client sessions of a node, and the commands that wait before they are sent again.
 
     :param timeout: of closing a session, seconds.
     :param random_bytes: draws the ids of sessions.
@@ -368,36 +378,36 @@ class Sessions:
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
-        self._resting: list[Repeatable] = []
-        self._opening: list[Keeper] = []
+        self._retrying: list[RetryableCommand] = []
+        self._opening: list[ClientSession] = []
         self._closed = False
         #: The node's own session.
-        self.own = Keeper(self, renews=True)
+        self.own = ClientSession(self, renews=True)
 
     def start(self) -> None:
         """*Loop.* Open what was asked for so far: callers may know the node before it runs."""
         with self._lock:
             self._loop = asyncio.get_running_loop()
             opening, self._opening = self._opening, []
-        for keeper in opening:
-            keeper.open()
+        for client_session in opening:
+            client_session.open()
 
     def stop(self, reason: BraftError) -> None:
         """Try nothing again from now on; answer all that wait. Idempotent."""
         with self._lock:
             self._closed = True
-            resting, self._resting = self._resting, []
+            retrying, self._retrying = self._retrying, []
             opening, self._opening = self._opening, []
-        settle((command, reason) for command in resting)
-        for keeper in opening:
-            keeper.close(reason)
+        settle((command, reason) for command in retrying)
+        for client_session in opening:
+            client_session.close(reason)
 
     def sweep(self) -> None:
         """*Loop.* Now and then: answer those whose deadline has passed."""
         with self._lock:
             opening = list(self._opening)
-        for keeper in opening:
-            keeper.refuse_late(self._engine.refusal())
+        for client_session in opening:
+            client_session.refuse_late(self._engine.refusal())
 
     def submit(self, command: Command) -> None:
         """On its way to the leader."""
@@ -405,13 +415,13 @@ class Sessions:
 
     # -- again -----------------------------------------------------------------------------------
 
-    def rest(self, command: Repeatable) -> bool:
+    def retry_later(self, command: RetryableCommand) -> bool:
         """Send that command again after a moment; ``False`` if the node is stopping."""
         with self._lock:
             if self._closed or self._loop is None:
                 return False
-            self._resting.append(command)
-            first = len(self._resting) == 1
+            self._retrying.append(command)
+            first = len(self._retrying) == 1
         if first:
             try:
                 self._loop.call_soon_threadsafe(self._loop.call_later, _RETRY, self._wake)
@@ -421,25 +431,27 @@ class Sessions:
 
     def _wake(self) -> None:
         with self._lock:
-            resting, self._resting = self._resting, []
-        for command in resting:
+            retrying, self._retrying = self._retrying, []
+        for command in retrying:
             if command.prepare():
                 self._engine.submit(command)
 
     # -- opening and closing ---------------------------------------------------------------------
 
-    def open(self, keeper: Keeper, timeout: float) -> None:
-        """Open a session for ``keeper``, which is told on the loop; at the start if before it."""
+    def open(self, client_session: ClientSession, timeout: float) -> None:
+        """Register ``client_session``, at the start of the node if it does not run yet."""
         with self._lock:
             closed, loop = self._closed, self._loop
             if not closed:
-                self._opening.append(keeper)
+                self._opening.append(client_session)
         if closed:
-            keeper.close(Stopped("the node was stopped"))
+            client_session.close(Stopped("the node was stopped"))
         if closed or loop is None:
             return
-        opening = _Opening(self, timeout, loop)
-        opening.awaitable.add_done_callback(lambda future: self._opened(keeper, opening, future))
+        opening = RegisterClient(self, timeout, loop)
+        opening.awaitable.add_done_callback(
+            lambda future: self._opened(client_session, opening, future)
+        )
         self._engine.submit(opening)
 
     def new_session(self) -> tuple[bytes, bytes]:
@@ -447,21 +459,25 @@ class Sessions:
         session = self._random_bytes(SESSION_ID_BYTES)
         return session, encode_command(self._serializer, SESSIONS, "open", [session])
 
-    def _opened(self, keeper: Keeper, opening: _Opening, future: asyncio.Future[Any]) -> None:
+    def _opened(
+        self, client_session: ClientSession, opening: RegisterClient, future: asyncio.Future[Any]
+    ) -> None:
         with self._lock:
-            if keeper in self._opening:
-                self._opening.remove(keeper)
+            if client_session in self._opening:
+                self._opening.remove(client_session)
         error = None if future.cancelled() else future.exception()
         if isinstance(error, BraftError):
-            keeper.not_opened(error)
+            client_session.not_opened(error)
         elif not future.cancelled():
             session = opening.session_of(future.result())
             if session is not None:
-                keeper.opened(session)
+                client_session.opened(session)
             else:
-                keeper.not_opened(NotSupported("the leader did not open the session asked for"))
+                client_session.not_opened(
+                    NotSupported("the leader did not open the session asked for")
+                )
 
-    def forget(self, keeper: Keeper) -> None:
-        """Close the keeper's session, without waiting: it would end by itself in time."""
-        data = encode_command(self._serializer, SESSIONS, "close", [keeper.session])
+    def forget(self, client_session: ClientSession) -> None:
+        """Close the client_session's session, without waiting: it would end by itself in time."""
+        data = encode_command(self._serializer, SESSIONS, "close", [client_session.session])
         self._engine.submit(Command(data, self._timeout))

@@ -17,7 +17,7 @@ from braft_core.abc import SnapshotSink, SnapshotStore, WriteBatch
 from braft_core.errors import BraftError, InvalidRequest, NotReady, StorageError
 from braft_core.raft import Configuration, InstallSnapshot, RaftCore, SnapshotMeta
 from braft_core.runtime.applier import Capture
-from braft_core.runtime.receiving import Received
+from braft_core.runtime.verified_sink import VerifiedSink
 
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine
@@ -90,7 +90,7 @@ class Snapshotter:
         is still in memory now.
         """
         last = self.last
-        if last is None or self._lost or self._engine.parts.storage.snapshots.holds(last.id):
+        if last is None or self._lost or self._engine.components.storage.snapshots.holds(last.id):
             return
         if last is self.last:
             self._lost = True
@@ -158,9 +158,9 @@ class Snapshotter:
             if self.last is not None and log.compacted_index > capture.index:
                 return self.last  # a received snapshot has overtaken the capture
             at, configuration = log.configuration_entry_at(capture.index)
-            parts = self._engine.parts
-            name = f"braft-{parts.ports.raft}-snapshot"
-            self._writing = _Write(parts.storage.snapshots, capture, configuration, at, name)
+            components = self._engine.components
+            name = f"braft-{components.ports.raft}-snapshot"
+            self._writing = _Write(components.storage.snapshots, capture, configuration, at, name)
             try:
                 meta = await self._writing.result()
             finally:
@@ -170,19 +170,19 @@ class Snapshotter:
             compacted = await driver.snapshot_taken(meta, meta.index - self._policy.trailing)
             # Not before the core has heard of it: until then it sends an older one.
             in_use = driver.core.snapshot or meta
-            await asyncio.to_thread(parts.storage.snapshots.retain, _KEEP, in_use.id)
+            await asyncio.to_thread(components.storage.snapshots.retain, _KEEP, in_use.id)
             _log.info(
                 "snapshot at index %d, %d bytes; the log begins at %d now",
                 meta.index,
                 meta.size,
                 compacted + 1,
-                extra={"node": self._engine.parts.server_id},
+                extra={"node": self._engine.components.server_id},
             )
             return meta
 
     def name(self, meta: SnapshotMeta, index: int, term: int) -> None:
         """*Writer.* Name a snapshot of ours in the store, then forget entries up to ``index``."""
-        storage = self._engine.parts.storage
+        storage = self._engine.components.storage
         storage.write([WriteBatch(snapshot=meta)])
         storage.compact(index, term)
 
@@ -191,7 +191,7 @@ class Snapshotter:
     def wants(self, message: InstallSnapshot) -> bool:
         """See :meth:`TransportHandler.wants_snapshot`."""
         offer = message.meta
-        limit = self._engine.parts.settings.snapshot_max_bytes
+        limit = self._engine.components.settings.snapshot_max_bytes
         broken, wanted = self._engine.running().core.offered(message)
         if not broken and offer.size > limit:
             broken = f"it has {offer.size} bytes; BRAFT_SNAPSHOT_MAX_BYTES allows {limit}"
@@ -204,22 +204,22 @@ class Snapshotter:
 
     def receive(self, meta: SnapshotMeta) -> SnapshotSink:
         """*Any thread.* Where a snapshot that a peer sends is stored. May block."""
-        parts = self._engine.parts
-        sink = parts.storage.snapshots.create(
+        components = self._engine.components
+        sink = components.storage.snapshots.create(
             meta.index, meta.term, meta.configuration, meta.configuration_index, meta.size
         )
-        return Received(sink, parts.machine.check_snapshot)
+        return VerifiedSink(sink, components.machine.check_snapshot)
 
     def discard(self, meta: SnapshotMeta) -> None:
         """Delete a received snapshot that Raft did not take."""
         _log.info("deleting the received snapshot %s: Raft has no use for it", meta.id)
-        self._tidy(self._engine.parts.storage.snapshots.delete, meta.id)
+        self._tidy(self._engine.components.storage.snapshots.delete, meta.id)
 
     def named(self, meta: SnapshotMeta) -> None:
         """*Writer.* A received snapshot is in use: what it replaces may go."""
         try:
             self._engine.running().loop.call_soon_threadsafe(
-                self._tidy, self._engine.parts.storage.snapshots.retain, _KEEP, meta.id
+                self._tidy, self._engine.components.storage.snapshots.retain, _KEEP, meta.id
             )
         except (NotReady, RuntimeError):
             _log.debug("a snapshot was named after the node had stopped")

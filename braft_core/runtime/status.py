@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -28,10 +29,18 @@ from braft_core.peer import DetailsReply, DetailsRequest, PeerReply, PeerRequest
 from braft_core.plugin.distributions import version_of
 from braft_core.raft import Configuration, Role, Server
 from braft_core.runtime import clock
-from braft_core.runtime.assembly import Parts, describe_discovery
+from braft_core.runtime.components import Components, describe_discovery
 from braft_core.runtime.peer_details import read_details
 
-__all__ = ["Status"]
+__all__ = ["LogThrottle", "Status"]
+
+#: Seconds a node may be not ready before the reason is logged: bootstrap and elections are over by
+#: then, and have log lines of their own.
+PATIENCE = 4.0
+#: Most reasons that are remembered; the oldest is dropped first.
+REMEMBERED = 64
+#: The part of a reason that changes while the reason stays the same: how long it has lasted.
+_DURATION = re.compile(r"\d+(\.\d+)? m?s\b")
 
 Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 
@@ -39,8 +48,8 @@ Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 class Status:
     """Gathers what one node knows of itself and, on request, of the others."""
 
-    def __init__(self, parts: Parts, build_time: str = "", git_commit: str = "") -> None:
-        self._parts = parts
+    def __init__(self, components: Components, build_time: str = "", git_commit: str = "") -> None:
+        self.components = components
         self._build_time = build_time
         self._git_commit = git_commit
         self._started_at = datetime.now().astimezone()
@@ -61,13 +70,13 @@ class Status:
         extra: dict[str, Any],
     ) -> dict[str, Any]:
         """This node's entry of ``nodes``."""
-        parts = self._parts
+        components = self.components
         rss, pcpu = self._usage()
         return node_details(
             NodeFacts(
-                server_id=parts.server_id,
-                raft_id=_raft_id(parts.server_id),
-                address=parts.address,
+                server_id=components.server_id,
+                raft_id=_raft_id(components.server_id),
+                address=components.address,
                 raft_state=raft_state(role),
                 leader=leader_address,
                 app_version=_version(),
@@ -80,9 +89,9 @@ class Status:
                 pid=os.getpid(),
                 rss=rss,
                 pcpu=pcpu,
-                raft_port=parts.ports.raft,
-                discovery_port=parts.ports.discovery,
-                http_port=parts.ports.http,
+                raft_port=components.ports.raft,
+                discovery_port=components.ports.discovery,
+                http_port=components.ports.http,
                 node_ids=tuple(short_id(server_id) for server_id in configuration.ids),
                 raft_log_sum=applied,
                 error=error,
@@ -109,7 +118,7 @@ class Status:
         extra: dict[str, Any],
     ) -> dict[str, Any]:
         """Ask every other member for its details; who does not answer in time has ``error``."""
-        me = self._parts.server_id
+        me = self.components.server_id
         nodes = await asyncio.gather(
             *(self._ask(server, call, timeout) for server in servers if server.id != me)
         )
@@ -117,7 +126,7 @@ class Status:
         leading = next((node for node in (own, *nodes) if node["serverID"] == leader_id), {})
         return cluster_view(
             current_leader=leader_id == me,
-            discovery=describe_discovery(self._parts.discovery),
+            discovery=describe_discovery(self.components.discovery),
             leader_addr=leader_address,
             leader_id=leader_id,
             members=[_member(node) for node in (own, *nodes)],
@@ -159,3 +168,34 @@ def _raft_id(server_id: str) -> RaftIDFacts:
 @functools.cache
 def _version() -> str:
     return version_of("braft-core") or "0+unknown"
+
+
+class LogThrottle:
+    """Decides which reasons for not being ready are logged.
+
+    Each is logged once per period in which the node is not ready, however long it lasts and however
+    often it comes and goes. ``/readyz`` shows the current one at any time. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._logged: dict[str, None] = {}
+
+    def should_log(self, now: float, reason: str) -> bool:
+        """Return whether to log ``reason`` now; "" means ready. To be called periodically.
+
+        :param now: seconds, of any origin.
+        """
+        if not reason:
+            self._since = None
+            self._logged.clear()
+            return False
+        if self._since is None:
+            self._since = now
+        key = _DURATION.sub("", reason)
+        if now - self._since < PATIENCE or key in self._logged:
+            return False
+        self._logged[key] = None
+        if len(self._logged) > REMEMBERED:
+            del self._logged[next(iter(self._logged))]
+        return True

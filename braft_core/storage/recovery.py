@@ -1,21 +1,30 @@
-"""What a starting node makes of its log and its snapshots. Pure.
+"""Choose what a starting node begins from: its log and the newest usable snapshot.
 
 A received snapshot is durable before the log is cut behind it, and a crash may come in between.
 A snapshot holds committed entries only, so the newest one is right whatever the log says: where the
 log does not hold the snapshot's last entry, everything in it is older, or was never committed.
+
+Only snapshots that the store names are used; a start deletes the others, which Raft rejected or
+which a crash left unnamed. A store that names none was written by an earlier version: then a
+snapshot counts if the log holds its last entry.
+
+The chosen snapshot is read and verified before anything runs: damage that is found later, with half
+of it in the state machine, would end the node at every start.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from braft_core.abc import StoredState, WriteBatch
-from braft_core.errors import StorageCorrupt
+from braft_core.abc import NO_SNAPSHOT, SnapshotStore, Storage, StoredState, WriteBatch
+from braft_core.errors import StorageCorrupt, StorageError
 from braft_core.raft.types import HardState, SnapshotMeta
 
-__all__ = ["Recovery", "reconcile", "term_at"]
+__all__ = ["Recovery", "candidates", "choose_snapshot", "reconcile", "recover_store", "term_at"]
 
+_log = logging.getLogger(__name__)
 
 _WAY_OUT = (
     "remove the member from the cluster, delete its data directory and let it join as a new one"
@@ -90,3 +99,85 @@ def _uncovered(state: StoredState, newest: SnapshotMeta | None) -> StorageCorrup
         compacted_index=state.compacted_index,
         snapshot_index=newest.index if newest is not None else 0,
     )
+
+
+def recover_store(storage: Storage, stored: StoredState) -> Recovery:
+    """Choose a snapshot, repair the log, name the usable snapshots and delete the others.
+
+    :raises StorageError: as :func:`choose_snapshot`, or something cannot be written.
+    """
+    store = storage.snapshots
+    known = candidates(stored, store.list())
+    recovery = choose_snapshot(stored, store)
+    batches = [recovery.repair] if recovery.repair is not None else []
+    if stored.snapshots is None:
+        batches += [WriteBatch(snapshot=meta) for meta in (NO_SNAPSHOT, *reversed(known))]
+    if batches:
+        storage.write(batches)
+    for meta in store.list():
+        if meta not in known:
+            _discard(store, meta)
+    return recovery
+
+
+def _discard(store: SnapshotStore, meta: SnapshotMeta) -> None:
+    try:
+        store.delete(meta.id)
+    except StorageError as error:
+        _log.warning("snapshot %s, which is not used, cannot be deleted: %s", meta.id, error)
+    else:
+        _log.info("deleted snapshot %s, which Raft never took", meta.id)
+
+
+def candidates(stored: StoredState, found: Sequence[SnapshotMeta]) -> list[SnapshotMeta]:
+    """Return the snapshots that a start may begin from, the newest first."""
+    if stored.snapshots is None:
+        return [meta for meta in found if term_at(stored, meta.index) == meta.term]
+    named = {(name.id, name.checksum) for name in stored.snapshots}
+    return [meta for meta in found if (meta.id, meta.checksum) in named]
+
+
+def choose_snapshot(stored: StoredState, store: SnapshotStore) -> Recovery:
+    """Choose the newest snapshot that is whole.
+
+    A damaged snapshot is replaced by an older one (or by none) if the log still reaches back to it:
+    nothing is lost then.
+
+    :raises StorageCorrupt: naming the damaged file, if the log does not.
+    :raises StorageError: a snapshot cannot be read.
+    """
+    usable = candidates(stored, store.list())
+    damage: StorageCorrupt | None = None
+    while True:
+        try:
+            recovery = reconcile(stored, usable)
+        except StorageCorrupt as error:
+            if damage is None:
+                raise
+            raise _no_way_back(damage, error) from damage
+        chosen = recovery.snapshot
+        found = _damage(store, chosen) if chosen is not None else None
+        if found is None:
+            if damage is not None:
+                _log.warning("beginning from %s instead; nothing is lost", _name(chosen))
+            return recovery
+        _log.error("%s", found.message)
+        damage = damage or found
+        usable = [meta for meta in usable if meta != chosen]
+
+
+def _damage(store: SnapshotStore, meta: SnapshotMeta) -> StorageCorrupt | None:
+    try:
+        for _ in store.open(meta.id):
+            pass
+    except StorageCorrupt as error:
+        return error
+    return None
+
+
+def _name(meta: SnapshotMeta | None) -> str:
+    return f"the older snapshot {meta.id}" if meta is not None else "the log, which is whole,"
+
+
+def _no_way_back(damage: StorageCorrupt, error: StorageCorrupt) -> StorageCorrupt:
+    return StorageCorrupt(f"{damage.message}; {error.message}", **{**error.data, **damage.data})

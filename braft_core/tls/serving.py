@@ -24,7 +24,8 @@ class ServedCertificate:
     """A certificate and its key, and the context that serves them. Any thread.
 
     Give :attr:`context` to the server once, call :meth:`refresh` each second and on SIGHUP (see
-    :class:`braft_core.runtime.watch.Watch`), and show :attr:`trouble` among the node's notes::
+    :class:`braft_core.runtime.periodic_checks.PeriodicChecks`), and show :attr:`trouble` among the
+    node's notes::
 
         served = ServedCertificate(settings.tls_cert, settings.tls_key)
         config.load()  # of uvicorn, without its own options for TLS

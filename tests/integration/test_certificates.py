@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from braft_core import Node
-from braft_core.runtime import hangup
-from braft_core.runtime.hangup import Hangup
+from braft_core.runtime import sighup
+from braft_core.runtime.sighup import SighupHandler
 from braft_testing.certificates import Authority
 from braft_testing.processes import HOST, NODE_COMMAND, PATIENCE, free_ports, wait_for
 
@@ -63,7 +63,7 @@ def test_a_member_that_restarts_after_all_certificates_were_replaced_is_reached(
 def _uses(node: Node, folder: Path) -> bool:
     host = node._host
     assert host is not None
-    running = host.parts.transport._running  # type: ignore[attr-defined]
+    running = host.components.transport._running  # type: ignore[attr-defined]
     in_use: bytes = running.certificates.current.pem.cert
     return in_use == (folder / "cert.pem").read_bytes()
 
@@ -169,11 +169,11 @@ def test_sighup_ends_a_node_only_with_its_terminal(
     monkeypatch.setattr(
         signal, "getsignal", lambda _: signal.SIG_IGN if ignored else signal.SIG_DFL
     )
-    monkeypatch.setattr(hangup, "_has_terminal", lambda: terminal_before)
-    handler = Hangup(lambda: ended.append(True))
-    assert not handler.take()
-    monkeypatch.setattr(hangup, "_has_terminal", lambda: terminal_now)
+    monkeypatch.setattr(sighup, "_has_terminal", lambda: terminal_before)
+    handler = SighupHandler(lambda: ended.append(True))
+    assert not handler.take_request()
+    monkeypatch.setattr(sighup, "_has_terminal", lambda: terminal_now)
     handler(signal.SIGHUP, None)
     assert ended == [True] * ends
-    assert handler.take() is not ends
-    assert not handler.take()
+    assert handler.take_request() is not ends
+    assert not handler.take_request()

@@ -17,7 +17,7 @@ import pytest
 from braft_core import Node
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
 from braft_core.runtime import engine as runtime_engine
-from braft_core.runtime import host as runtime_host
+from braft_core.runtime import lifecycle
 from braft_core.services import StateMachineService, command
 from braft_testing.processes import PATIENCE, ProcessCluster, free_ports, wait_for
 
@@ -38,7 +38,7 @@ QUICKLY, HANGING = 30.0, 60.0
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that hangs is given up so late that nothing else takes as long."""
-    monkeypatch.setattr(runtime_host, "_STOP_ENGINE", HANGING)
+    monkeypatch.setattr(lifecycle, "_STOP_ENGINE", HANGING)
 
 
 def _threads() -> set[threading.Thread]:

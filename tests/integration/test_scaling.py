@@ -15,7 +15,7 @@ import pytest
 from braft_core import Node
 from braft_core.client import Client
 from braft_core.runtime import engine as runtime_engine
-from braft_core.runtime import host as runtime_host
+from braft_core.runtime import lifecycle
 from braft_testing.processes import HOST, ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
@@ -142,7 +142,7 @@ def test_a_node_that_forgets_leaves_when_it_stops(
         with fourth:
             cluster.wait_for(lambda: len(voters(client)) == 4, what="it is a voter")
             monkeypatch.setattr(runtime_engine, "_HAND_OVER", 30.0)
-            monkeypatch.setattr(runtime_host, "_STOP_ENGINE", 60.0)
+            monkeypatch.setattr(lifecycle, "_STOP_ENGINE", 60.0)
         cluster.wait_for(lambda: voters(client) == addresses(cluster, 0, 1, 2), what="it has left")
 
 

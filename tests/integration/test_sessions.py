@@ -64,7 +64,7 @@ def crash(node: Node) -> None:
         assert engine.driver is not None
         engine.give_up = lambda error: None  # type: ignore[method-assign]
         engine.driver._halted = True
-        await engine.parts.transport.stop()
+        await engine.components.transport.stop()
 
     host._loop.run(cut())
 

@@ -95,4 +95,4 @@ def _write(file: Path, *tokens: str) -> None:
 def _tokens(node: Node) -> Tokens:
     host = node._host
     assert host is not None
-    return host.parts.tokens.keyring.current
+    return host.components.tokens.keyring.current

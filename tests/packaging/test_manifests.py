@@ -21,9 +21,9 @@ import pytest
 from braft_core.config import Settings
 from braft_core.http import make_app
 from braft_core.ownership import distrust
-from braft_core.runtime import host as runtime_host
+from braft_core.runtime import lifecycle
 from braft_core.runtime.engine import _DRAIN, _HAND_OVER
-from braft_core.runtime.exposure import check_exposure, exposure
+from braft_core.runtime.security_check import check_security, security_warning
 
 yaml: Any = pytest.importorskip("yaml", reason="comes with the kubernetes client")
 
@@ -146,8 +146,8 @@ class _Well:
 def test_a_stop_ends_before_it_is_cut_short(pod: dict[str, Any], container: dict[str, Any]) -> None:
     program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"
-    # What the steps of Host.stop are given at most, the HTTP port and five threads with it.
-    stop = runtime_host._STOP_ENGINE + 6 * runtime_host._JOIN + 2.0
+    # What the steps of NodeThreads.stop are given at most, the HTTP port and five threads with it.
+    stop = lifecycle._STOP_ENGINE + 6 * lifecycle._JOIN + 2.0
     assert stop > _HAND_OVER + _DRAIN
     assert float(seconds) + stop < pod["spec"]["terminationGracePeriodSeconds"]
     readiness = container["readinessProbe"]
@@ -330,8 +330,8 @@ def test_nodes_have_what_cert_manager_makes(
     base = pod["spec"]["containers"][0]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"] == base[probe]["httpGet"] | {"scheme": "HTTPS"}
-    check_exposure(settings, "0.0.0.0")
-    assert exposure(settings, "0.0.0.0") == "", "nothing is left to warn of"
+    check_security(settings, "0.0.0.0")
+    assert security_warning(settings, "0.0.0.0") == "", "nothing is left to warn of"
 
 
 @pytest.mark.optional

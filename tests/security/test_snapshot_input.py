@@ -84,7 +84,7 @@ class Victim:
 
     @property
     def server_id(self) -> str:
-        return self.node._running().parts.server_id
+        return self.node._running().components.server_id
 
     @property
     def files(self) -> list[str]:

@@ -29,9 +29,9 @@ from braft_core.peer import PeerReply, PeerRequest, ProposeReply, ProposeRequest
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime import sessions as module
 from braft_core.runtime.forwarding import Forwarder
-from braft_core.runtime.proposals import PendingProposals, Segment
-from braft_core.runtime.requests import Command, Echo, Query, Request, settle
-from braft_core.runtime.sessions import Keeper, OnceCommand, Sessions, Window
+from braft_core.runtime.pending import PendingProposals, Segment
+from braft_core.runtime.requests import Command, Query, Request, SupersededAttempt, settle
+from braft_core.runtime.sessions import ClientSession, SessionCommand, Sessions, Window
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import (
     decode_command,
@@ -90,17 +90,17 @@ class Engine:
         await until(lambda: bool(self.taken))
         return self.taken.pop(0)
 
-    async def open(self, keeper: Keeper) -> bytes:
+    async def open(self, client_session: ClientSession) -> bytes:
         """Answer the command that opens a session."""
         opening = await self.next()
         session = opened_by(opening)
         settle([(opening, session)])
-        await until(lambda: keeper.session == session)
+        await until(lambda: client_session.session == session)
         return session
 
-    def command(self, keeper: Keeper, timeout: float = PATIENCE) -> OnceCommand:
-        command = OnceCommand(keeper, PLAIN, timeout, asyncio.get_running_loop())
-        keeper.submit(command)
+    def command(self, client_session: ClientSession, timeout: float = PATIENCE) -> SessionCommand:
+        command = SessionCommand(client_session, PLAIN, timeout, asyncio.get_running_loop())
+        client_session.submit(command)
         return command
 
 
@@ -117,14 +117,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RETRY", 0.001)
 
 
-async def _started(renews: bool = True) -> tuple[Engine, Keeper, OnceCommand]:
-    """A keeper with an open session, and its first command, which was sent once."""
+async def _started(renews: bool = True) -> tuple[Engine, ClientSession, SessionCommand]:
+    """A client_session with an open session, and its first command, which was sent once."""
     engine = Engine()
-    keeper = Keeper(engine.sessions, renews=renews)
-    command = engine.command(keeper)
-    await engine.open(keeper)
+    client_session = ClientSession(engine.sessions, renews=renews)
+    command = engine.command(client_session)
+    await engine.open(client_session)
     assert await engine.next() is command
-    return engine, keeper, command
+    return engine, client_session, command
 
 
 async def _error(command: Command) -> BraftError:
@@ -136,8 +136,8 @@ async def _error(command: Command) -> BraftError:
 @on_loop
 async def test_one_that_is_done_with_holds_up_nobody_who_rests_beside_it() -> None:
     """Its caller went away while it rested, and the floor rose above its number."""
-    engine, keeper, first = await _started()
-    second = engine.command(keeper)
+    engine, client_session, first = await _started()
+    second = engine.command(client_session)
     taken = await engine.next()
     assert taken is second
     settle([(first, UNKNOWN), (second, UNKNOWN)])
@@ -150,13 +150,13 @@ async def test_one_that_is_done_with_holds_up_nobody_who_rests_beside_it() -> No
 @on_loop
 async def test_one_session_serves_all_that_wait_for_it() -> None:
     engine = Engine()
-    keeper = engine.sessions.own
-    commands = [engine.command(keeper) for _ in range(3)]
-    session = await engine.open(keeper)
+    client_session = engine.sessions.own
+    commands = [engine.command(client_session) for _ in range(3)]
+    session = await engine.open(client_session)
     assert [await engine.next() for _ in commands] == commands
     assert [decode_place(c.data) for c in commands] == [(session, n, 1) for n in (1, 2, 3)]
     commands[0].finish()
-    assert decode_place((engine.command(keeper)).data) == (session, 4, 2)
+    assert decode_place((engine.command(client_session)).data) == (session, 4, 2)
     assert not [c for c in engine.taken if decode_command({1: MSGPACK}, c.data)[0] != "kv"]
 
 
@@ -227,8 +227,8 @@ async def test_a_conflict_after_a_retry_is_the_answer() -> None:
 
 @on_loop
 async def test_the_floor_of_another_attempt_is_the_present_one() -> None:
-    engine, keeper, command = await _started()
-    second = engine.command(keeper)
+    engine, client_session, command = await _started()
+    second = engine.command(client_session)
     await engine.next()
     assert decode_place(second.data)[2] == 1
     command.finish()
@@ -239,11 +239,11 @@ async def test_the_floor_of_another_attempt_is_the_present_one() -> None:
 
 @on_loop
 async def test_nobody_waits_for_a_cancelled_command() -> None:
-    engine, keeper, command = await _started()
+    engine, client_session, command = await _started()
     command.awaitable.cancel()
     command.finish()
     settle([(command, UNKNOWN)])
-    other = engine.command(keeper)
+    other = engine.command(client_session)
     assert await engine.next() is other
     await asyncio.sleep(0.01)
     assert not engine.taken
@@ -252,25 +252,25 @@ async def test_nobody_waits_for_a_cancelled_command() -> None:
 
 @on_loop
 async def test_a_caller_that_has_gone_away_holds_no_number() -> None:
-    engine, keeper, _ = await _started()
-    gone = OnceCommand(keeper, PLAIN, PATIENCE, asyncio.get_running_loop())
+    engine, client_session, _ = await _started()
+    gone = SessionCommand(client_session, PLAIN, PATIENCE, asyncio.get_running_loop())
     gone.finish()
-    keeper.submit(gone)
+    client_session.submit(gone)
     assert not engine.taken
-    assert decode_place(engine.command(keeper).data)[1] == 2
+    assert decode_place(engine.command(client_session).data)[1] == 2
 
 
 @on_loop
 async def test_an_expired_session_is_renewed_for_what_was_sent_once() -> None:
-    engine, keeper, command = await _started()
-    first = keeper.session
+    engine, client_session, command = await _started()
+    first = client_session.session
     settle([(command, SessionExpired("gone"))])
-    session = await engine.open(keeper)
+    session = await engine.open(client_session)
     assert await engine.next() is command
     assert session > first
     assert decode_place(command.data) == (session, 1, 1)
     settle([(command, SessionExpired("gone", session=session))])
-    await engine.open(keeper)
+    await engine.open(client_session)
     assert await engine.next() is command
 
 
@@ -286,44 +286,44 @@ async def test_an_expired_session_leaves_unknown_what_was_sent_twice() -> None:
 @pytest.mark.parametrize("twice", [False, True])
 @on_loop
 async def test_a_session_of_ones_own_tells_whether_it_may_have_been_applied(twice: bool) -> None:
-    engine, keeper, command = await _started(renews=False)
+    engine, client_session, command = await _started(renews=False)
     if twice:
         settle([(command, UNKNOWN)])
         await engine.next()
-    settle([(command, SessionExpired("gone", session=keeper.session))])
+    settle([(command, SessionExpired("gone", session=client_session.session))])
     error = await _error(command)
     assert isinstance(error, SessionExpired)
-    assert error.data == {"session": keeper.session, "maybe_applied": twice}
+    assert error.data == {"session": client_session.session, "maybe_applied": twice}
 
 
 @on_loop
 async def test_a_full_session_is_replaced_or_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOW", 2)
     for renews in (True, False):
-        engine, keeper, _ = await _started(renews=renews)
-        engine.command(keeper)
+        engine, client_session, _ = await _started(renews=renews)
+        engine.command(client_session)
         await engine.next()
         if renews:
-            third = engine.command(keeper)
-            session = await engine.open(keeper)
+            third = engine.command(client_session)
+            session = await engine.open(client_session)
             assert decode_place(third.data) == (session, 1, 1)
         else:
             with pytest.raises(Busy, match="at most 2 ahead"):
-                engine.command(keeper)
+                engine.command(client_session)
 
 
 @on_loop
 async def test_who_waits_for_a_session_waits_until_its_own_deadline() -> None:
     engine = Engine()
-    keeper = engine.sessions.own
-    short, long = engine.command(keeper, 0.0), engine.command(keeper)
+    client_session = engine.sessions.own
+    short, long = engine.command(client_session, 0.0), engine.command(client_session)
     engine.sessions.sweep()
     assert isinstance(await _error(short), NoLeader)
     assert not long.future.done()
     opening = await engine.next()
     opening.deadline = 0.0
     settle([(opening, UNKNOWN)])  # nothing was sent yet, so its own outcome is not unknown
-    await engine.open(keeper)
+    await engine.open(client_session)
     assert await engine.next() is long
 
 
@@ -354,10 +354,10 @@ async def test_a_command_that_waits_for_a_session_is_never_sent_without_one() ->
 
 @on_loop
 async def test_a_node_that_stops_answers_everybody() -> None:
-    engine, keeper, tried = await _started()
-    fresh = engine.command(keeper)
+    engine, client_session, tried = await _started()
+    fresh = engine.command(client_session)
     await engine.next()
-    other = Keeper(engine.sessions, renews=False)
+    other = ClientSession(engine.sessions, renews=False)
     waiting = engine.command(other)
     settle([(tried, UNKNOWN), (fresh, NotLeader("deposed"))])
     stopped = Stopped("the node was stopped")
@@ -381,7 +381,7 @@ def test_the_floor_is_the_lowest_number_under_way(steps: list[tuple[bool, int]])
             number = which % given_out + 1
             under_way.discard(number)
             window.done(number)
-        assert window.floor == min(under_way, default=given_out + 1)
+        assert window.first_unacknowledged == min(under_way, default=given_out + 1)
 
 
 # --------------------------------------------------------------------------------------------
@@ -473,8 +473,8 @@ async def test_an_echo_brings_only_what_is_certain() -> None:
     loop = asyncio.get_running_loop()
     for error in (UNKNOWN, NotLeader("no"), SessionExpired("gone")):
         command = Command(PLAIN, PATIENCE, loop)
-        settle([(Echo(command), error)])
-        settle([(Echo(command), 3)])
+        settle([(SupersededAttempt(command), error)])
+        settle([(SupersededAttempt(command), 3)])
         assert await command.awaitable == 3
 
 
@@ -519,8 +519,8 @@ def test_a_request_is_settled_once_by_whoever_is_first() -> None:
 async def test_each_attempt_to_open_a_session_has_an_id_of_its_own() -> None:
     """A late first attempt must not bring a session back to life that has ended meanwhile."""
     engine = Engine()
-    keeper = Keeper(engine.sessions, renews=True)
-    engine.command(keeper)
+    client_session = ClientSession(engine.sessions, renews=True)
+    engine.command(client_session)
     opening = await engine.next()
     first = opened_by(opening)
     settle([(opening, UNKNOWN)])
@@ -529,15 +529,15 @@ async def test_each_attempt_to_open_a_session_has_an_id_of_its_own() -> None:
     second = opened_by(again)
     assert first != second
     settle([(again, second)])
-    await until(lambda: keeper.session == second)
+    await until(lambda: client_session.session == second)
 
 
 @pytest.mark.parametrize("answer", [None, 7, b"", b"x" * 16, "text"])
 @on_loop
 async def test_a_leader_cannot_choose_the_session(answer: Any) -> None:
     engine = Engine()
-    keeper = Keeper(engine.sessions, renews=True)
-    command = engine.command(keeper)
+    client_session = ClientSession(engine.sessions, renews=True)
+    command = engine.command(client_session)
     settle([(await engine.next(), answer)])
     assert "did not open the session" in (await _error(command)).message
-    assert keeper.session == b""
+    assert client_session.session == b""

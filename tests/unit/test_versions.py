@@ -220,7 +220,7 @@ def test_ready_made_commands_from_outside_are_held_to_the_same_rule() -> None:
         node = cluster.node(0)
         host = node._host
         assert host is not None
-        serializer = host.parts.serializer
+        serializer = host.components.serializer
         before = commands(node)
         for data in (
             encode_command(serializer, "counter", "ad", [1]),

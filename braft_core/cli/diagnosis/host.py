@@ -60,9 +60,9 @@ def examine(measure: bool = True) -> Iterator[Finding]:
 
 def data_directory(settings: Settings) -> Path | None:
     """Where a node with these settings keeps its data, ``None`` for one that forgets."""
-    from braft_core.runtime import placing
+    from braft_core.runtime import location
 
-    return placing.data_directory(settings, placing.expected_ports(settings).raft)
+    return location.data_directory(settings, location.expected_ports(settings).raft)
 
 
 def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
@@ -70,7 +70,7 @@ def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
     from braft_core.runtime.advertising import advertise
-    from braft_core.runtime.exposure import check_exposure, exposure, is_loopback
+    from braft_core.runtime.security_check import check_security, is_loopback, security_warning
 
     try:
         plugins = Plugins.load(settings.plugins_disable, tolerate=True)
@@ -83,11 +83,11 @@ def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
     else:
         yield ok("address", f"{ip} is told to others")
     try:
-        check_exposure(settings, host)
+        check_security(settings, host)
     except ConfigError as error:
         yield fail("exposure", error.message)
     else:
-        if danger := exposure(settings, host):
+        if danger := security_warning(settings, host):
             yield ok("exposure", danger) if settings.insecure else warn("exposure", danger)
     return ip, host
 
@@ -187,7 +187,7 @@ def _syncs(place: Path) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings, host: str, directory: Path | None) -> Iterator[Finding]:
-    from braft_core.runtime.placing import expected_ports
+    from braft_core.runtime.location import expected_ports
     from braft_core.storage.directory import holds_data
 
     ports = expected_ports(settings)
@@ -220,7 +220,7 @@ def _open_files() -> Finding:
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:
-    from braft_core.runtime.assembly import tls_files
+    from braft_core.runtime.components import tls_files
 
     files = tls_files(settings)
     if files is None:
@@ -253,7 +253,7 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.option_values import OptionValues
     from braft_core.plugin.registry import Registry
-    from braft_core.runtime.assembly import make_discovery
+    from braft_core.runtime.components import make_discovery
 
     try:
         registry = Registry(Plugins.load(settings.plugins_disable))

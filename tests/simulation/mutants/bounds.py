@@ -8,7 +8,7 @@ from typing import Any
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.stamps import Stamps
 from braft_core.raft.types import Role
-from braft_core.runtime.freshness import Freshness, View
+from braft_core.runtime.staleness import StalenessBound, View
 from braft_testing.simulation.server import Server
 from tests.simulation.mutants.planting import Mutant, Patch
 
@@ -20,42 +20,44 @@ _RULE = ("a stale read is no older than it says",)
 def new_leaders_words_count(patch: Patch) -> dict[str, Any]:
     """As braft itself once did: a new leader does not know yet what is committed."""
 
-    def heard(self: Freshness, core: View, message: AppendEntries, applied: int) -> None:
+    def observe_append(
+        self: StalenessBound, core: View, message: AppendEntries, applied: int
+    ) -> None:
         said_after = core.stamps.made_at(message.echo)
         if message.sender == core.leader and said_after > -inf:
             self._note(said_after, message.leader_commit, applied)
 
-    patch.setattr(Freshness, "heard", heard)
+    patch.setattr(StalenessBound, "observe_append", observe_append)
     return {}
 
 
 def new_leader_is_sure_at_once(patch: Patch) -> dict[str, Any]:
-    def led(self: Freshness, core: View, now: float, applied: int) -> None:
+    def observe_leadership(self: StalenessBound, core: View, now: float, applied: int) -> None:
         if core.role is Role.LEADER:
             self._note(now, core.commit_index, applied)
 
-    patch.setattr(Freshness, "led", led)
+    patch.setattr(StalenessBound, "observe_leadership", observe_leadership)
     return {}
 
 
 def bound_counts_what_is_not_applied(patch: Patch) -> dict[str, Any]:
-    original = Freshness.bound
+    original = StalenessBound.seconds
 
-    def bound(self: Freshness, now: float, applied: int) -> float:
+    def seconds(self: StalenessBound, now: float, applied: int) -> float:
         return original(self, now, max((index for _, index in self._said), default=applied))
 
-    patch.setattr(Freshness, "bound", bound)
+    patch.setattr(StalenessBound, "seconds", seconds)
     return {}
 
 
 def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
     """Without the time in which a leader may have been replaced."""
-    original = Freshness.__init__
+    original = StalenessBound.__init__
 
-    def init(self: Freshness, election_timeout: float, heartbeat_interval: float) -> None:
+    def init(self: StalenessBound, election_timeout: float, heartbeat_interval: float) -> None:
         original(self, 0.0, 0.0)
 
-    patch.setattr(Freshness, "__init__", init)
+    patch.setattr(StalenessBound, "__init__", init)
     return {}
 
 

@@ -12,7 +12,7 @@ from braft_core.cluster.interface import RaftView
 from braft_core.errors import UnknownCommand
 from braft_core.raft.core import RaftCore
 from braft_core.raft.types import Configuration
-from braft_core.runtime.gate import Gate
+from braft_core.runtime.admission import CommandAdmission
 from braft_core.serializers.missing import NotKnownHere
 from braft_core.services.capabilities import Capabilities, Need, common
 from braft_core.services.cluster import ClusterService
@@ -98,15 +98,15 @@ def services_nobody_used_are_in_snapshots(patch: Patch) -> dict[str, Any]:
 
 
 def the_gate_lets_everything_pass(patch: Patch) -> dict[str, Any]:
-    patch.setattr(Gate, "refusal", lambda self, data: None)
+    patch.setattr(CommandAdmission, "refusal", lambda self, data: None)
     return {}
 
 
 def the_gate_ignores_declarations(patch: Patch) -> dict[str, Any]:
-    def _lacking(self: Gate, need: Need) -> None:
+    def _lacking(self: CommandAdmission, need: Need) -> None:
         return None
 
-    patch.setattr(Gate, "_lacking", _lacking)
+    patch.setattr(CommandAdmission, "_lacking", _lacking)
     return {}
 
 

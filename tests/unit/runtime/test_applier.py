@@ -11,7 +11,7 @@ import pytest
 from braft_core.errors import InvalidArgument, NotReady, OutcomeUnknown, Stopped, UnknownService
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime.applier import Applier
-from braft_core.runtime.proposals import Segment
+from braft_core.runtime.pending import Segment
 from braft_core.runtime.requests import Query, Request
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command

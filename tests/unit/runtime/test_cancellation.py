@@ -18,22 +18,21 @@ from braft_core import node as node_module
 from braft_core.errors import Stopped
 from braft_core.http.server import HTTPServer
 from braft_core.local_nodes import free_ports
-from braft_core.runtime import assembly
-from braft_core.runtime import host as host_module
+from braft_core.runtime import components, lifecycle
 from braft_core.runtime.applier import Applier
+from braft_core.runtime.conditions import StateCondition
 from braft_core.runtime.engine import Engine
 from braft_core.runtime.events import Events
 from braft_core.runtime.loop import LoopThread
-from braft_core.runtime.signals import Signal
-from braft_core.runtime.untorn import finish
-from braft_core.runtime.watch import Watch
+from braft_core.runtime.periodic_checks import PeriodicChecks
+from braft_core.runtime.shielded import run_shielded
 from braft_core.storage.directory import DirectoryLock
 
 HOST = "127.0.0.1"
 LONG = 60.0
 
 
-class Place:
+class Location:
     """The ports and the directory of a node, and whether they are free again."""
 
     def __init__(self, directory: Path) -> None:
@@ -69,8 +68,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "data")
+def place(tmp_path: Path) -> Iterator[Location]:
+    place = Location(tmp_path / "data")
     assert place.left_behind() == []
     yield place
     assert place.left_behind() == []
@@ -78,14 +77,14 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 #: What a start does, one after the other.
 STEPS: list[tuple[Any, str]] = [
-    (host_module, "assemble"),
-    (assembly, "find_place"),
-    (host_module, "Engine"),
+    (lifecycle, "build_components"),
+    (components, "choose_location"),
+    (lifecycle, "Engine"),
     (LoopThread, "start"),
     (Applier, "start"),
     (Engine, "start"),
     (HTTPServer, "start"),
-    (Watch, "start"),
+    (PeriodicChecks, "start"),
     (Events, "start"),
 ]
 
@@ -122,7 +121,7 @@ class Interruption:
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[name for _, name in STEPS])
 @pytest.mark.parametrize("how", ["async with", "astart"])
 def test_a_start_that_is_cancelled_leaves_nothing(
-    owner: Any, name: str, how: str, place: Place, monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, how: str, place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interruption = Interruption(monkeypatch, owner, name)
     entered = False
@@ -149,7 +148,7 @@ def test_a_start_that_is_cancelled_leaves_nothing(
     asyncio.run(main())
 
 
-def test_a_timeout_around_a_start_is_a_timeout(place: Place) -> None:
+def test_a_timeout_around_a_start_is_a_timeout(place: Location) -> None:
     async def use() -> None:
         async with asyncio.timeout(0), place.node():
             raise AssertionError("it was entered")
@@ -164,7 +163,7 @@ def test_a_timeout_around_a_start_is_a_timeout(place: Place) -> None:
 
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[name for _, name in STEPS])
 def test_a_start_that_fails_leaves_nothing(
-    owner: Any, name: str, place: Place, monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a plugin raised what no plugin should."""
 
@@ -186,7 +185,7 @@ def test_a_start_that_fails_leaves_nothing(
 
 
 def test_a_server_that_cannot_be_made_leaves_no_lock(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("broken")
@@ -197,7 +196,7 @@ def test_a_server_that_cannot_be_made_leaves_no_lock(
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_stop_that_is_cancelled_is_finished(place: Place, times: int) -> None:
+def test_a_stop_that_is_cancelled_is_finished(place: Location, times: int) -> None:
     async def main() -> None:
         node = await place.node().astart()
         await node.await_ready(LONG)
@@ -240,15 +239,15 @@ def requests_of(node: Node) -> list[Any]:
     window = own._window
     return [
         *own._waiting,
-        *engine.sessions._resting,
+        *engine.sessions._retrying,
         *engine.sessions._opening,
         *(window._under_way if window is not None else ()),
-        *engine.signal._waiters,
+        *engine.condition._waiters,
     ]
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_call_that_is_cancelled_at_any_point_leaves_nothing(place: Place, call: Call) -> None:
+def test_a_call_that_is_cancelled_at_any_point_leaves_nothing(place: Location, call: Call) -> None:
     async def main() -> None:
         async with place.node(http=False) as node:
             await node.await_ready(LONG)
@@ -274,7 +273,7 @@ def test_a_call_that_is_cancelled_at_any_point_leaves_nothing(place: Place, call
 
 
 def test_who_waits_for_a_cluster_that_never_comes_and_goes_away_leaves_no_thread(
-    place: Place,
+    place: Location,
 ) -> None:
     async def main() -> None:
         async with place.node(http=False, expect=3) as node:
@@ -290,13 +289,13 @@ def test_who_waits_for_a_cluster_that_never_comes_and_goes_away_leaves_no_thread
     asyncio.run(main())
 
 
-def test_who_waits_for_a_node_that_is_stopped_is_told(place: Place) -> None:
+def test_who_waits_for_a_node_that_is_stopped_is_told(place: Location) -> None:
     async def main() -> None:
         node = await place.node(http=False, expect=3).astart()
         in_a_thread = asyncio.create_task(asyncio.to_thread(node.wait_ready, 10 * LONG))
         awaited = [asyncio.create_task(node.await_ready(10 * LONG)) for _ in range(3)]
         async with asyncio.timeout(LONG):
-            while len(node._host._engine.signal._waiters) < 3:  # type: ignore[union-attr] # noqa: ASYNC110
+            while len(node._host._engine.condition._waiters) < 3:  # type: ignore[union-attr] # noqa: ASYNC110
                 await asyncio.sleep(0)
             await node.astop()
             for told in await asyncio.gather(in_a_thread, *awaited, return_exceptions=True):
@@ -306,29 +305,29 @@ def test_who_waits_for_a_node_that_is_stopped_is_told(place: Place) -> None:
 
 
 def test_a_signal_wakes_every_loop_and_forgets_who_went_away() -> None:
-    signal, ready = Signal(), threading.Event()
+    condition, ready = StateCondition(), threading.Event()
 
     async def elsewhere() -> bool:
-        return await signal.await_for(ready.is_set, float("inf"))
+        return await condition.await_for(ready.is_set, float("inf"))
 
     other = threading.Thread(target=lambda: asyncio.run(elsewhere()))
     other.start()
 
     async def main() -> None:
         task = asyncio.create_task(elsewhere())
-        while len(signal._waiters) < 2:  # noqa: ASYNC110 - the other one is a thread
+        while len(condition._waiters) < 2:  # noqa: ASYNC110 - the other one is a thread
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert len(signal._waiters) == 1
+        assert len(condition._waiters) == 1
         ready.set()
-        signal.notify()
+        condition.notify()
 
     asyncio.run(main())
     other.join(LONG)
     assert not other.is_alive()
-    assert not signal._waiters
+    assert not condition._waiters
 
 
 def test_an_error_of_the_undoing_is_not_lost() -> None:
@@ -338,7 +337,7 @@ def test_an_error_of_the_undoing_is_not_lost() -> None:
         raise RuntimeError("it cannot be undone")
 
     async def main() -> None:
-        task = asyncio.create_task(finish("work", lambda: release.wait(LONG), undo))
+        task = asyncio.create_task(run_shielded("work", lambda: release.wait(LONG), undo))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0)

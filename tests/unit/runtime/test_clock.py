@@ -11,7 +11,7 @@ import pytest
 from braft_core.raft import AppendEntries, RaftConfig, Role
 from braft_core.raft.types import EntryType
 from braft_core.runtime import clock
-from braft_core.runtime.freshness import Freshness
+from braft_core.runtime.staleness import StalenessBound
 from braft_testing.lab import Lab
 from braft_testing.memory_cluster import MemoryCluster
 
@@ -68,12 +68,12 @@ def test_a_stale_read_after_a_suspend_is_as_old_as_that(machine: Machine) -> Non
     lab = Lab("abc")
     core = lab.nodes["c"]
     config = lab.config
-    freshness = Freshness(config.election_timeout, config.heartbeat_interval)
+    staleness = StalenessBound(config.election_timeout, config.heartbeat_interval)
 
     def hear(message: object) -> bool:
         if isinstance(message, AppendEntries) and message.to == "c":
             core.step(message)
-            freshness.heard(core, message, core.commit_index)
+            staleness.observe_append(core, message, core.commit_index)
             return True
         return False
 
@@ -83,9 +83,9 @@ def test_a_stale_read_after_a_suspend_is_as_old_as_that(machine: Machine) -> Non
     for _ in range(20):
         machine.run(0.1)
         lab.advance(clock.monotonic() - lab.now)
-    assert freshness.bound(clock.monotonic(), core.commit_index) < 1.5
+    assert staleness.seconds(clock.monotonic(), core.commit_index) < 1.5
     machine.suspend(8.0)
-    assert freshness.bound(clock.monotonic(), core.commit_index) > 8.0
+    assert staleness.seconds(clock.monotonic(), core.commit_index) > 8.0
 
 
 @needs_boottime

@@ -180,7 +180,7 @@ def leader(
 ) -> StateDigests:
     cluster = ClusterService()
     machine = StateMachine([cluster], {MSGPACK.tag: MSGPACK})
-    parts = SimpleNamespace(
+    components = SimpleNamespace(
         server_id="a",
         machine=machine,
         cluster=cluster,
@@ -188,7 +188,7 @@ def leader(
         settings=SimpleNamespace(digest_interval=1e-9, request_timeout=1.0),
     )
     applier = SimpleNamespace(on_replaced=None, distrusted="", applied_index=applied)
-    engine: Any = SimpleNamespace(parts=parts, applier=applier, is_leader=leads)
+    engine: Any = SimpleNamespace(components=components, applier=applier, is_leader=leads)
     agreed = machine.capabilities if agreed is None else agreed
     ports: Any = SimpleNamespace(raft_view=lambda: RaftView(empty=empty), agreed=agreed)
     return StateDigests(engine, ports)

@@ -14,7 +14,7 @@ from braft_core.errors import NoLeader, OutcomeUnknown, Stopped, StorageError, S
 from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
 from braft_core.runtime.core_requests import barrier, change_membership, transfer_leadership
 from braft_core.runtime.driver import Driver
-from braft_core.runtime.host import Host
+from braft_core.runtime.lifecycle import NodeThreads
 from braft_core.runtime.requests import Command, Query
 from braft_core.services.capabilities import NONE
 from braft_core.services.cluster import agreement_command
@@ -22,7 +22,7 @@ from braft_testing.processes import PATIENCE
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
+def host() -> Iterator[NodeThreads]:
     """A node that leads alone."""
     node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
     with node:
@@ -31,13 +31,13 @@ def host() -> Iterator[Host]:
         yield node._host
 
 
-def driver_of(host: Host) -> Driver:
+def driver_of(host: NodeThreads) -> Driver:
     driver = host._engine.driver
     assert driver is not None
     return driver
 
 
-def test_who_goes_away_before_the_answer_does_not_end_the_node(host: Host) -> None:
+def test_who_goes_away_before_the_answer_does_not_end_the_node(host: NodeThreads) -> None:
     driver = driver_of(host)
 
     async def go_away() -> None:
@@ -55,7 +55,7 @@ def test_who_goes_away_before_the_answer_does_not_end_the_node(host: Host) -> No
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["in the same turn", "afterwards"])
-def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: Host, late: bool) -> None:
+def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: NodeThreads, late: bool) -> None:
     driver = driver_of(host)
     meta = SnapshotMeta("s", 1, 1, driver.core.configuration, 1, 0)
 
@@ -78,10 +78,10 @@ def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: Host, late: bo
     assert [type(answer) for answer in answers] == [Stopped] * 4
 
 
-def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: Host) -> None:
+def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: NodeThreads) -> None:
     driver = driver_of(host)
     heartbeat = AppendEntries(
-        "x", host.parts.server_id, 1, 0, 0, [Entry(1, 1, EntryType.COMMAND, b"x")], 0
+        "x", host.components.server_id, 1, 0, 0, [Entry(1, 1, EntryType.COMMAND, b"x")], 0
     )
 
     async def receive() -> int:
@@ -94,7 +94,7 @@ def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: Host) -> None:
     assert host._loop.run(receive(), PATIENCE) == 0
 
 
-def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: Host) -> None:
+def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: NodeThreads) -> None:
     """As of a follower: the leader confirmed the index, and is cut off before its entries come."""
 
     async def read() -> None:
@@ -107,7 +107,7 @@ def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: Host) -> None
 
 
 def test_a_disk_that_recovers_while_one_asks_is_no_error(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: NodeThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The asking thread stands still between its looks; the loop goes on."""
     looks = iter([StorageFull("no space")])
@@ -122,12 +122,12 @@ def test_a_disk_that_recovers_while_one_asks_is_no_error(
 
 
 def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: NodeThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(entries: object, outcomes: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(host.parts.machine, "apply_many", fail)
+    monkeypatch.setattr(host.components.machine, "apply_many", fail)
 
     async def write() -> None:
         command = Command(agreement_command(NONE), 60, asyncio.get_running_loop())
@@ -144,7 +144,7 @@ def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
 
 
 def test_an_interrupted_submit_does_not_lose_the_wake_up_of_the_next(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: NodeThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = driver_of(host)
     wake = driver.loop.call_soon_threadsafe

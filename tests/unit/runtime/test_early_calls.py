@@ -11,7 +11,7 @@ import pytest
 from braft_core import Node
 from braft_core.errors import ConfigError, Stopped
 from braft_core.runtime.engine import Engine
-from braft_core.runtime.host import Host
+from braft_core.runtime.lifecycle import NodeThreads
 from braft_testing.processes import PATIENCE
 
 
@@ -23,16 +23,16 @@ def make() -> Node:
 def early(monkeypatch: pytest.MonkeyPatch) -> list[Future[Any]]:
     """A command that comes when the node is known and nothing of it runs yet."""
     calls: list[Future[Any]] = []
-    start = Host.start
+    start = NodeThreads.start
 
-    def start_later(host: Host) -> None:
+    def start_later(host: NodeThreads) -> None:
         with ThreadPoolExecutor(1) as pool:
             calls.append(pool.submit(host._node.kv.put, "m", "k", 1))  # type: ignore[attr-defined]
             while not (calls[0].done() or host.sessions.own._waiting):
                 time.sleep(0.001)
             start(host)
 
-    monkeypatch.setattr(Host, "start", start_later)
+    monkeypatch.setattr(NodeThreads, "start", start_later)
     return calls
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped, StorageGone
-from braft_core.runtime import watch
+from braft_core.runtime import periodic_checks
 from braft_testing.processes import PATIENCE, wait_for
 
 
@@ -37,7 +37,7 @@ def node(directory: Path) -> Iterator[Node]:
 
 @pytest.fixture
 def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "INTERVAL", 3600.0)
+    monkeypatch.setattr(periodic_checks, "INTERVAL", 3600.0)
 
 
 def failure(node: Node) -> BaseException | None:
@@ -110,7 +110,7 @@ def test_the_watch_calls_everything_again_and_again_whatever_fails() -> None:
         if len(calls) >= 6:
             enough.set()
 
-    looking = watch.Watch("watch-of-a-test", [fails, works], interval=0.001)
+    looking = periodic_checks.PeriodicChecks("watch-of-a-test", [fails, works], interval=0.001)
     looking.start()
     assert enough.wait(PATIENCE)
     looking.stop(PATIENCE)
@@ -129,7 +129,7 @@ def test_the_watch_reports_a_failure_once(caplog: pytest.LogCaptureFixture) -> N
             enough.set()
         raise OSError("as always")
 
-    looking = watch.Watch("watch-of-a-test", [fails], interval=0.001)
+    looking = periodic_checks.PeriodicChecks("watch-of-a-test", [fails], interval=0.001)
     looking.start()
     assert enough.wait(PATIENCE)
     looking.stop(PATIENCE)
@@ -140,13 +140,13 @@ def test_the_watch_reports_a_failure_once(caplog: pytest.LogCaptureFixture) -> N
 
 def test_the_watch_looks_at_once_when_it_is_asked() -> None:
     looked = threading.Event()
-    looking = watch.Watch("watch-of-a-test", [looked.set], interval=3600)
+    looking = periodic_checks.PeriodicChecks("watch-of-a-test", [looked.set], interval=3600)
     looking.start()
-    looking.hurry()
+    looking.run_now()
     assert looked.wait(PATIENCE)
     looking.stop(PATIENCE)
     looking.stop(PATIENCE)
 
 
 def test_a_watch_that_was_never_started_can_be_stopped() -> None:
-    watch.Watch("watch-of-a-test", []).stop(PATIENCE)
+    periodic_checks.PeriodicChecks("watch-of-a-test", []).stop(PATIENCE)

@@ -13,7 +13,7 @@ from braft_core import Node
 from braft_core.abc import CommandContext, Service
 from braft_core.config import Settings
 from braft_core.errors import NotReady, OutcomeUnknown, StorageError
-from braft_core.runtime.restore import restore
+from braft_core.runtime.recover_cluster import restore
 from braft_core.storage.snapshot_file import verify_file
 from braft_testing.processes import HOST, free_ports, wait_for
 
@@ -97,7 +97,7 @@ def test_from_a_backup_to_a_node_that_serves_it(make: Make, tmp_path: Path, data
     target = tmp_path / "restored"
     made = restore(backup, Settings.load(kwargs={"ip": HOST, "data_dir": str(target)}))
     second = make(target)
-    assert second.server_id == made.founder.server_id != first.server_id
+    assert second.server_id == made.new_cluster.server_id != first.server_id
     assert second.kv.get("m", "k") == "saved"
     # Born at the port of the settings, it says where it really is.
     wait_for(lambda: [m["address"] for m in second.members()] == [second.address])

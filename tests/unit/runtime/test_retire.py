@@ -24,7 +24,7 @@ def admin_of(lab: Lab, asked: list[str]) -> Admin:
         settle([(waits, NoLeader("the successor did not take over"))])
 
     engine: Any = SimpleNamespace(
-        parts=SimpleNamespace(
+        components=SimpleNamespace(
             server_id="a", ephemeral=False, settings=SimpleNamespace(heartbeat_interval=0.1)
         ),
         configuration=core.configuration,

@@ -10,7 +10,7 @@ import pytest
 from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime import engine as module
-from braft_core.runtime.dissolving import dissolve
+from braft_core.runtime.leave_empty_cluster import abandon_cluster
 from braft_core.runtime.requests import Command
 from braft_testing.processes import PATIENCE, wait_for
 
@@ -45,7 +45,7 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
         appended.blocking.result(PATIENCE)
     with pytest.raises(Stopped):
         early.blocking.result(PATIENCE)
-    name = f"braft-{host.parts.ports.raft}-"
+    name = f"braft-{host.components.ports.raft}-"
     wait_for(
         lambda: not [t for t in threading.enumerate() if t.name.startswith(name)],
         what="its threads end",
@@ -65,7 +65,7 @@ def test_a_stop_while_the_cluster_dissolves_answers_those_who_wait() -> None:
             assert engine.driver is not None
             # As of a thread that has handed it over, and of a loop that has not looked yet.
             engine.driver._requests.append(request)
-            dissolving = asyncio.ensure_future(dissolve(engine, engine._ports))
+            dissolving = asyncio.ensure_future(abandon_cluster(engine, engine._ports))
             await asyncio.sleep(0)
             dissolving.cancel()
             await asyncio.gather(dissolving, return_exceptions=True)

@@ -1,6 +1,6 @@
 """Declaring and agreeing in the simulation: the real code of both over the simulated network.
 
-Owns what :mod:`braft_core.cluster.capability_negotiation` and :mod:`braft_core.runtime.gate` need
+Owns what :mod:`braft_core.cluster.capability_negotiation` and :mod:`braft_core.runtime.admission` need
 of a runtime. A declaration may get lost and an agreement may fail. A crash forgets declarations,
 but not agreements.
 """
@@ -19,7 +19,7 @@ from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.errors import Rejected, Unreachable
 from braft_core.peer import AnnounceReply, AnnounceRequest, PeerReply, PeerRequest
 from braft_core.raft.types import Role
-from braft_core.runtime.gate import Gate
+from braft_core.runtime.admission import CommandAdmission
 from braft_core.runtime.requests import Command
 from braft_core.services.capabilities import Capabilities
 from braft_core.services.cluster import agreement_command
@@ -77,7 +77,7 @@ class Accord:
         self.member_capabilities = MemberCapabilities()
         self._works = Works(lambda why: self._trace(f"agrees on nothing: {why.message}"))
         self.agreement = CapabilityNegotiation(self, AddressBook(), self._works.once)
-        self._gate = Gate(server.id, machine, machine.cluster, self.member_capabilities)
+        self._admission = CommandAdmission(server.id, machine, machine.cluster, self.member_capabilities)
         self._complaint: InvariantBroken | None = None
         #: Calls under way, and their answers.
         self._replies: dict[int, PeerReply | None] = {}
@@ -113,7 +113,7 @@ class Accord:
     def admit(self, asks: list[Ask]) -> Verdict:
         """Let the gate decide what may be appended; it is, after this."""
         commands = {id(command): (command, ask) for command, ask in map(_as_command, asks)}
-        passed, waiting = self._gate.admit(
+        passed, waiting = self._admission.admit(
             self._live.core.configuration, [command for command, _ in commands.values()]
         )
         pass_on = [commands.pop(id(command))[1] for command in passed]
@@ -132,8 +132,8 @@ class Accord:
 
         :raises BraftError: with the reason.
         """
-        self._gate.admit(self._live.core.configuration, [])
-        error = self._gate.refusal(data)
+        self._admission.admit(self._live.core.configuration, [])
+        error = self._admission.refusal(data)
         if error is not None:
             raise error
         self.appends([data])

@@ -1,6 +1,6 @@
 """How old a stale read may be: the real rules of the runtime, and the observer who judges them.
 
-The promise is that of ``braft_core.runtime.freshness``: what was committed longer ago than the
+The promise is that of ``braft_core.runtime.staleness``: what was committed longer ago than the
 bound is in the state. The observer knows when each entry was first committed anywhere, and how slow
 each clock really was. It allows for slow clocks, as the promise does, and for nothing else: neither
 for messages that were under way for long, nor for processes that stood still.
@@ -15,7 +15,7 @@ from math import inf
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.runtime.freshness import Freshness
+from braft_core.runtime.staleness import StalenessBound
 from braft_testing.simulation.clock import NodeClock, Scheduler
 from braft_testing.simulation.core import Core
 from braft_testing.simulation.errors import InvariantBroken
@@ -75,7 +75,7 @@ class Bound:
 
     def __init__(self, observer: Bounds, config: RaftConfig, now: float) -> None:
         self._observer = observer
-        self._freshness = Freshness(config.election_timeout, config.heartbeat_interval)
+        self._staleness = StalenessBound(config.election_timeout, config.heartbeat_interval)
         #: The time of this turn, by the server's clock.
         self._turn = now
 
@@ -83,19 +83,19 @@ class Bound:
         """Note that the process wakes up."""
         self._turn = now
 
-    def heard(self, core: Core, message: AppendEntries, applied: int) -> None:
+    def observe_append(self, core: Core, message: AppendEntries, applied: int) -> None:
         """Note what a message says that the core has just taken."""
-        self._freshness.heard(core, message, applied)
+        self._staleness.observe_append(core, message, applied)
 
-    def led(self, core: Core, applied: int) -> None:
+    def observe_leadership(self, core: Core, applied: int) -> None:
         """The end of a turn."""
-        self._freshness.led(core, self._turn, applied)
+        self._staleness.observe_leadership(core, self._turn, applied)
 
     def check(self, server: str, now: float, applied: int) -> None:
         """Let the observer judge what a stale read would tell now.
 
         :raises InvariantBroken: it would tell too little.
         """
-        bound = self._freshness.bound(now, applied)
+        bound = self._staleness.seconds(now, applied)
         if bound < inf and self._observer.misses(applied):
             self._observer.check(server, applied, bound)

@@ -20,7 +20,7 @@ from braft_core.raft.types import (
     HardState,
     SnapshotMeta,
 )
-from braft_core.runtime.freshness import View
+from braft_core.runtime.staleness import View
 
 __all__ = ["Core", "CoreFactory", "CoreLog", "raft_core"]
 

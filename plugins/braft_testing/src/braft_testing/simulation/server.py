@@ -301,7 +301,7 @@ class Server:
             impostor.check_honest(self, message, term, violation)
             return
         if isinstance(message, AppendEntries):
-            live.bound.heard(live.core, message, live.frontend.applied)
+            live.bound.observe_append(live.core, message, live.frontend.applied)
             if message.term == live.core.current_term:
                 live.leader_heard = now
 
@@ -331,7 +331,7 @@ class Server:
         if frontend.serve_leased():
             self._observe(live)
             self._drain(live)
-        live.bound.led(core, frontend.applied)
+        live.bound.observe_leadership(core, frontend.applied)
         self.check_bound(live)
         if live.autopilot is not None:
             live.autopilot.rejoin.check()

@@ -1,0 +1,52 @@
+"""When a node that advertises an address of its host advertises another one. Pure.
+
+A host may have no address yet when the node starts, and get others while it runs. An address that
+the host still has is kept, whatever others there are, unless it is one that hosts give themselves
+for want of a better: every change costs the cluster an entry.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+
+__all__ = ["AddressTracker"]
+
+
+class AddressTracker:
+    """Follows the addresses of a host, look by look.
+
+    :param ip: the address that is advertised now; a loopback one if there was no other.
+    """
+
+    def __init__(self, ip: str) -> None:
+        self.ip = ip
+        self._candidate = ""
+
+    def update(self, own: Collection[str], best: str) -> str:
+        """Return the address to advertise from now on, "" to keep the one that is.
+
+        It changes at the second look that finds the same: one in between may see an address gone
+        that is only being renewed. Sockets that listen on all addresses do so of one family.
+
+        :param own: all addresses of the host.
+        :param best: the one that a node which starts now would advertise; "" if there is none.
+        """
+        candidate = best if best and self._is_better(best, own) else ""
+        settled = candidate == self._candidate
+        self._candidate = candidate
+        if not candidate or not settled:
+            return ""
+        self.ip, self._candidate = candidate, ""
+        return candidate
+
+    def _is_better(self, best: str, own: Collection[str]) -> bool:
+        now, then = ipaddress.ip_address(self.ip), ipaddress.ip_address(best)
+        if now.version != then.version or then.is_loopback:
+            return False
+        return self.ip not in own or _reach(then) > _reach(now)
+
+
+def _reach(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
+    """How far away those may be who reach it: on this host, on its link, anywhere."""
+    return 0 if address.is_loopback else 1 if address.is_link_local else 2

@@ -1,0 +1,106 @@
+"""What the core reports, for the log, for plugins and for whoever waits.
+
+The log names servers as a person does, by short id and address, in the words that status uses.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from braft_core.details import raft_state
+from braft_core.escaping import printable
+from braft_core.identity import short_id
+from braft_core.raft import (
+    EMPTY_CONFIGURATION,
+    Configuration,
+    ConfigurationChanged,
+    ConfigurationCommitted,
+    Event,
+    LeaderChanged,
+    Role,
+    RoleChanged,
+    Server,
+    SnapshotMeta,
+)
+from braft_core.runtime.events import Events
+
+if TYPE_CHECKING:
+    from braft_core.abc import NodeAPI
+    from braft_core.runtime.engine import Engine
+
+__all__ = ["EventPublisher"]
+
+_log = logging.getLogger(__name__)
+
+
+class EventPublisher:
+    """Turns events of the core into log lines, hook calls and callbacks. Lives on the loop."""
+
+    def __init__(self, engine: Engine, events: Events, node: NodeAPI) -> None:
+        self._engine = engine
+        self._events = events
+        self._node = node
+        self._committed: Configuration = EMPTY_CONFIGURATION
+        #: The last role that was told at info.
+        self._told: RoleChanged | None = None
+
+    def on_event(self, event: Event) -> None:
+        """One event, in order."""
+        match event:
+            case RoleChanged():
+                self._on_role(event)
+            case LeaderChanged():
+                self._told = None
+                self._log("leader %s in term %d", self._named(event.leader), event.term)
+                self._engine.leader_changed(event.leader)
+                self._events.emit("leader", event.leader, event.term)
+                self._notify("leader_changed", leader=event.leader, term=event.term)
+            case ConfigurationChanged():
+                self._engine.use_configuration(event.configuration)
+            case ConfigurationCommitted():
+                self._on_committed(event)
+        self._engine.condition.notify()
+
+    def _on_role(self, event: RoleChanged) -> None:
+        """Without a majority a server asks for pre-votes once a second: news only at first."""
+        asking = event.role is Role.PRE_CANDIDATE
+        level = logging.DEBUG if asking and event == self._told else logging.INFO
+        self._told = event
+        what = " (asking for pre-votes)" if asking else ""
+        role = raft_state(event.role)
+        self._log("%s%s in term %d: %s", role, what, event.term, event.reason, level=level)
+
+    def on_snapshot(self, meta: SnapshotMeta) -> None:
+        """A snapshot of ours is durable; the log has not been cut yet."""
+        self._notify("snapshot_taken", index=meta.index)
+
+    def _on_committed(self, event: ConfigurationCommitted) -> None:
+        before, self._committed = self._committed, event.configuration
+        servers = map(_described, event.configuration.servers)
+        self._log("configuration at index %d: %s", event.index, ", ".join(servers))
+        for server in event.configuration.servers:
+            if before.get(server.id) is None:
+                self._notify("member_joined", server=server)
+        for server in before.servers:
+            if event.configuration.get(server.id) is None:
+                self._notify("member_left", server=server)
+
+    def _notify(self, event: str, **arguments: Any) -> None:
+        plugins, node = self._engine.components.plugins, self._node
+        self._events.call(lambda: plugins.notify(f"braft_on_{event}", node=node, **arguments))
+
+    def _named(self, leader: str) -> str:
+        if not leader:
+            return "(none)"
+        address = self._engine.address_of(leader)
+        return f"{short_id(leader)} at {address}" if address else short_id(leader)
+
+    def _log(self, text: str, *args: object, level: int = logging.INFO) -> None:
+        # Ids and addresses of a configuration are whatever its leader says.
+        safe = [printable(each) if isinstance(each, str) else each for each in args]
+        _log.log(level, text, *safe, extra={"node": self._engine.components.server_id})
+
+
+def _described(server: Server) -> str:
+    return f"{short_id(server.id)} at {server.address} ({server.suffrage.name.capitalize()})"

@@ -1,0 +1,440 @@
+"""The caller's side of a node: makes its threads, crosses into its loop, ends everything.
+
+Every method may be called from any thread but the node's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from braft_core.abc import Service
+from braft_core.addresses import join_host_port
+from braft_core.config import Settings
+from braft_core.errors import (
+    BraftError,
+    ConfigError,
+    InvalidRequest,
+    NotReady,
+    OutcomeUnknown,
+    Stopped,
+    StorageError,
+    TooStale,
+)
+from braft_core.identity import first_host_address, host_addresses
+from braft_core.runtime import clock
+from braft_core.runtime.address_changes import AddressTracker
+from braft_core.runtime.applier import Applier
+from braft_core.runtime.argument_checks import member_address, member_id, new_member_id, seconds
+from braft_core.runtime.components import Components, build_components
+from braft_core.runtime.engine import Engine
+from braft_core.runtime.events import Events
+from braft_core.runtime.gc_freeze import freeze_garbage_collector
+from braft_core.runtime.loop import LoopThread
+from braft_core.runtime.monkeypatching import check_not_monkeypatched
+from braft_core.runtime.periodic_checks import PeriodicChecks
+from braft_core.runtime.requests import Command, Query
+from braft_core.runtime.security_check import security_warning
+from braft_core.runtime.sessions import SessionCommand, Sessions
+from braft_core.runtime.writer import as_storage_error
+from braft_core.storage.snapshot_file import encode_file
+
+if TYPE_CHECKING:
+    from braft_core.abc import NodeAPI
+    from braft_core.raft import SnapshotMeta
+
+__all__ = ["NodeThreads"]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+#: Bounds of the steps of stopping, seconds.
+_STOP_ENGINE = 5.0
+_JOIN = 1.0
+_VIEW_TIMEOUT = 2.0
+
+
+class HTTPFrontend(Protocol):
+    """Something that serves the node to others, such as the HTTP server."""
+
+    @property
+    def port(self) -> int:
+        """Where it serves."""
+
+    def start(self) -> None:
+        """Begin to serve."""
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it though it serves, or ""."""
+
+    def refresh(self) -> None:
+        """Look at what may have changed outside."""
+
+    def drain(self) -> None:
+        """Send callers elsewhere, while the node still serves those that wait."""
+
+    def stop(self) -> None:
+        """Stop, leaving no thread."""
+
+
+class NodeThreads:
+    """Owns the threads and components of one running node.
+
+    :param front: makes the HTTP server, or ``None`` for a node without one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        own_services: Sequence[Service],
+        node: NodeAPI,
+        front: Callable[[Components], HTTPFrontend | None],
+    ) -> None:
+        check_not_monkeypatched()
+        self.settings = settings
+        self.components: Components = build_components(settings, own_services)
+        name = f"braft-{self.components.ports.raft}"
+        self.events = Events(f"{name}-events")
+        self._node = node
+        self._applier = Applier(
+            self.components.machine,
+            f"{name}-applier",
+            self._on_machine_failure,
+            self._on_apply_stop,
+        )
+        try:
+            self._front = front(self.components)
+            self._engine = Engine(self.components, self._applier, self.events, node, self._on_fatal)
+            self._address_tracker = AddressTracker(self.components.ip)
+            self._loop = LoopThread(f"{name}-loop")
+        except BaseException:
+            # The lock of the data directory must not outlive a node that was never made.
+            self.components.storage.close()
+            raise
+        looks = [
+            self._look_at_store,
+            self._look_at_snapshots,
+            self.components.tokens.refresh,
+            self._look_at_transport,
+        ]
+        if self.components.follows:
+            looks.append(self._look_at_addresses)
+        self._watch = PeriodicChecks(f"{name}-watch", looks)
+        self._stopping = threading.Lock()
+        self._closed = False
+        #: What made the node end by itself.
+        self.failure: BraftError | None = None
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything, or raise and leave nothing."""
+        danger = security_warning(self.settings, self.components.host)
+        if danger:
+            asked_for = self.settings.insecure is True
+            _log.log(logging.INFO if asked_for else logging.WARNING, "%s", danger)
+        try:
+            self._loop.start()
+            self._applier.start()
+            # The first of the events, but told only once the start has succeeded.
+            self._notify("braft_on_started")
+            self._loop.run(self._engine.start())
+            if self._front is not None:
+                self._front.start()
+            if self.settings.gc_freeze:
+                freeze_garbage_collector()
+            self._watch.start()
+            self.events.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End everything in order. Idempotent."""
+        with self._stopping:
+            if self._loop.loop.is_closed():
+                return
+            self._notify("braft_on_stopping")
+            if self._front is not None:
+                self._front.drain()
+            try:
+                if self._loop.started:
+                    self._loop.run(self._engine.stop(), _STOP_ENGINE)
+            except Exception as error:  # noqa: BLE001 - a plugin's end may raise anything
+                _log.error("the node did not stop in order: %r", error)
+            self._closed = True
+            self._engine.condition.notify()
+            # After the engine, which has answered whoever still waited.
+            if self._front is not None:
+                self._front.stop()
+            self._applier.stop(_JOIN)
+            self._engine.close(_JOIN)
+            self._loop.stop(_JOIN)
+            self.events.stop(_JOIN)
+            self._watch.stop(_JOIN)
+            self.components.storage.close()
+
+    def refresh(self) -> None:
+        """Look again now at what changes outside: certificates, addresses, the data directory."""
+        _log.info("looking again at certificates, addresses and data directory")
+        self._watch.run_now()
+
+    def _notify(self, event: str, **arguments: Any) -> None:
+        plugins, node = self.components.plugins, self._node
+        self.events.call(lambda: plugins.notify(event, node=node, **arguments))
+
+    def _on_machine_failure(self, error: BaseException) -> None:
+        """*Applier.* What it no longer applies is nothing to lead with, or to vote on."""
+        self._give_up(error)
+
+    def _look_at_store(self) -> None:
+        """*Any thread.* End the node if its files are no longer where the next start looks."""
+        try:
+            self.components.storage.verify()
+        except Exception as error:  # noqa: BLE001 - as in the writer
+            self._give_up(as_storage_error(error))
+
+    def _look_at_snapshots(self) -> None:
+        if self.failure is None:
+            self._engine.snapshotter.verify()
+
+    def _look_at_transport(self) -> None:
+        self.components.transport.refresh()
+        if self._front is not None:
+            self._front.refresh()
+
+    def _look_at_addresses(self) -> None:
+        ip = self._address_tracker.update(host_addresses(), self._best_address())
+        if ip:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.loop.call_soon_threadsafe(self._engine.move, ip)
+
+    def _best_address(self) -> str:
+        try:
+            return first_host_address(self.settings.interface)
+        except ConfigError:  # the interface has none at the moment
+            return ""
+
+    def _give_up(self, error: BaseException) -> None:
+        self._on_fatal(error)
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.loop.call_soon_threadsafe(self._engine.give_up, error)
+
+    def _on_apply_stop(self) -> None:
+        """*Applier.* Applying has stopped, or goes on again."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.loop.call_soon_threadsafe(self._engine.update_campaign_enabled)
+
+    def _on_fatal(self, error: BaseException) -> None:
+        if self.failure is None:
+            _log.critical("the node cannot go on: %s", error)
+            self.failure = (
+                error if isinstance(error, BraftError) else Stopped(f"the node failed: {error!r}")
+            )
+            self._engine.condition.notify()
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request; the answer comes by its future."""
+        self._check_open()
+        self._engine.submit(request)
+
+    def _check_open(self) -> None:
+        if self.failure is not None:
+            raise Stopped(f"the node has stopped: {self.failure.message}")
+        if self._closed:
+            raise Stopped("the node was stopped")
+
+    @property
+    def sessions(self) -> Sessions:
+        """Client sessions."""
+        return self._engine.sessions
+
+    def execute(self, command: SessionCommand) -> None:
+        """Take a command of a session; the answer comes by its future."""
+        self._check_open()
+        command.client_session.submit(command)
+
+    @property
+    def staleness(self) -> float:
+        """See :attr:`Node.staleness`, and :mod:`braft_core.runtime.staleness` for the margins."""
+        driver = self._engine.driver
+        return driver.staleness if driver is not None else inf
+
+    def read(self, query: Query, consistency: str, max_staleness: float | None = None) -> None:
+        """Take a read."""
+        if max_staleness is not None:
+            self._check_staleness(consistency, max_staleness)
+        if consistency in ("linearizable", "lease"):
+            query.lease = consistency == "lease"
+            self.submit(query)
+        elif consistency == "stale":
+            self._check_open()
+            query.sent = True
+            self._applier.read(0, [query])
+        else:
+            accepted = "linearizable, lease, stale"
+            raise InvalidRequest(
+                f"unknown consistency {consistency!r}; accepted: {accepted}",
+                value=consistency,
+                accepted=accepted,
+            )
+
+    def _check_staleness(self, consistency: str, limit: float) -> None:
+        if consistency != "stale":
+            raise InvalidRequest(
+                f"max_staleness={limit:g} with consistency {consistency!r}; accepted: with 'stale'"
+            )
+        staleness = self.staleness
+        # Not a number compares as false: whatever is not surely fresh enough is too stale.
+        if not staleness <= limit:
+            known = (
+                "it is not known how old" if staleness == inf else f"up to {staleness:.2f} s old"
+            )
+            raise TooStale(
+                f"the state of this node is too old: {known}, and {limit:g} s are allowed",
+                staleness=None if staleness == inf else staleness,
+                limit=limit,
+            )
+
+    def barrier(self, timeout: float) -> None:
+        """See :meth:`Node.barrier`."""
+        self._loop.run(self._engine.barrier(timeout))
+
+    def wait_ready(self, timeout: float) -> None:
+        """See :meth:`Node.wait_ready`."""
+        deadline = clock.monotonic() + timeout
+        if not self._engine.condition.wait_for(self._settled, deadline):
+            raise self._not_ready(timeout)
+        self._check_open()
+
+    async def await_ready(self, timeout: float) -> None:
+        """See :meth:`Node.await_ready`. On the caller's loop."""
+        deadline = clock.monotonic() + timeout
+        if not await self._engine.condition.await_for(self._settled, deadline):
+            raise self._not_ready(timeout)
+        self._check_open()
+
+    def _settled(self) -> bool:
+        """Whether there is nothing more to wait for: it is ready, or it has ended."""
+        return self._closed or self.failure is not None or self.ready()[0]
+
+    def _not_ready(self, timeout: float) -> NotReady:
+        return NotReady(f"not ready after {timeout:g} s: {self.ready()[1]}")
+
+    # -- the cluster -----------------------------------------------------------------------------
+
+    @property
+    def http_address(self) -> str:
+        """Where HTTP is served, or ""."""
+        return join_host_port(self.components.ip, self._front.port) if self._front else ""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node believes to lead."""
+        return self._engine.is_leader
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Id and address of the known leader."""
+        return self._engine.leader
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether requests can be served, and if not, why."""
+        state = self._engine.view.ready()
+        if state[0] and self.failure is None:
+            self._look_at_store()
+        if self.failure is not None:
+            return False, f"the node has stopped: {self.failure.message}"
+        return state
+
+    def notes(self) -> dict[str, str]:
+        """What is wrong though the node may serve."""
+        trouble = self._front.trouble if self._front is not None else ""
+        return self._engine.view.notes() | ({"HTTP": trouble} if trouble else {})
+
+    def details(self) -> dict[str, Any]:
+        """This node's entry of ``GET /raft``."""
+        return self._engine.view.details()
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait here for one of the coroutines below, which run on the node's loop."""
+        return self._loop.run(work)
+
+    async def awaited(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for one of the coroutines below on the caller's loop."""
+        return await self._loop.awaited(work)
+
+    def view_of_cluster(self, timeout: float | None) -> Coroutine[Any, Any, dict[str, Any]]:
+        """The whole of ``GET /raft``."""
+        return self._engine.view.cluster(seconds(timeout, _VIEW_TIMEOUT))
+
+    def members(self) -> list[dict[str, Any]]:
+        """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
+        if members := self._engine.view.members():
+            return members
+        raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
+
+    async def snapshot_of_now(self, timeout: float) -> dict[str, Any]:
+        """Take a snapshot here, now."""
+        try:
+            async with asyncio.timeout(timeout):
+                return _described(await self._engine.snapshotter.request())
+        except TimeoutError:
+            raise OutcomeUnknown(
+                f"the snapshot is not finished after {timeout:g} s; it goes on being written"
+            ) from None
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The snapshots of this node, newest first."""
+        return [_described(meta) for meta in self.components.storage.snapshots.list()]
+
+    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """One of them, and the bytes of its backup file."""
+        store = self.components.storage.snapshots
+        for meta in store.list():
+            if meta.id == snapshot_id:
+                facts = _described(meta) | {
+                    "clusterName": self.settings.cluster_name,
+                    "clusterID": self._engine.cluster_id,
+                }
+                return facts, encode_file(meta, store.open(snapshot_id))
+        raise StorageError(f"this node has no snapshot {snapshot_id!r}", id=snapshot_id)
+
+    def addition(
+        self, server_id: str, address: str, voter: bool, timeout: float
+    ) -> Coroutine[Any, Any, None]:
+        """Add a server, or change a member's address."""
+        kind = "add_voter" if voter else "add_nonvoter"
+        server_id, address = new_member_id(server_id), member_address(address)
+        return self._engine.admin.change(kind, server_id, address, timeout)
+
+    def change_of(self, kind: str, server_id: str, timeout: float) -> Coroutine[Any, Any, None]:
+        """Change the membership, wherever the leader is."""
+        return self._engine.admin.change(kind, member_id(server_id), "", timeout)
+
+    def transfer_to(self, to: str, timeout: float) -> Coroutine[Any, Any, str]:
+        """Transfer leadership, wherever the leader is."""
+        return self._engine.admin.request_transfer(member_id(to, may_be_empty=True), timeout)
+
+    def watch_distribution(
+        self, callback: Callable[[Mapping[str, Any]], None]
+    ) -> Callable[[], None]:
+        """Call back with this node's share whenever it changes."""
+        return self._engine.distribution.watch(callback)
+
+
+def _described(meta: SnapshotMeta) -> dict[str, Any]:
+    return {
+        "id": meta.id,
+        "index": meta.index,
+        "term": meta.term,
+        "size": meta.size,
+        "members": list(meta.configuration.ids),
+    }

@@ -1,0 +1,156 @@
+"""Answers to calls of other nodes that concern the log: proposals, read indexes, admin, details."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from braft_core import jsontext
+from braft_core.errors import BraftError, InvalidRequest, NotLeader, NotReady, TooLarge
+from braft_core.peer import (
+    AdminReply,
+    ChangeMembershipRequest,
+    DetailsReply,
+    DetailsRequest,
+    PeerReply,
+    PeerRequest,
+    ProposeReply,
+    ProposeRequest,
+    ReadIndexReply,
+    ReadIndexRequest,
+    TransferLeadershipRequest,
+)
+from braft_core.raft import Role, encode_configuration
+from braft_core.runtime.answer_codec import encoded
+from braft_core.runtime.argument_checks import peer_seconds
+from braft_core.runtime.driver import Driver
+from braft_core.runtime.node_view import NodeView
+from braft_core.runtime.requests import Command, IndexQuery, settle
+from braft_core.services.envelope import SESSION_BYTES
+from braft_core.services.machine import StateMachine
+
+__all__ = ["PeerCallHandler"]
+
+
+class _Node(Protocol):
+    """What these calls need of the node."""
+
+    @property
+    def driver(self) -> Driver | None:
+        """The driver, once the node is in a cluster."""
+
+    def waiting(self) -> str:
+        """Why there is no cluster or no leader yet."""
+
+    @property
+    def view(self) -> NodeView:
+        """What the node says of itself."""
+
+    async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
+        """Change the membership, here, as the leader."""
+
+    async def transfer(self, to: str, timeout: float) -> str:
+        """Transfer leadership, here, as the leader."""
+
+
+class PeerCallHandler:
+    """Lives on the loop."""
+
+    def __init__(self, node: _Node, max_command_bytes: int, machine: StateMachine) -> None:
+        self._node, self._machine = node, machine
+        self._max_command_bytes = max_command_bytes
+        self._answers: dict[type, Callable[[Any], Awaitable[PeerReply]]] = {
+            ProposeRequest: self._propose,
+            ReadIndexRequest: self._read_index,
+            ChangeMembershipRequest: self._change,
+            TransferLeadershipRequest: self._transfer,
+            DetailsRequest: self._details,
+        }
+
+    def handles(self, request: PeerRequest) -> bool:
+        """Whether the request is one of these."""
+        return type(request) in self._answers
+
+    async def answer(self, request: PeerRequest) -> PeerReply:
+        """Answer it. :raises BraftError: which travels back to the caller."""
+        return await self._answers[type(request)](request)
+
+    async def propose(self, data: bytes, timeout: float) -> Any:
+        """Replicate one ready command, from wherever, and return its answer."""
+        driver = self._driver()
+        self._check(data)
+        self._machine.check_known(data)
+        command = Command(data, timeout, asyncio.get_running_loop())
+        driver.submit(command)
+        return await command.awaitable
+
+    async def _propose(self, request: ProposeRequest) -> ProposeReply:
+        driver = self._leading()
+        timeout = peer_seconds(request.timeout_ms)
+        loop = asyncio.get_running_loop()
+        commands = [Command(data, timeout, loop) for data in request.commands]
+        for command in commands:
+            try:
+                self._check(command.data)
+            except (TooLarge, InvalidRequest) as error:
+                settle([(command, error)])
+            else:
+                driver.submit(command)
+        answers = await asyncio.gather(
+            *(command.awaitable for command in commands), return_exceptions=True
+        )
+        return ProposeReply(tuple([await _outcome(answer) for answer in answers]))
+
+    async def _read_index(self, request: ReadIndexRequest) -> ReadIndexReply:
+        driver = self._leading()
+        query = IndexQuery(1.0, asyncio.get_running_loop())
+        driver.submit(query)
+        index = await query.awaitable
+        return ReadIndexReply(index, driver.core.current_term)
+
+    async def _change(self, request: ChangeMembershipRequest) -> AdminReply:
+        driver = self._leading()
+        timeout = peer_seconds(request.timeout_ms)
+        await self._node.change(request.kind, request.server_id, request.address, timeout)
+        return AdminReply(encode_configuration(driver.core.configuration), driver.core.leader)
+
+    async def _transfer(self, request: TransferLeadershipRequest) -> AdminReply:
+        driver = self._leading()
+        leader = await self._node.transfer(request.to, peer_seconds(request.timeout_ms))
+        return AdminReply(encode_configuration(driver.core.configuration), leader)
+
+    async def _details(self, request: DetailsRequest) -> DetailsReply:
+        return DetailsReply(jsontext.encode(self._node.view.details(), anything=True))
+
+    def _driver(self) -> Driver:
+        driver = self._node.driver
+        if driver is None:
+            raise NotReady(self._node.waiting())
+        return driver
+
+    def _leading(self) -> Driver:
+        driver = self._driver()
+        core = driver.core
+        if core.role is not Role.LEADER:
+            raise NotLeader(
+                f"{core.server_id} does not lead; it knows the leader {core.leader or '(none)'}",
+                leader=core.leader,
+                term=core.current_term,
+            )
+        return driver
+
+    def _check(self, data: bytes) -> None:
+        if len(data) > self._max_command_bytes + SESSION_BYTES:
+            raise TooLarge(
+                f"a command has {len(data)} bytes; the limit here is {self._max_command_bytes}",
+                size=len(data),
+                limit=self._max_command_bytes,
+            )
+        self._machine.check_readable(data)
+
+
+async def _outcome(answer: Any) -> bytes:
+    if isinstance(answer, BaseException) and not isinstance(answer, BraftError):
+        raise answer
+    return await encoded(answer)

@@ -1,0 +1,57 @@
+"""What peers sent and the core refused: counted, logged within bounds, told in the notes.
+
+Owns the memory of it. Pure but for its log: time is passed in (monotonic seconds).
+"""
+
+from __future__ import annotations
+
+import logging
+from math import inf
+
+from braft_core.errors import ProtocolViolation
+
+__all__ = ["ProtocolViolations"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two lines of the log, and for which a note stands.
+_QUIET = 10.0
+_NOTED = 600.0
+
+
+class ProtocolViolations:
+    """Messages of peers that break a rule of the protocol. Written on the loop, read anywhere."""
+
+    def __init__(self) -> None:
+        #: How many since the start.
+        self.count = 0
+        self._latest: tuple[float, str] = (-inf, "")
+        self._logged_at = -inf
+        self._unlogged = 0
+
+    def note(self, violation: ProtocolViolation, now: float) -> None:
+        """Count one. However many come, the log has a line each ten seconds."""
+        self.count += 1
+        self._latest = (now, violation.message)
+        self._unlogged += 1
+        if now - self._logged_at < _QUIET:
+            return
+        more = f"; {self._unlogged - 1} more since the last such line" if self._unlogged > 1 else ""
+        self._logged_at, self._unlogged = now, 0
+        _log.warning(
+            "a peer broke a rule of the protocol; its message is refused, and its connection "
+            "closed: %s%s",
+            violation.message,
+            more,
+        )
+
+    def message(self, now: float) -> str:
+        """*Any thread.* What to tell for ten minutes after the latest; "" if there is nothing."""
+        when, what = self._latest
+        ago = now - when
+        if ago > _NOTED:
+            return ""
+        return (
+            f"{self.count} message(s) of peers broke a rule of the protocol and were refused, the "
+            f"latest {ago:.0f} s ago: {what}"
+        )

@@ -1,0 +1,46 @@
+"""What SIGHUP asks of a node that runs in the foreground.
+
+By convention it asks a service to read its files again, and it says that the terminal of a program
+is gone. Whether this process had a terminal, and has it still, tells the two apart.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+__all__ = ["SighupHandler"]
+
+
+class SighupHandler:
+    """A handler for SIGHUP. Main thread only.
+
+    :param end: called when the terminal is gone, unless SIGHUP was ignored before (``nohup``).
+    """
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._needs_terminal = not ignored and _has_terminal()
+        self._asked = False
+
+    def __call__(self, *_: object) -> None:
+        """Handle the signal."""
+        if self._needs_terminal and not _has_terminal():
+            self._end()
+        else:
+            self._asked = True
+
+    def take_request(self) -> bool:
+        """Return whether files are to be read again; ``False`` until it is asked for once more."""
+        asked, self._asked = self._asked, False
+        return asked
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""A snapshot that a peer sends: stored only if this node could restore it.
+
+What cannot be read would replace the state by nothing, now or at the next start. So the contents
+are read back and checked before the snapshot has a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from braft_core.abc import SnapshotSink
+from braft_core.raft import SnapshotMeta
+
+__all__ = ["VerifiedSink"]
+
+
+class VerifiedSink(SnapshotSink):
+    """The sink of a received snapshot.
+
+    :param check: raises for contents that the state machine cannot restore. On the transfer's
+        thread.
+    """
+
+    def __init__(self, sink: SnapshotSink, check: Callable[[Iterator[bytes]], None]) -> None:
+        self._sink = sink
+        self._check = check
+
+    def write(self, chunk: bytes) -> None:
+        """See the base class."""
+        self._sink.write(chunk)
+
+    def commit(self, verify: Callable[[Iterator[bytes]], None] | None = None) -> SnapshotMeta:
+        """See the base class. :raises DecodeError: the contents are no snapshot of ours."""
+        return self._sink.commit(verify or self._check)
+
+    def abort(self) -> None:
+        """See the base class."""
+        self._sink.abort()

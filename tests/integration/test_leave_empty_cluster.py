@@ -1,0 +1,165 @@
+"""Giving an empty cluster up, with a disk that fails in the middle, and a machine that does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core import Node
+from braft_core.abc import WriteBatch
+from braft_core.errors import Busy, NotReady, StorageFull
+from braft_core.raft import HardState
+from braft_core.runtime import leave_empty_cluster
+from braft_core.runtime.leave_empty_cluster import abandon_cluster
+from braft_core.runtime.loop import LoopThread
+from braft_core.runtime.meta_keys import BOOTSTRAP_RECORD, CLUSTER_ID
+from braft_core.runtime.requests import Query
+from braft_testing.processes import PATIENCE, wait_for
+from tests.integration.conftest import MakeNodes
+
+pytestmark = pytest.mark.integration
+
+
+class Disk:
+    """Changes nothing under ``key`` while it is ``full``; dissolves a node's cluster."""
+
+    def __init__(self, node: Node, key: str) -> None:
+        assert node._host is not None
+        self.engine: Any = node._host._engine
+        self.loop = node._host._loop
+        self.storage = self.engine.components.storage
+        self.key, self.full, self.refused = key, True, 0
+        self._set_meta = self.storage.set_meta
+        self.storage.set_meta = self.set_meta  # type: ignore[method-assign]
+
+    def set_meta(self, values: Mapping[str, bytes | None]) -> None:
+        if self.full and self.key in values:
+            self.refused += 1
+            raise StorageFull("no space left")
+        self._set_meta(values)
+
+    def abandon_cluster(self) -> str:
+        """Begin, and go on until the disk is full."""
+        cluster: str = self.engine.cluster_id
+
+        begin_to_dissolve(self.engine, self.loop)
+        wait_for(lambda: self.refused, what="the disk is full")
+        return cluster
+
+
+def begin_to_dissolve(
+    engine: Any, loop: LoopThread, before: Callable[[], None] = lambda: None
+) -> None:
+    """Begin as soon as nothing of the cluster is under way."""
+
+    async def begin() -> bool:
+        ports = engine._ports
+        leave_empty_cluster._check(engine.running(), ports, engine)
+        if not ports.raft_view().has_quorum:
+            return False
+        before()
+        engine.membership._begin_to_dissolve("another")
+        return True
+
+    wait_for(lambda: loop.run(begin()), what="it may dissolve")
+
+
+@pytest.mark.parametrize("key", [CLUSTER_ID, BOOTSTRAP_RECORD])
+def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, key: str) -> None:
+    (node,) = make_nodes(1)
+    disk = Disk(node, key)
+    given_up = disk.abandon_cluster()
+    disk.full = False
+    node.wait_ready(PATIENCE)
+    node.kv.put("m", "k", 1)
+    assert disk.engine.cluster_id != given_up
+
+
+def test_a_write_that_hangs_is_waited_for(
+    make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would otherwise be found by the next cluster, in a log that was forgotten before it."""
+    monkeypatch.setattr(leave_empty_cluster, "_JOIN", 0.05)
+    (node,) = make_nodes(1)
+    assert node._host is not None
+    engine: Any = node._host._engine
+    given_up, hangs, patience = engine.cluster_id, threading.Event(), []
+    close, storage = engine.close, engine.components.storage
+
+    def late_write() -> None:
+        assert hangs.wait(PATIENCE)
+        storage.write([WriteBatch(HardState(1000, ""))])
+
+    def counted_close(timeout: float) -> None:
+        close(timeout)
+        patience.append(storage.get_meta(CLUSTER_ID))
+
+    engine.close = counted_close
+    begin_to_dissolve(engine, node._host._loop, lambda: engine.writer.run(late_write))
+    wait_for(lambda: len(patience) >= 3, what="it waits for the writer")
+    assert set(patience) == {given_up.encode()}, "forgotten while a write is under way"
+    engine.close = close
+    hangs.set()
+    node.wait_ready(PATIENCE)
+    node.kv.put("m", "k", 1)
+    assert engine.cluster_id != given_up
+    assert engine.driver.core.current_term < 1000
+
+
+def test_a_machine_that_fails_meanwhile_begins_anew(make_nodes: MakeNodes, tmp_path: Path) -> None:
+    (node,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    Disk(node, CLUSTER_ID).abandon_cluster()
+    node.stop()
+    (again,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    again.kv.put("m", "k", 1)
+
+
+def test_who_asks_meanwhile_is_answered_in_time(make_nodes: MakeNodes) -> None:
+    (node,) = make_nodes(1)
+    disk = Disk(node, CLUSTER_ID)
+    detach, query = disk.engine.detach, Query("kv", "get", ("m", "k"), 0.5)
+
+    def asked_just_before() -> Any:
+        disk.engine.driver.submit(query)
+        return detach()
+
+    disk.engine.detach = asked_just_before
+    disk.abandon_cluster()
+    with pytest.raises(NotReady):
+        query.blocking.result(PATIENCE)
+
+
+def test_no_snapshot_of_one_cluster_gets_into_the_next(
+    make_nodes: MakeNodes, tmp_path: Path
+) -> None:
+    (node,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    disk = Disk(node, CLUSTER_ID)
+    disk.full = False
+    for _ in range(20):
+        disk.loop.run(disk.engine.barrier(PATIENCE))
+    node.take_snapshot()
+
+    with suppress(Busy):
+        disk.loop.run(abandon_cluster(disk.engine, disk.engine._ports))
+    node.kv.put("m", "k", 1)
+    node.stop()
+    (again,) = make_nodes(1, data_dir=str(tmp_path / "one"))
+    assert again.kv.get("m", "k") == 1
+
+
+def test_a_snapshot_under_way_stops_the_dissolving(make_nodes: MakeNodes) -> None:
+    (node,) = make_nodes(1)
+    engine = Disk(node, CLUSTER_ID).engine
+    wait_for(lambda: engine._ports.raft_view().has_quorum, what="it may dissolve")
+
+    async def meanwhile() -> None:
+        async with engine.snapshotter._lock:
+            await abandon_cluster(engine, engine._ports)
+
+    with pytest.raises(Busy):
+        Disk(node, CLUSTER_ID).loop.run(meanwhile(), PATIENCE)
