@@ -104,7 +104,9 @@ class Engine:
         self._publisher = EventPublisher(self, events, node)
         self.distribution = Distribution(self, events)
         self.member_capabilities = MemberCapabilities()
-        self._admission = CommandAdmission(components.server_id, components.machine, components.cluster, self.member_capabilities)
+        self._admission = CommandAdmission(
+            components.server_id, components.machine, components.cluster, self.member_capabilities
+        )
         self._campaign_enabled = True
         self._ports = MembershipAdapter(self)
         self.admin = Admin(self)

@@ -1,8 +1,8 @@
 """Declaring and agreeing in the simulation: the real code of both over the simulated network.
 
-Owns what :mod:`braft_core.cluster.capability_negotiation` and :mod:`braft_core.runtime.admission` need
-of a runtime. A declaration may get lost and an agreement may fail. A crash forgets declarations,
-but not agreements.
+Owns what :mod:`braft_core.cluster.capability_negotiation` and
+:mod:`braft_core.runtime.admission` need of a runtime. A declaration may get lost and an agreement
+may fail. A crash forgets declarations, but not agreements.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Accord:
         self.member_capabilities = MemberCapabilities()
         self._works = Works(lambda why: self._trace(f"agrees on nothing: {why.message}"))
         self.agreement = CapabilityNegotiation(self, AddressBook(), self._works.once)
-        self._admission = CommandAdmission(server.id, machine, machine.cluster, self.member_capabilities)
+        self._admission = CommandAdmission(
+            server.id, machine, machine.cluster, self.member_capabilities
+        )
         self._complaint: InvariantBroken | None = None
         #: Calls under way, and their answers.
         self._replies: dict[int, PeerReply | None] = {}
