@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from braft_core.cli import (
     config,
     demo,
+    docs,
     doctor,
     kv,
     leader,
@@ -32,7 +33,7 @@ from braft_core.errors import BraftError
 __all__ = ["app", "main"]
 
 #: Options of ``braft`` itself; any other first word that is an option belongs to ``braft run``.
-_OWN_OPTIONS = frozenset({"--help", "--version", "--install-completion", "--show-completion"})
+_OWN_OPTIONS = frozenset({"-h", "--help", "--version", "--install-completion", "--show-completion"})
 
 #: What writing to a standard stream may fail with.
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
@@ -67,6 +68,7 @@ app = typer.Typer(
     # Rich takes longer to import than all the rest of --help: only where it can be seen.
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
     pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Raft clusters for Python applications. Without a command: run a node.",
     epilog="Exit codes: 0 done, 1 the cluster said no, 2 wrong usage, 3 nobody answered.",
 )
@@ -102,6 +104,7 @@ app.add_typer(plugins.app, name="plugins")
 app.add_typer(tls.app, name="tls")
 app.command("config")(config.config)
 app.add_typer(new.app, name="new")
+app.command("docs")(docs.docs)
 
 
 def main() -> None:

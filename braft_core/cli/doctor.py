@@ -20,7 +20,7 @@ from braft_core.cli.options import (
     Urls,
     connect,
 )
-from braft_core.cli.output import Exit, emit, reports_errors, table
+from braft_core.cli.output import Exit, emit, paragraph, reports_errors
 from braft_core.errors import ConfigError, NotApplied, Unreachable
 
 if TYPE_CHECKING:
@@ -85,7 +85,14 @@ def _ask(reach: Callable[[], Client], *, given: bool) -> tuple[bool, list[Findin
 
 
 def _show(findings: list[Finding]) -> None:
-    table(
-        ["", "WHAT", "FOUND", "DO"],
-        [[f.level.value.upper(), f.subject, f.message, f.remedy] for f in findings],
-    )
+    levels = max((len(finding.level.value) for finding in findings), default=0)
+    subjects = max((len(finding.subject) for finding in findings), default=0)
+    for finding in findings:
+        before = f"{finding.level.value.upper():{levels}}  {finding.subject:{subjects}}  "
+        paragraph(finding.message, first=before, width=_WIDTH)
+        if finding.remedy:
+            paragraph(f"to do: {finding.remedy}", first=" " * len(before), width=_WIDTH)
+
+
+#: Columns, where the output is no terminal.
+_WIDTH = 80

@@ -1,4 +1,4 @@
-"""``braft kv``: keys and values."""
+"""``braft kv``: read and write keys of the service ``kv``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Keys and values of the replicated map service.")
+app = typer.Typer(no_args_is_help=True, help="Read and write keys of replicated maps.")
 
 MapName = Annotated[str, typer.Argument(metavar="MAP", help="Name of the map.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key in the map.")]
 Stale = Annotated[
-    bool, typer.Option("--stale", help="Read the node's own state, which may lag behind.")
+    bool, typer.Option("--stale", help="Read the node's own state, which may be old.")
 ]
 
 
@@ -56,7 +56,8 @@ def get(
 ) -> None:
     """Print a value: text and bytes as they are, anything else as JSON.
 
-    Exit code 1 if there is no such key. JSON: map, key, found, value, revision; bytes are base64.
+    Exit code 1 if there is no such key. JSON: map, key, found, value, base64 (whether value is the
+    base64 of bytes), revision.
     """
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         entry = client.kv_entry(map_name, key, _consistency(stale))
@@ -64,7 +65,11 @@ def get(
     if entry is None:
         emit(as_json, answer, lambda: echo(f"map {map_name} has no key {key}", err=True))
         raise typer.Exit(Exit.REFUSED)
-    answer |= {"value": entry.value, "revision": entry.revision}
+    answer |= {
+        "value": entry.value,
+        "base64": isinstance(entry.value, bytes),
+        "revision": entry.revision,
+    }
     emit(as_json, answer, lambda: _print_value(entry.value))
 
 
@@ -79,7 +84,7 @@ def put(
     parse: Annotated[bool, typer.Option("--parse", help="VALUE is JSON, not text.")] = False,
     if_revision: Annotated[
         int | None,
-        typer.Option(min=0, help="Only if the key has this revision; 0: only if it is new."),
+        typer.Option(min=0, help="Only if the key has this revision; 0: if there is none."),
     ] = None,
     as_json: AsJson = False,
     urls: Urls = None,
@@ -113,7 +118,7 @@ def delete(
     tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Delete a key. No error if there is none.
+    """Delete a key. A key that does not exist is no error.
 
     JSON: map, key, deleted.
     """
@@ -127,14 +132,14 @@ def delete(
 @reports_errors
 def list_keys(
     map_name: Annotated[
-        str | None, typer.Argument(metavar="[MAP]", help="A map; without it: all maps.")
+        str | None, typer.Argument(metavar="[MAP]", help="A map; default: list the maps.")
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_PAGE, help="At most so many keys; without it: all."),
+        typer.Option(min=1, max=MAX_PAGE, help="Largest number of keys; default: all."),
     ] = None,
     after: Annotated[
-        str, typer.Option(metavar="KEY", help="Only keys behind this one, in order.")
+        str, typer.Option(metavar="KEY", help="Only keys that sort after this one.")
     ] = "",
     stale: Stale = False,
     as_json: AsJson = False,
@@ -147,11 +152,12 @@ def list_keys(
 ) -> None:
     """List the keys and values of a map in order, or the names of all maps.
 
-    A map is read in pages, each as it is at its own time. JSON: map, items and, where --limit left
-    keys out, next, which is the --after of the rest; or maps.
+    A map is read in pages; each page is a separate read. JSON: map, items, base64 (the keys whose
+    values are the base64 of bytes) and, if --limit left keys out, next, the --after of the rest;
+    without MAP: maps.
     """
     if map_name is None and (limit is not None or after):
-        raise ConfigError("--limit and --after are for the keys of a map; name a MAP with them")
+        raise ConfigError("--limit and --after select keys of one map; name a MAP with them")
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         if map_name is None:
             maps = client.kv_maps()
@@ -167,7 +173,7 @@ def list_keys(
                 echo(f"there are more: --after {shlex.quote(listing.next)}", err=True)
 
 
-#: Keys that are read at once: as many as may be, since a page is of one time.
+#: Keys per page: the most that is allowed, since each page is one consistent read.
 _READ = MAX_PAGE
 
 
@@ -181,11 +187,11 @@ class _Listing:
         self._map_name = map_name
         self._limit = limit
         self._consistency = consistency
-        #: Behind which key the next page begins; ``None`` if there is none.
+        #: The key after which the next page begins; ``None`` at the end.
         self.next: str | None = after
 
     def pages(self) -> Iterator[dict[str, Any]]:
-        """Until the limit, or the end."""
+        """Yield pages until the limit or the end of the map."""
         left = self._limit
         while self.next is not None and left != 0:
             size = _READ if left is None else min(left, _READ)
@@ -196,12 +202,13 @@ class _Listing:
             yield items
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return all pages as one JSON object."""
         items: dict[str, Any] = {}
         for page in self.pages():
             items |= page
         rest = {} if self.next is None else {"next": self.next}
-        return {"map": self._map_name, "items": items} | rest
+        in_base64 = [key for key, value in items.items() if isinstance(value, bytes)]
+        return {"map": self._map_name, "items": items, "base64": in_base64} | rest
 
 
 def _consistency(stale: bool) -> str:
@@ -224,7 +231,7 @@ def _value(given: str, parse: bool) -> Any:
 
 
 def _argument(given: str) -> str:
-    # Python hides bytes that are no text in surrogates.
+    # Python represents undecodable bytes as lone surrogates.
     if not given.isascii() and any("\ud800" <= char <= "\udfff" for char in given):
         raise ConfigError(
             f"VALUE is {given!r:.120}; accepted: text in the terminal's encoding, or bytes from "
@@ -252,9 +259,9 @@ def _print_value(value: Any) -> None:
 
 
 def _print_text(value: str) -> None:
-    """Print a value as it is: in UTF-8 where the terminal's encoding has no form for it.
+    """Print a text value unchanged; in UTF-8 if the terminal's encoding cannot represent it.
 
-    On a terminal, what would drive it is escaped: a value is whoever's who may write it.
+    On a terminal control characters are escaped, since any client may have written the value.
     """
     if sys.stdout.isatty():
         value = printable_lines(value)

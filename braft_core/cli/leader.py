@@ -1,8 +1,8 @@
-"""``braft leader``: who leads, and handing that over. JSON: id, address."""
+"""``braft leader``: show the leader, and transfer leadership. JSON: id, address."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,10 +19,11 @@ from braft_core.cli.options import (
     connect,
 )
 from braft_core.cli.output import echo, emit, reports_errors
+from braft_core.identity import short_id
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Who leads.")
+app = typer.Typer(no_args_is_help=True, help="Show the leader, or transfer leadership.")
 
 
 @app.command()
@@ -39,7 +40,7 @@ def show(
     """Show the leader. Exit code 1 if there is none."""
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         leader = client.leader()
-    emit(as_json, leader, lambda: echo(f"{leader['address']}  {leader['id']}"))
+    emit(as_json, leader, lambda: echo(_named(leader)))
 
 
 @app.command()
@@ -47,7 +48,7 @@ def show(
 def transfer(
     to: Annotated[
         str | None,
-        typer.Argument(help="Server id or address; without it the most up-to-date voter."),
+        typer.Argument(help="Server id, short id or address; default: the most up-to-date voter."),
     ] = None,
     as_json: AsJson = False,
     urls: Urls = None,
@@ -57,8 +58,12 @@ def transfer(
     tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Hand leadership over, without an election timeout."""
+    """Transfer leadership to another voter, without an election timeout."""
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         target = member_id(client.members(), to) if to else ""
         leader = client.transfer_leadership(target)
-    emit(as_json, leader, lambda: echo(f"now led by {leader['address']}  {leader['id']}"))
+    emit(as_json, leader, lambda: echo(f"leader {_named(leader)}"))
+
+
+def _named(leader: dict[str, Any]) -> str:
+    return f"{leader['address']}  {short_id(leader['id'])}"

@@ -1,8 +1,8 @@
 """``braft members``: the Raft configuration.
 
-A member is named by its server id or by its address. Every change prints the members after it.
-JSON: members, a list of id, address, suffrage, leader. The list also tells what the leader decides
-about members that are silent; JSON: autopilot, as in GET /raft.
+A member is named by its server id, its short id or its address. Every change prints the members
+after it. JSON: members, a list of id, address, suffrage, leader. The list also shows what the
+leader decides about members that do not answer; JSON: autopilot, as in GET /raft.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from braft_core.cli.options import (
     Urls,
     connect,
 )
-from braft_core.cli.output import echo, emit, reports_errors, table
+from braft_core.cli.output import emit, paragraph, reports_errors, table
 from braft_core.errors import ConfigError
+from braft_core.identity import short_id
 
 __all__ = ["app", "member_id"]
 
-app = typer.Typer(no_args_is_help=True, help="Who belongs to the cluster.")
+app = typer.Typer(no_args_is_help=True, help="Show and change the members of the cluster.")
 
-Member = Annotated[str, typer.Argument(help="Server id or address of a member.")]
+Member = Annotated[str, typer.Argument(help="Server id, short id or address of a member.")]
 
 
 @app.command("list")
@@ -43,7 +44,7 @@ def list_members(
     tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """List the members, and what is decided about those that are silent."""
+    """List the members, and what the leader decides about those that do not answer."""
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         _show(as_json, client.members(), client.status().get("autopilot", {}))
 
@@ -53,7 +54,7 @@ def list_members(
 def add(
     server_id: Annotated[str, typer.Argument(help="Server id of the new member.")],
     address: Annotated[str, typer.Argument(help="host:port of its Raft port.")],
-    nonvoter: Annotated[bool, typer.Option("--nonvoter", help="It only follows.")] = False,
+    nonvoter: Annotated[bool, typer.Option("--nonvoter", help="It never votes.")] = False,
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
@@ -102,19 +103,24 @@ def promote(
 
 
 def member_id(members: list[dict[str, Any]], name: str) -> str:
-    """The id of the member with that id or address. :raises ConfigError: there is none."""
-    for member in members:
-        if name in (member["id"], member["address"]):
-            return str(member["id"])
-    known = ", ".join(member["address"] for member in members)
-    raise ConfigError(f"no member has the id or address {name!r}; members are at: {known}")
+    """Return the server id of the member with this id, short id or address.
+
+    :raises ConfigError: there is none, or a short id fits several members.
+    """
+    found = [m for m in members if name in (m["id"], m["address"])]
+    found = found or [m for m in members if name == short_id(m["id"])]
+    if len(found) == 1:
+        return str(found[0]["id"])
+    known = ", ".join(f"{short_id(member['id'])} at {member['address']}" for member in members)
+    what = "several members have" if found else "no member has"
+    raise ConfigError(f"{what} the id or address {name!r}; members: {known}")
 
 
 def _show(
     as_json: bool, members: list[dict[str, Any]], autopilot: dict[str, Any] | None = None
 ) -> None:
     silent = (autopilot or {}).get("silent", {})
-    rows = [[m["address"], m["suffrage"], _role(m, silent), m["id"]] for m in members]
+    rows = [[m["address"], m["suffrage"], _role(m, silent), short_id(m["id"])] for m in members]
 
     def human() -> None:
         table(["ADDRESS", "SUFFRAGE", "ROLE", "ID"], rows)
@@ -135,6 +141,7 @@ def _role(member: dict[str, Any], silent: dict[str, float | None]) -> str:
 
 def _explain(autopilot: dict[str, Any]) -> None:
     dry = " (dry run: nothing is done)" if autopilot.get("mode") == "dry-run" else ""
-    echo(f"autopilot{dry}: {autopilot.get('reason', '')}")
+    paragraph(f"autopilot{dry}: {autopilot.get('reason', '')}", rest="  ")
     for row in autopilot.get("removed", []):
-        echo(f"removed as dead, may return: {row['address']} ({row['reason']})")
+        line = f"removed as dead, may return: {row['address']} ({row['reason']})"
+        paragraph(line, rest="  ")

@@ -1,6 +1,6 @@
-"""How commands speak: text for people, JSON for programs, exit codes for scripts.
+"""The output of commands: text for people, JSON for programs, exit codes for scripts.
 
-Results go to stdout, complaints to stderr. With ``--json`` stdout is exactly one JSON value (one
+Results go to stdout, errors to stderr. With ``--json`` stdout is exactly one JSON value (one
 per line where a command goes on), also when the command fails: ``{"error": {"code", "message",
 "data"}}``.
 """
@@ -8,9 +8,13 @@ per line where a command goes on), also when the command fails: ``{"error": {"co
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,7 +30,21 @@ from braft_core.errors import (
 )
 from braft_core.escaping import printable, printable_lines
 
-__all__ = ["Exit", "echo", "emit", "exit_code", "fail", "print_json", "reports_errors", "table"]
+__all__ = [
+    "Exit",
+    "echo",
+    "emit",
+    "exit_code",
+    "fail",
+    "paragraph",
+    "print_json",
+    "reports_errors",
+    "table",
+]
+
+_GAP = "  "
+#: Columns that are narrower are not wrapped.
+_NARROWEST = 20
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,7 +60,7 @@ class Exit(IntEnum):
 
 
 def exit_code(error: BraftError) -> Exit:
-    """Which of the codes an error ends in."""
+    """Return the exit code for an error."""
     if isinstance(error, Unreachable | OutcomeUnknown):
         return Exit.NO_ANSWER
     if isinstance(error, ConfigError | PluginError) or error.data.get("status") == 400:
@@ -51,7 +69,7 @@ def exit_code(error: BraftError) -> Exit:
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose braft errors become a sentence (or JSON) and an exit code."""
+    """Make a command report braft's errors as a message (or JSON) and an exit code."""
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -82,13 +100,13 @@ def emit(as_json: bool, value: Any, human: Callable[[], None]) -> None:
 
 
 def echo(*lines: str, err: bool = False) -> None:
-    """Print lines for people. No character of others' in them makes a line or drives a terminal."""
+    """Print lines for people. Characters that could forge lines or drive a terminal are escaped."""
     for line in lines or ("",):
         typer.echo("\t".join(map(printable, line.split("\t"))), err=err)
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON. Bytes are base64; what is not printable is escaped as JSON has it."""
+    """Print one line of JSON. Bytes are base64; what is not printable is escaped as JSON has it."""
     text = _escaped(jsontext.dumps(value, anything=True))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -98,7 +116,7 @@ def print_json(value: Any) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Return JSON with what JSON may hold and a terminal must not: bidirectional overrides."""
+    """Escape what JSON may hold and a terminal must not see, such as bidirectional overrides."""
     if text.isprintable():
         return text
     return "".join(
@@ -107,27 +125,57 @@ def _escaped(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows under headings: a Rich table on a terminal, aligned plain columns elsewhere."""
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    """Print rows under headings, aligned; on a terminal the widest column is wrapped to fit."""
+    lines = [list(columns), *([printable(str(cell)) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widest = widths.index(max(widths))
+    room = _width() - sum(widths) - len(_GAP) * (len(widths) - 1) + widths[widest]
+    if room >= _NARROWEST:
+        widths[widest] = min(widths[widest], room)
+    for number, line in enumerate(lines):
+        for text in _aligned(line, widths):
+            typer.echo(typer.style(text, bold=True) if number == 0 else text)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of one row: several, if a cell is wider than its column."""
+    wrapped = [
+        textwrap.wrap(cell, width, break_on_hyphens=False) if len(cell) > width else [cell]
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    for parts in itertools.zip_longest(*wrapped, fillvalue=""):
+        padded = (part.ljust(width) for part, width in zip(parts, widths, strict=True))
+        yield _GAP.join(padded).rstrip()
+
+
+def paragraph(text: str, first: str = "", rest: str | None = None, width: int = 0) -> None:
+    """Print one text for people, wrapped to the width of a terminal.
+
+    :param first: what stands before the first line.
+    :param rest: what stands before the other lines; as many blanks by default.
+    :param width: where to wrap if the output is no terminal; 0: nowhere.
+    """
+    first = printable(first)
+    indent = " " * len(first) if rest is None else rest
+    typer.echo(_wrap(printable(text), _width() or width, first, indent))
+
+
+def _width() -> int:
+    """Return the columns of the terminal that reads the output, 0 if none does."""
     if sys.stdout.isatty():
-        _rich_table(columns, cells)
-        return
-    lines = [list(columns), *cells]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(padded).rstrip())
+        return shutil.get_terminal_size().columns
+    named = os.environ.get("COLUMNS", "")
+    return int(named) if named.isdecimal() else 0
 
 
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        shown.add_column(column, overflow="fold")
-    for row in rows:
-        shown.add_row(*(escape(cell) for cell in row))
-    Console().print(shown)
+def _wrap(text: str, width: int, first: str = "", rest: str = "") -> str:
+    if not width or width - len(rest) < _NARROWEST:
+        return first + text
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,4 +1,4 @@
-"""``braft run``: a node from the settings, until it is told to stop."""
+"""``braft run``: run one node with the settings of this process."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def _setting(name: str, meaning: str) -> Any:
 @reports_errors
 def run(
     discovery: Annotated[
-        str | None, _setting("--discovery", "Where others are: mdns, static:a,b,c, k8s, …")
+        str | None, _setting("--discovery", "How to find other nodes: mdns, static:a,b,c, k8s, …")
     ] = None,
     expect: Annotated[
-        str | None, _setting("--expect", "How many nodes found a new cluster together.")
+        str | None, _setting("--expect", "How many nodes bootstrap a new cluster together.")
     ] = None,
     ip: Annotated[str | None, _setting("--ip", "Address to advertise.")] = None,
     interface: Annotated[
@@ -38,10 +38,10 @@ def run(
     dport: Annotated[str | None, _setting("--dport", "Discovery port.")] = None,
     hport: Annotated[str | None, _setting("--hport", "HTTP port.")] = None,
     data_dir: Annotated[
-        str | None, _setting("--data-dir", "Where its data lives; :memory: forgets.")
+        str | None, _setting("--data-dir", "Data directory; :memory: keeps nothing on disk.")
     ] = None,
     cluster_name: Annotated[
-        str | None, _setting("--cluster-name", "Nodes with another name are strangers.")
+        str | None, _setting("--cluster-name", "Only nodes with the same name form a cluster.")
     ] = None,
     serializer: Annotated[str | None, _setting("--serializer", "Serializer of commands.")] = None,
     services: Annotated[
@@ -52,7 +52,8 @@ def run(
 ) -> None:
     """Run a node until SIGTERM or Ctrl-C.
 
-    Options are settings, and overrule BRAFT_* variables and braft.toml (see: braft config).
+    These settings, given as options, overrule BRAFT_* variables and braft.toml. All other settings
+    have no option; braft config lists them.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     _serve(given)
@@ -70,7 +71,7 @@ def _serve(given: dict[str, str]) -> None:
     node = Node(settings=settings)
 
     def listening() -> None:
-        # A node does not end because nobody can be told where it listens.
+        # The node keeps running if standard output cannot be written.
         with suppress(OSError):
             for line in _announcement(node, settings):
                 echo(line)
@@ -79,10 +80,12 @@ def _serve(given: dict[str, str]) -> None:
 
 
 def _announcement(node: Node, settings: Settings) -> Iterator[str]:
-    yield f"Raft on {node.address}, HTTP on {node.http_address or 'no port'}"
+    scheme = "http" if settings.http_tls_files is None else "https"
+    serves = f"HTTP on {scheme}://{node.http_address}" if node.http_address else "no HTTP"
+    yield f"Raft on {node.address}, {serves}"
     if settings.provenance["discovery"] == "default" and settings.discovery != "none":
         yield (
             "BRAFT_DISCOVERY is not set: looking for nodes of the cluster "
-            f"{settings.cluster_name!r} by {settings.discovery} on the network; none keeps this "
-            "node alone, on loopback"
+            f"{settings.cluster_name!r} by {settings.discovery} on the network; "
+            "BRAFT_DISCOVERY=none keeps this node alone, on loopback"
         )

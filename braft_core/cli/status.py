@@ -21,7 +21,7 @@ from braft_core.cli.options import (
     Urls,
     connect,
 )
-from braft_core.cli.output import echo, emit, reports_errors, table
+from braft_core.cli.output import Exit, echo, emit, paragraph, reports_errors, table
 
 __all__ = ["status"]
 
@@ -32,12 +32,12 @@ _CLEAR = "\x1b[2J\x1b[H"
 
 @reports_errors
 def status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
     interval: Annotated[
-        float, typer.Option(min=0.05, help="Seconds between two looks, with --watch.")
+        float, typer.Option(min=0.05, help="Seconds between two queries, with --watch.")
     ] = 1.0,
     count: Annotated[
-        int, typer.Option(min=0, help="End after so many looks, with --watch; 0: never.")
+        int, typer.Option(min=0, help="Number of queries, with --watch; 0: no limit.")
     ] = 0,
     as_json: AsJson = False,
     urls: Urls = None,
@@ -47,9 +47,9 @@ def status(
     tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Show every node: its state, its leader, its health.
+    """Show the leader and the state of every node.
 
-    JSON: what GET /raft gives; with --watch one line per look.
+    Exit code 1 if there is no leader. JSON: as GET /raft; with --watch one line per query.
     """
     left = count if watch else 1
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
@@ -60,35 +60,26 @@ def status(
             emit(as_json, view, partial(_show, view))
             left -= 1
             if left == 0:
-                return
+                break
             time.sleep(interval)
+    if not view["leaderAddr"]:
+        raise typer.Exit(Exit.REFUSED)
 
 
 def _show(view: dict[str, Any]) -> None:
-    leader = view["leaderAddr"] or "none known"
-    echo(f"leader {leader}   nodes {view['nodeNum']}   discovery {view['discovery']}")
+    echo(f"leader {view['leaderAddr'] or 'none known'}   nodes {view['nodeNum']}")
+    paragraph(str(view["discovery"]), first="discovery ")
     commit = max((int(node.get("commitIndex", 0)) for node in view["nodes"]), default=0)
     table(
-        [
-            "ADDRESS",
-            "STATE",
-            "LEADER",
-            "APPLIED",
-            "BEHIND",
-            "UPTIME",
-            "PID",
-            "MEMORY",
-            "CPU",
-            "NOTE",
-        ],
+        ["ADDRESS", "STATE", "APPLIED", "BEHIND", "UPTIME", "PID", "MEMORY"],
         [_row(node, commit) for node in view["nodes"]],
     )
     for line in _remarks(view):
-        echo(line)
+        paragraph(line, rest="  ")
 
 
 def _remarks(view: dict[str, Any]) -> list[str]:
-    """What a person has to know beyond the table."""
+    """Return what a person has to know beyond the table."""
     remarks = []
     if view.get("waiting"):
         remarks.append(f"not served: {view['waiting']}")
@@ -96,23 +87,35 @@ def _remarks(view: dict[str, Any]) -> list[str]:
     if autopilot.get("silent"):
         remarks.append(f"autopilot: {autopilot['reason']}")
     for node in view["nodes"]:
-        for subject, sentence in (node.get("notes") or {}).items():
-            remarks.append(f"{subject}, says {node['address']}: {sentence}")
+        remarks += _remarks_on(node, view["leaderAddr"])
     return remarks
 
 
+def _remarks_on(node: dict[str, Any], leader: str) -> list[str]:
+    address = node["address"]
+    remarks = [f"{address}: {node['error']}"] if node.get("error") else []
+    follows = str(node.get("leader", ""))
+    if node.get("pid") and follows != leader:
+        remarks.append(f"{address}: its leader is {follows or 'not known'}")
+    notes = node.get("notes") or {}
+    return remarks + [f"{subject}, says {address}: {note}" for subject, note in notes.items()]
+
+
 def _row(node: dict[str, Any], commit: int) -> list[str]:
-    memory = f"{node.get('rss', 0) / (1 << 20):.0f} MiB" if node.get("rss") else ""
-    applied = node.get("appliedIndex")
+    answered = bool(node.get("pid"))
+    applied = node.get("appliedIndex") if answered else None
     return [
         str(node.get("address", "")),
         str(node.get("raftState", "") or "?"),
-        str(node.get("leader", "")),
         "" if applied is None else f"{applied:,}",
         "" if applied is None else f"{max(0, commit - int(applied)):,}",
-        _TENTHS.sub(r"\1", str(node.get("duration", ""))),
+        _uptime(str(node.get("duration", ""))),
         str(node.get("pid") or ""),
-        memory,
-        f"{node.get('pcpu', 0.0):.1f} %",
-        str(node.get("error", "")),
+        f"{node.get('rss', 0) / (1 << 20):.0f} MiB" if node.get("rss") else "",
     ]
+
+
+def _uptime(duration: str) -> str:
+    """Shorten a duration in Go's notation: no seconds beside hours, tenths at most."""
+    hours, found, rest = duration.partition("h")
+    return f"{hours}h{rest.partition('m')[0]}m" if found else _TENTHS.sub(r"\1", duration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MASK", "is_secret", "settings_markdown", "show"]
 
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 MASK = "**********"
 _SECRET_WORDS = ("token", "password", "secret", "_key")
 
@@ -23,7 +25,7 @@ def show(value: object, default: str = "") -> str:
         case SecretStr():
             return MASK
         case None | "" | ():
-            return f"({default.replace('`', '')})" if default else ""
+            return f"({_plain(default)})" if default else ""
         case bool():
             return "on" if value else "off"
         case float():
@@ -34,6 +36,10 @@ def show(value: object, default: str = "") -> str:
             return ",".join(show(item) for item in value)
         case _:
             return str(value)
+
+
+def _plain(markdown: str) -> str:
+    return _LINK.sub(r"\1", markdown).replace("`", "")
 
 
 def settings_markdown(settings: type[Settings]) -> str:

@@ -116,7 +116,7 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
         "info": {
             "title": "braft",
             "version": "1",
-            "description": "A node of a replicated state machine. docs/http.md explains it.",
+            "description": "A node of a replicated state machine. `braft docs http` explains it.",
         },
         "paths": paths,
         "components": {

@@ -51,8 +51,9 @@ def test_every_distribution_is_built_with_its_data(wheels: dict[str, Path]) -> N
     core = zipfile.ZipFile(wheels["braft_core"]).namelist()
     assert [file for file in core if file.endswith(".proto")]
     assert [file for file in core if file.endswith("licenses/LICENSE")]
+    code = [file for file in core if not file.startswith("braft_core/_docs/")]
     assert not [
-        file for file in core if "testing" in file or ("/test_" in file and ".tmpl" not in file)
+        file for file in code if "testing" in file or ("/test_" in file and ".tmpl" not in file)
     ]
 
 
@@ -93,3 +94,6 @@ def test_the_console_script_answers(
     said = run(python.parent / "braft", "--help")
     assert {"run", "demo", "status", "kv", "members", "leader"} <= set(re.findall(r"\w+", said))
     assert json.loads(run(python.parent / "braft", "config", "--json"))
+    pages = json.loads(run(python.parent / "braft", "docs", "--json"))["pages"]
+    assert {"readme", "changelog", "operations", "plugins"} <= {page["name"] for page in pages}
+    assert run(python.parent / "braft", "docs", "operations").startswith("# Operations\n")

@@ -16,11 +16,11 @@ LATE = 10_000
 SLOW_WRITE = 0.25
 SKEWED = 1.0
 
-#: What to do about a sentence of a node.
-SENTENCES = 'see "Why is there no leader" in docs/operations.md'
+#: What to do about a message of a node.
+SENTENCES = 'read "Why is there no leader" in: braft docs operations'
 
 #: Where a subject of notes has a section of its own.
-SECTIONS = {"state": 'see "The members\' states differ" in docs/operations.md'}
+SECTIONS = {"state": 'read "The members\' states differ" in: braft docs operations'}
 
 View = Mapping[str, Any]
 

@@ -32,7 +32,7 @@ FakeNode = _fake_node_class()
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("BRAFT_URL", "BRAFT_TOKEN", "BRAFT_HPORT", "BHP", "BRAFT_CONFIG"):
+    for name in ("BRAFT_URL", "BRAFT_TOKEN", "BRAFT_HPORT", "BHP", "BRAFT_CONFIG", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -75,14 +75,27 @@ def test_kv_numbers_that_json_lacks(braft_json: Any, braft: Any, node: Any, url:
 def test_kv_json(braft_json: Any, braft: Any, url: str) -> None:
     at = ("--url", url)
     assert braft_json("kv", "put", "m", "k", "v", *at) == {"map": "m", "key": "k", "revision": 1}
-    got = {"map": "m", "key": "k", "found": True, "value": "v", "revision": 1}
+    got = {"map": "m", "key": "k", "found": True, "value": "v", "base64": False, "revision": 1}
     assert braft_json("kv", "get", "m", "k", *at) == got
-    assert braft_json("kv", "list", "m", *at) == {"map": "m", "items": {"k": "v"}}
+    assert braft_json("kv", "list", "m", *at) == {"map": "m", "items": {"k": "v"}, "base64": []}
     assert braft_json("kv", "list", *at) == {"maps": ["m"]}
     assert braft_json("kv", "del", "m", "k", *at) == {"map": "m", "key": "k", "deleted": True}
     missing = braft("kv", "get", "m", "k", "--json", *at)
     assert missing.exit_code == 1
     assert json.loads(missing.stdout) == {"map": "m", "key": "k", "found": False}
+
+
+def test_kv_json_tells_bytes_from_text(braft_json: Any, node: Any, url: str) -> None:
+    node._kv_put("m", "bytes", b"hello")
+    node._kv_put("m", "text", "aGVsbG8=")
+    got = [braft_json("kv", "get", "m", key, "--url", url) for key in ("bytes", "text")]
+    assert [(one["value"], one["base64"]) for one in got] == [
+        ("aGVsbG8=", True),
+        ("aGVsbG8=", False),
+    ]
+    listed = braft_json("kv", "list", "m", "--url", url)
+    assert listed["items"] == {"bytes": "aGVsbG8=", "text": "aGVsbG8="}
+    assert listed["base64"] == ["bytes"]
 
 
 def test_kv_conditions_and_staleness(braft: Any, node: Any, url: str) -> None:
@@ -145,11 +158,20 @@ def test_leader(braft_json: Any, braft: Any, node: Any, url: str) -> None:
 def test_status(braft_json: Any, braft: Any, node: Any, url: str) -> None:
     assert braft_json("status", "--url", url) == node.cluster_view()
     shown = braft("status", "--url", url).stdout
-    assert shown.startswith("leader 127.0.0.1:15000   nodes 1   discovery static://\nADDRESS")
+    assert shown.startswith("leader 127.0.0.1:15000   nodes 1\ndiscovery static://\nADDRESS")
     watched = braft(
         "status", "--watch", "--count", "3", "--interval", "0.05", "--json", "--url", url
     )
     assert [json.loads(line)["nodeNum"] for line in watched.stdout.splitlines()] == [1, 1, 1]
+
+
+def test_status_without_a_leader_ends_with_exit_code_1(braft: Any, node: Any, url: str) -> None:
+    view = node.cluster_view() | {"leaderAddr": "", "leaderID": ""}
+    node.cluster_view = lambda timeout=None: view
+    shown = braft("status", "--url", url)
+    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (1, "leader none known   nodes 1")
+    as_json = braft("status", "--json", "--url", url)
+    assert (as_json.exit_code, json.loads(as_json.stdout)) == (1, view)
 
 
 def test_status_shows_what_is_wrong(braft: Any, node: Any, url: str) -> None:
@@ -353,9 +375,9 @@ def test_kv_list_in_pages(braft: Any, braft_json: Any, node: Any, url: str) -> N
     assert first.stderr == "there are more: --after c\n"
     rest = braft("kv", "list", "m", "--after", "c", *at)
     assert (rest.stdout, rest.stderr) == ("it's\t1\n", "")
-    listed = {"map": "m", "items": {"a": 1, "b": 1}, "next": "b"}
+    listed = {"map": "m", "items": {"a": 1, "b": 1}, "base64": [], "next": "b"}
     assert braft_json("kv", "list", "m", "--limit", "2", *at) == listed
-    rest_listed = {"map": "m", "items": {"c": 1, "it's": 1}}
+    rest_listed = {"map": "m", "items": {"c": 1, "it's": 1}, "base64": []}
     assert braft_json("kv", "list", "m", "--limit", "2", "--after", "b", *at) == rest_listed
 
 
@@ -368,7 +390,7 @@ def test_kv_list_reads_all_pages(
     lines = "".join(f"k{number}\t{number}\n" for number in range(5))
     assert braft("kv", "list", "m", "--url", url).stdout == lines
     listed = braft_json("kv", "list", "m", "--url", url)
-    assert listed == {"map": "m", "items": {f"k{number}": number for number in range(5)}}
+    assert listed["items"] == {f"k{number}": number for number in range(5)}
     assert braft("kv", "list", "m", "--limit", "4", "--url", url).stdout == lines[: 4 * 5]
     assert len([call for call in node.calls if call[:3] == ("query", "kv", "page")]) == 3 + 3 + 2
 

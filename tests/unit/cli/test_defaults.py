@@ -71,6 +71,7 @@ def test_a_node_says_that_nobody_chose_where_it_looks(
     said = braft("run").stdout
     assert ("BRAFT_DISCOVERY is not set" in said) == (chosen == "")
     assert ("the cluster 'braft' by mdns" in said) == (chosen == "")
+    assert said.startswith("Raft on 127.0.0.1:1, HTTP on http://127.0.0.1:1\n")
 
 
 def test_a_choice_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_states_that_differ_are_a_failure_with_the_section_that_says_what_to_do(
     notes = {"state": "the states of kv differ at entry 5: …"}
     (finding,) = found(view([node(1, notes=notes), node(2), node(3)]), "state")
     assert finding.level is Level.FAIL
-    assert finding.remedy == 'see "The members\' states differ" in docs/operations.md'
+    assert finding.remedy == 'read "The members\' states differ" in: braft docs operations'
     page = Path(__file__).parents[3] / "docs" / "operations.md"
     assert "\n### The members' states differ\n" in page.read_text(encoding="utf-8")
 

@@ -30,9 +30,9 @@ def test_a_node_runs_serves_and_stops(words: list[str], braft: Any) -> None:
     try:
         assert process.stdout is not None
         listening = process.stdout.readline()
-        found = re.search(r"Raft on 127\.0\.0\.1:\d+, HTTP on (\S+)", listening)
+        found = re.search(r"Raft on 127\.0\.0\.1:\d+, HTTP on (http://\S+)", listening)
         assert found, listening
-        url = f"http://{found[1]}"
+        url = found[1]
         deadline = time.monotonic() + 40
         while braft("kv", "put", "m", "k", "v", "--url", url).exit_code != 0:
             assert time.monotonic() < deadline, "no write within 40 s"

@@ -37,7 +37,8 @@ def _kinds(text: str) -> list[str]:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description="Real nodes, real faults, and a check of every answer. See docs/faults.md.",
+        description="Real nodes, real faults, and a check of every answer "
+        "(explained by: braft docs faults).",
     )
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default 1)")
     parser.add_argument("--seed", type=int, help="which faults (default: drawn and told)")
