@@ -149,7 +149,7 @@ class Session:
     @property
     def id(self) -> str:
         """The random id by which the cluster knows the session; "" before its first command."""
-        return shown(self._client_session.session)
+        return shown(self._client_session.session_id)
 
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         """As :meth:`braft_core.Node.execute`, and:

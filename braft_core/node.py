@@ -190,13 +190,15 @@ class Node(AsyncCalls):
         :raises OutcomeUnknown: it may have been applied; at the deadline, or if this node stops.
         :raises Rejected: it was applied, and its answer is this error.
         """
-        return self._execute(self._running().sessions.own, service, command, args, timeout)
+        return self._execute(self._running().sessions.shared, service, command, args, timeout)
 
     async def aexecute(
         self, service: str, command: str, *args: Any, timeout: float | None = None
     ) -> Any:
         """:meth:`execute`, awaited. Cancelling does not take the command back."""
-        return await self._aexecute(self._running().sessions.own, service, command, args, timeout)
+        return await self._aexecute(
+            self._running().sessions.shared, service, command, args, timeout
+        )
 
     def query(
         self,

@@ -14,7 +14,7 @@ from braft_core.runtime.requests import Command, settle
 from braft_core.services.capabilities import Capabilities, Need
 from braft_core.services.cluster import ClusterService, is_agreement
 from braft_core.services.envelope import read_need, routing_key
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 
 __all__ = ["CommandAdmission"]
 

@@ -25,7 +25,7 @@ from braft_core.raft import Entry, EntryType
 from braft_core.runtime.pending import Segment
 from braft_core.runtime.requests import Query, Request, settle
 from braft_core.serializers.missing import NotKnownHere
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 
 __all__ = ["Applier", "ApplyStop", "Capture"]
 

@@ -41,8 +41,8 @@ from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.location import MEMORY, choose_location, data_directory
 from braft_core.runtime.security_check import check_security, serves_reflection
 from braft_core.services.cluster import ClusterService
-from braft_core.services.machine import StateMachine
 from braft_core.services.members import MembersService
+from braft_core.services.state_machine import StateMachine
 from braft_core.storage.recovery import recover_store
 
 __all__ = ["Components", "build_components", "make_discovery"]

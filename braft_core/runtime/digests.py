@@ -25,7 +25,7 @@ from braft_core.runtime.requests import Command
 from braft_core.services.cluster import checkpoint_command
 from braft_core.services.digests import KEPT, Checkpoint, Digest, new_hash
 from braft_core.services.envelope import read_need
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 
 if TYPE_CHECKING:
     from braft_core.runtime.engine import Engine

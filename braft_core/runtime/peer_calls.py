@@ -28,7 +28,7 @@ from braft_core.runtime.driver import Driver
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.envelope import SESSION_BYTES
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 
 __all__ = ["PeerCallHandler"]
 

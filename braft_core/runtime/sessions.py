@@ -1,15 +1,15 @@
-"""Client sessions, seen from the node that took the call: numbering, and trying again.
+"""Client sessions on the node that took the call: number commands, and retry them.
 
 A command of a session may be sent any number of times and is applied once
-(:mod:`braft_core.services.sessions`). So whatever hides its outcome, a lost connection, a leader
-that dies or is deposed, is answered here by sending it again, until its deadline. The rule for an
-error that ends it: if any attempt may have been applied, the caller is told ``OutcomeUnknown``.
+(:mod:`braft_core.services.sessions`). So when the outcome of an attempt is unknown, because the
+connection broke or the leader died, this module sends the command again until its deadline. If any
+attempt may have been applied when the deadline passes, the caller gets ``OutcomeUnknown``.
 
-A :class:`ClientSession` holds one registered session at a time and registers it with the first
-command. The node draws the session's id at random, so that only holders of the log know it. Calls
-without a session share the node's own, which registers again when it has expired or is full.
+A :class:`ClientSession` registers its session with the first command. The node draws the session id
+at random, so only those who hold the log can know it. All calls without a session share one, which
+is replaced when it has expired or is full.
 
-Any thread may call what is not marked otherwise.
+Methods may be called from any thread unless marked otherwise.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from braft_core.errors import (
 )
 from braft_core.runtime import clock
 from braft_core.runtime.requests import Command, Query, settle
-from braft_core.services.envelope import SESSION_ID_BYTES, encode_command, in_session
-from braft_core.services.machine import SESSIONS
+from braft_core.services.envelope import SESSION_ID_BYTES, encode_command, with_session
 from braft_core.services.sessions import MAX_CHARGE, SMALL, shown
+from braft_core.services.state_machine import SESSIONS
 
 __all__ = ["ClientSession", "SessionCommand", "Sessions"]
 
-#: Seconds before a command whose outcome is unknown is sent again.
+#: Delay before a retry, seconds.
 _RETRY = 0.05
-#: Facts of a ``Busy`` that ends without anybody's help.
+#: Data keys that mark a ``Busy`` as transient.
 _PASSING = frozenset({"session", "successor"})
-#: How far the commands of one session may run ahead of the oldest that is under way: as many small
-#: answers as the state machine keeps of one session.
+#: How far the newest command of a session may be ahead of its oldest unacknowledged one: as many
+#: small answers as the state machine keeps of one session.
 WINDOW = MAX_CHARGE // SMALL
 
 
 class _Engine(Protocol):
-    """What sessions need of the node."""
+    """The part of the node that sessions use."""
 
     def submit(self, request: Command | Query) -> None:
         """Take a request."""
 
     def refusal(self) -> NotApplied:
-        """Why no request is served at the moment."""
+        """Return the reason why no request is served at the moment."""
 
 
 class Window:
-    """The sequence numbers of one session. Guarded by the lock of its client_session."""
+    """The sequence numbers of one session. Guarded by the lock of its :class:`ClientSession`."""
 
     def __init__(self, session: bytes) -> None:
         self.session = session
@@ -70,17 +70,17 @@ class Window:
 
     @property
     def full(self) -> bool:
-        """Whether no number can be given out."""
+        """Whether no sequence number is left to take."""
         return self._next - self.first_unacknowledged >= WINDOW
 
     def take(self) -> int:
-        """The next number."""
+        """Return the next number."""
         number, self._next = self._next, self._next + 1
         self._under_way.add(number)
         return number
 
     def done(self, number: int) -> None:
-        """Nobody waits for that command any more."""
+        """Acknowledge the answer of a command, or record that its caller left."""
         self._under_way.discard(number)
         while (
             self.first_unacknowledged < self._next
@@ -90,7 +90,7 @@ class Window:
 
 
 class RetryableCommand(Command):
-    """A command that may be sent again without harm."""
+    """A command that may be sent again without being applied twice."""
 
     __slots__ = ("_sessions", "finished", "unknown")
 
@@ -105,9 +105,9 @@ class RetryableCommand(Command):
     ) -> None:
         super().__init__(data, timeout, loop)
         self._sessions = sessions
-        #: An attempt may have been applied.
+        #: Whether an attempt may have been applied.
         self.unknown = False
-        #: Nobody waits any more.
+        #: Whether the caller has its answer or has left.
         self.finished = False
 
     def classify(self, error: BraftError) -> BraftError | None:
@@ -123,13 +123,13 @@ class RetryableCommand(Command):
         return None
 
     def _may_help(self, error: BraftError) -> bool:
-        """Whether to try again after an error that says that this attempt was not applied."""
+        """Return whether a retry may succeed after an attempt that was not applied."""
         if not isinstance(error, NotApplied):
             return False
         if self.unknown:
             return True
-        # A cluster that has too much to do says so to its callers. What passes by itself is no
-        # news to them: a transfer of leadership, or answers that they are about to let go.
+        # Report real overload to the caller. Retry a transient Busy: leadership is being
+        # transferred, or the session keeps answers that are about to be acknowledged.
         if isinstance(error, Busy):
             return not _PASSING.isdisjoint(error.data)
         return error.safe_to_retry
@@ -137,19 +137,19 @@ class RetryableCommand(Command):
     def _verdict(self, error: BraftError) -> BraftError:
         if self.unknown and isinstance(error, NotApplied):
             return OutcomeUnknown(
-                f"the outcome is unknown: an attempt may have been applied, and the last one was "
-                f"not: {error.message}"
+                "the outcome is unknown: an earlier attempt may have been applied; the last one "
+                f"was not: {error.message}"
             )
         return error
 
     def prepare(self) -> bool:
-        """Get ready for the next attempt; whether there is to be one."""
+        """Prepare the next attempt; return whether to make it."""
         self.sent = False
         return not self.finished and not self.future.done()
 
 
 class SessionCommand(RetryableCommand):
-    """A command of a session. ``plain`` is the command without its place in it."""
+    """A command of a session. ``plain`` is the command without the session's fields."""
 
     __slots__ = ("client_session", "number", "plain", "window")
 
@@ -167,20 +167,20 @@ class SessionCommand(RetryableCommand):
         self.number = 0
 
     def place(self, window: Window) -> None:
-        """Make it a command of that session. Under the client_session's lock."""
+        """Take the next number of the session. The caller holds the session's lock."""
         self.window, self.number = window, window.take()
         self.stamp(window)
 
     def stamp(self, window: Window) -> None:
-        """Say again where the floor is. Under the client_session's lock."""
-        self.data = in_session(
+        """Encode the session's fields, as they are now. The caller holds the session's lock."""
+        self.data = with_session(
             self.plain, (window.session, self.number, window.first_unacknowledged)
         )
 
     def prepare(self) -> bool:
-        """See :meth:`RetryableCommand.prepare`. The floor has risen, which may be what helps."""
+        """See :meth:`RetryableCommand.prepare`. Stamp it with the newest acknowledgement."""
         with self.client_session.lock:
-            # Not of one that is done with: the floor may have risen above its number.
+            # A finished command must not be stamped: its own number may be acknowledged.
             if not super().prepare():
                 return False
             if self.window is not None:
@@ -188,7 +188,7 @@ class SessionCommand(RetryableCommand):
             return True
 
     def finish(self) -> None:
-        """The caller has its answer, or has gone away: it is not wanted any more."""
+        """Record that the caller has its answer or has left."""
         with self.client_session.lock:
             self.finished = True
             if self.window is not None:
@@ -201,15 +201,15 @@ class SessionCommand(RetryableCommand):
         if isinstance(error, SessionExpired):
             return self.client_session.expired(self, error)
         if self.window is None:
-            # It waits for a session and was not sent. Outside one it could be applied twice.
+            # It waits for a session and was never sent; without one it could be applied twice.
             return self._verdict(error)
         return super().classify(error)
 
 
 class ClientSession:
-    """One client: its session, and the commands that wait for it to be opened.
+    """A client, its session, and the commands that wait for the session to be registered.
 
-    :param renews: take another session where this one cannot go on.
+    :param renews: register another session when this one has expired or is full.
     """
 
     def __init__(self, sessions: Sessions, *, renews: bool) -> None:
@@ -222,13 +222,17 @@ class ClientSession:
         self._closed: BraftError | None = None
 
     @property
-    def session(self) -> bytes:
-        """The id of the open session, empty before there is one."""
+    def session_id(self) -> bytes:
+        """The id of the registered session, empty before there is one."""
         window = self._window
         return b"" if window is None else window.session
 
     def submit(self, command: SessionCommand) -> None:
-        """Take a command. :raises Busy: too many are under way. :raises SessionExpired: closed."""
+        """Submit a command.
+
+        :raises Busy: too many commands of the session are unacknowledged.
+        :raises SessionExpired: the session is closed.
+        """
         opens = False
         with self.lock:
             if self._closed is not None:
@@ -240,11 +244,10 @@ class ClientSession:
                 if not self._renews:
                     name = shown(window.session)
                     raise Busy(
-                        f"session {name} has commands under way from "
-                        f"{window.first_unacknowledged} on; "
-                        f"the newest is at most {WINDOW} ahead of the oldest",
+                        f"session {name} waits for its command {window.first_unacknowledged}; "
+                        f"the newest may be at most {WINDOW} numbers later",
                         session=name,
-                        floor=window.first_unacknowledged,
+                        first_unacknowledged=window.first_unacknowledged,
                     )
                 window = self._window = None
             if window is None:
@@ -258,41 +261,41 @@ class ClientSession:
             self.open()
 
     def expired(self, command: SessionCommand, error: SessionExpired) -> BraftError | None:
-        """The state machine does not know the session (any more), or the number is too old."""
+        """Handle a session, or a number in it, that the state machine no longer knows."""
         if not self._renews:
             facts = {**error.data, "maybe_applied": command.unknown}
             return SessionExpired(error.message, **facts)
         if command.unknown:
             return OutcomeUnknown(
-                f"the outcome is unknown: it was tried more than once, and {error.message}"
+                f"the outcome is unknown: an earlier attempt may have been applied; {error.message}"
             )
         with self.lock:
             if self._window is command.window:
                 self._window = None
             command.window = None
         try:
-            self.submit(command)  # the only attempt was refused, so this is the first again
+            self.submit(command)  # no attempt was applied, so start over
         except BraftError as refused:
             return refused
         return None
 
     def open(self) -> None:
-        """Have a session opened for those that wait."""
+        """Register a session for the waiting commands."""
         with self.lock:
             timeout = max((command.remaining() for command in self._waiting), default=0.0)
         self.sessions.open(self, timeout)
 
     def opened(self, session: bytes) -> None:
-        """*Loop.* The session is open."""
+        """*Loop.* Submit the waiting commands: the session is registered."""
         with self.lock:
             self._window = Window(session)
         self._go_on()
 
     def not_opened(self, error: BraftError) -> None:
-        """*Loop.* It could not be opened. What waits was not sent, so it was surely not applied."""
+        """*Loop.* Handle a failed registration; the waiting commands were surely not applied."""
         if isinstance(error, OutcomeUnknown):
             error = NoLeader(f"no session could be opened in time: {error.message}")
-        # In time for some may be too late for others.
+        # Deadlines differ: retry only the commands that have time left.
         self._go_on(error, keep=isinstance(error, (NoLeader, NotReady)))
 
     def _go_on(self, error: BraftError | None = None, *, keep: bool = False) -> None:
@@ -309,7 +312,7 @@ class ClientSession:
                     settle([(command, refused)])
 
     def refuse_late(self, error: NotApplied) -> None:
-        """Answer the waiting whose deadline has passed."""
+        """Refuse the waiting commands whose deadline has passed."""
         with self.lock:
             now = clock.monotonic()
             late = [command for command in self._waiting if command.deadline <= now]
@@ -317,20 +320,20 @@ class ClientSession:
         settle((command, error) for command in late)
 
     def close(self, reason: BraftError) -> None:
-        """Take no more commands."""
+        """Refuse further commands, and those that wait."""
         with self.lock:
             first, self._closed = self._closed is None, reason
             waiting, self._waiting = self._waiting, []
         settle((command, reason) for command in waiting)
-        if first and self.session:
+        if first and self.session_id:
             self.sessions.forget(self)
 
 
 class RegisterClient(RetryableCommand):
-    """The command that opens a session, under another id at each attempt.
+    """The command that registers a session, with another id at each attempt.
 
-    An attempt that comes late must not bring a session back to life that has ended meanwhile: the
-    commands that it has forgotten could be applied again. Two sessions instead of one harm nobody.
+    With one id, a late first attempt could reopen a session that has ended since. Commands whose
+    answers it no longer keeps could then be applied again. A second, unused session does no harm.
     """
 
     __slots__ = ("_drawn",)
@@ -354,15 +357,15 @@ class RegisterClient(RetryableCommand):
         return True
 
     def session_of(self, answer: Any) -> bytes | None:
-        """Return the session that was opened, ``None`` if the answer names none of ours."""
+        """Return the session that was registered, or ``None`` if the answer names another one."""
         return answer if type(answer) is bytes and answer in self._drawn else None
 
 
 class Sessions:
-    """All client sessions of a node, and the commands that wait before they are sent again.
+    """All client sessions of a node, and the commands that wait for their retry.
 
-    :param timeout: of closing a session, seconds.
-    :param random_bytes: draws the ids of sessions.
+    :param timeout: for closing a session, seconds.
+    :param random_bytes: source of the session ids.
     """
 
     def __init__(
@@ -381,11 +384,11 @@ class Sessions:
         self._retrying: list[RetryableCommand] = []
         self._opening: list[ClientSession] = []
         self._closed = False
-        #: The node's own session.
-        self.own = ClientSession(self, renews=True)
+        #: The session of all calls that have none of their own.
+        self.shared = ClientSession(self, renews=True)
 
     def start(self) -> None:
-        """*Loop.* Open what was asked for so far: callers may know the node before it runs."""
+        """*Loop.* Register the sessions requested so far: calls may come before the node runs."""
         with self._lock:
             self._loop = asyncio.get_running_loop()
             opening, self._opening = self._opening, []
@@ -393,7 +396,7 @@ class Sessions:
             client_session.open()
 
     def stop(self, reason: BraftError) -> None:
-        """Try nothing again from now on; answer all that wait. Idempotent."""
+        """Retry nothing from now on; answer all waiting commands. Idempotent."""
         with self._lock:
             self._closed = True
             retrying, self._retrying = self._retrying, []
@@ -403,20 +406,20 @@ class Sessions:
             client_session.close(reason)
 
     def sweep(self) -> None:
-        """*Loop.* Now and then: answer those whose deadline has passed."""
+        """*Loop.* Refuse waiting commands whose deadline has passed. Called periodically."""
         with self._lock:
             opening = list(self._opening)
         for client_session in opening:
             client_session.refuse_late(self._engine.refusal())
 
     def submit(self, command: Command) -> None:
-        """On its way to the leader."""
+        """Send a command to the leader."""
         self._engine.submit(command)
 
-    # -- again -----------------------------------------------------------------------------------
+    # -- retries ---------------------------------------------------------------------------------
 
     def retry_later(self, command: RetryableCommand) -> bool:
-        """Send that command again after a moment; ``False`` if the node is stopping."""
+        """Send a command again after a delay; return ``False`` if the node is stopping."""
         with self._lock:
             if self._closed or self._loop is None:
                 return False
@@ -439,7 +442,10 @@ class Sessions:
     # -- opening and closing ---------------------------------------------------------------------
 
     def open(self, client_session: ClientSession, timeout: float) -> None:
-        """Register ``client_session``, at the start of the node if it does not run yet."""
+        """Register a session; ``opened`` or ``not_opened`` is called on the loop.
+
+        Before the start, wait for it.
+        """
         with self._lock:
             closed, loop = self._closed, self._loop
             if not closed:
@@ -455,7 +461,7 @@ class Sessions:
         self._engine.submit(opening)
 
     def new_session(self) -> tuple[bytes, bytes]:
-        """Draw the id of a session; returns it and the command that opens it."""
+        """Draw a session id; return it and the command that registers it."""
         session = self._random_bytes(SESSION_ID_BYTES)
         return session, encode_command(self._serializer, SESSIONS, "open", [session])
 
@@ -474,10 +480,10 @@ class Sessions:
                 client_session.opened(session)
             else:
                 client_session.not_opened(
-                    NotSupported("the leader did not open the session asked for")
+                    NotSupported("the leader did not register the requested session")
                 )
 
     def forget(self, client_session: ClientSession) -> None:
-        """Close the client_session's session, without waiting: it would end by itself in time."""
-        data = encode_command(self._serializer, SESSIONS, "close", [client_session.session])
+        """Close the session without waiting for it; otherwise it ends when it expires."""
+        data = encode_command(self._serializer, SESSIONS, "close", [client_session.session_id])
         self._engine.submit(Command(data, self._timeout))

@@ -28,7 +28,7 @@ from uuid import UUID
 from braft_core.errors import DecodeError
 from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH
+from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH, check_plain
 from braft_core.serializers.types import TYPES, TypeRegistry
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "MAX_INT_BITS",
     "MAX_ITEMS",
     "MAX_TEXT",
+    "detached_copy",
     "from_plain",
     "to_plain",
     "types_in",
@@ -355,3 +356,31 @@ _READERS: Final[dict[str, Callable[[list[Any]], Any]]] = {
     "timedelta": _read_timedelta,
     "uuid": _read_uuid,
 }
+
+
+_IMMUTABLE: Final = frozenset({type(None), bool, int, float, str, bytes})
+
+
+def detached_copy(value: Any) -> Any:
+    """Return a copy that shares nothing mutable with ``value``.
+
+    Tuples become lists, except within typed values. An answer thus cannot reach into the state of
+    the service that gave it.
+
+    :raises TypeError: ``value`` is neither plain nor of a registered type.
+    """
+    if type(value) is int and INT_MIN <= value <= INT_MAX:
+        return value  # by far the commonest answer: a revision
+    try:
+        check_plain(value)
+    except TypeError:
+        return from_plain(to_plain(value, keep_tuples=False))
+    return value if type(value) in _IMMUTABLE else _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {
+            key: item if type(item) in _IMMUTABLE else _copied(item) for key, item in value.items()
+        }
+    return [item if type(item) in _IMMUTABLE else _copied(item) for item in value]

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from braft_core.errors import DecodeError, InvalidArgument
 from braft_core.serializers.plain import check_plain
+from braft_core.serializers.typed import detached_copy
 from braft_core.services.ordered import in_order
 from braft_core.services.service import StateMachineService, command, query
-from braft_core.services.values import own
 
 __all__ = ["DistributeService", "spread"]
 
@@ -199,7 +199,7 @@ class DistributeService(StateMachineService):
 
 def _notify(listener: _Listener, share: dict[str, Any]) -> None:
     try:
-        listener.dispatch(listener.callback, own(share))
+        listener.dispatch(listener.callback, detached_copy(share))
     except Exception:  # a listener is local: if it could fail a command, nodes would differ
         logger.exception("a listener of node %s cannot be told of its items", listener.node_id)
 

@@ -1,24 +1,19 @@
 """Commands and their outcomes as bytes.
 
-A command is one byte of format version, one byte of serializer tag, then the serialized list
-``[service, command, [arguments]]``. It is in the log for ever, hence the version.
+A command is one byte of format, one byte of serializer tag, the session fields if it has any, then
+the serialized list ``[service, command, [arguments]]``. The log keeps it, hence the format byte:
+:data:`FORMAT`, plus one bit for each of these:
 
-That is format 1. Format 5, a command of a client session, has 28 more bytes before the list: the
-session (16 bytes), the sequence number in it (8) and how far behind that the session's floor is
-(4), the numbers big-endian. They stand outside the list so that a command can be numbered, and a
-repetition be recognised, without its serializer.
+* :data:`IN_SESSION`: 28 bytes of session fields follow the tag, big-endian: the session id (16),
+  the sequence number (8), and how far the first unacknowledged number is behind it (4). They stand
+  outside the list, so that a retry is numbered and recognised without the serializer.
+* :data:`TYPED`: some arguments are not plain values. The list holds the plain values that stand for
+  them (:mod:`braft_core.serializers.typed`).
 
-Formats 3 and 6 are as 1 and 5, with arguments that are no plain values: the list holds the plain
-values that stand for them (:mod:`braft_core.serializers.typed`).
+An outcome travels between nodes only. It is the msgpack of ``[0, value]``, ``[1, code, message,
+data]``, or ``[2, plain form of a typed value]``.
 
-Formats 2 and 4 are as 5 and 6 with sessions of 8 bytes, the log index at which they were opened.
-They are read, since logs hold them, and no longer written: whoever guesses an index could use up
-the numbers of that session.
-
-An outcome travels between nodes only: msgpack of ``[0, value]``, ``[1, code, message, data]``, or
-``[2, the plain value that stands for a typed one]``.
-
-Decoding executes nothing, and is bounded by the size of its input.
+Decoding executes nothing, and its cost is bounded by the size of its input.
 """
 
 from __future__ import annotations
@@ -39,67 +34,51 @@ from braft_core.serializers.typed import from_plain, to_plain, types_in
 from braft_core.services.capabilities import Need
 
 __all__ = [
+    "FORMAT",
     "FORMATS",
     "IN_SESSION",
     "MAX_BEHIND",
-    "OF_SESSIONS",
     "SESSION_BYTES",
     "SESSION_ID_BYTES",
     "TYPED",
-    "TYPED_IN_SESSION",
-    "VERSION",
-    "Place",
+    "SessionStamp",
     "decode_command",
     "decode_outcome",
-    "decode_place",
+    "decode_session_stamp",
     "encode_answer",
     "encode_command",
     "encode_failure",
     "encode_outcome",
-    "in_session",
     "read_need",
     "routing_key",
+    "with_session",
 ]
 
-#: The format version of commands, and that of commands of a session.
-VERSION = 1
-IN_SESSION = 5
-#: The same of commands with typed arguments.
-TYPED = 3
-TYPED_IN_SESSION = 6
-#: The formats of sessions that were named by a log index: read, and not written.
-_INDEXED, _TYPED_INDEXED = 2, 4
-#: The formats of commands of a session.
-OF_SESSIONS = frozenset({IN_SESSION, TYPED_IN_SESSION, _INDEXED, _TYPED_INDEXED})
+#: The format of commands, without flags.
+FORMAT = 1
+#: Flag: some arguments are typed.
+TYPED = 2
+#: Flag: the command belongs to a client session.
+IN_SESSION = 4
+#: All format bytes that this code reads.
+FORMATS = frozenset({FORMAT, FORMAT | TYPED, FORMAT | IN_SESSION, FORMAT | TYPED | IN_SESSION})
 #: Bytes of the id of a session, which its client draws at random.
 SESSION_ID_BYTES = 16
-#: What a session adds to a command, bytes.
+#: Bytes that a session adds to a command.
 SESSION_BYTES = 28
-#: How far behind its sequence number the floor of a command may be.
+#: How far behind its sequence number the first unacknowledged number of a command may be.
 MAX_BEHIND = (1 << 32) - 1
 
 _HEAD = 2
-_PLACE = struct.Struct(f">BB{SESSION_ID_BYTES}sQI")
-_PLACE_BYTES, _pack_place, _unpack_place = _PLACE.size, _PLACE.pack, _PLACE.unpack_from
-_INDEXED_PLACE = struct.Struct(">BB8sQI")
-#: Where the list begins, by format.
-_HEADS = {
-    VERSION: _HEAD,
-    IN_SESSION: _HEAD + SESSION_BYTES,
-    TYPED: _HEAD,
-    TYPED_IN_SESSION: _HEAD + SESSION_BYTES,
-    _INDEXED: _INDEXED_PLACE.size,
-    _TYPED_INDEXED: _INDEXED_PLACE.size,
-}
-#: All formats that this code reads.
-FORMATS = frozenset(_HEADS)
-_IN_SESSION = {VERSION: IN_SESSION, TYPED: TYPED_IN_SESSION}
-_WITH_TYPES = frozenset({TYPED, TYPED_IN_SESSION, _TYPED_INDEXED})
-#: Services that would refuse typed values when they are applied, which is late.
+_STAMP = struct.Struct(f">BB{SESSION_ID_BYTES}sQI")
+_STAMP_BYTES, _pack_stamp, _unpack_stamp = _STAMP.size, _STAMP.pack, _STAMP.unpack_from
+#: Where the list begins, by format byte.
+_HEADS = {byte: _HEAD + SESSION_BYTES if byte & IN_SESSION else _HEAD for byte in FORMATS}
+#: Services that take plain values alone. They would refuse typed values only when applied.
 _PLAIN_ONLY = frozenset({"kv", "distribute"})
 _VALUE, _ERROR, _TYPED_VALUE = 0, 1, 2
 #: How msgpack begins the list of a command, short texts and short lists.
-_PLAIN_HEADS = {version: head for version, head in _HEADS.items() if version not in _WITH_TYPES}
+_PLAIN_HEADS = {byte: head for byte, head in _HEADS.items() if not byte & TYPED}
 _MSGPACK = MsgpackSerializer.tag
 _LIST_OF_THREE, _SHORT_TEXT, _SHORT_LIST = 0x93, 0xA0, 0x90
 _SHORT_MOST, _LIST_MOST = 31, 15
@@ -109,14 +88,16 @@ _outcomes = MsgpackSerializer()
 def encode_command(
     serializer: Serializer, service: str, command: str, args: Sequence[Any]
 ) -> bytes:
-    """The data of a log entry.
+    """Return the data of a log entry.
 
-    :raises TypeError: for arguments that are neither plain values nor of registered types.
-        ``kv`` and ``distribute``, which other programs read by HTTP, take plain values alone.
-    :raises InvalidRequest: for a NaN or an infinity to those two, for the same reason.
+    ``kv`` and ``distribute`` take plain values alone, because other programs read them by HTTP.
+
+    :raises TypeError: an argument is neither a plain value nor of a registered type.
+    :raises InvalidRequest: an argument of those two services has no form in JSON: a NaN, an
+        infinity, or text with a lone surrogate.
     """
     try:
-        data = bytes((VERSION, serializer.tag)) + serializer.dumps([service, command, list(args)])
+        data = bytes((FORMAT, serializer.tag)) + serializer.dumps([service, command, list(args)])
         if service in _PLAIN_ONLY:
             _check_finite(service, command, args)
         return data
@@ -125,12 +106,12 @@ def encode_command(
             raise
         plain = to_plain(list(args), keep_tuples=False)
     _check_comes_back(service, command, plain)
-    return bytes((TYPED, serializer.tag)) + serializer.dumps([service, command, plain])
+    return bytes((FORMAT | TYPED, serializer.tag)) + serializer.dumps([service, command, plain])
 
 
 def _check_finite(service: str, command: str, args: Sequence[Any]) -> None:
-    # At the caller alone: to refuse in the service what another version stored would make
-    # replicas differ.
+    # Only where the call enters: if the service refused what another version accepts, replicas
+    # would differ.
     number = not_finite(args)
     if number is not None:
         raise InvalidRequest(
@@ -142,43 +123,41 @@ def _check_finite(service: str, command: str, args: Sequence[Any]) -> None:
 
 
 def _check_comes_back(service: str, command: str, plain: Any) -> None:
-    # What a class's own constructor refuses would stop every node when it is read from the log.
+    # An argument that its class refuses to rebuild would stop every node that reads the log.
     try:
         from_plain(plain)
     except DecodeError as error:
         raise TypeError(f"{service}.{command}: an argument does not come back: {error}") from error
 
 
-class Place(NamedTuple):
-    """Where a command stands among those of its client (Raft thesis §6.3)."""
+class SessionStamp(NamedTuple):
+    """The session, and the position in it, of a command (Raft thesis §6.3)."""
 
     session: bytes
     sequence: int
-    #: The lowest sequence number whose answer the client still waits for.
-    floor: int
+    #: The lowest sequence number whose answer the client has not acknowledged.
+    first_unacknowledged: int
 
 
-def in_session(data: bytes, place: tuple[bytes, int, int]) -> bytes:
-    """The command that :func:`encode_command` made, as one of a session, at a :class:`Place`."""
-    session, sequence, floor = place
-    return (
-        _pack_place(_IN_SESSION[data[0]], data[1], session, sequence, sequence - floor)
-        + data[_HEAD:]
+def with_session(data: bytes, stamp: tuple[bytes, int, int]) -> bytes:
+    """Return a command of :func:`encode_command` with the fields of a :class:`SessionStamp`."""
+    session, sequence, first_unacknowledged = stamp
+    head = _pack_stamp(
+        data[0] | IN_SESSION, data[1], session, sequence, sequence - first_unacknowledged
     )
+    return head + data[_HEAD:]
 
 
-def decode_place(data: bytes) -> tuple[bytes, int, int]:
-    """The fields of a :class:`Place`, of a command of a session.
+def decode_session_stamp(data: bytes) -> tuple[bytes, int, int]:
+    """Return the fields of the :class:`SessionStamp` of a session's command.
 
-    A plain tuple, since to make the named one would take a quarter of the time of a session.
+    A plain tuple: making the named one would take a quarter of the time that a session costs.
 
-    :raises DecodeError: it has none.
+    :raises DecodeError: the command has none.
     """
     try:
-        _, _, session, sequence, behind = (
-            _unpack_place(data) if data[0] >= IN_SESSION else _INDEXED_PLACE.unpack_from(data)
-        )
-    except (struct.error, IndexError) as error:
+        _, _, session, sequence, behind = _unpack_stamp(data)
+    except struct.error as error:
         raise DecodeError(
             f"not a command of a session: {len(data)} bytes", size=len(data)
         ) from error
@@ -190,25 +169,25 @@ def decode_place(data: bytes) -> tuple[bytes, int, int]:
 def decode_command(
     serializers: Mapping[int, Serializer], data: bytes
 ) -> tuple[str, str, list[Any]]:
-    """Service, command and arguments, of either format.
+    """Return service, command and arguments.
 
     :param serializers: by their tags.
-    :raises NotKnownHere: it was made with what is not installed here.
-    :raises DecodeError: for anything that :func:`encode_command` did not make.
+    :raises NotKnownHere: the format, the serializer or a type is not installed here.
+    :raises DecodeError: :func:`encode_command` did not make these bytes.
     """
     service, command, args = _parts(serializers, data)
-    return service, command, from_plain(args) if data[0] in _WITH_TYPES else args
+    return service, command, from_plain(args) if data[0] & TYPED else args
 
 
 def _parts(serializers: Mapping[int, Serializer], data: bytes) -> tuple[str, str, list[Any]]:
-    """Service, command and arguments as plain values, those that stand for typed ones included."""
+    """Return service, command and arguments, typed ones in their plain form."""
     if len(data) <= _HEAD:
         raise DecodeError(f"not a command: {len(data)} bytes", size=len(data))
     if data[0] not in _HEADS:
-        # A later version may read it, and apply it: to answer for the cluster would be a guess.
+        # A later version may read and apply it, so an answer from here would be a guess.
         raise NotKnownHere(
-            f"a command of format {data[0]}; this braft reads formats {VERSION} to "
-            f"{TYPED_IN_SESSION}: upgrade it",
+            f"a command of format {data[0]}; this braft reads formats "
+            f"{', '.join(map(str, sorted(FORMATS)))}: upgrade it",
             version=data[0],
         )
     serializer = serializers.get(data[1])
@@ -223,21 +202,21 @@ def _parts(serializers: Mapping[int, Serializer], data: bytes) -> tuple[str, str
 
 
 def read_need(serializers: Mapping[int, Serializer], data: bytes) -> Need:
-    """Return what a node needs to execute the command. Makes no object of a command type.
+    """Return what a node needs to execute the command. Create no object of a command type.
 
     :raises NotKnownHere: this process lacks the format or the serializer itself.
-    :raises DecodeError: for anything that :func:`encode_command` did not make.
+    :raises DecodeError: :func:`encode_command` did not make these bytes.
     """
     service, command, args = _parts(serializers, data)
-    types = tuple(sorted(types_in(args))) if data[0] in _WITH_TYPES else ()
+    types = tuple(sorted(types_in(args))) if data[0] & TYPED else ()
     return Need(data[0], data[1], service, command, len(args), types)
 
 
 def routing_key(data: bytes) -> bytes | None:
     """Return format, serializer, service, command and number of arguments as they are encoded.
 
-    Equal keys have equal needs. ``None`` where that takes more than a look at a few bytes: for
-    typed arguments, other serializers than msgpack, long names and many arguments.
+    Equal keys have equal needs. Return ``None`` where a few bytes do not suffice: for typed
+    arguments, other serializers than msgpack, long names and many arguments.
     """
     try:
         head = _PLAIN_HEADS[data[0]]
@@ -257,7 +236,7 @@ def routing_key(data: bytes) -> bytes | None:
 
 
 def encode_outcome(outcome: Any) -> bytes:
-    """A plain or typed value or a ``BraftError`` as bytes. :raises TypeError: for other values."""
+    """Encode a plain or typed value or a ``BraftError``. :raises TypeError: for other values."""
     if not isinstance(outcome, BraftError):
         try:
             return _outcomes.dumps([_VALUE, outcome])
@@ -267,10 +246,10 @@ def encode_outcome(outcome: Any) -> bytes:
 
 
 def encode_answer(outcome: Any) -> bytes:
-    """:func:`encode_outcome` for an answer on its way to another node; never fails.
+    """Encode an outcome for another node; never fail.
 
-    A value may be of the greatest depth, and the list around it is one more. Session tables go by
-    :func:`encode_outcome`: what they keep must not depend on the version of a node.
+    A value may be nested to the limit, and the list around it adds a level. Session tables use
+    :func:`encode_outcome`, because what they keep must not depend on a node's version.
     """
     try:
         return encode_outcome(outcome)
@@ -297,15 +276,14 @@ def _deep(outcome: Any) -> bytes:
 
 
 def encode_failure(code: str, message: str, data: Mapping[str, Any]) -> bytes:
-    """The outcome that is an error, from the parts of ``to_wire``."""
+    """Encode an error as an outcome, from the parts of ``to_wire``."""
     return _outcomes.dumps([_ERROR, code, _text(message), {k: _plain(v) for k, v in data.items()}])
 
 
 def decode_outcome(data: bytes) -> Any:
-    """The value, or the error (returned, not raised) that :func:`encode_outcome` was given.
+    """Return the value or the error that :func:`encode_outcome` was given; never raise.
 
-    Bytes that are no outcome give a ``DecodeError``, also returned: what is waiting for the
-    outcome gets exactly one answer.
+    For other bytes return a ``DecodeError``: whoever waits for the outcome gets exactly one answer.
     """
     try:
         parts = _outcomes.loads(data)
@@ -326,7 +304,7 @@ def _loads(serializer: Serializer, data: bytes) -> Any:
         return serializer.loads(data)
     except (DecodeError, MemoryError):
         raise
-    except Exception as error:  # a plugin that breaks its rule: it must not stop every node
+    except Exception as error:  # a plugin that breaks its contract must not stop the node
         raise DecodeError(
             f"not a command: serializer {serializer.name!r} raised {type(error).__name__}"
         ) from error
@@ -337,7 +315,7 @@ def _text(message: str) -> str:
 
 
 def _plain(fact: Any) -> Any:
-    # An error must get through, whatever somebody hung on it.
+    # The error must arrive, whatever its data holds.
     try:
         check_plain(fact)
     except TypeError:

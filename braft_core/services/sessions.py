@@ -1,24 +1,22 @@
 """The session table: what the state machine remembers so that a retried command is applied once.
 
-Raft thesis §6.3. A session is opened by a command of the log, and named by 128 bits that its client
-drew at random: nobody who cannot read the log can use it, or use up its numbers. Its commands carry
-the session, a sequence number, and the first sequence number whose answer the client still waits
-for (the *floor*). Answers from the floor on are kept; a command whose answer is kept is a
-repetition and gets that answer. Everything here is a function of the log alone, equal on every
-node.
+Raft thesis §6.3. A log entry opens a session. Its id is 128 random bits that the client drew, so
+only those who can read the log can use it. A command of a session carries the session id, a
+sequence number, and the first sequence number whose answer the client has not acknowledged. The
+table keeps the answers from there on. A command whose answer is kept is a retry and gets that
+answer. The table is a function of the log alone and equal on every node.
 
-**Log time.** Sessions end after an hour without use, counted by the clock of the log, never by
-one of this machine: the sum of what the leaders' stamps advance from one command of a session to
-the next, where a step back counts as nothing and a step forward as :data:`MAX_STEP` at most. So it
-never goes back, a leader whose clock is wrong by any amount shifts it by one step when it takes
-over, and from then on only its clock's rate counts.
+**Log time.** A session ends after an hour of log time without use. Log time is the sum of the steps
+between the leaders' timestamps of successive session commands. A step back counts as zero, a step
+forward as :data:`MAX_STEP` at most. So log time never goes back. A leader whose clock is wrong by
+any amount shifts it by one step when it takes over; from then on only the clock's rate matters.
 
 **Bounds.** A session keeps up to :data:`MAX_CHARGE` bytes of answers and refuses more (``Busy``,
-not applied) until the client raises its floor. There are up to :data:`MAX_SESSIONS` sessions with
-:data:`MAX_TOTAL` bytes of answers together; the least recently used ones go first (of those that
-keep answers, where it is for the bytes).
+not applied) until the client acknowledges some. There are up to :data:`MAX_SESSIONS` sessions with
+:data:`MAX_TOTAL` bytes of answers together. The least recently used session ends first; to free
+bytes, the least recently used session that keeps answers.
 
-Knows nothing of services, clients or how a command is encoded.
+Must not know services, clients or how a command is encoded.
 """
 
 from __future__ import annotations
@@ -45,80 +43,78 @@ __all__ = [
     "MAX_TOTAL",
     "NEW",
     "SessionTable",
-    "indexed",
     "shown",
 ]
 
 _SECOND: Final = 1_000_000_000
 #: A session ends after this much log time without a command, nanoseconds.
 IDLE: Final = 3600 * _SECOND
-#: What one command can add to the log time at most, nanoseconds.
+#: The most that one command can add to the log time, nanoseconds.
 MAX_STEP: Final = 60 * _SECOND
-#: Most sessions at one time.
+#: The most sessions at one time.
 MAX_SESSIONS: Final = 10_000
-#: Bytes of answers that one session keeps, and all of them together.
+#: The most bytes of answers that one session keeps, and that all sessions keep together.
 MAX_CHARGE: Final = 1 << 20
 MAX_TOTAL: Final = 64 << 20
-#: What a small answer and an error count for, bytes. Constants, since the text of an error that a
-#: service did not mean to raise may differ between Python versions and must decide nothing.
+#: The bytes that a small answer and an error are charged. Constants, because the text of an
+#: unexpected exception may differ between Python versions and so must not decide anything.
 SMALL: Final = 64
 ERROR: Final = 1024
-#: An encoded error above this size is kept without its data and with the head of its message.
+#: A longer encoded error is kept without its data and with the beginning of its message.
 _ERROR_LIMIT: Final = 4096
 _ERROR_MESSAGE: Final = 256
 
 #: What :meth:`SessionTable.begin` returns for a command that is to be applied.
 NEW: Final = object()
 _MISSING: Final = object()
-_INDEXED_BYTES: Final = 8
 _SCALARS: Final = frozenset({type(None), bool, int, float})
 
 #: A kept answer: a scalar as it is (an int of 64 bits), ``bytes`` for any other value encoded,
-#: ``(bytes,)`` for an encoded error. Encoded, because callers may change the lists and dicts that
-#: they were given.
+#: ``(bytes,)`` for an encoded error. Values are encoded because callers may change the lists and
+#: dicts that they receive.
 _Kept = Any
 
 
 class _Session:
-    __slots__ = ("answers", "charge", "floor", "used")
+    __slots__ = ("answers", "charge", "first_unacknowledged", "used")
 
-    def __init__(self, used: int, floor: int = 1) -> None:
+    def __init__(self, used: int, first_unacknowledged: int = 1) -> None:
         #: Log time of its last command.
         self.used = used
-        #: The lowest sequence number whose answer is still wanted.
-        self.floor = floor
+        #: The lowest sequence number whose answer the client has not acknowledged.
+        self.first_unacknowledged = first_unacknowledged
         self.answers: dict[int, _Kept] = {}
         self.charge = 0
 
 
 class SessionTable:
-    """Owned by the state machine; not thread-safe."""
+    """All open sessions with their answers. Owned by the state machine; not thread-safe."""
 
     def __init__(self) -> None:
         self._reset()
 
     def _reset(self) -> None:
-        #: By id, the least recently used first.
+        #: By id, least recently used first.
         self._sessions: dict[bytes, _Session] = {}
         self._total = 0
         self._now = 0
         self._stamp = 0
-        #: No session ends before this log time. Derived: not part of the state.
+        #: The earliest log time at which a session can end. Derived, not part of the state.
         self._next_end = 0
-        #: The session that is the last of the table, if that is known. Derived.
+        #: The most recently used session, if known. Derived.
         self._latest = b""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def __bool__(self) -> bool:
-        """Whether there is anything that a snapshot must hold."""
+        """Return whether a snapshot must hold anything of this table."""
         return self._stamp != 0 or bool(self._sessions)
 
     # -- commands --------------------------------------------------------------------------------
 
     def open(self, session_id: bytes, appended_at: int) -> bytes:
-        """Open a session and return its id. One that is open stays as it is, with its answers."""
+        """Open a session and return its id. A session that is open keeps its answers."""
         self._advance(appended_at)
         session = self._sessions.pop(session_id, None)
         if session is None:
@@ -131,18 +127,20 @@ class SessionTable:
         return session_id
 
     def close(self, session_id: bytes, appended_at: int) -> bool:
-        """End a session; whether it was there."""
+        """End a session; return whether it was open."""
         self._advance(appended_at)
         if session_id not in self._sessions:
             return False
         self._end(session_id)
         return True
 
-    def begin(self, session_id: bytes, sequence: int, floor: int, appended_at: int) -> Any:
-        """:data:`NEW` if the command is to be applied now, else the answer it gets instead.
+    def begin(
+        self, session_id: bytes, sequence: int, first_unacknowledged: int, appended_at: int
+    ) -> Any:
+        """Return :data:`NEW` if the command must be applied now, else its answer.
 
-        That is the kept answer of a repetition, ``SessionExpired`` if the session is gone or the
-        answer was let go, or ``Busy``; none of them changes what is kept.
+        The answer is the kept one for a retry, ``SessionExpired`` if the session has ended or the
+        client has acknowledged that number, or ``Busy``. None of them changes the kept answers.
         """
         if appended_at != self._stamp:
             self._advance(appended_at)
@@ -151,24 +149,24 @@ class SessionTable:
             return _expired(session_id, sequence)
         session.used = self._now
         if session_id != self._latest:
-            # Taken out and put back at the end: the order is that of the last use.
+            # Move it to the end: the table is ordered by last use.
             self._sessions[session_id] = self._sessions.pop(session_id)
             self._latest = session_id
-        if floor > session.floor:
-            self._let_go(session, floor)
+        if first_unacknowledged > session.first_unacknowledged:
+            self._let_go(session, first_unacknowledged)
         if sequence in session.answers:
             return _outcome(session.answers[sequence])
-        if sequence < session.floor:
-            return _too_late(session_id, sequence, session.floor)
+        if sequence < session.first_unacknowledged:
+            return _too_late(session_id, sequence, session.first_unacknowledged)
         if session.charge >= MAX_CHARGE:
             return _full(session_id, session)
         return NEW
 
     def finish(self, session_id: bytes, sequence: int, outcome: Any) -> None:
-        """Keep the answer of a command that :meth:`begin` let through just now."""
+        """Keep the answer of the command for which :meth:`begin` just returned :data:`NEW`."""
         session = self._sessions.get(session_id)
         if session is None:
-            return  # the command ended its own session, by closing it or by opening one too many
+            return  # the command itself ended its session, by closing it or by opening one too many
         charge = SMALL
         if type(outcome) not in _SCALARS or _is_wide(outcome):
             outcome = _keep(outcome)
@@ -181,7 +179,7 @@ class SessionTable:
 
     def _advance(self, stamp: int) -> None:
         if stamp <= 0:
-            return  # a leader of another make, which stamps nothing
+            return  # a leader that is not braft's sends no timestamps
         step = stamp - self._stamp
         if step > 0 and self._stamp:
             self._now += step if step < MAX_STEP else MAX_STEP
@@ -201,51 +199,51 @@ class SessionTable:
     def _end(self, session_id: bytes) -> None:
         self._total -= self._sessions.pop(session_id).charge
 
-    def _let_go(self, session: _Session, floor: int) -> None:
-        answers, sequence, charge = session.answers, session.floor, 0
-        if floor - sequence > len(answers) + 1:
-            for leap in [number for number in answers if number < floor]:
+    def _let_go(self, session: _Session, first_unacknowledged: int) -> None:
+        answers, sequence, charge = session.answers, session.first_unacknowledged, 0
+        if first_unacknowledged - sequence > len(answers) + 1:
+            for leap in [number for number in answers if number < first_unacknowledged]:
                 charge += _charge(answers.pop(leap))
-            sequence = floor
-        while sequence < floor:
+            sequence = first_unacknowledged
+        while sequence < first_unacknowledged:
             kept = answers.pop(sequence, _MISSING)
             if type(kept) in _SCALARS:
                 charge += SMALL
             elif kept is not _MISSING:
                 charge += _charge(kept)
             sequence += 1
-        session.floor = floor
+        session.first_unacknowledged = first_unacknowledged
         session.charge -= charge
         self._total -= charge
 
     # -- snapshots -------------------------------------------------------------------------------
 
     def snapshot(self) -> Iterator[bytes]:
-        """Capture the table now; the iterator may be consumed on another thread, later."""
+        """Capture the table now; another thread may consume the iterator later."""
         return _encoded((self._now, self._stamp), self._rows())
 
     def digest_chunks(self) -> Iterator[bytes]:
         """See :meth:`braft_core.abc.Service.digest_chunks`.
 
-        Of an error only its code counts: its text may differ between Python versions.
+        Of an error only the code counts, because its text may differ between Python versions.
         """
         return _encoded((self._now, self._stamp), self._rows(), show_error=_code)
 
     def _rows(self) -> list[tuple[Any, ...]]:
         return [
-            (session_id, session.used, session.floor, tuple(session.answers.items()))
+            (session_id, session.used, session.first_unacknowledged, tuple(session.answers.items()))
             for session_id, session in self._sessions.items()
         ]
 
     def restore(self, chunks: Iterator[bytes]) -> None:
-        """Replace the table by what :meth:`snapshot` wrote; no chunks make it empty.
+        """Replace the table by what :meth:`snapshot` wrote; without chunks it becomes empty.
 
-        :raises DecodeError: they are something else.
+        :raises DecodeError: the chunks are not a session table.
         """
         self._reset()
         try:
             self._load(_decoded(chunks))
-        except (TypeError, ValueError) as error:  # a row of another shape
+        except (TypeError, ValueError) as error:  # a row has another shape
             raise DecodeError(f"not a session table: {error}") from error
 
     def _load(self, rows: Iterator[Any]) -> None:
@@ -253,11 +251,14 @@ class SessionTable:
         if head is None:
             return
         self._now, self._stamp = _numbers(head)
-        for session_id, used, floor, answers in rows:
-            key, (used, floor) = _id(session_id), _numbers((used, floor))
+        for session_id, used, first_unacknowledged, answers in rows:
+            key, (used, first_unacknowledged) = (
+                _id(session_id),
+                _numbers((used, first_unacknowledged)),
+            )
             if key in self._sessions:
-                raise ValueError(f"session {shown(key)} is there twice")
-            session = self._sessions[key] = _Session(used, floor)
+                raise ValueError(f"session {shown(key)} occurs twice")
+            session = self._sessions[key] = _Session(used, first_unacknowledged)
             for sequence, kind, value in answers:
                 kept = (value,) if kind else value
                 session.answers[sequence] = kept
@@ -270,18 +271,18 @@ class SessionTable:
 
 
 def _is_wide(scalar: Any) -> bool:
-    """Whether it is an int that a snapshot could not hold as it is."""
+    """Return whether it is an int too large for a snapshot to hold as it is."""
     return type(scalar) is int and not INT_MIN <= scalar <= INT_MAX
 
 
 def _keep(outcome: Any) -> _Kept:
     try:
         encoded = encode_outcome(outcome)
-    except TypeError as error:  # as deep as a value may be, and so too deep within an outcome
+    except TypeError as error:  # nested to the limit, so too deep inside an outcome
         return (encode_outcome(Rejected(f"applied; its answer was not kept: {error}")),)
     if isinstance(outcome, BraftError):
         if len(encoded) > _ERROR_LIMIT:
-            # By its parts: the constructor of a service's own error may take anything.
+            # Encoded from its parts: a service's own error class may have any constructor.
             encoded = encode_failure(outcome.code, outcome.message[:_ERROR_MESSAGE], {})
         return (encoded,)
     if len(encoded) <= MAX_CHARGE:
@@ -302,30 +303,25 @@ def _outcome(kept: _Kept) -> Any:
     return decode_outcome(kept[0]) if type(kept) is tuple else kept
 
 
-def indexed(index: int) -> bytes:
-    """Return the id of a session that is named by the log index at which it was opened."""
-    return index.to_bytes(_INDEXED_BYTES, "big")
-
-
 def shown(session_id: bytes) -> str:
-    """Return a session's id as people see it, "" for none."""
+    """Return a session id as text."""
     return session_id.hex()
 
 
 def _expired(session_id: bytes, sequence: int) -> SessionExpired:
     name = shown(session_id)
     return SessionExpired(
-        f"there is no session {name} (any more); its command {sequence} was not applied now",
+        f"session {name} does not exist or has expired; its command {sequence} was not applied",
         session=name,
         sequence=sequence,
     )
 
 
-def _too_late(session_id: bytes, sequence: int, floor: int) -> SessionExpired:
+def _too_late(session_id: bytes, sequence: int, first_unacknowledged: int) -> SessionExpired:
     name = shown(session_id)
     return SessionExpired(
-        f"command {sequence} of session {name} comes too late: its client waits for "
-        f"{floor} and later only",
+        f"command {sequence} of session {name} came too late: the client has acknowledged all "
+        f"commands before {first_unacknowledged}",
         session=name,
         sequence=sequence,
     )
@@ -334,15 +330,16 @@ def _too_late(session_id: bytes, sequence: int, floor: int) -> SessionExpired:
 def _full(session_id: bytes, session: _Session) -> Busy:
     name = shown(session_id)
     return Busy(
-        f"session {name} has {len(session.answers)} answers that its client still waits "
-        f"for, of {session.charge} bytes; the limit is {MAX_CHARGE}",
+        f"session {name} keeps {len(session.answers)} unacknowledged answers of {session.charge} "
+        f"bytes; the limit is {MAX_CHARGE}",
         session=name,
-        floor=session.floor,
+        first_unacknowledged=session.first_unacknowledged,
     )
 
 
 # --------------------------------------------------------------------------------------------
-# Snapshot: msgpack values, [now, stamp] and then [id, used, floor, [[sequence, kind, answer], ...]]
+# Snapshot: msgpack values. First [now, stamp], then for each session
+# [id, used, first_unacknowledged, [[sequence, kind, answer], ...]].
 
 
 def _whole(encoded: bytes) -> bytes:
@@ -361,12 +358,12 @@ def _encoded(
 ) -> Iterator[bytes]:
     pack = msgpack.Packer().pack
     yield pack(head)
-    for session_id, used, floor, answers in rows:
+    for session_id, used, first_unacknowledged, answers in rows:
         kept = [
             (sequence, 1, show_error(value[0])) if type(value) is tuple else (sequence, 0, value)
             for sequence, value in answers
         ]
-        yield pack((session_id, used, floor, kept))
+        yield pack((session_id, used, first_unacknowledged, kept))
 
 
 def _decoded(chunks: Iterator[bytes]) -> Iterator[Any]:
@@ -374,7 +371,7 @@ def _decoded(chunks: Iterator[bytes]) -> Iterator[Any]:
     for chunk in chunks:
         unpacker.feed(chunk)
         yield from _complete(unpacker)
-    # What is left of an incomplete value is inside the unpacker; it would swallow this one.
+    # An incomplete value is still inside the unpacker and would swallow this one.
     unpacker.feed(b"\xc0")
     if list(_complete(unpacker)) != [None]:
         raise DecodeError("not a session table: it ends in the middle of a value")
@@ -383,16 +380,12 @@ def _decoded(chunks: Iterator[bytes]) -> Iterator[Any]:
 def _complete(unpacker: msgpack.Unpacker) -> Iterator[Any]:
     try:
         yield from unpacker
-    except Exception as error:  # the library documents that others than its own may come
+    except Exception as error:  # msgpack documents that it may raise other errors than its own
         raise DecodeError(f"not a session table: {error}") from error
 
 
 def _id(value: Any) -> bytes:
-    if type(value) is int:  # of a time when sessions were named by a log index
-        if not 0 < value <= INT_MAX:
-            raise ValueError(f"{value} is not the log index of a session")
-        return indexed(value)
-    if type(value) is not bytes or len(value) not in (SESSION_ID_BYTES, _INDEXED_BYTES):
+    if type(value) is not bytes or len(value) != SESSION_ID_BYTES:
         raise TypeError(f"{value!r:.80} is not the id of a session")
     return value
 

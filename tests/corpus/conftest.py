@@ -26,11 +26,11 @@ from braft_core.raft.messages import (
 from braft_core.raft.types import decode_configuration
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.distribute import DistributeService
-from braft_core.services.envelope import decode_command, decode_outcome, decode_place
+from braft_core.services.envelope import decode_command, decode_outcome, decode_session_stamp
 from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
-from braft_core.services.sections import read_sections, write_sections
 from braft_core.services.sessions import SessionTable
+from braft_core.services.snapshot_stream import read_sections, write_sections
 from braft_core.storage.snapshot_file import verify_file
 from braft_core.storage.sqlite_format import create_or_open
 from braft_core.transport.codec import decode_chunk, decode_request, decode_response
@@ -134,7 +134,7 @@ def decoders(folder: Path) -> dict[str, Decoder]:
         "configuration": decode_configuration,
         "founding record": decode_record,
         "server id": lambda data: decode_or_none(data.decode("latin-1")),
-        "place of a command": decode_place,
+        "place of a command": decode_session_stamp,
         "command": lambda data: decode_command({1: MsgpackSerializer()}, data),
         "outcome": decode_outcome,
         "session table": lambda data: SessionTable().restore(iter([data])),

@@ -46,11 +46,11 @@ from braft_core.raft.types import (
 )
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.distribute import DistributeService
-from braft_core.services.envelope import encode_command, encode_outcome, in_session
+from braft_core.services.envelope import encode_command, encode_outcome, with_session
 from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
-from braft_core.services.sections import write_sections
 from braft_core.services.sessions import SessionTable
+from braft_core.services.snapshot_stream import write_sections
 from braft_core.storage import sqlite_log
 from braft_core.storage.snapshot_file import encode_file
 from braft_core.storage.sqlite_format import create_or_open
@@ -107,7 +107,7 @@ def encodings(folder: Path) -> dict[str, bytes]:
             )
         ),
         "server id": encode(new_raft_id("10.0.0.1", (1, 2, 3), "host")).encode(),
-        "place of a command": in_session(command, (bytes(range(16)), 3, 1)),
+        "place of a command": with_session(command, (bytes(range(16)), 3, 1)),
         "command": command,
         "outcome": encode_outcome(Conflict("it changed", revision=3)),
         "session table": b"".join(_sessions().snapshot()),

@@ -189,17 +189,17 @@ def test_a_session_that_expired_is_told_apart_or_renewed(make_nodes: MakeNodes) 
         assert session.id == ""
         assert session.service(Counter).add(1) == 1
         assert len(session.id) == 32
-        for used in (bytes.fromhex(session.id), node._running().sessions.own.session):
+        for used in (bytes.fromhex(session.id), node._running().sessions.shared.session_id):
             node.execute("$sessions", "close", used)
         with pytest.raises(SessionExpired) as gone:
             session.service(Counter).add(1)
         assert gone.value.data["maybe_applied"] is False
-    before = node._running().sessions.own.session
+    before = node._running().sessions.shared.session_id
     assert counter.add(1) == 2
-    assert node._running().sessions.own.session == before
+    assert node._running().sessions.shared.session_id == before
     node.execute("$sessions", "close", before)
     assert counter.add(1) == 3
-    assert node._running().sessions.own.session != before
+    assert node._running().sessions.shared.session_id != before
 
 
 def test_a_closed_session_takes_nothing_and_the_cluster_forgets_it(make_nodes: MakeNodes) -> None:

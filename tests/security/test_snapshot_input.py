@@ -27,7 +27,7 @@ from braft_core.raft.types import Configuration, Entry, EntryType, Server, Snaps
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command
 from braft_core.services.kv import KVService
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 from braft_core.storage.sqlite_format import read_only
 from braft_core.transport import snapshots as transfers
 from braft_core.transport.codec import encode_chunk, encode_header, encode_request

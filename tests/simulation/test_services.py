@@ -24,8 +24,8 @@ from braft_core.errors import PluginError, Rejected, UnknownCommand
 from braft_core.services import StateMachineService, command, query
 from braft_core.services.distribute import DistributeService
 from braft_core.services.kv import KVService
-from braft_core.services.machine import StateMachine
 from braft_core.services.sessions import SessionTable
+from braft_core.services.state_machine import StateMachine
 from braft_testing.simulation import InvariantBroken, run_seed, simulate_service
 from braft_testing.simulation.cli import main
 from braft_testing.simulation.subject import Subject

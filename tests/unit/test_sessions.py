@@ -35,7 +35,7 @@ from braft_core.runtime.sessions import ClientSession, SessionCommand, Sessions,
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import (
     decode_command,
-    decode_place,
+    decode_session_stamp,
     encode_command,
     encode_outcome,
 )
@@ -95,7 +95,7 @@ class Engine:
         opening = await self.next()
         session = opened_by(opening)
         settle([(opening, session)])
-        await until(lambda: client_session.session == session)
+        await until(lambda: client_session.session_id == session)
         return session
 
     def command(self, client_session: ClientSession, timeout: float = PATIENCE) -> SessionCommand:
@@ -135,7 +135,7 @@ async def _error(command: Command) -> BraftError:
 
 @on_loop
 async def test_one_that_is_done_with_holds_up_nobody_who_rests_beside_it() -> None:
-    """Its caller went away while it rested, and the floor rose above its number."""
+    """Its caller went away before the retry, and its number was acknowledged."""
     engine, client_session, first = await _started()
     second = engine.command(client_session)
     taken = await engine.next()
@@ -144,19 +144,19 @@ async def test_one_that_is_done_with_holds_up_nobody_who_rests_beside_it() -> No
     first.finish()
     again = await engine.next()
     assert again is second
-    assert decode_place(second.data)[2] == second.number
+    assert decode_session_stamp(second.data)[2] == second.number
 
 
 @on_loop
 async def test_one_session_serves_all_that_wait_for_it() -> None:
     engine = Engine()
-    client_session = engine.sessions.own
+    client_session = engine.sessions.shared
     commands = [engine.command(client_session) for _ in range(3)]
     session = await engine.open(client_session)
     assert [await engine.next() for _ in commands] == commands
-    assert [decode_place(c.data) for c in commands] == [(session, n, 1) for n in (1, 2, 3)]
+    assert [decode_session_stamp(c.data) for c in commands] == [(session, n, 1) for n in (1, 2, 3)]
     commands[0].finish()
-    assert decode_place((engine.command(client_session)).data) == (session, 4, 2)
+    assert decode_session_stamp((engine.command(client_session)).data) == (session, 4, 2)
     assert not [c for c in engine.taken if decode_command({1: MSGPACK}, c.data)[0] != "kv"]
 
 
@@ -175,10 +175,10 @@ async def test_one_session_serves_all_that_wait_for_it() -> None:
 @on_loop
 async def test_what_passes_is_tried_again_under_the_same_number(error: BraftError) -> None:
     engine, _, command = await _started()
-    before = decode_place(command.data)
+    before = decode_session_stamp(command.data)
     settle([(command, error)])
     assert await engine.next() is command
-    assert decode_place(command.data) == before
+    assert decode_session_stamp(command.data) == before
     assert not command.sent
     settle([(command, 7)])
     assert await command.awaitable == 7
@@ -230,11 +230,11 @@ async def test_the_floor_of_another_attempt_is_the_present_one() -> None:
     engine, client_session, command = await _started()
     second = engine.command(client_session)
     await engine.next()
-    assert decode_place(second.data)[2] == 1
+    assert decode_session_stamp(second.data)[2] == 1
     command.finish()
     settle([(second, Busy("full of answers", session=1))])
     await engine.next()
-    assert decode_place(second.data)[1:] == (2, 2)
+    assert decode_session_stamp(second.data)[1:] == (2, 2)
 
 
 @on_loop
@@ -247,7 +247,7 @@ async def test_nobody_waits_for_a_cancelled_command() -> None:
     assert await engine.next() is other
     await asyncio.sleep(0.01)
     assert not engine.taken
-    assert decode_place(other.data)[1:] == (2, 2)
+    assert decode_session_stamp(other.data)[1:] == (2, 2)
 
 
 @on_loop
@@ -257,18 +257,18 @@ async def test_a_caller_that_has_gone_away_holds_no_number() -> None:
     gone.finish()
     client_session.submit(gone)
     assert not engine.taken
-    assert decode_place(engine.command(client_session).data)[1] == 2
+    assert decode_session_stamp(engine.command(client_session).data)[1] == 2
 
 
 @on_loop
 async def test_an_expired_session_is_renewed_for_what_was_sent_once() -> None:
     engine, client_session, command = await _started()
-    first = client_session.session
+    first = client_session.session_id
     settle([(command, SessionExpired("gone"))])
     session = await engine.open(client_session)
     assert await engine.next() is command
     assert session > first
-    assert decode_place(command.data) == (session, 1, 1)
+    assert decode_session_stamp(command.data) == (session, 1, 1)
     settle([(command, SessionExpired("gone", session=session))])
     await engine.open(client_session)
     assert await engine.next() is command
@@ -290,10 +290,10 @@ async def test_a_session_of_ones_own_tells_whether_it_may_have_been_applied(twic
     if twice:
         settle([(command, UNKNOWN)])
         await engine.next()
-    settle([(command, SessionExpired("gone", session=client_session.session))])
+    settle([(command, SessionExpired("gone", session=client_session.session_id))])
     error = await _error(command)
     assert isinstance(error, SessionExpired)
-    assert error.data == {"session": client_session.session, "maybe_applied": twice}
+    assert error.data == {"session": client_session.session_id, "maybe_applied": twice}
 
 
 @on_loop
@@ -306,16 +306,16 @@ async def test_a_full_session_is_replaced_or_refuses(monkeypatch: pytest.MonkeyP
         if renews:
             third = engine.command(client_session)
             session = await engine.open(client_session)
-            assert decode_place(third.data) == (session, 1, 1)
+            assert decode_session_stamp(third.data) == (session, 1, 1)
         else:
-            with pytest.raises(Busy, match="at most 2 ahead"):
+            with pytest.raises(Busy, match="at most 2 numbers later"):
                 engine.command(client_session)
 
 
 @on_loop
 async def test_who_waits_for_a_session_waits_until_its_own_deadline() -> None:
     engine = Engine()
-    client_session = engine.sessions.own
+    client_session = engine.sessions.shared
     short, long = engine.command(client_session, 0.0), engine.command(client_session)
     engine.sessions.sweep()
     assert isinstance(await _error(short), NoLeader)
@@ -330,11 +330,11 @@ async def test_who_waits_for_a_session_waits_until_its_own_deadline() -> None:
 @on_loop
 async def test_a_session_that_cannot_be_opened_is_an_answer() -> None:
     engine = Engine()
-    command = engine.command(engine.sessions.own)
+    command = engine.command(engine.sessions.shared)
     full = Busy("the disk is full")
     settle([(await engine.next(), full)])
     assert await _error(command) is full
-    late = engine.command(engine.sessions.own, 0.0)
+    late = engine.command(engine.sessions.shared, 0.0)
     opening = await engine.next()
     opening.deadline = 0.0
     settle([(opening, UNKNOWN)])
@@ -344,7 +344,7 @@ async def test_a_session_that_cannot_be_opened_is_an_answer() -> None:
 @on_loop
 async def test_a_command_that_waits_for_a_session_is_never_sent_without_one() -> None:
     engine = Engine()
-    command = engine.command(engine.sessions.own)
+    command = engine.command(engine.sessions.shared)
     opening = await engine.next()
     opening.deadline = 0.0  # a later caller may have more time than the opening has
     settle([(opening, NotLeader("the leader has changed"))])
@@ -529,7 +529,7 @@ async def test_each_attempt_to_open_a_session_has_an_id_of_its_own() -> None:
     second = opened_by(again)
     assert first != second
     settle([(again, second)])
-    await until(lambda: client_session.session == second)
+    await until(lambda: client_session.session_id == second)
 
 
 @pytest.mark.parametrize("answer", [None, 7, b"", b"x" * 16, "text"])
@@ -539,5 +539,5 @@ async def test_a_leader_cannot_choose_the_session(answer: Any) -> None:
     client_session = ClientSession(engine.sessions, renews=True)
     command = engine.command(client_session)
     settle([(await engine.next(), answer)])
-    assert "did not open the session" in (await _error(command)).message
-    assert client_session.session == b""
+    assert "did not register the requested session" in (await _error(command)).message
+    assert client_session.session_id == b""

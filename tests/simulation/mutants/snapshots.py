@@ -12,8 +12,8 @@ from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import Configuration, SnapshotMeta
 from braft_core.services.envelope import SESSION_ID_BYTES
-from braft_core.services.machine import StateMachine
 from braft_core.services.sessions import SessionTable
+from braft_core.services.state_machine import StateMachine
 from braft_core.storage.recovery import Recovery
 from braft_testing.simulation import clients, snapshots
 from braft_testing.simulation.disk import Cut, Disk

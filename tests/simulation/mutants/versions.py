@@ -16,8 +16,8 @@ from braft_core.runtime.admission import CommandAdmission
 from braft_core.serializers.missing import NotKnownHere
 from braft_core.services.capabilities import Capabilities, Need, common
 from braft_core.services.cluster import ClusterService
-from braft_core.services.machine import Outcome, StateMachine
-from braft_core.services.sections import read_sections, write_sections
+from braft_core.services.snapshot_stream import read_sections, write_sections
+from braft_core.services.state_machine import Outcome, StateMachine
 from braft_testing.simulation.plan import Plan
 from braft_testing.simulation.process import Process
 from braft_testing.simulation.snapshots import Snapshotter

@@ -16,9 +16,9 @@ from braft_core.runtime.requests import Command
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import Capabilities, Need
 from braft_core.services.cluster import ClusterService, agreement_command
-from braft_core.services.envelope import encode_command, in_session, read_need
+from braft_core.services.envelope import encode_command, read_need, with_session
 from braft_core.services.kv import KVService
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 
 MSGPACK = MsgpackSerializer()
 MEMBERS = Configuration((Server("a", "h:1"), Server("b", "h:2"), Server("c", "h:3")))
@@ -53,7 +53,7 @@ def bench() -> Bench:
 
 
 PUT = encode_command(MSGPACK, "kv", "put", ["m", "k", 1])
-PUT_ONCE = in_session(PUT, (bytes(16), 1, 1))
+PUT_ONCE = with_session(PUT, (bytes(16), 1, 1))
 
 
 def test_what_is_agreed_passes_though_nobody_has_declared_anything(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from braft_core.runtime.requests import Query, Request
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command
 from braft_core.services.kv import KVService
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 from braft_testing.processes import PATIENCE
 
 SERIALIZER = MsgpackSerializer()

@@ -235,7 +235,7 @@ def requests_of(node: Node) -> list[Any]:
     """Everything of a running node that waits for an answer to somebody."""
     host: Any = node._host
     engine = host._engine
-    own = engine.sessions.own
+    own = engine.sessions.shared
     window = own._window
     return [
         *own._waiting,

@@ -17,7 +17,7 @@ from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import NONE, Capabilities
 from braft_core.services.cluster import ClusterService
 from braft_core.services.digests import Checkpoint
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 
 PATIENCE = 40.0
 MSGPACK = MsgpackSerializer()

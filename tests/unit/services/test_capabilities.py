@@ -23,7 +23,7 @@ from braft_core.services.capabilities import (
     type_fields,
 )
 from braft_core.services.cluster import ClusterService, agreement_command, is_agreement
-from braft_core.services.envelope import encode_command, in_session, read_need, routing_key
+from braft_core.services.envelope import encode_command, read_need, routing_key, with_session
 
 MSGPACK = MsgpackSerializer()
 
@@ -176,7 +176,7 @@ def test_a_routing_key_stands_for_the_need(
 ) -> None:
     data = encode_command(MSGPACK, service, command, [arg % 1000 for arg in args])
     if session:
-        data = in_session(data, (bytes(16), 3, 1))
+        data = with_session(data, (bytes(16), 3, 1))
     need = read_need({1: MSGPACK}, data)
     assert need == Need(5 if session else 1, 1, service, command, len(args))
     key = routing_key(data)
@@ -184,7 +184,7 @@ def test_a_routing_key_stands_for_the_need(
     assert (key is not None) == short
     if key is not None:
         twin = encode_command(MSGPACK, service, command, ["x"] * len(args))
-        assert routing_key(in_session(twin, (bytes(range(16)), 9, 9)) if session else twin) == key
+        assert routing_key(with_session(twin, (bytes(range(16)), 9, 9)) if session else twin) == key
         more = encode_command(MSGPACK, service, command, ["x"] * (len(args) + 1))
         assert routing_key(more) != key
 

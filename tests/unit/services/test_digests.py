@@ -41,10 +41,10 @@ from braft_core.services.digests import (
     new_hash,
 )
 from braft_core.services.distribute import DistributeService
-from braft_core.services.envelope import encode_command, in_session
+from braft_core.services.envelope import encode_command, with_session
 from braft_core.services.kv import KVService
-from braft_core.services.machine import SESSIONS, StateMachine
 from braft_core.services.members import MEMBERS, MembersService
+from braft_core.services.state_machine import SESSIONS, StateMachine
 
 MSGPACK = MsgpackSerializer()
 
@@ -141,7 +141,7 @@ def log_of(steps: Sequence[Any]) -> list[Entry]:
         if service == SESSIONS:
             opened.append(args[0])
         elif opened and place is not None:
-            data = in_session(data, (opened[place[0] % len(opened)], place[1], 1))
+            data = with_session(data, (opened[place[0] % len(opened)], place[1], 1))
         entries.append(Entry(index, 1, EntryType.COMMAND, data, appended_at=index * 10**9))
     return entries
 
@@ -188,7 +188,7 @@ from tests.unit.services import test_digests as t
 one = t.machine()
 for index, (service, name, args) in enumerate(t.WORK, 1):
     data = t.encode_command(t.MSGPACK, service, name, args)
-    data = data if name == "open" else t.in_session(data, (bytes(16), index, 1))
+    data = data if name == "open" else t.with_session(data, (bytes(16), index, 1))
     one.apply(t.Entry(index, 1, t.EntryType.COMMAND, data, appended_at=index))
 print(json.dumps(t.digests(one)))
 """
@@ -240,7 +240,7 @@ def test_of_an_error_that_is_kept_only_the_code_counts() -> None:
         one = StateMachine([service], {MSGPACK.tag: MSGPACK})
         opened = encode_command(MSGPACK, SESSIONS, "open", [bytes(16)])
         one.apply(Entry(1, 1, EntryType.COMMAND, opened, appended_at=1))
-        failed = in_session(encode_command(MSGPACK, "fragile", "fail", []), (bytes(16), 1, 1))
+        failed = with_session(encode_command(MSGPACK, "fragile", "fail", []), (bytes(16), 1, 1))
         one.apply(Entry(2, 1, EntryType.COMMAND, failed, appended_at=2))
         found.append(digests(one))
     assert found[0] == found[1]

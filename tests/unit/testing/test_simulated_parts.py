@@ -18,7 +18,7 @@ from braft_core.raft.messages import (
 )
 from braft_core.raft.ready import Ready
 from braft_core.raft.types import Configuration, Entry, EntryType, HardState, SnapshotMeta
-from braft_core.services.envelope import Place, in_session
+from braft_core.services.envelope import SessionStamp, with_session
 from braft_testing.simulation import InvariantBroken, draw_plan
 from braft_testing.simulation.clock import NodeClock, Scheduler
 from braft_testing.simulation.disk import Cut, Disk, LogImage
@@ -272,7 +272,7 @@ def test_a_command_that_is_applied_twice_is_noted_over_snapshots() -> None:
 def test_only_commands_with_a_number_of_their_own_are_unique() -> None:
     write, add = Operation(1, "c", Kind.WRITE, "k", value=1), Operation(2, "c", Kind.ADD, "n")
     assert is_unique(command_of(write))
-    assert not is_unique(in_session(command_of(add), Place(bytes(16), 1, 1)))
+    assert not is_unique(with_session(command_of(add), SessionStamp(bytes(16), 1, 1)))
     assert not is_unique(command_of(Operation(3, "c", Kind.REMOVE, "set", value=1)))
 
 

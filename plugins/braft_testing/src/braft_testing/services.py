@@ -10,7 +10,7 @@ Derive a test class from :class:`ServiceConformance` and say what to do with you
         queries = (("get", []),)
 
 List commands that bring the service into an interesting state, also such as fail. All of them run
-through a real :class:`~braft_core.services.machine.StateMachine`, as on a node.
+through a real :class:`~braft_core.services.state_machine.StateMachine`, as on a node.
 """
 
 # The rules are named by their methods, and asserting is what a suite does.
@@ -35,7 +35,7 @@ from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.typed import from_plain, to_plain
 from braft_core.services.envelope import encode_command, encode_outcome
-from braft_core.services.machine import StateMachine
+from braft_core.services.state_machine import StateMachine
 
 __all__ = ["Call", "ServiceConformance", "digest"]
 

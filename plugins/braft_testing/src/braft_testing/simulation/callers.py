@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from braft_core.errors import Busy, SessionExpired, UnknownCommand
-from braft_core.services.envelope import Place, in_session
+from braft_core.services.envelope import SessionStamp, with_session
 from braft_testing.simulation.clients import Client
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call, Kind, Operation
@@ -45,11 +45,11 @@ class Caller(Client):
         operation = self._call(Kind.REPEATED if repeated else Kind.ONCE, call)
         self._sequence += 1
         operation.place = self._session, self._sequence
-        return Ask(operation, self.name, in_session(self._encoded(operation), self._place))
+        return Ask(operation, self.name, with_session(self._encoded(operation), self._place))
 
     @property
-    def _place(self) -> Place:
-        return Place(self._session, self._sequence, self._sequence)
+    def _place(self) -> SessionStamp:
+        return SessionStamp(self._session, self._sequence, self._sequence)
 
     def _call(self, kind: Kind, call: Call) -> Operation:
         operation = self._invoke(kind, self._subject.name)

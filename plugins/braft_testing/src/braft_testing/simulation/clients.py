@@ -11,7 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from braft_core.errors import NotSupported
-from braft_core.services.envelope import SESSION_ID_BYTES, Place, in_session
+from braft_core.services.envelope import SESSION_ID_BYTES, SessionStamp, with_session
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import History, Kind, Operation, Outcome
 from braft_testing.simulation.machine import command_of, take_answer
@@ -170,8 +170,8 @@ class Client:
         kept_by = "l" if form == "service" else "n"
         operation = self._invoke(Kind.ADD, f"{kept_by}{self._rng.randrange(2)}")
         operation.form = form
-        place = Place(self._session, self._sequence, self._sequence)
-        return Ask(operation, self.name, in_session(command_of(operation), place))
+        place = SessionStamp(self._session, self._sequence, self._sequence)
+        return Ask(operation, self.name, with_session(command_of(operation), place))
 
     # -- asking and hearing --------------------------------------------------------------
 

@@ -14,11 +14,11 @@ from braft_core.abc import Service
 from braft_core.errors import Conflict, Rejected
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import FEATURE_LEVEL
-from braft_core.services.envelope import OF_SESSIONS, decode_command, encode_command
+from braft_core.services.envelope import IN_SESSION, decode_command, encode_command
 from braft_core.services.kv import KVService
-from braft_core.services.machine import SESSIONS, StateMachine
 from braft_core.services.members import MEMBERS, MembersService
 from braft_core.services.service import StateMachineService, command, query
+from braft_core.services.state_machine import SESSIONS, StateMachine
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Kind, Operation
 
@@ -218,7 +218,7 @@ def take_answer(operation: Operation, answer: Any) -> bool:
 
 def is_unique(data: bytes) -> bool:
     """Whether nobody may propose these bytes twice: commands that carry a number of their own."""
-    return data[0] not in OF_SESSIONS and b"\xa3put" in data[:12]
+    return not data[0] & IN_SESSION and b"\xa3put" in data[:12]
 
 
 def value_written(data: bytes) -> int:

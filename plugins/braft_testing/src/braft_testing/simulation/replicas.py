@@ -14,11 +14,11 @@ from typing import NamedTuple
 from braft_core.errors import BraftError, UnknownCommand, UnknownService
 from braft_core.raft.types import Entry, EntryType, SnapshotMeta
 from braft_core.services.envelope import (
-    OF_SESSIONS,
+    IN_SESSION,
     decode_command,
-    decode_place,
+    decode_session_stamp,
 )
-from braft_core.services.machine import Outcome
+from braft_core.services.state_machine import Outcome
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call, History
 from braft_testing.simulation.history import Outcome as Told
@@ -183,9 +183,9 @@ class Replicas:
         )
 
     def _check_once(self, replica: Replica, entry: Entry) -> None:
-        if entry.data[0] not in OF_SESSIONS:
+        if not entry.data[0] & IN_SESSION:
             return
-        session, number, _ = decode_place(entry.data)
+        session, number, _ = decode_session_stamp(entry.data)
         first = self.executed.setdefault((session, number), entry.index)
         if first != entry.index:
             raise InvariantBroken(

@@ -18,8 +18,8 @@ from braft_core.errors import BraftError, DecodeError
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.typed import from_plain, to_plain
 from braft_core.services.envelope import decode_outcome, encode_outcome
-from braft_core.services.machine import StateMachine
 from braft_core.services.service import StateMachineService
+from braft_core.services.state_machine import StateMachine
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call
 from braft_testing.simulation.surroundings import local_time

@@ -18,14 +18,14 @@ from braft_core.raft.types import Entry, EntryType
 from braft_core.services.capabilities import NONE, Capabilities, Need, common
 from braft_core.services.cluster import ClusterService, is_agreement
 from braft_core.services.envelope import (
-    OF_SESSIONS,
+    IN_SESSION,
     decode_command,
-    decode_place,
+    decode_session_stamp,
     read_need,
 )
 from braft_core.services.kv import KVService
-from braft_core.services.machine import Outcome
 from braft_core.services.service import command
+from braft_core.services.state_machine import Outcome
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.machine import SERIALIZER, SimulatedMachine, Tally
 
@@ -172,9 +172,9 @@ class VersionRules:
 
     def _is_repeated(self, entry: Entry) -> bool:
         """Whether an earlier entry holds the same command of a session; that one was executed."""
-        if entry.data[0] not in OF_SESSIONS:
+        if not entry.data[0] & IN_SESSION:
             return False
-        session, number, _ = decode_place(entry.data)
+        session, number, _ = decode_session_stamp(entry.data)
         return self._places.setdefault((session, number), entry.index) < entry.index
 
     def level_moved(self, server: str, before: int, after: int) -> None:

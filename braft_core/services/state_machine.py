@@ -29,7 +29,8 @@ from braft_core.errors import (
 )
 from braft_core.raft.types import Entry, EntryType
 from braft_core.serializers.missing import NotKnownHere
-from braft_core.serializers.plain import INT_MAX, check_plain
+from braft_core.serializers.plain import check_plain
+from braft_core.serializers.typed import detached_copy
 from braft_core.serializers.types import TYPES
 from braft_core.services.capabilities import (
     FEATURE_LEVEL,
@@ -40,18 +41,16 @@ from braft_core.services.capabilities import (
 )
 from braft_core.services.digests import code_of
 from braft_core.services.envelope import (
+    FORMAT,
     FORMATS,
     IN_SESSION,
-    OF_SESSIONS,
     SESSION_ID_BYTES,
-    VERSION,
     decode_command,
-    decode_place,
+    decode_session_stamp,
     read_need,
 )
-from braft_core.services.sections import read_sections, write_sections
-from braft_core.services.sessions import NEW, SessionTable, indexed
-from braft_core.services.values import own
+from braft_core.services.sessions import NEW, SessionTable
+from braft_core.services.snapshot_stream import read_sections, write_sections
 
 __all__ = ["SESSIONS", "Outcome", "StateMachine"]
 
@@ -67,10 +66,10 @@ SESSIONS = "$sessions"
 _COMMAND = int(EntryType.COMMAND)
 #: Entries that concern Raft alone.
 _NOT_APPLIED = frozenset({EntryType.NOOP, EntryType.BARRIER, EntryType.CONFIGURATION})
-_OF_SESSIONS = frozenset(bytes((version,)) for version in OF_SESSIONS)
-_PLAIN = frozenset({VERSION, IN_SESSION})
+_IN_SESSION = frozenset(bytes((byte,)) for byte in FORMATS if byte & IN_SESSION)
+_PLAIN = frozenset({FORMAT, FORMAT | IN_SESSION})
 _MAX_EXECUTABLE = 4096
-_SESSION_COMMANDS: Commands = {"open": Signature(0, 1), "close": Signature(1, 1)}
+_SESSION_COMMANDS: Commands = {"open": Signature(1, 1), "close": Signature(1, 1)}
 
 
 class StateMachine:
@@ -154,17 +153,17 @@ class StateMachine:
                 raise NotKnownHere(f"an entry of type {kind}; upgrade this node", type=kind)
             return None
         context = CommandContext(index, term, appended_at)
-        if data[:1] in _OF_SESSIONS:
+        if data[:1] in _IN_SESSION:
             return self._apply_once(data, context)
         return self._execute(data, context)
 
     def _apply_once(self, data: bytes, context: CommandContext) -> Outcome:
         """A command of a session: the answer that is kept, or else its own, which is then kept."""
         try:
-            session, sequence, floor = decode_place(data)
+            session, sequence, first_unacknowledged = decode_session_stamp(data)
         except DecodeError as error:
             return error.with_traceback(None)
-        outcome = self._sessions.begin(session, sequence, floor, context.appended_at)
+        outcome = self._sessions.begin(session, sequence, first_unacknowledged, context.appended_at)
         if outcome is NEW:
             outcome = self._execute(data, context)
             self._sessions.finish(session, sequence, outcome)
@@ -181,11 +180,11 @@ class StateMachine:
             self._check_executable(name, command, len(args))
         service = self._services.get(name)
         if service is None:
-            return self._apply_to_sessions(command, args, context)
+            return self._apply_builtin(command, args, context)
         self._used.add(name)
         try:
             answer = service.apply(command, args, context)
-            return answer if answer is None else own(answer)
+            return answer if answer is None else detached_copy(answer)
         except (MemoryError, NotKnownHere):
             raise  # about this process, not about the command: others may have succeeded
         except Exception as error:  # noqa: BLE001 - its failure is the answer, on every node alike
@@ -234,19 +233,12 @@ class StateMachine:
                 command=command,
             )
 
-    def _apply_to_sessions(self, command: str, args: list[Any], context: CommandContext) -> Outcome:
-        stamp = context.appended_at
+    def _apply_builtin(self, command: str, args: list[Any], context: CommandContext) -> Outcome:
         match command, args:
             case "open", [bytes(session)] if len(session) == SESSION_ID_BYTES:
-                return self._sessions.open(session, stamp)
+                return self._sessions.open(session, context.appended_at)
             case "close", [bytes(session)]:
-                return self._sessions.close(session, stamp)
-            # In logs of a time when a session was named by the index at which it was opened.
-            case "open", []:
-                self._sessions.open(indexed(context.index), stamp)
-                return context.index
-            case "close", [int(index)] if 0 < index <= INT_MAX:
-                return self._sessions.close(indexed(index), stamp)
+                return self._sessions.close(session, context.appended_at)
         return InvalidArgument(
             f"a session has an id of {SESSION_ID_BYTES} bytes, and {command} was given {args!r:.80}"
         )
@@ -299,7 +291,7 @@ class StateMachine:
             raise self._unknown(service)
         try:
             answer = target.query(query, args)
-            return answer if target.answers_are_fresh else own(answer)
+            return answer if target.answers_are_fresh else detached_copy(answer)
         except MemoryError:
             raise
         except Exception as error:  # a service's failure is the caller's answer
