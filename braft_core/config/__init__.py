@@ -1,7 +1,4 @@
-"""Settings: names, sources, validation. One frozen :class:`Settings` per node.
-
-Layer 4 of the house: imports only ``braft_core.errors``.
-"""
+"""Settings: names, sources, validation. One frozen :class:`Settings` per node."""
 
 from braft_core.config.display import settings_markdown
 from braft_core.config.durations import (

@@ -1,4 +1,4 @@
-"""Rules between settings, checked once all of them are valid by themselves."""
+"""Rules between settings, checked after each setting was validated by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["check_consistency"]
 
 
 def check_consistency(settings: Settings) -> None:
-    """:raises ConfigError: two settings contradict each other; names both."""
+    """Check the settings against each other.
+
+    :raises ConfigError: two settings contradict each other; names both.
+    """
     _check_tls(settings)
     _check_http(settings)
     _check_tokens(settings)
@@ -46,8 +49,8 @@ def _check_tls(settings: Settings) -> None:
         if getattr(settings, name):
             label = settings.label(name)
             raise ConfigError(
-                f"{label} without certificates says nothing; accepted: it with all of "
-                f"{_labels(settings, list(names))}, or neither",
+                f"{label} without certificates has no effect; accepted: {label} together with all "
+                f"of {_labels(settings, list(names))}, or none of them",
                 setting=label,
             )
 
@@ -57,18 +60,19 @@ def _check_http(settings: Settings) -> None:
     label, files = settings.label("http_tls"), "BRAFT_HTTP_TLS_CERT and BRAFT_HTTP_TLS_KEY"
     if len(given) == 1:
         raise ConfigError(
-            f"{settings.label(given[0])} alone; accepted: {files}, or neither",
+            f"{settings.label(given[0])} is set alone; accepted: both {files}, or neither",
             setting=settings.label(given[0]),
         )
     if settings.http_tls and settings.http_tls_files is None:
         raise ConfigError(
-            f"{label}=on without a certificate; accepted: it with {files}, or with the node's own",
+            f"{label}=on without a certificate; accepted: {label}=on together with {files}, or "
+            "with the node's own certificate",
             setting=label,
         )
     if settings.http_tls_files is not None and settings.http_server != "uvicorn":
         raise ConfigError(
-            f"{settings.label('http_server')}={settings.http_server} speaks no TLS; accepted: "
-            "uvicorn, or HTTP without TLS",
+            f"{settings.label('http_server')}={settings.http_server} does not support TLS; "
+            "accepted: uvicorn, or HTTP without TLS",
             setting=settings.label("http_server"),
         )
 
@@ -84,7 +88,7 @@ def _check_tokens(settings: Settings) -> None:
 
 
 def _check_ports(settings: Settings) -> None:
-    """The ports as far as they are known before any is looked at; 0 is never equal to 0."""
+    """Check the ports that follow from the settings alone; 0 means any free port."""
     known: dict[int, str] = {}
     previous: int | None = None
     for name in ("rport", "dport", "hport"):
@@ -117,7 +121,7 @@ def _check_timing(settings: Settings) -> None:
         accepted = "an election timeout of at least twice the heartbeat interval"
         raise ConfigError(
             f"{label}={election:g}s with {settings.label('heartbeat_interval')}={heartbeat:g}s: "
-            f"a healthy leader would be deposed; accepted: {accepted}",
+            f"followers would depose a healthy leader; accepted: {accepted}",
             setting=label,
             accepted=accepted,
         )

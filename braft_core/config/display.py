@@ -1,4 +1,4 @@
-"""Settings as text: single values for ``braft config``, and the table of docs/settings.md."""
+"""Settings as text: single values for ``braft config``, the table for the documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECRET_WORDS = ("token", "password", "secret", "_key")
 
 
 def show(value: object, default: str = "") -> str:
-    """A value as the user could have written it; ``default`` in parentheses for "not set"."""
+    """Return a value as the user could write it; ``default`` in parentheses if it is not set."""
     match value:
         case SecretStr():
             return MASK
@@ -43,7 +43,7 @@ def _plain(markdown: str) -> str:
 
 
 def settings_markdown(settings: type[Settings]) -> str:
-    """The table of all settings, generated from the model."""
+    """Return the table of all settings, generated from the model."""
     lines = [
         "| variable | short | keyword, TOML key | meaning | accepts | default |",
         "|---|---|---|---|---|---|",
@@ -60,5 +60,5 @@ def settings_markdown(settings: type[Settings]) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a name sounds like that of a secret."""
+    """Return whether a name is like that of a secret."""
     return any(word in name.lower() for word in _SECRET_WORDS)

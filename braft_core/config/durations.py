@@ -1,7 +1,7 @@
 """Durations as users write them: ``90s``, ``1m30s``, ``100ms``, ``0``, and ranges ``10ms-15s``.
 
-The notation is that of the original. Everything is in seconds once parsed. Knows nothing about
-settings; a bad text raises ``ValueError`` without naming a variable.
+The notation is that of the Go original. Parsed values are in seconds. Must not know settings: a bad
+text raises ``ValueError`` without the name of a variable.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _LAST_UNIT = re.compile(rf"({_UNIT})$")
 
 
 def parse_duration(value: object) -> float:
-    """Seconds in a duration text, or a number of seconds as it is.
+    """Return the seconds of a duration text; a number is taken as seconds.
 
-    :raises ValueError: for anything else, negative and infinite values included.
+    :raises ValueError: for anything else, and for negative and infinite values.
     """
     if isinstance(value, bool):
-        raise ValueError("a truth value is no duration")
+        raise ValueError("a bool is not a duration")
     if isinstance(value, int | float):
         if not math.isfinite(value) or value < 0:
             raise ValueError("a duration is finite and not negative")
         return float(value)
     if not isinstance(value, str):
-        raise ValueError(f"a {type(value).__name__} is no duration")
+        raise ValueError(f"a {type(value).__name__} is not a duration")
     text = value.strip()
     if text == "0":
         return 0.0
@@ -42,22 +42,22 @@ def parse_duration(value: object) -> float:
 
 
 def parse_range(value: object) -> tuple[float, float]:
-    """Seconds from and to of ``10ms-15s``, ``15-30s`` (the unit counts for both) or ``100ms``.
+    """Return both ends of ``10ms-15s``, ``15-30s`` (the unit holds for both) or ``100ms``, seconds.
 
-    A single duration is a range of no width. A pair of numbers or texts is taken as it is.
+    A single duration is both ends of its range. A list or tuple holds the two ends.
 
-    :raises ValueError: for anything else, and when the range runs backwards.
+    :raises ValueError: for anything else, and if the first end is greater than the second.
     """
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise ValueError("a range has two ends")
+            raise ValueError("a range has exactly two ends")
         low, high = parse_duration(value[0]), parse_duration(value[1])
     elif isinstance(value, str) and "-" in value:
         low, high = _split_range(value)
     else:
         low = high = parse_duration(value)
     if low > high:
-        raise ValueError("the range runs backwards")
+        raise ValueError("the range begins above its end")
     return low, high
 
 
@@ -70,7 +70,7 @@ def _split_range(text: str) -> tuple[float, float]:
 
 
 def format_duration(seconds: float) -> str:
-    """A short text that :func:`parse_duration` reads back as the same value."""
+    """Return a short text that :func:`parse_duration` reads back as the same value."""
     if seconds == 0:
         return "0"
     for unit, least in (("h", 1), ("m", 2), ("s", 1)):  # 60s reads better than 1m
@@ -84,7 +84,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_range(bounds: tuple[float, float]) -> str:
-    """The text of a range; one duration if both ends are equal."""
+    """Return the text of a range; one duration if both ends are equal."""
     low, high = bounds
     if low == high:
         return format_duration(low)

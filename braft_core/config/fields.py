@@ -1,7 +1,7 @@
-"""The kinds of values settings have: how each is read from text, and the words for what it accepts.
+"""The types of settings: how each is read from text, and the words for what it accepts.
 
-A kind is an ``Annotated`` type with a validator and an :class:`Accepts`. Validators raise
-``ValueError``; naming the variable, the value and its origin is the loader's part.
+A type is an ``Annotated`` with a validator and an :class:`Accepts`. Validators raise
+``ValueError``; the caller adds the variable, the value and where it came from.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ _FALSE = ("off", "false", "no", "0")
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """Words that end the sentence "accepted: ..."."""
+    """The words behind "accepted:" in an error message."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What a setting means and its environment names.
+    """What a setting means, and its environment variables.
 
-    ``default`` says in words what happens when it is not set, where that is a rule and not a
-    value. ``inverted``: the variable switches off what the setting switches on.
-    ``option`` is ``(plugin, key)`` of the plugin option that the setting fills.
+    ``default`` describes the default in words, where it is a rule rather than a value.
+    ``inverted`` means that the variable switches off what the setting switches on.
+    ``option`` is the ``(plugin, key)`` of the plugin option that the setting fills.
     """
 
     meaning: str
@@ -181,7 +181,7 @@ def _host_names(value: object) -> tuple[str, ...]:
     names = tuple(_text(part).lower() for part in parts if part != "")
     for name in names:
         if name != "*" and not _HTTP_HOST.fullmatch(name):
-            raise ValueError(f"{name!r} is no host name")
+            raise ValueError(f"{name!r} is not a host name")
     return names
 
 
@@ -189,7 +189,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         word = _text(value).lower()
         if word not in words:
-            raise ValueError("not one of them")
+            raise ValueError("not one of the accepted words")
         return word
 
     return read
@@ -238,7 +238,7 @@ def _tls_name(value: object) -> str:
     text = _text(value)
     rest = text.removeprefix("*.")
     if rest != text and not _HOST_NAME.fullmatch(rest):
-        raise ValueError("not a name behind '*.'")
+        raise ValueError("not a name after '*.'")
     if not text.isprintable() or not _TLS_TEXT.fullmatch(rest):
         raise ValueError("not a name")
     return text
@@ -326,7 +326,10 @@ File = Annotated[
 TokenFile = Annotated[
     Path | None,
     BeforeValidator(_optional(_file)),
-    Accepts("the path of a file with a token a line, as in `BRAFT_TOKEN`, that others cannot read"),
+    Accepts(
+        "the path of a file that other users cannot read, with one token per line, as in "
+        "`BRAFT_TOKEN`"
+    ),
 ]
 Token = Annotated[
     SecretStr | None,
@@ -339,13 +342,15 @@ TLSMode = Annotated[
     Accepts(", ".join(_TLS_MODES)),
 ]
 ServerName = Annotated[
-    str, BeforeValidator(_server_name), Accepts("a host name such as peer.example, no address")
+    str,
+    BeforeValidator(_server_name),
+    Accepts("a host name such as peer.example, not an IP address"),
 ]
 TLSNames = Annotated[
     tuple[str, ...],
     BeforeValidator(_tls_names),
     Accepts(
-        "different names separated by commas: DNS names, *.example for one label before .example, "
-        "addresses, URIs, common names"
+        "different names separated by commas: DNS names (*.example stands for one label before "
+        ".example), addresses, URIs, common names"
     ),
 ]

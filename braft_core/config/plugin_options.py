@@ -1,7 +1,7 @@
-"""What was given for a plugin: its section, its variables, the settings that belong to it.
+"""The options of one plugin, from its section, its variables and the settings that fill options.
 
-Lays them over one another as the settings themselves are. Must not know what the options mean: the
-plugin's own model (:mod:`braft_core.plugin.options`) does.
+Applies the precedence of the sources. Must not know what an option means: the plugin's own model
+(:mod:`braft_core.plugin.options`) does.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 def sourced_options(
     settings: Settings, plugin: str, variables: Mapping[str, str] = _NONE
 ) -> dict[str, SourcedValue]:
-    """The options of a plugin by key, each with the name the user wrote and where it came from.
+    """Return the options of a plugin by key, each with its source.
 
-    What comes from the environment or above overrules the section; the section overrules a default
-    and a top-level key of the file.
+    The environment and the sources above it override the plugin's section of the file. The section
+    overrides defaults and the top-level keys of the file.
 
-    :param variables: the environment variable of each option that has one, by key.
+    :param variables: the environment variables of the options, by key.
     :raises ConfigError: two variables set one option to different values.
     """
     found = _section(settings, plugin)
-    belonging = {
+    filling = {
         variable.option[1]: name
         for name, variable in settings.variables().items()
         if variable.option and variable.option[0] == plugin
     }
-    for key, name in belonging.items():
+    for key, name in filling.items():
         default = SourcedValue(getattr(settings, name), settings.label(name), "default")
-        _lay(found, key, settings.sourced.get(name, default))
+        _override(found, key, settings.sourced.get(name, default))
     for key, name in variables.items():
         if text := settings.unrecognized_variables.get(name, "").strip():
-            _lay(found, key, SourcedValue(text, name, f"environment {name}"))
-    for key, name in belonging.items():
-        if found[key] is settings.sourced.get(name):  # it has been read already
+            _override(found, key, SourcedValue(text, name, f"environment {name}"))
+    for key, name in filling.items():
+        if found[key] is settings.sourced.get(name):  # the setting was validated already
             found[key] = replace(found[key], value=getattr(settings, name))
     return found
 
@@ -58,8 +58,8 @@ def _section(settings: Settings, plugin: str) -> dict[str, SourcedValue]:
     return found
 
 
-def _lay(found: dict[str, SourcedValue], key: str, item: SourcedValue) -> None:
-    """Over what is there already, if it is stronger."""
+def _override(found: dict[str, SourcedValue], key: str, item: SourcedValue) -> None:
+    """Set an option unless a source of higher precedence has set it."""
     other = found.get(key)
     if other is None or precedence(item) > precedence(other):
         found[key] = item

@@ -1,7 +1,4 @@
-"""The settings of who may talk to a node, and how: TLS, tokens, HTTP.
-
-A part of :class:`braft_core.config.Settings`, which adds everything else.
-"""
+"""The settings of TLS, tokens and HTTP, the first part of :class:`braft_core.config.Settings`."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ __all__ = ["SecuritySettings"]
 
 
 class SecuritySettings(BaseModel):
-    """Immutable, so thread-safe."""
+    """Who may talk to a node, and how. Immutable, so thread-safe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     tls: Annotated[
         f.TLSMode,
         Variable(
-            "mutual TLS between nodes: `off`, `prefer` (accept and try both, for a rolling change "
-            "alone: it stops nobody), `require`",
+            "mutual TLS between nodes: `off`, `prefer` (accept and try both; only for a rolling "
+            "change, it keeps nobody out), `require`",
             "BRAFT_TLS",
             default="`require` if certificates are set, else `off`",
         ),
@@ -45,23 +42,23 @@ class SecuritySettings(BaseModel):
         Variable(
             "names (subject alternative or common) that make the holder of a certificate a peer",
             "BRAFT_TLS_PEER_NAMES",
-            default="the server name if that is set, else whoever has a certificate of the CA "
-            "that is for servers and clients",
+            default="the server name if set, else any certificate of the CA that is valid for "
+            "servers and clients",
         ),
     ] = ()
     tls_server_name: Annotated[
         f.ServerName,
         Variable(
-            "the name that every peer's certificate carries, so that it needs no address",
+            "the name in every peer's certificate, so that certificates need no addresses",
             "BRAFT_TLS_SERVER_NAME",
-            default="the address at which a node is called",
+            default="the address that is connected to",
         ),
     ] = ""
     token: Annotated[
         f.Token,
         Variable(
-            "secrets of nodes and clients, each with a role; nodes prove to know the first one for "
-            "admin, and accept all",
+            "secrets of nodes and clients, each with a role; a node proves that it knows the first "
+            "admin token, and accepts all of them",
             "BRAFT_TOKEN",
             default="off",
         ),
@@ -69,7 +66,7 @@ class SecuritySettings(BaseModel):
     token_file: Annotated[
         f.TokenFile,
         Variable(
-            "the same from a file, which is read again when it changes",
+            "a file with the tokens; it is read again when it changes",
             "BRAFT_TOKEN_FILE",
             default="off",
         ),
@@ -77,47 +74,44 @@ class SecuritySettings(BaseModel):
     hashicorp_peers: Annotated[
         f.Flag,
         Variable(
-            "take Raft's own messages without a proof of the token, for clusters with HashiCorp "
-            "servers; whoever reaches the port can then change the data",
+            "accept Raft messages without proof of the token, for clusters with HashiCorp servers; "
+            "anybody who reaches the port can then change the data",
             "BRAFT_HASHICORP_PEERS",
         ),
     ] = False
     snapshot_max_bytes: Annotated[
         f.PositiveInt,
-        Variable(
-            "largest snapshot that is received from a peer, bytes", "BRAFT_SNAPSHOT_MAX_BYTES"
-        ),
+        Variable("largest snapshot accepted from a peer, in bytes", "BRAFT_SNAPSHOT_MAX_BYTES"),
     ] = 64 << 30
     http: Annotated[f.Flag, Variable("serve HTTP", "BRAFT_HTTP")] = True
     http_server: Annotated[
         f.HttpServer,
         Variable(
-            "what serves HTTP: `uvicorn`, or `waitress`, which needs a thread for each request "
-            "under way",
+            "the HTTP server: `uvicorn`, or `waitress`, which needs one thread per request",
             "BRAFT_HTTP_SERVER",
         ),
     ] = "uvicorn"
     http_tls: Annotated[
         f.OptionalFlag,
         Variable(
-            "serve HTTP by TLS alone: with the files below, else with the node's certificate; "
-            "clients prove themselves by a token, not by a certificate",
+            "serve HTTP over TLS only, with the two files below or the node's certificate; clients "
+            "need a token, not a certificate",
             "BRAFT_HTTP_TLS",
-            default="on if the files below are set, else off",
+            default="on if the two files below are set, else off",
         ),
     ] = None
     http_tls_cert: Annotated[
         f.File,
-        Variable("the certificate chain of HTTP", "BRAFT_HTTP_TLS_CERT", default="the node's"),
+        Variable("certificate chain for HTTP", "BRAFT_HTTP_TLS_CERT", default="the node's"),
     ] = None
     http_tls_key: Annotated[
-        f.File, Variable("its private key", "BRAFT_HTTP_TLS_KEY", default="the node's")
+        f.File, Variable("private key for HTTP", "BRAFT_HTTP_TLS_KEY", default="the node's")
     ] = None
     http_hosts: Annotated[
         f.HostNames,
         Variable(
-            "further names that HTTP requests may have in `Host`, beside addresses, `localhost` "
-            "and this machine's name: `braft.example.org,.braft.svc`, `*` for any",
+            "further names accepted in the `Host` header, besides addresses, `localhost` and this "
+            "machine's name: `braft.example.org,.braft.svc`; `*` accepts any",
             "BRAFT_HTTP_HOSTS",
             default="none",
         ),
@@ -125,8 +119,8 @@ class SecuritySettings(BaseModel):
     insecure: Annotated[
         f.OptionalFlag,
         Variable(
-            "whether a node may listen beyond loopback without TLS: `on` allows it, `off` refuses "
-            "to start",
+            "whether a node may listen beyond loopback without TLS: `on` allows it; with `off` the "
+            "node does not start",
             "BRAFT_INSECURE",
             default="allowed, with one warning",
         ),
@@ -134,7 +128,7 @@ class SecuritySettings(BaseModel):
 
     @property
     def http_tls_files(self) -> tuple[Path, Path, str] | None:
-        """Certificate and key of HTTP, and the prefix of their settings; ``None``: no TLS."""
+        """Certificate, key and setting prefix for HTTP; ``None`` if HTTP has no TLS."""
         if self.http_tls is False:
             return None
         if self.http_tls_cert is not None and self.http_tls_key is not None:
@@ -145,5 +139,5 @@ class SecuritySettings(BaseModel):
 
     @property
     def tls_mode(self) -> str:
-        """How nodes talk to each other: ``off``, ``prefer`` or ``require``."""
+        """The mode of TLS between nodes: ``off``, ``prefer`` or ``require``."""
         return self.tls or ("require" if self.tls_ca is not None else "off")

@@ -1,7 +1,7 @@
-"""The settings of a node: names, units, defaults, environment names, in one frozen object.
+"""The settings of a node: names, units, defaults and environment variables, in one frozen object.
 
-Owns the list of settings and how the sources are laid over one another. Must not know what the
-settings do, nor which plugins exist: a plugin's own section is handed on unvalidated.
+Owns the list of settings and the precedence of the sources. Must not know what a setting does, nor
+which plugins exist: the sections of plugins are passed on without validation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from braft_core.errors import ConfigError
 
 __all__ = ["Row", "Settings"]
 
-_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - where a node listens that others on the network reach
+_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - the address of a node that other hosts can reach
 _LOOPBACK = "127.0.0.1"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Settings(SecuritySettings):
-    """Everything that can be set about a node. Made by :meth:`load`; immutable, so thread-safe.
+    """All settings of a node. Made by :meth:`load`; immutable, so thread-safe.
 
     Durations are in seconds, sizes in bytes.
     """
@@ -54,7 +54,7 @@ class Settings(SecuritySettings):
             "`none`",
             "BRAFT_DISCOVERY",
             "BDI",
-            "none (a node of its own); the command `braft`: `mdns` where installed",
+            "none (a cluster of one); the command `braft`: `mdns` where installed",
         ),
     ] = ""
     ip: Annotated[
@@ -75,8 +75,8 @@ class Settings(SecuritySettings):
         Variable(
             "address to listen on",
             "BRAFT_HOST",
-            default="the advertised address if that is a loopback one, as it is unless something "
-            "here needs the network; else all interfaces",
+            default="a loopback address if the node advertises one, else all interfaces: see "
+            "[the address](#the-address-of-a-node)",
         ),
     ] = ""
     rport: Annotated[
@@ -85,8 +85,8 @@ class Settings(SecuritySettings):
             "Raft gRPC port; 0 takes any free one",
             "BRAFT_RPORT",
             "BRP",
-            "that of the first `./braft-data/<rport>` with data that no node uses, else 15000, "
-            "16000, … whichever is free",
+            "that of the first `./braft-data/<rport>` with data that no node uses, else the first "
+            "free one of 15000, 16000, …",
         ),
     ] = None
     dport: Annotated[
@@ -100,7 +100,8 @@ class Settings(SecuritySettings):
     restart_min: Annotated[
         f.PositiveDuration,
         Variable(
-            "no leader for this long: search again, refresh peers' addresses, say what is missing",
+            "time without a leader after which a node discovers again, refreshes the addresses of "
+            "its peers and logs what is missing",
             "BRAFT_RESTART_MIN",
         ),
     ] = 90.0
@@ -113,33 +114,34 @@ class Settings(SecuritySettings):
     autopilot: Annotated[
         f.AutopilotMode,
         Variable(
-            "whether the leader removes dead members: `on`, `off`, or `dry-run`, which says what "
-            "it would do",
+            "whether the leader removes dead members: `on`, `off`, or `dry-run`, which only "
+            "reports what it would remove",
             "BRAFT_AUTOPILOT",
         ),
     ] = "on"
     dead_after: Annotated[
         f.PositiveDuration,
-        Variable("how long a member must have been silent to be dead", "BRAFT_DEAD_AFTER"),
+        Variable("how long a member is silent before it counts as dead", "BRAFT_DEAD_AFTER"),
     ] = 60.0
     min_voters: Annotated[
         f.PositiveInt,
-        Variable("fewest voters that the removal of dead members leaves", "BRAFT_MIN_VOTERS"),
+        Variable("number of voters that removals always leave", "BRAFT_MIN_VOTERS"),
     ] = 2
     removal_window: Annotated[
         f.Duration,
         Variable(
-            "within this time fewer than half of the members are removed", "BRAFT_REMOVAL_WINDOW"
+            "time in which the leader removes fewer than half of the members",
+            "BRAFT_REMOVAL_WINDOW",
         ),
     ] = 3600.0
     sleep: Annotated[
         f.DurationRange,
-        Variable("random wait before the cluster is first formed", "BRAFT_SLEEP", "BSL"),
+        Variable("random wait before the first bootstrap", "BRAFT_SLEEP", "BSL"),
     ] = (0.01, 0.3)
     data_dir: Annotated[
         f.Text,
         Variable(
-            "where the log, term, vote and snapshots live; `:memory:` for a node that forgets",
+            "directory of the log, term, vote and snapshots; `:memory:` keeps nothing on disk",
             "BRAFT_DATA_DIR",
             "BDD",
             "`./braft-data/<rport>`",
@@ -148,16 +150,16 @@ class Settings(SecuritySettings):
     expect: Annotated[
         f.OptionalCount,
         Variable(
-            "how many nodes found a new cluster together",
+            "how many nodes bootstrap a new cluster together",
             "BRAFT_EXPECT",
             "BEX",
-            "length of a static list (a single name implies nothing), else 1",
+            "number of addresses in a static list (a single DNS name implies nothing), else 1",
         ),
     ] = None
     cluster_name: Annotated[
         f.Name,
         Variable(
-            "name of the cluster; nodes with another name are strangers", "BRAFT_CLUSTER_NAME"
+            "name of the cluster; nodes with another name never join it", "BRAFT_CLUSTER_NAME"
         ),
     ] = "braft"
     serializer: Annotated[f.Name, Variable("serializer of commands", "BRAFT_SERIALIZER", "BSR")] = (
@@ -179,10 +181,10 @@ class Settings(SecuritySettings):
     grpc_reflection: Annotated[
         f.Flag,
         Variable(
-            "gRPC server reflection; the variable switches it off",
+            "gRPC server reflection; the keyword switches it on, the variable switches it off",
             "DISABLE_GRPC_REFLECTION",
             "DGR",
-            "`off`; `on` for a node that listens beyond loopback without a token",
+            "reflection is on, except on a node that listens beyond loopback without a token",
             inverted=True,
         ),
     ] = True
@@ -195,56 +197,56 @@ class Settings(SecuritySettings):
     ] = 10.0
     heartbeat_interval: Annotated[
         f.PositiveDuration,
-        Variable("how often a leader says that it leads", "BRAFT_HEARTBEAT_INTERVAL"),
+        Variable("time between heartbeats of a leader", "BRAFT_HEARTBEAT_INTERVAL"),
     ] = 0.1
     election_timeout: Annotated[
         f.PositiveDuration,
         Variable(
-            "how long a follower waits for a leader before it campaigns; a random half is added",
+            "time without a leader after which a follower campaigns; up to half is added at random",
             "BRAFT_ELECTION_TIMEOUT",
         ),
     ] = 1.0
     lease_reads: Annotated[
         f.Flag,
         Variable(
-            "let a leader serve reads that ask for it without a round of messages; all nodes "
-            "alike; assumes clocks whose rates differ by less than a tenth",
+            "serve lease reads without a round of messages; set it alike on all nodes; clocks may "
+            "differ in rate by less than a tenth",
             "BRAFT_LEASE_READS",
         ),
     ] = False
     max_outstanding: Annotated[
         f.PositiveInt,
         Variable(
-            "requests that may wait for their answer at once; more are refused as busy",
+            "requests that may wait at once; the node answers further ones with Busy",
             "BRAFT_MAX_OUTSTANDING",
         ),
     ] = 65_536
     snapshot_entries: Annotated[
         f.PositiveInt,
         Variable(
-            "entries applied since the last snapshot after which the next is taken",
+            "entries applied since the last snapshot that trigger the next one",
             "BRAFT_SNAPSHOT_ENTRIES",
         ),
     ] = 50_000
     snapshot_bytes: Annotated[
         f.PositiveInt,
         Variable(
-            "bytes of commands in the log after which a snapshot is taken",
+            "bytes of commands in the log that trigger a snapshot",
             "BRAFT_SNAPSHOT_BYTES",
         ),
     ] = 64_000_000
     snapshot_trailing: Annotated[
         f.PositiveInt,
         Variable(
-            "entries left in the log behind a snapshot, for followers that are a little behind",
+            "entries kept in the log behind a snapshot, for followers that lag a little",
             "BRAFT_SNAPSHOT_TRAILING",
         ),
     ] = 10_000
     gc_freeze: Annotated[
         f.Flag,
         Variable(
-            "let the garbage collector pass over what is in memory when the node has started: "
-            "its pauses, in which no thread of the process runs, are shorter then",
+            "exclude what is in memory when the node has started from garbage collection, which "
+            "shortens its pauses",
             "BRAFT_GC_FREEZE",
             default="off; the command `braft`: on",
         ),
@@ -252,8 +254,8 @@ class Settings(SecuritySettings):
     digest_interval: Annotated[
         f.Duration,
         Variable(
-            "how often the members compare digests of their states, if anything was written since; "
-            "0 for never; all nodes alike",
+            "how often the members compare digests of their states, if anything was written; 0 for "
+            "never; set it alike on all nodes",
             "BRAFT_DIGEST_INTERVAL",
         ),
     ] = 600.0
@@ -299,7 +301,9 @@ class Settings(SecuritySettings):
     k8s_sleep: Annotated[
         f.DurationRange,
         Variable(
-            "random wait before Kubernetes is first asked", "K8S_SLEEP", option=("k8s", "sleep")
+            "random wait before the first request to Kubernetes",
+            "K8S_SLEEP",
+            option=("k8s", "sleep"),
         ),
     ] = (0.0, 0.0)
     plugins: Annotated[
@@ -319,15 +323,15 @@ class Settings(SecuritySettings):
         environ: Mapping[str, str] = os.environ,
         toml: Path | None = None,
     ) -> Settings:
-        """Lay the sources over one another and validate the result.
+        """Merge the sources and validate the result.
 
-        In rising precedence: defaults, braft.toml, environment, ``kwargs``, ``cli``. In the last
-        two ``None`` means "not given".
+        In rising precedence: defaults, braft.toml, environment, ``kwargs``, ``cli``. In ``kwargs``
+        and ``cli``, ``None`` means "not set".
 
-        :param defaults: values of settings that no source gives, in place of the model's.
+        :param defaults: defaults that replace those of the model.
         :param toml: the file to read instead of ``BRAFT_CONFIG``'s or ./braft.toml.
-        :raises ConfigError: naming each bad setting as the user wrote it, its value and what is
-            accepted.
+        :raises ConfigError: a setting is invalid; names it as the user wrote it, its value and what
+            is accepted, for every invalid setting.
         """
         variables = cls.variables()
         path = sources.find_toml(toml, environ)
@@ -354,9 +358,9 @@ class Settings(SecuritySettings):
 
     @classmethod
     def variables(cls) -> dict[str, Variable]:
-        """The environment names and meaning of each setting that has any, in documented order.
+        """Return the variables and meaning of each setting, in the order of the documentation.
 
-        Those of who may talk to a node come last.
+        Security settings come last.
         """
         fields = sorted(
             cls.model_fields.items(), key=lambda f: f[0] in SecuritySettings.model_fields
@@ -370,7 +374,7 @@ class Settings(SecuritySettings):
 
     @classmethod
     def accepts(cls, name: str) -> str:
-        """What the setting accepts, in words."""
+        """Return what a setting accepts, in words."""
         notes = cls.model_fields[name].metadata
         return next(note.text for note in notes if isinstance(note, Accepts))
 
@@ -386,7 +390,7 @@ class Settings(SecuritySettings):
         try:
             return cls(**values)
         except ValidationError as error:
-            # "from None": pydantic's text would repeat the value of a token.
+            # "from None": pydantic's message would contain the value of a token.
             raise _config_error(cls, error, given) from None
 
     @property
@@ -401,21 +405,21 @@ class Settings(SecuritySettings):
 
     @property
     def sourced(self) -> Mapping[str, SourcedValue]:
-        """What the sources said, by name; plugin options as ``plugins.<plugin>.<key>``."""
+        """The values of the sources, by name; plugin options as ``plugins.<plugin>.<key>``."""
         return self._sourced
 
     @property
     def unrecognized_variables(self) -> Mapping[str, str]:
-        """The ``BRAFT_*`` variables that no setting reads: a plugin may."""
+        """The ``BRAFT_*`` variables that no setting reads; a plugin may read them."""
         return self._unrecognized_variables
 
     def label(self, name: str) -> str:
-        """The setting's name as the user wrote it, or its variable where it was not set."""
+        """Return the setting's name as the user wrote it, or its variable if it was not set."""
         item = self._sourced.get(name)
         return item.name if item else self.variables()[name].long
 
     def rows(self) -> list[Row]:
-        """Name, value as text and origin of each setting; secrets masked."""
+        """Return name, value as text and origin of each setting; secrets are masked."""
         origins = self.provenance
         return [
             Row(name, show(getattr(self, name), variable.default), origins[name])
@@ -423,12 +427,12 @@ class Settings(SecuritySettings):
         ]
 
     def bind_host(self, advertised: str = "") -> str:
-        """The address to listen on.
+        """Return the address to listen on.
 
-        ``host`` if set; the advertised address if that is a loopback one, so that a node on
-        127.0.0.1 is not open to the network; else all interfaces of the advertised family.
+        That is ``host`` if set, else the advertised address if it is a loopback one, so that a node
+        on 127.0.0.1 is not open to the network, else all interfaces of the advertised family.
 
-        :param advertised: the address the node advertises; default: the setting ``ip``, and
+        :param advertised: the address that the node advertises; default: the setting ``ip``, or
             loopback if that is not set.
         """
         advertised = advertised or self.ip or _LOOPBACK

@@ -42,7 +42,7 @@ _SWAPPED |= {off: on for on, off in _SWAPPED.items()}
 
 @dataclass(frozen=True, slots=True)
 class SourcedValue:
-    """A value as its source gave it."""
+    """A value, not validated yet, with its source."""
 
     value: object
     #: As the user wrote it: ``BRP``, ``braft.toml: rport``, ``rport``, ``--rport``.
@@ -51,14 +51,14 @@ class SourcedValue:
     origin: str
 
 
-#: What one source says, under the names of the settings; ``plugins.<plugin>.<key>`` for options.
+#: The values of one source by setting name; ``plugins.<plugin>.<key>`` for plugin options.
 Layer = dict[str, SourcedValue]
 
 
 def find_toml(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: the explicit one, else ``BRAFT_CONFIG``'s, else ./braft.toml if it exists.
+    """Return the explicit file, else ``BRAFT_CONFIG``'s, else ./braft.toml if it exists.
 
-    :raises ConfigError: a file that was named does not exist.
+    :raises ConfigError: the explicit file or ``BRAFT_CONFIG``'s does not exist.
     """
     named = explicit or (Path(text) if (text := environ.get(CONFIG_VARIABLE, "")) else None)
     if named is None:
@@ -77,8 +77,8 @@ def find_toml(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
 def from_toml(path: Path, known: Collection[str]) -> Layer:
     """Read a TOML file.
 
-    :raises ConfigError: it is no TOML, has a key that is no setting, or another user could have
-        written it.
+    :raises ConfigError: it is not TOML, has a key that is not a setting, or other users can write
+        it.
     """
     content = read_trusted(path, _FILE)
     try:
@@ -96,9 +96,9 @@ def from_toml(path: Path, known: Collection[str]) -> Layer:
 
 
 def from_environ(environ: Mapping[str, str], variables: Mapping[str, Variable]) -> Layer:
-    """Pick the settings' variables. An empty variable counts as not set, as in the original.
+    """Read the settings' variables. An empty variable counts as not set, as in the Go original.
 
-    :raises ConfigError: the long and the short name of one setting are set to different values.
+    :raises ConfigError: the long and the short name of a setting have different values.
     """
     layer: Layer = {}
     for field, variable in variables.items():
@@ -117,7 +117,7 @@ def from_environ(environ: Mapping[str, str], variables: Mapping[str, Variable]) 
 
 
 def conflicting_variables(said: str, names: str) -> ConfigError:
-    """Two variables of one setting say different things. ``said``: which, and what."""
+    """Return the error for two variables of one setting that differ; ``said`` names both."""
     return ConfigError(
         f"{said} are the same setting with different values; accepted: one of them", setting=names
     )
@@ -126,7 +126,7 @@ def conflicting_variables(said: str, names: str) -> ConfigError:
 def unrecognized_variables(
     environ: Mapping[str, str], variables: Mapping[str, Variable]
 ) -> dict[str, str]:
-    """The ``BRAFT_*`` variables that no setting reads."""
+    """Return the ``BRAFT_*`` variables that no setting reads."""
     known = {v.long for v in variables.values()} | {CONFIG_VARIABLE}
     return {
         name: value
@@ -136,22 +136,25 @@ def unrecognized_variables(
 
 
 def unknown_variable_message(name: str, known: Iterable[str]) -> str:
-    """The sentence about a variable that looks like one of ours, with the nearest known one."""
+    """Return the message for an unrecognized variable, with the nearest known name."""
     return _unknown(f"environment {name}", name, known)
 
 
 def from_arguments(arguments: Mapping[str, Any], known: Collection[str]) -> Layer:
-    """Keyword arguments; ``None`` is "not given". :raises ConfigError: an unknown name."""
+    """Read keyword arguments; ``None`` means "not set".
+
+    :raises ConfigError: a name is unknown.
+    """
     return _from_mapping(arguments, known, "argument", lambda key: key)
 
 
 def from_command_line(options: Mapping[str, Any], known: Collection[str]) -> Layer:
-    """Command-line options by setting name; ``None`` is "not given"."""
+    """Read command-line options by setting name; ``None`` means "not set"."""
     return _from_mapping(options, known, "command line", lambda key: "--" + key.replace("_", "-"))
 
 
 def precedence(item: SourcedValue) -> int:
-    """The rank of the source that an item came from: the higher one counts."""
+    """Return the rank of a value's source; the higher rank overrides the lower."""
     ranks = {"default": 0, "argument": 3, "command line": 4}
     return ranks.get(item.origin, 2 if item.origin.startswith("environment ") else 1)
 
@@ -174,7 +177,7 @@ def _from_mapping(
 
 
 def _options(sections: object, prefix: str, origin: str) -> Layer:
-    """The plugin sections, one entry per key."""
+    """Flatten the plugin sections to one entry per key."""
     layer: Layer = {}
     for plugin, section in _table(sections, f"{prefix}plugins").items():
         for key, value in _table(section, f"{prefix}plugins.{plugin}").items():
@@ -204,7 +207,7 @@ def _leaves(path: str, value: object) -> Iterable[str]:
 
 
 def _unknown(name: str, key: str, known: Iterable[str]) -> str:
-    # The common prefix would make every variable resemble every other.
+    # With the common prefix, all variables would be close matches of each other.
     stems = {other.removeprefix("BRAFT_"): other for other in sorted(known)}
     close = difflib.get_close_matches(key.removeprefix("BRAFT_"), stems, n=1, cutoff=0.6)
     hint = f"; did you mean {stems[close[0]]}?" if close else "; `braft config` lists the settings"
@@ -216,5 +219,5 @@ def _shown(field: str, value: str) -> str:
 
 
 def _swap(word: str) -> str:
-    """The opposite of a truth word; any other text as it is, so that the error shows it."""
+    """Return the opposite flag word; other texts unchanged, so that errors show them."""
     return _SWAPPED.get(word.lower(), word)

@@ -1,6 +1,6 @@
 """The tokens of a node: from ``BRAFT_TOKEN``, or from a file that is read again when it changes.
 
-Owns when new contents are used: only if all of them are valid. Knows nothing of who asks.
+New contents replace the old ones only if all of them are valid. Must not know who uses a token.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 class TokenSource:
-    """Keeps a :class:`Keyring` as the settings say. Any thread.
+    """Holds the :class:`Keyring` of the settings. Safe from any thread.
 
-    :raises ConfigError: naming the file that cannot be read or used.
+    :raises ConfigError: the file cannot be read or used; names it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,11 +37,11 @@ class TokenSource:
         elif settings.token is not None:
             tokens = Tokens.parse(settings.token.get_secret_value())
         self.keyring = Keyring(tokens)
-        #: What is wrong with the file, so that its former contents stay in use.
+        #: What is wrong with the file, if its former contents stay in use.
         self.trouble = ""
 
     def refresh(self) -> None:
-        """Look at the file, and use what is in it if it is new and valid. May block."""
+        """Read the file, and use its tokens if they changed and are valid. May block."""
         if self._path is None:
             return
         with self._lock:
@@ -56,25 +56,25 @@ class TokenSource:
             self.trouble = ""
             if tokens != self.keyring.current:
                 self.keyring.current = tokens
-                _log.info("the tokens were replaced by those that are now in %s", self._path)
+                _log.info("read new tokens from %s", self._path)
 
 
 def read_tokens(path: Path) -> Tokens:
     """Read a token file.
 
-    :raises ConfigError: it cannot be read, is open to others, or holds something else.
+    :raises ConfigError: it cannot be read, other users can read it, or it holds no valid tokens.
     """
     setting = f"BRAFT_TOKEN_FILE={path}"
-    # A group may read it: a secret that Kubernetes mounts belongs to one.
+    # Its group may read it: Kubernetes mounts secrets with a group.
     data = read_trusted(path, "BRAFT_TOKEN_FILE", secret=True)
     try:
         return Tokens.parse_lines(data.decode("ascii"))
     except UnicodeDecodeError:
-        reason = "it holds bytes that are not ASCII"
+        reason = "it has bytes that are not ASCII"
     except ValueError as error:
         reason = str(error)
-    # Not chained: the text of a UnicodeDecodeError holds what was read.
-    raise _refused(setting, path, reason, f"a token a line, as in BRAFT_TOKEN: {ACCEPTED}")
+    # Not chained: the message of a UnicodeDecodeError contains the secret.
+    raise _refused(setting, path, reason, f"one token per line, as in BRAFT_TOKEN: {ACCEPTED}")
 
 
 def _refused(setting: str, path: Path, reason: str, accepted: str) -> ConfigError:

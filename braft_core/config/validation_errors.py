@@ -1,6 +1,6 @@
-"""What is said of values that a pydantic model does not accept: settings, options of plugins.
+"""Format pydantic's validation errors as :class:`~braft_core.errors.ConfigError`.
 
-Owns the form of the message and of the error's data. Must not know where the values came from.
+Serves settings and plugin options. Must not know where the values came from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["InvalidValue", "config_error", "invalid_values"]
 
 
 class InvalidValue(NamedTuple):
-    """One bad value: what people read, and what programs read (``ConfigError.data``)."""
+    """A message about one invalid value, and the same as data for ``ConfigError.data``."""
 
     message: str
     data: dict[str, str]
@@ -25,10 +25,10 @@ class InvalidValue(NamedTuple):
 def invalid_values(
     error: ValidationError, describe: Callable[[str], tuple[str, str, str]]
 ) -> list[InvalidValue]:
-    """The values of known fields that the model refused, in the model's order.
+    """Return the known fields that failed validation, in the model's order.
 
-    :param describe: by a field's name: what the user called it, the value as it may be shown, and
-        what is accepted.
+    :param describe: takes a field's name; returns the name that the user wrote, the value as it may
+        be shown, and what is accepted.
     """
     found = []
     for problem in error.errors():
@@ -41,5 +41,5 @@ def invalid_values(
 
 
 def config_error(values: Sequence[InvalidValue]) -> ConfigError:
-    """One error that says all of them; its data describes the first."""
+    """Return one error that lists all of them; its data describes the first."""
     return ConfigError("\n".join(each.message for each in values), **values[0].data)
