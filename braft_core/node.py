@@ -34,7 +34,7 @@ from braft_core.runtime.shielded import run_shielded
 from braft_core.runtime.sighup import SighupHandler
 from braft_core.services.envelope import encode_command
 from braft_core.services.service import StateMachineService
-from braft_core.tls.serving import ServedCertificate
+from braft_core.tls.served_certificate import ServedCertificate
 
 __all__ = ["Node"]
 

@@ -47,13 +47,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is sent once over gRPC arrives, even if the machine stands still for a second then."""
-    from braft_core.transport.grpc import channels, link, snapshots
+    from braft_core.transport.grpc import connector, install_snapshot, peer_link
 
-    options = dict(channels._CLIENT) | {"grpc.min_reconnect_backoff_ms": int(1000 * PATIENCE)}
-    monkeypatch.setattr(channels, "_CLIENT", tuple(options.items()))
-    monkeypatch.setattr(link, "_CONNECT", PATIENCE)
-    monkeypatch.setattr(link, "_CONTROL_TIMEOUT", PATIENCE)
-    monkeypatch.setattr(snapshots, "_CONNECT", PATIENCE)
+    options = dict(connector._CLIENT) | {"grpc.min_reconnect_backoff_ms": int(1000 * PATIENCE)}
+    monkeypatch.setattr(connector, "_CLIENT", tuple(options.items()))
+    monkeypatch.setattr(peer_link, "_CONNECT", PATIENCE)
+    monkeypatch.setattr(peer_link, "_CONTROL_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(install_snapshot, "_CONNECT", PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ class TLSFiles:
     key: Path
     #: Those without TLS are served and called as well, for a rolling change.
     prefer: bool = False
-    #: Names that make the holder of a certificate a peer; none: see ``braft_core.tls.rules``.
+    #: Names that make the holder of a certificate a peer; none: see ``braft_core.tls.peer_rule``.
     peer_names: tuple[str, ...] = ()
     #: The name that peers' certificates carry; "": the address at which they are called.
     server_name: str = ""

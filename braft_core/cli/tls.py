@@ -11,7 +11,7 @@ from braft_core.cli.options import AsJson
 from braft_core.cli.output import echo, emit, reports_errors
 
 if TYPE_CHECKING:
-    from braft_core.tls.making import Made
+    from braft_core.tls.issuing import Made
 
 __all__ = ["app"]
 
@@ -41,7 +41,7 @@ def ca(
 
     Nothing is overwritten. JSON: cert, key, expires, names.
     """
-    from braft_core.tls.making import make_authority
+    from braft_core.tls.issuing import make_authority
 
     made = make_authority(out, name, days)
     emit(as_json, _facts(made), lambda: _tell_ca(made))
@@ -77,7 +77,7 @@ def cert(
     A node's is for servers and clients, the server name, this machine's loopback addresses and what
     is given. Nothing is overwritten. JSON: cert, key, expires, names, settings (of a node).
     """
-    from braft_core.tls.making import Names, make_certificate
+    from braft_core.tls.issuing import Names, make_certificate
 
     names = Names(tuple(ips or ()), tuple(dns or ()), tuple(uris or ()))
     if not client:

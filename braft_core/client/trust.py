@@ -31,7 +31,7 @@ class Trust(NamedTuple):
 
         :raises ConfigError: naming the file that cannot be used, and what is wrong with it.
         """
-        from braft_core.tls import files
+        from braft_core.tls import pem_files as files
 
         if (self.cert is None) is not (self.key is None):
             given, missing = ("cert", "key") if self.key is None else ("key", "cert")

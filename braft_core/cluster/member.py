@@ -43,7 +43,7 @@ from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, Wron
 from braft_core.identity import short_id
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
 from braft_core.raft.types import Server, Suffrage, encode_configuration
-from braft_core.transport.denials import refused_token_sentence
+from braft_core.transport.auth_failures import refused_token_message
 
 __all__ = ["Member"]
 
@@ -156,7 +156,7 @@ class Member:
             "node id": self._duplicates.sentence,
             "discovery": self._unchosen(self._ports.raft_view()),
             "versions": version_differences_message(differences) if differences else "",
-            "token": refused_token_sentence(denials) if denials else "",
+            "token": refused_token_message(denials) if denials else "",
         }
         return {subject: sentence for subject, sentence in notes.items() if sentence}
 

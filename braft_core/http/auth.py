@@ -13,7 +13,7 @@ from falcon.asgi import Request, Response
 
 from braft_core.audit import audit
 from braft_core.tokens import Keyring, Role, bearer, role_for_http
-from braft_core.transport.denials import Denials
+from braft_core.transport.auth_failures import AuthFailures
 
 __all__ = ["OPEN_PATHS", "ROLE", "Audit", "BearerAuth", "check"]
 
@@ -30,7 +30,7 @@ class BearerAuth:
     def __init__(self, keyring: Keyring) -> None:
         """:param keyring: the tokens that are accepted; none lets everybody in."""
         self._keyring = keyring
-        self._denials = Denials("HTTP")
+        self._auth_failures = AuthFailures("HTTP")
 
     def judge(self, method: str, path: str, authorization: str | None, address: str) -> Role | None:
         """Judge a request before routing, so that paths cannot be probed either; see :func:`check`.
@@ -40,18 +40,18 @@ class BearerAuth:
         try:
             return check(self._keyring, method, path, authorization)
         except falcon.HTTPError:
-            self._denials.count(address)
+            self._auth_failures.count(address)
             raise
 
     async def hesitate(self) -> None:
         """Wait before a wrong token is answered: many guesses take long, and hold nothing."""
-        delay = self._denials.delay()
+        delay = self._auth_failures.delay()
         if not delay:
             return
         try:
             await asyncio.sleep(delay)
         finally:
-            self._denials.waited()
+            self._auth_failures.waited()
 
 
 class Audit:

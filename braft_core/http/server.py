@@ -17,7 +17,7 @@ from braft_core.http.gate import Gate
 from braft_core.http.listening import listen
 from braft_core.http.uvicorn_server import UvicornServer
 from braft_core.http.waitress_server import WaitressServer
-from braft_core.tls.serving import ServedCertificate
+from braft_core.tls.served_certificate import ServedCertificate
 from braft_core.tokens import Keyring
 
 __all__ = ["HTTPServer"]

@@ -29,7 +29,7 @@ from braft_core.http.connection import Connection, Shared
 from braft_core.http.gate import Gate
 from braft_core.http.serverloop import close_loop, make_loop
 from braft_core.http.table import Slot, Table, limits_for
-from braft_core.transport.exhaustion import PAUSE, Exhaustion
+from braft_core.transport.accept_backoff import PAUSE, AcceptBackoff
 
 __all__ = ["UvicornServer"]
 
@@ -62,7 +62,7 @@ class UvicornServer:
         self._listener = listener
         self._tls = tls
         self._name = f"braft-{port}-http"
-        self._exhaustion = Exhaustion(f"HTTP on port {port}", logger)
+        self._backoff = AcceptBackoff(f"HTTP on port {port}", logger)
         self._draining, self._drained = threading.Event(), threading.Event()
         self._stopping = threading.Event()
         self._ready = threading.Event()
@@ -229,7 +229,7 @@ class UvicornServer:
 
     def _pause(self, error: OSError) -> None:
         """Leave connections waiting for a while: there are no descriptors for them."""
-        if not self._exhaustion.caused(error, time.monotonic()):
+        if not self._backoff.caused(error, time.monotonic()):
             raise error
         self._table.give_way(time.monotonic())
         self._listen(False)

@@ -37,7 +37,7 @@ from braft_core.http.buffers import BodyBuffer
 from braft_core.http.gate import Gate
 from braft_core.http.serverloop import close_loop, make_loop
 from braft_core.http.wire import HARD_BODY_LIMIT
-from braft_core.transport.exhaustion import Exhaustion
+from braft_core.transport.accept_backoff import AcceptBackoff
 
 __all__ = ["MAX_CHUNK_LINE", "THREADS", "WaitressServer"]
 
@@ -209,7 +209,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         listener: socket.socket,
         lanes: _Lanes,
     ) -> None:
-        self._exhaustion = Exhaustion(f"HTTP on port {listener.getsockname()[1]}", logger)
+        self._backoff = AcceptBackoff(f"HTTP on port {listener.getsockname()[1]}", logger)
         self._wall_offset = time.time() - time.monotonic()
         self._trigger_lock = threading.Lock()
         self._trigger_open = True
@@ -247,7 +247,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
     def readable(self) -> bool:
         """Called by the loop before each round: whether to look for new connections."""
         self._follow_clock()
-        return bool(super().readable()) and not self._exhaustion.is_paused(time.monotonic())
+        return bool(super().readable()) and not self._backoff.is_paused(time.monotonic())
 
     def _follow_clock(self) -> None:
         """Move what Waitress noted by the wall clock along when that is set.
@@ -267,7 +267,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         try:
             return super().accept()
         except OSError as error:
-            if self._exhaustion.caused(error, time.monotonic()):
+            if self._backoff.caused(error, time.monotonic()):
                 return None
             raise
 

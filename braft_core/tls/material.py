@@ -15,9 +15,9 @@ from cryptography import x509
 
 from braft_core.abc import TLSFiles
 from braft_core.errors import ConfigError
-from braft_core.tls import files as f
+from braft_core.tls import pem_files as f
 from braft_core.tls.expiry import OWN, Validity
-from braft_core.tls.rules import PeerRule, names_of
+from braft_core.tls.peer_rule import PeerRule, names_of
 
 __all__ = ["Pem", "TLSMaterial", "exposed_key", "load", "read"]
 

@@ -6,6 +6,8 @@ snapshot transfer, and the frame of a transport that keeps a link to each peer.
 """
 
 from braft_core.descriptors import inbound_connections
+from braft_core.transport.accept_backoff import PAUSE, AcceptBackoff
+from braft_core.transport.address_quota import AddressQuota
 from braft_core.transport.admission import (
     GARBAGE,
     NO_PEER,
@@ -17,8 +19,13 @@ from braft_core.transport.admission import (
     refuse,
     refuse_call,
 )
-from braft_core.transport.bounds import MAX_CALL, MAX_CONTROL, call_limit
-from braft_core.transport.codec import (
+from braft_core.transport.call_codec import METHODS, decode_peer, encode_peer, method_of
+from braft_core.transport.certificates import Certificates
+from braft_core.transport.endpoint import LocalEndpoint
+from braft_core.transport.error_codec import decode_error, encode_error
+from braft_core.transport.linked import LinkedTransport, PeerLinks, TransportSession
+from braft_core.transport.peer_health import PeerHealthReporter
+from braft_core.transport.raft_codec import (
     EntriesCache,
     decode_request,
     decode_response,
@@ -26,27 +33,25 @@ from braft_core.transport.codec import (
     encode_request,
     encode_response,
 )
-from braft_core.transport.crowd import Crowd
-from braft_core.transport.exhaustion import PAUSE, Exhaustion
-from braft_core.transport.failures import decode_error, encode_error
-from braft_core.transport.local import LocalNode
-from braft_core.transport.look import Look, may_be_plain, no_peer, not_accepted
-from braft_core.transport.peercodec import METHODS, decode_peer, encode_peer, method_of
-from braft_core.transport.peers import LinkedTransport, Peers, Running
-from braft_core.transport.presence import answers, first_byte, is_tls
-from braft_core.transport.proving import (
-    Proven,
-    accept,
-    asks_for_a_token,
-    challenge,
-    has_no_token,
-    nonce,
-    not_convinced,
-    respond,
+from braft_core.transport.reachability import first_byte, is_tls_record, probe_reachability
+from braft_core.transport.size_limits import MAX_CALL, MAX_CONTROL, call_limit
+from braft_core.transport.snapshot_transfer import (
+    InboundSnapshot,
+    SnapshotReader,
+    SnapshotReceiver,
+    SnapshotSender,
 )
-from braft_core.transport.snapshots import Incoming, Intake, Outgoing, Source
-from braft_core.transport.standing import Standing
-from braft_core.transport.tls import Certificates
+from braft_core.transport.tls_probe import TLSProbe, handshake_error, may_lack_tls, no_peer
+from braft_core.transport.token_handshake import (
+    HandshakeKeys,
+    accept,
+    challenge,
+    nonce,
+    respond,
+    token_mismatch_error,
+    token_required_error,
+    token_unset_error,
+)
 
 __all__ = [
     "GARBAGE",
@@ -59,25 +64,23 @@ __all__ = [
     "VIOLATION",
     "WRONG_CLUSTER",
     "WRONG_TARGET",
+    "AcceptBackoff",
+    "AddressQuota",
     "Certificates",
-    "Crowd",
     "EntriesCache",
-    "Exhaustion",
-    "Incoming",
-    "Intake",
+    "HandshakeKeys",
+    "InboundSnapshot",
     "LinkedTransport",
-    "LocalNode",
-    "Look",
-    "Outgoing",
-    "Peers",
-    "Proven",
+    "LocalEndpoint",
+    "PeerHealthReporter",
+    "PeerLinks",
     "Refusal",
-    "Running",
-    "Source",
-    "Standing",
+    "SnapshotReader",
+    "SnapshotReceiver",
+    "SnapshotSender",
+    "TLSProbe",
+    "TransportSession",
     "accept",
-    "answers",
-    "asks_for_a_token",
     "call_limit",
     "challenge",
     "decode_error",
@@ -90,16 +93,18 @@ __all__ = [
     "encode_request",
     "encode_response",
     "first_byte",
-    "has_no_token",
+    "handshake_error",
     "inbound_connections",
-    "is_tls",
-    "may_be_plain",
+    "is_tls_record",
+    "may_lack_tls",
     "method_of",
     "no_peer",
     "nonce",
-    "not_accepted",
-    "not_convinced",
+    "probe_reachability",
     "refuse",
     "refuse_call",
     "respond",
+    "token_mismatch_error",
+    "token_required_error",
+    "token_unset_error",
 ]

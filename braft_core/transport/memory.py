@@ -38,8 +38,8 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.admission import VIOLATION, WRONG_CLUSTER, refuse, refuse_call
-from braft_core.transport.memory_snapshots import Receiver
-from braft_core.transport.snapshots import Outgoing, Source
+from braft_core.transport.memory_snapshots import MemorySnapshotReceiver
+from braft_core.transport.snapshot_transfer import SnapshotReader, SnapshotSender
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
@@ -160,8 +160,8 @@ class MemoryTransport(Transport):
         self.listening: tuple[str, ...] = ()
         self._counters: Counter[str] = Counter()
         self._handler: TransportHandler | None = None
-        self._outgoing = Outgoing(self._carry, self._transferred)
-        self._receiver: Receiver | None = None
+        self._sender = SnapshotSender(self._carry, self._transferred)
+        self._receiver: MemorySnapshotReceiver | None = None
         self._peers: dict[str, _Peer] = {}
         self._calls: set[asyncio.Task[Any]] = set()
 
@@ -181,7 +181,7 @@ class MemoryTransport(Transport):
         self._identity_of = handler
         self.listening = self._network.join(self, self.options.listen)
         self._handler = handler
-        self._receiver = Receiver(handler, self.counters, self._hand_over)
+        self._receiver = MemorySnapshotReceiver(handler, self.counters, self._hand_over)
 
     async def stop(self) -> None:
         """See the base class."""
@@ -195,7 +195,7 @@ class MemoryTransport(Transport):
         for task in calls:
             task.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        await self._outgoing.stop()
+        await self._sender.stop()
         if self._receiver is not None:
             await self._receiver.stop()
 
@@ -210,12 +210,12 @@ class MemoryTransport(Transport):
         peer = self._peers.get(server_id)
         if peer is None or peer.address != address:
             self._peers[server_id] = _Peer(address)
-            self._outgoing.cancel(server_id)
+            self._sender.cancel(server_id)
 
     def remove_peer(self, server_id: str) -> None:
         """See the base class."""
         self._peers.pop(server_id, None)
-        self._outgoing.cancel(server_id)
+        self._sender.cancel(server_id)
 
     def knows(self, other: MemoryTransport) -> bool:
         """Whether a connection to ``other`` would stand: right address, id and cluster."""
@@ -233,7 +233,7 @@ class MemoryTransport(Transport):
         """A connection with that peer broke. From any thread."""
 
         def lose(handler: TransportHandler) -> None:
-            self._outgoing.cancel(server_id)
+            self._sender.cancel(server_id)
             handler.on_connection_lost(server_id)
 
         self._post(lose)
@@ -258,7 +258,7 @@ class MemoryTransport(Transport):
         if self._handler is None:
             return
         if isinstance(message, InstallSnapshot):
-            self._outgoing.send(message)
+            self._sender.send(message)
             return
         peer = self._peers.setdefault(message.to, _Peer(""))
         target = self._network.find(peer.address)
@@ -349,7 +349,7 @@ class MemoryTransport(Transport):
         target = self._network.find(peer.address) if peer is not None else None
         if handler is None or target is None or target._receiver is None:
             raise Unreachable(f"nobody listens where server {message.to} is", sent=False)
-        with contextlib.closing(Source(handler, message.meta)) as source:
+        with contextlib.closing(SnapshotReader(handler, message.meta)) as source:
             await self._pass(target)
             sent = replace(message, meta=message.meta._replace(id=""), request_id=0)
             contents = self._contents(target, source)
@@ -362,7 +362,9 @@ class MemoryTransport(Transport):
             await target._pass(self)
             return replace(response, context=None)
 
-    async def _contents(self, target: MemoryTransport, source: Source) -> AsyncGenerator[bytes]:
+    async def _contents(
+        self, target: MemoryTransport, source: SnapshotReader
+    ) -> AsyncGenerator[bytes]:
         """Runs on the target's loop."""
         while True:
             await self._pass(target)
@@ -467,7 +469,7 @@ def _on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> async
         raise Unreachable("the node is gone", sent=False) from error
 
 
-async def _watched(receiving: asyncio.Future[_T], source: Source) -> _T:
+async def _watched(receiving: asyncio.Future[_T], source: SnapshotReader) -> _T:
     """Wait for the end, as long as something moves."""
     try:
         passed = -1

@@ -14,12 +14,12 @@ from braft_core.abc import TransportHandler
 from braft_core.errors import WrongCluster
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.transport.admission import refuse
-from braft_core.transport.snapshots import Incoming, Intake
+from braft_core.transport.snapshot_transfer import InboundSnapshot, SnapshotReceiver
 
-__all__ = ["Receiver"]
+__all__ = ["MemorySnapshotReceiver"]
 
 
-class Receiver:
+class MemorySnapshotReceiver:
     """Takes in what other nodes send. Lives on its node's loop."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Receiver:
         self._handler = handler
         self._hand_over = hand_over
         self._counters = counters
-        self._intake = Intake(handler)
+        self._receiver = SnapshotReceiver(handler)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def receive(
@@ -47,13 +47,13 @@ class Receiver:
             self._counters[refusal.kind] += 1
             raise WrongCluster(f"server {message.to} refuses us: {refusal.reason}")
         self._keep(asyncio.current_task())
-        incoming = await self._intake.take(message, contents)
+        incoming = await self._receiver.take(message, contents)
         # What is stored must reach the node, even if the leader goes away meanwhile.
         storing = asyncio.create_task(self._store(incoming))
         self._keep(storing)
         return await asyncio.shield(storing)
 
-    async def _store(self, incoming: Incoming) -> InstallSnapshotResponse:
+    async def _store(self, incoming: InboundSnapshot) -> InstallSnapshotResponse:
         try:
             message = await incoming.commit()
         finally:

@@ -8,7 +8,7 @@ import pytest
 
 from braft_core.abc import Transport, TransportOptions
 from braft_core.tokens import Keyring
-from braft_core.transport.grpc import GrpcTransport, link, pipeline, server
+from braft_core.transport.grpc import GrpcTransport, peer_link, pipeline, raft_server
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
 from braft_testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
 from braft_testing.transport_nodes import on_a_loop, patience_of_sockets
@@ -37,7 +37,7 @@ class TestGrpcTransport(TransportConformance):
     @pytest.fixture(autouse=True)
     def _farewells(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A stream whose goodbye is cut short counts as lost: it has time to be heard."""
-        for part in (link, pipeline, server):
+        for part in (peer_link, pipeline, raft_server):
             monkeypatch.setattr(part, "_FAREWELL", 3.0)
 
     def make(self, address: str) -> Transport:

@@ -22,8 +22,8 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
-from braft_core.transport.memory_snapshots import Receiver
-from braft_core.transport.snapshots import Incoming, Intake, Source
+from braft_core.transport.memory_snapshots import MemorySnapshotReceiver
+from braft_core.transport.snapshot_transfer import InboundSnapshot, SnapshotReader, SnapshotReceiver
 from braft_testing import transport_nodes
 from braft_testing.transport import Node, TransportConformance
 
@@ -180,7 +180,9 @@ class _LeavesATask(MemoryTransport):
 
 
 class _MixesUpContents(MemoryTransport):
-    async def _contents(self, target: MemoryTransport, source: Source) -> AsyncGenerator[bytes]:
+    async def _contents(
+        self, target: MemoryTransport, source: SnapshotReader
+    ) -> AsyncGenerator[bytes]:
         async for chunk in super()._contents(target, source):
             yield chunk[::-1]
 
@@ -191,8 +193,8 @@ class _TellsBeforeItStores(MemoryTransport):
         self._receiver = _HastyReceiver(handler, self.counters, self._hand_over)
 
 
-class _HastyReceiver(Receiver):
-    async def _store(self, incoming: Incoming) -> InstallSnapshotResponse:
+class _HastyReceiver(MemorySnapshotReceiver):
+    async def _store(self, incoming: InboundSnapshot) -> InstallSnapshotResponse:
         answer: asyncio.Future[InstallSnapshotResponse] = asyncio.get_running_loop().create_future()
         incoming.message.context = answer
         self._hand_over(incoming.message)
@@ -223,22 +225,24 @@ class _ReceivesFromAnybody(MemoryTransport):
         self._receiver = _OpenReceiver(handler, self.counters, self._hand_over)
 
 
-class _OpenReceiver(Receiver):
+class _OpenReceiver(MemorySnapshotReceiver):
     async def receive(
         self, message: InstallSnapshot, cluster_id: str, contents: AsyncGenerator[bytes]
     ) -> InstallSnapshotResponse:
-        return await self._store(await self._intake.take(message, contents))
+        return await self._store(await self._receiver.take(message, contents))
 
 
 class _StoresBeforeItAsks(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._intake = _HastyIntake(handler)
+        self._receiver._receiver = _HastyIntake(handler)
 
 
-class _HastyIntake(Intake):
-    async def take(self, message: InstallSnapshot, contents: AsyncGenerator[bytes]) -> Incoming:
+class _HastyIntake(SnapshotReceiver):
+    async def take(
+        self, message: InstallSnapshot, contents: AsyncGenerator[bytes]
+    ) -> InboundSnapshot:
         incoming = self._admit(message)
         await incoming.begin()
         async for chunk in contents:
@@ -253,11 +257,11 @@ class _KeepsPieces(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._intake = _HoardingIntake(handler)
+        self._receiver._receiver = _HoardingIntake(handler)
 
 
-class _HoardingIntake(Intake):
-    def _admit(self, message: InstallSnapshot) -> Incoming:
+class _HoardingIntake(SnapshotReceiver):
+    def _admit(self, message: InstallSnapshot) -> InboundSnapshot:
         incoming = super()._admit(message)
         incoming._abort = incoming._commit  # type: ignore[assignment, method-assign]
         return incoming
@@ -267,7 +271,7 @@ class _AcceptsAnyLength(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._intake = _CarelessIntake(handler)
+        self._receiver._receiver = _CarelessIntake(handler)
 
     async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
         store: Any = getattr(self._handler, "snapshots", None)
@@ -275,8 +279,8 @@ class _AcceptsAnyLength(MemoryTransport):
         return await super()._carry(replace(message, meta=message.meta._replace(size=size)))
 
 
-class _CarelessIntake(Intake):
-    def _admit(self, message: InstallSnapshot) -> Incoming:
+class _CarelessIntake(SnapshotReceiver):
+    def _admit(self, message: InstallSnapshot) -> InboundSnapshot:
         incoming = super()._admit(message)
         incoming._missing = 1 << 40
         incoming.check_complete = lambda: None  # type: ignore[method-assign]
@@ -285,8 +289,8 @@ class _CarelessIntake(Intake):
 
 class _WaitsForTransfers(MemoryTransport):
     async def stop(self) -> None:
-        if self._outgoing._running:
-            await asyncio.wait(self._outgoing._running, timeout=0.6)
+        if self._sender._running:
+            await asyncio.wait(self._sender._running, timeout=0.6)
         await super().stop()
 
 
@@ -294,7 +298,7 @@ class _FinishesWhatItBegan(MemoryTransport):
     """A second transfer to the same peer waits for the first."""
 
     def send(self, message: Request) -> None:
-        running = [*self._outgoing._running]
+        running = [*self._sender._running]
         if isinstance(message, InstallSnapshot) and running:
             running[0].add_done_callback(lambda _task: self.send(message))
         else:
@@ -307,11 +311,11 @@ class _LastComesFirst(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._intake = _YieldingIntake(handler)
+        self._receiver._receiver = _YieldingIntake(handler)
 
 
-class _YieldingIntake(Intake):
-    def _admit(self, message: InstallSnapshot) -> Incoming:
+class _YieldingIntake(SnapshotReceiver):
+    def _admit(self, message: InstallSnapshot) -> InboundSnapshot:
         current, self._current = self._current, None
         if current is not None:
             current.replace()
@@ -322,11 +326,11 @@ class _WritesOnTheLoop(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._intake = _BlockingIntake(handler)
+        self._receiver._receiver = _BlockingIntake(handler)
 
 
-class _BlockingIntake(Intake):
-    def _admit(self, message: InstallSnapshot) -> Incoming:
+class _BlockingIntake(SnapshotReceiver):
+    def _admit(self, message: InstallSnapshot) -> InboundSnapshot:
         incoming = super()._admit(message)
 
         async def write(chunk: bytes) -> None:
@@ -340,7 +344,7 @@ class _BlockingIntake(Intake):
 
 class _TransfersComeFirst(MemoryTransport):
     def send(self, message: Request) -> None:
-        running = [*self._outgoing._running]
+        running = [*self._sender._running]
         if running and not isinstance(message, InstallSnapshot):
             running[0].add_done_callback(lambda _task: self._later(message))
         else:

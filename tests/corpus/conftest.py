@@ -33,8 +33,8 @@ from braft_core.services.sessions import SessionTable
 from braft_core.services.snapshot_stream import read_sections, write_sections
 from braft_core.storage.snapshot_file import verify_file
 from braft_core.storage.sqlite_format import create_or_open
-from braft_core.transport.codec import decode_chunk, decode_request, decode_response
-from braft_core.transport.peercodec import decode_peer
+from braft_core.transport.call_codec import decode_peer
+from braft_core.transport.raft_codec import decode_chunk, decode_request, decode_response
 
 #: Takes bytes; returns or raises one of braft's errors.
 Decoder = Callable[[bytes], Any]

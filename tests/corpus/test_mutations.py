@@ -54,14 +54,14 @@ from braft_core.services.snapshot_stream import write_sections
 from braft_core.storage import sqlite_log
 from braft_core.storage.snapshot_file import encode_file
 from braft_core.storage.sqlite_format import create_or_open
-from braft_core.transport.codec import (
+from braft_core.transport.call_codec import encode_peer
+from braft_core.transport.raft_codec import (
     encode_chunk,
     encode_entries,
     encode_header,
     encode_request,
     encode_response,
 )
-from braft_core.transport.peercodec import encode_peer
 
 #: Bytes that a decoder may hold at most, and seconds of the processor that it may take, for one
 #: small input. Not by the clock: machines that run tests are busy, and so are their disks.

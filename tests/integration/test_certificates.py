@@ -63,7 +63,7 @@ def test_a_member_that_restarts_after_all_certificates_were_replaced_is_reached(
 def _uses(node: Node, folder: Path) -> bool:
     host = node._host
     assert host is not None
-    running = host.components.transport._running  # type: ignore[attr-defined]
+    running = host.components.transport._session  # type: ignore[attr-defined]
     in_use: bytes = running.certificates.current.pem.cert
     return in_use == (folder / "cert.pem").read_bytes()
 

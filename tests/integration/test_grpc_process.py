@@ -13,7 +13,7 @@ import pytest
 from braft_core.abc import TransportOptions
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.transport.grpc import GrpcTransport, link
+from braft_core.transport.grpc import GrpcTransport, peer_link
 from braft_testing.processes import HOST, free_ports
 from braft_testing.transport import Node, RecordingHandler, until
 from braft_testing.transport_nodes import prompt
@@ -113,8 +113,8 @@ class Parent(Node):
 
 def test_a_killed_process_is_missed_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     # Too long to be waited out here: it is found because it is heard of.
-    monkeypatch.setattr(link, "_FIRST_PAUSE", 60.0)
-    monkeypatch.setattr(link, "_LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr(peer_link, "_FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(peer_link, "_LONGEST_PAUSE", 60.0)
 
     async def scenario() -> None:
         parent = await Parent.start()

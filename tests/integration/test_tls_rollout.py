@@ -11,8 +11,8 @@ import pytest
 
 from braft_core.client import Client
 from braft_core.errors import BraftError
-from braft_core.tls.making import Names, make_authority, make_certificate
-from braft_core.transport.presence import first_byte, is_tls
+from braft_core.tls.issuing import Names, make_authority, make_certificate
+from braft_core.transport.reachability import first_byte, is_tls_record
 from braft_testing.processes import PATIENCE, ProcessCluster, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -111,4 +111,4 @@ def test_tls_comes_node_by_node_with_no_failed_write_and_nobody_removed(
         for node in cluster.nodes:
             accepted, first = asyncio.run(first_byte(node.address, 10))
             assert accepted
-            assert is_tls(first)
+            assert is_tls_record(first)

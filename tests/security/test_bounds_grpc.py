@@ -17,13 +17,13 @@ import pytest
 
 from braft_core.abc import TransportOptions
 from braft_core.descriptors import inbound_connections
-from braft_core.tls.making import Names, make_authority, make_certificate
-from braft_core.transport.bounds import MAX_CALL, MAX_CONTROL
-from braft_core.transport.grpc.channels import MAX_STREAMS, Connector
-from braft_core.transport.grpc.standard import REFLECTIONS, WATCHERS
-from braft_core.transport.look import Looks
+from braft_core.tls.issuing import Names, make_authority, make_certificate
+from braft_core.transport.grpc.connector import MAX_STREAMS, Connector
+from braft_core.transport.grpc.health_reflection import REFLECTIONS, WATCHERS
+from braft_core.transport.size_limits import MAX_CALL, MAX_CONTROL
+from braft_core.transport.tls_probe import TLSProbeCache
 from braft_testing.processes import ProcessCluster, wait_for
-from tests.security.strangers import (
+from tests.security.raw_clients import (
     MIB,
     PREFACE,
     connect,
@@ -313,10 +313,10 @@ def test_an_answer_that_is_too_large_is_not_taken() -> None:
         server.add_generic_rpc_handlers((methods,))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        looks, address = Looks(None), f"127.0.0.1:{port}"
-        plain = looks.known(address)
+        tls_probes, address = TLSProbeCache(None), f"127.0.0.1:{port}"
+        plain = tls_probes.known(address)
         assert plain is not None
-        connector = Connector(TransportOptions(listen=()), None, looks)
+        connector = Connector(TransportOptions(listen=()), None, tls_probes)
         channel = connector.channel(address, plain, MAX_CONTROL)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/RaftTransport/RequestVote")(b"", timeout=20)

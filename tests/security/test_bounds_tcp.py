@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from braft_tcp.call_server import encode_call
+from braft_tcp.connection_slots import EACH, UNPROVED_EACH
 from braft_tcp.frames import HEADER, HELLO_LIMIT, Kind
-from braft_tcp.seats import EACH, UNPROVED_EACH
-from braft_tcp.serving import encode_call
 from braft_testing.processes import ProcessCluster, wait_for
-from tests.security.strangers import (
+from tests.security.raw_clients import (
     MIB,
     connect,
     descriptors,

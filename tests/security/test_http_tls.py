@@ -14,7 +14,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import ConfigError
-from braft_core.tls.making import Made, Names, make_authority, make_certificate
+from braft_core.tls.issuing import Made, Names, make_authority, make_certificate
 from braft_testing.processes import HOST, PATIENCE, free_ports, wait_for
 
 ROUNDS = 300

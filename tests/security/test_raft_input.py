@@ -180,7 +180,7 @@ def test_fifteen_megabytes_of_nothing_are_refused_at_once(
 
         async def scenario() -> tuple[float, int]:
             async with attacking(node, transport, None) as attacker:
-                running: Any = attacker.transport._running  # type: ignore[attr-defined]
+                running: Any = attacker.transport._session  # type: ignore[attr-defined]
                 running.local.entries = Raw(data)
                 message = AppendEntries("mallory", node.server_id, term, 1, 1, (), 0)
                 process = psutil.Process(os.getpid())

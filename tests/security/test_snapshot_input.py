@@ -29,8 +29,8 @@ from braft_core.services.envelope import encode_command
 from braft_core.services.kv import KVService
 from braft_core.services.state_machine import StateMachine
 from braft_core.storage.sqlite_format import read_only
-from braft_core.transport import snapshots as transfers
-from braft_core.transport.codec import encode_chunk, encode_header, encode_request
+from braft_core.transport import snapshot_transfer as transfers
+from braft_core.transport.raft_codec import encode_chunk, encode_header, encode_request
 from braft_testing.processes import PATIENCE, free_ports
 
 HOST = "127.0.0.1"

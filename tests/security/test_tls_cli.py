@@ -20,7 +20,7 @@ from braft_core.client import Client, Trust
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, Unreachable
 from braft_core.runtime.components import tls_files
-from braft_core.tls.rules import PeerRule
+from braft_core.tls.peer_rule import PeerRule
 from braft_core.transport import Certificates
 
 

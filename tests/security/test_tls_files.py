@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from braft_core.abc import TLSFiles
 from braft_core.errors import ConfigError
-from braft_core.tls.making import Names, make_authority, make_certificate
-from braft_core.transport import Certificates, tls
+from braft_core.tls.issuing import Names, make_authority, make_certificate
+from braft_core.transport import Certificates
 
 NODE = Names(ips=("127.0.0.1",), dns=("braft-peer",))
 
@@ -218,16 +218,15 @@ def test_a_wrong_file_is_named_with_what_is_wrong(name: str, shared: Case) -> No
     ],
 )
 def test_a_certificate_out_of_its_time_is_named(
-    days: int, name: str, words: str, shared: Case, monkeypatch: pytest.MonkeyPatch
+    days: int, name: str, words: str, shared: Case
 ) -> None:
-    monkeypatch.setattr(tls, "_now", lambda: datetime.now(UTC) + timedelta(days=days))
     with pytest.raises(ConfigError) as caught:
-        Certificates(shared.files)
+        Certificates(shared.files, lambda: datetime.now(UTC) + timedelta(days=days))
     assert name in caught.value.message
     assert words in caught.value.message
 
 
-def test_an_expired_ca_is_named(shared: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_ca_is_named(shared: Case) -> None:
     """One whose certificates are valid longer than itself, as some programs make them."""
     folder = shared.folder / "ca"
     for command in (
@@ -236,9 +235,9 @@ def test_an_expired_ca_is_named(shared: Case, monkeypatch: pytest.MonkeyPatch) -
         "-out long.pem",
     ):
         subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    monkeypatch.setattr(tls, "_now", lambda: datetime.now(UTC) + timedelta(days=60))
+    files = replace(shared.files, cert=folder / "long.pem")
     with pytest.raises(ConfigError, match=r"ca\.pem holds the CA of .*, which expired on"):
-        Certificates(replace(shared.files, cert=folder / "long.pem"))
+        Certificates(files, lambda: datetime.now(UTC) + timedelta(days=60))
 
 
 def test_a_file_that_everybody_may_write_is_refused(shared: Case) -> None:

@@ -18,8 +18,8 @@ from braft_core.abc import TLSFiles
 from braft_core.errors import Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import Request, RequestVote
-from braft_core.tls.making import Made, Names, make_authority, make_certificate
-from braft_core.transport.grpc import GrpcTransport, front
+from braft_core.tls.issuing import Made, Names, make_authority, make_certificate
+from braft_core.transport.grpc import GrpcTransport, port_mux
 from braft_testing.transport import PATIENCE, Node, listening_node, until
 from braft_testing.transport_nodes import append
 
@@ -258,8 +258,8 @@ def test_the_front_cuts_off_the_silent_and_turns_away_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, *_ = files(tmp_path)
-    monkeypatch.setattr(front, "_MAX_CALLERS", 3)
-    monkeypatch.setattr(front, "_FIRST_BYTE", 0.2)
+    monkeypatch.setattr(port_mux, "_MAX_CALLERS", 3)
+    monkeypatch.setattr(port_mux, "_FIRST_BYTE", 0.2)
 
     async def scenario() -> None:
         async with listening_node(GrpcTransport, "b", tls=prefer(one)) as b:

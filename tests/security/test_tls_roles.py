@@ -20,10 +20,10 @@ from braft_core.errors import ConfigError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.proto import message_class
 from braft_core.raft.messages import RequestVote
-from braft_core.tls.making import Made, Names, make_authority, make_certificate
-from braft_core.transport.codec import encode_header, encode_request
+from braft_core.tls.issuing import Made, Names, make_authority, make_certificate
+from braft_core.transport.call_codec import encode_peer
 from braft_core.transport.grpc import GrpcTransport
-from braft_core.transport.peercodec import encode_peer
+from braft_core.transport.raft_codec import encode_header, encode_request
 from braft_testing.transport import PATIENCE, Node, listening_node
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]

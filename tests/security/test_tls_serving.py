@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from braft_core.errors import ConfigError
-from braft_core.tls.making import Made, Names, make_authority, make_certificate
-from braft_core.tls.serving import ServedCertificate
+from braft_core.tls.issuing import Made, Names, make_authority, make_certificate
+from braft_core.tls.served_certificate import ServedCertificate
 
 
 @pytest.fixture

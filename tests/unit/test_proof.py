@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from braft_core import proof
 from braft_core.errors import DecodeError
 from braft_core.proof import Keys
-from braft_core.transport.grpc.sealing import Turn, Window, unpack
+from braft_core.transport.grpc.call_mac import CallMac, ReplayWindow, unpack
+from braft_tcp.frame_mac import FrameMac
 from braft_tcp.frames import Kind
-from braft_tcp.sealing import Seals
 
 OLD, NEW, OTHER = b"old-secret-of-nodes", b"new-secret-of-nodes", b"a-stranger-s-secret"
 SAID = proof.transcript_of("tcp", b"hello", b"challenge")
@@ -53,16 +53,16 @@ def test_a_proof_is_of_one_side_and_one_conversation() -> None:
 
 def test_frames_are_opened_as_they_were_sent() -> None:
     keys = Keys.derive(OLD, SAID)
-    client, server = Seals(keys, client=True), Seals(keys, client=False)
+    client, server = FrameMac(keys, client=True), FrameMac(keys, client=False)
     for body in (b"", b"x", bytes(1000)):
         for one, other in ((client, server), (server, client)):
             assert other.open(Kind.CALL, 7, one.close(Kind.CALL, 7, body)) == body
 
 
 def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -> None:
-    def ends() -> tuple[Seals, Seals]:
+    def ends() -> tuple[FrameMac, FrameMac]:
         keys = Keys.derive(OLD, SAID)
-        return Seals(keys, client=True), Seals(keys, client=False)
+        return FrameMac(keys, client=True), FrameMac(keys, client=False)
 
     client, server = ends()
     first, second = client.close(Kind.CALL, 1, b"a"), client.close(Kind.CALL, 2, b"a")
@@ -72,7 +72,7 @@ def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -
         (Kind.CANCEL, 1, first),
         (Kind.CALL, 2, second),  # the first was left out
         (Kind.CALL, 1, b""),
-        (Kind.GOODBYE, 0, b""),
+        (Kind.GOAWAY, 0, b""),
     ):
         with pytest.raises(DecodeError):
             server.open(kind, number, body)
@@ -86,22 +86,22 @@ def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -
 def test_a_call_of_a_session_is_sealed_with_its_method_and_its_ids() -> None:
     keys = Keys.derive(OLD, SAID)
     told = ("/RaftTransport/RequestVote", "cl", "a", "b")
-    _, value = Turn(keys, 3, client=True).proof(told)
+    _, value = CallMac(keys, 3, client=True).proof(told)
     unpacked = unpack(value)
     assert unpacked is not None
     session, number, tag = unpacked
     assert (session, number) == (keys.session, 3)
-    assert Turn(keys, 3, client=False).proves(told, tag)
-    assert not Turn(keys, 4, client=False).proves(told, tag)
-    assert not Turn(keys, 3, client=False).proves(("/x", *told[1:]), tag)
-    assert not Turn(keys, 3, client=False).proves((*told[:3], "c"), tag)
+    assert CallMac(keys, 3, client=False).proves(told, tag)
+    assert not CallMac(keys, 4, client=False).proves(told, tag)
+    assert not CallMac(keys, 3, client=False).proves(("/x", *told[1:]), tag)
+    assert not CallMac(keys, 3, client=False).proves((*told[:3], "c"), tag)
     assert unpack(b"x") is None
     assert unpack("x") is None
 
 
 def test_messages_of_a_call_are_numbered() -> None:
     keys = Keys.derive(OLD, SAID)
-    client, server = Turn(keys, 1, client=True), Turn(keys, 1, client=False)
+    client, server = CallMac(keys, 1, client=True), CallMac(keys, 1, client=False)
     first, second = client.close(b"one"), client.close(b"")
     with pytest.raises(DecodeError):
         server.open(second)
@@ -110,7 +110,7 @@ def test_messages_of_a_call_are_numbered() -> None:
     with pytest.raises(DecodeError):
         client.open(first)
     with pytest.raises(DecodeError):
-        Turn(keys, 2, client=False).open(first)
+        CallMac(keys, 2, client=False).open(first)
     _, tag = server.close_error(b"error")
     assert client.trusts(b"error", tag)
     assert not client.trusts(b"other", tag)
@@ -119,13 +119,13 @@ def test_messages_of_a_call_are_numbered() -> None:
 
 @given(st.lists(st.integers(0, 12_000), max_size=60))
 def test_a_number_is_good_once(numbers: list[int]) -> None:
-    window, used, highest = Window(), set(), -1
+    window, used, highest = ReplayWindow(), set(), -1
     for number in numbers:
         expected = number not in used and number > highest - 4096
         assert window.take(number) is expected
         if expected:
             used.add(number)
         highest = max(highest, number)
-    leaping = Window()
+    leaping = ReplayWindow()
     assert leaping.take(2**64 - 1)
     assert not leaping.take(2**64 - 1)

@@ -41,10 +41,10 @@ from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
 from braft_core.tls.expiry import Validity, expiry_sentence
-from braft_core.transport import asks_for_a_token, has_no_token, not_convinced
-from braft_core.transport.denials import refused_token_sentence
-from braft_core.transport.grpc.ready import not_connected
-from braft_core.transport.tls import Certificates
+from braft_core.transport import token_mismatch_error, token_required_error, token_unset_error
+from braft_core.transport.auth_failures import refused_token_message
+from braft_core.transport.certificates import Certificates
+from braft_core.transport.grpc.channel_ready import connect_error
 
 A, B, C = "10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"
 FACTS = BootstrapFacts("a", A, "c", 3)
@@ -64,7 +64,7 @@ def too_few() -> Iterator[str]:
 async def _why_not() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
-        return (await not_connected(address, 1.0)).message.replace(address, "h:1")
+        return (await connect_error(address, 1.0)).message.replace(address, "h:1")
 
 
 def contradicting() -> Iterator[str]:
@@ -157,8 +157,8 @@ def notes() -> Iterator[str]:
     yield version_differences_message([(B, "service 'kv'")])
     yield duplicate_id_message("a", [A, B])
     yield default_discovery_message("mdns://_braft._tcp", "braft", "x", [Server("b", B)])
-    for denial in (asks_for_a_token(B), has_no_token(B), not_convinced(B)):
-        yield refused_token_sentence([denial.message])
+    for denial in (token_required_error(B), token_unset_error(B), token_mismatch_error(B)):
+        yield refused_token_message([denial.message])
 
 
 def applying() -> Iterator[str]:

@@ -226,7 +226,7 @@ def _tls(settings: Settings) -> Iterator[Finding]:
     if files is None:
         return
     from braft_core.tls import expiry, material
-    from braft_core.tls.rules import PeerRule
+    from braft_core.tls.peer_rule import PeerRule
 
     now = datetime.now(UTC)
     try:

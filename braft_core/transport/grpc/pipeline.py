@@ -18,14 +18,14 @@ import grpc.aio
 
 from braft_core.errors import AccessDenied, DecodeError
 from braft_core.raft.messages import AppendEntries, Response
-from braft_core.transport.codec import decode_response
-from braft_core.transport.grpc.local import SENDER, LocalEnd, pairs
-from braft_core.transport.grpc.proving import Prover, words_of
+from braft_core.transport.grpc.authenticated_channel import AuthenticatedChannel, words_of
+from braft_core.transport.grpc.grpc_endpoint import SENDER, GrpcEndpoint, pairs
+from braft_core.transport.raft_codec import decode_response
 
-__all__ = ["GOODBYE", "Bulk", "Ending", "Pipeline", "UnaryAppends"]
+__all__ = ["GOAWAY", "Bulk", "Ending", "Pipeline", "UnaryAppends"]
 
 #: Last message of an orderly pipeline, sent only to braft: no request, therefore no bytes.
-GOODBYE = b""
+GOAWAY = b""
 _APPEND = "/RaftTransport/AppendEntries"
 
 #: What may wait to be written. The core's window (8 messages, 8 MiB) with a margin.
@@ -115,7 +115,7 @@ class _BulkBase:
 
     def __init__(
         self,
-        local: LocalEnd,
+        local: GrpcEndpoint,
         peer: str,
         deliver: Callable[[Response], None],
         heard: Callable[[], float],
@@ -150,9 +150,9 @@ class Pipeline(_BulkBase):
 
     def __init__(
         self,
-        local: LocalEnd,
+        local: GrpcEndpoint,
         peer: str,
-        prover: Prover,
+        prover: AuthenticatedChannel,
         deliver: Callable[[Response], None],
         heard: Callable[[], float],
     ) -> None:
@@ -230,7 +230,7 @@ class Pipeline(_BulkBase):
                 async with asyncio.timeout(_FAREWELL / 2):
                     await self._accepted.wait()
             if self._ours:
-                await write(GOODBYE)
+                await write(GOAWAY)
             await self._call.done_writing()
 
     async def _read(self) -> tuple[Ending, str]:
@@ -268,9 +268,9 @@ class UnaryAppends(_BulkBase):
 
     def __init__(
         self,
-        local: LocalEnd,
+        local: GrpcEndpoint,
         peer: str,
-        prover: Prover,
+        prover: AuthenticatedChannel,
         deliver: Callable[[Response], None],
         heard: Callable[[], float],
     ) -> None:

@@ -12,17 +12,17 @@ from braft_core.abc import TransportHandler
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import Response
 from braft_core.tokens import REFLECTION
-from braft_core.transport.grpc import noise, services
-from braft_core.transport.grpc.auth import Gate
-from braft_core.transport.grpc.bodies import Bodies
-from braft_core.transport.grpc.calls import CallPool
-from braft_core.transport.grpc.link import PeerLink
-from braft_core.transport.grpc.local import LocalEnd
-from braft_core.transport.grpc.server import RaftTransportServer
-from braft_core.transport.grpc.sessions import Sessions
-from braft_core.transport.grpc.snapshots import carry
-from braft_core.transport.grpc.standard import Health, Reflection
-from braft_core.transport.peers import LinkedTransport, Peers, Running
+from braft_core.transport.grpc import poller_workaround, rpc_services
+from braft_core.transport.grpc.auth_sessions import AuthSessions
+from braft_core.transport.grpc.bounded_calls import BoundedCalls
+from braft_core.transport.grpc.call_auth import CallAuthorizer
+from braft_core.transport.grpc.call_pool import CallPool
+from braft_core.transport.grpc.grpc_endpoint import GrpcEndpoint
+from braft_core.transport.grpc.health_reflection import Health, Reflection
+from braft_core.transport.grpc.install_snapshot import send_snapshot
+from braft_core.transport.grpc.peer_link import PeerLink
+from braft_core.transport.grpc.raft_server import RaftTransportServer
+from braft_core.transport.linked import LinkedTransport, PeerLinks, TransportSession
 
 __all__ = ["GrpcTransport"]
 
@@ -35,26 +35,26 @@ class GrpcTransport(LinkedTransport):
 
     name: ClassVar[str] = "grpc"
 
-    def _begin(self, handler: TransportHandler) -> _Running:
-        return _Running(LocalEnd(self.options, handler))
+    def _begin(self, handler: TransportHandler) -> _GrpcSession:
+        return _GrpcSession(GrpcEndpoint(self.options, handler))
 
 
-class _Running(Running[PeerLink]):
+class _GrpcSession(TransportSession[PeerLink]):
     """See the base class."""
 
-    def __init__(self, local: LocalEnd) -> None:
-        peers = Peers(
+    def __init__(self, local: GrpcEndpoint) -> None:
+        peers = PeerLinks(
             local.handler,
             lambda server_id, address: PeerLink(local, server_id, address),
-            lambda address, message: carry(local, address, message),
+            lambda address, message: send_snapshot(local, address, message),
         )
         super().__init__(local, peers)
         self.local = local
         self.pool = CallPool(local)
-        self._bodies = Bodies()
-        self._gate = Gate(local, Sessions(local))
-        self._raft = RaftTransportServer(local, self._gate, self._bodies, peers.heard_from)
-        self._health = Health(self._bodies, services.SERVICES)
+        self._bounded = BoundedCalls()
+        self._authorizer = CallAuthorizer(local, AuthSessions(local))
+        self._raft = RaftTransportServer(local, self._authorizer, self._bounded, peers.heard_from)
+        self._health = Health(self._bounded, rpc_services.SERVICES)
         self._loop = asyncio.get_running_loop()
         self._server = local.connector.server()
 
@@ -63,14 +63,14 @@ class _Running(Running[PeerLink]):
         local, server = self.local, self._server
         handlers = [
             self._raft.handlers(),
-            services.raft_service(local, self._gate, self._bodies),
-            services.peer_service(local, self._gate, self._bodies),
-            self._gate.sessions.service(self._bodies),
+            rpc_services.raft_service(local, self._authorizer, self._bounded),
+            rpc_services.peer_service(local, self._authorizer, self._bounded),
+            self._authorizer.sessions.service(self._bounded),
             self._health.handlers(),
         ]
         if local.options.reflection:
-            admit = self._gate.admits(REFLECTION)
-            handlers.append(Reflection(services.SERVICES, admit).handlers())
+            admit = self._authorizer.admits(REFLECTION)
+            handlers.append(Reflection(rpc_services.SERVICES, admit).handlers())
         server.add_generic_rpc_handlers(handlers)
         try:
             listening = tuple(local.connector.bind(server, a) for a in local.options.listen)
@@ -80,7 +80,7 @@ class _Running(Running[PeerLink]):
             await local.connector.close()
             await server.stop(None)
             raise
-        noise.install(self._loop)
+        poller_workaround.install(self._loop)
         return listening
 
     async def stop(self) -> None:
@@ -91,7 +91,7 @@ class _Running(Running[PeerLink]):
         await self._server.stop(_GRACE)
         await self.local.connector.close()
         await self.peers.closed()
-        noise.remove(self._loop)
+        poller_workaround.remove(self._loop)
 
     def reply(self, message: Response) -> None:
         """See the base class."""

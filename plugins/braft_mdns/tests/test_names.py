@@ -103,7 +103,7 @@ def test_txt_record() -> None:
         ({"cluster": None}, True),
     ],
 )
-def test_strangers(properties: dict[str, str | None], stranger: bool) -> None:
+def test_hostile_peers(properties: dict[str, str | None], stranger: bool) -> None:
     assert is_stranger(properties, discovery_context(), SERVICE) is stranger
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from braft_tcp import TcpTransport, handshake, lanes
+from braft_tcp import TcpTransport, handshake, outbound
 from braft_testing.transport import PATIENCE, Node, listening_node
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
@@ -19,7 +19,7 @@ def patient_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is sent once arrives, even if the machine stands still for a second then."""
     monkeypatch.setattr(handshake, "_CONNECT", PATIENCE)
     monkeypatch.setattr(handshake, "_WELCOME", PATIENCE)
-    monkeypatch.setattr(lanes, "_CONTROL_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(outbound, "_CONTROL_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, InstallSnapshot
 from braft_core.transport import Certificates
-from braft_tcp import TcpTransport, door, server
+from braft_tcp import TcpTransport, listener, listening_socket
 from braft_testing.certificates import Authority
 from braft_testing.snapshots import put
 from braft_testing.transport import PATIENCE, Node, RecordingHandler, until
@@ -87,12 +87,12 @@ def test_callers_whose_tls_never_comes_are_forgotten(
     started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Probes that open a connection and close it, as load balancers do."""
-    monkeypatch.setattr(server, "_HELLO", 0.1)
+    monkeypatch.setattr(listener, "_HELLO", 0.1)
     tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
         async with started("b", tls=tls) as b:
-            guests = b.transport._running._listener._guests = Guests()
+            guests = b.transport._session._listener._inbounds = Guests()
             host, _, port = b.address.rpartition(":")
             for number in range(3):
                 _, writer = await asyncio.open_connection(host, int(port))
@@ -107,12 +107,12 @@ def test_a_caller_whose_tls_comes_too_late_is_cut_off(
     started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It was given up before; nothing of what it sends would ever be read."""
-    monkeypatch.setattr(server, "_HELLO", 0.1)
+    monkeypatch.setattr(listener, "_HELLO", 0.1)
     tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
         async with started("b", tls=tls) as b:
-            guests = b.transport._running._listener._guests = Guests()
+            guests = b.transport._session._listener._inbounds = Guests()
             host, _, port = b.address.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             await until(lambda: guests.ever and guests.ever[0].connection.closing)
@@ -131,7 +131,7 @@ def test_a_stop_does_not_wait_for_handshakes_that_never_end(started: Any, tmp_pa
 
     async def scenario() -> None:
         async with started("b", tls=tls) as b:
-            guests = b.transport._running._listener._guests = Guests()
+            guests = b.transport._session._listener._inbounds = Guests()
             host, _, port = b.address.rpartition(":")
             before = asyncio.all_tasks()
             silent = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
@@ -150,7 +150,7 @@ def test_a_stop_does_not_wait_for_handshakes_that_never_end(started: Any, tmp_pa
 def test_callers_wait_while_there_are_no_descriptors(
     started: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(door, "PAUSE", 0.001)
+    monkeypatch.setattr(listening_socket, "PAUSE", 0.001)
     failures = [OSError(errno.EMFILE, "Too many open files")] * 5
 
     class Exhausted(socket.socket):
@@ -159,13 +159,13 @@ def test_callers_wait_while_there_are_no_descriptors(
                 raise failures.pop()
             return super().accept()
 
-    listen = door._listen
+    listen = listening_socket._listen
 
     def exhausted(host: str, port: int) -> socket.socket:
         made = listen(host, port)
         return Exhausted(made.family, made.type, made.proto, made.detach())
 
-    monkeypatch.setattr(door, "_listen", exhausted)
+    monkeypatch.setattr(listening_socket, "_listen", exhausted)
 
     async def scenario() -> None:
         async with started("b") as b, started("a") as a:
@@ -445,7 +445,7 @@ def test_a_snapshot_that_changed_on_its_way_is_not_taken_in(
     def wrong(data: bytes, value: int = 0) -> int:
         return real(data, value) ^ next(calls)
 
-    monkeypatch.setattr("braft_tcp.snapshots.zlib.crc32", wrong)
+    monkeypatch.setattr("braft_tcp.snapshot_channel.zlib.crc32", wrong)
 
     async def scenario() -> None:
         async with started("b") as b, started("a") as a:

@@ -11,7 +11,7 @@ import pytest
 
 from braft_core.abc import TLSFiles
 from braft_core.tls.expiry import OWN, Nearness, Reminder, Validity, expiry_sentence, worst
-from braft_core.transport import Certificates, tls
+from braft_core.transport import Certificates
 from braft_testing.certificates import Authority
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,18 +98,19 @@ def test_the_log_is_reminded_now_and_then(near: Nearness, pause: timedelta) -> N
 
 
 def test_what_expires_is_noted_and_logged_once_a_day(
-    files: TLSFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    files: TLSFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    certificates = Certificates(files)
-    start = datetime.now(UTC)
+    now = start = datetime.now(UTC)
+    certificates = Certificates(files, lambda: now)
     certificates.refresh()
     assert certificates.trouble == ""
 
     def at(days: float) -> list[str]:
         """What is logged when the files are looked at thrice at that time."""
+        nonlocal now
         caplog.clear()
-        monkeypatch.setattr(tls, "_now", lambda: start + days * DAY)
+        now = start + days * DAY
         for _ in range(3):
             certificates.refresh()
         return [record.levelname for record in caplog.records]
@@ -126,12 +127,11 @@ def test_what_expires_is_noted_and_logged_once_a_day(
     assert certificates.trouble == ""
 
 
-def test_an_expiring_ca_is_named(files: TLSFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expiring_ca_is_named(files: TLSFiles) -> None:
     ca = files.ca.parent.parent / "ca"
     command = "openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -days 400".split()
     command += ["-extfile", "san.cnf", "-out", str(files.cert)]
     subprocess.run(command, cwd=ca, check=True, capture_output=True)
-    certificates = Certificates(files)
-    monkeypatch.setattr(tls, "_now", lambda: datetime.now(UTC) + 1.6 * DAY)
+    certificates = Certificates(files, lambda: datetime.now(UTC) + 1.6 * DAY)
     certificates.refresh()
     assert certificates.trouble.startswith(f"the CA's certificate in {files.ca} expires on")

@@ -19,7 +19,7 @@ from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.transport.grpc import GrpcTransport, calls, noise
+from braft_core.transport.grpc import GrpcTransport, call_pool, poller_workaround
 from braft_testing.certificates import Authority
 from braft_testing.transport import PATIENCE, Node, RecordingHandler, until
 
@@ -241,9 +241,9 @@ def test_idle_connections_are_closed(started: Any, monkeypatch: pytest.MonkeyPat
             b.handler.on_called = c.handler.on_called = hello
             request = peer.DetailsRequest()
             await a.transport.call(b.address, request, 20)
-            monkeypatch.setattr(calls, "_IDLE", 0.0)
+            monkeypatch.setattr(call_pool, "_IDLE", 0.0)
             await a.transport.call(c.address, request, 20)
-            assert list(a.transport._running.pool._cache) == [c.address]
+            assert list(a.transport._session.pool._cache) == [c.address]
             await a.transport.call(b.address, request, 20)
 
     asyncio.run(scenario())
@@ -264,22 +264,22 @@ def test_only_the_poller_race_is_kept_out_of_the_log() -> None:
     seen: list[str] = []
     loop.set_exception_handler(lambda _loop, context: seen.append(context["message"]))
     before = loop.get_exception_handler()
-    noise.install(loop)
-    noise.install(loop)
-    noise.remove(loop)
+    poller_workaround.install(loop)
+    poller_workaround.install(loop)
+    poller_workaround.remove(loop)
     loop.call_exception_handler(context(NOISE, BlockingIOError(11, "try again")))
     loop.call_exception_handler(context(NOISE, ValueError()))
     loop.call_exception_handler(context("Exception in callback mine()", BlockingIOError(11, "x")))
     assert seen == [NOISE, "Exception in callback mine()"]
-    noise.remove(loop)
+    poller_workaround.remove(loop)
     assert loop.get_exception_handler() is before
-    noise.remove(loop)
+    poller_workaround.remove(loop)
     loop.close()
 
 
 def test_without_a_handler_the_rest_is_logged_as_ever(caplog: Any) -> None:
     loop = asyncio.new_event_loop()
-    noise.install(loop)
+    poller_workaround.install(loop)
     loop.call_exception_handler(context("mine", ValueError("v")))
     loop.close()
     assert "mine" in caplog.text
@@ -287,12 +287,12 @@ def test_without_a_handler_the_rest_is_logged_as_ever(caplog: Any) -> None:
 
 def test_a_handler_set_later_is_left_alone() -> None:
     loop = asyncio.new_event_loop()
-    noise.install(loop)
+    poller_workaround.install(loop)
 
     def later(_loop: asyncio.AbstractEventLoop, _context: dict[str, Any]) -> None: ...
 
     loop.set_exception_handler(later)
-    noise.remove(loop)
+    poller_workaround.remove(loop)
     assert loop.get_exception_handler() is later
     loop.close()
 
@@ -357,7 +357,7 @@ class _Meeting:
 
         await until(exchange)
         # A goodbye that is not heard soon counts for nothing, so nothing must wait before it.
-        running: Any = transport._running
+        running: Any = transport._session
         bulk = running.peers.links[other]._bulk
         await until(lambda: not bulk.pending, "the last response")
         await asyncio.to_thread(self._met.wait)

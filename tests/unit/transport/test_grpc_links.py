@@ -22,9 +22,9 @@ from braft_core.raft.messages import (
     RequestVoteResponse,
 )
 from braft_core.raft.types import Entry
-from braft_core.transport.codec import decode_request, encode_header, encode_response
-from braft_core.transport.grpc import link
+from braft_core.transport.grpc import peer_link as link
 from braft_core.transport.grpc import pipeline as pipeline_module
+from braft_core.transport.raft_codec import decode_request, encode_header, encode_response
 from braft_testing.transport import PATIENCE, until
 
 HEADER = encode_header("go", "h:1")
@@ -72,7 +72,7 @@ async def send_until(node: Any, condition: Callable[[], object]) -> None:
 
 async def one_answered(node: Any) -> None:
     """Send one after the other until one is answered in time: then nothing is under way."""
-    index, counters, lane = 1, node.transport.counters, node.transport._running.peers.links["go"]
+    index, counters, lane = 1, node.transport.counters, node.transport._session.peers.links["go"]
     while not node.handler.responses:
         index += 1
         # The node is told of the first that is dropped alone, until there is a connection.
@@ -176,7 +176,7 @@ def test_a_vote_may_take_as_long_as_a_slow_disk(
         async with foreign(**methods) as address, started() as node:
             # The channel is made anew after a long silence, which is not what this is about.
             node.transport.set_peer("go", address)
-            link_of = node.transport._running.peers.links["go"]
+            link_of = node.transport._session.peers.links["go"]
             await until(lambda: _is_connected(link_of))
             monkeypatch.setattr(link_of, "_renew_control", lambda: None)
             node.transport.send(RequestVote("b", "go", 5, 1, 1, request_id=7))
@@ -242,7 +242,7 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
             started(rpc_timeout=0.2) as node,
         ):
             node.transport.set_peer("go", address)
-            lane = node.transport._running.peers.links["go"]
+            lane = node.transport._session.peers.links["go"]
             await until(lambda: lane._bulk is not None and lane._bulk._established is not None)
             beats = iter(range(1_000_000))
 

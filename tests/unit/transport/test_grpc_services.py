@@ -17,13 +17,13 @@ from braft_core.errors import NotLeader
 from braft_core.proto import message_class
 from braft_core.raft.messages import AppendEntries, RequestVote
 from braft_core.raft.types import Entry
-from braft_core.transport.codec import (
+from braft_core.transport.grpc.rpc_services import details_message
+from braft_core.transport.raft_codec import (
     decode_response,
     encode_entries,
     encode_header,
     encode_request,
 )
-from braft_core.transport.grpc.services import details_message
 from braft_testing.transport import answer_to, until
 
 HEADER = encode_header("go", "h:1")

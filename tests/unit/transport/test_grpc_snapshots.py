@@ -19,9 +19,9 @@ from braft_core.proto import message_class
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.types import SnapshotMeta, encode_configuration
 from braft_core.storage.snapshots import FileSnapshots
-from braft_core.transport.codec import decode_response
-from braft_core.transport.grpc import snapshots
-from braft_core.transport.grpc.server import RaftTransportServer
+from braft_core.transport.grpc import install_snapshot as snapshots
+from braft_core.transport.grpc.raft_server import RaftTransportServer
+from braft_core.transport.raft_codec import decode_response
 from braft_testing.snapshots import CONFIGURATION, pattern, put
 from braft_testing.transport import PATIENCE, until
 from braft_testing.transport_snapshots import WatchedSnapshots, transfer_threads

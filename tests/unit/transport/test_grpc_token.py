@@ -22,7 +22,7 @@ from braft_core.peer import (
 from braft_core.proto import message_class
 from braft_core.raft.messages import RequestVote
 from braft_core.tokens import Keyring
-from braft_core.transport.codec import encode_header, encode_request
+from braft_core.transport.raft_codec import encode_header, encode_request
 
 SECRET = "s3cret-token-s3cret"
 READER = "reader-token-reader"

@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 import braft_core.peer
 from braft_core.proto import POOL, generate, message_class
 from braft_core.proto.descriptors import DESCRIPTORS
-from braft_core.transport.peercodec import METHODS
+from braft_core.transport.call_codec import METHODS
 
 
 def parsed(data: bytes) -> descriptor_pb2.FileDescriptorSet:

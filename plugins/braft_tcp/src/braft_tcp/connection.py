@@ -13,15 +13,15 @@ from enum import Enum
 from typing import Any
 
 from braft_core.errors import DecodeError
+from braft_tcp.frame_mac import SEAL, FrameMac
 from braft_tcp.frames import HEADER, HELLO_LIMIT, FrameReader, Kind
-from braft_tcp.large import LARGE, LargeFrames
-from braft_tcp.sealing import SEAL, Seals
+from braft_tcp.large_frames import LARGE, LargeFrames
 
-__all__ = ["FAREWELL", "Connection", "Receiver"]
+__all__ = ["FAREWELL", "Connection", "FrameReceiver"]
 
 _log = logging.getLogger(__name__)
 
-Receiver = Callable[[int, int, bytes], None]
+FrameReceiver = Callable[[int, int, bytes], None]
 
 #: Seconds that an orderly end may take before the connection is cut.
 FAREWELL = 0.2
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
     :param garbage: told why the other end's bytes could not be read.
     """
 
-    def __init__(self, receive: Receiver, garbage: Callable[[DecodeError], None]) -> None:
+    def __init__(self, receive: FrameReceiver, garbage: Callable[[DecodeError], None]) -> None:
         self.receive = receive
         self._garbage = garbage
         self._loop = asyncio.get_running_loop()
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._own_since = self._loop.time()
         self._writable: asyncio.Future[None] | None = None
         self._pinged = False
-        self._seals: Seals | None = None
+        self._seals: FrameMac | None = None
         #: Resolved when the connection is over, with its last words.
         self.gone: asyncio.Future[None] = self._loop.create_future()
         #: Either end said goodbye, or we cut a stranger off: the end says nothing about health.
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         """Accept larger frames: the handshake is over."""
         self._reader.limit = max_message_bytes + (SEAL if self._seals is not None else 0)
 
-    def seal(self, seals: Seals) -> None:
+    def seal(self, seals: FrameMac) -> None:
         """Seal everything from now on, in both directions."""
         self._seals = seals
 
@@ -252,12 +252,12 @@ class Connection(asyncio.Protocol):
         if kind == Kind.PING:
             if not self.full:
                 self.send(Kind.PONG, 0, b"")
-        elif kind == Kind.GOODBYE:
+        elif kind == Kind.GOAWAY:
             self.orderly = True
             self._close()
 
     def watch(self, now: float) -> None:
-        """Look after a silent connection: ask, and cut it if there is no answer."""
+        """TLSProbe after a silent connection: ask, and cut it if there is no answer."""
         if self._has_turn and now - self._since_turn > _LARGE_PATIENCE:
             self.abort()
         if self.full and self._reads_readers_alone and now - self._full_since > _DEAD_AFTER:
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
         """End it in order: what was sent is delivered, if that is possible soon."""
         if not self.closing:
             self.orderly = True
-            self.send(Kind.GOODBYE, 0, b"")
+            self.send(Kind.GOAWAY, 0, b"")
             self._flush()
             self._close()
 
@@ -357,4 +357,4 @@ class _Hold(Enum):
     LOOP = "others have their turn of the loop"
 
 
-_OWN = frozenset({Kind.PING, Kind.PONG, Kind.GOODBYE})
+_OWN = frozenset({Kind.PING, Kind.PONG, Kind.GOAWAY})

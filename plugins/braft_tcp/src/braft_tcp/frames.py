@@ -53,7 +53,7 @@ class Kind(IntEnum):
     PING = 4
     PONG = 5
     #: The sender ends the connection and is well.
-    GOODBYE = 6
+    GOAWAY = 6
     CHALLENGE = 7
     PROOF = 8
     APPEND_ENTRIES = 16

@@ -16,21 +16,21 @@ from braft_core.errors import AccessDenied, BraftError, DecodeError, Unreachable
 from braft_core.transport import (
     NOT_MEMBER,
     Certificates,
-    Look,
+    TLSProbe,
     decode_error,
     encode_error,
     first_byte,
-    has_no_token,
-    is_tls,
-    may_be_plain,
+    handshake_error,
+    is_tls_record,
+    may_lack_tls,
     no_peer,
-    not_accepted,
     respond,
+    token_unset_error,
 )
-from braft_tcp.connection import Connection, Receiver
+from braft_tcp.connection import Connection, FrameReceiver
+from braft_tcp.frame_mac import FrameMac
 from braft_tcp.frames import Kind, Lane, encode_hello
-from braft_tcp.local import CROWDED, NAME, STOPPING, TOKEN, Denial, LocalEnd
-from braft_tcp.sealing import Seals
+from braft_tcp.tcp_endpoint import CROWDED, NAME, STOPPING, TOKEN, Rejection, TcpEndpoint
 
 Greeter = Callable[[], "_Greeting"]
 
@@ -52,7 +52,7 @@ class Refused(Exception):
         self.temporary = kind in (NOT_MEMBER, STOPPING, CROWDED)
 
 
-def encode_refusal(denial: Denial) -> bytes:
+def encode_refusal(denial: Rejection) -> bytes:
     """The body of a ``REFUSED``."""
     packed: bytes = msgpack.packb([denial.kind, encode_error(denial.error)])
     return packed
@@ -69,11 +69,11 @@ def _decode_refusal(body: bytes) -> Refused:
 
 
 async def connect(
-    local: LocalEnd,
+    local: TcpEndpoint,
     address: str,
     lane: Lane,
     to: str,
-    receive: Receiver,
+    receive: FrameReceiver,
 ) -> Connection:
     """A connection that the server at ``address`` has accepted.
 
@@ -88,7 +88,7 @@ async def connect(
         local, address, lambda: _Greeting(local, address, hello, receive)
     )
     # Another may be there next time, or the same with TLS.
-    connection.gone.add_done_callback(lambda _gone: local.looks.forget(address))
+    connection.gone.add_done_callback(lambda _gone: local.tls_probes.forget(address))
     try:
         connection.send(Kind.HELLO, 0, hello)
         async with asyncio.timeout(_WELCOME):
@@ -105,31 +105,31 @@ async def connect(
     return connection
 
 
-async def _open(local: LocalEnd, address: str, greeter: Greeter) -> tuple[Connection, _Greeting]:
+async def _open(local: TcpEndpoint, address: str, greeter: Greeter) -> tuple[Connection, _Greeting]:
     """A connection to a peer, with TLS unless there is none or it is known not to speak it."""
     certificates = local.certificates
-    known = local.looks.known(address)
+    known = local.tls_probes.known(address)
     try:
         if certificates is None or (known is not None and not known.certificate):
             return await _dial(local, address, greeter, None)
         return await _dial(local, address, greeter, certificates)
     except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:
-        if certificates is None or not may_be_plain(error):
-            raise not_accepted(address, error) from error
+        if certificates is None or not may_lack_tls(error):
+            raise handshake_error(address, error) from error
         failure = error
     accepted, answer = await first_byte(address, _CONNECT)
-    if not certificates.prefer or not answer or is_tls(answer):
-        local.looks.forget(address)
-        raise not_accepted(address, failure, accepted=accepted, answered=bool(answer))
-    local.looks.remember(address, Look(b"", certificates.current))
+    if not certificates.prefer or not answer or is_tls_record(answer):
+        local.tls_probes.forget(address)
+        raise handshake_error(address, failure, accepted=accepted, answered=bool(answer))
+    local.tls_probes.remember(address, TLSProbe(b"", certificates.current))
     try:
         return await _dial(local, address, greeter, None)
     except (OSError, TimeoutError, ValueError) as error:
-        raise not_accepted(address, error) from error
+        raise handshake_error(address, error) from error
 
 
 async def _dial(
-    local: LocalEnd, address: str, greeter: Greeter, certificates: Certificates | None
+    local: TcpEndpoint, address: str, greeter: Greeter, certificates: Certificates | None
 ) -> tuple[Connection, _Greeting]:
     place, greeting = parse_address(address), greeter()
     host = place.ip or place.host
@@ -160,10 +160,10 @@ class _Greeting:
 
     def __init__(
         self,
-        local: LocalEnd,
+        local: TcpEndpoint,
         address: str,
         hello: bytes,
-        receive: Receiver,
+        receive: FrameReceiver,
     ) -> None:
         self._local = local
         self._address = address
@@ -183,7 +183,7 @@ class _Greeting:
         elif kind == Kind.CHALLENGE and self._proves:
             self._challenged(body)
         elif kind == Kind.WELCOME and self._proves:
-            self._fail(Refused(TOKEN, has_no_token(self._address)))
+            self._fail(Refused(TOKEN, token_unset_error(self._address)))
         elif kind != Kind.WELCOME:
             raise DecodeError(f"frame {kind} before the welcome")
         elif not self.answer.done():
@@ -200,7 +200,7 @@ class _Greeting:
             return
         self._proves = False
         self._connection.send(Kind.PROOF, 0, proof)
-        self._connection.seal(Seals(proven.keys, client=True))
+        self._connection.seal(FrameMac(proven.keys, client=True))
 
     def _garbage(self, error: DecodeError) -> None:
         self._local.garbage(error)

@@ -15,10 +15,10 @@ from braft_core.transport import WRONG_CLUSTER, decode_request
 from braft_tcp.connection import Connection
 from braft_tcp.frames import Hello, Kind
 from braft_tcp.handshake import encode_refusal
-from braft_tcp.lanes import REQUESTS
-from braft_tcp.local import Denial, LocalEnd
+from braft_tcp.outbound import REQUESTS
+from braft_tcp.tcp_endpoint import Rejection, TcpEndpoint
 
-__all__ = ["BulkInbound", "ControlInbound", "Inbound", "Return"]
+__all__ = ["BulkInbound", "ControlInbound", "Inbound", "ResponseRoute"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _MAX_WAITING = 64
 class Inbound(abc.ABC):
     """What one accepted connection is for."""
 
-    def __init__(self, local: LocalEnd, connection: Connection, hello: Hello) -> None:
+    def __init__(self, local: TcpEndpoint, connection: Connection, hello: Hello) -> None:
         self._local = local
         self._connection = connection
         self._hello = hello
@@ -49,7 +49,7 @@ class Inbound(abc.ABC):
         if self._local.identity.cluster_id == self._hello.cluster_id:
             return True
         self._local.counters[WRONG_CLUSTER] += 1
-        denial = Denial(WRONG_CLUSTER, WrongCluster("this node changed its cluster"))
+        denial = Rejection(WRONG_CLUSTER, WrongCluster("this node changed its cluster"))
         self._connection.send(Kind.REFUSED, 0, encode_refusal(denial))
         self._connection.goodbye()
         return False
@@ -76,7 +76,7 @@ class _Slot:
 class BulkInbound(Inbound):
     """One peer's AppendEntries; responses go out in request order."""
 
-    def __init__(self, local: LocalEnd, connection: Connection, hello: Hello) -> None:
+    def __init__(self, local: TcpEndpoint, connection: Connection, hello: Hello) -> None:
         super().__init__(local, connection, hello)
         self._slots: deque[_Slot] = deque()
 
@@ -112,7 +112,7 @@ class BulkInbound(Inbound):
         self._slots.clear()
 
 
-class Return:
+class ResponseRoute:
     """``context`` of a request on the control lane, or of a snapshot."""
 
     __slots__ = ("connection", "request_id")
@@ -143,5 +143,5 @@ class ControlInbound(Inbound):
         if not self._still_ours():
             return
         message = decode_request(request, body, self._local.identity.server_id)
-        message.context = Return(self._connection, request_id)
+        message.context = ResponseRoute(self._connection, request_id)
         self._local.handler.on_message(message)

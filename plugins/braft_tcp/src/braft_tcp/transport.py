@@ -11,16 +11,16 @@ from typing import ClassVar
 from braft_core.abc import TransportHandler
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import Response
-from braft_core.transport import LinkedTransport, Peers, Running
-from braft_tcp.calls import CallPool
-from braft_tcp.link import PeerLink
-from braft_tcp.local import LocalEnd
-from braft_tcp.server import Listener
-from braft_tcp.snapshots import carry
+from braft_core.transport import LinkedTransport, PeerLinks, TransportSession
+from braft_tcp.call_pool import CallPool
+from braft_tcp.listener import Listener
+from braft_tcp.peer_link import PeerLink
+from braft_tcp.snapshot_channel import send_snapshot
+from braft_tcp.tcp_endpoint import TcpEndpoint
 
 __all__ = ["TcpTransport"]
 
-#: Longest time between two looks for silence, seconds.
+#: Longest time between two tls_probes for silence, seconds.
 _WATCH = 0.5
 
 
@@ -33,18 +33,18 @@ class TcpTransport(LinkedTransport):
         "reflection, HashiCorp peers); HTTP is as ever"
     )
 
-    def _begin(self, handler: TransportHandler) -> _Running:
-        return _Running(LocalEnd(self.options, handler))
+    def _begin(self, handler: TransportHandler) -> _TcpSession:
+        return _TcpSession(TcpEndpoint(self.options, handler))
 
 
-class _Running(Running[PeerLink]):
+class _TcpSession(TransportSession[PeerLink]):
     """See the base class."""
 
-    def __init__(self, local: LocalEnd) -> None:
-        peers = Peers(
+    def __init__(self, local: TcpEndpoint) -> None:
+        peers = PeerLinks(
             local.handler,
             lambda server_id, address: PeerLink(local, server_id, address),
-            lambda address, message: carry(local, address, message),
+            lambda address, message: send_snapshot(local, address, message),
         )
         super().__init__(local, peers)
         self.local = local

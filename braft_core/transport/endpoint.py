@@ -1,0 +1,69 @@
+"""This node's end of its connections, as far as every transport needs it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from braft_core.abc import Identity, TransportHandler, TransportOptions
+from braft_core.transport.admission import NO_PEER, Refusal
+from braft_core.transport.auth_failures import AuthFailures
+from braft_core.transport.certificates import Certificates
+from braft_core.transport.raft_codec import EntriesCache, encode_header
+from braft_core.transport.tls_probe import TLSProbeCache
+
+__all__ = ["LocalEndpoint"]
+
+_log = logging.getLogger(__name__)
+
+
+class LocalEndpoint:
+    """Who we are, whom we tell, and what we count. Used on the loop only.
+
+    :raises ConfigError: a TLS file cannot be used.
+    """
+
+    def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
+        self.options = options
+        self.handler = handler
+        self.keyring = options.keyring
+        #: Callers without the right token.
+        self.auth_failures = AuthFailures("the Raft port")
+        self.entries = EntriesCache()
+        self.certificates = Certificates(options.tls) if options.tls is not None else None
+        self.tls_probes = TLSProbeCache(self.certificates)
+        #: ``refused_*``: who or what we refused; ``refused_by_peer``; ``dropped``: not sent.
+        self.counters: Counter[str] = Counter()
+        #: By server: why it and this node do not talk, as far as that is about tokens.
+        self.denied: dict[str, str] = {}
+        self._header_of = ("", "")
+        self._header = b""
+
+    def stranger(self, certificate: bytes | None) -> Refusal | None:
+        """Return why the holder of a certificate may not speak as a peer, and count it.
+
+        :param certificate: what the connection has shown, DER or PEM; ``None``: it is without TLS.
+        """
+        certificates = self.certificates
+        if certificates is None or (certificate is None and certificates.prefer):
+            return None
+        reason = certificates.peer_refusal(certificate or b"")
+        if not reason:
+            return None
+        self.counters[NO_PEER] += 1
+        _log.debug("refused a caller that is no peer: %s", reason)
+        return Refusal(NO_PEER, f"{self.identity.address} takes requests of peers only: {reason}")
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is now."""
+        return self.handler.identity
+
+    @property
+    def header(self) -> bytes:
+        """The encoded RPC header."""
+        identity = self.handler.identity
+        who = (identity.server_id, identity.address)
+        if who != self._header_of:
+            self._header_of, self._header = who, encode_header(*who)
+        return self._header

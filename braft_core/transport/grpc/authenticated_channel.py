@@ -1,0 +1,224 @@
+"""Our calls on one channel: the server proves itself first, and everything is sealed then.
+
+Owns the session of a channel: begun before the first call, and again where the server does not know
+it any more. Without a token calls go out as they are. A peer that knows nothing of proofs is not
+spoken to, unless it may be a HashiCorp server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import grpc
+import grpc.aio
+import msgpack
+
+from braft_core.errors import AccessDenied, DecodeError
+from braft_core.proof import Keys
+from braft_core.transport.error_codec import decode_error
+from braft_core.transport.grpc.auth_sessions import NAME, READY
+from braft_core.transport.grpc.call_auth import told
+from braft_core.transport.grpc.call_mac import ERROR_SEAL, SESSION, CallMac
+from braft_core.transport.grpc.error_status import ERROR_KEY
+from braft_core.transport.grpc.grpc_endpoint import GrpcEndpoint, Metadata, pairs
+from braft_core.transport.token_handshake import encode_hello, respond
+
+__all__ = ["AuthenticatedChannel", "words_of"]
+
+#: Seconds that a handshake may take.
+_HANDSHAKE = 2.0
+#: Seconds for which a server that could not prove itself is not asked again.
+_PAUSE = 0.5
+
+
+class AuthenticatedChannel:
+    """Calls on one channel. Used on the loop only.
+
+    :param to: the id of the server that is meant; "" for whoever is at ``address``.
+    """
+
+    def __init__(
+        self, local: GrpcEndpoint, channel: grpc.aio.Channel, address: str, to: str
+    ) -> None:
+        self._local = local
+        self._channel = channel
+        self._address, self._to = address, to
+        self._stubs: dict[str, Any] = {}
+        self._keys: Keys | None = None
+        self._number = 0
+        #: The server knows nothing of proofs, and may be spoken to all the same.
+        self._plain = False
+        self._beginning = asyncio.Lock()
+        self._refusal: tuple[float, AccessDenied] | None = None
+
+    async def ready(self, timeout: float = _HANDSHAKE) -> None:
+        """Let the server prove itself, unless it has already.
+
+        :raises grpc.aio.AioRpcError: it cannot be asked. :raises AccessDenied: it has not.
+        """
+        if self._is_settled() or not self._local.keyring.current:
+            return
+        async with self._beginning:
+            if not self._is_settled():
+                await self._begin(min(timeout, _HANDSHAKE))
+
+    def _is_settled(self) -> bool:
+        return self._keys is not None or self._plain
+
+    async def unary(self, path: str, data: bytes, timeout: float, metadata: Metadata) -> bytes:
+        """Make a single call, and return the answer.
+
+        :raises grpc.aio.AioRpcError: it failed. :raises AccessDenied: the server is not ours.
+        :raises BraftError: the server's handler raised it.
+        :raises DecodeError: the answer is somebody else's.
+        """
+        try:
+            return await self._unary(path, data, timeout, metadata)
+        except grpc.aio.AioRpcError as error:
+            if pairs(error.trailing_metadata()).get(SESSION) is None:
+                raise
+        # It was started again, or the session is old. It did nothing.
+        self._keys = None
+        return await self._unary(path, data, timeout, metadata)
+
+    def stream_stream(self, path: str, metadata: Metadata) -> Any:
+        """Open a stream in both directions, after :meth:`ready`."""
+        return self._open(self._channel.stream_stream(path), path, metadata)
+
+    def stream_unary(self, path: str, metadata: Metadata) -> Any:
+        """Open a stream with a single answer, after :meth:`ready`."""
+        return self._open(self._channel.stream_unary(path), path, metadata)
+
+    def _open(self, method: Any, path: str, metadata: Metadata) -> Any:
+        turn = self._turn()
+        if turn is None:
+            return method(metadata=metadata)
+        return _SealedCall(method(metadata=_with_proof(turn, path, metadata)), turn)
+
+    async def _unary(self, path: str, data: bytes, timeout: float, metadata: Metadata) -> bytes:
+        await self.ready(timeout)
+        stub, turn = self._stub(path), self._turn()
+        try:
+            if turn is None:
+                plain: bytes = await stub(data, timeout=timeout, metadata=metadata)
+                return plain
+            metadata = _with_proof(turn, path, metadata)
+            return turn.open(await stub(turn.close(data), timeout=timeout, metadata=metadata))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                self._plain = False  # a braft server is there now
+            trailing = pairs(error.trailing_metadata())
+            packed = trailing.get(ERROR_KEY)
+            if isinstance(packed, bytes) and trailing.get(SESSION) is None:
+                told_us = decode_error(packed)
+                # Whoever passes our calls on could say of any that it was not done.
+                refused = isinstance(told_us, AccessDenied)
+                if turn is None or refused or turn.trusts(packed, trailing.get(ERROR_SEAL)):
+                    raise told_us from error
+            raise
+
+    def _stub(self, path: str) -> Any:
+        stub = self._stubs.get(path)
+        if stub is None:
+            stub = self._stubs[path] = self._channel.unary_unary(path)
+        return stub
+
+    def _turn(self) -> CallMac | None:
+        if self._keys is None:
+            return None
+        self._number += 1
+        return CallMac(self._keys, self._number, client=True)
+
+    async def _begin(self, timeout: float) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._refusal is not None and now < self._refusal[0]:
+            raise AccessDenied(self._refusal[1].message, address=self._address)
+        try:
+            async with asyncio.timeout(timeout):
+                self._keys, self._number = await self._handshake(timeout), 0
+        except AccessDenied as error:
+            self._refusal = now + _PAUSE, error
+            raise
+        except TimeoutError:
+            # As gRPC tells of any other call that takes too long.
+            raise _deadline() from None
+
+    async def _handshake(self, timeout: float) -> Keys | None:
+        local = self._local
+        hello = encode_hello(
+            local.identity.server_id,
+            self._to,
+            local.identity.cluster_id,
+            local.options.cluster_name,
+        )
+        try:
+            asked = await self._stub("/braft.v1.Proof/Challenge")(hello, timeout=timeout)
+            proof, core, proven = respond(local.keyring, NAME, hello, asked, self._address)
+            said: bytes = msgpack.packb([hello, core, proof])
+            answer = await self._stub("/braft.v1.Proof/Prove")(said, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            self._refused(error)
+            return None
+        if CallMac(proven.keys, 0, client=True).open(answer) != READY:
+            raise DecodeError("the peer does not begin the session")
+        return proven.keys
+
+    def _refused(self, error: grpc.aio.AioRpcError) -> None:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            if self._local.options.unproved_raft and self._to:
+                self._plain = True
+                return
+            raise AccessDenied(
+                f"{self._address} knows nothing of proofs, so it is not told anything: it has "
+                "another version of braft, or is a HashiCorp server (BRAFT_HASHICORP_PEERS)",
+                address=self._address,
+            ) from error
+        packed = pairs(error.trailing_metadata()).get(ERROR_KEY)
+        if isinstance(packed, bytes):
+            told_us = decode_error(packed)
+            if isinstance(told_us, AccessDenied):
+                raise told_us from error
+        raise error
+
+
+def words_of(error: grpc.aio.AioRpcError) -> str:
+    """Return why a call was refused or failed, unabridged where the peer is a braft node."""
+    packed = pairs(error.trailing_metadata()).get(ERROR_KEY)
+    if isinstance(packed, bytes):
+        return decode_error(packed).message
+    return str(error.details() or error.code().name)
+
+
+def _with_proof(turn: CallMac, path: str, metadata: Metadata) -> tuple[tuple[str, Any], ...]:
+    return (*metadata, turn.proof(told(path, dict(metadata))))
+
+
+def _deadline() -> grpc.aio.AioRpcError:
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(
+        grpc.StatusCode.DEADLINE_EXCEEDED, nothing, nothing, "the server did not prove itself"
+    )
+
+
+class _SealedCall:
+    """A stream within a session: seals what is written, opens what is read."""
+
+    def __init__(self, call: Any, turn: CallMac) -> None:
+        self._call = call
+        self._turn = turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        answer: bytes = yield from self._call.__await__()
+        return self._turn.open(answer)
+
+    async def read(self) -> Any:
+        data = await self._call.read()
+        return data if data is grpc.aio.EOF else self._turn.open(data)
+
+    async def write(self, data: bytes) -> None:
+        await self._call.write(self._turn.close(data))

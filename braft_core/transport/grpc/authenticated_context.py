@@ -1,0 +1,63 @@
+"""The context of a call within a session: opens what is read, seals what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from braft_core.transport.grpc.call_mac import CallMac
+from braft_core.transport.grpc.error_status import ERROR_KEY
+
+__all__ = ["AuthenticatedContext", "is_over", "sealed"]
+
+
+class AuthenticatedContext:
+    """Stands in for the context of gRPC, whose other methods it has as well."""
+
+    def __init__(self, context: Any, turn: CallMac, holds: Callable[[], bool]) -> None:
+        """:param holds: whether the token of the session is still accepted."""
+        self._context = context
+        self._turn = turn
+        self.holds = holds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def read(self) -> Any:
+        """Read the next message. :raises DecodeError: it was not sent like this."""
+        data = await self._context.read()
+        return data if data is grpc.aio.EOF else self._turn.open(data)
+
+    async def write(self, data: bytes) -> None:
+        """Write a message of the answer."""
+        await self._context.write(self._turn.close(data))
+
+    def close(self, data: bytes) -> bytes:
+        """Return the single answer as it is to be sent."""
+        return self._turn.close(data)
+
+    async def abort(
+        self,
+        code: grpc.StatusCode,
+        details: str = "",
+        trailing_metadata: Iterable[tuple[str, Any]] = (),
+    ) -> None:
+        """End the call by an error."""
+        metadata = tuple(trailing_metadata)
+        packed = dict(metadata).get(ERROR_KEY)
+        if packed is not None:
+            metadata += (self._turn.close_error(packed),)
+        await self._context.abort(code, details, metadata)
+
+
+def sealed(context: Any, answer: bytes) -> bytes:
+    """Return the single answer of a call as it is to be sent, in a session or not."""
+    return context.close(answer) if isinstance(context, AuthenticatedContext) else answer
+
+
+def is_over(context: Any) -> bool:
+    """Return whether a stream's session was begun by a token that has been taken out of use."""
+    return isinstance(context, AuthenticatedContext) and not context.holds()

@@ -1,0 +1,135 @@
+"""The calls that come in: how many there may be, and when what they send_snapshot is read.
+
+A unary method of grpc.aio has its request in memory before its handler runs, whoever sent it. The
+methods here are served as if the client streamed, which looks the same on the wire: the caller is
+judged by its metadata and its connection, and a refused call ends without a byte of its request
+being read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, NoReturn
+
+import grpc
+import grpc.aio
+
+from braft_core.errors import DecodeError
+from braft_core.transport.address_quota import AddressQuota
+from braft_core.transport.grpc.authenticated_context import sealed
+
+__all__ = ["CALLS", "READERS", "Admit", "BoundedCalls", "host_of", "room"]
+
+#: Ends the call of a context that is not admitted; returns the context to serve it with if it is.
+Admit = Callable[[Any], Awaitable[Any]]
+#: Answers a request.
+Serve = Callable[[bytes, Any], Awaitable[bytes]]
+
+#: Requests of one address that are read at a time. Each may be as large as the largest message.
+READERS: Final = 4
+#: Seconds that a request may take to arrive once its call is admitted, and one that is small.
+_PATIENCE, _SHORT_PATIENCE = 30.0, 5.0
+#: Admitted calls of one address, and of all, that may be under way.
+CALLS: Final = (512, 4096)
+
+
+class BoundedCalls:
+    """Makes the handlers of single calls. Used on the loop only."""
+
+    def __init__(self) -> None:
+        self._calls = AddressQuota(*CALLS)
+        #: By address and whether the method takes large requests.
+        self._turns: dict[tuple[str, bool], _Turns] = {}
+
+    def method(self, admit: Admit, serve: Serve, limit: int | None = None) -> Any:
+        """Return the handler of one method.
+
+        :param admit: sees the call before anything of its request is read.
+        :param limit: largest request in bytes, where the transport's own limit is too large.
+        """
+
+        async def answered(context: Any) -> bytes:
+            context = await admit(context)
+            async with room(self._calls, context, "calls"):
+                try:
+                    data = await self.read(context, limit)
+                except DecodeError as error:
+                    await _abort(context, "INVALID_ARGUMENT", str(error))
+                if data is grpc.aio.EOF:
+                    await _abort(context, "INVALID_ARGUMENT", "the call has no request")
+                return sealed(context, await serve(data, context))
+
+        async def guarded(_requests: Any, context: Any) -> bytes:
+            try:
+                return await answered(context)
+            except grpc.aio.AbortError as error:
+                # The context keeps it, and it keeps the frames that hold the request, until all
+                # garbage is collected.
+                error.__context__ = error.__cause__ = None
+                raise error.with_traceback(None) from None
+
+        return grpc.stream_unary_rpc_method_handler(guarded)
+
+    async def read(self, context: Any, limit: int | None = None) -> Any:
+        """Return the next message of an admitted call, or ``EOF``. Ends a call that stalls.
+
+        :param limit: see :meth:`method`.
+        """
+        patience = _PATIENCE if limit is None else _SHORT_PATIENCE
+        async with self._turn(host_of(context.peer()), limit is None):
+            try:
+                async with asyncio.timeout(patience):
+                    data = await context.read()
+            except TimeoutError:
+                reason = f"no request came for {patience:g} s"
+                await _abort(context, "DEADLINE_EXCEEDED", reason)
+        if data is not grpc.aio.EOF and limit is not None and len(data) > limit:
+            reason = f"a request of {len(data)} bytes; at most {limit} are accepted here"
+            await _abort(context, "RESOURCE_EXHAUSTED", reason)
+        return data
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, host: str, large: bool) -> AsyncIterator[None]:
+        turns = self._turns.setdefault((host, large), _Turns())
+        turns.users += 1
+        try:
+            async with turns.semaphore:
+                yield
+        finally:
+            turns.users -= 1
+            if not turns.users:
+                self._turns.pop((host, large), None)
+
+
+class _Turns:
+    """The calls of one address that read, and those that wait for their turn."""
+
+    def __init__(self) -> None:
+        self.semaphore = asyncio.Semaphore(READERS)
+        self.users = 0
+
+
+@contextlib.asynccontextmanager
+async def room(crowd: AddressQuota, context: Any, what: str) -> AsyncIterator[None]:
+    """Have the call in that crowd, or end it at once. ``what`` there are too many of."""
+    host = host_of(context.peer())
+    if not crowd.enter(host):
+        few = crowd.each if crowd.of(host) >= crowd.each else crowd.total
+        whose = "of one address" if few == crowd.each else "in all"
+        await _abort(context, "RESOURCE_EXHAUSTED", f"too many {what}: at most {few} {whose}")
+    try:
+        yield
+    finally:
+        crowd.leave(host)
+
+
+async def _abort(context: Any, status: str, reason: str) -> NoReturn:
+    await context.abort(grpc.StatusCode[status], reason)
+    raise AssertionError("unreachable: abort raises")
+
+
+def host_of(peer: str) -> str:
+    """Return the address without its port, of a peer as gRPC names it: ``ipv4:1.2.3.4:5``."""
+    return peer.rpartition(":")[0] if peer.startswith("ip") else peer

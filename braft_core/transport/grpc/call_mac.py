@@ -1,0 +1,124 @@
+"""Calls within a session: what marks them as ours, and the seals of what they send_snapshot. Pure.
+
+A session is made by the service ``braft.v1.Proof``. Each call of it has a number of its own, which
+is never used again; a seal over the number, the method and the ids stands in the call's metadata.
+Every message of the call, its answers and its error are sealed as well.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from braft_core.errors import DecodeError
+from braft_core.proof import TAG, Keys
+
+__all__ = ["ERROR_SEAL", "PROOF", "SEAL", "SESSION", "CallMac", "ReplayWindow", "unpack"]
+
+#: Metadata of each call of a session: session, number of the call, seal.
+PROOF = "braft-proof-bin"
+#: Trailing metadata: ``unknown`` where the session of a call is not known (any more).
+SESSION = "braft-session"
+#: Trailing metadata: the seal of the error that stands beside it.
+ERROR_SEAL = "braft-error-seal-bin"
+#: Bytes that a seal adds to a message.
+SEAL = TAG
+
+_CALL = struct.Struct("!16sQ16s")
+#: What is sealed, the number of the call, the number of the message in it.
+_HEADER = struct.Struct("!BQQ")
+_METADATA, _MESSAGE, _ERROR = range(3)
+#: Numbers below the highest that may still come: calls overtake each other.
+_WINDOW = 4096
+
+
+class CallMac:
+    """One call of a session, at either end.
+
+    :param number: of the call.
+    :param client: whether this is the end that calls.
+    """
+
+    def __init__(self, keys: Keys, number: int, client: bool) -> None:
+        self._keys = keys
+        self._number = number
+        self._ours, self._theirs = (
+            (keys.client, keys.server) if client else (keys.server, keys.client)
+        )
+        self._sent = self._received = 0
+
+    def proof(self, told: Iterable[str]) -> tuple[str, bytes]:
+        """Return the metadata of the call.
+
+        :param told: the method and what else the metadata says, in a fixed order.
+        """
+        tag = self._keys.client.tag(self._header(_METADATA, 0), _joined(told))
+        return PROOF, _CALL.pack(self._keys.session, self._number, tag)
+
+    def proves(self, told: Iterable[str], tag: bytes) -> bool:
+        """Return whether the call's metadata is what the client sealed."""
+        return self._keys.client.check(self._header(_METADATA, 0), _joined(told), tag)
+
+    def close(self, data: bytes) -> bytes:
+        """Return our next message with its seal."""
+        header = self._header(_MESSAGE, self._sent)
+        self._sent += 1
+        return self._ours.tag(header, data) + data
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return the other end's next message. :raises DecodeError: it was not sent like this."""
+        header, data = self._header(_MESSAGE, self._received), sealed[SEAL:]
+        if not self._theirs.check(header, data, sealed[:SEAL]):
+            raise DecodeError("a message has a wrong seal")
+        self._received += 1
+        return data
+
+    def close_error(self, packed: bytes) -> tuple[str, bytes]:
+        """Return the metadata that seals an error of ours."""
+        return ERROR_SEAL, self._ours.tag(self._header(_ERROR, 0), packed)
+
+    def trusts(self, packed: bytes, tag: object) -> bool:
+        """Return whether the other end sent this error."""
+        header = self._header(_ERROR, 0)
+        return isinstance(tag, bytes) and self._theirs.check(header, packed, tag)
+
+    def _header(self, what: int, number: int) -> bytes:
+        return _HEADER.pack(what, self._number, number)
+
+
+def unpack(value: object) -> tuple[bytes, int, bytes] | None:
+    """Return session, number and seal of a call's metadata; ``None`` if it is something else."""
+    if not isinstance(value, bytes) or len(value) != _CALL.size:
+        return None
+    session, number, tag = _CALL.unpack(value)
+    return session, number, tag
+
+
+def _joined(told: Iterable[str]) -> bytes:
+    return "\0".join(told).encode(errors="replace")
+
+
+class ReplayWindow:
+    """The numbers of a session that were used. Each is good once."""
+
+    def __init__(self) -> None:
+        self._highest = -1
+        #: Bit n: the number n below the highest was used.
+        self._used = 0
+
+    def take(self, number: int) -> bool:
+        """Use a number; ``False`` if it was used before, or is too old to tell."""
+        ahead = number - self._highest
+        if ahead > 0:
+            # A leap clears the window; shifting by it would need as many bits.
+            self._used = (self._used << ahead | 1) & _MASK if ahead < _WINDOW else 1
+            self._highest = number
+            return True
+        bit = 1 << -ahead
+        if -ahead >= _WINDOW or self._used & bit:
+            return False
+        self._used |= bit
+        return True
+
+
+_MASK = (1 << _WINDOW) - 1

@@ -1,0 +1,204 @@
+"""One port for callers with TLS and without it, during a rolling change.
+
+A server of gRPC speaks one of the two on a port. So in the mode ``prefer`` it listens on two
+sockets of a private directory, and what is here listens on the port, looks at the first byte of
+each caller and passes everything on to one of them. Owns that; understands nothing else of what is
+passed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from typing import Any, Final
+
+from braft_core.addresses import Address, AddressKind
+from braft_core.descriptors import inbound_connections
+
+__all__ = ["PortMux"]
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG: Final = 256
+#: Seconds in which a caller says its first byte.
+_FIRST_BYTE: Final = 5.0
+#: Callers that are served at a time, if there are descriptors for them.
+_MAX_CALLERS: Final = 1_000
+#: The first byte of a TLS handshake (RFC 8446, section 5.1). HTTP/2 begins with ``P``.
+_HANDSHAKE: Final = 22
+_HIGH_WATER: Final = 1 << 20
+#: Seconds for which the kernel may hold what the other host does not take, as gRPC has it.
+_UNTAKEN: Final = 5.0
+
+
+class PortMux:
+    """The ports of one node. Used on the loop only; needs :meth:`close`."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="braft-")  # for this user alone
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._callers: set[_Caller] = set()
+        # Each has two ends here and one behind.
+        self._most = max(1, min(_MAX_CALLERS, inbound_connections() // 3))
+
+    @property
+    def plain(self) -> str:
+        """Where the server is to listen without TLS."""
+        return f"unix:{self.path(tls=False)}"
+
+    @property
+    def tls(self) -> str:
+        """Where the server is to listen with TLS."""
+        return f"unix:{self.path(tls=True)}"
+
+    def path(self, *, tls: bool) -> str:
+        """Return the socket of the server."""
+        return os.path.join(self._folder, "tls" if tls else "plain")
+
+    def listen(self, place: Address) -> int:
+        """Take a port, and return it; nobody is served before :meth:`open`.
+
+        :raises OSError: it is taken, or the address is not ours.
+        """
+        family = socket.AF_INET6 if place.kind is AddressKind.IPV6 else socket.AF_INET
+        # All addresses of a node are those of both families, as with gRPC's own ports.
+        both = place.host == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server(
+            (place.host, place.port), family=family, backlog=_BACKLOG, dualstack_ipv6=both
+        )
+        self._sockets.append(listening)
+        port: int = listening.getsockname()[1]
+        return port
+
+    async def open(self) -> None:
+        """Serve callers: the server listens by now."""
+        loop = asyncio.get_running_loop()
+        for listening in self._sockets:
+            self._servers.append(
+                await loop.create_server(lambda: _Caller(self), sock=listening, backlog=_BACKLOG)
+            )
+
+    async def close(self) -> None:
+        """End everything. Idempotent."""
+        for server in self._servers:
+            server.close()
+        for listening in self._sockets:
+            listening.close()
+        for caller in list(self._callers):
+            caller.abort()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def arrived(self, caller: _Caller) -> bool:
+        """Return whether a caller may stay."""
+        if len(self._callers) >= self._most:
+            _log.debug("a caller is turned away: %d are served already", self._most)
+            return False
+        self._callers.add(caller)
+        return True
+
+    def left(self, caller: _Caller) -> None:
+        """A caller's connection is over."""
+        self._callers.discard(caller)
+
+
+class _End(asyncio.Protocol):
+    """One end of a connection that is passed on."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self.other: _End | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None:
+            self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is None:
+            return
+        if error is None:
+            self.other.transport.close()
+        else:
+            self.other.transport.abort()
+
+
+class _Caller(_End):
+    """The end towards the caller: decides where everything goes."""
+
+    def __init__(self, front: PortMux) -> None:
+        super().__init__()
+        self._mux = front
+        self._loop = asyncio.get_running_loop()
+        self._first = b""
+        self._passing: asyncio.Task[None] | None = None
+        self._impatience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if not self._mux.arrived(self):
+            self.transport.abort()
+            return
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if option is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, option, int(_UNTAKEN * 1000))
+        self._impatience = self._loop.call_later(_FIRST_BYTE, self.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None:
+            self.other.transport.write(data)
+            return
+        self._first += data  # at most one read more than the first: nothing is read meanwhile
+        if self._passing is None:
+            self.transport.pause_reading()
+            self._cancel_impatience()
+            self._passing = self._loop.create_task(self._pass_on())
+
+    async def _pass_on(self) -> None:
+        path = self._mux.path(tls=self._first[0] == _HANDSHAKE)
+        try:
+            _, server = await self._loop.create_unix_connection(_End, path)
+        except OSError as error:
+            _log.debug("a caller is not passed on: %s", error)
+            self.abort()
+            return
+        if self.transport.is_closing():
+            server.transport.abort()
+            return
+        server.other, self.other = self, server
+        server.transport.write(self._first)
+        self._first = b""
+        self.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._cancel_impatience()
+        self._mux.left(self)
+        super().connection_lost(error)
+
+    def abort(self) -> None:
+        """Cut it at once."""
+        self._cancel_impatience()
+        self.transport.abort()
+        if self.other is not None:
+            self.other.transport.abort()
+
+    def _cancel_impatience(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()

@@ -1,0 +1,381 @@
+"""The two ends of a snapshot transfer, as every transport needs them.
+
+Owns the threads that read and write contents, the promise that each transfer is answered exactly
+once, and the rules of taking in: the node is asked before anything is stored, one snapshot at a
+time, in no more and no smaller pieces than it takes, and never slower than a pace. Knows nothing of
+how bytes travel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from math import inf
+from typing import Any, TypeVar
+
+from braft_core.abc import SnapshotSink, TransportHandler
+from braft_core.errors import BraftError, Busy, DecodeError, StorageError, Unreachable
+from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
+from braft_core.raft.types import SnapshotMeta
+
+__all__ = ["InboundSnapshot", "SnapshotReader", "SnapshotReceiver", "SnapshotSender"]
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+#: In so many seconds of waiting for the sender there come at least so many bytes.
+_PACE_SECONDS, _PACE_BYTES = 30.0, 240 << 10
+#: Pieces in which contents may come: some small ones, and one for so many bytes.
+_SMALL_PIECES, _PIECE_BYTES = 1000, 1024
+#: Seconds between two complaints about snapshots that are not received.
+_QUIET = 10.0
+_Carry = Callable[[InstallSnapshot], Coroutine[Any, Any, InstallSnapshotResponse]]
+
+
+class _Worker:
+    """A thread for the blocking steps of one transfer. They run one after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    def start(self, step: Callable[..., _T], *args: object) -> asyncio.Future[_T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, step, *args)
+
+    def end(self, last: Callable[[], object]) -> Future[object]:
+        """Run ``last`` after everything else and end the thread; does not wait for it."""
+        ended = self._pool.submit(last)
+        self._pool.shutdown(wait=False)
+        return ended
+
+
+# --------------------------------------------------------------------------------------------
+# Sending
+
+
+class SnapshotReader:
+    """The contents of one of our snapshots, read on a thread, one chunk ahead. Loop only."""
+
+    def __init__(self, handler: TransportHandler, meta: SnapshotMeta) -> None:
+        self._open = handler.open_snapshot
+        self._meta = meta
+        self._chunks: Iterator[bytes] | None = None
+        self._worker = _Worker("braft-snapshot-out")
+        self._ahead = self._worker.start(self._read)
+        #: Bytes handed out so far.
+        self.passed = 0
+
+    async def next(self) -> bytes:
+        """The next chunk; empty at the end.
+
+        :raises StorageError: it cannot be read, or is not as long as its description says.
+        """
+        chunk = await self._ahead
+        self.passed += len(chunk)
+        if self.passed > self._meta.size or (not chunk and self.passed < self._meta.size):
+            raise StorageError(
+                f"snapshot {self._meta.id} does not hold the {self._meta.size} bytes of its "
+                "description",
+                id=self._meta.id,
+            )
+        if chunk:
+            self._ahead = self._worker.start(self._read)
+        return chunk
+
+    def close(self) -> None:
+        """Give it up, at any point. Does not wait for a read under way."""
+        if not self._ahead.cancel() and not self._ahead.cancelled():
+            self._ahead.exception()  # seen; or it would be logged as forgotten
+        self._worker.end(self._drop)
+
+    def _read(self) -> bytes:
+        if self._chunks is None:
+            self._chunks = self._open(self._meta.id)
+        for chunk in self._chunks:
+            if chunk:
+                return chunk
+        return b""
+
+    def _drop(self) -> None:
+        self._chunks = None
+
+
+class SnapshotSender:
+    """The transfers of one node: at most one to each peer. Loop only.
+
+    :param send_snapshot: brings the snapshot to ``message.to`` and returns the peer's answer.
+    :param deliver: takes the one answer to each transfer, the peer's or ours for a failure.
+    """
+
+    def __init__(
+        self, send_snapshot: _Carry, deliver: Callable[[InstallSnapshotResponse], None]
+    ) -> None:
+        self._carry = send_snapshot
+        self._deliver = deliver
+        self._current: dict[str, asyncio.Task[InstallSnapshotResponse]] = {}
+        self._running: set[asyncio.Task[InstallSnapshotResponse]] = set()
+        #: Why the last transfer to a peer failed: the same reason is logged once.
+        self._complaints: dict[str, str] = {}
+        self._stopped = False
+
+    def send(self, message: InstallSnapshot) -> None:
+        """Begin a transfer. An older one to the same peer is given up."""
+        self.cancel(message.to)
+        task = asyncio.get_running_loop().create_task(self._carry(message))
+        self._current[message.to] = task
+        self._running.add(task)
+        task.add_done_callback(lambda task: self._ended(message, task))
+
+    def cancel(self, server_id: str) -> None:
+        """Give up what is under way to that peer; it counts as failed."""
+        task = self._current.pop(server_id, None)
+        if task is not None:
+            task.cancel()
+
+    async def stop(self) -> None:
+        """Give up everything; nothing is delivered any more."""
+        self._stopped = True
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _ended(self, message: InstallSnapshot, task: asyncio.Task[InstallSnapshotResponse]) -> None:
+        self._running.discard(task)
+        if self._current.get(message.to) is task:
+            del self._current[message.to]
+        response = self._outcome(message, task)
+        if not self._stopped:
+            self._deliver(replace(response, request_id=message.request_id))
+
+    def _outcome(
+        self, message: InstallSnapshot, task: asyncio.Task[InstallSnapshotResponse]
+    ) -> InstallSnapshotResponse:
+        error = None if task.cancelled() else task.exception()
+        if error is None and not task.cancelled():
+            self._complaints.pop(message.to, None)
+            return task.result()
+        if error is not None:
+            self._complain(message, error)
+        return InstallSnapshotResponse(message.to, message.sender, term=0, success=False)
+
+    def _complain(self, message: InstallSnapshot, error: BaseException) -> None:
+        if not isinstance(error, BraftError):
+            _log.error("a bug broke the transfer of a snapshot off", exc_info=error)
+        elif self._complaints.get(message.to) != error.message:
+            self._complaints[message.to] = error.message
+            _log.warning(
+                "snapshot %s did not reach server %s: %s", message.meta.id, message.to, error
+            )
+
+
+# --------------------------------------------------------------------------------------------
+# Receiving
+
+
+class InboundSnapshot:
+    """One snapshot on its way in, written on a thread of its own. Loop only."""
+
+    def __init__(
+        self,
+        handler: TransportHandler,
+        message: InstallSnapshot,
+        task: asyncio.Task[Any] | None,
+    ) -> None:
+        """:param task: the one that receives it."""
+        self.message = message
+        #: Whether a newer transfer took its place.
+        self.replaced = False
+        #: Whether it is whole, and being made durable.
+        self.storing = False
+        #: Called when it is over.
+        self.on_close: Callable[[], None] = lambda: None
+        self._task = task
+        self._create = handler.create_snapshot
+        self._missing = message.meta.size
+        self._sink: SnapshotSink | None = None
+        self._worker = _Worker("braft-snapshot-in")
+        self._over = False
+        self._ended: Future[object] | None = None
+        self._pieces = _SMALL_PIECES + message.meta.size // _PIECE_BYTES
+
+    async def begin(self) -> None:
+        """Make place for it. :raises StorageError: there is none."""
+        await self._worker.start(self._open)
+
+    async def write(self, chunk: bytes) -> None:
+        """Take in some contents, once they are written.
+
+        :raises DecodeError: more than were announced. :raises StorageError: cannot be stored.
+        """
+        if len(chunk) > self._missing:
+            raise DecodeError(
+                f"the snapshot is larger than the announced {self.message.meta.size} bytes"
+            )
+        self._missing -= len(chunk)
+        self._pieces -= 1
+        if self._pieces < 0:
+            raise DecodeError(
+                f"the snapshot of {self.message.meta.size} bytes comes in too many small pieces"
+            )
+        if chunk and self._sink is not None:
+            await self._worker.start(self._sink.write, chunk)
+
+    def check_complete(self) -> None:
+        """:raises DecodeError: fewer bytes came than were announced."""
+        if self._missing:
+            raise DecodeError(
+                f"the snapshot ended {self._missing} bytes before the announced "
+                f"{self.message.meta.size}"
+            )
+
+    async def commit(self) -> InstallSnapshot:
+        """Make it durable; returns the message as the core takes it."""
+        self.check_complete()
+        self.storing = True
+        meta = await self._worker.start(self._commit)
+        self.close()
+        return replace(self.message, meta=meta)
+
+    def close(self) -> None:
+        """End it; throws away what is not committed. Does not wait. Idempotent."""
+        if not self._over:
+            self._over = True
+            self._ended = self._worker.end(self._abort)
+            self.on_close()
+
+    async def ended(self) -> None:
+        """Wait until nothing of one that is closed is left on its thread."""
+        if self._ended is not None:
+            await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    def replace(self) -> None:
+        """A newer transfer takes its place."""
+        self.replaced = True
+        self.close()
+        if self._task is not None:
+            self._task.cancel()
+
+    # On the thread.
+
+    def _open(self) -> None:
+        self._sink = self._create(self.message.meta)
+
+    def _commit(self) -> SnapshotMeta:
+        if self._sink is None:
+            raise StorageError("the snapshot was never begun")
+        return self._sink.commit()
+
+    def _abort(self) -> None:
+        if self._sink is not None:
+            self._sink.abort()
+
+
+class _Description(InboundSnapshot):
+    """An offer whose contents are of no use: the node answers from its description."""
+
+    async def commit(self) -> InstallSnapshot:
+        return self.message
+
+    def close(self) -> None:
+        """Nothing was begun."""
+
+
+class _Pace:
+    """How fast contents come. Only the waiting for them counts, not that for our own disk."""
+
+    def __init__(self) -> None:
+        self._waited, self._came = 0.0, 0
+
+    async def next(self, contents: AsyncGenerator[bytes]) -> bytes | None:
+        """The next piece; ``None`` at the end. :raises Unreachable: the sender is too slow."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        piece = await anext(contents, None)
+        self._waited += loop.time() - began
+        self._came += len(piece or b"")
+        if self._waited >= _PACE_SECONDS:
+            if piece is not None and self._came < _PACE_BYTES:
+                raise Unreachable(
+                    f"only {self._came} bytes of the snapshot came in {self._waited:.0f} s",
+                    sent=True,
+                )
+            self._waited, self._came = 0.0, 0
+        return piece
+
+
+class SnapshotReceiver:
+    """What a node takes in: one snapshot at a time. Loop only."""
+
+    def __init__(self, handler: TransportHandler) -> None:
+        self._handler = handler
+        self._current: InboundSnapshot | None = None
+        self._complained = -inf
+        self._unspoken = 0
+
+    def log_failure(self, error: BraftError) -> None:
+        """Log that a snapshot is not received, now and then."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complained < _QUIET:
+            self._unspoken += 1
+            return
+        more = f" (and {self._unspoken} others before)" if self._unspoken else ""
+        self._complained, self._unspoken = now, 0
+        _log.warning("a snapshot was not received: %s%s", error, more)
+
+    async def take(
+        self, message: InstallSnapshot, contents: AsyncGenerator[bytes]
+    ) -> InboundSnapshot:
+        """Take in a snapshot to its last byte. The caller commits or closes what is returned.
+
+        One from a later term, or a later one of the same leader, replaces the one under way.
+
+        :param contents: not asked for anything before the node wants them and there is a place.
+        :raises Busy: another leader's is under way, or a newer one took the place of this one.
+        :raises DecodeError: it is longer or shorter than announced.
+        :raises Unreachable: the sender is too slow.
+        :raises StorageError: it cannot be stored. Whatever is raised, nothing of it is left.
+        """
+        if not self._handler.wants_snapshot(message):
+            await contents.aclose()
+            return _Description(self._handler, message, None)
+        former = self._current
+        incoming = self._admit(message)
+        try:
+            if former is not None:
+                await former.ended()
+            await incoming.begin()
+            pace = _Pace()
+            async with contextlib.aclosing(contents):
+                while (chunk := await pace.next(contents)) is not None:
+                    await incoming.write(chunk)
+            incoming.check_complete()
+        except asyncio.CancelledError:
+            incoming.close()
+            if not incoming.replaced:
+                raise
+            raise Busy("a newer transfer of a snapshot took the place of this one") from None
+        except BaseException:
+            incoming.close()
+            raise
+        return incoming
+
+    def _admit(self, message: InstallSnapshot) -> InboundSnapshot:
+        current = self._current
+        if current is not None:
+            theirs, term = current.message.sender, current.message.term
+            if message.term < term or (message.term == term and message.sender != theirs):
+                raise Busy(f"a snapshot of server {theirs} in term {term} is being received")
+            if current.storing:
+                raise Busy(f"a snapshot of server {theirs} in term {term} is being stored")
+            current.replace()
+        incoming = self._current = InboundSnapshot(self._handler, message, asyncio.current_task())
+        incoming.on_close = lambda: self._over(incoming)
+        return incoming
+
+    def _over(self, incoming: InboundSnapshot) -> None:
+        if self._current is incoming:
+            self._current = None

@@ -1,0 +1,161 @@
+"""Listening sockets: accepts callers, and shakes hands with those that speak TLS.
+
+Owns every caller from its arrival until its handshake is over, so that a node which stops does not
+wait for one that is silent: a server of asyncio has no way to end a handshake. What becomes of a
+caller afterwards is its protocol's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+from braft_core.transport import PAUSE, AcceptBackoff
+from braft_tcp.connection_slots import ConnectionSlots, Slot
+
+__all__ = ["ListeningSocket"]
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 256
+#: The first byte of a TLS handshake (RFC 8446, section 5.1). Our own frames begin with 0.
+_HANDSHAKE = b"\x16"
+#: Callers that are let in within one turn of the loop.
+_AT_ONCE = 64
+
+
+class ListeningSocket:
+    """One listening socket. Made on the loop; needs :meth:`close`.
+
+    :param protocol: makes the protocol of a caller, which it puts into the caller's slot.
+    :param slots: who may come in at all.
+    :param either: whether a caller may come without TLS as well.
+    :param patience: seconds that a handshake may take.
+    :raises OSError: the address is taken or not ours.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        protocol: Callable[[Slot], asyncio.Protocol],
+        slots: ConnectionSlots,
+        context: ssl.SSLContext | None,
+        patience: float,
+        *,
+        either: bool = False,
+    ) -> None:
+        self._either = either
+        self._protocol, self._slots, self._context = protocol, slots, context
+        self._patience = patience if context is not None else None
+        self._loop = asyncio.get_running_loop()
+        self._socket = _listen(host, port)
+        self._entering: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        self._backoff = AcceptBackoff(f"TCP on port {self.port}", _log)
+        self._open()
+
+    @property
+    def port(self) -> int:
+        """The port, also where 0 was asked for."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        """Stop listening, and cut off those whose handshake is not over. Idempotent."""
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+        await asyncio.sleep(0)  # one that is cancelled before it began would not close its socket
+        entering = list(self._entering)
+        for task in entering:
+            task.cancel()
+        await asyncio.gather(*entering, return_exceptions=True)
+
+    def _open(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                caller, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._exhaust(error)
+                return
+            slot = self._slots.arrive(address[0])
+            if slot is None:
+                caller.close()
+                continue
+            caller.setblocking(False)
+            slot.entering = task = self._loop.create_task(self._enter(caller, slot))
+            self._entering.add(task)
+            task.add_done_callback(lambda task, c=caller, s=slot: self._entered(task, c, s))  # type: ignore[misc]
+
+    def _entered(self, task: asyncio.Task[None], caller: socket.socket, slot: Slot) -> None:
+        self._entering.discard(task)
+        if task.cancelled():
+            caller.close()  # it may not have begun
+        connection = slot.connection
+        if task.cancelled() or connection is None or connection.gone.done():
+            self._slots.leave(slot)
+        else:
+            connection.gone.add_done_callback(lambda _gone: self._slots.leave(slot))
+
+    def _exhaust(self, error: OSError) -> None:
+        """The system has nothing left for a caller: try again later, and say so now and then."""
+        if not self._backoff.caused(error, self._loop.time()):
+            _log.debug("a caller was lost: %s", error)
+        self._loop.remove_reader(self._socket)
+        self._pause = self._loop.call_later(PAUSE, self._open)
+
+    async def _enter(self, caller: socket.socket, slot: Slot) -> None:
+        context, patience = self._context, self._patience
+        try:
+            if self._either and not await self._begins_tls(caller):
+                context = patience = None
+            await self._loop.connect_accepted_socket(
+                lambda: self._protocol(slot), caller, ssl=context, ssl_handshake_timeout=patience
+            )
+        except OSError as error:  # TLS errors and timeouts among them
+            _log.debug("a caller did not get in: %s", error)
+            if slot.connection is not None:
+                slot.connection.abort()
+
+    async def _begins_tls(self, caller: socket.socket) -> bool:
+        """Whether the first byte of a caller is that of a handshake. It stays where it is.
+
+        :raises OSError: no byte comes in time, or the caller goes away.
+        """
+        readable = asyncio.Event()
+        self._loop.add_reader(caller, readable.set)
+        try:
+            async with asyncio.timeout(self._patience):
+                await readable.wait()
+            return caller.recv(1, socket.MSG_PEEK) == _HANDSHAKE
+        except BaseException:
+            self._loop.remove_reader(caller)
+            caller.close()
+            raise
+        finally:
+            if caller.fileno() >= 0:
+                self._loop.remove_reader(caller)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    if family == socket.AF_INET6:  # for IPv6 alone; the address has its interface in it
+        listening = socket.create_server(address, family=family, backlog=_BACKLOG)
+    else:
+        listening = socket.create_server(address, backlog=_BACKLOG)
+    listening.setblocking(False)
+    return listening

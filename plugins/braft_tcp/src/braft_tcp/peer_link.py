@@ -1,0 +1,135 @@
+"""The outbound side of one peer: two connections, kept up in the background.
+
+Owns when to connect, when to give up, and what the node is told. *Bulk* carries AppendEntries in
+order; *control* carries heartbeats, votes and TimeoutNow, so that they wait neither behind
+megabytes nor behind their flow control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from braft_core.errors import DecodeError, Unreachable
+from braft_core.raft import AppendEntries, Request
+from braft_core.transport import PeerHealthReporter, encode_request
+from braft_tcp.connection import FAREWELL, Connection
+from braft_tcp.frames import Lane
+from braft_tcp.handshake import Refused, connect
+from braft_tcp.outbound import BulkLane, ControlLane, OutboundLane
+from braft_tcp.tcp_endpoint import TcpEndpoint
+
+__all__ = ["PeerLink"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+#: Seconds between tls_probes whether this node has joined a cluster.
+_MEMBER_POLL = 0.05
+
+
+class PeerLink:
+    """Requests to one server. Made on the loop; needs :meth:`close`."""
+
+    def __init__(self, local: TcpEndpoint, server_id: str, address: str) -> None:
+        self.server_id = server_id
+        self.address = address
+        self._local = local
+        self._loop = asyncio.get_running_loop()
+        self._health = PeerHealthReporter(local, server_id, _log)
+        self._control = ControlLane(local, server_id, self._health.deliver)
+        self._bulk = BulkLane(local, server_id, self._health.deliver, self._control)
+        self._reconnect_now = {lane: asyncio.Event() for lane in (Lane.BULK, Lane.CONTROL)}
+        self._keepers = [
+            self._loop.create_task(self._keep_up(Lane.BULK, self._bulk)),
+            self._loop.create_task(self._keep_up(Lane.CONTROL, self._control)),
+        ]
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, message: Request) -> None:
+        """Send, or drop and tell. Never blocks."""
+        local = self._local
+        entries = message.entries if isinstance(message, AppendEntries) else ()
+        data = encode_request(
+            message, local.header, local.identity.address.encode(), local.entries.encode(entries)
+        )
+        limit = local.options.max_message_bytes
+        bulk = isinstance(message, AppendEntries) and not message.heartbeat
+        lane: OutboundLane = self._bulk if bulk else self._control
+        if len(data) > limit:
+            _log.error("a message of %d bytes exceeds max_message_bytes %d", len(data), limit)
+            self._health.dropped()
+        elif not lane.put(message, data):
+            self._health.dropped()
+
+    def reconnect_now(self) -> None:
+        """The peer was just heard of: do not wait out the pause before the next attempt."""
+        for event in self._reconnect_now.values():
+            event.set()
+
+    def watch(self, now: float) -> None:
+        """TLSProbe for requests that wait too long and for connections that are silent."""
+        for lane in (self._bulk, self._control):
+            if lane.watch(now):
+                self._health.dropped()
+
+    async def close(self) -> None:
+        """End both connections, orderly if the peer listens."""
+        ending = [gone for lane in (self._bulk, self._control) if (gone := lane.goodbye())]
+        for task in self._keepers:
+            task.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._health.clear()
+        if ending:
+            await asyncio.wait(ending, timeout=2 * FAREWELL)
+
+    # ------------------------------------------------------------------ connecting
+
+    async def _keep_up(self, kind: Lane, lane: OutboundLane) -> None:
+        pause = _FIRST_PAUSE
+        nudged = self._reconnect_now[kind]
+        while True:
+            # The node sets its identity without a signal, once in its life.
+            while not self._local.identity.cluster_id:  # noqa: ASYNC110
+                await asyncio.sleep(_MEMBER_POLL)
+            nudged.clear()
+            connection = await self._connect(kind, lane)
+            if connection is not None:
+                pause = _FIRST_PAUSE
+                await self._carry(lane, connection)
+            try:
+                # Peers that lost the same node do not all call it at the same moment.
+                async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311
+                    await nudged.wait()
+                pause = _FIRST_PAUSE
+            except TimeoutError:
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _connect(self, kind: Lane, lane: OutboundLane) -> Connection | None:
+        local = self._local
+        try:
+            return await connect(local, self.address, kind, self.server_id, lane.receive)
+        except Refused as refusal:
+            if not refusal.temporary and kind is Lane.BULK:
+                self._health.refused(refusal.error, self.address)
+        except (Unreachable, DecodeError) as error:
+            _log.debug("%s to %s: %s", kind.name, self.server_id, error)
+            if error.data.get("no_peer") and kind is Lane.BULK:
+                self._health.mistrusted(error)
+        return None
+
+    async def _carry(self, lane: OutboundLane, connection: Connection) -> None:
+        if lane is self._bulk:
+            self._health.connected()
+        lane.begin(connection)
+        try:
+            await asyncio.shield(connection.gone)
+        finally:
+            pending = lane.end()
+        if lane is self._bulk and not connection.orderly:
+            self._local.handler.on_connection_lost(self.server_id)
+        if pending:
+            self._health.dropped()
