@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.measure import LOADS, Results
 from benchmarks.workload import Load
-from braft_core import jsontext
+from braft_core import strict_json
 
 __all__ = ["Row", "as_json", "print_table", "rows", "write_json", "write_plot"]
 
@@ -123,7 +123,7 @@ def as_json(results: dict[str, Results], facts: dict[str, Any]) -> dict[str, Any
 def write_json(document: dict[str, Any], path: Path) -> None:
     """Write the result file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(jsontext.dumps(document, indent=1) + "\n")
+    path.write_text(strict_json.dumps(document, indent=1) + "\n")
 
 
 def write_plot(results: dict[str, Results], path: Path) -> bool:

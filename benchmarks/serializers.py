@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from braft_core import command_type, jsontext
+from braft_core import command_type, strict_json
 from braft_core.abc import Serializer
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import decode_command, encode_command
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     rows = measure()
     if options.json:
-        print(jsontext.dumps([row._asdict() for row in rows], indent=2))
+        print(strict_json.dumps([row._asdict() for row in rows], indent=2))
         return
     print("| command | serializer | bytes | encode, µs | decode, µs |\n|---|---|---:|---:|---:|")
     for row in rows:

@@ -32,7 +32,7 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from braft_core.cli import main as run
-        from braft_core.descriptors import raise_descriptor_limit
+        from braft_core.file_descriptors import raise_descriptor_limit
 
         raise_descriptor_limit()
         run()

@@ -1,60 +1,38 @@
-"""Who a node is and where: its server id, the host's address, its three ports.
+"""Where a node is: the host's address and the node's three ports; also cluster ids.
 
-The server id is the original's: base64url, without padding, of a msgpack map of KSUID, host name,
-address and the ports as a Sqid. It is made once and kept for ever, so what it says about host,
-address and ports is where the node was *born*; only ``id`` is to be relied on. Servers of other
-implementations have ids of any form. Looks at interfaces and ports; opens nothing for longer.
+Lists interfaces and probes ports, and keeps nothing open. Server ids are in
+:mod:`braft_core.compat.go_braft.server_id`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import os
-import secrets
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
 import ifaddr
-import msgpack
-from ksuid import Ksuid
-from ksuid.ksuid import EPOCH_STAMP
-from sqids import Sqids
 
-from braft_core.errors import ConfigError, DecodeError
+from braft_core.compat.go_braft.server_id import new_ksuid
+from braft_core.errors import ConfigError
 
 __all__ = [
     "Ports",
-    "RaftID",
-    "decode",
-    "decode_or_none",
     "default_raft_ports",
-    "encode",
     "first_host_address",
     "host_addresses",
-    "host_name",
     "implied_ports",
     "new_cluster_id",
-    "new_raft_id",
     "pick_ports",
     "ports_are_free",
-    "short_id",
 ]
 
 DEFAULT_RAFT_PORT = 15000
 _SEARCH_STEP = 1000
 _SEARCH_END = 65000
-_SQIDS = Sqids()
-_LATEST_KSUID = 2**32 - 1
-#: Characters that are shown of ids that others made.
-_SHORT = 16
-_KEYS = {"ID": "id", "Hostname": "hostname", "IP": "ip", "Sqid": "sqid"}
 #: Interfaces of containers and virtual machines: their addresses mean nothing to other hosts.
 _VIRTUAL = ("docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "vmnet", "vboxnet")
 
@@ -67,105 +45,9 @@ class Ports(NamedTuple):
     http: int
 
 
-@dataclass(frozen=True, slots=True)
-class RaftID:
-    """What a server id says. ``as_dict`` has the keys of ``GET /raft``'s ``raftID``."""
-
-    id: str
-    hostname: str
-    ip: str
-    sqid: str
-
-    @property
-    def ports(self) -> Ports | None:
-        """The ports the node was born with, if the Sqid holds three."""
-        numbers = _SQIDS.decode(self.sqid)
-        # A Sqid has one canonical form; anything else only happens to decode.
-        if len(numbers) != 3 or _SQIDS.encode(numbers) != self.sqid:
-            return None
-        return Ports(*numbers)
-
-    def as_dict(self) -> dict[str, str]:
-        """The fields as plain values."""
-        return {name: getattr(self, name) for name in _KEYS.values()}
-
-
 def new_cluster_id() -> str:
-    """A fresh id for a cluster, unique in the world."""
-    return _new_ksuid()
-
-
-def _new_ksuid() -> str:
-    """Return a fresh KSUID: seconds since May 2014 in 32 bits, then 128 random bits.
-
-    A wall clock before that or beyond 2150 counts as the nearest that fits: the random bits alone
-    make an id unique, and a machine without a clock of its own boots in 1970.
-    """
-    seconds = min(max(int(time.time()) - EPOCH_STAMP, 0), _LATEST_KSUID)
-    moment = seconds.to_bytes(Ksuid.TIMESTAMP_LENGTH_IN_BYTES, "big")
-    payload = secrets.token_bytes(Ksuid.PAYLOAD_LENGTH_IN_BYTES)
-    return str(Ksuid.from_bytes(moment + payload))
-
-
-def new_raft_id(ip: str, ports: tuple[int, int, int], hostname: str = "") -> RaftID:
-    """A fresh identity. ``hostname`` defaults to this host's."""
-    return RaftID(
-        id=_new_ksuid(),
-        hostname=hostname or host_name(),
-        ip=ip,
-        sqid=_SQIDS.encode(ports),
-    )
-
-
-def host_name() -> str:
-    """Return this host's name, with ``?`` for what is no printable text.
-
-    The kernel takes any bytes for one. The name travels in server ids, logs and HTTP headers.
-    """
-    return "".join(char if char.isprintable() else "?" for char in socket.gethostname())
-
-
-def encode(raft_id: RaftID) -> str:
-    """The server id of an identity, byte for byte as the original makes it."""
-    fields = {key: getattr(raft_id, name) for key, name in _KEYS.items()}
-    packed: bytes = msgpack.packb(fields)
-    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode("ascii")
-
-
-def decode(server_id: str) -> RaftID:
-    """The identity in a server id.
-
-    :raises DecodeError: it was not made by :func:`encode` or the original. That is no fault: a
-        HashiCorp peer may have any id.
-    """
-    try:
-        packed = base64.b64decode(
-            server_id + "=" * (-len(server_id) % 4), altchars=b"-_", validate=True
-        )
-        fields = msgpack.unpackb(packed, raw=False, strict_map_key=True)
-    # msgpack's errors have no common base besides ValueError; the rest is text and base64.
-    except (ValueError, binascii.Error, msgpack.exceptions.UnpackException) as error:
-        raise DecodeError(f"server id {server_id!r} is none of braft's: {error}") from error
-    if not isinstance(fields, dict) or not all(isinstance(fields.get(k), str) for k in _KEYS):
-        raise DecodeError(f"server id {server_id!r} is none of braft's: keys {', '.join(_KEYS)}")
-    return RaftID(**{name: fields[key] for key, name in _KEYS.items()})
-
-
-def decode_or_none(server_id: str) -> RaftID | None:
-    """The identity in a server id, or ``None`` for an id of another kind."""
-    try:
-        return decode(server_id)
-    except DecodeError:
-        return None
-
-
-def short_id(server_id: str) -> str:
-    """A server id as a person reads it: the KSUID in it, or the first 16 characters.
-
-    For log lines, beside the address. The whole id is what commands take and ``GET /raft`` shows.
-    """
-    raft_id = decode_or_none(server_id)
-    return raft_id.id if raft_id is not None else server_id[:_SHORT]
+    """Return a new id for a cluster, unique in the world."""
+    return new_ksuid()
 
 
 # --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from braft_core.pages import PAGE, Page
+from braft_core.pagination import DEFAULT_PAGE_SIZE, Page
 from braft_core.runtime import clock
 
 __all__ = ["KV", "LINEARIZABLE", "Caller", "StaleEntry"]
@@ -235,15 +235,15 @@ class KV:
         self,
         map: str,
         after: str = "",
-        limit: int = PAGE,
+        limit: int = DEFAULT_PAGE_SIZE,
         *,
         consistency: str = LINEARIZABLE,
         timeout: float | None = None,
     ) -> Page:
         """At most ``limit`` keys of ``map`` behind ``after``, in order, with their values.
 
-        A page of large values (:data:`~braft_core.pages.PAGE_BYTES`) has fewer; ``next`` says
-        whether there are more.
+        A page of large values (:data:`~braft_core.pagination.MAX_PAGE_BYTES`) has fewer; ``next``
+        says whether there are more.
 
         :raises Rejected: the first page of a map that does not exist.
         """
@@ -256,7 +256,7 @@ class KV:
         self,
         map: str,
         after: str = "",
-        limit: int = PAGE,
+        limit: int = DEFAULT_PAGE_SIZE,
         *,
         consistency: str = LINEARIZABLE,
         timeout: float | None = None,

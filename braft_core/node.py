@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from braft_core.abc import Service
+from braft_core.compat.go_braft.routes import legacy_routes
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, ForkedProcess, OutcomeUnknown, Stopped, TooLarge
 from braft_core.handles import KV, Distribute, ServiceHandle, Session
@@ -407,9 +408,8 @@ class Node(AsyncCalls):
         extend = partial(components.plugins.extend_http, node=self)
         files = self._settings.http_tls_files
         served = ServedCertificate(*files) if files is not None else None
-        return HTTPServer(
-            self, components.host, components.ports.http, extend, components.tokens.keyring, served
-        )
+        keyring, port = components.tokens.keyring, components.ports.http
+        return HTTPServer(self, components.host, port, extend, keyring, served, legacy_routes)
 
     # -- plumbing --------------------------------------------------------------------------------
 

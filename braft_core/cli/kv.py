@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_core.cli.options import (
     DEFAULT_TIMEOUT,
     AsJson,
@@ -24,7 +24,7 @@ from braft_core.cli.options import (
 from braft_core.cli.output import Exit, echo, emit, print_json, reports_errors
 from braft_core.errors import ConfigError
 from braft_core.escaping import printable_lines
-from braft_core.pages import MAX_PAGE
+from braft_core.pagination import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
     from braft_core.client import Client
@@ -136,7 +136,7 @@ def list_keys(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_PAGE, help="Largest number of keys; default: all."),
+        typer.Option(min=1, max=MAX_PAGE_SIZE, help="Largest number of keys; default: all."),
     ] = None,
     after: Annotated[
         str, typer.Option(metavar="KEY", help="Only keys that sort after this one.")
@@ -174,7 +174,7 @@ def list_keys(
 
 
 #: Keys per page: the most that is allowed, since each page is one consistent read.
-_READ = MAX_PAGE
+_READ = MAX_PAGE_SIZE
 
 
 class _Listing:
@@ -219,7 +219,7 @@ def _value(given: str, parse: bool) -> Any:
     raw: str | bytes = _standard_input() if given == "-" else _argument(given)
     if parse:
         try:
-            return jsontext.loads(raw)
+            return strict_json.loads(raw)
         except ValueError as error:
             raise ConfigError(f"VALUE is not JSON: {error}; leave out --parse for text") from None
     if isinstance(raw, bytes):
@@ -277,7 +277,7 @@ def _print_text(value: str) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    return jsontext.dumps(value)
+    return strict_json.dumps(value)
 
 
 def _echo_lines(lines: list[str]) -> None:

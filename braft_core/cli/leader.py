@@ -19,7 +19,7 @@ from braft_core.cli.options import (
     connect,
 )
 from braft_core.cli.output import echo, emit, reports_errors
-from braft_core.identity import short_id
+from braft_core.compat.go_braft.server_id import short_id
 
 __all__ = ["app"]
 

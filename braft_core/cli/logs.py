@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_core.cli.damping import DampedHandler
 from braft_core.escaping import printable, printable_lines
 
@@ -53,7 +53,7 @@ class JSONFormatter(logging.Formatter):
         shown = {key: _printable(value) for key, value in line.items()}
         if record.exc_info:
             shown["exception"] = printable_lines(self.formatException(record.exc_info))
-        return jsontext.dumps(shown, anything=True, ascii_only=True)
+        return strict_json.dumps(shown, anything=True, ascii_only=True)
 
 
 def set_up(level: str, form: str) -> None:

@@ -23,8 +23,8 @@ from braft_core.cli.options import (
     connect,
 )
 from braft_core.cli.output import emit, paragraph, reports_errors, table
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import ConfigError
-from braft_core.identity import short_id
 
 __all__ = ["app", "member_id"]
 

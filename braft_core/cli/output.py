@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_core.errors import (
     BraftError,
     ConfigError,
@@ -107,11 +107,11 @@ def echo(*lines: str, err: bool = False) -> None:
 
 def print_json(value: Any) -> None:
     """Print one line of JSON. Bytes are base64; what is not printable is escaped as JSON has it."""
-    text = _escaped(jsontext.dumps(value, anything=True))
+    text = _escaped(strict_json.dumps(value, anything=True))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = jsontext.dumps(value, anything=True, ascii_only=True)
+        text = strict_json.dumps(value, anything=True, ascii_only=True)
     typer.echo(text)
 
 

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from braft_core.client.client import Client, KVEntry
 from braft_core.client.trust import Trust
-from braft_core.pages import Page
+from braft_core.pagination import Page
 
 __all__ = ["Client", "KVEntry", "Page", "Trust"]

@@ -16,12 +16,20 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import httpx
 
-from braft_core.client.answers import NOT_FOUND, error_of, facts, understood
 from braft_core.client.download import download
-from braft_core.client.sending import base_url, body_of, in_clear, json_body_of, kv_path, segment
+from braft_core.client.request_encoding import (
+    base_url,
+    body_of,
+    in_clear,
+    json_body_of,
+    kv_path,
+    segment,
+)
+from braft_core.client.response_decoding import NOT_FOUND, error_of, facts, understood
 from braft_core.client.trust import Trust, is_address
 from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
-from braft_core.pages import MAX_PAGE, PAGE, Page
+from braft_core.escaping import shown
+from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
 
 __all__ = ["Client", "KVEntry"]
 
@@ -73,8 +81,8 @@ class Client:
         """
         if not urls:
             raise ConfigError("no URL of a node was given; accepted: http://host:port")
-        if not timeout > 0:
-            raise ConfigError(f"timeout is {timeout}; accepted: seconds, more than 0")
+        if not _is_positive(timeout):
+            raise ConfigError(f"timeout is {shown(timeout)}; accepted: seconds, more than 0")
         self._urls = [base_url(url) for url in urls]
         for url in self._urls if token and not insecure else ():
             if in_clear(url):
@@ -85,6 +93,7 @@ class Client:
                     url=url,
                 )
         self._timeout = min(timeout, _MAX_WAIT)
+        self._wait = f"{self._timeout:g}"
         trust = trust or Trust()
         secure = any(url.startswith("https:") for url in self._urls)
         # The environment's proxies and netrc are for the internet, not for a cluster's nodes.
@@ -155,7 +164,7 @@ class Client:
         self,
         map_name: str,
         after: str = "",
-        limit: int = PAGE,
+        limit: int = DEFAULT_PAGE_SIZE,
         consistency: str = "linearizable",
     ) -> Page:
         """At most ``limit`` keys of a map behind ``after``, in order, with their values.
@@ -171,10 +180,10 @@ class Client:
         Read in as few pages as possible, each as it is at its own time: what changes meanwhile in
         a map of several pages may be in it or not.
         """
-        page = self.kv_page(map_name, "", MAX_PAGE, consistency)
+        page = self.kv_page(map_name, "", MAX_PAGE_SIZE, consistency)
         items = page.items
         while page.next is not None:
-            page = self.kv_page(map_name, page.next, MAX_PAGE, consistency)
+            page = self.kv_page(map_name, page.next, MAX_PAGE_SIZE, consistency)
             items |= page.items
         return items
 
@@ -183,7 +192,7 @@ class Client:
         names: list[str] = []
         after: str | None = ""
         while after is not None:
-            found, after = self._read("/v1/kv", _maps, _place(after, MAX_PAGE))
+            found, after = self._read("/v1/kv", _maps, _place(after, MAX_PAGE_SIZE))
             names += found
         return names
 
@@ -197,14 +206,14 @@ class Client:
     def ready(self) -> tuple[bool, str]:
         """Whether the first node that answers is ready, and if not, why."""
         try:
-            self._read("/readyz", facts)
+            self._read("/readyz", facts, waits=False)
         except NotApplied as error:
             return False, error.message
         return True, ""
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration: ``id``, ``address``, ``suffrage``, ``leader`` of each member."""
-        return self._read("/v1/members", _members)
+        return self._read("/v1/members", _members, waits=False)
 
     def add_member(self, server_id: str, address: str, voter: bool = True) -> list[dict[str, Any]]:
         """Add a server; the members after it."""
@@ -223,7 +232,7 @@ class Client:
 
     def leader(self) -> dict[str, str]:
         """``id`` and ``address`` of the leader."""
-        return self._read("/v1/leader", facts)
+        return self._read("/v1/leader", facts, waits=False)
 
     def transfer_leadership(self, to: str = "") -> dict[str, str]:
         """Hand leadership over, to ``to`` if given; ``id`` and ``address`` of the new leader."""
@@ -233,7 +242,9 @@ class Client:
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Those of the node that answers, newest first: ``id``, ``index``, ``term``, ``size``."""
-        return self._read("/v1/snapshots", lambda answer: list(facts(answer)["snapshots"]))
+        return self._read(
+            "/v1/snapshots", lambda answer: list(facts(answer)["snapshots"]), waits=False
+        )
 
     def take_snapshot(self) -> dict[str, Any]:
         """Let the node that answers take a snapshot now; its row."""
@@ -281,15 +292,27 @@ class Client:
 
     # How a request finds its node ------------------------------------------------------------
 
-    def _read(self, path: str, take: Take[T], params: Mapping[str, str] | None = None) -> T:
-        return self._request("GET", path, take, write=False, params=dict(params or {}))
+    def _read(
+        self,
+        path: str,
+        take: Take[T],
+        params: Mapping[str, str] | None = None,
+        *,
+        waits: bool = True,
+    ) -> T:
+        """Send a ``GET``; ``waits``: the node waits for the cluster, for as long as we say."""
+        given = dict(params or {})
+        if waits:
+            given.setdefault("timeout", self._wait)
+        return self._request("GET", path, take, write=False, params=given)
 
     def _post(self, path: str, take: Take[T], body: dict[str, Any]) -> T:
         headers = {"Content-Type": "application/json"}
         return self._write("POST", path, take, headers=headers, content=json_body_of(body))
 
     def _write(self, method: str, path: str, take: Take[T], **options: Any) -> T:
-        return self._request(method, path, take, write=True, params={}, **options)
+        params = {"timeout": self._wait}
+        return self._request(method, path, take, write=True, params=params, **options)
 
     def _request(
         self,
@@ -301,7 +324,6 @@ class Client:
         params: dict[str, str],
         **options: Any,
     ) -> T:
-        params.setdefault("timeout", f"{self._timeout:g}")
         refusal: NotApplied | None = None
         silent: list[str] = []
         sent = False
@@ -327,6 +349,10 @@ class Client:
         if refusal is not None:
             raise refusal
         raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=sent)
+
+
+def _is_positive(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and number > 0
 
 
 def _expect(server_name: str, request: httpx.Request) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from braft_core.client.answers import error_of
+from braft_core.client.response_decoding import error_of
 from braft_core.errors import StorageError, StorageFull, Unreachable
 from braft_core.raft.types import SnapshotMeta
 from braft_core.storage.directory import sync_directory

@@ -17,8 +17,8 @@ from math import inf
 
 from braft_core.cluster.address_book import AddressBook
 from braft_core.cluster.interface import CapabilityHost, RaftView
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError, DecodeError
-from braft_core.identity import short_id
 from braft_core.peer import AnnounceReply, AnnounceRequest
 from braft_core.services.capabilities import Capabilities, common
 

@@ -15,8 +15,8 @@ from braft_core.cluster.address_book import AddressBook
 from braft_core.cluster.autopilot import MIN_FAILURES, Autopilot, Decision, ProbeEvidence, Verdict
 from braft_core.cluster.interface import CleanupHost, RaftView
 from braft_core.cluster.probes import ProbeLog
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError
-from braft_core.identity import short_id
 from braft_core.raft.types import Server
 
 __all__ = ["DeadServerCleanup"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.cluster.bootstrap_effects import SendJoinRequest
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError, Conflict, WrongCluster
-from braft_core.identity import short_id
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 

@@ -39,8 +39,8 @@ from braft_core.cluster.messages import (
     wrong_cluster_message,
 )
 from braft_core.cluster.probes import Prober, in_turn
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, WrongCluster
-from braft_core.identity import short_id
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
 from braft_core.raft.types import Server, Suffrage, encode_configuration
 from braft_core.transport.auth_failures import refused_token_message

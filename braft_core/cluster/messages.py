@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from braft_core.abc import Contact
-from braft_core.identity import short_id
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.peer import ProbeReply
 from braft_core.raft.types import Server
 

@@ -13,8 +13,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import DecodeError
-from braft_core.identity import short_id
 from braft_core.raft.types import Configuration
 from braft_core.services.digests import (
     Checkpoint,

@@ -15,7 +15,7 @@ from typing import Any
 
 from braft_core.config.fields import Variable
 from braft_core.errors import ConfigError
-from braft_core.ownership import read_trusted
+from braft_core.trusted_files import read_trusted
 
 __all__ = [
     "CONFIG_VARIABLE",

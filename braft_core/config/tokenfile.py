@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from braft_core.errors import ConfigError
-from braft_core.ownership import read_trusted
 from braft_core.tokens import ACCEPTED, Keyring, Tokens
+from braft_core.trusted_files import read_trusted
 
 if TYPE_CHECKING:
     from braft_core.config.settings import Settings

@@ -8,71 +8,75 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import falcon
 import falcon.asgi
 from falcon.asgi import Request, Response
 from falcon.media import JSONHandler
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_core.abc import NodeAPI
 from braft_core.errors import PluginError
 from braft_core.http.auth import Audit, BearerAuth
-from braft_core.http.described import operation_of
-from braft_core.http.distribute import DistributeKeyResource, DistributeResource
-from braft_core.http.gate import HEADERS, Gate
+from braft_core.http.cluster_view import RaftResource
 from braft_core.http.health import HealthResource, ReadyResource
-from braft_core.http.kv import KvResource
+from braft_core.http.kv import EntryResource, MapResource, MapsResource
 from braft_core.http.leader import LeaderResource
-from braft_core.http.maps import EntryResource, MapResource, MapsResource
 from braft_core.http.members import MemberResource, MembersResource, PromotionResource
 from braft_core.http.openapi import OpenAPIResource
-from braft_core.http.origins import Origins, own_names
-from braft_core.http.paths import restored
+from braft_core.http.operation import operation_of
+from braft_core.http.origin_policy import OriginPolicy, accepted_host_names
 from braft_core.http.problems import BadInput, install_problems
-from braft_core.http.raft import RaftResource
+from braft_core.http.request_guard import SECURITY_HEADERS, RequestGuard
 from braft_core.http.snapshots import SnapshotResource, SnapshotsResource
+from braft_core.http.url_decoding import restore_slashes
 from braft_core.tokens import Keyring
 
-__all__ = ["FalconApp", "make_app", "routes"]
+__all__ = ["FalconApp", "Routes", "make_app", "routes"]
 
 FalconApp = falcon.asgi.App[Any, Any]
+#: Resources by path.
+Routes = Mapping[str, object]
+_NO_ROUTES: Final[Routes] = MappingProxyType({})
 
 
 def make_app(
     node: NodeAPI,
     extend: Callable[[FalconApp], None] | None = None,
     keyring: Keyring | None = None,
-) -> Gate:
+    more_routes: Routes = _NO_ROUTES,
+) -> RequestGuard:
     """Build the ASGI application of ``node``.
 
     :param extend: called with the finished application, to add routes to it (plugins' hook
         ``braft_register_http``). Its routes are under the same checks and error handling.
         What it raises passes through.
     :param keyring: the tokens that are accepted; default: those of the setting ``token``.
+    :param more_routes: see :func:`routes`.
     """
     app = _App(middleware=[_Strict(), Audit()])
     _strict_json(app)
     install_problems(app)
-    for template, resource in routes(node).items():
+    for template, resource in routes(node, more_routes).items():
         app.add_route(template, resource)
     if extend is not None:
         extend(app)
     settings = node.settings
-    names = own_names(settings.host, *settings.http_hosts)
-    return Gate(app, Origins(names), BearerAuth(keyring or _keyring(node)))
+    names = accepted_host_names(settings.host, *settings.http_hosts)
+    return RequestGuard(app, OriginPolicy(names), BearerAuth(keyring or _keyring(node)))
 
 
-def routes(node: NodeAPI) -> dict[str, object]:
-    """Return the resources of the core by their paths."""
+def routes(node: NodeAPI, more: Routes = _NO_ROUTES) -> dict[str, object]:
+    """Return the resources by their paths.
+
+    :param more: resources beside those of this package; ``/openapi.json`` describes them, too.
+    """
     found: dict[str, object] = {
         "/healthz": HealthResource(),
         "/readyz": ReadyResource(node),
         "/raft": RaftResource(node),
-        "/kv": KvResource(node),
-        "/distribute": DistributeResource(node),
-        "/distribute/{key}": DistributeKeyResource(node),
         "/v1/kv": MapsResource(node),
         "/v1/kv/{map_name}": MapResource(node),
         "/v1/kv/{map_name}/{key:path}": EntryResource(node),
@@ -83,6 +87,7 @@ def routes(node: NodeAPI) -> dict[str, object]:
         "/v1/snapshots": SnapshotsResource(node),
         "/v1/snapshots/{snapshot_id}": SnapshotResource(node),
     }
+    found |= more
     found["/openapi.json"] = OpenAPIResource(found)
     return found
 
@@ -119,18 +124,17 @@ class _Strict:
     ) -> None:
         """Check the request once its route is found."""
         if params:
-            restored(params)
+            restore_slashes(params)
         if req.query_string:
             operation = operation_of(resource, req.method)
             if operation is not None:
-                # Clients send it with each request, also with one that waits for nothing.
-                _check_parameters(req.params, operation.accepted | {"timeout"})
+                _check_parameters(req.params, operation.query_names)
 
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: bool
     ) -> None:
         """Say in every answer that it is no page, and not to be kept."""
-        for name, value in HEADERS:
+        for name, value in SECURITY_HEADERS:
             resp.set_header(name, value)
 
 
@@ -143,7 +147,7 @@ def _check_parameters(given: Mapping[str, Any], accepted: frozenset[str]) -> Non
 
 def _strict_json(app: FalconApp) -> None:
     """Let ``media`` of plugins' resources be as strict as ours."""
-    handler = JSONHandler(dumps=jsontext.dumps, loads=jsontext.loads)
+    handler = JSONHandler(dumps=strict_json.dumps, loads=strict_json.loads)
     app.req_options.media_handlers[falcon.MEDIA_JSON] = handler
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = handler
 

@@ -43,7 +43,7 @@ class BearerAuth:
             self._auth_failures.count(address)
             raise
 
-    async def hesitate(self) -> None:
+    async def delay_denial(self) -> None:
         """Wait before a wrong token is answered: many guesses take long, and hold nothing."""
         delay = self._auth_failures.delay()
         if not delay:

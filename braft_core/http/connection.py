@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from braft_core.errors import Busy
 from braft_core.http.auth import OPEN_PATHS
-from braft_core.http.budget import SMALL, Budget
-from braft_core.http.gate import MAX_HEAD, MAX_TARGET, Receive, Scope, Send
-from braft_core.http.problems import PROBLEM_JSON, Disconnected, error_problem, problem_body
-from braft_core.http.table import Phase, Slot, Table
-from braft_core.http.wire import HARD_BODY_LIMIT
+from braft_core.http.connection_table import ConnectionSlot, ConnectionTable, Phase
+from braft_core.http.json_body import SERVER_BODY_LIMIT
+from braft_core.http.memory_budget import UNCOUNTED_BYTES, MemoryBudget
+from braft_core.http.problems import PROBLEM_JSON, ClientDisconnected, error_problem, problem_body
+from braft_core.http.request_guard import MAX_HEAD, MAX_TARGET, Receive, Scope, Send
 
 __all__ = ["Connection", "Shared", "protocol_base"]
 
@@ -58,9 +58,9 @@ def protocol_base() -> Any:
 class Shared:
     """What all connections of one server have in common."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: ConnectionTable) -> None:
         self.table = table
-        self.answers = Budget(ANSWER_BUDGET)
+        self.answers = MemoryBudget(ANSWER_BUDGET)
         #: Whether each answer says that it is the last on its connection.
         self.leaving = False
 
@@ -79,7 +79,7 @@ class _Quiet:
 class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is imported
     """A connection of one caller."""
 
-    def __init__(self, shared: Shared, slot: Slot, config: Any, state: Any) -> None:
+    def __init__(self, shared: Shared, slot: ConnectionSlot, config: Any, state: Any) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(config, state, {}, loop)
         self._shared = shared
@@ -112,11 +112,11 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         """See :meth:`asyncio.Protocol.data_received`."""
         if self._lingering:
             self._raw += len(data)
-            if self._raw > HARD_BODY_LIMIT:
+            if self._raw > SERVER_BODY_LIMIT:
                 self.abort()
             return
         if self._slot.phase is Phase.IDLE:
-            self._slot.move(Phase.MOVING)
+            self._slot.move(Phase.TRANSFERRING)
             self._since = self.loop.time()
             self._raw = 0
         known = self.cycle
@@ -130,7 +130,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         elif self._reads_head:
             if self._raw > _HEAD:
                 self._refuse(431, "headers_too_large", f"accepted: a head of {_HEAD} bytes")
-        elif self._raw > HARD_BODY_LIMIT and self.cycle.more_body:
+        elif self._raw > SERVER_BODY_LIMIT and self.cycle.more_body:
             # Mostly remarks of chunks: what was a body has been counted by whoever reads it.
             self.abort()
 
@@ -189,16 +189,16 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         self._active += 1
         try:
             if is_open:
-                slot.move(Phase.WORKING)  # which is over in a moment, and never refused
+                slot.move(Phase.PROCESSING)  # which is over in a moment, and never refused
                 await self._serve(scope, receive, answer.send)
             elif answer.reads_body:
                 await self._serve(scope, _Arrival(self, receive).receive, answer.send)
             elif shared.table.is_full:
                 await answer.refuse(scope["path"])
             else:
-                slot.move(Phase.WORKING)
+                slot.move(Phase.PROCESSING)
                 await self._serve(scope, receive, answer.send)
-        except Disconnected:
+        except ClientDisconnected:
             return
         finally:
             self._active -= 1
@@ -207,13 +207,13 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
             self._since = self._last
             self._raw = 0
             if not self._active:
-                slot.move(Phase.MOVING if self._lingering or self._is_unsent else Phase.IDLE)
+                slot.move(Phase.TRANSFERRING if self._lingering or self._is_unsent else Phase.IDLE)
 
     def works(self) -> None:
         """Note that the node works on a request. :raises Busy: on too many already."""
-        if self._shared.table.is_full and self._slot.phase is not Phase.WORKING:
+        if self._shared.table.is_full and self._slot.phase is not Phase.PROCESSING:
             raise Busy(_TOO_MANY)
-        self._slot.move(Phase.WORKING)
+        self._slot.move(Phase.PROCESSING)
 
     @property
     def _is_unsent(self) -> bool:
@@ -224,7 +224,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         size = self.transport.get_write_buffer_size()
         if size != self._unsent or not size:
             self._unsent, self._unsent_since = size, now
-            if not size and not self._active and self._slot.phase is Phase.MOVING:
+            if not size and not self._active and self._slot.phase is Phase.TRANSFERRING:
                 self._settle()
             return False
         return now - self._unsent_since > STALL_SECONDS
@@ -303,11 +303,11 @@ class _Answer:
     async def send(self, message: dict[str, Any]) -> None:
         """Send a part, when the caller has taken most of those before.
 
-        :raises Disconnected: the caller has gone.
+        :raises ClientDisconnected: the caller has gone.
         """
         cycle = self._cycle
         if cycle.disconnected:
-            raise Disconnected
+            raise ClientDisconnected
         if message["type"] == "http.response.start":
             if not await self._begins(message):
                 return
@@ -321,7 +321,7 @@ class _Answer:
         view = memoryview(body)
         for at in range(0, len(view), PIECE):
             if cycle.disconnected:
-                raise Disconnected
+                raise ClientDisconnected
             last = at + PIECE >= len(view)
             piece = {"body": bytes(view[at : at + PIECE]), "more_body": more or not last}
             await self._part({"type": "http.response.body", **piece})
@@ -344,7 +344,7 @@ class _Answer:
             cycle.keep_alive = False
             self._lingers = cycle.more_body
         for name, value in message["headers"]:
-            if name == b"content-length" and len(value) > 4 and int(value) > SMALL:
+            if name == b"content-length" and len(value) > 4 and int(value) > UNCOUNTED_BYTES:
                 if not shared.answers.take(int(value)):
                     await self.refuse("")
                     return False

@@ -6,8 +6,9 @@ from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import NotReady
-from braft_core.http.described import JSON, Answer, Operation, described, obj, text
-from braft_core.http.wire import beside, send_json
+from braft_core.http.json_body import send_json
+from braft_core.http.operation import JSON, Operation, ResponseSpec, documented, obj, text
+from braft_core.http.server_loop import run_in_thread
 
 __all__ = ["HealthResource", "ReadyResource"]
 
@@ -22,10 +23,10 @@ class HealthResource:
     """The process is alive and serves HTTP. Says nothing about the cluster: restarting a node
     because its cluster has no quorum would only make that worse."""
 
-    @described(
+    @documented(
         Operation(
             "Whether the process is alive. Needs no token, and accepts any `Host`.",
-            {200: Answer("it is", {JSON: obj({"status": text(const="ok")})})},
+            {200: ResponseSpec("it is", {JSON: obj({"status": text(const="ok")})})},
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
@@ -39,11 +40,11 @@ class ReadyResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
+    @documented(
         Operation(
             "Whether requests can be served now. Needs no token.",
             {
-                200: Answer(
+                200: ResponseSpec(
                     "they can",
                     {JSON: obj({"status": text(const="ready"), "notes": _NOTES}, ("notes",))},
                 )
@@ -58,7 +59,7 @@ class ReadyResource:
         serve.
         """
         # The answer looks at the data directory, and a disk may hang.
-        ready, reason = await beside(self._node.ready)
+        ready, reason = await run_in_thread(self._node.ready)
         notes = self._node.notes()
         told = {"notes": notes} if notes else {}
         if not ready:

@@ -1,144 +1,334 @@
-"""``/kv``: the original's key-value interface, parameters in the query.
+"""``/v1/kv/{map}/{key}``: keys with types, revisions and conditions.
 
-``GET|POST|DELETE /kv?map=&key=&value=``, also ``m``, ``k``, ``v``. As in the original a value is
-text, a read answers with the value alone as JSON, a write with ``null``, and every answer names
-the node that gave it. Unlike the original reads are linearizable, and a missing key is a 404.
+A value keeps its kind: sent as JSON it comes back as JSON, sent as text it comes back as a JSON
+string, anything else is bytes. ``ETag`` is the revision in quotes; ``If-Match`` and
+``If-None-Match: *`` make a write conditional. A slash in a map's name is written ``%2F``; a key may
+have slashes as they are.
+
+Maps and their keys are listed in pages, in order: ``?limit=`` says how many at most. ``next`` in
+the answer is the ``?after=`` of the next page; without it there is none. Each page is a read of
+its own.
+
+``?consistency=stale`` answers with ``Braft-Staleness``: how many seconds old the state may be.
+``&max_staleness=`` refuses what may be older.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+import base64
+from typing import Any
 
 import falcon
 from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
-from braft_core.http.described import (
+from braft_core.errors import Conflict, Rejected
+from braft_core.http.json_body import body_value, send_json
+from braft_core.http.operation import (
     ANY_JSON,
     BINARY,
     JSON,
+    MAX_TIMEOUT_SECONDS,
     TEXT,
-    Answer,
-    Body,
+    TIMEOUT,
     Operation,
     Parameter,
-    described,
+    RequestBody,
+    ResponseSpec,
+    array,
+    documented,
+    integer,
+    obj,
     text,
 )
+from braft_core.http.params import page_params, seconds_param, text_param, timeout_param
 from braft_core.http.problems import BadInput
-from braft_core.http.wire import body_value, send_json, text_param
+from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
+from braft_core.runtime import clock
 
-__all__ = ["KvResource"]
+__all__ = ["EntryResource", "MapResource", "MapsResource"]
 
-#: The original's word where a parameter is missing or empty.
-DEFAULT = "default"
+#: What is accepted as ``consistency``.
+CONSISTENCY = ("linearizable", "lease", "stale")
+#: The revision of a key that does not exist.
+ABSENT = 0
 
-_MAP = (
-    Parameter("map", "name of the map; without it `default`", text()),
-    Parameter("m", "the same, in short", text()),
+_SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECONDS}
+_READ = (
+    Parameter(
+        "consistency",
+        "`linearizable`: sees all that was acknowledged before; `lease`: the same as long as no "
+        "clock runs away; `stale`: the state of this node",
+        text(enum=list(CONSISTENCY), default=CONSISTENCY[0]),
+    ),
+    Parameter("max_staleness", "seconds; with `consistency=stale` alone", _SECONDS),
+    TIMEOUT,
 )
-_KEY = (
-    Parameter("key", "the key; without it `default`", text()),
-    Parameter("k", "the same, in short", text()),
+_PAGE = (
+    Parameter("after", "the name behind which the page begins: `next` of the one before", text()),
+    Parameter(
+        "limit",
+        "most names in a page",
+        integer(minimum=1, maximum=MAX_PAGE_SIZE, default=DEFAULT_PAGE_SIZE),
+    ),
 )
-_VALUE = (
-    Parameter("value", "the value, a text; without it the body", text()),
-    Parameter("v", "the same, in short", text()),
+_STALENESS = Parameter(
+    "Braft-Staleness", "of a stale read: how many seconds old the state may be", text()
 )
-_WHO = (
-    Parameter("Braft-ID", "id of the node that answers", text()),
-    Parameter("Braft-IP", "its address", text()),
-    Parameter("Braft-Host", "its host name", text()),
+_REVISION = Parameter("ETag", "the revision, in quotes", text())
+_IF_MATCH = Parameter("If-Match", "revisions in quotes, or `*`: one of them is there", text())
+_IF_NONE_MATCH = Parameter(
+    "If-None-Match", "revisions in quotes, or `*`: none of them is there", text()
 )
-_WRITTEN = {200: Answer("it is done", {JSON: {"type": "null"}}, _WHO)}
+_NEXT = text("where the next page begins; not there on the last one")
 _REFUSED = {422: "the service refuses the map, the key or the value"}
+_FAILED = {412: "the condition does not hold"} | _REFUSED
+_STALE = {503: "or the state is older than `max_staleness`"}
 
 
-class KvResource:
+class MapsResource:
+    """The names of all maps."""
+
+    def __init__(self, node: NodeAPI) -> None:
+        self._node = node
+
+    @documented(
+        Operation(
+            "The names of all maps, in pages.",
+            {
+                200: ResponseSpec(
+                    "a page",
+                    {JSON: obj({"next": _NEXT, "maps": array(text())}, ("next",))},
+                    (_STALENESS,),
+                )
+            },
+            query=_PAGE + _READ,
+            problems=_STALE,
+        )
+    )
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """``{"maps": [name]}`` and perhaps ``next``."""
+        page = await _query(self._node, req, resp, "maps_page", *page_params(req))
+        await send_json(resp, _next(page) | {"maps": page["maps"]})
+
+
+class MapResource:
+    """The keys of one map."""
+
+    def __init__(self, node: NodeAPI) -> None:
+        self._node = node
+
+    @documented(
+        Operation(
+            "The keys of a map and their values, in pages.",
+            {
+                200: ResponseSpec(
+                    "a page",
+                    {
+                        JSON: obj(
+                            {
+                                "next": _NEXT,
+                                "map": text(),
+                                "items": {"type": "object"},
+                                "base64": array(text(), "the keys whose values are bytes"),
+                            },
+                            ("next",),
+                        )
+                    },
+                    (_STALENESS,),
+                )
+            },
+            query=_PAGE + _READ,
+            problems={404: "there is no such map: none of its keys exists"} | _STALE,
+        )
+    )
+    async def on_get(self, req: Request, resp: Response, map_name: str) -> None:
+        """``{"map", "items": {key: value}, "base64": [key]}`` and perhaps ``next``.
+
+        ``base64`` names the keys whose values are bytes, which JSON has no form for. 404 if there
+        is no such map; a map is there as long as it has a key.
+        """
+        try:
+            page = await _query(self._node, req, resp, "page", map_name, *page_params(req))
+        except Rejected as error:
+            if type(error) is not Rejected:
+                raise
+            raise falcon.HTTPNotFound(description=error.message) from error
+        items: dict[str, Any] = page["items"]
+        binary = [key for key, value in items.items() if isinstance(value, bytes)]
+        shown = items | {key: base64.b64encode(items[key]).decode() for key in binary}
+        listed = {"map": map_name, "items": shown, "base64": binary}
+        await send_json(resp, _next(page) | listed)
+
+
+class EntryResource:
     """One key of one map."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
+    @documented(
         Operation(
-            "The value of a key.",
-            {200: Answer("the value, alone", {JSON: ANY_JSON}, _WHO)},
-            query=_MAP + _KEY + _VALUE,
-            problems={404: "there is no such key"} | _REFUSED,
+            "The value of a key and its revision.",
+            {
+                200: ResponseSpec(
+                    "the value: bytes as they are, everything else as JSON",
+                    {JSON: ANY_JSON, BINARY: text(format="binary")},
+                    (_REVISION, _STALENESS),
+                ),
+                304: ResponseSpec(
+                    "it has the revision in `If-None-Match`", {}, (_REVISION, _STALENESS)
+                ),
+            },
+            query=_READ,
+            headers=(_IF_NONE_MATCH,),
+            problems={404: "there is no such key"} | _STALE | _REFUSED,
         )
     )
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """The value as JSON; 404 if there is none."""
-        map_name, key = self._address(req, resp)
-        found = await self._node.aquery("kv", "get", map_name, key)
+    async def on_get(self, req: Request, resp: Response, map_name: str, key: str) -> None:
+        """The value and its revision; 304 if ``If-None-Match`` names it; 404 if there is none."""
+        _check_key(key)
+        found = await _query(self._node, req, resp, "get", map_name, key)
         if found is None:
             raise falcon.HTTPNotFound(description=f"map {map_name!r} has no key {key!r}")
-        await send_json(resp, found[0])
+        value, revision = found
+        _set_revision(resp, revision)
+        if f'"{revision}"' in _tags(req, "If-None-Match"):
+            resp.status = 304
+        elif isinstance(value, bytes):
+            resp.content_type = "application/octet-stream"
+            resp.data = value
+        else:
+            await send_json(resp, value)
 
-    @described(
+    @documented(
         Operation(
-            "Store a text.",
-            _WRITTEN,
-            query=_MAP + _KEY + _VALUE,
-            body=Body(
-                {JSON: ANY_JSON, BINARY: text(), TEXT: text()},
-                "the value, where the query has none; JSON if its type says so, else UTF-8",
+            "Store a value.",
+            {200: ResponseSpec("stored", {JSON: obj({"revision": integer()})}, (_REVISION,))},
+            query=(TIMEOUT,),
+            headers=(_IF_MATCH, _IF_NONE_MATCH),
+            body=RequestBody(
+                {JSON: ANY_JSON, TEXT: text(), BINARY: text(format="binary")},
+                "the value: JSON or text if its type says so, else bytes",
                 required=False,
             ),
-            problems=_REFUSED,
+            problems=_FAILED,
         )
     )
-    async def on_post(self, req: Request, resp: Response) -> None:
-        """Store ``value``, or the body where the query has none."""
-        map_name, key = self._address(req, resp)
-        value = text_param(req, "value", "v") or await _text_body(req)
-        await self._node.aexecute("kv", "put", map_name, key, value)
-        await send_json(resp, None)
+    async def on_put(self, req: Request, resp: Response, map_name: str, key: str) -> None:
+        """Store the body; answers ``{"revision": n}``, 412 if a condition does not hold."""
+        _check_key(key)
+        value, timeout = await body_value(req), timeout_param(req)
+        expected = await self._expected(req, map_name, key)
+        entry = (map_name, key, value)
+        if expected is None:
+            revision = await self._node.aexecute("kv", "put", *entry, timeout=timeout)
+        else:
+            revision = await self._node.aexecute("kv", "put_if", *entry, expected, timeout=timeout)
+        _set_revision(resp, revision)
+        await send_json(resp, {"revision": revision})
 
-    @described(
+    @documented(
         Operation(
-            "Delete a key. It is no error if there is none.",
-            _WRITTEN,
-            query=_MAP + _KEY + _VALUE,
-            problems=_REFUSED,
+            "Delete a key.",
+            {
+                200: ResponseSpec(
+                    "whether there was one", {JSON: obj({"deleted": {"type": "boolean"}})}
+                )
+            },
+            query=(TIMEOUT,),
+            headers=(_IF_MATCH, _IF_NONE_MATCH),
+            problems=_FAILED,
         )
     )
-    async def on_delete(self, req: Request, resp: Response) -> None:
-        """Delete the key; no error if it was not there."""
-        map_name, key = self._address(req, resp)
-        await self._node.aexecute("kv", "delete", map_name, key)
-        await send_json(resp, None)
+    async def on_delete(self, req: Request, resp: Response, map_name: str, key: str) -> None:
+        """Delete the key; answers ``{"deleted": bool}``, 412 if a condition does not hold."""
+        _check_key(key)
+        timeout = timeout_param(req)
+        expected = await self._expected(req, map_name, key)
+        entry = (map_name, key)
+        if expected is None:
+            deleted = await self._node.aexecute("kv", "delete", *entry, timeout=timeout)
+        else:
+            deleted = await self._node.aexecute(
+                "kv", "delete_if", *entry, expected, timeout=timeout
+            )
+        await send_json(resp, {"deleted": bool(deleted)})
 
-    def _address(self, req: Request, resp: Response) -> tuple[str, str]:
-        resp.set_headers(dict(self._identity))
-        return (
-            text_param(req, "map", "m", default=DEFAULT),
-            text_param(req, "key", "k", default=DEFAULT),
-        )
+    async def _expected(self, req: Request, map_name: str, key: str) -> int | None:
+        """The one revision the key must have for a change to happen; ``None``: any.
 
-    @functools.cached_property
-    def _identity(self) -> Mapping[str, str]:
-        """Who answers. Cached: an id lasts as long as the process, and details cost."""
-        raft_id = self._node.details().get("raftID", {})
-        return {
-            "Braft-ID": _header(raft_id.get("id", "")),
-            "Braft-IP": _header(raft_id.get("ip", "")),
-            "Braft-Host": _header(raft_id.get("hostname", "")),
-        }
+        A header that allows several revisions is narrowed to the present one, so that the
+        condition is still checked where it counts, when the command is applied.
+        """
+        wanted, unwanted = _tags(req, "If-Match"), _tags(req, "If-None-Match")
+        if wanted and unwanted:
+            raise BadInput("If-None-Match", req.get_header("If-None-Match"), "one condition")
+        if not wanted and not unwanted:
+            return None
+        if unwanted == ["*"]:
+            return ABSENT
+        if len(wanted) == 1 and wanted != ["*"]:
+            return _revision(wanted[0])
+        return await self._narrowed(map_name, key, wanted, unwanted)
+
+    async def _narrowed(
+        self, map_name: str, key: str, wanted: list[str], unwanted: list[str]
+    ) -> int:
+        found = await self._node.aquery("kv", "get", map_name, key)
+        present = int(found[1]) if found is not None else ABSENT
+        if wanted == ["*"]:
+            holds = present != ABSENT
+        elif wanted:
+            holds = present in map(_revision, wanted)
+        else:
+            holds = present not in map(_revision, unwanted)
+        if not holds:
+            raise Conflict(f"key {key!r} of map {map_name!r} is at revision {present}")
+        return present
 
 
-async def _text_body(req: Request) -> object:
-    value = await body_value(req)
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise BadInput("request body", value, "UTF-8 text (bytes: PUT /v1/kv/...)") from None
+def _next(page: dict[str, Any]) -> dict[str, str]:
+    """Where the next page begins: in front of the answer, where nobody overlooks it."""
+    return {} if page["next"] is None else {"next": page["next"]}
 
 
-def _header(text: str) -> str:
-    """Host names may hold anything; header values may not."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text)
+async def _query(node: NodeAPI, req: Request, resp: Response, query: str, *args: str | int) -> Any:
+    asked = text_param(req, "consistency", default="linearizable")
+    if asked not in CONSISTENCY:
+        raise BadInput("query parameter consistency", asked, ", ".join(CONSISTENCY))
+    limit = seconds_param(req, "max_staleness")
+    if asked == "stale":
+        # Told before the state is read: it may only be newer than that.
+        began, staleness = clock.monotonic(), node.staleness
+        found = await node.aquery("kv", query, *args, **_options(req, asked), max_staleness=limit)
+        resp.set_header("Braft-Staleness", f"{staleness + clock.monotonic() - began:.3f}")
+        return found
+    if limit is not None:
+        raise BadInput("query parameter max_staleness", limit, "with consistency=stale")
+    return await node.aquery("kv", query, *args, **_options(req, asked))
+
+
+def _options(req: Request, consistency: str) -> dict[str, Any]:
+    return {"consistency": consistency, "timeout": timeout_param(req)}
+
+
+def _check_key(key: str) -> None:
+    if not key:
+        raise BadInput("key", key, "a text that is not empty")
+
+
+def _set_revision(resp: Response, revision: int) -> None:
+    resp.etag = str(revision)
+
+
+def _tags(req: Request, header: str) -> list[str]:
+    return [tag.strip() for tag in (req.get_header(header) or "").split(",") if tag.strip()]
+
+
+def _revision(tag: str) -> int:
+    digits = tag.removeprefix('"').removesuffix('"')
+    # Revisions are of 64 bits, and int() refuses digits by the thousand.
+    if f'"{digits}"' != tag or not digits.isdecimal() or len(digits) > 20:
+        raise BadInput("entity tag", tag, 'a revision in quotes, such as "7", or *')
+    return int(digits)

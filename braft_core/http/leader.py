@@ -6,9 +6,19 @@ from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import NoLeader
-from braft_core.http.described import JSON, TIMEOUT, Answer, Body, Operation, described, obj, text
+from braft_core.http.json_body import decode_json, read_body, send_json
+from braft_core.http.operation import (
+    JSON,
+    TIMEOUT,
+    Operation,
+    RequestBody,
+    ResponseSpec,
+    documented,
+    obj,
+    text,
+)
+from braft_core.http.params import timeout_param
 from braft_core.http.problems import BadInput
-from braft_core.http.wire import parsed_json, read_body, send_json, timeout_param
 
 __all__ = ["LeaderResource"]
 
@@ -21,10 +31,10 @@ class LeaderResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
+    @documented(
         Operation(
             "The leader that this node knows.",
-            {200: Answer("the leader", _LEADER)},
+            {200: ResponseSpec("the leader", _LEADER)},
             problems={503: "this node knows none"},
         )
     )
@@ -35,12 +45,12 @@ class LeaderResource:
             raise NoLeader("this node knows no leader at the moment")
         await send_json(resp, {"id": server_id, "address": address})
 
-    @described(
+    @documented(
         Operation(
             "Transfer leadership, without a body to the most up-to-date voter.",
-            {200: Answer("the new leader", _LEADER)},
+            {200: ResponseSpec("the new leader", _LEADER)},
             query=(TIMEOUT,),
-            body=Body(
+            body=RequestBody(
                 {JSON: obj({"to": text("server id of the new leader")}, ("to",))},
                 "who is to lead",
                 required=False,
@@ -51,7 +61,7 @@ class LeaderResource:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Transfer leadership to ``{"to": id}``, or without a body to the most up-to-date voter."""
         body = await read_body(req)
-        asked = await parsed_json(body) if body else {}
+        asked = await decode_json(body) if body else {}
         to = asked.get("to", "") if isinstance(asked, dict) else None
         if not isinstance(to, str):
             raise BadInput("request body", asked, 'nothing, or {"to": "<server id>"}')

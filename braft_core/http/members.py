@@ -16,19 +16,20 @@ from falcon.asgi import Request, Response
 from braft_core.abc import NodeAPI
 from braft_core.addresses import check_server_id, parse_address
 from braft_core.errors import DecodeError, InvalidRequest, Rejected
-from braft_core.http.described import (
+from braft_core.http.json_body import json_body, send_json
+from braft_core.http.operation import (
     JSON,
     TIMEOUT,
-    Answer,
-    Body,
     Operation,
+    RequestBody,
+    ResponseSpec,
     array,
-    described,
+    documented,
     obj,
     text,
 )
+from braft_core.http.params import timeout_param
 from braft_core.http.problems import BadInput
-from braft_core.http.wire import json_body, send_json, timeout_param
 
 __all__ = ["MemberResource", "MembersResource", "PromotionResource"]
 
@@ -41,7 +42,7 @@ _ROW = obj(
     }
 )
 _LIST = {JSON: obj({"members": array(_ROW)})}
-_MEMBERS = {200: Answer("the members, after it if it is a change", _LIST)}
+_MEMBERS = {200: ResponseSpec("the members, after it if it is a change", _LIST)}
 _NEWCOMER = obj(
     {
         "id": text("server id", minLength=1),
@@ -59,17 +60,17 @@ class MembersResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(Operation("The members that this node knows now.", _MEMBERS))
+    @documented(Operation("The members that this node knows now.", _MEMBERS))
     async def on_get(self, req: Request, resp: Response) -> None:
         """The configuration this node has now."""
         await _send_members(resp, self._node)
 
-    @described(
+    @documented(
         Operation(
             "Add a server, or change the address of a member.",
             _MEMBERS,
             query=(TIMEOUT,),
-            body=Body({JSON: _NEWCOMER}, "the server"),
+            body=RequestBody({JSON: _NEWCOMER}, "the server"),
             problems={422: "the cluster refuses the change"},
         )
     )
@@ -97,14 +98,14 @@ class MemberResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
-        Operation("One member.", {200: Answer("its row", {JSON: _ROW})}, problems=_NO_MEMBER)
+    @documented(
+        Operation("One member.", {200: ResponseSpec("its row", {JSON: _ROW})}, problems=_NO_MEMBER)
     )
     async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
         """Its row."""
         await send_json(resp, _find(self._node, server_id))
 
-    @described(
+    @documented(
         Operation(
             "Remove a member from the configuration.",
             _MEMBERS,
@@ -126,7 +127,7 @@ class PromotionResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
+    @documented(
         Operation(
             "Make a nonvoter a voter, once it has caught up.",
             _MEMBERS,

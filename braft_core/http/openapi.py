@@ -12,18 +12,18 @@ from typing import Any, Final
 from falcon.asgi import Request, Response
 
 from braft_core.errors import PluginError
-from braft_core.http.described import (
+from braft_core.http.json_body import send_json
+from braft_core.http.operation import (
     JSON,
-    Answer,
     Operation,
     Parameter,
+    ResponseSpec,
     Schema,
-    described,
+    documented,
     operation_of,
 )
-from braft_core.http.origins import SAFE_METHODS
+from braft_core.http.origin_policy import SAFE_METHODS
 from braft_core.http.problems import PROBLEM_JSON
-from braft_core.http.wire import send_json
 
 __all__ = [
     "COMMON",
@@ -76,10 +76,10 @@ class OpenAPIResource:
         self._routes = dict(routes) | {"/openapi.json": self}
         self._document: dict[str, Any] | None = None
 
-    @described(
+    @documented(
         Operation(
             "This description.",
-            {200: Answer("an OpenAPI 3.1 document", {JSON: {"type": "object"}})},
+            {200: ResponseSpec("an OpenAPI 3.1 document", {JSON: {"type": "object"}})},
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
@@ -149,23 +149,24 @@ def _operation(path: str, method: str, operation: Operation) -> dict[str, Any]:
     ]
     parameters += [_parameter(parameter, "query") for parameter in operation.query]
     parameters += [_parameter(parameter, "header") for parameter in operation.headers]
-    described: dict[str, Any] = {
+    spec: dict[str, Any] = {
         "operationId": _operation_id(path, method),
         "summary": operation.summary,
         "parameters": parameters,
         "responses": {
-            str(status): _answer(answer) for status, answer in sorted(operation.answers.items())
+            str(status): _response(response)
+            for status, response in sorted(operation.responses.items())
         },
     }
     if operation.body is not None:
-        described["requestBody"] = {
-            "description": operation.body.meaning,
+        spec["requestBody"] = {
+            "description": operation.body.description,
             "required": operation.body.required,
             "content": _content(operation.body.content),
         }
     for status, meaning in problems_of(path, method, operation).items():
-        described["responses"][str(status)] = _problem(meaning)
-    return described
+        spec["responses"][str(status)] = _problem(meaning)
+    return spec
 
 
 def _operation_id(path: str, method: str) -> str:
@@ -178,21 +179,21 @@ def _parameter(parameter: Parameter, where: str) -> dict[str, Any]:
         "name": parameter.name,
         "in": where,
         "required": False,
-        "description": parameter.meaning,
+        "description": parameter.description,
         "schema": parameter.schema,
     }
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.meaning}
-    if answer.content:
-        described["content"] = _content(answer.content)
-    if answer.headers:
-        described["headers"] = {
-            header.name: {"description": header.meaning, "schema": header.schema}
-            for header in answer.headers
+def _response(response: ResponseSpec) -> dict[str, Any]:
+    spec: dict[str, Any] = {"description": response.description}
+    if response.content:
+        spec["content"] = _content(response.content)
+    if response.headers:
+        spec["headers"] = {
+            header.name: {"description": header.description, "schema": header.schema}
+            for header in response.headers
         }
-    return described
+    return spec
 
 
 def _content(content: Mapping[str, Schema]) -> dict[str, Any]:

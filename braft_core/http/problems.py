@@ -14,7 +14,7 @@ from typing import Any
 import falcon
 import falcon.asgi
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_core.errors import (
     BraftError,
     ConfigError,
@@ -37,7 +37,7 @@ __all__ = [
     "PROBLEM_JSON",
     "RETRY_AFTER_SECONDS",
     "BadInput",
-    "Disconnected",
+    "ClientDisconnected",
     "Refused",
     "error_problem",
     "http_problem",
@@ -52,7 +52,7 @@ PROBLEM_JSON = "application/problem+json"
 #: An election is over well within this.
 RETRY_AFTER_SECONDS = 1
 
-#: A slash within a name, until the route is found (:mod:`braft_core.http.paths`).
+#: A slash within a name, until the route is found (:mod:`braft_core.http.url_decoding`).
 ESCAPED_SLASH = "\udc2f"
 
 _SHOWN_PATH = 200
@@ -77,7 +77,7 @@ _STATUS: dict[type[BaseException], int] = {
 }
 
 
-class Disconnected(Exception):
+class ClientDisconnected(Exception):
     """The caller has gone before its body was complete. Nobody is left to answer."""
 
 
@@ -143,7 +143,7 @@ def problem_body(
         "code": code,
         "data": data,
     }
-    return jsontext.encode(problem, anything=True)
+    return strict_json.encode(problem, anything=True)
 
 
 def _shown_path(path: str) -> str:
@@ -180,7 +180,7 @@ async def _on_unexpected(
     params: dict[str, Any],
 ) -> None:
     """A bug, ours or a plugin's: the caller learns that it happened, the log learns what."""
-    if isinstance(error, Disconnected):
+    if isinstance(error, ClientDisconnected):
         raise error
     logger.error("%s %s failed", req.method, _shown_path(req.path), exc_info=error)
     detail = "an unexpected error; the node's log has it"

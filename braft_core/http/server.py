@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from braft_core.abc import NodeAPI
-from braft_core.http.app import FalconApp, make_app
-from braft_core.http.gate import Gate
-from braft_core.http.listening import listen
+from braft_core.http.app import FalconApp, Routes, make_app
+from braft_core.http.listener import listen
+from braft_core.http.request_guard import RequestGuard
 from braft_core.http.uvicorn_server import UvicornServer
 from braft_core.http.waitress_server import WaitressServer
 from braft_core.tls.served_certificate import ServedCertificate
@@ -27,7 +27,7 @@ class _Server(Protocol):
     """One period of service of a listening socket."""
 
     def __init__(
-        self, app: Gate, listener: socket.socket, port: int, tls: ssl.SSLContext | None
+        self, app: RequestGuard, listener: socket.socket, port: int, tls: ssl.SSLContext | None
     ) -> None:
         """Begin to serve."""
 
@@ -52,18 +52,21 @@ class HTTPServer:
         extend: Callable[[FalconApp], None] | None = None,
         keyring: Keyring | None = None,
         certificate: ServedCertificate | None = None,
+        more_routes: Callable[[NodeAPI], Routes] = lambda node: {},
     ) -> None:
         """:param host: address to listen on; "" is all of them.
         :param port: 0 for a free one; :attr:`port` then tells which after ``start``.
         :param extend: see :func:`~braft_core.http.app.make_app`.
         :param keyring: likewise.
-        :param certificate: what TLS is served with; without it there is none.
+        :param certificate: certificate for TLS; ``None``: plain HTTP.
+        :param more_routes: returns routes beside those of this package.
         """
         self._node = node
         self._host = host
         self._extend = extend
         self._keyring = keyring
         self._certificate = certificate
+        self._more_routes = more_routes
         self._running: _Server | None = None
         self._lock = threading.Lock()
         self.port = port
@@ -75,7 +78,9 @@ class HTTPServer:
         """
         with self._lock:
             if self._running is None:
-                app = make_app(self._node, self._extend, self._keyring)
+                app = make_app(
+                    self._node, self._extend, self._keyring, self._more_routes(self._node)
+                )
                 listener = listen(self._host, self.port)
                 self.port = int(listener.getsockname()[1])
                 server = _SERVERS[self._node.settings.http_server]

@@ -15,20 +15,22 @@ from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import BraftError, Busy, StorageError
-from braft_core.http.described import (
+from braft_core.http.json_body import send_json
+from braft_core.http.operation import (
     BINARY,
     JSON,
     TIMEOUT,
-    Answer,
     Operation,
     Parameter,
+    ResponseSpec,
     array,
-    described,
+    documented,
     integer,
     obj,
     text,
 )
-from braft_core.http.wire import beside, send_json, timeout_param
+from braft_core.http.params import timeout_param
+from braft_core.http.server_loop import run_in_thread
 
 __all__ = ["MAX_DOWNLOADS", "SnapshotResource", "SnapshotsResource"]
 
@@ -65,20 +67,20 @@ class SnapshotsResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
+    @documented(
         Operation(
             "The snapshots that this node holds, newest first.",
-            {200: Answer("their rows", {JSON: obj({"snapshots": array(_ROW)})})},
+            {200: ResponseSpec("their rows", {JSON: obj({"snapshots": array(_ROW)})})},
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Those this node holds."""
-        await send_json(resp, {"snapshots": await beside(self._node.snapshots)})
+        await send_json(resp, {"snapshots": await run_in_thread(self._node.snapshots)})
 
-    @described(
+    @documented(
         Operation(
             "Take a snapshot of this node's state now.",
-            {200: Answer("its row, once it is durable", {JSON: _ROW})},
+            {200: ResponseSpec("its row, once it is durable", {JSON: _ROW})},
             query=(TIMEOUT,),
         )
     )
@@ -96,11 +98,11 @@ class SnapshotResource:
         self._node = node
         self._downloads = 0
 
-    @described(
+    @documented(
         Operation(
             "One snapshot as a file that `braft snapshot restore` takes.",
             {
-                200: Answer(
+                200: ResponseSpec(
                     "the file, in pieces; one that lacks the last piece is no snapshot",
                     {BINARY: text(format="binary")},
                     (*_FACTS, Parameter("Content-Disposition", "a name for the file", text())),
@@ -119,9 +121,9 @@ class SnapshotResource:
         chunked encoding, and the file's own end.
         """
         try:
-            facts, pieces = await beside(self._node.open_snapshot, snapshot_id)
+            facts, pieces = await run_in_thread(self._node.open_snapshot, snapshot_id)
         except StorageError as error:
-            if any(row["id"] == snapshot_id for row in await beside(self._node.snapshots)):
+            if any(row["id"] == snapshot_id for row in await run_in_thread(self._node.snapshots)):
                 raise
             raise falcon.HTTPNotFound(description=error.message) from error
         resp.content_type = "application/octet-stream"
@@ -144,7 +146,7 @@ class SnapshotResource:
         """
         self._downloads += 1
         try:
-            while (piece := await beside(_next_of, pieces)) is not None:
+            while (piece := await run_in_thread(_next_of, pieces)) is not None:
                 yield piece
         except BraftError as error:
             logger.error("snapshot %s could not be sent whole: %s", snapshot_id, error.message)

@@ -24,11 +24,11 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from braft_core.http import ending
+from braft_core.http import grace_periods
 from braft_core.http.connection import Connection, Shared
-from braft_core.http.gate import Gate
-from braft_core.http.serverloop import close_loop, make_loop
-from braft_core.http.table import Slot, Table, limits_for
+from braft_core.http.connection_table import ConnectionSlot, ConnectionTable, connection_limits
+from braft_core.http.request_guard import RequestGuard
+from braft_core.http.server_loop import close_loop, make_loop
 from braft_core.transport.accept_backoff import PAUSE, AcceptBackoff
 
 __all__ = ["UvicornServer"]
@@ -52,7 +52,7 @@ class UvicornServer:
 
     def __init__(
         self,
-        app: Gate,
+        app: RequestGuard,
         listener: socket.socket,
         port: int,
         tls: ssl.SSLContext | None = None,
@@ -76,7 +76,7 @@ class UvicornServer:
         """Let the loop send callers elsewhere, and wait until it has."""
         self._draining.set()
         self._signal()
-        self._drained.wait(ending.DRAIN + 1.0)
+        self._drained.wait(grace_periods.DRAIN + 1.0)
 
     def stop(self) -> None:
         """End the loop and its thread."""
@@ -107,7 +107,7 @@ class UvicornServer:
     async def _serve(self) -> None:
         self._listener.setblocking(False)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._table = Table(limits_for(descriptors))
+        self._table = ConnectionTable(connection_limits(descriptors))
         self._shared = Shared(self._table)
         self._state = ServerState()
         self._held: tuple[socket.socket, Any] | None = None
@@ -131,11 +131,11 @@ class UvicornServer:
             await self._tick(_TICK)
         self._take_no_more()
         if self._draining.is_set():
-            await self._while(self._is_used, ending.DRAIN)
+            await self._while(self._is_used, grace_periods.DRAIN)
             self._drained.set()
         while not self._stopping.is_set():
             await self._tick(_TICK)
-        await self._while(self._is_busy, ending.STOP_GRACE)
+        await self._while(self._is_busy, grace_periods.STOP_GRACE)
         for task in self._pending:
             task.cancel()
         if self._held is not None:
@@ -167,7 +167,7 @@ class UvicornServer:
     def _is_used(self) -> bool:
         now = asyncio.get_running_loop().time()
         return bool(self._pending) or any(
-            c.busy or c.lively(now, ending.LIVELY) for c in self._connections()
+            c.busy or c.lively(now, grace_periods.LIVELY) for c in self._connections()
         )
 
     def _connections(self) -> list[Any]:
@@ -231,7 +231,7 @@ class UvicornServer:
         """Leave connections waiting for a while: there are no descriptors for them."""
         if not self._backoff.caused(error, time.monotonic()):
             raise error
-        self._table.give_way(time.monotonic())
+        self._table.evict(time.monotonic())
         self._listen(False)
         asyncio.get_running_loop().call_later(PAUSE, self._go_on)
 
@@ -241,7 +241,7 @@ class UvicornServer:
             if self._held is not None:
                 self._accept()
 
-    def _take(self, sock: socket.socket, slot: Slot) -> None:
+    def _take(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
@@ -255,7 +255,7 @@ class UvicornServer:
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
-    async def _connect(self, sock: socket.socket, slot: Slot) -> None:
+    async def _connect(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         # From here on the socket is the transport's, which closes it.
         slot.close = partial(_cancel, task)

@@ -31,12 +31,12 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest
 
-from braft_core.http import ending
+from braft_core.http import grace_periods
 from braft_core.http.auth import OPEN_PATHS
-from braft_core.http.buffers import BodyBuffer
-from braft_core.http.gate import Gate
-from braft_core.http.serverloop import close_loop, make_loop
-from braft_core.http.wire import HARD_BODY_LIMIT
+from braft_core.http.json_body import SERVER_BODY_LIMIT
+from braft_core.http.request_guard import RequestGuard
+from braft_core.http.server_loop import close_loop, make_loop
+from braft_core.http.waitress_buffer import BodyBuffer
 from braft_core.transport.accept_backoff import AcceptBackoff
 
 __all__ = ["MAX_CHUNK_LINE", "THREADS", "WaitressServer"]
@@ -59,7 +59,11 @@ class WaitressServer:
     """One period of service, from start to stop."""
 
     def __init__(
-        self, app: Gate, listener: socket.socket, port: int, tls: ssl.SSLContext | None = None
+        self,
+        app: RequestGuard,
+        listener: socket.socket,
+        port: int,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """:param tls: ``None``: settings that ask Waitress for TLS are refused."""
         self._sockets: dict[int, Any] = {}
@@ -77,14 +81,14 @@ class WaitressServer:
         """Let the loop send callers elsewhere, and wait until it has."""
         self._draining.set()
         self._server.pull_trigger()
-        self._drained.wait(ending.DRAIN + 1.0)
+        self._drained.wait(grace_periods.DRAIN + 1.0)
 
     def stop(self) -> None:
         """End the loop, then the workers."""
         self._stopping.set()
         self._server.pull_trigger()
         self._thread.join()
-        self._lanes.stop(ending.STOP_GRACE / 2)
+        self._lanes.stop(grace_periods.STOP_GRACE / 2)
         if not self._lanes.threads:
             self._loop.stop()
             return
@@ -103,11 +107,13 @@ class WaitressServer:
             self._round(1.0)
         self._server.take_no_more()
         if self._draining.is_set():
-            self._rounds_while(lambda: self._server.busy or self._server.lively, ending.DRAIN)
+            self._rounds_while(
+                lambda: self._server.busy or self._server.lively, grace_periods.DRAIN
+            )
             self._drained.set()
         while not self._stopping.is_set():
             self._round(1.0)
-        self._rounds_while(lambda: self._server.busy, ending.STOP_GRACE)
+        self._rounds_while(lambda: self._server.busy, grace_periods.STOP_GRACE)
         self._server.close_everything()
 
     def _rounds_while(self, condition: Callable[[], bool], seconds: float) -> None:
@@ -119,7 +125,7 @@ class WaitressServer:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
 
-def _wsgi(app: Gate, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+def _wsgi(app: RequestGuard, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
     """Return ``app`` as a WSGI application that runs on ``loop``."""
     adapted: Any = ASGIMiddleware(app, wait_time=None, loop=loop)  # type: ignore[arg-type]
 
@@ -224,7 +230,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
                 ident="",
                 channel_timeout=CHANNEL_TIMEOUT,
                 connection_limit=CONNECTION_LIMIT,
-                max_request_body_size=HARD_BODY_LIMIT,
+                max_request_body_size=SERVER_BODY_LIMIT,
                 # Answers are in memory already; a file for them would be one more thing to fail.
                 outbuf_overflow=sys.maxsize,
             ),
@@ -241,7 +247,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
     @property
     def lively(self) -> bool:
         """Whether a connection was used lately: to close it could cross with its next request."""
-        since = time.time() - ending.LIVELY  # the clock that Waitress notes activity by
+        since = time.time() - grace_periods.LIVELY  # the clock that Waitress notes activity by
         return any(channel.last_activity > since for channel in self.active_channels.values())
 
     def readable(self) -> bool:

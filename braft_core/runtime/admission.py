@@ -7,8 +7,8 @@ it lacks something. Otherwise the answer names the member and what it lacks. Own
 from __future__ import annotations
 
 from braft_core.cluster.member_capabilities import MemberCapabilities
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError, DecodeError, InvalidRequest, NotReady, NotSupported
-from braft_core.identity import short_id
 from braft_core.raft import EMPTY_CONFIGURATION, Configuration
 from braft_core.runtime.requests import Command, settle
 from braft_core.services.capabilities import Capabilities, Need

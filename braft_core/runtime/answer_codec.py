@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from braft_core.encoding_cost import is_cheap
 from braft_core.services.envelope import decode_outcome, encode_answer
-from braft_core.weight import is_light
 
 __all__ = ["decoded", "encoded"]
 
@@ -19,7 +19,7 @@ _QUICK = 16 << 10
 
 async def encoded(answer: Any) -> bytes:
     """See :func:`~braft_core.services.envelope.encode_answer`."""
-    if is_light(answer):
+    if is_cheap(answer):
         return encode_answer(answer)
     return await asyncio.to_thread(encode_answer, answer)
 

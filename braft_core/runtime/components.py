@@ -24,14 +24,10 @@ from braft_core.abc import (
     TransportOptions,
 )
 from braft_core.addresses import join_host_port
+from braft_core.compat.go_braft.server_id import encode_server_id, new_raft_id
 from braft_core.config import Settings, TokenSource
 from braft_core.errors import ConfigError, StorageForeign
-from braft_core.identity import (
-    Ports,
-    encode,
-    implied_ports,
-    new_raft_id,
-)
+from braft_core.identity import Ports, implied_ports
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.option_values import OptionValues
 from braft_core.plugin.registry import Registry
@@ -259,7 +255,7 @@ def _server_id(storage: Storage, stored: StoredState, ip: str, ports: Ports) -> 
         return known.decode()
     if stored.entries or stored.hard_state.term:
         raise StorageForeign("the store holds a log but not the id of the node that wrote it")
-    server_id = encode(new_raft_id(ip, (ports.raft, ports.discovery, ports.http)))
+    server_id = encode_server_id(new_raft_id(ip, (ports.raft, ports.discovery, ports.http)))
     storage.set_meta({SERVER_ID: server_id.encode()})
     return server_id
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from braft_core.details import raft_state
+from braft_core.compat.go_braft.details import raft_state
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.escaping import printable
-from braft_core.identity import short_id
 from braft_core.raft import (
     EMPTY_CONFIGURATION,
     Configuration,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_core.errors import BraftError, InvalidRequest, NotLeader, NotReady, TooLarge
 from braft_core.peer import (
     AdminReply,
@@ -121,7 +121,7 @@ class PeerCallHandler:
         return AdminReply(encode_configuration(driver.core.configuration), leader)
 
     async def _details(self, request: DetailsRequest) -> DetailsReply:
-        return DetailsReply(jsontext.encode(self._node.view.details(), anything=True))
+        return DetailsReply(strict_json.encode(self._node.view.details(), anything=True))
 
     def _driver(self) -> Driver:
         driver = self._node.driver

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from braft_core import jsontext
-from braft_core.details import silent_node
+from braft_core import strict_json
+from braft_core.compat.go_braft.details import silent_node
 from braft_core.raft import Server
 
 __all__ = ["MAX_BYTES", "read_details"]
@@ -21,7 +21,7 @@ __all__ = ["MAX_BYTES", "read_details"]
 #: Larger answers are not shown. A node of a cluster of 1,000 needs a fifth of it.
 MAX_BYTES: Final = 256 << 10
 _MAX_TEXT: Final = 2_000
-_MAX_DEPTH: Final = jsontext.MAX_DEPTH
+_MAX_DEPTH: Final = strict_json.MAX_DEPTH
 _MAX_INT: Final = 2**63 - 1
 
 Check = Callable[[Any], bool]
@@ -33,7 +33,7 @@ def read_details(server: Server, data: bytes) -> dict[str, Any]:
         sentence = f"its answer has {len(data)} bytes, accepted are at most {MAX_BYTES}"
         return silent_node(server, sentence)
     try:
-        found = jsontext.loads_lenient(data)
+        found = strict_json.loads_lenient(data)
     except ValueError as error:
         return silent_node(server, f"its answer is not JSON: {error}")
     if not isinstance(found, dict) or not _no_deeper(found, _MAX_DEPTH):

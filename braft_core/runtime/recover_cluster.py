@@ -18,14 +18,10 @@ from typing import NamedTuple
 from braft_core.abc import SnapshotStore, Storage, StorageOptions, WriteBatch
 from braft_core.addresses import join_host_port
 from braft_core.audit import audit
+from braft_core.compat.go_braft.server_id import encode_server_id, new_raft_id
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageError
-from braft_core.identity import (
-    encode,
-    implied_ports,
-    new_cluster_id,
-    new_raft_id,
-)
+from braft_core.identity import implied_ports, new_cluster_id
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.option_values import OptionValues
 from braft_core.plugin.registry import Registry
@@ -88,7 +84,7 @@ def new_cluster(settings: Settings, registry: Registry) -> NewCluster:
     """
     ip = advertised_address(settings, registry)
     ports = implied_ports(settings.rport, settings.dport, settings.hport)
-    server_id = encode(new_raft_id(ip, ports))
+    server_id = encode_server_id(new_raft_id(ip, ports))
     return NewCluster(server_id, join_host_port(ip, ports.raft), new_cluster_id())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from braft_core.addresses import parse_or_none
-from braft_core.details import (
+from braft_core.compat.go_braft.details import (
     MemberFacts,
     NodeFacts,
     RaftIDFacts,
@@ -23,8 +23,8 @@ from braft_core.details import (
     raft_state,
     silent_node,
 )
+from braft_core.compat.go_braft.server_id import decode_server_id_or_none, short_id
 from braft_core.errors import BraftError
-from braft_core.identity import decode_or_none, short_id
 from braft_core.peer import DetailsReply, DetailsRequest, PeerReply, PeerRequest
 from braft_core.plugin.distributions import version_of
 from braft_core.raft import Configuration, Role, Server
@@ -161,7 +161,7 @@ def _member(node: dict[str, Any]) -> MemberFacts:
 
 
 def _raft_id(server_id: str) -> RaftIDFacts:
-    decoded = decode_or_none(server_id)
+    decoded = decode_server_id_or_none(server_id)
     return RaftIDFacts(id=server_id) if decoded is None else RaftIDFacts(**decoded.as_dict())
 
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Final
 import msgpack
 
 from braft_core.abc import Serializer
+from braft_core.encoding_cost import MAX_VALUES, is_cheap
 from braft_core.errors import DecodeError
 from braft_core.serializers.plain import check_plain
-from braft_core.weight import PARTS, is_light
 
 __all__ = ["MsgpackSerializer"]
 
@@ -94,7 +94,7 @@ def _may_hold_a_timestamp(data: bytes) -> bool:
 
 def _packed(value: Any, packer: msgpack.Packer) -> Iterator[bytes]:
     """The bytes of a plain value in many small pieces."""
-    if type(value) in _SINGLE or is_light(value):
+    if type(value) in _SINGLE or is_cheap(value):
         yield packer.pack(value)
     elif type(value) is dict:
         yield packer.pack_map_header(len(value))
@@ -106,7 +106,7 @@ def _packed(value: Any, packer: msgpack.Packer) -> Iterator[bytes]:
 
 def _in_groups(values: Iterator[Any], packer: msgpack.Packer) -> Iterator[bytes]:
     """The bytes of several values: many together where they hold no others."""
-    while group := list(islice(values, PARTS)):
+    while group := list(islice(values, MAX_VALUES)):
         if any(value and type(value) not in _SINGLE for value in group):
             for value in group:
                 yield from _packed(value, packer)

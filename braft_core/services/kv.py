@@ -19,7 +19,7 @@ import msgpack
 
 from braft_core.abc import CommandContext
 from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
-from braft_core.pages import MAX_PAGE, PAGE, PAGE_BYTES
+from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain
 from braft_core.services.ordered import OrderedKeys, keys_after
@@ -147,10 +147,12 @@ class KVService(StateMachineService):
         }
 
     @query
-    def page(self, map_name: str, after: str = "", limit: int = PAGE) -> dict[str, Any]:
+    def page(
+        self, map_name: str, after: str = "", limit: int = DEFAULT_PAGE_SIZE
+    ) -> dict[str, Any]:
         """``{"items": {key: value}, "next": key or None}``: keys behind ``after``, in order.
 
-        At most ``limit`` keys, and fewer where they and their values reach :data:`PAGE_BYTES`.
+        At most ``limit`` keys, and fewer where they and their values reach :data:`MAX_PAGE_BYTES`.
         ``next`` is the ``after`` of the next page, ``None`` behind the last key.
 
         :raises Rejected: the first page of a map that does not exist.
@@ -162,7 +164,7 @@ class KVService(StateMachineService):
         items: dict[str, Any] = {}
         skip, size, last = len(map_name) + 1, 0, None
         for place in self._places(map_name, after):
-            if len(items) >= limit or size >= PAGE_BYTES:
+            if len(items) >= limit or size >= MAX_PAGE_BYTES:
                 return {"items": items, "next": last}
             stored, last = self._values[place], place[skip:]
             size += len(last) + (len(stored) if isinstance(stored, str | bytes) else 8)
@@ -175,7 +177,7 @@ class KVService(StateMachineService):
         return list(self._map_names.after(""))
 
     @query
-    def maps_page(self, after: str = "", limit: int = PAGE) -> dict[str, Any]:
+    def maps_page(self, after: str = "", limit: int = DEFAULT_PAGE_SIZE) -> dict[str, Any]:
         """``{"maps": [name], "next": name or None}``: at most ``limit`` names behind ``after``."""
         _check_page(after, limit)
         names: list[str] = []
@@ -261,9 +263,9 @@ def _no_map(map_name: str) -> Rejected:
 def _check_page(after: Any, limit: Any) -> None:
     if after != "":
         _check_name("after", after)
-    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidArgument(
-            f"limit {limit!r:.80} is not accepted: it is a number of keys from 1 to {MAX_PAGE}",
+            f"limit is {limit!r:.80}; accepted: a number of keys from 1 to {MAX_PAGE_SIZE}",
             limit=repr(limit)[:80],
         )
 

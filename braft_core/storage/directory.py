@@ -17,7 +17,7 @@ import weakref
 from pathlib import Path
 
 from braft_core.errors import StorageError, StorageForeign, StorageLocked
-from braft_core.ownership import distrust
+from braft_core.trusted_files import untrusted_reason
 
 __all__ = [
     "DATABASE",
@@ -130,7 +130,7 @@ def _create(path: Path) -> None:
 
 def _check_link(path: Path) -> None:
     found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode) and (reason := distrust(found)):
+    if stat.S_ISLNK(found.st_mode) and (reason := untrusted_reason(found)):
         raise _foreign(path, f"is a link that {reason}")
 
 
@@ -148,7 +148,7 @@ def _check_content(path: Path, found: os.stat_result) -> None:
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:
-    if reason := distrust(found):
+    if reason := untrusted_reason(found):
         raise _foreign(path, reason)
 
 

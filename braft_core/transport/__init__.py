@@ -5,7 +5,7 @@ set of rules about whom a node takes requests from (``refuse``, ``refuse_call``)
 snapshot transfer, and the frame of a transport that keeps a link to each peer.
 """
 
-from braft_core.descriptors import inbound_connections
+from braft_core.file_descriptors import inbound_connection_limit
 from braft_core.transport.accept_backoff import PAUSE, AcceptBackoff
 from braft_core.transport.address_quota import AddressQuota
 from braft_core.transport.admission import (
@@ -94,7 +94,7 @@ __all__ = [
     "encode_response",
     "first_byte",
     "handshake_error",
-    "inbound_connections",
+    "inbound_connection_limit",
     "is_tls_record",
     "may_lack_tls",
     "method_of",

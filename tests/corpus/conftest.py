@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from braft_core import peer
-from braft_core.client.answers import error_of
+from braft_core.client.response_decoding import error_of
 from braft_core.cluster.bootstrap_record import decode_record
-from braft_core.http.wire import parse_json
-from braft_core.identity import decode_or_none
+from braft_core.compat.go_braft.server_id import decode_server_id_or_none
+from braft_core.http.json_body import parse_json
 from braft_core.raft.messages import (
     AppendEntries,
     InstallSnapshot,
@@ -133,7 +133,7 @@ def decoders(folder: Path) -> dict[str, Decoder]:
     found: dict[str, Decoder] = {
         "configuration": decode_configuration,
         "founding record": decode_record,
-        "server id": lambda data: decode_or_none(data.decode("latin-1")),
+        "server id": lambda data: decode_server_id_or_none(data.decode("latin-1")),
         "place of a command": decode_session_stamp,
         "command": lambda data: decode_command({1: MsgpackSerializer()}, data),
         "outcome": decode_outcome,

@@ -18,9 +18,9 @@ import pytest
 
 from braft_core import peer
 from braft_core.cluster.bootstrap_record import BootstrapRecord, encode_record
+from braft_core.compat.go_braft.server_id import encode_server_id, new_raft_id
 from braft_core.errors import BraftError, Conflict
 from braft_core.http.problems import BadInput
-from braft_core.identity import encode, new_raft_id
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -106,7 +106,7 @@ def encodings(folder: Path) -> dict[str, bytes]:
                 peer.BootstrapProposal("n", "c", encode_configuration(_MEMBERS), "a"), ("x",)
             )
         ),
-        "server id": encode(new_raft_id("10.0.0.1", (1, 2, 3), "host")).encode(),
+        "server id": encode_server_id(new_raft_id("10.0.0.1", (1, 2, 3), "host")).encode(),
         "place of a command": with_session(command, (bytes(range(16)), 3, 1)),
         "command": command,
         "outcome": encode_outcome(Conflict("it changed", revision=3)),

@@ -29,7 +29,7 @@ from braft_core.errors import (
     StorageLocked,
     TooLarge,
 )
-from braft_core.http.wire import HARD_BODY_LIMIT
+from braft_core.http.json_body import SERVER_BODY_LIMIT
 from braft_testing.processes import HOST, PATIENCE, ProcessCluster, free_ports, wait_for
 
 pytestmark = pytest.mark.integration
@@ -242,7 +242,7 @@ def test_garbage_on_every_port(pair: list[Node]) -> None:
 
 #: A chunk of a body, of 64 KiB, and how much of such bodies is sent at most, bytes.
 CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
-ENDLESS = 4 * HARD_BODY_LIMIT
+ENDLESS = 4 * SERVER_BODY_LIMIT
 
 
 def _send_until_refused(port: int, host: str, process: psutil.Process) -> tuple[int, int]:
@@ -269,7 +269,7 @@ def test_chunked_bodies_without_end_are_cut_off_in_bounded_memory(tmp_path: Path
         for host in ["localhost", "not.one.of.its.names"] * 5:
             sent, highest = _send_until_refused(port, host, process)
             assert sent < ENDLESS
-            assert highest - before < 4 * HARD_BODY_LIMIT
+            assert highest - before < 4 * SERVER_BODY_LIMIT
         assert client.kv_get("m", "k") == 1
 
 

@@ -20,10 +20,10 @@ import pytest
 
 from braft_core.config import Settings
 from braft_core.http import make_app
-from braft_core.ownership import distrust
 from braft_core.runtime import lifecycle
 from braft_core.runtime.engine import _DRAIN, _HAND_OVER
 from braft_core.runtime.security_check import check_security, security_warning
+from braft_core.trusted_files import untrusted_reason
 
 yaml: Any = pytest.importorskip("yaml", reason="comes with the kubernetes client")
 
@@ -224,7 +224,7 @@ def test_the_token_is_a_secret_that_the_group_of_the_pod_reads(
     # As Kubernetes mounts it: of root and the group of the pod, which nobody else is in.
     group = pod["spec"]["securityContext"]["fsGroup"]
     file = os.stat_result((stat.S_IFREG | secret["defaultMode"], 1, 1, 1, 0, group, 0, 0, 0, 0))
-    assert distrust(file, secret=True) == ""
+    assert untrusted_reason(file, secret=True) == ""
     assert "BRAFT_TOKEN" not in variables
 
 

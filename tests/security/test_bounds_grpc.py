@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 
 from braft_core.abc import TransportOptions
-from braft_core.descriptors import inbound_connections
+from braft_core.file_descriptors import inbound_connection_limit
 from braft_core.tls.issuing import Names, make_authority, make_certificate
 from braft_core.transport.grpc.connector import MAX_STREAMS, Connector
 from braft_core.transport.grpc.health_reflection import REFLECTIONS, WATCHERS
@@ -296,7 +296,7 @@ def test_descriptors_are_left_when_all_connections_are_taken(tmp_path: Path) -> 
                 with suppress(OSError):
                     connection.sendall(PREFACE)
         wait_for(lambda: status(node, "/readyz") == 200, 20, "HTTP answers")
-        assert descriptors(node) - before <= inbound_connections(limit) + 20
+        assert descriptors(node) - before <= inbound_connection_limit(limit) + 20
 
 
 def test_an_answer_that_is_too_large_is_not_taken() -> None:

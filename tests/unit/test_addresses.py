@@ -16,8 +16,8 @@ from braft_core.addresses import (
     parse_host,
     parse_listen,
 )
+from braft_core.compat.go_braft.server_id import encode_server_id, new_raft_id
 from braft_core.errors import DecodeError
-from braft_core.identity import encode, new_raft_id
 
 #: Text, what is nearly an address, and the characters that addresses are made of.
 NEARLY = st.one_of(
@@ -187,7 +187,7 @@ def test_ip_addresses_come_back(
 
 
 def test_ids() -> None:
-    own = encode(
+    own = encode_server_id(
         new_raft_id("fd00:1111:2222:3333:4444:5555:6666:77", (65001, 65002, 65003), "h" * 64)
     )
     assert len(own) > 128, "the case that needs more than 128 characters"
@@ -197,7 +197,7 @@ def test_ids() -> None:
         "a_b=",
         "x" * 128,
         own,
-        encode(new_raft_id("10.0.0.1", (1, 2, 3))),
+        encode_server_id(new_raft_id("10.0.0.1", (1, 2, 3))),
     ):
         assert check_server_id(server_id) == server_id
 

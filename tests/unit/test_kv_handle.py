@@ -10,7 +10,7 @@ import pytest
 from braft_core.abc import CommandContext
 from braft_core.errors import InvalidArgument, Rejected
 from braft_core.kv import KV
-from braft_core.pages import Page
+from braft_core.pagination import Page
 from braft_core.services.kv import KVService
 
 

@@ -23,8 +23,8 @@ from braft_core.abc import Contact, Discovery
 from braft_core.cli.defaults import command_settings
 from braft_core.cli.diagnosis.finding import Finding, fail, ok, warn
 from braft_core.config import Settings
-from braft_core.descriptors import descriptor_limit, inbound_connections
 from braft_core.errors import BraftError, ConfigError, PluginError, StorageLocked
+from braft_core.file_descriptors import descriptor_limit, inbound_connection_limit
 
 __all__ = ["examine"]
 
@@ -213,7 +213,9 @@ def _ports(settings: Settings, host: str, directory: Path | None) -> Iterator[Fi
 
 def _open_files() -> Finding:
     limit = descriptor_limit()
-    text = f"up to {limit:,} open files, {inbound_connections():,} connections to each listener"
+    text = (
+        f"up to {limit:,} open files, {inbound_connection_limit():,} connections to each listener"
+    )
     if limit < _FEW_FILES:
         return warn("limits", text, f"a hard limit (ulimit -Hn) of {_FEW_FILES} or more")
     return ok("limits", text)

@@ -15,8 +15,8 @@ import grpc.aio
 
 from braft_core.abc import TransportOptions
 from braft_core.addresses import Address, AddressKind, parse_address, parse_listen
-from braft_core.descriptors import inbound_connections
 from braft_core.errors import ConfigError, DecodeError
+from braft_core.file_descriptors import inbound_connection_limit
 from braft_core.transport.certificates import Certificates
 from braft_core.transport.grpc.call_mac import SEAL
 from braft_core.transport.grpc.port_mux import PortMux
@@ -171,7 +171,7 @@ class Connector:
 
     def server(self) -> grpc.aio.Server:
         """A new server without services."""
-        connections = inbound_connections() // max(1, self._ports)
+        connections = inbound_connection_limit() // max(1, self._ports)
         limit = ("grpc.max_allowed_incoming_connections", max(1, connections))
         return grpc.aio.server(options=(*_SERVER, limit, self._receive_limit))
 

@@ -17,7 +17,7 @@ import tempfile
 from typing import Any, Final
 
 from braft_core.addresses import Address, AddressKind
-from braft_core.descriptors import inbound_connections
+from braft_core.file_descriptors import inbound_connection_limit
 
 __all__ = ["PortMux"]
 
@@ -44,7 +44,7 @@ class PortMux:
         self._servers: list[asyncio.Server] = []
         self._callers: set[_Caller] = set()
         # Each has two ends here and one behind.
-        self._most = max(1, min(_MAX_CALLERS, inbound_connections() // 3))
+        self._most = max(1, min(_MAX_CALLERS, inbound_connection_limit() // 3))
 
     @property
     def plain(self) -> str:

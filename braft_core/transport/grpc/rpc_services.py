@@ -13,9 +13,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from braft_core import jsontext, peer
-from braft_core.errors import BraftError, DecodeError, WrongCluster
-from braft_core.proto import ProtobufError, message_class
+from braft_core import peer
+from braft_core.abc import TransportHandler
+from braft_core.compat.go_braft.raft_service import METHODS as RAFT_METHODS
+from braft_core.compat.go_braft.raft_service import SERVICE
+from braft_core.errors import BraftError, WrongCluster
 from braft_core.transport.admission import WRONG_CLUSTER, refuse_call
 from braft_core.transport.call_codec import METHODS, decode_peer, encode_peer
 from braft_core.transport.grpc.bounded_calls import BoundedCalls
@@ -24,23 +26,11 @@ from braft_core.transport.grpc.error_status import fail
 from braft_core.transport.grpc.grpc_endpoint import CLUSTER, GrpcEndpoint, pairs, text
 from braft_core.transport.size_limits import MAX_CALL, call_limit
 
-__all__ = [
-    "SERVICES",
-    "details_message",
-    "peer_service",
-    "raft_service",
-]
+__all__ = ["SERVICES", "peer_service", "raft_service"]
 
 _log = logging.getLogger(__name__)
 
-SERVICES = ("RaftTransport", "Raft", "braft.v1.Peer")
-
-_ApplyRequest = message_class("ApplyRequest")
-_ApplyResponse = message_class("ApplyResponse")
-_Details = message_class("GetDetailsResponse")
-
-#: Protobuf field of GetDetailsResponse → key of ``GET /raft``, where they differ.
-_DETAILS_KEYS = {"serverId": "serverID"}
+SERVICES = ("RaftTransport", SERVICE, "braft.v1.Peer")
 
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
@@ -105,37 +95,21 @@ def _peer_method(local: GrpcEndpoint, kind: type[peer.PeerRequest]) -> Handler:
 def raft_service(
     local: GrpcEndpoint, authorizer: CallAuthorizer, bounded: BoundedCalls
 ) -> grpc.GenericRpcHandler:
-    """The original's service."""
-
-    async def apply_log(data: bytes, _context: Any) -> bytes:
-        try:
-            command = _ApplyRequest.FromString(data).request
-        except ProtobufError as error:
-            raise DecodeError(f"not an ApplyRequest: {error}") from error
-        answer = await local.handler.on_apply_log(command)
-        encoded: bytes = _ApplyResponse(response=answer).SerializeToString()
-        return encoded
-
-    async def get_details(_data: bytes, _context: Any) -> bytes:
-        # The request tells the caller's address; ours learns addresses by announcements.
-        return details_message(await local.handler.on_details())
-
+    """Serve the Go original's service ``Raft``."""
+    limits = {"GetDetails": MAX_CALL}
     handlers = {
-        "ApplyLog": _guarded(authorizer, bounded, "/Raft/ApplyLog", apply_log),
-        "GetDetails": _guarded(authorizer, bounded, "/Raft/GetDetails", get_details, MAX_CALL),
+        name: _guarded(
+            authorizer, bounded, f"/{SERVICE}/{name}", _raft_method(local, call), limits.get(name)
+        )
+        for name, call in RAFT_METHODS.items()
     }
-    return grpc.method_handlers_generic_handler("Raft", handlers)
+    return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def details_message(details: dict[str, Any]) -> bytes:
-    """``GetDetailsResponse`` of a node's entry in ``GET /raft``; keys it lacks are left out."""
-    values: dict[str, Any] = {}
-    for field in _Details.DESCRIPTOR.fields:
-        value = details.get(_DETAILS_KEYS.get(field.name, field.name))
-        if value is None:
-            continue
-        if field.name == "bizData" and not isinstance(value, str):
-            value = jsontext.dumps(value, anything=True)
-        values[field.name] = value
-    encoded: bytes = _Details(**values).SerializeToString()
-    return encoded
+def _raft_method(
+    local: GrpcEndpoint, call: Callable[[TransportHandler, bytes], Awaitable[bytes]]
+) -> Handler:
+    async def serve(data: bytes, _context: Any) -> bytes:
+        return await call(local.handler, data)
+
+    return serve

@@ -8,11 +8,13 @@ import pytest
 import typer.main
 
 from braft_core.cli import app
-from braft_core.identity import RaftID, encode
+from braft_core.compat.go_braft.server_id import RaftID, encode_server_id
 
 ADDRESSES = [f"192.168.100.{number}:15000" for number in (101, 102, 103)]
 KSUIDS = [f"3MpE4Sqi99V6kuCFlXrCum8zmC{letter}" for letter in "abc"]
-IDS = [encode(RaftID(ksuid, "host", "192.168.100.101", "4SHFOoD2lPTD")) for ksuid in KSUIDS]
+IDS = [
+    encode_server_id(RaftID(ksuid, "host", "192.168.100.101", "4SHFOoD2lPTD")) for ksuid in KSUIDS
+]
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def test_rows_and_taking_one(make_peer: Any, connect: Any) -> None:
     peer.gives({"id": "b", "index": 7})
     assert client.take_snapshot() == {"id": "b", "index": 7}
     assert [seen[:2] for seen in peer.seen] == [
-        ("GET", "/v1/snapshots?timeout=40"),
+        ("GET", "/v1/snapshots"),
         ("POST", "/v1/snapshots?timeout=40"),
     ]
 

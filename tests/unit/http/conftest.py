@@ -12,6 +12,7 @@ import falcon.testing
 import pytest
 from pydantic import SecretStr
 
+from braft_core.compat.go_braft.routes import legacy_routes
 from braft_core.errors import (
     Conflict,
     NotReady,
@@ -280,7 +281,7 @@ class Caller(falcon.testing.TestClient):
 
 
 def client(node: FakeNode, extend: Any = None) -> Caller:
-    return Caller(make_app(node, extend))
+    return Caller(make_app(node, extend, more_routes=legacy_routes(node)))
 
 
 @pytest.fixture
@@ -313,7 +314,7 @@ def kind(request: pytest.FixtureRequest, node: FakeNode) -> str:
 
 @pytest.fixture
 def server(node: FakeNode, kind: str) -> Iterator[HTTPServer]:
-    running = HTTPServer(node, "127.0.0.1", 0)
+    running = HTTPServer(node, "127.0.0.1", 0, more_routes=legacy_routes)
     running.start()
     yield running
     running.stop()

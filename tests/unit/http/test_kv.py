@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from braft_core import jsontext
+from braft_core import strict_json
 
 
 def test_legacy_write_read_delete(web: Any, node: Any) -> None:
@@ -241,6 +241,8 @@ def test_a_stale_answer_says_how_old_it_may_be(web: Any, node: Any) -> None:
         ("/v1/kv/m/k?consistency=stale&max_staleness=x", "max_staleness"),
         ("/v1/kv/m/k?timeout=soon", "timeout"),
         ("/v1/kv/m/k?timeout=0", "timeout"),
+        ("/v1/kv/m/k?timeout=-1", "timeout"),
+        ("/kv?k=k&timeout=-1", "timeout"),
         ("/v1/kv/m/k?timeout=nan", "timeout"),
         ("/v1/kv/m/k?timeout=61", "timeout"),
     ],
@@ -327,7 +329,7 @@ def test_a_body_of_more_values_than_a_command_carries_is_not_parsed(
     web: Any, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 8 MiB hold 2.7 million lists: to make them took two seconds, in which no other thread ran.
-    monkeypatch.setattr(jsontext, "loads", lambda body: pytest.fail("it was parsed"))
+    monkeypatch.setattr(strict_json, "loads", lambda body: pytest.fail("it was parsed"))
     for body in (b"[" + b"[]," * 1_600_000 + b"[]]", b"[" + b"1," * 1_600_000 + b"1]"):
         headers = {"Content-Type": "application/json"}
         answer = web.simulate_put("/v1/kv/m/k", body=body, headers=headers)

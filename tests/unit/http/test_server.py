@@ -21,11 +21,12 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from braft_core.compat.go_braft.routes import legacy_routes
 from braft_core.errors import ConfigError, Stopped
 from braft_core.http import HTTPServer
-from braft_core.http.ending import DRAIN
+from braft_core.http.grace_periods import DRAIN
+from braft_core.http.json_body import MAX_BODY_BYTES, SERVER_BODY_LIMIT
 from braft_core.http.waitress_server import MAX_CHUNK_LINE, THREADS
-from braft_core.http.wire import HARD_BODY_LIMIT, MAX_BODY_BYTES
 from braft_core.transport import PAUSE
 from braft_testing.processes import PATIENCE, wait_for
 
@@ -50,7 +51,7 @@ def threads_of(port: int) -> list[str]:
 
 
 def test_it_serves_and_leaves_nothing_behind(node: Any, kind: str) -> None:
-    server = HTTPServer(node, "127.0.0.1", 0)
+    server = HTTPServer(node, "127.0.0.1", 0, more_routes=legacy_routes)
     server.start()
     server.start()
     port = server.port
@@ -213,7 +214,7 @@ def test_health_is_answered_while_many_requests_wait(server: HTTPServer, node: A
 def test_a_request_under_way_is_answered_before_the_stop(
     server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braft_core.http.ending.STOP_GRACE", PATIENCE)
+    monkeypatch.setattr("braft_core.http.grace_periods.STOP_GRACE", PATIENCE)
     node.held, answers = threading.Event(), []
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
     caller.start()
@@ -270,7 +271,7 @@ def test_a_body_that_is_announced_as_too_large_is_refused_unread(
 def test_an_endless_body_is_cut_off_before_it_is_read(server: HTTPServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as raw:
         head = (
-            f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {HARD_BODY_LIMIT}\r\n\r\n"
+            f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {SERVER_BODY_LIMIT}\r\n\r\n"
         )
         raw.sendall(head.encode())
         assert raw.recv(4096).startswith(b"HTTP/1.1 413")
@@ -289,7 +290,7 @@ CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
 def test_a_chunked_body_without_end_is_cut_off(server: HTTPServer, node: Any) -> None:
     """It announces no length, so it is counted as it comes."""
-    limit = HARD_BODY_LIMIT if node.settings.http_server == "waitress" else MAX_BODY_BYTES
+    limit = SERVER_BODY_LIMIT if node.settings.http_server == "waitress" else MAX_BODY_BYTES
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as raw:
         # No more than is read before it is refused: the rest would make a reset of the answer.
         raw.sendall(CHUNKED + CHUNK * (limit // len(CHUNK)))
@@ -377,7 +378,7 @@ def test_a_drain_waits_for_callers_and_not_for_ever(
     server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that still waits then is answered at the stop, since the node answers it by then."""
-    monkeypatch.setattr("braft_core.http.ending.STOP_GRACE", PATIENCE)
+    monkeypatch.setattr("braft_core.http.grace_periods.STOP_GRACE", PATIENCE)
     node.held, answers = threading.Event(), []
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
     caller.start()

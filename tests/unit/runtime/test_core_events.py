@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from braft_core.identity import encode, new_raft_id
+from braft_core.compat.go_braft.server_id import encode_server_id, new_raft_id
 from braft_core.raft import (
     Configuration,
     ConfigurationCommitted,
@@ -21,7 +21,7 @@ from braft_core.raft import (
 from braft_core.runtime.core_events import EventPublisher
 
 RAFT_ID = new_raft_id("10.0.0.1", (1, 2, 3))
-SERVER_ID = encode(RAFT_ID)
+SERVER_ID = encode_server_id(RAFT_ID)
 
 
 @pytest.fixture

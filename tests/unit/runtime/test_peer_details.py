@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_core.cli.diagnosis.cluster import examine
 from braft_core.cli.status import _row
-from braft_core.details import cluster_view, silent_node
+from braft_core.compat.go_braft.details import cluster_view, silent_node
 from braft_core.errors import Unreachable
 from braft_core.peer import DetailsReply, PeerReply, PeerRequest
 from braft_core.raft import Server
@@ -63,7 +63,7 @@ def _show(entry: dict[str, Any]) -> None:
         servers=[SERVER],
         extra={"autopilot": entry.get("autopilot", {})},
     )
-    shown = json.loads(jsontext.encode(view))
+    shown = json.loads(strict_json.encode(view))
     for node in shown["nodes"]:
         assert "".join(_row(node, 9)).isprintable()
     examine(shown)

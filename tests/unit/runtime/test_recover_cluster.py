@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Storage, StorageOptions
+from braft_core.compat.go_braft.server_id import decode_server_id
 from braft_core.config import Settings
 from braft_core.errors import ConfigError, StorageCorrupt, StorageError, StorageFull
-from braft_core.identity import decode
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
 from braft_core.raft import Configuration, HardState, Server, SnapshotMeta
@@ -156,7 +156,7 @@ def test_the_founder_is_at_the_address_of_the_settings_and_always_new() -> None:
     registry = Registry(Plugins.load())
     first, second = new_cluster(settings, registry), new_cluster(settings, registry)
     assert first.address == "127.0.0.1:16000"
-    assert decode(first.server_id).ports == (16000, 16001, 9)
+    assert decode_server_id(first.server_id).ports == (16000, 16001, 9)
     assert first.server_id != second.server_id
     assert first.cluster_id != second.cluster_id
     assert new_cluster(Settings.load(kwargs={"ip": "::1"}), registry).address == "[::1]:15000"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from braft_core.abc import CommandContext
 from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
-from braft_core.pages import PAGE
+from braft_core.pagination import DEFAULT_PAGE_SIZE
 from braft_core.services.kv import KVService
 
 
@@ -336,10 +336,13 @@ def test_pages_hold_every_key_once_in_order(limit: int, count: int) -> None:
 
 def test_a_page_may_begin_anywhere_and_has_a_default_limit() -> None:
     kv = KVService()
-    for number in range(PAGE + 1):
+    for number in range(DEFAULT_PAGE_SIZE + 1):
         run(kv, number + 1, "put", "m", f"k{number:05d}", number)
     page = kv.query("page", ["m"])
-    assert (len(page["items"]), page["next"]) == (PAGE, f"k{PAGE - 1:05d}")
+    assert (len(page["items"]), page["next"]) == (
+        DEFAULT_PAGE_SIZE,
+        f"k{DEFAULT_PAGE_SIZE - 1:05d}",
+    )
     assert kv.query("page", ["m", "k00003x", 2])["items"] == {"k00004": 4, "k00005": 5}
     assert kv.query("page", ["m", "j", 1]) == {"items": {"k00000": 0}, "next": "k00000"}
     assert kv.query("page", ["m", "z"]) == {"items": {}, "next": None}

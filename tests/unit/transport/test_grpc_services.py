@@ -13,11 +13,11 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from braft_core.compat.go_braft.raft_service import details_message
 from braft_core.errors import NotLeader
 from braft_core.proto import message_class
 from braft_core.raft.messages import AppendEntries, RequestVote
 from braft_core.raft.types import Entry
-from braft_core.transport.grpc.rpc_services import details_message
 from braft_core.transport.raft_codec import (
     decode_response,
     encode_entries,

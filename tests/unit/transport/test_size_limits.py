@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core.descriptors import inbound_connections
 from braft_core.errors import DecodeError
+from braft_core.file_descriptors import inbound_connection_limit
 from braft_core.peer import ProposeReply, ProposeRequest
 from braft_core.transport.address_quota import AddressQuota
 from braft_core.transport.call_codec import decode_peer, encode_peer
@@ -57,4 +57,4 @@ def test_a_crowd_has_a_bound_for_each_and_for_all() -> None:
     ("limit", "connections"), [(64, 8), (256, 32), (1024, 224), (65536, 4096), (1 << 20, 4096)]
 )
 def test_each_listener_has_a_quarter_of_the_descriptors(limit: int, connections: int) -> None:
-    assert inbound_connections(limit) == connections
+    assert inbound_connection_limit(limit) == connections

@@ -21,7 +21,7 @@ from braft_core.transport import (
     accept,
     challenge,
     encode_response,
-    inbound_connections,
+    inbound_connection_limit,
     nonce,
 )
 from braft_tcp.call_server import CallServer
@@ -62,7 +62,7 @@ class Listener:
     ) -> None:
         self.local = local
         self.is_member = is_member
-        self.slots = ConnectionSlots(inbound_connections())
+        self.slots = ConnectionSlots(inbound_connection_limit())
         self.large = LargeFrames()
         self._heard_from = heard_from
         self._doors: list[ListeningSocket] = []

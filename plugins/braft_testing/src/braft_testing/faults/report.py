@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from braft_core import jsontext
+from braft_core import strict_json
 from braft_testing.faults.checking import Violation
 from braft_testing.faults.plan import Fault
 from braft_testing.faults.recording import Call
@@ -162,7 +162,7 @@ class Report:
 
     def write_json(self, path: Path) -> None:
         """Write :meth:`as_dict` to a file."""
-        path.write_text(jsontext.dumps(self.as_dict(), indent=2) + "\n")
+        path.write_text(strict_json.dumps(self.as_dict(), indent=2) + "\n")
 
     # -- for whoever looks into a failure ------------------------------------------------------
 

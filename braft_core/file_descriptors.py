@@ -14,10 +14,10 @@ from typing import Final
 if sys.platform != "win32":
     import resource
 
-__all__ = ["ENOUGH", "descriptor_limit", "inbound_connections", "raise_descriptor_limit"]
+__all__ = ["TARGET_LIMIT", "descriptor_limit", "inbound_connection_limit", "raise_descriptor_limit"]
 
 #: What the limit is raised to, if the system allows it.
-ENOUGH: Final = 65536
+TARGET_LIMIT: Final = 65536
 #: Descriptors of log, snapshots, outbound connections and event loops, which nobody else may take.
 _RESERVED: Final = 128
 #: The most connections that one listener accepts.
@@ -35,20 +35,20 @@ def descriptor_limit() -> int:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit to the hard one, at most to :data:`ENOUGH`; return what it is now.
+    """Raise the soft limit to the hard one, at most to :data:`TARGET_LIMIT`; return what it is now.
 
     A limit that is high enough stays as it is. So does one that the system does not let us raise.
     """
     if sys.platform != "win32":
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+        wanted = TARGET_LIMIT if hard == resource.RLIM_INFINITY else min(hard, TARGET_LIMIT)
         if soft != resource.RLIM_INFINITY and soft < wanted:
             with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return descriptor_limit()
 
 
-def inbound_connections(limit: int | None = None) -> int:
+def inbound_connection_limit(limit: int | None = None) -> int:
     """Return how many connections one listener may hold: a quarter of what is not reserved.
 
     A node has two listeners, for Raft and for HTTP, so that half of the descriptors stays free.

@@ -1,7 +1,7 @@
-"""Descriptions of what a resource accepts and answers, next to the method that does it.
+"""OpenAPI descriptions of what a resource accepts and answers, beside the method that does it.
 
-One source for three uses: which query parameters a request may have, ``/openapi.json``, and
-``docs/http.md``. A responder without a description, as plugins' may be, is not checked and not
+They decide which query parameters a request may have, and generate ``/openapi.json`` and
+``docs/http.md``. A responder without a description, such as a plugin's, is neither checked nor
 listed.
 """
 
@@ -15,15 +15,16 @@ __all__ = [
     "ANY_JSON",
     "BINARY",
     "JSON",
+    "MAX_TIMEOUT_SECONDS",
     "TEXT",
     "TIMEOUT",
-    "Answer",
-    "Body",
     "Operation",
     "Parameter",
+    "RequestBody",
+    "ResponseSpec",
     "Schema",
     "array",
-    "described",
+    "documented",
     "integer",
     "obj",
     "operation_of",
@@ -36,32 +37,33 @@ _Responder = TypeVar("_Responder", bound=Callable[..., Any])
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 TEXT: Final = "text/plain"
+MAX_TIMEOUT_SECONDS: Final = 60.0
 
 
-def text(meaning: str = "", **more: Any) -> Schema:
-    """Return the schema of a text."""
-    return {"type": "string", **_meaning(meaning), **more}
+def text(description: str = "", **more: Any) -> Schema:
+    """Return the schema of a string."""
+    return {"type": "string", **_description(description), **more}
 
 
-def integer(meaning: str = "", **more: Any) -> Schema:
+def integer(description: str = "", **more: Any) -> Schema:
     """Return the schema of a whole number."""
-    return {"type": "integer", **_meaning(meaning), **more}
+    return {"type": "integer", **_description(description), **more}
 
 
-def array(items: Schema, meaning: str = "") -> Schema:
+def array(items: Schema, description: str = "") -> Schema:
     """Return the schema of a list."""
-    return {"type": "array", "items": items, **_meaning(meaning)}
+    return {"type": "array", "items": items, **_description(description)}
 
 
 def obj(properties: Mapping[str, Schema], optional: tuple[str, ...] = (), **more: Any) -> Schema:
-    """Return the schema of an object; what is not ``optional`` is always there."""
+    """Return the schema of an object; all properties that are not ``optional`` are required."""
     required = [name for name in properties if name not in optional]
     found: dict[str, Any] = {"type": "object", "properties": dict(properties), **more}
     return found | ({"required": required} if required else {})
 
 
-def _meaning(meaning: str) -> dict[str, str]:
-    return {"description": meaning} if meaning else {}
+def _description(text: str) -> dict[str, str]:
+    return {"description": text} if text else {}
 
 
 #: Any JSON value.
@@ -73,24 +75,24 @@ class Parameter:
     """A query parameter or a header."""
 
     name: str
-    meaning: str
+    description: str
     schema: Schema
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RequestBody:
     """The body of a request: its schema by media type."""
 
     content: Mapping[str, Schema]
-    meaning: str
+    description: str
     required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer that is no problem: its schema by media type, and its own headers."""
+class ResponseSpec:
+    """A successful response: its schema by media type, and its headers."""
 
-    meaning: str
+    description: str
     content: Mapping[str, Schema]
     headers: tuple[Parameter, ...] = ()
 
@@ -99,25 +101,25 @@ class Answer:
 class Operation:
     """One method of one route.
 
-    ``problems`` says in which cases a status of problem JSON comes from this operation. Those that
-    every request can get are not repeated.
+    ``problems`` maps status codes of this operation's problem JSON to their meaning. Problems that
+    any request can get are not repeated.
     """
 
     summary: str
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, ResponseSpec]
     query: tuple[Parameter, ...] = ()
     headers: tuple[Parameter, ...] = ()
-    body: Body | None = None
+    body: RequestBody | None = None
     problems: Mapping[int, str] | None = None
 
     @property
-    def accepted(self) -> frozenset[str]:
+    def query_names(self) -> frozenset[str]:
         """Names of the query parameters."""
         return frozenset(parameter.name for parameter in self.query)
 
 
-def described(operation: Operation) -> Callable[[_Responder], _Responder]:
-    """Describe a responder."""
+def documented(operation: Operation) -> Callable[[_Responder], _Responder]:
+    """Attach a description to a responder."""
 
     def attach(responder: _Responder) -> _Responder:
         responder.operation = operation  # type: ignore[attr-defined]
@@ -133,9 +135,9 @@ def operation_of(resource: object, method: str) -> Operation | None:
     return found if isinstance(found, Operation) else None
 
 
-#: Accepted wherever a request waits for the cluster.
+#: Accepted by every operation that waits for the cluster, and by no other.
 TIMEOUT: Final = Parameter(
     "timeout",
     "seconds to wait for the answer; without it the setting `request_timeout`",
-    {"type": "number", "exclusiveMinimum": 0, "maximum": 60},
+    {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECONDS},
 )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core import jsonpieces, jsontext, weight
-from braft_core.weight import PARTS, TEXT
+from braft_core import encoding_cost, json_chunks, strict_json
+from braft_core.encoding_cost import MAX_CHARACTERS, MAX_VALUES
 
 _scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.binary(max_size=3)
 _values = st.recursive(
@@ -23,9 +23,9 @@ _values = st.recursive(
 @given(_values, st.integers(1, 12))
 def test_the_same_text_as_in_one_piece(value: Any, parts: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonpieces, "PARTS", parts)
-        patch.setattr(weight, "PARTS", parts)
-        assert jsonpieces.encode(value) == jsontext.encode(value)
+        patch.setattr(json_chunks, "MAX_VALUES", parts)
+        patch.setattr(encoding_cost, "MAX_VALUES", parts)
+        assert json_chunks.encode(value) == strict_json.encode(value)
 
 
 @pytest.mark.parametrize(
@@ -44,26 +44,29 @@ def test_the_same_text_as_in_one_piece(value: Any, parts: int) -> None:
 def test_no_call_of_the_encoder_is_long(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # For as long as it takes no other thread of the process runs.
     encoded: list[Any] = []
-    whole = jsontext.encode(value)
+    whole = strict_json.encode(value)
 
     def watched(value: Any) -> str:
         encoded.append(value)
         return text(value)
 
-    text = jsontext.dumps
-    monkeypatch.setattr(jsontext, "dumps", watched)
-    assert jsonpieces.encode(value) == whole
+    text = strict_json.dumps
+    monkeypatch.setattr(strict_json, "dumps", watched)
+    assert json_chunks.encode(value) == whole
     assert len(encoded) > 1
     for each in encoded:
-        assert weight.room_left(each, PARTS + 2) > 0 or len(str(each)) < 2 * TEXT
+        assert (
+            encoding_cost.remaining_budget(each, MAX_VALUES + 2) > 0
+            or len(str(each)) < 2 * MAX_CHARACTERS
+        )
 
 
 def test_what_is_within_itself_is_shown_as_ever() -> None:
     value: list[Any] = [1]
     value.append(value)
-    assert jsonpieces.encode(value) == jsontext.encode(value)
+    assert json_chunks.encode(value) == strict_json.encode(value)
 
 
 def test_a_small_value_is_one_piece() -> None:
-    assert list(jsonpieces.pieces({"a": [1, 2]})) == ['{"a": [1, 2]}']
-    assert list(jsonpieces.pieces("x" * 1_000_000)) == [jsontext.dumps("x" * 1_000_000)]
+    assert list(json_chunks.iter_chunks({"a": [1, 2]})) == ['{"a": [1, 2]}']
+    assert list(json_chunks.iter_chunks("x" * 1_000_000)) == [strict_json.dumps("x" * 1_000_000)]

@@ -12,9 +12,9 @@ from urllib.parse import unquote_to_bytes
 
 from braft_core.http.problems import ESCAPED_SLASH, BadInput
 
-__all__ = ["check_query", "decode_path", "restored"]
+__all__ = ["check_query_encoding", "decode_path", "restore_slashes"]
 
-_KEYS: Final = "/v1/kv/"
+_KEY_ROUTE: Final = "/v1/kv/"
 #: Slashes of ``/v1/kv/map/key``.
 _KEY_SLASHES: Final = 4
 
@@ -39,7 +39,7 @@ def decode_path(raw: bytes) -> str:
     return path
 
 
-def check_query(query: bytes) -> None:
+def check_query_encoding(query: bytes) -> None:
     """Check a query string. :raises BadInput: it is not UTF-8."""
     try:
         unquote_to_bytes(query).decode()
@@ -47,7 +47,7 @@ def check_query(query: bytes) -> None:
         raise BadInput("query string", repr(query)[1:80], "UTF-8") from None
 
 
-def restored(params: dict[str, Any]) -> None:
+def restore_slashes(params: dict[str, Any]) -> None:
     """Give the names of a route their slashes back."""
     for name, value in params.items():
         if isinstance(value, str) and ESCAPED_SLASH in value:
@@ -55,4 +55,4 @@ def restored(params: dict[str, Any]) -> None:
 
 
 def _is_key(path: str) -> bool:
-    return path.startswith(_KEYS) and path.count("/") > _KEY_SLASHES
+    return path.startswith(_KEY_ROUTE) and path.count("/") > _KEY_SLASHES

@@ -11,25 +11,26 @@ from collections.abc import Mapping
 from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
-from braft_core.http.described import (
+from braft_core.http.json_body import json_body, send_json
+from braft_core.http.operation import (
     ANY_JSON,
     JSON,
     TIMEOUT,
-    Answer,
-    Body,
     Operation,
+    RequestBody,
+    ResponseSpec,
     array,
-    described,
+    documented,
     text,
 )
+from braft_core.http.params import timeout_param
 from braft_core.http.problems import BadInput
-from braft_core.http.wire import json_body, send_json, timeout_param
 
 __all__ = ["DistributeKeyResource", "DistributeResource"]
 
 _ITEMS = 'a JSON list of texts, such as ["a", "b"], or an object of item to its data'
 _BY_NODE = {
-    200: Answer(
+    200: ResponseSpec(
         "which node has which items",
         {JSON: {"type": "object", "additionalProperties": array(text())}},
     )
@@ -42,19 +43,19 @@ class DistributeResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(Operation("All items by the node that has them.", _BY_NODE, query=(TIMEOUT,)))
+    @documented(Operation("All items by the node that has them.", _BY_NODE, query=(TIMEOUT,)))
     async def on_get(self, req: Request, resp: Response) -> None:
         """Which node has which items; a node without any does not appear."""
         timeout = timeout_param(req)
         assignment = await self._node.aquery("distribute", "assignment", timeout=timeout)
         await send_json(resp, _by_node(assignment))
 
-    @described(
+    @documented(
         Operation(
             "Replace the items that are spread over the nodes.",
             _BY_NODE,
             query=(TIMEOUT,),
-            body=Body(
+            body=RequestBody(
                 {JSON: {"anyOf": [array(text()), {"type": "object"}]}},
                 "a list of items, or an object of item to its data",
             ),
@@ -78,11 +79,11 @@ class DistributeKeyResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
+    @documented(
         Operation(
             "The items of one node and their data.",
             {
-                200: Answer(
+                200: ResponseSpec(
                     "its items; none if there is no such node",
                     {JSON: {"type": "object", "additionalProperties": ANY_JSON}},
                 )

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from braft_core import ownership
+from braft_core import trusted_files
 from braft_core.errors import ConfigError
-from braft_core.ownership import MAX_BYTES, distrust, read_trusted
+from braft_core.trusted_files import MAX_BYTES, read_trusted, untrusted_reason
 
 US, ROOT, OTHER = 1000, 0, 1001
 OUR_GROUP, NAMELESS, STAFF = 1000, 7777, 20
@@ -37,7 +37,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(os, name)
 
-    monkeypatch.setattr(ownership, "os", Os())
+    monkeypatch.setattr(trusted_files, "os", Os())
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=users[uid]))
     monkeypatch.setattr(grp, "getgrgid", lambda gid: groups[gid])
 
@@ -59,7 +59,7 @@ def found(mode: int, uid: int = US, gid: int = OUR_GROUP) -> os.stat_result:
     ids=["ours", "read by all", "root's", "our own group", "a pod's", "a pod's directory"],
 )
 def test_trusted(mode: int, uid: int, gid: int) -> None:
-    assert distrust(found(mode, uid, gid)) == ""
+    assert untrusted_reason(found(mode, uid, gid)) == ""
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_trusted(mode: int, uid: int, gid: int) -> None:
     ids=["another's", "all write", "sticky", "a shared group", "root's group", "not our group"],
 )
 def test_not_trusted(mode: int, uid: int, gid: int, reason: str) -> None:
-    assert reason in distrust(found(mode, uid, gid))
+    assert reason in untrusted_reason(found(mode, uid, gid))
 
 
 def test_a_group_with_our_name_that_lists_others_is_shared(
@@ -83,14 +83,14 @@ def test_a_group_with_our_name_that_lists_others_is_shared(
 ) -> None:
     shared = SimpleNamespace(gr_name="us", gr_mem=["us", "other"])
     monkeypatch.setattr(grp, "getgrgid", lambda gid: shared)
-    assert "the group us" in distrust(found(0o664))
+    assert "the group us" in untrusted_reason(found(0o664))
 
 
 def test_a_secret_is_read_by_nobody_else() -> None:
-    assert distrust(found(0o604)) == ""
-    assert "read by every user" in distrust(found(0o604), secret=True)
-    assert distrust(found(0o640, ROOT, NAMELESS), secret=True) == ""
-    assert "written by the group" in distrust(found(0o660), secret=True)
+    assert untrusted_reason(found(0o604)) == ""
+    assert "read by every user" in untrusted_reason(found(0o604), secret=True)
+    assert untrusted_reason(found(0o640, ROOT, NAMELESS), secret=True) == ""
+    assert "written by the group" in untrusted_reason(found(0o660), secret=True)
 
 
 class Disk:

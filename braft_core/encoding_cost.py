@@ -8,46 +8,46 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["PARTS", "TEXT", "is_light", "room_left", "weight_of"]
+__all__ = ["MAX_CHARACTERS", "MAX_VALUES", "is_cheap", "remaining_budget", "text_cost"]
 
 #: Values within one value, or characters of text, that are encoded in one go: some milliseconds.
-PARTS: Final = 4096
-TEXT: Final = 256 << 10
+MAX_VALUES: Final = 4096
+MAX_CHARACTERS: Final = 256 << 10
 
 
-def is_light(value: Any) -> bool:
-    """Whether a value has no more than :data:`PARTS` values in it, and as little text."""
+def is_cheap(value: Any) -> bool:
+    """Whether a value has no more than :data:`MAX_VALUES` values in it, and as little text."""
     try:
-        return room_left(value, PARTS) > 0
+        return remaining_budget(value, MAX_VALUES) > 0
     except RecursionError:  # within itself: the encoder will refuse it, or knows how to show it
         return True
 
 
-def room_left(value: Any, room: int) -> int:
+def remaining_budget(value: Any, room: int) -> int:
     """What of ``room`` values is left after this one: 0 or less if it does not fit.
 
     Costs no more than ``room`` steps, however large the value is.
     """
     room -= 1
     if isinstance(value, str | bytes):
-        return room - weight_of(value)
+        return room - text_cost(value)
     if isinstance(value, dict):
         if len(value) >= room:
             return 0
         for key, item in value.items():
-            room = room_left(item, room - 1 - weight_of(key))
+            room = remaining_budget(item, room - 1 - text_cost(key))
             if room <= 0:
                 break
     elif isinstance(value, list | tuple):
         if len(value) >= room:
             return 0
         for item in value:
-            room = room_left(item, room)
+            room = remaining_budget(item, room)
             if room <= 0:
                 break
     return room
 
 
-def weight_of(text: object) -> int:
+def text_cost(text: object) -> int:
     """What a text counts for, beside that it is one value."""
-    return len(text) * PARTS // TEXT if isinstance(text, str | bytes) else 0
+    return len(text) * MAX_VALUES // MAX_CHARACTERS if isinstance(text, str | bytes) else 0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core import jsontext
+from braft_core import strict_json
 
 ANYTHING = st.recursive(
     st.none()
@@ -39,13 +39,15 @@ def _strictly(text: str | bytes) -> Any:
 
 @given(ANYTHING)
 def test_whatever_it_is_the_text_is_json_in_utf8(value: Any) -> None:
-    _strictly(jsontext.encode(value).decode())
-    assert _strictly(jsontext.dumps(value, ascii_only=True)) == _strictly(jsontext.dumps(value))
+    _strictly(strict_json.encode(value).decode())
+    assert _strictly(strict_json.dumps(value, ascii_only=True)) == _strictly(
+        strict_json.dumps(value)
+    )
 
 
 @given(ANYTHING)
 def test_ascii_only_is_ascii(value: Any) -> None:
-    assert jsontext.dumps(value, ascii_only=True).isascii()
+    assert strict_json.dumps(value, ascii_only=True).isascii()
 
 
 @pytest.mark.parametrize(
@@ -65,11 +67,11 @@ def test_ascii_only_is_ascii(value: Any) -> None:
     ],
 )
 def test_what_json_has_no_form_for_has_one_answer(value: Any, written: Any) -> None:
-    assert _strictly(jsontext.dumps(value)) == written
+    assert _strictly(strict_json.dumps(value)) == written
 
 
 def test_an_integer_that_python_does_not_print_is_hexadecimal() -> None:
-    assert _strictly(jsontext.dumps([1 << 20_000])) == [hex(1 << 20_000)]
+    assert _strictly(strict_json.dumps([1 << 20_000])) == [hex(1 << 20_000)]
 
 
 def test_other_objects_are_refused_or_shown() -> None:
@@ -78,26 +80,26 @@ def test_other_objects_are_refused_or_shown() -> None:
             raise RuntimeError
 
     with pytest.raises(TypeError, match="date has no JSON form"):
-        jsontext.dumps({"when": date(2024, 5, 15)})
-    assert jsontext.dumps(date(2024, 5, 15), anything=True) == '"2024-05-15"'
-    shown = _strictly(jsontext.dumps([Hostile(), math.nan], anything=True))
+        strict_json.dumps({"when": date(2024, 5, 15)})
+    assert strict_json.dumps(date(2024, 5, 15), anything=True) == '"2024-05-15"'
+    shown = _strictly(strict_json.dumps([Hostile(), math.nan], anything=True))
     assert shown == ["(Hostile, which cannot be shown)", "NaN"]
 
 
 def test_lines_for_people_are_as_strict() -> None:
     value = {"a": [math.nan], "b": "h\udcfcst"}
-    assert jsontext.dumps({"a": [1]}, indent=1) == '{\n "a": [\n  1\n ]\n}'
-    assert _strictly(jsontext.dumps(value, indent=2)) == {"a": ["NaN"], "b": "h\\udcfcst"}
+    assert strict_json.dumps({"a": [1]}, indent=1) == '{\n "a": [\n  1\n ]\n}'
+    assert _strictly(strict_json.dumps(value, indent=2)) == {"a": ["NaN"], "b": "h\\udcfcst"}
 
 
 def test_a_value_within_itself_and_one_too_deep_end() -> None:
     ring: list[Any] = [1]
     ring += [ring, ring]
-    assert _strictly(jsontext.dumps(ring)) == [1, *["(a value within itself)"] * 2]
+    assert _strictly(strict_json.dumps(ring)) == [1, *["(a value within itself)"] * 2]
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    assert "nested more than" in jsontext.dumps(deep)
+    assert "nested more than" in strict_json.dumps(deep)
 
 
 @pytest.mark.parametrize(
@@ -119,17 +121,17 @@ def test_a_value_within_itself_and_one_too_deep_end() -> None:
 )
 def test_what_could_not_be_written_back_is_refused(text: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        jsontext.loads(text)
+        strict_json.loads(text)
 
 
 def test_a_byte_order_mark_is_no_reason_to_refuse() -> None:
-    assert jsontext.loads(b'\xef\xbb\xbf{"a": null}') == {"a": None}
+    assert strict_json.loads(b'\xef\xbb\xbf{"a": null}') == {"a": None}
 
 
 def test_lenient_reading_takes_what_older_nodes_wrote() -> None:
-    assert math.isnan(jsontext.loads_lenient(b'{"a": NaN}')["a"])
+    assert math.isnan(strict_json.loads_lenient(b'{"a": NaN}')["a"])
     with pytest.raises(ValueError, match="deeply"):
-        jsontext.loads_lenient("[" * 200_000)
+        strict_json.loads_lenient("[" * 200_000)
 
 
 LARGE = [
@@ -141,7 +143,7 @@ LARGE = [
 
 @pytest.mark.parametrize("value", LARGE, ids=["dict", "list", "text"])
 def test_large_documents_are_read_as_small_ones(value: Any) -> None:
-    assert jsontext.loads(jsontext.encode(value)) == value
+    assert strict_json.loads(strict_json.encode(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_large_documents_are_read_as_small_ones(value: Any) -> None:
 def test_large_documents_are_refused_as_small_ones(tail: bytes, reason: str) -> None:
     for head in (b"[", b"[" + b"1," * 50_000):
         with pytest.raises(ValueError, match=reason):
-            jsontext.loads(head + tail)
+            strict_json.loads(head + tail)
 
 
 def test_documents_of_many_values_are_not_left_to_the_parser_in_c(
@@ -174,15 +176,15 @@ def test_documents_of_many_values_are_not_left_to_the_parser_in_c(
         return make(decoder)
 
     monkeypatch.setattr(scanner, "py_make_scanner", watched)
-    jsontext.loads(b"[" + b"[]," * 30_000 + b"[]]")
+    strict_json.loads(b"[" + b"[]," * 30_000 + b"[]]")
     assert slow
     slow.clear()
-    jsontext.loads(b'["' + b"x" * 1_000_000 + b'"]')
-    jsontext.loads(b"[1, 2, 3]")
+    strict_json.loads(b'["' + b"x" * 1_000_000 + b'"]')
+    strict_json.loads(b"[1, 2, 3]")
     assert not slow
 
 
 def test_a_repeated_key_among_many_is_found_at_once() -> None:
     members = ",".join(f'"{number}":0' for number in range(100_000))
     with pytest.raises(ValueError, match="the key '99999' appears twice"):
-        jsontext.loads(f'{{{members},"99999":1}}')
+        strict_json.loads(f'{{{members},"99999":1}}')

@@ -22,7 +22,14 @@ import socket
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["PROOF_HEADER", "SAFE_METHODS", "Origins", "Refusal", "own_names", "split_host"]
+__all__ = [
+    "PROOF_HEADER",
+    "SAFE_METHODS",
+    "OriginPolicy",
+    "Refusal",
+    "accepted_host_names",
+    "split_host",
+]
 
 #: Methods that change nothing.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -62,7 +69,7 @@ class Refusal(NamedTuple):
     detail: str
 
 
-class Origins:
+class OriginPolicy:
     """The rules for one node. Immutable; any thread."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -107,7 +114,7 @@ class Origins:
         return _is_address(host) or host in self._names or host.endswith(self._domains)
 
 
-def own_names(*configured: str) -> list[str]:
+def accepted_host_names(*configured: str) -> list[str]:
     """Return the names that this machine goes by, and those that are ``configured``."""
     name = socket.gethostname()
     return [name, name.partition(".")[0], *configured]

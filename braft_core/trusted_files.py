@@ -18,7 +18,7 @@ from pathlib import Path
 
 from braft_core.errors import ConfigError
 
-__all__ = ["MAX_BYTES", "distrust", "read_trusted"]
+__all__ = ["MAX_BYTES", "read_trusted", "untrusted_reason"]
 
 #: The largest file that :func:`read_trusted` reads; settings, tokens and keys are far smaller.
 MAX_BYTES = 1 << 20
@@ -42,8 +42,8 @@ def read_trusted(path: Path, name: str, *, secret: bool = False) -> bytes:
         raise _refused(name, path, f"cannot be read: {error.strerror}", "a readable file") from None
     try:
         found = os.fstat(fd)
-        reason = _not_regular(found) or distrust(found, secret=secret)
-        if not reason and stat.S_ISLNK(link.st_mode) and (owner := distrust(link)):
+        reason = _not_regular(found) or untrusted_reason(found, secret=secret)
+        if not reason and stat.S_ISLNK(link.st_mode) and (owner := untrusted_reason(link)):
             reason = f"is a link that {owner}"
         if not reason and found.st_size > MAX_BYTES:
             reason = f"has {found.st_size} bytes, more than {MAX_BYTES}"
@@ -58,7 +58,7 @@ def read_trusted(path: Path, name: str, *, secret: bool = False) -> bytes:
     return content[:MAX_BYTES]
 
 
-def distrust(found: os.stat_result, *, secret: bool = False) -> str:
+def untrusted_reason(found: os.stat_result, *, secret: bool = False) -> str:
     """Return why a file or directory is not to be trusted, as a clause; "" if it is.
 
     Of a link only the owner counts, who may let it lead elsewhere.

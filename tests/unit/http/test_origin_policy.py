@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from braft_core.http.origins import Origins, own_names, split_host
+from braft_core.http.origin_policy import OriginPolicy, accepted_host_names, split_host
 
 HOST = ("Host", "127.0.0.1:15002")
 
 
 def verdict(method: str, *headers: tuple[str, str], names: tuple[str, ...] = ()) -> int | None:
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-    refusal = Origins(names).refusal(method, raw)
+    refusal = OriginPolicy(names).refusal(method, raw)
     return refusal.status if refusal else None
 
 
@@ -66,7 +66,7 @@ def test_others_are_not(host: str) -> None:
 def test_one_host_is_named() -> None:
     assert verdict("GET", HOST, ("Host", "localhost")) == 400
     assert split_host("Example.ORG:1") == "example.org"
-    assert all(own_names("x"))
+    assert all(accepted_host_names("x"))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

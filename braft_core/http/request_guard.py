@@ -15,19 +15,19 @@ import falcon
 
 from braft_core.errors import BraftError, Busy
 from braft_core.http.auth import ROLE, BearerAuth
-from braft_core.http.budget import SMALL, Budget
-from braft_core.http.origins import SAFE_METHODS, Origins
-from braft_core.http.paths import check_query, decode_path
+from braft_core.http.json_body import MAX_BODY_BYTES, body_too_large
+from braft_core.http.memory_budget import UNCOUNTED_BYTES, MemoryBudget
+from braft_core.http.origin_policy import SAFE_METHODS, OriginPolicy
 from braft_core.http.problems import (
     PROBLEM_JSON,
-    Disconnected,
+    ClientDisconnected,
     Refused,
     error_problem,
     http_problem,
 )
-from braft_core.http.wire import MAX_BODY_BYTES, body_too_large
+from braft_core.http.url_decoding import check_query_encoding, decode_path
 
-__all__ = ["HEADERS", "MAX_HEAD", "MAX_HEADERS", "Gate"]
+__all__ = ["MAX_HEAD", "MAX_HEADERS", "SECURITY_HEADERS", "RequestGuard"]
 
 #: Bytes that the names and values of a request's headers may have.
 MAX_HEAD: Final = 32 << 10
@@ -39,12 +39,12 @@ MAX_TARGET: Final = 16 << 10
 BODY_BUDGET: Final = 128 << 20
 
 #: What every answer says: it is no page of anybody's, and not to be kept.
-HEADERS: Final = (
+SECURITY_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "no-store"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-_RAW_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS]
+_RAW_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS]
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -52,14 +52,14 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Gate:
+class RequestGuard:
     """The ASGI application in front of the application."""
 
-    def __init__(self, application: Application, origins: Origins, auth: BearerAuth) -> None:
+    def __init__(self, application: Application, origins: OriginPolicy, auth: BearerAuth) -> None:
         self.application = application
         self._origins = origins
         self._auth = auth
-        self._budget = Budget(BODY_BUDGET)
+        self._budget = MemoryBudget(BODY_BUDGET)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -70,7 +70,7 @@ class Gate:
             has_body = self._admit(scope)
         except falcon.HTTPError as error:
             if isinstance(error, falcon.HTTPForbidden):
-                await self._auth.hesitate()
+                await self._auth.delay_denial()
             problem = http_problem(error, scope["path"])
         except BraftError as error:
             problem = error_problem(error, scope["path"])
@@ -78,7 +78,7 @@ class Gate:
             body = _Body(receive, self._budget) if has_body else None
             try:
                 await self.application(scope, body.receive if body else receive, send)
-            except Disconnected:
+            except ClientDisconnected:
                 return
             finally:
                 if body is not None:
@@ -110,7 +110,7 @@ class Gate:
             raise Refused(414, "uri_too_long", f"accepted: {MAX_TARGET} bytes of path and query")
         scope["path"] = path = decode_path(raw)
         if query:
-            check_query(query)
+            check_query_encoding(query)
         if not has_host and scope["http_version"] == "1.1":
             raise Refused(400, "bad_request", "there is no Host header; accepted: one")
         method: str = scope["method"]
@@ -141,7 +141,7 @@ _HEADERS_ACCEPTED: Final = (
 class _Body:
     """The body of one request on its way in."""
 
-    def __init__(self, receive: Receive, budget: Budget) -> None:
+    def __init__(self, receive: Receive, budget: MemoryBudget) -> None:
         self._receive = receive
         self._budget = budget
         self._size = self._taken = 0
@@ -150,18 +150,18 @@ class _Body:
     async def receive(self) -> Mapping[str, Any]:
         """Return the next part.
 
-        :raises Disconnected: there is none any more. Falcon would take that for the body's end,
-            and what had come until then for the whole.
-        :raises Busy: there are too many large bodies at the moment.
+        :raises ClientDisconnected: the caller has gone. Falcon would take that for the end of the
+            body, and accept a truncated one.
+        :raises Busy: too many large bodies are in memory.
         """
         event = await self._receive()
         if event["type"] == "http.disconnect":
             if self._complete:
                 return event
-            raise Disconnected
+            raise ClientDisconnected
         self._size += len(event.get("body", b""))
         self._complete = not event.get("more_body", False)
-        missing = self._size - self._taken - SMALL
+        missing = self._size - self._taken - UNCOUNTED_BYTES
         if missing > 0:
             if not self._budget.take(missing):
                 raise Busy("too many large request bodies are under way; try again")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core.details import (
+from braft_core.compat.go_braft.details import (
     MemberFacts,
     NodeFacts,
     RaftIDFacts,

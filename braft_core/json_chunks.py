@@ -1,8 +1,8 @@
-"""Large values as JSON, in pieces that other threads can come between.
+"""Encodes large values as JSON in chunks, so that other threads can run in between.
 
-``json.dumps`` is one call of C code: until it returns no other thread runs, and the consensus
-loop sends no heartbeat. What is small is left to it (:mod:`braft_core.jsontext`); what is large is
-taken apart, and its parts are left to it.
+``json.dumps`` is one call of C code that holds the interpreter's lock: meanwhile the consensus
+loop sends no heartbeat. Small values go to it whole (:mod:`braft_core.strict_json`), large ones in
+parts.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from braft_core import jsontext
-from braft_core.weight import PARTS, is_light, room_left, weight_of
+from braft_core import strict_json
+from braft_core.encoding_cost import MAX_VALUES, is_cheap, remaining_budget, text_cost
 
-__all__ = ["encode", "pieces"]
+__all__ = ["encode", "iter_chunks"]
 
 #: Deeper, no value of the log can be.
 _MAX_DEPTH: Final = 200
@@ -21,18 +21,18 @@ _BETWEEN: Final = ", "
 
 
 def encode(value: Any) -> bytes:
-    """Return what :func:`braft_core.jsontext.encode` does, however large, in many small steps."""
-    return b"".join([piece.encode() for piece in pieces(value)])
+    """Return what :func:`braft_core.strict_json.encode` returns, in many small steps."""
+    return b"".join([piece.encode() for piece in iter_chunks(value)])
 
 
-def pieces(value: Any, depth: int = 0) -> Iterator[str]:
-    """The text of :func:`braft_core.jsontext.dumps` in pieces.
+def iter_chunks(value: Any, depth: int = 0) -> Iterator[str]:
+    """The text of :func:`braft_core.strict_json.dumps` in pieces.
 
-    A piece has up to :data:`~braft_core.weight.PARTS` values, and up to
-    :data:`~braft_core.weight.TEXT` characters where it is not one text.
+    A piece has up to :data:`~braft_core.encoding_cost.MAX_VALUES` values, and up to
+    :data:`~braft_core.encoding_cost.MAX_CHARACTERS` characters where it is not one text.
     """
-    if depth == _MAX_DEPTH or not isinstance(value, dict | list | tuple) or is_light(value):
-        yield jsontext.dumps(value)
+    if depth == _MAX_DEPTH or not isinstance(value, dict | list | tuple) or is_cheap(value):
+        yield strict_json.dumps(value)
     elif isinstance(value, dict):
         yield "{"
         yield from _joined(_entries(value, depth + 1))
@@ -54,18 +54,18 @@ def _joined(groups: Iterable[Iterator[str]]) -> Iterator[str]:
 def _entries(value: dict[Any, Any], depth: int) -> Iterator[Iterator[str]]:
     """The pieces of a dict, as many small entries in one as it may have."""
     few: dict[Any, Any] = {}
-    room = PARTS
+    room = MAX_VALUES
     for key, item in value.items():
-        room = room_left(item, room - 1 - weight_of(key))
+        room = remaining_budget(item, room - 1 - text_cost(key))
         if room <= 0:
             if few:
                 yield _inside(few)
-            few, room = {}, room_left(item, PARTS - 1 - weight_of(key))
+            few, room = {}, remaining_budget(item, MAX_VALUES - 1 - text_cost(key))
         if room > 0:
             few[key] = item
         else:
             yield _large_entry(key, item, depth)
-            room = PARTS
+            room = MAX_VALUES
     if few:
         yield _inside(few)
 
@@ -73,26 +73,26 @@ def _entries(value: dict[Any, Any], depth: int) -> Iterator[Iterator[str]]:
 def _elements(value: list[Any] | tuple[Any, ...], depth: int) -> Iterator[Iterator[str]]:
     """The pieces of a list."""
     few: list[Any] = []
-    room = PARTS
+    room = MAX_VALUES
     for item in value:
-        room = room_left(item, room)
+        room = remaining_budget(item, room)
         if room <= 0:
             if few:
                 yield _inside(few)
-            few, room = [], room_left(item, PARTS)
+            few, room = [], remaining_budget(item, MAX_VALUES)
         if room > 0:
             few.append(item)
         else:
-            yield pieces(item, depth)
-            room = PARTS
+            yield iter_chunks(item, depth)
+            room = MAX_VALUES
     if few:
         yield _inside(few)
 
 
 def _inside(few: dict[Any, Any] | list[Any]) -> Iterator[str]:
-    yield jsontext.dumps(few)[1:-1]
+    yield strict_json.dumps(few)[1:-1]
 
 
 def _large_entry(key: Any, item: Any, depth: int) -> Iterator[str]:
-    yield jsontext.dumps({key: 0})[1:-2]
-    yield from pieces(item, depth)
+    yield strict_json.dumps({key: 0})[1:-2]
+    yield from iter_chunks(item, depth)

@@ -13,21 +13,30 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-__all__ = ["LEAST", "MOST", "YOUNG", "Limits", "Phase", "Slot", "Table", "limits_for"]
+__all__ = [
+    "MAX_CONNECTIONS",
+    "MIN_CONNECTIONS",
+    "PROTECTED_SECONDS",
+    "ConnectionSlot",
+    "ConnectionTable",
+    "Limits",
+    "Phase",
+    "connection_limits",
+]
 
 #: Connections that a node serves however few descriptors it may have, and however many.
-LEAST: Final = 32
-MOST: Final = 4096
+MIN_CONNECTIONS: Final = 32
+MAX_CONNECTIONS: Final = 4096
 #: Seconds for which a new connection keeps its place.
-YOUNG: Final = 0.5
+PROTECTED_SECONDS: Final = 0.5
 
 
 class Phase(IntEnum):
     """What a connection does. The first two give way to new ones, in this order."""
 
     IDLE = 0
-    MOVING = 1  # a request arrives, or an answer leaves
-    WORKING = 2
+    TRANSFERRING = 1  # a request arrives, or an answer leaves
+    PROCESSING = 2
 
 
 class Limits(NamedTuple):
@@ -41,13 +50,13 @@ class Limits(NamedTuple):
     working: int
 
 
-def limits_for(descriptors: int) -> Limits:
+def connection_limits(descriptors: int) -> Limits:
     """Return the limits of a process that may have so many open files.
 
     A quarter of them is for HTTP; the rest is for peers, the data directory and the program.
     """
-    total = max(LEAST, min(MOST, descriptors // 4))
-    return Limits(total, max(LEAST, total * 3 // 4), total // 2)
+    total = max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 4))
+    return Limits(total, max(MIN_CONNECTIONS, total * 3 // 4), total // 2)
 
 
 class _Address:
@@ -57,20 +66,20 @@ class _Address:
 
     def __init__(self) -> None:
         self.count = 0
-        self.phases: tuple[dict[Slot, None], ...] = ({}, {}, {})
+        self.phases: tuple[dict[ConnectionSlot, None], ...] = ({}, {}, {})
 
 
-class Slot:
+class ConnectionSlot:
     """The place of one connection."""
 
     __slots__ = ("_home", "_table", "address", "close", "gone", "phase", "since")
 
-    def __init__(self, table: Table, home: _Address, address: str, since: float) -> None:
+    def __init__(self, table: ConnectionTable, home: _Address, address: str, since: float) -> None:
         self._table = table
         self._home = home
         self.address = address
         self.since = since
-        self.phase = Phase.MOVING
+        self.phase = Phase.TRANSFERRING
         #: Whether the place was given to another connection.
         self.gone = False
         #: Ends the connection when another one needs the place.
@@ -83,11 +92,11 @@ class Slot:
         phases = self._home.phases
         del phases[self.phase][self]
         phases[phase][self] = None
-        self._table.working += (phase is Phase.WORKING) - (self.phase is Phase.WORKING)
+        self._table.working += (phase is Phase.PROCESSING) - (self.phase is Phase.PROCESSING)
         self.phase = phase
 
 
-class Table:
+class ConnectionTable:
     """All connections of one server."""
 
     def __init__(self, limits: Limits) -> None:
@@ -99,7 +108,7 @@ class Table:
     def __len__(self) -> int:
         return self._count
 
-    def slots(self) -> Iterator[Slot]:
+    def slots(self) -> Iterator[ConnectionSlot]:
         """All connections there are now."""
         homes = list(self._addresses.values())
         return iter([slot for home in homes for slots in home.phases for slot in slots])
@@ -109,44 +118,44 @@ class Table:
         """Whether the node works on as many requests as it may."""
         return self.working >= self.limits.working
 
-    def admit(self, address: str, now: float) -> Slot | None:
+    def admit(self, address: str, now: float) -> ConnectionSlot | None:
         """Return the place of a new connection, ``None`` if there is no room for it yet."""
         home = self._addresses.get(address)
-        if home is not None and home.count >= self.limits.address and not _give_way([home], now):
+        if home is not None and home.count >= self.limits.address and not _evict([home], now):
             return None
-        if self._count >= self.limits.total and not self.give_way(now):
+        if self._count >= self.limits.total and not self.evict(now):
             return None
         # Whoever gave way may have been the last of its address.
         home = self._addresses.setdefault(address, _Address())
-        slot = Slot(self, home, address, now)
+        slot = ConnectionSlot(self, home, address, now)
         home.phases[slot.phase][slot] = None
         home.count += 1
         self._count += 1
         return slot
 
-    def give_way(self, now: float) -> bool:
+    def evict(self, now: float) -> bool:
         """End a connection that another one needs the place of; ``False`` if none can go."""
-        return _give_way(sorted(self._addresses.values(), key=lambda home: -home.count), now)
+        return _evict(sorted(self._addresses.values(), key=lambda home: -home.count), now)
 
-    def forget(self, slot: Slot) -> None:
+    def forget(self, slot: ConnectionSlot) -> None:
         """The connection has ended. Idempotent."""
         if slot.gone:
             return
         slot.gone = True
         home = self._addresses[slot.address]
         del home.phases[slot.phase][slot]
-        self.working -= slot.phase is Phase.WORKING
+        self.working -= slot.phase is Phase.PROCESSING
         home.count -= 1
         self._count -= 1
         if not home.count:
             del self._addresses[slot.address]
 
 
-def _give_way(homes: Iterable[_Address], now: float) -> bool:
+def _evict(homes: Iterable[_Address], now: float) -> bool:
     for home in homes:
-        for phase in (Phase.IDLE, Phase.MOVING):
+        for phase in (Phase.IDLE, Phase.TRANSFERRING):
             slot = next(iter(home.phases[phase]), None)
-            if slot is not None and now - slot.since >= YOUNG:
+            if slot is not None and now - slot.since >= PROTECTED_SECONDS:
                 slot.close()
                 slot._table.forget(slot)
                 return True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["SMALL", "Budget"]
+__all__ = ["UNCOUNTED_BYTES", "MemoryBudget"]
 
 #: Bodies up to this size are not counted: there are no more of them than connections.
-SMALL: Final = 64 << 10
+UNCOUNTED_BYTES: Final = 64 << 10
 
 
-class Budget:
+class MemoryBudget:
     """A number of bytes that many share."""
 
     def __init__(self, most: int) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-__all__ = ["MAX_PAGE", "PAGE", "PAGE_BYTES", "Page"]
+__all__ = ["DEFAULT_PAGE_SIZE", "MAX_PAGE_BYTES", "MAX_PAGE_SIZE", "Page"]
 
 #: Keys of a page where the caller does not say, and where it does, at most.
-PAGE: Final = 10_000
-MAX_PAGE: Final = 100_000
+DEFAULT_PAGE_SIZE: Final = 10_000
+MAX_PAGE_SIZE: Final = 100_000
 #: Bytes of keys and values after which a page ends, however many keys it was to have. Each may be a
 #: value of its own: a page of 8 MiB could be as many lists, which is half a second for the garbage
 #: collector alone.
-PAGE_BYTES: Final = 2 << 20
+MAX_PAGE_BYTES: Final = 2 << 20
 
 
 class Page(NamedTuple):

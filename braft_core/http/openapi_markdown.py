@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from braft_core.http.described import Operation, Parameter
 from braft_core.http.openapi import (
     COMMON,
     COMMON_OF_CHANGES,
@@ -13,11 +12,12 @@ from braft_core.http.openapi import (
     PATH_NAMES,
     operations,
 )
+from braft_core.http.operation import Operation, Parameter
 
-__all__ = ["reference"]
+__all__ = ["routes_markdown"]
 
 
-def reference(routes: Mapping[str, object]) -> str:
+def routes_markdown(routes: Mapping[str, object]) -> str:
     """Return the list of routes as Markdown."""
     lines = ["", "## Routes", ""]
     for (path, method), operation in operations(routes).items():
@@ -41,14 +41,14 @@ def _operation(path: str, method: str, operation: Operation) -> Iterator[str]:
     if operation.body is not None:
         kinds = ", ".join(f"`{kind}`" for kind in operation.body.content)
         must = "" if operation.body.required else " (may be left out)"
-        rows.append(f"| body | {kinds} | {operation.body.meaning}{must} |")
+        rows.append(f"| body | {kinds} | {operation.body.description}{must} |")
     if rows:
         yield from ("| sent | name or type | meaning |", "|---|---|---|", *rows, "")
     yield from ("| status | answer | headers |", "|---|---|---|")
-    for status, answer in sorted(operation.answers.items()):
-        kinds = ", ".join(f"`{kind}`" for kind in answer.content) or "no body"
-        headers = ", ".join(f"`{header.name}`" for header in answer.headers)
-        yield f"| {status} | {answer.meaning}: {kinds} | {headers} |"
+    for status, response in sorted(operation.responses.items()):
+        kinds = ", ".join(f"`{kind}`" for kind in response.content) or "no body"
+        headers = ", ".join(f"`{header.name}`" for header in response.headers)
+        yield f"| {status} | {response.description}: {kinds} | {headers} |"
     for status, meaning in sorted((operation.problems or {}).items()):
         yield f"| {status} | {meaning} | |"
     yield ""
@@ -56,7 +56,8 @@ def _operation(path: str, method: str, operation: Operation) -> Iterator[str]:
 
 def _parameters(where: str, parameters: tuple[Parameter, ...]) -> Iterator[str]:
     for parameter in parameters:
-        yield f"| {where} | `{parameter.name}` | {parameter.meaning}{_accepted(parameter.schema)} |"
+        meaning = parameter.description + _accepted(parameter.schema)
+        yield f"| {where} | `{parameter.name}` | {meaning} |"
 
 
 def _accepted(schema: Mapping[str, Any]) -> str:

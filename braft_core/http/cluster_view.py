@@ -1,22 +1,26 @@
-"""``GET /raft``: the cluster as this node sees it. The shape is ``braft_core.details``'s."""
+"""``GET /raft``: the cluster as this node sees it.
+
+:mod:`braft_core.compat.go_braft.details` defines the JSON.
+"""
 
 from __future__ import annotations
 
 from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
-from braft_core.http.described import (
+from braft_core.http.json_body import send_json
+from braft_core.http.operation import (
     JSON,
     TIMEOUT,
-    Answer,
     Operation,
+    ResponseSpec,
     array,
-    described,
+    documented,
     integer,
     obj,
     text,
 )
-from braft_core.http.wire import send_json, timeout_param
+from braft_core.http.params import timeout_param
 
 __all__ = ["RaftResource"]
 
@@ -41,10 +45,10 @@ class RaftResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @described(
+    @documented(
         Operation(
             "The cluster as this node sees it; every member is asked.",
-            {200: Answer("the whole view", {JSON: _VIEW})},
+            {200: ResponseSpec("the whole view", {JSON: _VIEW})},
             query=(TIMEOUT,),
         )
     )
