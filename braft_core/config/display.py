@@ -12,14 +12,14 @@ from braft_core.config.durations import format_duration, format_range
 if TYPE_CHECKING:
     from braft_core.config.settings import Settings
 
-__all__ = ["MASK", "is_secret", "settings_markdown", "show"]
+__all__ = ["MASK", "format_value", "is_secret", "settings_markdown"]
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 MASK = "**********"
 _SECRET_WORDS = ("token", "password", "secret", "_key")
 
 
-def show(value: object, default: str = "") -> str:
+def format_value(value: object, default: str = "") -> str:
     """Return a value as the user could write it; ``default`` in parentheses if it is not set."""
     match value:
         case SecretStr():
@@ -33,7 +33,7 @@ def show(value: object, default: str = "") -> str:
         case (float() as low, float() as high):
             return format_range((low, high))
         case list() | tuple():
-            return ",".join(show(item) for item in value)
+            return ",".join(format_value(item) for item in value)
         case _:
             return str(value)
 
@@ -50,7 +50,7 @@ def settings_markdown(settings: type[Settings]) -> str:
     ]
     for name, variable in settings.variables().items():
         value: Any = settings.model_fields[name].default
-        default = variable.default or f"`{show(not value if variable.inverted else value)}`"
+        default = variable.default or f"`{format_value(not value if variable.inverted else value)}`"
         short = f"`{variable.short}`" if variable.short else "-"
         lines.append(
             f"| `{variable.long}` | {short} | `{name}` | {variable.meaning} "

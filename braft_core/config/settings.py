@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from braft_core.config import fields as f
 from braft_core.config import sources
 from braft_core.config.consistency import check_consistency
-from braft_core.config.display import MASK, show
+from braft_core.config.display import MASK, format_value
 from braft_core.config.fields import Accepts, Variable
 from braft_core.config.security import SecuritySettings
 from braft_core.config.sources import Layer, SourcedValue
@@ -422,7 +422,7 @@ class Settings(SecuritySettings):
         """Return name, value as text and origin of each setting; secrets are masked."""
         origins = self.provenance
         return [
-            Row(name, show(getattr(self, name), variable.default), origins[name])
+            Row(name, format_value(getattr(self, name), variable.default), origins[name])
             for name, variable in self.variables().items()
         ]
 

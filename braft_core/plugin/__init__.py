@@ -1,4 +1,4 @@
-"""Plugins of braft: how one is written, and the names that plugins import.
+"""How to write a plugin, and the names that plugins import.
 
 A plugin is a module that implements some of the hooks of :mod:`braft_core.plugin.specs`::
 
@@ -17,21 +17,21 @@ A plugin is a module that implements some of the hooks of :mod:`braft_core.plugi
     def braft_register_discovery() -> type[Discovery]:
         return Lab
 
-and its distribution names the module in the entry-point group ``braft``::
+Its distribution names the module in the entry-point group ``braft``::
 
     [project.entry-points.braft]
     lab = "braft_lab"
 
-After ``pip install`` the new scheme is there: ``BRAFT_DISCOVERY=lab:a+b+c``. There are two kinds of
-hooks: ``braft_register_<kind>`` hands braft something to use, ``braft_on_<event>`` is told about
-something that happened. Hooks are plain functions; asynchronous work belongs to the objects that
-braft makes of the registered classes.
+After ``pip install`` the new scheme works: ``BRAFT_DISCOVERY=lab:a+b+c``. There are two kinds of
+hooks: ``braft_register_<kind>`` provides classes for braft to use, ``braft_on_<event>`` observes an
+event. Hooks are plain functions; asynchronous work belongs to the objects that braft makes from the
+registered classes.
 
-A plugin that uses a hook, or a parameter, that older versions of braft do not have says so by one
-line, ``BRAFT_HOOKS = 2`` for :data:`HOOKS_VERSION` 2. An older braft then asks for its own upgrade
-instead of calling the new hook a misspelt one. Without the line the plugin asks for nothing.
+A plugin that uses a hook or a parameter of hook-set version 2 declares ``BRAFT_HOOKS = 2``; see
+:data:`HOOKS_VERSION`. An older braft then reports that it must be upgraded, instead of a misspelt
+hook. Without the declaration the plugin works with every version.
 
-This module must not import the loader: a plugin pays for nothing but these names.
+This module must not import the loader, so that a plugin's import stays cheap.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["HOOKS_VERSION", "NAME", "hookimpl"]
 #: The pluggy project name, and the entry-point group in which plugins are found.
 NAME: Final = "braft"
 
-#: The version of the hook set: raised by one in each release that adds a hook or a parameter.
+#: The version of the hook set. Each release that adds a hook or a parameter increments it.
 HOOKS_VERSION: Final = 2
 
 #: Marks a function as the implementation of the hook of the same name.

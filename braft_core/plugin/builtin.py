@@ -1,7 +1,7 @@
-"""What braft-core itself provides, registered by the same hooks as anybody's plugin.
+"""The classes that braft-core itself provides, registered by the same hooks as those of plugins.
 
-Imports are inside the hooks, so that loading plugins costs nothing for what is not used. This
-module must not choose anything.
+The hooks import their classes, so that classes which are not used cost nothing. This module must
+not choose among them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def braft_register_serializer() -> type[Serializer]:
-    """The ``msgpack`` serializer."""
+    """Provide the serializer ``msgpack``."""
     from braft_core.serializers.msgpack import MsgpackSerializer
 
     return MsgpackSerializer
@@ -24,7 +24,7 @@ def braft_register_serializer() -> type[Serializer]:
 
 @hookimpl
 def braft_register_service() -> list[type[Service]]:
-    """The services ``kv`` and ``distribute``."""
+    """Provide the services ``kv`` and ``distribute``."""
     from braft_core.services.distribute import DistributeService
     from braft_core.services.kv import KVService
 
@@ -33,7 +33,7 @@ def braft_register_service() -> list[type[Service]]:
 
 @hookimpl
 def braft_register_transport() -> list[type[Transport]]:
-    """The transports ``grpc`` and ``memory``."""
+    """Provide the transports ``grpc`` and ``memory``."""
     from braft_core.transport.grpc import GrpcTransport
     from braft_core.transport.memory import MemoryTransport
 
@@ -42,7 +42,7 @@ def braft_register_transport() -> list[type[Transport]]:
 
 @hookimpl
 def braft_register_storage() -> list[type[Storage]]:
-    """The stores ``sqlite`` and ``memory``."""
+    """Provide the storages ``sqlite`` and ``memory``."""
     from braft_core.storage.memory import MemoryStorage
     from braft_core.storage.sqlite import SQLiteStorage
 

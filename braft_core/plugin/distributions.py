@@ -1,9 +1,8 @@
-"""What is installed beside this process, whatever state other people's metadata are in.
+"""The installed distributions and their entry points, even if some metadata is broken.
 
-``importlib.metadata`` raises what a single broken distribution anywhere on the path makes it
-raise, and finds a distribution twice that is on the path twice. Here what cannot be read is passed
-over with one warning, and the first copy on the path counts, as it does for imports. Must not know
-what an entry point is for.
+``importlib.metadata`` raises if any distribution on the path is broken, and finds a distribution
+twice that is on the path twice. This module skips unreadable distributions with one warning, and
+uses the first copy on the path, as imports do. Must not know what an entry point is for.
 """
 
 from __future__ import annotations
@@ -15,47 +14,54 @@ from collections.abc import Iterator
 from email.message import Message
 from typing import NamedTuple
 
-__all__ = ["Installed", "canonical", "describe_error", "entry_points", "metadata_of", "version_of"]
+__all__ = [
+    "InstalledEntryPoint",
+    "canonical",
+    "describe_error",
+    "entry_points",
+    "metadata_of",
+    "version_of",
+]
 
 _log = logging.getLogger(__name__)
 
-#: The broken ones that were reported. A process looks several times, and one warning is enough.
+#: What was reported already: a process searches several times, and one warning is enough.
 _reported: set[str] = set()
 
 
-class Installed(NamedTuple):
-    """An entry point and the distribution that has it."""
+class InstalledEntryPoint(NamedTuple):
+    """An entry point and its distribution."""
 
     point: importlib.metadata.EntryPoint
     distribution: str
     version: str
 
 
-def entry_points(group: str) -> list[Installed]:
+def entry_points(group: str) -> list[InstalledEntryPoint]:
     """Return every entry point of a group, in the order of the path."""
-    found: list[Installed] = []
+    found: list[InstalledEntryPoint] = []
     seen: set[str] = set()
     for distribution in _distributions():
         try:
             points = [point for point in distribution.entry_points if point.group == group]
             name, version = _name_and_version(distribution) if points else ("", "")
-        except Exception as error:  # noqa: BLE001 - broken metadata make the library raise anything
+        except Exception as error:  # noqa: BLE001 - broken metadata can raise anything
             _report(distribution, error)
             continue
         if points and canonical(name) not in seen:
             seen.add(canonical(name))
-            found += (Installed(point, name, version) for point in points)
+            found += (InstalledEntryPoint(point, name, version) for point in points)
     return found
 
 
 def version_of(distribution: str) -> str | None:
-    """Return the version of an installed distribution, ``None`` if there is none to be read."""
+    """Return the version of an installed distribution, ``None`` if it cannot be read."""
     metadata = metadata_of(distribution)
     return None if metadata is None else metadata.get("Version")
 
 
 def metadata_of(distribution: str) -> Message | None:
-    """Return what a distribution says of itself, ``None`` if that cannot be read."""
+    """Return the metadata of an installed distribution, ``None`` if it cannot be read."""
     try:
         metadata: Message | None = importlib.metadata.metadata(distribution)  # type: ignore[assignment]
     except Exception:  # noqa: BLE001 - not installed, or broken in any way
@@ -76,13 +82,13 @@ def describe_error(error: BaseException) -> str:
 def _distributions() -> Iterator[importlib.metadata.Distribution]:
     try:
         for distribution in importlib.metadata.distributions():
-            # What pip could not remove it renames so; it is on its way out.
+            # pip renames folders like this when it could not remove them.
             if not _place(distribution).rpartition("/")[2].startswith("~"):
                 yield distribution
-    except Exception as error:  # noqa: BLE001 - finders of other people raise anything
+    except Exception as error:  # noqa: BLE001 - third-party finders can raise anything
         _warn(
             "the search",
-            f"the search for installed distributions ended early: {describe_error(error)}",
+            f"the search for installed distributions failed: {describe_error(error)}",
         )
 
 
@@ -103,12 +109,12 @@ def _report(distribution: importlib.metadata.Distribution, error: Exception) -> 
     )
 
 
-def _warn(subject: str, sentence: str) -> None:
+def _warn(subject: str, message: str) -> None:
     if subject not in _reported:
         _reported.add(subject)
-        _log.warning("%s", sentence)
+        _log.warning("%s", message)
 
 
 def _place(distribution: importlib.metadata.Distribution) -> str:
-    # Only distributions that are folders have it; others have no leftovers either.
+    # Only distributions in folders have a path; the others have no leftovers either.
     return str(getattr(distribution, "_path", type(distribution).__qualname__))

@@ -1,8 +1,8 @@
-"""Loads plugins, one by one, and calls their hooks, one by one.
+"""Load plugins and call their hooks, one at a time.
 
-Owns the pluggy manager and the knowledge of which distribution each plugin came from, so that
-every failure names what to mend and how to start without it. Must not know what is registered:
-choosing by name is :mod:`braft_core.plugin.registry`'s.
+Owns the pluggy manager and knows the distribution of each plugin, so that every failure names what
+to fix and how to start without it. Must not know what the plugins register:
+:mod:`braft_core.plugin.registry` chooses by name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OBSERVER: Final = f"{NAME}_on_"
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """One plugin and where it came from.
+    """One plugin and its distribution.
 
     ``distribution`` and ``version`` are empty for a plugin that the program itself registered.
     """
@@ -54,31 +54,30 @@ class PluginInfo:
 
     @property
     def origin(self) -> str:
-        """Where it came from, for messages: ``braft-mdns 0.1.0``, or the plugin's name."""
+        """The distribution, for messages: ``braft-mdns 0.1.0``; else the plugin's name."""
         return f"{self.distribution} {self.version}".strip() or f"plugin {self.name}"
 
     @property
     def hint(self) -> str:
-        """The sentence that says how to start nevertheless."""
+        """The message that says how to fix the plugin or start without it."""
         if not self.distribution:
-            return "Mend it, or do not register it."
+            return "Fix it, or do not register it."
         if self.distribution == CORE:
             return f"Reinstall {CORE}."
         return (
-            f"Mend or uninstall {self.distribution}, "
+            f"Fix or uninstall {self.distribution}, "
             f"or set {DISABLE_VARIABLE}={self.name} to start without it."
         )
 
 
 class Plugins:
-    """A set of loaded plugins. Make one per node; nothing here is global.
+    """A set of loaded plugins; each node has one, none is global.
 
-    Fill it from one thread, before use. Afterwards hooks may be called from any thread, one call
-    at a time.
+    Load from one thread, before use. Afterwards any thread may call hooks, one call at a time.
     """
 
     def __init__(self) -> None:
-        """An empty set; :meth:`load` makes the usual one."""
+        """Make an empty set; :meth:`load` makes the usual one."""
         self._manager = pluggy.PluginManager(NAME)
         self._manager.add_hookspecs(specs)
         self._loaded: dict[str, PluginInfo] = {}
@@ -89,10 +88,10 @@ class Plugins:
     def load(cls, disable: Iterable[str] = (), *, tolerate: bool = False) -> Plugins:
         """Load what braft-core provides, then every installed entry point of group ``braft``.
 
-        :param disable: names of entry points, or of distributions, that are not to be loaded.
+        :param disable: names of entry points or distributions not to load.
         :param tolerate: collect failures in :attr:`failures` instead of raising, for commands that
-            explain an installation. A node must not be started on such a set.
-        :raises PluginLoadError: a plugin does not import or breaks a hook's rules.
+            explain an installation. Do not start a node with such a set.
+        :raises PluginLoadError: a plugin does not import or breaks a rule of the hooks.
         :raises PluginConflict: two distributions claim one entry-point name.
         """
         plugins = cls()
@@ -112,7 +111,7 @@ class Plugins:
 
     @property
     def failures(self) -> tuple[PluginError, ...]:
-        """What went wrong while loading with ``tolerate``."""
+        """The errors of loading with ``tolerate``."""
         return tuple(self._failures)
 
     def register(
@@ -120,16 +119,16 @@ class Plugins:
     ) -> PluginInfo:
         """Add one plugin: a module, or an instance whose methods are hooks.
 
-        Programs use this for plugins of their own that are not installed as distributions.
+        Programs use this for plugins that are not installed as distributions.
 
-        :raises PluginLoadError: it breaks a rule; the message lists every broken one.
+        :raises PluginLoadError: it breaks a rule; the message lists every broken rule.
         :raises PluginConflict: the name is taken.
         """
         info = PluginInfo(name, distribution, version)
         if name in self._loaded:
             raise _name_conflict([self._loaded[name], info])
         if self._manager.is_registered(plugin):
-            raise load_error(info, f"it is loaded already, as {self._manager.get_name(plugin)!r}")
+            raise load_error(info, f"it is already loaded, as {self._manager.get_name(plugin)!r}")
         if problems := hook_problems(plugin):
             raise load_error(info, "; ".join(problems))
         self._manager.register(plugin, name)
@@ -138,45 +137,45 @@ class Plugins:
         return info
 
     def call(self, info: PluginInfo, hook: str, **arguments: Any) -> list[Any]:
-        """Call one hook of one plugin; the list holds its answer, and is empty for ``None``.
+        """Call one hook of one plugin; return a list of its result, empty for ``None``.
 
-        :raises PluginLoadError: chained, whatever the plugin raised.
+        :raises PluginLoadError: the hook raised; chained to the plugin's exception.
         """
         try:
             return self._call(info, hook, arguments)
-        except Exception as error:  # a plugin may raise anything; it must not end braft unnamed
+        except Exception as error:  # a plugin may raise anything; the error must name it
             raise load_error(info, f"{hook} raised {describe_error(error)}") from error
 
     def extend_http(self, app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
-        """Let every plugin add its HTTP resources. :raises PluginLoadError: one of them raised."""
+        """Let every plugin add its HTTP resources. :raises PluginLoadError: a plugin raised."""
         for info in self.implementing("braft_register_http"):
             self.call(info, "braft_register_http", app=app, node=node)
 
     def extend_cli(self, app: typer.Typer) -> None:
-        """Let every plugin add its commands. :raises PluginLoadError: one of them raised."""
+        """Let every plugin add its commands. :raises PluginLoadError: a plugin raised."""
         for info in self.implementing("braft_register_cli"):
             self.call(info, "braft_register_cli", app=app)
 
     def notify(self, event: str, **arguments: Any) -> None:
-        """Call every observer of ``event``; one that raises is logged by name and passed over.
+        """Call every observer of ``event``; log the exceptions that observers raise.
 
-        :param event: the hook's name, such as ``braft_on_started``.
-        :raises PluginError: there is no such observer, or the arguments are not its parameters.
+        :param event: the name of the hook, such as ``braft_on_started``.
+        :raises PluginError: the hook is no observer, or the arguments are not its parameters.
         """
         if not event.startswith(_OBSERVER) or event not in HOOKS:
             known = ", ".join(hook for hook in HOOKS if hook.startswith(_OBSERVER))
-            raise PluginError(f"there is no observer {event!r}; there are: {known}")
+            raise PluginError(f"there is no observer {event!r}; known: {known}")
         if set(arguments) != set(HOOKS[event]):
-            raise PluginError(f"{signature(event)} was called with {', '.join(arguments) or '-'}")
+            raise PluginError(f"{signature(event)} got {', '.join(arguments) or 'no arguments'}")
         for info in self.implementing(event):
             self._notify_one(info, event, arguments)
 
     def implementing(self, hook: str) -> Iterator[PluginInfo]:
-        """The plugins that implement a hook, in the order of loading."""
+        """Return the plugins that implement a hook, in the order of loading."""
         return (info for info in self._loaded.values() if hook in info.hooks)
 
     def trace(self, write: Callable[[str], object]) -> Callable[[], None]:
-        """Pass a line of text to ``write`` for each hook call; returns a function that ends it."""
+        """Pass a line to ``write`` for each hook call; return a function that ends the trace."""
         self._manager.trace.root.setwriter(write)
         return self._manager.enable_tracing()
 
@@ -189,9 +188,9 @@ class Plugins:
     def _notify_one(self, info: PluginInfo, event: str, arguments: dict[str, Any]) -> None:
         try:
             self._call(info, event, arguments)
-        except Exception:  # an observer's fault must reach neither the node nor other observers
+        except Exception:  # must not affect the node or other observers
             log.exception(
-                "plugin %s (%s) failed in %s; the node goes on",
+                "plugin %s (%s) raised in %s; the node continues",
                 info.name,
                 info.origin,
                 event,
@@ -227,7 +226,7 @@ class Plugins:
     def _load_one(self, info: PluginInfo, point: importlib.metadata.EntryPoint) -> None:
         try:
             plugin = point.load()
-        except (Exception, SystemExit) as error:  # an import runs foreign code: anything may come
+        except (Exception, SystemExit) as error:  # an import runs code that may raise anything
             raise load_error(
                 info, f"{point.value} does not import: {describe_error(error)}"
             ) from error
@@ -238,7 +237,7 @@ _Point = tuple[PluginInfo, importlib.metadata.EntryPoint]
 
 
 def load_error(info: PluginInfo, what: str) -> PluginLoadError:
-    """The error that names plugin, distribution and version, what is wrong, and what to do."""
+    """Return an error that names plugin, distribution and version, and says what to do."""
     return PluginLoadError(
         f"plugin {info.name!r} of {info.origin} cannot be used: {what}. {info.hint}",
         plugin=info.name,
@@ -261,7 +260,7 @@ def _name_conflict(claims: list[PluginInfo]) -> PluginConflict:
 
 
 def _entry_points() -> list[_Point]:
-    """Every installed entry point of our group, in an order that does not depend on the disk."""
+    """Return every installed entry point of our group, in a deterministic order."""
     found = []
     for point, distribution, version in entry_points(NAME):
         found.append((PluginInfo(point.name, distribution, version), point))
@@ -269,7 +268,7 @@ def _entry_points() -> list[_Point]:
 
 
 def _warn_unused(unused: set[str], known: list[str]) -> None:
-    """Say that something was to be disabled that is not there: a misspelling must not pass."""
+    """Warn of disabled names that are not installed: they may be misspelt."""
     for name in sorted(unused):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"installed: {', '.join(known) or 'none'}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from braft_core.config import Row, Settings, SourcedValue, sourced_options, unknown_variable_message
 from braft_core.errors import ConfigError
-from braft_core.plugin.options import Option, PluginOptions, show_value
+from braft_core.plugin.options import Option, PluginOptions, format_option
 from braft_core.plugin.validation import KINDS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=PluginOptions)
 
 
 class EffectiveOption(NamedTuple):
-    """One option with the value that a node started now would use."""
+    """One option with the value that a node would use if it started now."""
 
     option: Option
     value: str
@@ -31,9 +31,10 @@ class EffectiveOption(NamedTuple):
 
 
 def read_options(settings: Settings, model: type[Model]) -> Model:
-    """The options of a model as the settings say them.
+    """Read the options of a model from the settings.
 
-    :raises ConfigError: naming each bad one as the user wrote it, its value and what is accepted.
+    :raises ConfigError: an option is invalid; names each as the user wrote it, its value and what
+        is accepted.
     """
     return _read(model, sourced_options(settings, model.section, model.variables()))
 
@@ -44,23 +45,23 @@ def _read(model: type[Model], given: dict[str, SourcedValue]) -> Model:
 
 
 class OptionValues:
-    """The settings as the plugins of one registry see them. Use it from one thread."""
+    """The options of all plugins of a registry. Use it from one thread."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
 
     def values(self, section: str) -> dict[str, Any]:
-        """What a class that is chosen by that name is given as its options; not validated.
+        """Return the options of the class that is chosen by that name, not validated.
 
         :raises ConfigError: two variables set one option to different values.
         """
         return {key: item.value for key, item in self._sourced(section).items()}
 
     def check(self) -> None:
-        """Read every option of every installed plugin, used or not.
+        """Validate every option of every installed plugin, used or not.
 
-        :raises ConfigError: the bad ones, all of them.
+        :raises ConfigError: options are invalid; names all of them.
         """
         errors: list[ConfigError] = []
         for model in self._registry.options().values():
@@ -72,9 +73,9 @@ class OptionValues:
             raise ConfigError("\n".join(error.message for error in errors), **errors[0].data)
 
     def explain(self, section: str) -> list[EffectiveOption]:
-        """The options of a section with their values; none for one that nobody declares.
+        """Return the options of a section with their values; none if no plugin declares it.
 
-        :raises ConfigError: one of them is wrong.
+        :raises ConfigError: an option is invalid.
         """
         model = self._registry.options().get(section)
         if model is None:
@@ -84,18 +85,18 @@ class OptionValues:
         return [
             EffectiveOption(
                 option,
-                show_value(option.key, getattr(read, option.key)),
+                format_option(option.key, getattr(read, option.key)),
                 given[option.key].origin if option.key in given else "default",
             )
             for option in model.describe()
         ]
 
     def rows(self) -> list[Row]:
-        """Name, value and origin of every option; secrets masked.
+        """Return name, value and origin of every option; secrets are masked.
 
-        Options that a setting fills are left to the setting, unless the section overrules it.
+        Leaves out an option that a setting fills, unless the section or a variable overrides it.
 
-        :raises ConfigError: one of them is wrong.
+        :raises ConfigError: an option is invalid.
         """
         filled = {v.option for v in self._settings.variables().values() if v.option}
         declared = [
@@ -107,10 +108,10 @@ class OptionValues:
         return [*declared, *self._undeclared()]
 
     def warnings(self) -> list[str]:
-        """Sentences about sections and variables that look like options and are none."""
+        """Return a message for each section and ``BRAFT_*`` variable that no plugin reads."""
         models = self._registry.options()
-        sentences = [
-            f"[plugins.{section}]: no installed plugin has options of that name; there are: "
+        messages = [
+            f"[plugins.{section}]: no installed plugin declares options of that name; declared: "
             f"{', '.join(sorted(models)) or 'none'}"
             for section in self._settings.plugins
             if section not in models and not self._is_chosen_by_name(section)
@@ -118,10 +119,10 @@ class OptionValues:
         variables = {name for model in models.values() for name in model.variables().values()}
         known = variables | {variable.long for variable in self._settings.variables().values()}
         strange = sorted(set(self._settings.unrecognized_variables) - variables)
-        return sentences + [unknown_variable_message(name, known) for name in strange]
+        return messages + [unknown_variable_message(name, known) for name in strange]
 
     def _is_chosen_by_name(self, section: str) -> bool:
-        """Whether a class takes that section as it is. Asked rarely: it imports all of them."""
+        """Return whether a class of that name may read the section. Slow: imports all classes."""
         return any(section in self._registry.names(kind) for kind in KINDS)
 
     def _sourced(self, section: str) -> dict[str, SourcedValue]:
@@ -129,8 +130,8 @@ class OptionValues:
         return sourced_options(self._settings, section, model.variables() if model else {})
 
     def _undeclared(self) -> Iterator[Row]:
-        """What was given for a plugin that says nothing of its options."""
+        """Return the options of sections whose plugin declares no model."""
         declared = set(self._registry.options())
         for section in sorted(set(self._settings.plugins) - declared):
             for key, item in self._sourced(section).items():
-                yield Row(f"plugins.{section}.{key}", show_value(key, item.value), item.origin)
+                yield Row(f"plugins.{section}.{key}", format_option(key, item.value), item.origin)

@@ -1,4 +1,4 @@
-"""Options of a plugin: a model of its own, filled from braft.toml, the environment and arguments.
+"""Options of a plugin: a pydantic model, filled from braft.toml, the environment and arguments.
 
 ::
 
@@ -10,19 +10,19 @@
         section = "lab"
 
         poll_interval: Duration = 2.0
-        \"\"\"Pause between two looks.\"\"\"
+        \"\"\"Pause between two polls.\"\"\"
 
 
     @hookimpl
     def braft_register_options():
         return LabOptions
 
-From then on ``[plugins.lab] poll_interval = "5s"`` and ``BRAFT_LAB_POLL_INTERVAL=5s`` are settings:
-checked before a node starts, shown by ``braft config`` and explained by ``braft plugins show lab``.
-A class that braft makes reads them with ``LabOptions.read(context.options)``, everything else with
-``node.plugin_options(LabOptions)``.
+Users then set ``[plugins.lab] poll_interval = "5s"`` or ``BRAFT_LAB_POLL_INTERVAL=5s``. braft
+validates options before a node starts; ``braft config`` and ``braft plugins show lab`` show them.
+A class that braft makes reads its options with ``LabOptions.read(context.options)``, other code
+with ``node.plugin_options(LabOptions)``.
 
-Public: plugins import this module. It must not know which plugins are loaded.
+Plugins import this module. It must not know which plugins are loaded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from braft_core.config.display import MASK, is_secret, show
+from braft_core.config.display import MASK, format_value, is_secret
 from braft_core.config.fields import (
     Accepts,
     Duration,
@@ -81,7 +81,7 @@ _PLAIN_KINDS: Mapping[type, str] = MappingProxyType(
 
 
 class Option(NamedTuple):
-    """One option, as it is explained to users."""
+    """The description of one option for users."""
 
     key: str
     #: The environment variable that sets it.
@@ -92,65 +92,64 @@ class Option(NamedTuple):
 
 
 class PluginOptions(BaseModel):
-    """Base of a plugin's options: a frozen pydantic model whose unknown keys are errors.
+    """Base of a plugin's options: a frozen pydantic model that refuses unknown keys.
 
-    Every option has a default, because a plugin may be installed and not used; what must be given
-    is asked for by the class that cannot do without. The text below an option is its explanation
-    for users. The names of this module (``Duration``, ``Names``, …) read what people write in the
-    environment; any other type that pydantic can make from a text works as well. A ``SecretStr``
-    is never shown. Instances are immutable, so thread-safe.
+    Every option needs a default, because a plugin may be installed and not used; the class that
+    needs a value checks for it. The docstring below an option explains it to users. Use the types
+    of this module (``Duration``, ``Names``, …) or any type that pydantic can make from a text. A
+    ``SecretStr`` is never shown. Instances are immutable, so thread-safe.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
     )
 
-    #: The name of the section, ``[plugins.<section>]``; for a class that is chosen by name, the
-    #: class's ``name``.
+    #: The name of the section, ``[plugins.<section>]``. The options of a class that is chosen by
+    #: name use that name.
     section: ClassVar[str]
 
     @classmethod
     def read(cls, options: Mapping[str, Any], written: Mapping[str, str] = _NOTHING) -> Self:
-        """Make the model from the values that were given, by key.
+        """Validate options by key and return them as the model.
 
-        :param written: what the user called an option, by key; default ``plugins.<section>.<key>``.
-        :raises ConfigError: naming each bad option, its value and what is accepted.
+        :param written: how the user spelt each option, by key; default ``plugins.<section>.<key>``.
+        :raises ConfigError: options are invalid; names each, its value and what is accepted.
         """
         try:
             return cls(**options)
         except ValidationError as error:
-            # "from None": pydantic's text would repeat the value of a secret.
+            # "from None": pydantic's message would contain the value of a secret.
             raise _config_error(cls, error, options, written) from None
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """The environment variable of each option, ``BRAFT_<SECTION>_<KEY>``, by key."""
+        """Return the environment variable of each option, ``BRAFT_<SECTION>_<KEY>``, by key."""
         return {key: _variable(cls.section, key) for key in cls.model_fields}
 
     @classmethod
     def describe(cls) -> list[Option]:
-        """The options in the order in which they are declared."""
+        """Return the options in the order of their declaration."""
         return [
             Option(
                 key,
                 _variable(cls.section, key),
                 " ".join((info.description or "").split()),
                 _accepted(info),
-                show_value(key, info.get_default(call_default_factory=True)),
+                format_option(key, info.get_default(call_default_factory=True)),
             )
             for key, info in cls.model_fields.items()
         ]
 
 
-def show_value(key: str, value: object) -> str:
-    """An option's value as text; masked if it is a secret, or if its name sounds like one."""
+def format_option(key: str, value: object) -> str:
+    """Return an option's value as text; masked if it is a secret or is named like one."""
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
     if value and is_secret(key):
         return MASK
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={show(item)}" for name, item in value.items())
-    return show(value)
+        return ",".join(f"{name}={format_value(item)}" for name, item in value.items())
+    return format_value(value)
 
 
 def _variable(section: str, key: str) -> str:
@@ -158,7 +157,7 @@ def _variable(section: str, key: str) -> str:
 
 
 def _accepted(info: FieldInfo) -> str:
-    """What an option accepts, in words: of the kind it is, else the name of its type."""
+    """Return what an option accepts, in words, else the name of its type."""
     for note in info.metadata:
         if isinstance(note, Accepts):
             return note.text

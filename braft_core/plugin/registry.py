@@ -1,7 +1,7 @@
-"""Chooses registered classes by kind and name, and reads ``scheme:spec``.
+"""Choose registered classes by kind and name, and parse ``scheme:spec``.
 
-A name that nobody provides is answered with what was asked, what is installed and the command that
-mends it; a name that two provide is an error that names both. Must not know how plugins are loaded.
+The error for an unknown name says what is installed and which command installs the missing one. A
+name of two providers is an error that names both. Must not know how plugins are loaded.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST_PARTY", "Provider", "Registry", "parse_discovery"]
 
-#: Distributions of the project itself that provide a name, by kind and name: for the install hint
-#: alone. The core imports none of them.
+#: This project's distributions by kind and name of the class they provide. Only for the install
+#: hint: the core imports none of them.
 FIRST_PARTY: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         ("discovery", "static"): "braft-static",
@@ -43,19 +43,19 @@ _SCHEME: Final = re.compile(r"[a-z][a-z0-9_.+-]*")
 class Provider(NamedTuple):
     """One row of ``braft plugins``: a name, its kind, and the distribution that provides it.
 
-    ``kind`` is one of the kinds that are chosen by name, or ``http``, ``cli`` or ``observer``, for
-    which ``name`` is that of the plugin.
+    ``kind`` is a kind that is chosen by name, or ``http``, ``cli`` or ``observer``; for the last
+    three ``name`` is the plugin's name.
     """
 
     name: str
     kind: str
     distribution: str
     version: str
-    #: The plugin's own name: its entry point's.
+    #: The plugin's name, which is that of its entry point.
     plugin: str
 
 
-class _Found(NamedTuple):
+class _Provided(NamedTuple):
     provided: type[Any]
     info: PluginInfo
 
@@ -63,14 +63,14 @@ class _Found(NamedTuple):
 class Registry:
     """The classes that a set of plugins provides.
 
-    A kind's hooks are called when the kind is first asked for, from the thread that asks; ask from
-    one thread. Classes are handed out, never instances.
+    Calls the hooks of a kind when the kind is first used, on the calling thread; use it from one
+    thread. Returns classes, never instances.
     """
 
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
-        self._kinds: dict[str, dict[str, _Found]] = {}
-        self._options: dict[str, _Found] | None = None
+        self._kinds: dict[str, dict[str, _Provided]] = {}
+        self._options: dict[str, _Provided] | None = None
 
     @overload
     def get(self, kind: Literal["discovery"], name: str) -> type[Discovery]: ...
@@ -85,11 +85,11 @@ class Registry:
     @overload
     def get(self, kind: str, name: str) -> type[Any]: ...
     def get(self, kind: str, name: str) -> type[Any]:
-        """The class of that kind and name.
+        """Return the class of that kind and name.
 
-        :raises PluginNotFound: no loaded plugin provides it; the message says what would.
-        :raises PluginConflict: two plugins provide one name of this kind.
-        :raises PluginLoadError: a plugin's hook raised, or provides what cannot be used.
+        :raises PluginNotFound: no loaded plugin provides it; the message says which one would.
+        :raises PluginConflict: two plugins provide the same name of this kind.
+        :raises PluginLoadError: a plugin's hook raised, or returned an unusable class.
         """
         found = self._of_kind(kind)
         if name not in found:
@@ -97,29 +97,29 @@ class Registry:
         return found[name].provided
 
     def names(self, kind: str) -> tuple[str, ...]:
-        """The names that are provided for a kind, in the order of loading."""
+        """Return the names of a kind, in the order of loading."""
         return tuple(self._of_kind(kind))
 
     def classes(self, kind: str) -> tuple[type[Any], ...]:
-        """All classes of a kind, in the order of loading."""
+        """Return all classes of a kind, in the order of loading."""
         return tuple(found.provided for found in self._of_kind(kind).values())
 
     def options(self) -> Mapping[str, type[PluginOptions]]:
-        """The options that plugins declare, by section, in the order of loading.
+        """Return the models of plugin options by section, in the order of loading.
 
-        :raises PluginConflict: two plugins declare one section.
-        :raises PluginLoadError: a plugin's hook raised, or declares what cannot be used.
+        :raises PluginConflict: two plugins declare the same section or variable.
+        :raises PluginLoadError: a plugin's hook raised, or returned an unusable model.
         """
         declared = self._declared()
         return MappingProxyType({name: found.provided for name, found in declared.items()})
 
     def sections(self, plugin: str) -> tuple[str, ...]:
-        """The sections of options that the plugin of that name declares."""
+        """Return the option sections that the plugin of that name declares."""
         declared = self._declared()
         return tuple(name for name, found in declared.items() if found.info.name == plugin)
 
     def describe(self) -> tuple[Provider, ...]:
-        """Everything that is provided, for ``braft plugins``. Imports every implementation."""
+        """Return all providers, for ``braft plugins``. Imports every implementation."""
         chosen = [
             _row(name, kind, found.info)
             for kind in KINDS
@@ -140,10 +140,10 @@ class Registry:
             if any(hook.startswith(prefix) for hook in info.hooks)
         ]
 
-    def _of_kind(self, kind: str) -> dict[str, _Found]:
+    def _of_kind(self, kind: str) -> dict[str, _Provided]:
         if kind not in KINDS:
             raise PluginNotFound(
-                f"there is no kind of plugin {kind!r}; there are: {', '.join(KINDS)}",
+                f"there is no kind of plugin {kind!r}; known: {', '.join(KINDS)}",
                 kind=kind,
                 name="",
                 known=list(KINDS),
@@ -152,44 +152,42 @@ class Registry:
             self._kinds[kind] = self._collect(kind)
         return self._kinds[kind]
 
-    def _collect(self, kind: str) -> dict[str, _Found]:
-        found: dict[str, _Found] = {}
+    def _collect(self, kind: str) -> dict[str, _Provided]:
+        found: dict[str, _Provided] = {}
         for info in self._plugins.implementing(f"braft_register_{kind}"):
-            for provided in self._provided(kind, info, partial(class_problems, kind)):
-                new = _Found(provided, info)
+            for provided in self._call_provider(kind, info, partial(class_problems, kind)):
+                new = _Provided(provided, info)
                 if (other := found.setdefault(provided.name, new)) is not new:
                     raise _conflict(kind, "name", provided.name, other, new)
         if kind == "serializer":
             _check_tags(found.values())
         return found
 
-    def _declared(self) -> dict[str, _Found]:
+    def _declared(self) -> dict[str, _Provided]:
         if self._options is None:
             self._options = self._collect_options()
         return self._options
 
-    def _collect_options(self) -> dict[str, _Found]:
-        declared: dict[str, _Found] = {}
-        variables: dict[str, _Found] = {}
+    def _collect_options(self) -> dict[str, _Provided]:
+        declared: dict[str, _Provided] = {}
+        variables: dict[str, _Provided] = {}
         for info in self._plugins.implementing("braft_register_options"):
-            for model in self._provided("options", info, options_problems):
-                new = _Found(model, info)
+            for model in self._call_provider("options", info, options_problems):
+                new = _Provided(model, info)
                 if (other := declared.setdefault(model.section, new)) is not new:
                     raise _conflict("options", "section", model.section, other, new)
-                for name in model.variables().values():  # "a-b" and "c" spell as "a" and "b_c" do
+                for name in model.variables().values():  # "a-b" + "c" and "a" + "b_c" are equal
                     if (other := variables.setdefault(name, new)) is not new:
                         raise _conflict("options", "variable", name, other, new)
         return declared
 
-    def _provided(
+    def _call_provider(
         self, kind: str, info: PluginInfo, find_problems: Callable[[object], list[str]]
     ) -> list[type[Any]]:
         hook = f"braft_register_{kind}"
         answers = self._plugins.call(info, hook)
         if not answers:
-            raise load_error(
-                info, f"{hook} returned None; accepted is a class or a list of classes"
-            )
+            raise load_error(info, f"{hook} returned None; accepted: a class or a list of classes")
         provided = list(answers[0]) if isinstance(answers[0], (list, tuple)) else [answers[0]]
         problems = [text for each in provided for text in find_problems(each)]
         if problems:
@@ -224,15 +222,17 @@ def _row(name: str, kind: str, info: PluginInfo) -> Provider:
     return Provider(name, kind, info.distribution, info.version, info.name)
 
 
-def _check_tags(found: Iterable[_Found]) -> None:
-    tags: dict[int, _Found] = {}
+def _check_tags(found: Iterable[_Provided]) -> None:
+    tags: dict[int, _Provided] = {}
     for new in found:
         tag: int = new.provided.tag
         if (other := tags.setdefault(tag, new)) is not new:
             raise _conflict("serializer", "tag", tag, other, new)
 
 
-def _conflict(kind: str, what: str, value: object, one: _Found, two: _Found) -> PluginConflict:
+def _conflict(
+    kind: str, what: str, value: object, one: _Provided, two: _Provided
+) -> PluginConflict:
     return PluginConflict(
         f"the {kind} {what} {value!r} is provided by {one.info.origin} and by {two.info.origin}. "
         f"{two.info.hint}",
@@ -245,12 +245,12 @@ def _conflict(kind: str, what: str, value: object, one: _Found, two: _Found) -> 
 def parse_discovery(value: str, known: Iterable[str]) -> tuple[str, str]:
     """Split ``BRAFT_DISCOVERY`` into scheme and spec.
 
-    A known scheme comes first: ``mdns`` and ``mdns:_x._tcp``. Else a list of hosts, with or
-    without ports, is a ``static`` one: ``a``, ``a,b:15000``, ``[::1]:15000``. Else ``scheme:spec``
-    is handed on, for :meth:`Registry.get` to say what is missing.
+    A known scheme has priority: ``mdns`` and ``mdns:_x._tcp``. A list of hosts, with or without
+    ports, means ``static``: ``a``, ``a,b:15000``, ``[::1]:15000``. Any other ``scheme:spec`` is
+    returned as it is; :meth:`Registry.get` then says what is missing.
 
-    :param known: the schemes that are provided; the project's own count as known in any case.
-    :raises ConfigError: it is none of these, or so near to a scheme that it must be a misspelling.
+    :param known: the installed schemes; those of this project are known even if not installed.
+    :raises ConfigError: it is none of these, or close enough to a scheme to be a misspelling.
     """
     value, installed = value.strip(), sorted(set(known))
     schemes = {*installed, *(name for kind, name in FIRST_PARTY if kind == "discovery")}
@@ -268,11 +268,11 @@ def parse_discovery(value: str, known: Iterable[str]) -> tuple[str, str]:
 def _not_understood(value: str, installed: list[str], missing: list[str]) -> ConfigError:
     items = [item.strip() for item in value.split(",")]
     wrong = next((item for item in items if item and not _is_host(item)), "")
-    what = f"{wrong!r} is no host" if wrong and wrong != value else "it is not understood"
+    what = f"{wrong!r} is not a host" if wrong and wrong != value else "not a discovery"
     more = ", ".join(f"{name} (pip install {FIRST_PARTY['discovery', name]})" for name in missing)
     return ConfigError(
-        f"BRAFT_DISCOVERY={value!r}: {what}; accepted are a list of hosts (a,b:15000), or scheme "
-        f"or scheme:spec with one of: {', '.join(installed) or 'none is installed'}"
+        f"BRAFT_DISCOVERY={value!r}: {what}; accepted: a list of hosts (a,b:15000), or scheme or "
+        f"scheme:spec with one of: {', '.join(installed) or 'none is installed'}"
         + (f"; not installed: {more}" if more else ""),
         setting="BRAFT_DISCOVERY",
         value=value,
@@ -280,7 +280,7 @@ def _not_understood(value: str, installed: list[str], missing: list[str]) -> Con
 
 
 def _refuse_misspelling(value: str, schemes: set[str]) -> None:
-    """A single bare word near to a scheme is no host: waiting for one would hide the mistake."""
+    """Raise for a word that is close to a scheme: as a host it would hide the misspelling."""
     if not value.isalnum():
         return
     if close := difflib.get_close_matches(value.lower(), sorted(schemes), n=1, cutoff=0.7):
@@ -298,7 +298,7 @@ def _is_host_list(value: str) -> bool:
 
 
 def _is_host(item: str) -> bool:
-    """Whether an entry of a list is a host, with or without a port."""
+    """Return whether an entry of a list is a host, with or without a port."""
     for parse in (parse_host, parse_address):
         try:
             parse(item)

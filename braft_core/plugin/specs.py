@@ -3,12 +3,11 @@
 Rules that hold for every hook:
 
 - An implementation is a plain function of the plugin's module, marked ``@hookimpl`` and named like
-  the hook. Coroutines, generators and hook wrappers are refused when the plugin is loaded.
-- It may take any subset of the hook's parameters, by name. Hooks grow by new parameters, so a
-  plugin that is not interested in one need not mention it. Defaults, ``*args`` and ``**kwargs``
-  are refused: they would never be filled.
-- Names that begin with ``braft_`` are hooks. Any other function so named is taken for a misspelt
-  hook and refused.
+  the hook. braft refuses to load coroutines, generators and hook wrappers.
+- It may take any subset of the hook's parameters, by name. Later versions of a hook may have more
+  parameters. Defaults, ``*args`` and ``**kwargs`` are refused: pluggy would never pass a value.
+- The prefix ``braft_`` is reserved for hooks: any other function with it is refused as a misspelt
+  hook.
 - A plugin imports only the public modules ``braft_core``, ``braft_core.abc``,
   ``braft_core.plugin``, ``braft_core.plugin.options``, ``braft_core.errors``, ``braft_core.raft``
   and, in its tests, ``braft_testing``.
@@ -38,16 +37,16 @@ _spec: Final = pluggy.HookspecMarker(NAME)
 
 
 # --------------------------------------------------------------------------------------------
-# Before a node exists: what can be chosen by name
+# Before a node exists: classes that are chosen by name
 
 
 @_spec
 def braft_register_discovery() -> type[Discovery] | Sequence[type[Discovery]]:
-    """Provide discoveries: ways to find out where other nodes may be.
+    """Provide discoveries: ways to find other nodes.
 
-    When: once per loaded set of plugins, when a discovery is first asked for by name.
-    Thread: the one that builds the node or runs the command. Must not block; must not look around
-    the network: that is the work of the class's instances.
+    When: once per loaded set of plugins, when a discovery is first chosen by name.
+    Thread: the one that builds the node or runs the command. Must not block, must not use the
+    network: that is the work of the class's instances.
 
     :return: a :class:`~braft_core.abc.Discovery` class or a list of them. The class's ``name`` is
         the scheme that selects it: ``BRAFT_DISCOVERY=<name>:<spec>``.
@@ -65,16 +64,16 @@ def braft_register_discovery() -> type[Discovery] | Sequence[type[Discovery]]:
 
 @_spec
 def braft_register_serializer() -> type[Serializer] | Sequence[type[Serializer]]:
-    """Provide serializers: how commands, queries and answers become bytes.
+    """Provide serializers: how commands, queries and results become bytes.
 
-    When: once per loaded set of plugins, when a serializer is first asked for.
+    When: once per loaded set of plugins, when a serializer is first used.
     Thread: the one that builds the node or runs the command. Must not block.
 
-    Every serializer that ever wrote to a log must stay installed as long as that log lives: its
-    class's ``tag`` is in front of each command. Tags 1 to 15 belong to braft's own serializers.
+    A serializer that wrote to a log must stay installed as long as that log exists: its class's
+    ``tag`` precedes each command. Tags 1 to 15 belong to braft's own serializers.
 
     :return: a :class:`~braft_core.abc.Serializer` class or a list of them, each with a ``name``
-        (``BRAFT_SERIALIZER=<name>``) and a ``tag`` that nobody else uses.
+        (``BRAFT_SERIALIZER=<name>``) and a unique ``tag``.
 
     Example::
 
@@ -91,11 +90,10 @@ def braft_register_serializer() -> type[Serializer] | Sequence[type[Serializer]]
 def braft_register_service() -> type[Service] | Sequence[type[Service]]:
     """Provide services: named parts of the replicated state machine.
 
-    When: once per loaded set of plugins, when a service is first asked for by name.
+    When: once per loaded set of plugins, when a service is first chosen by name.
     Thread: the one that builds the node or runs the command. Must not block.
 
-    All nodes of a cluster need the same services, in the same version wherever it changes what a
-    command does.
+    All nodes of a cluster need the same services; the same command must do the same on each node.
 
     :return: a :class:`~braft_core.abc.Service` class or a list of them. The class's ``name``
         selects it in ``BRAFT_SERVICES=kv,<name>`` and routes commands to it.
@@ -115,7 +113,7 @@ def braft_register_service() -> type[Service] | Sequence[type[Service]]:
 def braft_register_transport() -> type[Transport] | Sequence[type[Transport]]:
     """Provide transports: how messages travel between nodes.
 
-    When: once per loaded set of plugins, when a transport is first asked for by name.
+    When: once per loaded set of plugins, when a transport is first chosen by name.
     Thread: the one that builds the node or runs the command. Must not block, must not listen yet.
 
     :return: a :class:`~braft_core.abc.Transport` class or a list of them. The class's ``name``
@@ -134,9 +132,9 @@ def braft_register_transport() -> type[Transport] | Sequence[type[Transport]]:
 
 @_spec
 def braft_register_storage() -> type[Storage] | Sequence[type[Storage]]:
-    """Provide stores: what keeps a node's log, term and vote.
+    """Provide storages: what keeps a node's log, term and vote.
 
-    When: once per loaded set of plugins, when a store is first asked for by name.
+    When: once per loaded set of plugins, when a storage is first chosen by name.
     Thread: the one that builds the node or runs the command. Must not block, must not open files.
 
     :return: a :class:`~braft_core.abc.Storage` class or a list of them. The class's ``name``
@@ -146,7 +144,7 @@ def braft_register_storage() -> type[Storage] | Sequence[type[Storage]]:
 
         @hookimpl
         def braft_register_storage():
-            from braft_lab.store import LabStorage
+            from braft_lab.storage import LabStorage
 
             return LabStorage
     """
@@ -155,15 +153,15 @@ def braft_register_storage() -> type[Storage] | Sequence[type[Storage]]:
 
 @_spec
 def braft_register_options() -> type[PluginOptions] | Sequence[type[PluginOptions]]:
-    """Declare the plugin's options: what ``[plugins.<section>]`` and ``BRAFT_<SECTION>_*`` may say.
+    """Declare the plugin's options: the keys of ``[plugins.<section>]``, ``BRAFT_<SECTION>_*``.
 
     When: once per loaded set of plugins, before a node is built and when settings are shown.
     Thread: the one that builds the node or runs the command. Must not block.
 
-    Every declared option is checked before a node starts, whether the plugin is used or not.
+    braft validates every declared option before a node starts, whether the plugin is used or not.
 
     :return: a :class:`~braft_core.plugin.options.PluginOptions` class or a list of them, each with
-        a ``section`` that nobody else has; for a class that is chosen by name, the class's name.
+        a unique ``section``; a class that is chosen by name has the section of its name.
 
     Example::
 
@@ -184,16 +182,16 @@ def braft_register_options() -> type[PluginOptions] | Sequence[type[PluginOption
 def braft_register_http(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
     """Add Falcon resources to the node's HTTP application.
 
-    When: once per node, after braft's own routes are there and before the server listens.
-    Thread: the one that starts the node. Must not block; the node does not serve requests yet, so
-    keep it and use it when a request comes. Resources run on the HTTP server's event loop, where
+    When: once per node, after braft added its own routes and before the server listens.
+    Thread: the one that starts the node. Must not block. The node does not serve requests yet, so
+    keep it and use it in the resources. Resources run on the HTTP server's event loop, where
     nothing may block: their methods are ``async def``, and await ``node.aquery`` and the like.
 
     :param app: the application, ``falcon.asgi.App``; use ``app.add_route``. Prefer
         ``/plugins/<your name>/...``.
     :param node: the node, for commands, queries and status.
-    :return: nothing. What it raises keeps the node from starting, and so does a resource with a
-        method that is not ``async``.
+    :return: nothing. If it raises, or adds a resource with a method that is not ``async``, the node
+        does not start.
 
     Example::
 
@@ -210,11 +208,11 @@ def braft_register_cli(app: typer.Typer) -> None:
     """Add commands to the ``braft`` command line.
 
     When: once, each time ``braft`` is run, before it reads its arguments.
-    Thread: the main thread. Must not block: every ``braft --help`` waits for it, so import heavy
+    Thread: the main thread. Must not block: every ``braft --help`` waits for it. Import slow
     modules inside the commands.
 
     :param app: the root command; use ``app.command`` or ``app.add_typer``.
-    :return: nothing. What it raises ends ``braft`` with an error that names the plugin.
+    :return: nothing. If it raises, ``braft`` ends with an error that names the plugin.
 
     Example::
 
@@ -229,21 +227,20 @@ def braft_register_cli(app: typer.Typer) -> None:
 # --------------------------------------------------------------------------------------------
 # While a node runs: observers
 #
-# Observers run one after the other on a thread of the runtime that is theirs alone, never on the
-# loop: a slow one delays later observers and nothing else. Each observer is called even if another
-# one raises; what it raises is logged with the plugin's name and changes nothing. Events arrive in
-# the order in which they happened on this node. An observer sees this node's view, which may lag
-# behind the cluster's; it must not be used to decide what a command does.
+# All observers run on one thread, which is not the loop, one at a time: a slow observer delays only
+# later observers. If an observer raises, braft logs the exception with the plugin's name and calls
+# the others. Events arrive in the order in which they happened on this node. An observer sees this
+# node's view, which may lag behind the cluster's; no command may depend on it.
 
 
 @_spec
 def braft_on_started(node: NodeAPI) -> None:
-    """Told that a node has started: it listens, and has begun to look for its cluster.
+    """Observe that a node has started: it listens, and discovers its cluster.
 
-    When: once per node. It may not be in a cluster yet: ask ``node.ready()``.
+    When: once per node. It may not be in a cluster yet: see ``node.ready()``.
     Thread: the observers' thread. May block, which delays other observers only.
 
-    :param node: the node; all its synchronous methods may be used.
+    :param node: the node; all its synchronous methods work.
     :return: nothing.
 
     Example::
@@ -257,13 +254,12 @@ def braft_on_started(node: NodeAPI) -> None:
 
 @_spec
 def braft_on_stopping(node: NodeAPI) -> None:
-    """Told that a node is about to stop: release what :func:`braft_on_started` took.
+    """Observe that a node is about to stop; release what :func:`braft_on_started` acquired.
 
-    When: once per node that had started, before leadership is handed over and sockets close.
-    Thread: the observers' thread. May block, but only briefly: stopping waits a bounded time for
-    it and then goes on.
+    When: once per node that started, before it transfers leadership and closes its sockets.
+    Thread: the observers' thread. May block, but only briefly: the node waits a bounded time.
 
-    :param node: the node, still able to answer.
+    :param node: the node, which still answers.
     :return: nothing.
 
     Example::
@@ -276,14 +272,14 @@ def braft_on_stopping(node: NodeAPI) -> None:
 
 @_spec
 def braft_on_leader_changed(node: NodeAPI, leader: str, term: int) -> None:
-    """Told that this node follows another leader than before, or none.
+    """Observe that this node follows another leader, or none.
 
-    When: after each change of the leader known to this node, itself included.
+    When: after each change of the leader that this node knows; the leader may be the node itself.
     Thread: the observers' thread. May block, which delays other observers only.
 
     :param node: the node.
     :param leader: the server id of the new leader; empty while none is known.
-    :param term: the term in which it was learnt.
+    :param term: the term in which the node learnt of the leader.
     :return: nothing.
 
     Example::
@@ -297,10 +293,10 @@ def braft_on_leader_changed(node: NodeAPI, leader: str, term: int) -> None:
 
 @_spec
 def braft_on_member_joined(node: NodeAPI, server: Server) -> None:
-    """Told that a server became a member of the cluster.
+    """Observe that a server became a member of the cluster.
 
-    When: after a configuration that has a new server was committed. A change of address or
-    suffrage of a member is not a join.
+    When: after a configuration with a new server was committed. A new address or suffrage of a
+    member is not a join.
     Thread: the observers' thread. May block, which delays other observers only.
 
     :param node: the node that observed it.
@@ -317,13 +313,13 @@ def braft_on_member_joined(node: NodeAPI, server: Server) -> None:
 
 @_spec
 def braft_on_member_left(node: NodeAPI, server: Server) -> None:
-    """Told that a server is no longer a member of the cluster.
+    """Observe that a server is no longer a member of the cluster.
 
     When: after a configuration without that server was committed.
     Thread: the observers' thread. May block, which delays other observers only.
 
     :param node: the node that observed it.
-    :param server: the former member, as it was in the last configuration that had it.
+    :param server: the former member, as in the last configuration that had it.
     :return: nothing.
 
     Example::
@@ -336,9 +332,9 @@ def braft_on_member_left(node: NodeAPI, server: Server) -> None:
 
 @_spec
 def braft_on_snapshot_taken(node: NodeAPI, index: int) -> None:
-    """Told that this node wrote a snapshot of its state machine.
+    """Observe that this node wrote a snapshot of its state machine.
 
-    When: after the snapshot is durable and before the log behind it is cut.
+    When: after the snapshot is durable and before the log behind it is truncated.
     Thread: the observers' thread. May block, which delays other observers only.
 
     :param node: the node.

@@ -1,8 +1,8 @@
-"""The rules a plugin has to keep, as functions that list what is wrong.
+"""Validate plugins: functions that list what is wrong with a plugin.
 
-pluggy lets a misspelt hook pass, returns coroutines unawaited and fills no parameter that has a
-default. Each of these is found here, before pluggy sees the plugin, and said in a sentence that
-names the hook. Pure: this module loads, registers and calls nothing.
+pluggy ignores misspelt hooks, does not await coroutines and does not fill parameters that have
+defaults. This module detects each of these before pluggy sees the plugin, and names the hook. Pure:
+it loads, registers and calls nothing.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ HOOKS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 
 def signature(hook: str) -> str:
-    """The hook as one writes it: ``braft_on_leader_changed(node, leader, term)``."""
+    """Return the hook with its parameters: ``braft_on_leader_changed(node, leader, term)``."""
     return f"{hook}({', '.join(HOOKS[hook])})"
 
 
 def hook_problems(plugin: object) -> list[str]:
-    """Everything that is wrong with the hooks of a plugin (a module or an instance), as sentences.
+    """Return a message for each mistake in the hooks of a plugin, a module or an instance.
 
-    An empty list means that braft will call each of its hooks as its author meant it.
+    If the list is empty, braft calls each of its hooks as the author intends.
     """
     if inspect.isclass(plugin):
         return [f"it is the class {plugin.__qualname__}; give a module or an instance"]
     if problems := _version_problems(plugin):
-        return problems  # what else seems wrong may be right in the version that it asks for
+        return problems  # other mistakes may be correct in the version that it needs
     found = dict(_candidates(plugin))
     if not found:
         return [f"it implements no hook: nothing in it is named {_PREFIX}*"]
@@ -76,13 +76,13 @@ def hook_problems(plugin: object) -> list[str]:
 
 
 def hooks_of(plugin: object) -> list[str]:
-    """The names of the hooks that a plugin without problems implements, sorted."""
+    """Return the sorted names of the hooks that a valid plugin implements."""
     found = _candidates(plugin)
     return sorted((_options(value) or {}).get("specname") or name for name, value in found)
 
 
 def class_problems(kind: str, provided: object) -> list[str]:
-    """Everything that keeps ``provided`` from being used as a class of that kind."""
+    """Return the reasons why ``provided`` cannot be used as a class of that kind."""
     base = KINDS[kind]
     if not (inspect.isclass(provided) and issubclass(provided, base)):
         return [f"{provided!r} is not a subclass of braft_core.abc.{base.__name__}"]
@@ -93,7 +93,7 @@ def class_problems(kind: str, provided: object) -> list[str]:
     name = getattr(provided, "name", None)
     if not (isinstance(name, str) and _NAME_PATTERN.fullmatch(name)):
         problems.append(
-            f"{who}.name is {name!r}; accepted is a lower-case word such as 'lab' or 'lab-2'"
+            f"{who}.name is {name!r}; accepted: a lower-case word such as 'lab' or 'lab-2'"
         )
     if kind == "serializer":
         problems += _tag_problems(who, getattr(provided, "tag", None))
@@ -101,8 +101,8 @@ def class_problems(kind: str, provided: object) -> list[str]:
 
 
 def options_problems(provided: object) -> list[str]:
-    """Everything that keeps ``provided`` from being used as the options of a plugin."""
-    from braft_core.config import Settings  # pydantic is slow to import, and seldom needed here
+    """Return the reasons why ``provided`` cannot be used as the options of a plugin."""
+    from braft_core.config import Settings  # here, because pydantic is slow to import
     from braft_core.plugin.options import PluginOptions
 
     if not (inspect.isclass(provided) and issubclass(provided, PluginOptions)):
@@ -110,16 +110,16 @@ def options_problems(provided: object) -> list[str]:
     who = provided.__qualname__
     section = getattr(provided, "section", None)
     if not (isinstance(section, str) and _NAME_PATTERN.fullmatch(section)):
-        return [f"{who}.section is {section!r}; accepted is a lower-case word such as 'lab'"]
+        return [f"{who}.section is {section!r}; accepted: a lower-case word such as 'lab'"]
     problems = [
-        f"{who}.{key} has no default; an installed plugin need not be used"
+        f"{who}.{key} has no default; it needs one, because installed plugins may be unused"
         for key, info in provided.model_fields.items()
         if info.is_required()
     ]
     taken = {variable.long for variable in Settings.variables().values()}
     for key, variable in provided.variables().items():
         if variable in taken:
-            problems.append(f"{who}.{key} would be set by {variable}, which is braft's own")
+            problems.append(f"{who}.{key} has the variable {variable}, which is taken already")
         taken.add(variable)
     return problems
 
@@ -127,10 +127,10 @@ def options_problems(provided: object) -> list[str]:
 def _version_problems(plugin: object) -> list[str]:
     needed = inspect.getattr_static(plugin, _NEEDS, 1)
     if not isinstance(needed, int) or isinstance(needed, bool) or needed < 1:
-        return [f"{_NEEDS} is {needed!r}; accepted is a whole number from 1 to {HOOKS_VERSION}"]
+        return [f"{_NEEDS} is {needed!r}; accepted: a whole number from 1 to {HOOKS_VERSION}"]
     if needed > HOOKS_VERSION:
         return [
-            f"it is built for version {needed} of braft's hooks, and this braft-core has version "
+            f"it needs version {needed} of braft's hooks, but this braft-core has version "
             f"{HOOKS_VERSION}; upgrade braft-core, or install an older version of the plugin"
         ]
     return []
@@ -139,11 +139,11 @@ def _version_problems(plugin: object) -> list[str]:
 def _tag_problems(who: str, tag: object) -> list[str]:
     if isinstance(tag, int) and not isinstance(tag, bool) and 1 <= tag <= 255:
         return []
-    return [f"{who}.tag is {tag!r}; accepted is a whole number from 1 to 255"]
+    return [f"{who}.tag is {tag!r}; accepted: a whole number from 1 to 255"]
 
 
 def _candidates(plugin: object) -> Iterator[tuple[str, object]]:
-    """Attributes that are hooks by name or by mark, read without running any property."""
+    """Yield the attributes that are hooks by name or by marker, without running properties."""
     for name in dir(plugin):
         value = inspect.getattr_static(plugin, name)
         if name.startswith(_PREFIX) or _options(value) is not None:
@@ -151,7 +151,7 @@ def _candidates(plugin: object) -> Iterator[tuple[str, object]]:
 
 
 def _options(value: object) -> Mapping[str, Any] | None:
-    """What ``@hookimpl`` left on a function, or ``None`` if it is not marked."""
+    """Return the attributes that ``@hookimpl`` set on a function, ``None`` if it is not marked."""
     for holder in (value, getattr(value, "__func__", None)):
         options = getattr(holder, "__dict__", {}).get(_MARK)
         if isinstance(options, dict):
@@ -165,17 +165,17 @@ def _one_hook(plugin: object, attribute: str, value: object) -> list[str]:
     if hook not in HOOKS:
         return [f"there is no hook {hook}{_suggestion(hook)}"]
     if not (inspect.isfunction(value) or isinstance(value, _WRAPPED_FUNCTIONS)):
-        return [f"{hook} is not a function but {value!r}"]
+        return [f"{hook} must be a function, not {value!r}"]
     if not options:
-        return [f"{hook} lacks its @hookimpl, so it would never be called"]
+        return [f"{hook} has no @hookimpl, so it would never be called"]
     if options.get("wrapper") or options.get("hookwrapper"):
-        return [f"{hook} is a hook wrapper; braft's hooks cannot be wrapped"]
+        return [f"{hook} is a hook wrapper; braft does not support wrappers"]
     return _calling_problems(hook, getattr(plugin, attribute))
 
 
 def _calling_problems(hook: str, function: Callable[..., object]) -> list[str]:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return [f"{hook} is async; hooks are plain functions, async work lives on your classes"]
+        return [f"{hook} is async; write a plain function, and do async work in your classes"]
     if inspect.isgeneratorfunction(function):
         return [f"{hook} is a generator, so its body would never run"]
     parameters = inspect.signature(function).parameters.values()
@@ -184,11 +184,11 @@ def _calling_problems(hook: str, function: Callable[..., object]) -> list[str]:
 
 def _parameter_problem(hook: str, parameter: inspect.Parameter) -> list[str]:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
-        return [f"{hook} takes {parameter}, which is never filled; the hook is {signature(hook)}"]
+        return [f"{hook} takes {parameter}, which braft never passes: {signature(hook)}"]
     if parameter.name not in HOOKS[hook]:
         return [f"{hook} takes {parameter.name!r}, which the hook does not have: {signature(hook)}"]
     if parameter.default is not parameter.empty:
-        return [f"{hook} gives {parameter.name!r} a default, which would replace the real value"]
+        return [f"{hook} gives {parameter.name!r} a default, so pluggy would never pass a value"]
     return []
 
 

@@ -30,7 +30,7 @@ class LabOptions(PluginOptions):
     section = "lab"
 
     pause: Duration = 2.0
-    """Pause between two looks."""
+    """Pause between two polls."""
     password: SecretStr = SecretStr("")
     """Opens the door."""
 
@@ -105,7 +105,7 @@ def test_a_plugin_is_explained(
                 "variable": "BRAFT_LAB_PAUSE",
                 "value": "7s",
                 "origin": str(Path("braft.toml")),
-                "meaning": "Pause between two looks.",
+                "meaning": "Pause between two polls.",
                 "accepts": shown["options"][0]["accepts"],
                 "default": "2s",
             },
@@ -172,7 +172,7 @@ def test_unread_variables_and_sections_are_cautions(
     monkeypatch.setenv("BRAFT_LAB_PAUS", "1s")
     Path("braft.toml").write_text("[plugins.leb]\npause = '7s'")
     section, variable = braft_json("plugins")["cautions"]
-    assert section.startswith("[plugins.leb]: no installed plugin has options of that name")
+    assert section.startswith("[plugins.leb]: no installed plugin declares options of that name")
     assert variable.endswith("did you mean BRAFT_LAB_PAUSE?")
     assert braft_json("config")["cautions"] == [section, variable]
 

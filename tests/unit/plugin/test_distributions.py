@@ -135,7 +135,7 @@ def test_a_finder_that_raises_ends_the_search_and_no_more(
 
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
     assert [info.name for info in Plugins.load().loaded][:1] == ["braft-core"]
-    assert "ended early: RuntimeError: somebody's finder" in caplog.text
+    assert "failed: RuntimeError: somebody's finder" in caplog.text
 
 
 @pytest.mark.integration

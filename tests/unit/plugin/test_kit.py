@@ -66,7 +66,7 @@ def test_an_option_without_an_explanation_fails(providing: Providing) -> None:
         section = "silent"
         size: int = 1
         pause: float = 1.0
-        """Pause between two looks."""
+        """Pause between two polls."""
 
     with pytest.raises(AssertionError, match=r"Silent\.size is not explained") as caught:
         check_plugin(providing("options", Silent))

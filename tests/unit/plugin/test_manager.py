@@ -70,7 +70,7 @@ def test_a_broken_plugin_is_named_with_the_way_out(install: Install, source: str
     assert message.startswith("plugin 'lab' of braft-lab 2.0 cannot be used: ")
     assert BROKEN[source] in message
     assert message.endswith(
-        "Mend or uninstall braft-lab, or set BRAFT_PLUGINS_DISABLE=lab to start without it."
+        "Fix or uninstall braft-lab, or set BRAFT_PLUGINS_DISABLE=lab to start without it."
     )
     assert caught.value.data == {"plugin": "lab", "distribution": "braft-lab", "version": "2.0"}
 
@@ -155,7 +155,7 @@ def test_one_module_under_two_names_is_refused_by_name(install: Install) -> None
     module = observer(lambda node: None)
     plugins = Plugins()
     plugins.register(module, "one")
-    with pytest.raises(PluginLoadError, match=r"plugin 'two' .*: it is loaded already, as 'one'"):
+    with pytest.raises(PluginLoadError, match=r"plugin 'two' .*: it is already loaded, as 'one'"):
         plugins.register(module, "two")
 
 
@@ -184,7 +184,7 @@ def test_a_raising_observer_is_logged_by_name_and_the_rest_go_on(
     assert seen == ["n", "n"]
     [record] = caplog.records
     assert record.getMessage() == (
-        "plugin faulty (braft-faulty 0.9) failed in braft_on_started; the node goes on"
+        "plugin faulty (braft-faulty 0.9) raised in braft_on_started; the node continues"
     )
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
@@ -204,11 +204,9 @@ def test_an_observer_does_not_swallow_the_end_of_the_process() -> None:
 def test_notify_refuses_what_is_no_observer() -> None:
     plugins = Plugins()
     for event in ("braft_on_start", "braft_register_cli"):
-        with pytest.raises(
-            PluginError, match=f"no observer '{event}'; there are: braft_on_started"
-        ):
+        with pytest.raises(PluginError, match=f"no observer '{event}'; known: braft_on_started"):
             plugins.notify(event, node=1)
-    with pytest.raises(PluginError, match=r"braft_on_started\(node\) was called with nodes"):
+    with pytest.raises(PluginError, match=r"braft_on_started\(node\) got nodes"):
         plugins.notify("braft_on_started", nodes=1)
 
 

@@ -33,7 +33,7 @@ class LabOptions(PluginOptions):
 
     pause: Duration = 2.0
     """Pause between
-    two looks."""
+    two polls."""
     size: int = 3
     rooms: Names = ()
     bright: Flag = False
@@ -140,7 +140,7 @@ def test_options_explain_themselves() -> None:
     first, second, *_ = LabOptions.describe()
     assert first.key == "pause"
     assert first.variable == "BRAFT_LAB_X_PAUSE"
-    assert first.meaning == "Pause between two looks."
+    assert first.meaning == "Pause between two polls."
     assert first.accepts.startswith("a duration such as")
     assert first.default == "2s"
     assert (second.meaning, second.accepts, second.default) == ("", "a whole number", "3")
@@ -192,8 +192,8 @@ def test_what_nobody_reads_is_a_warning(
         kwargs={"plugins": {"leb": {"a": 1}}},
     )
     section, option, setting = given.warnings()
-    assert section.startswith("[plugins.leb]: no installed plugin has options of that name; ")
-    assert section.endswith("there are: lab-x, mdns")
+    assert section.startswith("[plugins.leb]: no installed plugin declares options of that name; ")
+    assert section.endswith("declared: lab-x, mdns")
     assert option == "environment BRAFT_LAB_X_SZE: no such setting; did you mean BRAFT_LAB_X_SIZE?"
     assert "did you mean BRAFT_RPORT?" in setting
     plugins = Plugins()
@@ -232,11 +232,11 @@ def with_a_variable_of_ours() -> type[PluginOptions]:
     ("answer", "sentence"),
     [
         (object, "is not a subclass of braft_core.plugin.options.PluginOptions"),
-        (without_section(), "Nameless.section is None; accepted is a lower-case word"),
+        (without_section(), "Nameless.section is None; accepted: a lower-case word"),
         (with_required_option(), "Needy.url has no default"),
         (
             with_a_variable_of_ours(),
-            "Log.format would be set by BRAFT_LOG_FORMAT, which is braft's",
+            "Log.format has the variable BRAFT_LOG_FORMAT, which is taken",
         ),
         (None, "returned None"),
     ],

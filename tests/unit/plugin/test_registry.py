@@ -90,7 +90,7 @@ def test_a_disabled_plugin_of_ours_need_not_be_installed(install: Callable[..., 
 
 
 def test_an_unknown_kind_lists_the_kinds() -> None:
-    with pytest.raises(PluginNotFound, match="no kind of plugin 'colour'; there are: discovery, "):
+    with pytest.raises(PluginNotFound, match="no kind of plugin 'colour'; known: discovery, "):
         Registry(Plugins()).names("colour")
 
 
@@ -139,7 +139,7 @@ def test_two_serializers_with_one_tag_are_a_conflict(
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (None, "returned None; accepted is a class or a list of classes"),
+        (None, "returned None; accepted: a class or a list of classes"),
         (7, "7 is not a subclass of braft_core.abc.Discovery"),
         ([object], "is not a subclass"),
     ],
@@ -200,7 +200,7 @@ def test_splits_a_discovery(value: str, expected: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("value", ["", " ", ",", "a b", "a;b", "=x", "-a", "[::1", "[x]:1", ":1"])
 def test_refuses_what_is_neither(value: str) -> None:
-    with pytest.raises(ConfigError, match=r"BRAFT_DISCOVERY=.* accepted are a list of hosts") as e:
+    with pytest.raises(ConfigError, match=r"BRAFT_DISCOVERY=.* accepted: a list of hosts") as e:
         parse_discovery(value, ["lab"])
     assert "with one of: lab; not installed: k8s (pip install braft-k8s), mdns" in e.value.message
     assert e.value.data == {"setting": "BRAFT_DISCOVERY", "value": value.strip()}
@@ -211,7 +211,7 @@ def test_refuses_what_is_neither(value: str) -> None:
     [("127.0.0.1:15000,:x", ":x"), ("a, b c ,d", "b c"), ("a,b:99999", "b:99999")],
 )
 def test_the_item_of_a_list_that_is_no_host_is_named(value: str, item: str) -> None:
-    with pytest.raises(ConfigError, match=f"{item!r} is no host; accepted"):
+    with pytest.raises(ConfigError, match=f"{item!r} is not a host; accepted"):
         parse_discovery(value, ["static"])
 
 

@@ -85,6 +85,11 @@ def test_every_hook_has_a_heading_with_its_signature() -> None:
     assert headings == [signature(hook) for hook in HOOKS]
 
 
+def test_manual_says_the_version_of_the_hooks() -> None:
+    text = MANUAL.read_text(encoding="utf-8")
+    assert f"`HOOKS_VERSION` in `braft_core.plugin`, now {HOOKS_VERSION}." in text
+
+
 def test_every_hook_reaches_a_plugin(classes: types.SimpleNamespace) -> None:
     """One plugin implements all of them; each is called with every parameter that it promises."""
     seen: dict[str, dict[str, Any]] = {}

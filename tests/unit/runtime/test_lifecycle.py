@@ -33,7 +33,7 @@ class LabOptions(PluginOptions):
     section = "lab"
 
     pause: Duration = 2.0
-    """Pause between two looks."""
+    """Pause between two polls."""
 
 
 def test_a_node_reads_the_options_of_a_plugin() -> None:
