@@ -6,15 +6,19 @@ a cluster of them is for: ``braft demo`` and the test kits each build theirs on 
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -28,24 +32,52 @@ NODE_COMMAND = (sys.executable, "-m", "braft_core", "run")
 #: Below the ports from which systems serve connections: nodes that start first already connect,
 #: and must not take a port of those that start later.
 _PORTS = range(20000, 32000)
-#: Where each process begins its walk through them is drawn, so that two processes hardly meet.
-_walk = itertools.count(secrets.randbelow(len(_PORTS)))
+
+
+def _shared_walk() -> Iterator[int]:
+    """Number the ports that all processes of this user hand out, one after the other.
+
+    A file in the temporary folder has the next number. Where it cannot be used, each process begins
+    its own walk at random, so that two of them hardly meet.
+    """
+    path = Path(tempfile.gettempdir()) / f"braft-ports-{os.getuid()}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    alone = itertools.count(secrets.randbelow(len(_PORTS)))
+    while True:
+        try:
+            with open(os.open(path, flags, 0o600), "r+b", buffering=0) as file:
+                if os.fstat(file.fileno()).st_uid != os.getuid():
+                    raise PermissionError("somebody else's file")
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Digits only, and few: whatever stands there, some port is next.
+                found = re.match(rb"[0-9]{1,9}", file.read(16))
+                step = int(found[0]) if found else next(alone)
+                file.seek(0)
+                file.write(b"%09d" % ((step + 1) % len(_PORTS)))
+        except OSError:
+            step = next(alone)
+        yield step
+
+
+_walk = _shared_walk()
+_walking = threading.Lock()
 
 
 def free_ports(count: int) -> list[int]:
     """``count`` different TCP ports of 127.0.0.1 that nobody listened on a moment ago.
 
-    A port is handed out again only after all the others, since one that was handed out may be
-    listened on much later: when its node starts, or comes back. From any thread.
+    A port is handed out again, to any process of this user, only after all the others: it may be
+    listened on much later, when its node starts or comes back. From any thread.
 
     :raises BraftError: there are not so many.
     """
     found: list[int] = []
     with ExitStack() as held:
-        for step in itertools.islice(_walk, len(_PORTS)):
+        for _ in range(len(_PORTS)):
             if len(found) == count:
                 break
-            port = _PORTS[step % len(_PORTS)]
+            with _walking:
+                port = _PORTS[next(_walk) % len(_PORTS)]
             probe = held.enter_context(socket.socket())
             with suppress(OSError):
                 probe.bind((HOST, port))

@@ -199,10 +199,24 @@ class GrpcSnapshotReceiver:
         return incoming
 
     async def _contents(self, context: Any, data: Any) -> AsyncGenerator[bytes]:
-        await context.send_initial_metadata(((SENDER, self._local.identity.server_id),))
+        await self._greet(context)
         while data is not grpc.aio.EOF:
             yield decode_chunk(data)
             data = await self._read(context)
+
+    async def _greet(self, context: Any) -> None:
+        """Send the metadata. A newer transfer may cancel this one meanwhile.
+
+        gRPC cannot end a call while its metadata is being sent: the call would stay open, and its
+        sender would wait until its own deadline. So the sending is waited for in any case.
+        """
+        metadata = ((SENDER, self._local.identity.server_id),)
+        sending = asyncio.ensure_future(context.send_initial_metadata(metadata))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait({sending})
+            raise
 
     async def _read(self, context: Any) -> Any:
         async with _patience(_SILENCE, "no message of the snapshot came"):
