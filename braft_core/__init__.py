@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TooLarge,
     )
     from braft_core.node import Node
-    from braft_core.serializers.types import command_type
+    from braft_core.serializers.command_types import command_type
     from braft_core.services.service import StateMachineService, command, query
 
 __all__ = [
@@ -52,7 +52,7 @@ _HOMES = {
     "Node": "braft_core.node",
     "StateMachineService": "braft_core.services.service",
     "command": "braft_core.services.service",
-    "command_type": "braft_core.serializers.types",
+    "command_type": "braft_core.serializers.command_types",
     "query": "braft_core.services.service",
 }
 

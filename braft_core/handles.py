@@ -13,7 +13,7 @@ from typing import Any, Self
 from braft_core.errors import SessionExpired
 from braft_core.kv import KV, LINEARIZABLE, Caller, StaleEntry
 from braft_core.runtime.sessions import ClientSession
-from braft_core.serializers.types import TYPES
+from braft_core.serializers.command_types import TYPES
 from braft_core.services.service import StateMachineService
 from braft_core.services.sessions import shown
 

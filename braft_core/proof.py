@@ -20,16 +20,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
+    "MAC_SIZE",
     "MAX_PROOFS",
     "NONCE",
     "PROOF",
-    "TAG",
     "Keys",
-    "Seal",
-    "accepted",
-    "convincing",
-    "offers",
-    "proof_of",
+    "MacKey",
+    "client_proof",
+    "client_secret",
+    "server_proofs",
+    "server_secret",
     "transcript_of",
 ]
 
@@ -37,7 +37,7 @@ __all__ = [
 NONCE = 32
 PROOF = 32
 #: Bytes of the seal of a message.
-TAG = 16
+MAC_SIZE = 16
 #: Proofs that a server may offer: as many tokens for admin as anybody has while changing them.
 MAX_PROOFS = 16
 
@@ -58,12 +58,12 @@ def _mac(secret: bytes, purpose: bytes, transcript: bytes) -> bytes:
     return hmac.digest(secret, _LABEL + b"\0" + purpose + b"\0" + transcript, "sha256")
 
 
-def offers(secrets: Sequence[bytes], transcript: bytes) -> list[bytes]:
+def server_proofs(secrets: Sequence[bytes], transcript: bytes) -> list[bytes]:
     """Return the proofs of a server that accepts ``secrets``."""
     return [_mac(secret, b"server", transcript) for secret in secrets[:MAX_PROOFS]]
 
 
-def convincing(
+def server_secret(
     secrets: Sequence[bytes], transcript: bytes, offered: Sequence[bytes]
 ) -> bytes | None:
     """Return the first of our secrets that the server proved; ``None``: do not go on."""
@@ -75,19 +75,19 @@ def convincing(
     return found
 
 
-def proof_of(secret: bytes, transcript: bytes) -> bytes:
+def client_proof(secret: bytes, transcript: bytes) -> bytes:
     """Return the proof of a client."""
     return _mac(secret, b"client", transcript)
 
 
-def accepted(secrets: Sequence[bytes], transcript: bytes, proof: bytes) -> bytes | None:
+def client_secret(secrets: Sequence[bytes], transcript: bytes, proof: bytes) -> bytes | None:
     """Return the secret that a client proved, ``None`` if it is none of ours.
 
     All are compared, so that the time does not tell which one it was.
     """
     found = None
     for secret in secrets:
-        if hmac.compare_digest(proof_of(secret, transcript), proof):
+        if hmac.compare_digest(client_proof(secret, transcript), proof):
             found = secret
     return found
 
@@ -96,18 +96,18 @@ class Keys(NamedTuple):
     """What both ends know after the handshake. ``session`` names it, and is no secret."""
 
     session: bytes
-    client: Seal
-    server: Seal
+    client: MacKey
+    server: MacKey
 
     @classmethod
     def derive(cls, secret: bytes, transcript: bytes) -> Keys:
         """Derive the keys of the connection with this transcript."""
-        session = _mac(secret, b"session", transcript)[:TAG]
-        client = Seal(_mac(secret, b"client key", transcript))
-        return cls(session, client, Seal(_mac(secret, b"server key", transcript)))
+        session = _mac(secret, b"session", transcript)[:MAC_SIZE]
+        client = MacKey(_mac(secret, b"client key", transcript))
+        return cls(session, client, MacKey(_mac(secret, b"server key", transcript)))
 
 
-class Seal:
+class MacKey:
     """Authenticates the messages of one direction, with keyed BLAKE2b. Callers number them.
 
     HMAC-SHA256 would take ten times as long for a message of usual size: each call sets it up anew.
@@ -116,7 +116,7 @@ class Seal:
     __slots__ = ("_keyed",)
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = hashlib.blake2b(key=key, digest_size=TAG)
+        self._keyed = hashlib.blake2b(key=key, digest_size=MAC_SIZE)
 
     def tag(self, header: bytes, body: bytes) -> bytes:
         """Return the seal of a message.

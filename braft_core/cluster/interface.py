@@ -218,7 +218,7 @@ class MembershipHost(CleanupHost, CapabilityHost, Protocol):
         :raises BraftError: it will be tried again.
         """
 
-    def stand(self, willing: bool) -> None:
+    def set_campaign_enabled(self, enabled: bool) -> None:
         """Whether this node stands for election; it always does before this is called."""
 
     def set_address(self, server_id: str, address: str) -> None:

@@ -99,7 +99,7 @@ class Member:
         self._contacts, self._search, self._dissolve = contacts, search, dissolve
         self._rest = rest
         self._duplicates = DuplicateIDs(ports, prober, self.book)
-        self._standing = True
+        self._campaign_enabled = True
         self._told: set[tuple[str, str]] = set()
         self._caught_up = CaughtUp()
         self._wants_vote: dict[str, None] = {}
@@ -386,7 +386,7 @@ class Member:
         members = self._member_contacts()
         due = [t for t in self._targets() if str(t) in members or self._prober.may_answer(t)]
         self._duplicates.answered(await in_turn(due, tell))
-        self._stand()
+        self._update_campaigning()
 
     async def _probe_all(self) -> None:
         targets, asked = self._targets(), self._ports.now()
@@ -444,14 +444,14 @@ class Member:
             else:
                 _log.info("this node may be a member of its cluster again")
         self.removed = sentence
-        self._stand()
+        self._update_campaigning()
 
-    def _stand(self) -> None:
-        """Neither who was removed campaigns, nor who would get votes that another one's id got."""
-        willing = not (self.removed or self._duplicates.refused)
-        if willing != self._standing:
-            self._standing = willing
-            self._ports.stand(willing)
+    def _update_campaigning(self) -> None:
+        """Do not campaign while removed, or while another process uses our server id."""
+        enabled = not (self.removed or self._duplicates.refused)
+        if enabled != self._campaign_enabled:
+            self._campaign_enabled = enabled
+            self._ports.set_campaign_enabled(enabled)
 
     def _note_foreign(self, replies: Sequence[ProbeReply]) -> None:
         ours = self._ports.identity.cluster_id

@@ -40,7 +40,7 @@ class BearerAuth:
         try:
             return check(self._keyring, method, path, authorization)
         except falcon.HTTPError:
-            self._auth_failures.count(address)
+            self._auth_failures.record(address)
             raise
 
     async def delay_denial(self) -> None:
@@ -51,7 +51,7 @@ class BearerAuth:
         try:
             await asyncio.sleep(delay)
         finally:
-            self._auth_failures.waited()
+            self._auth_failures.delay_ended()
 
 
 class Audit:

@@ -229,7 +229,7 @@ class UvicornServer:
 
     def _pause(self, error: OSError) -> None:
         """Leave connections waiting for a while: there are no descriptors for them."""
-        if not self._backoff.caused(error, time.monotonic()):
+        if not self._backoff.exhausted_by(error, time.monotonic()):
             raise error
         self._table.evict(time.monotonic())
         self._listen(False)

@@ -273,7 +273,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         try:
             return super().accept()
         except OSError as error:
-            if self._backoff.caused(error, time.monotonic()):
+            if self._backoff.exhausted_by(error, time.monotonic()):
                 return None
             raise
 

@@ -6,7 +6,7 @@ in :mod:`braft_core.raft.ready`.
 """
 
 from braft_core.raft.config import RaftConfig
-from braft_core.raft.core import PeerStatus, RaftCore
+from braft_core.raft.core import RaftCore
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -32,6 +32,7 @@ from braft_core.raft.ready import (
     Ready,
     RoleChanged,
 )
+from braft_core.raft.status import PeerStatus
 from braft_core.raft.types import (
     EMPTY_CONFIGURATION,
     Configuration,

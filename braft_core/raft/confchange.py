@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from braft_core.errors import Busy, DecodeError, Rejected
 from braft_core.raft import transfer
-from braft_core.raft.progress import Progress, ProgressState
+from braft_core.raft.progress import Progress
 from braft_core.raft.ready import ConfigurationCommitted
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import (
@@ -22,7 +22,7 @@ from braft_core.raft.types import (
     encode_configuration,
 )
 
-__all__ = ["KINDS", "caught_up", "change", "next_configuration", "on_committed", "sync_progress"]
+__all__ = ["KINDS", "change", "next_configuration", "on_committed", "sync_progress"]
 
 #: The changes, in HashiCorp's vocabulary; ``promote`` is AddVoter for a member.
 KINDS = ("add_voter", "add_nonvoter", "promote", "demote_voter", "remove_server")
@@ -123,16 +123,6 @@ def sync_progress(state: RaftState) -> None:
     if state.transfer_to and state.transfer_to not in state.other_voters:
         state.transfer_deadline = state.now
         transfer.abort_if_late(state)
-
-
-def caught_up(state: RaftState, server_id: str) -> bool:
-    """On the leader: whether that server's log is within ``promotion_lag`` of ours."""
-    progress = state.progress.get(server_id)
-    return (
-        progress is not None
-        and progress.state is ProgressState.REPLICATE
-        and progress.match_index + state.config.promotion_lag >= state.log.last_index
-    )
 
 
 def on_committed(state: RaftState, previous_commit: int) -> bool:

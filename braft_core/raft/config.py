@@ -43,5 +43,3 @@ class RaftConfig:
     lease_reads: bool = False
     #: The part by which the clocks' rates may differ.
     clock_drift: float = 0.1
-    #: A learner this close to the leader's log counts as caught up.
-    promotion_lag: int = 64

@@ -12,7 +12,7 @@ not be; it must not be used any more. A peer's message that breaks a rule of the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from braft_core.errors import Busy, NotLeader
 from braft_core.raft import (
@@ -32,9 +32,10 @@ from braft_core.raft.progress import ProgressState
 from braft_core.raft.ready import Ready
 from braft_core.raft.stamps import Stamps
 from braft_core.raft.state import RaftState
-from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role, SnapshotMeta
+from braft_core.raft.status import CoreStatus
+from braft_core.raft.types import Entry, EntryType, HardState, Role, SnapshotMeta
 
-__all__ = ["PeerStatus", "RaftCore"]
+__all__ = ["RaftCore"]
 
 #: ``tuple.__new__`` skips the Python-level ``Entry.__new__``, most of what an entry costs here.
 _new_tuple: Any = tuple.__new__
@@ -43,24 +44,13 @@ _new_tuple: Any = tuple.__new__
 _STAMPS = 1 << 52
 
 
-class PeerStatus(NamedTuple):
-    """A leader's view of one other server."""
-
-    server_id: str
-    match_index: int
-    next_index: int
-    state: ProgressState
-    #: Seconds since it last answered.
-    silent_for: float
-
-
 def _log(entries: Sequence[Entry], index: int, term: int, newest: SnapshotMeta | None) -> RaftLog:
     if newest is None:
         return RaftLog(entries, index, term)
     return RaftLog(entries, index, term, newest.configuration, newest.configuration_index)
 
 
-class RaftCore:
+class RaftCore(CoreStatus):
     """One server. See the module docstring for the rules of use."""
 
     def __init__(
@@ -84,7 +74,7 @@ class RaftCore:
         :param now: monotonic seconds; all later times must not be smaller.
         """
         applied = snapshot.index if snapshot is not None else compacted_index
-        self._state = RaftState(
+        state = RaftState(
             server_id=server_id,
             config=config,
             random=random,
@@ -95,12 +85,13 @@ class RaftCore:
             voted_for=hard_state.voted_for,
             commit_index=applied,
             last_applied=applied,
-            emitted_index=applied,
+            handed_to_apply_index=applied,
             snapshot=snapshot,
             durable_hard_state=hard_state,
-            handed_hard_state=hard_state,
+            emitted_hard_state=hard_state,
         )
-        election.start(self._state)
+        super().__init__(state)
+        election.start(state)
 
     # -- inputs --------------------------------------------------------------------------
 
@@ -208,9 +199,9 @@ class RaftCore:
         if state.role is Role.LEADER:
             state.become_follower(state.current_term, "", reason)
 
-    def stand(self, willing: bool) -> None:
-        """Whether to campaign, by itself or for a TimeoutNow; one that was removed need not."""
-        election.stand(self._state, willing)
+    def set_campaign_enabled(self, enabled: bool) -> None:
+        """Allow or forbid campaigns, those for a TimeoutNow included; initially allowed."""
+        election.set_campaign_enabled(self._state, enabled)
 
     def persisted(self, number: int) -> None:
         """The Ready with that number, and all before it, are durable."""
@@ -249,32 +240,28 @@ class RaftCore:
     # -- outputs -------------------------------------------------------------------------
 
     def poll(self) -> Ready | None:
-        """:meth:`ready`, or ``None`` if there is nothing to hand out."""
-        return self._hand_out() if self.has_ready() else None
+        """Return everything that follows from the inputs so far, once; ``None`` if nothing does."""
+        if self._state.role is Role.LEADER:
+            replication.replicate(self._state)
+            reads.start_round(self._state)
+        return self._take_ready() if self._has_ready() else None
 
-    def has_ready(self) -> bool:
-        """Whether :meth:`ready` would hand out anything."""
-        self._flush()
+    def _has_ready(self) -> bool:
         state = self._state
         return bool(
             state.messages
             or state.messages_after_persist
             or state.events
             or state.reads
-            or state.log.has_unhanded
+            or state.log.has_unstable
             or state.restoring is not None
-            or state.hard_state != state.handed_hard_state
-            or self._applicable() > state.emitted_index
+            or state.hard_state != state.emitted_hard_state
+            or self._applicable() > state.handed_to_apply_index
         )
 
-    def ready(self) -> Ready:
-        """Everything that follows from the inputs so far, once."""
-        self._flush()
-        return self._hand_out()
-
-    def _hand_out(self) -> Ready:
+    def _take_ready(self) -> Ready:
         state = self._state
-        truncate_from, entries = state.log.hand_out()
+        truncate_from, entries = state.log.take_unstable()
         ready = Ready(
             number=state.next_batch,
             hard_state=self._changed_hard_state(),
@@ -291,7 +278,7 @@ class RaftCore:
         state.restoring = None
         state.messages, state.messages_after_persist = [], []
         state.reads, state.events = [], []
-        durability.handed_out(state, ready)
+        durability.record_batch(state, ready)
         return ready
 
     def next_deadline(self) -> float:
@@ -304,18 +291,13 @@ class RaftCore:
                 state.notify_due,
                 state.transfer_deadline,
             )
-        return max(state.election_deadline, state.promised_until)
-
-    def _flush(self) -> None:
-        if self._state.role is Role.LEADER:
-            replication.replicate(self._state)
-            reads.start_round(self._state)
+        return max(state.election_deadline, state.vote_lease_until)
 
     def _changed_hard_state(self) -> HardState | None:
         state = self._state
-        if state.hard_state == state.handed_hard_state:
+        if state.hard_state == state.emitted_hard_state:
             return None
-        state.handed_hard_state = state.hard_state
+        state.emitted_hard_state = state.hard_state
         return state.hard_state
 
     def _applicable(self) -> int:
@@ -324,9 +306,9 @@ class RaftCore:
 
     def _take_committed(self) -> list[Entry]:
         state, limit = self._state, self._applicable()
-        if limit <= state.emitted_index:
+        if limit <= state.handed_to_apply_index:
             return []
-        first, state.emitted_index = state.emitted_index + 1, limit
+        first, state.handed_to_apply_index = state.handed_to_apply_index + 1, limit
         return state.log.slice(first, limit + 1)
 
     def _require_leader(self) -> RaftState:
@@ -339,87 +321,3 @@ class RaftCore:
                 term=state.current_term,
             )
         return state
-
-    # -- views ---------------------------------------------------------------------------
-
-    @property
-    def server_id(self) -> str:
-        """This server's id."""
-        return self._state.server_id
-
-    @property
-    def role(self) -> Role:
-        """This server's role in the current term."""
-        return self._state.role
-
-    @property
-    def current_term(self) -> int:
-        """The latest term this server has seen."""
-        return self._state.current_term
-
-    @property
-    def voted_for(self) -> str:
-        """Whom it voted for in that term ("" = nobody)."""
-        return self._state.voted_for
-
-    @property
-    def leader(self) -> str:
-        """The leader it follows ("" = none known)."""
-        return self._state.leader
-
-    @property
-    def commit_index(self) -> int:
-        """The highest index it knows to be committed."""
-        return self._state.commit_index
-
-    @property
-    def snapshot(self) -> SnapshotMeta | None:
-        """The newest snapshot, which is sent to followers that the log does not reach."""
-        return self._state.snapshot
-
-    @property
-    def last_applied(self) -> int:
-        """The highest index its state machine has applied."""
-        return self._state.last_applied
-
-    @property
-    def last_index(self) -> int:
-        """Index of the last entry of its log."""
-        return self._state.log.last_index
-
-    @property
-    def log(self) -> RaftLog:
-        """The log, to be read only."""
-        return self._state.log
-
-    @property
-    def stamps(self) -> Stamps:
-        """The stamps on its answers, to be read only."""
-        return self._state.stamps
-
-    @property
-    def configuration(self) -> Configuration:
-        """The configuration in use."""
-        return self._state.configuration
-
-    @property
-    def transferring_to(self) -> str:
-        """The successor of a leadership transfer under way, or ""."""
-        return self._state.transfer_to
-
-    @property
-    def leader_silent_for(self) -> float:
-        """Seconds since the leader was last heard (infinite if never)."""
-        return self._state.now - self._state.leader_contact
-
-    def peers(self) -> list[PeerStatus]:
-        """On the leader: its view of every other server, in configuration order. Any thread."""
-        now, progress = self._state.now, list(self._state.progress.items())  # in one step
-        return [
-            PeerStatus(server, p.match_index, p.next_index, p.state, now - p.last_contact)
-            for server, p in progress
-        ]
-
-    def caught_up(self, server_id: str) -> bool:
-        """On the leader: whether that server's log is within ``promotion_lag`` of ours."""
-        return confchange.caught_up(self._state, server_id)

@@ -111,13 +111,13 @@ def _follow(state: RaftState, message: AppendEntries | InstallSnapshot) -> None:
     """The sender leads the current term, or a newer one that we adopt."""
     state.become_follower(message.term, message.sender, f"{message.sender} leads")
     state.leader_contact = state.now
-    state.hasty = 0
+    state.fast_retries_left = 0
     state.reset_election_timer()
 
 
 def _on_timeout_now(state: RaftState, message: TimeoutNow) -> None:
     transfer.respond(state, message)
     follows = state.role is Role.FOLLOWER and message.sender == state.leader
-    stands = state.may_campaign and state.willing
+    stands = state.may_campaign and state.campaign_enabled
     if follows and stands and durability.vote_is_durable(state):
         election.campaign(state, "leadership transfer", transfer=True)

@@ -19,7 +19,7 @@ from braft_core.raft.ready import Ready
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import HardState
 
-__all__ = ["Batch", "handed_out", "is_outpaced", "persisted", "vote_is_durable"]
+__all__ = ["Batch", "is_outpaced", "persisted", "record_batch", "vote_is_durable"]
 
 
 #: A sync counts as at most so many election timeouts: a longer one was rather a pause of the
@@ -34,12 +34,12 @@ class Batch(NamedTuple):
     hard_state: HardState | None
     last_index: int
     last_term: int
-    handed_at: float
+    emitted_at: float
     #: Whether there is something to write at all.
     writes: bool
 
 
-def handed_out(state: RaftState, ready: Ready) -> None:
+def record_batch(state: RaftState, ready: Ready) -> None:
     """Remember a batch until it is durable."""
     log = state.log
     state.unsynced.append(
@@ -63,8 +63,8 @@ def persisted(state: RaftState, number: int) -> None:
             state.durable_hard_state = batch.hard_state
         if batch.writes:
             longest = _LONGEST * state.config.election_timeout
-            state.sync_took = min(state.now - batch.handed_at, longest)
-        state.log.confirm(batch.number, batch.last_index, batch.last_term)
+            state.last_sync_seconds = min(state.now - batch.emitted_at, longest)
+        state.log.stable_to(batch.number, batch.last_index, batch.last_term)
     if waited and vote_is_durable(state):
         _wait_for_others(state)
 
@@ -80,7 +80,7 @@ def _wait_for_others(state: RaftState) -> None:
     A candidate's requests leave only now, and each voter stores its vote before it answers. A
     voter's answer leaves only now too; the candidate may wait for more of them.
     """
-    wait = state.sync_took * (2.0 + state.random())
+    wait = state.last_sync_seconds * (2.0 + state.random())
     state.election_deadline = max(state.election_deadline, state.now + wait)
 
 
@@ -97,5 +97,5 @@ def is_outpaced(state: RaftState) -> bool:
         state.outpaced_since = state.now
     if not state.outpaced_at:
         return False
-    patience = max(state.config.disk_patience, 2.0 * state.sync_took)
+    patience = max(state.config.disk_patience, 2.0 * state.last_sync_seconds)
     return state.now - state.outpaced_since > patience

@@ -30,12 +30,12 @@ __all__ = [
     "on_vote_response",
     "own_vote_durable",
     "pre_campaign",
-    "stand",
+    "set_campaign_enabled",
     "start",
 ]
 
-_HASTY_TRIES = 6
-_HASTY_WAIT = 0.05
+_FAST_RETRIES = 6
+_FAST_RETRY_WAIT = 0.05
 
 
 def election_tick(state: RaftState) -> None:
@@ -44,17 +44,17 @@ def election_tick(state: RaftState) -> None:
     Not while the latest vote, our own or one that we gave, is on its way to the disk: it would be
     worth nothing in the next term, and the next one no more (a departure, see docs/divergence.md).
     """
-    if state.now < max(state.election_deadline, state.promised_until):
+    if state.now < max(state.election_deadline, state.vote_lease_until):
         return
     state.reset_election_timer()
-    if state.may_campaign and state.willing and durability.vote_is_durable(state):
-        pre_campaign(state, state.leaderless or "election timeout")
+    if state.may_campaign and state.campaign_enabled and durability.vote_is_durable(state):
+        pre_campaign(state, state.no_leader_reason or "election timeout")
 
 
-def stand(state: RaftState, willing: bool) -> None:
-    """Campaign or not. Votes and entries are taken either way, so this endangers nothing."""
-    state.willing = willing
-    if not willing and state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+def set_campaign_enabled(state: RaftState, enabled: bool) -> None:
+    """Allow or forbid campaigns. Safe, since the server votes and takes entries either way."""
+    state.campaign_enabled = enabled
+    if not enabled and state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
         state.become_follower(state.current_term, "", "it does not stand for election")
 
 
@@ -66,11 +66,11 @@ def start(state: RaftState) -> None:
     """
     if state.config.lease_reads:
         # What was promised before the restart is not known any more.
-        state.promised_until = state.now + state.config.election_timeout
+        state.vote_lease_until = state.now + state.config.election_timeout
     alone = state.configuration.voters == (state.server_id,)
-    state.hasty = _HASTY_TRIES
-    state.leaderless = "no leader was heard since the start"
-    state.election_deadline = max(state.now, state.promised_until)
+    state.fast_retries_left = _FAST_RETRIES
+    state.no_leader_reason = "no leader was heard since the start"
+    state.election_deadline = max(state.now, state.vote_lease_until)
     if not alone:
         state.election_deadline += state.random() * state.config.election_jitter
 
@@ -83,10 +83,10 @@ def lost_leader(state: RaftState) -> None:
     """
     state.leader_contact = -NEVER
     state.set_leader("")
-    state.leaderless = "lost the connection to the leader"
-    state.hasty = _HASTY_TRIES
+    state.no_leader_reason = "lost the connection to the leader"
+    state.fast_retries_left = _FAST_RETRIES
     wait = state.random() * state.config.lost_leader_jitter
-    soon = max(state.now, state.promised_until) + wait
+    soon = max(state.now, state.vote_lease_until) + wait
     state.election_deadline = min(state.election_deadline, soon)
 
 
@@ -99,7 +99,7 @@ def pre_campaign(state: RaftState, reason: str) -> None:
     state.set_role(Role.PRE_CANDIDATE, reason)
     state.pre_votes = {state.server_id: True}
     state.pre_vote_requests.clear()
-    _hurry(state)
+    _schedule_fast_retry(state)
     if _won(state, state.pre_votes):
         campaign(state, reason)
         return
@@ -118,15 +118,15 @@ def pre_campaign(state: RaftState, reason: str) -> None:
         )
 
 
-def _hurry(state: RaftState) -> None:
+def _schedule_fast_retry(state: RaftState) -> None:
     """After a lost leader, try again soon if this attempt comes to nothing, a few times.
 
     The survivors often stand at the same moment and split the vote; a whole election timeout of
     waiting would then be most of the failover.
     """
-    if state.hasty:
-        state.hasty -= 1
-        wait = _HASTY_WAIT * (1.0 + 2.0 * state.random())
+    if state.fast_retries_left:
+        state.fast_retries_left -= 1
+        wait = _FAST_RETRY_WAIT * (1.0 + 2.0 * state.random())
         state.election_deadline = state.now + wait
 
 
@@ -137,7 +137,7 @@ def campaign(state: RaftState, reason: str, *, transfer: bool = False) -> None:
     state.set_leader("")
     state.set_role(Role.CANDIDATE, reason)
     state.reset_election_timer()
-    _hurry(state)
+    _schedule_fast_retry(state)
     state.forget_votes()
     for voter in state.other_voters:
         request_id = state.request_id()
@@ -179,7 +179,7 @@ def on_pre_vote(state: RaftState, message: RequestPreVote) -> None:
     granted = (
         message.term > state.current_term
         and not state.leader_is_alive
-        and state.now >= state.promised_until
+        and state.now >= state.vote_lease_until
         and _up_to_date(state, message.last_log_term, message.last_log_index)
     )
     state.respond(
@@ -206,7 +206,7 @@ def on_pre_vote_response(state: RaftState, message: RequestPreVoteResponse) -> N
 
 def may_vote(state: RaftState, message: RequestVote) -> bool:
     """Return whether no living leader, nor a promise to one, keeps us from hearing a candidate."""
-    bound = state.leader_is_alive or state.now < state.promised_until
+    bound = state.leader_is_alive or state.now < state.vote_lease_until
     return message.leadership_transfer or not bound
 
 
@@ -261,8 +261,8 @@ def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
 
 
 def _is_ours(asked: dict[int, str], message: RequestVoteResponse | RequestPreVoteResponse) -> bool:
-    """Whether this answers a request of the campaign under way; each answer counts once."""
-    ours = asked.get(message.request_id, "") == message.sender
+    """Return True, once per request, if this answers a request of the campaign under way."""
+    ours = asked.get(message.request_id) == message.sender
     if ours:
         del asked[message.request_id]
     return ours
@@ -271,7 +271,7 @@ def _is_ours(asked: dict[int, str], message: RequestVoteResponse | RequestPreVot
 def _become_leader(state: RaftState) -> None:
     """Lead: a no-op first, so that entries of older terms can be committed (Raft §5.4.2, §8)."""
     state.forget_votes()
-    state.hasty = 0
+    state.fast_retries_left = 0
     state.set_role(Role.LEADER, "election won")
     state.set_leader(state.server_id)
     state.election_deadline = NEVER

@@ -34,9 +34,9 @@ class RaftLog:
     __slots__ = (
         "_configurations",
         "_entries",
-        "_fence",
-        "_handed",
+        "_taken_index",
         "_truncate_from",
+        "_truncation_batch",
         "compacted_index",
         "compacted_term",
         "durable_index",
@@ -58,14 +58,14 @@ class RaftLog:
         self._configurations: list[tuple[int, Configuration]] = [(base_index, base)]
         #: Ids of the voters of the configuration in use; asked for with every message.
         self.voters = base.voters
-        self._handed = compacted_index
+        self._taken_index = compacted_index
         self._truncate_from: int | None = None
-        self._fence = 0
+        self._truncation_batch = 0
         self.durable_index = compacted_index
         #: Bytes of data in the entries held.
         self.size = 0
         self.append(entries)
-        self._handed = self.durable_index = self.last_index
+        self._taken_index = self.durable_index = self.last_index
 
     # -- reading ------------------------------------------------------------------------
 
@@ -178,11 +178,11 @@ class RaftLog:
         position = index - self.compacted_index - 1
         self.size -= _size(self._entries[position:])
         del self._entries[position:]
-        if index <= self._handed:
+        if index <= self._taken_index:
             pending = self._truncate_from
             self._truncate_from = index if pending is None else min(pending, index)
-            self._handed = index - 1
-            self._fence = next_batch
+            self._taken_index = index - 1
+            self._truncation_batch = next_batch
         self.durable_index = min(self.durable_index, index - 1)
         changed = False
         while len(self._configurations) > 1 and self._configurations[-1][0] >= index:
@@ -215,28 +215,28 @@ class RaftLog:
         self._configurations = [(meta.configuration_index, meta.configuration)]
         self.voters = meta.configuration.voters
         self.compacted_index, self.compacted_term = meta.index, meta.term
-        self._handed = meta.index
+        self._taken_index = meta.index
         self._truncate_from = None
-        self._fence = next_batch
+        self._truncation_batch = next_batch
         self.durable_index = 0
 
     # -- the disk -----------------------------------------------------------------------
 
     @property
-    def has_unhanded(self) -> bool:
+    def has_unstable(self) -> bool:
         """Whether the disk has not yet been told everything."""
-        return self._handed < self.last_index or self._truncate_from is not None
+        return self._taken_index < self.last_index or self._truncate_from is not None
 
-    def hand_out(self) -> tuple[int | None, list[Entry]]:
+    def take_unstable(self) -> tuple[int | None, list[Entry]]:
         """What the next batch must make durable: a truncation point, and new entries."""
         truncate_from, self._truncate_from = self._truncate_from, None
-        entries = self._entries[self._handed - self.compacted_index :]
-        self._handed = self.last_index
+        entries = self._entries[self._taken_index - self.compacted_index :]
+        self._taken_index = self.last_index
         return truncate_from, entries
 
-    def confirm(self, batch: int, last_index: int, last_term: int) -> None:
+    def stable_to(self, batch: int, last_index: int, last_term: int) -> None:
         """Batch ``batch``, whose last entry was (``last_index``, ``last_term``), is durable."""
-        if batch >= self._fence and self.term_at(last_index) == last_term:
+        if batch >= self._truncation_batch and self.term_at(last_index) == last_term:
             self.durable_index = max(self.durable_index, last_index)
 
 

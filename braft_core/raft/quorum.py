@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["agreed", "majority"]
+__all__ = ["majority", "majority_index"]
 
 
 def majority(voters: int) -> int:
@@ -12,7 +12,7 @@ def majority(voters: int) -> int:
     return voters // 2 + 1
 
 
-def agreed(values: Iterable[int]) -> int:
+def majority_index(values: Iterable[int]) -> int:
     """The largest value that a majority has reached; 0 without voters.
 
     With match indexes of all voters this is the index replicated on a majority (Raft §5.3, §5.4).

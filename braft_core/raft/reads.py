@@ -8,7 +8,7 @@ that wait share a round; while one is under way newcomers wait for the next.
 from __future__ import annotations
 
 from braft_core.raft import replication
-from braft_core.raft.quorum import agreed, majority
+from braft_core.raft.quorum import majority, majority_index
 from braft_core.raft.ready import ReadReady
 from braft_core.raft.state import PendingRead, RaftState
 from braft_core.raft.types import Role
@@ -28,7 +28,7 @@ def lease_index(state: RaftState) -> int:
     vote for nobody (thesis §6.4.1). See ``RaftConfig.lease_reads`` for what this assumes.
     """
     config = state.config
-    if not config.lease_reads or state.role is not Role.LEADER or state.lease_void:
+    if not config.lease_reads or state.role is not Role.LEADER or state.lease_invalidated:
         return -1
     me, progress = state.server_id, state.progress
     leased = sorted(
@@ -69,7 +69,7 @@ def confirm(state: RaftState) -> None:
     if current < 0:
         return
     me, progress = state.server_id, state.progress
-    proved = agreed(
+    proved = majority_index(
         [
             state.next_request_id if voter == me else progress[voter].acked_request
             for voter in state.log.voters

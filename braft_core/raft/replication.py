@@ -8,7 +8,7 @@ from braft_core.errors import InvariantViolation
 from braft_core.raft import confchange, snapshot, transfer
 from braft_core.raft.messages import AppendEntries, AppendEntriesResponse
 from braft_core.raft.progress import InFlight, Progress, ProgressState
-from braft_core.raft.quorum import agreed
+from braft_core.raft.quorum import majority_index
 from braft_core.raft.state import NEVER, RaftState
 from braft_core.raft.types import Entry, Role
 
@@ -186,7 +186,9 @@ def advance_commit(state: RaftState) -> None:
     if state.role is not Role.LEADER:
         return
     me, log, progress = state.server_id, state.log, state.progress
-    index = agreed([log.durable_index if v == me else progress[v].match_index for v in log.voters])
+    index = majority_index(
+        [log.durable_index if v == me else progress[v].match_index for v in log.voters]
+    )
     if index <= state.commit_index or log.term_at(index) != state.current_term:
         return
     previous = state.commit_index
@@ -237,7 +239,7 @@ def _response(
         term=state.current_term,
         success=success,
         last_log=last_log,
-        lease=state.promise(),
+        lease=state.extend_vote_lease(),
         request_id=message.request_id,
         context=message.context,
         stamp=state.stamps.stamp(state.now),

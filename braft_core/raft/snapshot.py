@@ -131,7 +131,7 @@ def on_install(state: RaftState, message: InstallSnapshot) -> None:
 def _replace(state: RaftState, meta: SnapshotMeta) -> None:
     state.log.restore(meta, state.next_batch)
     state.snapshot = state.restoring = meta
-    state.commit_index = state.emitted_index = meta.index
+    state.commit_index = state.handed_to_apply_index = meta.index
     state.configuration_changed()
     state.events.append(ConfigurationCommitted(meta.configuration, meta.configuration_index))
 

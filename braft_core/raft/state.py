@@ -65,7 +65,7 @@ class RaftState:
     commit_index: int = 0
     last_applied: int = 0
     #: Committed entries up to here were handed out for applying.
-    emitted_index: int = 0
+    handed_to_apply_index: int = 0
 
     # elections
     election_deadline: float = NEVER
@@ -79,19 +79,19 @@ class RaftState:
     pre_votes: dict[str, bool] = field(default_factory=dict)
     pre_vote_requests: dict[int, str] = field(default_factory=dict)
     #: Quick retries left after a broken leader connection.
-    hasty: int = 0
+    fast_retries_left: int = 0
     #: Whether to campaign when a leader is missing.
-    willing: bool = True
+    campaign_enabled: bool = True
     #: Why a leader is missing, as far as that is known.
-    leaderless: str = ""
+    no_leader_reason: str = ""
     #: With leases: no vote for anybody, ourselves included, before this time.
-    promised_until: float = -NEVER
+    vote_lease_until: float = -NEVER
     durable_hard_state: HardState = _BLANK
-    handed_hard_state: HardState = _BLANK
+    emitted_hard_state: HardState = _BLANK
     #: Batches that were handed out and are not durable yet, in order.
     unsynced: deque[Batch] = field(default_factory=deque)
     #: Seconds from handing out to durability, of the latest batch that had something to write.
-    sync_took: float = 0.0
+    last_sync_seconds: float = 0.0
 
     # leadership
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class RaftState:
     transfer_deadline: float = NEVER
     transfer_sent: bool = False
     #: Whether somebody was bidden to campaign in this term, in spite of all promises.
-    lease_void: bool = False
+    lease_invalidated: bool = False
     #: An index that the others made durable before we did, 0 for none, and since when.
     outpaced_at: int = 0
     outpaced_since: float = NEVER
@@ -172,10 +172,10 @@ class RaftState:
 
     # -- shared steps --------------------------------------------------------------------
 
-    def promise(self) -> bool:
+    def extend_vote_lease(self) -> bool:
         """Promise the leader our faithfulness for an election timeout, if leases are in use."""
         if self.config.lease_reads:
-            self.promised_until = self.now + self.config.election_timeout
+            self.vote_lease_until = self.now + self.config.election_timeout
         return self.config.lease_reads
 
     def request_id(self) -> int:
@@ -199,7 +199,7 @@ class RaftState:
     def set_leader(self, leader: str) -> None:
         """Follow ``leader`` ("" = nobody)."""
         if leader:
-            self.leaderless = ""
+            self.no_leader_reason = ""
         if leader != self.leader:
             self.leader = leader
             self.events.append(LeaderChanged(leader, self.current_term))
@@ -239,7 +239,7 @@ class RaftState:
         self.progress.clear()
         self.transfer_to = ""
         self.transfer_deadline = NEVER
-        self.lease_void = False
+        self.lease_invalidated = False
         self.outpaced_at = 0
         self.heartbeat_due = self.quorum_check_due = self.notify_due = NEVER
         self.leader_contact = -NEVER

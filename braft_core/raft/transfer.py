@@ -89,6 +89,6 @@ def respond(state: RaftState, message: TimeoutNow) -> None:
 
 
 def _send_timeout_now(state: RaftState, to: str) -> None:
-    state.lease_void = True
+    state.lease_invalidated = True
     request = TimeoutNow(sender=state.server_id, to=to, request_id=state.request_id())
     state.messages.append(request)

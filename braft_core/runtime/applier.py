@@ -24,7 +24,7 @@ from braft_core.errors import BraftError, NotReady, OutcomeUnknown, Stopped
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime.pending import Segment
 from braft_core.runtime.requests import Query, Request, settle
-from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services.state_machine import StateMachine
 
 __all__ = ["Applier", "ApplyStop", "Capture"]
@@ -184,7 +184,7 @@ class Applier:
         if self.stopped is None:
             try:
                 self._machine.apply_many(entries, outcomes)
-            except NotKnownHere as error:
+            except UnsupportedEncoding as error:
                 self._stop_applying(ApplyStop(entries[len(outcomes)].index, error.message))
         if outcomes:
             last = entries[len(outcomes) - 1]

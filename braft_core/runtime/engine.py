@@ -302,9 +302,9 @@ class Engine:
             # Once the turn is over: what this does may need the new leader's first entries.
             asyncio.get_running_loop().call_soon(self.membership.leader_changed)
 
-    def set_campaign_enabled(self, willing: bool) -> None:
+    def set_campaign_enabled(self, enabled: bool) -> None:
         """Whether membership lets this node stand for election."""
-        self._campaign_enabled = willing
+        self._campaign_enabled = enabled
         self.update_campaign_enabled()
 
     def update_campaign_enabled(self) -> None:
@@ -319,7 +319,7 @@ class Engine:
         fault = self.applier.fault
 
         def act() -> None:
-            driver.core.stand(self._campaign_enabled and not fault)
+            driver.core.set_campaign_enabled(self._campaign_enabled and not fault)
             if fault and driver.core.role is Role.LEADER:
                 driver.core.step_down(fault)
 

@@ -203,9 +203,9 @@ class MembershipAdapter:
         await command.awaitable
         self._engine.running().call(lambda: None)  # commands may have waited for it
 
-    def stand(self, willing: bool) -> None:
+    def set_campaign_enabled(self, enabled: bool) -> None:
         """Whether this node stands for election."""
-        self._engine.set_campaign_enabled(willing)
+        self._engine.set_campaign_enabled(enabled)
 
     def set_address(self, server_id: str, address: str) -> None:
         """That server is there now."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from braft_core.abc import Serializer
 from braft_core.errors import PluginConflict, PluginNotFound
-from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.unsupported import UnsupportedEncoding
 
 __all__ = ["RESERVED_TAGS", "Serializers"]
 
@@ -50,12 +50,12 @@ class Serializers:
         return self._by_name[name]
 
     def by_tag(self, tag: int) -> Serializer:
-        """The serializer that wrote bytes with that tag.
+        """Return the serializer that wrote bytes with that tag.
 
-        :raises NotKnownHere: none of the installed ones did; names the tag and what would mend it.
+        :raises UnsupportedEncoding: it is not installed; the message says what to install.
         """
         if tag not in self._by_tag:
-            raise NotKnownHere(
+            raise UnsupportedEncoding(
                 f"the data was written by a serializer with tag {tag}, which is not installed; "
                 f"installed: {self._known()}{_hint(tag)}",
                 tag=tag,

@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from braft_core.errors import DecodeError
+from braft_core.serializers.command_types import TypeRegistry
 from braft_core.serializers.registry import RESERVED_TAGS
-from braft_core.serializers.types import TypeRegistry
 
 __all__ = [
     "FEATURE_LEVEL",
@@ -237,10 +237,10 @@ def type_fields(registry: TypeRegistry) -> dict[str, TypeFields]:
     """Describe the registered command types."""
     described = {}
     for known in registry.all:
-        if known.shape is None:
+        if known.class_fields is None:
             names = frozenset(getattr(known.cls, "__members__", {}))
         else:
-            names = frozenset(known.shape.arguments) | known.removed
+            names = frozenset(known.class_fields.arguments) | known.removed
         described[known.name] = TypeFields(known.version, names)
     return described
 

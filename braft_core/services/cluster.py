@@ -15,8 +15,8 @@ from typing import Any
 
 from braft_core.abc import CommandContext
 from braft_core.errors import DecodeError, InvalidArgument
-from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services.capabilities import FEATURE_LEVEL, NONE, Capabilities
 from braft_core.services.envelope import encode_command
 from braft_core.services.service import StateMachineService, command, query
@@ -54,7 +54,7 @@ class ClusterService(StateMachineService):
     def agree(self, context: CommandContext, capabilities: bytes) -> int:
         """Replace the agreement; returns its index. The feature level never falls.
 
-        :raises NotKnownHere: the feature level is newer than this node knows.
+        :raises UnsupportedEncoding: the feature level is newer than this node knows.
         """
         try:
             agreed = Capabilities.decode(capabilities)
@@ -76,7 +76,7 @@ class ClusterService(StateMachineService):
 
     def _check_level(self, level: int) -> None:
         if level > self._level:
-            raise NotKnownHere(
+            raise UnsupportedEncoding(
                 f"the cluster uses feature level {level}; this braft knows levels up to "
                 f"{self._level}: upgrade it",
                 level=level,
@@ -102,7 +102,7 @@ class ClusterService(StateMachineService):
         """See :meth:`Service.check_snapshot`.
 
         :raises DecodeError: it is something else.
-        :raises NotKnownHere: as :meth:`load`.
+        :raises UnsupportedEncoding: as :meth:`load`.
         """
         ClusterService(self._level).restore(chunks)
 
@@ -110,7 +110,7 @@ class ClusterService(StateMachineService):
         """See :meth:`StateMachineService.load`.
 
         :raises DecodeError: it is something else.
-        :raises NotKnownHere: its feature level is newer than this node knows.
+        :raises UnsupportedEncoding: its feature level is newer than this node knows.
         """
         match value:
             case [int(index), bytes(capabilities)]:

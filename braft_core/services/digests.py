@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from braft_core.errors import DecodeError
-from braft_core.serializers.types import TYPES
+from braft_core.serializers.command_types import TYPES
 from braft_core.services.capabilities import type_fields
 
 __all__ = [

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from braft_core.errors import DecodeError, InvalidArgument
 from braft_core.serializers.plain import check_plain
-from braft_core.serializers.typed import detached_copy
+from braft_core.serializers.typed_values import detached_copy
 from braft_core.services.ordered import in_order
 from braft_core.services.service import StateMachineService, command, query
 

@@ -8,7 +8,7 @@ the serialized list ``[service, command, [arguments]]``. The log keeps it, hence
   the sequence number (8), and how far the first unacknowledged number is behind it (4). They stand
   outside the list, so that a retry is numbered and recognised without the serializer.
 * :data:`TYPED`: some arguments are not plain values. The list holds the plain values that stand for
-  them (:mod:`braft_core.serializers.typed`).
+  them (:mod:`braft_core.serializers.typed_values`).
 
 An outcome travels between nodes only. It is the msgpack of ``[0, value]``, ``[1, code, message,
 data]``, or ``[2, plain form of a typed value]``.
@@ -26,11 +26,11 @@ import msgpack
 
 from braft_core.abc import Serializer
 from braft_core.errors import BraftError, DecodeError, InvalidRequest, from_wire, to_wire
-from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain, not_finite
 from braft_core.serializers.registry import Serializers
-from braft_core.serializers.typed import from_plain, to_plain, types_in
+from braft_core.serializers.typed_values import from_plain, to_plain, types_in
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services.capabilities import Need
 
 __all__ = [
@@ -172,7 +172,7 @@ def decode_command(
     """Return service, command and arguments.
 
     :param serializers: by their tags.
-    :raises NotKnownHere: the format, the serializer or a type is not installed here.
+    :raises UnsupportedEncoding: the format, the serializer or a type is not installed here.
     :raises DecodeError: :func:`encode_command` did not make these bytes.
     """
     service, command, args = _parts(serializers, data)
@@ -185,7 +185,7 @@ def _parts(serializers: Mapping[int, Serializer], data: bytes) -> tuple[str, str
         raise DecodeError(f"not a command: {len(data)} bytes", size=len(data))
     if data[0] not in _HEADS:
         # A later version may read and apply it, so an answer from here would be a guess.
-        raise NotKnownHere(
+        raise UnsupportedEncoding(
             f"a command of format {data[0]}; this braft reads formats "
             f"{', '.join(map(str, sorted(FORMATS)))}: upgrade it",
             version=data[0],
@@ -204,7 +204,7 @@ def _parts(serializers: Mapping[int, Serializer], data: bytes) -> tuple[str, str
 def read_need(serializers: Mapping[int, Serializer], data: bytes) -> Need:
     """Return what a node needs to execute the command. Create no object of a command type.
 
-    :raises NotKnownHere: this process lacks the format or the serializer itself.
+    :raises UnsupportedEncoding: this process lacks the format or the serializer itself.
     :raises DecodeError: :func:`encode_command` did not make these bytes.
     """
     service, command, args = _parts(serializers, data)

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, overload
 
 from braft_core.abc import CommandContext, Service
 from braft_core.errors import CommandFailed, PluginError, UnknownCommand
+from braft_core.serializers.command_types import TYPES
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.typed import from_plain, to_plain
-from braft_core.serializers.types import TYPES
+from braft_core.serializers.typed_values import from_plain, to_plain
 from braft_core.services.canonical import canonical_chunks
 
 __all__ = ["StateMachineService", "command", "query"]

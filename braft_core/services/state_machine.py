@@ -28,10 +28,10 @@ from braft_core.errors import (
     to_wire,
 )
 from braft_core.raft.types import Entry, EntryType
-from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.command_types import TYPES
 from braft_core.serializers.plain import check_plain
-from braft_core.serializers.typed import detached_copy
-from braft_core.serializers.types import TYPES
+from braft_core.serializers.typed_values import detached_copy
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services.capabilities import (
     FEATURE_LEVEL,
     Capabilities,
@@ -145,12 +145,12 @@ class StateMachine:
 
         A command's failure is returned as a ``BraftError``. Only what says that this *node* cannot
         go on is raised: ``MemoryError``, exceptions that are no ``Exception``, and
-        ``NotKnownHere``, which names what this node lacks.
+        ``UnsupportedEncoding``, which names what this node lacks.
         """
         index, term, kind, data, _, appended_at = entry
         if kind != _COMMAND:
             if kind not in _NOT_APPLIED:
-                raise NotKnownHere(f"an entry of type {kind}; upgrade this node", type=kind)
+                raise UnsupportedEncoding(f"an entry of type {kind}; upgrade this node", type=kind)
             return None
         context = CommandContext(index, term, appended_at)
         if data[:1] in _IN_SESSION:
@@ -172,7 +172,7 @@ class StateMachine:
     def _execute(self, data: bytes, context: CommandContext) -> Outcome:
         try:
             name, command, args = decode_command(self._serializers, data)
-        except NotKnownHere:
+        except UnsupportedEncoding:
             raise
         except DecodeError as error:
             return error.with_traceback(None)
@@ -185,19 +185,19 @@ class StateMachine:
         try:
             answer = service.apply(command, args, context)
             return answer if answer is None else detached_copy(answer)
-        except (MemoryError, NotKnownHere):
+        except (MemoryError, UnsupportedEncoding):
             raise  # about this process, not about the command: others may have succeeded
         except Exception as error:  # noqa: BLE001 - its failure is the answer, on every node alike
             return _failure(error, name, command)
 
     def _check_executable(self, service: str, command: str, count: int) -> None:
-        """:raises NotKnownHere: this node lacks the service, or the command with that many
+        """:raises UnsupportedEncoding: this node lacks the service, or the command with that many
         arguments.
         """
         try:
             self.check_call(service, command, count)
         except Rejected as error:
-            raise NotKnownHere(
+            raise UnsupportedEncoding(
                 f"{error.message}; upgrade this node, or give it what the command needs",
                 service=service,
                 command=command,
@@ -254,7 +254,7 @@ class StateMachine:
             return
         try:
             decode_command(self._serializers, data)
-        except NotKnownHere as error:
+        except UnsupportedEncoding as error:
             raise InvalidRequest(f"this node cannot read the command: {error.message}") from error
         except DecodeError as error:
             raise InvalidRequest(error.message) from error
@@ -275,7 +275,7 @@ class StateMachine:
     def apply_many(self, entries: Sequence[Entry], outcomes: list[Outcome]) -> None:
         """Apply entries in order, and append an outcome for each that was applied.
 
-        :raises NotKnownHere: about the first that was not; see :meth:`apply`.
+        :raises UnsupportedEncoding: about the first that was not; see :meth:`apply`.
         """
         for entry in entries:
             outcomes.append(self.apply(entry))
@@ -346,7 +346,7 @@ class StateMachine:
                     raise DecodeError(f"not a snapshot: service {name!r} is there twice")
                 seen.add(name)
                 service = self._services.get(name)
-                with suppress(NotKnownHere):
+                with suppress(UnsupportedEncoding):
                     if name == SESSIONS:
                         SessionTable().restore(section)
                     elif service is not None:
@@ -363,7 +363,8 @@ class StateMachine:
 
         :param chunks: the bytes of :meth:`snapshot`, cut anywhere.
         :raises DecodeError: they are not a whole snapshot. The state is undefined then.
-        :raises NotKnownHere: the snapshot holds a service that this node does not have. So is it.
+        :raises UnsupportedEncoding: it holds a service that this node lacks. The state is
+            undefined then.
         """
         self._sessions.restore(iter(()))
         self._used.clear()
@@ -373,7 +374,7 @@ class StateMachine:
                 continue
             service = self._services.get(name)
             if service is None:
-                raise NotKnownHere(
+                raise UnsupportedEncoding(
                     f"the snapshot holds the state of a service: {self._unknown(name).message}",
                     service=name,
                 )

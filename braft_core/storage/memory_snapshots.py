@@ -1,4 +1,4 @@
-"""Snapshots of nodes that forget: the twin of :mod:`braft_core.storage.snapshots` in memory."""
+"""Snapshots in memory, with the interface of :mod:`braft_core.storage.file_snapshots`."""
 
 from __future__ import annotations
 

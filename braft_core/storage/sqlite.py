@@ -38,8 +38,8 @@ from braft_core.storage.directory import (
     DirectoryLock,
     prepare_directory,
 )
+from braft_core.storage.file_snapshots import FileSnapshots
 from braft_core.storage.presence import Presence
-from braft_core.storage.snapshots import FileSnapshots
 
 __all__ = ["SQLiteStorage"]
 

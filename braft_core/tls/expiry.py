@@ -7,7 +7,15 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
-__all__ = ["OWN", "Nearness", "Reminder", "Validity", "expiry_sentence", "nearness", "worst"]
+__all__ = [
+    "OWN",
+    "ExpiryStage",
+    "Reminder",
+    "Validity",
+    "expiry_message",
+    "expiry_stage",
+    "most_urgent",
+]
 
 #: Whose certificate it is, in sentences.
 OWN = "this node's TLS certificate"
@@ -24,7 +32,7 @@ class Validity(NamedTuple):
     end: datetime
 
 
-class Nearness(IntEnum):
+class ExpiryStage(IntEnum):
     """How near the end is."""
 
     FAR = 0
@@ -37,35 +45,35 @@ class Nearness(IntEnum):
 
 #: How long the log is silent about what it has said.
 _INTERVALS = {
-    Nearness.SOON: timedelta(days=1),
-    Nearness.URGENT: timedelta(days=1),
-    Nearness.OVER: timedelta(hours=1),
-    Nearness.EARLY: timedelta(hours=1),
+    ExpiryStage.SOON: timedelta(days=1),
+    ExpiryStage.URGENT: timedelta(days=1),
+    ExpiryStage.OVER: timedelta(hours=1),
+    ExpiryStage.EARLY: timedelta(hours=1),
 }
 
 
-def nearness(valid: Validity, now: datetime) -> Nearness:
+def expiry_stage(valid: Validity, now: datetime) -> ExpiryStage:
     """Return how near the end is at ``now``."""
     life, left = valid.end - valid.begin, valid.end - now
     if now >= valid.end:
-        return Nearness.OVER
+        return ExpiryStage.OVER
     if now < valid.begin:
-        return Nearness.EARLY
+        return ExpiryStage.EARLY
     if left < min(life / _URGENT_PART, _URGENT_DAYS):
-        return Nearness.URGENT
+        return ExpiryStage.URGENT
     if left < min(life / _SOON_PART, _SOON_DAYS):
-        return Nearness.SOON
-    return Nearness.FAR
+        return ExpiryStage.SOON
+    return ExpiryStage.FAR
 
 
-def expiry_sentence(valid: Validity, now: datetime, whose: str = OWN) -> str:
+def expiry_message(valid: Validity, now: datetime, whose: str = OWN) -> str:
     """Return what a person should know at ``now``, "" while there is time."""
-    near, until = nearness(valid, now), f"{valid.end:%Y-%m-%d %H:%M} UTC"
-    if near is Nearness.FAR:
+    near, until = expiry_stage(valid, now), f"{valid.end:%Y-%m-%d %H:%M} UTC"
+    if near is ExpiryStage.FAR:
         return ""
-    if near is Nearness.OVER:
+    if near is ExpiryStage.OVER:
         return f"{whose} expired on {until}: peers refuse new connections"
-    if near is Nearness.EARLY:
+    if near is ExpiryStage.EARLY:
         since = f"{valid.begin:%Y-%m-%d %H:%M} UTC"
         return f"{whose} is valid from {since} only: is the clock right?"
     hours = (valid.end - now) // timedelta(hours=1)
@@ -73,24 +81,26 @@ def expiry_sentence(valid: Validity, now: datetime, whose: str = OWN) -> str:
     return f"{whose} expires on {until}, in {left}: replace it before"
 
 
-def worst(certificates: Iterable[tuple[str, Validity]], now: datetime) -> tuple[Nearness, str]:
+def most_urgent(
+    certificates: Iterable[tuple[str, Validity]], now: datetime
+) -> tuple[ExpiryStage, str]:
     """Return the worst that is to be said of several, each with whose it is."""
-    found = [(nearness(valid, now), valid.end, whose, valid) for whose, valid in certificates]
+    found = [(expiry_stage(valid, now), valid.end, whose, valid) for whose, valid in certificates]
     if not found:
-        return Nearness.FAR, ""
+        return ExpiryStage.FAR, ""
     near, _, whose, valid = max(found, key=lambda row: (row[0], now - row[1]))
-    return near, expiry_sentence(valid, now, whose)
+    return near, expiry_message(valid, now, whose)
 
 
 class Reminder:
     """Says when a sentence is to be logged again: when the matter is new, and then regularly."""
 
     def __init__(self) -> None:
-        self._last: tuple[Nearness, datetime] | None = None
+        self._last: tuple[ExpiryStage, datetime] | None = None
 
-    def due(self, near: Nearness, now: datetime) -> bool:
+    def should_log(self, near: ExpiryStage, now: datetime) -> bool:
         """Return whether to log it now; it is taken to be logged then."""
-        if near is Nearness.FAR:
+        if near is ExpiryStage.FAR:
             self._last = None
             return False
         if self._last is not None:

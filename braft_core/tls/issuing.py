@@ -237,7 +237,7 @@ def _write(made: Made, certificate: x509.Certificate, key: ec.EllipticCurvePriva
     contents = [(made.cert, certificate.public_bytes(Encoding.PEM), 0o644), (made.key, pem, 0o600)]
     for path, _, _ in contents:
         if path.exists() or path.is_symlink():
-            raise _in_the_way(path)
+            raise _exists_error(path)
     written: list[Path] = []
     try:
         made.cert.parent.mkdir(parents=True, exist_ok=True)
@@ -245,9 +245,9 @@ def _write(made: Made, certificate: x509.Certificate, key: ec.EllipticCurvePriva
             _write_new(path, data, mode)
             written.append(path)
     except OSError as error:
-        _forget(written)
+        _remove_files(written)
         if isinstance(error, FileExistsError):
-            raise _in_the_way(Path(error.filename or made.cert)) from error
+            raise _exists_error(Path(error.filename or made.cert)) from error
         raise ConfigError(
             f"cannot write {error.filename or made.cert}: {error.strerror}", value=str(made.cert)
         ) from error
@@ -262,12 +262,12 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         os.fsync(file.fileno())
 
 
-def _forget(paths: Iterable[Path]) -> None:
+def _remove_files(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
 
 
-def _in_the_way(path: Path) -> ConfigError:
+def _exists_error(path: Path) -> ConfigError:
     return ConfigError(
         f"{path} is there already, and nothing is overwritten: choose another folder or name",
         value=str(path),

@@ -41,7 +41,7 @@ from braft_core.transport.snapshot_transfer import (
     SnapshotReceiver,
     SnapshotSender,
 )
-from braft_core.transport.tls_probe import TLSProbe, handshake_error, may_lack_tls, no_peer
+from braft_core.transport.tls_probe import TLSProbe, handshake_error, may_lack_tls, not_a_peer_error
 from braft_core.transport.token_handshake import (
     HandshakeKeys,
     accept,
@@ -98,8 +98,8 @@ __all__ = [
     "is_tls_record",
     "may_lack_tls",
     "method_of",
-    "no_peer",
     "nonce",
+    "not_a_peer_error",
     "probe_reachability",
     "refuse",
     "refuse_call",

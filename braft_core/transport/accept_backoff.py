@@ -32,7 +32,7 @@ class AcceptBackoff:
         """Return whether the listener is to leave connections waiting."""
         return now < self._until
 
-    def caused(self, error: OSError, now: float) -> bool:
+    def exhausted_by(self, error: OSError, now: float) -> bool:
         """Return whether ``error`` means that there is no room; then the pause begins."""
         if error.errno not in _EXHAUSTED:
             return False

@@ -23,19 +23,19 @@ class AddressQuota:
         """How many are in."""
         return self._all
 
-    def of(self, address: str) -> int:
+    def in_use(self, address: str) -> int:
         """Return how many of that address are in."""
         return self._inside[address]
 
-    def enter(self, address: str) -> bool:
-        """Let one of that address in, if there is room. :meth:`leave` follows only if it is."""
+    def acquire(self, address: str) -> bool:
+        """Let one of that address in, if there is room. :meth:`release` follows only if it is."""
         if self._inside[address] >= self.each or self._all >= self.total:
             return False
         self._inside[address] += 1
         self._all += 1
         return True
 
-    def leave(self, address: str) -> None:
+    def release(self, address: str) -> None:
         """One of that address is out again."""
         self._inside[address] -= 1
         self._all -= 1

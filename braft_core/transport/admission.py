@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 NOT_MEMBER = "refused_not_member"
-#: By the caller's certificate; see :meth:`braft_core.transport.endpoint.LocalEndpoint.stranger`.
+#: The caller's certificate is not a peer's; see ``LocalEndpoint.certificate_refusal``.
 NO_PEER = "refused_no_peer"
 WRONG_CLUSTER = "refused_wrong_cluster"
 WRONG_TARGET = "refused_wrong_target"

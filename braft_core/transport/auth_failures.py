@@ -45,7 +45,7 @@ class AuthFailures:
         self._window, self._lines = clock(), 0
         self._waiting = 0
 
-    def count(self, address: str) -> None:
+    def record(self, address: str) -> None:
         """Somebody at ``address`` was refused: log it, if there was no line about it lately."""
         now = self._clock()
         with self._lock:
@@ -71,7 +71,7 @@ class AuthFailures:
         return self._lines <= _MAX_LINES
 
     def delay(self) -> float:
-        """Return the seconds for which an answer is to wait, to be followed by :meth:`waited`.
+        """Return the seconds for which an answer is to wait, to be followed by :meth:`delay_ended`.
 
         0: do not wait, for enough others do already; nothing is to follow.
         """
@@ -81,7 +81,7 @@ class AuthFailures:
             self._waiting += 1
             return DELAY
 
-    def waited(self) -> None:
+    def delay_ended(self) -> None:
         """An answer that waited was given, or its caller is gone."""
         with self._lock:
             self._waiting -= 1

@@ -102,12 +102,12 @@ class Certificates:
 
     def _expiry(self) -> str:
         """Return what is to be said of the ends of the certificates in use; log it now and then."""
-        from braft_core.tls.expiry import Nearness, worst
+        from braft_core.tls.expiry import ExpiryStage, most_urgent
 
         now = self._clock()
-        near, sentence = worst(self.current.validities, now)
-        if self._reminder.due(near, now):
-            level = logging.WARNING if near is Nearness.SOON else logging.ERROR
+        near, sentence = most_urgent(self.current.validities, now)
+        if self._reminder.should_log(near, now):
+            level = logging.WARNING if near is ExpiryStage.SOON else logging.ERROR
             _log.log(level, "%s", sentence)
         return sentence
 

@@ -39,7 +39,7 @@ class LocalEndpoint:
         self._header_of = ("", "")
         self._header = b""
 
-    def stranger(self, certificate: bytes | None) -> Refusal | None:
+    def certificate_refusal(self, certificate: bytes | None) -> Refusal | None:
         """Return why the holder of a certificate may not speak as a peer, and count it.
 
         :param certificate: what the connection has shown, DER or PEM; ``None``: it is without TLS.

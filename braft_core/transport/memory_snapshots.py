@@ -47,7 +47,7 @@ class MemorySnapshotReceiver:
             self._counters[refusal.kind] += 1
             raise WrongCluster(f"server {message.to} refuses us: {refusal.reason}")
         self._keep(asyncio.current_task())
-        incoming = await self._receiver.take(message, contents)
+        incoming = await self._receiver.receive(message, contents)
         # What is stored must reach the node, even if the leader goes away meanwhile.
         storing = asyncio.create_task(self._store(incoming))
         self._keep(storing)

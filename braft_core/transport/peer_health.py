@@ -19,32 +19,32 @@ class PeerHealthReporter:
 
     def __init__(self, local: LocalEndpoint, server_id: str, log: logging.Logger) -> None:
         self._local, self._server_id, self._log = local, server_id, log
-        self._told = False
+        self._reported = False
         self._refusal = ""
 
-    def dropped(self) -> None:
+    def report_dropped(self) -> None:
         """A request to it was not sent, or nobody will answer it."""
         self._local.counters["dropped"] += 1
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             self._local.handler.on_unreachable(self._server_id)
 
-    def connected(self) -> None:
+    def report_connected(self) -> None:
         """There is a connection: the next trouble is news."""
-        self._told = False
+        self._reported = False
 
     def deliver(self, response: Response) -> None:
         """It answered."""
-        self._told = False
-        self.clear()
+        self._reported = False
+        self.forget_refusal()
         self._local.handler.on_message(response)
 
-    def clear(self) -> None:
+    def forget_refusal(self) -> None:
         """Forget why it refused us."""
         self._refusal = ""
         self._local.denied.pop(self._server_id, None)
 
-    def refused(self, error: BraftError, address: str) -> None:
+    def report_refused(self, error: BraftError, address: str) -> None:
         """It will have nothing to do with us."""
         self._local.counters["refused_by_peer"] += 1
         if isinstance(error, AccessDenied):
@@ -59,7 +59,7 @@ class PeerHealthReporter:
                 error.message,
             )
 
-    def mistrusted(self, error: BraftError) -> None:
+    def report_untrusted(self, error: BraftError) -> None:
         """By its certificate it is no peer, so that we have nothing to do with it."""
         if error.message != self._refusal:
             self._refusal = error.message

@@ -274,7 +274,7 @@ class InboundSnapshot:
             self._sink.abort()
 
 
-class _Description(InboundSnapshot):
+class _UnwantedSnapshot(InboundSnapshot):
     """An offer whose contents are of no use: the node answers from its description."""
 
     async def commit(self) -> InstallSnapshot:
@@ -284,7 +284,7 @@ class _Description(InboundSnapshot):
         """Nothing was begun."""
 
 
-class _Pace:
+class _MinimumRate:
     """How fast contents come. Only the waiting for them counts, not that for our own disk."""
 
     def __init__(self) -> None:
@@ -326,7 +326,7 @@ class SnapshotReceiver:
         self._complained, self._unspoken = now, 0
         _log.warning("a snapshot was not received: %s%s", error, more)
 
-    async def take(
+    async def receive(
         self, message: InstallSnapshot, contents: AsyncGenerator[bytes]
     ) -> InboundSnapshot:
         """Take in a snapshot to its last byte. The caller commits or closes what is returned.
@@ -341,16 +341,16 @@ class SnapshotReceiver:
         """
         if not self._handler.wants_snapshot(message):
             await contents.aclose()
-            return _Description(self._handler, message, None)
+            return _UnwantedSnapshot(self._handler, message, None)
         former = self._current
         incoming = self._admit(message)
         try:
             if former is not None:
                 await former.ended()
             await incoming.begin()
-            pace = _Pace()
+            rate = _MinimumRate()
             async with contextlib.aclosing(contents):
-                while (chunk := await pace.next(contents)) is not None:
+                while (chunk := await rate.next(contents)) is not None:
                     await incoming.write(chunk)
             incoming.check_complete()
         except asyncio.CancelledError:

@@ -25,9 +25,9 @@ __all__ = [
     "TLSProbe",
     "TLSProbeCache",
     "handshake_error",
-    "look",
     "may_lack_tls",
-    "no_peer",
+    "not_a_peer_error",
+    "probe_tls",
 ]
 
 DIFFERS = (
@@ -64,7 +64,7 @@ class TLSProbeCache:
         self._certificates = certificates
         self._known: dict[str, tuple[TLSProbe, float]] = {}
 
-    def known(self, address: str) -> TLSProbe | None:
+    def get(self, address: str) -> TLSProbe | None:
         """Return what is known of the server at ``address``."""
         if self._certificates is None:
             return PLAIN
@@ -73,12 +73,12 @@ class TLSProbeCache:
         current = found.material is self._certificates.current
         return found if current and now < until else None
 
-    async def at(self, address: str, patience: float) -> TLSProbe:
-        """Return what is known of the server at ``address``, or look. See :func:`look`."""
-        found = self.known(address)
+    async def get_or_probe(self, address: str, patience: float) -> TLSProbe:
+        """Return what is known of the server at ``address``, or look. See :func:`probe_tls`."""
+        found = self.get(address)
         if found is None:
             assert self._certificates is not None  # noqa: S101 - else everything is known
-            found = await look(address, self._certificates, patience)
+            found = await probe_tls(address, self._certificates, patience)
             self.remember(address, found)
         return found
 
@@ -93,7 +93,7 @@ class TLSProbeCache:
         self._known.pop(address, None)
 
 
-async def look(address: str, certificates: Certificates, patience: float) -> TLSProbe:
+async def probe_tls(address: str, certificates: Certificates, patience: float) -> TLSProbe:
     """Return what the server at ``address`` shows.
 
     :param patience: seconds for all of it.
@@ -109,7 +109,7 @@ async def look(address: str, certificates: Certificates, patience: float) -> TLS
     else:
         refusal = certificates.peer_refusal(certificate)
         if refusal:
-            raise no_peer(address, refusal)
+            raise not_a_peer_error(address, refusal)
         return TLSProbe(certificate, material)
     accepted, answer = False, b""
     if may_lack_tls(failure):
@@ -142,7 +142,7 @@ def handshake_error(
     )
 
 
-def no_peer(address: str, refusal: str) -> Unreachable:
+def not_a_peer_error(address: str, refusal: str) -> Unreachable:
     """Return the error for a server whose certificate is not a peer's."""
     return Unreachable(
         f"the server at {address} is no peer: {refusal}",

@@ -39,7 +39,7 @@ class HandshakeKeys(NamedTuple):
     keys: Keys
     secret: bytes
 
-    def holds(self, keyring: Keyring) -> bool:
+    def still_accepted_by(self, keyring: Keyring) -> bool:
         """Return whether that secret is still accepted."""
         return self.secret in keyring.current.admins
 
@@ -80,7 +80,7 @@ def challenge(
     """
     core: bytes = msgpack.packb([number, server_id])
     transcript = proof.transcript_of(transport, hello, core)
-    offered = proof.offers(keyring.current.admins, transcript)
+    offered = proof.server_proofs(keyring.current.admins, transcript)
     packed: bytes = msgpack.packb([core, offered])
     return packed, core
 
@@ -97,11 +97,11 @@ def respond(
     """
     core, offered = _decode(packed)
     transcript = proof.transcript_of(transport, hello, core)
-    secret = proof.convincing(keyring.current.admins, transcript, offered)
+    secret = proof.server_secret(keyring.current.admins, transcript, offered)
     if secret is None:
         raise token_mismatch_error(address)
     proven = HandshakeKeys(Keys.derive(secret, transcript), secret)
-    return proof.proof_of(secret, transcript), core, proven
+    return proof.client_proof(secret, transcript), core, proven
 
 
 def accept(
@@ -109,7 +109,7 @@ def accept(
 ) -> HandshakeKeys | None:
     """Return what a client's proof led to, ``None`` if it is wrong."""
     transcript = proof.transcript_of(transport, hello, core)
-    secret = proof.accepted(keyring.current.admins, transcript, given)
+    secret = proof.client_secret(keyring.current.admins, transcript, given)
     return HandshakeKeys(Keys.derive(secret, transcript), secret) if secret is not None else None
 
 

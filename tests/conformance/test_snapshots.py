@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from braft_core.abc import SnapshotStore
+from braft_core.storage.file_snapshots import FileSnapshots
 from braft_core.storage.memory_snapshots import MemorySnapshots
-from braft_core.storage.snapshots import FileSnapshots
 from braft_testing.snapshots import SnapshotStoreConformance
 
 

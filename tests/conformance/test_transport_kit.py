@@ -229,18 +229,18 @@ class _OpenReceiver(MemorySnapshotReceiver):
     async def receive(
         self, message: InstallSnapshot, cluster_id: str, contents: AsyncGenerator[bytes]
     ) -> InstallSnapshotResponse:
-        return await self._store(await self._receiver.take(message, contents))
+        return await self._store(await self._receiver.receive(message, contents))
 
 
 class _StoresBeforeItAsks(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._receiver = _HastyIntake(handler)
+        self._receiver._receiver = _HastySnapshotReceiver(handler)
 
 
-class _HastyIntake(SnapshotReceiver):
-    async def take(
+class _HastySnapshotReceiver(SnapshotReceiver):
+    async def receive(
         self, message: InstallSnapshot, contents: AsyncGenerator[bytes]
     ) -> InboundSnapshot:
         incoming = self._admit(message)

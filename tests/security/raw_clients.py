@@ -17,7 +17,7 @@ from pathlib import Path
 
 import hpack
 
-from braft_tcp.frames import HEADER, Hello, Kind, Lane, encode_hello
+from braft_tcp.frames import HEADER, Channel, Hello, Kind, encode_hello
 from braft_testing.processes import NODE_COMMAND, ProcessCluster, wait_for
 
 #: What a client of HTTP/2 sends first.
@@ -137,13 +137,15 @@ def frame(kind: int, body: bytes = b"", request_id: int = 0) -> bytes:
 
 
 def greet(nodes: ProcessCluster) -> socket.socket:
-    """A connection on the lane of calls, of a stranger that said hello and was let in.
+    """A connection on the calls channel, of a stranger that said hello and was let in.
 
     :raises ConnectionError: it was not.
     """
     connection = connect(nodes)
     try:
-        connection.sendall(frame(Kind.HELLO, encode_hello(Hello(Lane.CALLS, "", "stranger", ""))))
+        connection.sendall(
+            frame(Kind.HELLO, encode_hello(Hello(Channel.CALLS, "", "stranger", "")))
+        )
         head = connection.recv(HEADER.size, socket.MSG_WAITALL)
         if len(head) < HEADER.size:
             raise ConnectionError("the node closed the connection")

@@ -314,7 +314,7 @@ def test_an_answer_that_is_too_large_is_not_taken() -> None:
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         tls_probes, address = TLSProbeCache(None), f"127.0.0.1:{port}"
-        plain = tls_probes.known(address)
+        plain = tls_probes.get(address)
         assert plain is not None
         connector = Connector(TransportOptions(listen=()), None, tls_probes)
         channel = connector.channel(address, plain, MAX_CONTROL)

@@ -59,7 +59,7 @@ async def hello(_request: PeerRequest) -> PeerReply:
 
 
 async def talks(a: Node, b: Node) -> None:
-    """A call, and the two lanes of Raft."""
+    """A call, and the two channels of Raft."""
     b.handler.on_called = hello
     reply = await a.transport.call(b.address, peer.DetailsRequest(), PATIENCE)
     assert reply == peer.DetailsReply(b"{}")
@@ -238,11 +238,11 @@ def test_a_client_s_certificate_is_no_peer_s_here_either(started: Started, tmp_p
                     with pytest.raises(grpc.aio.AioRpcError):
                         await call(b"", timeout=PATIENCE)
             else:
-                from braft_tcp.frames import HEADER, Hello, Kind, Lane, encode_hello
+                from braft_tcp.frames import HEADER, Channel, Hello, Kind, encode_hello
 
                 host, _, port = b.address.rpartition(":")
                 reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
-                data = encode_hello(Hello(Lane.BULK, "cl", "x", "b"))
+                data = encode_hello(Hello(Channel.BULK, "cl", "x", "b"))
                 writer.write(HEADER.pack(len(data), Kind.HELLO, 0) + data)
                 assert HEADER.unpack(await reader.readexactly(HEADER.size))[1] == Kind.REFUSED
                 writer.transport.abort()

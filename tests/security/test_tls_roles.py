@@ -147,22 +147,22 @@ def test_in_grpc_another_holder_of_a_certificate_calls_nobody(
 
 
 def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) -> None:
-    """On the wire, on each lane."""
+    """On the wire, on each channel."""
     braft_tcp = pytest.importorskip("braft_tcp")
-    from braft_tcp.frames import HEADER, Hello, Kind, Lane, encode_hello
+    from braft_tcp.frames import HEADER, Channel, Hello, Kind, encode_hello
 
     ours = cluster.issue("b", peer_names=("braft-peer",))
     node = cluster.made("n")
     client = cluster.made("client", client=True)
     other = cluster.made("web", Names(ips=("127.0.0.1",), dns=("web.example",)))
 
-    async def answer(address: str, made: Made, lane: Lane) -> int:
+    async def answer(address: str, made: Made, channel: Channel) -> int:
         """The kind of the first frame that comes back."""
         context = ssl.create_default_context(cafile=cluster.ca.cert)
         context.load_cert_chain(made.cert, made.key)
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
-        hello = encode_hello(Hello(lane, CLUSTER_ID, "x", "b"))
+        hello = encode_hello(Hello(channel, CLUSTER_ID, "x", "b"))
         writer.write(HEADER.pack(len(hello), Kind.HELLO, 0) + hello)
         kind: int = HEADER.unpack(await reader.readexactly(HEADER.size))[1]
         writer.transport.abort()
@@ -171,10 +171,10 @@ def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) ->
     async def scenario() -> None:
         async with listening_node(braft_tcp.TcpTransport, "b", tls=ours) as b:
             for stranger in (client, other):
-                for lane in Lane:
-                    assert await answer(b.address, stranger, lane) == Kind.REFUSED
-            assert counted(b) == 2 * len(Lane)
-            assert await answer(b.address, node, Lane.CALLS) == Kind.WELCOME
+                for channel in Channel:
+                    assert await answer(b.address, stranger, channel) == Kind.REFUSED
+            assert counted(b) == 2 * len(Channel)
+            assert await answer(b.address, node, Channel.CALLS) == Kind.WELCOME
 
     asyncio.run(scenario())
 
@@ -189,7 +189,7 @@ def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Iss
             b.handler.on_called = hello
             with pytest.raises(Unreachable, match=r"is no peer: the certificate of 'web\.example'"):
                 await ask(a, b)
-            # Raft's lanes: the node there would hand on whatever it got. As soon as it is known
+            # Raft's channels: the node there would hand on whatever it got. As soon as it is known
             # that a call came through afterwards, a request would have.
             a.meets(b)
             a.transport.send(RequestVote("a", "b", 7, 0, 0))

@@ -34,7 +34,7 @@ from braft_core.transport.grpc import GrpcTransport
 from braft_core.transport.raft_codec import encode_header, encode_request, encode_response
 from braft_tcp import TcpTransport
 from braft_tcp.call_server import encode_call
-from braft_tcp.frames import HEADER, Hello, Kind, Lane, encode_hello
+from braft_tcp.frames import HEADER, Channel, Hello, Kind, encode_hello
 from braft_testing.transport import PATIENCE, listening_node, until
 
 SECRET = "the-secret-of-the-cluster"
@@ -97,10 +97,10 @@ async def send_by_grpc(address: str, kind: str, data: bytes) -> str:
 
 
 _LANES = {
-    "AppendEntries": (Lane.CONTROL, Kind.APPEND_ENTRIES),
-    "Pipeline": (Lane.BULK, Kind.APPEND_ENTRIES),
-    "InstallSnapshot": (Lane.SNAPSHOT, Kind.INSTALL_SNAPSHOT),
-    "Call": (Lane.CALLS, Kind.CALL),
+    "AppendEntries": (Channel.CONTROL, Kind.APPEND_ENTRIES),
+    "Pipeline": (Channel.BULK, Kind.APPEND_ENTRIES),
+    "InstallSnapshot": (Channel.SNAPSHOT, Kind.INSTALL_SNAPSHOT),
+    "Call": (Channel.CALLS, Kind.CALL),
 }
 
 
@@ -110,11 +110,11 @@ def frame(kind: int, body: bytes) -> bytes:
 
 async def send_by_tcp(address: str, kind: str, data: bytes) -> str:
     """Say hello, with or without a nonce, and go on as if it had been accepted."""
-    lane, what = _LANES[kind]
+    channel, what = _LANES[kind]
     body = encode_call("ChangeMembership", data) if kind == "Call" else data
     heard = b""
     for number in (b"", bytes(32)):
-        hello = encode_hello(Hello(lane, "cl", "a", "b", number))
+        hello = encode_hello(Hello(channel, "cl", "a", "b", number))
         async with dialled(address) as (reader, writer):
             writer.write(frame(Kind.HELLO, hello) + frame(what, body))
             async with asyncio.timeout(20):
@@ -157,7 +157,7 @@ def test_the_same_reaches_a_node_without_a_token(transport: str) -> None:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
                 return
-            hello = encode_hello(Hello(Lane.BULK, "cl", "a", "b"))
+            hello = encode_hello(Hello(Channel.BULK, "cl", "a", "b"))
             async with dialled(node.address) as (_, writer):
                 writer.write(frame(Kind.HELLO, hello) + frame(Kind.APPEND_ENTRIES, data))
                 await until(lambda: node.handler.requests)
@@ -508,5 +508,5 @@ def test_a_server_without_proofs_is_spoken_to_only_if_that_is_asked_for(asked_fo
     assert votes == (5 if asked_for else 0)
     if asked_for:
         first, last = (f(i for i, m in enumerate(called) if m.endswith("Vote")) for f in (min, max))
-        # The bulk lane may have connected meanwhile; the control lane has asked before.
+        # The bulk channel may have connected meanwhile; the control channel has asked before.
         assert called[first:last].count("/braft.v1.Proof/Challenge") <= 1

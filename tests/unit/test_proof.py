@@ -24,30 +24,30 @@ def test_both_ends_find_the_secret_that_they_share() -> None:
         ([NEW, OLD], [OLD, NEW], NEW),
         ([OLD], [NEW, OLD], OLD),
     ):
-        secret = proof.convincing(client, SAID, proof.offers(server, SAID))
+        secret = proof.server_secret(client, SAID, proof.server_proofs(server, SAID))
         assert secret == found
-        assert proof.accepted(server, SAID, proof.proof_of(secret, SAID)) == found
+        assert proof.client_secret(server, SAID, proof.client_proof(secret, SAID)) == found
 
 
 def test_a_stranger_convinces_nobody() -> None:
-    assert proof.convincing([OLD, NEW], SAID, proof.offers([OTHER], SAID)) is None
-    assert proof.convincing([OLD, NEW], SAID, []) is None
-    assert proof.accepted([OLD, NEW], SAID, proof.proof_of(OTHER, SAID)) is None
-    assert proof.accepted([OLD], SAID, b"") is None
+    assert proof.server_secret([OLD, NEW], SAID, proof.server_proofs([OTHER], SAID)) is None
+    assert proof.server_secret([OLD, NEW], SAID, []) is None
+    assert proof.client_secret([OLD, NEW], SAID, proof.client_proof(OTHER, SAID)) is None
+    assert proof.client_secret([OLD], SAID, b"") is None
 
 
 def test_a_proof_is_of_one_side_and_one_conversation() -> None:
-    (offered,) = proof.offers([OLD], SAID)
-    given = proof.proof_of(OLD, SAID)
-    assert proof.accepted([OLD], SAID, offered) is None
-    assert proof.convincing([OLD], SAID, [given]) is None
+    (offered,) = proof.server_proofs([OLD], SAID)
+    given = proof.client_proof(OLD, SAID)
+    assert proof.client_secret([OLD], SAID, offered) is None
+    assert proof.server_secret([OLD], SAID, [given]) is None
     for other in (
         proof.transcript_of("grpc", b"hello", b"challenge"),
         proof.transcript_of("tcp", b"hellochallenge", b""),
         proof.transcript_of("tcp", b"hell", b"ochallenge"),
         proof.transcript_of("tcp", b"hello", b"challenge!"),
     ):
-        assert proof.accepted([OLD], other, given) is None
+        assert proof.client_secret([OLD], other, given) is None
         assert Keys.derive(OLD, other).session != Keys.derive(OLD, SAID).session
 
 
@@ -56,7 +56,7 @@ def test_frames_are_opened_as_they_were_sent() -> None:
     client, server = FrameMac(keys, client=True), FrameMac(keys, client=False)
     for body in (b"", b"x", bytes(1000)):
         for one, other in ((client, server), (server, client)):
-            assert other.open(Kind.CALL, 7, one.close(Kind.CALL, 7, body)) == body
+            assert other.verify(Kind.CALL, 7, one.sign(Kind.CALL, 7, body)) == body
 
 
 def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -> None:
@@ -65,7 +65,7 @@ def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -
         return FrameMac(keys, client=True), FrameMac(keys, client=False)
 
     client, server = ends()
-    first, second = client.close(Kind.CALL, 1, b"a"), client.close(Kind.CALL, 2, b"a")
+    first, second = client.sign(Kind.CALL, 1, b"a"), client.sign(Kind.CALL, 2, b"a")
     for kind, number, body in (
         (Kind.CALL, 1, first[:-1] + b"b"),
         (Kind.CALL, 2, first),
@@ -75,26 +75,26 @@ def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -
         (Kind.GOAWAY, 0, b""),
     ):
         with pytest.raises(DecodeError):
-            server.open(kind, number, body)
-    server.open(Kind.CALL, 1, first)
+            server.verify(kind, number, body)
+    server.verify(Kind.CALL, 1, first)
     with pytest.raises(DecodeError):
-        server.open(Kind.CALL, 1, first)
+        server.verify(Kind.CALL, 1, first)
     with pytest.raises(DecodeError):
-        client.open(Kind.CALL, 2, second)
+        client.verify(Kind.CALL, 2, second)
 
 
 def test_a_call_of_a_session_is_sealed_with_its_method_and_its_ids() -> None:
     keys = Keys.derive(OLD, SAID)
     told = ("/RaftTransport/RequestVote", "cl", "a", "b")
-    _, value = CallMac(keys, 3, client=True).proof(told)
+    _, value = CallMac(keys, 3, client=True).call_metadata(told)
     unpacked = unpack(value)
     assert unpacked is not None
     session, number, tag = unpacked
     assert (session, number) == (keys.session, 3)
-    assert CallMac(keys, 3, client=False).proves(told, tag)
-    assert not CallMac(keys, 4, client=False).proves(told, tag)
-    assert not CallMac(keys, 3, client=False).proves(("/x", *told[1:]), tag)
-    assert not CallMac(keys, 3, client=False).proves((*told[:3], "c"), tag)
+    assert CallMac(keys, 3, client=False).verifies_metadata(told, tag)
+    assert not CallMac(keys, 4, client=False).verifies_metadata(told, tag)
+    assert not CallMac(keys, 3, client=False).verifies_metadata(("/x", *told[1:]), tag)
+    assert not CallMac(keys, 3, client=False).verifies_metadata((*told[:3], "c"), tag)
     assert unpack(b"x") is None
     assert unpack("x") is None
 
@@ -102,19 +102,19 @@ def test_a_call_of_a_session_is_sealed_with_its_method_and_its_ids() -> None:
 def test_messages_of_a_call_are_numbered() -> None:
     keys = Keys.derive(OLD, SAID)
     client, server = CallMac(keys, 1, client=True), CallMac(keys, 1, client=False)
-    first, second = client.close(b"one"), client.close(b"")
+    first, second = client.sign(b"one"), client.sign(b"")
     with pytest.raises(DecodeError):
-        server.open(second)
-    assert server.open(first) == b"one"
-    assert server.open(second) == b""
+        server.verify(second)
+    assert server.verify(first) == b"one"
+    assert server.verify(second) == b""
     with pytest.raises(DecodeError):
-        client.open(first)
+        client.verify(first)
     with pytest.raises(DecodeError):
-        CallMac(keys, 2, client=False).open(first)
-    _, tag = server.close_error(b"error")
-    assert client.trusts(b"error", tag)
-    assert not client.trusts(b"other", tag)
-    assert not client.trusts(b"error", None)
+        CallMac(keys, 2, client=False).verify(first)
+    _, tag = server.sign_error(b"error")
+    assert client.verifies_error(b"error", tag)
+    assert not client.verifies_error(b"other", tag)
+    assert not client.verifies_error(b"error", None)
 
 
 @given(st.lists(st.integers(0, 12_000), max_size=60))

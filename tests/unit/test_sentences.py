@@ -40,7 +40,7 @@ from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop
 from braft_core.runtime.writer import Writer
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
-from braft_core.tls.expiry import Validity, expiry_sentence
+from braft_core.tls.expiry import Validity, expiry_message
 from braft_core.transport import token_mismatch_error, token_required_error, token_unset_error
 from braft_core.transport.auth_failures import refused_token_message
 from braft_core.transport.certificates import Certificates
@@ -193,9 +193,9 @@ def certificates() -> Iterator[str]:
     yield made._look() or ""
     end = datetime(2030, 1, 1, tzinfo=UTC)
     valid = Validity(end - timedelta(days=365), end)
-    yield expiry_sentence(valid, end - timedelta(days=1))
-    yield expiry_sentence(valid, end)
-    yield expiry_sentence(valid, end - timedelta(days=1), "the CA's certificate in /tls/ca.pem")
+    yield expiry_message(valid, end - timedelta(days=1))
+    yield expiry_message(valid, end)
+    yield expiry_message(valid, end - timedelta(days=1), "the CA's certificate in /tls/ca.pem")
 
 
 def states() -> Iterator[str]:

@@ -237,8 +237,8 @@ def _tls(settings: Settings) -> Iterator[Finding]:
     except ConfigError as error:
         yield fail("TLS", error.message)
         return
-    near, sentence = expiry.worst(found.validities, now)
-    if near is not expiry.Nearness.FAR:
+    near, sentence = expiry.most_urgent(found.validities, now)
+    if near is not expiry.ExpiryStage.FAR:
         yield warn("TLS", sentence, "put a new certificate and key under the same names")
     else:
         ends = min(valid.end for _, valid in found.validities)

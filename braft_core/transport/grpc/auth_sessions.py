@@ -74,8 +74,8 @@ class AuthSessions:
         }
         return grpc.method_handlers_generic_handler("braft.v1.Proof", handlers)
 
-    def turn(
-        self, session: bytes, number: int, told: tuple[str, ...], tag: bytes
+    def authenticate(
+        self, session: bytes, number: int, fields: tuple[str, ...], tag: bytes
     ) -> tuple[CallMac, Callable[[], bool]] | None:
         """Return the turn of a call, and what tells whether the session's token is still accepted.
 
@@ -85,19 +85,19 @@ class AuthSessions:
         if known is None:
             return None
         now = self._loop.time()
-        if now - known.began > _LIFETIME or not known.proven.holds(self._local.keyring):
+        if now - known.began > _LIFETIME or not known.proven.still_accepted_by(self._local.keyring):
             del self._known[session]
             return None
-        turn = CallMac(known.proven.keys, number, client=False)
-        if not turn.proves(told, tag) or not known.window.take(number):
+        mac = CallMac(known.proven.keys, number, client=False)
+        if not mac.verifies_metadata(fields, tag) or not known.window.take(number):
             return None
         known.used = now
         self._known.move_to_end(session)
-        return turn, lambda: known.proven.holds(self._local.keyring)
+        return mac, lambda: known.proven.still_accepted_by(self._local.keyring)
 
     async def _admit(self, context: Any) -> Any:
         address = self._local.identity.address
-        refusal = self._local.no_peer(context)
+        refusal = self._local.call_refusal(context)
         if refusal is not None:
             await fail(context, AccessDenied(refusal.reason, address=address))
         if not self._local.keyring.current:
@@ -129,18 +129,18 @@ class AuthSessions:
         if session is None and not self._begin(proven):
             await fail(context, Busy("this node has as many sessions as it keeps"))
         # Number 0 is the beginning itself.
-        return CallMac(proven.keys, 0, client=False).close(READY)
+        return CallMac(proven.keys, 0, client=False).sign(READY)
 
     async def _doubt(self, context: Any) -> None:
         """A wrong proof: answered late, unless many others wait for that already."""
         local = self._local
         local.counters["refused_token"] += 1
-        local.auth_failures.count(host_of(context.peer()))
+        local.auth_failures.record(host_of(context.peer()))
         if delay := local.auth_failures.delay():
             try:
                 await asyncio.sleep(delay)
             finally:
-                local.auth_failures.waited()
+                local.auth_failures.delay_ended()
         address = local.identity.address
         message = f"{address} refuses the proof: BRAFT_TOKEN must be the same on every node"
         await fail(context, AccessDenied(message, address=address))

@@ -19,13 +19,13 @@ from braft_core.errors import AccessDenied, DecodeError
 from braft_core.proof import Keys
 from braft_core.transport.error_codec import decode_error
 from braft_core.transport.grpc.auth_sessions import NAME, READY
-from braft_core.transport.grpc.call_auth import told
+from braft_core.transport.grpc.call_auth import signed_fields
 from braft_core.transport.grpc.call_mac import ERROR_SEAL, SESSION, CallMac
 from braft_core.transport.grpc.error_status import ERROR_KEY
 from braft_core.transport.grpc.grpc_endpoint import GrpcEndpoint, Metadata, pairs
 from braft_core.transport.token_handshake import encode_hello, respond
 
-__all__ = ["AuthenticatedChannel", "words_of"]
+__all__ = ["AuthenticatedChannel", "reason_of"]
 
 #: Seconds that a handshake may take.
 _HANDSHAKE = 2.0
@@ -92,20 +92,20 @@ class AuthenticatedChannel:
         return self._open(self._channel.stream_unary(path), path, metadata)
 
     def _open(self, method: Any, path: str, metadata: Metadata) -> Any:
-        turn = self._turn()
-        if turn is None:
+        mac = self._mac()
+        if mac is None:
             return method(metadata=metadata)
-        return _SealedCall(method(metadata=_with_proof(turn, path, metadata)), turn)
+        return _AuthenticatedCall(method(metadata=_with_proof(mac, path, metadata)), mac)
 
     async def _unary(self, path: str, data: bytes, timeout: float, metadata: Metadata) -> bytes:
         await self.ready(timeout)
-        stub, turn = self._stub(path), self._turn()
+        stub, mac = self._stub(path), self._mac()
         try:
-            if turn is None:
+            if mac is None:
                 plain: bytes = await stub(data, timeout=timeout, metadata=metadata)
                 return plain
-            metadata = _with_proof(turn, path, metadata)
-            return turn.open(await stub(turn.close(data), timeout=timeout, metadata=metadata))
+            metadata = _with_proof(mac, path, metadata)
+            return mac.verify(await stub(mac.sign(data), timeout=timeout, metadata=metadata))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 self._plain = False  # a braft server is there now
@@ -115,7 +115,7 @@ class AuthenticatedChannel:
                 told_us = decode_error(packed)
                 # Whoever passes our calls on could say of any that it was not done.
                 refused = isinstance(told_us, AccessDenied)
-                if turn is None or refused or turn.trusts(packed, trailing.get(ERROR_SEAL)):
+                if mac is None or refused or mac.verifies_error(packed, trailing.get(ERROR_SEAL)):
                     raise told_us from error
             raise
 
@@ -125,7 +125,7 @@ class AuthenticatedChannel:
             stub = self._stubs[path] = self._channel.unary_unary(path)
         return stub
 
-    def _turn(self) -> CallMac | None:
+    def _mac(self) -> CallMac | None:
         if self._keys is None:
             return None
         self._number += 1
@@ -161,7 +161,7 @@ class AuthenticatedChannel:
         except grpc.aio.AioRpcError as error:
             self._refused(error)
             return None
-        if CallMac(proven.keys, 0, client=True).open(answer) != READY:
+        if CallMac(proven.keys, 0, client=True).verify(answer) != READY:
             raise DecodeError("the peer does not begin the session")
         return proven.keys
 
@@ -183,7 +183,7 @@ class AuthenticatedChannel:
         raise error
 
 
-def words_of(error: grpc.aio.AioRpcError) -> str:
+def reason_of(error: grpc.aio.AioRpcError) -> str:
     """Return why a call was refused or failed, unabridged where the peer is a braft node."""
     packed = pairs(error.trailing_metadata()).get(ERROR_KEY)
     if isinstance(packed, bytes):
@@ -191,8 +191,8 @@ def words_of(error: grpc.aio.AioRpcError) -> str:
     return str(error.details() or error.code().name)
 
 
-def _with_proof(turn: CallMac, path: str, metadata: Metadata) -> tuple[tuple[str, Any], ...]:
-    return (*metadata, turn.proof(told(path, dict(metadata))))
+def _with_proof(mac: CallMac, path: str, metadata: Metadata) -> tuple[tuple[str, Any], ...]:
+    return (*metadata, mac.call_metadata(signed_fields(path, dict(metadata))))
 
 
 def _deadline() -> grpc.aio.AioRpcError:
@@ -202,23 +202,23 @@ def _deadline() -> grpc.aio.AioRpcError:
     )
 
 
-class _SealedCall:
+class _AuthenticatedCall:
     """A stream within a session: seals what is written, opens what is read."""
 
-    def __init__(self, call: Any, turn: CallMac) -> None:
+    def __init__(self, call: Any, mac: CallMac) -> None:
         self._call = call
-        self._turn = turn
+        self._mac = mac
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
 
     def __await__(self) -> Generator[Any, None, bytes]:
         answer: bytes = yield from self._call.__await__()
-        return self._turn.open(answer)
+        return self._mac.verify(answer)
 
     async def read(self) -> Any:
         data = await self._call.read()
-        return data if data is grpc.aio.EOF else self._turn.open(data)
+        return data if data is grpc.aio.EOF else self._mac.verify(data)
 
     async def write(self, data: bytes) -> None:
-        await self._call.write(self._turn.close(data))
+        await self._call.write(self._mac.sign(data))

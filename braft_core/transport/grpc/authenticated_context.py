@@ -11,17 +11,17 @@ import grpc.aio
 from braft_core.transport.grpc.call_mac import CallMac
 from braft_core.transport.grpc.error_status import ERROR_KEY
 
-__all__ = ["AuthenticatedContext", "is_over", "sealed"]
+__all__ = ["AuthenticatedContext", "is_over", "signed"]
 
 
 class AuthenticatedContext:
     """Stands in for the context of gRPC, whose other methods it has as well."""
 
-    def __init__(self, context: Any, turn: CallMac, holds: Callable[[], bool]) -> None:
-        """:param holds: whether the token of the session is still accepted."""
+    def __init__(self, context: Any, mac: CallMac, still_accepted: Callable[[], bool]) -> None:
+        """:param still_accepted: whether the token of the session is still accepted."""
         self._context = context
-        self._turn = turn
-        self.holds = holds
+        self._mac = mac
+        self.still_accepted = still_accepted
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -29,15 +29,15 @@ class AuthenticatedContext:
     async def read(self) -> Any:
         """Read the next message. :raises DecodeError: it was not sent like this."""
         data = await self._context.read()
-        return data if data is grpc.aio.EOF else self._turn.open(data)
+        return data if data is grpc.aio.EOF else self._mac.verify(data)
 
     async def write(self, data: bytes) -> None:
         """Write a message of the answer."""
-        await self._context.write(self._turn.close(data))
+        await self._context.write(self._mac.sign(data))
 
-    def close(self, data: bytes) -> bytes:
+    def sign(self, data: bytes) -> bytes:
         """Return the single answer as it is to be sent."""
-        return self._turn.close(data)
+        return self._mac.sign(data)
 
     async def abort(
         self,
@@ -49,15 +49,15 @@ class AuthenticatedContext:
         metadata = tuple(trailing_metadata)
         packed = dict(metadata).get(ERROR_KEY)
         if packed is not None:
-            metadata += (self._turn.close_error(packed),)
+            metadata += (self._mac.sign_error(packed),)
         await self._context.abort(code, details, metadata)
 
 
-def sealed(context: Any, answer: bytes) -> bytes:
+def signed(context: Any, answer: bytes) -> bytes:
     """Return the single answer of a call as it is to be sent, in a session or not."""
-    return context.close(answer) if isinstance(context, AuthenticatedContext) else answer
+    return context.sign(answer) if isinstance(context, AuthenticatedContext) else answer
 
 
 def is_over(context: Any) -> bool:
     """Return whether a stream's session was begun by a token that has been taken out of use."""
-    return isinstance(context, AuthenticatedContext) and not context.holds()
+    return isinstance(context, AuthenticatedContext) and not context.still_accepted()

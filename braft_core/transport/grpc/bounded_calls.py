@@ -18,9 +18,9 @@ import grpc.aio
 
 from braft_core.errors import DecodeError
 from braft_core.transport.address_quota import AddressQuota
-from braft_core.transport.grpc.authenticated_context import sealed
+from braft_core.transport.grpc.authenticated_context import signed
 
-__all__ = ["CALLS", "READERS", "Admit", "BoundedCalls", "host_of", "room"]
+__all__ = ["CALLS", "READERS", "Admit", "BoundedCalls", "host_of", "within_quota"]
 
 #: Ends the call of a context that is not admitted; returns the context to serve it with if it is.
 Admit = Callable[[Any], Awaitable[Any]]
@@ -41,7 +41,7 @@ class BoundedCalls:
     def __init__(self) -> None:
         self._calls = AddressQuota(*CALLS)
         #: By address and whether the method takes large requests.
-        self._turns: dict[tuple[str, bool], _Turns] = {}
+        self._read_slots: dict[tuple[str, bool], _ReadSlots] = {}
 
     def method(self, admit: Admit, serve: Serve, limit: int | None = None) -> Any:
         """Return the handler of one method.
@@ -52,14 +52,14 @@ class BoundedCalls:
 
         async def answered(context: Any) -> bytes:
             context = await admit(context)
-            async with room(self._calls, context, "calls"):
+            async with within_quota(self._calls, context, "calls"):
                 try:
                     data = await self.read(context, limit)
                 except DecodeError as error:
                     await _abort(context, "INVALID_ARGUMENT", str(error))
                 if data is grpc.aio.EOF:
                     await _abort(context, "INVALID_ARGUMENT", "the call has no request")
-                return sealed(context, await serve(data, context))
+                return signed(context, await serve(data, context))
 
         async def guarded(_requests: Any, context: Any) -> bytes:
             try:
@@ -78,7 +78,7 @@ class BoundedCalls:
         :param limit: see :meth:`method`.
         """
         patience = _PATIENCE if limit is None else _SHORT_PATIENCE
-        async with self._turn(host_of(context.peer()), limit is None):
+        async with self._mac(host_of(context.peer()), limit is None):
             try:
                 async with asyncio.timeout(patience):
                     data = await context.read()
@@ -91,20 +91,20 @@ class BoundedCalls:
         return data
 
     @contextlib.asynccontextmanager
-    async def _turn(self, host: str, large: bool) -> AsyncIterator[None]:
-        turns = self._turns.setdefault((host, large), _Turns())
-        turns.users += 1
+    async def _mac(self, host: str, large: bool) -> AsyncIterator[None]:
+        slots = self._read_slots.setdefault((host, large), _ReadSlots())
+        slots.users += 1
         try:
-            async with turns.semaphore:
+            async with slots.semaphore:
                 yield
         finally:
-            turns.users -= 1
-            if not turns.users:
-                self._turns.pop((host, large), None)
+            slots.users -= 1
+            if not slots.users:
+                self._read_slots.pop((host, large), None)
 
 
-class _Turns:
-    """The calls of one address that read, and those that wait for their turn."""
+class _ReadSlots:
+    """The calls of one address that read, and those that wait for their mac."""
 
     def __init__(self) -> None:
         self.semaphore = asyncio.Semaphore(READERS)
@@ -112,17 +112,17 @@ class _Turns:
 
 
 @contextlib.asynccontextmanager
-async def room(crowd: AddressQuota, context: Any, what: str) -> AsyncIterator[None]:
-    """Have the call in that crowd, or end it at once. ``what`` there are too many of."""
+async def within_quota(quota: AddressQuota, context: Any, what: str) -> AsyncIterator[None]:
+    """Have the call in that quota, or end it at once. ``what`` there are too many of."""
     host = host_of(context.peer())
-    if not crowd.enter(host):
-        few = crowd.each if crowd.of(host) >= crowd.each else crowd.total
-        whose = "of one address" if few == crowd.each else "in all"
+    if not quota.acquire(host):
+        few = quota.each if quota.in_use(host) >= quota.each else quota.total
+        whose = "of one address" if few == quota.each else "in all"
         await _abort(context, "RESOURCE_EXHAUSTED", f"too many {what}: at most {few} {whose}")
     try:
         yield
     finally:
-        crowd.leave(host)
+        quota.release(host)
 
 
 async def _abort(context: Any, status: str, reason: str) -> NoReturn:

@@ -22,12 +22,12 @@ from braft_core.transport.grpc.error_status import fail
 from braft_core.transport.grpc.grpc_endpoint import CLUSTER, SENDER, TO, GrpcEndpoint, pairs, text
 from braft_core.transport.token_handshake import token_required_error, token_unset_error
 
-__all__ = ["CallAuthorizer", "told"]
+__all__ = ["CallAuthorizer", "signed_fields"]
 
 _AUTHORIZATION = "authorization"
 
 
-def told(method: str, metadata: dict[str, Any]) -> tuple[str, ...]:
+def signed_fields(method: str, metadata: dict[str, Any]) -> tuple[str, ...]:
     """Return what a call says about itself, in the order in which it is sealed."""
     return (method, *(text(metadata.get(key, "")) for key in (CLUSTER, SENDER, TO)))
 
@@ -49,7 +49,7 @@ class CallAuthorizer:
 
     async def admit(self, method: str, context: Any) -> Any:
         """Return the context to serve the call with, or end the call."""
-        refusal = self._local.no_peer(context) if role_for_rpc(method) is None else None
+        refusal = self._local.call_refusal(context) if role_for_rpc(method) is None else None
         if refusal is not None:
             await fail(context, AccessDenied(refusal.reason, address=self._local.identity.address))
         metadata = pairs(context.invocation_metadata())
@@ -60,13 +60,13 @@ class CallAuthorizer:
             return context
         if proof is not None:
             session, number, tag = proof
-            turn = self.sessions.turn(session, number, told(method, metadata), tag)
-            if turn is None:
+            mac = self.sessions.authenticate(session, number, signed_fields(method, metadata), tag)
+            if mac is None:
                 address = self._local.identity.address
                 message = f"{address} does not know the session of the call"
                 await self._unknown(context, AccessDenied(message, address=address))
                 raise AssertionError("unreachable: it fails the call")
-            return AuthenticatedContext(context, *turn)
+            return AuthenticatedContext(context, *mac)
         if method.startswith("/RaftTransport/") and self._local.options.unproved_raft:
             return context
         await self._by_token(method, metadata, context)
@@ -86,7 +86,7 @@ class CallAuthorizer:
         if role is not None and needed is not None and role >= needed:
             return
         local.counters["refused_token"] += 1
-        local.auth_failures.count(host_of(context.peer()))
+        local.auth_failures.record(host_of(context.peer()))
         if not given or needed is None:
             await fail(context, token_required_error(address), grpc.StatusCode.UNAUTHENTICATED)
         if role is None:
@@ -101,4 +101,4 @@ class CallAuthorizer:
             try:
                 await asyncio.sleep(delay)
             finally:
-                self._local.auth_failures.waited()
+                self._local.auth_failures.delay_ended()

@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterable
 
 from braft_core.errors import DecodeError
-from braft_core.proof import TAG, Keys
+from braft_core.proof import MAC_SIZE, Keys
 
-__all__ = ["ERROR_SEAL", "PROOF", "SEAL", "SESSION", "CallMac", "ReplayWindow", "unpack"]
+__all__ = ["ERROR_SEAL", "MAC_SIZE", "PROOF", "SESSION", "CallMac", "ReplayWindow", "unpack"]
 
 #: Metadata of each call of a session: session, number of the call, seal.
 PROOF = "braft-proof-bin"
@@ -22,7 +22,7 @@ SESSION = "braft-session"
 #: Trailing metadata: the seal of the error that stands beside it.
 ERROR_SEAL = "braft-error-seal-bin"
 #: Bytes that a seal adds to a message.
-SEAL = TAG
+MAC_SIZE = MAC_SIZE
 
 _CALL = struct.Struct("!16sQ16s")
 #: What is sealed, the number of the call, the number of the message in it.
@@ -47,37 +47,37 @@ class CallMac:
         )
         self._sent = self._received = 0
 
-    def proof(self, told: Iterable[str]) -> tuple[str, bytes]:
+    def call_metadata(self, fields: Iterable[str]) -> tuple[str, bytes]:
         """Return the metadata of the call.
 
-        :param told: the method and what else the metadata says, in a fixed order.
+        :param fields: the method and what else the metadata says, in a fixed order.
         """
-        tag = self._keys.client.tag(self._header(_METADATA, 0), _joined(told))
+        tag = self._keys.client.tag(self._header(_METADATA, 0), _joined(fields))
         return PROOF, _CALL.pack(self._keys.session, self._number, tag)
 
-    def proves(self, told: Iterable[str], tag: bytes) -> bool:
+    def verifies_metadata(self, fields: Iterable[str], tag: bytes) -> bool:
         """Return whether the call's metadata is what the client sealed."""
-        return self._keys.client.check(self._header(_METADATA, 0), _joined(told), tag)
+        return self._keys.client.check(self._header(_METADATA, 0), _joined(fields), tag)
 
-    def close(self, data: bytes) -> bytes:
+    def sign(self, data: bytes) -> bytes:
         """Return our next message with its seal."""
         header = self._header(_MESSAGE, self._sent)
         self._sent += 1
         return self._ours.tag(header, data) + data
 
-    def open(self, sealed: bytes) -> bytes:
+    def verify(self, sealed: bytes) -> bytes:
         """Return the other end's next message. :raises DecodeError: it was not sent like this."""
-        header, data = self._header(_MESSAGE, self._received), sealed[SEAL:]
-        if not self._theirs.check(header, data, sealed[:SEAL]):
+        header, data = self._header(_MESSAGE, self._received), sealed[MAC_SIZE:]
+        if not self._theirs.check(header, data, sealed[:MAC_SIZE]):
             raise DecodeError("a message has a wrong seal")
         self._received += 1
         return data
 
-    def close_error(self, packed: bytes) -> tuple[str, bytes]:
+    def sign_error(self, packed: bytes) -> tuple[str, bytes]:
         """Return the metadata that seals an error of ours."""
         return ERROR_SEAL, self._ours.tag(self._header(_ERROR, 0), packed)
 
-    def trusts(self, packed: bytes, tag: object) -> bool:
+    def verifies_error(self, packed: bytes, tag: object) -> bool:
         """Return whether the other end sent this error."""
         header = self._header(_ERROR, 0)
         return isinstance(tag, bytes) and self._theirs.check(header, packed, tag)
@@ -94,8 +94,8 @@ def unpack(value: object) -> tuple[bytes, int, bytes] | None:
     return session, number, tag
 
 
-def _joined(told: Iterable[str]) -> bytes:
-    return "\0".join(told).encode(errors="replace")
+def _joined(fields: Iterable[str]) -> bytes:
+    return "\0".join(fields).encode(errors="replace")
 
 
 class ReplayWindow:

@@ -55,7 +55,7 @@ class CallPool:
         """See :meth:`braft_core.abc.Transport.call`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        found = await self._local.tls_probes.at(address, timeout)
+        found = await self._local.tls_probes.get_or_probe(address, timeout)
         connection = self._get(address, loop.time(), found)
         connection.calls += 1
         try:

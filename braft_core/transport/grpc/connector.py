@@ -18,7 +18,7 @@ from braft_core.addresses import Address, AddressKind, parse_address, parse_list
 from braft_core.errors import ConfigError, DecodeError
 from braft_core.file_descriptors import inbound_connection_limit
 from braft_core.transport.certificates import Certificates
-from braft_core.transport.grpc.call_mac import SEAL
+from braft_core.transport.grpc.call_mac import MAC_SIZE
 from braft_core.transport.grpc.port_mux import PortMux
 from braft_core.transport.tls_probe import TLSProbe, TLSProbeCache
 
@@ -53,7 +53,7 @@ _CLIENT = (
     *_BOUNDED,
     # Cluster traffic never belongs into the proxy of the environment.
     ("grpc.enable_http_proxy", 0),
-    # One TCP connection per channel, so that lanes do not share flow control.
+    # One TCP connection per channel, so that channels do not share flow control.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -91,7 +91,7 @@ class Connector:
         tls_probes: TLSProbeCache,
     ) -> None:
         self._ports = len(options.listen)
-        self._seal = SEAL if options.keyring.current else 0
+        self._seal = MAC_SIZE if options.keyring.current else 0
         self._receive_limit = (
             "grpc.max_receive_message_length",
             options.max_message_bytes + self._seal,

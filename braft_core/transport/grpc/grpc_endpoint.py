@@ -44,14 +44,14 @@ class GrpcEndpoint(LocalEndpoint):
             (TO, to),
         )
 
-    def no_peer(self, context: Any) -> Refusal | None:
+    def call_refusal(self, context: Any) -> Refusal | None:
         """Return why the certificate of a call's connection is not a peer's, if it is not."""
         if self.certificates is None:
             return None
         found = context.auth_context()
         plain = b"ssl" not in found.get("transport_security_type", ())
         shown = found.get("x509_pem_cert") or (b"",)
-        return self.stranger(None if plain else shown[0])
+        return self.certificate_refusal(None if plain else shown[0])
 
     def refuse(self, metadata: Iterable[tuple[str, str | bytes]]) -> Refusal | None:
         """Whether a Raft RPC with this metadata is not for this node, and why."""

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from braft_core.proto import POOL, ProtobufError
 from braft_core.transport.address_quota import AddressQuota
-from braft_core.transport.grpc.bounded_calls import Admit, BoundedCalls, room
+from braft_core.transport.grpc.bounded_calls import Admit, BoundedCalls, within_quota
 from braft_core.transport.size_limits import MAX_CONTROL
 
 __all__ = ["REFLECTIONS", "WATCHERS", "Health", "Reflection"]
@@ -78,7 +78,7 @@ class Health:
         return encoded
 
     async def _watch(self, _requests: Any, context: Any) -> None:
-        async with room(self._watchers, context, "watchers"):
+        async with within_quota(self._watchers, context, "watchers"):
             data = await self._bounded.read(context, MAX_CONTROL)
             name = await self._named(b"" if data is grpc.aio.EOF else data, context)
             await context.write(self._answer(name))
@@ -125,7 +125,7 @@ class Reflection:
 
     async def _info(self, _requests: Any, context: Any) -> None:
         await self._admit(context)
-        async with room(self._streams, context, "streams of reflection"):
+        async with within_quota(self._streams, context, "streams of reflection"):
             async for answer in self._servicer.ServerReflectionInfo(_questions(context), context):
                 await context.write(answer.SerializeToString())
 

@@ -60,7 +60,7 @@ async def send_snapshot(
     :raises WrongCluster: it refuses us. :raises AccessDenied: it does not know our token.
     :raises StorageError: our snapshot cannot be read.
     """
-    found = await local.tls_probes.at(address, _CONNECT)
+    found = await local.tls_probes.get_or_probe(address, _CONNECT)
     channel = local.connector.channel(address, found, MAX_CONTROL)
     source = SnapshotReader(local.handler, message.meta)
     try:
@@ -192,7 +192,7 @@ class GrpcSnapshotReceiver:
         message = decode_request(InstallSnapshot, data, identity.server_id)
         if not isinstance(message, InstallSnapshot):
             raise DecodeError("not the beginning of a snapshot")
-        incoming = await self._receiver.take(message, self._contents(context, data))
+        incoming = await self._receiver.receive(message, self._contents(context, data))
         if identity.cluster_id != cluster_id:
             incoming.close()
             raise WrongCluster("this node changed its cluster")

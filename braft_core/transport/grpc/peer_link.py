@@ -79,7 +79,7 @@ class PeerLink:
         self._control_made = 0.0
         self._renewing: asyncio.Task[None] | None = None
         self._renew_control()
-        self._keeper = self._loop.create_task(self._keep_up())
+        self._keeper = self._loop.create_task(self._maintain())
 
     # ------------------------------------------------------------------ sending
 
@@ -96,10 +96,10 @@ class PeerLink:
         if len(data) > self._local.options.max_message_bytes:
             limit = self._local.options.max_message_bytes
             _log.error("a message of %d bytes exceeds max_message_bytes %d", len(data), limit)
-            self._health.dropped()
+            self._health.report_dropped()
         elif isinstance(message, AppendEntries) and not message.heartbeat:
             if self._bulk is None or not self._bulk.put(message.request_id, data):
-                self._health.dropped()
+                self._health.report_dropped()
         else:
             self._send_control(message, data)
 
@@ -117,20 +117,20 @@ class PeerLink:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._health.clear()
+        self._health.forget_refusal()
         if self._control is not None:
             await self._control.close()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _refused(self, reason: str) -> None:
-        self._health.refused(WrongCluster(printable(reason)), self.address)
+        self._health.report_refused(WrongCluster(printable(reason)), self.address)
 
-    # ------------------------------------------------------------------ control lane
+    # ------------------------------------------------------------------ control channel
 
     def _renew_control(self) -> None:
         """Use a new connection, at once if the server was looked at, else as soon as it was."""
         self._control_made = self._loop.time()
-        found = self._local.tls_probes.known(self.address)
+        found = self._local.tls_probes.get(self.address)
         if found is not None:
             self._use_control(found)
         elif self._renewing is None or self._renewing.done():
@@ -138,9 +138,9 @@ class PeerLink:
 
     async def _look_and_renew(self) -> None:
         try:
-            found = await self._local.tls_probes.at(self.address, _CONNECT)
+            found = await self._local.tls_probes.get_or_probe(self.address, _CONNECT)
         except (Unreachable, DecodeError) as error:
-            _log.debug("control lane to %s: %s", self.server_id, error)
+            _log.debug("control channel to %s: %s", self.server_id, error)
         else:
             self._use_control(found)
 
@@ -169,14 +169,14 @@ class PeerLink:
             or len(self._calls) >= _MAX_CONTROL_CALLS
             or self._is_broken(try_to_connect=True)
         ):
-            self._health.dropped()
+            self._health.report_dropped()
             return
         task = self._loop.create_task(self._call(path, message, data))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
     def _is_broken(self, *, try_to_connect: bool = False) -> bool:
-        """Whether the control lane cannot connect.
+        """Whether the control channel cannot connect.
 
         One with TLS accepts one certificate only, and the peer may have another by now.
         """
@@ -202,11 +202,11 @@ class PeerLink:
         except grpc.aio.AioRpcError as error:
             self._call_failed(message, error)
         except AccessDenied as error:
-            self._health.refused(error, self.address)
-            self._health.dropped()
+            self._health.report_refused(error, self.address)
+            self._health.report_dropped()
         except DecodeError as error:
             self._refused(f"the peer answered nonsense: {error}")
-            self._health.dropped()
+            self._health.report_dropped()
         else:
             self._control_heard = self._loop.time()
             response.request_id = message.request_id
@@ -224,11 +224,11 @@ class PeerLink:
             if silent > 2 * _CONTROL_TIMEOUT:
                 # TCP would retry ever more slowly on a path that lost its packets for a while.
                 self._renew_control()
-        self._health.dropped()
+        self._health.report_dropped()
 
-    # ------------------------------------------------------------------ bulk lane
+    # ------------------------------------------------------------------ bulk channel
 
-    async def _keep_up(self) -> None:
+    async def _maintain(self) -> None:
         pause = _FIRST_PAUSE
         while not self._closed:
             # The node sets its identity without a signal, once in its life.
@@ -250,11 +250,11 @@ class PeerLink:
 
     async def _connect_once(self) -> Ending:
         try:
-            found = await self._local.tls_probes.at(self.address, _CONNECT)
+            found = await self._local.tls_probes.get_or_probe(self.address, _CONNECT)
         except (Unreachable, DecodeError) as error:
-            _log.debug("bulk lane to %s: %s", self.server_id, error)
+            _log.debug("bulk channel to %s: %s", self.server_id, error)
             if error.data.get("no_peer"):
-                self._health.mistrusted(error)
+                self._health.report_untrusted(error)
             return Ending.NEVER
         channel = self._local.connector.channel(self.address, found, MAX_CONTROL)
         try:
@@ -278,9 +278,9 @@ class PeerLink:
         try:
             await prover.ready()
         except AccessDenied as error:
-            self._health.refused(error, self.address)
+            self._health.report_refused(error, self.address)
         except (grpc.aio.AioRpcError, DecodeError) as error:
-            _log.debug("the bulk lane to %s did not begin: %r", self.server_id, error)
+            _log.debug("the bulk channel to %s did not begin: %r", self.server_id, error)
         else:
             return True
         return False
@@ -290,17 +290,17 @@ class PeerLink:
         deliver = self._health.deliver
         bulk = make(self._local, self.server_id, prover, deliver, self._when_heard)
         self._bulk = bulk
-        self._health.connected()
+        self._health.report_connected()
         ending, words = await bulk.run()
         self._bulk = None
-        _log.debug("bulk lane to %s (%s): %s: %s", self.server_id, self.address, ending, words)
+        _log.debug("bulk channel to %s (%s): %s: %s", self.server_id, self.address, ending, words)
         self._knows_pipelines = ending is not Ending.UNSUPPORTED
         if ending is Ending.REFUSED:
             self._refused(words)
         elif ending is Ending.LOST:
             self._local.handler.on_connection_lost(self.server_id)
         if bulk.pending:
-            self._health.dropped()
+            self._health.report_dropped()
         return ending
 
 

@@ -1,4 +1,4 @@
-"""One life of the bulk lane to a peer: a stream of AppendEntries, or single calls of it.
+"""One life of the bulk channel to a peer: a stream of AppendEntries, or single calls of it.
 
 Owns the order of requests and the matching of responses; does not know how connections are made
 nor what happens after one ended.
@@ -18,7 +18,7 @@ import grpc.aio
 
 from braft_core.errors import AccessDenied, DecodeError
 from braft_core.raft.messages import AppendEntries, Response
-from braft_core.transport.grpc.authenticated_channel import AuthenticatedChannel, words_of
+from braft_core.transport.grpc.authenticated_channel import AuthenticatedChannel, reason_of
 from braft_core.transport.grpc.grpc_endpoint import SENDER, GrpcEndpoint, pairs
 from braft_core.transport.raft_codec import decode_response
 
@@ -49,7 +49,7 @@ _DECIDED = frozenset(
 
 
 class Ending(Enum):
-    """How a bulk lane came to its end."""
+    """How a bulk channel came to its end."""
 
     ORDERLY = "the peer closed it"
     LOST = "the connection broke"
@@ -111,7 +111,7 @@ class _Queue:
 
 
 class _BulkBase:
-    """``heard()`` is the loop's time at which the peer last answered on its other lane."""
+    """``heard()`` is the loop's time at which the peer last answered on its other channel."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class Pipeline(_BulkBase):
                 self._progress = self._loop.time()
                 self._answered(data)
         except grpc.aio.AioRpcError as error:
-            return self._ending(error.code()), words_of(error)
+            return self._ending(error.code()), reason_of(error)
         except DecodeError as error:
             return Ending.REFUSED, f"the peer answered nonsense: {error}"
         return Ending.ORDERLY, ""

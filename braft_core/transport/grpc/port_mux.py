@@ -93,7 +93,7 @@ class PortMux:
             caller.abort()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def arrived(self, caller: _Caller) -> bool:
+    def admit(self, caller: _Caller) -> bool:
         """Return whether a caller may stay."""
         if len(self._callers) >= self._most:
             _log.debug("a caller is turned away: %d are served already", self._most)
@@ -101,17 +101,17 @@ class PortMux:
         self._callers.add(caller)
         return True
 
-    def left(self, caller: _Caller) -> None:
+    def remove(self, caller: _Caller) -> None:
         """A caller's connection is over."""
         self._callers.discard(caller)
 
 
-class _End(asyncio.Protocol):
+class _ProxyEnd(asyncio.Protocol):
     """One end of a connection that is passed on."""
 
     def __init__(self) -> None:
         self.transport: Any = None
-        self.other: _End | None = None
+        self.other: _ProxyEnd | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -138,7 +138,7 @@ class _End(asyncio.Protocol):
             self.other.transport.abort()
 
 
-class _Caller(_End):
+class _Caller(_ProxyEnd):
     """The end towards the caller: decides where everything goes."""
 
     def __init__(self, front: PortMux) -> None:
@@ -147,11 +147,11 @@ class _Caller(_End):
         self._loop = asyncio.get_running_loop()
         self._first = b""
         self._passing: asyncio.Task[None] | None = None
-        self._impatience: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if not self._mux.arrived(self):
+        if not self._mux.admit(self):
             self.transport.abort()
             return
         raw = transport.get_extra_info("socket")
@@ -159,7 +159,7 @@ class _Caller(_End):
         option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
         if option is not None:
             raw.setsockopt(socket.IPPROTO_TCP, option, int(_UNTAKEN * 1000))
-        self._impatience = self._loop.call_later(_FIRST_BYTE, self.abort)
+        self._deadline = self._loop.call_later(_FIRST_BYTE, self.abort)
 
     def data_received(self, data: bytes) -> None:
         if self.other is not None:
@@ -168,13 +168,13 @@ class _Caller(_End):
         self._first += data  # at most one read more than the first: nothing is read meanwhile
         if self._passing is None:
             self.transport.pause_reading()
-            self._cancel_impatience()
+            self._cancel_deadline()
             self._passing = self._loop.create_task(self._pass_on())
 
     async def _pass_on(self) -> None:
         path = self._mux.path(tls=self._first[0] == _HANDSHAKE)
         try:
-            _, server = await self._loop.create_unix_connection(_End, path)
+            _, server = await self._loop.create_unix_connection(_ProxyEnd, path)
         except OSError as error:
             _log.debug("a caller is not passed on: %s", error)
             self.abort()
@@ -188,17 +188,17 @@ class _Caller(_End):
         self.transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._cancel_impatience()
-        self._mux.left(self)
+        self._cancel_deadline()
+        self._mux.remove(self)
         super().connection_lost(error)
 
     def abort(self) -> None:
         """Cut it at once."""
-        self._cancel_impatience()
+        self._cancel_deadline()
         self.transport.abort()
         if self.other is not None:
             self.other.transport.abort()
 
-    def _cancel_impatience(self) -> None:
-        if self._impatience is not None:
-            self._impatience.cancel()
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()

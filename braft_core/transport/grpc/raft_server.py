@@ -27,8 +27,8 @@ from braft_core.raft.messages import (
 )
 from braft_core.transport.address_quota import AddressQuota
 from braft_core.transport.admission import GARBAGE, NO_PEER, NOT_MEMBER, Refusal
-from braft_core.transport.grpc.authenticated_context import is_over, sealed
-from braft_core.transport.grpc.bounded_calls import BoundedCalls, room
+from braft_core.transport.grpc.authenticated_context import is_over, signed
+from braft_core.transport.grpc.bounded_calls import BoundedCalls, within_quota
 from braft_core.transport.grpc.call_auth import CallAuthorizer
 from braft_core.transport.grpc.error_status import details_of, status_of
 from braft_core.transport.grpc.grpc_endpoint import SENDER, GrpcEndpoint, pairs, text
@@ -288,7 +288,7 @@ class RaftTransportServer:
             self._installing.add(installing)
             installing.add_done_callback(self._installing.discard)
             answer = await self._until_stopped(asyncio.shield(installing), context)
-            return sealed(context, answer)
+            return signed(context, answer)
         except BraftError as error:
             self._local.counters["refused_snapshot"] += 1
             self._snapshots.log_failure(error)
@@ -303,7 +303,7 @@ class RaftTransportServer:
 
     async def _pipeline(self, _requests: Any, context: Any) -> None:
         context = await self._admit("AppendEntriesPipeline", context)
-        async with room(self._pipelines, context, "pipelines"):
+        async with within_quota(self._pipelines, context, "pipelines"):
             await self._serve(context, pairs(context.invocation_metadata()))
 
     async def _serve(self, context: Any, metadata: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def _guarded(
     serve: Handler,
     limit: int | None = None,
 ) -> Any:
-    """Admit the calls of a method, and turn what ``serve`` raises into a status and the error."""
+    """Admit the calls of a method, and mac what ``serve`` raises into a status and the error."""
 
     async def guarded(data: bytes, context: Any) -> bytes:
         try:

@@ -19,11 +19,11 @@ from braft_core.errors import AccessDenied, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, RequestPreVote, RequestVote
 from braft_tcp import connection, listener, outbound
-from braft_tcp.frames import HEADER, Frame, FrameReader, Hello, Kind, Lane, encode_hello
+from braft_tcp.frames import HEADER, Channel, Frame, FrameReader, Hello, Kind, encode_hello
 from braft_testing.transport import Node, answer_to, until
 
 SECRET = "s3cret-token-s3cret"
-MEMBER = Hello(Lane.BULK, "cl", "a", "b")
+MEMBER = Hello(Channel.BULK, "cl", "a", "b")
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -79,15 +79,15 @@ CORPUS = {
     "huge frame": GREETED + struct.pack("!IBQ", 0x7FFFFFFF, Kind.APPEND_ENTRIES, 1),
     "no append": GREETED + frame(Kind.APPEND_ENTRIES, b"\xff\xff\xff"),
     "empty append": GREETED + frame(Kind.APPEND_ENTRIES),
-    "wrong lane": GREETED + frame(Kind.CALL, b"\x05Probe"),
+    "wrong channel": GREETED + frame(Kind.CALL, b"\x05Probe"),
     "unknown kind": GREETED + frame(250, b"?"),
-    "end before begin": frame(Kind.HELLO, encode_hello(MEMBER._replace(lane=Lane.SNAPSHOT)))
+    "end before begin": frame(Kind.HELLO, encode_hello(MEMBER._replace(channel=Channel.SNAPSHOT)))
     + frame(Kind.END, bytes(4)),
-    "garbled snapshot": frame(Kind.HELLO, encode_hello(MEMBER._replace(lane=Lane.SNAPSHOT)))
+    "garbled snapshot": frame(Kind.HELLO, encode_hello(MEMBER._replace(channel=Channel.SNAPSHOT)))
     + frame(Kind.INSTALL_SNAPSHOT, b"\xff"),
-    "call without method": frame(Kind.HELLO, encode_hello(MEMBER._replace(lane=Lane.CALLS)))
+    "call without method": frame(Kind.HELLO, encode_hello(MEMBER._replace(channel=Channel.CALLS)))
     + frame(Kind.CALL, b"\x09ab"),
-    "control": frame(Kind.HELLO, encode_hello(MEMBER._replace(lane=Lane.CONTROL)))
+    "control": frame(Kind.HELLO, encode_hello(MEMBER._replace(channel=Channel.CONTROL)))
     + frame(Kind.INSTALL_SNAPSHOT, b""),
 }
 
@@ -105,15 +105,15 @@ def test_garbage_ends_its_connection_and_nothing_else(started: Any, name: str) -
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from(list(Lane)), st.binary(min_size=1, max_size=400))
+@given(st.sampled_from(list(Channel)), st.binary(min_size=1, max_size=400))
 def test_any_bytes_after_a_hello_leave_the_node_alive(
-    started: Any, lane: Lane, data: bytes
+    started: Any, channel: Channel, data: bytes
 ) -> None:
     async def scenario() -> None:
         async with started("b") as b:
             host, _, port = b.address.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(frame(Kind.HELLO, encode_hello(MEMBER._replace(lane=lane))) + data)
+            writer.write(frame(Kind.HELLO, encode_hello(MEMBER._replace(channel=channel))) + data)
             writer.write_eof()
             async with asyncio.timeout(20):
                 await reader.read()
@@ -225,7 +225,7 @@ def test_a_connection_that_answers_pings_lives(
 # ---------------------------------------------------------------------- who is let in
 
 
-@pytest.mark.parametrize("lane", [Lane.BULK, Lane.CONTROL, Lane.SNAPSHOT])
+@pytest.mark.parametrize("channel", [Channel.BULK, Channel.CONTROL, Channel.SNAPSHOT])
 @pytest.mark.parametrize(
     ("change", "counter"),
     [
@@ -235,11 +235,11 @@ def test_a_connection_that_answers_pings_lives(
     ],
 )
 def test_a_caller_that_is_wrong_here_is_told_counted_and_cut_off(
-    started: Any, lane: Lane, change: dict[str, Any], counter: str
+    started: Any, channel: Channel, change: dict[str, Any], counter: str
 ) -> None:
     async def scenario() -> None:
         async with started("b") as b:
-            greeting = encode_hello(MEMBER._replace(lane=lane, **change))
+            greeting = encode_hello(MEMBER._replace(channel=channel, **change))
             heard = await talk(b, frame(Kind.HELLO, greeting) + frame(Kind.APPEND_ENTRIES, b"x"))
             assert [f.kind for f in heard] == [Kind.REFUSED, Kind.GOAWAY]
             assert msgpack.unpackb(heard[0].body)[0] == counter
@@ -357,14 +357,14 @@ def test_a_peer_that_stops_reading_costs_bounded_memory_and_is_given_up(started:
         async with started("b", rpc_timeout=1.0) as b:
             b.transport.set_peer("s", address)
             await until(lambda: len(ends) == 2)
-            lane = b.transport._session.peers.links["s"]._bulk
-            await until(lambda: lane._connection is not None)
+            channel = b.transport._session.peers.links["s"]._bulk
+            await until(lambda: channel._connection is not None)
             for index in range(1, 200):
                 b.transport.send(append(index, 1 << 20))
-            assert lane._waiting_bytes <= 33 << 20
+            assert channel._waiting_bytes <= 33 << 20
             assert b.transport.counters["dropped"] > 100
             assert b.handler.unreachable == ["s"]
-            await until(lambda: lane._connection is None)
+            await until(lambda: channel._connection is None)
             assert b.handler.lost == []
             for end in ends:
                 end.set()
@@ -418,14 +418,14 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
     async def scenario() -> None:
         local: Any = SimpleNamespace(options=SimpleNamespace(rpc_timeout=2.0))
         other: Any = SimpleNamespace(heard=heard)
-        lane = outbound.BulkLane(local, "s", lambda _response: None, other)
+        channel = outbound.BulkChannel(local, "s", lambda _response: None, other)
         said: list[str] = []
-        lane._connection = SimpleNamespace(  # type: ignore[assignment]
-            goodbye=lambda: said.append("goodbye"), watch=lambda now: None
+        channel._connection = SimpleNamespace(  # type: ignore[assignment]
+            close_gracefully=lambda: said.append("closed"), watch=lambda now: None
         )
-        lane._sent.append(1)
-        lane.watch(since)
-        assert said == ["goodbye"] * stalled
+        channel._sent.append(1)
+        channel.watch(since)
+        assert said == ["closed"] * stalled
 
     asyncio.run(scenario())
 

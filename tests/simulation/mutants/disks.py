@@ -25,10 +25,10 @@ def a_campaign_does_not_wait_for_the_disk(patch: Patch) -> dict[str, Any]:
     """As braft itself once did: on a slow disk term follows term, and nobody is elected."""
 
     def election_tick(state: RaftState) -> None:
-        if state.now < max(state.election_deadline, state.promised_until):
+        if state.now < max(state.election_deadline, state.vote_lease_until):
             return
         state.reset_election_timer()
-        if state.may_campaign and state.willing:
+        if state.may_campaign and state.campaign_enabled:
             election.pre_campaign(state, "election timeout")
 
     patch.setattr(election, "election_tick", election_tick)
@@ -64,7 +64,7 @@ def every_slow_disk_costs_the_office(patch: Patch) -> dict[str, Any]:
 
     def is_outpaced(state: RaftState) -> bool:
         unsynced = state.unsynced
-        return bool(unsynced) and state.now - unsynced[0].handed_at > state.config.disk_patience
+        return bool(unsynced) and state.now - unsynced[0].emitted_at > state.config.disk_patience
 
     patch.setattr(durability, "is_outpaced", is_outpaced)
     return {}

@@ -41,7 +41,7 @@ def an_older_term_is_committed_by_counting(patch: Patch) -> dict[str, Any]:
             state.log.durable_index if v == state.server_id else state.progress[v].match_index
             for v in state.configuration.voters
         ]
-        state.current_term = state.log.term_at(quorum.agreed(matches)) or term
+        state.current_term = state.log.term_at(quorum.majority_index(matches)) or term
         original(state)
         state.current_term = term
 
@@ -59,12 +59,12 @@ def learners_and_the_removed_count(patch: Patch) -> dict[str, Any]:
         known.update((s, p.match_index) for s, p in state.progress.items())
         needed = quorum.majority(len(state.configuration.voters))
 
-        def agreed(values: Sequence[int]) -> int:
+        def majority_index(values: Sequence[int]) -> int:
             counted = sorted([state.log.durable_index, *known.values()], reverse=True)
             return counted[needed - 1] if len(counted) >= needed else 0
 
         with Patch() as inner:
-            inner.setattr(replication, "agreed", agreed)
+            inner.setattr(replication, "majority_index", majority_index)
             original(state)
 
     patch.setattr(replication, "advance_commit", advance_commit)
@@ -223,7 +223,7 @@ def promises_end_with_the_connection(patch: Patch) -> dict[str, Any]:
     original = election.lost_leader
 
     def lost_leader(state: RaftState) -> None:
-        state.promised_until = -inf
+        state.vote_lease_until = -inf
         original(state)
 
     patch.setattr(election, "lost_leader", lost_leader)
@@ -231,7 +231,7 @@ def promises_end_with_the_connection(patch: Patch) -> dict[str, Any]:
 
 
 def nobody_keeps_a_promise(patch: Patch) -> dict[str, Any]:
-    patch.setattr(RaftState, "promise", lambda state: state.config.lease_reads)
+    patch.setattr(RaftState, "extend_vote_lease", lambda state: state.config.lease_reads)
     return {}
 
 
@@ -240,7 +240,7 @@ def a_lease_outlives_a_transfer(patch: Patch) -> dict[str, Any]:
 
     def send(state: RaftState, to: str) -> None:
         original(state, to)
-        state.lease_void = False
+        state.lease_invalidated = False
 
     patch.setattr(transfer, "_send_timeout_now", send)
     return {}

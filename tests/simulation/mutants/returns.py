@@ -20,10 +20,10 @@ def _removes(plan: Plan) -> bool:
 
 
 def the_removed_campaign(patch: Patch) -> dict[str, Any]:
-    def stand(self: RaftCore, willing: bool) -> None:
+    def set_campaign_enabled(self: RaftCore, enabled: bool) -> None:
         return
 
-    patch.setattr(RaftCore, "stand", stand)
+    patch.setattr(RaftCore, "set_campaign_enabled", set_campaign_enabled)
     return {}
 
 

@@ -13,7 +13,7 @@ from braft_core.errors import UnknownCommand
 from braft_core.raft.core import RaftCore
 from braft_core.raft.types import Configuration
 from braft_core.runtime.admission import CommandAdmission
-from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services.capabilities import Capabilities, Need, common
 from braft_core.services.cluster import ClusterService
 from braft_core.services.snapshot_stream import read_sections, write_sections
@@ -50,7 +50,7 @@ def what_is_unknown_is_answered(patch: Patch) -> dict[str, Any]:
     def _execute(self: StateMachine, data: bytes, context: CommandContext) -> Outcome:
         try:
             return original(self, data, context)
-        except NotKnownHere as error:
+        except UnsupportedEncoding as error:
             return UnknownCommand(error.message)
 
     patch.setattr(StateMachine, "_execute", _execute)
@@ -63,7 +63,7 @@ def what_is_unknown_is_skipped(patch: Patch) -> dict[str, Any]:
     def _execute(self: StateMachine, data: bytes, context: CommandContext) -> Outcome:
         try:
             return original(self, data, context)
-        except NotKnownHere:
+        except UnsupportedEncoding:
             return None
 
     patch.setattr(StateMachine, "_execute", _execute)

@@ -85,7 +85,7 @@ class Host:
         self.book: dict[str, str] = {}
         #: The configuration this machine was left with when it was removed.
         self.outdated: Configuration | None = None
-        self.willing = True
+        self.campaign_enabled = True
         self.capabilities = SOME
         self.member_capabilities = MemberCapabilities()
         self.state_comparison = StateComparison(server_id)
@@ -239,8 +239,8 @@ class Host:
         index = next(self.net.ids)
         table.removals.append(Removal(index, server.id, server.address, voters, reason))
 
-    def stand(self, willing: bool) -> None:
-        self.willing = willing
+    def set_campaign_enabled(self, enabled: bool) -> None:
+        self.campaign_enabled = enabled
 
     def set_address(self, server_id: str, address: str) -> None:
         self.book[server_id] = address

@@ -58,7 +58,7 @@ def test_a_dead_member_is_removed_within_ninety_seconds_and_welcome_back(
         gone.outdated = None
         await wait(lambda: voters(net) == "abc", 10)
         await wait(lambda: not gone.membership.waiting, 10)
-        assert gone.willing
+        assert gone.campaign_enabled
         assert hosts[0].membership.autopilot["removed"] == []
 
     play(scenario)

@@ -449,18 +449,18 @@ def test_a_copy_of_a_member_is_refused_and_the_member_is_not(
             "(was a data directory copied?)"
         )
         await wait(lambda: copy.membership.waiting == sentence)
-        assert not copy.willing
+        assert not copy.campaign_enabled
         assert copy.membership.notes == {"node id": sentence}
         await asyncio.sleep(10)
         assert hosts[2].membership.notes == {"node id": sentence}
-        assert hosts[2].willing
+        assert hosts[2].campaign_enabled
         assert hosts[2].membership.waiting == ""
         assert {host.book["c"] for host in hosts[:2]} == {ADDRESSES[2]}
         assert net.tables["cluster-1"].changes == []
         # The member is gone for good, or was the copy: then the other one is the member.
         await hosts[2].halt()
         await wait(lambda: {host.book["c"] for host in hosts[:2]} == {copy.address})
-        await wait(lambda: copy.willing and not copy.membership.notes)
+        await wait(lambda: copy.campaign_enabled and not copy.membership.notes)
 
     play(scenario)
     assert sum(r.message.startswith("node id c is used at") for r in caplog.records) == 3
@@ -475,7 +475,7 @@ def test_a_member_whose_former_self_has_ended_is_refused_no_longer(play: Any, wa
         view = moved.raft_view
         moved.raft_view = lambda: replace(view(), leader_id="")
         await moved.boot()
-        await wait(lambda: not moved.willing)
+        await wait(lambda: not moved.campaign_enabled)
         # That one ends, the leader finds the new one by itself and commits where it is, all of it
         # between two announcements; from then on there is nothing to announce.
         await hosts[2].halt()
@@ -483,9 +483,9 @@ def test_a_member_whose_former_self_has_ended_is_refused_no_longer(play: Any, wa
         await hosts[0].membership.on_call(found)
         table = net.tables["cluster-1"]
         await wait(lambda: table.configuration.get("c").address == moved.address, 0.5)
-        assert not moved.willing
+        assert not moved.campaign_enabled
         moved.raft_view = view
-        await wait(lambda: moved.willing and not moved.membership.notes)
+        await wait(lambda: moved.campaign_enabled and not moved.membership.notes)
 
     play(scenario)
 
@@ -562,7 +562,7 @@ def test_a_removed_member_learns_it_says_so_and_keeps_quiet(
         assert "was removed from cluster cluster-1" in sentence
         assert f"a at {ADDRESSES[0]}" in sentence
         assert "empty data directory" in sentence
-        assert not gone.willing
+        assert not gone.campaign_enabled
         told = len(caplog.records)
         await asyncio.sleep(30)
         assert len(caplog.records) == told, "it says so once"
@@ -573,7 +573,7 @@ def test_a_removed_member_learns_it_says_so_and_keeps_quiet(
         await hosts[0].change_membership("add_voter", "c", ADDRESSES[2])
         gone.outdated = None
         await wait(lambda: not gone.membership.removed, 3)
-        assert gone.willing
+        assert gone.campaign_enabled
         assert not gone.membership.waiting
 
     play(scenario)

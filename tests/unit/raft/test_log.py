@@ -63,16 +63,16 @@ def test_confirmations_from_before_a_truncation_prove_nothing() -> None:
     # Entries 1-3 of term 1 are on their way to the disk, are replaced from 2 on, and come back.
     log = RaftLog([])
     log.append(entries(1, 1, 1, 1))
-    log.hand_out()
+    log.take_unstable()
     log.truncate(2, next_batch=2)
     log.append(entries(2, 2))
-    log.hand_out()
+    log.take_unstable()
     log.truncate(2, next_batch=3)
     log.append(entries(2, 1, 1))
-    log.hand_out()
-    log.confirm(1, last_index=3, last_term=1)
+    log.take_unstable()
+    log.stable_to(1, last_index=3, last_term=1)
     assert log.durable_index == 0, "batch 2 will still delete entries 2 and 3 from the disk"
-    log.confirm(3, last_index=3, last_term=1)
+    log.stable_to(3, last_index=3, last_term=1)
     assert log.durable_index == 3
 
 
@@ -80,7 +80,7 @@ OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("append"), st.integers(1, 3)),
         st.tuples(st.just("truncate"), st.integers(0, 9)),
-        st.tuples(st.just("hand_out"), st.just(0)),
+        st.tuples(st.just("take_unstable"), st.just(0)),
         st.tuples(st.just("write"), st.just(0)),
     ),
     max_size=40,
@@ -105,8 +105,8 @@ def test_what_the_log_calls_durable_is_on_the_disk(operations: list[tuple[str, i
                 log.truncate(index, batch)
                 del twin[index - 1 :]
                 term += 1
-        elif name == "hand_out":
-            truncate_from, new = log.hand_out()
+        elif name == "take_unstable":
+            truncate_from, new = log.take_unstable()
             queue.append((batch, truncate_from, new, log.last_index, log.last_term))
             batch += 1
         elif name == "write" and queue:
@@ -115,6 +115,6 @@ def test_what_the_log_calls_durable_is_on_the_disk(operations: list[tuple[str, i
                 del disk[truncate_from - 1 :]
             assert not new or new[0].index == len(disk) + 1
             disk += new
-            log.confirm(number, last_index, last_term)
+            log.stable_to(number, last_index, last_term)
         assert log.slice(1, log.last_index + 1) == twin
         assert disk[: log.durable_index] == twin[: log.durable_index]

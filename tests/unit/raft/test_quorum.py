@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core.raft.quorum import agreed, majority
+from braft_core.raft.quorum import majority, majority_index
 
 
 @pytest.mark.parametrize(("voters", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4)])
@@ -27,4 +27,4 @@ def test_any_two_majorities_share_a_voter_and_fewer_would_not(voters: int) -> No
 @given(st.lists(st.integers(0, 20), max_size=9))
 def test_agreed_is_the_largest_value_that_a_majority_reached(values: list[int]) -> None:
     reached = [v for v in values if sum(w >= v for w in values) > len(values) / 2]
-    assert agreed(values) == max(reached, default=0)
+    assert majority_index(values) == max(reached, default=0)

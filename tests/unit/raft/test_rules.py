@@ -34,20 +34,20 @@ from braft_core.raft import (
     encode_configuration,
 )
 from braft_core.raft.limits import MAX_ENTRIES, MAX_INDEX, MAX_SERVERS, MAX_TERM, TERM_LEAP
-from braft_testing.lab import Lab, configuration
+from braft_testing.core_harness import CoreHarness, configuration, take_ready
 
 HUGE = (1 << 63) - 1
 
 
-def follower() -> tuple[Lab, RaftCore]:
+def follower() -> tuple[CoreHarness, RaftCore]:
     """A follower of ``a`` in a cluster of three, with some committed entries."""
-    lab = Lab("abc")
-    leader = lab.elect("a")
+    harness = CoreHarness("abc")
+    leader = harness.elect("a")
     for _ in range(4):
         leader.propose([b"x"])
-        lab.settle()
-    lab.advance(0.2)
-    return lab, lab.nodes["b"]
+        harness.settle()
+    harness.advance(0.2)
+    return harness, harness.nodes["b"]
 
 
 def state_of(core: RaftCore) -> tuple[Any, ...]:
@@ -166,13 +166,13 @@ def test_what_breaks_a_rule_is_refused_and_changes_nothing(name: str) -> None:
     with pytest.raises(ProtocolViolation) as caught:
         core.step(broken(core)[name])
     assert state_of(core) == before
-    assert not core.has_ready(), "nobody is answered"
+    assert core.poll() is None, "nobody is answered"
     assert caught.value.data["rule"] in caught.value.message
 
 
 def test_a_leader_refuses_another_leader_of_its_term() -> None:
-    lab, _ = follower()
-    leader = lab.nodes["a"]
+    harness, _ = follower()
+    leader = harness.nodes["a"]
     before = state_of(leader)
     for message in (
         AppendEntries("b", "a", leader.current_term, 0, 0, (), 0),
@@ -210,7 +210,7 @@ def test_what_is_stale_is_answered(name: str) -> None:
     before = state_of(core)
     core.step(stale(core)[name])
     assert state_of(core) == before
-    ready = core.ready()
+    ready = take_ready(core)
     assert len([*ready.messages, *ready.messages_after_persist]) == 1
 
 
@@ -228,11 +228,11 @@ def test_what_is_stale_is_answered(name: str) -> None:
     ids=lambda answer: type(answer).__name__,
 )
 def test_an_answer_to_what_was_never_asked_proves_nothing(answer: Message) -> None:
-    lab = Lab("abc")
-    leader = lab.elect("a")
-    lab.dead = {"b", "c"}
+    harness = CoreHarness("abc")
+    leader = harness.elect("a")
+    harness.dead = {"b", "c"}
     leader.propose([b"x"])
-    lab.settle()
+    harness.settle()
     if not isinstance(answer, TimeoutNow | TimeoutNowResponse):
         answer.term = leader.current_term
     before = state_of(leader), [p._replace(silent_for=0.0) for p in leader.peers()]
@@ -242,14 +242,14 @@ def test_an_answer_to_what_was_never_asked_proves_nothing(answer: Message) -> No
 
 
 def test_a_vote_in_anothers_name_does_not_use_up_the_question() -> None:
-    lab = Lab("abcde")
-    lab.lose = lambda message: isinstance(message, RequestVote)
-    core = lab.nodes["a"]
-    for server in lab.nodes.values():
+    harness = CoreHarness("abcde")
+    harness.lose = lambda message: isinstance(message, RequestVote)
+    core = harness.nodes["a"]
+    for server in harness.nodes.values():
         server.tick(0.0)
     core.tick(core.next_deadline())
-    lab.settle()
-    asked = {m.to: m.request_id for m in lab.sent if isinstance(m, RequestVote)}
+    harness.settle()
+    asked = {m.to: m.request_id for m in harness.sent if isinstance(m, RequestVote)}
     core.step(RequestVoteResponse("c", "a", core.current_term, False, request_id=asked["b"]))
     for voter in "bc":
         core.step(RequestVoteResponse(voter, "a", core.current_term, True, request_id=asked[voter]))
@@ -263,15 +263,15 @@ def far(core: RaftCore, term: int) -> AppendEntriesResponse:
     return AppendEntriesResponse("c", core.server_id, term, False, 0, request_id=1 << 40)
 
 
-def tolerate(lab: Lab) -> None:
+def tolerate(harness: CoreHarness) -> None:
     """Let servers refuse messages of each other."""
 
     def deliver(message: Message) -> bool:
         with suppress(ProtocolViolation):
-            lab.nodes[message.to].step(message)
+            harness.nodes[message.to].step(message)
         return True
 
-    lab.lose = deliver
+    harness.lose = deliver
 
 
 def test_a_term_within_a_leap_is_adopted() -> None:
@@ -281,13 +281,13 @@ def test_a_term_within_a_leap_is_adopted() -> None:
 
 
 def test_one_message_raises_the_term_by_a_step_and_many_by_no_more() -> None:
-    lab, core = follower()
+    harness, core = follower()
     start = core.current_term
     for _ in range(1000):
         with pytest.raises(ProtocolViolation, match="beyond"):
             core.step(far(core, MAX_TERM - 1))
     assert core.current_term == start + TERM_LEAP
-    core.tick(lab.now + lab.config.election_timeout)
+    core.tick(harness.now + harness.config.election_timeout)
     with pytest.raises(ProtocolViolation, match="beyond"):
         core.step(far(core, MAX_TERM - 1))
     assert core.current_term == start + 2 * TERM_LEAP
@@ -301,40 +301,40 @@ def test_a_candidate_of_a_far_term_moves_nobody_who_hears_a_leader() -> None:
         core.step(RequestVote("c", "b", term, 9, 2))
     core.step(RequestPreVote("c", "b", term, 9, 2))
     assert state_of(core) == before
-    (answer,) = core.ready().messages
+    (answer,) = take_ready(core).messages
     assert isinstance(answer, RequestPreVoteResponse)
     assert not answer.granted
 
 
 def test_a_candidate_of_a_far_term_is_elected_by_voters_that_do_not_campaign() -> None:
     """Found by the simulation: the only one that may campaign was too far ahead to be heard."""
-    lab, core = follower()
-    lab.isolate("b")
+    harness, core = follower()
+    harness.isolate("b")
     core.step(far(core, core.current_term + TERM_LEAP))
-    lab.heal()
-    lab.nodes["a"].step_down("for the test")
+    harness.heal()
+    harness.nodes["a"].step_down("for the test")
     for server in ("a", "c"):
-        lab.nodes[server].stand(False)
-    tolerate(lab)
+        harness.nodes[server].set_campaign_enabled(False)
+    tolerate(harness)
     core.step(far(core, core.current_term + TERM_LEAP))
-    lab.advance(20.0)
-    assert lab.leaders == ["b"]
+    harness.advance(20.0)
+    assert harness.leaders == ["b"]
 
 
 def test_servers_whose_terms_are_far_apart_meet() -> None:
-    lab, core = follower()
-    lab.cut = {frozenset("ab"), frozenset("bc")}
+    harness, core = follower()
+    harness.cut = {frozenset("ab"), frozenset("bc")}
     for step in range(1, 6):
-        core.tick(lab.now + step * lab.config.election_timeout)
+        core.tick(harness.now + step * harness.config.election_timeout)
         with pytest.raises(ProtocolViolation):
             core.step(far(core, MAX_TERM - 1))
     assert core.current_term > 4 * TERM_LEAP
-    lab.cut = set()
-    tolerate(lab)
-    lab.advance(20.0)
-    terms = {server.current_term for server in lab.nodes.values()}
+    harness.cut = set()
+    tolerate(harness)
+    harness.advance(20.0)
+    terms = {server.current_term for server in harness.nodes.values()}
     assert len(terms) == 1
-    assert len(lab.leaders) == 1
+    assert len(harness.leaders) == 1
 
 
 # -- anything ------------------------------------------------------------------------------------
@@ -386,21 +386,27 @@ _MESSAGES = st.one_of(
 _TURNS = st.sampled_from(["nothing", "tick", "long", "ready", "durable", "propose"])
 
 
+def test_an_answer_without_a_sender_is_ignored() -> None:
+    core = in_role(Role.CANDIDATE)
+    core.step(RequestVoteResponse("", "a", core.current_term, True, request_id=0))
+    assert core.role is Role.CANDIDATE
+
+
 def in_role(role: Role) -> RaftCore:
     """A core of that role with entries, some of them not committed."""
-    lab = Lab("abc")
-    core = lab.elect("a")
+    harness = CoreHarness("abc")
+    core = harness.elect("a")
     for _ in range(3):
         core.propose([b"x"])
-        lab.settle()
-    lab.dead = {"b", "c"}
+        harness.settle()
+    harness.dead = {"b", "c"}
     core.propose([b"y"])
-    lab.settle()
+    harness.settle()
     if role is not Role.LEADER:
         core.step_down("for the test")
     if role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
-        core.tick(lab.now + 60.0)
-        ready = core.ready()
+        core.tick(harness.now + 60.0)
+        ready = take_ready(core)
         core.persisted(ready.number)
         if role is Role.CANDIDATE:
             for message in ready.messages:
@@ -444,8 +450,8 @@ def test_no_message_harms_a_core_of_any_role(
         if turn in ("tick", "long"):
             now += 0.05 if turn == "tick" else 2.0
             core.tick(now)
-        elif turn == "ready" and core.has_ready():
-            pending.append(core.ready())
+        elif turn == "ready" and (ready := core.poll()) is not None:
+            pending.append(ready)
         elif turn == "durable" and pending:
             core.persisted(pending.pop(0).number)
         elif turn == "propose" and core.role is Role.LEADER:

@@ -12,7 +12,7 @@ from braft_core.raft import AppendEntries, RaftConfig, Role
 from braft_core.raft.types import EntryType
 from braft_core.runtime import clock
 from braft_core.runtime.staleness import StalenessBound
-from braft_testing.lab import Lab
+from braft_testing.core_harness import CoreHarness
 from braft_testing.memory_cluster import MemoryCluster
 
 BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
@@ -65,9 +65,9 @@ def test_a_suspend_counts(machine: Machine) -> None:
 @needs_boottime
 def test_a_stale_read_after_a_suspend_is_as_old_as_that(machine: Machine) -> None:
     """Before, one said "2.2 s old" that lacked what was acknowledged 8 s before."""
-    lab = Lab("abc")
-    core = lab.nodes["c"]
-    config = lab.config
+    harness = CoreHarness("abc")
+    core = harness.nodes["c"]
+    config = harness.config
     staleness = StalenessBound(config.election_timeout, config.heartbeat_interval)
 
     def hear(message: object) -> bool:
@@ -77,12 +77,12 @@ def test_a_stale_read_after_a_suspend_is_as_old_as_that(machine: Machine) -> Non
             return True
         return False
 
-    lab.now = clock.monotonic()
-    lab.lose = hear
-    lab.elect("a")
+    harness.now = clock.monotonic()
+    harness.lose = hear
+    harness.elect("a")
     for _ in range(20):
         machine.run(0.1)
-        lab.advance(clock.monotonic() - lab.now)
+        harness.advance(clock.monotonic() - harness.now)
     assert staleness.seconds(clock.monotonic(), core.commit_index) < 1.5
     machine.suspend(8.0)
     assert staleness.seconds(clock.monotonic(), core.commit_index) > 8.0
@@ -92,14 +92,14 @@ def test_a_stale_read_after_a_suspend_is_as_old_as_that(machine: Machine) -> Non
 def test_a_leader_that_wakes_up_serves_nothing_by_its_lease_and_leads_no_more(
     machine: Machine,
 ) -> None:
-    lab = Lab("abc", config=RaftConfig(lease_reads=True))
-    lab.now = clock.monotonic()
-    for core in lab.nodes.values():
-        core.tick(lab.now)
-    a = lab.elect("a")
+    harness = CoreHarness("abc", config=RaftConfig(lease_reads=True))
+    harness.now = clock.monotonic()
+    for core in harness.nodes.values():
+        core.tick(harness.now)
+    a = harness.elect("a")
     a.propose([b"x"], type=EntryType.COMMAND)
-    lab.settle()
-    machine.run(lab.now - clock.monotonic())
+    harness.settle()
+    machine.run(harness.now - clock.monotonic())
     assert a.lease_read() == a.commit_index
     machine.suspend(8.0)
     a.tick(clock.monotonic())

@@ -12,12 +12,12 @@ from braft_core.errors import NoLeader
 from braft_core.raft import Role
 from braft_core.runtime.admin import Admin
 from braft_core.runtime.requests import Request, settle
-from braft_testing.lab import Lab
+from braft_testing.core_harness import CoreHarness
 
 
-def admin_of(lab: Lab, asked: list[str]) -> Admin:
+def admin_of(harness: CoreHarness, asked: list[str]) -> Admin:
     """The admin of server a, whose transfers only fail."""
-    core = lab.nodes["a"]
+    core = harness.nodes["a"]
 
     def refuse(action: Any, waits: Request) -> None:
         asked.append("")
@@ -37,15 +37,15 @@ def admin_of(lab: Lab, asked: list[str]) -> Admin:
 def test_a_leader_that_nobody_answers_leaves_without_a_word(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lab, asked = Lab("abc"), list[str]()
-    a = lab.elect("a")
-    lab.advance(0.5)
-    lab.dead = {"b", "c"}
+    harness, asked = CoreHarness("abc"), list[str]()
+    a = harness.elect("a")
+    harness.advance(0.5)
+    harness.dead = {"b", "c"}
     for gone in "bc":
         a.connection_lost(gone)
-    lab.advance(0.25)
+    harness.advance(0.25)
     assert a.role is Role.LEADER
-    asyncio.run(admin_of(lab, asked).retire(1.0))
+    asyncio.run(admin_of(harness, asked).retire(1.0))
     assert asked == []
     assert not caplog.records
 
@@ -53,13 +53,13 @@ def test_a_leader_that_nobody_answers_leaves_without_a_word(
 def test_one_that_is_answered_tries_and_says_if_it_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lab, asked = Lab("abc"), list[str]()
-    a = lab.elect("a")
-    lab.advance(0.5)
-    lab.dead = {"b"}
+    harness, asked = CoreHarness("abc"), list[str]()
+    a = harness.elect("a")
+    harness.advance(0.5)
+    harness.dead = {"b"}
     a.connection_lost("b")
-    lab.advance(0.25)
-    asyncio.run(admin_of(lab, asked).retire(1.0))
+    harness.advance(0.25)
+    asyncio.run(admin_of(harness, asked).retire(1.0))
     assert asked == [""]
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert "the successor did not take over" in caplog.text

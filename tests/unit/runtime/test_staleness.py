@@ -13,7 +13,7 @@ from braft_core.raft.messages import AppendEntries, Message
 from braft_core.raft.stamps import Stamps
 from braft_core.raft.types import Role
 from braft_core.runtime.staleness import StalenessBound
-from braft_testing.lab import Lab
+from braft_testing.core_harness import CoreHarness
 
 #: Election timeout and heartbeat interval, and what every bound has of them.
 TIMEOUT, BEAT = 1.0, 0.25
@@ -164,14 +164,14 @@ class Follower:
     """The bound of ``c``, computed as a driver does, while what it is sent may be held back."""
 
     def __init__(self) -> None:
-        self.lab = Lab("abc")
-        self.core = self.lab.nodes["c"]
-        self.leader = self.lab.elect("a")
-        config = self.lab.config
+        self.harness = CoreHarness("abc")
+        self.core = self.harness.nodes["c"]
+        self.leader = self.harness.elect("a")
+        config = self.harness.config
         self.unnoticed = config.election_timeout + config.heartbeat_interval
         self.staleness = StalenessBound(config.election_timeout, config.heartbeat_interval)
         self.held: list[Message] | None = None
-        self.lab.lose = self._take
+        self.harness.lose = self._take
 
     def _take(self, message: Message) -> bool:
         if message.to != "c":
@@ -191,7 +191,7 @@ class Follower:
     @property
     def seconds(self) -> float:
         """What a stale read says now."""
-        return self.staleness.seconds(self.lab.now, self.core.commit_index)
+        return self.staleness.seconds(self.harness.now, self.core.commit_index)
 
 
 @pytest.mark.parametrize("pause", [2.5, 6.0, 60.0])
@@ -199,22 +199,22 @@ def test_a_backlog_that_is_read_after_a_pause_is_as_old_as_the_pause(pause: floa
     """Whether the process stood still or the network held: the messages are read one by one."""
     node = Follower()
     node.leader.propose([b"x"])
-    node.lab.advance(1.0)
+    node.harness.advance(1.0)
     assert node.seconds < node.unnoticed + 0.3
     node.held = []
-    node.lab.advance(pause / 2)
+    node.harness.advance(pause / 2)
     node.leader.propose([b"y"])
-    node.lab.settle()
-    missing_since = node.lab.now
-    node.lab.advance(pause / 2)
+    node.harness.settle()
+    missing_since = node.harness.now
+    node.harness.advance(pause / 2)
     backlog, node.held = node.held, None
     for message in backlog:
         if node.core.commit_index < node.leader.commit_index:
-            assert node.seconds > node.lab.now - missing_since
+            assert node.seconds > node.harness.now - missing_since
         node.read(message)
         assert node.seconds > pause
-        node.core.tick(node.lab.now)
-    node.lab.advance(1.0)
+        node.core.tick(node.harness.now)
+    node.harness.advance(1.0)
     assert node.core.commit_index == node.leader.commit_index
     assert node.seconds < node.unnoticed + 0.3
 
@@ -222,7 +222,7 @@ def test_a_backlog_that_is_read_after_a_pause_is_as_old_as_the_pause(pause: floa
 def test_a_leader_that_returns_no_stamps_makes_nothing_known() -> None:
     """As HashiCorp's: what it says is followed, and how old it is stays unknown."""
     node = Follower()
-    node.lab.advance(1.0)
+    node.harness.advance(1.0)
     plain = Follower()
     original = plain.read
 
@@ -232,7 +232,7 @@ def test_a_leader_that_returns_no_stamps_makes_nothing_known() -> None:
         original(message)
 
     plain.read = read  # type: ignore[method-assign]
-    plain.lab.advance(5.0)
+    plain.harness.advance(5.0)
     assert plain.core.commit_index == plain.leader.commit_index
     assert plain.seconds == inf
 

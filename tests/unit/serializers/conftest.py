@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
-from braft_core.serializers.types import TypeRegistry
+from braft_core.serializers.command_types import TypeRegistry
 from braft_testing.serializers import plain_values
 
 

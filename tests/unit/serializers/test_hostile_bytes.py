@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from braft_core.abc import Serializer
 from braft_core.errors import DecodeError
+from braft_core.serializers.command_types import TypeRegistry
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.typed import to_plain
-from braft_core.serializers.types import TypeRegistry
+from braft_core.serializers.typed_values import to_plain
 from braft_core.services.envelope import TYPED, decode_command
 from braft_serializers.cbor import CborSerializer
 from braft_serializers.json import JsonSerializer

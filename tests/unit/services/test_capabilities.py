@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braft_core.errors import DecodeError
+from braft_core.serializers.command_types import TypeRegistry
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.types import TypeRegistry
 from braft_core.services.capabilities import (
     MAX_BYTES,
     NONE,

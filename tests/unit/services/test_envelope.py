@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from braft_core import errors
 from braft_core.abc import Serializer
 from braft_core.errors import BraftError, Conflict, DecodeError
-from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services.envelope import (
     SESSION_BYTES,
     SessionStamp,
@@ -101,7 +101,9 @@ def test_the_released_bytes_of_a_command_of_a_session() -> None:
 @pytest.mark.parametrize("byte", [0, 2, 4, 6, 8, 9, 255])
 def test_another_format_is_left_to_a_later_version(byte: int) -> None:
     data = bytes((byte,)) + encode_command(MSGPACK, "kv", "put", [])[1:]
-    with pytest.raises(NotKnownHere, match=f"format {byte}; this braft reads formats 1, 3, 5, 7"):
+    with pytest.raises(
+        UnsupportedEncoding, match=f"format {byte}; this braft reads formats 1, 3, 5, 7"
+    ):
         decode_command(KNOWN, data)
 
 

@@ -22,8 +22,8 @@ from braft_core.errors import (
     UnknownService,
 )
 from braft_core.raft.types import Entry, EntryType
-from braft_core.serializers.missing import NotKnownHere
 from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services import StateMachineService, command, query
 from braft_core.services.envelope import SessionStamp, encode_command, with_session
 from braft_core.services.state_machine import StateMachine
@@ -125,11 +125,11 @@ def test_what_this_node_cannot_execute_is_neither_answered_nor_skipped(
 ) -> None:
     machine, outcomes = make(), list[Any]()
     before = b"".join(machine.snapshot())
-    with pytest.raises(NotKnownHere, match=words):
+    with pytest.raises(UnsupportedEncoding, match=words):
         machine.apply_many([call("add", 1), lacking, call("add", 9, index=3)], outcomes)
     assert outcomes == [[1]]
     assert machine.query("counter", "all", []) == [1]
-    with pytest.raises(NotKnownHere, match=words):
+    with pytest.raises(UnsupportedEncoding, match=words):
         make().apply(lacking)
     assert before == b"".join(make().snapshot())
 
@@ -348,7 +348,7 @@ def test_a_service_that_was_restored_is_in_the_next_snapshot() -> None:
 
 
 def test_a_snapshot_of_a_service_that_is_not_here_is_refused() -> None:
-    with pytest.raises(NotKnownHere, match="'big'"):
+    with pytest.raises(UnsupportedEncoding, match="'big'"):
         make().restore(filled().snapshot())
 
 
@@ -442,7 +442,7 @@ def test_sessions_are_opened_and_closed_by_commands() -> None:
     assert machine.apply(call("close", S1, service="$sessions", index=4)) is False
     assert isinstance(machine.apply(once(5, SessionStamp(S1, 1, 1), "add", 5)), SessionExpired)
     assert machine.apply(once(6, SessionStamp(S2, 1, 1), "add", 5)) == [5]
-    with pytest.raises(NotKnownHere, match="shut"):
+    with pytest.raises(UnsupportedEncoding, match="shut"):
         machine.apply(call("shut", service="$sessions", index=7))
     assert counter.seen == [5]
 

@@ -10,9 +10,9 @@ import pytest
 
 from braft_core.errors import BraftError, DecodeError, InvalidRequest
 from braft_core.raft import Entry, EntryType
-from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.command_types import command_type
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.types import command_type
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services import StateMachineService, command, query
 from braft_core.services.envelope import (
     decode_command,
@@ -148,9 +148,9 @@ def test_a_node_that_cannot_read_a_command_stops_instead_of_going_another_way(
 ) -> None:
     machine = StateMachine([Bank()], KNOWN)
     machine.apply(entry(encode_command(MSGPACK, SESSIONS, "open", [SESSION])))
-    with pytest.raises(NotKnownHere, match=words):
+    with pytest.raises(UnsupportedEncoding, match=words):
         decode_command(KNOWN, data)
-    with pytest.raises(NotKnownHere, match=words):
+    with pytest.raises(UnsupportedEncoding, match=words):
         machine.apply(entry(data, 2))
 
 

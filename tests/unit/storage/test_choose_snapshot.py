@@ -11,9 +11,9 @@ from braft_core import Node
 from braft_core.abc import SnapshotName, StorageOptions, StoredState
 from braft_core.errors import StorageCorrupt
 from braft_core.raft import Configuration, Entry, EntryType, HardState, Server
+from braft_core.storage.file_snapshots import FileSnapshots
 from braft_core.storage.memory import MemoryStorage
 from braft_core.storage.recovery import choose_snapshot, recover_store
-from braft_core.storage.snapshots import FileSnapshots
 from braft_testing.processes import HOST, free_ports
 
 ALONE = Configuration((Server("n1", "127.0.0.1:1"),))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from braft_core.errors import StorageCorrupt, StorageError
 from braft_core.raft.types import Configuration, Server, SnapshotMeta
+from braft_core.storage.file_snapshots import FileSnapshots
 from braft_core.storage.memory_snapshots import MemorySnapshots
 from braft_core.storage.snapshot_file import describe_file, encode_file, open_file, verify_file
-from braft_core.storage.snapshots import FileSnapshots
 
 CONFIGURATION = Configuration((Server("n1", "127.0.0.1:1"), Server("n2", "127.0.0.1:2")))
 META = SnapshotMeta("x", 12, 3, CONFIGURATION, 4)

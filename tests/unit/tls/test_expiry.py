@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from braft_core.abc import TLSFiles
-from braft_core.tls.expiry import OWN, Nearness, Reminder, Validity, expiry_sentence, worst
+from braft_core.tls.expiry import OWN, ExpiryStage, Reminder, Validity, expiry_message, most_urgent
 from braft_core.transport import Certificates
 from braft_testing.certificates import Authority
 
@@ -64,7 +64,7 @@ def test_of_several_cas_the_one_that_lasts_longest_counts(files: TLSFiles) -> No
     ],
 )
 def test_what_is_said_of_a_certificate(lasts: timedelta, after: timedelta, said: str) -> None:
-    sentence = expiry_sentence(Validity(BEGIN, BEGIN + lasts), BEGIN + after)
+    sentence = expiry_message(Validity(BEGIN, BEGIN + lasts), BEGIN + after)
     assert said in sentence
     assert bool(said) == bool(sentence)
 
@@ -74,27 +74,28 @@ def test_what_is_said_of_the_worst_of_several() -> None:
         return Validity(BEGIN - 400 * DAY, BEGIN + days * DAY)
 
     rows = [("a", ends(20)), ("b", ends(5)), ("c", ends(100))]
-    near, sentence = worst(rows, BEGIN)
-    assert near is Nearness.URGENT
+    near, sentence = most_urgent(rows, BEGIN)
+    assert near is ExpiryStage.URGENT
     assert sentence.startswith("b expires on 2026-01-06 00:00 UTC, in 5 days")
-    assert worst([("a", ends(-2)), ("b", ends(-3))], BEGIN)[1].startswith("b expired on")
-    assert worst([("c", ends(100))], BEGIN) == worst([], BEGIN) == (Nearness.FAR, "")
+    assert most_urgent([("a", ends(-2)), ("b", ends(-3))], BEGIN)[1].startswith("b expired on")
+    assert most_urgent([("c", ends(100))], BEGIN) == most_urgent([], BEGIN) == (ExpiryStage.FAR, "")
 
 
 @pytest.mark.parametrize(
-    ("near", "pause"), [(Nearness.SOON, DAY), (Nearness.URGENT, DAY), (Nearness.OVER, DAY / 24)]
+    ("near", "pause"),
+    [(ExpiryStage.SOON, DAY), (ExpiryStage.URGENT, DAY), (ExpiryStage.OVER, DAY / 24)],
 )
-def test_the_log_is_reminded_now_and_then(near: Nearness, pause: timedelta) -> None:
+def test_the_log_is_reminded_now_and_then(near: ExpiryStage, pause: timedelta) -> None:
     reminder = Reminder()
-    assert reminder.due(near, BEGIN)
-    assert not reminder.due(near, BEGIN + 0.99 * pause)
-    assert reminder.due(near, BEGIN + pause)
-    assert not reminder.due(near, BEGIN + pause)
-    assert reminder.due(near, BEGIN)  # the clock was set back
-    other = Nearness.OVER if near is not Nearness.OVER else Nearness.URGENT
-    assert reminder.due(other, BEGIN)  # it got worse
-    assert not reminder.due(Nearness.FAR, BEGIN)  # it was renewed
-    assert reminder.due(other, BEGIN)
+    assert reminder.should_log(near, BEGIN)
+    assert not reminder.should_log(near, BEGIN + 0.99 * pause)
+    assert reminder.should_log(near, BEGIN + pause)
+    assert not reminder.should_log(near, BEGIN + pause)
+    assert reminder.should_log(near, BEGIN)  # the clock was set back
+    other = ExpiryStage.OVER if near is not ExpiryStage.OVER else ExpiryStage.URGENT
+    assert reminder.should_log(other, BEGIN)  # it got worse
+    assert not reminder.should_log(ExpiryStage.FAR, BEGIN)  # it was renewed
+    assert reminder.should_log(other, BEGIN)
 
 
 def test_what_expires_is_noted_and_logged_once_a_day(

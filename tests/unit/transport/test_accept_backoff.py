@@ -11,14 +11,14 @@ from braft_core.transport.accept_backoff import PAUSE, PERIOD, AcceptBackoff
 
 
 def test_it_pauses_and_reports_once_in_a_period(caplog: pytest.LogCaptureFixture) -> None:
-    exhaustion = AcceptBackoff("HTTP on port 1", logging.getLogger("braft_core.test"))
+    backoff = AcceptBackoff("HTTP on port 1", logging.getLogger("braft_core.test"))
     now = 50.0
-    assert not exhaustion.is_paused(now)
+    assert not backoff.is_paused(now)
     full = OSError(errno.EMFILE, "Too many open files")
     for _ in range(100):
-        assert exhaustion.caused(full, now)
-        assert exhaustion.is_paused(now + 0.99 * PAUSE)
-        assert not exhaustion.is_paused(now + PAUSE)
+        assert backoff.exhausted_by(full, now)
+        assert backoff.is_paused(now + 0.99 * PAUSE)
+        assert not backoff.is_paused(now + PAUSE)
         now += PAUSE
     first, second = (record.getMessage() for record in caplog.records)
     assert first.startswith("HTTP on port 1 cannot accept connections: [Errno 24] Too many open")
@@ -30,7 +30,7 @@ def test_it_pauses_and_reports_once_in_a_period(caplog: pytest.LogCaptureFixture
 def test_other_errors_are_none_of_its_business(
     caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
-    exhaustion = AcceptBackoff("HTTP on port 1", logging.getLogger("braft_core.test"))
-    assert not exhaustion.caused(OSError(number, "x"), 1.0)
-    assert not exhaustion.is_paused(1.0)
+    backoff = AcceptBackoff("HTTP on port 1", logging.getLogger("braft_core.test"))
+    assert not backoff.exhausted_by(OSError(number, "x"), 1.0)
+    assert not backoff.is_paused(1.0)
     assert caplog.records == []

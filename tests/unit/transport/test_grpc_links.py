@@ -72,7 +72,7 @@ async def send_until(node: Any, condition: Callable[[], object]) -> None:
 
 async def one_answered(node: Any) -> None:
     """Send one after the other until one is answered in time: then nothing is under way."""
-    index, counters, lane = 1, node.transport.counters, node.transport._session.peers.links["go"]
+    index, counters, link = 1, node.transport.counters, node.transport._session.peers.links["go"]
     while not node.handler.responses:
         index += 1
         # The node is told of the first that is dropped alone, until there is a connection.
@@ -81,7 +81,7 @@ async def one_answered(node: Any) -> None:
         await until(
             lambda dropped=dropped: node.handler.responses or counters["dropped"] > dropped  # type: ignore[misc]
         )
-        if lane._bulk is None or lane._bulk._queue.closing:
+        if link._bulk is None or link._bulk._queue.closing:
             node.handler.responses.clear()  # it came too late: the stream is being given up
         await asyncio.sleep(0.01)
 
@@ -242,15 +242,15 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
             started(rpc_timeout=0.2) as node,
         ):
             node.transport.set_peer("go", address)
-            lane = node.transport._session.peers.links["go"]
-            await until(lambda: lane._bulk is not None and lane._bulk._established is not None)
+            link = node.transport._session.peers.links["go"]
+            await until(lambda: link._bulk is not None and link._bulk._established is not None)
             beats = iter(range(1_000_000))
 
             def heard() -> float:
                 next(beats)
                 return asyncio.get_running_loop().time()
 
-            monkeypatch.setattr(lane._bulk, "_heard", heard)
+            monkeypatch.setattr(link._bulk, "_heard", heard)
             node.transport.send(append(1))
             # It was looked at some times, over more than the timeout.
             await until(lambda: next(beats) > 20)
@@ -268,11 +268,11 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
 )
 def test_a_bulk_lane_is_given_up_in_time(heard: float, since: float, stalled: bool) -> None:
     """Timeout 2 s: of the last response, or of the last heartbeat's, and never 32 s later."""
-    lane = pipeline_module.Pipeline.__new__(pipeline_module.Pipeline)
-    lane._progress = 0.0
-    lane._heard = lambda: heard
-    lane._loop = SimpleNamespace(time=lambda: since)  # type: ignore[assignment]
-    assert lane._is_stalled(2.0) is stalled
+    pipeline = pipeline_module.Pipeline.__new__(pipeline_module.Pipeline)
+    pipeline._progress = 0.0
+    pipeline._heard = lambda: heard
+    pipeline._loop = SimpleNamespace(time=lambda: since)  # type: ignore[assignment]
+    assert pipeline._is_stalled(2.0) is stalled
 
 
 @pytest.mark.slow  # a machine that stands still for 0.1 s makes it stall

@@ -18,7 +18,7 @@ from braft_core.errors import StorageFull
 from braft_core.proto import message_class
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.types import SnapshotMeta, encode_configuration
-from braft_core.storage.snapshots import FileSnapshots
+from braft_core.storage.file_snapshots import FileSnapshots
 from braft_core.transport.grpc import install_snapshot as snapshots
 from braft_core.transport.grpc.raft_server import RaftTransportServer
 from braft_core.transport.raft_codec import decode_response

@@ -33,7 +33,7 @@ from braft_core.transport import (
 )
 from braft_core.transport.protobuf_limits import check_count
 from braft_core.transport.raft_codec import encode_entries
-from braft_testing.lab import configuration
+from braft_testing.core_harness import configuration
 
 HEADER = encode_header("a", "127.0.0.1:1")
 _Append = message_class("AppendEntriesRequest")

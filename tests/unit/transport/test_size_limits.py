@@ -39,18 +39,18 @@ def test_a_call_of_as_many_commands_as_a_node_sends_is_taken() -> None:
 
 
 def test_a_crowd_has_a_bound_for_each_and_for_all() -> None:
-    crowd = AddressQuota(2, 3)
-    assert [crowd.enter(who) for who in ("a", "a", "a", "b", "c")] == [
+    quota = AddressQuota(2, 3)
+    assert [quota.acquire(who) for who in ("a", "a", "a", "b", "c")] == [
         True,
         True,
         False,
         True,
         False,
     ]
-    crowd.leave("a")
-    assert crowd.of("a") == 1
-    assert crowd.enter("c")
-    assert len(crowd) == 3
+    quota.release("a")
+    assert quota.in_use("a") == 1
+    assert quota.acquire("c")
+    assert len(quota) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from braft_core.transport import (
 )
 from braft_tcp.call_server import encode_call
 from braft_tcp.connection import FAREWELL, Connection
-from braft_tcp.frames import Kind, Lane
+from braft_tcp.frames import Channel, Kind
 from braft_tcp.handshake import Refused, connect
 from braft_tcp.tcp_endpoint import TcpEndpoint
 
@@ -50,7 +50,7 @@ class _Callee:
 
     async def _connect(self, local: TcpEndpoint) -> Connection:
         try:
-            connection = await connect(local, self._address, Lane.CALLS, "", self._receive)
+            connection = await connect(local, self._address, Channel.CALLS, "", self._receive)
         except Refused as refusal:
             if refusal.temporary:
                 raise Unreachable(
@@ -87,7 +87,7 @@ class _Callee:
 
     def _receive(self, kind: int, request_id: int, body: bytes) -> None:
         if kind not in (Kind.REPLY, Kind.ERROR):
-            raise DecodeError(f"frame {kind} on the lane of calls")
+            raise DecodeError(f"frame {kind} on the calls channel")
         answer = self.waiting.pop(request_id, None)
         if answer is None or answer.done():
             return
@@ -118,7 +118,7 @@ class _Callee:
         await asyncio.gather(self.ready, return_exceptions=True)
         if not self.over:
             connection = self.ready.result()
-            connection.goodbye()
+            connection.close_gracefully()
             await asyncio.wait({connection.gone}, timeout=2 * FAREWELL)
 
 

@@ -58,7 +58,7 @@ class CallServer(Inbound):
                 task.cancel()
             return
         if kind != Kind.CALL or request_id in self._tasks:
-            raise DecodeError(f"frame {kind} for {request_id} on the lane of calls")
+            raise DecodeError(f"frame {kind} for {request_id} on the calls channel")
         method, request = _decode_call(body)
         task = asyncio.get_running_loop().create_task(self._serve(request_id, method, request))
         self._tasks[request_id] = task

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from braft_core.errors import DecodeError
-from braft_tcp.frame_mac import SEAL, FrameMac
+from braft_tcp.frame_mac import MAC_SIZE, FrameMac
 from braft_tcp.frames import HEADER, HELLO_LIMIT, FrameReader, Kind
 from braft_tcp.large_frames import LARGE, LargeFrames
 
@@ -32,8 +32,8 @@ _COALESCE = 256 << 10
 #: Seconds of silence after which the other end is asked whether it lives, and is taken for dead.
 _PING_AFTER = 10.0
 _DEAD_AFTER = 15.0
-#: Seconds for which the kernel may hold what the other host does not take, on lanes of Raft. After
-#: a cut of the network it would deliver what is of no use any more. gRPC does the same.
+#: Seconds for which the kernel may hold data that the other host does not take, on Raft channels.
+#: Without it the kernel would deliver outdated requests after a network cut. gRPC does the same.
 _UNTAKEN = 5.0
 #: Pings, pongs and goodbyes within ``_PING_AFTER``. A peer sends two.
 _OWN_FRAMES = 16
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._own_since = self._loop.time()
         self._writable: asyncio.Future[None] | None = None
         self._pinged = False
-        self._seals: FrameMac | None = None
+        self._mac: FrameMac | None = None
         #: Resolved when the connection is over, with its last words.
         self.gone: asyncio.Future[None] = self._loop.create_future()
         #: Either end said goodbye, or we cut a stranger off: the end says nothing about health.
@@ -103,8 +103,8 @@ class Connection(asyncio.Protocol):
         """Send a frame. The first of a turn of the loop leaves at once, further ones together."""
         if self.closing:
             return
-        if self._seals is not None:
-            body = self._seals.close(kind, request_id, body)
+        if self._mac is not None:
+            body = self._mac.sign(kind, request_id, body)
         data = HEADER.pack(len(body), kind, request_id) + body
         if self._loop_collects:
             self._transport.write(data)
@@ -146,11 +146,11 @@ class Connection(asyncio.Protocol):
 
     def set_limit(self, max_message_bytes: int) -> None:
         """Accept larger frames: the handshake is over."""
-        self._reader.limit = max_message_bytes + (SEAL if self._seals is not None else 0)
+        self._reader.limit = max_message_bytes + (MAC_SIZE if self._mac is not None else 0)
 
-    def seal(self, seals: FrameMac) -> None:
-        """Seal everything from now on, in both directions."""
-        self._seals = seals
+    def authenticate_frames(self, mac: FrameMac) -> None:
+        """MacKey everything from now on, in both directions."""
+        self._mac = mac
 
     @property
     def peer(self) -> str:
@@ -210,8 +210,8 @@ class Connection(asyncio.Protocol):
                     return
                 self._give_turn()
                 kind, request_id, body = frame
-                if self._seals is not None:
-                    body = self._seals.open(kind, request_id, body)
+                if self._mac is not None:
+                    body = self._mac.verify(kind, request_id, body)
                 if kind in _OWN:
                     self._own(kind)
                 else:
@@ -273,7 +273,7 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ the end
 
-    def goodbye(self) -> None:
+    def close_gracefully(self) -> None:
         """End it in order: what was sent is delivered, if that is possible soon."""
         if not self.closing:
             self.orderly = True

@@ -55,7 +55,7 @@ class ConnectionSlots:
 
     def arrive(self, host: str) -> Slot | None:
         """Return the place of a new caller; ``None``: there is none."""
-        if not self._all.enter(host):
+        if not self._all.acquire(host):
             return None
         ours = self._of.setdefault(host, {})
         if len(ours) >= UNPROVED_EACH:
@@ -79,7 +79,7 @@ class ConnectionSlots:
         """That caller is gone."""
         self._proved(slot)
         self._others.discard(slot)
-        self._all.leave(slot.host)
+        self._all.release(slot.host)
 
     def _evict(self, slot: Slot) -> None:
         self._proved(slot)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import struct
 
 from braft_core.errors import DecodeError
-from braft_core.proof import TAG, Keys
+from braft_core.proof import MAC_SIZE, Keys
 from braft_tcp.frames import Kind
 
-__all__ = ["SEAL", "FrameMac"]
+__all__ = ["MAC_SIZE", "FrameMac"]
 
 #: Bytes of the seal at the beginning of a body.
-SEAL = TAG
+MAC_SIZE = MAC_SIZE
 _HEADER = struct.Struct("!QBQ")
 #: What a server that refuses a proof sends without a seal, which it could not make.
 _UNSEALED = frozenset({Kind.REFUSED, Kind.GOAWAY})
@@ -33,13 +33,13 @@ class FrameMac:
         )
         self._sent = self._received = 0
 
-    def close(self, kind: int, request_id: int, body: bytes) -> bytes:
+    def sign(self, kind: int, request_id: int, body: bytes) -> bytes:
         """Return the body of the next frame with its seal."""
         header = _HEADER.pack(self._sent, kind, request_id)
         self._sent += 1
         return self._ours.tag(header, body) + body
 
-    def open(self, kind: int, request_id: int, body: bytes) -> bytes:
+    def verify(self, kind: int, request_id: int, body: bytes) -> bytes:
         """Return the body that arrived, without its seal.
 
         :raises DecodeError: it was not sent like this.
@@ -47,7 +47,7 @@ class FrameMac:
         if self._client and not self._received and kind in _UNSEALED:
             return body
         header = _HEADER.pack(self._received, kind, request_id)
-        if not self._theirs.check(header, body[SEAL:], body[:SEAL]):
+        if not self._theirs.check(header, body[MAC_SIZE:], body[:MAC_SIZE]):
             raise DecodeError(f"frame {kind} has a wrong seal")
         self._received += 1
-        return body[SEAL:]
+        return body[MAC_SIZE:]

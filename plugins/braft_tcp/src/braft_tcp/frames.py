@@ -23,11 +23,11 @@ __all__ = [
     "HELLO_LIMIT",
     "VERSION_MAX",
     "VERSION_MIN",
+    "Channel",
     "Frame",
     "FrameReader",
     "Hello",
     "Kind",
-    "Lane",
     "decode_hello",
     "encode_hello",
 ]
@@ -73,7 +73,7 @@ class Kind(IntEnum):
     CANCEL = 51
 
 
-class Lane(IntEnum):
+class Channel(IntEnum):
     """What a connection is for."""
 
     BULK = 1
@@ -145,11 +145,11 @@ class FrameReader:
 class Hello(NamedTuple):
     """Who calls, whom it means and what for."""
 
-    lane: Lane
+    channel: Channel
     #: The caller's cluster; "" if it is in none.
     cluster_id: str
     sender: str
-    #: The server that is meant; "" on the lane of calls, which go to an address.
+    #: The server that is meant; "" on the calls channel, which go to an address.
     to: str
     #: Asks the server to prove that it knows the token; b"" from a node without one.
     nonce: bytes = b""
@@ -159,9 +159,10 @@ class Hello(NamedTuple):
 
 
 def encode_hello(hello: Hello) -> bytes:
-    """The body of a ``HELLO``."""
-    # Releases before proofs want to be told a token. It is no longer sent to anybody.
-    packed: bytes = msgpack.packb(hello._asdict() | {"token": ""})
+    """Return the body of a ``HELLO``."""
+    # The channel is called "lane" on the wire. Older nodes expect "token"; no token is sent.
+    fields = {"lane" if key == "channel" else key: each for key, each in hello._asdict().items()}
+    packed: bytes = msgpack.packb(fields | {"token": ""})
     return MAGIC + packed
 
 
@@ -179,7 +180,7 @@ def decode_hello(body: bytes) -> Hello:
     if not isinstance(told, dict):
         raise DecodeError("not a hello: no map")
     return Hello(
-        lane=_lane(told.get("lane")),
+        channel=_channel(told.get("lane")),
         cluster_id=_typed(told, "cluster_id", str),
         sender=_typed(told, "sender", str),
         to=_typed(told, "to", str),
@@ -196,11 +197,11 @@ def _nonce(value: object) -> bytes:
     return value
 
 
-def _lane(value: object) -> Lane:
+def _channel(value: object) -> Channel:
     try:
-        return Lane(value)  # type: ignore[arg-type]
+        return Channel(value)  # type: ignore[arg-type]
     except ValueError as error:
-        raise DecodeError(f"not a hello: lane {value!r} is not known") from error
+        raise DecodeError(f"not a hello: channel {value!r} is not known") from error
 
 
 def _typed(told: dict[Any, Any], key: str, kind: type[Any]) -> Any:

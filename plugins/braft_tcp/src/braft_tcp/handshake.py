@@ -23,13 +23,13 @@ from braft_core.transport import (
     handshake_error,
     is_tls_record,
     may_lack_tls,
-    no_peer,
+    not_a_peer_error,
     respond,
     token_unset_error,
 )
 from braft_tcp.connection import Connection, FrameReceiver
 from braft_tcp.frame_mac import FrameMac
-from braft_tcp.frames import Kind, Lane, encode_hello
+from braft_tcp.frames import Channel, Kind, encode_hello
 from braft_tcp.tcp_endpoint import CROWDED, NAME, STOPPING, TOKEN, Rejection, TcpEndpoint
 
 Greeter = Callable[[], "_Greeting"]
@@ -71,7 +71,7 @@ def _decode_refusal(body: bytes) -> Refused:
 async def connect(
     local: TcpEndpoint,
     address: str,
-    lane: Lane,
+    channel: Channel,
     to: str,
     receive: FrameReceiver,
 ) -> Connection:
@@ -83,7 +83,7 @@ async def connect(
     :raises Refused: it does not let us in.
     :raises DecodeError: ``address`` is no ``host:port``.
     """
-    hello = encode_hello(local.hello(lane, to))
+    hello = encode_hello(local.hello(channel, to))
     connection, greeting = await _open(
         local, address, lambda: _Greeting(local, address, hello, receive)
     )
@@ -108,7 +108,7 @@ async def connect(
 async def _open(local: TcpEndpoint, address: str, greeter: Greeter) -> tuple[Connection, _Greeting]:
     """A connection to a peer, with TLS unless there is none or it is known not to speak it."""
     certificates = local.certificates
-    known = local.tls_probes.known(address)
+    known = local.tls_probes.get(address)
     try:
         if certificates is None or (known is not None and not known.certificate):
             return await _dial(local, address, greeter, None)
@@ -147,7 +147,7 @@ async def _dial(
         refusal = certificates.peer_refusal(shown)
         if refusal:
             connection.abort()
-            raise no_peer(address, refusal)
+            raise not_a_peer_error(address, refusal)
     return connection, greeting
 
 
@@ -200,7 +200,7 @@ class _Greeting:
             return
         self._proves = False
         self._connection.send(Kind.PROOF, 0, proof)
-        self._connection.seal(FrameMac(proven.keys, client=True))
+        self._connection.authenticate_frames(FrameMac(proven.keys, client=True))
 
     def _garbage(self, error: DecodeError) -> None:
         self._local.garbage(error)

@@ -38,10 +38,10 @@ class Inbound(abc.ABC):
     def receive(self, kind: int, request_id: int, body: bytes) -> None:
         """Take a frame. :raises DecodeError: it does not belong here or cannot be read."""
 
-    def lost(self) -> None:  # noqa: B027 - most lanes have nothing to do
+    def lost(self) -> None:  # noqa: B027 - most channels have nothing to do
         """The connection is over."""
 
-    async def stop(self) -> None:  # noqa: B027 - most lanes have nothing to do
+    async def stop(self) -> None:  # noqa: B027 - most channels have nothing to do
         """End what is under way."""
 
     def _still_ours(self) -> bool:
@@ -51,26 +51,26 @@ class Inbound(abc.ABC):
         self._local.counters[WRONG_CLUSTER] += 1
         denial = Rejection(WRONG_CLUSTER, WrongCluster("this node changed its cluster"))
         self._connection.send(Kind.REFUSED, 0, encode_refusal(denial))
-        self._connection.goodbye()
+        self._connection.close_gracefully()
         return False
 
 
 class _Slot:
-    """The place of one response: ``context`` of a request on the bulk lane."""
+    """The place of one response: ``context`` of a request on the bulk channel."""
 
-    __slots__ = ("data", "lane", "request_id")
+    __slots__ = ("channel", "data", "request_id")
 
-    def __init__(self, lane: BulkInbound, request_id: int) -> None:
-        self.lane = lane
+    def __init__(self, channel: BulkInbound, request_id: int) -> None:
+        self.channel = channel
         self.request_id = request_id
         self.data: bytes | None = None
 
     def fill(self, data: bytes) -> None:
         self.data = data
-        self.lane.answer()
+        self.channel.answer()
 
     def refuse(self, error: BraftError) -> None:
-        self.lane.refuse(error)
+        self.channel.refuse(error)
 
 
 class BulkInbound(Inbound):
@@ -83,7 +83,7 @@ class BulkInbound(Inbound):
     def receive(self, kind: int, request_id: int, body: bytes) -> None:
         """See the base class."""
         if kind != Kind.APPEND_ENTRIES:
-            raise DecodeError(f"frame {kind} on the bulk lane")
+            raise DecodeError(f"frame {kind} on the bulk channel")
         if not self._still_ours():
             return
         message = decode_request(AppendEntries, body, self._local.identity.server_id)
@@ -105,7 +105,7 @@ class BulkInbound(Inbound):
     def refuse(self, error: BraftError) -> None:
         """End the connection, because it brought what nobody may send."""
         _log.debug("a connection is cut: %s", error)
-        self._connection.goodbye()
+        self._connection.close_gracefully()
 
     def lost(self) -> None:
         """See the base class."""
@@ -113,7 +113,7 @@ class BulkInbound(Inbound):
 
 
 class ResponseRoute:
-    """``context`` of a request on the control lane, or of a snapshot."""
+    """``context`` of a request on the control channel, or of a snapshot."""
 
     __slots__ = ("connection", "request_id")
 
@@ -128,7 +128,7 @@ class ResponseRoute:
     def refuse(self, error: BraftError) -> None:
         """End the connection, because it brought what nobody may send."""
         _log.debug("a connection is cut: %s", error)
-        self.connection.goodbye()
+        self.connection.close_gracefully()
 
 
 class ControlInbound(Inbound):
@@ -139,7 +139,7 @@ class ControlInbound(Inbound):
         try:
             request = REQUESTS[Kind(kind)]
         except (KeyError, ValueError) as error:
-            raise DecodeError(f"frame {kind} on the control lane") from error
+            raise DecodeError(f"frame {kind} on the control channel") from error
         if not self._still_ours():
             return
         message = decode_request(request, body, self._local.identity.server_id)

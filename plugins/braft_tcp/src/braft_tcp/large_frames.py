@@ -13,12 +13,12 @@ __all__ = ["LARGE", "LargeFrames"]
 
 #: Bytes from which on a frame counts as large.
 LARGE: Final = 128 << 10
-#: Large frames of one address and lane that are received at a time.
+#: Large frames of one address and channel that are received at a time.
 _AT_ONCE: Final = 4
 
 
 class LargeFrames:
-    """Whose turn it is. ``whose`` is what the bound is for: an address and a lane."""
+    """Whose turn it is. ``whose`` is what the bound is for: an address and a channel."""
 
     def __init__(self) -> None:
         self._current: dict[Hashable, int] = {}

@@ -1,4 +1,4 @@
-"""The inbound side: listens, shakes hands, and hands each connection to its lane.
+"""The inbound side: listens, shakes hands, and hands each connection to its channel.
 
 Owns which connections there are and what their ends say about a peer. What travels on them is in
 :mod:`braft_tcp.inbound`, :mod:`braft_tcp.call_server` and :mod:`braft_tcp.snapshot_channel`.
@@ -28,7 +28,7 @@ from braft_tcp.call_server import CallServer
 from braft_tcp.connection import FAREWELL, Connection
 from braft_tcp.connection_slots import ConnectionSlots, Slot
 from braft_tcp.frame_mac import FrameMac
-from braft_tcp.frames import VERSION_MAX, Hello, Kind, Lane, decode_hello
+from braft_tcp.frames import VERSION_MAX, Channel, Hello, Kind, decode_hello
 from braft_tcp.handshake import encode_refusal
 from braft_tcp.inbound import BulkInbound, ControlInbound, Inbound
 from braft_tcp.large_frames import LargeFrames
@@ -42,7 +42,7 @@ __all__ = ["Listener"]
 #: Seconds in which a caller says who it is.
 _HELLO = 5.0
 #: Largest frame in bytes where the largest message is too large.
-_LIMITS = {Lane.CONTROL: MAX_CONTROL, Lane.SNAPSHOT: MAX_CALL}
+_LIMITS = {Channel.CONTROL: MAX_CONTROL, Channel.SNAPSHOT: MAX_CALL}
 #: The rule by which what is no frame of ours is refused.
 NOT_UNDERSTOOD = "not_understood"
 
@@ -50,7 +50,7 @@ NOT_UNDERSTOOD = "not_understood"
 class Listener:
     """Serves the peers of one node.
 
-    :param heard_from: told the id of a peer whose bulk lane just began.
+    :param heard_from: told the id of a peer whose bulk channel just began.
     :param is_member: whether a server of that id is known as a peer.
     """
 
@@ -103,9 +103,11 @@ class Listener:
     def watch(self, now: float) -> None:
         """Cut connections whose other end is silent. Transfers watch themselves."""
         for inbound in list(self._inbounds):
-            if inbound.proven is not None and not inbound.proven.holds(self.local.keyring):
-                inbound.connection.goodbye()  # by a token that has been taken out of use
-            elif inbound.lane is not Lane.SNAPSHOT:
+            if inbound.proven is not None and not inbound.proven.still_accepted_by(
+                self.local.keyring
+            ):
+                inbound.connection.close_gracefully()  # by a token that has been taken out of use
+            elif inbound.channel is not Channel.SNAPSHOT:
                 inbound.connection.watch(now)
 
     async def stop(self) -> None:
@@ -128,11 +130,11 @@ class Listener:
     def admitted(self, inbound: _InboundConnection, hello: Hello) -> Inbound:
         """A inbound said who it is and may come in."""
         local, connection = self.local, inbound.connection
-        if hello.lane is Lane.CALLS:
+        if hello.channel is Channel.CALLS:
             return CallServer(local, connection, hello)
-        if hello.lane is Lane.SNAPSHOT:
+        if hello.channel is Channel.SNAPSHOT:
             return SnapshotInbound(local, connection, hello, self._snapshots)
-        if hello.lane is Lane.CONTROL:
+        if hello.channel is Channel.CONTROL:
             return ControlInbound(local, connection, hello)
         self._latest[hello.sender] = inbound
         self._heard_from(hello.sender)
@@ -141,7 +143,7 @@ class Listener:
     def gone(self, inbound: _InboundConnection) -> None:
         """A inbound's connection is over."""
         self._inbounds.discard(inbound)
-        if inbound.lane is not Lane.BULK or self._latest.get(inbound.sender) is not inbound:
+        if inbound.channel is not Channel.BULK or self._latest.get(inbound.sender) is not inbound:
             return
         del self._latest[inbound.sender]
         if not (inbound.connection.orderly or self.local.stopping):
@@ -160,12 +162,12 @@ class _InboundConnection:
         self._asked: tuple[bytes, bytes] | None = None
         self._late: asyncio.TimerHandle | None = None
         self.proven: HandshakeKeys | None = None
-        self.lane: Lane | None = None
+        self.channel: Channel | None = None
         self.sender = ""
         self.connection = slot.connection = Connection(self._greeted, self._garbage)
         self.connection.listens_to_readers_alone()
         loop = asyncio.get_running_loop()
-        self._impatience = loop.call_later(_HELLO, self.connection.abort)
+        self._deadline = loop.call_later(_HELLO, self.connection.abort)
         self.connection.gone.add_done_callback(self._gone)
 
     def _greeted(self, kind: int, _request_id: int, body: bytes) -> None:
@@ -173,16 +175,16 @@ class _InboundConnection:
             raise DecodeError(f"frame {kind} before the hello")
         hello = self._hello = decode_hello(body)
         local, connection = self._listener.local, self.connection
-        denial = local.no_peer(connection.certificate)
+        denial = local.certificate_rejection(connection.certificate)
         if denial is not None:
-            self._impatience.cancel()
+            self._deadline.cancel()
             self._refuse(denial)
             return
         denial = local.deny_unproved(hello)
         if denial is not None:
-            self._impatience.cancel()
+            self._deadline.cancel()
             local.refused(denial, hello)
-            local.auth_failures.count(connection.peer)
+            local.auth_failures.record(connection.peer)
             self._refuse(denial)
         elif not hello.nonce:
             self._admit(hello)
@@ -209,35 +211,35 @@ class _InboundConnection:
         local, connection = self._listener.local, self.connection
         denial = local.wrong_proof()
         local.refused(denial, hello)
-        local.auth_failures.count(connection.peer)
+        local.auth_failures.record(connection.peer)
         connection.hold()
-        self._impatience.cancel()
+        self._deadline.cancel()
         delay = local.auth_failures.delay()
         if not delay:
             self._refuse(denial)
             return
         loop = asyncio.get_running_loop()
         self._late = loop.call_later(delay, self._refuse, denial)
-        connection.gone.add_done_callback(lambda _gone: local.auth_failures.waited())
+        connection.gone.add_done_callback(lambda _gone: local.auth_failures.delay_ended())
 
     def _refuse(self, denial: Rejection) -> None:
         self.connection.send(Kind.REFUSED, 0, encode_refusal(denial))
-        self.connection.goodbye()
+        self.connection.close_gracefully()
 
     def _admit(self, hello: Hello) -> None:
         connection, local = self.connection, self._listener.local
-        self._impatience.cancel()
+        self._deadline.cancel()
         denial = local.deny(hello) or self._crowded(hello)
         if denial is not None:
             self._refuse(denial)
             return
-        self.lane, self.sender = hello.lane, hello.sender
+        self.channel, self.sender = hello.channel, hello.sender
         self._inbound = self._listener.admitted(self, hello)
         connection.receive = self._inbound.receive
         if self.proven is not None:
-            connection.seal(FrameMac(self.proven.keys, client=False))
-        connection.set_limit(_LIMITS.get(hello.lane, local.options.max_message_bytes))
-        connection.share(self._listener.large, (self._slot.host, hello.lane))
+            connection.authenticate_frames(FrameMac(self.proven.keys, client=False))
+        connection.set_limit(_LIMITS.get(hello.channel, local.options.max_message_bytes))
+        connection.share(self._listener.large, (self._slot.host, hello.channel))
         welcome = {"version": VERSION_MAX, "server_id": local.identity.server_id}
         connection.send(Kind.WELCOME, 0, msgpack.packb(welcome))
 
@@ -251,20 +253,20 @@ class _InboundConnection:
     def _garbage(self, error: DecodeError) -> None:
         local = self._listener.local
         local.garbage(error)
-        if self.lane is None:
+        if self.channel is None:
             # Whoever speaks otherwise learns at least that somebody is here.
             self.connection.send(Kind.REFUSED, 0, encode_refusal(Rejection(NOT_UNDERSTOOD, error)))
-            self.connection.goodbye()
+            self.connection.close_gracefully()
 
     def _gone(self, _gone: asyncio.Future[None]) -> None:
-        self._impatience.cancel()
+        self._deadline.cancel()
         if self._late is not None:
             self._late.cancel()
         if self._asked is not None and self._hello is not None:
             # It heard our proof, and had none of its own.
             local = self._listener.local
             local.refused(local.wrong_proof(), self._hello)
-            local.auth_failures.count(self.connection.peer)
+            local.auth_failures.record(self.connection.peer)
         if self._inbound is not None:
             self._inbound.lost()
         self._listener.gone(self)
@@ -272,6 +274,6 @@ class _InboundConnection:
     async def stop(self) -> None:
         if self._inbound is not None:
             await self._inbound.stop()
-            self.connection.goodbye()
+            self.connection.close_gracefully()
         else:
             self.connection.abort()

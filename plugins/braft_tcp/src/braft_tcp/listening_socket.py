@@ -111,7 +111,7 @@ class ListeningSocket:
 
     def _exhaust(self, error: OSError) -> None:
         """The system has nothing left for a caller: try again later, and say so now and then."""
-        if not self._backoff.caused(error, self._loop.time()):
+        if not self._backoff.exhausted_by(error, self._loop.time()):
             _log.debug("a caller was lost: %s", error)
         self._loop.remove_reader(self._socket)
         self._pause = self._loop.call_later(PAUSE, self._open)

@@ -1,4 +1,4 @@
-"""What travels on the two outbound lanes, while they are connected.
+"""What travels on the two outbound channels, while they are connected.
 
 Owns the matching of responses to requests and the bounds of what waits. Does not know how
 connections are made nor what happens after one ended.
@@ -25,7 +25,7 @@ from braft_tcp.connection import Connection
 from braft_tcp.frames import Kind
 from braft_tcp.tcp_endpoint import TcpEndpoint
 
-__all__ = ["REQUESTS", "BulkLane", "ControlLane", "OutboundLane"]
+__all__ = ["REQUESTS", "BulkChannel", "ControlChannel", "OutboundChannel"]
 
 #: What may wait to be written. The core's window (8 messages, 8 MiB) with a margin.
 _MAX_QUEUED = 64
@@ -48,7 +48,7 @@ REQUESTS: dict[Kind, type[Request]] = {
 _KINDS: dict[type[Request], Kind] = {kind: frame for frame, kind in REQUESTS.items()}
 
 
-class OutboundLane(abc.ABC):
+class OutboundChannel(abc.ABC):
     """Requests to one server in one connection at a time."""
 
     def __init__(self, local: TcpEndpoint, peer: str, deliver: Callable[[Response], None]) -> None:
@@ -81,14 +81,14 @@ class OutboundLane(abc.ABC):
 
     @abc.abstractmethod
     def receive(self, kind: int, request_id: int, body: bytes) -> None:
-        """Take a frame. :raises DecodeError: it is no response to a request of this lane."""
+        """Take a frame. :raises DecodeError: it is no response to a request of this channel."""
 
-    def goodbye(self) -> asyncio.Future[None] | None:
+    def close_gracefully(self) -> asyncio.Future[None] | None:
         """End the connection in order; what is resolved when it is over."""
         connection = self._connection
         if connection is None:
             return None
-        connection.goodbye()
+        connection.close_gracefully()
         return connection.gone
 
     def _usable(self) -> Connection | None:
@@ -97,7 +97,7 @@ class OutboundLane(abc.ABC):
         if connection is None or connection.closing:
             return None
         if self._local.identity.cluster_id != self._cluster_id:
-            connection.goodbye()
+            connection.close_gracefully()
             return None
         return connection
 
@@ -109,10 +109,10 @@ class OutboundLane(abc.ABC):
         self._deliver(response)
 
 
-class BulkLane(OutboundLane):
+class BulkChannel(OutboundChannel):
     """AppendEntries in order; responses come in request order.
 
-    ``other`` is the lane on which heartbeats are answered meanwhile.
+    ``other`` is the channel on which heartbeats are answered meanwhile.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class BulkLane(OutboundLane):
         local: TcpEndpoint,
         peer: str,
         deliver: Callable[[Response], None],
-        other: OutboundLane,
+        other: OutboundChannel,
     ) -> None:
         super().__init__(local, peer, deliver)
         self._other = other
@@ -185,7 +185,7 @@ class BulkLane(OutboundLane):
         if connection is None:
             return False
         if self._sent and now - self._stored_by() > self._local.options.rpc_timeout:
-            connection.goodbye()
+            connection.close_gracefully()
             return False  # told when the connection has ended
         connection.watch(now)
         return False
@@ -199,7 +199,7 @@ class BulkLane(OutboundLane):
         return max(self._progress, min(self._other.heard, self._progress + _STORE_PATIENCE))
 
 
-class ControlLane(OutboundLane):
+class ControlChannel(OutboundChannel):
     """Heartbeats, votes and TimeoutNow; a response may overtake another."""
 
     def __init__(self, local: TcpEndpoint, peer: str, deliver: Callable[[Response], None]) -> None:
@@ -226,7 +226,7 @@ class ControlLane(OutboundLane):
     def receive(self, kind: int, request_id: int, body: bytes) -> None:
         """See the base class."""
         if kind != Kind.RESPONSE:
-            raise DecodeError(f"frame {kind} on the lane of control")
+            raise DecodeError(f"frame {kind} on the control channel")
         sent = self._sent.pop(request_id, None)
         if sent is not None:  # or it was given up
             self._answered(sent[0], request_id, body)

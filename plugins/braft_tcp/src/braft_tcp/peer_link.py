@@ -15,9 +15,9 @@ from braft_core.errors import DecodeError, Unreachable
 from braft_core.raft import AppendEntries, Request
 from braft_core.transport import PeerHealthReporter, encode_request
 from braft_tcp.connection import FAREWELL, Connection
-from braft_tcp.frames import Lane
+from braft_tcp.frames import Channel
 from braft_tcp.handshake import Refused, connect
-from braft_tcp.outbound import BulkLane, ControlLane, OutboundLane
+from braft_tcp.outbound import BulkChannel, ControlChannel, OutboundChannel
 from braft_tcp.tcp_endpoint import TcpEndpoint
 
 __all__ = ["PeerLink"]
@@ -39,12 +39,14 @@ class PeerLink:
         self._local = local
         self._loop = asyncio.get_running_loop()
         self._health = PeerHealthReporter(local, server_id, _log)
-        self._control = ControlLane(local, server_id, self._health.deliver)
-        self._bulk = BulkLane(local, server_id, self._health.deliver, self._control)
-        self._reconnect_now = {lane: asyncio.Event() for lane in (Lane.BULK, Lane.CONTROL)}
+        self._control = ControlChannel(local, server_id, self._health.deliver)
+        self._bulk = BulkChannel(local, server_id, self._health.deliver, self._control)
+        self._reconnect_now = {
+            channel: asyncio.Event() for channel in (Channel.BULK, Channel.CONTROL)
+        }
         self._keepers = [
-            self._loop.create_task(self._keep_up(Lane.BULK, self._bulk)),
-            self._loop.create_task(self._keep_up(Lane.CONTROL, self._control)),
+            self._loop.create_task(self._maintain(Channel.BULK, self._bulk)),
+            self._loop.create_task(self._maintain(Channel.CONTROL, self._control)),
         ]
 
     # ------------------------------------------------------------------ sending
@@ -58,12 +60,12 @@ class PeerLink:
         )
         limit = local.options.max_message_bytes
         bulk = isinstance(message, AppendEntries) and not message.heartbeat
-        lane: OutboundLane = self._bulk if bulk else self._control
+        channel: OutboundChannel = self._bulk if bulk else self._control
         if len(data) > limit:
             _log.error("a message of %d bytes exceeds max_message_bytes %d", len(data), limit)
-            self._health.dropped()
-        elif not lane.put(message, data):
-            self._health.dropped()
+            self._health.report_dropped()
+        elif not channel.put(message, data):
+            self._health.report_dropped()
 
     def reconnect_now(self) -> None:
         """The peer was just heard of: do not wait out the pause before the next attempt."""
@@ -72,23 +74,25 @@ class PeerLink:
 
     def watch(self, now: float) -> None:
         """TLSProbe for requests that wait too long and for connections that are silent."""
-        for lane in (self._bulk, self._control):
-            if lane.watch(now):
-                self._health.dropped()
+        for channel in (self._bulk, self._control):
+            if channel.watch(now):
+                self._health.report_dropped()
 
     async def close(self) -> None:
         """End both connections, orderly if the peer listens."""
-        ending = [gone for lane in (self._bulk, self._control) if (gone := lane.goodbye())]
+        ending = [
+            gone for channel in (self._bulk, self._control) if (gone := channel.close_gracefully())
+        ]
         for task in self._keepers:
             task.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        self._health.clear()
+        self._health.forget_refusal()
         if ending:
             await asyncio.wait(ending, timeout=2 * FAREWELL)
 
     # ------------------------------------------------------------------ connecting
 
-    async def _keep_up(self, kind: Lane, lane: OutboundLane) -> None:
+    async def _maintain(self, kind: Channel, channel: OutboundChannel) -> None:
         pause = _FIRST_PAUSE
         nudged = self._reconnect_now[kind]
         while True:
@@ -96,10 +100,10 @@ class PeerLink:
             while not self._local.identity.cluster_id:  # noqa: ASYNC110
                 await asyncio.sleep(_MEMBER_POLL)
             nudged.clear()
-            connection = await self._connect(kind, lane)
+            connection = await self._connect(kind, channel)
             if connection is not None:
                 pause = _FIRST_PAUSE
-                await self._carry(lane, connection)
+                await self._carry(channel, connection)
             try:
                 # Peers that lost the same node do not all call it at the same moment.
                 async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311
@@ -108,28 +112,28 @@ class PeerLink:
             except TimeoutError:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _connect(self, kind: Lane, lane: OutboundLane) -> Connection | None:
+    async def _connect(self, kind: Channel, channel: OutboundChannel) -> Connection | None:
         local = self._local
         try:
-            return await connect(local, self.address, kind, self.server_id, lane.receive)
+            return await connect(local, self.address, kind, self.server_id, channel.receive)
         except Refused as refusal:
-            if not refusal.temporary and kind is Lane.BULK:
-                self._health.refused(refusal.error, self.address)
+            if not refusal.temporary and kind is Channel.BULK:
+                self._health.report_refused(refusal.error, self.address)
         except (Unreachable, DecodeError) as error:
             _log.debug("%s to %s: %s", kind.name, self.server_id, error)
-            if error.data.get("no_peer") and kind is Lane.BULK:
-                self._health.mistrusted(error)
+            if error.data.get("no_peer") and kind is Channel.BULK:
+                self._health.report_untrusted(error)
         return None
 
-    async def _carry(self, lane: OutboundLane, connection: Connection) -> None:
-        if lane is self._bulk:
-            self._health.connected()
-        lane.begin(connection)
+    async def _carry(self, channel: OutboundChannel, connection: Connection) -> None:
+        if channel is self._bulk:
+            self._health.report_connected()
+        channel.begin(connection)
         try:
             await asyncio.shield(connection.gone)
         finally:
-            pending = lane.end()
-        if lane is self._bulk and not connection.orderly:
+            pending = channel.end()
+        if channel is self._bulk and not connection.orderly:
             self._local.handler.on_connection_lost(self.server_id)
         if pending:
-            self._health.dropped()
+            self._health.report_dropped()

@@ -24,7 +24,7 @@ from braft_core.transport import (
     encode_request,
 )
 from braft_tcp.connection import Connection
-from braft_tcp.frames import Hello, Kind, Lane
+from braft_tcp.frames import Channel, Hello, Kind
 from braft_tcp.handshake import Refused, connect
 from braft_tcp.inbound import Inbound, ResponseRoute
 from braft_tcp.tcp_endpoint import TcpEndpoint
@@ -102,7 +102,7 @@ class _Transfer:
     async def _connect(self) -> Connection:
         local, to = self._local, self._message.to
         try:
-            return await connect(local, self._address, Lane.SNAPSHOT, to, self._receive)
+            return await connect(local, self._address, Channel.SNAPSHOT, to, self._receive)
         except Refused as refusal:
             if refusal.temporary:
                 raise self._unreachable(refusal.error.message) from None
@@ -202,7 +202,7 @@ class TcpSnapshotReceiver:
 
     async def _store(self, inbound: SnapshotInbound, message: InstallSnapshot) -> InstallSnapshot:
         cluster_id = self._local.identity.cluster_id
-        incoming = await self._receiver.take(message, inbound.contents())
+        incoming = await self._receiver.receive(message, inbound.contents())
         try:
             if self._local.identity.cluster_id != cluster_id:
                 raise WrongCluster("this node changed its cluster")
@@ -248,7 +248,7 @@ class SnapshotInbound(Inbound):
                 raise DecodeError("the contents of a snapshot changed on their way")
             self._complete = True
         else:
-            raise DecodeError(f"frame {kind} on the lane of a snapshot")
+            raise DecodeError(f"frame {kind} on a snapshot channel")
         self._news.set()
 
     def _begin(self, body: bytes) -> None:
@@ -279,7 +279,7 @@ class SnapshotInbound(Inbound):
     def fail(self, error: BraftError) -> None:
         """Tell the sender that it is not taken in."""
         self._connection.send(Kind.ERROR, 0, encode_error(error))
-        self._connection.goodbye()
+        self._connection.close_gracefully()
 
     def answered(self) -> None:
         """The answer is on its way: let the sender read it, and end the connection if it stays."""

@@ -17,7 +17,7 @@ from braft_core.transport import (
     token_required_error,
     token_unset_error,
 )
-from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Hello, Lane
+from braft_tcp.frames import VERSION_MAX, VERSION_MIN, Channel, Hello
 
 __all__ = ["CROWDED", "NAME", "STOPPING", "TOKEN", "Rejection", "TcpEndpoint"]
 
@@ -48,21 +48,21 @@ class TcpEndpoint(LocalEndpoint):
         super().__init__(options, handler)
         self.stopping = False
 
-    def hello(self, lane: Lane, to: str) -> Hello:
+    def hello(self, channel: Channel, to: str) -> Hello:
         """What we say first on a connection to that server."""
         identity = self.identity
         number = nonce() if self.keyring.current else b""
         name = self.options.cluster_name
-        return Hello(lane, identity.cluster_id, identity.server_id, to, number, name)
+        return Hello(channel, identity.cluster_id, identity.server_id, to, number, name)
 
     def garbage(self, error: DecodeError) -> None:
         """Bytes came that nobody can read."""
         self.counters["refused_garbage"] += 1
         _log.debug("a connection is cut: %s", error)
 
-    def no_peer(self, certificate: bytes | None) -> Rejection | None:
+    def certificate_rejection(self, certificate: bytes | None) -> Rejection | None:
         """Whether a caller is not let in because its certificate is not a peer's."""
-        refusal = self.stranger(certificate)
+        refusal = self.certificate_refusal(certificate)
         if refusal is None:
             return None
         error = AccessDenied(refusal.reason, address=self.identity.address)
@@ -104,7 +104,7 @@ class TcpEndpoint(LocalEndpoint):
             return Rejection("refused_version", TransportError(message, address=address))
         if self.stopping:
             return Rejection(STOPPING, TransportError("this node is stopping"))
-        if hello.lane is Lane.CALLS:
+        if hello.channel is Channel.CALLS:
             return None
         refusal = refuse(self.identity, hello.cluster_id, hello.to)
         return refusal and Rejection(refusal.kind, WrongCluster(refusal.reason))

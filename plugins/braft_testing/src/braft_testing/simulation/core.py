@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from braft_core.raft.config import RaftConfig
-from braft_core.raft.core import PeerStatus, RaftCore
+from braft_core.raft.core import RaftCore
 from braft_core.raft.messages import Message
 from braft_core.raft.ready import Ready
+from braft_core.raft.status import PeerStatus
 from braft_core.raft.types import (
     Configuration,
     Entry,
@@ -107,7 +108,7 @@ class Core(View, Protocol):
     def unreachable(self, peer: str) -> None:
         """Requests to ``peer`` were dropped."""
 
-    def stand(self, willing: bool) -> None:
+    def set_campaign_enabled(self, enabled: bool) -> None:
         """Whether to campaign."""
 
     def step_down(self, reason: str) -> None:
@@ -124,11 +125,8 @@ class Core(View, Protocol):
     def peers(self) -> Sequence[PeerStatus]:
         """A leader's view of the others."""
 
-    def has_ready(self) -> bool:
-        """Whether there is a batch."""
-
-    def ready(self) -> Ready:
-        """The next batch."""
+    def poll(self) -> Ready | None:
+        """Return the next batch, or None."""
 
     def next_deadline(self) -> float:
         """When to tick at the latest."""

@@ -14,7 +14,7 @@ from braft_core.errors import BraftError, NotApplied, Rejected
 from braft_core.raft.ready import ReadReady
 from braft_core.raft.types import Entry, Role, SnapshotMeta
 from braft_core.runtime.applier import ApplyStop
-from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_testing.simulation.clock import NodeClock
 from braft_testing.simulation.core import Core
 from braft_testing.simulation.errors import InvariantBroken
@@ -139,7 +139,7 @@ class Frontend:
     def _apply_entry(self, entry: Entry) -> None:
         try:
             outcome = self.machine.apply(entry)
-        except NotKnownHere as error:
+        except UnsupportedEncoding as error:
             self._stop(ApplyStop(entry.index, error.message))
             return
         self.applied, self.applied_term = entry.index, entry.term
@@ -152,7 +152,7 @@ class Frontend:
         """Take the state from a snapshot. Who waits for what it swallowed is not answered."""
         try:
             self.machine.restore_at(meta.index, contents)
-        except NotKnownHere as error:
+        except UnsupportedEncoding as error:
             self._stop(ApplyStop(meta.index, error.message, state_lost=True))
             return
         self.stopped = None

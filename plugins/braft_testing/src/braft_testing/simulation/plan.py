@@ -96,6 +96,8 @@ class Plan:
     expect: int = 0
     lies: float = 0.0
     complete_views: bool = False
+    #: A learner at most this many entries behind the leader may be promoted.
+    promotion_lag: int = 64
     #: Most operations of one client.
     operations: int = 1 << 30
     #: How leaders remove dead voters, if they do.
@@ -194,7 +196,7 @@ def _draw_plan(seed: int, seconds: float | None) -> Plan:
         faults.pop("membership", None)
     if founders < 3 or "membership" in faults:
         faults.pop("wipe", None)  # who is lost for good must be a minority
-    config = _draw_config(rng)
+    config, promotion_lag = _draw_config(rng), rng.choice((0, 4, 64))
     leases = config.lease_reads
     drift = config.clock_drift / 2 if leases else 0.2
     timeout = rng.uniform(0.5, 3.0)
@@ -242,6 +244,7 @@ def _draw_plan(seed: int, seconds: float | None) -> Plan:
         expect=expect,
         lies=lies,
         complete_views=complete,
+        promotion_lag=promotion_lag,
     )
     return _with_deaths(plan, _draw_autopilot(stream(seed, "plan/removing")), seconds)
 
@@ -300,5 +303,4 @@ def _draw_config(rng: random.Random) -> RaftConfig:
         max_uncommitted_entries=rng.choice((8, 65536)),
         max_retained_entries=rng.choice((4, 200_000)),
         lease_reads=rng.random() < 0.3,
-        promotion_lag=rng.choice((0, 4, 64)),
     )

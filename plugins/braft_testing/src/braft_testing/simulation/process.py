@@ -120,7 +120,7 @@ class Process:
     #: When the leader it follows was last heard, by its own clock.
     leader_heard: float = -inf
     #: Whether it may stand for election, for all that membership knows.
-    willing: bool = True
+    campaign_enabled: bool = True
     #: Declares what it can execute and agrees on it, where the servers run several versions.
     accord: Accord | None = None
     #: Looks after dead voters, where the plan has that.

@@ -119,7 +119,7 @@ class RejoinAdapter:
     def _set_removed(self, removed: bool) -> None:
         if removed != self.removed:
             self._trace("was removed" if removed else "may be a member again")
-            self._live.willing = not removed
+            self._live.campaign_enabled = not removed
             self._server.reconsider(self._live)
         self.removed = removed
 
@@ -176,7 +176,7 @@ class RejoinAdapter:
         self._wants_vote[request.server_id] = None
 
     def _lead(self, now: float, view: RaftView) -> None:
-        self._caught_up.observe(now, view, self._server.world.plan.config.promotion_lag)
+        self._caught_up.observe(now, view, self._server.world.plan.promotion_lag)
         change = next_change(now, view, AddressBook(), self._caught_up, self._wants_vote)
         if change is not None:
             self.change(change.kind, change.server_id, change.address)

@@ -162,7 +162,7 @@ class Server:
     def reconsider(self, live: Process) -> None:
         """Stand for election or not; do not lead while nothing is applied here."""
         stop = live.frontend.stopped
-        live.core.stand(live.willing and stop is None)
+        live.core.set_campaign_enabled(live.campaign_enabled and stop is None)
         if stop is not None and live.core.role is Role.LEADER:
             live.core.step_down(stop.message)
 
@@ -352,8 +352,8 @@ class Server:
         return inbox
 
     def _drain(self, live: Process) -> None:
-        while live.core.has_ready():
-            self._handle(live, live.core.ready())
+        while (ready := live.core.poll()) is not None:
+            self._handle(live, ready)
             self._observe(live)
 
     def _observe(self, live: Process) -> None:

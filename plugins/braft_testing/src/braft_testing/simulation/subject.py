@@ -16,7 +16,7 @@ from typing import Any
 from braft_core.abc import CommandContext, Service
 from braft_core.errors import BraftError, DecodeError
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.typed import from_plain, to_plain
+from braft_core.serializers.typed_values import from_plain, to_plain
 from braft_core.services.envelope import decode_outcome, encode_outcome
 from braft_core.services.service import StateMachineService
 from braft_core.services.state_machine import StateMachine

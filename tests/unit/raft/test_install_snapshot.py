@@ -20,7 +20,7 @@ from braft_core.raft import (
     SnapshotMeta,
     Suffrage,
 )
-from braft_testing.lab import Lab
+from braft_testing.core_harness import CoreHarness, take_ready
 
 
 def snapshot(core: RaftCore, index: int, tail: int = 0) -> SnapshotMeta:
@@ -34,22 +34,22 @@ def snapshot(core: RaftCore, index: int, tail: int = 0) -> SnapshotMeta:
     return meta
 
 
-def loaded(names: str, entries: int, window: int = 8) -> tuple[Lab, RaftCore]:
-    lb = Lab(names, config=RaftConfig(max_inflight_messages=window))
-    a = lb.elect("a")
+def loaded(names: str, entries: int, window: int = 8) -> tuple[CoreHarness, RaftCore]:
+    harness = CoreHarness(names, config=RaftConfig(max_inflight_messages=window))
+    a = harness.elect("a")
     a.propose([b"%d" % i for i in range(entries)])
-    lb.settle()
-    return lb, a
+    harness.settle()
+    return harness, a
 
 
-def left_behind() -> tuple[Lab, RaftCore]:
+def left_behind() -> tuple[CoreHarness, RaftCore]:
     """A leader, and a dead follower c that has missed twenty entries."""
-    lb, a = loaded("abc", 5)
-    lb.dead = {"c"}
+    harness, a = loaded("abc", 5)
+    harness.dead = {"c"}
     a.propose([b"more"] * 20)
-    lb.settle()
+    harness.settle()
     a.unreachable("c")
-    return lb, a
+    return harness, a
 
 
 def test_the_log_keeps_a_tail_and_knows_the_term_before_it() -> None:
@@ -67,92 +67,94 @@ def test_a_snapshot_of_what_was_not_applied_is_a_violation() -> None:
         a.snapshot_taken(SnapshotMeta("x", 7, 2, configuration, 1), 7)
 
 
-def install(lb: Lab) -> list[InstallSnapshot]:
-    return [m for m in lb.sent if isinstance(m, InstallSnapshot)]
+def install(harness: CoreHarness) -> list[InstallSnapshot]:
+    return [m for m in harness.sent if isinstance(m, InstallSnapshot)]
 
 
 def test_7_a_follower_behind_the_log_gets_a_snapshot_and_then_entries() -> None:
-    lb, a = left_behind()
+    harness, a = left_behind()
     snapshot(a, a.last_index)
-    lb.dead = set()
-    lb.advance(0.5)
-    assert [m.to for m in install(lb)] == ["c"]
-    assert lb.nodes["c"].log.compacted_index == a.log.compacted_index
-    lb.deliver(InstallSnapshotResponse("c", "a", a.current_term, True, install(lb)[0].request_id))
+    harness.dead = set()
+    harness.advance(0.5)
+    assert [m.to for m in install(harness)] == ["c"]
+    assert harness.nodes["c"].log.compacted_index == a.log.compacted_index
+    harness.deliver(
+        InstallSnapshotResponse("c", "a", a.current_term, True, install(harness)[0].request_id)
+    )
     a.propose([b"after"])
-    lb.advance(0.5)
-    assert lb.commands("c")[-1] == b"after"
-    assert lb.nodes["c"].commit_index == a.commit_index
+    harness.advance(0.5)
+    assert harness.commands("c")[-1] == b"after"
+    assert harness.nodes["c"].commit_index == a.commit_index
 
 
 def test_a_transfer_that_breaks_off_is_begun_again_with_the_next_heartbeat() -> None:
-    lb, a = left_behind()
+    harness, a = left_behind()
     snapshot(a, a.last_index)
-    lb.advance(0.2)
-    (first,) = install(lb)
+    harness.advance(0.2)
+    (first,) = install(harness)
     a.step(InstallSnapshotResponse("c", "a", 0, False, first.request_id))
-    lb.settle()
-    assert len(install(lb)) == 1, "not at once"
-    lb.advance(0.2)
-    assert len(install(lb)) == 2
+    harness.settle()
+    assert len(install(harness)) == 1, "not at once"
+    harness.advance(0.2)
+    assert len(install(harness)) == 2
 
 
 def test_a_silent_transfer_is_not_cut_off_by_any_clock() -> None:
-    lb, a = left_behind()
+    harness, a = left_behind()
     snapshot(a, a.last_index)
-    lb.advance(60.0)
-    assert len(install(lb)) == 1
+    harness.advance(60.0)
+    assert len(install(harness)) == 1
 
 
 def test_entries_behind_a_travelling_snapshot_are_kept_for_its_receiver() -> None:
-    lb, a = left_behind()
+    harness, a = left_behind()
     sent = snapshot(a, a.last_index)
-    lb.advance(0.2)
+    harness.advance(0.2)
     a.propose([b"later"] * 30)
-    lb.settle()
+    harness.settle()
     snapshot(a, a.last_index)
     assert a.log.compacted_index == sent.index
 
 
 def test_a_slow_follower_that_compaction_has_passed_harms_nobody() -> None:
     """Its window is full, and the entry before the next one is gone: news of commits must wait."""
-    lb, a = loaded("abc", 5, window=1)
+    harness, a = loaded("abc", 5, window=1)
 
     def to_or_from_c(message: Message) -> bool:
         return message.sender == "c" and not isinstance(message, AppendEntries)
 
-    lb.lose = to_or_from_c
+    harness.lose = to_or_from_c
     a.propose([b"one"])
-    lb.settle()
+    harness.settle()
     snapshot(a, a.last_index)
     a.propose([b"two"])
-    lb.settle()
+    harness.settle()
     snapshot(a, a.last_index)
     a.read(1)
-    lb.advance(0.3)
-    lb.lose = lambda message: False
-    lb.advance(2.0)
-    assert lb.leaders == ["a"]
+    harness.advance(0.3)
+    harness.lose = lambda message: False
+    harness.advance(2.0)
+    assert harness.leaders == ["a"]
 
 
 def test_7_a_log_that_holds_the_snapshot_keeps_what_follows_it() -> None:
-    lb, a = loaded("abc", 10)
-    b = lb.nodes["b"]
+    harness, a = loaded("abc", 10)
+    b = harness.nodes["b"]
     last = b.last_index
     meta = SnapshotMeta("s", 5, b.log.term_at(5) or 0, b.configuration, 1)
     b.step(InstallSnapshot("a", "b", a.current_term, meta, request_id=9))
-    ready = b.ready()
+    ready = take_ready(b)
     assert ready.snapshot is None
     assert b.last_index == last
     assert any(isinstance(m, InstallSnapshotResponse) for m in ready.messages_after_persist)
 
 
 def test_a_snapshot_replaces_a_conflicting_log_and_waits_for_the_disk() -> None:
-    lb = Lab("abc")
-    b = lb.nodes["b"]
+    harness = CoreHarness("abc")
+    b = harness.nodes["b"]
     meta = SnapshotMeta("s", 100, 7, b.configuration, 1)
     b.step(InstallSnapshot("a", "b", 7, meta, request_id=9))
-    ready = b.ready()
+    ready = take_ready(b)
     assert ready.snapshot == meta
     assert ready.hard_state == HardState(7, "")
     assert not ready.messages
@@ -160,7 +162,7 @@ def test_a_snapshot_replaces_a_conflicting_log_and_waits_for_the_disk() -> None:
 
 
 def test_a_restart_begins_at_the_snapshot() -> None:
-    lb, a = loaded("abc", 20)
+    harness, a = loaded("abc", 20)
     meta = snapshot(a, 15, tail=5)
     again = RaftCore(
         "a",
@@ -176,7 +178,7 @@ def test_a_restart_begins_at_the_snapshot() -> None:
     assert (again.commit_index, again.last_index) == (15, a.last_index)
     assert again.configuration == a.configuration
     assert again.poll() is None, "nothing up to the snapshot is applied again"
-    assert lb.leaders == ["a"]
+    assert harness.leaders == ["a"]
 
 
 EVIL = Configuration((Server("e", "h:1"),))
@@ -213,13 +215,13 @@ def offer(core: RaftCore, **changes: Any) -> InstallSnapshot:
     ],
 )
 def test_an_offer_that_no_leader_makes_breaks_a_rule(changes: dict[str, Any], rule: str) -> None:
-    lb, _ = loaded("abc", 10)
-    assert rule in lb.nodes["b"].offered(offer(lb.nodes["b"], **changes))[0]
+    harness, _ = loaded("abc", 10)
+    assert rule in harness.nodes["b"].offered(offer(harness.nodes["b"], **changes))[0]
 
 
 def test_an_offer_is_wanted_if_it_is_news() -> None:
-    lb, a = loaded("abc", 10)
-    b = lb.nodes["b"]
+    harness, a = loaded("abc", 10)
+    b = harness.nodes["b"]
     assert b.offered(offer(b)) == ("", True)
     assert b.offered(offer(b, leads=-1)) == ("", False)
     assert b.offered(offer(b, sender="a", leads=0)) == ("", True)
@@ -231,11 +233,11 @@ def test_an_offer_is_wanted_if_it_is_news() -> None:
 
 
 def test_a_description_without_contents_replaces_nothing() -> None:
-    lb, _ = loaded("abc", 10)
-    b = lb.nodes["b"]
+    harness, _ = loaded("abc", 10)
+    b = harness.nodes["b"]
     before = (b.last_index, b.commit_index)
     b.step(offer(b))
-    ready = b.ready()
+    ready = take_ready(b)
     assert ready.snapshot is None
     assert (b.last_index, b.commit_index) == before
     answers = [*ready.messages, *ready.messages_after_persist]

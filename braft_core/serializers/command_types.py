@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from braft_core.errors import DecodeError, PluginConflict, PluginError
-from braft_core.serializers.missing import NotKnownHere
-from braft_core.serializers.shapes import Shape, shape_of
+from braft_core.serializers.class_fields import ClassFields, read_class_fields
+from braft_core.serializers.unsupported import UnsupportedEncoding
 
 __all__ = ["TYPES", "CommandType", "TypeRegistry", "command_type"]
 
@@ -48,35 +48,35 @@ class CommandType(NamedTuple):
     version: int
     cls: type
     #: ``None`` for an enum, which is stored as the name of its member.
-    shape: Shape | None
+    class_fields: ClassFields | None
     removed: frozenset[str]
     upgrade: Upgrade | None
 
-    def take_apart(self, value: Any) -> Any:
+    def to_fields(self, value: Any) -> Any:
         """What of an object is stored: its fields, or the name of an enum's member."""
-        return value.name if self.shape is None else self.shape.take_apart(value)
+        return value.name if self.class_fields is None else self.class_fields.to_fields(value)
 
-    def put_together(self, version: int, stored: Any) -> Any:
-        """The object that :meth:`take_apart` stored, perhaps by an older version.
+    def from_fields(self, version: int, stored: Any) -> Any:
+        """The object that :meth:`to_fields` stored, perhaps by an older version.
 
-        :raises NotKnownHere: today's class does not fit; names what does not.
+        :raises UnsupportedEncoding: today's class does not fit; names what does not.
         :raises DecodeError: it was never stored by any class.
         """
         if not 1 <= version <= self.version:
-            raise NotKnownHere(
+            raise UnsupportedEncoding(
                 f"the data holds version {version} of command type {self.name!r}; "
                 f"this process knows versions up to {self.version}: upgrade it",
                 type=self.name,
                 version=version,
             )
         try:
-            if self.shape is None:
+            if self.class_fields is None:
                 return self._member(stored)
-            return self._object(self.shape, version, stored)
+            return self._object(self.class_fields, version, stored)
         except DecodeError:
             raise
         except Exception as error:  # the author's constructor and upgrade may raise anything
-            raise NotKnownHere(
+            raise UnsupportedEncoding(
                 f"command type {self.name!r} does not accept what is stored: "
                 f"{type(error).__name__}: {error}",
                 type=self.name,
@@ -86,13 +86,13 @@ class CommandType(NamedTuple):
     def _member(self, stored: Any) -> Any:
         members: Any = getattr(self.cls, "__members__", {})
         if type(stored) is not str or stored not in members:
-            raise NotKnownHere(
+            raise UnsupportedEncoding(
                 f"enum {self.name!r} has no member {stored!r:.80}; it has {', '.join(members)}",
                 type=self.name,
             )
         return members[stored]
 
-    def _object(self, shape: Shape, version: int, stored: Any) -> Any:
+    def _object(self, shape: ClassFields, version: int, stored: Any) -> Any:
         if type(stored) is not dict:
             raise DecodeError(f"command type {self.name!r} is stored as a dict of its fields")
         fields: Fields = stored
@@ -102,8 +102,8 @@ class CommandType(NamedTuple):
         unknown = [name for name in fields if name not in shape.arguments]
         missing = [name for name in shape.required if name not in fields]
         if unknown or missing:
-            raise NotKnownHere(self._misfit(version, unknown, missing), type=self.name)
-        return shape.put_together(self.cls, fields)
+            raise UnsupportedEncoding(self._misfit(version, unknown, missing), type=self.name)
+        return shape.from_fields(self.cls, fields)
 
     def _misfit(self, version: int, unknown: list[str], missing: list[str]) -> str:
         parts = []
@@ -148,7 +148,7 @@ class TypeRegistry:
         _check_name(cls, name)
         if type(version) is not int or version < 1:
             raise PluginError(f"command type {name!r}: a version is an int from 1, not {version!r}")
-        shape = None if _is_enum(cls) else shape_of(cls)
+        shape = None if _is_enum(cls) else read_class_fields(cls)
         gone = frozenset(removed)
         if shape is not None and (both := sorted(gone & set(shape.arguments))):
             raise PluginError(f"command type {name!r} still has the removed {', '.join(both)}")
@@ -171,10 +171,10 @@ class TypeRegistry:
         return self._by_class.get(cls)
 
     def named(self, name: str) -> CommandType:
-        """What has that name. :raises NotKnownHere: nothing; says what is registered."""
+        """What has that name. :raises UnsupportedEncoding: nothing; says what is registered."""
         found = self._by_name.get(name)
         if found is None:
-            raise NotKnownHere(
+            raise UnsupportedEncoding(
                 f"the data holds command type {name!r:.140}, which is not registered in this "
                 f"process; registered: {', '.join(sorted(self._by_name)) or 'none'}",
                 type=name[:_NAME_LENGTH],

@@ -1,8 +1,8 @@
-"""How the objects of a registered class are taken apart and put together again.
+"""The fields of a registered class: how its objects become dicts, and dicts become objects.
 
-Dataclasses, attrs classes and msgspec structs are told apart by what they carry themselves; neither
-attrs nor msgspec is imported. An object is put together by its class's own constructor, called
-with fields by keyword, so that what the class checks is checked for bytes from a log, too.
+Dataclasses, attrs classes and msgspec structs are recognised by their own attributes; neither
+attrs nor msgspec is imported. An object is made by calling the constructor of its class with
+keyword arguments, so that its checks also run on bytes from a log.
 Must not know names on the wire, versions, or what fields hold.
 """
 
@@ -15,31 +15,31 @@ from typing import Any, NamedTuple
 
 from braft_core.errors import PluginError
 
-__all__ = ["Shape", "shape_of"]
+__all__ = ["ClassFields", "read_class_fields"]
 
 
-class Shape(NamedTuple):
-    """The fields of a class, in the order of their definition."""
+class ClassFields(NamedTuple):
+    """The fields of one class, in the order of their definition."""
 
     #: Attribute to the keyword by which the constructor takes it (attrs: ``_x`` is given as ``x``).
     arguments: dict[str, str]
     #: Attributes without a default.
     required: tuple[str, ...]
 
-    def take_apart(self, value: Any) -> dict[str, Any]:
-        """The fields of an object."""
+    def to_fields(self, value: Any) -> dict[str, Any]:
+        """Return the fields of an object."""
         return {name: getattr(value, name) for name in self.arguments}
 
-    def put_together(self, cls: type, fields: Mapping[str, Any]) -> Any:
-        """An object with these fields, and defaults for the others."""
+    def from_fields(self, cls: type, fields: Mapping[str, Any]) -> Any:
+        """Return an object with these fields, and defaults for the others."""
         return cls(**{self.arguments[name]: value for name, value in fields.items()})
 
 
-def shape_of(cls: type) -> Shape:
-    """What a class is made of.
+def read_class_fields(cls: type) -> ClassFields:
+    """Return the fields of a class.
 
-    :raises PluginError: it is none of the supported kinds, or its constructor does not take its
-        fields and nothing else.
+    :raises PluginError: the class is of no supported kind, or its constructor does not take
+        exactly its fields.
     """
     arguments = _arguments(cls)
     parameters = inspect.signature(cls).parameters
@@ -50,14 +50,14 @@ def shape_of(cls: type) -> Shape:
             "a command type is made from its fields"
         )
     needed = {name for name, each in parameters.items() if each.default is each.empty}
-    strange = sorted(needed - set(arguments.values()))
-    if strange:
+    extra = sorted(needed - set(arguments.values()))
+    if extra:
         raise PluginError(
-            f"the constructor of {cls.__qualname__} needs {', '.join(strange)}, which it does not "
+            f"the constructor of {cls.__qualname__} needs {', '.join(extra)}, which it does not "
             "keep in a field; a command type is made from its fields alone"
         )
     required = tuple(name for name, argument in arguments.items() if argument in needed)
-    return Shape(arguments, required)
+    return ClassFields(arguments, required)
 
 
 def _arguments(cls: type) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""A laboratory: cores driven by hand, with a network that delivers at once or not at all.
+"""Consensus cores driven by hand, with a network that delivers a message at once or drops it.
 
-For scenarios told step by step, in the manner of the paper's figures. Schedules drawn by chance are
-the simulator's (:mod:`braft_testing.simulation`).
+For scenarios written step by step, like the paper's figures. The simulator
+(:mod:`braft_testing.simulation`) draws its schedules at random instead.
 """
 
 from __future__ import annotations
@@ -24,24 +24,32 @@ from braft_core.raft import (
     encode_configuration,
 )
 
-__all__ = ["Lab", "configuration", "founding"]
+__all__ = ["CoreHarness", "bootstrap_entry", "configuration", "take_ready"]
 
 
 def configuration(voters: str, learners: str = "") -> Configuration:
-    """``configuration("abc")``: three voters a, b, c at addresses a:1, b:1, c:1."""
+    """Return a configuration; ``"abc"`` stands for voters a, b, c at addresses a:1, b:1, c:1."""
     return Configuration(
         tuple(Server(v, f"{v}:1") for v in voters)
         + tuple(Server(n, f"{n}:1", Suffrage.NONVOTER) for n in learners)
     )
 
 
-def founding(members: Configuration) -> Entry:
-    """The first entry of a founded log."""
+def bootstrap_entry(members: Configuration) -> Entry:
+    """Return the entry with which a bootstrapped log begins."""
     return Entry(1, 1, EntryType.CONFIGURATION, encode_configuration(members))
 
 
-class Lab:
-    """Servers by one-letter names. Disks are instant unless a server is in ``slow_disk``."""
+def take_ready(core: RaftCore) -> Ready:
+    """Return the core's next batch. :raises AssertionError: if there is none."""
+    ready = core.poll()
+    if ready is None:
+        raise AssertionError(f"{core.server_id} has no Ready")
+    return ready
+
+
+class CoreHarness:
+    """Servers by one-letter names. Only servers in ``slow_disk`` wait for :meth:`sync`."""
 
     def __init__(self, voters: str, learners: str = "", config: RaftConfig | None = None) -> None:
         self.config = config or RaftConfig()
@@ -54,20 +62,20 @@ class Lab:
         self.sent: list[Message] = []
         self.lose: Callable[[Message], bool] = lambda message: False
         self.nodes: dict[str, RaftCore] = {}
-        #: Each server's constant "randomness": different, so that elections do not tie.
-        self._luck = {name: (i % 10) / 10 for i, name in enumerate(ascii_lowercase)}
-        first = founding(configuration(voters, learners))
+        #: Each server's constant "random" number. They differ, so that votes do not split.
+        self._random = {name: (i % 10) / 10 for i, name in enumerate(ascii_lowercase)}
+        first = bootstrap_entry(configuration(voters, learners))
         for name in voters + learners:
             self.add(name, [first], HardState(1, ""))
 
     def add(self, name: str, entries: list[Entry], hard_state: HardState) -> RaftCore:
-        """A server with that disk, started now."""
+        """Start a server with that disk."""
         self.applied[name] = []
         self.held[name] = []
         self.nodes[name] = RaftCore(
             name,
             config=self.config,
-            random=lambda: self._luck[name],
+            random=lambda: self._random[name],
             now=self.now,
             hard_state=hard_state,
             entries=entries,
@@ -75,7 +83,7 @@ class Lab:
         return self.nodes[name]
 
     def restart(self, name: str) -> RaftCore:
-        """The same server again, from what its disk holds (everything handed out is durable)."""
+        """Restart a server from its disk, on which every batch so far is durable."""
         old = self.nodes[name]
         entries = old.log.slice(1, old.last_index + 1)
         return self.add(name, entries, HardState(old.current_term, old.voted_for))
@@ -85,23 +93,23 @@ class Lab:
         self.cut |= {frozenset((name, other)) for other in self.nodes if other != name}
 
     def heal(self) -> None:
-        """Mend the network."""
+        """Reconnect all servers."""
         self.cut.clear()
 
     def settle(self) -> None:
-        """Deliver everything until nothing follows any more."""
+        """Deliver messages until no server has anything left to do."""
         for _ in range(1000):
             busy = [name for name in self.nodes if self.pump(name)]
             if not busy:
                 return
-        raise AssertionError("the servers never come to rest")
+        raise AssertionError("the servers still exchange messages after 1000 rounds")
 
     def pump(self, name: str) -> bool:
-        """Take and carry out one Ready of that server; whether there was one."""
+        """Carry out one Ready of that server; return False if there was none."""
         core = self.nodes[name]
-        if name in self.dead or not core.has_ready():
+        ready = core.poll() if name not in self.dead else None
+        if ready is None:
             return False
-        ready = core.ready()
         for message in ready.messages:
             self.deliver(message)
         if name in self.slow_disk:
@@ -114,7 +122,7 @@ class Lab:
         return True
 
     def sync(self, name: str) -> None:
-        """The slow disk of that server finishes what it was given."""
+        """Make all writes of a server in ``slow_disk`` durable."""
         for ready in self.held[name]:
             self.nodes[name].persisted(ready.number)
             for message in ready.messages_after_persist:
@@ -122,7 +130,7 @@ class Lab:
         self.held[name].clear()
 
     def deliver(self, message: Message) -> None:
-        """Hand over a message, unless the network does not."""
+        """Deliver a message unless the network drops it."""
         self.sent.append(message)
         pair = frozenset((message.sender, message.to))
         alive = message.to in self.nodes and message.to not in self.dead
@@ -130,7 +138,7 @@ class Lab:
             self.nodes[message.to].step(message)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, tick by tick."""
+        """Advance the clock, ticking every server at each deadline."""
         end = self.now + seconds
         while True:
             live = [core for name, core in self.nodes.items() if name not in self.dead]
@@ -147,7 +155,7 @@ class Lab:
         self.settle()
 
     def elect(self, name: str) -> RaftCore:
-        """Make that server the leader of a lab without one."""
+        """Make that server the leader of a harness without one."""
         core = self.nodes[name]
         self.now = max(self.now, core.next_deadline())
         core.tick(self.now)
@@ -155,14 +163,14 @@ class Lab:
             other.tick(self.now)
         self.settle()
         if core.role is not Role.LEADER:
-            raise AssertionError(f"{name} was to lead, but is {core.role.name}")
+            raise AssertionError(f"{name} was not elected; it is {core.role.name}")
         return core
 
     @property
     def leaders(self) -> list[str]:
-        """Names of all that believe to lead."""
+        """Names of all servers in the leader role."""
         return [name for name, core in self.nodes.items() if core.role is Role.LEADER]
 
     def commands(self, name: str) -> list[bytes]:
-        """The commands that server has applied, in order."""
+        """Return the commands that a server has applied, in order."""
         return [e.data for e in self.applied[name] if e.type == EntryType.COMMAND]

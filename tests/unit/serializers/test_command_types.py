@@ -14,8 +14,8 @@ import pytest
 
 from braft_core import command, command_type
 from braft_core.errors import DecodeError, PluginConflict, PluginError
-from braft_core.serializers.typed import from_plain, to_plain
-from braft_core.serializers.types import TypeRegistry
+from braft_core.serializers.command_types import TypeRegistry
+from braft_core.serializers.typed_values import from_plain, to_plain
 
 
 def _made(fields: list[Any], **options: Any) -> tuple[type, TypeRegistry]:
@@ -198,8 +198,8 @@ def test_a_command_of_a_class_that_is_not_registered_is_refused() -> None:
 
 def test_neither_attrs_nor_msgspec_is_imported() -> None:
     script = (
-        "import sys, dataclasses, braft_core.serializers.typed as t\n"
-        "from braft_core.serializers.types import TypeRegistry\n"
+        "import sys, dataclasses, braft_core.serializers.typed_values as t\n"
+        "from braft_core.serializers.command_types import TypeRegistry\n"
         "r = TypeRegistry(); C = dataclasses.make_dataclass('C', ['a']); r.register(C, 'a.b')\n"
         "assert t.from_plain(t.to_plain(C(1), registry=r), registry=r) == C(1)\n"
         "print([name for name in ('attr', 'attrs', 'msgspec') if name in sys.modules])"

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from braft_core.abc import Serializer
 from braft_core.errors import DecodeError
+from braft_core.serializers.command_types import TypeRegistry
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.typed import MAX_ITEMS, from_plain, to_plain
-from braft_core.serializers.types import TypeRegistry
+from braft_core.serializers.typed_values import MAX_ITEMS, from_plain, to_plain
 from braft_serializers.cbor import CborSerializer
 from braft_serializers.json import JsonSerializer
 from braft_testing.serializers import plain_values
@@ -130,7 +130,7 @@ def test_equal_sets_and_maps_have_equal_bytes(serializer: Serializer) -> None:
 
 def test_bytes_do_not_depend_on_the_hash_seed() -> None:
     script = (
-        "from braft_core.serializers.typed import to_plain\n"
+        "from braft_core.serializers.typed_values import to_plain\n"
         "print(to_plain({f'k{n}' for n in range(50)} | {1, b'x'}))"
     )
     outputs = {

@@ -1,7 +1,7 @@
 """Typed values as plain values and back, so that every serializer carries them.
 
 Beside plain values (:mod:`braft_core.serializers.plain`) there are: objects of registered classes
-(:mod:`braft_core.serializers.types`), ``datetime``, ``date``, ``time``, ``timedelta``,
+(:mod:`braft_core.serializers.command_types`), ``datetime``, ``date``, ``time``, ``timedelta``,
 ``Decimal``, ``UUID``, ``set``, ``frozenset``, ``tuple``, ints beyond 64 bits, and dicts with keys
 that are not text. Each comes back equal and of the same type; subclasses are refused.
 
@@ -26,10 +26,10 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from braft_core.errors import DecodeError
-from braft_core.serializers.missing import NotKnownHere
+from braft_core.serializers.command_types import TYPES, TypeRegistry
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH, check_plain
-from braft_core.serializers.types import TYPES, TypeRegistry
+from braft_core.serializers.unsupported import UnsupportedEncoding
 
 __all__ = [
     "MARK",
@@ -69,7 +69,7 @@ def to_plain(value: Any, *, keep_tuples: bool = True, registry: TypeRegistry = T
 def from_plain(value: Any, *, registry: TypeRegistry = TYPES) -> Any:
     """What :func:`to_plain` was given.
 
-    :raises NotKnownHere: it holds what this process cannot make.
+    :raises UnsupportedEncoding: it holds what this process cannot make.
     :raises DecodeError: it is not the work of :func:`to_plain`.
     """
     try:
@@ -131,7 +131,7 @@ def _lower(value: Any, room: int, exact: bool, registry: TypeRegistry) -> Any:
         return {MARK: [kind.__name__, sorted(lowered, key=_order)]}
     known = registry.of(kind)
     if known is not None:
-        stored = known.take_apart(value)
+        stored = known.to_fields(value)
         return {MARK: [known.name, known.version, _lower_fields(stored, room - 1, registry)]}
     write = _WRITERS.get(kind)
     if write is None:
@@ -240,7 +240,7 @@ def _lift_form(form: Any, room: int, registry: TypeRegistry) -> Any:
     name, *parts = form
     if "." in name:
         version, stored = _shaped(name, parts, int, object)
-        return registry.named(name).put_together(version, _lift(stored, room - 1, registry))
+        return registry.named(name).from_fields(version, _lift(stored, room - 1, registry))
     container = _CONTAINERS.get(name)
     if container is not None:
         (items,) = _shaped(name, parts, list)
@@ -248,7 +248,7 @@ def _lift_form(form: Any, room: int, registry: TypeRegistry) -> Any:
     read = _READERS.get(name)
     if read is None:
         known = ", ".join(sorted([*_READERS, *_CONTAINERS]))
-        raise NotKnownHere(
+        raise UnsupportedEncoding(
             f"the data holds a value of form {name!r:.80}, which this braft does not know; "
             f"it knows {known}, and the registered {', '.join(registry.names) or '(none)'}",
             type=name[:80],

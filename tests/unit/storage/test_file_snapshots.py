@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from braft_core.errors import StorageCorrupt, StorageError, StorageForeign, StorageFull
 from braft_core.raft.types import SnapshotMeta
 from braft_core.storage import snapshot_format as fmt
-from braft_core.storage.snapshots import FileSnapshots
+from braft_core.storage.file_snapshots import FileSnapshots
 from braft_testing.snapshots import CONFIGURATION, pattern, put
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
 import sys
 from pathlib import Path
-from braft_core.storage.snapshots import FileSnapshots
+from braft_core.storage.file_snapshots import FileSnapshots
 from braft_testing.snapshots import pattern, put
 
 store = FileSnapshots(Path(sys.argv[1]))
@@ -320,7 +320,7 @@ def test_a_name_that_may_not_be_durable_is_taken_back(
     def fail(_path: Path) -> None:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr("braft_core.storage.snapshots.sync_directory", fail)
+    monkeypatch.setattr("braft_core.storage.file_snapshots.sync_directory", fail)
     with pytest.raises(StorageError, match="input/output error"):
         sink.commit()
     assert names(tmp_path / "s") == []
