@@ -1,8 +1,8 @@
-"""Where a node's log goes when ``braft run`` owns the process: standard error.
+"""The log of ``braft run``: to standard error, or to standard output (``GOLOG_STDOUT``).
 
-The library sets no handlers; the program does, and here that is us. Extra fields of a record
-(``node``, ``term``, ``index`` …) follow the message as ``key=value``, or are keys of their own in
-JSON. What is logged may be a peer's text: neither a newline nor ESC in it reaches the stream.
+The library sets no log handlers; this program does. Extra fields of a record (``node``, ``term``,
+``index`` …) follow the message as ``key=value``, or are further keys in JSON. A peer's text may be
+logged, so control characters such as newline and ESC are escaped.
 """
 
 from __future__ import annotations
@@ -56,12 +56,14 @@ class JSONFormatter(logging.Formatter):
         return strict_json.dumps(shown, anything=True, ascii_only=True)
 
 
-def set_up(level: str, form: str) -> None:
-    """Send everything from ``level`` on to standard error, as ``console`` text or ``json``.
+def set_up(level: str, form: str, *, stdout: bool = False) -> None:
+    """Log everything from ``level`` on, as ``console`` text or ``json``.
 
     Lines that repeat are damped (:mod:`braft_core.cli.damping`).
+
+    :param stdout: write to standard output instead of standard error.
     """
-    handler = DampedHandler(sys.stderr)
+    handler = DampedHandler(sys.stdout if stdout else sys.stderr)
     handler.setFormatter(JSONFormatter() if form == "json" else ConsoleFormatter())
     root = logging.getLogger()
     root.addHandler(handler)

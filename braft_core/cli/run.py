@@ -64,7 +64,7 @@ def _serve(given: dict[str, str]) -> None:
     from braft_core.cli.defaults import command_settings
 
     settings = command_settings(given)
-    logs.set_up(settings.log, settings.log_format)
+    logs.set_up(settings.log, settings.log_format, stdout=settings.log_stdout)
 
     from braft_core.node import Node
 

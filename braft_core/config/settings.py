@@ -178,6 +178,37 @@ class Settings(SecuritySettings):
     log_format: Annotated[
         f.LogFormat, Variable("`console` or `json` lines", "BRAFT_LOG_FORMAT")
     ] = "console"
+    log_stdout: Annotated[
+        f.Flag,
+        Variable(
+            "write the log of the command `braft` to standard output instead of standard error",
+            "GOLOG_STDOUT",
+        ),
+    ] = False
+    app_version: Annotated[
+        f.Text,
+        Variable(
+            "version of the application, `appVersion` in `/raft`",
+            "BRAFT_APP_VERSION",
+            default="see [the build](migration.md#version-build-time-and-commit)",
+        ),
+    ] = ""
+    build_time: Annotated[
+        f.Text,
+        Variable(
+            "when the application was built, `buildTime` in `/raft`",
+            "BRAFT_BUILD_TIME",
+            default="see [the build](migration.md#version-build-time-and-commit)",
+        ),
+    ] = ""
+    git_commit: Annotated[
+        f.Text,
+        Variable(
+            "commit of the application, `gitCommit` in `/raft`",
+            "BRAFT_GIT_COMMIT",
+            default="see [the build](migration.md#version-build-time-and-commit)",
+        ),
+    ] = ""
     grpc_reflection: Annotated[
         f.Flag,
         Variable(

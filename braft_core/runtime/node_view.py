@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from braft_core.compat.go_braft.build_info import BuildInfo, find_build_info
 from braft_core.raft import Role
 from braft_core.runtime import clock
 from braft_core.runtime.status import Status
@@ -23,7 +24,9 @@ class NodeView:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._status = Status(engine.components)
+        settings = engine.components.settings
+        build = BuildInfo(settings.app_version, settings.build_time, settings.git_commit)
+        self._status = Status(engine.components, build.or_else(find_build_info()))
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, why."""

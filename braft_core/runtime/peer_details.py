@@ -141,7 +141,7 @@ def _has(fields: Mapping[str, Check]) -> Check:
 
 
 _TEXTS = "serverID buildTime duration address raftState leader appVersion startTime error"
-_TEXTS += " pythonVersion gitCommit clusterID"
+_TEXTS += " pythonVersion gitCommit clusterID braftVersion"
 _COUNTS = "raftLogSum pid rss raftPort discoveryPort httpPort term commitIndex appliedIndex"
 _COUNTS += " lastIndex"
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from braft_core.addresses import parse_or_none
+from braft_core.compat.go_braft.build_info import BuildInfo
 from braft_core.compat.go_braft.details import (
     MemberFacts,
     NodeFacts,
@@ -42,16 +43,17 @@ REMEMBERED = 64
 #: The part of a reason that changes while the reason stays the same: how long it has lasted.
 _DURATION = re.compile(r"\d+(\.\d+)? m?s\b")
 
+_UNKNOWN_BUILD = BuildInfo()
+
 Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 
 
 class Status:
     """Gathers what one node knows of itself and, on request, of the others."""
 
-    def __init__(self, components: Components, build_time: str = "", git_commit: str = "") -> None:
+    def __init__(self, components: Components, build: BuildInfo = _UNKNOWN_BUILD) -> None:
         self.components = components
-        self._build_time = build_time
-        self._git_commit = git_commit
+        self._build = build
         self._started_at = datetime.now().astimezone()
         self._started = clock.monotonic()
         self._process = psutil.Process()
@@ -79,11 +81,11 @@ class Status:
                 address=components.address,
                 raft_state=raft_state(role),
                 leader=leader_address,
-                app_version=_version(),
+                app_version=self._build.app_version or _version(),
                 started_at=self._started_at,
                 uptime_ns=int((clock.monotonic() - self._started) * 1e9),
-                build_time=self._build_time,
-                git_commit=self._git_commit,
+                build_time=self._build.build_time,
+                git_commit=self._build.git_commit,
                 discovery_nodes=tuple(contacts),
                 addr=tuple(addresses),
                 pid=os.getpid(),
@@ -95,7 +97,7 @@ class Status:
                 node_ids=tuple(short_id(server_id) for server_id in configuration.ids),
                 raft_log_sum=applied,
                 error=error,
-                extra=extra,
+                extra={"braftVersion": _version()} | extra,
             )
         )
 

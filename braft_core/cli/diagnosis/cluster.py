@@ -93,7 +93,7 @@ def _notes(nodes: Sequence[View]) -> list[Finding]:
 
 
 def _versions(nodes: Sequence[View]) -> Finding:
-    versions = sorted({str(node["appVersion"]) for node in nodes if node["appVersion"]})
+    versions = sorted({str(node.get("braftVersion", "")) for node in nodes} - {""})
     if len(versions) > 1:
         text = f"several versions run: {', '.join(versions)}"
         return warn("versions", text, "finish the upgrade")

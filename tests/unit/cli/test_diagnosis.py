@@ -16,7 +16,8 @@ def node(number: int, **facts: Any) -> dict[str, Any]:
         "serverID": f"s{number}",
         "address": f"h{number}:1",
         "pid": 100 + number,
-        "appVersion": "0.1.0",
+        "appVersion": "1.0.0",
+        "braftVersion": "0.1.0",
         "commitIndex": 50_000,
         "appliedIndex": 50_000,
         "lastWriteSeconds": 0.001,
@@ -25,7 +26,9 @@ def node(number: int, **facts: Any) -> dict[str, Any]:
 
 
 def silent(number: int) -> dict[str, Any]:
-    return node(number, pid=0, error="connection refused", appVersion="", appliedIndex=0)
+    return node(
+        number, pid=0, error="connection refused", appVersion="", braftVersion="", appliedIndex=0
+    )
 
 
 def view(nodes: list[dict[str, Any]], **facts: Any) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def test_what_a_node_waits_for_comes_first() -> None:
 @pytest.mark.parametrize(
     ("facts", "subject", "words"),
     [
-        ({"appVersion": "0.2.0"}, "versions", "several versions run: 0.1.0, 0.2.0"),
+        ({"braftVersion": "0.2.0"}, "versions", "several versions run: 0.1.0, 0.2.0"),
         ({"clockSkew": -7.25}, "clocks", "h3:1 by -7.2 s"),
         ({"appliedIndex": 50_000 - LATE - 1}, "replication", "h3:1 is 10,001 entries behind"),
         ({"lastWriteSeconds": 0.4}, "disks", "h3:1 took 400 ms"),

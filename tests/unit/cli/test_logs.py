@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from braft_core.cli.logs import ConsoleFormatter, JSONFormatter, set_up
+from braft_core.config import Settings
 
 
 def record(**extras: Any) -> logging.LogRecord:
@@ -57,3 +58,14 @@ def test_level_and_format_are_those_that_were_set(monkeypatch: Any) -> None:
     logging.getLogger("braft_core.x").info("quiet")
     logging.getLogger("braft_core.x").warning("loud")
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["loud"]
+
+
+@pytest.mark.parametrize(("variable", "stream"), [("true", "out"), ("false", "err"), ("", "err")])
+def test_golog_stdout_chooses_the_stream(variable: str, stream: str, capsys: Any) -> None:
+    environ = {"GOLOG_STDOUT": variable} if variable else {}
+    settings = Settings.load(environ=environ)
+    set_up(settings.log, settings.log_format, stdout=settings.log_stdout)
+    logging.getLogger("braft_core.x").warning("loud")
+    written = capsys.readouterr()
+    assert "loud" in getattr(written, stream)
+    assert (written.out + written.err).count("loud") == 1
