@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from braft_core.audit import audit
+from braft_core.cluster.membership import ClusterMembership
 from braft_core.errors import (
     BraftError,
     Busy,
@@ -27,15 +28,15 @@ from braft_core.peer import (
     PeerRequest,
     TransferLeadershipRequest,
 )
-from braft_core.raft import ProgressState, Role, Suffrage
+from braft_core.raft import Configuration, ProgressState, Role, Suffrage
 from braft_core.runtime import clock
+from braft_core.runtime.components import Components
+from braft_core.runtime.conditions import StateCondition
 from braft_core.runtime.core_requests import change_membership, transfer_leadership
-from braft_core.runtime.requests import Command
+from braft_core.runtime.replica import Replica
+from braft_core.runtime.requests import Command, Query
 from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
-
-if TYPE_CHECKING:
-    from braft_core.runtime.engine import Engine
 
 __all__ = ["Admin"]
 
@@ -47,11 +48,52 @@ _SILENT_BEATS = 2
 _SETTLE = 0.4
 
 
+class _Server(Protocol):
+    """What these changes need of the server."""
+
+    @property
+    def components(self) -> Components:
+        """The components of the node."""
+
+    @property
+    def replica(self) -> Replica | None:
+        """The member part, if the node is a member."""
+
+    @property
+    def membership(self) -> ClusterMembership:
+        """Discovery, bootstrap and the member loop."""
+
+    @property
+    def condition(self) -> StateCondition:
+        """Woken when the state has changed."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node believes that it leads."""
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Id and address of the known leader."""
+
+    def running(self) -> Replica:
+        """Return the member part. :raises NotReady: there is none."""
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request."""
+
+    def waiting(self) -> str:
+        """Return why there is no cluster or no leader."""
+
+
 class Admin:
     """Lives on the loop."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, server: _Server) -> None:
+        self._server = server
 
     async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
         """Change the membership, wherever the leader is.
@@ -70,41 +112,41 @@ class Admin:
                 await asyncio.sleep(_RETRY)
 
     async def _change_once(self, kind: str, server_id: str, address: str, left: float) -> None:
-        if self._engine.is_leader:
-            await self._engine.change(kind, server_id, address, left)
+        if self._server.is_leader:
+            await self.by_hand(kind, server_id, address, left)
             return
         request = ChangeMembershipRequest(kind, server_id, address, _for_leader(left))
         await self._call_leader(request, left)
 
     async def by_hand(self, kind: str, server_id: str, address: str, timeout: float) -> None:
-        """One change that somebody asks for, here, as the leader.
+        """Change the membership here, as the leader, for an operator.
 
-        Who is removed so stays out, also if it was dead once and would be taken back for that.
+        A server removed by an operator may not rejoin automatically.
         """
         deadline = clock.monotonic() + timeout
-        if kind == "remove_server" and self._engine.membership.may_rejoin(server_id):
+        if kind == "remove_server" and self._server.membership.may_rejoin(server_id):
             await self._forbid_rejoin(server_id, timeout)
         if kind in ("add_voter", "add_nonvoter"):
-            await self._engine.membership.check_newcomer(server_id, address)
+            await self._server.membership.check_newcomer(server_id, address)
         await self.carry_out(kind, server_id, address, max(0.0, deadline - clock.monotonic()))
         self._audit(kind, server=server_id, address=address)
 
     def _audit(self, what: str, **facts: object) -> None:
-        driver = self._engine.driver
-        index = driver.core.commit_index if driver is not None else 0
+        replica = self._server.replica
+        index = replica.core.commit_index if replica is not None else 0
         audit(
             what,
             by="a node of the cluster",
-            leader=self._engine.components.server_id,
+            leader=self._server.components.server_id,
             **facts,
             index=index,
         )
 
     async def _forbid_rejoin(self, server_id: str, timeout: float) -> None:
-        engine = self._engine
-        data = encode_command(engine.components.serializer, MEMBERS, "forbid_rejoin", [server_id])
+        server = self._server
+        data = encode_command(server.components.serializer, MEMBERS, "forbid_rejoin", [server_id])
         command = Command(data, timeout, asyncio.get_running_loop())
-        engine.submit(command)
+        server.submit(command)
         await command.awaitable
 
     async def carry_out(self, kind: str, server_id: str, address: str, timeout: float) -> None:
@@ -115,7 +157,7 @@ class Admin:
         quorum at once, and could end it. And one that has not learned of its membership yet would
         be taken for a voter that lost its data, and be refused for ever.
         """
-        driver = self._engine.running()
+        driver = self._server.running().driver
         known = driver.core.configuration.get(server_id)
         votes = known is not None and known.suffrage == Suffrage.VOTER
         if kind not in ("add_voter", "promote") or votes or (kind == "promote" and known is None):
@@ -129,7 +171,7 @@ class Admin:
         await change_membership(driver, "promote", server_id, "", left)
 
     async def _catch_up(self, server_id: str, deadline: float) -> None:
-        core = self._engine.running().core
+        core = self._server.running().core
         goal = core.commit_index
         while core.role is Role.LEADER:
             if any(p.server_id == server_id and p.match_index >= goal for p in core.peers()):
@@ -148,33 +190,33 @@ class Admin:
 
     async def request_transfer(self, to: str, timeout: float) -> str:
         """Transfer leadership, wherever the leader is; returns the new leader's id."""
-        if self._engine.is_leader:
+        if self._server.is_leader:
             return await self.transfer(to, timeout)
         request = TransferLeadershipRequest(to, _for_leader(timeout))
         reply = await self._call_leader(request, timeout)
         return reply.leader_id if isinstance(reply, AdminReply) else ""
 
     async def _call_leader(self, request: PeerRequest, timeout: float) -> PeerReply:
-        leader, address = self._engine.leader
+        leader, address = self._server.leader
         if not address:
-            why = self._engine.waiting() or "no leader is known"
+            why = self._server.waiting() or "no leader is known"
             who = f"the leader {leader}" if leader else "the leader"
             raise NoLeader(f"{who} cannot be asked: {why}")
-        return await self._engine.call(address, request, timeout)
+        return await self._server.components.transport.call(address, request, timeout)
 
     async def transfer(self, to: str, timeout: float) -> str:
         """Transfer leadership from this node and wait until another one leads."""
-        engine = self._engine
-        me = engine.components.server_id
+        server = self._server
+        me = server.components.server_id
         deadline = clock.monotonic() + timeout
         target = await self._begin_transfer(to, min(deadline, clock.monotonic() + _SETTLE))
 
         def decided() -> bool:
-            leader = engine.leader[0]
-            return (leader not in ("", me)) or (engine.is_leader and not self._transferring())
+            leader = server.leader[0]
+            return (leader not in ("", me)) or (server.is_leader and not self._transferring())
 
-        await engine.condition.await_for(decided, deadline)
-        leader = engine.leader[0]
+        await server.condition.await_for(decided, deadline)
+        leader = server.leader[0]
         if leader in ("", me):
             raise NoLeader(f"leadership was not taken over by {target}", target=target)
         self._audit("transfer_leadership", to=leader)
@@ -184,49 +226,49 @@ class Admin:
         """Begin; a leader that was only just elected may have to hear from its followers first."""
         while True:
             try:
-                return await transfer_leadership(self._engine.running(), to)
+                return await transfer_leadership(self._server.running().driver, to)
             except Busy:
-                alone = len(self._engine.configuration.voters) < 2 or self._nobody_is_there()
+                alone = len(self._server.configuration.voters) < 2 or self._nobody_is_there()
                 if to or alone or clock.monotonic() + _RETRY >= deadline:
                     raise
                 await asyncio.sleep(_RETRY)
 
     def _transferring(self) -> bool:
-        return bool(self._engine.running().core.transferring_to)
+        return bool(self._server.running().core.transferring_to)
 
     async def retire(self, timeout: float) -> None:
-        """Before a stop: an ephemeral member leaves, a leader hands over. As far as possible."""
-        engine = self._engine
-        me, configuration = engine.components.server_id, engine.configuration
+        """Prepare a stop: an ephemeral member leaves, a leader hands over, as far as possible."""
+        server = self._server
+        me, configuration = server.components.server_id, server.configuration
         others = [voter for voter in configuration.voters if voter != me]
         if not others or self._nobody_is_there():
             return
         try:
             async with asyncio.timeout(timeout):
-                if engine.components.ephemeral and configuration.get(me) is not None:
+                if server.components.ephemeral and configuration.get(me) is not None:
                     await self.change("remove_server", me, "", timeout)
-                elif engine.is_leader:
+                elif server.is_leader:
                     await self.transfer("", timeout)
         except (BraftError, TimeoutError) as error:
             if self._nobody_is_there():
                 return
             why = str(error) or "it took too long"
-            _log.warning("stopping without an orderly farewell: %s", why)
+            _log.warning("could not hand over leadership before stopping: %s", why)
 
     def _nobody_is_there(self) -> bool:
         """Whether this node leads and no other voter answers: then there is no farewell to take.
 
         A connection that broke, or was never made, is probed; the answer is due at once.
         """
-        engine = self._engine
-        if not engine.is_leader:
+        server = self._server
+        if not server.is_leader:
             return False
-        voters = engine.configuration.voters
-        patience = _SILENT_BEATS * engine.components.settings.heartbeat_interval
+        voters = server.configuration.voters
+        patience = _SILENT_BEATS * server.components.settings.heartbeat_interval
         return not any(
             peer.server_id in voters
             and (peer.state is ProgressState.REPLICATE or peer.silent_for < patience)
-            for peer in engine.running().core.peers()
+            for peer in server.running().core.peers()
         )
 
 

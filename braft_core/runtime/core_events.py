@@ -6,7 +6,7 @@ The log names servers as a person does, by short id and address, in the words th
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from braft_core.compat.go_braft.details import raft_state
 from braft_core.compat.go_braft.server_id import short_id
@@ -23,22 +23,46 @@ from braft_core.raft import (
     Server,
     SnapshotMeta,
 )
+from braft_core.runtime.components import Components
+from braft_core.runtime.conditions import StateCondition
 from braft_core.runtime.events import Events
+from braft_core.runtime.peer_addresses import PeerAddresses
 
 if TYPE_CHECKING:
     from braft_core.abc import NodeAPI
-    from braft_core.runtime.engine import Engine
 
 __all__ = ["EventPublisher"]
 
 _log = logging.getLogger(__name__)
 
 
+class _Server(Protocol):
+    """What the publisher needs of the server."""
+
+    @property
+    def components(self) -> Components:
+        """The components of the node."""
+
+    @property
+    def addresses(self) -> PeerAddresses:
+        """Where the other servers are."""
+
+    @property
+    def condition(self) -> StateCondition:
+        """Woken after each event."""
+
+    def leader_changed(self, leader: str) -> None:
+        """Handle the election of another leader."""
+
+    def use_configuration(self, configuration: Configuration) -> None:
+        """Connect to the members of a configuration."""
+
+
 class EventPublisher:
     """Turns events of the core into log lines, hook calls and callbacks. Lives on the loop."""
 
-    def __init__(self, engine: Engine, events: Events, node: NodeAPI) -> None:
-        self._engine = engine
+    def __init__(self, server: _Server, events: Events, node: NodeAPI) -> None:
+        self._server = server
         self._events = events
         self._node = node
         self._committed: Configuration = EMPTY_CONFIGURATION
@@ -53,14 +77,14 @@ class EventPublisher:
             case LeaderChanged():
                 self._told = None
                 self._log("leader %s in term %d", self._named(event.leader), event.term)
-                self._engine.leader_changed(event.leader)
+                self._server.leader_changed(event.leader)
                 self._events.emit("leader", event.leader, event.term)
                 self._notify("leader_changed", leader=event.leader, term=event.term)
             case ConfigurationChanged():
-                self._engine.use_configuration(event.configuration)
+                self._server.use_configuration(event.configuration)
             case ConfigurationCommitted():
                 self._on_committed(event)
-        self._engine.condition.notify()
+        self._server.condition.notify()
 
     def _on_role(self, event: RoleChanged) -> None:
         """Without a majority a server asks for pre-votes once a second: news only at first."""
@@ -87,19 +111,19 @@ class EventPublisher:
                 self._notify("member_left", server=server)
 
     def _notify(self, event: str, **arguments: Any) -> None:
-        plugins, node = self._engine.components.plugins, self._node
+        plugins, node = self._server.components.plugins, self._node
         self._events.call(lambda: plugins.notify(f"braft_on_{event}", node=node, **arguments))
 
     def _named(self, leader: str) -> str:
         if not leader:
             return "(none)"
-        address = self._engine.address_of(leader)
+        address = self._server.addresses.of(leader)
         return f"{short_id(leader)} at {address}" if address else short_id(leader)
 
     def _log(self, text: str, *args: object, level: int = logging.INFO) -> None:
         # Ids and addresses of a configuration are whatever its leader says.
         safe = [printable(each) if isinstance(each, str) else each for each in args]
-        _log.log(level, text, *safe, extra={"node": self._engine.components.server_id})
+        _log.log(level, text, *safe, extra={"node": self._server.components.server_id})
 
 
 def _described(server: Server) -> str:

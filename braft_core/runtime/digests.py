@@ -15,20 +15,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from braft_core.cluster.interface import MembershipHost
 from braft_core.cluster.state_comparison import StateComparison
 from braft_core.errors import BraftError
+from braft_core.raft import Configuration
 from braft_core.runtime import clock
-from braft_core.runtime.requests import Command
+from braft_core.runtime.applier import Applier
+from braft_core.runtime.components import Components
+from braft_core.runtime.requests import Command, Query
 from braft_core.services.cluster import checkpoint_command
 from braft_core.services.digests import KEPT, Checkpoint, Digest, new_hash
 from braft_core.services.envelope import read_need
 from braft_core.services.state_machine import StateMachine
-
-if TYPE_CHECKING:
-    from braft_core.runtime.engine import Engine
 
 __all__ = ["Digester", "StateDigests", "is_due"]
 
@@ -164,12 +164,38 @@ class Digester:
         return value
 
 
+class _Server(Protocol):
+    """What state digests need of the server."""
+
+    @property
+    def components(self) -> Components:
+        """The components of the node."""
+
+    @property
+    def applier(self) -> Applier:
+        """Runs the services."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node believes that it leads."""
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request."""
+
+    def update_campaign_enabled(self) -> None:
+        """Campaign only if the state here is that of the cluster."""
+
+
 class StateDigests:
     """Everything about state digests of one node that lives on the loop."""
 
-    def __init__(self, engine: Engine, ports: MembershipHost) -> None:
-        self._engine, self._ports = engine, ports
-        components = engine.components
+    def __init__(self, server: _Server, ports: MembershipHost) -> None:
+        self._server, self._ports = server, ports
+        components = server.components
         self.comparison = StateComparison(components.server_id)
         self._digester = Digester(
             components.machine, f"braft-{components.ports.raft}-digest", self._on_digest
@@ -179,7 +205,7 @@ class StateDigests:
         self._loop: asyncio.AbstractEventLoop | None = None
         if self._interval > 0:
             components.cluster.on_checkpoint = self._digester.capture
-            engine.applier.on_replaced = self._on_replaced
+            server.applier.on_replaced = self._on_replaced
 
     def start(self) -> None:
         """Begin to look whether a checkpoint is due."""
@@ -204,10 +230,10 @@ class StateDigests:
     def compare(self) -> None:
         """Compare all digests that are known, and act on it if this node has diverged."""
         comparison, before = self.comparison, self.comparison.own_fault
-        comparison.compare(self._engine.configuration)
+        comparison.compare(self._server.configuration)
         if comparison.own_fault != before:
-            self._engine.applier.distrusted = comparison.own_fault
-            self._engine.update_campaign_enabled()
+            self._server.applier.distrusted = comparison.own_fault
+            self._server.update_campaign_enabled()
 
     # -- from other threads ----------------------------------------------------------------------
 
@@ -249,18 +275,18 @@ class StateDigests:
                 _log.debug("no checkpoint could be committed: %s", error)
 
     def _is_due(self) -> bool:
-        engine, digester = self._engine, self._digester
-        if not engine.is_leader or engine.applier.applied_index <= digester.last_index:
+        server, digester = self._server, self._digester
+        if not server.is_leader or server.applier.applied_index <= digester.last_index:
             return False
         if not is_due(clock.monotonic(), digester.last_at, self._interval, digester.cost):
             return False
         # A cluster in which nothing was written stays one, and every member must know the command.
-        need = read_need(engine.components.machine.serializers, checkpoint_command())
+        need = read_need(server.components.machine.serializers, checkpoint_command())
         return not self._ports.raft_view().empty and not self._ports.agreed.missing(need)
 
     async def _commit(self) -> None:
-        engine = self._engine
-        timeout = engine.components.settings.request_timeout
+        server = self._server
+        timeout = server.components.settings.request_timeout
         command = Command(checkpoint_command(), timeout, asyncio.get_running_loop())
-        engine.submit(command)
+        server.submit(command)
         await command.awaitable

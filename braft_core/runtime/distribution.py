@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from braft_core.errors import BraftError
-from braft_core.raft import RaftCore, Role
+from braft_core.raft import RaftCore
+from braft_core.runtime.components import Components
 from braft_core.runtime.events import Events
-from braft_core.runtime.requests import Command
+from braft_core.runtime.replica import Replica
+from braft_core.runtime.requests import Command, Query
 from braft_core.services.distribute import DistributeService
 from braft_core.services.envelope import encode_command
-
-if TYPE_CHECKING:
-    from braft_core.runtime.engine import Engine
 
 __all__ = ["Distribution"]
 
@@ -31,15 +30,30 @@ _PROPOSE_TIMEOUT = 5.0
 GONE_AFTER = 3.0
 
 
+class _Server(Protocol):
+    """What distribution needs of the server."""
+
+    @property
+    def components(self) -> Components:
+        """The components of the node."""
+
+    @property
+    def replica(self) -> Replica | None:
+        """The member part, if the node is a member."""
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request."""
+
+
 class Distribution:
     """Lives on the loop, except :meth:`watch`."""
 
-    def __init__(self, engine: Engine, events: Events) -> None:
-        self._engine = engine
+    def __init__(self, server: _Server, events: Events) -> None:
+        self._server = server
         self._events = events
         self._task: asyncio.Task[None] | None = None
         self._service: DistributeService | None = next(
-            (s for s in engine.components.services if isinstance(s, DistributeService)), None
+            (s for s in server.components.services if isinstance(s, DistributeService)), None
         )
 
     def start(self) -> None:
@@ -64,29 +78,27 @@ class Distribution:
         def dispatch(target: Callable[[dict[str, Any]], object], share: dict[str, Any]) -> None:
             self._events.call(lambda: _tell(target, share))
 
-        return self._service.on_change(self._engine.components.server_id, callback, dispatch)
+        return self._service.on_change(self._server.components.server_id, callback, dispatch)
 
     async def _run(self, service: DistributeService) -> None:
         proposed: list[str] = []
         while True:
             await asyncio.sleep(_INTERVAL)
-            driver = self._engine.driver
-            leads = driver is not None and driver.core.role is Role.LEADER
+            replica = self._server.replica
             # Without items there is nothing to spread, and an unused cluster's log stays empty.
-            if driver is None or not leads or not service.in_use:
+            if replica is None or not replica.is_leader or not service.in_use:
                 proposed = []
                 continue
-            live = _live(driver.core)
+            live = _live(replica.core)
             # What was applied last, not only what we proposed: a former leader may have had
             # another opinion.
             if (live != proposed or live != service.nodes) and await self._propose(live):
                 proposed = live
 
     async def _propose(self, live: list[str]) -> bool:
-        engine = self._engine
-        data = encode_command(engine.components.serializer, "distribute", "set_nodes", [live])
+        data = encode_command(self._server.components.serializer, "distribute", "set_nodes", [live])
         command = Command(data, _PROPOSE_TIMEOUT, asyncio.get_running_loop())
-        engine.submit(command)
+        self._server.submit(command)
         try:
             await command.awaitable
         except BraftError as error:

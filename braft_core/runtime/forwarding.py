@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from braft_core.abc import Identity
 from braft_core.errors import (
     AccessDenied,
     BraftError,
@@ -45,24 +46,30 @@ _MAX_READS = 4
 _RETRY = 0.05
 
 
-class _Peers(Protocol):
-    """What the forwarder needs of the node."""
+Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 
-    def address_of(self, server_id: str) -> str:
-        """Where that server is, or ""."""
 
-    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
-        """See :meth:`braft_core.abc.Transport.call`."""
+class _Addresses(Protocol):
+    def of(self, server_id: str) -> str:
+        """Return the address of a server, "" if it is not known."""
 
-    def resubmit(self, requests: Sequence[Command | Query]) -> None:
-        """Put requests back into the queue; they were surely not applied."""
+
+class _Server(Protocol):
+    """What the forwarder needs of the server."""
+
+    @property
+    def addresses(self) -> _Addresses:
+        """Where the other servers are."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is."""
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request."""
 
     def serve(self, index: int, queries: list[Query]) -> None:
         """Serve these once ``index`` is applied here."""
-
-    @property
-    def cluster_id(self) -> str:
-        """The cluster that this node is a member of."""
 
 
 class _Call(NamedTuple):
@@ -74,10 +81,13 @@ class _Call(NamedTuple):
 
 
 class Forwarder:
-    """Lives on the loop."""
+    """Lives on the loop.
 
-    def __init__(self, peers: _Peers) -> None:
-        self._peers = peers
+    :param call: see :meth:`braft_core.abc.Transport.call`.
+    """
+
+    def __init__(self, server: _Server, call: Call) -> None:
+        self._server, self._transport_call = server, call
         self._commands: list[Command] = []
         self._queries: list[Query] = []
         self._reads_under_way = 0
@@ -99,7 +109,7 @@ class Forwarder:
         if self._commands:
             waiting, self._commands = self._commands, []
             # By way of the queue, because the leader may be another one by now.
-            self._peers.resubmit(waiting)
+            self._submit_all(waiting)
 
     def leader_changed(self, leader: str) -> None:
         """There is another leader, and former ones may never answer again (cut off, frozen).
@@ -164,9 +174,13 @@ class Forwarder:
             request.sent = False
         await asyncio.sleep(_RETRY)
         # Looked at now: some may have been given up for another attempt in the meantime.
-        self._peers.resubmit(
+        self._submit_all(
             [request for request in batch if not isinstance(request, SupersededAttempt)]
         )
+
+    def _submit_all(self, requests: Sequence[Command | Query]) -> None:
+        for request in requests:
+            self._server.submit(request)
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -182,11 +196,11 @@ class Forwarder:
         self._reads_under_way -= 1
         if self._queries:
             waiting, self._queries = self._queries, []
-            self._peers.resubmit(waiting)
+            self._submit_all(waiting)
 
     async def _read(self, leader: str, queries: list[Query]) -> None:
         timeout = max(0.001, max(q.deadline for q in queries) - clock.monotonic())
-        request = ReadIndexRequest(self._peers.cluster_id)
+        request = ReadIndexRequest(self._server.identity.cluster_id)
         try:
             reply = await self._call(leader, request, min(timeout, 1.0))
         except AccessDenied as error:
@@ -198,17 +212,17 @@ class Forwarder:
             await self._again(queries, Unreachable())
             return
         if isinstance(reply, ReadIndexReply):
-            self._peers.serve(reply.index, queries)
+            self._server.serve(reply.index, queries)
         else:
             await self._again(queries, Unreachable())
 
     # -- plumbing ------------------------------------------------------------------------------
 
     async def _call(self, leader: str, request: PeerRequest, timeout: float) -> PeerReply:
-        address = self._peers.address_of(leader)
+        address = self._server.addresses.of(leader)
         if not address:
             raise Unreachable(f"no address is known for the leader {leader}", sent=False)
-        return await self._peers.call(address, request, timeout)
+        return await self._transport_call(address, request, timeout)
 
     def _spawn(
         self,

@@ -1,25 +1,24 @@
-"""Giving an empty one-member cluster up, so that its node can join another.
+"""Abandon an empty cluster of one member, so that its node can join another cluster.
 
-Nodes that start with nothing but multicast discovery may each found a cluster of one. When two such
-clusters meet and nothing was ever written to the one that gives way, nobody can miss it.
+Nodes that start with nothing but multicast discovery may each bootstrap a cluster of one. When two
+such clusters meet, a node abandons its own if nothing was ever written to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from braft_core.abc import NO_SNAPSHOT, StoredState, WriteBatch
 from braft_core.errors import Busy, Stopped, StorageError
 from braft_core.raft import HardState
+from braft_core.runtime.applier import Applier
+from braft_core.runtime.components import Components
 from braft_core.runtime.membership_adapter import MembershipAdapter
 from braft_core.runtime.meta_keys import CLUSTER_ID
-
-if TYPE_CHECKING:
-    from braft_core.runtime.components import Components
-    from braft_core.runtime.driver import Driver
-    from braft_core.runtime.engine import Engine
+from braft_core.runtime.replica import Replica
+from braft_core.runtime.requests import Command, Query
 
 __all__ = ["abandon_cluster", "resume_abandoning"]
 
@@ -27,53 +26,76 @@ _log = logging.getLogger(__name__)
 
 _JOIN = 2.0
 _RETRY = 1.0
-#: Stands in the store from the first step to the last: a log that is gone while its cluster is
-#: still named would look like that of a member which waits to be called for the first time.
+#: Key in the store from the first step to the last. A store with a cluster id and an empty log
+#: would otherwise look like that of a new member which has not heard from its leader yet.
 _ABANDONING = "abandoning"
 
 
-async def abandon_cluster(engine: Engine, ports: MembershipAdapter) -> None:
-    """Stop Raft and forget log, term and cluster, durably; the node keeps its id.
+class _Server(Protocol):
+    """What leaving a cluster needs of the server."""
 
-    Requests that wait go on waiting for the next cluster.
+    @property
+    def components(self) -> Components:
+        """The components of the node."""
+
+    @property
+    def applier(self) -> Applier:
+        """Runs the services."""
+
+    def running(self) -> Replica:
+        """Return the member part. :raises NotReady: there is none."""
+
+    def detach(self) -> list[Command | Query]:
+        """Leave the cluster; return requests not proposed yet."""
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request."""
+
+
+async def abandon_cluster(server: _Server, adapter: MembershipAdapter) -> None:
+    """Stop Raft and delete log, term and cluster id, durably; the node keeps its server id.
+
+    Requests that wait go on waiting, for the next cluster.
 
     :raises Busy: the cluster is not empty, has other members, or has something under way.
     """
-    driver = engine.running()
-    _check(driver, ports, engine)
-    # At once, to where their time is watched: what follows may take long, or be cut short.
-    for request in engine.detach():
-        engine.submit(request)
-    driver.halt(Stopped("this empty cluster dissolves into another one"))
-    await _written(engine)
-    # There is no way back from here: who has no log and no driver waits until the disk takes it.
+    replica = server.running()
+    _check(replica, adapter, server.components.server_id)
+    # Park them at once, where their deadlines are watched: what follows may take long, or be
+    # cancelled.
+    for request in server.detach():
+        server.submit(request)
+    replica.halt(Stopped("this node leaves its empty cluster for another one"))
+    replica.snapshotter.cancel()
+    await _close_writer(replica)
+    # Point of no return: retry until the disk accepts the change.
     while True:
         try:
-            engine.components.storage.set_meta({_ABANDONING: b"1"})
-            resume_abandoning(engine.components)
+            server.components.storage.set_meta({_ABANDONING: b"1"})
+            resume_abandoning(server.components)
             break
         except StorageError as error:
             _log.warning("cannot forget the empty cluster yet: %s", error.message)
             await asyncio.sleep(_RETRY)
-    engine.applier.reset()
+    server.applier.reset()
 
 
-async def _written(engine: Engine) -> None:
+async def _close_writer(replica: Replica) -> None:
     """Wait for the writer, however long the disk takes.
 
-    What it writes after the log was forgotten would be found there by the next cluster.
+    A write after the log was deleted would be found there by the next cluster.
     """
     while True:
-        await asyncio.to_thread(engine.close, _JOIN)
-        if engine.writer is None or engine.writer.ended:
+        await asyncio.to_thread(replica.close, _JOIN)
+        if replica.writer.ended:
             return
         _log.warning("cannot forget the empty cluster yet: a write to the disk is still under way")
 
 
 def resume_abandoning(components: Components) -> None:
-    """Forget log, term and cluster if that was begun, perhaps in a former life.
+    """Complete an abandonment that was begun, perhaps before a restart.
 
-    :raises StorageError: it could not be done, and may be tried again.
+    :raises StorageError: the store cannot be changed; the call may be repeated.
     """
     storage = components.storage
     if storage.get_meta(_ABANDONING) is None:
@@ -83,8 +105,8 @@ def resume_abandoning(components: Components) -> None:
     components.stored, components.snapshot = StoredState(HardState(), []), None
 
 
-def _check(driver: Driver, ports: MembershipAdapter, engine: Engine) -> None:
-    view, me = ports.raft_view(), engine.components.server_id
+def _check(replica: Replica, adapter: MembershipAdapter, me: str) -> None:
+    view = adapter.raft_view()
     empty = view.empty and view.configuration.ids == (me,) and not view.change_pending
-    if not empty or driver.has_undecided or engine.snapshotter.is_taking:
-        raise Busy("the cluster is in use: it does not dissolve")
+    if not empty or replica.driver.has_undecided or replica.snapshotter.is_taking:
+        raise Busy("the cluster is in use: it is not abandoned")

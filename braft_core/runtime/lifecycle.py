@@ -32,7 +32,6 @@ from braft_core.runtime.address_changes import AddressTracker
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.argument_checks import member_address, member_id, new_member_id, seconds
 from braft_core.runtime.components import Components, build_components
-from braft_core.runtime.engine import Engine
 from braft_core.runtime.events import Events
 from braft_core.runtime.gc_freeze import freeze_garbage_collector
 from braft_core.runtime.loop import LoopThread
@@ -40,6 +39,7 @@ from braft_core.runtime.monkeypatching import check_not_monkeypatched
 from braft_core.runtime.periodic_checks import PeriodicChecks
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.security_check import security_warning
+from braft_core.runtime.server import Server
 from braft_core.runtime.sessions import SessionCommand, Sessions
 from braft_core.runtime.writer import as_storage_error
 from braft_core.storage.snapshot_file import encode_file
@@ -53,7 +53,7 @@ __all__ = ["NodeThreads"]
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 #: Bounds of the steps of stopping, seconds.
-_STOP_ENGINE = 5.0
+_STOP_SERVER = 5.0
 _JOIN = 1.0
 _VIEW_TIMEOUT = 2.0
 
@@ -109,7 +109,7 @@ class NodeThreads:
         )
         try:
             self._front = front(self.components)
-            self._engine = Engine(self.components, self._applier, self.events, node, self._on_fatal)
+            self._server = Server(self.components, self._applier, self.events, node, self._on_fatal)
             self._address_tracker = AddressTracker(self.components.ip)
             self._loop = LoopThread(f"{name}-loop")
         except BaseException:
@@ -143,7 +143,7 @@ class NodeThreads:
             self._applier.start()
             # The first of the events, but told only once the start has succeeded.
             self._notify("braft_on_started")
-            self._loop.run(self._engine.start())
+            self._loop.run(self._server.start())
             if self._front is not None:
                 self._front.start()
             if self.settings.gc_freeze:
@@ -164,16 +164,16 @@ class NodeThreads:
                 self._front.drain()
             try:
                 if self._loop.started:
-                    self._loop.run(self._engine.stop(), _STOP_ENGINE)
+                    self._loop.run(self._server.stop(), _STOP_SERVER)
             except Exception as error:  # noqa: BLE001 - a plugin's end may raise anything
                 _log.error("the node did not stop in order: %r", error)
             self._closed = True
-            self._engine.condition.notify()
-            # After the engine, which has answered whoever still waited.
+            self._server.condition.notify()
+            # After the server, which has answered whoever still waited.
             if self._front is not None:
                 self._front.stop()
             self._applier.stop(_JOIN)
-            self._engine.close(_JOIN)
+            self._server.close(_JOIN)
             self._loop.stop(_JOIN)
             self.events.stop(_JOIN)
             self._watch.stop(_JOIN)
@@ -200,8 +200,9 @@ class NodeThreads:
             self._give_up(as_storage_error(error))
 
     def _look_at_snapshots(self) -> None:
-        if self.failure is None:
-            self._engine.snapshotter.verify()
+        replica = self._server.replica
+        if self.failure is None and replica is not None:
+            replica.snapshotter.verify()
 
     def _look_at_transport(self) -> None:
         self.components.transport.refresh()
@@ -212,7 +213,7 @@ class NodeThreads:
         ip = self._address_tracker.update(host_addresses(), self._best_address())
         if ip:
             with suppress(RuntimeError):  # the loop has ended
-                self._loop.loop.call_soon_threadsafe(self._engine.move, ip)
+                self._loop.loop.call_soon_threadsafe(self._server.move, ip)
 
     def _best_address(self) -> str:
         try:
@@ -223,12 +224,12 @@ class NodeThreads:
     def _give_up(self, error: BaseException) -> None:
         self._on_fatal(error)
         with suppress(RuntimeError):  # the loop has ended
-            self._loop.loop.call_soon_threadsafe(self._engine.give_up, error)
+            self._loop.loop.call_soon_threadsafe(self._server.give_up, error)
 
     def _on_apply_stop(self) -> None:
         """*Applier.* Applying has stopped, or goes on again."""
         with suppress(RuntimeError):  # the loop has ended
-            self._loop.loop.call_soon_threadsafe(self._engine.update_campaign_enabled)
+            self._loop.loop.call_soon_threadsafe(self._server.update_campaign_enabled)
 
     def _on_fatal(self, error: BaseException) -> None:
         if self.failure is None:
@@ -236,14 +237,14 @@ class NodeThreads:
             self.failure = (
                 error if isinstance(error, BraftError) else Stopped(f"the node failed: {error!r}")
             )
-            self._engine.condition.notify()
+            self._server.condition.notify()
 
     # -- requests --------------------------------------------------------------------------------
 
     def submit(self, request: Command | Query) -> None:
         """Take a request; the answer comes by its future."""
         self._check_open()
-        self._engine.submit(request)
+        self._server.submit(request)
 
     def _check_open(self) -> None:
         if self.failure is not None:
@@ -254,7 +255,7 @@ class NodeThreads:
     @property
     def sessions(self) -> Sessions:
         """Client sessions."""
-        return self._engine.sessions
+        return self._server.sessions
 
     def execute(self, command: SessionCommand) -> None:
         """Take a command of a session; the answer comes by its future."""
@@ -264,8 +265,8 @@ class NodeThreads:
     @property
     def staleness(self) -> float:
         """See :attr:`Node.staleness`, and :mod:`braft_core.runtime.staleness` for the margins."""
-        driver = self._engine.driver
-        return driver.staleness if driver is not None else inf
+        replica = self._server.replica
+        return replica.driver.staleness if replica is not None else inf
 
     def read(self, query: Query, consistency: str, max_staleness: float | None = None) -> None:
         """Take a read."""
@@ -305,19 +306,19 @@ class NodeThreads:
 
     def barrier(self, timeout: float) -> None:
         """See :meth:`Node.barrier`."""
-        self._loop.run(self._engine.barrier(timeout))
+        self._loop.run(self._server.barrier(timeout))
 
     def wait_ready(self, timeout: float) -> None:
         """See :meth:`Node.wait_ready`."""
         deadline = clock.monotonic() + timeout
-        if not self._engine.condition.wait_for(self._settled, deadline):
+        if not self._server.condition.wait_for(self._settled, deadline):
             raise self._not_ready(timeout)
         self._check_open()
 
     async def await_ready(self, timeout: float) -> None:
         """See :meth:`Node.await_ready`. On the caller's loop."""
         deadline = clock.monotonic() + timeout
-        if not await self._engine.condition.await_for(self._settled, deadline):
+        if not await self._server.condition.await_for(self._settled, deadline):
             raise self._not_ready(timeout)
         self._check_open()
 
@@ -338,16 +339,16 @@ class NodeThreads:
     @property
     def is_leader(self) -> bool:
         """Whether this node believes to lead."""
-        return self._engine.is_leader
+        return self._server.is_leader
 
     @property
     def leader(self) -> tuple[str, str]:
         """Id and address of the known leader."""
-        return self._engine.leader
+        return self._server.leader
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, why."""
-        state = self._engine.view.ready()
+        state = self._server.view.ready()
         if state[0] and self.failure is None:
             self._look_at_store()
         if self.failure is not None:
@@ -357,11 +358,11 @@ class NodeThreads:
     def notes(self) -> dict[str, str]:
         """What is wrong though the node may serve."""
         trouble = self._front.trouble if self._front is not None else ""
-        return self._engine.view.notes() | ({"HTTP": trouble} if trouble else {})
+        return self._server.view.notes() | ({"HTTP": trouble} if trouble else {})
 
     def details(self) -> dict[str, Any]:
         """This node's entry of ``GET /raft``."""
-        return self._engine.view.details()
+        return self._server.view.details()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Wait here for one of the coroutines below, which run on the node's loop."""
@@ -373,11 +374,11 @@ class NodeThreads:
 
     def view_of_cluster(self, timeout: float | None) -> Coroutine[Any, Any, dict[str, Any]]:
         """The whole of ``GET /raft``."""
-        return self._engine.view.cluster(seconds(timeout, _VIEW_TIMEOUT))
+        return self._server.view.cluster(seconds(timeout, _VIEW_TIMEOUT))
 
     def members(self) -> list[dict[str, Any]]:
         """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
-        if members := self._engine.view.members():
+        if members := self._server.view.members():
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
 
@@ -385,7 +386,7 @@ class NodeThreads:
         """Take a snapshot here, now."""
         try:
             async with asyncio.timeout(timeout):
-                return _described(await self._engine.snapshotter.request())
+                return _described(await self._server.running().snapshotter.request())
         except TimeoutError:
             raise OutcomeUnknown(
                 f"the snapshot is not finished after {timeout:g} s; it goes on being written"
@@ -402,7 +403,7 @@ class NodeThreads:
             if meta.id == snapshot_id:
                 facts = _described(meta) | {
                     "clusterName": self.settings.cluster_name,
-                    "clusterID": self._engine.cluster_id,
+                    "clusterID": self._server.identity.cluster_id,
                 }
                 return facts, encode_file(meta, store.open(snapshot_id))
         raise StorageError(f"this node has no snapshot {snapshot_id!r}", id=snapshot_id)
@@ -413,21 +414,21 @@ class NodeThreads:
         """Add a server, or change a member's address."""
         kind = "add_voter" if voter else "add_nonvoter"
         server_id, address = new_member_id(server_id), member_address(address)
-        return self._engine.admin.change(kind, server_id, address, timeout)
+        return self._server.admin.change(kind, server_id, address, timeout)
 
     def change_of(self, kind: str, server_id: str, timeout: float) -> Coroutine[Any, Any, None]:
         """Change the membership, wherever the leader is."""
-        return self._engine.admin.change(kind, member_id(server_id), "", timeout)
+        return self._server.admin.change(kind, member_id(server_id), "", timeout)
 
     def transfer_to(self, to: str, timeout: float) -> Coroutine[Any, Any, str]:
         """Transfer leadership, wherever the leader is."""
-        return self._engine.admin.request_transfer(member_id(to, may_be_empty=True), timeout)
+        return self._server.admin.request_transfer(member_id(to, may_be_empty=True), timeout)
 
     def watch_distribution(
         self, callback: Callable[[Mapping[str, Any]], None]
     ) -> Callable[[], None]:
         """Call back with this node's share whenever it changes."""
-        return self._engine.distribution.watch(callback)
+        return self._server.distribution.watch(callback)
 
 
 def _described(meta: SnapshotMeta) -> dict[str, Any]:

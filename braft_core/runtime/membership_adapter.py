@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from braft_core.abc import Identity, WriteBatch
 from braft_core.cluster.interface import (
@@ -29,21 +29,23 @@ from braft_core.raft import (
     encode_configuration,
 )
 from braft_core.runtime import clock
+from braft_core.runtime.admin import Admin
 from braft_core.runtime.components import (
+    Components,
     default_discovery,
     expect_is_a_guess,
     expect_is_listed,
     expect_is_unclear,
 )
+from braft_core.runtime.digests import StateDigests
 from braft_core.runtime.meta_keys import BOOTSTRAP_RECORD, CLUSTER_ID
-from braft_core.runtime.requests import Command
+from braft_core.runtime.peer_addresses import PeerAddresses
+from braft_core.runtime.replica import Replica
+from braft_core.runtime.requests import Command, Query
 from braft_core.services.capabilities import Capabilities
 from braft_core.services.cluster import agreement_command, is_internal
 from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
-
-if TYPE_CHECKING:
-    from braft_core.runtime.engine import Engine
 
 __all__ = ["CommandScan", "MembershipAdapter"]
 
@@ -54,6 +56,54 @@ _LISTEN = 1.5
 _MARGIN = 0.3
 
 
+class _Server(Protocol):
+    """What the adapter needs of the server."""
+
+    @property
+    def components(self) -> Components:
+        """The components of the node."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is."""
+
+    @property
+    def replica(self) -> Replica | None:
+        """The member part, if the node is a member."""
+
+    @property
+    def addresses(self) -> PeerAddresses:
+        """Where the other servers are."""
+
+    @property
+    def admin(self) -> Admin:
+        """Changes of membership and leadership."""
+
+    @property
+    def digests(self) -> StateDigests:
+        """The digests of the members' states."""
+
+    @property
+    def member_capabilities(self) -> MemberCapabilities:
+        """What the other members have declared."""
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Id and address of the known leader."""
+
+    def running(self) -> Replica:
+        """Return the member part. :raises NotReady: there is none."""
+
+    def start_replica(self, cluster_id: str) -> None:
+        """Become a member of a cluster."""
+
+    def submit(self, request: Command | Query) -> None:
+        """Take a request."""
+
+    def set_campaign_enabled(self, enabled: bool) -> None:
+        """Allow or forbid campaigns."""
+
+
 class MembershipAdapter:
     """See :class:`braft_core.cluster.interface.MembershipHost`.
 
@@ -61,20 +111,20 @@ class MembershipAdapter:
     of a node, and the writer thread, which alone may touch the store later, does not exist yet.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        settings = engine.components.settings
-        guess = expect_is_a_guess(settings, engine.components.discovery)
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        settings = server.components.settings
+        guess = expect_is_a_guess(settings, server.components.discovery)
         self.settings = MembershipSettings(
             cluster_name=settings.cluster_name,
-            expect=engine.components.expect,
-            expect_is_listed=expect_is_listed(settings, engine.components.discovery),
-            expect_is_unclear=expect_is_unclear(settings, engine.components.discovery),
+            expect=server.components.expect,
+            expect_is_listed=expect_is_listed(settings, server.components.discovery),
+            expect_is_unclear=expect_is_unclear(settings, server.components.discovery),
             sleep=random.SystemRandom().uniform(*settings.sleep),
             restart_min=settings.restart_min,
             margin=_MARGIN,
             listen=_LISTEN if guess else 0.0,
-            default_discovery=default_discovery(settings, engine.components.discovery),
+            default_discovery=default_discovery(settings, server.components.discovery),
             autopilot=AutopilotRules(
                 mode=settings.autopilot,
                 stabilization_time=settings.leader_steady,
@@ -88,7 +138,7 @@ class MembershipAdapter:
     @property
     def identity(self) -> Identity:
         """Who this node is."""
-        return self._engine.identity
+        return self._server.identity
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -96,23 +146,23 @@ class MembershipAdapter:
 
     async def load_bootstrap_record(self) -> bytes | None:
         """The founding record as it was stored last."""
-        return self._engine.components.storage.get_meta(BOOTSTRAP_RECORD)
+        return self._server.components.storage.get_meta(BOOTSTRAP_RECORD)
 
     async def store_bootstrap_record(self, record: bytes) -> None:
         """Store the founding record durably."""
-        self._engine.components.storage.set_meta({BOOTSTRAP_RECORD: record})
+        self._server.components.storage.set_meta({BOOTSTRAP_RECORD: record})
 
     async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
         """Become a member, durably: the log first, then the fact, so that a crash repeats it."""
-        engine, storage, stored = (
-            self._engine,
-            self._engine.components.storage,
-            self._engine.components.stored,
+        server, storage, stored = (
+            self._server,
+            self._server.components.storage,
+            self._server.components.stored,
         )
-        if engine.driver is not None:
-            if engine.identity.cluster_id != cluster_id:
+        if server.replica is not None:
+            if server.identity.cluster_id != cluster_id:
                 raise InvariantViolation(
-                    f"a member of cluster {engine.identity.cluster_id} was told to start "
+                    f"a member of cluster {server.identity.cluster_id} was told to start "
                     f"{cluster_id}"
                 )
             return
@@ -122,21 +172,20 @@ class MembershipAdapter:
             storage.write([WriteBatch(HardState(1, ""), entries=[first])])
             stored.hard_state, stored.entries = HardState(1, ""), [first]
         storage.set_meta({CLUSTER_ID: cluster_id.encode()})
-        engine.run_core(cluster_id)
+        server.start_replica(cluster_id)
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """Call another node."""
-        return await self._engine.call(address, request, timeout)
+        return await self._server.components.transport.call(address, request, timeout)
 
     def raft_view(self) -> RaftView:
         """Raft's state now."""
-        engine = self._engine
-        driver = engine.driver
-        if driver is None:
+        server = self._server
+        if server.replica is None:
             return RaftView()
-        core = driver.core
+        core = server.replica.core
         leads = core.role is Role.LEADER
-        leader_id, leader_address = engine.leader
+        leader_id, leader_address = server.leader
         return RaftView(
             configuration=core.configuration,
             leader_id=leader_id,
@@ -153,63 +202,63 @@ class MembershipAdapter:
 
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
         """Commit one change, as the leader."""
-        timeout = self._engine.components.settings.request_timeout
-        await self._engine.admin.carry_out(kind, server_id, address, timeout)
+        timeout = self._server.components.settings.request_timeout
+        await self._server.admin.carry_out(kind, server_id, address, timeout)
 
     def removals(self) -> list[Removal]:
         """The removals of dead voters that are remembered."""
-        return [Removal(*record) for record in self._engine.components.members.removed]
+        return [Removal(*record) for record in self._server.components.members.removed]
 
     async def record_removal(self, server: Server, voters: int, reason: str) -> None:
         """Have the cluster remember a removal; it is applied here on return."""
-        engine = self._engine
+        components = self._server.components
         args = [server.id, server.address, voters, reason]
-        data = encode_command(engine.components.serializer, MEMBERS, "record_removal", args)
-        timeout = engine.components.settings.request_timeout
+        data = encode_command(components.serializer, MEMBERS, "record_removal", args)
+        timeout = components.settings.request_timeout
         command = Command(data, timeout, asyncio.get_running_loop())
-        engine.submit(command)
+        self._server.submit(command)
         await command.awaitable
 
     @property
     def capabilities(self) -> Capabilities:
         """What this node can execute."""
-        return self._engine.components.machine.capabilities
+        return self._server.components.machine.capabilities
 
     @property
     def agreed(self) -> Capabilities:
         """What the cluster has agreed on."""
-        return self._engine.components.cluster.agreed
+        return self._server.components.cluster.agreed
 
     @property
     def member_capabilities(self) -> MemberCapabilities:
         """What the other members have declared."""
-        return self._engine.member_capabilities
+        return self._server.member_capabilities
 
     @property
     def state_comparison(self) -> StateComparison:
         """The digests of all members' states."""
-        return self._engine.digests.comparison
+        return self._server.digests.comparison
 
     def compare_states(self) -> None:
         """Compare them, and do what follows."""
-        self._engine.digests.compare()
+        self._server.digests.compare()
 
     async def agree(self, capabilities: Capabilities) -> None:
         """Commit an agreement."""
-        timeout = self._engine.components.settings.request_timeout
+        timeout = self._server.components.settings.request_timeout
         data = agreement_command(capabilities)
         command = Command(data, timeout, asyncio.get_running_loop())
-        self._engine.submit(command)
+        self._server.submit(command)
         await command.awaitable
-        self._engine.running().call(lambda: None)  # commands may have waited for it
+        self._server.running().driver.call(lambda: None)  # commands may have waited for it
 
     def set_campaign_enabled(self, enabled: bool) -> None:
         """Whether this node stands for election."""
-        self._engine.set_campaign_enabled(enabled)
+        self._server.set_campaign_enabled(enabled)
 
     def set_address(self, server_id: str, address: str) -> None:
         """That server is there now."""
-        self._engine.set_address(server_id, address)
+        self._server.addresses.set(server_id, address)
 
 
 class CommandScan:

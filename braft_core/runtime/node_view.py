@@ -6,66 +6,103 @@ Reads the components of a running node and changes none. Must not know who asks.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from braft_core.abc import Identity
+from braft_core.cluster.membership import ClusterMembership
 from braft_core.compat.go_braft.build_info import BuildInfo, find_build_info
-from braft_core.raft import Role
+from braft_core.raft import Configuration, Role
 from braft_core.runtime import clock
+from braft_core.runtime.applier import Applier
+from braft_core.runtime.components import Components
+from braft_core.runtime.digests import StateDigests
+from braft_core.runtime.replica import Replica
 from braft_core.runtime.status import Status
 
-if TYPE_CHECKING:
-    from braft_core.runtime.engine import Engine
-
 __all__ = ["NodeView"]
+
+
+class _Server(Protocol):
+    """What the view needs of the server."""
+
+    @property
+    def components(self) -> Components:
+        """The components of the node."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is."""
+
+    @property
+    def replica(self) -> Replica | None:
+        """The member part, if the node is a member."""
+
+    @property
+    def applier(self) -> Applier:
+        """Runs the services."""
+
+    @property
+    def membership(self) -> ClusterMembership:
+        """Discovery, bootstrap and the member loop."""
+
+    @property
+    def digests(self) -> StateDigests:
+        """The digests of the members' states."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in use."""
+
+    @property
+    def leader(self) -> tuple[str, str]:
+        """Id and address of the known leader."""
+
+    def waiting(self) -> str:
+        """Return why there is no cluster or no leader."""
 
 
 class NodeView:
     """The state of one node in plain values. Any thread; :meth:`cluster` on the loop."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        settings = engine.components.settings
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        settings = server.components.settings
         build = BuildInfo(settings.app_version, settings.build_time, settings.git_commit)
-        self._status = Status(engine.components, build.or_else(find_build_info()))
+        self._status = Status(server.components, build.or_else(find_build_info()))
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests can be served, and if not, why."""
-        driver, fault = self._engine.driver, self._engine.applier.fault
+        replica, fault = self._server.replica, self._server.applier.fault
         if fault:
             return False, fault
-        if driver is None:
-            return False, self._engine.waiting() or "starting"
-        if self._engine.membership.removed or not driver.core.leader:
-            return False, self._engine.waiting() or "no leader is known"
-        # Looked at once: it may pass while a thread stands here.
-        if (trouble := driver.disk_trouble) is not None:
+        if replica is None:
+            return False, self._server.waiting() or "starting"
+        if self._server.membership.removed or not replica.core.leader:
+            return False, self._server.waiting() or "no leader is known"
+        # Read once: the loop thread may clear it concurrently.
+        if (trouble := replica.driver.disk_trouble) is not None:
             return False, f"no writes: {trouble.message}"
-        stalled = (
-            self._engine.writer.stalled(clock.monotonic())
-            if self._engine.writer is not None
-            else ""
-        )
+        stalled = replica.writer.stalled(clock.monotonic())
         return (False, f"no writes: {stalled}") if stalled else (True, "")
 
     def notes(self) -> dict[str, str]:
         """What is wrong though the node may serve: a sentence by its subject."""
-        notes, writer = dict(self._engine.membership.notes), self._engine.writer
-        if (stop := self._engine.applier.stopped) is not None:
+        notes, replica = dict(self._server.membership.notes), self._server.replica
+        if (stop := self._server.applier.stopped) is not None:
             notes["applying"] = stop.message
-        if differing := self._engine.digests.comparison.sentence:
+        if differing := self._server.digests.comparison.sentence:
             notes["state"] = differing
-        if writer is not None and (slow := writer.slow(clock.monotonic())):
+        if replica is not None and (slow := replica.writer.slow(clock.monotonic())):
             notes["disk"] = slow
-        if trouble := self._engine.components.tokens.trouble:
+        if trouble := self._server.components.tokens.trouble:
             notes["tokens"] = trouble
-        driver = self._engine.driver
-        if driver is not None and (broken := driver.violations.message(clock.monotonic())):
+        if replica is not None and (broken := replica.driver.violations.message(clock.monotonic())):
             notes["peers"] = broken
-        return {**notes, **self._engine.components.transport.notes}
+        return {**notes, **self._server.components.transport.notes}
 
     def _refused(self) -> dict[str, int]:
         """What the transport did not take since the start, by why."""
-        counters = self._engine.components.transport.counters.copy()
+        counters = self._server.components.transport.counters.copy()
         return {
             name.removeprefix("refused_"): count
             for name, count in sorted(counters.items())
@@ -74,7 +111,7 @@ class NodeView:
 
     def members(self) -> list[dict[str, Any]]:
         """The configuration in use, one entry a server."""
-        leader = self._engine.leader[0]
+        leader = self._server.leader[0]
         return [
             {
                 "id": server.id,
@@ -82,39 +119,41 @@ class NodeView:
                 "suffrage": server.suffrage.name.capitalize(),
                 "leader": server.id == leader,
             }
-            for server in self._engine.configuration.servers
+            for server in self._server.configuration.servers
         ]
 
     def details(self) -> dict[str, Any]:
         """This node's entry of ``GET /raft``."""
-        driver = self._engine.driver
+        replica = self._server.replica
         ready, why = self.ready()
-        core = driver.core if driver is not None else None
+        core = replica.core if replica is not None else None
         return self._status.details(
             role=core.role if core is not None else Role.FOLLOWER,
-            leader_address=self._engine.leader[1],
-            configuration=self._engine.configuration,
-            contacts=[str(contact) for contact in self._engine.membership.contacts],
-            addresses=[self._engine.components.address],
-            applied=self._engine.applier.applied_index,
+            leader_address=self._server.leader[1],
+            configuration=self._server.configuration,
+            contacts=[str(contact) for contact in self._server.membership.contacts],
+            addresses=[self._server.components.address],
+            applied=self._server.applier.applied_index,
             error="" if ready else why,
             extra={
-                "clusterID": self._engine.identity.cluster_id,
+                "clusterID": self._server.identity.cluster_id,
                 "term": core.current_term if core is not None else 0,
                 "commitIndex": core.commit_index if core is not None else 0,
-                "appliedIndex": self._engine.applier.applied_index,
+                "appliedIndex": self._server.applier.applied_index,
                 "lastIndex": core.last_index if core is not None else 0,
-                "lastWriteSeconds": round(driver.last_write_seconds, 6) if driver else 0.0,
-                "autopilot": self._engine.membership.autopilot,
+                "lastWriteSeconds": (
+                    round(replica.driver.last_write_seconds, 6) if replica is not None else 0.0
+                ),
+                "autopilot": self._server.membership.autopilot,
                 "wallClock": time.time(),
                 "notes": self.notes(),
                 "refused": self._refused(),
-                "featureLevel": self._engine.components.cluster.agreed.level,
-                "services": self._engine.components.machine.capabilities.digests(),
-                "stateDigests": self._engine.digests.shown(),
+                "featureLevel": self._server.components.cluster.agreed.level,
+                "services": self._server.components.machine.capabilities.digests(),
+                "stateDigests": self._server.digests.shown(),
                 "foreign": [
                     {"address": f.address, "clusterID": f.cluster_id, "voters": f.voters}
-                    for f in self._engine.membership.foreign
+                    for f in self._server.membership.foreign
                 ],
             },
         )
@@ -124,9 +163,9 @@ class NodeView:
         ready, why = self.ready()
         return await self._status.view(
             own=self.details(),
-            servers=self._engine.configuration.servers,
-            leader=self._engine.leader,
-            call=self._engine.call,
+            servers=self._server.configuration.servers,
+            leader=self._server.leader,
+            call=self._server.components.transport.call,
             timeout=timeout,
-            extra={"clusterID": self._engine.identity.cluster_id, "waiting": "" if ready else why},
+            extra={"clusterID": self._server.identity.cluster_id, "waiting": "" if ready else why},
         )

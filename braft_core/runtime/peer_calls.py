@@ -22,10 +22,12 @@ from braft_core.peer import (
     TransferLeadershipRequest,
 )
 from braft_core.raft import Role, encode_configuration
+from braft_core.runtime.admin import Admin
 from braft_core.runtime.answer_codec import encoded
 from braft_core.runtime.argument_checks import peer_seconds
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.node_view import NodeView
+from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.envelope import SESSION_BYTES
 from braft_core.services.state_machine import StateMachine
@@ -33,12 +35,16 @@ from braft_core.services.state_machine import StateMachine
 __all__ = ["PeerCallHandler"]
 
 
-class _Node(Protocol):
-    """What these calls need of the node."""
+class _Server(Protocol):
+    """What these calls need of the server."""
 
     @property
-    def driver(self) -> Driver | None:
-        """The driver, once the node is in a cluster."""
+    def replica(self) -> Replica | None:
+        """The member part, if the node is a member."""
+
+    @property
+    def admin(self) -> Admin:
+        """Changes of membership and leadership."""
 
     def waiting(self) -> str:
         """Why there is no cluster or no leader yet."""
@@ -47,18 +53,12 @@ class _Node(Protocol):
     def view(self) -> NodeView:
         """What the node says of itself."""
 
-    async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
-        """Change the membership, here, as the leader."""
-
-    async def transfer(self, to: str, timeout: float) -> str:
-        """Transfer leadership, here, as the leader."""
-
 
 class PeerCallHandler:
     """Lives on the loop."""
 
-    def __init__(self, node: _Node, max_command_bytes: int, machine: StateMachine) -> None:
-        self._node, self._machine = node, machine
+    def __init__(self, server: _Server, max_command_bytes: int, machine: StateMachine) -> None:
+        self._server, self._machine = server, machine
         self._max_command_bytes = max_command_bytes
         self._answers: dict[type, Callable[[Any], Awaitable[PeerReply]]] = {
             ProposeRequest: self._propose,
@@ -112,22 +112,22 @@ class PeerCallHandler:
     async def _change(self, request: ChangeMembershipRequest) -> AdminReply:
         driver = self._leading()
         timeout = peer_seconds(request.timeout_ms)
-        await self._node.change(request.kind, request.server_id, request.address, timeout)
+        await self._server.admin.by_hand(request.kind, request.server_id, request.address, timeout)
         return AdminReply(encode_configuration(driver.core.configuration), driver.core.leader)
 
     async def _transfer(self, request: TransferLeadershipRequest) -> AdminReply:
         driver = self._leading()
-        leader = await self._node.transfer(request.to, peer_seconds(request.timeout_ms))
+        leader = await self._server.admin.transfer(request.to, peer_seconds(request.timeout_ms))
         return AdminReply(encode_configuration(driver.core.configuration), leader)
 
     async def _details(self, request: DetailsRequest) -> DetailsReply:
-        return DetailsReply(strict_json.encode(self._node.view.details(), anything=True))
+        return DetailsReply(strict_json.encode(self._server.view.details(), anything=True))
 
     def _driver(self) -> Driver:
-        driver = self._node.driver
-        if driver is None:
-            raise NotReady(self._node.waiting())
-        return driver
+        replica = self._server.replica
+        if replica is None:
+            raise NotReady(self._server.waiting())
+        return replica.driver
 
     def _leading(self) -> Driver:
         driver = self._driver()

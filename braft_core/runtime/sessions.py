@@ -49,7 +49,7 @@ _PASSING = frozenset({"session", "successor"})
 WINDOW = MAX_CHARGE // SMALL
 
 
-class _Engine(Protocol):
+class _Server(Protocol):
     """The part of the node that sessions use."""
 
     def submit(self, request: Command | Query) -> None:
@@ -370,12 +370,12 @@ class Sessions:
 
     def __init__(
         self,
-        engine: _Engine,
+        server: _Server,
         serializer: Serializer,
         timeout: float,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self._engine = engine
+        self._server = server
         self._random_bytes = random_bytes
         self._serializer = serializer
         self._timeout = timeout
@@ -410,11 +410,11 @@ class Sessions:
         with self._lock:
             opening = list(self._opening)
         for client_session in opening:
-            client_session.refuse_late(self._engine.refusal())
+            client_session.refuse_late(self._server.refusal())
 
     def submit(self, command: Command) -> None:
         """Send a command to the leader."""
-        self._engine.submit(command)
+        self._server.submit(command)
 
     # -- retries ---------------------------------------------------------------------------------
 
@@ -437,7 +437,7 @@ class Sessions:
             retrying, self._retrying = self._retrying, []
         for command in retrying:
             if command.prepare():
-                self._engine.submit(command)
+                self._server.submit(command)
 
     # -- opening and closing ---------------------------------------------------------------------
 
@@ -458,7 +458,7 @@ class Sessions:
         opening.awaitable.add_done_callback(
             lambda future: self._opened(client_session, opening, future)
         )
-        self._engine.submit(opening)
+        self._server.submit(opening)
 
     def new_session(self) -> tuple[bytes, bytes]:
         """Draw a session id; return it and the command that registers it."""
@@ -486,4 +486,4 @@ class Sessions:
     def forget(self, client_session: ClientSession) -> None:
         """Close the session without waiting for it; otherwise it ends when it expires."""
         data = encode_command(self._serializer, SESSIONS, "close", [client_session.session_id])
-        self._engine.submit(Command(data, self._timeout))
+        self._server.submit(Command(data, self._timeout))

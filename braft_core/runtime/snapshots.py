@@ -10,17 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
-from braft_core.abc import SnapshotSink, SnapshotStore, WriteBatch
+from braft_core.abc import SnapshotStore, WriteBatch
 from braft_core.errors import BraftError, InvalidRequest, NotReady, StorageError
 from braft_core.raft import Configuration, InstallSnapshot, RaftCore, SnapshotMeta
-from braft_core.runtime.applier import Capture
-from braft_core.runtime.verified_sink import VerifiedSink
-
-if TYPE_CHECKING:
-    from braft_core.runtime.engine import Engine
+from braft_core.runtime.applier import Applier, Capture
+from braft_core.runtime.components import Components
 
 __all__ = ["SnapshotPolicy", "Snapshotter"]
 
@@ -32,6 +29,9 @@ _ENTRY_BYTES = 200
 _RETRY = 30.0
 #: Snapshots kept: the one in use, and one to fall back on by hand.
 _KEEP = 2
+
+
+Compact = Callable[[SnapshotMeta, int], Awaitable[int]]
 
 
 class SnapshotPolicy(NamedTuple):
@@ -57,9 +57,18 @@ class Snapshotter:
     """Lives on the loop; one snapshot at a time."""
 
     def __init__(
-        self, engine: Engine, policy: SnapshotPolicy, on_taken: Callable[[SnapshotMeta], None]
+        self,
+        components: Components,
+        applier: Applier,
+        core: RaftCore,
+        policy: SnapshotPolicy,
+        on_taken: Callable[[SnapshotMeta], None],
     ) -> None:
-        self._engine = engine
+        self._components = components
+        self._store = components.storage.snapshots
+        self._applier = applier
+        self._core = core
+        self._loop = asyncio.get_running_loop()
         self._policy = policy
         self._on_taken = on_taken
         self._lock = asyncio.Lock()
@@ -67,6 +76,7 @@ class Snapshotter:
         self._asked: set[asyncio.Task[SnapshotMeta]] = set()
         self._tidying: set[asyncio.Future[None]] = set()
         self._writing: _Write | None = None
+        self._compact: Compact | None = None
         #: The newest snapshot, taken, received or found at start.
         self.last: SnapshotMeta | None = None
         #: Whether its file is gone, so that another one is needed at once.
@@ -77,11 +87,14 @@ class Snapshotter:
         """Whether a snapshot is on its way to the store."""
         return self._lock.locked()
 
-    def start(self, last: SnapshotMeta | None) -> None:
-        """Begin to look whether one is due."""
-        self.last = last
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+    def start(self, last: SnapshotMeta | None, compact: Compact) -> None:
+        """Start taking snapshots when they are due.
+
+        :param last: the snapshot from which the replica starts.
+        :param compact: called with each durable snapshot.
+        """
+        self.last, self._compact = last, compact
+        self._task = self._loop.create_task(self._run())
 
     def verify(self) -> None:
         """*Any thread.* Replace the newest snapshot if somebody has removed it from the store.
@@ -90,26 +103,29 @@ class Snapshotter:
         is still in memory now.
         """
         last = self.last
-        if last is None or self._lost or self._engine.components.storage.snapshots.holds(last.id):
+        if last is None or self._lost or self._store.holds(last.id):
             return
         if last is self.last:
             self._lost = True
             _log.error("snapshot %s is gone from the data directory: taking another one", last.id)
 
-    async def stop(self) -> None:
-        """Stop looking; one that is being written is given up."""
+    def cancel(self) -> None:
+        """Take no more snapshots, and abort the one that is being written. Idempotent."""
         if self._writing is not None:
             self._writing.cancel()
         if self._task is not None:
             self._task.cancel()
+
+    async def stop(self) -> None:
+        """Wait for the end of all tasks, after :meth:`cancel`."""
+        if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.gather(*self._tidying, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_CHECK_INTERVAL)
-            driver = self._engine.driver
-            if driver is None or not self._is_due(driver.core):
+            if not self._is_due():
                 continue
             try:
                 await self.take()
@@ -117,15 +133,15 @@ class Snapshotter:
                 _log.error("no snapshot could be taken; trying again later: %s", error)
                 await asyncio.sleep(_RETRY)
 
-    def _is_due(self, core: RaftCore) -> bool:
-        if self._engine.applier.fault:
+    def _is_due(self) -> bool:
+        if self._applier.fault:
             return False
         if self._lost:
             return True
         last_index = self.last.index if self.last is not None else 0
         last_size = self.last.size if self.last is not None else 0
-        since = self._engine.applier.applied_index - last_index
-        log = core.log
+        since = self._applier.applied_index - last_index
+        log = self._core.log
         held = log.last_index - log.compacted_index
         return self._policy.due(since, log.size + held * _ENTRY_BYTES, last_size)
 
@@ -148,41 +164,42 @@ class Snapshotter:
         :raises StorageError: it could not be written; nothing is compacted then.
         """
         async with self._lock:
-            driver = self._engine.running()
-            capture = await self._engine.applier.capture()
+            compact = self._compact
+            if compact is None:
+                raise NotReady("no snapshot can be taken before the node has started")
+            capture = await self._applier.capture()
             if capture.index == 0:
                 raise NotReady("there is nothing to take a snapshot of: no entry was applied yet")
             if self.last is not None and self.last.index == capture.index and not self._lost:
                 return self.last
-            log = driver.core.log
+            log = self._core.log
             if self.last is not None and log.compacted_index > capture.index:
                 return self.last  # a received snapshot has overtaken the capture
             at, configuration = log.configuration_entry_at(capture.index)
-            components = self._engine.components
-            name = f"braft-{components.ports.raft}-snapshot"
-            self._writing = _Write(components.storage.snapshots, capture, configuration, at, name)
+            name = f"braft-{self._components.ports.raft}-snapshot"
+            self._writing = _Write(self._store, capture, configuration, at, name)
             try:
                 meta = await self._writing.result()
             finally:
                 self._writing = None
             self.last, self._lost = meta, False
             self._on_taken(meta)
-            compacted = await driver.snapshot_taken(meta, meta.index - self._policy.trailing)
+            compacted = await compact(meta, meta.index - self._policy.trailing)
             # Not before the core has heard of it: until then it sends an older one.
-            in_use = driver.core.snapshot or meta
-            await asyncio.to_thread(components.storage.snapshots.retain, _KEEP, in_use.id)
+            in_use = self._core.snapshot or meta
+            await asyncio.to_thread(self._store.retain, _KEEP, in_use.id)
             _log.info(
                 "snapshot at index %d, %d bytes; the log begins at %d now",
                 meta.index,
                 meta.size,
                 compacted + 1,
-                extra={"node": self._engine.components.server_id},
+                extra={"node": self._components.server_id},
             )
             return meta
 
     def name(self, meta: SnapshotMeta, index: int, term: int) -> None:
         """*Writer.* Name a snapshot of ours in the store, then forget entries up to ``index``."""
-        storage = self._engine.components.storage
+        storage = self._components.storage
         storage.write([WriteBatch(snapshot=meta)])
         storage.compact(index, term)
 
@@ -191,8 +208,8 @@ class Snapshotter:
     def wants(self, message: InstallSnapshot) -> bool:
         """See :meth:`TransportHandler.wants_snapshot`."""
         offer = message.meta
-        limit = self._engine.components.settings.snapshot_max_bytes
-        broken, wanted = self._engine.running().core.offered(message)
+        limit = self._components.settings.snapshot_max_bytes
+        broken, wanted = self._core.offered(message)
         if not broken and offer.size > limit:
             broken = f"it has {offer.size} bytes; BRAFT_SNAPSHOT_MAX_BYTES allows {limit}"
         if broken:
@@ -202,26 +219,16 @@ class Snapshotter:
             )
         return wanted
 
-    def receive(self, meta: SnapshotMeta) -> SnapshotSink:
-        """*Any thread.* Where a snapshot that a peer sends is stored. May block."""
-        components = self._engine.components
-        sink = components.storage.snapshots.create(
-            meta.index, meta.term, meta.configuration, meta.configuration_index, meta.size
-        )
-        return VerifiedSink(sink, components.machine.check_snapshot)
-
     def discard(self, meta: SnapshotMeta) -> None:
         """Delete a received snapshot that Raft did not take."""
         _log.info("deleting the received snapshot %s: Raft has no use for it", meta.id)
-        self._tidy(self._engine.components.storage.snapshots.delete, meta.id)
+        self._tidy(self._store.delete, meta.id)
 
     def named(self, meta: SnapshotMeta) -> None:
         """*Writer.* A received snapshot is in use: what it replaces may go."""
         try:
-            self._engine.running().loop.call_soon_threadsafe(
-                self._tidy, self._engine.components.storage.snapshots.retain, _KEEP, meta.id
-            )
-        except (NotReady, RuntimeError):
+            self._loop.call_soon_threadsafe(self._tidy, self._store.retain, _KEEP, meta.id)
+        except RuntimeError:
             _log.debug("a snapshot was named after the node had stopped")
 
     def _tidy(self, action: Callable[..., None], *args: object) -> None:

@@ -30,9 +30,9 @@ class Disk:
 
     def __init__(self, node: Node, key: str) -> None:
         assert node._host is not None
-        self.engine: Any = node._host._engine
+        self.server: Any = node._host._server
         self.loop = node._host._loop
-        self.storage = self.engine.components.storage
+        self.storage = self.server.components.storage
         self.key, self.full, self.refused = key, True, 0
         self._set_meta = self.storage.set_meta
         self.storage.set_meta = self.set_meta  # type: ignore[method-assign]
@@ -45,25 +45,26 @@ class Disk:
 
     def abandon_cluster(self) -> str:
         """Begin, and go on until the disk is full."""
-        cluster: str = self.engine.cluster_id
+        cluster: str = self.server.identity.cluster_id
 
-        begin_to_dissolve(self.engine, self.loop)
+        begin_to_dissolve(self.server, self.loop)
         wait_for(lambda: self.refused, what="the disk is full")
         return cluster
 
 
 def begin_to_dissolve(
-    engine: Any, loop: LoopThread, before: Callable[[], None] = lambda: None
+    server: Any, loop: LoopThread, before: Callable[[], None] = lambda: None
 ) -> None:
     """Begin as soon as nothing of the cluster is under way."""
 
     async def begin() -> bool:
-        ports = engine._ports
-        leave_empty_cluster._check(engine.running(), ports, engine)
-        if not ports.raft_view().has_quorum:
+        adapter = server.adapter
+        me = server.components.server_id
+        leave_empty_cluster._check(server.running(), adapter, me)
+        if not adapter.raft_view().has_quorum:
             return False
         before()
-        engine.membership._begin_to_dissolve("another")
+        server.membership._begin_to_dissolve("another")
         return True
 
     wait_for(lambda: loop.run(begin()), what="it may dissolve")
@@ -77,7 +78,7 @@ def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, k
     disk.full = False
     node.wait_ready(PATIENCE)
     node.kv.put("m", "k", 1)
-    assert disk.engine.cluster_id != given_up
+    assert disk.server.identity.cluster_id != given_up
 
 
 def test_a_write_that_hangs_is_waited_for(
@@ -87,9 +88,10 @@ def test_a_write_that_hangs_is_waited_for(
     monkeypatch.setattr(leave_empty_cluster, "_JOIN", 0.05)
     (node,) = make_nodes(1)
     assert node._host is not None
-    engine: Any = node._host._engine
-    given_up, hangs, patience = engine.cluster_id, threading.Event(), []
-    close, storage = engine.close, engine.components.storage
+    server: Any = node._host._server
+    given_up, hangs, patience = server.identity.cluster_id, threading.Event(), []
+    replica, storage = server.running(), server.components.storage
+    close = replica.close
 
     def late_write() -> None:
         assert hangs.wait(PATIENCE)
@@ -99,16 +101,16 @@ def test_a_write_that_hangs_is_waited_for(
         close(timeout)
         patience.append(storage.get_meta(CLUSTER_ID))
 
-    engine.close = counted_close
-    begin_to_dissolve(engine, node._host._loop, lambda: engine.writer.run(late_write))
+    replica.close = counted_close
+    begin_to_dissolve(server, node._host._loop, lambda: replica.writer.run(late_write))
     wait_for(lambda: len(patience) >= 3, what="it waits for the writer")
     assert set(patience) == {given_up.encode()}, "forgotten while a write is under way"
-    engine.close = close
+    replica.close = close
     hangs.set()
     node.wait_ready(PATIENCE)
     node.kv.put("m", "k", 1)
-    assert engine.cluster_id != given_up
-    assert engine.driver.core.current_term < 1000
+    assert server.identity.cluster_id != given_up
+    assert server.running().driver.core.current_term < 1000
 
 
 def test_a_machine_that_fails_meanwhile_begins_anew(make_nodes: MakeNodes, tmp_path: Path) -> None:
@@ -122,13 +124,13 @@ def test_a_machine_that_fails_meanwhile_begins_anew(make_nodes: MakeNodes, tmp_p
 def test_who_asks_meanwhile_is_answered_in_time(make_nodes: MakeNodes) -> None:
     (node,) = make_nodes(1)
     disk = Disk(node, CLUSTER_ID)
-    detach, query = disk.engine.detach, Query("kv", "get", ("m", "k"), 0.5)
+    detach, query = disk.server.detach, Query("kv", "get", ("m", "k"), 0.5)
 
     def asked_just_before() -> Any:
-        disk.engine.driver.submit(query)
+        disk.server.running().driver.submit(query)
         return detach()
 
-    disk.engine.detach = asked_just_before
+    disk.server.detach = asked_just_before
     disk.abandon_cluster()
     with pytest.raises(NotReady):
         query.blocking.result(PATIENCE)
@@ -141,11 +143,11 @@ def test_no_snapshot_of_one_cluster_gets_into_the_next(
     disk = Disk(node, CLUSTER_ID)
     disk.full = False
     for _ in range(20):
-        disk.loop.run(disk.engine.barrier(PATIENCE))
+        disk.loop.run(disk.server.barrier(PATIENCE))
     node.take_snapshot()
 
     with suppress(Busy):
-        disk.loop.run(abandon_cluster(disk.engine, disk.engine._ports))
+        disk.loop.run(abandon_cluster(disk.server, disk.server._ports))
     node.kv.put("m", "k", 1)
     node.stop()
     (again,) = make_nodes(1, data_dir=str(tmp_path / "one"))
@@ -154,12 +156,12 @@ def test_no_snapshot_of_one_cluster_gets_into_the_next(
 
 def test_a_snapshot_under_way_stops_the_dissolving(make_nodes: MakeNodes) -> None:
     (node,) = make_nodes(1)
-    engine = Disk(node, CLUSTER_ID).engine
-    wait_for(lambda: engine._ports.raft_view().has_quorum, what="it may dissolve")
+    server = Disk(node, CLUSTER_ID).server
+    wait_for(lambda: server._ports.raft_view().has_quorum, what="it may dissolve")
 
     async def meanwhile() -> None:
-        async with engine.snapshotter._lock:
-            await abandon_cluster(engine, engine._ports)
+        async with server.running().snapshotter._lock:
+            await abandon_cluster(server, server._ports)
 
     with pytest.raises(Busy):
         Disk(node, CLUSTER_ID).loop.run(meanwhile(), PATIENCE)

@@ -36,7 +36,7 @@ def test_a_member_that_moves_serves_and_is_served_where_it_is(
     staying.kv.put("m", "k", 0)
     host = moving._host
     assert host is not None
-    host._loop.loop.call_soon_threadsafe(host._engine.move, ELSEWHERE)
+    host._loop.loop.call_soon_threadsafe(host._server.move, ELSEWHERE)
     port = moving.address.rpartition(":")[2]
     expected = f"{ELSEWHERE}:{port}"
     for node in nodes:

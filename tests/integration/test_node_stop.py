@@ -16,8 +16,8 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
-from braft_core.runtime import engine as runtime_engine
 from braft_core.runtime import lifecycle
+from braft_core.runtime import server as runtime_server
 from braft_core.services import StateMachineService, command
 from braft_testing.processes import PATIENCE, ProcessCluster, free_ports, wait_for
 
@@ -31,14 +31,14 @@ class MakeNodes(Protocol):
 LeaderOf = Callable[[list[Node]], Node]
 
 #: Seconds that stopping may take on a machine that has much else to do. One that hangs takes more:
-#: the time after which the node gives up its engine's stop, in the tests that measure.
+#: the time after which the node gives up its server's stop, in the tests that measure.
 QUICKLY, HANGING = 30.0, 60.0
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that hangs is given up so late that nothing else takes as long."""
-    monkeypatch.setattr(lifecycle, "_STOP_ENGINE", HANGING)
+    """A server that hangs is given up so late that nothing else takes as long."""
+    monkeypatch.setattr(lifecycle, "_STOP_SERVER", HANGING)
 
 
 def _threads() -> set[threading.Thread]:
@@ -117,7 +117,7 @@ def test_leadership_is_handed_over_before_the_leader_is_gone(
     # However slow the machine is: without a limit of a second after which it is not waited for,
     # nor one after which a successor that does not campaign is given up.
     with monkeypatch.context() as patient:
-        patient.setattr(runtime_engine, "_HAND_OVER", 30.0)
+        patient.setattr(runtime_server, "_HAND_OVER", 30.0)
         leader.stop()
     # Handed over, so nobody has to notice that the leader is gone: it is done when stop returns.
     assert {node.leader[0] for node in others} - {gone, ""}
@@ -146,7 +146,7 @@ class Slow(StateMachineService):
 def test_a_follower_that_stops_waits_for_the_answer_to_what_it_sent_on(
     make_nodes: MakeNodes, leader_of: LeaderOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_engine, "_DRAIN", 30.0)
+    monkeypatch.setattr(runtime_server, "_DRAIN", 30.0)
     monkeypatch.setattr(Slow, "begun", threading.Event())
     monkeypatch.setattr(Slow, "gate", threading.Event())
     nodes = make_nodes(3, services=[Slow])
@@ -319,14 +319,14 @@ def test_a_second_signal_ends_a_start_that_hangs(tmp_path: Path, number: str) ->
         f"""
         import asyncio, os, signal, threading
         from braft_core import Node
-        from braft_core.runtime.engine import Engine
+        from braft_core.runtime.server import Server
 
-        async def hang(engine):
+        async def hang(server):
             while True:
                 os.kill(os.getpid(), signal.{number})
                 await asyncio.sleep(0.1)
 
-        Engine.start = hang
+        Server.start = hang
         try:
             Node(**settings).run()
         except KeyboardInterrupt:

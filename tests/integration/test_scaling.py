@@ -14,8 +14,8 @@ import pytest
 
 from braft_core import Node
 from braft_core.client import Client
-from braft_core.runtime import engine as runtime_engine
 from braft_core.runtime import lifecycle
+from braft_core.runtime import server as runtime_server
 from braft_testing.processes import HOST, ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
@@ -141,8 +141,8 @@ def test_a_node_that_forgets_leaves_when_it_stops(
         client = cluster.client(0)
         with fourth:
             cluster.wait_for(lambda: len(voters(client)) == 4, what="it is a voter")
-            monkeypatch.setattr(runtime_engine, "_HAND_OVER", 30.0)
-            monkeypatch.setattr(lifecycle, "_STOP_ENGINE", 60.0)
+            monkeypatch.setattr(runtime_server, "_HAND_OVER", 30.0)
+            monkeypatch.setattr(lifecycle, "_STOP_SERVER", 60.0)
         cluster.wait_for(lambda: voters(client) == addresses(cluster, 0, 1, 2), what="it has left")
 
 

@@ -58,13 +58,12 @@ def crash(node: Node) -> None:
     """End the node as a crash does: no transfer, no goodbye, connections just break."""
     host = node._host
     assert host is not None
-    engine = host._engine
+    server = host._server
 
     async def cut() -> None:
-        assert engine.driver is not None
-        engine.give_up = lambda error: None  # type: ignore[method-assign]
-        engine.driver._halted = True
-        await engine.components.transport.stop()
+        server.give_up = lambda error: None  # type: ignore[method-assign]
+        server.running().driver._halted = True
+        await server.components.transport.stop()
 
     host._loop.run(cut())
 

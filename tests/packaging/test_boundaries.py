@@ -73,7 +73,7 @@ def test_tests_of_plugins_and_examples_use_nothing_private(root: Path) -> None:
 
 
 def test_the_check_sees_private_imports() -> None:
-    source = "import braft_core.raft.core\nfrom braft_core.runtime import engine\nimport os\n"
+    source = "import braft_core.raft.core\nfrom braft_core.runtime import server\nimport os\n"
     assert _private(source) == [(1, "braft_core.raft.core"), (2, "braft_core.runtime")]
     assert _private("from braft_core import Node\nfrom braft_core.abc import Contact\n") == []
 

@@ -21,8 +21,8 @@ import pytest
 from braft_core.config import Settings
 from braft_core.http import make_app
 from braft_core.runtime import lifecycle
-from braft_core.runtime.engine import _DRAIN, _HAND_OVER
 from braft_core.runtime.security_check import check_security, security_warning
+from braft_core.runtime.server import _DRAIN, _HAND_OVER
 from braft_core.trusted_files import untrusted_reason
 
 yaml: Any = pytest.importorskip("yaml", reason="comes with the kubernetes client")
@@ -147,7 +147,7 @@ def test_a_stop_ends_before_it_is_cut_short(pod: dict[str, Any], container: dict
     program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"
     # What the steps of NodeThreads.stop are given at most, the HTTP port and five threads with it.
-    stop = lifecycle._STOP_ENGINE + 6 * lifecycle._JOIN + 2.0
+    stop = lifecycle._STOP_SERVER + 6 * lifecycle._JOIN + 2.0
     assert stop > _HAND_OVER + _DRAIN
     assert float(seconds) + stop < pod["spec"]["terminationGracePeriodSeconds"]
     readiness = container["readinessProbe"]

@@ -114,7 +114,7 @@ def test_nobody_uses_up_the_numbers_of_a_session_by_guessing_its_id(
     node, attack = attacked
     node.kv.put("m", "first", 0)  # the node's own session is open now
     host = node._running()
-    address, cluster = f"{HOST}:{host.components.ports.raft}", host._engine.cluster_id
+    address, cluster = f"{HOST}:{host.components.ports.raft}", host._server.identity.cluster_id
     guesses = [data for session in range(1, GUESSES) for data in noise(session, 2)]
     own = [
         data

@@ -114,7 +114,7 @@ class Victim:
 
     def first(self, offer: Offer) -> bytes:
         """The description of what is offered, as it travels."""
-        core = self.node._running()._engine.running().core
+        core = self.node._running()._server.running().core
         meta = SnapshotMeta(
             "",
             offer.index,
@@ -144,7 +144,7 @@ class Victim:
 def _over_grpc(
     victim: Victim, first: bytes, contents: bytes, meanwhile: Callable[[], object], end: bool
 ) -> str:
-    cluster = victim.node._running()._engine.cluster_id
+    cluster = victim.node._running()._server.identity.cluster_id
 
     def messages() -> Iterator[bytes]:
         yield first
@@ -167,7 +167,7 @@ def _over_grpc(
 def _over_tcp(
     victim: Victim, first: bytes, contents: bytes, meanwhile: Callable[[], object], end: bool
 ) -> str:
-    cluster = victim.node._running()._engine.cluster_id
+    cluster = victim.node._running()._server.identity.cluster_id
     hello = {
         "lane": 3,
         "cluster_id": cluster,
@@ -287,7 +287,7 @@ def test_what_raft_refuses_costs_no_file_and_is_not_begun_from(victim: Victim) -
 
 
 def test_what_raft_refuses_when_it_is_whole_is_deleted_at_once(victim: Victim) -> None:
-    core = victim.node._running()._engine.running().core
+    core = victim.node._running()._server.running().core
 
     def overtake() -> None:
         for number in range(20):
@@ -326,14 +326,14 @@ def test_an_offer_that_breaks_a_rule_is_refused_before_anything_is_stored(
 ) -> None:
     victim = make_victim(transport, snapshot_max_bytes=1 << 30)
     began: list[SnapshotMeta] = []
-    snapshotter = victim.node._running()._engine.snapshotter
-    receive = snapshotter.receive
+    handler = victim.node._running()._server.handler
+    receive = handler.create_snapshot
 
     def watched(meta: SnapshotMeta) -> SnapshotSink:
         began.append(meta)
         return receive(meta)
 
-    snapshotter.receive = watched  # type: ignore[method-assign]
+    handler.create_snapshot = watched  # type: ignore[method-assign]
     for name, offer in BROKEN.items():
         said = victim.attack(offer)
         known = ("refused", "hung up", "not a configuration")  # the last by the decoder

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from braft_core.abc import Identity
 from braft_core.errors import (
     BraftError,
     Busy,
@@ -65,7 +66,7 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen in time")
 
 
-class Engine:
+class Node:
     """Takes what is submitted; the test answers."""
 
     def __init__(self) -> None:
@@ -117,14 +118,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RETRY", 0.001)
 
 
-async def _started(renews: bool = True) -> tuple[Engine, ClientSession, SessionCommand]:
+async def _started(renews: bool = True) -> tuple[Node, ClientSession, SessionCommand]:
     """A client_session with an open session, and its first command, which was sent once."""
-    engine = Engine()
-    client_session = ClientSession(engine.sessions, renews=renews)
-    command = engine.command(client_session)
-    await engine.open(client_session)
-    assert await engine.next() is command
-    return engine, client_session, command
+    node = Node()
+    client_session = ClientSession(node.sessions, renews=renews)
+    command = node.command(client_session)
+    await node.open(client_session)
+    assert await node.next() is command
+    return node, client_session, command
 
 
 async def _error(command: Command) -> BraftError:
@@ -136,28 +137,28 @@ async def _error(command: Command) -> BraftError:
 @on_loop
 async def test_one_that_is_done_with_holds_up_nobody_who_rests_beside_it() -> None:
     """Its caller went away before the retry, and its number was acknowledged."""
-    engine, client_session, first = await _started()
-    second = engine.command(client_session)
-    taken = await engine.next()
+    node, client_session, first = await _started()
+    second = node.command(client_session)
+    taken = await node.next()
     assert taken is second
     settle([(first, UNKNOWN), (second, UNKNOWN)])
     first.finish()
-    again = await engine.next()
+    again = await node.next()
     assert again is second
     assert decode_session_stamp(second.data)[2] == second.number
 
 
 @on_loop
 async def test_one_session_serves_all_that_wait_for_it() -> None:
-    engine = Engine()
-    client_session = engine.sessions.shared
-    commands = [engine.command(client_session) for _ in range(3)]
-    session = await engine.open(client_session)
-    assert [await engine.next() for _ in commands] == commands
+    node = Node()
+    client_session = node.sessions.shared
+    commands = [node.command(client_session) for _ in range(3)]
+    session = await node.open(client_session)
+    assert [await node.next() for _ in commands] == commands
     assert [decode_session_stamp(c.data) for c in commands] == [(session, n, 1) for n in (1, 2, 3)]
     commands[0].finish()
-    assert decode_session_stamp((engine.command(client_session)).data) == (session, 4, 2)
-    assert not [c for c in engine.taken if decode_command({1: MSGPACK}, c.data)[0] != "kv"]
+    assert decode_session_stamp((node.command(client_session)).data) == (session, 4, 2)
+    assert not [c for c in node.taken if decode_command({1: MSGPACK}, c.data)[0] != "kv"]
 
 
 @pytest.mark.parametrize(
@@ -174,10 +175,10 @@ async def test_one_session_serves_all_that_wait_for_it() -> None:
 )
 @on_loop
 async def test_what_passes_is_tried_again_under_the_same_number(error: BraftError) -> None:
-    engine, _, command = await _started()
+    node, _, command = await _started()
     before = decode_session_stamp(command.data)
     settle([(command, error)])
-    assert await engine.next() is command
+    assert await node.next() is command
     assert decode_session_stamp(command.data) == before
     assert not command.sent
     settle([(command, 7)])
@@ -187,19 +188,19 @@ async def test_what_passes_is_tried_again_under_the_same_number(error: BraftErro
 @pytest.mark.parametrize("error", [Busy("too much"), TooLarge("too large"), Conflict("no")])
 @on_loop
 async def test_what_does_not_pass_is_an_answer(error: BraftError) -> None:
-    engine, _, command = await _started()
+    node, _, command = await _started()
     settle([(command, error)])
     assert await _error(command) is error
-    assert not engine.taken
+    assert not node.taken
 
 
 @on_loop
 async def test_after_an_unknown_outcome_nothing_is_surely_not_applied() -> None:
-    engine, _, command = await _started()
+    node, _, command = await _started()
     settle([(command, UNKNOWN)])
-    assert await engine.next() is command
+    assert await node.next() is command
     settle([(command, Busy("too much"))])
-    assert await engine.next() is command
+    assert await node.next() is command
     command.deadline = 0.0
     settle([(command, NoLeader("none in time"))])
     assert isinstance(await _error(command), OutcomeUnknown)
@@ -207,9 +208,9 @@ async def test_after_an_unknown_outcome_nothing_is_surely_not_applied() -> None:
 
 @on_loop
 async def test_a_deadline_without_an_attempt_that_may_have_been_applied_is_not_unknown() -> None:
-    engine, _, command = await _started()
+    node, _, command = await _started()
     settle([(command, NotLeader("deposed"))])
-    assert await engine.next() is command
+    assert await node.next() is command
     command.deadline = 0.0
     settle([(command, NoLeader("none in time"))])
     assert isinstance(await _error(command), NoLeader)
@@ -217,9 +218,9 @@ async def test_a_deadline_without_an_attempt_that_may_have_been_applied_is_not_u
 
 @on_loop
 async def test_a_conflict_after_a_retry_is_the_answer() -> None:
-    engine, _, command = await _started()
+    node, _, command = await _started()
     settle([(command, UNKNOWN)])
-    await engine.next()
+    await node.next()
     conflict = Conflict("no", revision=3)
     settle([(command, conflict)])
     assert await _error(command) is conflict
@@ -227,58 +228,58 @@ async def test_a_conflict_after_a_retry_is_the_answer() -> None:
 
 @on_loop
 async def test_the_floor_of_another_attempt_is_the_present_one() -> None:
-    engine, client_session, command = await _started()
-    second = engine.command(client_session)
-    await engine.next()
+    node, client_session, command = await _started()
+    second = node.command(client_session)
+    await node.next()
     assert decode_session_stamp(second.data)[2] == 1
     command.finish()
     settle([(second, Busy("full of answers", session=1))])
-    await engine.next()
+    await node.next()
     assert decode_session_stamp(second.data)[1:] == (2, 2)
 
 
 @on_loop
 async def test_nobody_waits_for_a_cancelled_command() -> None:
-    engine, client_session, command = await _started()
+    node, client_session, command = await _started()
     command.awaitable.cancel()
     command.finish()
     settle([(command, UNKNOWN)])
-    other = engine.command(client_session)
-    assert await engine.next() is other
+    other = node.command(client_session)
+    assert await node.next() is other
     await asyncio.sleep(0.01)
-    assert not engine.taken
+    assert not node.taken
     assert decode_session_stamp(other.data)[1:] == (2, 2)
 
 
 @on_loop
 async def test_a_caller_that_has_gone_away_holds_no_number() -> None:
-    engine, client_session, _ = await _started()
+    node, client_session, _ = await _started()
     gone = SessionCommand(client_session, PLAIN, PATIENCE, asyncio.get_running_loop())
     gone.finish()
     client_session.submit(gone)
-    assert not engine.taken
-    assert decode_session_stamp(engine.command(client_session).data)[1] == 2
+    assert not node.taken
+    assert decode_session_stamp(node.command(client_session).data)[1] == 2
 
 
 @on_loop
 async def test_an_expired_session_is_renewed_for_what_was_sent_once() -> None:
-    engine, client_session, command = await _started()
+    node, client_session, command = await _started()
     first = client_session.session_id
     settle([(command, SessionExpired("gone"))])
-    session = await engine.open(client_session)
-    assert await engine.next() is command
+    session = await node.open(client_session)
+    assert await node.next() is command
     assert session > first
     assert decode_session_stamp(command.data) == (session, 1, 1)
     settle([(command, SessionExpired("gone", session=session))])
-    await engine.open(client_session)
-    assert await engine.next() is command
+    await node.open(client_session)
+    assert await node.next() is command
 
 
 @on_loop
 async def test_an_expired_session_leaves_unknown_what_was_sent_twice() -> None:
-    engine, _, command = await _started()
+    node, _, command = await _started()
     settle([(command, UNKNOWN)])
-    await engine.next()
+    await node.next()
     settle([(command, SessionExpired("gone"))])
     assert isinstance(await _error(command), OutcomeUnknown)
 
@@ -286,10 +287,10 @@ async def test_an_expired_session_leaves_unknown_what_was_sent_twice() -> None:
 @pytest.mark.parametrize("twice", [False, True])
 @on_loop
 async def test_a_session_of_ones_own_tells_whether_it_may_have_been_applied(twice: bool) -> None:
-    engine, client_session, command = await _started(renews=False)
+    node, client_session, command = await _started(renews=False)
     if twice:
         settle([(command, UNKNOWN)])
-        await engine.next()
+        await node.next()
     settle([(command, SessionExpired("gone", session=client_session.session_id))])
     error = await _error(command)
     assert isinstance(error, SessionExpired)
@@ -300,42 +301,42 @@ async def test_a_session_of_ones_own_tells_whether_it_may_have_been_applied(twic
 async def test_a_full_session_is_replaced_or_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOW", 2)
     for renews in (True, False):
-        engine, client_session, _ = await _started(renews=renews)
-        engine.command(client_session)
-        await engine.next()
+        node, client_session, _ = await _started(renews=renews)
+        node.command(client_session)
+        await node.next()
         if renews:
-            third = engine.command(client_session)
-            session = await engine.open(client_session)
+            third = node.command(client_session)
+            session = await node.open(client_session)
             assert decode_session_stamp(third.data) == (session, 1, 1)
         else:
             with pytest.raises(Busy, match="at most 2 numbers later"):
-                engine.command(client_session)
+                node.command(client_session)
 
 
 @on_loop
 async def test_who_waits_for_a_session_waits_until_its_own_deadline() -> None:
-    engine = Engine()
-    client_session = engine.sessions.shared
-    short, long = engine.command(client_session, 0.0), engine.command(client_session)
-    engine.sessions.sweep()
+    node = Node()
+    client_session = node.sessions.shared
+    short, long = node.command(client_session, 0.0), node.command(client_session)
+    node.sessions.sweep()
     assert isinstance(await _error(short), NoLeader)
     assert not long.future.done()
-    opening = await engine.next()
+    opening = await node.next()
     opening.deadline = 0.0
     settle([(opening, UNKNOWN)])  # nothing was sent yet, so its own outcome is not unknown
-    await engine.open(client_session)
-    assert await engine.next() is long
+    await node.open(client_session)
+    assert await node.next() is long
 
 
 @on_loop
 async def test_a_session_that_cannot_be_opened_is_an_answer() -> None:
-    engine = Engine()
-    command = engine.command(engine.sessions.shared)
+    node = Node()
+    command = node.command(node.sessions.shared)
     full = Busy("the disk is full")
-    settle([(await engine.next(), full)])
+    settle([(await node.next(), full)])
     assert await _error(command) is full
-    late = engine.command(engine.sessions.shared, 0.0)
-    opening = await engine.next()
+    late = node.command(node.sessions.shared, 0.0)
+    opening = await node.next()
     opening.deadline = 0.0
     settle([(opening, UNKNOWN)])
     assert isinstance(await _error(late), NoLeader)
@@ -343,30 +344,30 @@ async def test_a_session_that_cannot_be_opened_is_an_answer() -> None:
 
 @on_loop
 async def test_a_command_that_waits_for_a_session_is_never_sent_without_one() -> None:
-    engine = Engine()
-    command = engine.command(engine.sessions.shared)
-    opening = await engine.next()
+    node = Node()
+    command = node.command(node.sessions.shared)
+    opening = await node.next()
     opening.deadline = 0.0  # a later caller may have more time than the opening has
     settle([(opening, NotLeader("the leader has changed"))])
     assert isinstance(await _error(command), NotLeader)
-    assert engine.taken == []
+    assert node.taken == []
 
 
 @on_loop
 async def test_a_node_that_stops_answers_everybody() -> None:
-    engine, client_session, tried = await _started()
-    fresh = engine.command(client_session)
-    await engine.next()
-    other = ClientSession(engine.sessions, renews=False)
-    waiting = engine.command(other)
+    node, client_session, tried = await _started()
+    fresh = node.command(client_session)
+    await node.next()
+    other = ClientSession(node.sessions, renews=False)
+    waiting = node.command(other)
     settle([(tried, UNKNOWN), (fresh, NotLeader("deposed"))])
     stopped = Stopped("the node was stopped")
-    engine.sessions.stop(stopped)
+    node.sessions.stop(stopped)
     assert isinstance(await _error(tried), OutcomeUnknown)
     assert await _error(fresh) is stopped
     assert await _error(waiting) is stopped
     with pytest.raises(Stopped):
-        engine.command(other)
+        node.command(other)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=60))
@@ -391,7 +392,7 @@ def test_the_floor_is_the_lowest_number_under_way(steps: list[tuple[bool, int]])
 class Peers:
     """A forwarder's surroundings: calls to ``frozen`` never end, others answer with ``reply``."""
 
-    cluster_id = "c"
+    identity = Identity("me", "127.0.0.1:2", "c")
 
     def __init__(self, reply: Callable[[ProposeRequest], PeerReply]) -> None:
         self._reply = reply
@@ -399,7 +400,11 @@ class Peers:
         self.calls: list[str] = []
         self.again: list[Request] = []
 
-    def address_of(self, server_id: str) -> str:
+    @property
+    def addresses(self) -> Peers:
+        return self
+
+    def of(self, server_id: str) -> str:
         return server_id
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
@@ -409,8 +414,8 @@ class Peers:
             await self.release.wait()
         return self._reply(request)
 
-    def resubmit(self, requests: Sequence[Command | Query]) -> None:
-        self.again += requests
+    def submit(self, request: Command | Query) -> None:
+        self.again.append(request)
 
     def serve(self, index: int, queries: list[Query]) -> None:
         raise AssertionError("no reads here")
@@ -429,16 +434,16 @@ def _failure(request: ProposeRequest) -> ProposeReply:
 async def test_a_frozen_leader_is_not_waited_for_when_there_is_another(
     reply: Callable[[ProposeRequest], PeerReply],
 ) -> None:
-    engine, _, command = await _started()
+    node, _, command = await _started()
     plain = Command(PLAIN, PATIENCE, asyncio.get_running_loop())
     peers = Peers(reply)
-    forwarder = Forwarder(peers)
+    forwarder = Forwarder(peers, peers.call)
     forwarder.commands("frozen", [command, plain])
     await until(lambda: bool(peers.calls))
     forwarder.leader_changed("frozen")
     assert not command.unknown
     forwarder.leader_changed("other")
-    assert await engine.next() is command
+    assert await node.next() is command
     assert command.unknown
     peers.release.set()
     if reply is _values:
@@ -447,14 +452,14 @@ async def test_a_frozen_leader_is_not_waited_for_when_there_is_another(
         assert isinstance(await _error(plain), OutcomeUnknown)
         await asyncio.sleep(0.02)
         assert not command.future.done(), "the first attempt's failure is no answer any more"
-        assert not engine.taken
+        assert not node.taken
     await forwarder.stop(Stopped("the end"))
 
 
 @on_loop
 async def test_calls_to_a_frozen_leader_do_not_block_those_to_the_next() -> None:
     peers = Peers(_values)
-    forwarder = Forwarder(peers)
+    forwarder = Forwarder(peers, peers.call)
     loop = asyncio.get_running_loop()
     frozen = [Command(PLAIN, PATIENCE, loop) for _ in range(20)]
     for command in frozen:
@@ -518,13 +523,13 @@ def test_a_request_is_settled_once_by_whoever_is_first() -> None:
 @on_loop
 async def test_each_attempt_to_open_a_session_has_an_id_of_its_own() -> None:
     """A late first attempt must not bring a session back to life that has ended meanwhile."""
-    engine = Engine()
-    client_session = ClientSession(engine.sessions, renews=True)
-    engine.command(client_session)
-    opening = await engine.next()
+    node = Node()
+    client_session = ClientSession(node.sessions, renews=True)
+    node.command(client_session)
+    opening = await node.next()
     first = opened_by(opening)
     settle([(opening, UNKNOWN)])
-    again = await engine.next()
+    again = await node.next()
     assert again is opening
     second = opened_by(again)
     assert first != second
@@ -535,9 +540,9 @@ async def test_each_attempt_to_open_a_session_has_an_id_of_its_own() -> None:
 @pytest.mark.parametrize("answer", [None, 7, b"", b"x" * 16, "text"])
 @on_loop
 async def test_a_leader_cannot_choose_the_session(answer: Any) -> None:
-    engine = Engine()
-    client_session = ClientSession(engine.sessions, renews=True)
-    command = engine.command(client_session)
-    settle([(await engine.next(), answer)])
+    node = Node()
+    client_session = ClientSession(node.sessions, renews=True)
+    command = node.command(client_session)
+    settle([(await node.next(), answer)])
     assert "did not register the requested session" in (await _error(command)).message
     assert client_session.session_id == b""

@@ -85,7 +85,7 @@ def leads(cluster: MemoryCluster, index: int) -> bool:
 def commands(node: Node) -> int:
     """How many commands stand in the log of a node, agreements aside."""
     assert node._host is not None
-    driver = node._host._engine.driver
+    driver = node._host._server.running().driver
     assert driver is not None
     log = driver.core.log
     entries = log.slice(log.first_index, log.last_index + 1)
@@ -169,8 +169,8 @@ def test_a_leader_that_stops_applying_gives_up_its_office() -> None:
         new = cluster.leader(others)
         host = cluster.node(new)._host
         assert host is not None
-        assert host._engine.driver is not None
-        host._engine.driver._admit = lambda configuration, given: (given, [])
+        assert host._server.replica is not None
+        host._server.running().driver._admit = lambda configuration, given: (given, [])
         assert cluster.node(new).execute("counter", "double", timeout=PATIENCE) == 10
         old = cluster.node(leader)
         cluster.wait_for(lambda: "stopped applying" in old.ready()[1])
@@ -229,6 +229,6 @@ def test_ready_made_commands_from_outside_are_held_to_the_same_rule() -> None:
             b"\x09\x01junk",
             b"junk",
         ):
-            answer = host._loop.run(host._engine.on_apply_log(data), PATIENCE)
+            answer = host._loop.run(host._server.handler.on_apply_log(data), PATIENCE)
             assert b"unknown_" in answer or b"invalid_request" in answer or b"command_f" in answer
         assert commands(node) == before

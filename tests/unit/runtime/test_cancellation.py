@@ -21,10 +21,10 @@ from braft_core.local_nodes import free_ports
 from braft_core.runtime import components, lifecycle
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.conditions import StateCondition
-from braft_core.runtime.engine import Engine
 from braft_core.runtime.events import Events
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.periodic_checks import PeriodicChecks
+from braft_core.runtime.server import Server
 from braft_core.runtime.shielded import run_shielded
 from braft_core.storage.directory import DirectoryLock
 
@@ -79,10 +79,10 @@ def place(tmp_path: Path) -> Iterator[Location]:
 STEPS: list[tuple[Any, str]] = [
     (lifecycle, "build_components"),
     (components, "choose_location"),
-    (lifecycle, "Engine"),
+    (lifecycle, "Server"),
     (LoopThread, "start"),
     (Applier, "start"),
-    (Engine, "start"),
+    (Server, "start"),
     (HTTPServer, "start"),
     (PeriodicChecks, "start"),
     (Events, "start"),
@@ -234,15 +234,15 @@ async def _in_a_session(node: Node) -> None:
 def requests_of(node: Node) -> list[Any]:
     """Everything of a running node that waits for an answer to somebody."""
     host: Any = node._host
-    engine = host._engine
-    own = engine.sessions.shared
+    server = host._server
+    own = server.sessions.shared
     window = own._window
     return [
         *own._waiting,
-        *engine.sessions._retrying,
-        *engine.sessions._opening,
+        *server.sessions._retrying,
+        *server.sessions._opening,
         *(window._under_way if window is not None else ()),
-        *engine.condition._waiters,
+        *server.condition._waiters,
     ]
 
 
@@ -295,7 +295,7 @@ def test_who_waits_for_a_node_that_is_stopped_is_told(place: Location) -> None:
         in_a_thread = asyncio.create_task(asyncio.to_thread(node.wait_ready, 10 * LONG))
         awaited = [asyncio.create_task(node.await_ready(10 * LONG)) for _ in range(3)]
         async with asyncio.timeout(LONG):
-            while len(node._host._engine.condition._waiters) < 3:  # type: ignore[union-attr] # noqa: ASYNC110
+            while len(node._host._server.condition._waiters) < 3:  # type: ignore[union-attr] # noqa: ASYNC110
                 await asyncio.sleep(0)
             await node.astop()
             for told in await asyncio.gather(in_a_thread, *awaited, return_exceptions=True):

@@ -28,13 +28,13 @@ SERVER_ID = encode_server_id(RAFT_ID)
 def publisher(caplog: pytest.LogCaptureFixture) -> EventPublisher:
     caplog.set_level(logging.DEBUG)
     quiet: Any = SimpleNamespace(emit=lambda *_: None, call=lambda action: None)
-    engine: Any = SimpleNamespace(
+    server: Any = SimpleNamespace(
         components=SimpleNamespace(server_id="me", plugins=None),
-        address_of={SERVER_ID: "10.0.0.1:1"}.get,
+        addresses=SimpleNamespace(of={SERVER_ID: "10.0.0.1:1"}.get),
         leader_changed=lambda leader: None,
         condition=SimpleNamespace(notify=lambda: None),
     )
-    return EventPublisher(engine, quiet, engine)
+    return EventPublisher(server, quiet, server)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:

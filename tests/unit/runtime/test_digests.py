@@ -188,10 +188,10 @@ def leader(
         settings=SimpleNamespace(digest_interval=1e-9, request_timeout=1.0),
     )
     applier = SimpleNamespace(on_replaced=None, distrusted="", applied_index=applied)
-    engine: Any = SimpleNamespace(components=components, applier=applier, is_leader=leads)
+    server: Any = SimpleNamespace(components=components, applier=applier, is_leader=leads)
     agreed = machine.capabilities if agreed is None else agreed
     ports: Any = SimpleNamespace(raft_view=lambda: RaftView(empty=empty), agreed=agreed)
-    return StateDigests(engine, ports)
+    return StateDigests(server, ports)
 
 
 def test_a_leader_commits_a_checkpoint_only_where_there_is_something_and_all_know_it() -> None:

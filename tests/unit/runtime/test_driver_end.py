@@ -32,7 +32,7 @@ def host() -> Iterator[NodeThreads]:
 
 
 def driver_of(host: NodeThreads) -> Driver:
-    driver = host._engine.driver
+    driver = host._server.running().driver
     assert driver is not None
     return driver
 

@@ -10,8 +10,8 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import ConfigError, Stopped
-from braft_core.runtime.engine import Engine
 from braft_core.runtime.lifecycle import NodeThreads
+from braft_core.runtime.server import Server
 from braft_testing.processes import PATIENCE
 
 
@@ -46,10 +46,10 @@ def test_a_command_that_comes_during_the_start_is_served(early: list[Future[Any]
 def test_a_command_that_comes_during_a_start_that_fails_is_refused(
     early: list[Future[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(engine: Engine) -> None:
+    async def fail(server: Server) -> None:
         raise ConfigError("no such port")
 
-    monkeypatch.setattr(Engine, "start", fail)
+    monkeypatch.setattr(Server, "start", fail)
     with pytest.raises(ConfigError):
         make().start()
     error = early[0].exception(PATIENCE)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
+from braft_core.abc import Identity
 from braft_core.errors import (
     AccessDenied,
     BraftError,
@@ -38,7 +39,7 @@ Answer = Callable[[PeerRequest], PeerReply]
 class Peers:
     """The node around a forwarder; ``answer`` plays the leader, after ``gate`` opens."""
 
-    cluster_id = "c"
+    identity = Identity("me", "127.0.0.1:2", "c")
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -49,7 +50,11 @@ class Peers:
         self.back: list[Command | Query] = []
         self.served: list[tuple[int, list[Query]]] = []
 
-    def address_of(self, server_id: str) -> str:
+    @property
+    def addresses(self) -> Peers:
+        return self
+
+    def of(self, server_id: str) -> str:
         return self.address
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
@@ -57,8 +62,8 @@ class Peers:
         await self.gate.wait()
         return self.answer(request)
 
-    def resubmit(self, requests: Sequence[Command | Query]) -> None:
-        self.back += requests
+    def submit(self, request: Command | Query) -> None:
+        self.back.append(request)
 
     def serve(self, index: int, queries: list[Query]) -> None:
         self.served.append((index, queries))
@@ -93,7 +98,7 @@ def test_each_command_gets_its_own_outcome() -> None:
 
         peers = Peers(answer)
         good, bad = command(), command()
-        Forwarder(peers).commands("leader", [good, bad])
+        Forwarder(peers, peers.call).commands("leader", [good, bad])
         assert await good.awaitable == 1
         with pytest.raises(CommandFailed, match="no"):
             await bad.awaitable
@@ -111,7 +116,7 @@ def test_what_surely_was_not_taken_goes_back_to_the_queue(error: BraftError) -> 
     async def main() -> None:
         peers = Peers(refuse(error))
         commands = [command(), command()]
-        Forwarder(peers).commands("leader", list(commands))
+        Forwarder(peers, peers.call).commands("leader", list(commands))
         await until(lambda: peers.back)
         assert peers.back == commands
         assert not any(c.sent or c.future.done() for c in commands)
@@ -123,7 +128,7 @@ def test_a_leader_that_wants_another_token_is_not_asked_again() -> None:
     async def main() -> None:
         peers = Peers(refuse(AccessDenied("BRAFT_TOKEN must be the same")))
         write, read = command(), Query("kv", "get", (), 10, asyncio.get_running_loop())
-        forwarder = Forwarder(peers)
+        forwarder = Forwarder(peers, peers.call)
         forwarder.commands("leader", [write])
         forwarder.reads("leader", [read])
         for request in (write, read):
@@ -139,7 +144,7 @@ def test_a_leader_without_an_address_is_asked_again_later() -> None:
         peers = Peers(echo)
         peers.address = ""
         waiting = command()
-        Forwarder(peers).commands("leader", [waiting])
+        Forwarder(peers, peers.call).commands("leader", [waiting])
         await until(lambda: peers.back)
         assert peers.calls == []
         assert not waiting.sent
@@ -156,7 +161,7 @@ def test_what_may_have_been_taken_is_never_sent_again(error: BraftError) -> None
     async def main() -> None:
         peers = Peers(refuse(error))
         doubtful = command()
-        Forwarder(peers).commands("leader", [doubtful])
+        Forwarder(peers, peers.call).commands("leader", [doubtful])
         with pytest.raises(OutcomeUnknown):
             await doubtful.awaitable
         await asyncio.sleep(0.1)
@@ -170,7 +175,7 @@ def test_a_refusal_that_stays_one_is_the_answer() -> None:
     async def main() -> None:
         peers = Peers(refuse(TooLarge("too large", size=2, limit=1)))
         large = command()
-        Forwarder(peers).commands("leader", [large])
+        Forwarder(peers, peers.call).commands("leader", [large])
         with pytest.raises(TooLarge):
             await large.awaitable
         assert peers.back == []
@@ -182,7 +187,7 @@ def test_a_reply_of_the_wrong_length_leaves_the_outcome_unknown() -> None:
     async def main() -> None:
         peers = Peers(lambda _: ProposeReply((encode_outcome(1),)))
         both = [command(), command()]
-        Forwarder(peers).commands("leader", list(both))
+        Forwarder(peers, peers.call).commands("leader", list(both))
         for each in both:
             with pytest.raises(OutcomeUnknown, match="1 answers to 2"):
                 await each.awaitable
@@ -194,7 +199,7 @@ def test_calls_are_bounded_in_size_and_in_number() -> None:
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers)
+        forwarder = Forwarder(peers, peers.call)
         commands = [command(bytes(200_000)) for _ in range(200)]
         forwarder.commands("leader", list(commands))
         await until(lambda: len(peers.calls) == 16)
@@ -212,7 +217,7 @@ def test_reads_share_a_call_and_those_that_come_later_do_not_join_it() -> None:
         loop = asyncio.get_running_loop()
         peers = Peers(lambda _: ReadIndexReply(7, 1))
         peers.gate.clear()
-        forwarder = Forwarder(peers)
+        forwarder = Forwarder(peers, peers.call)
         first = [Query("kv", "get", (), 10, loop) for _ in range(3)]
         late = [Query("kv", "get", (), 10, loop) for _ in range(3)]
         forwarder.reads("leader", list(first))
@@ -235,7 +240,7 @@ def test_a_read_whose_leader_is_gone_is_tried_again() -> None:
     async def main() -> None:
         peers = Peers(refuse(Unreachable("broke", sent=True)))
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
-        Forwarder(peers).reads("leader", [query])
+        Forwarder(peers, peers.call).reads("leader", [query])
         await until(lambda: peers.back)
         assert peers.back == [query]
 
@@ -246,7 +251,7 @@ def test_commands_that_were_sent_on_are_undecided_until_they_are_answered() -> N
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers)
+        forwarder = Forwarder(peers, peers.call)
         assert not forwarder.has_undecided
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
         forwarder.reads("leader", [query])
@@ -268,7 +273,7 @@ def test_stop_tells_who_was_under_way_from_who_was_not() -> None:
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers)
+        forwarder = Forwarder(peers, peers.call)
         sent = command()
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
         forwarder.commands("leader", [sent])
@@ -287,7 +292,7 @@ def test_each_command_and_read_has_its_own_deadline_though_a_call_serves_many() 
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers)
+        forwarder = Forwarder(peers, peers.call)
         loop = asyncio.get_running_loop()
         hasty, patient = command(timeout=1), command(timeout=1000)
         forwarder.commands("leader", [hasty, patient])
@@ -315,7 +320,7 @@ def test_each_command_and_read_has_its_own_deadline_though_a_call_serves_many() 
 def test_a_command_that_waits_to_be_sent_again_is_not_called_unapplied_by_two() -> None:
     async def main() -> None:
         peers = Peers(refuse(NotLeader("another")))
-        forwarder = Forwarder(peers)
+        forwarder = Forwarder(peers, peers.call)
         waits = command(timeout=1)
         forwarder.commands("leader", [waits])
         await until(lambda: peers.calls and not waits.sent)
@@ -331,7 +336,8 @@ def test_a_transport_that_breaks_its_rule_leaves_nobody_waiting() -> None:
         raise OSError("no route to host")
 
     async def main() -> None:
-        forwarder = Forwarder(Peers(broken))
+        peers = Peers(broken)
+        forwarder = Forwarder(peers, peers.call)
         sent, read = command(), Query("kv", "get", (), 10, asyncio.get_running_loop())
         forwarder.commands("leader", [sent])
         forwarder.reads("leader", [read])
@@ -348,7 +354,7 @@ def test_a_read_is_asked_again_after_an_answer_that_is_none() -> None:
     async def main() -> None:
         peers = Peers(lambda request: ProposeReply(()))
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
-        Forwarder(peers).reads("leader", [query])
+        Forwarder(peers, peers.call).reads("leader", [query])
         await until(lambda: peers.back)
         assert peers.back == [query]
 

@@ -23,15 +23,23 @@ def admin_of(harness: CoreHarness, asked: list[str]) -> Admin:
         asked.append("")
         settle([(waits, NoLeader("the successor did not take over"))])
 
-    engine: Any = SimpleNamespace(
+    driver = SimpleNamespace(core=core, loop=asyncio.get_running_loop(), call=refuse)
+    server: Any = SimpleNamespace(
         components=SimpleNamespace(
             server_id="a", ephemeral=False, settings=SimpleNamespace(heartbeat_interval=0.1)
         ),
         configuration=core.configuration,
         is_leader=core.role is Role.LEADER,
-        running=lambda: SimpleNamespace(core=core, loop=asyncio.get_running_loop(), call=refuse),
+        running=lambda: SimpleNamespace(core=core, driver=driver),
     )
-    return Admin(engine)
+    return Admin(server)
+
+
+def retire(harness: CoreHarness, asked: list[str]) -> None:
+    async def main() -> None:
+        await admin_of(harness, asked).retire(1.0)
+
+    asyncio.run(main())
 
 
 def test_a_leader_that_nobody_answers_leaves_without_a_word(
@@ -45,7 +53,7 @@ def test_a_leader_that_nobody_answers_leaves_without_a_word(
         a.connection_lost(gone)
     harness.advance(0.25)
     assert a.role is Role.LEADER
-    asyncio.run(admin_of(harness, asked).retire(1.0))
+    retire(harness, asked)
     assert asked == []
     assert not caplog.records
 
@@ -59,7 +67,7 @@ def test_one_that_is_answered_tries_and_says_if_it_failed(
     harness.dead = {"b"}
     a.connection_lost("b")
     harness.advance(0.25)
-    asyncio.run(admin_of(harness, asked).retire(1.0))
+    retire(harness, asked)
     assert asked == [""]
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert "the successor did not take over" in caplog.text

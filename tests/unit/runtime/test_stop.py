@@ -9,7 +9,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped
-from braft_core.runtime import engine as module
+from braft_core.runtime import server as module
 from braft_core.runtime.leave_empty_cluster import abandon_cluster
 from braft_core.runtime.requests import Command
 from braft_testing.processes import PATIENCE, wait_for
@@ -30,15 +30,14 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
         node.kv.put("m", "k", 1)
         host = node._host
         assert host is not None
-        engine = host._engine
-        monkeypatch.setattr(engine.membership, "stop", end)
-        driver = engine.driver
-        assert driver is not None
+        server = host._server
+        monkeypatch.setattr(server.membership, "stop", end)
+        driver = server.running().driver
         appended, early = Command(b"x", 60), Command(b"x", 60)
 
         async def wait() -> None:
             driver.wait_applied(10**6, driver.core.current_term, [appended])
-            engine._early.append(early)
+            server._parked._parked.append(early)
 
         host._loop.run(wait())
     with pytest.raises(OutcomeUnknown):
@@ -52,24 +51,23 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
     )
 
 
-def test_a_stop_while_the_cluster_dissolves_answers_those_who_wait() -> None:
+def test_a_stop_while_the_cluster_is_abandoned_answers_those_who_wait() -> None:
     with Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False) as node:
         node.wait_ready(PATIENCE)
         node.barrier(PATIENCE)
         host = node._host
         assert host is not None
-        engine = host._engine
+        server = host._server
         request = Command(b"x", 60)
 
-        async def dissolve_in_vain() -> None:
-            assert engine.driver is not None
+        async def leave_in_vain() -> None:
             # As of a thread that has handed it over, and of a loop that has not looked yet.
-            engine.driver._requests.append(request)
-            dissolving = asyncio.ensure_future(abandon_cluster(engine, engine._ports))
+            server.running().driver._requests.append(request)
+            leaving = asyncio.ensure_future(abandon_cluster(server, server.adapter))
             await asyncio.sleep(0)
-            dissolving.cancel()
-            await asyncio.gather(dissolving, return_exceptions=True)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
 
-        host._loop.run(dissolve_in_vain(), PATIENCE)
+        host._loop.run(leave_in_vain(), PATIENCE)
     with pytest.raises(Stopped):
         request.blocking.result(PATIENCE)
