@@ -284,7 +284,7 @@ def _conclude(account: Account, say: Callable[[str], None]) -> None:
     verdict = "nothing was lost" if not account.lost else f"{len(account.lost)} reads were wrong"
     say(
         f"{verdict}: {len(account.acknowledged)} acknowledged writes,"
-        f" {len(account.unknown)} of unknown fate, {account.total:.1f} s in all"
+        f" {len(account.unknown)} with unknown outcome, {account.total:.1f} s in all"
     )
 
 

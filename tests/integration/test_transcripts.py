@@ -1,0 +1,266 @@
+"""The transcripts of README.md and docs/getting-started.md: run each command, compare its output.
+
+Ids, process ids, numbers and durations may differ, and so may the addresses in tables, since any
+node may lead. ``...`` in a transcript stands for anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from braft_core.identity import Ports, ports_are_free
+from braft_core.local_nodes import free_ports, node_environment
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the transcripts use curl"),
+]
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 120.0
+_FENCE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+#: A command that runs a node, with its settings before it.
+_NODE = re.compile(r"(?:\w+=\S+ )*BRAFT_RPORT=(\d+) (?:\w+=\S+ )*braft(?: &)?")
+_BASES = (15000, 16000, 17000, 18000)
+#: Each is replaced in what is shown and in what is printed.
+_VARIABLE = (
+    (re.compile(r"\b3[0-9A-Za-z]{26}\b"), "ID"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "ADDRESS"),
+    (re.compile(r"\b(?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s\b"), "DURATION"),
+    (re.compile(r"\b\d+(?:[.,]\d+)*"), "N"),
+    (re.compile(r"\bleader\b(?= ID)|(?<=Voter )(?=ID)"), ""),
+    (re.compile(r"\s+"), " "),
+)
+
+
+class Step(NamedTuple):
+    """One command of a transcript, and the lines that it is said to print."""
+
+    command: str
+    shown: list[str]
+
+
+def sections(page: Path) -> dict[str, list[Step]]:
+    """Return the steps of a page's console blocks by the heading above them."""
+    text = page.read_text(encoding="utf-8")
+    found: dict[str, list[Step]] = {}
+    for fence in _FENCE.finditer(text):
+        heading = _HEADING.findall(text[: fence.start()])[-1]
+        found.setdefault(heading, []).extend(_steps(fence[1]))
+    return found
+
+
+def _steps(block: str) -> Iterator[Step]:
+    lines = block.splitlines()
+    prompts = any(line.startswith("$ ") for line in lines)
+    step: Step | None = None
+    for line in lines:
+        if line.startswith("$ ") or not prompts:
+            if step is not None:
+                yield step
+            step = Step(re.sub(r"\s+#.*", "", line.removeprefix("$ ")), [])
+        elif step is not None:
+            step.shown.append(line)
+    if step is not None:
+        yield step
+
+
+def plain(line: str) -> str:
+    for pattern, word in _VARIABLE:
+        line = pattern.sub(word, line)
+    return line.strip()
+
+
+def matches(shown: list[str], printed: list[str]) -> bool:
+    """Return whether what was printed is what is shown. The order of lines is that of addresses."""
+    if shown and shown[-1] == "...":
+        shown = shown[:-1]
+        printed = printed[: len(shown)]
+    expected, found = sorted(map(plain, shown)), sorted(map(plain, printed))
+    return len(expected) == len(found) and all(
+        re.fullmatch(re.escape(want).replace(r"\.\.\.", ".*"), have)
+        for want, have in zip(expected, found, strict=True)
+    )
+
+
+class Reader:
+    """Types what a page shows, in a folder of its own, with ports that are free here."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ports = {base: free_base() for base in _BASES}
+        self._code = 0
+        self.nodes: dict[int, subprocess.Popen[bytes]] = {}
+        self._commands: dict[int, str] = {}
+        self.environment = node_environment({})
+        self.environment.pop("COLUMNS", None)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{self.environment['PATH']}"
+        self.environment["PATH"] = path
+        self.environment["BRAFT_URL"] = f"http://127.0.0.1:{self._ports[15000] + 2}"
+
+    def follow(self, steps: list[Step]) -> None:
+        for step in steps:
+            self.type(step)
+
+    def type(self, step: Step) -> None:
+        command = self._here(step.command)
+        if found := _NODE.fullmatch(step.command):
+            self.start(int(found[1]), command)
+            printed = self._log(int(found[1])).read_text().splitlines()
+            assert printed[0] == self._here(step.shown[0] if step.shown else printed[0])
+        elif step.command.startswith("export "):
+            name, _, value = command.removeprefix("export ").partition("=")
+            self.environment[name] = value
+        elif step.command.startswith("kill -9 "):
+            self.kill_leader()
+        else:
+            self._compare(step, command)
+
+    def _compare(self, step: Step, command: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        once = " remove " in command
+        while True:
+            printed = self._run(command)
+            if not step.shown or matches(step.shown, printed):
+                return
+            if once or time.monotonic() > deadline:
+                pytest.fail(f"$ {command}\n" + "\n".join([*printed, "is not", *step.shown]))
+            time.sleep(0.3)
+
+    def _run(self, command: str) -> list[str]:
+        command = re.sub(r"^curl ", "curl -s ", command).replace("$?", str(self._code))
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self._folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self._code = done.returncode
+        return self._there(done.stdout).splitlines()
+
+    def start(self, base: int, command: str = "") -> None:
+        """Start the node of this port, as before unless a command is given; until it listens."""
+        self._commands[base] = command or self._commands[base]
+        with self._log(base).open("wb") as log:
+            self.nodes[base] = subprocess.Popen(
+                ["bash", "-c", f"exec env {self._commands[base].removesuffix(' &')}"],
+                cwd=self._folder,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.DEVNULL,
+            )
+        wait(lambda: b"\n" in self._log(base).read_bytes(), f"the node of {base} listens")
+
+    def start_as(self, base: int, other: int) -> None:
+        """Start a node with the command of another one, and its own port."""
+        ports = (str(self._ports[other]), str(self._ports[base]))
+        self.start(base, self._commands[other].replace(f"RPORT={ports[0]}", f"RPORT={ports[1]}"))
+
+    def kill_leader(self) -> None:
+        address = self._run("braft leader show")[0].split()[0]
+        self.end(int(address.rpartition(":")[2]), signal.SIGKILL)
+
+    def end(self, base: int, number: signal.Signals = signal.SIGTERM) -> None:
+        node = self.nodes.pop(base)
+        node.send_signal(number)
+        node.wait(PATIENCE)
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.kill()
+            node.wait()
+
+    def _log(self, base: int) -> Path:
+        return self._folder / f"{base}.log"
+
+    def _here(self, text: str) -> str:
+        return self._replace(text, {b: self._ports[b] for b in _BASES})
+
+    def _there(self, text: str) -> str:
+        return self._replace(text, {self._ports[b]: b for b in _BASES})
+
+    def _replace(self, text: str, bases: dict[int, int]) -> str:
+        ports = {str(old + n): str(new + n) for old, new in bases.items() for n in range(3)}
+        return re.sub("|".join(ports), lambda match: ports[match[0]], text)
+
+
+def free_base() -> int:
+    """Return a port that is free together with the next two."""
+    while True:
+        [base] = free_ports(1)
+        if ports_are_free(Ports(base, base + 1, base + 2), "127.0.0.1"):
+            free_ports(2)  # the walk goes on behind them
+            return base
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    made = Reader(tmp_path)
+    yield made
+    made.close()
+
+
+def test_getting_started(reader: Reader) -> None:
+    page = sections(ROOT / "docs" / "getting-started.md")
+    [plugins] = [step for step in page.pop("Install") if step.command == "braft plugins"]
+    reader.type(plugins)
+    first, *others = page.pop("Three nodes"), page.pop("Write and read")
+    alone = next(n for n, step in enumerate(first) if step.shown == ['{"status": "ready"}'])
+    reader.follow(first[:alone])
+    for base in (16000, 17000):
+        reader.start_as(base, 15000)
+    reader.follow([*first[alone:], *others[0], *page.pop("Lists come in pages")])
+    *kill, refused, code = page.pop("Kill one")
+    reader.follow(kill)
+    stopped = next(iter(reader.nodes))
+    reader.end(stopped)
+    reader.follow([refused, code])
+    for base in {15000, 16000, 17000} - set(reader.nodes):
+        reader.start(base)
+    reader.follow(page.pop("Add one"))
+    assert not page
+
+
+def test_readme(reader: Reader) -> None:
+    steps = sections(ROOT / "README.md")["Three terminals"]
+    assert len(steps) == 7
+    reader.follow(steps)
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        (["stored at revision 5"], ["stored at revision 7"], True),
+        (["stored at revision 5"], ["stored at 7"], False),
+        (["a", "..."], ["a", "b", "c"], True),
+        (["a", "..."], ["b", "a"], False),
+        (['{"x": 1, ...}'], ['{"x": 1, "y": 2}'], True),
+        (["127.0.0.1:1  Voter  leader  3MpE4Sqi99V6kuCFlXrCum8zmCn"], ["nothing"], False),
+        (["leader 127.0.0.1:1   nodes 3"], ["leader 127.0.0.1:2   nodes 3"], True),
+        (["a"], ["a", "b"], False),
+    ],
+)
+def test_a_difference_is_seen(shown: list[str], printed: list[str], same: bool) -> None:
+    assert matches(shown, printed) is same
