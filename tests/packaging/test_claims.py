@@ -17,6 +17,7 @@ import typer.main
 from braft_core.cli import app
 from braft_core.config import Settings
 from braft_core.config.durations import parse_duration
+from braft_testing.simulation.cli import _PARTS
 
 _FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
@@ -32,6 +33,8 @@ _FOREIGN = frozenset(
     "--all --dry-run --editable --file --from-file --no-deps --quiet --replicas --tag --wheel-dir "
     "--help".split()
 )
+#: Options of the simulator whose names its parser computes.
+_COMPUTED = frozenset(f"--{part}" for part in _PARTS)
 #: Variables that pages make up or that others read.
 _INVENTED = ("BRAFT_HOSTSFILE_", "BRAFT_LAB_", "BRAFT_COUNTER_", "BRAFT_CONSUL_LIKE_", "BRAFT_PORT")
 
@@ -120,7 +123,7 @@ def test_every_option_belongs_to_some_program(
         f"{page}: {option}"
         for page, text in pages.items()
         for option in _OPTION.findall(text)
-        if option not in ours | _FOREIGN
+        if option not in ours | _FOREIGN | _COMPUTED
     }
     assert unknown == set()
 
@@ -194,8 +197,8 @@ def test_every_module_that_a_page_names_exists(pages: dict[Path, str]) -> None:
 
 #: Files that readers of the manuals make, and that benchmarks write.
 _MADE_BY_READERS = re.compile(
-    r"^(?:braft_(?:hello|hostsfile|lab)\b.*|tests/test_(?:plugin|braft_hostsfile)\.py"
-    r"|benchmarks/results/|snapshots/|test_plugin\.py)$"
+    r"^(?:(?:src/)?braft_(?:hello|hostsfile|lab)\b.*|tests/test_(?:plugin|braft_hostsfile)\.py"
+    r"|benchmarks/results/|snapshots/|dist/|test_plugin\.py|utils\.py)$"
 )
 
 #: Packages that this tree has; examples make up others.
