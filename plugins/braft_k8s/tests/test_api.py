@@ -169,8 +169,8 @@ def test_without_labels_every_service_counts(
         ((403, b"{}"), "403 Forbidden; the service account needs the verbs list"),
         ((401, b""), "401 Unauthorized; the service account"),
         ((500, b"oops"), "500 Internal Server Error$"),
-        ((200, b"not json"), "k8s: the API cannot be asked"),
-        ((200, b'{"items": null}'), "k8s: the API cannot be asked"),
+        ((200, b"not json"), "k8s: the request to the API failed"),
+        ((200, b'{"items": null}'), "k8s: the request to the API failed"),
     ],
 )
 def test_a_failing_api_is_not_an_empty_cluster(
@@ -187,7 +187,7 @@ def test_an_api_that_is_gone(kubeconfig: Path, api: Api) -> None:
         port = sock.getsockname()[1]
         text = kubeconfig.read_text().replace(str(api.port), str(port))
         kubeconfig.write_text(text)
-        with pytest.raises(Unreachable, match="k8s: the API cannot be asked"):
+        with pytest.raises(Unreachable, match="k8s: the request to the API failed"):
             asyncio.run(look(k8s(kubeconfig)))
 
 

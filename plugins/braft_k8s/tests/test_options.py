@@ -36,13 +36,13 @@ FROM_SETTINGS = {"namespace": "n1", "labels": "a=1,b=2", "portname": "p1", "slee
 def test_spec_over_settings(
     spec: str, namespace: str, labels: dict[str, str], portname: str
 ) -> None:
-    options = K8sOptions.laid_over(spec, FROM_SETTINGS)
+    options = K8sOptions.merged(spec, FROM_SETTINGS)
     assert (options.namespace, options.labels, options.portname) == (namespace, labels, portname)
     assert options.sleep == (1.0, 2.0)
 
 
 def test_labels_may_be_a_table() -> None:
-    assert K8sOptions.laid_over("", {"labels": {"a": "1"}}).labels == {"a": "1"}
+    assert K8sOptions.merged("", {"labels": {"a": "1"}}).labels == {"a": "1"}
 
 
 BAD_SPECS = {

@@ -10,40 +10,40 @@ import pytest
 
 from braft_k8s import discovery as module
 from braft_k8s.discovery import K8sDiscovery
-from braft_k8s.pace import FIRST, MOST, Pace
+from braft_k8s.pace import FIRST_WAIT, MAX_WAIT, ListPace
 from braft_testing.discovery import discovery_context
 
 
-def _looks(pace: Pace, until: float, every: float) -> list[float]:
+def _looks(pace: ListPace, until: float, every: float) -> list[float]:
     """When looks end if something changes every so many seconds; a look takes 10 ms."""
     now, times = 0.0, []
-    pace.looked(now)
+    pace.listed(now)
     while now < until:
         now = (now // every + 1) * every  # the next change after the look
         now += pace.wait(now) + 0.01
-        pace.looked(now)
+        pace.listed(now)
         times.append(now)
     return times
 
 
 @pytest.mark.parametrize("every", [0.01, 0.05, 0.5, 0.9])
 def test_a_namespace_that_never_rests_is_listed_ever_more_rarely(every: float) -> None:
-    times = _looks(Pace(), 600.0, every)
+    times = _looks(ListPace(), 600.0, every)
     assert len([time for time in times if time < 10]) <= 8
-    assert max(later - time for time, later in itertools.pairwise(times)) < MOST + 1
-    assert len(times) <= 600 / MOST + 8
+    assert max(later - time for time, later in itertools.pairwise(times)) < MAX_WAIT + 1
+    assert len(times) <= 600 / MAX_WAIT + 8
 
 
 def test_single_changes_are_seen_at_once_however_many_came_before() -> None:
-    pace = Pace()
-    assert _looks(pace, 60.0, 2.0)[-1] % 2 == pytest.approx(FIRST + 0.01)
+    pace = ListPace()
+    assert _looks(pace, 60.0, 2.0)[-1] % 2 == pytest.approx(FIRST_WAIT + 0.01)
     now = _looks(pace, 60.0, 0.05)[-1]
-    assert pace.wait(now + 2 * MOST + 0.01) == FIRST
+    assert pace.wait(now + 2 * MAX_WAIT + 0.01) == FIRST_WAIT
 
 
 def test_the_first_news_of_all_is_not_kept_waiting() -> None:
-    assert Pace().wait(0.0) == FIRST
-    assert Pace(most=0.02).wait(0.0) == 0.02
+    assert ListPace().wait(0.0) == FIRST_WAIT
+    assert ListPace(most=0.02).wait(0.0) == 0.02
 
 
 def test_twenty_changes_a_second_cause_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_twenty_changes_a_second_cause_few_looks(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr("asyncio.sleep", sleep)
         monkeypatch.setattr(loop, "time", lambda: now)
         discovery = K8sDiscovery("svc=braft", context)
-        monkeypatch.setattr(discovery, "_look", look)
+        monkeypatch.setattr(discovery, "_list_contacts", look)
         watch = discovery.watch()
         while now < 10.0:
             await anext(watch)
@@ -93,4 +93,4 @@ def test_twenty_changes_a_second_cause_few_looks(monkeypatch: pytest.MonkeyPatch
 
     asyncio.run(scenario())
     assert len(looks) <= 8
-    assert looks[1] == pytest.approx(FIRST)
+    assert looks[1] == pytest.approx(FIRST_WAIT)

@@ -10,7 +10,7 @@ import ifaddr
 import pytest
 
 from braft_core.abc import Contact
-from braft_mdns.instances import MOST_FOLLOWED, MOST_PER_ADDRESS, Answer, Instances
+from braft_mdns.instances import MAX_FOLLOWED, MAX_PER_ADDRESS, Answer, Instances
 from braft_mdns.interfaces import choose_interfaces
 from braft_mdns.records import contact_of
 
@@ -53,15 +53,15 @@ async def flooded(
     instances = Instances(ask, 600.0, 300.0, lambda: None)
     for name in [*STRANGERS, *HONEST]:
         instances.added(name)
-    assert len(instances) == MOST_FOLLOWED
+    assert len(instances) == MAX_FOLLOWED
     for _ in range(turns):
         for _ in range(12):
             await asyncio.sleep(0)
         met |= instances.contacts & set(WHERE.values())
         if met == set(WHERE.values()):
             break
-        instances.take_turns([*STRANGERS, *HONEST])
-        assert len(instances) <= MOST_FOLLOWED
+        instances.rotate([*STRANGERS, *HONEST])
+        assert len(instances) <= MAX_FOLLOWED
     await instances.pause()
     return instances, most, met
 
@@ -72,13 +72,13 @@ def test_honest_names_have_their_turn(stranger: Callable[[str], Answer]) -> None
     assert met == set(WHERE.values())
     assert most <= 16
     hosts = Counter(contact.host for contact in instances.contacts)
-    assert max(hosts.values()) <= MOST_PER_ADDRESS
+    assert max(hosts.values()) <= MAX_PER_ADDRESS
 
 
 def test_a_flood_of_addresses_is_bounded_and_takes_turns() -> None:
     instances, most, _met = asyncio.run(flooded(many_addresses, turns=50))
     assert most <= 16
-    assert len(instances.contacts) <= MOST_FOLLOWED
+    assert len(instances.contacts) <= MAX_FOLLOWED
     assert instances.crowded
 
 

@@ -139,7 +139,7 @@ def test_what_cannot_begin_is_an_error_until_it_can(
         with pytest.raises(Unreachable, match="cannot use multicast"):
             await discovery.discover()
         await until(lambda: len(discovery.begun) == 2)
-        await until(lambda: discovery._trouble is None)
+        await until(lambda: discovery._open_error is None)
         assert await discovery.discover() == []
         await discovery.stop()
         with pytest.raises(Unreachable, match="not started"):

@@ -15,7 +15,7 @@ from braft_core.errors import ConfigError, Unreachable
 from braft_mdns.discovery import MdnsDiscovery
 from braft_mdns.interfaces import choose_interfaces, ip_version
 from braft_mdns.names import ServiceName, host_name, instance_label
-from braft_mdns.records import contact_of, is_stranger, properties_of
+from braft_mdns.records import contact_of, is_foreign, properties_of
 from braft_testing.discovery import discovery_context
 
 SERVICE = ServiceName.parse("_braft._tcp,_windows")
@@ -104,14 +104,14 @@ def test_txt_record() -> None:
     ],
 )
 def test_hostile_peers(properties: dict[str, str | None], stranger: bool) -> None:
-    assert is_stranger(properties, discovery_context(), SERVICE) is stranger
+    assert is_foreign(properties, discovery_context(), SERVICE) is stranger
 
 
 def test_own_record_is_no_strangers() -> None:
     for text in ("_a._tcp", "_a._tcp,_x", "_a._tcp,_x,_y"):
         service = ServiceName.parse(text)
         context = discovery_context(cluster_name="blue")
-        assert not is_stranger(properties_of(context, service), context, service)
+        assert not is_foreign(properties_of(context, service), context, service)
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_a_lonely_node_says_so(lan: Network, caplog: pytest.LogCaptureFixture) -
 
     with caplog.at_level(logging.WARNING):
         lan.run(main)
-    assert "nobody else answers for _braft._tcp,_windows" in caplog.text
+    assert "no other node answers for _braft._tcp,_windows" in caplog.text
 
 
 def test_a_failed_announcement_fails_the_search(

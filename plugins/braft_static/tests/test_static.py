@@ -262,7 +262,7 @@ def written(host: str, port: int | None) -> str:
 
 def test_a_list_has_a_limit() -> None:
     assert len(parse_items(",".join(f"h{n}" for n in range(64)))) == 64
-    with pytest.raises(ConfigError, match="names 65 nodes; accepted: at most 64"):
+    with pytest.raises(ConfigError, match="has 65 nodes; accepted: at most 64"):
         parse_items(",".join(f"h{n}" for n in range(65)))
 
 

@@ -1,6 +1,6 @@
 """Kubernetes discovery for braft: the scheme ``k8s``.
 
-Owns its registration. Must not know how braft chooses among discoveries.
+Owns the registration. Must not know how braft chooses a discovery.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["braft_register_discovery", "braft_register_options"]
 
 @hookimpl
 def braft_register_discovery() -> type[Discovery]:
-    """The discovery ``k8s``. It loads the Kubernetes client only when it first asks."""
+    """Provide the discovery ``k8s``. It imports the Kubernetes client at its first request."""
     from braft_k8s.discovery import K8sDiscovery
 
     return K8sDiscovery
@@ -26,7 +26,7 @@ def braft_register_discovery() -> type[Discovery]:
 
 @hookimpl
 def braft_register_options() -> type[PluginOptions]:
-    """The section ``[plugins.k8s]``."""
+    """Declare the section ``[plugins.k8s]``."""
     from braft_k8s.options import K8sOptions
 
     return K8sOptions

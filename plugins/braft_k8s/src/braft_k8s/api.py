@@ -1,8 +1,8 @@
-"""The few questions asked of the Kubernetes API, with the official client. Blocking.
+"""The requests to the Kubernetes API, through the official client. Blocking.
 
-Owns the connection and turns the client's objects and errors into ours. Must be used from one
-thread at a time, never from the loop. The client is imported when the connection is made: that
-takes half a second, which a node that uses another discovery must not pay.
+Owns the connection, and converts the client's objects and errors. Use it from one thread at a time,
+never on the loop. The connection imports the client, which takes half a second; nodes with another
+discovery must not pay for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["KubeApi", "socket_of"]
 
 _RBAC = "; the service account needs the verbs list and watch on services and pods"
-#: How long, in seconds, the server is asked to keep a watch open.
+#: How long the server keeps a watch open, in seconds.
 _WATCH_SECONDS = 240
 
 
@@ -33,63 +33,63 @@ class KubeApi:
     """A connection to the API server."""
 
     def __init__(self, client: ApiClient, api: CoreV1Api, namespace: str, timeout: float) -> None:
-        """Use :meth:`connect`."""
+        """Use :meth:`connect` instead."""
         self.namespace = namespace
         self._client = client
         self._api = api
-        # To connect and between two pieces of the answer: without it a half-dead API server
-        # would hold the thread for ever.
+        # Timeouts to connect and to read a chunk: without them an unresponsive API server would
+        # block the thread forever.
         self._timeout = (timeout, timeout)
 
     @classmethod
     def connect(cls, options: K8sOptions, environ: Mapping[str, str]) -> KubeApi:
-        """Read the pod's service account or a kubeconfig; nothing is sent yet.
+        """Read the pod's service account or a kubeconfig; send nothing yet.
 
-        :raises Unreachable: there is neither, or it cannot be read.
+        :raises Unreachable: neither exists, or it cannot be read.
         """
         from kubernetes.client import ApiClient, Configuration, CoreV1Api
         from kubernetes.config import ConfigException
 
         configuration = Configuration()
-        # urllib3 would try three times more with the full timeout; the next look comes anyway.
+        # urllib3 would retry three times with the full timeout; the next poll comes anyway.
         configuration.retries = 0
         try:
             namespace = _configure(configuration, options, environ)
         except (ConfigException, OSError, ValueError) as error:
             raise Unreachable(f"k8s: no access to a cluster: {error}", sent=False) from error
         except Exception as error:
-            # A kubeconfig that is half written makes its reader fail in many ways. What it says
-            # may quote the file, where there are secrets.
+            # A partly written kubeconfig can raise anything. The message may quote the file, which
+            # contains secrets.
             what = f"the kubeconfig cannot be read ({type(error).__name__})"
             raise Unreachable(f"k8s: no access to a cluster: {what}", sent=False) from error
         client = ApiClient(configuration)
         return cls(client, CoreV1Api(client), namespace, options.request_timeout)
 
     def selectors(self, labels: Mapping[str, str]) -> list[dict[str, str]]:
-        """The pod selectors of the services with these labels.
+        """Return the pod selectors of the services with these labels.
 
-        A service without a selector has no pods of its own.
+        Leaves out services without a selector, which have no pods.
 
-        :raises Unreachable: the API did not answer, or refused.
+        :raises Unreachable: the API did not answer, or answered with an error.
         """
         services = self._list(self._api.list_namespaced_service, labels)
         selectors = [service.get("spec", {}).get("selector") for service in services]
         return [selector for selector in selectors if selector]
 
     def pods(self, selector: Mapping[str, str]) -> list[Pod]:
-        """The pods that a selector picks. :raises Unreachable: as above."""
+        """Return the pods that a selector matches. :raises Unreachable: as above."""
         return [_pod(pod) for pod in self._list(self._api.list_namespaced_pod, selector)]
 
     @contextmanager
     def watch(self, kind: str, labels: Mapping[str, str]) -> Iterator[urllib3.HTTPResponse]:
-        """An open watch of ``services`` or ``pods``; it begins with what there is.
+        """Open a watch of ``services`` or ``pods``; it begins with the existing objects.
 
-        The server ends it after some minutes, and so do we if it does not.
+        The server closes it after some minutes; if it does not, we do.
 
         :raises Unreachable: as above.
         """
         list_them = getattr(self._api, f"list_namespaced_{kind.removesuffix('s')}")
-        with _told_as_unreachable():
+        with _as_unreachable():
             stream = list_them(
                 self.namespace,
                 watch=True,
@@ -99,7 +99,7 @@ class KubeApi:
                 _preload_content=False,
             )
             try:
-                # The answer has begun; from now on the API may have nothing to say for long.
+                # The response has begun; from now on the API may send nothing for minutes.
                 sock = socket_of(stream)
                 if sock is not None:
                     sock.settimeout(_WATCH_SECONDS + 2 * self._timeout[1])
@@ -109,17 +109,17 @@ class KubeApi:
 
     @staticmethod
     def chunks(stream: urllib3.HTTPResponse) -> Iterator[bytes]:
-        """What arrives, as it arrives, until the end. :raises Unreachable: it broke."""
-        with _told_as_unreachable():
+        """Yield the data of a watch as it arrives. :raises Unreachable: the connection broke."""
+        with _as_unreachable():
             yield from stream.stream(amt=65536, decode_content=False)
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._client.rest_client.pool_manager.clear()
 
     def _list(self, call: Callable[..., Any], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The listed objects as the API's JSON: the client's classes change their attributes."""
-        with _told_as_unreachable():
+        """Return the listed objects as JSON: the client's classes rename attributes."""
+        with _as_unreachable():
             answer = call(
                 self.namespace,
                 label_selector=selector_text(labels),
@@ -131,14 +131,14 @@ class KubeApi:
 
 
 def socket_of(stream: Any) -> socket.socket | None:
-    """The socket under a stream, ``None`` where it has gone back or cannot be found."""
+    """Return the socket of a stream, ``None`` if it was released or cannot be found."""
     connection = getattr(stream, "connection", None) or getattr(stream, "_connection", None)
     found: socket.socket | None = getattr(connection, "sock", None)
     return found
 
 
 @contextmanager
-def _told_as_unreachable() -> Iterator[None]:
+def _as_unreachable() -> Iterator[None]:
     from kubernetes.client import ApiException
     from kubernetes.config import ConfigException
 
@@ -149,16 +149,16 @@ def _told_as_unreachable() -> Iterator[None]:
         raise Unreachable(
             f"k8s: the API answered {error.status} {error.reason}{hint}", status=error.status
         ) from error
-    # ValueError: an answer that is not what the API promises. ConfigException: every request may
-    # read the credentials again, and they may be being replaced at that moment.
+    # ValueError: the answer is malformed. ConfigException: a request may read the credentials
+    # again, while they are being replaced.
     except (urllib3.exceptions.HTTPError, OSError, ValueError, ConfigException) as error:
-        raise Unreachable(f"k8s: the API cannot be asked: {error}") from error
+        raise Unreachable(f"k8s: the request to the API failed: {error}") from error
 
 
 def _configure(
     configuration: Configuration, options: K8sOptions, environ: Mapping[str, str]
 ) -> str:
-    """Fill in the client's configuration; returns the namespace to use."""
+    """Fill in the client's configuration; return the namespace to use."""
     if not options.kubeconfig and environ.get("KUBERNETES_SERVICE_HOST"):
         return _in_cluster(configuration, options, environ)
     return _kubeconfig(configuration, options, environ)
@@ -184,7 +184,7 @@ def _kubeconfig(
 ) -> str:
     from kubernetes.config import list_kube_config_contexts, load_kube_config
 
-    # The client reads os.environ by itself; a node's environment is what it was given.
+    # The client would read os.environ, but the node's environment is a parameter.
     home = Path(environ.get("HOME") or Path.home())
     file = options.kubeconfig or environ.get("KUBECONFIG") or str(home / ".kube" / "config")
     load_kube_config(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What the user says: ``namespace=..,portname=..,label=value`` and ``[plugins.k8s]``. Pure."""
+"""The spec ``namespace=..,portname=..,label=value`` and the options of ``[plugins.k8s]``. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPEC = "namespace=..,portname=..,label=value"
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    """``a=b,c=d`` as pairs. :raises ValueError: naming the part that is none."""
+    """Parse ``a=b,c=d``. :raises ValueError: a part is invalid; names it."""
     pairs = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -39,7 +39,7 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _labels(value: object) -> object:
-    """Labels as text or as a table; checked, because a bad selector selects everything or fails."""
+    """Validate labels, a text or a table; an invalid selector would match all pods or fail."""
     labels = dict(_pairs(value)) if isinstance(value, str) else value
     if not isinstance(labels, Mapping):
         return value
@@ -61,12 +61,12 @@ def _matching(pattern: re.Pattern[str], what: str) -> BeforeValidator:
 
 
 class K8sOptions(PluginOptions):
-    """Durations in seconds."""
+    """Options of the discovery ``k8s``; durations in seconds."""
 
     section = "k8s"
 
     namespace: Annotated[str, _matching(_NAMESPACE, "a namespace"), Accepts("a namespace")] = ""
-    """Namespace of the services; not set: the one this pod, or the kubeconfig's context, is in."""
+    """Namespace of the services; default: that of this pod or of the kubeconfig's context."""
     labels: Annotated[dict[str, str], BeforeValidator(_labels), Accepts("label=value,...")] = Field(
         default_factory=dict
     )
@@ -74,32 +74,32 @@ class K8sOptions(PluginOptions):
     portname: Annotated[str, _matching(_PORT_NAME, "a port name"), Accepts("a port name")] = ""
     """Name of a container port that a pod must have."""
     sleep: DurationRange = (0.0, 0.0)
-    """Random wait before the API is first asked."""
+    """Random wait before the first request to the API."""
     poll_interval: PositiveDuration = 2.0
-    """Pause between two looks while the API cannot be watched."""
+    """Pause between two polls while there is no watch."""
     resync: PositiveDuration = 30.0
-    """And while it can: in case a watch has died without a word."""
+    """Pause between two polls while there is a watch, which may break unnoticed."""
     request_timeout: PositiveDuration = 5.0
-    """Longest wait for the API, to connect and for each piece of the answer."""
+    """Timeout to connect to the API, and for each chunk of its answer."""
     kubeconfig: Text = ""
-    """Use this kubeconfig file even inside a pod."""
+    """Path of a kubeconfig file, which is used even inside a pod."""
     context: Text = ""
-    """Context in the kubeconfig; not set: its current one."""
+    """Context in the kubeconfig; default: its current context."""
     service_account: Text = "/var/run/secrets/kubernetes.io/serviceaccount"
-    """Where a pod finds its token, CA and namespace."""
+    """Directory with a pod's token, CA and namespace."""
 
     @classmethod
-    def laid_over(cls, spec: str, section: Mapping[str, Any]) -> K8sOptions:
-        """Lay the spec over the section.
+    def merged(cls, spec: str, section: Mapping[str, Any]) -> K8sOptions:
+        """Return the section's options, overridden by those of the spec.
 
-        Labels of the spec replace the section's, as in the original.
+        Labels of the spec replace the section's, as in the Go original.
 
-        :raises ConfigError: naming the part of the spec, or ``plugins.k8s.<key>``.
+        :raises ConfigError: a part of the spec or ``plugins.k8s.<key>`` is invalid; names it.
         """
         options = cls.read(section)
-        said = _spec(spec)
-        checked = cls.read(said, {key: f"k8s:{spec}: {key}" for key in said})
-        return options.model_copy(update={key: getattr(checked, key) for key in said})
+        written = _spec(spec)
+        checked = cls.read(written, {key: f"k8s:{spec}: {key}" for key in written})
+        return options.model_copy(update={key: getattr(checked, key) for key in written})
 
 
 def _spec(spec: str) -> dict[str, Any]:
@@ -112,10 +112,10 @@ def _spec(spec: str) -> dict[str, Any]:
             value=spec,
             accepted=_SPEC,
         ) from error
-    said: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for key, value in pairs:
         if key.lower() in ("namespace", "portname"):
-            said[key.lower()] = value
+            options[key.lower()] = value
         else:
-            said.setdefault("labels", {})[key] = value
-    return said
+            options.setdefault("labels", {})[key] = value
+    return options

@@ -1,38 +1,39 @@
-"""How soon to look after news: at once after a calm, ever more rarely while it keeps coming.
+"""When to list after a change: at once after a calm, less often while changes continue.
 
-Pure: time is passed in. A look costs the API two lists and more, and in a busy namespace something
-changes many times a second that is no business of this node.
+Pure: time is passed in. Listing costs the API two or more requests, and a busy namespace has many
+changes per second that do not concern this node.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Pace"]
+__all__ = ["ListPace"]
 
-#: Seconds after the first news in which more of it usually arrives.
-FIRST: Final = 0.1
-#: The longest wait, unless ``poll_interval`` is shorter: how late a change may be seen in a
-#: namespace that never rests.
-MOST: Final = 5.0
-#: After so many seconds without news, and twice the last wait, the next counts as the first again.
-CALM: Final = 1.0
+#: Seconds after the first change, in which more changes usually follow.
+FIRST_WAIT: Final = 0.1
+#: The longest wait, unless ``poll_interval`` is shorter: the delay of a change in a namespace that
+#: changes continuously.
+MAX_WAIT: Final = 5.0
+#: Seconds without a change, and at least twice the last wait, after which the next one is a first
+#: one again.
+CALM_AFTER: Final = 1.0
 
 
-class Pace:
-    """Waits that double while news follows on news, from :data:`FIRST` to :data:`MOST` seconds."""
+class ListPace:
+    """Waits that double while changes continue, from FIRST_WAIT to MAX_WAIT seconds."""
 
-    def __init__(self, most: float = MOST) -> None:
-        self._most = min(most, MOST)
+    def __init__(self, most: float = MAX_WAIT) -> None:
+        self._most = min(most, MAX_WAIT)
         self._wait = 0.0
-        self._looked_at: float | None = None
+        self._listed_at: float | None = None
 
-    def looked(self, now: float) -> None:
-        """Note that a look is over."""
-        self._looked_at = now
+    def listed(self, now: float) -> None:
+        """Note that a list request has finished."""
+        self._listed_at = now
 
     def wait(self, now: float) -> float:
-        """Return how many seconds after news at ``now`` the next look is due."""
-        calm = self._looked_at is None or now - self._looked_at >= max(CALM, 2 * self._wait)
-        self._wait = min(self._most, FIRST if calm or not self._wait else 2 * self._wait)
+        """Return how many seconds after a change at ``now`` to list."""
+        calm = self._listed_at is None or now - self._listed_at >= max(CALM_AFTER, 2 * self._wait)
+        self._wait = min(self._most, FIRST_WAIT if calm or not self._wait else 2 * self._wait)
         return self._wait

@@ -1,8 +1,8 @@
-"""Watches of the Kubernetes API: they say that something has changed, and never what.
+"""Watches of the Kubernetes API, which report that something changed, not what.
 
-Owns one thread and one connection for each watch. What there is now is listed anew on every piece
-of news, so a watch may break, be refused (410 Gone, an expired token) or say the same thing twice
-without any harm: it is begun again, and looks come at short intervals meanwhile.
+Owns one thread and one connection per watch. Each change leads to a new list request, so a watch
+may break, be refused (410 Gone, an expired token) or report a change twice: it is restarted, and
+the discovery polls meanwhile.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ __all__ = ["Watch", "Watches"]
 
 log = logging.getLogger(__name__)
 
-#: Seconds before a watch that ended early is begun again: doubled from the first to the second.
-_RETRY_MIN, _RETRY_MAX = 0.2, 15.0
-#: A watch that lasted so long ended in good order.
-_LASTED = 10.0
+#: Seconds before a watch that ended early is restarted: doubled from the first to the second.
+_MIN_RETRY, _MAX_RETRY = 0.2, 15.0
+#: A watch that lasted longer, in seconds, ended normally.
+_STABLE_AFTER = 10.0
 
 Connect = Callable[[], KubeApi]
 
 
 class Watch:
-    """One watch, in a daemon thread, until it is stopped.
+    """One watch, on a daemon thread, until it is stopped.
 
-    :param connect: makes a connection of its own; called again after every failure, so that a new
-        token is read.
+    :param connect: makes a connection; called again after every failure, so that it reads a new
+        token.
     :param kind: ``services`` or ``pods``.
-    :param news: called from the thread whenever the API has sent anything.
+    :param news: called on the thread whenever the API sent data.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Watch:
         self._connect, self._kind, self.labels, self._news = connect, kind, dict(labels), news
         self._stopped = threading.Event()
         self._stream: Any = None
-        #: Whether the API is sending now.
+        #: Whether the watch is open.
         self.established = False
         self._thread = threading.Thread(target=self._run, name=f"braft-k8s-{kind}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End it, and wait for its thread."""
+        """Close the watch, and wait for its thread."""
         self._stopped.set()
         stream = self._stream
         if stream is not None:
@@ -60,7 +60,7 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        delay = _RETRY_MIN
+        delay = _MIN_RETRY
         while not self._stopped.is_set():
             began = time.monotonic()
             try:
@@ -69,19 +69,19 @@ class Watch:
                 log.debug("%s", error)
             finally:
                 self.established = False
-            if time.monotonic() - began > _LASTED:
-                delay = _RETRY_MIN
-            # What happened between two watches is not told by either.
+            if time.monotonic() - began > _STABLE_AFTER:
+                delay = _MIN_RETRY
+            # Neither watch reports what changed between them.
             self._news()
             self._stopped.wait(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the nodes
-            delay = min(_RETRY_MAX, delay * 2)
+            delay = min(_MAX_RETRY, delay * 2)
 
     def _follow(self) -> None:
         api = self._connect()
         try:
             with api.watch(self._kind, self.labels) as stream:
                 self._stream = stream
-                if self._stopped.is_set():  # stop() may have come before there was a stream
+                if self._stopped.is_set():  # stop() may have run before there was a stream
                     return
                 self.established = True
                 for chunk in api.chunks(stream):
@@ -95,13 +95,13 @@ class Watch:
 
 
 class Watches:
-    """The watches of one discovery: its services, and the pods that their selectors pick."""
+    """The watches of one discovery: its services, and the pods that their selectors match."""
 
     def __init__(
         self, connect: Connect, labels: Mapping[str, str], news: Callable[[], None]
     ) -> None:
         self._connect, self._news = connect, news
-        #: Guards the end: whoever was asked to follow before it may get to it after.
+        #: Serialises follow() with stop(): no watch starts after stop().
         self._lock = threading.Lock()
         self._stopped = False
         self._services = Watch(connect, "services", labels, news)
@@ -109,14 +109,14 @@ class Watches:
 
     @property
     def established(self) -> bool:
-        """Whether all of them are up, so that nothing is missed."""
+        """Whether all watches are open, so that no change is missed."""
         pods = self._pods
         return self._services.established and pods is not None and pods.established
 
     def follow(self, selectors: list[dict[str, str]]) -> None:
-        """Watch the pods of these selectors: exactly them if it is one, else all of the namespace.
+        """Watch the pods of one selector, or of several: then all pods of the namespace.
 
-        Blocks until a watch that is not wanted any more has ended. After :meth:`stop`, nothing.
+        Blocks until a watch that is no longer needed has ended. Does nothing after :meth:`stop`.
         """
         labels = selectors[0] if len({tuple(sorted(s.items())) for s in selectors}) == 1 else {}
         with self._lock:
@@ -129,7 +129,7 @@ class Watches:
                 self._pods = Watch(self._connect, "pods", labels, self._news)
 
     def stop(self) -> None:
-        """End all of them, and begin no other. From any thread."""
+        """Close all watches, and start no other. Safe from any thread."""
         with self._lock:
             self._stopped = True
         for watch in (self._services, self._pods):
@@ -138,7 +138,7 @@ class Watches:
 
 
 def _interrupt(stream: Any) -> None:
-    """Wake a thread that waits for the stream: closing it from here would wait for the thread."""
+    """Wake the thread that reads a stream; closing the stream here would wait for the thread."""
     sock = socket_of(stream)
     if sock is not None:
         with suppress(OSError):

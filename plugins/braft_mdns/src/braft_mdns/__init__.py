@@ -1,6 +1,6 @@
 """mDNS discovery for braft: the scheme ``mdns``.
 
-Owns its registration. Must not know how braft chooses among discoveries.
+Owns the registration. Must not know how braft chooses a discovery.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["braft_register_discovery", "braft_register_options"]
 
 @hookimpl
 def braft_register_discovery() -> type[Discovery]:
-    """The discovery ``mdns``. Imported here, so that naming the plugin loads no zeroconf."""
+    """Provide the discovery ``mdns``. Imports zeroconf only when a discovery is chosen."""
     from braft_mdns.discovery import MdnsDiscovery
 
     return MdnsDiscovery
@@ -26,7 +26,7 @@ def braft_register_discovery() -> type[Discovery]:
 
 @hookimpl
 def braft_register_options() -> type[PluginOptions]:
-    """The section ``[plugins.mdns]``."""
+    """Declare the section ``[plugins.mdns]``."""
     from braft_mdns.options import MdnsOptions
 
     return MdnsOptions

@@ -1,4 +1,4 @@
-"""On which of the host's interfaces multicast is sent and heard."""
+"""Choose the interfaces of the host on which multicast is sent and received."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Chosen(NamedTuple):
-    """Interfaces to use, as zeroconf takes them, and as they were found."""
+    """The interfaces to use, in the form that zeroconf takes, and their state."""
 
     interfaces: Interfaces
-    #: Number and addresses of each; different where one was made anew under the same address.
+    #: Index and addresses of each; the index differs if an interface was recreated.
     found: tuple[tuple[int | None, tuple[str, ...]], ...]
-    #: The networks that they are in; where one of them has an address, others of it do.
+    #: The networks of the interfaces.
     networks: tuple[Network, ...] = ()
 
 
 def choose_interfaces(ip: str, interface: str) -> Chosen:
-    """The addresses that stand for the interfaces to use, IPv4 and IPv6.
+    """Return the interface of that name, else the one with the advertised address.
 
-    The interface of that name; else the one that has the advertised address; else, behind NAT,
-    all of them.
+    Behind NAT no interface has the advertised address; then all interfaces are used.
 
     :raises ConfigError: there is no interface of that name, or it has no address.
     """
@@ -67,9 +66,9 @@ def _networks(adapters: Iterable[ifaddr.Adapter]) -> tuple[Network, ...]:
 
 
 def ip_version(chosen: Interfaces) -> IPVersion | None:
-    """The families to use; ``None`` leaves it to the addresses.
+    """Return the address families to use; ``None`` if the addresses decide.
 
-    "All" on a host without IPv6 must not open IPv6 sockets.
+    On a host without IPv6, "all interfaces" must not open IPv6 sockets.
     """
     if isinstance(chosen, list):
         return None
@@ -87,9 +86,9 @@ def _text(ip: ifaddr.IP) -> str:
 
 
 def _usable(adapter: ifaddr.Adapter) -> list[str]:
-    """All IPv4 addresses and one IPv6 address: IPv6 multicast goes by interface, not address.
+    """Return all IPv4 addresses, and one IPv6 address, as IPv6 multicast is per interface.
 
-    Loopback carries IPv4 multicast only.
+    Leaves out IPv6 loopback, which has no multicast.
     """
     texts = _texts(adapter)
     four = [text for text in texts if ":" not in text]

@@ -20,7 +20,7 @@ _ACCEPTED = "_name._tcp or _name._udp, then subtypes such as _windows after comm
 
 @dataclass(frozen=True, slots=True)
 class ServiceName:
-    """What ``_braft._tcp,_windows`` means."""
+    """A service type with subtypes, ``_braft._tcp,_windows``."""
 
     #: ``_braft._tcp``
     base: str
@@ -29,7 +29,7 @@ class ServiceName:
 
     @classmethod
     def parse(cls, text: str) -> ServiceName:
-        """Read a service name. :raises ConfigError: naming the part that is none."""
+        """Parse a service name. :raises ConfigError: a part is invalid; names it."""
         base, *rest = (part.strip() for part in text.split(","))
         base = base.removesuffix(".").removesuffix(".local")
         if not _TYPE.fullmatch(base):
@@ -55,22 +55,23 @@ class ServiceName:
 
 
 def instance_label(node_id: str) -> str:
-    """The instance name of a node: as in the original, the first 27 characters of its id.
+    """Return the instance name of a node: the first 27 characters of its id.
 
-    That is the KSUID or most of it. Dots would look like further labels.
+    As in the Go original: 27 characters are a KSUID. Dots would separate labels, so they become
+    hyphens.
     """
     return node_id[:27].replace(".", "-") or "braft"
 
 
 def host_name(node_id: str) -> str:
-    """A host name of its own for each node, so that two nodes of a host do not share records."""
+    """Return a host name that is unique per node, so that nodes of a host share no records."""
     digest = hashlib.sha256(node_id.encode()).hexdigest()
     return f"braft-{digest[:12]}.{_DOMAIN}"
 
 
 def _bad(text: str, part: str) -> ConfigError:
     return ConfigError(
-        f"mdns: {part!r} in the service name {text!r}; accepted: {_ACCEPTED}",
+        f"mdns: invalid {part!r} in the service name {text!r}; accepted: {_ACCEPTED}",
         setting="mdns_service",
         value=text,
         accepted=_ACCEPTED,

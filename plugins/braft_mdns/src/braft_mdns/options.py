@@ -1,4 +1,4 @@
-"""What ``[plugins.mdns]`` and ``BRAFT_MDNS_*`` may say."""
+"""The options of ``[plugins.mdns]`` and ``BRAFT_MDNS_*``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["MdnsOptions"]
 
 
 class MdnsOptions(PluginOptions):
-    """Durations in seconds."""
+    """Options of the discovery ``mdns``; durations in seconds."""
 
     section = "mdns"
 
     service: Text = "_braft._tcp,_windows"
     """Service type, subtypes after commas; the setting MDNS_SERVICE."""
     resolve_timeout: PositiveDuration = 3.0
-    """How long to wait for the records of a node before asking again."""
+    """Timeout of a query for the records of a node."""
     refresh: PositiveDuration = 20.0
-    """How long an address is believed before the node is asked for it again."""
+    """Pause between two queries for the address of a node."""
     look_again: PositiveDuration = 2.0
-    """How often the host's interfaces are looked at for changes."""
+    """Pause between two checks of the host's interfaces for changes."""
     any_network: Flag = False
-    """Take nodes at addresses outside the networks of this host's interfaces too."""
+    """Accept nodes at addresses outside the networks of this host's interfaces."""
     alone_after: PositiveDuration = 10.0
-    """When to say that nobody else is there."""
+    """Time after which the log warns that no other node answers."""

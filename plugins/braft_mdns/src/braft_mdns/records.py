@@ -1,4 +1,4 @@
-"""What a node says of itself in its TXT record, and what is read from that of another. Pure."""
+"""The TXT record of this node, and the contact of another node from its records. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from braft_core.errors import DecodeError
 from braft_mdns.interfaces import Network
 from braft_mdns.names import ServiceName
 
-__all__ = ["contact_of", "is_stranger", "properties_of"]
+__all__ = ["contact_of", "is_foreign", "properties_of"]
 
 _VERSION = "1"
 #: A string of a TXT record is "key=value" of at most 255 bytes (RFC 6763 §6.1).
-_LONGEST = 255
-#: Addresses of one instance that are looked at.
-_MOST_ADDRESSES = 16
+_MAX_STRING = 255
+#: Maximum number of addresses that are used of one instance.
+_MAX_ADDRESSES = 16
 
 
 def properties_of(context: DiscoveryContext, service: ServiceName) -> dict[str, str]:
-    """The TXT record of a node; what does not fit is left out, a probe tells it anyway."""
+    """Return the TXT record of a node, without values that are too long; probes report those."""
     values = {
         "txtvers": _VERSION,
         "id": context.node_id,
@@ -31,16 +31,16 @@ def properties_of(context: DiscoveryContext, service: ServiceName) -> dict[str, 
         "dport": str(context.discovery_port),
         "hport": str(context.http_port),
     }
-    return {k: v for k, v in values.items() if len(f"{k}={v}".encode()) <= _LONGEST}
+    return {k: v for k, v in values.items() if len(f"{k}={v}".encode()) <= _MAX_STRING}
 
 
-def is_stranger(
+def is_foreign(
     properties: Mapping[str, str | None], context: DiscoveryContext, service: ServiceName
 ) -> bool:
-    """Whether a node says that it belongs to another cluster, or to other subtypes.
+    """Return whether a node's record names another cluster or other subtypes.
 
-    Forming a cluster waits for every contact, so the nodes of a neighbour cluster on the same
-    network must not become contacts. The original's records say neither, so its nodes are none.
+    The bootstrap waits for every contact, so nodes of other clusters on the same network must not
+    become contacts. Records of the Go original name neither, so its nodes are never foreign.
     """
     cluster = properties.get("cluster", context.cluster_name)
     subtypes = properties.get("sub")
@@ -57,15 +57,15 @@ def contact_of(
     source: str,
     networks: Collection[Network] = (),
 ) -> Contact | None:
-    """One contact of an instance: of the family that this node advertises, if there is a choice.
+    """Return the contact of an instance, preferably in the family that this node advertises.
 
-    :param networks: those in which an address must lie, empty for any. Multicast does not leave the
-        network, so who announces an address elsewhere wants something to be sent there. A node that
-        advertises such an address itself, behind NAT, takes those of others too.
+    :param networks: the networks in which an address must be; empty for any. Multicast does not
+        leave the network, so an address elsewhere may be an attempt to redirect traffic. If this
+        node itself advertises an address outside them, behind NAT, any address is accepted.
     """
     if not any(ipaddress.ip_address(ip) in network for network in networks):
         networks = ()
-    near = [a for a in addresses[:_MOST_ADDRESSES] if _may_be(a, networks)]
+    near = [a for a in addresses[:_MAX_ADDRESSES] if _is_usable(a, networks)]
     if not near or not port:
         return None
     version = ipaddress.ip_address(ip).version
@@ -73,10 +73,10 @@ def contact_of(
     return Contact((same or near)[0], port, source)
 
 
-def _may_be(text: str, networks: Collection[Network]) -> bool:
+def _is_usable(text: str, networks: Collection[Network]) -> bool:
     try:
         parse_host(text)
-    except DecodeError:  # multicast, or all addresses of a host
+    except DecodeError:  # a multicast address, or an unspecified one
         return False
     address = ipaddress.ip_address(text)
     return not networks or any(address in network for network in networks)

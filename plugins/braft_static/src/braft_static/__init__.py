@@ -1,6 +1,6 @@
 """Static discovery for braft: the scheme ``static``.
 
-Owns its registration. Must not know how braft chooses among discoveries.
+Owns the registration. Must not know how braft chooses a discovery.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["StaticDiscovery", "braft_register_discovery", "braft_register_option
 
 @hookimpl
 def braft_register_discovery() -> type[Discovery]:
-    """The discovery ``static``."""
+    """Provide the discovery ``static``."""
     return StaticDiscovery
 
 
 @hookimpl
 def braft_register_options() -> type[PluginOptions]:
-    """The section ``[plugins.static]``."""
+    """Declare the section ``[plugins.static]``."""
     return StaticOptions

@@ -1,6 +1,6 @@
-"""The discovery ``static``: a list of hosts, resolved by DNS at every look.
+"""The discovery ``static``: a list of hosts, whose names DNS resolves at each poll.
 
-Owns what the list means. Must not know who of the list answers, or whether this node is in it.
+Owns what the list means. Must not know which nodes answer, or whether this node is in the list.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["StaticDiscovery"]
 
 log = logging.getLogger(__name__)
 
-#: Addresses of one name that are looked at.
-_MOST_ADDRESSES = 256
+#: Maximum number of addresses that are used of one name.
+_MAX_ADDRESSES = 256
 
 
 class StaticDiscovery(Discovery):
@@ -32,12 +32,15 @@ class StaticDiscovery(Discovery):
     lists_founders: ClassVar[bool] = True
 
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
-        """:raises ConfigError: naming the entry, or the option, that is wrong."""
+        """Parse the list.
+
+        :raises ConfigError: an entry or an option is invalid; names it.
+        """
         super().__init__(spec, context)
         self.options = StaticOptions.read(context.options)
         self.poll_interval = self.options.poll_interval
         self._texts = [text.strip() for text in spec.split(",") if text.strip()]
-        places = (self._placed(item) for item in parse_items(spec))
+        places = (self._place(item) for item in parse_items(spec))
         self._places = list(dict.fromkeys(places))
         self._unresolved: set[str] = set()
         self._lookups: dict[str, asyncio.Task[list[Any]]] = {}
@@ -54,25 +57,25 @@ class StaticDiscovery(Discovery):
 
     @property
     def expect(self) -> int | None:
-        """The number of different entries; ``None`` for a single name."""
+        """The number of different entries; ``None`` for a single DNS name."""
         return None if self.unclear else len(self._places)
 
     @property
     def unclear(self) -> str:
-        """A single name may stand for any number of nodes, which each resolve it to themselves."""
+        """The reason why the list does not tell the number of nodes: it is a single DNS name."""
         host = self._places[0][0]
         if len(self._places) > 1 or _is_address(host):
             return ""
         return f"{host} is one name, which may stand for any number of nodes"
 
     def describe(self) -> str:
-        """The list as it was written, ``static://a,b,c``."""
+        """Return the list as it was written, ``static://a,b,c``."""
         return f"{self.name}://{','.join(self._texts)}"
 
     async def discover(self) -> list[Contact]:
-        """Every entry's contacts, in the order of the list, each place once.
+        """Return the contacts of all entries in the order of the list, without duplicates.
 
-        :raises Unreachable: not a single entry resolves.
+        :raises Unreachable: no entry resolves.
         """
         found = await asyncio.gather(*(self._resolve(host) for host, _ in self._places))
         contacts = [
@@ -87,61 +90,61 @@ class StaticDiscovery(Discovery):
         ]
         return list(dict.fromkeys(contacts))
 
-    def _placed(self, item: Item) -> tuple[str, int]:
+    def _place(self, item: Item) -> tuple[str, int]:
         host = item.host or self.context.ip
         if host.lower().removesuffix(".") == "localhost":
-            # No name to be resolved: it is this host, by the family that the node listens on.
+            # Not resolved by DNS: it is this host, in the address family that the node listens on.
             host = "::1" if ":" in self.context.ip else "127.0.0.1"
         return host, item.port or self.context.raft_port
 
     async def _resolve(self, host: str) -> list[str]:
-        """The addresses of a host; none if it cannot be resolved now."""
+        """Return the addresses of a host; none if it cannot be resolved now."""
         if _is_address(host):
             return [host]
         try:
             async with asyncio.timeout(self.options.resolve_timeout):
                 infos = await asyncio.shield(self._lookup(host))
         except (OSError, UnicodeError, TimeoutError) as error:
-            self._note(host, error)
+            self._log_failure(host, error)
             return []
         self._unresolved.discard(host)
-        return self._of_our_family(info[4][0] for info in infos)
+        return self._same_family(info[4][0] for info in infos)
 
     def _lookup(self, host: str) -> asyncio.Task[list[Any]]:
-        """Return the question about a host that is under way; one at a time.
+        """Return the running lookup of a host; start one if there is none.
 
-        A resolver that hangs cannot be cancelled: each further question would hold a thread more.
+        A lookup that hangs cannot be cancelled, so each further one would occupy another thread.
         """
         lookup = self._lookups.get(host)
         if lookup is None or lookup.done():
             loop = asyncio.get_running_loop()
-            question = loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            lookup = self._lookups[host] = loop.create_task(question)
-            # Whoever asked may have gone; nothing is to be logged then.
+            resolving = loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            lookup = self._lookups[host] = loop.create_task(resolving)
+            # Retrieves the exception: the caller may be gone, and asyncio would log it.
             lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
         return lookup
 
     async def stop(self) -> None:
-        """Wait for no answer any more."""
+        """Cancel all lookups."""
         lookups = list(self._lookups.values())
         self._lookups.clear()
         for lookup in lookups:
             lookup.cancel()
         await asyncio.gather(*lookups, return_exceptions=True)
 
-    def _of_our_family(self, addresses: Iterable[str | int]) -> list[str]:
-        """One family per name: a node listens on the one it advertises.
+    def _same_family(self, addresses: Iterable[str | int]) -> list[str]:
+        """Return the addresses of the family that this node advertises, if there are any.
 
-        The other family's address of a node would be a contact that never answers, and forming a
-        cluster waits for every contact.
+        A node listens on the family it advertises. Its address of the other family would be a
+        contact that never answers, and the bootstrap of a cluster waits for every contact.
         """
-        texts = list(dict.fromkeys(str(address) for address in addresses))[:_MOST_ADDRESSES]
+        texts = list(dict.fromkeys(str(address) for address in addresses))[:_MAX_ADDRESSES]
         version = ipaddress.ip_address(self.context.ip).version
         ours = [text for text in texts if ipaddress.ip_address(text).version == version]
         return ours or texts
 
-    def _note(self, host: str, error: Exception) -> None:
-        """Say it once, not at every look."""
+    def _log_failure(self, host: str, error: Exception) -> None:
+        """Log a failure once, not at each poll."""
         if host not in self._unresolved:
             self._unresolved.add(host)
             log.warning(

@@ -1,4 +1,4 @@
-"""Reading the list: ``host``, ``host:port``, ``[v6]:port``, ``:port``. Pure."""
+"""Parse the list: ``host``, ``host:port``, ``[v6]:port``, ``:port``. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from braft_core.errors import ConfigError, DecodeError
 
 __all__ = ["Item", "all_here", "own_host", "parse_items"]
 
-#: As many as are probed at a time; more would be no cluster that Raft serves well.
-MOST_ITEMS = 64
+#: As many as braft probes at once. Raft does not suit larger clusters.
+MAX_ITEMS = 64
 _ACCEPTED = "host, host:port, [IPv6 address]:port or :port"
 
 
@@ -24,22 +24,22 @@ class Item(NamedTuple):
 
 
 def parse_items(spec: str) -> list[Item]:
-    """The entries of a comma-separated list; empty ones are skipped, as in the original.
+    """Return the entries of a comma-separated list; empty ones are skipped, as in the Go original.
 
-    :raises ConfigError: naming the entry that is none, or that there is no entry or too many.
+    :raises ConfigError: an entry is invalid, or the list is empty or too long.
     """
     items = [_parse(text) for part in spec.split(",") if (text := part.strip())]
     if not items:
         raise ConfigError(
-            f"static: the list {spec!r} names no node; accepted: {_ACCEPTED}, separated by commas",
+            f"static: the list {spec!r} is empty; accepted: {_ACCEPTED}, separated by commas",
             setting="discovery",
             value=spec,
             accepted=_ACCEPTED,
         )
-    if len(items) > MOST_ITEMS:
-        accepted = f"at most {MOST_ITEMS} nodes"
+    if len(items) > MAX_ITEMS:
+        accepted = f"at most {MAX_ITEMS} nodes"
         raise ConfigError(
-            f"static: the list names {len(items)} nodes; accepted: {accepted}",
+            f"static: the list has {len(items)} nodes; accepted: {accepted}",
             setting="discovery",
             value=str(len(items)),
             accepted=accepted,
@@ -50,10 +50,10 @@ def parse_items(spec: str) -> list[Item]:
 def own_host(items: Sequence[Item], ports: Collection[int], is_own: Callable[[str], bool]) -> str:
     """Return the literal address of the entry that is this node, "" if there is none.
 
-    If every entry is a loopback address, all nodes are on this host: then the first one serves
-    also a node that is not in the list.
+    If every entry is a loopback address, all nodes are on this host. A node that is not in the list
+    then uses the first entry.
 
-    :param ports: those that an entry of this node may name; empty for any.
+    :param ports: the ports that an entry of this node may have; empty for any.
     """
     literal = [(_literal(item.host), item.port) for item in items]
     for address, port in literal:
@@ -64,7 +64,7 @@ def own_host(items: Sequence[Item], ports: Collection[int], is_own: Callable[[st
 
 
 def all_here(items: Sequence[Item]) -> bool:
-    """Return whether every entry is surely this machine: a loopback address or no host at all."""
+    """Return whether every entry is on this host: a loopback address, or no host."""
     return all(not item.host or _is_loopback(_literal(item.host)) for item in items)
 
 
@@ -74,14 +74,14 @@ def _is_loopback(address: str) -> bool:
 
 def _literal(host: str) -> str:
     """Return the address that ``host`` is; "" for a name that DNS must resolve."""
-    if host.lower().removesuffix(".") == "localhost":  # it always is, RFC 6761
+    if host.lower().removesuffix(".") == "localhost":  # always loopback, RFC 6761
         return "127.0.0.1"
     return host if _is_ip(host, 4) or _is_ip(host, 6) else ""
 
 
 def _parse(text: str) -> Item:
     try:
-        if text.startswith(":"):  # this host, at another port
+        if text.startswith(":"):  # this host, another port
             return Item("", parse_address(f"localhost{text}").port)
         if _has_port(text):
             place = parse_address(text)

@@ -1,4 +1,4 @@
-"""What ``[plugins.static]`` and ``BRAFT_STATIC_*`` may say."""
+"""The options of ``[plugins.static]`` and ``BRAFT_STATIC_*``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["StaticOptions"]
 
 
 class StaticOptions(PluginOptions):
-    """Durations in seconds."""
+    """Options of the discovery ``static``; durations in seconds."""
 
     section = "static"
 
     poll_interval: PositiveDuration = 1.0
-    """Pause between two looks at the list, at which its names are resolved again."""
+    """Pause between two polls, each of which resolves the names again."""
     resolve_timeout: PositiveDuration = 5.0
-    """How long one name may take to resolve."""
+    """Timeout for resolving one name."""
