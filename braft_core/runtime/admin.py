@@ -253,7 +253,7 @@ class Admin:
             if self._nobody_is_there():
                 return
             why = str(error) or "it took too long"
-            _log.warning("could not hand over leadership before stopping: %s", why)
+            _log.info("could not hand over leadership before stopping: %s", why)
 
     def _nobody_is_there(self) -> bool:
         """Whether this node leads and no other voter answers: then there is no farewell to take.

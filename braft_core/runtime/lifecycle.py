@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from braft_core.abc import Service
 from braft_core.addresses import join_host_port
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.config import Settings
 from braft_core.errors import (
     BraftError,
@@ -159,6 +160,8 @@ class NodeThreads:
         with self._stopping:
             if self._loop.loop.is_closed():
                 return
+            name, address = short_id(self.components.server_id), self.components.address
+            _log.info("stopping: server %s at %s", name, address)
             self._notify("braft_on_stopping")
             if self._front is not None:
                 self._front.drain()
@@ -178,6 +181,7 @@ class NodeThreads:
             self.events.stop(_JOIN)
             self._watch.stop(_JOIN)
             self.components.storage.close()
+            _log.info("stopped: server %s at %s", name, address)
 
     def refresh(self) -> None:
         """Look again now at what changes outside: certificates, addresses, the data directory."""

@@ -16,6 +16,7 @@ from braft_core.abc import Identity
 from braft_core.addresses import join_host_port
 from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.cluster.membership import ClusterMembership
+from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import NoLeader, NotApplied, NotReady, Stopped
 from braft_core.identity import new_cluster_id
 from braft_core.raft import EMPTY_CONFIGURATION, Configuration
@@ -81,6 +82,7 @@ class Server:
         self._parked = ParkedRequests()
         self._sweeper: asyncio.Task[None] | None = None
         self._log_throttle = LogThrottle()
+        self._ready_logged = False
         self._campaign_enabled = True
         self.addresses = PeerAddresses(self.identity, components.transport)
         self.member_capabilities = MemberCapabilities()
@@ -219,7 +221,7 @@ class Server:
         while True:
             await asyncio.sleep(_SWEEP)
             self.sessions.sweep()
-            self._log_not_ready()
+            self._log_readiness()
             now = clock.monotonic()
             self._refuse(self._forwarder.sweep(now))
             self._refuse([*self._parked.expire(), *self.applier.late(now)])
@@ -229,14 +231,20 @@ class Server:
             answer = self.refusal()
             settle((request, answer) for request in late)
 
-    def _log_not_ready(self) -> None:
-        """Log why the node is not ready, each reason once.
+    def _log_readiness(self) -> None:
+        """Log that the node is ready, and later why it is not, each reason once.
 
         The removal of this node has a log line of its own.
         """
-        why = self.view.ready()[1]
+        ready, why = self.view.ready()
+        extra = {"node": self.components.server_id}
+        if ready and not self._ready_logged:
+            self._ready_logged = True
+            name, address = short_id(self.identity.server_id), self.identity.address
+            _log.info("ready: server %s at %s serves requests", name, address, extra=extra)
         if self._log_throttle.should_log(clock.monotonic(), why) and not self.membership.removed:
-            _log.warning("not ready: %s", why, extra={"node": self.components.server_id})
+            self._ready_logged = False
+            _log.warning("not ready: %s", why, extra=extra)
 
     def refusal(self) -> NotApplied:
         """Return why requests are not served at the moment."""
