@@ -1,8 +1,8 @@
-"""The HTTP face of a node: a Falcon application, and Waitress to serve it.
+"""The HTTP interface of a node: a Falcon application, served by uvicorn or Waitress.
 
-Resources translate: parameters, headers and bodies into calls of
-:class:`~braft_core.abc.NodeAPI`, answers and errors into JSON. They decide nothing and know
-nothing of consensus; any object with NodeAPI's methods can stand behind them.
+Resources translate parameters, headers and bodies into calls of
+:class:`~braft_core.abc.NodeAPI`, and results and errors into JSON. They hold no logic and know
+nothing of consensus: any object with NodeAPI's methods will do.
 """
 
 from __future__ import annotations

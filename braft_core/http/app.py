@@ -1,7 +1,7 @@
-"""Puts the application together: routes, checks, errors.
+"""Builds the Falcon application: routes, checks, error handling.
 
-Owns which path leads to which resource. The application runs on the event loop of the HTTP server;
-nothing in it may block. It holds no state between requests but how many large ones are under way.
+Owns the mapping of paths to resources. The application runs on the event loop of the HTTP server,
+so nothing in it may block. Between requests it only keeps count of large bodies.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def make_app(
     """Build the ASGI application of ``node``.
 
     :param extend: called with the finished application, to add routes to it (plugins' hook
-        ``braft_register_http``). Its routes are under the same checks and error handling.
-        What it raises passes through.
+        ``braft_register_http``). Its routes get the same checks and error handling. Its
+        exceptions propagate.
     :param keyring: the tokens that are accepted; default: those of the setting ``token``.
     :param more_routes: see :func:`routes`.
     """
@@ -93,12 +93,12 @@ def routes(node: NodeAPI, more: Routes = _NO_ROUTES) -> dict[str, object]:
 
 
 class _App(falcon.asgi.App[Any, Any]):
-    """Falcon's application, with what holds for the routes of plugins as well."""
+    """Falcon's application, with rules that also apply to the routes of plugins."""
 
     def add_route(self, uri_template: str, resource: object, **kwargs: Any) -> None:
-        """Add a route. What a resource answers to ``GET``, it answers to ``HEAD`` without a body.
+        """Add a route. Where a resource serves ``GET``, it also serves ``HEAD``.
 
-        :raises PluginError: a method of the resource is none that the event loop can run.
+        :raises PluginError: a responder is not a coroutine function.
         """
         for method in falcon.COMBINED_METHODS:
             responder = getattr(resource, f"on_{method.lower()}", None)
@@ -108,7 +108,7 @@ class _App(falcon.asgi.App[Any, Any]):
             raise PluginError(
                 f"{name}.on_{method.lower()} of the route {uri_template} is a plain function; "
                 "accepted: 'async def', with 'await node.aquery(...)' and the like instead of "
-                "calls that wait (since braft 0.1 HTTP routes run on an event loop)"
+                "blocking calls: HTTP routes run on an event loop"
             )
         get = getattr(resource, "on_get", None)
         if get is not None and not hasattr(resource, "on_head"):
@@ -117,12 +117,12 @@ class _App(falcon.asgi.App[Any, Any]):
 
 
 class _Strict:
-    """Falcon middleware: names as they were meant, no parameter that nobody reads."""
+    """Falcon middleware: decode path parameters, refuse unknown query parameters."""
 
     async def process_resource(
         self, req: Request, resp: Response, resource: object, params: dict[str, Any]
     ) -> None:
-        """Check the request once its route is found."""
+        """Check the request after routing."""
         if params:
             restore_slashes(params)
         if req.query_string:
@@ -133,7 +133,7 @@ class _Strict:
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: bool
     ) -> None:
-        """Say in every answer that it is no page, and not to be kept."""
+        """Add the security headers to every answer."""
         for name, value in SECURITY_HEADERS:
             resp.set_header(name, value)
 
@@ -146,7 +146,7 @@ def _check_parameters(given: Mapping[str, Any], accepted: frozenset[str]) -> Non
 
 
 def _strict_json(app: FalconApp) -> None:
-    """Let ``media`` of plugins' resources be as strict as ours."""
+    """Make ``media`` of plugins' resources as strict as ours."""
     handler = JSONHandler(dumps=strict_json.dumps, loads=strict_json.loads)
     app.req_options.media_handlers[falcon.MEDIA_JSON] = handler
     app.resp_options.media_handlers[falcon.MEDIA_JSON] = handler

@@ -1,7 +1,7 @@
-"""Who may call: a token whose role allows the request, for everything but the health checks.
+"""Bearer tokens: every request but health checks needs a token whose role allows it.
 
-Owns the HTTP form of the question; what a token may do is decided in :mod:`braft_core.tokens`.
-Where no token is set, everybody may; warning about that is the node's job.
+:mod:`braft_core.tokens` decides what a role may do. Without a configured token everybody may call;
+the node warns about that.
 """
 
 from __future__ import annotations
@@ -17,25 +17,30 @@ from braft_core.transport.auth_failures import AuthFailures
 
 __all__ = ["OPEN_PATHS", "ROLE", "Audit", "BearerAuth", "check"]
 
-#: Answered without a token: orchestrators have none, and the answers reveal nothing.
+#: Served without a token: orchestrators have none, and the answers reveal nothing.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
-#: In the scope of a request that was let in: the role of its token.
+#: Key in the ASGI scope of an authorized request: the role of its token.
 ROLE = "braft.role"
 
 
 class BearerAuth:
-    """401 without a token, 403 with a wrong one or one of a lesser role."""
+    """Checks tokens: 401 without a token, 403 with a wrong one or an insufficient role."""
 
     def __init__(self, keyring: Keyring) -> None:
-        """:param keyring: the tokens that are accepted; none lets everybody in."""
+        """Create the check.
+
+        :param keyring: the tokens that are accepted; an empty one accepts every caller.
+        """
         self._keyring = keyring
         self._auth_failures = AuthFailures("HTTP")
 
-    def judge(self, method: str, path: str, authorization: str | None, address: str) -> Role | None:
-        """Judge a request before routing, so that paths cannot be probed either; see :func:`check`.
+    def authorize(
+        self, method: str, path: str, authorization: str | None, address: str
+    ) -> Role | None:
+        """Check a request before routing, so that paths cannot be probed; see :func:`check`.
 
-        :param address: whose it is, for the log.
+        :param address: the caller's, for the log.
         """
         try:
             return check(self._keyring, method, path, authorization)
@@ -44,7 +49,7 @@ class BearerAuth:
             raise
 
     async def delay_denial(self) -> None:
-        """Wait before a wrong token is answered: many guesses take long, and hold nothing."""
+        """Delay the answer to a wrong token, to slow down guessing."""
         delay = self._auth_failures.delay()
         if not delay:
             return
@@ -55,26 +60,26 @@ class BearerAuth:
 
 
 class Audit:
-    """Falcon middleware: tells the audit log what was done to the cluster, or taken from it."""
+    """Falcon middleware: writes administrative requests to the audit log."""
 
     async def process_response(
         self, req: Request, resp: Response, resource: object, req_succeeded: bool
     ) -> None:
-        """Log the request, if it needed the role for that and succeeded."""
+        """Log the request if it succeeded and needed the role ``admin``."""
         if not req_succeeded or resource is None:
             return
         if role_for_http(req.method, req.path) is not Role.ADMIN:
             return
         role = req.scope.get(ROLE)
-        by = f"{req.remote_addr} ({f'role {role}' if role else 'no token is asked for'})"
+        by = f"{req.remote_addr} ({f'role {role}' if role else 'no token is required'})"
         index = resp.get_header("Braft-Snapshot-Index")
         audit(f"{req.method} {req.path}", by=by, **({"index": index} if index else {}))
 
 
 def check(keyring: Keyring, method: str, path: str, authorization: str | None) -> Role | None:
-    """Return the role of the caller's token; ``None`` where none is asked for.
+    """Return the role of the caller's token, ``None`` where no token is required.
 
-    :param authorization: the header, as WSGI and ASGI hand it out: latin-1.
+    :param authorization: the header, decoded as latin-1.
     :raises falcon.HTTPError: the request is refused.
     """
     tokens = keyring.current
@@ -83,12 +88,12 @@ def check(keyring: Keyring, method: str, path: str, authorization: str | None) -
     given = bearer((authorization or "").encode("latin-1", "replace"))
     if not given:
         raise falcon.HTTPUnauthorized(
-            description="this node asks for 'Authorization: Bearer <token>' (BRAFT_TOKEN)",
+            description="this node requires 'Authorization: Bearer <token>' (BRAFT_TOKEN)",
             challenges=["Bearer"],
         )
     role = tokens.role_of(given)
     if role is None:
-        raise falcon.HTTPForbidden(description="the bearer token is not this cluster's")
+        raise falcon.HTTPForbidden(description="the bearer token is not accepted by this cluster")
     needed = role_for_http(method, path)
     if role < needed:
         raise falcon.HTTPForbidden(

@@ -1,9 +1,9 @@
-"""One connection of uvicorn's, with the bounds that uvicorn does not have.
+"""uvicorn's HTTP connection, with limits that uvicorn lacks.
 
-uvicorn parses, keeps order and applies back-pressure. Owns here: how long a request's head and body
-may take, how large a head may be, how long a reader may read nothing, which requests are refused
-while the node has too much to do, and how a connection ends whose request was not read to its end.
-Runs on the event loop of the HTTP server.
+uvicorn parses, keeps the order of pipelined requests and applies back-pressure. Added here are
+timeouts for head, body, idling and a reader that stalls; a size limit for the head; a refusal while
+too many requests are being processed; and a lingering close after a request that was not read to
+its end. Runs on the event loop of the HTTP server.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from braft_core.http.memory_budget import UNCOUNTED_BYTES, MemoryBudget
 from braft_core.http.problems import PROBLEM_JSON, ClientDisconnected, error_problem, problem_body
 from braft_core.http.request_guard import MAX_HEAD, MAX_TARGET, Receive, Scope, Send
 
-__all__ = ["Connection", "Shared", "protocol_base"]
+__all__ = ["Connection", "SharedState", "protocol_base"]
 
-#: Seconds within which the head of a request must be complete.
+#: Seconds for the head of a request, and for the first request of a connection to begin.
 HEAD_SECONDS: Final = 10.0
-#: Seconds that a connection may wait for its next request; the first is awaited shorter.
+#: Seconds for which a connection may be idle between requests.
 IDLE_SECONDS: Final = 60.0
-#: Seconds that a body has at least, and the bytes per second that it must have beyond them.
+#: A body may take this many seconds, and one more for each ``BODY_RATE`` bytes received.
 BODY_SECONDS: Final = 10.0
 BODY_RATE: Final = 16 << 10
-#: Seconds for which a reader may take no byte of an answer.
+#: Seconds for which a reader may stall, reading no byte of an answer.
 STALL_SECONDS: Final = 30.0
-#: Seconds for which the rest of a refused request is read and dropped, so that the answer arrives;
-#: no more of it than of a body that is accepted.
+#: Seconds for which the rest of a refused request is read and discarded, so that the answer
+#: arrives; and at most as many bytes as an accepted body has.
 LINGER_SECONDS: Final = 2.0
-#: Bytes of large answers that may wait for their readers at a time.
+#: Most bytes of large answers in memory, over all connections.
 ANSWER_BUDGET: Final = 256 << 20
-#: An answer is handed to the transport in pieces of this size.
-PIECE: Final = 64 << 10
-_TOO_MANY: Final = "too many requests are under way; try again"
-#: Requests that may wait on one connection for the answers to those before them.
+#: An answer is written to the transport in chunks of this size.
+CHUNK_BYTES: Final = 64 << 10
+_TOO_MANY: Final = "too many requests are being processed; try again"
+#: Most pipelined requests of one connection.
 _PIPELINED: Final = 64
 _HEAD: Final = MAX_HEAD + MAX_TARGET
 
 
 def protocol_base() -> Any:
-    """Return uvicorn's protocol: with httptools, or with h11 where that is not installed."""
+    """Return uvicorn's protocol class: httptools, or h11 where that is not installed."""
     try:
         module = importlib.import_module("uvicorn.protocols.http.httptools_impl")
     except ImportError:
@@ -55,31 +55,31 @@ def protocol_base() -> Any:
     return module.HttpToolsProtocol
 
 
-class Shared:
-    """What all connections of one server have in common."""
+class SharedState:
+    """State that all connections of one server share."""
 
     def __init__(self, table: ConnectionTable) -> None:
         self.table = table
-        self.answers = MemoryBudget(ANSWER_BUDGET)
-        #: Whether each answer says that it is the last on its connection.
-        self.leaving = False
+        self.answer_budget = MemoryBudget(ANSWER_BUDGET)
+        #: Whether the server drains: each answer carries ``Connection: close``.
+        self.draining = False
 
 
-class _Quiet:
-    """A logger for uvicorn that lets nobody outside write into the log."""
+class _NullLogger:
+    """A logger for uvicorn that discards everything, as callers could flood the log."""
 
     level = 100
 
     def log(self, *_: object, **__: object) -> None:
-        """Say nothing."""
+        """Discard a message."""
 
     debug = info = warning = error = log
 
 
 class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is imported
-    """A connection of one caller."""
+    """One HTTP connection."""
 
-    def __init__(self, shared: Shared, slot: ConnectionSlot, config: Any, state: Any) -> None:
+    def __init__(self, shared: SharedState, slot: ConnectionSlot, config: Any, state: Any) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(config, state, {}, loop)
         self._shared = shared
@@ -87,7 +87,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         slot.close = self.abort
         self._serve: Any = config.loaded_app
         self.app = self._run
-        self.logger = _Quiet()
+        self.logger = _NullLogger()
         self.access_log = False
         self._since = self._last = loop.time()
         self._raw = 0
@@ -95,7 +95,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         self._lingering = False
         self._unsent, self._unsent_since = 0, 0.0
 
-    # -- what asyncio calls --------------------------------------------------------------------
+    # -- called by asyncio --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """See :meth:`asyncio.Protocol.connection_made`."""
@@ -104,7 +104,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :meth:`asyncio.Protocol.connection_lost`."""
-        self._shared.table.forget(self._slot)
+        self._shared.table.release(self._slot)
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -131,26 +131,26 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
             if self._raw > _HEAD:
                 self._refuse(431, "headers_too_large", f"accepted: a head of {_HEAD} bytes")
         elif self._raw > SERVER_BODY_LIMIT and self.cycle.more_body:
-            # Mostly remarks of chunks: what was a body has been counted by whoever reads it.
+            # Chunk headers, mostly: the reader of the body limits the body itself.
             self.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; called by uvicorn."""
-        self._refuse(400, "bad_request", "this is no HTTP request that can be understood")
+        """Answer a malformed request; called by uvicorn."""
+        self._refuse(400, "bad_request", "the request is not valid HTTP")
 
-    # -- what the server calls -----------------------------------------------------------------
+    # -- called by the server -----------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
-        """Whether a request is under way or an answer is not yet sent."""
+        """Whether a request is pending or an answer is not sent completely."""
         return self._active > 0 or self.transport.get_write_buffer_size() > 0
 
-    def lively(self, now: float, seconds: float) -> bool:
-        """Return whether the connection was used within so many seconds."""
+    def recently_used(self, now: float, seconds: float) -> bool:
+        """Return whether the connection was used within the last ``seconds``."""
         return now - max(self._since, self._last) < seconds
 
     def check(self, now: float) -> None:
-        """End the connection if something on it takes too long."""
+        """Enforce the timeouts."""
         if self._is_stalled(now):
             self.abort()
         elif self._lingering:
@@ -166,7 +166,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
             self.abort()
 
     def abort(self) -> None:
-        """End the connection now."""
+        """Close the connection at once."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -174,7 +174,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
 
     @property
     def _reads_head(self) -> bool:
-        """Whether the head of a request is expected, or has begun."""
+        """Whether the next input belongs to the head of a request."""
         return self._active == 0 and (self.cycle is None or self.cycle.response_complete)
 
     @property
@@ -182,17 +182,17 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         return bool(self.cycle.more_body) and not self.cycle.response_complete
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; called by uvicorn in place of the application."""
+        """Serve one request; uvicorn calls this as its application."""
         shared, slot = self._shared, self._slot
-        answer = _Answer(self, send)
+        answer = _AnswerSender(self, send)
         is_open = scope["path"] in OPEN_PATHS
         self._active += 1
         try:
             if is_open:
-                slot.move(Phase.PROCESSING)  # which is over in a moment, and never refused
+                slot.move(Phase.PROCESSING)  # short, so never refused
                 await self._serve(scope, receive, answer.send)
             elif answer.reads_body:
-                await self._serve(scope, _Arrival(self, receive).receive, answer.send)
+                await self._serve(scope, _BodyReceiver(self, receive).receive, answer.send)
             elif shared.table.is_full:
                 await answer.refuse(scope["path"])
             else:
@@ -209,8 +209,11 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
             if not self._active:
                 slot.move(Phase.TRANSFERRING if self._lingering or self._is_unsent else Phase.IDLE)
 
-    def works(self) -> None:
-        """Note that the node works on a request. :raises Busy: on too many already."""
+    def start_processing(self) -> None:
+        """Record that the node processes a request.
+
+        :raises Busy: too many requests are being processed.
+        """
         if self._shared.table.is_full and self._slot.phase is not Phase.PROCESSING:
             raise Busy(_TOO_MANY)
         self._slot.move(Phase.PROCESSING)
@@ -220,22 +223,22 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         return bool(self.transport.get_write_buffer_size())
 
     def _is_stalled(self, now: float) -> bool:
-        """Whether the caller has taken nothing of its answer for too long."""
+        """Whether the caller has read nothing of its answer for too long."""
         size = self.transport.get_write_buffer_size()
         if size != self._unsent or not size:
             self._unsent, self._unsent_since = size, now
             if not size and not self._active and self._slot.phase is Phase.TRANSFERRING:
-                self._settle()
+                self._become_idle()
             return False
         return now - self._unsent_since > STALL_SECONDS
 
-    def _settle(self) -> None:
-        """All of an answer has gone, and nothing of the next request has come."""
+    def _become_idle(self) -> None:
+        """Mark the connection idle if no part of another request has arrived."""
         if not self._lingering and self._raw == 0:
             self._slot.move(Phase.IDLE)
 
     def linger(self) -> None:
-        """Send no more, and drop what still comes: a reset could overtake the answer."""
+        """Close for writing and discard further input: a reset could overtake the answer."""
         self._lingering = True
         self._raw = 0
         self._last = self.loop.time()
@@ -247,7 +250,7 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
             self.transport.close()
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
-        """Answer without the application, and end the connection."""
+        """Answer without the application, and close the connection."""
         if self.transport.is_closing():
             return
         body = problem_body(status, code.replace("_", " ").title(), detail, "", code, {})
@@ -266,8 +269,8 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         self.linger()
 
 
-class _Arrival:
-    """A body on its way in. Its connection may give way to others until all of it is here."""
+class _BodyReceiver:
+    """Receives a body. Until it is complete, its connection may be evicted."""
 
     __slots__ = ("_connection", "_receive")
 
@@ -276,15 +279,18 @@ class _Arrival:
         self._receive = receive
 
     async def receive(self) -> Mapping[str, Any]:
-        """Return the next part. :raises Busy: it was the last, and the node has too much to do."""
+        """Return the next part of the body.
+
+        :raises Busy: the body is complete, but too many requests are being processed.
+        """
         event = await self._receive()
         if event["type"] == "http.request" and not event.get("more_body", False):
-            self._connection.works()
+            self._connection.start_processing()
         return event
 
 
-class _Answer:
-    """One answer on its way out."""
+class _AnswerSender:
+    """Sends one answer."""
 
     __slots__ = ("_connection", "_cycle", "_held", "_lingers", "_send")
 
@@ -297,71 +303,71 @@ class _Answer:
 
     @property
     def reads_body(self) -> bool:
-        """Whether more of the request's body is to come."""
+        """Whether the request's body is not complete yet."""
         return bool(self._cycle.more_body)
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Send a part, when the caller has taken most of those before.
+        """Send a part, once the caller has read most of the previous ones.
 
-        :raises ClientDisconnected: the caller has gone.
+        :raises ClientDisconnected: the caller disconnected.
         """
         cycle = self._cycle
         if cycle.disconnected:
             raise ClientDisconnected
         if message["type"] == "http.response.start":
-            if not await self._begins(message):
+            if not await self._check_head(message):
                 return
         elif cycle.response_complete:
-            return  # it was refused instead
+            return  # a refusal was sent instead
         body = message.get("body", b"")
-        if len(body) <= PIECE:
-            await self._part(message)
+        if len(body) <= CHUNK_BYTES:
+            await self._send_part(message)
             return
         more = bool(message.get("more_body", False))
         view = memoryview(body)
-        for at in range(0, len(view), PIECE):
+        for at in range(0, len(view), CHUNK_BYTES):
             if cycle.disconnected:
                 raise ClientDisconnected
-            last = at + PIECE >= len(view)
-            piece = {"body": bytes(view[at : at + PIECE]), "more_body": more or not last}
-            await self._part({"type": "http.response.body", **piece})
+            last = at + CHUNK_BYTES >= len(view)
+            chunk = {"body": bytes(view[at : at + CHUNK_BYTES]), "more_body": more or not last}
+            await self._send_part({"type": "http.response.body", **chunk})
 
     async def refuse(self, path: str) -> None:
-        """Answer that the node has too much to do."""
+        """Answer that too many requests are being processed."""
         status, body, extra = error_problem(Busy(_TOO_MANY), path)
-        await self._whole(status, body, extra)
+        await self._send_whole(status, body, extra)
 
     def close(self) -> None:
-        """The answer is over."""
-        self._connection._shared.answers.give(self._held)
+        """Release the memory budget at the end of the answer."""
+        self._connection._shared.answer_budget.release(self._held)
         self._held = 0
 
-    async def _begins(self, message: dict[str, Any]) -> bool:
-        """Look at the head of the answer; ``False`` if another one was sent instead."""
+    async def _check_head(self, message: dict[str, Any]) -> bool:
+        """Check the head of an answer; return ``False`` if a refusal was sent instead."""
         cycle, connection = self._cycle, self._connection
         shared = connection._shared
-        if cycle.more_body or shared.leaving:
+        if cycle.more_body or shared.draining:
             cycle.keep_alive = False
             self._lingers = cycle.more_body
         for name, value in message["headers"]:
             if name == b"content-length" and len(value) > 4 and int(value) > UNCOUNTED_BYTES:
-                if not shared.answers.take(int(value)):
+                if not shared.answer_budget.reserve(int(value)):
                     await self.refuse("")
                     return False
                 self._held = int(value)
         return True
 
-    async def _part(self, message: dict[str, Any]) -> None:
+    async def _send_part(self, message: dict[str, Any]) -> None:
         is_last = message["type"] != "http.response.start" and not message.get("more_body", False)
         if is_last and self._lingers:
-            # uvicorn would close at once; its answer has said already that this is the last.
+            # uvicorn would close at once. ``Connection: close`` was sent already, so linger.
             self._cycle.keep_alive = True
             await self._send(message)
             self._connection.linger()
             return
         await self._send(message)
 
-    async def _whole(self, status: int, body: bytes, extra: list[tuple[str, str]]) -> None:
+    async def _send_whole(self, status: int, body: bytes, extra: list[tuple[str, str]]) -> None:
         headers = [(name.lower().encode(), value.encode()) for name, value in extra]
         headers += [
             (b"content-type", PROBLEM_JSON.encode()),
@@ -371,5 +377,5 @@ class _Answer:
         if self._cycle.more_body:
             self._cycle.keep_alive = False
             self._lingers = True
-        await self._part(start)
-        await self._part({"type": "http.response.body", "body": body})
+        await self._send_part(start)
+        await self._send_part({"type": "http.response.body", "body": body})

@@ -1,12 +1,12 @@
-"""How long a server that is about to end waits for its callers. Seconds."""
+"""How long a stopping server waits for its callers, in seconds."""
 
 from __future__ import annotations
 
-__all__ = ["DRAIN", "LIVELY", "STOP_GRACE"]
+__all__ = ["DRAIN", "RECENT", "STOP_GRACE"]
 
-#: For callers to be answered and to go elsewhere, when the node is about to stop.
+#: Most time for callers to get their answers and reconnect elsewhere, before the node stops.
 DRAIN = 0.5
-#: A connection that was used within so many seconds may bring a request at any moment.
-LIVELY = 1.0
-#: For requests under way to finish when the server stops.
+#: A connection that was used within this time may bring another request at any moment.
+RECENT = 1.0
+#: Most time for pending requests to finish when the server stops.
 STOP_GRACE = 0.5

@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``: for orchestrators and load balancers. Open without a token."""
+"""``/healthz`` and ``/readyz``, for orchestrators and load balancers; no token is required."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ __all__ = ["HealthResource", "ReadyResource"]
 _NOTES = {
     "type": "object",
     "additionalProperties": {"type": "string"},
-    "description": "what is wrong though the node serves: a sentence by its subject",
+    "description": "problems of a node that serves nevertheless: subject to sentence",
 }
 
 
 class HealthResource:
-    """The process is alive and serves HTTP. Says nothing about the cluster: restarting a node
-    because its cluster has no quorum would only make that worse."""
+    """Liveness: the process runs and serves HTTP.
+
+    It says nothing about the cluster: restarting a node because its cluster has no quorum would
+    only make that worse.
+    """
 
     @documented(
         Operation(
             "Whether the process is alive. Needs no token, and accepts any `Host`.",
-            {200: ResponseSpec("it is", {JSON: obj({"status": text(const="ok")})})},
+            {200: ResponseSpec("it is alive", {JSON: obj({"status": text(const="ok")})})},
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Always 200."""
+        """Answer 200."""
         await send_json(resp, {"status": "ok"})
 
 
 class ReadyResource:
-    """Whether requests can be served now."""
+    """Readiness: requests can be served now."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
@@ -45,23 +48,22 @@ class ReadyResource:
             "Whether requests can be served now. Needs no token.",
             {
                 200: ResponseSpec(
-                    "they can",
+                    "ready",
                     {JSON: obj({"status": text(const="ready"), "notes": _NOTES}, ("notes",))},
                 )
             },
-            problems={503: "they cannot; `detail` says why, `data` may have `notes`"},
+            problems={503: "not ready; `detail` says why, `data` may have `notes`"},
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200, or 503 with the sentence that says why not.
+        """Answer 200, or 503 with the reason.
 
-        ``notes``, in ``data`` of a 503, is there where something is wrong though the node may
-        serve.
+        ``notes`` (in ``data`` of a 503) lists problems of a node that serves nevertheless.
         """
-        # The answer looks at the data directory, and a disk may hang.
+        # ready() accesses the data directory, and a disk may hang.
         ready, reason = await run_in_thread(self._node.ready)
         notes = self._node.notes()
-        told = {"notes": notes} if notes else {}
+        extra = {"notes": notes} if notes else {}
         if not ready:
-            raise NotReady(reason, **told)
-        await send_json(resp, {"status": "ready", **told})
+            raise NotReady(reason, **extra)
+        await send_json(resp, {"status": "ready", **extra})

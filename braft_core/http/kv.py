@@ -1,16 +1,14 @@
-"""``/v1/kv/{map}/{key}``: keys with types, revisions and conditions.
+"""``/v1/kv/{map}/{key}``: typed values with revisions and conditional writes.
 
-A value keeps its kind: sent as JSON it comes back as JSON, sent as text it comes back as a JSON
-string, anything else is bytes. ``ETag`` is the revision in quotes; ``If-Match`` and
-``If-None-Match: *`` make a write conditional. A slash in a map's name is written ``%2F``; a key may
-have slashes as they are.
+JSON comes back as JSON, text as a JSON string, any other body as bytes. ``ETag`` is the revision
+in quotes; ``If-Match`` and ``If-None-Match`` make a write conditional. A slash in a map's name is
+written ``%2F``; a key may contain plain slashes.
 
-Maps and their keys are listed in pages, in order: ``?limit=`` says how many at most. ``next`` in
-the answer is the ``?after=`` of the next page; without it there is none. Each page is a read of
-its own.
+Maps and keys are listed in pages, in order, of at most ``?limit=``. ``next`` in the answer is the
+``?after=`` of the next page; the last page has none. Each page is a separate read.
 
 ``?consistency=stale`` answers with ``Braft-Staleness``: how many seconds old the state may be.
-``&max_staleness=`` refuses what may be older.
+``&max_staleness=`` refuses an older state.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ from braft_core.runtime import clock
 
 __all__ = ["EntryResource", "MapResource", "MapsResource"]
 
-#: What is accepted as ``consistency``.
+#: Accepted values of ``consistency``.
 CONSISTENCY = ("linearizable", "lease", "stale")
 #: The revision of a key that does not exist.
 ABSENT = 0
@@ -57,15 +55,15 @@ _SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECO
 _READ = (
     Parameter(
         "consistency",
-        "`linearizable`: sees all that was acknowledged before; `lease`: the same as long as no "
-        "clock runs away; `stale`: the state of this node",
+        "`linearizable`: sees every write acknowledged before; `lease`: the same while clocks run "
+        "at nearly equal rates; `stale`: the state of this node",
         text(enum=list(CONSISTENCY), default=CONSISTENCY[0]),
     ),
-    Parameter("max_staleness", "seconds; with `consistency=stale` alone", _SECONDS),
+    Parameter("max_staleness", "seconds; only with `consistency=stale`", _SECONDS),
     TIMEOUT,
 )
 _PAGE = (
-    Parameter("after", "the name behind which the page begins: `next` of the one before", text()),
+    Parameter("after", "the page begins after this name: `next` of the previous page", text()),
     Parameter(
         "limit",
         "most names in a page",
@@ -73,17 +71,21 @@ _PAGE = (
     ),
 )
 _STALENESS = Parameter(
-    "Braft-Staleness", "of a stale read: how many seconds old the state may be", text()
+    "Braft-Staleness", "only of a stale read: how many seconds old the state may be", text()
 )
 _REVISION = Parameter("ETag", "the revision, in quotes", text())
-_IF_MATCH = Parameter("If-Match", "revisions in quotes, or `*`: one of them is there", text())
-_IF_NONE_MATCH = Parameter(
-    "If-None-Match", "revisions in quotes, or `*`: none of them is there", text()
+_IF_MATCH = Parameter(
+    "If-Match", "revisions in quotes: the key has one of them; or `*`: it exists", text()
 )
-_NEXT = text("where the next page begins; not there on the last one")
+_IF_NONE_MATCH = Parameter(
+    "If-None-Match",
+    "revisions in quotes: the key has none of them; or `*`: it does not exist",
+    text(),
+)
+_NEXT = text("`after` of the next page; absent on the last page")
 _REFUSED = {422: "the service refuses the map, the key or the value"}
 _FAILED = {412: "the condition does not hold"} | _REFUSED
-_STALE = {503: "or the state is older than `max_staleness`"}
+_STALE = {503: "the state may be older than `max_staleness`"}
 
 
 class MapsResource:
@@ -107,7 +109,7 @@ class MapsResource:
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """``{"maps": [name]}`` and perhaps ``next``."""
+        """Answer ``{"maps": [name]}``, with ``next`` if there are more."""
         page = await _query(self._node, req, resp, "maps_page", *page_params(req))
         await send_json(resp, _next(page) | {"maps": page["maps"]})
 
@@ -139,14 +141,14 @@ class MapResource:
                 )
             },
             query=_PAGE + _READ,
-            problems={404: "there is no such map: none of its keys exists"} | _STALE,
+            problems={404: "the map has no keys"} | _STALE,
         )
     )
     async def on_get(self, req: Request, resp: Response, map_name: str) -> None:
-        """``{"map", "items": {key: value}, "base64": [key]}`` and perhaps ``next``.
+        """Answer ``{"map", "items": {key: value}, "base64": [key]}``, and ``next`` if not last.
 
-        ``base64`` names the keys whose values are bytes, which JSON has no form for. 404 if there
-        is no such map; a map is there as long as it has a key.
+        ``base64`` lists the keys whose values are bytes, encoded so. A map exists while it has a
+        key; 404 if it does not exist.
         """
         try:
             page = await _query(self._node, req, resp, "page", map_name, *page_params(req))
@@ -172,12 +174,12 @@ class EntryResource:
             "The value of a key and its revision.",
             {
                 200: ResponseSpec(
-                    "the value: bytes as they are, everything else as JSON",
+                    "the value: bytes unchanged, everything else as JSON",
                     {JSON: ANY_JSON, BINARY: text(format="binary")},
                     (_REVISION, _STALENESS),
                 ),
                 304: ResponseSpec(
-                    "it has the revision in `If-None-Match`", {}, (_REVISION, _STALENESS)
+                    "the revision is the one in `If-None-Match`", {}, (_REVISION, _STALENESS)
                 ),
             },
             query=_READ,
@@ -186,7 +188,7 @@ class EntryResource:
         )
     )
     async def on_get(self, req: Request, resp: Response, map_name: str, key: str) -> None:
-        """The value and its revision; 304 if ``If-None-Match`` names it; 404 if there is none."""
+        """Answer with value and revision; 304 if ``If-None-Match`` has it, 404 without the key."""
         _check_key(key)
         found = await _query(self._node, req, resp, "get", map_name, key)
         if found is None:
@@ -209,14 +211,14 @@ class EntryResource:
             headers=(_IF_MATCH, _IF_NONE_MATCH),
             body=RequestBody(
                 {JSON: ANY_JSON, TEXT: text(), BINARY: text(format="binary")},
-                "the value: JSON or text if its type says so, else bytes",
+                "the value: JSON or text according to its media type, else bytes",
                 required=False,
             ),
             problems=_FAILED,
         )
     )
     async def on_put(self, req: Request, resp: Response, map_name: str, key: str) -> None:
-        """Store the body; answers ``{"revision": n}``, 412 if a condition does not hold."""
+        """Store the body; answer ``{"revision": n}``, or 412 if a condition does not hold."""
         _check_key(key)
         value, timeout = await body_value(req), timeout_param(req)
         expected = await self._expected(req, map_name, key)
@@ -233,7 +235,7 @@ class EntryResource:
             "Delete a key.",
             {
                 200: ResponseSpec(
-                    "whether there was one", {JSON: obj({"deleted": {"type": "boolean"}})}
+                    "whether the key existed", {JSON: obj({"deleted": {"type": "boolean"}})}
                 )
             },
             query=(TIMEOUT,),
@@ -242,7 +244,7 @@ class EntryResource:
         )
     )
     async def on_delete(self, req: Request, resp: Response, map_name: str, key: str) -> None:
-        """Delete the key; answers ``{"deleted": bool}``, 412 if a condition does not hold."""
+        """Delete the key; answer ``{"deleted": bool}``, or 412 if a condition does not hold."""
         _check_key(key)
         timeout = timeout_param(req)
         expected = await self._expected(req, map_name, key)
@@ -256,10 +258,10 @@ class EntryResource:
         await send_json(resp, {"deleted": bool(deleted)})
 
     async def _expected(self, req: Request, map_name: str, key: str) -> int | None:
-        """The one revision the key must have for a change to happen; ``None``: any.
+        """Return the revision that the key must have for the change, ``None`` for any.
 
-        A header that allows several revisions is narrowed to the present one, so that the
-        condition is still checked where it counts, when the command is applied.
+        A header that allows several revisions is narrowed to the present one: the state machine
+        checks a single revision when it applies the command.
         """
         wanted, unwanted = _tags(req, "If-Match"), _tags(req, "If-None-Match")
         if wanted and unwanted:
@@ -289,7 +291,7 @@ class EntryResource:
 
 
 def _next(page: dict[str, Any]) -> dict[str, str]:
-    """Where the next page begins: in front of the answer, where nobody overlooks it."""
+    """Return ``next`` as the first key of the answer, where readers see it."""
     return {} if page["next"] is None else {"next": page["next"]}
 
 
@@ -299,7 +301,7 @@ async def _query(node: NodeAPI, req: Request, resp: Response, query: str, *args:
         raise BadInput("query parameter consistency", asked, ", ".join(CONSISTENCY))
     limit = seconds_param(req, "max_staleness")
     if asked == "stale":
-        # Told before the state is read: it may only be newer than that.
+        # Taken before the read: the state that is read can only be newer.
         began, staleness = clock.monotonic(), node.staleness
         found = await node.aquery("kv", query, *args, **_options(req, asked), max_staleness=limit)
         resp.set_header("Braft-Staleness", f"{staleness + clock.monotonic() - began:.3f}")
@@ -328,7 +330,7 @@ def _tags(req: Request, header: str) -> list[str]:
 
 def _revision(tag: str) -> int:
     digits = tag.removeprefix('"').removesuffix('"')
-    # Revisions are of 64 bits, and int() refuses digits by the thousand.
+    # Revisions have 64 bits, and int() fails on thousands of digits.
     if f'"{digits}"' != tag or not digits.isdecimal() or len(digits) > 20:
         raise BadInput("entity tag", tag, 'a revision in quotes, such as "7", or *')
     return int(digits)

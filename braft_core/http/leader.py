@@ -1,4 +1,4 @@
-"""``/v1/leader``: who leads, and handing that over."""
+"""``/v1/leader``: the leader, and leadership transfer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEADER = {JSON: obj({"id": text("its server id"), "address": text("its Raft add
 
 
 class LeaderResource:
-    """``{"id", "address"}`` of the leader."""
+    """The leader as ``{"id", "address"}``."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
@@ -35,11 +35,11 @@ class LeaderResource:
         Operation(
             "The leader that this node knows.",
             {200: ResponseSpec("the leader", _LEADER)},
-            problems={503: "this node knows none"},
+            problems={503: "this node knows no leader"},
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The leader this node knows; 503 if it knows none."""
+        """Answer with the leader that this node knows; 503 if it knows none."""
         server_id, address = self._node.leader
         if not server_id:
             raise NoLeader("this node knows no leader at the moment")
@@ -47,12 +47,12 @@ class LeaderResource:
 
     @documented(
         Operation(
-            "Transfer leadership, without a body to the most up-to-date voter.",
+            "Transfer leadership; without a body to the most up-to-date voter.",
             {200: ResponseSpec("the new leader", _LEADER)},
             query=(TIMEOUT,),
             body=RequestBody(
                 {JSON: obj({"to": text("server id of the new leader")}, ("to",))},
-                "who is to lead",
+                "the new leader",
                 required=False,
             ),
             problems={422: "there is no such voter"},

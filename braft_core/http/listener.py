@@ -8,14 +8,14 @@ from braft_core.errors import ConfigError
 
 __all__ = ["listen"]
 
-#: Connections that the kernel keeps for a server that is busy.
+#: Connections that the kernel queues while the server is busy.
 _BACKLOG = 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; ``host`` "" is all addresses of this machine.
+    """Return a listening socket; an empty ``host`` means all addresses of this machine.
 
-    :raises ConfigError: naming address and port, if they cannot be had.
+    :raises ConfigError: the socket cannot be bound; names address and port.
     """
     try:
         if host in ("", "::") and socket.has_dualstack_ipv6():

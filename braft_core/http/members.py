@@ -1,8 +1,8 @@
 """``/v1/members``: the Raft configuration and its changes, one server at a time.
 
-Every change answers with the members after it, as ``GET /v1/members`` does. Whether a server is a
-member is for the leader to say: this node may lag behind, or be in no cluster. Without a cluster
-everything is a 503, never an empty list or a 404.
+Every change answers like ``GET /v1/members``, with the members after it. The leader decides whether
+a server is a member, since this node may lag behind. A node without a cluster answers 503, never an
+empty list or a 404.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _ROW = obj(
     }
 )
 _LIST = {JSON: obj({"members": array(_ROW)})}
-_MEMBERS = {200: ResponseSpec("the members, after it if it is a change", _LIST)}
-_NEWCOMER = obj(
+_MEMBERS = {200: ResponseSpec("the members; of a change, those after it", _LIST)}
+_NEW_SERVER = obj(
     {
         "id": text("server id", minLength=1),
         "address": text("host:port of its Raft port", minLength=1),
@@ -51,7 +51,7 @@ _NEWCOMER = obj(
     },
     ("voter",),
 )
-_NO_MEMBER = {404: "there is no member of that id"}
+_NO_MEMBER = {404: "no member has this id"}
 
 
 class MembersResource:
@@ -60,9 +60,9 @@ class MembersResource:
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @documented(Operation("The members that this node knows now.", _MEMBERS))
+    @documented(Operation("The members, as far as this node knows.", _MEMBERS))
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The configuration this node has now."""
+        """Answer with the configuration in use here."""
         await _send_members(resp, self._node)
 
     @documented(
@@ -70,7 +70,7 @@ class MembersResource:
             "Add a server, or change the address of a member.",
             _MEMBERS,
             query=(TIMEOUT,),
-            body=RequestBody({JSON: _NEWCOMER}, "the server"),
+            body=RequestBody({JSON: _NEW_SERVER}, "the server"),
             problems={422: "the cluster refuses the change"},
         )
     )
@@ -93,7 +93,7 @@ class MembersResource:
 
 
 class MemberResource:
-    """One member."""
+    """A single member."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
@@ -102,7 +102,7 @@ class MemberResource:
         Operation("One member.", {200: ResponseSpec("its row", {JSON: _ROW})}, problems=_NO_MEMBER)
     )
     async def on_get(self, req: Request, resp: Response, server_id: str) -> None:
-        """Its row."""
+        """Answer with the member's row."""
         await send_json(resp, _find(self._node, server_id))
 
     @documented(
@@ -114,7 +114,7 @@ class MemberResource:
         )
     )
     async def on_delete(self, req: Request, resp: Response, server_id: str) -> None:
-        """Remove it from the configuration; 404 if it is not in it."""
+        """Remove the member; 404 if there is no such member."""
         timeout = timeout_param(req)
         with _unknown_is_not_found():
             await self._node.aremove_member(server_id, timeout=timeout)
@@ -122,7 +122,7 @@ class MemberResource:
 
 
 class PromotionResource:
-    """A nonvoter becomes a voter."""
+    """Promotion of a nonvoter to voter."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
@@ -136,7 +136,7 @@ class PromotionResource:
         )
     )
     async def on_post(self, req: Request, resp: Response, server_id: str) -> None:
-        """Promote it; 404 if it is not a member."""
+        """Promote the nonvoter; 404 if there is no such member."""
         timeout = timeout_param(req)
         with _unknown_is_not_found():
             await self._node.apromote_member(server_id, timeout=timeout)

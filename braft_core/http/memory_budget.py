@@ -1,4 +1,4 @@
-"""How many bytes of large bodies may be in memory at a time. On one event loop."""
+"""A limit for the memory that large bodies take, over all requests. For one event loop."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Final
 
 __all__ = ["UNCOUNTED_BYTES", "MemoryBudget"]
 
-#: Bodies up to this size are not counted: there are no more of them than connections.
+#: Bodies up to this size are not counted: the number of connections bounds them.
 UNCOUNTED_BYTES: Final = 64 << 10
 
 
 class MemoryBudget:
-    """A number of bytes that many share."""
+    """A number of bytes that all requests share."""
 
-    def __init__(self, most: int) -> None:
-        self.left = most
+    def __init__(self, total: int) -> None:
+        self.left = total
 
-    def take(self, size: int) -> bool:
-        """Take ``size`` bytes; ``False`` if there are not so many."""
+    def reserve(self, size: int) -> bool:
+        """Reserve ``size`` bytes; return ``False`` if fewer are left."""
         if size > self.left:
             return False
         self.left -= size
         return True
 
-    def give(self, size: int) -> None:
-        """Give back what was taken."""
+    def release(self, size: int) -> None:
+        """Return reserved bytes."""
         self.left += size

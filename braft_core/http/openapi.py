@@ -1,6 +1,6 @@
-"""``/openapi.json``: the routes of the core, written from their descriptions.
+"""``/openapi.json``: the OpenAPI document, generated from the descriptions of the routes.
 
-:func:`document` is also what ``docs/http.md`` is checked against.
+``docs/http.md`` is generated from the same descriptions.
 """
 
 from __future__ import annotations
@@ -37,32 +37,31 @@ __all__ = [
 
 _METHODS: Final = ("get", "put", "post", "delete")
 _FIELD = re.compile(r"\{(\w+)(?::\w+)?\}")
-#: Names in paths and what they mean.
+#: Path parameters and their meaning.
 PATH_NAMES: Final = {
     "map_name": "name of a map; a slash in it is written `%2F`",
     "key": "a key, or the id of a node",
     "server_id": "id of a server",
     "snapshot_id": "id of a snapshot",
 }
-#: Problems that any request can get, and any that changes something.
+#: Problems of any request; of requests that change something; of requests to the cluster.
 COMMON: Final = {
-    400: "something in the request is wrong; `data` names it, its value and what is accepted",
-    401: "a token is needed and there is none",
+    400: "invalid input; `data` names the parameter, its value and what is accepted",
+    401: "a token is required",
     403: "the token is not accepted, or the request comes from a page of another origin",
     414: "path and query are too long",
-    421: "`Host` is no name of this node (`BRAFT_HTTP_HOSTS`)",
+    421: "`Host` does not name this node (`BRAFT_HTTP_HOSTS`)",
     431: "the headers are too large",
     500: "an unexpected error; the log of the node has it",
 }
 COMMON_OF_CHANGES: Final = {
     413: "the body is too large",
-    415: "a body of a type that any page can send, without a header that none can",
+    415: "any web page can send a body of this type: add a header `X-Requested-With`",
 }
-#: Problems of whatever asks the cluster.
 COMMON_OF_CLUSTER: Final = {
     502: "another node could not be reached",
-    503: "surely not done: no leader, not ready, busy; `Retry-After` says when to try again",
-    504: "not answered in time: a change may have been made or not",
+    503: "not applied: no leader, not ready, or busy; `Retry-After` says when to try again",
+    504: "no answer in time; a change may or may not have been applied",
     507: "the disk is full",
 }
 _ALIVE: Final = "/healthz"
@@ -70,7 +69,7 @@ _OPEN: Final = ("/healthz", "/readyz", "/openapi.json")
 
 
 class OpenAPIResource:
-    """The document itself."""
+    """The OpenAPI document."""
 
     def __init__(self, routes: Mapping[str, object]) -> None:
         self._routes = dict(routes) | {"/openapi.json": self}
@@ -83,16 +82,16 @@ class OpenAPIResource:
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The document, made once."""
+        """Answer with the document, which is generated once."""
         if self._document is None:
             self._document = document(self._routes)
         await send_json(resp, self._document)
 
 
 def operations(routes: Mapping[str, object]) -> dict[tuple[str, str], Operation]:
-    """Return the description of every method by path and method.
+    """Return the operations by path and method.
 
-    :raises PluginError: a method has none.
+    :raises PluginError: a method has no description.
     """
     found = {}
     for template, resource in routes.items():
@@ -128,7 +127,7 @@ def document(routes: Mapping[str, object]) -> dict[str, Any]:
 
 
 def problems_of(path: str, method: str, operation: Operation) -> dict[int, str]:
-    """Return all problems that a request can get, by status."""
+    """Return the meaning of every problem of a request, by status."""
     found = dict(COMMON)
     if path == _ALIVE:
         del found[421]
@@ -213,9 +212,9 @@ _PROBLEM: Final[dict[str, Any]] = {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "for people"},
-        "instance": {"type": "string", "description": "the path"},
-        "code": {"type": "string", "description": "for programs, stable"},
-        "data": {"type": "object", "description": "the facts"},
+        "detail": {"type": "string", "description": "a sentence for people"},
+        "instance": {"type": "string", "description": "the path of the request"},
+        "code": {"type": "string", "description": "a stable code for programs"},
+        "data": {"type": "object", "description": "facts about the problem"},
     },
 }

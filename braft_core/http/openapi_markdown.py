@@ -1,4 +1,4 @@
-"""The part of ``docs/http.md`` that lists every route, written from the descriptions."""
+"""Generates the list of routes in ``docs/http.md`` from their descriptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def routes_markdown(routes: Mapping[str, object]) -> str:
         lines += _operation(path, method, operation)
     lines += ["## Names in paths", "", "| name | meaning |", "|---|---|"]
     lines += [f"| `{{{name}}}` | {meaning} |" for name, meaning in PATH_NAMES.items()]
-    lines += ["", "## Problems that any route can answer with", "", "| status | of | meaning |"]
+    lines += ["", "## Problems of any route", "", "| status | of | meaning |"]
     lines += ["|---|---|---|"]
     for of, problems in (
         ("every request", COMMON),
@@ -40,7 +40,7 @@ def _operation(path: str, method: str, operation: Operation) -> Iterator[str]:
     rows = [*_parameters("query", operation.query), *_parameters("header", operation.headers)]
     if operation.body is not None:
         kinds = ", ".join(f"`{kind}`" for kind in operation.body.content)
-        must = "" if operation.body.required else " (may be left out)"
+        must = "" if operation.body.required else " (optional)"
         rows.append(f"| body | {kinds} | {operation.body.description}{must} |")
     if rows:
         yield from ("| sent | name or type | meaning |", "|---|---|---|", *rows, "")

@@ -1,17 +1,17 @@
-"""Which requests a browser may have been made to send, and which names this node answers to.
+"""Protects a node from web pages: DNS rebinding and cross-site request forgery.
 
-A page of any origin may make the reader's browser send requests to a node on loopback or in the
-same network. Two rules keep such pages out, with or without a token:
+A page of any origin can make its reader's browser send requests to a node on loopback or in the
+same network. Two rules refuse these, with or without a token:
 
-* ``Host`` must be an address, ``localhost`` or a name of this node. A page whose name was made to
-  resolve to this node (DNS rebinding) sends its own name.
-* What changes something must not come from another origin. Browsers say where a request comes from
-  (``Sec-Fetch-Site``, ``Origin``, ``Referer``), and ask first (CORS preflight, which this node
-  never grants) before they send anything but a simple ``POST``. Old browsers may send a simple
-  ``POST`` and name no origin; so what they can send without asking, and what calls itself a browser
-  and names no origin, is refused unless a header is there that a page cannot set without asking.
+* ``Host`` must be an IP address, ``localhost`` or a name of this node. After DNS rebinding a
+  browser sends the name of the page.
+* A change must not come from another origin. Browsers name the origin (``Sec-Fetch-Site``,
+  ``Origin``, ``Referer``), and send a CORS preflight, which this node never grants, before anything
+  but a simple ``POST``. Old browsers may send a simple ``POST`` without an origin. So a simple
+  ``POST``, or one whose ``User-Agent`` is a browser and that names no origin, needs a header that a
+  page cannot set without a preflight.
 
-Pure: knows headers as ASGI hands them out, and neither sockets nor the application.
+Pure: takes headers as ASGI passes them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = [
 
 #: Methods that change nothing.
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-#: A header that no page can set without asking first; its value does not matter.
+#: A header that no page can set without a CORS preflight; its value does not matter.
 PROOF_HEADER: Final = "X-Requested-With"
-#: Beside it, the header of a token: a form cannot carry one either.
+#: ``Authorization`` counts as well: a form cannot set it either.
 _PROOFS: Final = frozenset({b"authorization", PROOF_HEADER.lower().encode()})
-#: What a page may ``POST`` anywhere without asking first (Fetch, "CORS-safelisted"), and what
-#: ``<a ping>`` and reports of browsers send.
+#: Media types that a page can ``POST`` without a preflight (Fetch, "CORS-safelisted"), and those of
+#: ``<a ping>`` and browser reports.
 _SIMPLE: Final = frozenset(
     {
         b"application/x-www-form-urlencoded",
@@ -52,9 +52,9 @@ _SIMPLE: Final = frozenset(
         b"application/ocsp-request",
     }
 )
-#: How the ``User-Agent`` of every browser begins, old and new.
+#: Prefixes of the ``User-Agent`` of browsers, old and new.
 _BROWSERS: Final = (b"mozilla/", b"opera/")
-#: How many ``Host`` headers are remembered as accepted.
+#: Most accepted ``Host`` headers that are cached.
 _REMEMBERED: Final = 64
 _PORT = re.compile(r"(?::[0-9]{0,5})?")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
@@ -62,7 +62,7 @@ _SHOWN = 80
 
 
 class Refusal(NamedTuple):
-    """Why a request is refused: status, a code for programs, a sentence for people."""
+    """The reason for a refusal: a status, a code for programs, a sentence for people."""
 
     status: int
     code: str
@@ -70,21 +70,23 @@ class Refusal(NamedTuple):
 
 
 class OriginPolicy:
-    """The rules for one node. Immutable; any thread."""
+    """The rules of one node. Thread-safe."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        """:param names: host names accepted in ``Host`` beside addresses and ``localhost``.
-        ``.example.org`` accepts all names below it, ``*`` any.
+        """Create the rules.
+
+        :param names: host names accepted in ``Host`` besides addresses and ``localhost``.
+            ``.example.org`` accepts all names below it, ``*`` any.
         """
         known = {_normal(name) for name in names if name}
         self._any = "*" in known
         self._domains = tuple(name for name in known if name.startswith("."))
         self._names = known | {"localhost"}
-        #: ``Host`` headers of late, so that the usual ones are not taken apart each time.
+        #: Cache of accepted ``Host`` headers, which saves parsing.
         self._accepted: set[bytes] = set()
 
     def refusal(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
-        """Return why the request is refused, ``None`` if it is not."""
+        """Return the reason to refuse a request, ``None`` if it is accepted."""
         hosts: list[bytes] = []
         found: dict[bytes, bytes] = {}
         for name, value in headers:
@@ -115,13 +117,13 @@ class OriginPolicy:
 
 
 def accepted_host_names(*configured: str) -> list[str]:
-    """Return the names that this machine goes by, and those that are ``configured``."""
+    """Return the names of this machine, and the ``configured`` ones."""
     name = socket.gethostname()
     return [name, name.partition(".")[0], *configured]
 
 
 def split_host(header: str) -> str | None:
-    """Return the host of a ``Host`` header or an origin's authority, ``None`` if it has none."""
+    """Return the host in a ``Host`` header, ``None`` if the header is malformed."""
     host = header.strip()
     if host.startswith("["):
         inside, closing, rest = host[1:].partition("]")
@@ -154,7 +156,7 @@ def _foreign_host(host: bytes) -> Refusal:
 
 
 def _cross_origin(host: bytes, headers: Mapping[bytes, bytes]) -> Refusal | None:
-    """Refuse what a browser says comes from somewhere else."""
+    """Refuse a request that a browser attributes to another origin."""
     site = headers.get(b"sec-fetch-site")
     if site is not None and site.strip().lower() not in (b"same-origin", b"none"):
         return _foreign(f"Sec-Fetch-Site is {_shown(site)}")
@@ -177,7 +179,7 @@ def _foreign(what: str) -> Refusal:
 
 
 def _simple(method: str, headers: Mapping[bytes, bytes]) -> Refusal | None:
-    """Refuse what an old browser may have sent without saying where it comes from."""
+    """Refuse what an old browser may have sent for a page without naming its origin."""
     if method != "POST" or not _PROOFS.isdisjoint(headers):
         return None
     agent = headers.get(b"user-agent", b"")

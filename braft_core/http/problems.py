@@ -1,8 +1,8 @@
 """Errors as RFC 9457 problem JSON.
 
-Owns the mapping from braft's error tree and Falcon's HTTP errors to status codes and bodies. A
-body has ``type``, ``title``, ``status``, ``detail``, ``instance``, and two members of our own:
-``code`` (stable, for programs; ``BraftError.code`` where it is one) and ``data`` (its facts).
+Owns the mapping from braft's errors and Falcon's HTTP errors to status codes and bodies. A body has
+``type``, ``title``, ``status``, ``detail`` and ``instance``. braft adds ``code``, which is stable
+and for programs (``BraftError.code``), and ``data``, the facts of the error.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-#: An election is over well within this.
+#: An election takes less than this.
 RETRY_AFTER_SECONDS = 1
 
-#: A slash within a name, until the route is found (:mod:`braft_core.http.url_decoding`).
+#: Stands for a slash in a name until routing (:mod:`braft_core.http.url_decoding`).
 ESCAPED_SLASH = "\udc2f"
 
 _SHOWN_PATH = 200
@@ -78,11 +78,11 @@ _STATUS: dict[type[BaseException], int] = {
 
 
 class ClientDisconnected(Exception):
-    """The caller has gone before its body was complete. Nobody is left to answer."""
+    """The caller disconnected before its body was complete. No answer can be sent."""
 
 
 class BadInput(falcon.HTTPError):
-    """400: something in the request is not acceptable; says what, its value, what would be."""
+    """400: a part of the request is invalid. Names it, its value and what is accepted."""
 
     def __init__(self, parameter: str, value: object, accepted: str) -> None:
         super().__init__(400, description=f"{parameter} is {shown(value)}; accepted: {accepted}")
@@ -90,7 +90,7 @@ class BadInput(falcon.HTTPError):
 
 
 class Refused(falcon.HTTPError):
-    """A refusal with a ``code`` of its own."""
+    """An HTTP error with its own ``code``."""
 
     def __init__(self, status: int, problem_code: str, detail: str) -> None:
         super().__init__(status, description=detail)
@@ -98,9 +98,9 @@ class Refused(falcon.HTTPError):
 
 
 def status_of(error: BraftError, *, precondition: bool = False) -> int:
-    """The HTTP status of an error; the nearest class of the tree that has one decides.
+    """Return the HTTP status of an error, by its nearest base class that has one.
 
-    :param precondition: the request stated its condition in a header, which makes a conflict 412.
+    :param precondition: the request has a conditional header, so a conflict is a 412.
     """
     if precondition and isinstance(error, Conflict):
         return 412
@@ -108,7 +108,7 @@ def status_of(error: BraftError, *, precondition: bool = False) -> int:
 
 
 def http_problem(error: falcon.HTTPError, path: str) -> Problem:
-    """Return the answer to a request that was refused."""
+    """Return the answer to a refused request."""
     status = error.status_code
     title = http.HTTPStatus(status).phrase
     data = error.data if isinstance(error, BadInput) else {}
@@ -120,7 +120,7 @@ def http_problem(error: falcon.HTTPError, path: str) -> Problem:
 
 
 def error_problem(error: BraftError, path: str, *, precondition: bool = False) -> Problem:
-    """Return the answer to a request that ended with an error of the node."""
+    """Return the answer to a request that failed with an error of the node."""
     status = status_of(error, precondition=precondition)
     extra = []
     if status == 503 and error.safe_to_retry:
@@ -133,7 +133,7 @@ def error_problem(error: BraftError, path: str, *, precondition: bool = False) -
 def problem_body(
     status: int, title: str, detail: str, path: str, code: str, data: dict[str, Any]
 ) -> bytes:
-    """Return problem JSON. Facts on an error may be anything, and reporting it must not fail."""
+    """Return problem JSON. ``data`` may hold any objects, so the encoding never fails."""
     problem = {
         "type": f"urn:braft:error:{code}",
         "title": title,
@@ -147,12 +147,12 @@ def problem_body(
 
 
 def _shown_path(path: str) -> str:
-    """The path as log lines and answers show it: its escapes are decoded, ``%0A`` to a newline."""
+    """Return the path for log lines and answers; a decoded ``%0A`` must not break a line."""
     return printable(path[:_SHOWN_PATH].replace(ESCAPED_SLASH, "%2F"), _SHOWN_PATH)
 
 
 def install_problems(app: falcon.asgi.App[Any, Any]) -> None:
-    """Make every error of the application a problem."""
+    """Turn every error of the application into problem JSON."""
     app.add_error_handler(Exception, _on_unexpected)
     app.add_error_handler(BraftError, _on_braft_error)
     app.set_error_serializer(_serialize)
@@ -179,7 +179,7 @@ async def _on_unexpected(
     error: Exception,
     params: dict[str, Any],
 ) -> None:
-    """A bug, ours or a plugin's: the caller learns that it happened, the log learns what."""
+    """Answer 500 to a bug, ours or a plugin's; only the log gets the details."""
     if isinstance(error, ClientDisconnected):
         raise error
     logger.error("%s %s failed", req.method, _shown_path(req.path), exc_info=error)

@@ -1,9 +1,8 @@
-"""What every request passes before the application sees it: the part that anybody can reach.
+"""Checks every request before the application sees it.
 
-A request is judged by its head alone: sizes, ``Host``, origin, path, token, announced length. Of
-one that is refused no byte of the body is read, kept or asked for. Owns the order of these checks
-and the bounds of bodies; the rules themselves are in the modules it uses. Runs on the event loop of
-the HTTP server.
+The head alone decides: sizes, ``Host``, origin, path, token, ``Content-Length``. The body of a
+refused request is never read. Owns the order of these checks and the memory limit for bodies; other
+modules hold the rules. Runs on the event loop of the HTTP server.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from braft_core.http.url_decoding import check_query_encoding, decode_path
 
 __all__ = ["MAX_HEAD", "MAX_HEADERS", "SECURITY_HEADERS", "RequestGuard"]
 
-#: Bytes that the names and values of a request's headers may have.
+#: Most bytes of all header names and values of a request.
 MAX_HEAD: Final = 32 << 10
-#: How many headers a request may have.
+#: Most headers of a request.
 MAX_HEADERS: Final = 100
-#: Bytes of the target of a request.
+#: Most bytes of path and query.
 MAX_TARGET: Final = 16 << 10
-#: Bytes of large bodies that may be in memory at a time, of all requests together.
+#: Most bytes of large bodies in memory, over all requests.
 BODY_BUDGET: Final = 128 << 20
 
-#: What every answer says: it is no page of anybody's, and not to be kept.
+#: Headers of every answer: browsers must neither interpret nor cache nor embed it.
 SECURITY_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "no-store"),
@@ -53,7 +52,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RequestGuard:
-    """The ASGI application in front of the application."""
+    """The ASGI application that wraps the Falcon application."""
 
     def __init__(self, application: Application, origins: OriginPolicy, auth: BearerAuth) -> None:
         self.application = application
@@ -87,9 +86,9 @@ class RequestGuard:
         await _answer(scope, send, *problem)
 
     def _admit(self, scope: Scope) -> bool:
-        """Judge the head; return whether a body follows that is not small."""
+        """Check the head; return whether a body may follow."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        if not isinstance(headers, list):  # any iterable is allowed, but it is read more than once
+        if not isinstance(headers, list):  # ASGI allows any iterable; we iterate twice
             scope["headers"] = headers = [(name, value) for name, value in headers]
         authorization, length, chunked, has_host, size = None, b"0", False, False, 0
         for name, value in headers:
@@ -112,14 +111,14 @@ class RequestGuard:
         if query:
             check_query_encoding(query)
         if not has_host and scope["http_version"] == "1.1":
-            raise Refused(400, "bad_request", "there is no Host header; accepted: one")
+            raise Refused(400, "bad_request", "the Host header is missing")
         method: str = scope["method"]
         if path != _ALIVE or method not in SAFE_METHODS:
             refusal = self._origins.refusal(method, headers)
             if refusal is not None:
                 raise Refused(*refusal)
         client = scope.get("client") or ("?",)
-        scope[ROLE] = self._auth.judge(method, path, authorization, str(client[0]))
+        scope[ROLE] = self._auth.authorize(method, path, authorization, str(client[0]))
         if chunked:
             return True
         if not (length.isdigit() and len(length) < 20):
@@ -130,7 +129,7 @@ class RequestGuard:
         return announced > 0
 
 
-#: Asked by load balancers under any name, and reveals nothing.
+#: Load balancers send any Host, and the answer reveals nothing.
 _ALIVE: Final = "/healthz"
 _HEADERS_ACCEPTED: Final = (
     f"the request has too many headers; accepted: {MAX_HEADERS}, with {MAX_HEAD} bytes of names "
@@ -139,7 +138,7 @@ _HEADERS_ACCEPTED: Final = (
 
 
 class _Body:
-    """The body of one request on its way in."""
+    """Receives the body of one request within the memory budget."""
 
     def __init__(self, receive: Receive, budget: MemoryBudget) -> None:
         self._receive = receive
@@ -163,14 +162,14 @@ class _Body:
         self._complete = not event.get("more_body", False)
         missing = self._size - self._taken - UNCOUNTED_BYTES
         if missing > 0:
-            if not self._budget.take(missing):
-                raise Busy("too many large request bodies are under way; try again")
+            if not self._budget.reserve(missing):
+                raise Busy("too many large request bodies are in memory; try again")
             self._taken += missing
         return event
 
     def close(self) -> None:
-        """The request is over."""
-        self._budget.give(self._taken)
+        """Release the memory budget at the end of the request."""
+        self._budget.release(self._taken)
         self._taken = 0
 
 
@@ -180,7 +179,7 @@ def _raw_path(scope: Scope) -> bytes:
     if raw is None:
         environ: dict[str, Any] = scope["wsgi_environ"]
         target = str(environ["REQUEST_URI"]).partition("?")[0]
-        if "://" in target:  # absolute form, as proxies are asked
+        if "://" in target:  # absolute form, as sent to proxies
             target = "/" + target.partition("://")[2].partition("/")[2]
         raw = target.encode("latin-1", "replace")
     return raw

@@ -1,6 +1,6 @@
-"""The HTTP port of a node: listens, has an application served, and leaves nothing behind.
+"""The HTTP port of a node: listens, serves the application, and stops without leftovers.
 
-Owns the choice of the server. Knows an application and nothing behind it.
+Owns the choice between uvicorn and Waitress.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["HTTPServer"]
 
 
 class _Server(Protocol):
-    """One period of service of a listening socket."""
+    """Serves one listening socket, from creation to :meth:`stop`."""
 
     def __init__(
         self, app: RequestGuard, listener: socket.socket, port: int, tls: ssl.SSLContext | None
     ) -> None:
-        """Begin to serve."""
+        """Start to serve."""
 
     def drain(self) -> None:
         """See :meth:`HTTPServer.drain`."""
@@ -42,7 +42,7 @@ _SERVERS: Final[dict[str, type[_Server]]] = {"uvicorn": UvicornServer, "waitress
 
 
 class HTTPServer:
-    """The HTTP port of one node. ``start`` and ``stop`` may be called from any thread."""
+    """The HTTP server of one node. Thread-safe."""
 
     def __init__(
         self,
@@ -54,10 +54,12 @@ class HTTPServer:
         certificate: ServedCertificate | None = None,
         more_routes: Callable[[NodeAPI], Routes] = lambda node: {},
     ) -> None:
-        """:param host: address to listen on; "" is all of them.
-        :param port: 0 for a free one; :attr:`port` then tells which after ``start``.
+        """Create the server; :meth:`start` opens the port.
+
+        :param host: address to listen on; "" for all addresses.
+        :param port: 0 for a free one, which :attr:`port` holds after ``start``.
         :param extend: see :func:`~braft_core.http.app.make_app`.
-        :param keyring: likewise.
+        :param keyring: see :func:`~braft_core.http.app.make_app`.
         :param certificate: certificate for TLS; ``None``: plain HTTP.
         :param more_routes: returns routes beside those of this package.
         """
@@ -72,9 +74,9 @@ class HTTPServer:
         self.port = port
 
     def start(self) -> None:
-        """Listen and serve. Calling it again while it runs does nothing.
+        """Listen and serve. Idempotent.
 
-        :raises ConfigError: naming address and port, if they cannot be had.
+        :raises ConfigError: the port cannot be bound; names address and port.
         """
         with self._lock:
             if self._running is None:
@@ -88,21 +90,21 @@ class HTTPServer:
                 self._running = server(app, listener, self.port, tls)
 
     def refresh(self) -> None:
-        """Look whether the files of the certificate were replaced."""
+        """Reload the certificate if its files were replaced."""
         if self._certificate is not None:
             self._certificate.refresh()
 
     @property
     def trouble(self) -> str:
-        """What is wrong with new files of the certificate, which are not in use therefore."""
+        """Why replaced certificate files are not in use; "" if there is no problem."""
         return self._certificate.trouble if self._certificate is not None else ""
 
     def drain(self) -> None:
-        """Send callers elsewhere while the node still serves, so that its stop cuts none of them.
+        """Drain connections before the node stops, so that no request is cut off.
 
-        New connections are refused, which tells a client that nothing was sent; on those that
-        there are each answer says that it is the last. Returns when no connection was used lately,
-        or after half a second; whoever waits longer is answered when the node stops.
+        New connections are refused, so clients know that nothing was sent. Answers on open
+        connections carry ``Connection: close``. Returns when no connection was used recently, or
+        after half a second; requests that still wait are answered when the node stops.
         """
         with self._lock:
             running = self._running
@@ -110,9 +112,9 @@ class HTTPServer:
             running.drain()
 
     def stop(self) -> None:
-        """Stop accepting, let requests under way finish for half a second, end all threads.
+        """Stop accepting, give pending requests half a second, end all threads.
 
-        A request that waits for the node longer than that loses its connection. Idempotent.
+        A request that waits longer loses its connection. Idempotent.
         """
         with self._lock:
             running, self._running = self._running, None

@@ -1,7 +1,6 @@
-"""``/v1/snapshots``: the snapshots of the node that is asked, and backups of them.
+"""``/v1/snapshots``: the snapshots of this node, and downloads of them as backups.
 
-Snapshots belong to a node, not to the cluster: nodes take them at their own times, and an id means
-something on one node alone.
+Each node takes its own snapshots, so a snapshot id is valid on one node only.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ __all__ = ["MAX_DOWNLOADS", "SnapshotResource", "SnapshotsResource"]
 
 logger = logging.getLogger(__name__)
 
-#: How many snapshots are sent at a time: each has a file open.
+#: Most downloads at a time; each keeps a file open.
 MAX_DOWNLOADS = 64
 
 _ROW = obj(
     {
         "id": text(),
-        "index": integer("of the last entry that is in it"),
+        "index": integer("of the last entry it includes"),
         "term": integer("of that entry"),
-        "size": integer("bytes of its contents"),
+        "size": integer("size of its contents in bytes"),
         "members": array(text(), "server ids of its configuration"),
     },
     ("members",),
@@ -52,11 +51,11 @@ _ROW = obj(
 _FACTS = tuple(
     Parameter(f"Braft-{name}", meaning, text())
     for name, meaning in (
-        ("Snapshot-Index", "of the last entry that is in it"),
+        ("Snapshot-Index", "of the last entry it includes"),
         ("Snapshot-Term", "of that entry"),
-        ("Snapshot-Size", "bytes of its contents"),
-        ("Cluster-Name", "where it is from"),
-        ("Cluster-ID", "where it is from"),
+        ("Snapshot-Size", "size of its contents in bytes"),
+        ("Cluster-Name", "the cluster it was taken in"),
+        ("Cluster-ID", "the cluster it was taken in"),
     )
 )
 
@@ -69,12 +68,12 @@ class SnapshotsResource:
 
     @documented(
         Operation(
-            "The snapshots that this node holds, newest first.",
+            "The snapshots of this node, newest first.",
             {200: ResponseSpec("their rows", {JSON: obj({"snapshots": array(_ROW)})})},
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Those this node holds."""
+        """Answer with the snapshots of this node."""
         await send_json(resp, {"snapshots": await run_in_thread(self._node.snapshots)})
 
     @documented(
@@ -85,7 +84,7 @@ class SnapshotsResource:
         )
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Take one now; answers with its row once it is durable."""
+        """Take a snapshot; answer with its row once it is durable."""
         taken = await self._node.atake_snapshot(timeout=timeout_param(req))
         resp.set_header("Braft-Snapshot-Index", str(taken["index"]))
         await send_json(resp, taken)
@@ -103,25 +102,25 @@ class SnapshotResource:
             "One snapshot as a file that `braft snapshot restore` takes.",
             {
                 200: ResponseSpec(
-                    "the file, in pieces; one that lacks the last piece is no snapshot",
+                    "the file, in chunks; without the last chunk it is not valid",
                     {BINARY: text(format="binary")},
-                    (*_FACTS, Parameter("Content-Disposition", "a name for the file", text())),
+                    (*_FACTS, Parameter("Content-Disposition", "a file name", text())),
                 )
             },
             problems={
-                404: "this node has none of that id",
-                503: "as many as this node sends at a time are under way",
+                404: "this node has no snapshot with this id",
+                503: "too many downloads are in progress",
             },
         )
     )
     async def on_get(self, req: Request, resp: Response, snapshot_id: str) -> None:
-        """Stream it; 404 if this node has none of that id.
+        """Stream the file; 404 if this node has no such snapshot.
 
-        The length is not announced: an answer that was cut short lacks the last piece of the
-        chunked encoding, and the file's own end.
+        There is no ``Content-Length``: a truncated answer lacks the last chunk of the chunked
+        encoding, and the end mark of the file.
         """
         try:
-            facts, pieces = await run_in_thread(self._node.open_snapshot, snapshot_id)
+            facts, chunks = await run_in_thread(self._node.open_snapshot, snapshot_id)
         except StorageError as error:
             if any(row["id"] == snapshot_id for row in await run_in_thread(self._node.snapshots)):
                 raise
@@ -136,27 +135,27 @@ class SnapshotResource:
         if req.method == "HEAD":
             return
         if self._downloads >= MAX_DOWNLOADS:
-            raise Busy(f"{MAX_DOWNLOADS} snapshots are being sent already; try again")
-        resp.stream = self._sent(snapshot_id, pieces)
+            raise Busy(f"{MAX_DOWNLOADS} snapshot downloads are in progress; try again")
+        resp.stream = self._stream(snapshot_id, chunks)
 
-    async def _sent(self, snapshot_id: str, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-        """The pieces, each read when the one before has gone.
+    async def _stream(self, snapshot_id: str, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the chunks; each is read after the previous one was sent.
 
-        Once the answer has begun an error can only cut it short, so the log must tell why.
+        An error can only truncate an answer that has begun, so it is logged.
         """
         self._downloads += 1
         try:
-            while (piece := await run_in_thread(_next_of, pieces)) is not None:
-                yield piece
+            while (chunk := await run_in_thread(_next_chunk, chunks)) is not None:
+                yield chunk
         except BraftError as error:
-            logger.error("snapshot %s could not be sent whole: %s", snapshot_id, error.message)
+            logger.error("download of snapshot %s failed: %s", snapshot_id, error.message)
             raise
         finally:
             self._downloads -= 1
-            close = getattr(pieces, "close", None)
+            close = getattr(chunks, "close", None)
             if close is not None:
                 close()
 
 
-def _next_of(pieces: Iterator[bytes]) -> Any:
-    return next(pieces, None)
+def _next_chunk(chunks: Iterator[bytes]) -> Any:
+    return next(chunks, None)

@@ -1,8 +1,7 @@
-"""Paths and query strings as text: bytes that are not UTF-8 are refused, not repaired.
+"""Decodes paths and query strings, and refuses those that are not UTF-8.
 
-A slash that is written ``%2F`` belongs to a name and does not end it. Until the route is found such
-a slash is :data:`ESCAPED_SLASH`, a character that valid text cannot contain; names that reach a
-resource have plain slashes again. Pure.
+A slash written as ``%2F`` is part of a name. Until routing it is replaced by :data:`ESCAPED_SLASH`,
+a character that valid text cannot contain. Resources get names with plain slashes. Pure.
 """
 
 from __future__ import annotations
@@ -20,11 +19,9 @@ _KEY_SLASHES: Final = 4
 
 
 def decode_path(raw: bytes) -> str:
-    """Return the path by which a route is found.
+    """Return the path for routing, without a trailing slash unless it ends a key.
 
-    A slash at the end is left out, but for one that ends a key.
-
-    :raises BadInput: it is not UTF-8.
+    :raises BadInput: the path is not UTF-8.
     """
     try:
         if b"%" in raw:
@@ -40,7 +37,10 @@ def decode_path(raw: bytes) -> str:
 
 
 def check_query_encoding(query: bytes) -> None:
-    """Check a query string. :raises BadInput: it is not UTF-8."""
+    """Check a query string.
+
+    :raises BadInput: it is not UTF-8.
+    """
     try:
         unquote_to_bytes(query).decode()
     except UnicodeDecodeError:
@@ -48,7 +48,7 @@ def check_query_encoding(query: bytes) -> None:
 
 
 def restore_slashes(params: dict[str, Any]) -> None:
-    """Give the names of a route their slashes back."""
+    """Replace escaped slashes in path parameters by plain ones."""
     for name, value in params.items():
         if isinstance(value, str) and ESCAPED_SLASH in value:
             params[name] = value.replace(ESCAPED_SLASH, "/")

@@ -1,8 +1,7 @@
-"""uvicorn, owned: it serves on a loop in a thread of its own, and leaves nothing behind.
+"""Runs uvicorn on an event loop in a thread that the node owns.
 
-Owns the listening socket, the thread and the loop. Connections are accepted here rather than by
-asyncio, so that one that is still at its TLS handshake counts as well. No signal handler is
-installed.
+Owns the listening socket, the thread and the loop. It accepts connections itself, rather than
+through asyncio, so that those in their TLS handshake count as well. Installs no signal handlers.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from braft_core.http import grace_periods
-from braft_core.http.connection import Connection, Shared
+from braft_core.http.connection import Connection, SharedState
 from braft_core.http.connection_table import ConnectionSlot, ConnectionTable, connection_limits
 from braft_core.http.request_guard import RequestGuard
 from braft_core.http.server_loop import close_loop, make_loop
@@ -39,16 +38,16 @@ logger = logging.getLogger(__name__)
 HANDSHAKE_SECONDS: Final = 5.0
 _TICK: Final = 0.5
 _POLL: Final = 0.02
-#: Connections that are accepted in one turn of the loop.
+#: Most connections that are accepted in one iteration of the loop.
 _BATCH: Final = 64
-#: Seconds until it is looked again whether there is room for a connection.
-_ROOM: Final = 0.05
-#: Errors of one connection that was lost before it was accepted.
+#: Seconds between two checks for room for an accepted connection.
+_ROOM_CHECK: Final = 0.05
+#: Errors of a connection that was lost before it was accepted.
 _LOST: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ECONNRESET})
 
 
 class UvicornServer:
-    """One period of service, from start to stop."""
+    """Serves one listening socket with uvicorn."""
 
     def __init__(
         self,
@@ -57,7 +56,10 @@ class UvicornServer:
         port: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """:param tls: the context for each connection; ``None``: no TLS."""
+        """Start to serve.
+
+        :param tls: the TLS context of connections; ``None`` for plain HTTP.
+        """
         self._app = app
         self._listener = listener
         self._tls = tls
@@ -73,13 +75,13 @@ class UvicornServer:
         self._ready.wait()
 
     def drain(self) -> None:
-        """Let the loop send callers elsewhere, and wait until it has."""
+        """Drain connections, and wait for that; see :meth:`HTTPServer.drain`."""
         self._draining.set()
         self._signal()
         self._drained.wait(grace_periods.DRAIN + 1.0)
 
     def stop(self) -> None:
-        """End the loop and its thread."""
+        """Stop the loop and its thread."""
         self._stopping.set()
         self._signal()
         self._thread.join()
@@ -97,7 +99,7 @@ class UvicornServer:
         try:
             loop.run_until_complete(self._serve())
         except Exception:
-            logger.critical("the HTTP server cannot go on", exc_info=True)
+            logger.critical("the HTTP server failed and has stopped", exc_info=True)
         finally:
             self._ready.set()
             self._drained.set()
@@ -108,7 +110,7 @@ class UvicornServer:
         self._listener.setblocking(False)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._table = ConnectionTable(connection_limits(descriptors))
-        self._shared = Shared(self._table)
+        self._shared = SharedState(self._table)
         self._state = ServerState()
         self._held: tuple[socket.socket, Any] | None = None
         self._pending: set[asyncio.Task[None]] = set()
@@ -121,21 +123,21 @@ class UvicornServer:
             proxy_headers=False,
             ws="none",
             server_header=False,
-            timeout_keep_alive=3600,  # connections are watched here
+            timeout_keep_alive=3600,  # Connection.check closes idle ones
         )
         self._config.load()
-        self._date()
+        self._set_date_header()
         self._listen(True)
         self._ready.set()
         while not (self._draining.is_set() or self._stopping.is_set()):
             await self._tick(_TICK)
-        self._take_no_more()
+        self._stop_accepting()
         if self._draining.is_set():
-            await self._while(self._is_used, grace_periods.DRAIN)
+            await self._wait_while(self._is_used, grace_periods.DRAIN)
             self._drained.set()
         while not self._stopping.is_set():
             await self._tick(_TICK)
-        await self._while(self._is_busy, grace_periods.STOP_GRACE)
+        await self._wait_while(self._is_busy, grace_periods.STOP_GRACE)
         for task in self._pending:
             task.cancel()
         if self._held is not None:
@@ -145,18 +147,18 @@ class UvicornServer:
         await asyncio.sleep(0)
 
     async def _tick(self, seconds: float) -> None:
-        """Wait a while, or until somebody wants something; then look at all connections."""
+        """Wait for a timeout or a signal, then enforce the timeouts of all connections."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         self._wake.clear()
-        self._date()
+        self._set_date_header()
         now = asyncio.get_running_loop().time()
         for connection in list(self._state.connections):
             if isinstance(connection, Connection):
                 connection.check(now)
 
-    async def _while(self, condition: Callable[[], bool], seconds: float) -> None:
+    async def _wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while condition() and time.monotonic() < deadline:
             await self._tick(_POLL)
@@ -167,14 +169,14 @@ class UvicornServer:
     def _is_used(self) -> bool:
         now = asyncio.get_running_loop().time()
         return bool(self._pending) or any(
-            c.busy or c.lively(now, grace_periods.LIVELY) for c in self._connections()
+            c.busy or c.recently_used(now, grace_periods.RECENT) for c in self._connections()
         )
 
     def _connections(self) -> list[Any]:
         return list(self._state.connections)
 
-    def _date(self) -> None:
-        """What each answer says: the time, and neither program nor version."""
+    def _set_date_header(self) -> None:
+        """Set the headers of every answer: the date, and no ``Server``."""
         self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
 
     # -- connections ---------------------------------------------------------------------------
@@ -186,20 +188,20 @@ class UvicornServer:
         else:
             loop.remove_reader(self._listener.fileno())
 
-    def _take_no_more(self) -> None:
-        """Refuse connections from now on.
+    def _stop_accepting(self) -> None:
+        """Refuse new connections from now on.
 
-        Those that the kernel has made for us are taken first: their callers may have sent a
-        request, and could not tell a reset from one that was carried out.
+        Those already established by the kernel are accepted first: their callers may have sent a
+        request, and after a reset could not tell whether it was executed.
         """
-        self._shared.leaving = True
+        self._shared.draining = True
         while self._accept() == _BATCH:
             pass
         self._listen(False)
         self._listener.close()
 
     def _accept(self) -> int:
-        """Take what waits; returns how many there were."""
+        """Accept waiting connections; return how many there were."""
         for count in range(_BATCH):
             try:
                 sock, peer = self._held or self._listener.accept()
@@ -215,33 +217,33 @@ class UvicornServer:
             if slot is None:
                 self._hold(sock, peer)
                 return count
-            self._take(sock, slot)
+            self._start_connection(sock, slot)
         return _BATCH
 
     def _hold(self, sock: socket.socket, peer: Any) -> None:
-        """Keep a connection, and leave others waiting, until there is room for it."""
-        if self._shared.leaving:
+        """Keep an accepted connection until there is room, and accept no others meanwhile."""
+        if self._shared.draining:
             sock.close()
             return
         self._held = sock, peer
         self._listen(False)
-        asyncio.get_running_loop().call_later(_ROOM, self._go_on)
+        asyncio.get_running_loop().call_later(_ROOM_CHECK, self._resume_accepting)
 
     def _pause(self, error: OSError) -> None:
-        """Leave connections waiting for a while: there are no descriptors for them."""
+        """Pause accepting: the process is out of file descriptors."""
         if not self._backoff.exhausted_by(error, time.monotonic()):
             raise error
         self._table.evict(time.monotonic())
         self._listen(False)
-        asyncio.get_running_loop().call_later(PAUSE, self._go_on)
+        asyncio.get_running_loop().call_later(PAUSE, self._resume_accepting)
 
-    def _go_on(self) -> None:
-        if not self._shared.leaving:
+    def _resume_accepting(self) -> None:
+        if not self._shared.draining:
             self._listen(True)
             if self._held is not None:
                 self._accept()
 
-    def _take(self, sock: socket.socket, slot: ConnectionSlot) -> None:
+    def _start_connection(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
@@ -257,7 +259,7 @@ class UvicornServer:
 
     async def _connect(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        # From here on the socket is the transport's, which closes it.
+        # From here on the transport owns the socket and closes it.
         slot.close = partial(_cancel, task)
         options: dict[str, Any] = {}
         if self._tls is not None:
@@ -272,7 +274,7 @@ class UvicornServer:
             logger.debug("no connection with %s: %s", slot.address, error)
         finally:
             if not connected:
-                self._table.forget(slot)
+                self._table.release(slot)
 
 
 def _cancel(task: asyncio.Task[Any] | None) -> None:

@@ -1,7 +1,7 @@
-"""Request bodies on their way in: a temporary file if there can be one, else memory.
+"""Waitress's buffer for request bodies, with memory as the fallback for its temporary file.
 
-Waitress resets the connection where it cannot make or extend its file. The size of a body is
-limited before it comes here, so memory is a way out.
+Waitress resets the connection if it cannot create or extend that file. Bodies are limited in size
+before they are buffered, so memory can take them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["BodyBuffer"]
 
 
 class BodyBuffer(OverflowableBuffer):  # type: ignore[misc]  # waitress has no type information
-    """Waitress's buffer, for a machine without a temporary folder, or without space in it."""
+    """Buffers in memory where there is no temporary folder, or no space left in it."""
 
     buf: Any
 
     def append(self, s: bytes) -> None:
-        """Take more of the body."""
+        """Append a part of the body."""
         try:
             super().append(s)
         except OSError:
@@ -33,11 +33,11 @@ class BodyBuffer(OverflowableBuffer):  # type: ignore[misc]  # waitress has no t
             super()._set_large_buffer()
         except OSError:
             super()._set_small_buffer()
-            self.overflowed = True  # and is not tried again
+            self.overflowed = True  # do not try again
 
     def _leave_file(self) -> None:
         file, size = self.buf.file, len(self.buf)
-        # Past the file's own buffer, which holds what it could not write and would try again.
+        # Bypass the file object's own buffer, which holds data that it failed to write.
         held = os.pread(file.fileno(), size, 0)
         with suppress(OSError):
             file.close()

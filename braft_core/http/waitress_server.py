@@ -1,12 +1,10 @@
-"""Waitress, the choice ``BRAFT_HTTP_SERVER=waitress``: a thread for each request under way.
+"""Runs Waitress (``BRAFT_HTTP_SERVER=waitress``), which takes a thread for each request.
 
-Owns its sockets, threads and limits, and the event loop that runs the ASGI application. Knows an
-application and nothing behind it.
+Owns its sockets, threads and limits, and the event loop that runs the ASGI application.
 
-Health checks have a thread to themselves. All others may be waiting for a commit that a lost
-quorum delays, and a node that is taken for dead at that moment, and restarted, helps nobody.
-What Waitress cannot do is in docs/http.md: it reads a body before anybody may look at the token,
-speaks no TLS, and its threads are all taken by so many readers that do not read.
+Health checks have their own thread: all others may wait for a commit while the quorum is lost, and
+an orchestrator must not restart the node then. ``braft docs http`` lists Waitress's limitations: it
+reads the body before the token can be checked, has no TLS, and slow readers can occupy all threads.
 """
 
 from __future__ import annotations
@@ -43,20 +41,20 @@ __all__ = ["MAX_CHUNK_LINE", "THREADS", "WaitressServer"]
 
 logger = logging.getLogger(__name__)
 
-#: How many requests are served at once.
+#: Most requests at a time.
 THREADS = 16
-#: Open connections, idle ones included.
+#: Most open connections, idle ones included.
 CONNECTION_LIMIT = 1000
-#: Seconds of silence after which a connection is closed.
+#: Seconds after which an idle connection is closed.
 CHANNEL_TIMEOUT = 60
-#: Bytes that a chunked body may spend on one chunk's size and remarks, or on its trailer.
+#: Most bytes of a chunk's header line, or of the trailer, in a chunked body.
 MAX_CHUNK_LINE = 16 << 10
-#: The wall clock was set if it differs from the monotonic one by so many seconds more than before.
+#: A change of the difference between wall and monotonic clock that counts as a clock step, seconds.
 _CLOCK_STEP = 1.0
 
 
 class WaitressServer:
-    """One period of service, from start to stop."""
+    """Serves one listening socket with Waitress."""
 
     def __init__(
         self,
@@ -65,50 +63,55 @@ class WaitressServer:
         port: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """:param tls: ``None``: settings that ask Waitress for TLS are refused."""
+        """Start to serve.
+
+        :param tls: always ``None``: the settings refuse TLS with Waitress.
+        """
         self._sockets: dict[int, Any] = {}
         self._draining, self._drained = threading.Event(), threading.Event()
         self._stopping = threading.Event()
-        self._lanes = _Lanes(f"braft-{port}-http")
-        self._loop = _Loop(f"braft-{port}-http-asgi")
-        self._server = _Server(_wsgi(app, self._loop.loop), self._sockets, listener, self._lanes)
+        self._dispatcher = _Dispatcher(f"braft-{port}-http")
+        self._loop = _ApplicationLoop(f"braft-{port}-http-asgi")
+        self._server = _Server(
+            _wsgi(app, self._loop.loop), self._sockets, listener, self._dispatcher
+        )
         self._thread = threading.Thread(
             target=self._serve, name=f"braft-{port}-http-loop", daemon=True
         )
         self._thread.start()
 
     def drain(self) -> None:
-        """Let the loop send callers elsewhere, and wait until it has."""
+        """Drain connections, and wait for that; see :meth:`HTTPServer.drain`."""
         self._draining.set()
         self._server.pull_trigger()
         self._drained.wait(grace_periods.DRAIN + 1.0)
 
     def stop(self) -> None:
-        """End the loop, then the workers."""
+        """Stop the loop, then the workers."""
         self._stopping.set()
         self._server.pull_trigger()
         self._thread.join()
-        self._lanes.stop(grace_periods.STOP_GRACE / 2)
-        if not self._lanes.threads:
+        self._dispatcher.stop(grace_periods.STOP_GRACE / 2)
+        if not self._dispatcher.threads:
             self._loop.stop()
             return
-        # Those that still wait for the node do so on the loop, which ends after them.
+        # Workers that still wait for the node need the asyncio loop, so it stops after them.
         name = f"{self._thread.name}-end"
         threading.Thread(target=self._end_later, name=name, daemon=True).start()
 
     def _end_later(self) -> None:
-        for thread in self._lanes.threads:
+        for thread in self._dispatcher.threads:
             thread.join()
         self._loop.stop()
 
     def _serve(self) -> None:
-        """The thread that owns the sockets: one round per wake-up until told to stop."""
+        """Run the thread that owns the sockets."""
         while not (self._draining.is_set() or self._stopping.is_set()):
             self._round(1.0)
-        self._server.take_no_more()
+        self._server.stop_accepting()
         if self._draining.is_set():
             self._rounds_while(
-                lambda: self._server.busy or self._server.lively, grace_periods.DRAIN
+                lambda: self._server.busy or self._server.recently_used, grace_periods.DRAIN
             )
             self._drained.set()
         while not self._stopping.is_set():
@@ -130,15 +133,15 @@ def _wsgi(app: RequestGuard, loop: asyncio.AbstractEventLoop) -> Callable[..., A
     adapted: Any = ASGIMiddleware(app, wait_time=None, loop=loop)  # type: ignore[arg-type]
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
-        # The application reads the path as it was sent; the adapter fails where it is not UTF-8.
+        # The application reads the raw path; the adapter fails if PATH_INFO is not UTF-8.
         environ["PATH_INFO"] = "/"
         return adapted(environ, start_response)
 
     return serve
 
 
-class _Loop:
-    """The event loop of the application."""
+class _ApplicationLoop:
+    """The event loop that runs the ASGI application, in a thread."""
 
     def __init__(self, name: str) -> None:
         made = threading.Event()
@@ -154,26 +157,26 @@ class _Loop:
         made.wait()
 
     def stop(self) -> None:
-        """End it and its thread."""
+        """Stop the loop and its thread."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type information
-    """Waitress's parser, with our buffer and a limit for what a chunked body says about itself.
+    """Waitress's parser, with our buffer and a limit for header lines of chunks.
 
-    An unfinished line is looked at anew, whole, with every packet. One of megabytes would keep the
-    one thread busy that owns all sockets, those of health checks among them.
+    Waitress scans an unfinished line from its start with every packet. A line of megabytes would
+    occupy the one thread that owns all sockets, those of health checks included.
     """
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Called by Waitress once the head of a request is there."""
+        """Parse the head of a request; called by Waitress."""
         super().parse_header(header_plus)
         if self.body_rcv is not None:
             self.body_rcv.buf = BodyBuffer(self.adj.inbuf_overflow)
 
     def received(self, data: bytes) -> int:
-        """Take what arrived; the number of bytes that belong to this request."""
+        """Parse received bytes; return how many belong to this request."""
         consumed = int(super().received(data))
         body = self.body_rcv
         if isinstance(body, ChunkedReceiver):
@@ -185,35 +188,35 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type 
 
 
 class _Task(WSGITask):  # type: ignore[misc]  # waitress has no type information
-    """A request; when callers are sent elsewhere its answer says that no other will follow."""
+    """A request; while the server drains, its answer carries ``Connection: close``."""
 
     def build_response_header(self) -> bytes:
-        """Called by Waitress before the first byte of an answer."""
-        if self.channel.server.leaving:
+        """Return the head of an answer; called by Waitress."""
+        if self.channel.server.draining:
             self.set_close_on_finish()
         return bytes(super().build_response_header())
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no type information
-    """A connection, with that parser and that task."""
+    """A connection that uses our parser and task."""
 
     parser_class = _Parser
     task_class = _Task
 
 
 class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type information
-    """Waitress's server on a socket of ours, with an end that its worker threads survive."""
+    """Waitress's server on our socket, which worker threads may outlive."""
 
     channel_class = _Channel
-    #: Whether callers are sent elsewhere. Set on the loop's thread, read by workers.
-    leaving = False
+    #: Whether the server drains. Set on the socket thread, read by workers.
+    draining = False
 
     def __init__(
         self,
         app: Callable[..., Any],
         sockets: dict[int, Any],
         listener: socket.socket,
-        lanes: _Lanes,
+        dispatcher: _Dispatcher,
     ) -> None:
         self._backoff = AcceptBackoff(f"HTTP on port {listener.getsockname()[1]}", logger)
         self._wall_offset = time.time() - time.monotonic()
@@ -224,14 +227,14 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
             sockets,
             True,
             listener,
-            dispatcher=lanes,
+            dispatcher=dispatcher,
             adj=Adjustments(
                 sockets=[listener],
                 ident="",
                 channel_timeout=CHANNEL_TIMEOUT,
                 connection_limit=CONNECTION_LIMIT,
                 max_request_body_size=SERVER_BODY_LIMIT,
-                # Answers are in memory already; a file for them would be one more thing to fail.
+                # Answers are in memory already, so spooling them to a file gains nothing.
                 outbuf_overflow=sys.maxsize,
             ),
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
@@ -240,26 +243,26 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
 
     @property
     def busy(self) -> bool:
-        """Whether a request is under way or an answer not yet sent."""
+        """Whether a request is pending or an answer is not sent completely."""
         channels = list(self.active_channels.values())
         return any(channel.requests or channel.total_outbufs_len for channel in channels)
 
     @property
-    def lively(self) -> bool:
-        """Whether a connection was used lately: to close it could cross with its next request."""
-        since = time.time() - grace_periods.LIVELY  # the clock that Waitress notes activity by
+    def recently_used(self) -> bool:
+        """Whether a connection was used recently; closing it could cross with its next request."""
+        since = time.time() - grace_periods.RECENT  # Waitress records activity by this clock
         return any(channel.last_activity > since for channel in self.active_channels.values())
 
     def readable(self) -> bool:
-        """Called by the loop before each round: whether to look for new connections."""
+        """Return whether to accept connections; called by the loop before each round."""
         self._follow_clock()
         return bool(super().readable()) and not self._backoff.is_paused(time.monotonic())
 
     def _follow_clock(self) -> None:
-        """Move what Waitress noted by the wall clock along when that is set.
+        """Adjust Waitress's times when the wall clock is set, as it measures idling by that.
 
-        A machine that learns the time after its boot would have all connections closed as idle
-        for decades, and one that is set back would close none any more.
+        Otherwise a step forward closes all connections as idle, and a step back keeps idle ones
+        open.
         """
         step = time.time() - time.monotonic() - self._wall_offset
         if abs(step) > _CLOCK_STEP:
@@ -269,7 +272,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
                 channel.last_activity += step
 
     def accept(self) -> Any:
-        """Called by Waitress; ``None`` if there is no connection, or no room for it."""
+        """Accept a connection, ``None`` if there is none or no descriptor; called by Waitress."""
         try:
             return super().accept()
         except OSError as error:
@@ -277,13 +280,13 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
                 return None
             raise
 
-    def take_no_more(self) -> None:
-        """Refuse connections from now on. On the loop's thread.
+    def stop_accepting(self) -> None:
+        """Refuse new connections from now on. On the socket thread.
 
-        Those that the kernel has made for us are taken first: their callers may have sent a
-        request, and could not tell a reset from one that was carried out.
+        Those already established by the kernel are accepted first: their callers may have sent a
+        request, and after a reset could not tell whether it was executed.
         """
-        self.leaving = True
+        self.draining = True
         known = -1
         while known < len(self.active_channels):
             known = len(self.active_channels)
@@ -291,14 +294,16 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
         wasyncore.dispatcher.close(self)
 
     def pull_trigger(self) -> None:
-        """Wake the loop. A worker that outlives the loop must not write to a closed descriptor,
-        which may be another file's by then."""
+        """Wake the socket thread, unless it has ended.
+
+        A worker may outlive that thread, and the trigger's descriptor may be another file by then.
+        """
         with self._trigger_lock:
             if self._trigger_open:
                 super().pull_trigger()
 
     def close_everything(self) -> None:
-        """Close connections, listener and trigger. On the loop's thread, as its last act."""
+        """Close connections, listener and trigger, as the last step of the socket thread."""
         for channel in list(self.active_channels.values()):
             channel.handle_close()
         with self._trigger_lock:
@@ -306,33 +311,33 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
             self.close()
 
 
-class _Lanes:
-    """What Waitress takes for its one pool of threads: a pool, and one thread for health checks."""
+class _Dispatcher:
+    """Dispatches requests to a pool of worker threads, and health checks to their own thread."""
 
     def __init__(self, name: str) -> None:
         self._work = _Pool(f"{name}-worker", THREADS)
         self._health = _Pool(f"{name}-health", 1)
 
     def add_task(self, channel: Any) -> None:
-        """Called by Waitress for a connection whose next request is complete."""
+        """Queue the next request of a connection; called by Waitress."""
         pending = channel.requests
         is_check = bool(pending) and getattr(pending[0], "path", None) in OPEN_PATHS
         (self._health if is_check else self._work).add_task(channel)
 
     @property
     def threads(self) -> list[threading.Thread]:
-        """Those that have not ended."""
+        """Threads that have not ended."""
         return self._work.threads_alive + self._health.threads_alive
 
     def stop(self, timeout: float) -> None:
-        """End all threads; those still waiting for the node after ``timeout`` end by themselves."""
+        """Stop all threads; a thread that waits longer than ``timeout`` ends after its request."""
         deadline = time.monotonic() + timeout
         for pool in (self._work, self._health):
             pool.stop(deadline)
 
 
 class _Pool(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no type information
-    """Waitress's pool of threads, with names and an end that can be awaited."""
+    """Waitress's thread pool, with thread names and a join at its end."""
 
     def __init__(self, name: str, size: int) -> None:
         super().__init__()
@@ -341,7 +346,7 @@ class _Pool(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no ty
         self.set_thread_count(size)
 
     def start_new_thread(self, target: Callable[[int], None], thread_no: int) -> None:
-        """Called by the pool for each thread it wants."""
+        """Start a worker thread; called by Waitress."""
         name = f"{self._name}-{thread_no}"
         thread = threading.Thread(target=target, name=name, args=(thread_no,), daemon=True)
         self._joinable.append(thread)
@@ -349,11 +354,11 @@ class _Pool(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no ty
 
     @property
     def threads_alive(self) -> list[threading.Thread]:
-        """Those that have not ended."""
+        """Threads that have not ended."""
         return [thread for thread in self._joinable if thread.is_alive()]
 
     def stop(self, deadline: float) -> None:
-        """Drop what is queued and join the threads until ``deadline`` (monotonic seconds)."""
+        """Drop queued requests and join the threads until ``deadline`` (monotonic seconds)."""
         self.shutdown(cancel_pending=True, timeout=max(0.0, deadline - time.monotonic()))
         for thread in self._joinable:
             thread.join(max(0.0, deadline - time.monotonic()))

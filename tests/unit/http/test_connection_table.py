@@ -66,11 +66,11 @@ def test_a_connection_that_gave_way_counts_no_more() -> None:
     second = admitted(table, "a", Phase.PROCESSING, closed, "second")
     assert table.is_full
     first.move(Phase.PROCESSING)
-    table.forget(first)
-    assert (len(table), table.working) == (1, 1)
-    table.forget(second)
-    table.forget(second)
-    assert (len(table), table.working, list(table.slots())) == (0, 0, [])
+    table.release(first)
+    assert (len(table), table.processing) == (1, 1)
+    table.release(second)
+    table.release(second)
+    assert (len(table), table.processing, list(table.slots())) == (0, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_connection_that_gave_way_counts_no_more() -> None:
 def test_limits_follow_the_limit_of_open_files(descriptors: int, total: int) -> None:
     limits = connection_limits(descriptors)
     assert limits.total == total
-    assert limits.working < limits.address <= total
+    assert limits.processing < limits.address <= total
 
 
 def test_each_has_a_moment_to_say_what_it_wants() -> None:

@@ -89,4 +89,4 @@ def test_an_answer_that_breaks_off_cannot_be_taken_for_a_whole_one(
             answer.read()
     finally:
         connection.close()
-    assert "snapshot snap-1 could not be sent whole: damaged in" in caplog.text
+    assert "download of snapshot snap-1 failed: damaged in" in caplog.text
