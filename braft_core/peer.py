@@ -1,7 +1,7 @@
-"""Calls between nodes beside the Raft RPCs: the vocabulary of ``braft.v1.Peer``.
+"""Calls between nodes besides the Raft RPCs: the messages of ``braft.v1.Peer``.
 
-Plain values; a transport carries each request to the named node and its reply back. Every call
-has exactly one reply type (:data:`REPLIES`), or ends in a ``BraftError``.
+Plain values. A transport carries each request to the named node and its reply back. Every call has
+exactly one reply type (:data:`REPLIES`), or fails with a ``BraftError``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PROTOCOL_MAX = 1
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """Who are you? Answered by any node at any time, before and after it is in a cluster."""
+    """Ask a node for its identity and state. Every node answers, with or without a cluster."""
 
     server_id: str
     cluster_name: str
@@ -50,14 +50,14 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReply:
-    """Everything the forming rules ask about a contact."""
+    """The identity and state of a node."""
 
     server_id: str
     cluster_name: str
-    #: "" if the node is in no cluster.
+    #: Its cluster, or that of the bootstrap proposal that it accepted; "" if neither.
     cluster_id: str
     expect: int
-    #: Whether the node holds cluster state (it never founds again).
+    #: Whether the node is a member of a cluster, so that it never bootstraps again.
     initialised: bool
     leader_id: str
     leader_address: str
@@ -67,31 +67,31 @@ class ProbeReply:
     #: Number of voters in its configuration, and whether anything was ever written to it.
     voters: int = 0
     empty: bool = True
-    #: The responder leads the asker's cluster, and the committed configuration does not count the
-    #: asker: it was removed. ``False`` also from whoever cannot know.
+    #: The responder leads the caller's cluster and knows that the caller was removed from it.
+    #: ``False`` also from a node that cannot know.
     removed: bool = False
-    #: It was removed because it was silent for long, and is welcome to join again with its data.
+    #: The caller was removed as dead and may rejoin with its data.
     rejoin_allowed: bool = False
-    #: What it can execute: :meth:`braft_core.services.capabilities.Capabilities.encode`.
+    #: Its capabilities: :meth:`braft_core.services.capabilities.Capabilities.encode`.
     capabilities: bytes = b""
-    #: Of its state at some indexes: :func:`braft_core.services.digests.encode_checkpoints`.
+    #: Digests of its state at some indexes: :func:`braft_core.services.digests.encode_checkpoints`.
     digests: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapProposal:
-    """Accept this founding configuration; an empty one asks which you accepted."""
+    """Propose a bootstrap configuration; an empty one asks which proposal was accepted."""
 
     cluster_name: str
     cluster_id: str
-    #: ``encode_configuration`` bytes of exactly the founding members, all voters.
+    #: ``encode_configuration`` bytes of exactly the proposed members, all voters.
     configuration: bytes
     proposer: str
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapProposalReply:
-    """The one configuration this node has durably accepted, or the reason for none."""
+    """The only configuration that this node has durably accepted, or why it accepted none."""
 
     accepted: bool
     cluster_id: str
@@ -101,7 +101,7 @@ class BootstrapProposalReply:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """Asked of the leader: add me. ``cluster_id`` "" from a newcomer."""
+    """Ask the leader to add the caller. ``cluster_id`` is "" from a newcomer."""
 
     server_id: str
     address: str
@@ -114,7 +114,7 @@ class JoinRequest:
 
 @dataclass(frozen=True, slots=True)
 class JoinReply:
-    """The cluster that took the newcomer in, and its members."""
+    """The cluster that the caller has joined, and its members."""
 
     cluster_id: str
     configuration: bytes
@@ -122,7 +122,7 @@ class JoinReply:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceRequest:
-    """I am this member, my address is now this one, and this is what I can execute."""
+    """Announce the current address and the capabilities of a member."""
 
     server_id: str
     address: str
@@ -133,7 +133,7 @@ class AnnounceRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceReply:
-    """The responder's own id and address, so that both sides learn."""
+    """The id and the address of the responder, so that both sides learn."""
 
     server_id: str
     address: str
@@ -141,10 +141,10 @@ class AnnounceReply:
 
 @dataclass(frozen=True, slots=True)
 class ProposeRequest:
-    """Forwarded to the leader: append these commands (each the data of one entry)."""
+    """Forward commands to the leader, each the data of one entry."""
 
     commands: tuple[bytes, ...]
-    #: Milliseconds the caller still waits.
+    #: How long the caller still waits, milliseconds.
     timeout_ms: int
 
 
@@ -157,14 +157,14 @@ class ProposeReply:
 
 @dataclass(frozen=True, slots=True)
 class ReadIndexRequest:
-    """Asked of the leader: an index at which a linearizable read may be served (thesis §6.4)."""
+    """Ask the leader for the index of a linearizable read (thesis §6.4)."""
 
     cluster_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReadIndexReply:
-    """The confirmed index."""
+    """The confirmed index and its term."""
 
     index: int
     term: int
@@ -172,7 +172,7 @@ class ReadIndexReply:
 
 @dataclass(frozen=True, slots=True)
 class ChangeMembershipRequest:
-    """``kind``: add_voter, add_nonvoter, promote, demote_voter, remove_server."""
+    """Change the membership: add_voter, add_nonvoter, promote, demote_voter, remove_server."""
 
     kind: str
     server_id: str
@@ -182,7 +182,7 @@ class ChangeMembershipRequest:
 
 @dataclass(frozen=True, slots=True)
 class TransferLeadershipRequest:
-    """Hand over to ``to``, or to the most up-to-date voter if empty."""
+    """Transfer the leadership to ``to``, or to the most up-to-date voter if empty."""
 
     to: str
     timeout_ms: int
@@ -198,12 +198,12 @@ class AdminReply:
 
 @dataclass(frozen=True, slots=True)
 class DetailsRequest:
-    """One node's entry of ``GET /raft``."""
+    """Ask for the node's entry of ``GET /raft``."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetailsReply:
-    """JSON object, UTF-8."""
+    """The entry as a JSON object in UTF-8."""
 
     json: bytes
 

@@ -1,27 +1,25 @@
-"""When a leader removes a voter that is dead, and why it does not.
+"""The rules by which a leader removes a dead voter, and the reasons why it does not.
 
-Owns the rules, and what must be remembered between two looks to judge them. Pure: time in seconds
-passed in, values in and out. It must not know how a voter is probed or how a change is committed.
+Owns the rules and the state between two evaluations. Pure: time in seconds is passed in. It does
+not know how a voter is probed or how a change is committed.
 
-The rules, all of them, for a voter ``v`` (the sentences of :class:`Decision` name the first that
-does not hold):
+A voter ``v`` is removed if all of these hold (:class:`Decision` names the first that does not):
 
-* this node leads, has committed in its own term, and has done so without interruption for
-  ``stabilization_time``; an interruption is also that it did not look for some seconds, because its
-  process or machine stood still: who was away has no idea of what the others did;
-* ``v`` was silent for ``dead_after`` both by Raft and when it was asked directly, and the last
-  attempts to reach it, at every address known of it, failed. Discovery has no say: neither its
-  errors nor its silence are evidence;
-* nobody answers at an address of ``v`` who cannot be understood: that is a member with another
-  setting of TLS, of the token or of the transport, in the middle of a rolling change;
-* no change of the configuration is pending;
-* without ``v`` at least ``min_quorum`` are left, and of those that are left a majority is healthy;
-* fewer than a minority of the voters were removed within ``window``: of V voters at most
-  (V - 1) / 2, so that what is left always shares a member with every majority of before;
-* the last removal was a pause ago.
+* This node has led for ``stabilization_time`` without interruption, with an entry of its own term
+  committed. A gap of more than ``max_gap`` between evaluations also counts as an interruption: a
+  suspended leader cannot know what happened meanwhile.
+* ``v`` was silent for ``dead_after`` both in Raft and to direct probes, and the last probes of all
+  its known addresses failed. Discovery is no evidence, neither its errors nor missing entries.
+* No process with another protocol answers at an address of ``v``. It could be ``v`` itself with
+  other settings of TLS, token or transport, in the middle of a rolling change.
+* No change of the configuration is pending.
+* Without ``v`` at least ``min_quorum`` voters remain, and a majority of those is healthy.
+* Within ``window``, at most (V - 1) / 2 of V voters are removed, so that the remaining voters
+  share a member with every earlier majority.
+* ``pause`` has passed since the last removal.
 
-Nothing here brings a voter back: one that returns is a learner, and becomes a voter as any other
-(:func:`braft_core.cluster.joining.should_promote`), also while a pause lasts.
+A removed voter that returns becomes a learner and is promoted as any other
+(:func:`braft_core.cluster.joining.should_promote`), also during a pause.
 """
 
 from __future__ import annotations
@@ -37,12 +35,12 @@ from braft_core.raft.types import Server, Suffrage
 
 __all__ = ["Autopilot", "Decision", "ProbeEvidence", "Verdict"]
 
-#: Attempts in a row that must have failed at each address of a voter.
+#: Consecutive probes that must have failed at each address of a voter.
 MIN_FAILURES = 3
 
 
 class Verdict(Enum):
-    """What came of a look."""
+    """Outcome of one evaluation."""
 
     OFF = "off"
     FOLLOWS = "follows"
@@ -60,15 +58,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeEvidence:
-    """What came of asking one server directly."""
+    """What direct probes of one server have shown."""
 
     #: Seconds since it last answered; infinity for never.
     age: float = inf
-    #: Attempts in a row that failed, at that of its addresses where the fewest did.
+    #: Consecutive failed probes, at that of its addresses with the fewest.
     failures: int = 0
-    #: Why somebody answers at one of its addresses and cannot be understood, "" if nobody does.
+    #: The error, if an incompatible process answers at one of its addresses; else "".
     incompatible: str = ""
-    #: Seconds since that was so last; infinity for never.
+    #: Seconds since an incompatible process last answered; infinity for never.
     incompatible_age: float = inf
 
 
@@ -77,34 +75,34 @@ _NEVER = ProbeEvidence()
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome of one look, and the reason as a sentence."""
+    """The outcome of one evaluation, and the reason as a message."""
 
     verdict: Verdict
     reason: str
-    #: The voter that is removed, or that a rule protects, or that is silent longest.
+    #: The voter that is removed, or protected by a rule, or silent longest.
     subject: Server | None = None
-    #: Seconds for which each voter that is not healthy has been silent, by its id.
+    #: Seconds of silence of each voter that is not healthy, by its id.
     silent: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[Verdict, str]:
-        """Changes when there is something new to be told."""
+        """The part whose change is worth a log line."""
         return self.verdict, self.subject.id if self.subject is not None else ""
 
 
 class Autopilot:
-    """Looks again and again. Remembers since when this node leads, and when removals were seen.
+    """Evaluates the rules. Remembers since when this node leads, and when it learned of removals.
 
-    A removal's age is counted from when this node first heard of it, by its own steady clock: a
-    wall clock that jumps shortens no window, and a restart makes it longer.
+    The age of a removal counts from when this node learned of it, by its monotonic clock. So a jump
+    of the wall clock shortens no window, and a restart extends it.
     """
 
     def __init__(self, rules: AutopilotRules) -> None:
         self._rules = rules
         self._led_since = inf
         self._term = 0
-        self._looked_at = -inf
-        self._heard: dict[int, float] = {}
+        self._evaluated_at = -inf
+        self._learned_at: dict[int, float] = {}
 
     def evaluate(
         self,
@@ -114,23 +112,23 @@ class Autopilot:
         probed: Mapping[str, ProbeEvidence],
         removals: Sequence[Removal],
     ) -> Decision:
-        """Judge.
+        """Evaluate the rules now.
 
-        :param probed: of the other voters, by id; one that is missing was never asked.
-        :param removals: all that are remembered.
+        :param probed: the probes of the other voters, by id; no entry means never probed.
+        :param removals: all removals that the cluster remembers.
         """
         self._observe(now, view, removals)
         if self._rules.mode == "off":
             return Decision(Verdict.OFF, "dead members are not removed: BRAFT_AUTOPILOT is off")
         if not view.is_leader:
-            return Decision(Verdict.FOLLOWS, "the leader looks after the members")
+            return Decision(Verdict.FOLLOWS, "only the leader removes dead members")
         voters = [s for s in view.configuration.servers if s.suffrage == Suffrage.VOTER]
         others = [s for s in voters if s.id != own_id]
         silences = {s.id: _silence(s, view, probed) for s in others}
         silent = {i: age for i, age in silences.items() if age > self._rules.last_contact_threshold}
         if not silent:
             return Decision(Verdict.HEALTHY, f"all {len(voters)} voters are healthy")
-        # One that runs with other settings must not stand before one that is dead.
+        # An incompatible voter must not hide a dead one.
         subject = max(
             (s for s in others if s.id in silent),
             key=lambda s: (not probed.get(s.id, _NEVER).incompatible, silent[s.id]),
@@ -142,14 +140,14 @@ class Autopilot:
         steady = view.is_leader and view.has_quorum
         if not steady:
             self._led_since = inf
-        elif self._led_since == inf or self._was_away(now, view):
+        elif self._led_since == inf or self._was_interrupted(now, view):
             self._led_since = now
-        self._looked_at, self._term = now, view.term
-        self._heard = {r.index: self._heard.get(r.index, now) for r in removals}
+        self._evaluated_at, self._term = now, view.term
+        self._learned_at = {r.index: self._learned_at.get(r.index, now) for r in removals}
 
-    def _was_away(self, now: float, view: RaftView) -> bool:
-        """Whether it did not look for long, or others may have led since it did."""
-        return now - self._looked_at > self._rules.max_gap or view.term != self._term
+    def _was_interrupted(self, now: float, view: RaftView) -> bool:
+        """Return whether the last evaluation is long ago, or another node may have led since."""
+        return now - self._evaluated_at > self._rules.max_gap or view.term != self._term
 
     def _judge(
         self,
@@ -162,12 +160,12 @@ class Autopilot:
         removals: Sequence[Removal],
     ) -> tuple[Verdict, str]:
         rules, who, asked = self._rules, describe_server(subject), probed.get(subject.id, _NEVER)
-        # A node that is about to be understood again is restarted, and answers nobody meanwhile.
+        # A node in a rolling change of settings is restarted, and answers nothing meanwhile.
         age = min(silent[subject.id], asked.incompatible_age)
         if asked.incompatible and silent[subject.id] >= rules.dead_after:
             return (
                 Verdict.INCOMPATIBLE,
-                f"{who} has been silent for {silent[subject.id]:.0f} s, but somebody answers at "
+                f"{who} has been silent for {silent[subject.id]:.0f} s, but a process answers at "
                 f"its address, so it is not dead: {asked.incompatible}",
             )
         if age < rules.dead_after:
@@ -179,19 +177,19 @@ class Autopilot:
         if failures < MIN_FAILURES:
             return (
                 Verdict.SILENT,
-                f"{who} has been silent for {age:.0f} s, and {failures} of {MIN_FAILURES} attempts "
-                "in a row to reach it directly have failed",
+                f"{who} has been silent for {age:.0f} s, and {failures} of {MIN_FAILURES} "
+                "consecutive direct probes have failed",
             )
         dead = f"{who} is dead ({'never heard' if age == inf else f'silent for {age:.0f} s'})"
         led = now - self._led_since if self._led_since < inf else 0.0
         if led < rules.stabilization_time:
             return (
                 Verdict.NOT_STEADY,
-                f"{dead}; this node has led for {led:.0f} s, and removes nobody before "
+                f"{dead}; this node has led for {led:.0f} s, and removes members only after "
                 f"{rules.stabilization_time:g} s (BRAFT_LEADER_STEADY)",
             )
         if view.change_pending:
-            return Verdict.PENDING, f"{dead}; another change of the members is under way"
+            return Verdict.PENDING, f"{dead}; another membership change is pending"
         left = len(voters) - 1
         if left < rules.min_quorum:
             return (
@@ -212,7 +210,7 @@ class Autopilot:
         self, now: float, dead: str, voters: int, removals: Sequence[Removal]
     ) -> tuple[Verdict, str]:
         window, pause = self._rules.window, self._rules.pause
-        recent = [r for r in removals if now - self._heard[r.index] < window]
+        recent = [r for r in removals if now - self._learned_at[r.index] < window]
         before = max([voters, *(r.voters for r in recent)])
         allowed = (before - 1) // 2
         if len(recent) >= allowed:
@@ -221,7 +219,7 @@ class Autopilot:
                 f"{dead}; it stays for now, since {len(recent)} of {before} voters were removed "
                 f"within {window:g} s, and at most {allowed} may be (BRAFT_REMOVAL_WINDOW)",
             )
-        last = max((self._heard[r.index] for r in recent), default=-inf)
+        last = max((self._learned_at[r.index] for r in recent), default=-inf)
         if now - last < pause:
             return (
                 Verdict.PAUSE,
@@ -231,12 +229,12 @@ class Autopilot:
 
 
 def _healthy(view: RaftView, voters: Sequence[Server], within: float) -> int:
-    """How many voters answer to Raft; this one, which is no peer of its own, does."""
+    """Count the voters in contact with Raft, including this node."""
     contacts = [view.peers[s.id].last_contact for s in voters if s.id in view.peers]
     return 1 + sum(age <= within for age in contacts)
 
 
 def _silence(server: Server, view: RaftView, probed: Mapping[str, ProbeEvidence]) -> float:
-    """Seconds for which there was no sign of life of any kind."""
+    """Return the seconds since the last sign of life in Raft or to a probe."""
     by_raft = view.peers.get(server.id, PeerView()).last_contact
     return min(by_raft, probed.get(server.id, _NEVER).age)

@@ -1,7 +1,4 @@
-"""The background tasks of membership: started, watched, cancelled together.
-
-Owns their lifetime. It must not know what they do.
-"""
+"""Background tasks that are started, watched and cancelled together."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ _log = logging.getLogger(__name__)
 
 
 class BackgroundTasks:
-    """A set of tasks on the running loop. An error in one ends that task alone and is logged."""
+    """A set of tasks on the running loop. An error ends only its own task, and is logged."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run ``work`` in the background; after :meth:`cancel` it is dropped unrun."""
+        """Run ``work`` in the background; after :meth:`cancel`, close it without running it."""
         if self._closed:
             work.close()
             return
@@ -34,7 +31,7 @@ class BackgroundTasks:
         task.add_done_callback(self._ended)
 
     async def cancel(self) -> None:
-        """Cancel all and wait until they are gone. Nothing can be spawned afterwards."""
+        """Cancel all tasks and wait for their end. :meth:`spawn` starts nothing afterwards."""
         self._closed = True
         tasks = list(self._tasks)
         for task in tasks:

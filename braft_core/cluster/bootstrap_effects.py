@@ -1,7 +1,7 @@
-"""What the bootstrap machine asks its driver to do. Plain values, no behaviour.
+"""I/O that the bootstrap rules request. Plain values, no behaviour.
 
-Each effect is asked once; the driver reports the outcome by the machine's method named here, also
-when it is a failure or a timeout, and the machine decides about another attempt.
+Each effect is requested once. Its executor reports the outcome, also a failure or a timeout, by the
+method of :class:`.bootstrap.Bootstrap` that is named here; the rules decide about a retry.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class ListDiscovery:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ask who answers there → ``probe_answered`` or ``probe_failed``."""
+    """Probe that contact → ``probe_answered`` or ``probe_failed``."""
 
     contact: Contact
 
 
 @dataclass(frozen=True, slots=True)
 class StoreRecord:
-    """Make the record durable, in the order asked → ``stored``; on failure ask again later."""
+    """Make the record durable, in the requested order → ``stored`` or ``failed``."""
 
     record: BootstrapRecord
 
 
 @dataclass(frozen=True, slots=True)
 class SendProposal:
-    """Send ``request`` to that node → ``proposal_answered`` or ``proposal_failed``.
+    """Send ``request`` to that node → ``proposal_answered``.
 
-    An empty configuration in the request asks the node to show what it accepted.
+    An empty configuration in the request asks which proposal the node has accepted.
     """
 
     server_id: str
@@ -57,7 +57,7 @@ class SendProposal:
 
 @dataclass(frozen=True, slots=True)
 class StartCluster:
-    """Every member promised: start Raft from ``configuration`` → ``became_member``."""
+    """Start Raft from ``configuration``, which every member accepted → ``became_member``."""
 
     cluster_id: str
     configuration: Configuration

@@ -1,12 +1,12 @@
-"""How many nodes a list of places stands for. Places are not nodes: nodes are counted by id.
+"""How many nodes bootstrap, if only a list of their addresses is configured.
 
-Owns the rules for a list that names every bootstrapping node (a static list), where nobody set the
-number of nodes. Pure; it must not know what follows from the count.
+Owns the rules for a list that names every bootstrapping node (a static list) while
+``BRAFT_EXPECT`` is not set. Nodes are counted by server id, not by address. Pure.
 
-One node may stand in the list twice, under two names, by name and address, or by IPv4 and IPv6.
-Then fewer nodes bootstrap than the list has entries. That is only safe for more than half of the
-entries: two disjoint bootstraps would need more nodes than there are entries. With fewer, names
-that each node resolves to itself would make a cluster of each node.
+One node may be listed twice: under two names, by name and address, or by IPv4 and IPv6. Then fewer
+nodes bootstrap than the list has entries. That is only safe with more than half of the entries:
+two disjoint bootstraps would need more nodes than there are entries. With fewer, each node could
+form its own cluster, for example if every name resolves to the local host.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from braft_core.abc import Contact
-from braft_core.cluster.discovery_view import BootstrapFacts, ContactState
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
+from braft_core.cluster.discovery_view import ContactState
 
 __all__ = ["BootstrapExpect", "infer_expect"]
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapExpect:
-    """How many nodes bootstrap, and why this node must not for now, "" if it may."""
+    """How many nodes bootstrap, and why this node must not propose now, "" if it may."""
 
     expect: int
     obstacle: str = ""
@@ -34,10 +35,10 @@ def infer_expect(
     contact_states: Mapping[Contact, ContactState],
     unresolved: Sequence[str],
 ) -> BootstrapExpect:
-    """Count the nodes behind a list.
+    """Infer the number of bootstrapping nodes from the list and the replies.
 
-    :param listed: what discovery listed last.
-    :param contact_states: what is known of each contact, the listed ones among them.
+    :param listed: the contacts that discovery listed last.
+    :param contact_states: the state of each contact, including the listed ones.
     :param unresolved: entries of the list that lead to no contact now.
     """
     if facts.unclear:
@@ -53,7 +54,7 @@ def infer_expect(
     if nodes > entries:
         return BootstrapExpect(
             entries,
-            f"{nodes} nodes answer at the places that the list of {entries} names, so an entry "
+            f"{nodes} nodes answer at the addresses that the list of {entries} names, so an entry "
             "stands for several; set BRAFT_EXPECT, on every node alike, to their number",
         )
     if facts.server_id not in places:
@@ -63,7 +64,7 @@ def infer_expect(
             "the list, to join them. To bootstrap with them, list it, or set BRAFT_EXPECT",
         )
     if unresolved or sum(map(len, places.values())) < len(listed):
-        return BootstrapExpect(entries)  # somebody is missing: who it is, is not known
+        return BootstrapExpect(entries)  # an unknown node is missing
     return _repeated(entries, places)
 
 
@@ -76,7 +77,7 @@ def _places_by_id(
         if reply is not None and reply.cluster_name == facts.cluster_name:
             places.setdefault(reply.server_id, []).append(str(contact))
         elif reply is None and str(contact) == facts.address:
-            # Its own network may not lead a node back to the address that others know.
+            # A node may be unable to reach itself at the address that others use.
             places.setdefault(facts.server_id, []).append(str(contact))
     return places
 

@@ -1,6 +1,6 @@
-"""What a node must never forget about founding: the configuration it accepted, those it refused.
+"""The durable state of the bootstrap: the accepted proposal and the rejected ones.
 
-Owns the record's value and its bytes. Pure; where the bytes are kept is the runtime's business.
+Owns the record and its encoding. Pure: the host of this package stores the bytes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class BootstrapRecord:
-    """``accepted``: the founding this node promised to take part in, if any.
+    """What a node must remember through a crash, or it could take part in a second cluster."""
 
-    ``rejected``: cluster ids of foundings that it refused for good, oldest first. A founding that
-    was refused by one of its members can never start, so a refusal must survive a crash as surely
-    as an acceptance.
-    """
-
+    #: The proposal that this node accepted, if any.
     accepted: BootstrapProposal | None = None
+    #: Cluster ids of the proposals that this node rejected for good, oldest first. A proposal that
+    #: one of its members rejected can never start, so rejections are as durable as acceptances.
     rejected: tuple[str, ...] = ()
 
 
@@ -36,7 +34,7 @@ EMPTY_RECORD = BootstrapRecord()
 
 
 def encode_record(record: BootstrapRecord) -> bytes:
-    """The record as bytes: msgpack of ``[version, accepted or nil, rejected]``."""
+    """Encode the record: msgpack of ``[version, accepted or nil, rejected]``."""
     accepted = record.accepted
     fields = accepted and [
         accepted.cluster_name,
@@ -49,10 +47,10 @@ def encode_record(record: BootstrapRecord) -> bytes:
 
 
 def decode_record(data: bytes) -> BootstrapRecord:
-    """Read what :func:`encode_record` wrote.
+    """Decode what :func:`encode_record` wrote.
 
-    :raises DecodeError: on any other bytes. Never guessed: a node that forgot a promise could
-        found a second cluster.
+    :raises DecodeError: on any other bytes. There is no default: a node without its acceptance
+        could bootstrap a second cluster.
     """
     try:
         raw: Any = msgpack.unpackb(data)
@@ -62,7 +60,7 @@ def decode_record(data: bytes) -> BootstrapRecord:
         return BootstrapRecord(_accepted(fields), tuple(_checked(v, str) for v in rejected))
     # msgpack raises many unrelated types on damaged input; the caller gets one.
     except Exception as error:
-        raise DecodeError(f"not a founding record: {error}") from error
+        raise DecodeError(f"not a bootstrap record: {error}") from error
 
 
 def _accepted(fields: Any) -> BootstrapProposal | None:

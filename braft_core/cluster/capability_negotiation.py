@@ -1,10 +1,9 @@
-"""What the members can execute: declared to the leader, agreed on in the log.
+"""Agreement of the members on what all of them can execute.
 
-Every member declares its capabilities to the leader, whoever that is. The leader commits what all
-members of the configuration have in common (:mod:`braft_core.services.cluster`), and appends no
-command outside of it (:mod:`braft_core.runtime.admission`). A member that is down keeps neither a
-new leader from going on with what was agreed before, nor its own declaration from being remembered.
-Used on the node's loop alone.
+Every member declares its capabilities to the current leader. The leader commits what all members of
+the configuration have in common (:mod:`braft_core.services.cluster`), and appends no command
+outside of it (:mod:`braft_core.runtime.admission`). While a member is down, its last declaration
+and the last agreement stay in force, also under a new leader. Use on the node's loop only.
 """
 
 from __future__ import annotations
@@ -28,87 +27,87 @@ _log = logging.getLogger(__name__)
 
 #: Seconds before a declaration or an negotiation that failed is tried again.
 RETRY = 1.0
-#: Names in a sentence about what a node lacks, at most.
+#: Most names in a message about what a node lacks.
 MAX_NAMED = 8
 
 
 class CapabilityNegotiation:
-    """One member's part in it: declares as a follower, agrees as the leader.
+    """Declares the capabilities as a follower, commits the agreement as the leader.
 
-    :param once: runs work unless the same is under way.
+    :param once: runs work in the background unless work of that name is under way.
     """
 
     def __init__(
         self,
-        ports: CapabilityHost,
+        host: CapabilityHost,
         book: AddressBook,
         once: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> None:
-        self._ports, self._book, self._once = ports, book, once
+        self._host, self._book, self._once = host, book, once
         self._retry_at = -inf
-        #: Leader, term and declaration that the leader has acknowledged.
+        #: Leader, term and declaration of the last acknowledged declaration.
         self._acknowledged: tuple[str, int, bytes] | None = None
 
     def tick(self, now: float, view: RaftView) -> None:
-        """Do what is due; never blocks."""
+        """Start the work that is due; never block."""
         if now < self._retry_at:
             return
         if view.is_leader:
-            self._ports.member_capabilities.forget_except(view.configuration.ids)
+            self._host.member_capabilities.forget_except(view.configuration.ids)
             if view.has_quorum and self.proposal(view) is not None:
                 self._once("agree", lambda: self._attempt(self._agree()))
         elif view.leader_id and self._declaration(view) != self._acknowledged:
             self._once("declare", lambda: self._attempt(self._declare()))
 
     def learn(self, server_id: str, data: bytes) -> None:
-        """Remember what a member says that it can execute."""
+        """Store the declaration of a member; log one that cannot be decoded."""
         try:
-            self._ports.member_capabilities.learn(server_id, data)
+            self._host.member_capabilities.learn(server_id, data)
         except DecodeError as error:
             _log.warning(
-                "node %s declares nothing that this node can read: %s",
+                "cannot decode the capabilities of node %s: %s",
                 short_id(server_id),
                 error.message,
             )
 
     def undeclared(self, view: RaftView) -> list[str]:
-        """Return the ids of the other members that have declared nothing to this node."""
-        own = self._ports.identity.server_id
-        member_capabilities = self._ports.member_capabilities
+        """Return the ids of the other members without a declaration at this node."""
+        own = self._host.identity.server_id
+        member_capabilities = self._host.member_capabilities
         return [i for i in view.configuration.ids if i != own and member_capabilities.of(i) is None]
 
     def proposal(self, view: RaftView) -> Capabilities | None:
-        """Return what the leader is to commit; ``None`` while it is agreed, or cannot be known.
+        """Return what the leader should commit; ``None`` if it is agreed already or unknown.
 
-        The feature level never falls: what needs it may stand in logs and snapshots.
+        The feature level never decreases, since logs and snapshots may need it.
         """
         if self.undeclared(view):
             return None
-        ports = self._ports
+        host = self._host
         declared = [
-            ports.member_capabilities.of(i) or ports.capabilities for i in view.configuration.ids
+            host.member_capabilities.of(i) or host.capabilities for i in view.configuration.ids
         ]
-        shared, agreed = common(declared), ports.agreed
+        shared, agreed = common(declared), host.agreed
         shared = replace(shared, level=max(shared.level, agreed.level))
         return None if shared == agreed else shared
 
     def lacking(self, data: bytes) -> str:
-        """Return what a newcomer with this declaration lacks of what is agreed; "" if nothing."""
+        """Return the agreed capabilities that this declaration lacks, "" if none."""
         if not data:
             return ""
         try:
-            lacks = Capabilities.decode(data).lacks(self._ports.agreed)
+            lacks = Capabilities.decode(data).lacks(self._host.agreed)
         except DecodeError as error:
             return f"a declaration that this node can read ({error.message})"
         return _listed(lacks)
 
     def differences(self, view: RaftView) -> list[tuple[str, str]]:
-        """Return who lacks what of what another one has: address and what, as far as declared."""
-        ports = self._ports
+        """Return the members that lack capabilities of another: address and what it lacks."""
+        host = self._host
         known = {
-            server.address: ports.capabilities
-            if server.id == ports.identity.server_id
-            else ports.member_capabilities.of(server.id)
+            server.address: host.capabilities
+            if server.id == host.identity.server_id
+            else host.member_capabilities.of(server.id)
             for server in view.configuration.servers
         }
         declared = {address: each for address, each in known.items() if each is not None}
@@ -123,29 +122,29 @@ class CapabilityNegotiation:
         try:
             await work
         except BraftError as error:
-            self._retry_at = self._ports.now() + RETRY
+            self._retry_at = self._host.now() + self._host.settings.timing.retry_interval
             _log.debug("capabilities: %s", error)
 
     async def _agree(self) -> None:
-        proposal = self.proposal(self._ports.raft_view())
+        proposal = self.proposal(self._host.raft_view())
         if proposal is not None:
-            await self._ports.agree(proposal)
+            await self._host.agree(proposal)
 
     def _declaration(self, view: RaftView) -> tuple[str, int, bytes]:
-        return view.leader_id, view.term, self._ports.capabilities.encode()
+        return view.leader_id, view.term, self._host.capabilities.encode()
 
     async def _declare(self) -> None:
-        view, identity = self._ports.raft_view(), self._ports.identity
+        view, identity = self._host.raft_view(), self._host.identity
         declaration = self._declaration(view)
         address = self._book.get(view.leader_id) or view.leader_address
         request = AnnounceRequest(
             identity.server_id, identity.address, identity.cluster_id, declaration[2]
         )
-        reply = await self._ports.call(address, request, self._ports.settings.call_timeout)
+        reply = await self._host.call(address, request, self._host.settings.call_timeout)
         if isinstance(reply, AnnounceReply) and reply.server_id == view.leader_id:
             self._acknowledged = declaration
         else:
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(self._host.settings.timing.retry_interval)
 
 
 def _listed(lacks: list[str]) -> str:

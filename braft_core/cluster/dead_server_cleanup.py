@@ -1,6 +1,6 @@
-"""The removal of dead voters, carried out: looks, remembers, removes.
+"""Removal of dead voters: evaluates the rules, records the removal, changes the configuration.
 
-Owns the I/O around :mod:`.autopilot`, which decides. Used on the node's loop alone.
+Owns the I/O around :mod:`.autopilot`, which decides. Use on the node's loop only.
 """
 
 from __future__ import annotations
@@ -23,46 +23,45 @@ __all__ = ["DeadServerCleanup"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds before a removal that failed is tried again.
-RETRY = 1.0
-#: Between two probes while a voter is silent: as a share of ``dead_after``, and at least, seconds.
+#: Rounds of probes within ``dead_after`` while a voter is silent.
 PROBES_UNTIL_DEAD = 6
-SHORTEST_INTERVAL = 0.25
 
 
 class DeadServerCleanup:
-    """Looks on every tick; removes one voter at a time.
+    """Evaluates the rules on every tick; removes one voter at a time.
 
-    :param changing: held during every change of the membership.
+    :param changing: a lock that is held during every membership change.
+    :param once: runs work in the background unless work of that name is under way.
     """
 
     def __init__(
         self,
-        ports: CleanupHost,
+        host: CleanupHost,
         probes: ProbeLog,
         book: AddressBook,
         changing: asyncio.Lock,
         once: Callable[[str, Callable[[], Any]], None],
     ) -> None:
-        self._ports, self._probes, self._book = ports, probes, book
+        self._host, self._probes, self._book = host, probes, book
         self._changing, self._once = changing, once
-        self._rules = ports.settings.autopilot
+        self._rules = host.settings.autopilot
         self._autopilot = Autopilot(self._rules)
         self._retry_at = -inf
-        #: Whose removal this node has recorded and not yet carried out.
+        #: The server whose removal this node has recorded and not yet committed.
         self._recorded = ""
-        self._decided_at = ports.now()
-        #: What the last look came to.
-        self.decision = Decision(Verdict.FOLLOWS, "this node has not looked yet")
-        #: The same for status pages, with what is remembered. Replaced, never changed: any thread.
+        self._decided_at = host.now()
+        #: The last decision.
+        self.decision = Decision(Verdict.FOLLOWS, "no evaluation yet")
+        #: The decision and the removed servers for status pages. Replaced, never changed, so any
+        #: thread may read it.
         self.report: dict[str, Any] = {}
 
     def tick(self, now: float, view: RaftView) -> None:
-        """Look, and begin a removal if it is time for one."""
-        decision = self._look(now, view)
+        """Evaluate the rules, and begin a removal if they allow one."""
+        decision = self._evaluate(now, view)
         if decision.key != self.decision.key:
             self._decided_at = now
-            self._tell(decision)
+            self._log_decision(decision)
         self.decision = decision
         self.report = self._describe(now, view)
         removes = decision.verdict is Verdict.REMOVE and self._rules.mode == "on"
@@ -70,24 +69,25 @@ class DeadServerCleanup:
             self._once("remove", self._remove)
 
     def interval(self, otherwise: float) -> float:
-        """Seconds between two rounds of probes: fewer while it must be found out who is dead."""
+        """Return the seconds between two rounds of probes: shorter while a voter is silent."""
         if not self.decision.silent:
             return otherwise
-        return min(otherwise, max(SHORTEST_INTERVAL, self._rules.dead_after / PROBES_UNTIL_DEAD))
+        shortest = self._host.settings.timing.silent_probe_interval
+        return min(otherwise, max(shortest, self._rules.dead_after / PROBES_UNTIL_DEAD))
 
     def was_removed_as_dead(self, server_id: str) -> bool:
-        """Whether that server was once removed because it was dead."""
-        return any(removal.server_id == server_id for removal in self._ports.removals())
+        """Return whether that server was once removed as dead."""
+        return any(removal.server_id == server_id for removal in self._host.removals())
 
     def may_rejoin(self, server_id: str) -> bool:
-        """Whether that server was removed because it was dead, and by nobody on purpose since."""
-        return any(r.server_id == server_id and r.may_rejoin for r in self._ports.removals())
+        """Return whether that server was removed as dead, and not by an operator since."""
+        return any(r.server_id == server_id and r.may_rejoin for r in self._host.removals())
 
-    def _look(self, now: float, view: RaftView) -> Decision:
-        own_id = self._ports.identity.server_id
+    def _evaluate(self, now: float, view: RaftView) -> Decision:
+        own_id = self._host.identity.server_id
         others = [s for s in view.configuration.servers if s.id != own_id]
         probed = {server.id: self._probed(now, server) for server in others}
-        counted = [r for r in self._ports.removals() if r.server_id != self._recorded]
+        counted = [r for r in self._host.removals() if r.server_id != self._recorded]
         return self._autopilot.evaluate(now, own_id, view, probed, counted)
 
     def _probed(self, now: float, server: Server) -> ProbeEvidence:
@@ -102,12 +102,12 @@ class DeadServerCleanup:
         )
 
     def _failures(self, server_id: str, address: str) -> int:
-        """How often in a row that server was not found at that address."""
+        """Return how many consecutive probes did not find that server at that address."""
         outcome = self._probes.outcome_at(address)
         if outcome is None:
             return 0
         if outcome.reply is not None:
-            # Somebody else has moved in.
+            # Another server uses the address now.
             return MIN_FAILURES if outcome.reply.server_id != server_id else 0
         return outcome.failures
 
@@ -122,12 +122,12 @@ class DeadServerCleanup:
             "silent": {i: None if s == inf else round(s, 1) for i, s in decision.silent.items()},
             "removed": [
                 {"id": r.server_id, "address": r.address, "reason": r.reason}
-                for r in self._ports.removals()
+                for r in self._host.removals()
                 if view.configuration.get(r.server_id) is None
             ],
         }
 
-    def _tell(self, decision: Decision) -> None:
+    def _log_decision(self, decision: Decision) -> None:
         if decision.verdict in (Verdict.OFF, Verdict.FOLLOWS, Verdict.HEALTHY):
             level = logging.DEBUG if not self.decision.silent else logging.INFO
         else:
@@ -137,29 +137,28 @@ class DeadServerCleanup:
         _log.log(level, "autopilot: %s: %s%s", decision.verdict.value, decision.reason, note)
 
     async def _remove(self) -> None:
-        """Remember first, and then remove: a removal that is not remembered would not count.
+        """Record the removal first, then commit it: an unrecorded removal would not be counted.
 
-        The other way round, one that is remembered and does not happen, only makes the next one
-        wait, should somebody else lead by then.
+        A recorded removal that does not happen only delays the next one under another leader.
         """
         subject, reason = self.decision.subject, self.decision.reason
         if subject is None:
             return
         try:
             async with self._changing:
-                if self._still(subject) and self._recorded != subject.id:
-                    voters = len(self._ports.raft_view().configuration.voters)
-                    await self._ports.record_removal(subject, voters, reason)
+                if self._still_removes(subject) and self._recorded != subject.id:
+                    voters = len(self._host.raft_view().configuration.voters)
+                    await self._host.record_removal(subject, voters, reason)
                     self._recorded = subject.id
-                if self._still(subject):
-                    await self._ports.change_membership("remove_server", subject.id, "")
+                if self._still_removes(subject):
+                    await self._host.change_membership("remove_server", subject.id, "")
                     who = short_id(subject.id)
                     _log.warning("removed the dead member %s at %s", who, subject.address)
                     self._recorded = ""
         except BraftError:
-            self._retry_at = self._ports.now() + RETRY
+            self._retry_at = self._host.now() + self._host.settings.timing.retry_interval
             raise
 
-    def _still(self, subject: Server) -> bool:
-        decision = self._look(self._ports.now(), self._ports.raft_view())
+    def _still_removes(self, subject: Server) -> bool:
+        decision = self._evaluate(self._host.now(), self._host.raft_view())
         return decision.verdict is Verdict.REMOVE and decision.subject == subject

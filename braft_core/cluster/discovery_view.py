@@ -1,7 +1,7 @@
-"""What discovery and probes have shown: the contacts, who answers there, since when it is still.
+"""Table of discovered contacts, their latest probe replies, and how long it has been unchanged.
 
-Owns the contact table, the cadence of probes and the rules by which replies contradict each other.
-Pure: time is passed in (seconds, any origin). It must not know what is decided from the view.
+Owns the contact table, when each contact is probed, and which replies contradict each other. Pure:
+time in seconds is passed in.
 
 Several contacts may be one node (its Raft port, its discovery port, several host names), so nodes
 are counted by server id. A reply counts until a later probe of the same contact fails or discovery
@@ -15,68 +15,33 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.abc import Contact
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.messages import duplicate_id_message
 from braft_core.cluster.probe_slots import ProbeSlots
-from braft_core.peer import PROTOCOL_MAX, PROTOCOL_MIN, ProbeReply
+from braft_core.peer import ProbeReply
 
-__all__ = ["BootstrapFacts", "ContactState", "DiscoveryView", "contradictions"]
+__all__ = ["ContactState", "DiscoveryView", "contradictions"]
 
-#: Seconds until a contact that did not answer is probed again: doubled from the first to the second
-#: while it does not.
-RETRY_INTERVAL = 0.25
-RETRY_MAX = 4.0
-#: Seconds until a contact that answered is probed again.
-REFRESH_INTERVAL = 0.5
-#: Seconds after which the outcome of a probe is no longer awaited.
-LOST_AFTER = 3.0
-#: Contacts that are probed at a time.
-MOST_PROBED = 16
-
-
-@dataclass(frozen=True, slots=True)
-class BootstrapFacts:
-    """Who this node is and what it was configured with. Durations in seconds."""
-
-    server_id: str
-    address: str
-    cluster_name: str
-    #: How many nodes found a cluster together.
-    expect: int
-    #: Whether ``expect`` is only the length of a list that names every bootstrapping node.
-    listed: bool = False
-    #: Why nobody may tell how many nodes bootstrap, "" if ``expect`` says it.
-    unclear: str = ""
-    #: Whether there is a discovery at all.
-    has_discovery: bool = True
-    #: How long the view must have been still before a cluster is founded.
-    margin: float = 0.3
-    #: Nobody founds sooner than so many seconds after discovery first answered: where it is not
-    #: known how many there are, the others must have had the time to be heard.
-    listen: float = 0.0
-    #: Added to ``margin``: the setting ``sleep``, drawn by the caller.
-    sleep: float = 0.0
-    #: A secret of this process; see :class:`.seats.ProbeSlots`.
-    salt: str = ""
-    protocol_min: int = PROTOCOL_MIN
-    protocol_max: int = PROTOCOL_MAX
+#: Most contacts that are probed at a time.
+MAX_PROBED = 16
 
 
 @dataclass(slots=True)
 class ContactState:
-    """What is known about one contact."""
+    """The latest probe results of one contact."""
 
     reply: ProbeReply | None = None
     answered_at: float = -inf
     failure: str = ""
-    #: How many probes have failed since the last that did not.
+    #: How many probes have failed since the last success.
     failures: int = 0
     asked_at: float | None = None
     due_at: float = -inf
-    #: Probe once more as soon as the probe under way has ended.
+    #: Whether to probe again as soon as the probe under way has ended.
     again: bool = False
 
     def ended(self, now: float, pause: float) -> None:
-        """The probe under way has ended; the next one follows after ``pause`` seconds."""
+        """Note the end of the probe under way; the next one follows after ``pause`` seconds."""
         self.asked_at, self.due_at = None, now if self.again else now + pause
         self.again = False
 
@@ -92,24 +57,25 @@ class DiscoveryView:
     def __init__(self, facts: BootstrapFacts) -> None:
         #: Replaced when the node moves.
         self.facts = facts
-        self._seats = ProbeSlots(facts.salt)
+        self._slots = ProbeSlots(facts.salt)
+        self._timing = facts.timing
         self._pinned: tuple[Contact, ...] = ()
         self._contact_states: dict[Contact, ContactState] = {}
         self._key: object = None
-        #: Since when contacts and answers are unchanged and discovery works.
+        #: Since when the contacts and the replies are unchanged and discovery works.
         self.unchanged_since = inf
-        #: Why the last listing failed, "" if it did not.
+        #: Why the last listing failed, "" if it succeeded.
         self.listing_failure = ""
         #: Whether discovery has answered at least once.
         self.ever_listed = False
-        #: When it did for the first time.
+        #: When discovery answered for the first time.
         self.first_listed = inf
 
     # -- inputs ------------------------------------------------------------------------------
 
     def listed(self, now: float, contacts: Iterable[Contact]) -> None:
-        """Discovery answered with the whole current set."""
-        self._seats.offer(contacts)
+        """Replace the contacts by the complete set that discovery listed."""
+        self._slots.replace_listed(contacts)
         if self.listing_failure or not self.ever_listed:
             self._key = None
         self.listing_failure, self.ever_listed = "", True
@@ -117,43 +83,48 @@ class DiscoveryView:
         self._rebuild(now)
 
     def listing_failed(self, now: float, reason: str) -> None:
-        """Discovery failed: the last set stays, and stillness starts anew."""
+        """Note a failure of discovery: keep the contacts, and count the view as changed."""
         self.listing_failure = reason or "unknown error"
         self.unchanged_since = now
 
     def pin(self, now: float, contacts: Iterable[Contact]) -> None:
-        """Probe these as well, whatever discovery says (the members of an accepted founding)."""
+        """Also probe these (the members of an accepted proposal), whatever discovery lists."""
         self._pinned = tuple(dict.fromkeys(contacts))
         self._rebuild(now)
 
     def answered(self, now: float, contact: Contact, reply: ProbeReply) -> None:
-        """A probe was answered."""
+        """Store the reply to a probe."""
         state = self._contact_states.get(contact)
         if state is None:
             return
         state.reply, state.answered_at, state.failure = reply, now, ""
         state.failures = 0
-        state.ended(now, REFRESH_INTERVAL)
+        state.ended(now, self._timing.contact_refresh)
         self._touch(now)
 
     def failed(self, now: float, contact: Contact, reason: str) -> None:
-        """A probe failed."""
+        """Note that a probe failed."""
         state = self._contact_states.get(contact)
         if state is None:
             return
         state.reply, state.failure = None, reason or "no answer"
         state.failures = min(state.failures + 1, 32)
-        state.ended(now, min(RETRY_MAX, RETRY_INTERVAL * 2.0 ** (state.failures - 1)))
+        state.ended(now, self._retry_pause(state.failures))
         self._touch(now)
 
-    def take_due(self, now: float) -> list[Contact]:
-        """Contacts to probe now; each is then awaited until its outcome is told.
+    def _retry_pause(self, failures: int) -> float:
+        timing = self._timing
+        return min(timing.contact_retry_max, timing.contact_retry_min * 2.0 ** (failures - 1))
 
-        Only so many are awaited at a time: first who answered last time, then who has waited most.
+    def take_due(self, now: float) -> list[Contact]:
+        """Return the contacts to probe now; each probe then counts as under way.
+
+        At most :data:`MAX_PROBED` are under way. Contacts that answered last time come first, then
+        those that have waited longest.
         """
-        due, free = [], MOST_PROBED
+        due, free = [], MAX_PROBED
         for contact, state in self._contact_states.items():
-            if state.asked_at is not None and now - state.asked_at < LOST_AFTER:
+            if state.asked_at is not None and now - state.asked_at < self._timing.probe_lost:
                 free -= 1
             elif now >= state.due_at:
                 due.append(contact)
@@ -164,20 +135,22 @@ class DiscoveryView:
             self._contact_states[contact].asked_at = now
         return due
 
-    def rest(self, now: float, answered: Collection[Contact], silent: Collection[Contact]) -> None:
-        """Let contacts that did not answer a member's probes give way to others, if there are."""
-        if self._seats.crowded:
-            self._seats.deal(answered, silent)
-            self._sit(now)
+    def rotate(
+        self, now: float, answered: Collection[Contact], silent: Collection[Contact]
+    ) -> None:
+        """Replace contacts that did not answer a member's probes by others, if there are more."""
+        if self._slots.crowded:
+            self._slots.assign(answered, silent)
+            self._apply_slots(now)
 
-    def heard(self, address: str) -> None:
-        """A node has just probed us from there: it answers again, so probe it without a pause."""
+    def note_incoming_probe(self, address: str) -> None:
+        """Probe the contact at ``address`` without a pause: its node has just probed us."""
         for contact, state in self._contact_states.items():
             if state.failure and str(contact) == address:
                 state.due_at = -inf
 
     def probe_now(self, server_ids: Sequence[str], address: str = "") -> None:
-        """Probe the contacts of these servers, and the contact with that address, at once."""
+        """Probe the contacts of these servers, and the contact at ``address``, at once."""
         for contact, state in self._contact_states.items():
             known = state.reply is not None and state.reply.server_id in server_ids
             if known or str(contact) == address:
@@ -187,31 +160,31 @@ class DiscoveryView:
 
     @property
     def contacts(self) -> tuple[Contact, ...]:
-        """What discovery listed last, or of too many those that are probed."""
-        return self._seats.taken
+        """The contacts that discovery listed last; of too many, those that are probed."""
+        return self._slots.taken
 
     @property
     def unprobed(self) -> int:
-        """How many of the contacts that discovery listed are not probed for now."""
-        return len(self._seats.offered) - len(self._seats.taken)
+        """How many of the listed contacts are not probed for now."""
+        return len(self._slots.listed) - len(self._slots.taken)
 
     @property
     def contact_states(self) -> dict[Contact, ContactState]:
-        """Every contact, in listed order. Not to be changed."""
+        """The state of every contact, in listed order. Read-only for callers."""
         return self._contact_states
 
     @property
     def settled(self) -> bool:
         """Whether every contact has answered or failed at least once."""
-        late = self._seats.successors
+        late = self._slots.replacements
         return all(s.settled for contact, s in self._contact_states.items() if contact not in late)
 
     def replies(self) -> list[ProbeReply]:
-        """Current replies of other nodes of our cluster name, the newest per id and address."""
+        """Return the current replies of other nodes of our cluster name, newest per node."""
         return [s.reply for s in self._others() if s.reply is not None]
 
     def foreign(self) -> list[ProbeReply]:
-        """Current replies of nodes of another cluster name."""
+        """Return the current replies of nodes with another cluster name."""
         current = {
             (s.reply.server_id, s.reply.address): s.reply
             for s in self._contact_states.values()
@@ -220,14 +193,14 @@ class DiscoveryView:
         return [current[key] for key in sorted(current)]
 
     def answered_at(self, server_id: str) -> float:
-        """When that server answered last, -inf if it does not."""
+        """Return when that server answered last, -inf if it does not answer."""
         times = (
             s.answered_at for s in self._others() if s.reply and s.reply.server_id == server_id
         )
         return max(times, default=-inf)
 
     def silent(self) -> list[tuple[Contact, str]]:
-        """Contacts that do not answer, with the reason."""
+        """Return the contacts that do not answer, each with the reason."""
         return [(c, s.failure) for c, s in self._contact_states.items() if s.failure]
 
     def _others(self) -> list[ContactState]:
@@ -247,20 +220,20 @@ class DiscoveryView:
     def _rebuild(self, now: float) -> None:
         answered = {c for c, s in self._contact_states.items() if s.reply is not None}
         silent = {c for c, s in self._contact_states.items() if s.failure}
-        self._seats.deal(answered, silent)
-        self._sit(now)
+        self._slots.assign(answered, silent)
+        self._apply_slots(now)
 
-    def _sit(self, now: float) -> None:
+    def _apply_slots(self, now: float) -> None:
         old = self._contact_states
-        wanted = dict.fromkeys((*self._seats.taken, *self._pinned))
+        wanted = dict.fromkeys((*self._slots.taken, *self._pinned))
         self._contact_states = {
             contact: old.get(contact) or ContactState(due_at=now) for contact in wanted
         }
         self._touch(now)
 
     def _touch(self, now: float) -> None:
-        # Who sits changes again and again where there are too many; that is no news.
-        crowd = self._seats.offered if self._seats.crowded else ()
+        # With too many contacts the probed ones rotate; that does not change the view.
+        crowd = self._slots.listed if self._slots.crowded else ()
         key = (
             frozenset((*crowd, *self._pinned) if crowd else self._contact_states),
             tuple((r.server_id, r.address, r.expect, r.cluster_id) for r in self.replies()),
@@ -270,9 +243,9 @@ class DiscoveryView:
 
 
 def contradictions(facts: BootstrapFacts, replies: Sequence[ProbeReply]) -> list[str]:
-    """Why nobody may found a cluster from this view: one sentence per contradiction.
+    """Return why no cluster may be proposed from this view, one text per contradiction.
 
-    ``replies`` are those of other nodes of our cluster name. A held founding is not news here.
+    :param replies: the current replies of other nodes of our cluster name.
     """
     return [
         *_protocol_gaps(facts, replies),

@@ -1,8 +1,8 @@
-"""Two processes with one node id: a data directory was copied, and both run.
+"""Detection of two processes with one server id, usually after a data directory was copied.
 
-Owns the question which of them is the member, and what the other one is told. A member that comes
-back at another address looks the same from afar; what tells them apart is whether somebody still
-answers at the old one. Used on the node's loop alone.
+Owns which of them is the member, and the refusal of the other. A member that restarts at another
+address looks the same; the difference is whether a process still answers at the old address. Use on
+the node's loop only.
 """
 
 from __future__ import annotations
@@ -19,50 +19,47 @@ from braft_core.peer import AnnounceRequest, ProbeReply
 
 __all__ = ["DuplicateIDs"]
 
-#: Seconds for which another one with our id is spoken of after its last sign of life.
-REMEMBERED = 5.0
-
 
 class DuplicateIDs:
-    """What one member knows of others with its id, or with each other's."""
+    """Detects servers that share an id, usually a copied data directory."""
 
-    def __init__(self, ports: MembershipHost, prober: Prober, book: AddressBook) -> None:
-        self._ports, self._prober, self._book = ports, prober, book
-        #: The sentence, if other members say that they have a member of our id elsewhere.
-        self.refused = ""
-        self._met, self._met_at = "", -inf
+    def __init__(self, host: MembershipHost, prober: Prober, book: AddressBook) -> None:
+        self._host, self._prober, self._book = host, prober, book
+        #: The message, if other members refuse us because our id answers at another address.
+        self.conflict = ""
+        self._seen, self._seen_at = "", -inf
 
     @property
-    def sentence(self) -> str:
-        """What is known about another one with our id, "" if nothing is."""
-        return self.refused or self._met
+    def message(self) -> str:
+        """The message about a duplicate of our id, "" if none is known."""
+        return self.conflict or self._seen
 
     async def check(self, request: AnnounceRequest) -> None:
-        """A member says that it is at another address: look whether it is still at the old one.
+        """Check an announcement of a new address: does the server still answer at the old one?
 
-        :raises Conflict: it is, so these are two. Both would get votes for one id.
+        :raises Conflict: if it does, so two processes share the id. Both could get votes for it.
         """
-        identity = self._ports.identity
+        identity = self._host.identity
         if request.server_id == identity.server_id:
             if request.address != identity.address:
-                self._meet([request.address])
+                self._note_seen([request.address])
                 raise self._conflict(request, identity.address)
             return
         known = self._book.get(request.server_id)
         if known and known != request.address and await self._answers(request.server_id, known):
             raise self._conflict(request, known)
 
-    def _meet(self, addresses: Sequence[str]) -> None:
-        identity = self._ports.identity
-        self._met_at = self._ports.now()
-        self._met = duplicate_id_message(identity.server_id, [identity.address, *addresses])
+    def _note_seen(self, addresses: Sequence[str]) -> None:
+        identity = self._host.identity
+        self._seen_at = self._host.now()
+        self._seen = duplicate_id_message(identity.server_id, [identity.address, *addresses])
 
     async def _answers(self, server_id: str, address: str) -> bool:
         try:
             reply = await self._prober.probe(contact_at(address, "address book"))
         except (BraftError, DecodeError):
             return False
-        # The same process may be reached at both, and says where it wants to be.
+        # One process may be reachable at both addresses; it reports the one that it advertises.
         return reply.server_id == server_id and reply.address == address
 
     def _conflict(self, request: AnnounceRequest, known: str) -> Conflict:
@@ -70,16 +67,16 @@ class DuplicateIDs:
             duplicate_id_message(request.server_id, [known, request.address]),
             server_id=request.server_id,
             address=known,
-            witness=self._ports.identity.server_id,
+            witness=self._host.identity.server_id,
         )
 
-    def answered(self, errors: Iterable[BraftError | None]) -> None:
-        """What came of a round of announcements.
+    def note_announced(self, errors: Iterable[BraftError | None]) -> None:
+        """Note the results of a round of announcements.
 
-        The twin itself refuses too, and is refused by it: the word of the others decides.
+        Ignore refusals by the duplicate itself; only third parties count.
         """
-        own = self._ports.identity.server_id
-        self.refused = next(
+        own = self._host.identity.server_id
+        self.conflict = next(
             (
                 error.message
                 for error in errors
@@ -88,14 +85,14 @@ class DuplicateIDs:
             "",
         )
 
-    def single(self, replies: Sequence[ProbeReply]) -> list[ProbeReply]:
-        """Those of one round whose id no other address has; a twin is met, and not believed."""
-        identity = self._ports.identity
+    def unique(self, replies: Sequence[ProbeReply]) -> list[ProbeReply]:
+        """Return the replies with a unique server id; note duplicates of our own."""
+        identity = self._host.identity
         where: dict[str, set[str]] = {identity.server_id: {identity.address}}
         for reply in replies:
             where.setdefault(reply.server_id, set()).add(reply.address)
-        if twins := sorted(where[identity.server_id] - {identity.address}):
-            self._meet(twins)
-        elif self._ports.now() - self._met_at > REMEMBERED:
-            self._met = ""
+        if duplicates := sorted(where[identity.server_id] - {identity.address}):
+            self._note_seen(duplicates)
+        elif self._host.now() - self._seen_at > self._host.settings.timing.duplicate_reported:
+            self._seen = ""
         return [reply for reply in replies if len(where[reply.server_id]) == 1]

@@ -1,8 +1,8 @@
 """Joining an existing cluster: which member a newcomer asks, and what the leader answers.
 
-Owns the newcomer's choice of whom to ask and when (:class:`JoinAttempts`), the leader's answer
-(:func:`handle_join`) and when a learner gets its vote (:func:`should_promote`). Pure: time in
-seconds is passed in; the calls themselves are the membership's.
+Owns the newcomer's choice of a member and its retries (:class:`JoinAttempts`), the leader's answer
+(:func:`handle_join`) and the promotion of learners (:func:`should_promote`). Pure: time in seconds
+is passed in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import inf
 
 from braft_core.cluster.bootstrap_effects import SendJoinRequest
+from braft_core.cluster.timing import DEFAULT_TIMING, ClusterTiming
 from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError, Conflict, WrongCluster
 from braft_core.peer import JoinRequest, ProbeReply
@@ -31,43 +32,35 @@ __all__ = [
     "should_promote",
 ]
 
-#: Seconds before a failed attempt is repeated: doubled from the first to the second.
-BACKOFF_MIN = 0.2
-BACKOFF_MAX = 5.0
-#: Seconds after which the outcome of an attempt is no longer awaited.
-ATTEMPT_LOST = 30.0
-#: Hints of a leader followed in a row without a pause.
+#: How many leader hints in a row are followed without a pause.
 MAX_HINTS = 3
-#: A learner must have been caught up, and in contact, for this many seconds.
-PROMOTION_STABLE = 0.5
-#: Seconds without contact after which a learner is not promoted.
-PROMOTION_CONTACT = 1.0
 
 
 class JoinAttempts:
-    """Whom to ask next. One attempt at a time; leader hints first, then everyone in turn."""
+    """Which member to ask next. One attempt at a time; leader hints first, then all in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: ClusterTiming) -> None:
+        self._timing = timing
         self._busy_until = -inf
         self._next_at = -inf
-        self._backoff = BACKOFF_MIN
+        self._backoff = timing.join_retry_min
         self._hint = ""
         self._hints = 0
         self._turn = 0
         self._last = ""
 
     def next(self, now: float, members: Sequence[ProbeReply]) -> SendJoinRequest | None:
-        """The attempt to make now, if any. ``members`` are replies of initialised nodes."""
+        """Return the attempt to make now, if any; ``members`` are replies of initialised nodes."""
         if now < max(self._busy_until, self._next_at) or not members:
             return None
         cluster_id = self.choose(members)
         candidates = _candidates([m for m in members if m.cluster_id == cluster_id])
         address = self._hint or candidates[self._turn % len(candidates)]
-        self._busy_until, self._hint = now + ATTEMPT_LOST, ""
+        self._busy_until, self._hint = now + self._timing.join_lost, ""
         return SendJoinRequest(address, cluster_id)
 
     def failed(self, now: float, address: str, reason: str, hint: str = "") -> None:
-        """The attempt ended without success; ``hint`` is the leader's address if one was named."""
+        """Note that the attempt failed; ``hint`` is the leader's address if it was named."""
         self._busy_until, self._last = -inf, f"{address}: {reason}"
         if hint and hint != address and self._hints < MAX_HINTS:
             self._hint, self._next_at = hint, now
@@ -75,23 +68,26 @@ class JoinAttempts:
             return
         self._hints, self._turn = 0, self._turn + 1
         self._next_at = now + self._backoff
-        self._backoff = min(BACKOFF_MAX, self._backoff * 2)
+        self._backoff = min(self._timing.join_retry_max, self._backoff * 2)
 
     def waiting(self, members: Sequence[ProbeReply]) -> str:
-        """Why this node has not joined yet."""
+        """Return why this node has not joined yet."""
         if not members:
             return "a cluster was seen, but none of its members answers now"
-        said = f"; last answer from {self._last}" if self._last else ""
-        return f"joining cluster {self.choose(members)}{said}"
+        last = f"; last answer from {self._last}" if self._last else ""
+        return f"joining cluster {self.choose(members)}{last}"
 
     @staticmethod
     def choose(members: Sequence[ProbeReply]) -> str:
-        """The one to join of several clusters: most voters, then written to, then smallest id."""
+        """Return the id of the cluster to join: most voters, then not empty, then smallest id."""
         return min(members, key=lambda m: precedence(m.voters, m.empty, m.cluster_id)).cluster_id
 
 
 def precedence(voters: int, empty: bool, cluster_id: str) -> tuple[int, bool, str]:
-    """Orders clusters of one name, the one with the most to lose first; the same on every node."""
+    """Return the sort key of clusters of one name: most voters, then not empty, then smallest id.
+
+    Every node computes the same order.
+    """
     return (-voters, empty, cluster_id)
 
 
@@ -114,19 +110,19 @@ class AddNonvoter:
 
 @dataclass(frozen=True, slots=True)
 class UpdateAddress:
-    """A member is somewhere else now: commit its new address, keep its suffrage."""
+    """Commit the new address of a member, keep its suffrage."""
 
     server: Server
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyMember:
-    """Nothing to change."""
+    """Change nothing: the caller is a member already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Say no, with this error."""
+    """Refuse the request with this error."""
 
     error: BraftError
 
@@ -143,17 +139,17 @@ def handle_join(
     was_removed: bool = False,
     lacking: str = "",
 ) -> JoinDecision:
-    """What the leader answers.
+    """Decide the leader's answer to a join request.
 
-    A voter that knows no cluster has lost its log and perhaps its vote. Taken back under its old
-    id it could vote twice in a term, or elect a leader without entries it once acknowledged. A
-    learner in the same state harms nothing, since nobody ever counted on it, and it is the normal
-    state of a newcomer whose first answer was lost.
+    A voter without a cluster id has lost its log and perhaps its vote. Under its old id it could
+    vote twice in a term, or elect a leader that lacks entries it once acknowledged. It is refused.
+    A learner in the same state is harmless, since its log and vote never counted: the reply to its
+    first request may have been lost.
 
-    :param was_removed: the asker was a voter once, and was removed because it was dead. It is
-        welcome, but for the same reason not without its data.
-    :param lacking: what the asker cannot execute of what the cluster has agreed on. As a member it
-        would have to stop applying, or keep all others from it.
+    :param was_removed: the caller was a voter and was removed as dead. It may rejoin, but for the
+        same reason only with its data.
+    :param lacking: the agreed capabilities that the caller lacks. As a member it would have to
+        stop applying entries, or the cluster would have to stop using those capabilities.
     """
     if request.cluster_name != cluster_name:
         return Refuse(_wrong("name", request.cluster_name, cluster_name))
@@ -214,10 +210,10 @@ def _removed_and_lost(request: JoinRequest) -> Conflict:
 
 
 def lacks_capabilities(server_id: str, address: str, lacking: str) -> Conflict:
-    """Return the refusal of a node that knows less than the cluster has agreed on."""
+    """Return the refusal of a node that lacks agreed capabilities."""
     return Conflict(
         f"node {short_id(server_id)} at {address} lacks {lacking}, which this cluster uses: "
-        "upgrade it or install what it lacks, and start it again; then it joins by itself",
+        "upgrade it or install what it lacks, and restart it; then it joins by itself",
         server_id=server_id,
         address=address,
         lacks=lacking,
@@ -226,17 +222,17 @@ def lacks_capabilities(server_id: str, address: str, lacking: str) -> Conflict:
 
 @dataclass(frozen=True, slots=True)
 class LearnerFacts:
-    """What the leader knows about a learner. Durations in seconds."""
+    """What the leader knows of a learner. Durations in seconds."""
 
     wants_vote: bool
     contact_age: float
     caught_up_for: float
 
 
-def should_promote(facts: LearnerFacts) -> bool:
-    """Whether a learner becomes a voter now: it asked to, has caught up and has been stable."""
+def should_promote(facts: LearnerFacts, timing: ClusterTiming = DEFAULT_TIMING) -> bool:
+    """Return whether to promote: the learner asked for it, is in contact and stays caught up."""
     return (
         facts.wants_vote
-        and facts.contact_age <= PROMOTION_CONTACT
-        and facts.caught_up_for >= PROMOTION_STABLE
+        and facts.contact_age <= timing.promotion_contact
+        and facts.caught_up_for >= timing.promotion_stable
     )

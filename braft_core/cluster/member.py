@@ -1,7 +1,7 @@
-"""A member's life in its cluster: addresses, announcements, newcomers, promotions, absences.
+"""The loop of a member: addresses, announcements, join requests, promotions, missing servers.
 
-Owns the I/O of membership once Raft runs; :mod:`.steady` and :mod:`.joining` decide. It must not
-know how the cluster came about.
+Owns the I/O of membership while Raft runs; :mod:`.member_rules` and :mod:`.joining` decide. It does
+not know how the cluster was bootstrapped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from braft_core.cluster.messages import (
     version_differences_message,
     wrong_cluster_message,
 )
-from braft_core.cluster.probes import Prober, in_turn
+from braft_core.cluster.probes import Prober, call_each
 from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, WrongCluster
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
@@ -49,22 +49,12 @@ __all__ = ["Member"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between announcements while there is something to announce, and between a learner's
-#: requests for its vote.
-ANNOUNCE_INTERVAL = 1.0
-#: Seconds between rounds of probes, with a leader and without one.
-PROBE_INTERVAL = 5.0
-PROBE_INTERVAL_LEADERLESS = 1.0
-#: Seconds between two searches of discovery while the leader stays away.
-SEARCH_INTERVAL = 5.0
-#: What is logged once is remembered, up to so many sentences.
-MOST_TOLD = 256
-#: Seconds before a membership change that failed is tried again.
-CHANGE_RETRY = 1.0
+#: Most logged messages that are remembered, so that each is logged once.
+MAX_LOGGED = 256
 
 
 class _Every:
-    """True at most once per interval, the first time at once."""
+    """Return True at most once per interval; the first call returns True."""
 
     def __init__(self) -> None:
         self._last = -inf
@@ -77,92 +67,98 @@ class _Every:
 
 
 class Member:
-    """One member. Used on the loop alone; :meth:`tick` some times a second."""
+    """One member. Use on the node's loop only; call :meth:`tick` several times a second.
+
+    :param contacts: returns what discovery listed last.
+    :param search: lists discovery again.
+    :param abandon: abandons this cluster for the one with the given id.
+    :param rotate: receives the contacts that answered and those that did not.
+    """
 
     def __init__(
         self,
-        ports: MembershipHost,
+        host: MembershipHost,
         prober: Prober,
         tasks: BackgroundTasks,
         contacts: Callable[[], Sequence[Contact]],
         search: Callable[[], None],
-        dissolve: Callable[[str], None] = lambda into: None,
-        rest: Callable[[Collection[Contact], Collection[Contact]], None] = lambda heard, silent: (
-            None
-        ),
+        abandon: Callable[[str], None],
+        rotate: Callable[[Collection[Contact], Collection[Contact]], None],
     ) -> None:
         self.book = AddressBook()
         self.foreign: list[ForeignCluster] = []
-        #: The sentence that says that this node was removed from its cluster, else "".
+        #: The message that this node was removed from its cluster, else "".
         self.removed = ""
-        self._ports, self._prober, self._tasks = ports, prober, tasks
-        self._contacts, self._search, self._dissolve = contacts, search, dissolve
-        self._rest = rest
-        self._duplicates = DuplicateIDs(ports, prober, self.book)
+        self._host, self._prober, self._tasks = host, prober, tasks
+        self._contacts, self._search = contacts, search
+        self._abandon, self._rotate = abandon, rotate
+        self._timing = host.settings.timing
+        self._duplicates = DuplicateIDs(host, prober, self.book)
         self._campaign_enabled = True
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
         self._caught_up = CaughtUp()
         self._wants_vote: dict[str, None] = {}
         self._changing = asyncio.Lock()
         self._retry_change_at = -inf
-        self._leader_seen_at = ports.now()
+        self._leader_seen_at = host.now()
         self._announce_due, self._probe_due, self._search_due = _Every(), _Every(), _Every()
-        self._vote_due = _Every()
+        self._promotion_due = _Every()
         self._busy: set[str] = set()
-        self.cleanup = DeadServerCleanup(ports, prober, self.book, self._changing, self._once)
-        self.negotiation = CapabilityNegotiation(ports, self.book, self._once)
-        for reply in self._own_replies():
+        self.cleanup = DeadServerCleanup(host, prober, self.book, self._changing, self._once)
+        self.negotiation = CapabilityNegotiation(host, self.book, self._once)
+        for reply in self._cluster_replies():
             self.negotiation.learn(reply.server_id, reply.capabilities)
-        self.book.learn(ports.now(), ports.identity.server_id, ports.identity.address)
+        self.book.learn(host.now(), host.identity.server_id, host.identity.address)
 
     def move(self) -> None:
-        """This member's address has changed: say so at the next tick, whatever was said before."""
-        identity = self._ports.identity
-        self.book.learn(self._ports.now(), identity.server_id, identity.address)
+        """Use the changed address of this node, and announce it at the next tick."""
+        identity = self._host.identity
+        self.book.learn(self._host.now(), identity.server_id, identity.address)
         self._announce_due = _Every()
 
     # -- views -------------------------------------------------------------------------------
 
     def waiting(self, now: float) -> str:
-        """Why there is no leader, who is missing, what is tolerated; "" while there is one."""
-        view = self._ports.raft_view()
+        """Return the message about a missing leader; "" while there is a leader."""
+        view = self._host.raft_view()
         if self.removed or view.leader_id:
             return self.removed
-        if self._duplicates.refused:
-            return self._duplicates.refused
-        sentence = explain_no_leader(
+        if self._duplicates.conflict:
+            return self._duplicates.conflict
+        message = explain_no_leader(
             view,
-            self._ports.identity.server_id,
-            self._heard(now, view),
+            self._host.identity.server_id,
+            self._contact_ages(now, view),
             self.book,
             now - self._leader_seen_at,
-            self._ports.settings.restart_min,
+            self._host.settings.restart_min,
+            self._timing,
         )
         if not self.foreign:
-            return sentence
+            return message
         others = [(cluster.address, cluster.cluster_id) for cluster in self.foreign]
-        return f"{sentence}; {wrong_cluster_message(self._ports.identity.cluster_id, others)}"
+        return f"{message}; {wrong_cluster_message(self._host.identity.cluster_id, others)}"
 
     @property
     def notes(self) -> dict[str, str]:
-        """See :attr:`ClusterMembership.notes`."""
+        """Problems of a member that may serve: messages by subject."""
         rivals = [(f.address, f.cluster_id, f.voters) for f in self.foreign]
-        differences = self.negotiation.differences(self._ports.raft_view())
+        differences = self.negotiation.differences(self._host.raft_view())
         denials = [outcome.failure for outcome in self._prober.outcomes.values() if outcome.denied]
         notes = {
-            "rival cluster": rival_cluster_message(self._ports.identity.cluster_id, rivals)
+            "rival cluster": rival_cluster_message(self._host.identity.cluster_id, rivals)
             if rivals
             else "",
-            "node id": self._duplicates.sentence,
-            "discovery": self._unchosen(self._ports.raft_view()),
+            "node id": self._duplicates.message,
+            "discovery": self._default_discovery_note(self._host.raft_view()),
             "versions": version_differences_message(differences) if differences else "",
             "token": refused_token_message(denials) if denials else "",
         }
-        return {subject: sentence for subject, sentence in notes.items() if sentence}
+        return {subject: message for subject, message in notes.items() if message}
 
-    def _unchosen(self, view: RaftView) -> str:
-        """Say which cluster this is, if a discovery that nobody chose led to it; else ""."""
-        settings, identity = self._ports.settings, self._ports.identity
+    def _default_discovery_note(self, view: RaftView) -> str:
+        """Return the message about a cluster found by the default discovery; else ""."""
+        settings, identity = self._host.settings, self._host.identity
         others = [s for s in view.configuration.servers if s.id != identity.server_id]
         if not settings.default_discovery or not others:
             return ""
@@ -170,60 +166,66 @@ class Member:
             settings.default_discovery, settings.cluster_name, identity.cluster_id, others
         )
 
-    def _once_told(self, level: int, subject: str, sentence: str) -> None:
-        """Log what lasts, or comes again and again, once."""
-        if (subject, sentence) not in self._told:
-            if len(self._told) >= MOST_TOLD:
-                self._told.clear()
-            self._told.add((subject, sentence))
-            _log.log(level, "%s", sentence)
+    def _log_once(self, level: int, subject: str, message: str) -> None:
+        """Log a recurring condition only once."""
+        if (subject, message) not in self._logged:
+            if len(self._logged) >= MAX_LOGGED:
+                self._logged.clear()
+            self._logged.add((subject, message))
+            _log.log(level, "%s", message)
 
-    def _heard(self, now: float, view: RaftView) -> dict[str, float]:
+    def _contact_ages(self, now: float, view: RaftView) -> dict[str, float]:
         ages = {server_id: peer.last_contact for server_id, peer in view.peers.items()}
         for outcome in self._prober.outcomes.values():
-            if outcome.reply and outcome.reply.cluster_id == self._ports.identity.cluster_id:
+            if outcome.reply and outcome.reply.cluster_id == self._host.identity.cluster_id:
                 server_id = outcome.reply.server_id
                 ages[server_id] = min(ages.get(server_id, inf), now - outcome.at)
         return ages
 
-    def _own_replies(self) -> list[ProbeReply]:
-        """The last answers of nodes of this cluster."""
+    def _cluster_replies(self) -> list[ProbeReply]:
+        """Return the last replies of nodes of this cluster."""
         replies = [outcome.reply for outcome in self._prober.outcomes.values()]
-        ours = self._ports.identity.cluster_id
+        ours = self._host.identity.cluster_id
         return [reply for reply in replies if reply and reply.cluster_id == ours]
 
-    # -- the clock's side --------------------------------------------------------------------
+    # -- ticks -------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Do what is due; never blocks."""
-        view = self._ports.raft_view()
+        """Start the work that is due; never block."""
+        view = self._host.raft_view()
         if view.leader_id:
             self._leader_seen_at = now
-            if unchosen := self._unchosen(view):
-                self._once_told(logging.WARNING, "discovery", unchosen)
-        if self.removed and hears_leader(view):
+            if note := self._default_discovery_note(view):
+                self._log_once(logging.WARNING, "discovery", note)
+        if self.removed and hears_leader(view, self._timing):
             self._set_removed("")
         self._refresh_addresses(view)
         self._lead(now, view)
         self.negotiation.tick(now, view)
-        identity = self._ports.identity
-        news = must_announce(view, identity.server_id, identity.address)
-        # Who was refused asks until it is not: the next announcement may be a long time off.
-        asks = news or bool(self._duplicates.refused)
-        if asks and not self.removed and self._announce_due(now, ANNOUNCE_INTERVAL):
+        identity = self._host.identity
+        announce = must_announce(view, identity.server_id, identity.address)
+        # Keep announcing after a Conflict; otherwise the next announcement could be minutes away.
+        announce = announce or bool(self._duplicates.conflict)
+        interval = self._timing.announce_interval
+        if announce and not self.removed and self._announce_due(now, interval):
             self._once("announce", self._announce)
-        if self._wants_own_vote(view) and self._vote_due(now, ANNOUNCE_INTERVAL):
-            self._once("ask-vote", self._ask_for_vote)
+        if self._wants_promotion(view) and self._promotion_due(now, interval):
+            self._once("ask-promotion", self._ask_for_promotion)
         self.cleanup.tick(now, view)
-        interval = PROBE_INTERVAL if hears_leader(view) else PROBE_INTERVAL_LEADERLESS
-        if self._probe_due(now, self.cleanup.interval(interval)):
+        probe_interval = self._probe_interval(view)
+        if self._probe_due(now, self.cleanup.interval(probe_interval)):
             self._once("probe-all", self._probe_all)
-        lost = now - self._leader_seen_at >= self._ports.settings.restart_min
-        if lost and not self.removed and self._search_due(now, SEARCH_INTERVAL):
+        lost = now - self._leader_seen_at >= self._host.settings.restart_min
+        if lost and not self.removed and self._search_due(now, self._timing.search_interval):
             self._search()
 
+    def _probe_interval(self, view: RaftView) -> float:
+        timing = self._timing
+        hears = hears_leader(view, timing)
+        return timing.probe_interval if hears else timing.leaderless_probe_interval
+
     def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work`` unless the same is still under way."""
+        """Run ``work`` in the background unless work of that name is under way."""
         if name not in self._busy:
             self._busy.add(name)
             self._tasks.spawn(self._run(name, work), name)
@@ -237,24 +239,27 @@ class Member:
     def _refresh_addresses(self, view: RaftView) -> None:
         self.book.configure(view.configuration)
         for server_id, address in self.book.take_changes():
-            if server_id != self._ports.identity.server_id:
-                self._ports.set_address(server_id, address)
+            if server_id != self._host.identity.server_id:
+                self._host.set_address(server_id, address)
 
     def _learn(self, server_id: str, address: str, asked: float = inf) -> None:
-        """That server is there; ``asked`` is when it was asked, unless it says so just now."""
-        at = min(asked, self._ports.now())
-        own = server_id == self._ports.identity.server_id
+        """Store the address that a server reported.
+
+        :param asked: when the server was asked; omitted if it reports on its own.
+        """
+        at = min(asked, self._host.now())
+        own = server_id == self._host.identity.server_id
         if not own and self.book.learn(at, server_id, address):
             _log.info("node %s is at %s", short_id(server_id), address)
-            self._refresh_addresses(self._ports.raft_view())
+            self._refresh_addresses(self._host.raft_view())
 
-    # -- the leader's side -------------------------------------------------------------------
+    # -- as the leader -----------------------------------------------------------------------
 
     def _lead(self, now: float, view: RaftView) -> None:
-        self._caught_up.observe(now, view, self._ports.settings.promotion_lag)
+        self._caught_up.observe(now, view, self._host.settings.promotion_lag)
         if self._changing.locked() or now < self._retry_change_at:
             return
-        change = next_change(now, view, self.book, self._caught_up, self._wants_vote)
+        change = next_change(now, view, self.book, self._caught_up, self._wants_vote, self._timing)
         if change is not None:
             self._once("change", lambda: self._change(change))
 
@@ -263,19 +268,19 @@ class Member:
         _log.info("%s %s at %s: %s", change.kind, who, change.address, change.reason)
         try:
             async with self._changing:
-                await self._ports.change_membership(change.kind, change.server_id, change.address)
+                await self._host.change_membership(change.kind, change.server_id, change.address)
         except BraftError:
-            self._retry_change_at = self._ports.now() + CHANGE_RETRY
+            self._retry_change_at = self._host.now() + self._timing.retry_interval
             raise
 
     async def on_join(self, request: JoinRequest) -> JoinReply:
-        """A newcomer, or a learner that wants its vote, asks.
+        """Answer the request of a newcomer, or of a learner that asks for its promotion.
 
         :raises NotLeader: with the leader's id and address.
-        :raises BraftError: it was refused, or the change could not be committed.
+        :raises BraftError: if it is refused, or the change could not be committed.
         """
         async with self._changing:
-            view = self._ports.raft_view()
+            view = self._host.raft_view()
             if not view.is_leader:
                 raise self._not_leader(view)
             await self._admit(request, view)
@@ -283,30 +288,30 @@ class Member:
             self._wants_vote[request.server_id] = None
         else:
             self._wants_vote.pop(request.server_id, None)
-        configuration = self._ports.raft_view().configuration
-        return JoinReply(self._ports.identity.cluster_id, encode_configuration(configuration))
+        configuration = self._host.raft_view().configuration
+        return JoinReply(self._host.identity.cluster_id, encode_configuration(configuration))
 
     async def _admit(self, request: JoinRequest, view: RaftView) -> None:
         decision = handle_join(
             request,
-            cluster_name=self._ports.settings.cluster_name,
-            cluster_id=self._ports.identity.cluster_id,
+            cluster_name=self._host.settings.cluster_name,
+            cluster_id=self._host.identity.cluster_id,
             configuration=view.configuration,
             was_removed=self.cleanup.was_removed_as_dead(request.server_id),
             lacking=self.negotiation.lacking(request.capabilities),
         )
         match decision:
             case Refuse(error):
-                sentence = f"{request.address} may not join: {error.message}"
-                self._once_told(logging.WARNING, request.server_id, sentence)
+                message = f"{request.address} may not join: {error.message}"
+                self._log_once(logging.WARNING, request.server_id, message)
                 raise error
             case AddNonvoter(server_id, address):
                 _log.info("node %s at %s joins", short_id(server_id), address)
                 self._learn(server_id, address)
                 self.negotiation.learn(server_id, request.capabilities)
-                await self._ports.change_membership("add_nonvoter", server_id, address)
+                await self._host.change_membership("add_nonvoter", server_id, address)
             case UpdateAddress(server):
-                # The next tick commits it, as it does after an announcement.
+                # The next tick commits it, as after an announcement.
                 self._learn(server.id, server.address)
 
     def _not_leader(self, view: RaftView) -> NotLeader:
@@ -316,15 +321,15 @@ class Member:
             f"this node does not lead; {who} does", leader=view.leader_id, leader_address=address
         )
 
-    # -- news from others and for others -----------------------------------------------------
+    # -- announcements and probes ------------------------------------------------------------
 
     async def on_announce(self, request: AnnounceRequest) -> AnnounceReply:
-        """A member says where it is now.
+        """Store the address and the capabilities that a member announces.
 
-        :raises WrongCluster: it is of another cluster.
-        :raises Conflict: the member of that id is somewhere else, and answers there.
+        :raises WrongCluster: if it is of another cluster.
+        :raises Conflict: if a process with its id still answers at another address.
         """
-        identity = self._ports.identity
+        identity = self._host.identity
         if request.cluster_id != identity.cluster_id:
             raise WrongCluster(
                 f"{request.address} announced cluster {request.cluster_id!r}, this node is in "
@@ -335,26 +340,26 @@ class Member:
         try:
             await self._duplicates.check(request)
         except Conflict as error:
-            self._once_told(logging.ERROR, request.server_id, error.message)
+            self._log_once(logging.ERROR, request.server_id, error.message)
             raise
         self._learn(request.server_id, request.address)
         self.negotiation.learn(request.server_id, request.capabilities)
         return AnnounceReply(identity.server_id, identity.address)
 
     def _targets(self) -> list[Contact]:
-        """Everyone who might be a member: every known address, then discovery's contacts."""
-        own = self._ports.identity.address
+        """Return all possible members: every known address, then discovery's contacts."""
+        own = self._host.identity.address
         members = self._member_contacts()
         others = {str(contact): contact for contact in self._contacts()}
         return [contact for address, contact in (members | others).items() if address != own]
 
     def _member_contacts(self) -> dict[str, Contact]:
-        """Where members are, or may be; always probed, whatever discovery says."""
-        view = self._ports.raft_view()
+        """Return the known addresses of members, which are always probed."""
+        view = self._host.raft_view()
         addresses = [s.address for s in view.configuration.servers]
         addresses += [self.book.get(s.id) for s in view.configuration.servers]
-        # A leader may have come after this node was last told the configuration.
-        addresses += [r.leader_address for r in self._own_replies() if r.leader_address]
+        # The leader may have joined after this node received its last configuration.
+        addresses += [r.leader_address for r in self._cluster_replies() if r.leader_address]
         targets: dict[str, Contact] = {}
         for address in addresses:
             try:
@@ -364,19 +369,19 @@ class Member:
         return targets
 
     async def _announce(self) -> None:
-        identity = self._ports.identity
+        identity = self._host.identity
         request = AnnounceRequest(
             identity.server_id,
             identity.address,
             identity.cluster_id,
-            self._ports.capabilities.encode(),
+            self._host.capabilities.encode(),
         )
 
-        async def tell(target: Contact) -> BraftError | None:
-            # The one that is told may have to ask another one first.
-            timeout = 2 * self._ports.settings.probe_timeout
+        async def announce(target: Contact) -> BraftError | None:
+            # The receiver may first probe another server.
+            timeout = 2 * self._host.settings.probe_timeout
             try:
-                reply = await self._ports.call(str(target), request, timeout)
+                reply = await self._host.call(str(target), request, timeout)
             except BraftError as error:
                 return error
             if isinstance(reply, AnnounceReply):
@@ -385,46 +390,45 @@ class Member:
 
         members = self._member_contacts()
         due = [t for t in self._targets() if str(t) in members or self._prober.may_answer(t)]
-        self._duplicates.answered(await in_turn(due, tell))
+        self._duplicates.note_announced(await call_each(due, announce))
         self._update_campaigning()
 
     async def _probe_all(self) -> None:
-        targets, asked = self._targets(), self._ports.now()
+        targets, asked = self._targets(), self._host.now()
         members = self._member_contacts()
         due = [t for t in targets if str(t) in members or self._prober.is_due(t)]
         replies = await self._prober.probe_all(due)
         self._prober.forget_except(targets)
-        if self._rest is not None:
-            self._rest(*self._prober.heard_and_silent())
+        self._rotate(*self._prober.answered_and_silent())
         ours = [
             reply
             for reply in replies
-            if reply.initialised and reply.cluster_id == self._ports.identity.cluster_id
+            if reply.initialised and reply.cluster_id == self._host.identity.cluster_id
         ]
-        for reply in self._duplicates.single(ours):
-            # The round waited for the slowest: an announcement since is newer than any answer.
+        for reply in self._duplicates.unique(ours):
+            # The round waited for the slowest reply; announcements since then are newer.
             self._learn(reply.server_id, reply.address, asked)
             self.negotiation.learn(reply.server_id, reply.capabilities)
-            self._ports.state_comparison.learn(reply.server_id, reply.digests)
-        self._ports.compare_states()
+            self._host.state_comparison.learn(reply.server_id, reply.digests)
+        self._host.compare_states()
         self._note_removal(replies)
         self._note_foreign(replies)
 
     def _note_removal(self, replies: Sequence[ProbeReply]) -> None:
-        cluster_id = self._ports.identity.cluster_id
-        leader = removal_notice(self._ports.raft_view(), cluster_id, replies)
+        cluster_id = self._host.identity.cluster_id
+        leader = removal_notice(self._host.raft_view(), cluster_id, replies, self._timing)
         if leader is None:
             self._set_removed("")
         else:
             server = Server(leader.server_id, leader.address)
             self._set_removed(removed_message(cluster_id, server, leader.rejoin_allowed))
             if leader.rejoin_allowed:
-                # Nobody wanted to be rid of this node, so nobody need start it anew.
-                voter = self._ports.settings.voter
-                self._once("return", lambda: self._ask_to_join(server.address, voter=voter))
+                # It was removed automatically, so it may rejoin without an operator.
+                voter = self._host.settings.voter
+                self._once("rejoin", lambda: self._ask_to_join(server.address, voter=voter))
 
     async def _ask_to_join(self, leader_address: str, *, voter: bool) -> None:
-        identity, settings = self._ports.identity, self._ports.settings
+        identity, settings = self._host.identity, self._host.settings
         name, cluster_id = settings.cluster_name, identity.cluster_id
         request = JoinRequest(
             identity.server_id,
@@ -432,48 +436,46 @@ class Member:
             name,
             cluster_id,
             voter,
-            self._ports.capabilities.encode(),
+            self._host.capabilities.encode(),
         )
-        await self._ports.call(leader_address, request, settings.call_timeout)
+        await self._host.call(leader_address, request, settings.call_timeout)
 
-    def _set_removed(self, sentence: str) -> None:
-        """A node that knows that it was removed does not campaign. It goes on to listen and ask."""
-        if bool(sentence) != bool(self.removed):
-            if sentence:
-                _log.warning("%s", sentence)
+    def _set_removed(self, message: str) -> None:
+        """Store the message of a removal, "" for none; a removed node does not campaign."""
+        if bool(message) != bool(self.removed):
+            if message:
+                _log.warning("%s", message)
             else:
                 _log.info("this node may be a member of its cluster again")
-        self.removed = sentence
+        self.removed = message
         self._update_campaigning()
 
     def _update_campaigning(self) -> None:
         """Do not campaign while removed, or while another process uses our server id."""
-        enabled = not (self.removed or self._duplicates.refused)
+        enabled = not (self.removed or self._duplicates.conflict)
         if enabled != self._campaign_enabled:
             self._campaign_enabled = enabled
-            self._ports.set_campaign_enabled(enabled)
+            self._host.set_campaign_enabled(enabled)
 
     def _note_foreign(self, replies: Sequence[ProbeReply]) -> None:
-        ours = self._ports.identity.cluster_id
-        found = foreign_clusters(self._ports.settings.cluster_name, ours, replies)
+        ours = self._host.identity.cluster_id
+        found = foreign_clusters(self._host.settings.cluster_name, ours, replies)
         self.foreign = found
         for f in found:
-            sentence = rival_cluster_message(ours, [(f.address, f.cluster_id, f.voters)])
-            self._once_told(logging.ERROR, "rival cluster", sentence)
-        into = preferred_cluster(
-            self._ports.raft_view(), self._ports.identity.server_id, ours, found
-        )
+            message = rival_cluster_message(ours, [(f.address, f.cluster_id, f.voters)])
+            self._log_once(logging.ERROR, "rival cluster", message)
+        into = preferred_cluster(self._host.raft_view(), self._host.identity.server_id, ours, found)
         if into:
-            self._dissolve(into)
+            self._abandon(into)
 
-    def _wants_own_vote(self, view: RaftView) -> bool:
-        own = view.configuration.get(self._ports.identity.server_id)
+    def _wants_promotion(self, view: RaftView) -> bool:
+        own = view.configuration.get(self._host.identity.server_id)
         learner = own is not None and own.suffrage == Suffrage.NONVOTER
-        return learner and self._ports.settings.voter and bool(view.leader_id)
+        return learner and self._host.settings.voter and bool(view.leader_id)
 
-    async def _ask_for_vote(self) -> None:
-        """Repeated until granted: a new leader does not know what its predecessor was told."""
-        view = self._ports.raft_view()
+    async def _ask_for_promotion(self) -> None:
+        """Ask the leader for the promotion; repeated, since a new leader lost earlier requests."""
+        view = self._host.raft_view()
         address = self.book.get(view.leader_id) or view.leader_address
         if address:
             await self._ask_to_join(address, voter=True)

@@ -1,4 +1,4 @@
-"""What servers have said that they can execute."""
+"""The capabilities that servers have declared."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ __all__ = ["MemberCapabilities"]
 
 
 #: Most servers whose capabilities are remembered: more than a cluster has.
-MOST_DECLARATIONS = 1024
+MAX_DECLARATIONS = 1024
 
 
 class MemberCapabilities:
-    """The last declaration of each server. Used on the loop alone."""
+    """The last declaration of each server. Use on the node's loop only."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Capabilities] = {}
-        #: Rises with every change.
+        #: Incremented by every change.
         self.version = 0
 
     def learn(self, server_id: str, data: bytes) -> None:
-        """Remember a declaration; an empty one says nothing.
+        """Store a declaration; ignore an empty one.
 
-        :raises DecodeError: it is no declaration; what was known before stays.
+        :raises DecodeError: if it is malformed; the previous declaration stays.
         """
         if not data:
             return
         declared = Capabilities.decode(data)
         before = self._by_id.pop(server_id, None)
         self._by_id[server_id] = declared
-        # Anybody may declare for any id. Members do so again and again: the oldest is none's.
-        if len(self._by_id) > MOST_DECLARATIONS:
+        # Any caller may declare for any id. Members repeat theirs, so the oldest is no member's.
+        if len(self._by_id) > MAX_DECLARATIONS:
             del self._by_id[next(iter(self._by_id))]
         self.version += before != declared
 
     def of(self, server_id: str) -> Capabilities | None:
-        """Return what that server declared last, ``None`` if nothing."""
+        """Return the last declaration of that server, ``None`` if it made none."""
         return self._by_id.get(server_id)
 
     def forget_except(self, server_ids: Iterable[str]) -> None:
-        """Drop what other servers declared."""
+        """Drop the declarations of all other servers."""
         kept = set(server_ids)
         if not kept.issuperset(self._by_id):
             self._by_id = {key: value for key, value in self._by_id.items() if key in kept}

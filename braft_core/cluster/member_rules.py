@@ -1,6 +1,6 @@
-"""Life as a member: who is missing, who must be told our address, what the leader commits.
+"""The rules of a member: missing voters, announcements, membership changes, rival clusters.
 
-Owns decisions only. Pure: values in, values out, time in seconds passed in.
+Owns decisions only. Pure: time in seconds is passed in.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from braft_core.cluster.address_book import AddressBook
 from braft_core.cluster.interface import PeerView, RaftView
 from braft_core.cluster.joining import LearnerFacts, precedence, should_promote
 from braft_core.cluster.messages import no_leader_message
+from braft_core.cluster.timing import DEFAULT_TIMING, ClusterTiming
 from braft_core.peer import ProbeReply, ProbeRequest
 from braft_core.raft.types import Server, Suffrage
 
@@ -30,13 +31,10 @@ __all__ = [
     "was_removed",
 ]
 
-#: Seconds since the last sign of life after which a voter counts as missing.
-MISSING_AFTER = 3.0
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One membership change for the leader to commit, and why."""
+    """One membership change for the leader to commit, and its reason."""
 
     kind: str
     server_id: str
@@ -58,8 +56,9 @@ class ForeignCluster:
 class CaughtUp:
     """Since when each learner is caught up, seen from the leader.
 
-    Caught up means few entries behind, or at least as far as the leader was when it last looked:
-    under load no learner is ever level with the leader, and need not be (thesis §4.2.1).
+    A learner is caught up if it is a few entries behind, or has reached the last index that the
+    leader had at the previous tick. Under load no learner is ever level with the leader, and need
+    not be (thesis §4.2.1).
     """
 
     def __init__(self) -> None:
@@ -67,14 +66,14 @@ class CaughtUp:
         self._goal = 0
 
     def observe(self, now: float, view: RaftView, promotion_lag: int) -> None:
-        """Take a look at the learners; one that falls behind starts anew."""
+        """Update the learners; one that falls behind loses its time."""
         enough = max(1, min(self._goal or view.last_index, view.last_index - promotion_lag))
         near = [i for i in _learners(view) if view.is_leader and _matched(view, i) >= enough]
         self._since = {server_id: self._since.get(server_id, now) for server_id in near}
         self._goal = view.last_index
 
     def seconds(self, now: float, server_id: str) -> float:
-        """For how long that learner has been caught up; -inf if it is not."""
+        """Return for how long that learner has been caught up; -inf if it is not."""
         return now - self._since.get(server_id, inf)
 
 
@@ -92,8 +91,9 @@ def next_change(
     book: AddressBook,
     caught_up: CaughtUp,
     wants_vote: Iterable[str],
+    timing: ClusterTiming = DEFAULT_TIMING,
 ) -> Change | None:
-    """The one change the leader makes now: new addresses first, then promotions."""
+    """Return the change that the leader commits now: new addresses first, then promotions."""
     if not view.is_leader or not view.has_quorum or view.change_pending:
         return None
     for server in book.outdated(view.configuration):
@@ -110,16 +110,16 @@ def next_change(
             contact_age=peer.last_contact,
             caught_up_for=caught_up.seconds(now, server.id),
         )
-        if should_promote(facts):
+        if should_promote(facts, timing):
             return Change("promote", server.id, server.address, "it has caught up")
     return None
 
 
 def was_removed(view: RaftView, request: ProbeRequest, cluster_id: str) -> bool:
-    """Whether this node can say for sure that the asker, once a member, is none any more.
+    """Return True if, as leader, we know that the caller is no longer a member.
 
-    Only a leader can, that has committed in its term and changes nothing: a follower's log may
-    lack the asker's addition.
+    Only a leader with an entry of its term committed and no change pending knows: a follower's log
+    may lack the addition of the caller.
     """
     return (
         view.is_leader
@@ -131,29 +131,32 @@ def was_removed(view: RaftView, request: ProbeRequest, cluster_id: str) -> bool:
 
 
 def removal_notice(
-    view: RaftView, cluster_id: str, replies: Iterable[ProbeReply]
+    view: RaftView,
+    cluster_id: str,
+    replies: Iterable[ProbeReply],
+    timing: ClusterTiming = DEFAULT_TIMING,
 ) -> ProbeReply | None:
-    """The leader's word that this node is no member any more, unless a leader still calls here.
+    """Return the leader's reply that this node was removed, unless a leader still calls here.
 
-    A leader calls its members only, so whoever hears one is counted, whatever another one says
-    that was cut off and does not know yet that it was replaced.
+    A leader calls only its members. So a node that is called is a member, even if a partitioned
+    leader that does not know its successor reports otherwise.
     """
-    if hears_leader(view):
+    if hears_leader(view, timing):
         return None
     return next((r for r in replies if r.removed and r.cluster_id == cluster_id), None)
 
 
-def hears_leader(view: RaftView) -> bool:
-    """Whether this node leads, or was called by its leader lately."""
-    heard = view.peers.get(view.leader_id, PeerView()).last_contact <= MISSING_AFTER
-    return view.is_leader or (bool(view.leader_id) and heard)
+def hears_leader(view: RaftView, timing: ClusterTiming = DEFAULT_TIMING) -> bool:
+    """Return whether this node leads, or was called by its leader recently."""
+    contact = view.peers.get(view.leader_id, PeerView()).last_contact
+    return view.is_leader or (bool(view.leader_id) and contact <= timing.missing_after)
 
 
 def must_announce(view: RaftView, server_id: str, address: str) -> bool:
-    """Whether this member has to tell others where it is.
+    """Return whether this member must announce its address to the others.
 
-    As long as no leader is known, since the others may need it for the election, and until the
-    configuration says so.
+    It must while no leader is known, since the others may need it for the election, and while the
+    configuration has another address.
     """
     own = view.configuration.get(server_id)
     return not view.leader_id or (own is not None and own.address != address)
@@ -162,14 +165,16 @@ def must_announce(view: RaftView, server_id: str, address: str) -> bool:
 def explain_no_leader(
     view: RaftView,
     own_id: str,
-    heard: Mapping[str, float],
+    ages: Mapping[str, float],
     book: AddressBook,
     no_leader_for: float,
     restart_min: float,
+    timing: ClusterTiming = DEFAULT_TIMING,
 ) -> str:
-    """Why there is no leader: who is missing, how many failures are tolerated; "" if there is one.
+    """Return the message about a missing leader, "" if there is a leader.
 
-    ``heard`` is the age in seconds of the last sign of life of each server, probes included.
+    :param ages: seconds since the last sign of life of each server, probes included.
+    :param no_leader_for: seconds without a leader.
     """
     if view.leader_id:
         return ""
@@ -177,7 +182,7 @@ def explain_no_leader(
     missing = [
         Server(s.id, book.get(s.id) or s.address, s.suffrage)
         for s in voters
-        if s.id != own_id and heard.get(s.id, inf) > MISSING_AFTER
+        if s.id != own_id and ages.get(s.id, inf) > timing.missing_after
     ]
     if not voters:
         return f"no leader for {no_leader_for:.0f} s: waiting for the cluster's leader to call"
@@ -188,7 +193,7 @@ def explain_no_leader(
 def foreign_clusters(
     cluster_name: str, cluster_id: str, replies: Iterable[ProbeReply]
 ) -> list[ForeignCluster]:
-    """Nodes that carry our cluster's name and belong to another cluster."""
+    """Return the nodes of our cluster name that belong to another cluster."""
     found = {
         reply.server_id: ForeignCluster(
             reply.cluster_id, reply.server_id, reply.address, reply.voters, reply.empty
@@ -202,11 +207,11 @@ def foreign_clusters(
 def preferred_cluster(
     view: RaftView, own_id: str, cluster_id: str, foreign: Iterable[ForeignCluster]
 ) -> str:
-    """The cluster into which this one dissolves, "" if it stays.
+    """Return the cluster for which this node abandons its own, "" if it stays.
 
-    Only a cluster that was never written to and whose one member is this node gives way, and only
-    to one that comes before it in the order that every node computes alike: of two such clusters
-    exactly one dissolves.
+    Only a cluster that was never written to and whose only member is this node is abandoned, and
+    only for one that precedes it in the order of :func:`.joining.precedence`. Every node computes
+    the same order, so of two such clusters exactly one is abandoned.
     """
     alone = view.configuration.ids == (own_id,) and view.is_leader and not view.change_pending
     if not alone or not view.empty:

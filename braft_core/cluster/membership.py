@@ -1,8 +1,8 @@
-"""The membership service of a node: one object the runtime starts, asks and stops.
+"""The membership of a node: the one object of this package that the host starts, calls and stops.
 
-Owns the order of a node's life (blank, founder or newcomer, member) and the discovery watch. The
-decisions are made in pure modules, the I/O is done by the runner and the member. Everything runs
-on the node's loop.
+Owns the phases of a node (uninitialised, then member) and the discovery watch. Pure modules decide;
+:class:`.bootstrap_io.BootstrapRunner` and :class:`.member.Member` do the I/O. Use on the node's
+loop only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from braft_core.abc import Contact, Discovery
 from braft_core.cluster.background_tasks import BackgroundTasks
-from braft_core.cluster.bootstrap import RETRY_INTERVAL, Bootstrap
+from braft_core.cluster.bootstrap import Bootstrap
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.bootstrap_io import BootstrapRunner
 from braft_core.cluster.bootstrap_record import (
     EMPTY_RECORD,
@@ -23,7 +24,6 @@ from braft_core.cluster.bootstrap_record import (
     decode_record,
     encode_record,
 )
-from braft_core.cluster.discovery_view import BootstrapFacts
 from braft_core.cluster.interface import MembershipHost, RaftView
 from braft_core.cluster.joining import lacks_capabilities
 from braft_core.cluster.member import Member
@@ -45,89 +45,84 @@ __all__ = ["ClusterMembership"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between ticks while there is no cluster yet, and as a member.
-FORMING_TICK = 0.05
-MEMBER_TICK = 0.2
-#: Seconds before a broken discovery watch is begun anew: doubled from the first to the second.
-WATCH_RETRY_MIN = 1.0
-WATCH_RETRY_MAX = 15.0
-
 
 class ClusterMembership:
-    """Finds the others, founds or joins a cluster, and looks after the configuration's edges.
+    """Discovers peers, bootstraps or joins a cluster, then runs the member loop.
 
-    :param ports: the runtime's side.
-    :param discovery: where to look for other nodes; ``None`` for a node that stays alone or is
-        found by others.
-    :param new_cluster_id: makes a fresh cluster id, unique in the world.
-    :param dissolve: stops Raft, forgets the log and the cluster (``identity.cluster_id`` becomes
-        ""), durably, keeping the node id. It checks once more that nothing was ever written and
-        that this node is the only member, accepts nothing from then on, and raises ``BraftError``
-        if the check fails. ``None``: clusters never dissolve.
+    :param host: the host.
+    :param discovery: finds other nodes; ``None`` for a node that stays alone or is contacted first.
+    :param new_cluster_id: makes a globally unique cluster id.
+    :param abandon: stops Raft and durably forgets the log and the cluster, but not the server id;
+        ``identity.cluster_id`` becomes "". It checks again that nothing was ever written and that
+        this node is the only member, and raises ``BraftError`` otherwise. ``None``: a cluster is
+        never abandoned.
     """
 
     def __init__(
         self,
-        ports: MembershipHost,
+        host: MembershipHost,
         discovery: Discovery | None,
         new_cluster_id: Callable[[], str],
-        dissolve: Callable[[], Awaitable[None]] | None = None,
+        abandon: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._ports = ports
+        self._host = host
         self._discovery = discovery
         self._new_cluster_id = new_cluster_id
-        self._forget_cluster = dissolve
+        self._abandon_cluster = abandon
         self._tasks = BackgroundTasks()
         self._salt = secrets.token_hex(16)
-        settings = ports.settings
-        self._prober = Prober(ports.call, self._probe_request, ports.now, settings.probe_timeout)
+        settings = host.settings
+        self._timing = settings.timing
+        self._prober = Prober(
+            host.call, self._probe_request, host.now, settings.probe_timeout, settings.timing
+        )
         self._runner: BootstrapRunner | None = None
         self._member: Member | None = None
-        self._dissolving = False
+        self._abandoning = False
 
-    # -- life --------------------------------------------------------------------------------
+    # -- start and stop ----------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin. Calls may arrive from now on, so the transport must listen by then.
+        """Start. The transport must listen already, since calls may arrive from now on.
 
-        A node with stored cluster state has ``identity.cluster_id`` set and Raft running: it only
-        announces itself. Any other node looks for a cluster to join or to found.
+        A node with a stored cluster has ``identity.cluster_id`` set and Raft running: it only
+        announces itself. Any other node joins or bootstraps a cluster.
 
-        :raises DecodeError: the founding record is damaged; the node must not go on.
+        :raises DecodeError: if the bootstrap record is damaged; the node must stop.
         """
-        data = await self._ports.load_bootstrap_record()
+        data = await self._host.load_bootstrap_record()
         record = EMPTY_RECORD if data is None else decode_record(data)
         bootstrap = Bootstrap(self._facts(), record, self._new_cluster_id)
         self._runner = BootstrapRunner(
-            self._ports, bootstrap, self._prober, self._discovery, self._tasks, self._settle
+            self._host, bootstrap, self._prober, self._discovery, self._tasks, self._become_member
         )
         if self._discovery is not None:
             await self._discovery.start()
             self._tasks.spawn(self._watch(self._discovery, self._runner), "watch")
-        now = self._ports.now()
-        if self._ports.identity.cluster_id:
-            bootstrap.became_member(now, self._ports.identity.cluster_id)
-            self._settle()
+        now = self._host.now()
+        if self._host.identity.cluster_id:
+            bootstrap.became_member(now, self._host.identity.cluster_id)
+            self._become_member()
             self._runner.search()
         else:
             self._runner.apply(bootstrap.start(now))
-        self._tasks.spawn(self._clock(), "clock")
+        self._tasks.spawn(self._run_ticks(), "ticks")
 
     async def stop(self) -> None:
-        """End all tasks and the discovery. Idempotent."""
+        """Stop all tasks and the discovery. Idempotent."""
         await self._tasks.cancel()
         if self._discovery is not None and self._runner is not None:
             await self._discovery.stop()
         self._runner = None
 
     def move(self, ip: str) -> None:
-        """This node's address has changed to ``identity.address``, on the host's address ``ip``.
+        """Use and announce the changed ``identity.address``, which is on the interface ``ip``.
 
-        Members hear of it by announcements until the configuration has it.
+        The members receive announcements until the configuration has the address.
         """
         if self._runner is None:
             return
-        self._runner.bootstrap.move(self._ports.identity.address)
+        self._runner.bootstrap.move(self._host.identity.address)
         if self._member is not None:
             self._member.move()
         if self._discovery is not None:
@@ -136,12 +131,12 @@ class ClusterMembership:
     async def _move_discovery(self, discovery: Discovery, ip: str) -> None:
         try:
             await discovery.move(ip)
-        # A plugin may raise anything; the members know the address all the same.
+        # A plugin may raise anything; the announcements to the members do not depend on it.
         except Exception as error:  # noqa: BLE001 - see above
             _log.warning("%s cannot announce the address %s: %r", discovery.describe(), ip, error)
 
     def _facts(self) -> BootstrapFacts:
-        settings, identity = self._ports.settings, self._ports.identity
+        settings, identity = self._host.settings, self._host.identity
         return BootstrapFacts(
             server_id=identity.server_id,
             address=identity.address,
@@ -154,117 +149,119 @@ class ClusterMembership:
             listen=settings.listen,
             sleep=settings.sleep,
             salt=self._salt,
+            timing=settings.timing,
         )
 
-    def _settle(self) -> None:
-        """The node is a member now."""
+    def _become_member(self) -> None:
+        """Start the member loop."""
         runner = self._require_runner()
         self._member = Member(
-            self._ports,
+            self._host,
             self._prober,
             self._tasks,
             lambda: runner.bootstrap.view.contacts,
             runner.search,
-            self._begin_to_dissolve,
-            lambda answered, silent: runner.bootstrap.view.rest(
-                self._ports.now(), answered, silent
+            self._begin_to_abandon,
+            lambda answered, silent: runner.bootstrap.view.rotate(
+                self._host.now(), answered, silent
             ),
         )
 
-    def _begin_to_dissolve(self, into: str) -> None:
-        if self._forget_cluster is not None and not self._dissolving:
-            self._dissolving = True
-            self._tasks.spawn(self._dissolve(self._forget_cluster, into), "dissolve")
+    def _begin_to_abandon(self, into: str) -> None:
+        if self._abandon_cluster is not None and not self._abandoning:
+            self._abandoning = True
+            self._tasks.spawn(self._abandon(self._abandon_cluster, into), "abandon")
 
-    async def _dissolve(self, forget: Callable[[], Awaitable[None]], into: str) -> None:
-        """Begin anew as a blank node, which will see the other cluster and join it.
+    async def _abandon(self, abandon: Callable[[], Awaitable[None]], into: str) -> None:
+        """Become uninitialised again, so that this node joins the other cluster.
 
-        A crash after ``forget`` founds the same empty cluster once more, which dissolves again.
+        After a crash behind ``abandon`` the node bootstraps the same empty cluster once more and
+        abandons it again.
         """
         runner = self._require_runner()
-        old = self._ports.identity.cluster_id
+        old = self._host.identity.cluster_id
         try:
-            await forget()
+            await abandon()
             rejected = (*runner.bootstrap.record.rejected, old)
             record = BootstrapRecord(None, rejected)
-            await self._insist(record)
+            await self._store_until_durable(record)
         finally:
-            self._dissolving = False
-        _log.warning("cluster %s, never written to, dissolves into %s", old, into)
+            self._abandoning = False
+        _log.warning("left cluster %s, which was never written to, to join %s", old, into)
         contacts = runner.bootstrap.view.contacts
         runner.bootstrap = Bootstrap(self._facts(), record, self._new_cluster_id)
         self._member = None
-        runner.apply(runner.bootstrap.start(self._ports.now()))
+        runner.apply(runner.bootstrap.start(self._host.now()))
         runner.listed(contacts)
 
-    async def _insist(self, record: BootstrapRecord) -> None:
-        """Store it, however long the disk takes: a cluster forgotten is none to go back to."""
+    async def _store_until_durable(self, record: BootstrapRecord) -> None:
+        """Retry until stored: after leaving the old cluster there is no way back."""
         while True:
             try:
-                return await self._ports.store_bootstrap_record(encode_record(record))
+                return await self._host.store_bootstrap_record(encode_record(record))
             except StorageError as error:
-                _log.warning("cannot store the founding: %s", error.message)
-                await asyncio.sleep(RETRY_INTERVAL)
+                _log.warning("cannot store the bootstrap record: %s", error.message)
+                await asyncio.sleep(self._timing.retry_interval)
 
     # -- views -------------------------------------------------------------------------------
 
     @property
     def waiting(self) -> str:
-        """Why the node cannot serve: no cluster yet, or no leader; "" if neither."""
+        """Why the node cannot serve: no cluster yet or no leader; "" if it can."""
         if self._runner is None:
             return "the node is not running"
-        now = self._ports.now()
+        now = self._host.now()
         if self._member is not None:
             return self._member.waiting(now)
         return self._runner.bootstrap.waiting(now)
 
     @property
     def removed(self) -> str:
-        """The sentence that says that this node was removed from its cluster, else "".
+        """The message that this node was removed from its cluster, else "".
 
-        May be read from any thread.
+        Any thread may read it.
         """
         member = self._member
         return member.removed if member is not None else ""
 
     @property
     def autopilot(self) -> dict[str, Any]:
-        """What is decided about dead members, and why; empty before there is a cluster.
+        """The last decision about dead members, with its reason; empty without a cluster.
 
-        May be read from any thread.
+        Any thread may read it.
         """
         member = self._member
         return member.cleanup.report if member is not None else {}
 
     @property
     def contacts(self) -> list[Contact]:
-        """What discovery listed last."""
+        """The contacts that discovery listed last."""
         return list(self._runner.bootstrap.view.contacts) if self._runner else []
 
     @property
     def foreign(self) -> list[ForeignCluster]:
-        """Nodes of our cluster name in another cluster, as seen in the last round of probes."""
+        """Nodes of our cluster name in another cluster, as of the last round of probes."""
         return list(self._member.foreign) if self._member else []
 
     def use_configuration(self, configuration: Configuration) -> None:
-        """Raft uses another configuration from now on."""
+        """Process a new configuration of Raft."""
         if self._member is not None:
             self._member.book.configure(configuration)
 
     def may_rejoin(self, server_id: str) -> bool:
-        """Whether a member would be taken back: removed because it was dead, and not on purpose."""
+        """Return whether a server was removed as dead, and not by an operator since."""
         return self._require_member().cleanup.may_rejoin(server_id)
 
     async def check_newcomer(self, server_id: str, address: str) -> None:
-        """Refuse a server that is to be added by hand and cannot execute what is agreed.
+        """Check the capabilities of a server that an operator adds.
 
-        One that does not answer is believed: it may be about to start.
+        A server that does not answer passes, since it may start later.
 
-        :raises Conflict: naming what it lacks.
+        :raises Conflict: if it lacks agreed capabilities.
         """
-        member, timeout = self._require_member(), self._ports.settings.probe_timeout
+        member, timeout = self._require_member(), self._host.settings.probe_timeout
         try:
-            reply = await self._ports.call(address, self._probe_request(), timeout)
+            reply = await self._host.call(address, self._probe_request(), timeout)
         except BraftError:
             return
         if isinstance(reply, ProbeReply) and reply.server_id == server_id:
@@ -274,24 +271,24 @@ class ClusterMembership:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is wrong though this member may serve: a sentence by its subject."""
+        """Problems of a member that may serve: messages by subject."""
         return self._member.notes if self._member else {}
 
     def address_of(self, server_id: str) -> str:
-        """Where that server is, as far as is known, else ""."""
+        """Return the known address of that server, else ""."""
         return self._member.book.get(server_id) if self._member else ""
 
     def leader_changed(self) -> None:
-        """Do at once what a member does about another leader, or as one."""
+        """Tick at once after a change of the leader."""
         if self._member is not None:
-            self._member.tick(self._ports.now())
+            self._member.tick(self._host.now())
 
     # -- calls from other nodes --------------------------------------------------------------
 
     async def on_call(self, request: PeerRequest) -> PeerReply:
-        """Answer a Probe, Found, Join or Announce request.
+        """Answer a probe, bootstrap proposal, join request or announcement.
 
-        :raises BraftError: the refusal, which travels back to the caller.
+        :raises BraftError: the refusal, which is returned to the caller.
         """
         runner = self._require_runner()
         match request:
@@ -316,17 +313,17 @@ class ClusterMembership:
         return self._member
 
     def _probe_request(self) -> ProbeRequest:
-        identity = self._ports.identity
-        name = self._ports.settings.cluster_name
+        identity = self._host.identity
+        name = self._host.settings.cluster_name
         return ProbeRequest(identity.server_id, name, identity.cluster_id, identity.address)
 
     def _on_probe(self, request: ProbeRequest) -> ProbeReply:
-        identity, settings = self._ports.identity, self._ports.settings
+        identity, settings = self._host.identity, self._host.settings
         bootstrap = self._require_runner().bootstrap
-        bootstrap.view.heard(request.address)
-        view = self._ports.raft_view() if self._member else RaftView()
+        bootstrap.view.note_incoming_probe(request.address)
+        view = self._host.raft_view() if self._member else RaftView()
         known = self.address_of(view.leader_id) or view.leader_address
-        # What they are made of is nobody else's business.
+        # Only members of our cluster receive the digests.
         ours = self._member is not None and request.cluster_id == identity.cluster_id
         removed = was_removed(view, request, identity.cluster_id)
         return ProbeReply(
@@ -342,19 +339,20 @@ class ClusterMembership:
             empty=view.empty,
             removed=removed,
             rejoin_allowed=removed and self.may_rejoin(request.server_id),
-            capabilities=self._ports.capabilities.encode(),
-            digests=self._ports.state_comparison.told if ours else b"",
+            capabilities=self._host.capabilities.encode(),
+            digests=self._host.state_comparison.encoded_own if ours else b"",
         )
 
     # -- background --------------------------------------------------------------------------
 
-    async def _clock(self) -> None:
+    async def _run_ticks(self) -> None:
+        timing = self._timing
         while True:
             try:
-                self._tick(self._ports.now())
+                self._tick(self._host.now())
             except BraftError:
                 _log.exception("membership tick failed")
-            await asyncio.sleep(MEMBER_TICK if self._member else FORMING_TICK)
+            await asyncio.sleep(timing.member_tick if self._member else timing.bootstrap_tick)
 
     def _tick(self, now: float) -> None:
         if self._member is not None:
@@ -364,15 +362,16 @@ class ClusterMembership:
             runner.apply(runner.bootstrap.tick(now))
 
     async def _watch(self, discovery: Discovery, runner: BootstrapRunner) -> None:
-        """Follow discovery's own news; when the watch breaks, begin it anew after a while."""
-        delay = WATCH_RETRY_MIN
+        """Follow the discovery's watch; if it breaks, start it again after a pause."""
+        timing = self._timing
+        delay = timing.watch_retry_min
         while True:
             try:
                 async for contacts in discovery.watch():
                     runner.listed(contacts)
-                    delay = WATCH_RETRY_MIN
-            # A plugin may raise anything; whatever it is, it means "unknown", never "nobody".
+                    delay = timing.watch_retry_min
+            # A plugin may raise anything. Any error means "unknown", never "no contacts".
             except Exception as error:  # noqa: BLE001 - see above
                 runner.listing_failed(error)
             await asyncio.sleep(delay)
-            delay = min(WATCH_RETRY_MAX, delay * 2)
+            delay = min(timing.watch_retry_max, delay * 2)

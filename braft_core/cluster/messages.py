@@ -1,4 +1,4 @@
-"""The sentences that tell a person why there is no cluster yet.
+"""The messages of this package for status pages, errors and logs.
 
 Owns wording only; pure functions of values.
 """
@@ -6,15 +6,12 @@ Owns wording only; pure functions of values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from braft_core.abc import Contact
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.compat.go_braft.server_id import short_id
 from braft_core.peer import ProbeReply
 from braft_core.raft.types import Server
-
-if TYPE_CHECKING:
-    from braft_core.cluster.discovery_view import BootstrapFacts
 
 __all__ = [
     "default_discovery_message",
@@ -32,25 +29,25 @@ __all__ = [
 ]
 
 
-#: Longer ids, as braft makes them, say less to a person than the address alone.
+#: Longer ids, as braft generates them, are left out: the address is clearer.
 _READABLE_ID = 32
 
 
 def describe_server(server: Server) -> str:
-    """A server as a person would name it."""
+    """Return a readable name of a server."""
     readable = len(server.id) <= _READABLE_ID
     return f"{server.id} at {server.address}" if readable else server.address
 
 
 def _why(contact: Contact, reason: str) -> str:
-    """A failure's reason without the address, which stands before it already."""
+    """Return the reason of a failure without the address, which precedes it already."""
     address = str(contact)
     bare = reason.removeprefix(f"{address}: ").removeprefix(f"{address} ")
     return bare.replace(f" to {address}", "")
 
 
 def no_cluster_message(seconds: float, reason: str, foreign: Sequence[ProbeReply]) -> str:
-    """The whole: since when, why, and who was seen that belongs elsewhere."""
+    """Return the full status message: duration, reason, nodes of other clusters."""
     others = "".join(
         f"; {reply.address} is of another cluster, {reply.cluster_name!r}" for reply in foreign
     )
@@ -63,7 +60,7 @@ def too_few_nodes_message(
     silent: Sequence[tuple[Contact, str]],
     unresolved: Sequence[str] = (),
 ) -> str:
-    """Fewer nodes than expected: who is here, who does not answer and why."""
+    """Say that nodes are missing: which are here, which do not answer and why."""
     here = ", ".join([facts.address, *(reply.address for reply in replies)])
     sentence = f"{len(replies) + 1} of {facts.expect} nodes are here ({here})"
     if unresolved:
@@ -77,25 +74,26 @@ def too_few_nodes_message(
 
 
 def other_proposal_message(cluster_ids: Sequence[str]) -> str:
-    """Others are founding."""
-    return f"waiting while other nodes found cluster {', '.join(cluster_ids)}"
+    """Say that other nodes are bootstrapping a cluster."""
+    return f"waiting while other nodes bootstrap cluster {', '.join(cluster_ids)}"
 
 
 def pending_acceptance_message(cluster_id: str, missing: Sequence[Server]) -> str:
-    """Promised, and not all members have."""
+    """Say which members have not accepted the proposal yet."""
     if not missing:
         return f"starting cluster {cluster_id}"
     names = ", ".join(map(describe_server, missing))
     return (
-        f"founding cluster {cluster_id}: {names} has yet to agree. If it is lost for good, stop "
-        "the others and start them with empty data directories (nothing was ever written)"
+        f"bootstrapping cluster {cluster_id}: {names} has not accepted yet. If it is lost for "
+        "good, stop the others and start them with empty data directories (nothing was ever "
+        "written)"
     )
 
 
 def wrong_cluster_message(cluster_id: str, others: Sequence[tuple[str, str]]) -> str:
-    """A member whose surroundings belong elsewhere: it runs on the data of a cluster of the past.
+    """Say that this node's data belongs to another cluster than its peers.
 
-    ``others`` are addresses and their cluster ids; there is at least one.
+    :param others: at least one address with its cluster id.
     """
     places = ", ".join(f"{address} is in cluster {other}" for address, other in others)
     return (
@@ -105,15 +103,15 @@ def wrong_cluster_message(cluster_id: str, others: Sequence[tuple[str, str]]) ->
 
 
 def version_differences_message(differences: Sequence[tuple[str, str]]) -> str:
-    """Members that cannot execute what others can: address and what each lacks."""
+    """Say which members lack capabilities of others: address and what each lacks."""
     listed = "; ".join(f"{address} lacks {lacks}" for address, lacks in differences)
     return f"the members differ in what they can execute, so what needs it is refused: {listed}"
 
 
 def rival_cluster_message(cluster_id: str, others: Sequence[tuple[str, str, int]]) -> str:
-    """A member that serves, and has met members of another cluster of the same name.
+    """Say that another cluster has the same name.
 
-    ``others`` are addresses, their cluster ids and numbers of voters; there is at least one.
+    :param others: at least one address with its cluster id and its number of voters.
     """
     places = ", ".join(f"{a} is in {other} with {voters} voters" for a, other, voters in others)
     return (
@@ -123,7 +121,7 @@ def rival_cluster_message(cluster_id: str, others: Sequence[tuple[str, str, int]
 
 
 def duplicate_id_message(server_id: str, addresses: Sequence[str]) -> str:
-    """Two nodes with one id."""
+    """Say that two nodes share an id."""
     return (
         f"node id {short_id(server_id)} is used at {' and '.join(addresses)}; ids must differ "
         "(was a data directory copied?)"
@@ -133,7 +131,7 @@ def duplicate_id_message(server_id: str, addresses: Sequence[str]) -> str:
 def default_discovery_message(
     discovery: str, cluster_name: str, cluster_id: str, others: Sequence[Server]
 ) -> str:
-    """A member of a cluster that it found by a discovery that nobody chose."""
+    """Say which cluster this node is in, if only the default discovery led to it."""
     places = ", ".join(server.address for server in others)
     return (
         f"this node found others by {discovery}, the default of the command braft, and is in "
@@ -143,12 +141,12 @@ def default_discovery_message(
     )
 
 
-def removed_message(cluster_id: str, leader: Server, dead: bool) -> str:
-    """A member no more; ``dead``: because it was silent, and not because somebody wanted it."""
-    if dead:
+def removed_message(cluster_id: str, leader: Server, rejoin_allowed: bool) -> str:
+    """Say that this node was removed, by the autopilot (``rejoin_allowed``) or by an operator."""
+    if rejoin_allowed:
         return (
             f"this node was silent for long and was removed from cluster {cluster_id}: asking its "
-            f"leader, {describe_server(leader)}, to be taken back"
+            f"leader, {describe_server(leader)}, to rejoin"
         )
     return (
         f"this node was removed from cluster {cluster_id}: its leader, "
@@ -160,7 +158,7 @@ def removed_message(cluster_id: str, leader: Server, dead: bool) -> str:
 def no_leader_message(
     seconds: float, missing: Sequence[Server], voters: int, searching: bool
 ) -> str:
-    """A member without a leader: who is missing, and how many failures are tolerated."""
+    """Say that there is no leader: which voters are missing, how many failures are tolerated."""
     tolerated = (voters - 1) // 2
     if missing:
         names = ", ".join(map(describe_server, missing))

@@ -1,16 +1,16 @@
-"""Which of the places that discovery names are probed, where there are more than a cluster needs.
+"""Which discovered contacts are probed, if discovery lists more than a cluster needs.
 
-Discovery is open to strangers: on a network with mDNS anybody may announce thousands of nodes.
-Every place that is probed costs a connection, memory and time, so only so many have a seat. A flood
-must not keep honest nodes out. Therefore
+Discovery may be open to attackers: with mDNS, any host on the network may announce thousands of
+nodes. Every probed contact costs a connection, memory and time, so the number of slots is limited.
+A flood must not keep honest nodes out:
 
-- who has answered keeps its seat, up to a number: a stranger can answer as well;
-- seats are dealt out host by host, so that many names of one host are worth as much as one of
-  another, and no host has more than a few of them;
-- who has had a seat and did not answer gives it up to somebody who has had none, until all have
-  had their turn.
+- contacts that answered keep their slots, up to a limit, since an attacker can answer as well;
+- slots are assigned host by host, and a host gets only a few, so that many names of one host do
+  not displace other hosts;
+- contacts that did not answer give their slots to contacts that had none yet, until every contact
+  has had a slot.
 
-Pure. Members of the cluster need no seat: their addresses are in its configuration.
+Pure. Members of the cluster need no slot: their addresses are in its configuration.
 """
 
 from __future__ import annotations
@@ -21,93 +21,103 @@ from itertools import islice, zip_longest
 
 from braft_core.abc import Contact
 
-__all__ = ["MOST_CONTACTS", "MOST_OFFERED", "MOST_PER_HOST", "ProbeSlots"]
+__all__ = ["MAX_LISTED", "MAX_PER_HOST", "MAX_SLOTS", "ProbeSlots"]
 
-#: Contacts that are probed.
-MOST_CONTACTS = 64
-#: Of these, how many may be of one host where there are more contacts than seats.
-MOST_PER_HOST = 16
-#: ProbeSlots that nobody keeps, so that who comes late has a turn.
-MOST_ROTATING = 16
-#: Contacts of one listing that are looked at.
-MOST_OFFERED = 1024
+#: Most contacts that are probed.
+MAX_SLOTS = 64
+#: Most slots of one host, if there are more contacts than slots.
+MAX_PER_HOST = 16
+#: Slots that even answering contacts do not keep, so that late contacts get one.
+ROTATING_SLOTS = 16
+#: Most contacts of one listing that are considered.
+MAX_LISTED = 1024
 
 
 class ProbeSlots:
-    """The seats of one node. ``salt`` is its secret, so that nobody can choose to come first."""
+    """The slots of one node.
 
-    def __init__(self, salt: str, most: int = MOST_CONTACTS) -> None:
+    :param salt: a secret of this process, so that an attacker cannot choose names that come first.
+    :param size: the number of slots.
+    """
+
+    def __init__(self, salt: str, size: int = MAX_SLOTS) -> None:
         self._salt = salt.encode()
-        self._most = most
-        self._offered: tuple[Contact, ...] = ()
+        self._size = size
+        self._listed: tuple[Contact, ...] = ()
         self._tried: set[Contact] = set()
-        #: Who has a seat, in the order of the listing.
+        #: The contacts with a slot, in the order of the listing.
         self.taken: tuple[Contact, ...] = ()
-        #: Who got one from somebody that did not answer.
-        self.successors: frozenset[Contact] = frozenset()
+        #: Those that got their slot from a contact that did not answer.
+        self.replacements: frozenset[Contact] = frozenset()
 
     @property
     def crowded(self) -> bool:
-        """Whether there are more contacts than seats."""
-        return len(self._offered) > self._most
+        """Whether there are more contacts than slots."""
+        return len(self._listed) > self._size
 
     @property
-    def offered(self) -> tuple[Contact, ...]:
-        """The contacts of the last listing that were looked at."""
-        return self._offered
+    def listed(self) -> tuple[Contact, ...]:
+        """The contacts of the last listing, up to :data:`MAX_LISTED`."""
+        return self._listed
 
-    def offer(self, contacts: Iterable[Contact]) -> None:
-        """Take a listing in. It is cut at a number of contacts that no cluster has."""
-        self._offered = tuple(dict.fromkeys(islice(contacts, MOST_OFFERED)))
-        self._tried.intersection_update(self._offered)
+    def replace_listed(self, contacts: Iterable[Contact]) -> None:
+        """Store a new listing, cut off at :data:`MAX_LISTED` contacts."""
+        self._listed = tuple(dict.fromkeys(islice(contacts, MAX_LISTED)))
+        self._tried.intersection_update(self._listed)
 
-    def deal(self, answered: Collection[Contact], silent: Collection[Contact]) -> None:
-        """Decide who sits, given who of those that sit has answered and who has not."""
+    def assign(self, answered: Collection[Contact], silent: Collection[Contact]) -> None:
+        """Assign the slots.
+
+        :param answered: contacts with a slot that answered their last probe.
+        :param silent: contacts with a slot that did not.
+        """
         if not self.crowded:
-            self.taken, self.successors = self._offered, frozenset()
+            self.taken, self.replacements = self._listed, frozenset()
             self._tried.clear()
             return
         first = not self.taken
         self._tried.update(silent)
-        offered = set(self._offered)
-        keeps = [c for c in self.taken if c in offered and c not in silent]
-        heard = _few_of_a_host(c for c in keeps if c in answered)[: self._most - MOST_ROTATING]
-        waiting = _few_of_a_host(c for c in keeps if c not in answered)
+        listed = set(self._listed)
+        keeps = [c for c in self.taken if c in listed and c not in silent]
+        heard = _limit_per_host(c for c in keeps if c in answered)[: self._size - ROTATING_SLOTS]
+        waiting = _limit_per_host(c for c in keeps if c not in answered)
         self._tried.update(c for c in keeps if c in answered)
         chosen = self._fill([*heard, *waiting])
-        if not offered - chosen.keys() - self._tried:
-            self._tried.clear()  # all have had their turn: begin again
+        if not listed - chosen.keys() - self._tried:
+            self._tried.clear()  # every contact has had a slot: start over
             chosen = self._fill(list(chosen))
         newcomers = chosen.keys() - set(self.taken)
-        self.successors = frozenset() if first else (self.successors & chosen.keys()) | newcomers
-        self.taken = tuple(contact for contact in self._offered if contact in chosen)
+        self.replacements = (
+            frozenset() if first else (self.replacements & chosen.keys()) | newcomers
+        )
+        self.taken = tuple(contact for contact in self._listed if contact in chosen)
 
     def _fill(self, chosen: list[Contact]) -> dict[Contact, None]:
-        seats = dict.fromkeys(chosen[: self._most])
-        free = [c for c in self._offered if c not in seats and c not in self._tried]
+        slots = dict.fromkeys(chosen[: self._size])
+        free = [c for c in self._listed if c not in slots and c not in self._tried]
         counts: dict[str, int] = {}
-        for contact in seats:
+        for contact in slots:
             counts[contact.host] = counts.get(contact.host, 0) + 1
         for contact in _host_by_host(free, self._rank):
-            if len(seats) == self._most:
+            if len(slots) == self._size:
                 break
-            if counts.get(contact.host, 0) < MOST_PER_HOST:
+            if counts.get(contact.host, 0) < MAX_PER_HOST:
                 counts[contact.host] = counts.get(contact.host, 0) + 1
-                seats[contact] = None
-        return seats
+                slots[contact] = None
+        return slots
 
     def _rank(self, text: str) -> bytes:
         return hashlib.blake2b(text.encode(), key=self._salt[:64], digest_size=8).digest()
 
 
-def _few_of_a_host(contacts: Iterable[Contact]) -> list[Contact]:
+def _limit_per_host(contacts: Iterable[Contact]) -> list[Contact]:
     counts: dict[str, int] = {}
-    few = []
+    kept = []
     for contact in contacts:
         counts[contact.host] = counts.get(contact.host, 0) + 1
-        if counts[contact.host] <= MOST_PER_HOST:
-            few.append(contact)
-    return few
+        if counts[contact.host] <= MAX_PER_HOST:
+            kept.append(contact)
+    return kept
 
 
 def _host_by_host(contacts: Iterable[Contact], rank: Callable[[str], bytes]) -> Iterable[Contact]:

@@ -1,6 +1,6 @@
-"""Calls to contacts: probes of many at once, each with its deadline, the last outcome remembered.
+"""Probes of contacts: many at once, each with a deadline, and a log of the last outcomes.
 
-Owns the I/O of probing. It must not know what the answers mean.
+Owns the I/O of probing. Does not interpret the replies.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from math import inf
 from typing import TypeVar
 
 from braft_core.abc import Contact
+from braft_core.cluster.timing import DEFAULT_TIMING, ClusterTiming
 from braft_core.errors import AccessDenied, BraftError, TransportError, Unreachable
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
 
-__all__ = ["ProbeLog", "ProbeOutcome", "Prober", "in_turn"]
+__all__ = ["ProbeLog", "ProbeOutcome", "Prober", "call_each"]
 
-#: Calls to contacts that are under way at a time.
-MOST_CALLS = 16
-#: Seconds until a contact that did not answer is probed again: doubled from the first to the second
-#: while it does not.
-PAUSE_MIN = 5.0
-PAUSE_MAX = 60.0
-#: Servers whose last answer is remembered, at most.
+#: Most calls to contacts that are under way at a time.
+MAX_CALLS = 16
+#: Most servers whose last reply is remembered.
 _MAX_ANSWERED = 1024
 
 _T = TypeVar("_T")
@@ -33,36 +30,37 @@ Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
-    """How the last probe of a contact ended, at ``at`` (seconds of the given clock)."""
+    """How the last probe of a contact ended, at time ``at`` (seconds)."""
 
     at: float
     reply: ProbeReply | None = None
     failure: str = ""
-    #: How many probes of this contact have failed since the last that did not.
+    #: How many probes of this contact have failed since the last success.
     failures: int = 0
-    #: Whether the failure is a refusal for want of the right token.
+    #: Whether the contact refused our token.
     denied: bool = False
-    #: Whether somebody is there all the same, who refuses or is not understood.
+    #: Whether a process answers there, although it refuses us or its protocol differs.
     answered: bool = False
-    #: When that was so last.
+    #: When that was last the case.
     answered_at: float = -inf
 
 
 class ProbeLog:
-    """What came of the last probes. Used on the loop alone."""
+    """The outcomes of the last probes. Use on the node's loop only."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], timing: ClusterTiming = DEFAULT_TIMING) -> None:
         self._now = now
+        self._timing = timing
         self._outcomes: dict[Contact, ProbeOutcome] = {}
         self._answered: dict[str, float] = {}
 
     def note_answer(self, contact: Contact, reply: ProbeReply) -> None:
-        """A contact has answered."""
+        """Store the reply of a contact."""
         self._outcomes[contact] = ProbeOutcome(self._now(), reply=reply)
         self._answered[reply.server_id] = self._now()
 
     def note_failure(self, contact: Contact, error: BraftError) -> None:
-        """A contact has not."""
+        """Store the failure of a probe."""
         before = self._outcomes.get(contact)
         denied = isinstance(error, AccessDenied)
         answered = denied or bool(error.data.get("answered"))
@@ -76,39 +74,40 @@ class ProbeLog:
         )
 
     def answered_at(self, server_id: str) -> float:
-        """When that server last answered a probe, wherever it was; -infinity for never."""
+        """Return when that server last answered a probe at any address; -infinity for never."""
         return self._answered.get(server_id, -inf)
 
     @property
     def outcomes(self) -> dict[Contact, ProbeOutcome]:
-        """The last outcome of every contact probed and not forgotten since."""
+        """The last outcome of each contact."""
         return dict(self._outcomes)
 
     def outcome_at(self, address: str) -> ProbeOutcome | None:
-        """How the last probe of ``host:port`` ended, whoever named it."""
+        """Return the outcome of the last probe of ``host:port``, whatever named that contact."""
         return next((o for c, o in self._outcomes.items() if str(c) == address), None)
 
     def is_due(self, contact: Contact) -> bool:
-        """Whether to probe that contact again: one that does not answer ever more seldom."""
+        """Return whether to probe that contact again; the pause doubles while it is silent."""
         outcome = self._outcomes.get(contact)
         if outcome is None or not outcome.failures:
             return True
-        pause = min(PAUSE_MAX, PAUSE_MIN * 2.0 ** (min(outcome.failures, 8) - 1))
-        # The clock that asks ticks a little early.
+        timing, doublings = self._timing, min(outcome.failures, 8) - 1
+        pause = min(timing.member_retry_max, timing.member_retry_min * 2.0**doublings)
+        # Tolerate callers whose tick is slightly early.
         return self._now() - outcome.at >= 0.9 * pause
 
     def may_answer(self, contact: Contact) -> bool:
-        """Whether a call may find somebody there: the last probe did, or there was none."""
+        """Return whether a call may succeed: the last probe did, or there was none."""
         outcome = self._outcomes.get(contact)
         return outcome is None or not outcome.failures
 
-    def heard_and_silent(self) -> tuple[set[Contact], set[Contact]]:
+    def answered_and_silent(self) -> tuple[set[Contact], set[Contact]]:
         """Return the contacts that answered their last probe, and those that did not."""
         silent = {contact for contact, outcome in self._outcomes.items() if outcome.failures}
         return self._outcomes.keys() - silent, silent
 
     def forget_except(self, contacts: Iterable[Contact]) -> None:
-        """Drop what is remembered about all other contacts."""
+        """Forget all other contacts."""
         kept = set(contacts)
         self._outcomes = {c: outcome for c, outcome in self._outcomes.items() if c in kept}
         if len(self._answered) > _MAX_ANSWERED:
@@ -116,9 +115,11 @@ class ProbeLog:
             self._answered = {server_id: self._answered[server_id] for server_id in newest}
 
 
-async def in_turn(contacts: Sequence[Contact], ask: Callable[[Contact], Awaitable[_T]]) -> list[_T]:
-    """Return what ``ask`` returns for each, with at most :data:`MOST_CALLS` under way at a time."""
-    turns = asyncio.Semaphore(MOST_CALLS)
+async def call_each(
+    contacts: Sequence[Contact], ask: Callable[[Contact], Awaitable[_T]]
+) -> list[_T]:
+    """Return the results of ``ask`` for each, at most :data:`MAX_CALLS` at a time."""
+    turns = asyncio.Semaphore(MAX_CALLS)
 
     async def one(contact: Contact) -> _T:
         async with turns:
@@ -128,7 +129,7 @@ async def in_turn(contacts: Sequence[Contact], ask: Callable[[Contact], Awaitabl
 
 
 class Prober(ProbeLog):
-    """Probes contacts. Used on the loop alone; concurrent probes do not wait for each other."""
+    """Probes contacts. Use on the node's loop only; probes run concurrently."""
 
     def __init__(
         self,
@@ -136,14 +137,15 @@ class Prober(ProbeLog):
         request: Callable[[], ProbeRequest],
         now: Callable[[], float],
         timeout: float,
+        timing: ClusterTiming = DEFAULT_TIMING,
     ) -> None:
-        super().__init__(now)
+        super().__init__(now, timing)
         self._call, self._request, self._timeout = call, request, timeout
 
     async def probe(self, contact: Contact) -> ProbeReply:
-        """Ask who answers there.
+        """Ask the node at ``contact`` who it is.
 
-        :raises BraftError: nobody did within the deadline, or not with a probe's reply.
+        :raises BraftError: if there is no valid reply within the timeout.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -161,7 +163,7 @@ class Prober(ProbeLog):
         return reply
 
     async def probe_all(self, contacts: Iterable[Contact]) -> list[ProbeReply]:
-        """Probe all, some at a time; the replies of those that answered, in the order given."""
+        """Probe all, some at a time; return the replies in the order of the contacts."""
 
         async def ask(contact: Contact) -> ProbeReply | None:
             try:
@@ -169,5 +171,5 @@ class Prober(ProbeLog):
             except BraftError:
                 return None
 
-        replies = await in_turn(list(dict.fromkeys(contacts)), ask)
+        replies = await call_each(list(dict.fromkeys(contacts)), ask)
         return [reply for reply in replies if reply is not None]

@@ -1,10 +1,9 @@
-"""Whether the members' states are equal: digests of equal indexes, and what a difference means.
+"""Comparison of the members' states by their digests at equal indexes.
 
-Every member learns the digests of all others with their probes and compares for itself; nobody
-decides for others. Where a majority of the voters has one digest, whoever has another one has
-diverged. Where there is no majority, nobody knows who is right. A member's alarm lasts until a
-digest of it at another index, or of the same index anew, agrees; meanwhile it names the index at
-which it was first seen. Pure; used on the loop alone.
+Every member learns the digests of the others with their probe replies and compares them itself. If
+a majority of the voters has one digest, members with another one have diverged. Without a majority,
+the correct state is unknown. The alarm about a member lasts until a later digest of it agrees, and
+names the index at which the difference was first seen. Pure; use on the node's loop only.
 """
 
 from __future__ import annotations
@@ -30,27 +29,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Two states of one service that should be equal."""
+    """A difference between states of one service that should be equal."""
 
     service: str
     index: int
-    #: The members by the digest that they have, the largest group first.
+    #: The members grouped by digest, the group with most votes first.
     groups: tuple[tuple[Digest, tuple[str, ...]], ...]
     #: Whether the first group has a majority of the voters.
     decided: bool
 
     @property
     def diverged(self) -> tuple[str, ...]:
-        """The members whose state is not that of the majority; none if there is no majority."""
+        """The members whose state differs from the majority's; none without a majority."""
         return tuple(m for _, ids in self.groups[1:] for m in ids) if self.decided else ()
 
     @property
     def parties(self) -> tuple[object, ...]:
-        """Who differs from whom: while that is so, a later index is no news."""
+        """The part that identifies the difference; a later index alone is no change."""
         return self.decided, *(ids for _, ids in self.groups)
 
-    def sentence(self, services: Sequence[str], names: Mapping[str, str]) -> str:
-        """Return what users are shown, of services that differ alike; ``names`` by server id."""
+    def message(self, services: Sequence[str], names: Mapping[str, str]) -> str:
+        """Return the message for services with the same difference; ``names`` by server id."""
         where = f"the states of {_and(services)} differ at entry {self.index}"
         first = _and([names[m] for m in self.groups[0][1]])
         if self.decided:
@@ -64,42 +63,42 @@ class Divergence:
 
 
 class StateComparison:
-    """What one member knows of the states of all. Lives on the loop; attributes from any thread.
+    """The digests of all members, as known by one. Any thread may read the attributes.
 
-    :param own_id: this member.
+    :param own_id: the server id of this member.
     """
 
     def __init__(self, own_id: str) -> None:
         self._own_id = own_id
         self._known: dict[str, tuple[Checkpoint, ...]] = {}
-        #: By service and member.
+        #: By service and server id.
         self._alarms: dict[tuple[str, str], Divergence] = {}
-        #: What stands and was logged.
+        #: The current messages, which are logged already.
         self._logged: frozenset[str] = frozenset()
         self._unreadable: set[str] = set()
-        #: Own checkpoints, the oldest first. Replaced, never changed.
+        #: Digests of this member, the oldest first. Replaced, never changed.
         self.own: tuple[Checkpoint, ...] = ()
-        #: What stands in ``notes``, "" if all is well.
-        self.sentence = ""
-        #: Why this member must not be asked, "" if it may.
+        #: The message about all differences, "" if there are none.
+        self.message = ""
+        #: Why this member must not serve reads, "" if it may.
         self.own_fault = ""
 
     @property
-    def told(self) -> bytes:
-        """Return this member's digests for others."""
+    def encoded_own(self) -> bytes:
+        """This member's digests, encoded for other members."""
         return encode_checkpoints(self.own)
 
     def set_own(self, checkpoints: Sequence[Checkpoint]) -> None:
-        """Replace this member's own digests."""
+        """Replace the digests of this member."""
         self.own = self._known[self._own_id] = tuple(checkpoints)
 
     def forget_own(self) -> None:
-        """Begin again: this member's state was replaced."""
+        """Drop the digests and alarms of this member, because its state was replaced."""
         self.set_own(())
         self._alarms = {key: each for key, each in self._alarms.items() if key[1] != self._own_id}
 
     def learn(self, server_id: str, data: bytes) -> None:
-        """Take in what a member says of itself; nothing leaves what is known as it is."""
+        """Store the digests of another member; empty ones change nothing."""
         if server_id == self._own_id:
             return
         try:
@@ -108,7 +107,7 @@ class StateComparison:
             if server_id not in self._unreadable:
                 self._unreadable.add(server_id)
                 _log.warning(
-                    "node %s tells digests that this node cannot read: %s",
+                    "cannot decode the state digests of node %s: %s",
                     short_id(server_id),
                     error.message,
                 )
@@ -117,24 +116,24 @@ class StateComparison:
             self._known[server_id] = checkpoints
 
     def compare(self, configuration: Configuration) -> None:
-        """Judge all members by what is known now, and log what is new."""
+        """Compare all members by the known digests, and log new differences."""
         members = set(configuration.ids)
         self._known = {key: each for key, each in self._known.items() if key in members}
         self._unreadable &= members
         self._alarms = {key: each for key, each in self._alarms.items() if key[1] in members}
         for server_id in self._known:
             for service in self._services(server_id):
-                self._judge(service, server_id, configuration)
+                self._compare_member(service, server_id, configuration)
         self._publish(configuration)
 
     def _services(self, server_id: str) -> list[str]:
         return sorted({name for each in self._known[server_id] for name in each.digests})
 
-    def _judge(self, service: str, server_id: str, configuration: Configuration) -> None:
-        """The newest index at which there is somebody to compare with decides.
+    def _compare_member(self, service: str, server_id: str, configuration: Configuration) -> None:
+        """Compare one member at the newest index for which others have digests too.
 
-        A member that diverged is no witness against others, and stays under its verdict, whoever
-        leaves, until its state is equal again.
+        A diverged member is not compared with others. Its alarm stays until its state is equal
+        again, whichever members leave.
         """
         before = self._alarms.get((service, server_id))
         for checkpoint in reversed(self._known[server_id]):
@@ -154,12 +153,12 @@ class StateComparison:
             return
 
     def _groups(
-        self, service: str, index: int, code: bytes, judged: str
+        self, service: str, index: int, code: bytes, compared: str
     ) -> dict[Digest, list[str]]:
         groups: dict[Digest, list[str]] = {}
         for server_id in sorted(self._known):
             alarm = self._alarms.get((service, server_id))
-            if server_id != judged and alarm is not None and alarm.decided:
+            if server_id != compared and alarm is not None and alarm.decided:
                 continue
             for checkpoint in self._known[server_id]:
                 digest = checkpoint.digests.get(service)
@@ -168,7 +167,7 @@ class StateComparison:
         return groups
 
     def _publish(self, configuration: Configuration) -> None:
-        # An alarm may outlive a member that it names.
+        # An alarm may name a member that has left.
         gone = {
             m: short_id(m) for each in self._alarms.values() for _, ids in each.groups for m in ids
         }
@@ -177,14 +176,14 @@ class StateComparison:
         alike: dict[tuple[object, ...], list[Divergence]] = {}
         for each in found:
             alike.setdefault((each.index, each.parties), []).append(each)
-        sentences = [
-            some[0].sentence([each.service for each in some], names) for some in alike.values()
+        messages = [
+            some[0].message([each.service for each in some], names) for some in alike.values()
         ]
-        logged, self._logged = self._logged, frozenset(sentences)
-        for sentence in sentences:
-            if sentence not in logged:
-                _log.error("%s", sentence)
-        self.sentence = "; ".join(sentences)
+        logged, self._logged = self._logged, frozenset(messages)
+        for message in messages:
+            if message not in logged:
+                _log.error("%s", message)
+        self.message = "; ".join(messages)
         own = [each for each in found if self._own_id in each.diverged]
         self.own_fault = (
             f"this node's state of service {own[0].service!r} is not that of the majority at entry "
@@ -195,7 +194,7 @@ class StateComparison:
 
 
 def _rank(found: Divergence) -> tuple[bool, str, int]:
-    """The users' own services first: what braft keeps of their answers differs with them."""
+    """Return the sort key: user services first, since internal ones differ with them."""
     return found.service.startswith("$"), found.service, found.index
 
 

@@ -16,6 +16,7 @@ from braft_core.cluster.interface import (
 )
 from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.cluster.state_comparison import StateComparison
+from braft_core.cluster.timing import DEFAULT_TIMING
 from braft_core.errors import InvariantViolation
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
@@ -124,6 +125,7 @@ class MembershipAdapter:
             restart_min=settings.restart_min,
             margin=_MARGIN,
             listen=_LISTEN if guess else 0.0,
+            timing=DEFAULT_TIMING,
             default_discovery=default_discovery(settings, server.components.discovery),
             autopilot=AutopilotRules(
                 mode=settings.autopilot,
@@ -253,7 +255,7 @@ class MembershipAdapter:
         self._server.running().driver.call(lambda: None)  # commands may have waited for it
 
     def set_campaign_enabled(self, enabled: bool) -> None:
-        """Whether this node stands for election."""
+        """Allow or forbid elections started by this node."""
         self._server.set_campaign_enabled(enabled)
 
     def set_address(self, server_id: str, address: str) -> None:

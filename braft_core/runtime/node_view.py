@@ -90,7 +90,7 @@ class NodeView:
         notes, replica = dict(self._server.membership.notes), self._server.replica
         if (stop := self._server.applier.stopped) is not None:
             notes["applying"] = stop.message
-        if differing := self._server.digests.comparison.sentence:
+        if differing := self._server.digests.comparison.message:
             notes["state"] = differing
         if replica is not None and (slow := replica.writer.slow(clock.monotonic())):
             notes["disk"] = slow

@@ -1,8 +1,8 @@
-"""``$members``: what the cluster remembers of voters that were removed because they were dead.
+"""``$members``: the replicated record of voters that were removed as dead.
 
-Every node has it, and nobody chooses it. The configuration says who is a member, and nothing of
-those who were; this table does, equal on every node, through snapshots and changes of leader. What
-is done about it is decided in :mod:`braft_core.cluster.autopilot`.
+An internal service that every node has. The configuration lists the current members only; this
+table keeps the removed ones, equal on every node, across snapshots and changes of the leader.
+:mod:`braft_core.cluster.autopilot` decides what follows from it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from braft_core.services.service import StateMachineService, command, query
 __all__ = ["MEMBERS", "MembersService", "RemovedVoter"]
 
 MEMBERS = "$members"
-#: Most that are remembered; the oldest is forgotten first.
+#: Most records; the oldest is dropped first.
 MAX_REMOVED = 256
-#: Longest text that is kept of anything, characters.
+#: Longest text of a field, characters.
 _MAX_TEXT = 1024
 
 
 class RemovedVoter(NamedTuple):
-    """One removal. A server that is removed twice has one record, the later one."""
+    """One removal. Of a server that is removed twice, only the later record is kept."""
 
     index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
     server_id: str
     address: str
-    #: How many voters there were before it.
+    #: The number of voters before it.
     voters: int
     reason: str
-    #: Whether it is taken back when it returns. Not, if somebody removed it on purpose later.
+    #: Whether the server may rejoin; ``False`` after an operator removed it.
     may_rejoin: bool = True
 
 
 class MembersService(StateMachineService):
-    """The table. :attr:`removed` may be read from any thread."""
+    """The table of removed voters. Any thread may read :attr:`removed`."""
 
     name = MEMBERS
 
@@ -49,7 +49,7 @@ class MembersService(StateMachineService):
     def record_removal(
         self, context: CommandContext, server_id: str, address: str, voters: int, reason: str
     ) -> int:
-        """Remember a removal; returns its index."""
+        """Record a removal; return its index."""
         record = _record([context.index, server_id, address, voters, reason])
         kept = [known for known in self.removed if known.server_id != server_id]
         self.removed = (*kept, record)[-MAX_REMOVED:]
@@ -57,9 +57,9 @@ class MembersService(StateMachineService):
 
     @command
     def forbid_rejoin(self, server_id: str) -> bool:
-        """That server is removed on purpose now: it is not to return; whether it is remembered.
+        """Note that an operator removes the server, so it may not rejoin automatically.
 
-        Its record stays, and counts among the removals.
+        Its record stays and still counts as a removal. Return whether there is one.
         """
         self.removed = tuple(
             known._replace(may_rejoin=False) if known.server_id == server_id else known
@@ -69,7 +69,7 @@ class MembersService(StateMachineService):
 
     @query
     def list(self) -> list[list[Any]]:
-        """All records, the oldest first."""
+        """Return all records, the oldest first."""
         return [[*record] for record in self.removed]
 
     def dump(self) -> Any:
@@ -90,7 +90,7 @@ class MembersService(StateMachineService):
 
 def _record(row: Any) -> RemovedVoter:
     match row:
-        # Snapshots of a time when nobody was dismissed have no last field.
+        # The last field is missing in records from before it was added.
         case [int(index), str(server_id), str(address), int(voters), str(reason), *rest]:
             short = max(len(server_id), len(address), len(reason)) <= _MAX_TEXT
             if short and rest in ([], [True], [False]):

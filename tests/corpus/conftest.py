@@ -132,7 +132,7 @@ def decoders(folder: Path) -> dict[str, Decoder]:
     """All that decode, by name. Those of files are given one in ``folder``."""
     found: dict[str, Decoder] = {
         "configuration": decode_configuration,
-        "founding record": decode_record,
+        "bootstrap record": decode_record,
         "server id": lambda data: decode_server_id_or_none(data.decode("latin-1")),
         "place of a command": decode_session_stamp,
         "command": lambda data: decode_command({1: MsgpackSerializer()}, data),

@@ -101,7 +101,7 @@ def encodings(folder: Path) -> dict[str, bytes]:
     refusal = {"title": "it changed", "code": "conflict", "data": {"revision": 3}}
     found = {
         "configuration": encode_configuration(_MEMBERS),
-        "founding record": encode_record(
+        "bootstrap record": encode_record(
             BootstrapRecord(
                 peer.BootstrapProposal("n", "c", encode_configuration(_MEMBERS), "a"), ("x",)
             )

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 
 class Disk:
-    """Changes nothing under ``key`` while it is ``full``; dissolves a node's cluster."""
+    """Changes nothing under ``key`` while it is ``full``; abandons a node's cluster."""
 
     def __init__(self, node: Node, key: str) -> None:
         assert node._host is not None
@@ -47,12 +47,12 @@ class Disk:
         """Begin, and go on until the disk is full."""
         cluster: str = self.server.identity.cluster_id
 
-        begin_to_dissolve(self.server, self.loop)
+        begin_to_abandon(self.server, self.loop)
         wait_for(lambda: self.refused, what="the disk is full")
         return cluster
 
 
-def begin_to_dissolve(
+def begin_to_abandon(
     server: Any, loop: LoopThread, before: Callable[[], None] = lambda: None
 ) -> None:
     """Begin as soon as nothing of the cluster is under way."""
@@ -64,10 +64,10 @@ def begin_to_dissolve(
         if not adapter.raft_view().has_quorum:
             return False
         before()
-        server.membership._begin_to_dissolve("another")
+        server.membership._begin_to_abandon("another")
         return True
 
-    wait_for(lambda: loop.run(begin()), what="it may dissolve")
+    wait_for(lambda: loop.run(begin()), what="it may abandon its cluster")
 
 
 @pytest.mark.parametrize("key", [CLUSTER_ID, BOOTSTRAP_RECORD])
@@ -102,7 +102,7 @@ def test_a_write_that_hangs_is_waited_for(
         patience.append(storage.get_meta(CLUSTER_ID))
 
     replica.close = counted_close
-    begin_to_dissolve(server, node._host._loop, lambda: replica.writer.run(late_write))
+    begin_to_abandon(server, node._host._loop, lambda: replica.writer.run(late_write))
     wait_for(lambda: len(patience) >= 3, what="it waits for the writer")
     assert set(patience) == {given_up.encode()}, "forgotten while a write is under way"
     replica.close = close
@@ -157,7 +157,7 @@ def test_no_snapshot_of_one_cluster_gets_into_the_next(
 def test_a_snapshot_under_way_stops_the_dissolving(make_nodes: MakeNodes) -> None:
     (node,) = make_nodes(1)
     server = Disk(node, CLUSTER_ID).server
-    wait_for(lambda: server._ports.raft_view().has_quorum, what="it may dissolve")
+    wait_for(lambda: server._ports.raft_view().has_quorum, what="it may abandon its cluster")
 
     async def meanwhile() -> None:
         async with server.running().snapshotter._lock:

@@ -17,10 +17,12 @@ from braft_core import Node
 from braft_core.abc import Contact
 from braft_core.cluster.bootstrap import Bootstrap
 from braft_core.cluster.bootstrap_effects import ListDiscovery, Probe, SendProposal, StoreRecord
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.bootstrap_record import EMPTY_RECORD
-from braft_core.cluster.discovery_view import MOST_PROBED, RETRY_MAX, BootstrapFacts
-from braft_core.cluster.probe_slots import MOST_CONTACTS, MOST_OFFERED
-from braft_core.cluster.probes import MOST_CALLS, Prober
+from braft_core.cluster.discovery_view import MAX_PROBED
+from braft_core.cluster.probe_slots import MAX_LISTED, MAX_SLOTS
+from braft_core.cluster.probes import MAX_CALLS, Prober
+from braft_core.cluster.timing import DEFAULT_TIMING
 from braft_core.errors import Unreachable
 from braft_core.local_nodes import free_ports
 from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProbeRequest
@@ -80,14 +82,14 @@ class Hall:
                 self.proposed_at = self.proposed_at or self.now
 
 
-@pytest.mark.parametrize("place", [0, 500, MOST_OFFERED - 3])
+@pytest.mark.parametrize("place", [0, 500, MAX_LISTED - 3])
 def test_a_cluster_forms_among_3000_silent_strangers(place: int) -> None:
     honest = [Contact(host, 15000) for host in WHERE.values()]
     hall = Hall([*STRANGERS[:place], *honest, *STRANGERS[place:]])
     hall.run(300.0)
     assert hall.proposed_at, hall.bootstrap.waiting(hall.now)
-    assert hall.most_in_flight <= MOST_PROBED
-    assert hall.most_known <= MOST_CONTACTS + len(honest)  # those of a proposal stay in view
+    assert hall.most_in_flight <= MAX_PROBED
+    assert hall.most_known <= MAX_SLOTS + len(honest)  # those of a proposal stay in view
     assert hall.proposed_at < 150
 
 
@@ -103,8 +105,8 @@ def test_who_does_not_answer_is_probed_ever_more_seldom() -> None:
     hall.run(60.0)
     assert not hall.proposed_at
     for stranger in STRANGERS[:10]:
-        assert hall.probes[stranger] <= 60 / (RETRY_MAX + TIMEOUT) + 6
-    hall.bootstrap.view.heard(str(STRANGERS[0]))
+        assert hall.probes[stranger] <= 60 / (DEFAULT_TIMING.contact_retry_max + TIMEOUT) + 6
+    hall.bootstrap.view.note_incoming_probe(str(STRANGERS[0]))
     assert Probe(STRANGERS[0]) in hall.bootstrap.tick(hall.now) or hall.probes[STRANGERS[0]]
 
 
@@ -125,12 +127,12 @@ def test_a_member_probes_few_at_a_time_and_silent_ones_seldom() -> None:
         nonlocal now
         prober = Prober(call, lambda: ProbeRequest("a", "c", "x", "10.0.0.1:1"), lambda: now, 1.0)
         for _ in range(120):  # ten minutes, one round in five seconds
-            await prober.probe_all(c for c in STRANGERS[:MOST_CONTACTS] if prober.is_due(c))
+            await prober.probe_all(c for c in STRANGERS[:MAX_SLOTS] if prober.is_due(c))
             now += 5.0
 
     asyncio.run(rounds())
-    assert most == MOST_CALLS
-    assert len(asked) == MOST_CONTACTS
+    assert most == MAX_CALLS
+    assert len(asked) == MAX_SLOTS
     assert max(asked.values()) <= 15
 
 
@@ -211,7 +213,7 @@ def test_a_node_serves_and_holds_few_connections_while_3000_names_are_listed(
         hport=hport,
     ) as node:
         node.kv.put("m", "k", 1, timeout=PATIENCE)
-        wait_for(lambda: tarpit.accepted > MOST_CONTACTS, PATIENCE)
+        wait_for(lambda: tarpit.accepted > MAX_SLOTS, PATIENCE)
         assert node.kv.get("m", "k") == 1
     # Those that are probed, and those that the last ones have not closed yet.
-    assert tarpit.most_open <= 2 * MOST_CONTACTS
+    assert tarpit.most_open <= 2 * MAX_SLOTS

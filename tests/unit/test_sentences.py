@@ -17,8 +17,9 @@ import pytest
 from braft_core.abc import Contact, TLSFiles
 from braft_core.cluster.address_book import AddressBook, contact_at
 from braft_core.cluster.bootstrap import Bootstrap
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.bootstrap_record import EMPTY_RECORD
-from braft_core.cluster.discovery_view import BootstrapFacts, contradictions
+from braft_core.cluster.discovery_view import contradictions
 from braft_core.cluster.interface import RaftView
 from braft_core.cluster.joining import JoinAttempts, Refuse, handle_join, lacks_capabilities
 from braft_core.cluster.member_rules import explain_no_leader
@@ -35,6 +36,7 @@ from braft_core.cluster.messages import (
     wrong_cluster_message,
 )
 from braft_core.cluster.state_comparison import StateComparison
+from braft_core.cluster.timing import DEFAULT_TIMING
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop
@@ -130,12 +132,12 @@ def founding() -> Iterator[str]:
 
 
 def joining() -> Iterator[str]:
-    yield JoinAttempts().waiting([])
+    yield JoinAttempts(DEFAULT_TIMING).waiting([])
     member = replace(REPLY, cluster_id="x", initialised=True)
     for request in (JoinRequest("n", B, "c", "", True), JoinRequest("b", B, "c", "", True)):
         decision = handle_join(request, cluster_name="c", cluster_id="x", configuration=VOTERS)
         assert isinstance(decision, Refuse)
-        asking = JoinAttempts()
+        asking = JoinAttempts(DEFAULT_TIMING)
         asking.failed(1.0, A, decision.error.message)
         yield asking.waiting([member])
 
@@ -148,8 +150,8 @@ def without_leader() -> Iterator[str]:
     nonvoter = Configuration((Server("a", A, Suffrage.NONVOTER),))
     yield explain_no_leader(RaftView(configuration=nonvoter), "a", {}, AddressBook(), 1.0, 90.0)
     yield wrong_cluster_message("x", [(B, "y")])
-    yield removed_message("x", Server("b", B), dead=True)
-    yield removed_message("x", Server("b", B), dead=False)
+    yield removed_message("x", Server("b", B), rejoin_allowed=True)
+    yield removed_message("x", Server("b", B), rejoin_allowed=False)
 
 
 def notes() -> Iterator[str]:
@@ -210,7 +212,7 @@ def states() -> Iterator[str]:
         for server_id in others:
             table.learn(server_id, encode_checkpoints(told(b"x")))
         table.compare(VOTERS)
-        yield from filter(None, (table.sentence, table.own_fault))
+        yield from filter(None, (table.message, table.own_fault))
 
 
 SOURCES: list[Callable[[], Iterator[str]]] = [

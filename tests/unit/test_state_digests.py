@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import pytest
 
 from braft_core import Node, StateMachineService, command, query
-from braft_core.cluster import member as resident
+from braft_core.cluster.timing import ClusterTiming
 from braft_core.errors import NotReady
+from braft_core.runtime import membership_adapter
 from braft_core.storage.memory import MemoryDisk
 from braft_testing.memory_cluster import MemoryCluster
 from braft_testing.processes import PATIENCE
@@ -44,7 +45,7 @@ class Biased(StateMachineService):
 
 @pytest.fixture(autouse=True)
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resident, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(membership_adapter, "DEFAULT_TIMING", ClusterTiming(probe_interval=0.05))
 
 
 def biased(*biases: int, later: tuple[int, ...] = (), **settings: Any) -> MemoryCluster:

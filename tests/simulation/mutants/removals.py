@@ -82,7 +82,7 @@ def a_new_leader_removes_at_once(patch: Patch) -> dict[str, Any]:
         removals: Sequence[Removal],
     ) -> autopilot.Decision:
         self._led_since = -inf
-        self._term, self._looked_at = view.term, now
+        self._term, self._evaluated_at = view.term, now
         return original(self, now, own_id, view, probed, removals)
 
     patch.setattr(Autopilot, "evaluate", evaluate)

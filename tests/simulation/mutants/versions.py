@@ -131,12 +131,12 @@ def the_feature_level_may_fall(patch: Patch) -> dict[str, Any]:
     def proposal(self: CapabilityNegotiation, view: RaftView) -> Capabilities | None:
         if self.undeclared(view):
             return None
-        ports = self._ports
+        host = self._host
         declared = (
-            ports.member_capabilities.of(i) or ports.capabilities for i in view.configuration.ids
+            host.member_capabilities.of(i) or host.capabilities for i in view.configuration.ids
         )
         shared = common([*declared])
-        return None if shared == ports.agreed else shared
+        return None if shared == host.agreed else shared
 
     def agree(self: ClusterService, context: CommandContext, capabilities: bytes) -> int:
         agreed = Capabilities.decode(capabilities)

@@ -103,7 +103,7 @@ class Host:
             self,
             self.listing if discovery else None,
             lambda: f"cluster-{next(self.net.ids)}",
-            self.dissolve,
+            self.abandon,
         )
         self.net.hosts[self.address] = self
         await self.membership.start()
@@ -124,7 +124,7 @@ class Host:
         self.net.hosts[address] = self
         self.membership.move(address.rpartition(":")[0])
 
-    async def dissolve(self) -> None:
+    async def abandon(self) -> None:
         await asyncio.sleep(0.01)
         if self.written:
             raise Busy("something was written meanwhile")

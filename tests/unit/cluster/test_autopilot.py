@@ -73,7 +73,7 @@ def test_one_that_answers_and_is_not_understood_is_never_dead() -> None:
     decision = steady().evaluate(1000.2, "a", view("abc", "c"), {"c": incompatible}, [])
     assert decision.verdict is Verdict.INCOMPATIBLE
     assert decision.subject == Server("c", "c:1")
-    assert decision.reason.startswith("c at c:1 has been silent for 10000 s, but somebody answers")
+    assert decision.reason.startswith("c at c:1 has been silent for 10000 s, but a process answers")
     assert incompatible.incompatible in decision.reason
 
 

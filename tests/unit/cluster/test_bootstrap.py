@@ -10,7 +10,7 @@ import pytest
 
 from braft_core.abc import Contact
 from braft_core.cluster.address_book import contact_at
-from braft_core.cluster.bootstrap import PROPOSAL_PATIENCE, Bootstrap
+from braft_core.cluster.bootstrap import Bootstrap
 from braft_core.cluster.bootstrap_effects import (
     Effect,
     ListDiscovery,
@@ -20,9 +20,10 @@ from braft_core.cluster.bootstrap_effects import (
     StartCluster,
     StoreRecord,
 )
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.bootstrap_proposal import REJECTED
 from braft_core.cluster.bootstrap_record import EMPTY_RECORD, BootstrapRecord
-from braft_core.cluster.discovery_view import BootstrapFacts
+from braft_core.cluster.timing import DEFAULT_TIMING
 from braft_core.peer import BootstrapProposal, BootstrapProposalReply, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage, encode_configuration
 
@@ -341,7 +342,7 @@ def test_unanswered_offers_are_repeated() -> None:
     bootstrap, _ = proposed()
     offer, _other = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
     assert not of(bootstrap.tick(T + 1.5), SendProposal), "under way"
-    bootstrap.proposal_failed(T + 1.6, offer, "timeout")
+    bootstrap.proposal_answered(T + 1.6, offer, None)
     assert not of(bootstrap.tick(T + 1.7), SendProposal)
     assert [o.server_id for o in of(bootstrap.tick(T + 1.9), SendProposal)] == ["b"]
     assert "b at 10.0.0.2:15000" in bootstrap.waiting(T + 2)
@@ -375,7 +376,7 @@ def test_a_promise_is_given_up_only_on_a_veto() -> None:
     bootstrap, founded = proposed()
     b, c = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
     bootstrap.proposal_answered(T + 1.1, b, BootstrapProposalReply(False, "", b"", "not now"))
-    bootstrap.proposal_failed(T + 1.1, b, "timeout")
+    bootstrap.proposal_answered(T + 1.1, b, None)
     assert bootstrap.record.accepted == founded
     effects = bootstrap.proposal_answered(
         T + 1.2, c, BootstrapProposalReply(False, "", b"", REJECTED + "other")
@@ -459,9 +460,7 @@ def test_offers_go_where_the_member_is_now() -> None:
     bootstrap.contacts_listed(T, [contact_at(D)])
     bootstrap.probe_failed(T, contact_at(B), "refused")
     show(bootstrap, T + 0.1, reply("b", address=D))
-    bootstrap.proposal_failed(
-        T + 0.2, SendProposal("b", B, founding("x", "a", "b", "c")), "refused"
-    )
+    bootstrap.proposal_answered(T + 0.2, SendProposal("b", B, founding("x", "a", "b", "c")), None)
     (offer,) = of(bootstrap.tick(T + 0.6), SendProposal)
     assert (offer.server_id, offer.address) == ("b", D)
 
@@ -494,7 +493,7 @@ def test_who_is_no_member_of_a_seen_founding_waits_and_then_joins() -> None:
     shown = BootstrapProposalReply(True, "x", founding("x", "a", "b", "c").configuration, "")
     bootstrap.proposal_answered(T + 0.2, ask, shown)
     assert not of(bootstrap.tick(T + 5), SendProposal)
-    assert "waiting while other nodes found cluster x" in bootstrap.waiting(T + 5)
+    assert "waiting while other nodes bootstrap cluster x" in bootstrap.waiting(T + 5)
     started = reply("b", cluster_id="x", initialised=True, leader_address=C)
     (join,) = of(show(bootstrap, T + 6, started), SendJoinRequest)
     assert (join.address, join.cluster_id) == (C, "x")
@@ -511,7 +510,7 @@ def test_a_founding_shown_badly_is_ignored(shown: bytes) -> None:
 def test_a_seen_founding_that_is_given_up_binds_nobody() -> None:
     bootstrap = ready()
     show(bootstrap, T + 0.1, reply("b", cluster_id="x"))
-    assert "found cluster x" in bootstrap.waiting(T + 1)
+    assert "bootstrap cluster x" in bootstrap.waiting(T + 1)
     show(bootstrap, T + 1, reply("b"), reply("c"))
     bootstrap.tick(T + 1.4)
     assert of(show(bootstrap, T + 1.5, reply("b"), reply("c")), StoreRecord)
@@ -520,9 +519,9 @@ def test_a_seen_founding_that_is_given_up_binds_nobody() -> None:
 def test_a_seen_founding_whose_holders_are_gone_is_vetoed_before_it_is_forgotten() -> None:
     bootstrap = ready()
     show(bootstrap, T + 0.1, reply("d", cluster_id="x"))
-    bootstrap.tick(T + PROPOSAL_PATIENCE)
+    bootstrap.tick(T + DEFAULT_TIMING.proposal_patience)
     assert bootstrap.record == EMPTY_RECORD
-    (store,) = of(bootstrap.tick(T + PROPOSAL_PATIENCE + 1), StoreRecord)
+    (store,) = of(bootstrap.tick(T + DEFAULT_TIMING.proposal_patience + 1), StoreRecord)
     assert store.record == BootstrapRecord(None, ("x",))
 
 

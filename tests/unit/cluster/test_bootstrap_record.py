@@ -47,7 +47,7 @@ def test_any_bytes_give_a_record_or_one_kind_of_error(data: bytes) -> None:
     [[2, None, []], [1, None], [1, ["c", "x", "text", "a"], []], [1, None, [b"y"]], {"1": 2}, 7],
 )
 def test_what_is_not_a_record_of_this_version_is_refused(value: object) -> None:
-    with pytest.raises(DecodeError, match="not a founding record"):
+    with pytest.raises(DecodeError, match="not a bootstrap record"):
         decode_record(msgpack.packb(value))
 
 

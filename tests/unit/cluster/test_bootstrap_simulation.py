@@ -22,13 +22,13 @@ from braft_core.cluster.bootstrap_effects import (
     StartCluster,
     StoreRecord,
 )
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.bootstrap_record import (
     EMPTY_RECORD,
     BootstrapRecord,
     decode_record,
     encode_record,
 )
-from braft_core.cluster.discovery_view import BootstrapFacts
 from braft_core.peer import BootstrapProposalReply, ProbeReply
 
 TICK = 0.05
@@ -86,7 +86,7 @@ class Machine:
 
     def probe_reply(self, asker: str) -> ProbeReply:
         assert self.bootstrap
-        self.bootstrap.view.heard(asker)
+        self.bootstrap.view.note_incoming_probe(asker)
         return ProbeReply(
             self.server_id,
             "c",
@@ -117,7 +117,7 @@ class Machine:
             case StoreRecord():
                 self.later(world.delay(), lambda f: self.store(f, f.record))
             case SendProposal():
-                self.offer(effect)
+                self.propose(effect)
             case StartCluster(cluster_id, _):
                 self.later(world.random.uniform(0, 0.05), lambda f: self.join(f, cluster_id))
             case SendJoinRequest(address, cluster_id):
@@ -151,7 +151,7 @@ class Machine:
         self.world.check()
         return []
 
-    def offer(self, effect: SendProposal) -> None:
+    def propose(self, effect: SendProposal) -> None:
         """Like the real driver: the reply leaves only when the peer's record is durable."""
         world = self.world
 
@@ -167,7 +167,7 @@ class Machine:
             effect.address,
             answer,
             lambda f, reply: f.proposal_answered(world.now, effect, reply),
-            lambda f: f.proposal_failed(world.now, effect, "no answer"),
+            lambda f: f.proposal_answered(world.now, effect, None),
         )
 
     def call(

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from braft_core.cluster.bootstrap_effects import SendJoinRequest
 from braft_core.cluster.joining import (
-    BACKOFF_MAX,
     MAX_HINTS,
     AddNonvoter,
     AlreadyMember,
@@ -23,6 +22,7 @@ from braft_core.cluster.joining import (
     handle_join,
     should_promote,
 )
+from braft_core.cluster.timing import DEFAULT_TIMING
 from braft_core.errors import Conflict, WrongCluster
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
@@ -107,14 +107,14 @@ def test_no_join_ever_makes_or_unmakes_a_voter(server_id: str, address: str, cid
 
 
 def test_the_known_leader_is_asked_first() -> None:
-    joining = JoinAttempts()
+    joining = JoinAttempts(DEFAULT_TIMING)
     ask = joining.next(0.0, [member("a"), member("b", leader_address="l:1")])
     assert ask == SendJoinRequest("l:1", "x")
     assert joining.next(9.0, [member("a")]) is None, "one attempt at a time"
 
 
 def test_a_hint_is_followed_at_once_but_not_for_ever() -> None:
-    joining, members = JoinAttempts(), [member("a"), member("b")]
+    joining, members = JoinAttempts(DEFAULT_TIMING), [member("a"), member("b")]
     asked = []
     for turn in range(MAX_HINTS + 1):
         ask = joining.next(0.0, members)
@@ -126,7 +126,7 @@ def test_a_hint_is_followed_at_once_but_not_for_ever() -> None:
 
 
 def test_failures_go_around_and_back_off() -> None:
-    joining, members, now = JoinAttempts(), [member("a"), member("b")], 0.0
+    joining, members, now = JoinAttempts(DEFAULT_TIMING), [member("a"), member("b")], 0.0
     asked, pauses = [], []
     for _ in range(8):
         begin = now
@@ -137,7 +137,7 @@ def test_failures_go_around_and_back_off() -> None:
         joining.failed(now, ask.address, "refused")
     assert asked == ["a:1", "b:1"] * 4
     assert pauses == sorted(pauses)
-    assert pauses[-1] == pytest.approx(BACKOFF_MAX, abs=0.1)
+    assert pauses[-1] == pytest.approx(DEFAULT_TIMING.join_retry_max, abs=0.1)
     assert "b:1: refused" in joining.waiting(members)
 
 
@@ -147,13 +147,13 @@ def test_of_several_clusters_the_one_with_more_to_lose_is_joined() -> None:
     written = member("b", voters=1, empty=False)
     assert JoinAttempts.choose([small, written]) == "x"
     assert JoinAttempts.choose([small, member("b", voters=1)]) == "w"
-    ask = JoinAttempts().next(0.0, [small, member("b")])
+    ask = JoinAttempts(DEFAULT_TIMING).next(0.0, [small, member("b")])
     assert ask == SendJoinRequest("b:1", "x")
 
 
 def test_nobody_to_ask() -> None:
-    assert JoinAttempts().next(0.0, []) is None
-    assert "none of its members answers" in JoinAttempts().waiting([])
+    assert JoinAttempts(DEFAULT_TIMING).next(0.0, []) is None
+    assert "none of its members answers" in JoinAttempts(DEFAULT_TIMING).waiting([])
 
 
 # -- promotion -------------------------------------------------------------------------------

@@ -302,7 +302,7 @@ def test_a_promise_that_cannot_be_stored_is_not_made(play: Any, wait: Any) -> No
             await b.membership.on_call(offer)
         probe = await b.membership.on_call(ProbeRequest("z", "c", "", "10.0.0.9:1"))
         assert probe.cluster_id == ""
-        assert "cannot store the founding" in b.membership.waiting
+        assert "cannot store the bootstrap record" in b.membership.waiting
         b.disk_full = False
         await wait(lambda: b.member_of == "", 1)
         assert (await b.membership.on_call(offer)).accepted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from braft_core.abc import Contact
-from braft_core.cluster.discovery_view import BootstrapFacts
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.messages import removed_message, too_few_nodes_message
 from braft_core.raft.types import Server
 
@@ -29,11 +29,11 @@ def test_an_address_is_said_once(contact: Contact, reason: str, shown: str) -> N
 
 def test_a_removed_node_is_told_by_whom_and_what_to_do() -> None:
     leader = Server("x" * 90, "h:1")
-    assert removed_message("c1", leader, dead=False) == (
+    assert removed_message("c1", leader, rejoin_allowed=False) == (
         "this node was removed from cluster c1: its leader, h:1, does not count it. "
         "To rejoin, start it with an empty data directory"
     )
-    assert removed_message("c1", leader, dead=True) == (
+    assert removed_message("c1", leader, rejoin_allowed=True) == (
         "this node was silent for long and was removed from cluster c1: asking its leader, h:1, to "
-        "be taken back"
+        "rejoin"
     )

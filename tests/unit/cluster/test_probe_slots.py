@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from braft_core.abc import Contact
 from braft_core.cluster.probe_slots import (
-    MOST_CONTACTS,
-    MOST_OFFERED,
-    MOST_PER_HOST,
-    MOST_ROTATING,
+    MAX_LISTED,
+    MAX_PER_HOST,
+    MAX_SLOTS,
+    ROTATING_SLOTS,
     ProbeSlots,
 )
 
@@ -31,13 +31,13 @@ contacts = st.builds(
 
 def seated(offered: list[Contact], salt: str = "salt") -> ProbeSlots:
     seats = ProbeSlots(salt)
-    seats.offer(offered)
-    seats.deal(NOBODY, NOBODY)
+    seats.replace_listed(offered)
+    seats.assign(NOBODY, NOBODY)
     return seats
 
 
 def test_as_many_as_fit_sit_in_their_order() -> None:
-    offered = [Contact("10.0.0.1", port) for port in range(1, MOST_CONTACTS + 1)]
+    offered = [Contact("10.0.0.1", port) for port in range(1, MAX_SLOTS + 1)]
     assert seated(offered).taken == tuple(offered)
     assert not seated(offered).crowded
 
@@ -46,27 +46,27 @@ def test_a_flood_from_one_address_takes_few_seats() -> None:
     seats = seated([*ONE_STRANGER, *HONEST])
     assert seats.crowded
     assert set(HONEST) <= set(seats.taken)
-    assert Counter(c.host for c in seats.taken)["10.0.0.66"] == MOST_PER_HOST
+    assert Counter(c.host for c in seats.taken)["10.0.0.66"] == MAX_PER_HOST
 
 
 def test_everybody_has_a_turn_in_a_flood_of_addresses_that_do_not_answer() -> None:
     seats = seated([*MANY_ADDRESSES, *HONEST])
     answered: set[Contact] = set()
-    for _ in range(len(MANY_ADDRESSES) // (MOST_CONTACTS - len(HONEST)) + 2):
+    for _ in range(len(MANY_ADDRESSES) // (MAX_SLOTS - len(HONEST)) + 2):
         answered |= set(HONEST) & set(seats.taken)
-        seats.deal(answered, set(seats.taken) - set(HONEST))
+        seats.assign(answered, set(seats.taken) - set(HONEST))
     assert answered == set(HONEST)
     for _ in range(40):
-        seats.deal(answered, set(seats.taken) - set(HONEST))
+        seats.assign(answered, set(seats.taken) - set(HONEST))
         assert set(HONEST) <= set(seats.taken), "who answered lost its seat"
 
 
 def test_strangers_that_answer_leave_seats_for_late_nodes() -> None:
     seats = seated(MANY_ADDRESSES)
-    seats.offer([*MANY_ADDRESSES, *HONEST])
+    seats.replace_listed([*MANY_ADDRESSES, *HONEST])
     met: set[Contact] = set()
-    for _ in range(2 * len(MANY_ADDRESSES) // MOST_ROTATING):
-        seats.deal(set(seats.taken), NOBODY)
+    for _ in range(2 * len(MANY_ADDRESSES) // ROTATING_SLOTS):
+        seats.assign(set(seats.taken), NOBODY)
         met |= set(HONEST) & set(seats.taken)
     assert met == set(HONEST)
 
@@ -77,16 +77,16 @@ def test_nobody_can_choose_to_come_first() -> None:
 
 def test_a_listing_is_cut() -> None:
     seats = ProbeSlots("salt")
-    seats.offer(Contact("10.0.0.1", port) for port in range(1, 60_000))
-    assert len(seats.offered) == MOST_OFFERED
+    seats.replace_listed(Contact("10.0.0.1", port) for port in range(1, 60_000))
+    assert len(seats.listed) == MAX_LISTED
 
 
 def test_who_leaves_the_listing_leaves_its_seat() -> None:
     seats = seated([*MANY_ADDRESSES, *HONEST])
-    seats.offer(HONEST)
-    seats.deal(set(HONEST), NOBODY)
+    seats.replace_listed(HONEST)
+    seats.assign(set(HONEST), NOBODY)
     assert seats.taken == tuple(HONEST)
-    assert not seats.successors
+    assert not seats.replacements
 
 
 @given(st.lists(st.tuples(st.lists(contacts, max_size=200), st.randoms()), max_size=8))
@@ -95,15 +95,15 @@ def test_seats_are_never_too_many_and_never_of_a_stranger_to_the_list(
 ) -> None:
     seats = ProbeSlots("salt")
     for offered, luck in listings:
-        seats.offer(offered)
+        seats.replace_listed(offered)
         answered = {c for c in seats.taken if luck.random() < 0.3}
         silent = {c for c in seats.taken if c not in answered and luck.random() < 0.5}
-        seats.deal(answered, silent)
-        assert len(seats.taken) == len(set(seats.taken)) <= MOST_CONTACTS
+        seats.assign(answered, silent)
+        assert len(seats.taken) == len(set(seats.taken)) <= MAX_SLOTS
         assert set(seats.taken) <= set(offered)
-        assert seats.successors <= set(seats.taken)
+        assert seats.replacements <= set(seats.taken)
         if not seats.crowded:
             assert set(seats.taken) == set(offered)
         else:
             hosts = Counter(c.host for c in seats.taken)
-            assert max(hosts.values()) <= MOST_PER_HOST
+            assert max(hosts.values()) <= MAX_PER_HOST

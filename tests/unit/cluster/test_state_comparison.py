@@ -52,12 +52,12 @@ class Member:
 
 def test_equal_digests_are_no_news() -> None:
     table = Member(members("abc")).knows(a={5: "x"}, b={5: "x"}, c={5: "x"})
-    assert (table.sentence, table.own_fault) == ("", "")
+    assert (table.message, table.own_fault) == ("", "")
 
 
 def test_the_minority_is_named_with_service_and_index() -> None:
     table = Member(members("abc")).knows(a={5: "x"}, b={5: "x"}, c={5: "y"})
-    assert table.sentence == (
+    assert table.message == (
         "the states of kv differ at entry 5: c at c:1 diverged from the majority, a at a:1 and b "
         "at b:1"
     )
@@ -66,7 +66,7 @@ def test_the_minority_is_named_with_service_and_index() -> None:
 
 def test_the_one_that_knows_that_it_is_in_the_minority_says_so() -> None:
     table = Member(members("abc")).knows(a={5: "y"}, b={5: "x"}, c={5: "x"})
-    assert "a at a:1 diverged" in table.sentence
+    assert "a at a:1 diverged" in table.message
     assert "service 'kv' is not that of the majority at entry 5" in table.own_fault
 
 
@@ -82,23 +82,23 @@ def test_the_one_that_knows_that_it_is_in_the_minority_says_so() -> None:
 )
 def test_without_a_majority_nobody_is_at_fault(voters: str, known: Mapping[str, str]) -> None:
     table = Member(members(voters)).knows(**{i: {5: value} for i, value in known.items()})
-    assert "no majority of the voters agrees" in table.sentence
+    assert "no majority of the voters agrees" in table.message
     assert table.own_fault == ""
 
 
 def test_learners_are_compared_and_do_not_count() -> None:
     member = Member(members("abc", learners="ef"))
     table = member.knows(a={5: "x"}, b={5: "x"}, e={5: "y"}, f={5: "y"})
-    assert "e at e:1 and f at f:1 diverged" in table.sentence
+    assert "e at e:1 and f at f:1 diverged" in table.message
     table = Member(members("bcd", learners="a")).knows(a={5: "y"}, b={5: "x"}, c={5: "x"})
     assert table.own_fault
 
 
 def test_only_equal_indexes_and_equal_code_are_compared() -> None:
     member = Member(members("abc"))
-    assert member.knows(a={5: "x"}, b={6: "y"}, c={7: "z"}).sentence == ""
+    assert member.knows(a={5: "x"}, b={6: "y"}, c={7: "z"}).message == ""
     member.knows(a={8: "x"})
-    assert member.learns(OTHER_CODE, {"b": {8: "y"}, "c": {8: "y"}}).sentence == ""
+    assert member.learns(OTHER_CODE, {"b": {8: "y"}, "c": {8: "y"}}).message == ""
 
 
 def test_an_alarm_lasts_until_a_later_index_is_equal() -> None:
@@ -108,17 +108,17 @@ def test_an_alarm_lasts_until_a_later_index_is_equal() -> None:
     assert member.knows(b={9: "x"}, c={9: "x"}).own_fault
     assert member.knows(a={5: "y", 9: "y"}).own_fault
     table = member.knows(a={9: "y", 12: "x"}, b={12: "x"}, c={12: "x"})
-    assert (table.sentence, table.own_fault) == ("", "")
+    assert (table.message, table.own_fault) == ("", "")
 
 
 def test_a_member_that_is_silent_stays_under_suspicion() -> None:
     member = Member(members("abc"))
     member.knows(a={5: "x"}, b={5: "x"}, c={5: "y"})
     table = member.knows(a={5: "x", 9: "x"}, b={5: "x", 9: "x"})
-    assert "c at c:1 diverged" in table.sentence
+    assert "c at c:1 diverged" in table.message
     member.configuration = members("ab")
     table.compare(member.configuration)
-    assert table.sentence == ""
+    assert table.message == ""
 
 
 def test_a_verdict_stands_though_its_majority_leaves() -> None:
@@ -126,11 +126,11 @@ def test_a_verdict_stands_though_its_majority_leaves() -> None:
     table = member.knows(a={5: "x"}, b={5: "x"}, c={5: "y"})
     member.configuration = members("ac")
     table.compare(member.configuration)
-    assert table.sentence.endswith("c at c:1 diverged from the majority, a at a:1 and b")
+    assert table.message.endswith("c at c:1 diverged from the majority, a at a:1 and b")
     table = member.knows(a={5: "x", 9: "x"}, c={5: "y", 9: "y"})
-    assert table.sentence.endswith("c at c:1 diverged from the majority, a at a:1 and b")
+    assert table.message.endswith("c at c:1 diverged from the majority, a at a:1 and b")
     table = member.knows(a={12: "x"}, c={12: "x"})
-    assert table.sentence == ""
+    assert table.message == ""
 
     diverged = Member(members("abc"))
     assert diverged.knows(a={5: "y"}, b={5: "x"}, c={5: "x"}).own_fault
@@ -144,7 +144,7 @@ def test_a_replaced_state_has_no_past() -> None:
     table = member.knows(a={5: "y"}, b={5: "x"}, c={5: "x"})
     table.forget_own()
     table.compare(member.configuration)
-    assert (table.sentence, table.own_fault, table.told) == ("", "", b"")
+    assert (table.message, table.own_fault, table.encoded_own) == ("", "", b"")
 
 
 def test_a_difference_is_logged_once_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
@@ -152,7 +152,7 @@ def test_a_difference_is_logged_once_until_it_ends(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.ERROR):
         for index in (5, 9, 13):
             table = member.knows(a={index: "x"}, b={index: "x"}, c={index: "y"})
-            assert "at entry 5: " in table.sentence
+            assert "at entry 5: " in table.message
         assert len(caplog.records) == 1
         member.knows(a={15: "x"}, b={15: "y"}, c={15: "y"})
         assert len(caplog.records) == 2, "another one diverges"
@@ -173,7 +173,7 @@ def test_a_users_service_is_named_before_what_braft_keeps_of_its_answers() -> No
     table.learn("c", encode_checkpoints(told(b"x")))
     table.compare(members("abc"))
     assert table.own_fault.startswith("this node's state of service 'counter'")
-    assert table.sentence.startswith("the states of counter and $sessions differ at entry 5: a at")
+    assert table.message.startswith("the states of counter and $sessions differ at entry 5: a at")
 
 
 def test_members_learn_digests_with_probes_and_strangers_do_not(play: Any, wait: Any) -> None:
@@ -187,7 +187,7 @@ def test_members_learn_digests_with_probes_and_strangers_do_not(play: Any, wait:
         await wait(lambda: all(host.member_of for host in hosts), 30)
         for host, value in zip(hosts, "xxy", strict=True):
             host.state_comparison.set_own(digests({7: value}))
-        await wait(lambda: all("c at" in h.state_comparison.sentence for h in hosts), 30)
+        await wait(lambda: all("c at" in h.state_comparison.message for h in hosts), 30)
         assert [bool(host.state_comparison.own_fault) for host in hosts] == [False, False, True]
         cluster_id = hosts[0].member_of
         for asked_for, told in ((cluster_id, True), ("", False), ("another", False)):
@@ -200,10 +200,10 @@ def test_members_learn_digests_with_probes_and_strangers_do_not(play: Any, wait:
 def test_strangers_and_nonsense_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
     member = Member(members("abc"))
     table = member.knows(a={5: "x"}, b={5: "x"}, z={5: "y"}, y={5: "y"})
-    assert table.sentence == ""
+    assert table.message == ""
     for data in (b"\xff", b"nonsense", b"\x92\x01\x90", b""):
         table.learn("b", data)
         table.learn("a", encode_checkpoints(digests({5: "q"})))  # nobody tells us what we are
     table.compare(member.configuration)
-    assert table.sentence == ""
-    assert len([r for r in caplog.records if "cannot read" in r.getMessage()]) == 1
+    assert table.message == ""
+    assert len([r for r in caplog.records if "cannot decode" in r.getMessage()]) == 1

@@ -19,7 +19,7 @@ def table(*rows: list[Any]) -> MembersService:
 A, B = [5, "a", "h:1", 3, "silent"], [9, "b", "h:2", 3, "silent"]
 
 
-def test_who_is_dismissed_stays_remembered_and_is_not_welcome() -> None:
+def test_a_forbidden_rejoin_keeps_the_record() -> None:
     service = table(A, B)
     assert service.forbid_rejoin("a") is True
     assert [(r.server_id, r.may_rejoin) for r in service.removed] == [("a", False), ("b", True)]
@@ -27,14 +27,14 @@ def test_who_is_dismissed_stays_remembered_and_is_not_welcome() -> None:
     assert service.forbid_rejoin("c") is False
 
 
-def test_a_dismissal_survives_a_snapshot() -> None:
+def test_a_forbidden_rejoin_survives_a_snapshot() -> None:
     service, other = table(A, B), MembersService()
     service.forbid_rejoin("b")
     other.restore(service.snapshot())
     assert other.removed == service.removed
 
 
-def test_a_table_of_a_time_before_dismissals_is_read() -> None:
+def test_a_table_without_the_last_field_is_read() -> None:
     assert [record.may_rejoin for record in table(A, [*B, False]).removed] == [True, False]
 
 

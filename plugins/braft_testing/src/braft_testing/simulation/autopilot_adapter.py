@@ -1,8 +1,8 @@
-"""The removal of dead voters in the simulation: the real decisions, carried out by the real code.
+"""Simulated removal of dead voters, with the real rules and the real cleanup.
 
-Owns what ``braft_core.cluster.dead_server_cleanup`` needs of a runtime: a view of Raft, probes over
+Owns what ``braft_core.cluster.dead_server_cleanup`` needs of its host: a view of Raft, probes over
 the simulated network, a record in the log, a change of the configuration. Everything takes virtual
-time and may fail; a crash forgets all of it but the log.
+time and may fail. A crash loses all of it but the log.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ if TYPE_CHECKING:
 
 __all__ = ["AutopilotAdapter", "Hail", "Hailed"]
 
-#: Virtual seconds: between two looks, between two rounds of probes, until a probe has failed.
+#: Virtual seconds: between two ticks, between two rounds of probes, timeout of a probe.
 _TICK = 0.05
 _PROBE_INTERVAL = 0.5
 _PROBE_TIMEOUT = 0.2
 
 
 class Hail(NamedTuple):
-    """A leader asks directly whether somebody is there."""
+    """A probe by a leader."""
 
     number: int
 
 
 class Hailed(NamedTuple):
-    """The answer, to a life of the asker."""
+    """The reply to a probe, addressed to one life of the caller."""
 
     number: int
     life: int
 
 
 class AutopilotAdapter:
-    """One life of a server, looking after the voters while it leads.
+    """One life of a server, which removes dead voters while it leads.
 
-    It is the :class:`~braft_core.cluster.interface.CleanupHost` of its own ``DeadServerCleanup``.
+    It is the :class:`~braft_core.cluster.interface.CleanupHost` of its ``DeadServerCleanup``.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class AutopilotAdapter:
         self.rejoin = RejoinAdapter(server, live, self)
         server.world.scheduler.after(_TICK, self._tick)
 
-    # -- the clock's side ----------------------------------------------------------------
+    # -- ticks ---------------------------------------------------------------------------
 
     def _tick(self) -> None:
         if self._server.live is not self._live:
@@ -89,9 +89,9 @@ class AutopilotAdapter:
         self._server.world.scheduler.after(_TICK, self._tick)
         if not self._waits:
             self._waits = True
-            self._server.post(self._look)
+            self._server.post(self._evaluate)
 
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         self._waits = False
         core, now, scheduler = self._live.core, self.now(), self._server.world.scheduler
         leads = core.role is Role.LEADER
@@ -101,7 +101,7 @@ class AutopilotAdapter:
         self._works.go_on()
         view = self.raft_view()
         self._cleanup.tick(now, view)
-        self.rejoin.look(now, view)
+        self.rejoin.tick(now, view)
         if leads and now >= self._probe_at:
             self._probe_at = now + self._cleanup.interval(_PROBE_INTERVAL)
             for member in view.configuration.ids:
@@ -128,7 +128,7 @@ class AutopilotAdapter:
             self._probes.note_failure(Contact(member, 1), Unreachable("no answer"))
 
     def hailed(self, answer: Hailed) -> None:
-        """Somebody answers."""
+        """Process the reply to a probe."""
         member = self._asked.pop(answer.number, "")
         if member and answer.life == self._server.lives:
             where = address_of(member)
@@ -136,14 +136,14 @@ class AutopilotAdapter:
             self.attention.probed[member] = self.now()
             self._probes.note_answer(Contact(member, 1), reply)
 
-    # -- the ports -----------------------------------------------------------------------
+    # -- CleanupHost ---------------------------------------------------------------------
 
     def now(self) -> float:
-        """This server's clock."""
+        """Return the time of this server's clock."""
         return self._server.clock.local(self._server.world.scheduler.now)
 
     def raft_view(self) -> RaftView:
-        """What the core says."""
+        """Return the state of the core."""
         return raft_view(self._live.core)
 
     def removals(self) -> list[Removal]:
@@ -151,15 +151,15 @@ class AutopilotAdapter:
         return [Removal(*record) for record in self._live.frontend.machine.members.removed]
 
     def was_removed_as_dead(self, server_id: str) -> bool:
-        """Whether that server was once removed because it was dead."""
+        """Return whether that server was once removed as dead."""
         return self._cleanup.was_removed_as_dead(server_id)
 
     def may_rejoin(self, server_id: str) -> bool:
-        """Whether it is taken back."""
+        """Return whether that server may rejoin."""
         return self._cleanup.may_rejoin(server_id)
 
     async def record_removal(self, server: Member, voters: int, reason: str) -> None:
-        """Write it into the log."""
+        """Append the record to the log and wait until it is applied."""
         if self._server.disk.full:
             raise Rejected("the disk is full")
         core = self._live.core
@@ -171,7 +171,7 @@ class AutopilotAdapter:
         await applied(self._live, index, term, self.now)
 
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
-        """Change it, and let the judge look at it."""
+        """Change the membership and check the invariants."""
         core = self._live.core
         index = core.change_membership(kind, server_id, address)
         self._trace(f"removes {server_id}, which is dead")

@@ -1,7 +1,7 @@
-"""From nothing to a cluster in the simulation: real bootstrap rules, and a discovery that lies.
+"""Simulated bootstrap with the real rules and a discovery that lists wrong contacts.
 
-Owns what a node does around ``braft_core.cluster.bootstrap``: listing, probing, storing, offering,
-starting, joining. Everything takes virtual time and may fail; a crash forgets what is not stored.
+Owns the I/O around ``braft_core.cluster.bootstrap``: listing, probing, storing, proposing, joining,
+starting. Everything takes virtual time and may fail. A crash loses what is not stored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from braft_core.cluster.bootstrap_effects import (
     StartCluster,
     StoreRecord,
 )
+from braft_core.cluster.bootstrap_facts import BootstrapFacts
 from braft_core.cluster.bootstrap_record import BootstrapRecord
-from braft_core.cluster.discovery_view import BootstrapFacts
 from braft_core.cluster.joining import AddNonvoter, Refuse, handle_join
 from braft_core.errors import BraftError, NotApplied, NotLeader, NotReady, Rejected
 from braft_core.peer import (
@@ -54,14 +54,14 @@ _STRANGERS = 2
 
 
 class Call(NamedTuple):
-    """A question of one node to another, beside Raft."""
+    """A call of one node to another, besides Raft."""
 
     number: int
     request: Any
 
 
 class Reply(NamedTuple):
-    """Its answer, to a life of the asker: a reply, or the error it was refused with."""
+    """Its reply or error, addressed to one life of the caller."""
 
     number: int
     life: int
@@ -69,22 +69,22 @@ class Reply(NamedTuple):
 
 
 def address_of(server_id: str) -> str:
-    """Where a simulated server is."""
+    """Return the address of a simulated server."""
     return f"{server_id}:1"
 
 
 class Discovery:
-    """Tells each node where others might be: the truth, a part of it, nothing, or nonsense."""
+    """Lists the contacts of a node: all, some, none, or wrong ones."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._rng = stream(world.seed, "discovery")
         self.honest = False
-        #: Whom each server cannot see as long as discovery is not honest.
+        #: The servers that are hidden from each server while discovery is not honest.
         self._hidden = {server_id: self._draw_hidden() for server_id in world.server_ids}
 
     def _draw_hidden(self) -> list[str]:
-        """The same every time, so that several nodes may think that they have the smallest id."""
+        """Draw the hidden servers once, so that several nodes may have the smallest id they see."""
         plan, rng = self._world.plan, self._rng
         if plan.complete_views or rng.random() >= plan.lies:
             return []
@@ -92,7 +92,7 @@ class Discovery:
         return ids[:1] if rng.random() < 0.5 else rng.sample(ids, rng.randint(1, 2) % len(ids))
 
     def list(self, asker: str) -> list[Contact] | None:
-        """The contacts, ``None`` for a failure."""
+        """Return the contacts, ``None`` for a failure."""
         rng, lies = self._rng, 0.0 if self.honest else self._world.plan.lies * 0.6
         hidden = () if self.honest else self._hidden[asker]
         ids = self._world.server_ids
@@ -124,7 +124,7 @@ class _Awaited:
 
 @dataclass(slots=True)
 class BootstrapAdapter:
-    """One life of a node on its way into a cluster, and its answers to others ever after."""
+    """One life of a node: its bootstrap, and its replies to calls of other nodes."""
 
     server: Server
     life: int
@@ -132,13 +132,13 @@ class BootstrapAdapter:
     rng: random.Random
     _calls: dict[int, _Awaited] = field(default_factory=dict)
     _next_call: int = 1
-    #: Replies that wait until what they rest on is durable.
+    #: Replies that wait until the record is durable.
     _replies: list[tuple[str, Reply]] = field(default_factory=list)
     _records: list[BootstrapRecord] = field(default_factory=list)
 
     @classmethod
     def of(cls, server: Server) -> BootstrapAdapter:
-        """Begin from what the disk holds."""
+        """Create the adapter from the state on the disk."""
         world, disk = server.world, server.disk
         rng = stream(world.seed, f"founder/{server.id}/{server.lives}")
         facts = BootstrapFacts(server.id, address_of(server.id), CLUSTER, world.plan.expect)
@@ -165,7 +165,7 @@ class BootstrapAdapter:
         self.server.world.scheduler.after(delay, act)
 
     def start(self) -> None:
-        """Begin to form, or go on as the member that the disk says it is."""
+        """Start the bootstrap, or continue as a member."""
         cluster_id = self.server.disk.cluster_id
         if cluster_id:
             self.bootstrap.became_member(self._now(), cluster_id)
@@ -204,7 +204,7 @@ class BootstrapAdapter:
                 case StoreRecord(record):
                     self._store(record)
                 case StartCluster(cluster_id, configuration):
-                    self._found(cluster_id, configuration)
+                    self._start_cluster(cluster_id, configuration)
 
     def _listed(self) -> None:
         contacts, now = self.server.world.discovery.list(self.server.id), self._now()
@@ -214,7 +214,7 @@ class BootstrapAdapter:
             self._carry_out(self.bootstrap.contacts_listed(now, contacts))
 
     def _stranger(self, contact: Contact) -> None:
-        """Some addresses belong to another cluster, at others nobody is at home."""
+        """Answer for addresses outside the cluster: another cluster, or no process."""
         now = self._now()
         if int(contact.host[1:]) > _STRANGERS:
             self._carry_out(self.bootstrap.probe_failed(now, contact, "nobody there"))
@@ -236,18 +236,18 @@ class BootstrapAdapter:
             return
         record = self._records.pop(0)
         self.server.disk.bootstrap_record = record
-        self.server.world.trace.add(f"{self.server.id} promises {record}")
+        self.server.world.trace.add(f"{self.server.id} stores {record}")
         self._carry_out(self.bootstrap.stored(self._now(), record))
         if self._records:
             self._after(self.server.world.plan.sync_latency, self._stored)
         self._send_replies()
 
-    def _found(self, cluster_id: str, configuration: Configuration) -> None:
+    def _start_cluster(self, cluster_id: str, configuration: Configuration) -> None:
         server = self.server
         server.world.bootstrap.started(server.id, cluster_id, configuration)
         if server.disk.durable.last_index == 0:
             server.disk.repair(lambda image: write_first_entry(image, configuration))
-        # A crash before the cluster id is stored founds the same cluster once more.
+        # After a crash before the cluster id is stored, the same cluster is started once more.
         self._after(server.world.plan.sync_latency, self._become_member, cluster_id)
 
     def _become_member(self, cluster_id: str) -> None:
@@ -267,7 +267,7 @@ class BootstrapAdapter:
         self._after(timeout, self.answered, Reply(number, self.life, None))
 
     def answered(self, reply: Reply) -> None:
-        """The answer to a call, ``None`` for none."""
+        """Process the reply to a call, ``None`` for a timeout."""
         awaited = self._calls.pop(reply.number, None)
         if awaited is None or reply.life != self.life:
             return
@@ -281,7 +281,7 @@ class BootstrapAdapter:
             case SendProposal() if isinstance(outcome, BootstrapProposalReply):
                 self._carry_out(self.bootstrap.proposal_answered(now, effect, outcome))
             case SendProposal():
-                self._carry_out(self.bootstrap.proposal_failed(now, effect, why))
+                self._carry_out(self.bootstrap.proposal_answered(now, effect, None))
             case SendJoinRequest() if isinstance(outcome, JoinReply):
                 self.server.world.bootstrap.joined(self.server.id, outcome.cluster_id)
                 self._become_member(outcome.cluster_id)
@@ -293,12 +293,12 @@ class BootstrapAdapter:
     # -- answering -----------------------------------------------------------------------
 
     def asked(self, envelope: Envelope) -> None:
-        """Another node asks."""
+        """Process a call of another node."""
         call: Call = envelope.payload
         back = (envelope.sender, envelope.life, call.number)
         match call.request:
             case ProbeRequest(address=address):
-                self.bootstrap.view.heard(address)
+                self.bootstrap.view.note_incoming_probe(address)
                 self._reply(back, self._probed())
             case BootstrapProposal():
                 decision = self.bootstrap.proposal_received(self._now(), call.request)
@@ -310,7 +310,7 @@ class BootstrapAdapter:
             case JoinRequest():
                 live = self.server.live
                 if live is None:
-                    self._reply(back, NotReady("the node is bootstrap"))
+                    self._reply(back, NotReady("the node is not a member yet"))
                 else:
                     self.server.post(self._join, live, call.request, back)
 
@@ -368,21 +368,21 @@ class BootstrapAdapter:
                 error = NotLeader(error.message, leader=leader, leader_address=where)
             self._reply(back, error)
             return
-        self._welcome(live, back)
+        self._reply_joined(live, back)
 
     def _joined(
         self, live: Process, index: int, term: int, back: tuple[str, int, int], left: int
     ) -> None:
-        """The newcomer is told once its addition is committed."""
+        """Reply to the newcomer once its addition is committed."""
         if live is not self.server.live or not left:
             return
         core = live.core
         if core.commit_index < index:
             self._after(_TICK, self._joined, live, index, term, back, left - 1)
         elif core.log.term_at(index) in (term, None):
-            self._welcome(live, back)
+            self._reply_joined(live, back)
 
-    def _welcome(self, live: Process, back: tuple[str, int, int]) -> None:
+    def _reply_joined(self, live: Process, back: tuple[str, int, int]) -> None:
         configuration = encode_configuration(live.core.configuration)
         self._reply(back, JoinReply(self.bootstrap.cluster_id, configuration))
 
@@ -392,7 +392,7 @@ def _host(address: str) -> str:
 
 
 def write_first_entry(image: LogImage, configuration: Configuration) -> None:
-    """What a founding leaves on a blank disk."""
+    """Write the state that a bootstrap leaves on an empty disk."""
     image.hard_state = HardState(1, "")
     data = encode_configuration(configuration)
     image.append(Entry(1, 1, EntryType.CONFIGURATION, data))

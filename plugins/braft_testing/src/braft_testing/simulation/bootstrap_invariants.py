@@ -1,6 +1,6 @@
-"""The rules of founding, judged from outside: one cluster per node, never two clusters.
+"""Invariants of the bootstrap: one cluster per node, never two clusters.
 
-Looks at what is durable on all disks at the moment a node starts Raft.
+Checks what is durable on all disks at the moment when a node starts Raft.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["BootstrapInvariants"]
 
 
 class BootstrapInvariants:
-    """Remembers the first cluster that was started, and who is in which one."""
+    """Remembers the first cluster, and the cluster of each server."""
 
     def __init__(self, disks: Mapping[str, Disk], expect: int) -> None:
         self._disks = disks
@@ -26,9 +26,10 @@ class BootstrapInvariants:
         self._of: dict[str, str] = {}
 
     def started(self, server: str, cluster_id: str, configuration: Configuration) -> None:
-        """A node starts Raft from a founding.
+        """Check a node that starts Raft from a bootstrap proposal.
 
-        :raises InvariantBroken: that is not its only one, not everybody's, or not agreed.
+        :raises InvariantBroken: if the node started another cluster, the configuration differs, or
+            a member has not accepted it.
         """
         self._belongs(server, cluster_id)
         known = self._configuration or configuration
@@ -40,17 +41,17 @@ class BootstrapInvariants:
         for member in configuration.ids:
             disk = self._disks[member]
             accepted = disk.bootstrap_record.accepted
-            promised = accepted.cluster_id if accepted is not None else ""
-            if cluster_id not in (promised, disk.cluster_id):
+            held = accepted.cluster_id if accepted is not None else ""
+            if cluster_id not in (held, disk.cluster_id):
                 raise InvariantBroken(
                     "every member accepted",
-                    f"{server} starts {cluster_id}, {member} promised {promised or 'nothing'}",
+                    f"{server} starts {cluster_id}, {member} accepted {held or 'nothing'}",
                 )
 
     def joined(self, server: str, cluster_id: str) -> None:
-        """A node was taken in.
+        """Check a node that joined a cluster.
 
-        :raises InvariantBroken: into a cluster that is not the one.
+        :raises InvariantBroken: if it is a second cluster.
         """
         self._belongs(server, cluster_id)
 

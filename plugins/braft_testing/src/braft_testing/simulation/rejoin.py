@@ -1,9 +1,9 @@
-"""The return of members that were removed as dead: the real decisions over the simulated network.
+"""Simulated rejoining of members that were removed as dead, with the real decisions.
 
 Owns what ``braft_core.cluster.member`` does around :mod:`braft_core.cluster.member_rules` and
-:mod:`braft_core.cluster.joining`: asking around when no leader calls, asking to be taken back,
-asking for the vote, and on the leader taking in and promoting. Everything takes virtual time and
-may get lost; a crash forgets all of it but the log.
+:mod:`braft_core.cluster.joining`: probes while no leader calls, requests to rejoin and for the
+promotion, and on the leader adding and promoting. Everything takes virtual time and may get lost.
+A crash loses all of it but the log.
 """
 
 from __future__ import annotations
@@ -41,71 +41,71 @@ _ROUND = 0.2
 
 
 class Knock(NamedTuple):
-    """A question of one member, or of one that was one, to another node."""
+    """A call of a member, or of a removed member, to another node."""
 
     request: ProbeRequest | JoinRequest
 
 
 class Welcome(NamedTuple):
-    """What a node said of itself, to a life of the asker."""
+    """The reply to a probe, addressed to one life of the caller."""
 
     life: int
     reply: ProbeReply
 
 
 class RejoinAdapter:
-    """One life of a server: perhaps one that was removed, perhaps a leader that takes it back."""
+    """One life of a server, which may be a removed member or the leader that adds it again."""
 
     def __init__(self, server: Server, live: Process, autopilot: AutopilotAdapter) -> None:
         self._server, self._live, self._autopilot = server, live, autopilot
-        #: Whether it was told that it is no member.
+        #: Whether a leader reported that this server was removed.
         self.removed = False
         self._replies: list[ProbeReply] | None = None
-        self._round_ends = self._next_round = self._next_wish = -inf
+        self._round_ends = self._next_round = self._next_request = -inf
         self._caught_up = CaughtUp()
         self._wants_vote: dict[str, None] = {}
 
-    # -- the clock's side ----------------------------------------------------------------
+    # -- ticks ---------------------------------------------------------------------------
 
-    def look(self, now: float, view: RaftView) -> None:
-        """Do what is due."""
+    def tick(self, now: float, view: RaftView) -> None:
+        """Start the work that is due."""
         hears = hears_leader(view)
         if self.removed and hears:
             self._set_removed(False)
         if self._replies is not None and now >= self._round_ends:
             replies, self._replies = self._replies, None
-            self._judge(view, replies)
+            self._process(view, replies)
         if not hears and self._replies is None and now >= self._next_round:
             self._replies, self._round_ends = [], now + _ROUND
             self._next_round = now + _INTERVAL
-            self._ask_around()
+            self._probe_all()
         own = view.configuration.get(self._server.id)
         learner = own is not None and not view.configuration.is_voter(self._server.id)
-        if learner and view.leader_id and now >= self._next_wish:
-            self._next_wish = now + _INTERVAL
+        if learner and view.leader_id and now >= self._next_request:
+            self._next_request = now + _INTERVAL
             self._ask_to_join(view.leader_id)
         self._lead(now, view)
 
     def check(self) -> None:
-        """Look at the core after its inputs.
+        """Check the core after its inputs.
 
-        :raises InvariantBroken: it was told that it is no member, and campaigns.
+        :raises InvariantBroken: if a removed server campaigns.
         """
         if self.removed and self._live.core.role is Role.PRE_CANDIDATE:
             raise InvariantBroken(
                 "the removed do not campaign", f"{self._server.id} asks for votes"
             )
 
-    # -- the asker -----------------------------------------------------------------------
+    # -- the removed member --------------------------------------------------------------
 
-    def _ask_around(self) -> None:
+    def _probe_all(self) -> None:
         own = self._server.id
         request = ProbeRequest(own, CLUSTER, CLUSTER, address_of(own))
         for other in self._server.world.server_ids:
             if other != own:
                 self._send(other, Knock(request))
 
-    def _judge(self, view: RaftView, replies: list[ProbeReply]) -> None:
+    def _process(self, view: RaftView, replies: list[ProbeReply]) -> None:
         leader = removal_notice(view, CLUSTER, replies)
         self._set_removed(leader is not None)
         if leader is not None and leader.rejoin_allowed:
@@ -126,7 +126,7 @@ class RejoinAdapter:
     # -- answering -----------------------------------------------------------------------
 
     def take(self, envelope: Envelope) -> None:
-        """A question or an answer arrived."""
+        """Process a call or a reply."""
         match envelope.payload:
             case Knock(ProbeRequest() as request):
                 reply = self._reply(self._autopilot.raft_view(), request)
@@ -182,7 +182,7 @@ class RejoinAdapter:
             self.change(change.kind, change.server_id, change.address)
 
     def change(self, kind: str, server_id: str, address: str) -> bool:
-        """Change the membership, and let the judge look at it; whether it was possible."""
+        """Change the membership and check the invariants; return whether it was possible."""
         core, judge = self._live.core, self._server.world.removals
         before = core.configuration
         try:
