@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from braft_testing.processes import PATIENCE
-
 # A slow or busy machine must not fail a property; the time limit of pytest still holds.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -42,18 +40,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_PREFIXES) or name in _SHORT:
             monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def patient_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent once over gRPC arrives, even if the machine stands still for a second then."""
-    from braft_core.transport.grpc import connector, install_snapshot, peer_link
-
-    options = dict(connector._CLIENT) | {"grpc.min_reconnect_backoff_ms": int(1000 * PATIENCE)}
-    monkeypatch.setattr(connector, "_CLIENT", tuple(options.items()))
-    monkeypatch.setattr(peer_link, "_CONNECT", PATIENCE)
-    monkeypatch.setattr(peer_link, "_CONTROL_TIMEOUT", PATIENCE)
-    monkeypatch.setattr(install_snapshot, "_CONNECT", PATIENCE)
 
 
 @pytest.fixture(scope="session")

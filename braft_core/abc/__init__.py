@@ -30,6 +30,7 @@ from braft_core.abc.transport import (
     TransportHandler,
     TransportOptions,
 )
+from braft_core.abc.transport_timing import TransportTiming
 
 __all__ = [
     "NO_SNAPSHOT",
@@ -51,6 +52,7 @@ __all__ = [
     "Transport",
     "TransportHandler",
     "TransportOptions",
+    "TransportTiming",
     "WriteBatch",
     "surplus",
 ]

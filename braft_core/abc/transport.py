@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from braft_core.abc.storage import SnapshotSink
+from braft_core.abc.transport_timing import TransportTiming
 from braft_core.errors import BraftError
 from braft_core.raft.messages import InstallSnapshot, Message, Request, Response
 from braft_core.raft.types import SnapshotMeta
@@ -51,6 +52,7 @@ class TransportOptions:
     #: By which nodes prove who they are, in every call and connection; never sent. Empty: no proof
     #: is asked for. A transport that never leaves the process may ignore it.
     keyring: Keyring = field(default_factory=Keyring)
+    timing: TransportTiming = field(default_factory=TransportTiming)
     #: Bound into the proof.
     cluster_name: str = ""
     #: Take Raft's own requests without a proof, and send them to peers that cannot prove anything.

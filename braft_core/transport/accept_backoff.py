@@ -22,9 +22,11 @@ PERIOD: Final = 60.0
 class AcceptBackoff:
     """Decides for one listener. Not thread-safe. Times are monotonic seconds."""
 
-    def __init__(self, what: str, log: logging.Logger) -> None:
+    def __init__(self, what: str, log: logging.Logger, pause: float = PAUSE) -> None:
         """:param what: the listener's name in log lines."""
         self._what, self._log = what, log
+        #: Seconds until the listener tries again.
+        self.pause = pause
         self._until = self._next_line = 0.0
         self._times = 0
 
@@ -36,7 +38,7 @@ class AcceptBackoff:
         """Return whether ``error`` means that there is no room; then the pause begins."""
         if error.errno not in _EXHAUSTED:
             return False
-        self._until = now + PAUSE
+        self._until = now + self.pause
         self._times += 1
         if now >= self._next_line:
             self._next_line = now + PERIOD

@@ -26,6 +26,7 @@ class LocalEndpoint:
     def __init__(self, options: TransportOptions, handler: TransportHandler) -> None:
         self.options = options
         self.handler = handler
+        self.timing = options.timing
         self.keyring = options.keyring
         #: Callers without the right token.
         self.auth_failures = AuthFailures("the Raft port")

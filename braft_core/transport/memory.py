@@ -46,8 +46,6 @@ __all__ = ["MemoryNetwork", "MemoryTransport"]
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-#: Seconds for which a transfer of a snapshot may stand still.
-_STALL = 10.0
 
 
 class MemoryNetwork:
@@ -353,9 +351,10 @@ class MemoryTransport(Transport):
             await self._pass(target)
             sent = replace(message, meta=message.meta._replace(id=""), request_id=0)
             contents = self._contents(target, source)
+            stall = self.options.timing.snapshot_stall
             receiving = target._receiver.receive(sent, self.identity.cluster_id, contents)
             try:
-                response = await _watched(_on(target._loop, receiving), source)
+                response = await _watched(_on(target._loop, receiving), source, stall)
             except WrongCluster:
                 self.counters["refused_by_peer"] += 1
                 raise
@@ -469,15 +468,15 @@ def _on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> async
         raise Unreachable("the node is gone", sent=False) from error
 
 
-async def _watched(receiving: asyncio.Future[_T], source: SnapshotReader) -> _T:
+async def _watched(receiving: asyncio.Future[_T], source: SnapshotReader, stall: float) -> _T:
     """Wait for the end, as long as something moves."""
     try:
         passed = -1
         while not receiving.done():
             if source.passed == passed:
-                raise Unreachable(f"the transfer stood still for {_STALL} s", sent=True)
+                raise Unreachable(f"the transfer stood still for {stall} s", sent=True)
             passed = source.passed
-            await asyncio.wait({receiving}, timeout=_STALL)
+            await asyncio.wait({receiving}, timeout=stall)
         return receiving.result()
     finally:
         receiving.cancel()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 
 from braft_core.abc import Transport, TransportOptions
 from braft_core.tokens import Keyring
-from braft_core.transport.grpc import GrpcTransport, peer_link, pipeline, raft_server
+from braft_core.transport.grpc import GrpcTransport
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
-from braft_testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
+from braft_testing.transport import (
+    PATIENCE,
+    PATIENT_TIMING,
+    Node,
+    TransportConformance,
+    sever_sockets,
+)
 from braft_testing.transport_nodes import on_a_loop, patience_of_sockets
 
 
@@ -30,18 +37,16 @@ class TestMemoryTransport(TransportConformance):
         self.network.sever(first.address, second.address)
 
 
-@pytest.mark.usefixtures("patient_grpc")
 class TestGrpcTransport(TransportConformance):
     can_sever = True
 
-    @pytest.fixture(autouse=True)
-    def _farewells(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A stream whose goodbye is cut short counts as lost: it has time to be heard."""
-        for part in (peer_link, pipeline, raft_server):
-            monkeypatch.setattr(part, "_FAREWELL", 3.0)
+    #: A stream that is cut before its orderly end is read would count as lost.
+    timing = replace(PATIENT_TIMING, close=3.0)
 
     def make(self, address: str) -> Transport:
-        return GrpcTransport(TransportOptions(listen=(address,), rpc_timeout=PATIENCE))
+        return GrpcTransport(
+            TransportOptions(listen=(address,), rpc_timeout=PATIENCE, timing=self.timing)
+        )
 
     async def sever(self, first: Node, second: Node) -> None:
         sever_sockets(first, second)
@@ -63,5 +68,7 @@ class TestGrpcTransportWithAToken(TestGrpcTransport):
 
     def make(self, address: str) -> Transport:
         keyring = Keyring.of("a-secret-of-some-length")
-        options = TransportOptions(listen=(address,), rpc_timeout=PATIENCE, keyring=keyring)
+        options = TransportOptions(
+            listen=(address,), rpc_timeout=PATIENCE, keyring=keyring, timing=self.timing
+        )
         return GrpcTransport(options)

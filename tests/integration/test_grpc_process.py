@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from braft_core.abc import TransportOptions
+from braft_core.abc import TransportOptions, TransportTiming
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.transport.grpc import GrpcTransport, peer_link
+from braft_core.transport.grpc import GrpcTransport
 from braft_testing.processes import HOST, free_ports
 from braft_testing.transport import Node, RecordingHandler, until
 from braft_testing.transport_nodes import prompt
@@ -111,13 +111,12 @@ class Parent(Node):
         return self.handler.unreachable
 
 
-def test_a_killed_process_is_missed_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_is_missed_and_found_again() -> None:
     # Too long to be waited out here: it is found because it is heard of.
-    monkeypatch.setattr(peer_link, "_FIRST_PAUSE", 60.0)
-    monkeypatch.setattr(peer_link, "_LONGEST_PAUSE", 60.0)
+    timing = TransportTiming(reconnect_min=60.0, reconnect_max=60.0)
 
     async def scenario() -> None:
-        parent = await Parent.start()
+        parent = await Parent.start(timing=timing)
         # It comes back at the same port, which no connection of anybody may take meanwhile.
         child = await Child.start(parent.address, f"{HOST}:{free_ports(1)[0]}")
         try:

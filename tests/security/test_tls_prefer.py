@@ -14,29 +14,24 @@ from typing import Any
 import pytest
 
 from braft_core import peer
-from braft_core.abc import TLSFiles
+from braft_core.abc import TLSFiles, TransportTiming
 from braft_core.errors import Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import Request, RequestVote
 from braft_core.tls.issuing import Made, Names, make_authority, make_certificate
 from braft_core.transport.grpc import GrpcTransport, port_mux
-from braft_testing.transport import PATIENCE, Node, listening_node, until
+from braft_testing.transport import PATIENCE, PATIENT_TIMING, Node, listening_node, until
 from braft_testing.transport_nodes import append
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
 
 
 @pytest.fixture(params=["grpc", "tcp"])
-def started(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Started:
-    if request.param == "grpc":
-        request.getfixturevalue("patient_grpc")
-        return partial(listening_node, GrpcTransport, rpc_timeout=PATIENCE)
-    braft_tcp = pytest.importorskip("braft_tcp")
-    from braft_tcp import handshake
-
-    monkeypatch.setattr(handshake, "_CONNECT", PATIENCE)
-    monkeypatch.setattr(handshake, "_WELCOME", PATIENCE)
-    return partial(listening_node, braft_tcp.TcpTransport, rpc_timeout=PATIENCE)
+def started(request: pytest.FixtureRequest) -> Started:
+    transport: Any = GrpcTransport
+    if request.param == "tcp":
+        transport = pytest.importorskip("braft_tcp").TcpTransport
+    return partial(listening_node, transport, rpc_timeout=PATIENCE, timing=PATIENT_TIMING)
 
 
 def files(folder: Path, count: int = 3) -> list[TLSFiles]:
@@ -258,11 +253,11 @@ def test_the_front_cuts_off_the_silent_and_turns_away_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, *_ = files(tmp_path)
-    monkeypatch.setattr(port_mux, "_MAX_CALLERS", 3)
-    monkeypatch.setattr(port_mux, "_FIRST_BYTE", 0.2)
+    monkeypatch.setattr(port_mux, "MAX_CALLERS", 3)
+    timing = TransportTiming(first_bytes=0.2)
 
     async def scenario() -> None:
-        async with listening_node(GrpcTransport, "b", tls=prefer(one)) as b:
+        async with listening_node(GrpcTransport, "b", tls=prefer(one), timing=timing) as b:
             host, _, port = b.address.rpartition(":")
             silent = [await asyncio.open_connection(host, int(port)) for _ in range(8)]
             async with asyncio.timeout(PATIENCE):

@@ -24,7 +24,7 @@ from braft_core.tls.issuing import Made, Names, make_authority, make_certificate
 from braft_core.transport.call_codec import encode_peer
 from braft_core.transport.grpc import GrpcTransport
 from braft_core.transport.raft_codec import encode_header, encode_request
-from braft_testing.transport import PATIENCE, Node, listening_node
+from braft_testing.transport import PATIENCE, PATIENT_TIMING, Node, listening_node
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
 
@@ -34,16 +34,11 @@ NODE = Names(ips=("127.0.0.1",), dns=("braft-peer",))
 
 
 @pytest.fixture(params=["grpc", "tcp"])
-def started(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Started:
-    if request.param == "grpc":
-        request.getfixturevalue("patient_grpc")
-        return partial(listening_node, GrpcTransport, rpc_timeout=PATIENCE)
-    braft_tcp = pytest.importorskip("braft_tcp")
-    from braft_tcp import handshake
-
-    monkeypatch.setattr(handshake, "_CONNECT", PATIENCE)
-    monkeypatch.setattr(handshake, "_WELCOME", PATIENCE)
-    return partial(listening_node, braft_tcp.TcpTransport, rpc_timeout=PATIENCE)
+def started(request: pytest.FixtureRequest) -> Started:
+    transport: Any = GrpcTransport
+    if request.param == "tcp":
+        transport = pytest.importorskip("braft_tcp").TcpTransport
+    return partial(listening_node, transport, rpc_timeout=PATIENCE, timing=PATIENT_TIMING)
 
 
 class Issuer:
@@ -97,9 +92,7 @@ def test_peers_reach_each_other_by_the_server_name_without_an_address(
     asyncio.run(scenario())
 
 
-def test_in_grpc_another_holder_of_a_certificate_calls_nobody(
-    cluster: Issuer, patient_grpc: None
-) -> None:
+def test_in_grpc_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) -> None:
     """On the wire: a client's never counts, and where names are set, no other node's."""
     ours = cluster.issue("b", peer_names=("braft-peer",))
     node = cluster.made("n")
@@ -131,7 +124,9 @@ def test_in_grpc_another_holder_of_a_certificate_calls_nobody(
         return grpc.StatusCode.OK
 
     async def scenario() -> None:
-        async with listening_node(GrpcTransport, "b", tls=ours, rpc_timeout=PATIENCE) as b:
+        async with listening_node(
+            GrpcTransport, "b", tls=ours, rpc_timeout=PATIENCE, timing=PATIENT_TIMING
+        ) as b:
             b.handler.on_called = hello
             for stranger in (client, other):
                 for path, data in calls.items():
@@ -217,13 +212,13 @@ def test_a_node_does_not_start_with_a_certificate_that_its_peers_refuse(
     asyncio.run(scenario())
 
 
-def test_a_client_s_certificate_gets_a_client_s_rights_in_grpc(
-    cluster: Issuer, patient_grpc: None
-) -> None:
+def test_a_client_s_certificate_gets_a_client_s_rights_in_grpc(cluster: Issuer) -> None:
     ours, client = cluster.issue("b"), cluster.made("client", client=True)
 
     async def scenario() -> None:
-        async with listening_node(GrpcTransport, "b", tls=ours, rpc_timeout=PATIENCE) as b:
+        async with listening_node(
+            GrpcTransport, "b", tls=ours, rpc_timeout=PATIENCE, timing=PATIENT_TIMING
+        ) as b:
 
             async def details() -> dict[str, Any]:
                 return {"serverID": "b"}

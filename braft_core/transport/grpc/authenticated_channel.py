@@ -27,8 +27,6 @@ from braft_core.transport.token_handshake import encode_hello, respond
 
 __all__ = ["AuthenticatedChannel", "reason_of"]
 
-#: Seconds that a handshake may take.
-_HANDSHAKE = 2.0
 #: Seconds for which a server that could not prove itself is not asked again.
 _PAUSE = 0.5
 
@@ -53,16 +51,17 @@ class AuthenticatedChannel:
         self._beginning = asyncio.Lock()
         self._refusal: tuple[float, AccessDenied] | None = None
 
-    async def ready(self, timeout: float = _HANDSHAKE) -> None:
+    async def ready(self, timeout: float | None = None) -> None:
         """Let the server prove itself, unless it has already.
 
         :raises grpc.aio.AioRpcError: it cannot be asked. :raises AccessDenied: it has not.
         """
+        limit = self._local.timing.handshake
         if self._is_settled() or not self._local.keyring.current:
             return
         async with self._beginning:
             if not self._is_settled():
-                await self._begin(min(timeout, _HANDSHAKE))
+                await self._begin(limit if timeout is None else min(timeout, limit))
 
     def _is_settled(self) -> bool:
         return self._keys is not None or self._plain

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 import grpc
 import grpc.aio
 
+from braft_core.abc import TransportTiming
 from braft_core.errors import DecodeError
 from braft_core.transport.address_quota import AddressQuota
 from braft_core.transport.grpc.authenticated_context import signed
@@ -29,8 +30,6 @@ Serve = Callable[[bytes, Any], Awaitable[bytes]]
 
 #: Requests of one address that are read at a time. Each may be as large as the largest message.
 READERS: Final = 4
-#: Seconds that a request may take to arrive once its call is admitted, and one that is small.
-_PATIENCE, _SHORT_PATIENCE = 30.0, 5.0
 #: Admitted calls of one address, and of all, that may be under way.
 CALLS: Final = (512, 4096)
 
@@ -38,7 +37,8 @@ CALLS: Final = (512, 4096)
 class BoundedCalls:
     """Makes the handlers of single calls. Used on the loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: TransportTiming) -> None:
+        self._timing = timing
         self._calls = AddressQuota(*CALLS)
         #: By address and whether the method takes large requests.
         self._read_slots: dict[tuple[str, bool], _ReadSlots] = {}
@@ -77,7 +77,8 @@ class BoundedCalls:
 
         :param limit: see :meth:`method`.
         """
-        patience = _PATIENCE if limit is None else _SHORT_PATIENCE
+        timing = self._timing
+        patience = timing.request_timeout if limit is None else timing.small_request_timeout
         async with self._mac(host_of(context.peer()), limit is None):
             try:
                 async with asyncio.timeout(patience):

@@ -22,8 +22,6 @@ from braft_core.transport.tls_probe import TLSProbe
 
 __all__ = ["CallPool"]
 
-#: Seconds after which an unused connection is closed, at the next call.
-_IDLE = 60.0
 _MAX_CHANNELS = 64
 
 
@@ -131,7 +129,7 @@ class CallPool:
         idle = [(a, c) for a, c in self._cache.items() if not c.calls]
         excess = len(self._cache) - _MAX_CHANNELS
         for number, (address, connection) in enumerate(sorted(idle, key=lambda i: i[1].used)):
-            if number < excess or now - connection.used > _IDLE:
+            if number < excess or now - connection.used > self._local.timing.idle_call_connection:
                 self._retire(address, connection)
 
     def _retire(self, address: str, connection: _Connection) -> None:

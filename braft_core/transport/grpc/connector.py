@@ -97,7 +97,9 @@ class Connector:
             options.max_message_bytes + self._seal,
         )
         self._certificates = certificates
-        self._mux = PortMux() if certificates is not None and certificates.prefer else None
+        self._mux = (
+            PortMux(options.timing) if certificates is not None and certificates.prefer else None
+        )
         self._bound = False
         #: What was seen of the servers; see :class:`braft_core.transport.tls_probe.TLSProbeCache`.
         self.tls_probes = tls_probes

@@ -33,17 +33,7 @@ from braft_core.transport.snapshot_transfer import InboundSnapshot, SnapshotRead
 __all__ = ["GrpcSnapshotReceiver", "send_snapshot"]
 
 _PATH = "/RaftTransport/InstallSnapshot"
-#: Seconds an attempt to connect may take.
-_CONNECT = 1.0
-#: Seconds within which the peer takes the next message.
-_STALL = 10.0
-#: Seconds in which the peer makes the whole snapshot durable and answers.
-_ANSWER = 60.0
-#: Seconds in which a braft peer accepts or refuses. Others say nothing before they have it all.
-_ACCEPT = 0.5
-#: Seconds without a message after which the sender of a snapshot is taken for dead.
-_SILENCE = 30.0
-#: Bytes of contents in one message: a slow path moves it well within ``_STALL``.
+#: Bytes of contents in one message: a slow path moves it well within ``snapshot_stall``.
 _MESSAGE = 256 << 10
 
 
@@ -60,11 +50,12 @@ async def send_snapshot(
     :raises WrongCluster: it refuses us. :raises AccessDenied: it does not know our token.
     :raises StorageError: our snapshot cannot be read.
     """
-    found = await local.tls_probes.get_or_probe(address, _CONNECT)
+    timing = local.timing
+    found = await local.tls_probes.get_or_probe(address, timing.connect)
     channel = local.connector.channel(address, found, MAX_CONTROL)
     source = SnapshotReader(local.handler, message.meta)
     try:
-        if not await wait_until_ready(channel, _CONNECT):
+        if not await wait_until_ready(channel, timing.connect):
             local.tls_probes.forget(address)
             raise Unreachable(f"cannot connect to {address}", address=address, sent=False)
         prover = AuthenticatedChannel(local, channel, address, message.to)
@@ -72,7 +63,7 @@ async def send_snapshot(
         call = prover.stream_unary(_PATH, local.metadata(message.to))
         try:
             await _stream(local, call, message, source)
-            async with _patience(_ANSWER, "did not answer"):
+            async with _patience(timing.snapshot_answer, "did not answer"):
                 answer = await call
         finally:
             call.cancel()
@@ -91,44 +82,49 @@ async def send_snapshot(
 async def _stream(
     local: GrpcEndpoint, call: Any, message: InstallSnapshot, source: SnapshotReader
 ) -> None:
+    timing = local.timing
     ended: asyncio.Future[Any] = asyncio.ensure_future(call.code())
     # Where the peer ends the call before its time, its status or answer says why.
     with contextlib.suppress(asyncio.InvalidStateError):
         try:
             address = local.identity.address.encode()
-            await _write(call, encode_request(message, local.header, address))
-            await _acceptance(call, ended)
-            while chunk := await _next(source, ended):
+            await _write(
+                call, encode_request(message, local.header, address), timing.snapshot_stall
+            )
+            await _acceptance(call, ended, timing.snapshot_accept)
+            while chunk := await _next(source, ended, timing.snapshot_stall):
                 for start in range(0, len(chunk), _MESSAGE):
-                    await _write(call, encode_chunk(chunk[start : start + _MESSAGE]))
+                    await _write(
+                        call, encode_chunk(chunk[start : start + _MESSAGE]), timing.snapshot_stall
+                    )
             await call.done_writing()
         finally:
             ended.cancel()
 
 
-async def _next(source: SnapshotReader, ended: asyncio.Future[Any]) -> bytes:
+async def _next(source: SnapshotReader, ended: asyncio.Future[Any], stall: float) -> bytes:
     """The next chunk, or ``InvalidStateError`` once the call has ended."""
     reading = asyncio.ensure_future(source.next())
     try:
-        await asyncio.wait({reading, ended}, timeout=_STALL, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reading, ended}, timeout=stall, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             raise asyncio.InvalidStateError
         if not reading.done():
-            raise Unreachable(f"our disk did not give the next bytes for {_STALL} s", sent=True)
+            raise Unreachable(f"our disk did not give the next bytes for {stall} s", sent=True)
         return reading.result()
     finally:
         if not reading.cancel() and not reading.cancelled():
             reading.exception()  # seen; or it would be logged as forgotten
 
 
-async def _acceptance(call: Any, ended: asyncio.Future[Any]) -> None:
+async def _acceptance(call: Any, ended: asyncio.Future[Any], wait: float) -> None:
     """Give the peer a moment to refuse: a write that meets the end of a call hides its reason."""
     accepted = asyncio.ensure_future(call.initial_metadata())
     try:
-        await asyncio.wait({accepted, ended}, timeout=_ACCEPT, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({accepted, ended}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         if accepted.done() and not (await _is_ours(accepted)):
             # Others speak first when they have made up their mind.
-            await asyncio.wait({ended}, timeout=_ACCEPT)
+            await asyncio.wait({ended}, timeout=wait)
     finally:
         accepted.cancel()
 
@@ -140,8 +136,8 @@ async def _is_ours(metadata: asyncio.Future[Any]) -> bool:
         return False
 
 
-async def _write(call: Any, data: bytes) -> None:
-    async with _patience(_STALL, "the peer took no more bytes"):
+async def _write(call: Any, data: bytes, stall: float) -> None:
+    async with _patience(stall, "the peer took no more bytes"):
         await call.write(data)
 
 
@@ -219,5 +215,7 @@ class GrpcSnapshotReceiver:
             raise
 
     async def _read(self, context: Any) -> Any:
-        async with _patience(_SILENCE, "no message of the snapshot came"):
+        async with _patience(
+            self._local.timing.snapshot_silence, "no message of the snapshot came"
+        ):
             return await context.read()

@@ -37,19 +37,7 @@ __all__ = ["PeerLink"]
 
 _log = logging.getLogger(__name__)
 
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-#: Seconds an attempt to connect may take.
-_CONNECT = 1.0
-#: Seconds between tls_probes whether this node has joined a cluster.
-_MEMBER_POLL = 0.05
-#: Heartbeats are worthless later than this.
-_CONTROL_TIMEOUT = 1.0
-#: A vote is stored before it is answered, however slow the disk is, and counts for its whole term.
-_VOTE_TIMEOUT = 30.0
 _MAX_CONTROL_CALLS = 16
-#: Seconds that saying goodbye may take.
-_FAREWELL = 0.3
 
 _METHODS: dict[type[Request], str] = {
     AppendEntries: "/RaftTransport/AppendEntries",
@@ -66,6 +54,7 @@ class PeerLink:
         self.server_id = server_id
         self.address = address
         self._local = local
+        self._timing = local.timing
         self._loop = asyncio.get_running_loop()
         self._bulk: Bulk | None = None
         self._knows_pipelines = True
@@ -112,7 +101,7 @@ class PeerLink:
         self._closed = True
         if self._bulk is not None:
             self._bulk.close()
-            await asyncio.wait({self._keeper}, timeout=_FAREWELL)
+            await asyncio.wait({self._keeper}, timeout=1.5 * self._timing.close)
         tasks = [self._keeper, *self._calls, *([self._renewing] if self._renewing else [])]
         for task in tasks:
             task.cancel()
@@ -138,7 +127,7 @@ class PeerLink:
 
     async def _look_and_renew(self) -> None:
         try:
-            found = await self._local.tls_probes.get_or_probe(self.address, _CONNECT)
+            found = await self._local.tls_probes.get_or_probe(self.address, self._timing.connect)
         except (Unreachable, DecodeError) as error:
             _log.debug("control channel to %s: %s", self.server_id, error)
         else:
@@ -185,15 +174,18 @@ class PeerLink:
             return True
         if self._control.get_state(try_to_connect=try_to_connect) is not failing:
             return False
-        if self._control_found.material and self._loop.time() - self._control_made > _CONNECT:
+        if (
+            self._control_found.material
+            and self._loop.time() - self._control_made > self._timing.connect
+        ):
             self._local.tls_probes.forget(self.address)
             self._renew_control()
         return True
 
     async def _call(self, path: str, message: Request, data: bytes) -> None:
-        timeout = min(_CONTROL_TIMEOUT, self._local.options.rpc_timeout)
+        timeout = min(self._timing.control_timeout, self._local.options.rpc_timeout)
         if isinstance(message, RequestVote):
-            timeout = _VOTE_TIMEOUT
+            timeout = self._timing.vote_timeout
         try:
             metadata = self._local.metadata(self.server_id)
             answer = await self._prover.unary(path, data, timeout, metadata)
@@ -221,7 +213,7 @@ class PeerLink:
             self._refused(error.details() or code.name)
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
             silent = self._loop.time() - self._control_heard
-            if silent > 2 * _CONTROL_TIMEOUT:
+            if silent > 2 * self._timing.control_timeout:
                 # TCP would retry ever more slowly on a path that lost its packets for a while.
                 self._renew_control()
         self._health.report_dropped()
@@ -229,28 +221,28 @@ class PeerLink:
     # ------------------------------------------------------------------ bulk channel
 
     async def _maintain(self) -> None:
-        pause = _FIRST_PAUSE
+        pause = self._timing.reconnect_min
         while not self._closed:
             # The node sets its identity without a signal, once in its life.
             while not self._local.identity.cluster_id:  # noqa: ASYNC110
-                await asyncio.sleep(_MEMBER_POLL)
+                await asyncio.sleep(self._timing.membership_poll)
             self._reconnect_now.clear()
             ending = await self._connect_once()
             if self._closed:
                 return
             if ending in (Ending.LOST, Ending.ORDERLY):
-                pause = _FIRST_PAUSE
+                pause = self._timing.reconnect_min
             try:
                 # Not asyncio.wait_for: before Python 3.12 it may lose a cancellation.
                 async with asyncio.timeout(pause):
                     await self._reconnect_now.wait()
-                pause = _FIRST_PAUSE
+                pause = self._timing.reconnect_min
             except TimeoutError:
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                pause = min(pause * 2, self._timing.reconnect_max)
 
     async def _connect_once(self) -> Ending:
         try:
-            found = await self._local.tls_probes.get_or_probe(self.address, _CONNECT)
+            found = await self._local.tls_probes.get_or_probe(self.address, self._timing.connect)
         except (Unreachable, DecodeError) as error:
             _log.debug("bulk channel to %s: %s", self.server_id, error)
             if error.data.get("no_peer"):
@@ -258,7 +250,7 @@ class PeerLink:
             return Ending.NEVER
         channel = self._local.connector.channel(self.address, found, MAX_CONTROL)
         try:
-            if not await wait_until_ready(channel, _CONNECT):
+            if not await wait_until_ready(channel, self._timing.connect):
                 return Ending.NEVER
             if self._is_broken():
                 self._renew_control()

@@ -31,10 +31,6 @@ _APPEND = "/RaftTransport/AppendEntries"
 #: What may wait to be written. The core's window (8 messages, 8 MiB) with a margin.
 _MAX_QUEUED = 64
 _MAX_QUEUED_BYTES = 32 << 20
-#: Seconds that an orderly end may take.
-_FAREWELL = 0.2
-#: Seconds for which a peer that answers otherwise may take to store what it was sent.
-_STORE_PATIENCE = 30.0
 
 #: Status codes by which a peer, rather than the network, ends a call.
 _DECIDED = frozenset(
@@ -191,7 +187,7 @@ class Pipeline(_BulkBase):
             if reader.done():
                 return reader.result()
             if writer.done() and self._queue.closing:
-                await asyncio.wait({reader}, timeout=_FAREWELL)
+                await asyncio.wait({reader}, timeout=self._local.timing.close)
                 return Ending.ORDERLY, ""
             if self.pending and self._is_stalled(patience):
                 await self._give_up(writer)
@@ -204,14 +200,16 @@ class Pipeline(_BulkBase):
         what it was sent. On a new stream it would have to store as much again.
         """
         now = self._loop.time()
-        stored_by = max(self._progress, min(self._heard(), self._progress + _STORE_PATIENCE))
+        stored_by = max(
+            self._progress, min(self._heard(), self._progress + self._local.timing.store_timeout)
+        )
         return now - stored_by > patience
 
     async def _give_up(self, writer: asyncio.Task[None]) -> None:
         """Say goodbye if there is room: the peer may be alive, and we are not dead."""
         self._queue.waiting.clear()
         self._queue.close()
-        await asyncio.wait({writer}, timeout=_FAREWELL)
+        await asyncio.wait({writer}, timeout=self._local.timing.close)
 
     async def _write(self) -> None:
         queue, write = self._queue, self._call.write
@@ -227,7 +225,7 @@ class Pipeline(_BulkBase):
                 await queue.wait()
             # Whether the server understands a goodbye is known once it accepted the stream.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL / 2):
+                async with asyncio.timeout(self._local.timing.close / 2):
                     await self._accepted.wait()
             if self._ours:
                 await write(GOAWAY)

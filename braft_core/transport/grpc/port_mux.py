@@ -16,6 +16,7 @@ import socket
 import tempfile
 from typing import Any, Final
 
+from braft_core.abc import TransportTiming
 from braft_core.addresses import Address, AddressKind
 from braft_core.file_descriptors import inbound_connection_limit
 
@@ -24,27 +25,24 @@ __all__ = ["PortMux"]
 _log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 256
-#: Seconds in which a caller says its first byte.
-_FIRST_BYTE: Final = 5.0
 #: Callers that are served at a time, if there are descriptors for them.
-_MAX_CALLERS: Final = 1_000
+MAX_CALLERS: Final = 1_000
 #: The first byte of a TLS handshake (RFC 8446, section 5.1). HTTP/2 begins with ``P``.
 _HANDSHAKE: Final = 22
 _HIGH_WATER: Final = 1 << 20
-#: Seconds for which the kernel may hold what the other host does not take, as gRPC has it.
-_UNTAKEN: Final = 5.0
 
 
 class PortMux:
     """The ports of one node. Used on the loop only; needs :meth:`close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: TransportTiming) -> None:
+        self.timing = timing
         self._folder = tempfile.mkdtemp(prefix="braft-")  # for this user alone
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._callers: set[_Caller] = set()
         # Each has two ends here and one behind.
-        self._most = max(1, min(_MAX_CALLERS, inbound_connection_limit() // 3))
+        self._most = max(1, min(MAX_CALLERS, inbound_connection_limit() // 3))
 
     @property
     def plain(self) -> str:
@@ -158,8 +156,8 @@ class _Caller(_ProxyEnd):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
         if option is not None:
-            raw.setsockopt(socket.IPPROTO_TCP, option, int(_UNTAKEN * 1000))
-        self._deadline = self._loop.call_later(_FIRST_BYTE, self.abort)
+            raw.setsockopt(socket.IPPROTO_TCP, option, int(self._mux.timing.unacknowledged * 1000))
+        self._deadline = self._loop.call_later(self._mux.timing.first_bytes, self.abort)
 
     def data_received(self, data: bytes) -> None:
         if self.other is not None:

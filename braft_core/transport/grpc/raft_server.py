@@ -42,13 +42,8 @@ __all__ = ["RaftTransportServer"]
 
 #: Requests of one stream that may wait for the node; beyond it the stream is not read.
 _MAX_WAITING = 64
-#: Seconds that ending the streams may take.
-_FAREWELL = 0.2
 #: Pipelines of one address, and of all. Each holds as much as the largest message while it reads.
 PIPELINES = (32, 256)
-#: Seconds after which a pipeline ends in order, and the peer begins another: before gRPC ends the
-#: connection for its age, which would look as if the peer had failed.
-_AGE = 5 * 3600.0
 
 #: Method → its request, and the largest one in bytes where the transport's limit is too large.
 _UNARY: dict[str, tuple[type[Request], int | None]] = {
@@ -234,7 +229,9 @@ class RaftTransportServer:
         for answer in [*self._waiting, *self._installing]:
             answer.cancel()
         if streams:
-            await asyncio.wait([stream.left for stream in streams], timeout=_FAREWELL)
+            await asyncio.wait(
+                [stream.left for stream in streams], timeout=self._local.timing.close
+            )
 
     async def _admit(self, method: str, context: Any) -> Any:
         """Return the context to serve a call with, or end the call."""
@@ -309,7 +306,8 @@ class RaftTransportServer:
     async def _serve(self, context: Any, metadata: dict[str, Any]) -> None:
         stream = _InboundStream(self._local, context, text(metadata.get(SENDER, "")))
         self._streams[id(stream)] = stream
-        age = asyncio.get_running_loop().call_later(_AGE * random.uniform(0.9, 1), stream.finish)  # noqa: S311
+        lifetime = self._local.timing.stream_age * random.uniform(0.9, 1)  # noqa: S311
+        age = asyncio.get_running_loop().call_later(lifetime, stream.finish)
         if stream.sender:
             self._latest[stream.sender] = stream
             self._heard_from(stream.sender)

@@ -26,9 +26,6 @@ from braft_core.transport.linked import LinkedTransport, PeerLinks, TransportSes
 
 __all__ = ["GrpcTransport"]
 
-#: Seconds that calls under way may still take when the node stops.
-_GRACE = 0.1
-
 
 class GrpcTransport(LinkedTransport):
     """Raft messages and peer calls over gRPC. See :class:`braft_core.abc.Transport`."""
@@ -51,7 +48,7 @@ class _GrpcSession(TransportSession[PeerLink]):
         super().__init__(local, peers)
         self.local = local
         self.pool = CallPool(local)
-        self._bounded = BoundedCalls()
+        self._bounded = BoundedCalls(local.timing)
         self._authorizer = CallAuthorizer(local, AuthSessions(local))
         self._raft = RaftTransportServer(local, self._authorizer, self._bounded, peers.heard_from)
         self._health = Health(self._bounded, rpc_services.SERVICES)
@@ -88,7 +85,7 @@ class _GrpcSession(TransportSession[PeerLink]):
         self._health.stop()
         await asyncio.gather(self._raft.stop(), self.peers.close())
         await self.pool.close()
-        await self._server.stop(_GRACE)
+        await self._server.stop(self.local.timing.close / 2)
         await self.local.connector.close()
         await self.peers.closed()
         poller_workaround.remove(self._loop)

@@ -9,7 +9,13 @@ import pytest
 from braft_core.abc import Transport, TransportOptions
 from braft_core.tokens import Keyring
 from braft_tcp import TcpTransport
-from braft_testing.transport import PATIENCE, Node, TransportConformance, sever_sockets
+from braft_testing.transport import (
+    PATIENCE,
+    PATIENT_TIMING,
+    Node,
+    TransportConformance,
+    sever_sockets,
+)
 from braft_testing.transport_nodes import on_a_loop, patience_of_sockets
 
 
@@ -17,7 +23,9 @@ class TestTcpTransport(TransportConformance):
     can_sever = True
 
     def make(self, address: str) -> Transport:
-        return TcpTransport(TransportOptions(listen=(address,), rpc_timeout=PATIENCE))
+        return TcpTransport(
+            TransportOptions(listen=(address,), rpc_timeout=PATIENCE, timing=PATIENT_TIMING)
+        )
 
     async def sever(self, first: Node, second: Node) -> None:
         sever_sockets(first, second)
@@ -39,5 +47,7 @@ class TestTcpTransportWithAToken(TestTcpTransport):
 
     def make(self, address: str) -> Transport:
         keyring = Keyring.of("a-secret-of-some-length")
-        options = TransportOptions(listen=(address,), rpc_timeout=PATIENCE, keyring=keyring)
+        options = TransportOptions(
+            listen=(address,), rpc_timeout=PATIENCE, keyring=keyring, timing=PATIENT_TIMING
+        )
         return TcpTransport(options)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, InstallSnapshot
 from braft_core.transport import Certificates
-from braft_tcp import TcpTransport, listener, listening_socket
+from braft_tcp import TcpTransport, listening_socket
 from braft_testing.certificates import Authority
 from braft_testing.snapshots import put
-from braft_testing.transport import PATIENCE, Node, RecordingHandler, until
+from braft_testing.transport import PATIENCE, PATIENT_TIMING, Node, RecordingHandler, until
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -71,6 +72,10 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
     asyncio.run(scenario())
 
 
+#: Cuts off callers that say nothing.
+HASTY = replace(PATIENT_TIMING, first_bytes=0.1)
+
+
 class Guests(set[Any]):
     """Those that are there, and all that ever were."""
 
@@ -83,15 +88,12 @@ class Guests(set[Any]):
         super().add(guest)
 
 
-def test_callers_whose_tls_never_comes_are_forgotten(
-    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_callers_whose_tls_never_comes_are_forgotten(started: Any, tmp_path: Path) -> None:
     """Probes that open a connection and close it, as load balancers do."""
-    monkeypatch.setattr(listener, "_HELLO", 0.1)
     tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
-        async with started("b", tls=tls) as b:
+        async with started("b", tls=tls, timing=HASTY) as b:
             guests = b.transport._session._listener._inbounds = Guests()
             host, _, port = b.address.rpartition(":")
             for number in range(3):
@@ -103,15 +105,12 @@ def test_callers_whose_tls_never_comes_are_forgotten(
     asyncio.run(scenario())
 
 
-def test_a_caller_whose_tls_comes_too_late_is_cut_off(
-    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_caller_whose_tls_comes_too_late_is_cut_off(started: Any, tmp_path: Path) -> None:
     """It was given up before; nothing of what it sends would ever be read."""
-    monkeypatch.setattr(listener, "_HELLO", 0.1)
     tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
-        async with started("b", tls=tls) as b:
+        async with started("b", tls=tls, timing=HASTY) as b:
             guests = b.transport._session._listener._inbounds = Guests()
             host, _, port = b.address.rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
@@ -150,7 +149,6 @@ def test_a_stop_does_not_wait_for_handshakes_that_never_end(started: Any, tmp_pa
 def test_callers_wait_while_there_are_no_descriptors(
     started: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listening_socket, "PAUSE", 0.001)
     failures = [OSError(errno.EMFILE, "Too many open files")] * 5
 
     class Exhausted(socket.socket):
@@ -166,9 +164,10 @@ def test_callers_wait_while_there_are_no_descriptors(
         return Exhausted(made.family, made.type, made.proto, made.detach())
 
     monkeypatch.setattr(listening_socket, "_listen", exhausted)
+    timing = replace(PATIENT_TIMING, accept_pause=0.001)
 
     async def scenario() -> None:
-        async with started("b") as b, started("a") as a:
+        async with started("b", timing=timing) as b, started("a") as a:
             b.handler.on_called = hello
             await a.transport.call(b.address, peer.DetailsRequest(), PATIENCE)
 

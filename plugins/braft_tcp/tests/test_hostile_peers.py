@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from braft_core import peer
+from braft_core.abc import TransportTiming
 from braft_core.errors import AccessDenied, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import AppendEntries, Entry, RequestPreVote, RequestVote
-from braft_tcp import connection, listener, outbound
+from braft_tcp import connection, outbound
 from braft_tcp.frames import HEADER, Channel, Frame, FrameReader, Hello, Kind, encode_hello
-from braft_testing.transport import Node, answer_to, until
+from braft_testing.transport import PATIENT_TIMING, Node, answer_to, until
 
 SECRET = "s3cret-token-s3cret"
 MEMBER = Hello(Channel.BULK, "cl", "a", "b")
@@ -125,25 +127,22 @@ def test_any_bytes_after_a_hello_leave_the_node_alive(
 
 
 def test_a_caller_that_says_nothing_is_cut_off(
-    started: Any, monkeypatch: pytest.MonkeyPatch
+    started: Any,
 ) -> None:
-    monkeypatch.setattr(listener, "_HELLO", 0.1)
+    timing = replace(PATIENT_TIMING, first_bytes=0.1)
 
     async def scenario() -> None:
-        async with started("b") as b:
+        async with started("b", timing=timing) as b:
             assert await talk(b, GREETED[:20]) == []
 
     asyncio.run(scenario())
 
 
-def test_a_silent_connection_is_asked_and_then_taken_for_dead(
-    started: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_PING_AFTER", 0.2)
-    monkeypatch.setattr(connection, "_DEAD_AFTER", 4.0)
+def test_a_silent_connection_is_asked_and_then_taken_for_dead(started: Any) -> None:
+    timing = replace(PATIENT_TIMING, ping_after=0.2, dead_after=4.0)
 
     async def scenario() -> None:
-        async with started("b", rpc_timeout=0.4) as b:
+        async with started("b", rpc_timeout=0.4, timing=timing) as b:
             heard = [f.kind for f in await talk(b, GREETED)]
             assert heard == [Kind.WELCOME, Kind.PING]
             assert b.handler.lost == ["a"]
@@ -177,7 +176,7 @@ class Pipe(asyncio.Transport):
 
 def test_a_connection_that_was_not_read_for_long_is_asked_before_it_is_taken_for_dead() -> None:
     async def scenario() -> None:
-        held = connection.Connection(lambda *_frame: None, lambda _error: None)
+        held = connection.Connection(lambda *_frame: None, lambda _error: None, TransportTiming())
         pipe = Pipe()
         held.connection_made(pipe)
         held.hold()
@@ -196,14 +195,11 @@ def test_a_connection_that_was_not_read_for_long_is_asked_before_it_is_taken_for
 
 
 @pytest.mark.slow  # a machine that stands still for 4 s takes it for dead
-def test_a_connection_that_answers_pings_lives(
-    started: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_PING_AFTER", 0.05)
-    monkeypatch.setattr(connection, "_DEAD_AFTER", 4.0)
+def test_a_connection_that_answers_pings_lives(started: Any) -> None:
+    timing = replace(PATIENT_TIMING, ping_after=0.05, dead_after=4.0)
 
     async def scenario() -> None:
-        async with started("b") as b, started("a") as a:
+        async with started("b", timing=timing) as b, started("a") as a:
             a.meets(b)
             number = 0
 
@@ -380,11 +376,10 @@ def test_a_vote_may_take_as_long_as_a_slow_disk(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The voter stores it first; with a timeout of their own no election would ever end."""
-    monkeypatch.setattr(outbound, "_CONTROL_TIMEOUT", 0.05)
-    monkeypatch.setattr(outbound, "_VOTE_TIMEOUT", 40.0)
+    timing = replace(PATIENT_TIMING, control_timeout=0.05, vote_timeout=40.0)
 
     async def scenario() -> None:
-        async with started("b") as b, started("a") as a:
+        async with started("b") as b, started("a", timing=timing) as a:
             b.handler.answer = lambda _request: None
             a.meets(b)
             control = a.transport._session.peers.links["b"]._control
@@ -416,7 +411,9 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
     """Timeout 2 s: of the last response, or of the last heartbeat's, and never 32 s later."""
 
     async def scenario() -> None:
-        local: Any = SimpleNamespace(options=SimpleNamespace(rpc_timeout=2.0))
+        local: Any = SimpleNamespace(
+            options=SimpleNamespace(rpc_timeout=2.0), timing=TransportTiming()
+        )
         other: Any = SimpleNamespace(heard=heard)
         channel = outbound.BulkChannel(local, "s", lambda _response: None, other)
         said: list[str] = []

@@ -11,16 +11,16 @@ import grpc.aio
 import pytest
 
 from braft_core.transport.grpc import GrpcTransport
-from braft_testing.transport import PATIENCE, Node, listening_node
+from braft_testing.transport import PATIENCE, PATIENT_TIMING, Node, listening_node
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
 Stranger = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]
 
 
 @pytest.fixture
-def started(patient_grpc: None) -> Started:
+def started() -> Started:
     """``async with started("b", **transport_options) as node``: a gRPC node on a free port."""
-    return partial(listening_node, GrpcTransport, rpc_timeout=PATIENCE)
+    return partial(listening_node, GrpcTransport, rpc_timeout=PATIENCE, timing=PATIENT_TIMING)
 
 
 @pytest.fixture

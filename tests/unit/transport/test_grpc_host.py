@@ -7,6 +7,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from braft_core.errors import ConfigError, Stopped, Unreachable
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import AppendEntries
 from braft_core.raft.types import Entry
-from braft_core.transport.grpc import GrpcTransport, call_pool, poller_workaround
+from braft_core.transport.grpc import GrpcTransport, poller_workaround
 from braft_testing.certificates import Authority
-from braft_testing.transport import PATIENCE, Node, RecordingHandler, until
+from braft_testing.transport import PATIENCE, PATIENT_TIMING, Node, RecordingHandler, until
 
 
 async def hello(_request: PeerRequest) -> PeerReply:
@@ -235,13 +236,14 @@ def test_calls_at_one_time_to_nobody_all_fail_as_never_sent(started: Any) -> Non
     asyncio.run(scenario())
 
 
-def test_idle_connections_are_closed(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_are_closed(started: Any) -> None:
+    timing = replace(PATIENT_TIMING, idle_call_connection=0.0)
+
     async def scenario() -> None:
-        async with started("b") as b, started("c") as c, started("a") as a:
+        async with started("b") as b, started("c") as c, started("a", timing=timing) as a:
             b.handler.on_called = c.handler.on_called = hello
             request = peer.DetailsRequest()
             await a.transport.call(b.address, request, 20)
-            monkeypatch.setattr(call_pool, "_IDLE", 0.0)
             await a.transport.call(c.address, request, 20)
             assert list(a.transport._session.pool._cache) == [c.address]
             await a.transport.call(b.address, request, 20)

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import pytest
 
+from braft_core.abc import TransportTiming
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -22,10 +24,9 @@ from braft_core.raft.messages import (
     RequestVoteResponse,
 )
 from braft_core.raft.types import Entry
-from braft_core.transport.grpc import peer_link as link
 from braft_core.transport.grpc import pipeline as pipeline_module
 from braft_core.transport.raft_codec import decode_request, encode_header, encode_response
-from braft_testing.transport import PATIENCE, until
+from braft_testing.transport import PATIENCE, PATIENT_TIMING, until
 
 HEADER = encode_header("go", "h:1")
 #: An index beyond all that are sent only until there is a response.
@@ -86,13 +87,10 @@ async def one_answered(node: Any) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_a_pipeline_of_a_server_that_says_nothing_first(
-    started: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipeline_of_a_server_that_says_nothing_first(started: Any) -> None:
     """Go servers send no initial metadata before the first response, and know no goodbye."""
     # Whoever does not read to the end in time is cut off.
-    monkeypatch.setattr(link, "_FAREWELL", PATIENCE)
-    monkeypatch.setattr(pipeline_module, "_FAREWELL", PATIENCE)
+    timing = replace(PATIENT_TIMING, close=PATIENCE)
     ends: list[str] = []
 
     async def pipeline(requests: Any, context: Any) -> None:
@@ -103,7 +101,7 @@ def test_a_pipeline_of_a_server_that_says_nothing_first(
 
     async def scenario() -> None:
         method = grpc.stream_stream_rpc_method_handler(pipeline)
-        async with foreign(AppendEntriesPipeline=method) as address, started() as node:
+        async with foreign(AppendEntriesPipeline=method) as address, started(timing=timing) as node:
             node.transport.set_peer("go", address)
             await send_until(node, lambda: node.handler.responses)
             assert node.handler.responses[0].sender == "go"
@@ -156,8 +154,7 @@ def test_a_vote_may_take_as_long_as_a_slow_disk(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The voter stores it first; with a timeout of their own no election would ever end."""
-    monkeypatch.setattr(link, "_CONTROL_TIMEOUT", 0.05)
-    monkeypatch.setattr(link, "_VOTE_TIMEOUT", PATIENCE)
+    timing = replace(PATIENT_TIMING, control_timeout=0.05, vote_timeout=PATIENCE)
     stored = asyncio.Event()
 
     async def vote(data: bytes, _context: Any) -> bytes:
@@ -173,7 +170,7 @@ def test_a_vote_may_take_as_long_as_a_slow_disk(
             "RequestVote": grpc.unary_unary_rpc_method_handler(vote),
             "RequestPreVote": grpc.unary_unary_rpc_method_handler(pre_vote),
         }
-        async with foreign(**methods) as address, started() as node:
+        async with foreign(**methods) as address, started(timing=timing) as node:
             # The channel is made anew after a long silence, which is not what this is about.
             node.transport.set_peer("go", address)
             link_of = node.transport._session.peers.links["go"]
@@ -224,7 +221,7 @@ def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> Non
 def test_a_peer_that_answers_heartbeats_may_store_slowly(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "_STORE_PATIENCE", PATIENCE)
+    timing = replace(PATIENT_TIMING, store_timeout=PATIENCE)
     streams: list[str] = []
     stored = asyncio.Event()
 
@@ -239,7 +236,7 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
         method = grpc.stream_stream_rpc_method_handler(pipeline)
         async with (
             foreign(AppendEntriesPipeline=method) as address,
-            started(rpc_timeout=0.2) as node,
+            started(rpc_timeout=0.2, timing=timing) as node,
         ):
             node.transport.set_peer("go", address)
             link = node.transport._session.peers.links["go"]
@@ -266,9 +263,10 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
     ("heard", "since", "stalled"),
     [(0.0, 3.0, True), (0.0, 1.0, False), (9.0, 9.5, False), (9.0, 12.0, True), (99.0, 33.0, True)],
 )
-def test_a_bulk_lane_is_given_up_in_time(heard: float, since: float, stalled: bool) -> None:
+def test_a_bulk_channel_is_given_up_in_time(heard: float, since: float, stalled: bool) -> None:
     """Timeout 2 s: of the last response, or of the last heartbeat's, and never 32 s later."""
     pipeline = pipeline_module.Pipeline.__new__(pipeline_module.Pipeline)
+    pipeline._local = cast(Any, SimpleNamespace(timing=TransportTiming()))
     pipeline._progress = 0.0
     pipeline._heard = lambda: heard
     pipeline._loop = SimpleNamespace(time=lambda: since)  # type: ignore[assignment]

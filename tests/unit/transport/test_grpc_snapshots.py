@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,10 @@ from braft_core.proto import message_class
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.types import SnapshotMeta, encode_configuration
 from braft_core.storage.file_snapshots import FileSnapshots
-from braft_core.transport.grpc import install_snapshot as snapshots
 from braft_core.transport.grpc.raft_server import RaftTransportServer
 from braft_core.transport.raft_codec import decode_response
 from braft_testing.snapshots import CONFIGURATION, pattern, put
-from braft_testing.transport import PATIENCE, until
+from braft_testing.transport import PATIENCE, PATIENT_TIMING, until
 from braft_testing.transport_snapshots import WatchedSnapshots, transfer_threads
 
 PATH = "/RaftTransport/InstallSnapshot"
@@ -196,13 +196,14 @@ def test_a_node_that_changes_its_cluster_meanwhile_takes_nothing(
     asyncio.run(scenario())
 
 
-def test_a_silent_sender_is_given_up(
-    started: Any, stranger: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_sender_is_given_up(started: Any, stranger: Any) -> None:
+    timing = replace(PATIENT_TIMING, snapshot_silence=0.2)
+
     async def scenario() -> None:
-        async with watched(started) as (node, store), stranger(node.address) as channel:
-            # Not before the head has come, for which it is not too short on a busy machine.
-            store.writing = lambda _chunk: monkeypatch.setattr(snapshots, "_SILENCE", 0.2)
+        async with (
+            watched(started, timing=timing) as (node, store),
+            stranger(node.address) as channel,
+        ):
             call = channel.stream_unary(PATH)(timeout=20)
             await call.write(head(5, data=b"ab"))
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -334,11 +335,9 @@ def test_a_hashicorp_follower_gets_metadata_first_and_then_contents_alone(starte
     assert b"".join(message.data for message in rest) == pattern(5 << 20)
 
 
-def test_an_answer_before_the_end_of_the_contents_counts(
-    started: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_before_the_end_of_the_contents_counts(started: Any) -> None:
     # A write that meets the end of the call would hide the answer.
-    monkeypatch.setattr(snapshots, "_ACCEPT", PATIENCE)
+    timing = replace(PATIENT_TIMING, snapshot_accept=PATIENCE)
 
     async def install(_requests: Any, context: Any) -> bytes:
         await context.read()
@@ -346,7 +345,7 @@ def test_an_answer_before_the_end_of_the_contents_counts(
         return answer
 
     async def scenario() -> None:
-        async with foreign(install) as address, watched(started) as (node, _store):
+        async with foreign(install) as address, watched(started, timing=timing) as (node, _store):
             node.transport.set_peer("c", address)
             response = await answer_of(node, snapshot(node))
             assert response == InstallSnapshotResponse("c", "b", 9, False, request_id=7)
@@ -355,12 +354,12 @@ def test_an_answer_before_the_end_of_the_contents_counts(
 
 
 @pytest.mark.parametrize(
-    ("setting", "reads"), [("_STALL", 1), ("_ANSWER", 1000)], ids=["taking", "answering"]
+    ("setting", "reads"),
+    [("snapshot_stall", 1), ("snapshot_answer", 1000)],
+    ids=["taking", "answering"],
 )
-def test_a_peer_that_stops_is_given_up(
-    started: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any, setting: str, reads: int
-) -> None:
-    monkeypatch.setattr(snapshots, setting, 0.3)
+def test_a_peer_that_stops_is_given_up(started: Any, caplog: Any, setting: str, reads: int) -> None:
+    timing = replace(PATIENT_TIMING, **{setting: 0.3})
 
     async def install(_requests: Any, context: Any) -> bytes:
         for _ in range(reads):
@@ -370,7 +369,7 @@ def test_a_peer_that_stops_is_given_up(
         return b""
 
     async def scenario() -> None:
-        async with foreign(install) as address, watched(started) as (node, _store):
+        async with foreign(install) as address, watched(started, timing=timing) as (node, _store):
             node.transport.set_peer("c", address)
             response = await answer_of(node, snapshot(node))
             assert response == InstallSnapshotResponse("c", "b", 0, False, request_id=7)
@@ -380,7 +379,7 @@ def test_a_peer_that_stops_is_given_up(
 
 
 def test_nonsense_for_an_answer_and_a_peer_without_snapshots_are_failures(
-    started: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
+    started: Any, caplog: Any
 ) -> None:
     async def install(_requests: Any, context: Any) -> bytes:
         while await context.read() is not grpc.aio.EOF:
@@ -394,8 +393,8 @@ def test_nonsense_for_an_answer_and_a_peer_without_snapshots_are_failures(
             assert await answer_of(node, snapshot(node, 10)) == failed
             node.handler.responses.clear()
             # A write that meets the end of the call would hide the reason.
-            monkeypatch.setattr(snapshots, "_ACCEPT", PATIENCE)
-            async with _empty_server() as other:
+            timing = replace(PATIENT_TIMING, snapshot_accept=PATIENCE)
+            async with _empty_server() as other, watched(started, timing=timing) as (node, _store):
                 node.transport.set_peer("c", other)
                 for _ in range(3):
                     assert await answer_of(node, snapshot(node, 10)) == failed

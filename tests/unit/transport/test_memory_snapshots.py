@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from braft_core.abc import TransportOptions
+from braft_core.abc import TransportOptions, TransportTiming
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
-from braft_core.transport import memory
 from braft_core.transport.memory import MemoryNetwork, MemoryTransport
 from braft_testing.snapshots import pattern, put
 from braft_testing.transport import Node, RecordingHandler, until
@@ -42,6 +42,12 @@ def events(node: Node) -> list[str]:
     store = node.handler.snapshots
     assert isinstance(store, WatchedSnapshots)
     return store.events
+
+
+def stalls_after(node: Node, seconds: float) -> None:
+    """Give up transfers of this node that make no progress for so long."""
+    timing = TransportTiming(snapshot_stall=seconds)
+    node.transport.options = replace(node.transport.options, timing=timing)
 
 
 def install(node: Node) -> None:
@@ -112,11 +118,10 @@ def test_trouble_in_the_middle_leaves_nothing(fault: str) -> None:
     asyncio.run(scenario())
 
 
-def test_a_transfer_that_stands_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_STALL", 0.1)
-
+def test_a_transfer_that_stands_still_fails() -> None:
     async def scenario() -> None:
         a, b = await pair(MemoryNetwork())
+        stalls_after(a, 0.1)
         go = held_back(a)
         # On a busy machine one may be given up before the receiver's thread has begun it.
         while not events(b):
@@ -134,7 +139,7 @@ def test_a_transfer_that_stands_still_fails(monkeypatch: pytest.MonkeyPatch) -> 
     asyncio.run(scenario())
 
 
-def test_nodes_on_loops_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_on_loops_of_their_own() -> None:
     network = MemoryNetwork()
     up, over = threading.Event(), threading.Event()
     found: list[Node] = []
@@ -159,7 +164,7 @@ def test_nodes_on_loops_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
         over.set()
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
         a.handler.responses.clear()
-        monkeypatch.setattr(memory, "_STALL", 0.2)
+        stalls_after(a, 0.2)
         install(a)
         await until(lambda: a.handler.responses == [FAILED], "the failure")
         await a.transport.stop()

@@ -13,8 +13,6 @@ import pytest
 
 from braft_core.transport import probe_reachability
 
-pytestmark = pytest.mark.usefixtures("patient_grpc")
-
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 PATIENCE = 20.0

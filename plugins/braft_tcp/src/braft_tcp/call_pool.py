@@ -20,15 +20,13 @@ from braft_core.transport import (
     probe_reachability,
 )
 from braft_tcp.call_server import encode_call
-from braft_tcp.connection import FAREWELL, Connection
+from braft_tcp.connection import Connection
 from braft_tcp.frames import Channel, Kind
 from braft_tcp.handshake import Refused, connect
 from braft_tcp.tcp_endpoint import TcpEndpoint
 
 __all__ = ["CallPool"]
 
-#: Seconds after which an unused connection is closed, at the next call.
-_IDLE = 60.0
 _MAX_CONNECTIONS = 64
 #: Seconds for asking whether anybody is there who speaks otherwise.
 _PRESENCE = 0.5
@@ -38,7 +36,7 @@ class _Callee:
     """One connection for calls, which is being made or there."""
 
     def __init__(self, local: TcpEndpoint, address: str) -> None:
-        self._address = address
+        self._local, self._address = local, address
         self.cluster_id = local.identity.cluster_id
         self.tokens = local.keyring.current
         self.used = 0.0
@@ -119,7 +117,7 @@ class _Callee:
         if not self.over:
             connection = self.ready.result()
             connection.close_gracefully()
-            await asyncio.wait({connection.gone}, timeout=2 * FAREWELL)
+            await asyncio.wait({connection.gone}, timeout=2 * self._local.timing.close)
 
 
 class CallPool:
@@ -207,7 +205,7 @@ class CallPool:
         idle = [(a, c) for a, c in self._cache.items() if c.ready.done() and not c.waiting]
         excess = len(self._cache) - _MAX_CONNECTIONS
         for number, (address, callee) in enumerate(sorted(idle, key=lambda i: i[1].used)):
-            if number < excess or now - callee.used > _IDLE:
+            if number < excess or now - callee.used > self._local.timing.idle_call_connection:
                 self._retire(address, callee)
 
     def _retire(self, address: str, callee: _Callee) -> None:

@@ -12,35 +12,26 @@ from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Any
 
+from braft_core.abc import TransportTiming
 from braft_core.errors import DecodeError
 from braft_tcp.frame_mac import MAC_SIZE, FrameMac
 from braft_tcp.frames import HEADER, HELLO_LIMIT, FrameReader, Kind
 from braft_tcp.large_frames import LARGE, LargeFrames
 
-__all__ = ["FAREWELL", "Connection", "FrameReceiver"]
+__all__ = ["Connection", "FrameReceiver"]
 
 _log = logging.getLogger(__name__)
 
 FrameReceiver = Callable[[int, int, bytes], None]
 
-#: Seconds that an orderly end may take before the connection is cut.
-FAREWELL = 0.2
 #: Bytes that wait for the kernel before the sender is told to hold on.
 _HIGH_WATER = 1 << 20
 #: Bytes that are collected for one write within one turn of the loop.
 _COALESCE = 256 << 10
-#: Seconds of silence after which the other end is asked whether it lives, and is taken for dead.
-_PING_AFTER = 10.0
-_DEAD_AFTER = 15.0
-#: Seconds for which the kernel may hold data that the other host does not take, on Raft channels.
-#: Without it the kernel would deliver outdated requests after a network cut. gRPC does the same.
-_UNTAKEN = 5.0
-#: Pings, pongs and goodbyes within ``_PING_AFTER``. A peer sends two.
+#: Pings, pongs and goodbyes within ``ping_after`` seconds. A peer sends two.
 _OWN_FRAMES = 16
 #: Frames that one connection has taken care of within one turn of the loop.
 _FRAMES_AT_ONCE = 128
-#: Seconds that a large frame may take from the beginning to the end.
-_LARGE_PATIENCE = 30.0
 
 
 class Connection(asyncio.Protocol):
@@ -51,8 +42,14 @@ class Connection(asyncio.Protocol):
     :param garbage: told why the other end's bytes could not be read.
     """
 
-    def __init__(self, receive: FrameReceiver, garbage: Callable[[DecodeError], None]) -> None:
+    def __init__(
+        self,
+        receive: FrameReceiver,
+        garbage: Callable[[DecodeError], None],
+        timing: TransportTiming,
+    ) -> None:
         self.receive = receive
+        self._timing = timing
         self._garbage = garbage
         self._loop = asyncio.get_running_loop()
         # uvloop hands all writes of a turn to the kernel at its end. To wait for the next turn as
@@ -123,7 +120,7 @@ class Connection(asyncio.Protocol):
         raw = self._transport.get_extra_info("socket")
         option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
         if raw is not None and option is not None:
-            raw.setsockopt(socket.IPPROTO_TCP, option, int(_UNTAKEN * 1000))
+            raw.setsockopt(socket.IPPROTO_TCP, option, int(self._timing.unacknowledged * 1000))
 
     async def drain(self) -> None:
         """Wait until more may be sent, or the connection is over."""
@@ -246,8 +243,10 @@ class Connection(asyncio.Protocol):
         self._own_frames += 1
         if self._own_frames > _OWN_FRAMES:
             now = self._loop.time()
-            if now - self._own_since < _PING_AFTER:
-                raise DecodeError(f"more than {_OWN_FRAMES} pings within {_PING_AFTER:g} s")
+            if now - self._own_since < self._timing.ping_after:
+                raise DecodeError(
+                    f"more than {_OWN_FRAMES} pings within {self._timing.ping_after:g} s"
+                )
             self._own_frames, self._own_since = 1, now
         if kind == Kind.PING:
             if not self.full:
@@ -258,16 +257,20 @@ class Connection(asyncio.Protocol):
 
     def watch(self, now: float) -> None:
         """TLSProbe after a silent connection: ask, and cut it if there is no answer."""
-        if self._has_turn and now - self._since_turn > _LARGE_PATIENCE:
+        if self._has_turn and now - self._since_turn > self._timing.large_frame_timeout:
             self.abort()
-        if self.full and self._reads_readers_alone and now - self._full_since > _DEAD_AFTER:
+        if (
+            self.full
+            and self._reads_readers_alone
+            and now - self._full_since > self._timing.dead_after
+        ):
             self.abort()
         if self._holds:
             return
         silent = now - self.heard
-        if silent > _DEAD_AFTER:
+        if silent > self._timing.dead_after:
             self.abort()
-        elif silent > _PING_AFTER and not self._pinged:
+        elif silent > self._timing.ping_after and not self._pinged:
             self._pinged = True
             self.send(Kind.PING, 0, b"")
 
@@ -293,7 +296,7 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self.closing = True
         self._transport.close()
-        timer = self._loop.call_later(FAREWELL, self._transport.abort)
+        timer = self._loop.call_later(self._timing.close, self._transport.abort)
         self.gone.add_done_callback(lambda _gone: timer.cancel())
 
     # ------------------------------------------------------------------ asyncio.Protocol

@@ -36,10 +36,6 @@ Greeter = Callable[[], "_Greeting"]
 
 __all__ = ["Refused", "connect", "encode_refusal"]
 
-#: Seconds for TCP and TLS, and then for the answer to the hello.
-_CONNECT = 1.0
-_WELCOME = 2.0
-
 
 class Refused(Exception):
     """The peer does not let us in: the rule's name, and its words."""
@@ -91,7 +87,7 @@ async def connect(
     connection.gone.add_done_callback(lambda _gone: local.tls_probes.forget(address))
     try:
         connection.send(Kind.HELLO, 0, hello)
-        async with asyncio.timeout(_WELCOME):
+        async with asyncio.timeout(local.timing.handshake):
             await greeting.answer
     except BaseException as error:
         connection.abort()
@@ -117,7 +113,7 @@ async def _open(local: TcpEndpoint, address: str, greeter: Greeter) -> tuple[Con
         if certificates is None or not may_lack_tls(error):
             raise handshake_error(address, error) from error
         failure = error
-    accepted, answer = await first_byte(address, _CONNECT)
+    accepted, answer = await first_byte(address, local.timing.connect)
     if not certificates.prefer or not answer or is_tls_record(answer):
         local.tls_probes.forget(address)
         raise handshake_error(address, failure, accepted=accepted, answered=bool(answer))
@@ -134,7 +130,7 @@ async def _dial(
     place, greeting = parse_address(address), greeter()
     host = place.ip or place.host
     name = certificates.server_hostname(host) if certificates is not None else None
-    async with asyncio.timeout(_CONNECT):
+    async with asyncio.timeout(local.timing.connect):
         _, connection = await asyncio.get_running_loop().create_connection(
             greeting.make,
             place.host,
@@ -173,7 +169,7 @@ class _Greeting:
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def make(self) -> Connection:
-        self._connection = Connection(self._answered, self._garbage)
+        self._connection = Connection(self._answered, self._garbage, self._local.timing)
         self._connection.gone.add_done_callback(self._gone)
         return self._connection
 

@@ -25,7 +25,7 @@ from braft_core.transport import (
     nonce,
 )
 from braft_tcp.call_server import CallServer
-from braft_tcp.connection import FAREWELL, Connection
+from braft_tcp.connection import Connection
 from braft_tcp.connection_slots import ConnectionSlots, Slot
 from braft_tcp.frame_mac import FrameMac
 from braft_tcp.frames import VERSION_MAX, Channel, Hello, Kind, decode_hello
@@ -39,8 +39,6 @@ from braft_tcp.tls_context import server_context
 
 __all__ = ["Listener"]
 
-#: Seconds in which a caller says who it is.
-_HELLO = 5.0
 #: Largest frame in bytes where the largest message is too large.
 _LIMITS = {Channel.CONTROL: MAX_CONTROL, Channel.SNAPSHOT: MAX_CALL}
 #: The rule by which what is no frame of ours is refused.
@@ -83,9 +81,15 @@ class Listener:
             certificates = self.local.certificates
             context = server_context(certificates) if certificates is not None else None
             either = certificates is not None and certificates.prefer
-            patience, slots = _HELLO, self.slots
+            slots = self.slots
             door = ListeningSocket(
-                place.host, place.port, self._accept, slots, context, patience, either=either
+                place.host,
+                place.port,
+                self._accept,
+                slots,
+                context,
+                self.local.timing,
+                either=either,
             )
         except (OSError, ValueError, DecodeError) as error:
             raise ConfigError(
@@ -118,7 +122,7 @@ class Listener:
         await asyncio.gather(self._snapshots.stop(), *(inbound.stop() for inbound in inbounds))
         left = [inbound.connection.gone for inbound in inbounds]
         if left:
-            await asyncio.wait(left, timeout=2 * FAREWELL)
+            await asyncio.wait(left, timeout=2 * self.local.timing.close)
 
     # ------------------------------------------------------------------ inbounds
 
@@ -164,10 +168,12 @@ class _InboundConnection:
         self.proven: HandshakeKeys | None = None
         self.channel: Channel | None = None
         self.sender = ""
-        self.connection = slot.connection = Connection(self._greeted, self._garbage)
+        self.connection = slot.connection = Connection(
+            self._greeted, self._garbage, listener.local.timing
+        )
         self.connection.listens_to_readers_alone()
         loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(_HELLO, self.connection.abort)
+        self._deadline = loop.call_later(listener.local.timing.first_bytes, self.connection.abort)
         self.connection.gone.add_done_callback(self._gone)
 
     def _greeted(self, kind: int, _request_id: int, body: bytes) -> None:

@@ -13,7 +13,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from braft_core.transport import PAUSE, AcceptBackoff
+from braft_core.abc import TransportTiming
+from braft_core.transport import AcceptBackoff
 from braft_tcp.connection_slots import ConnectionSlots, Slot
 
 __all__ = ["ListeningSocket"]
@@ -33,7 +34,6 @@ class ListeningSocket:
     :param protocol: makes the protocol of a caller, which it puts into the caller's slot.
     :param slots: who may come in at all.
     :param either: whether a caller may come without TLS as well.
-    :param patience: seconds that a handshake may take.
     :raises OSError: the address is taken or not ours.
     """
 
@@ -44,18 +44,18 @@ class ListeningSocket:
         protocol: Callable[[Slot], asyncio.Protocol],
         slots: ConnectionSlots,
         context: ssl.SSLContext | None,
-        patience: float,
+        timing: TransportTiming,
         *,
         either: bool = False,
     ) -> None:
         self._either = either
         self._protocol, self._slots, self._context = protocol, slots, context
-        self._patience = patience if context is not None else None
+        self._patience = timing.first_bytes if context is not None else None
         self._loop = asyncio.get_running_loop()
         self._socket = _listen(host, port)
         self._entering: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._backoff = AcceptBackoff(f"TCP on port {self.port}", _log)
+        self._backoff = AcceptBackoff(f"TCP on port {self.port}", _log, timing.accept_pause)
         self._open()
 
     @property
@@ -114,7 +114,7 @@ class ListeningSocket:
         if not self._backoff.exhausted_by(error, self._loop.time()):
             _log.debug("a caller was lost: %s", error)
         self._loop.remove_reader(self._socket)
-        self._pause = self._loop.call_later(PAUSE, self._open)
+        self._pause = self._loop.call_later(self._backoff.pause, self._open)
 
     async def _enter(self, caller: socket.socket, slot: Slot) -> None:
         context, patience = self._context, self._patience

@@ -30,12 +30,6 @@ __all__ = ["REQUESTS", "BulkChannel", "ControlChannel", "OutboundChannel"]
 #: What may wait to be written. The core's window (8 messages, 8 MiB) with a margin.
 _MAX_QUEUED = 64
 _MAX_QUEUED_BYTES = 32 << 20
-#: Heartbeats are worthless later than this, seconds.
-_CONTROL_TIMEOUT = 1.0
-#: A vote is stored before it is answered, however slow the disk is, and counts for its whole term.
-_VOTE_TIMEOUT = 30.0
-#: Seconds for which a peer that answers otherwise may take to store what it was sent.
-_STORE_PATIENCE = 30.0
 _MAX_CONTROL = 16
 
 #: The frame of each request.
@@ -196,7 +190,10 @@ class BulkChannel(OutboundChannel):
         A peer that answers heartbeats may have a disk that takes long to store what it was sent. On
         a new connection it would have to store as much again.
         """
-        return max(self._progress, min(self._other.heard, self._progress + _STORE_PATIENCE))
+        return max(
+            self._progress,
+            min(self._other.heard, self._progress + self._local.timing.store_timeout),
+        )
 
 
 class ControlChannel(OutboundChannel):
@@ -236,11 +233,11 @@ class ControlChannel(OutboundChannel):
         connection = self._connection
         if connection is None:
             return False
-        patience = min(_CONTROL_TIMEOUT, self._local.options.rpc_timeout)
+        patience = min(self._local.timing.control_timeout, self._local.options.rpc_timeout)
         late = [
             key
             for key, (kind, since) in self._sent.items()
-            if now - since > (_VOTE_TIMEOUT if kind is RequestVote else patience)
+            if now - since > (self._local.timing.vote_timeout if kind is RequestVote else patience)
         ]
         for key in late:
             del self._sent[key]

@@ -14,7 +14,7 @@ import random
 from braft_core.errors import DecodeError, Unreachable
 from braft_core.raft import AppendEntries, Request
 from braft_core.transport import PeerHealthReporter, encode_request
-from braft_tcp.connection import FAREWELL, Connection
+from braft_tcp.connection import Connection
 from braft_tcp.frames import Channel
 from braft_tcp.handshake import Refused, connect
 from braft_tcp.outbound import BulkChannel, ControlChannel, OutboundChannel
@@ -23,11 +23,6 @@ from braft_tcp.tcp_endpoint import TcpEndpoint
 __all__ = ["PeerLink"]
 
 _log = logging.getLogger(__name__)
-
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-#: Seconds between tls_probes whether this node has joined a cluster.
-_MEMBER_POLL = 0.05
 
 
 class PeerLink:
@@ -88,29 +83,29 @@ class PeerLink:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._health.forget_refusal()
         if ending:
-            await asyncio.wait(ending, timeout=2 * FAREWELL)
+            await asyncio.wait(ending, timeout=2 * self._local.timing.close)
 
     # ------------------------------------------------------------------ connecting
 
     async def _maintain(self, kind: Channel, channel: OutboundChannel) -> None:
-        pause = _FIRST_PAUSE
+        pause = self._local.timing.reconnect_min
         nudged = self._reconnect_now[kind]
         while True:
             # The node sets its identity without a signal, once in its life.
             while not self._local.identity.cluster_id:  # noqa: ASYNC110
-                await asyncio.sleep(_MEMBER_POLL)
+                await asyncio.sleep(self._local.timing.membership_poll)
             nudged.clear()
             connection = await self._connect(kind, channel)
             if connection is not None:
-                pause = _FIRST_PAUSE
+                pause = self._local.timing.reconnect_min
                 await self._carry(channel, connection)
             try:
                 # Peers that lost the same node do not all call it at the same moment.
                 async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311
                     await nudged.wait()
-                pause = _FIRST_PAUSE
+                pause = self._local.timing.reconnect_min
             except TimeoutError:
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                pause = min(pause * 2, self._local.timing.reconnect_max)
 
     async def _connect(self, kind: Channel, channel: OutboundChannel) -> Connection | None:
         local = self._local

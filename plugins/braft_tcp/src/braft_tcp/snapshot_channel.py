@@ -33,14 +33,6 @@ __all__ = ["SnapshotInbound", "TcpSnapshotReceiver", "send_snapshot"]
 
 _T = TypeVar("_T")
 
-#: Seconds within which the peer takes the next bytes, or our disk gives them.
-_STALL = 10.0
-#: Seconds in which the peer makes the whole snapshot durable and answers.
-_ANSWER = 60.0
-#: Seconds without a frame after which the sender of a snapshot is taken for dead.
-_SILENCE = 30.0
-#: Seconds that the sender has to end a connection after the answer.
-_LINGER = 5.0
 #: Bytes of contents in one frame.
 _CHUNK = 256 << 10
 #: Chunks that wait for our disk; beyond it nothing is read.
@@ -89,10 +81,12 @@ class _Transfer:
         connection.send(Kind.INSTALL_SNAPSHOT, 0, first)
         await self._contents(connection, source)
         try:
-            async with asyncio.timeout(_ANSWER):
+            async with asyncio.timeout(local.timing.snapshot_answer):
                 answer = await self._answer
         except TimeoutError as error:
-            raise self._unreachable(f"did not answer for {_ANSWER} s") from error
+            raise self._unreachable(
+                f"did not answer for {local.timing.snapshot_answer} s"
+            ) from error
         own_id = local.identity.server_id
         response = decode_response(InstallSnapshot, answer, message.to, own_id)
         if not isinstance(response, InstallSnapshotResponse):
@@ -125,14 +119,15 @@ class _Transfer:
 
     async def _unless_answered(self, step: Coroutine[Any, Any, _T], complaint: str) -> _T | None:
         """What the step gives; ``None`` once the peer has answered, which says why."""
+        stall = self._local.timing.snapshot_stall
         task = asyncio.ensure_future(step)
         try:
             either: set[asyncio.Future[Any]] = {task, self._answer}
-            await asyncio.wait(either, timeout=_STALL, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=stall, return_when=asyncio.FIRST_COMPLETED)
             if self._answer.done():
                 return None
             if not task.done():
-                raise self._unreachable(f"{complaint} for {_STALL} s")
+                raise self._unreachable(f"{complaint} for {stall} s")
             return task.result()
         finally:
             if not task.cancel() and not task.cancelled():
@@ -260,6 +255,7 @@ class SnapshotInbound(Inbound):
 
     async def contents(self) -> AsyncGenerator[bytes]:
         """What comes in. :raises Unreachable: the sender stopped before the end."""
+        silence = self._local.timing.snapshot_silence
         while True:
             while self._chunks:
                 yield self._chunks.popleft()
@@ -270,10 +266,10 @@ class SnapshotInbound(Inbound):
             if self._connection.gone.done():
                 raise Unreachable("the sender of a snapshot went away", sent=True)
             try:
-                async with asyncio.timeout(_SILENCE):
+                async with asyncio.timeout(silence):
                     await self._news.wait()
             except TimeoutError as error:
-                reason = f"no bytes of the snapshot came for {_SILENCE} s"
+                reason = f"no bytes of the snapshot came for {silence} s"
                 raise Unreachable(reason, sent=True) from error
 
     def fail(self, error: BraftError) -> None:
@@ -286,7 +282,9 @@ class SnapshotInbound(Inbound):
         self._over = True
         self._chunks.clear()
         self._connection.release()
-        asyncio.get_running_loop().call_later(_LINGER, self._connection.abort)
+        asyncio.get_running_loop().call_later(
+            self._local.timing.snapshot_linger, self._connection.abort
+        )
 
     def lost(self) -> None:
         """See the base class."""

@@ -41,6 +41,7 @@ from braft_core.raft.messages import (
 from braft_core.raft.types import Entry, EntryType
 from braft_testing.transport_nodes import (
     PATIENCE,
+    PATIENT_TIMING,
     Node,
     RecordingHandler,
     answer_to,
@@ -58,6 +59,7 @@ from braft_testing.transport_snapshots import SnapshotTransferRules
 
 __all__ = [
     "PATIENCE",
+    "PATIENT_TIMING",
     "Node",
     "RecordingHandler",
     "TransportConformance",

@@ -18,7 +18,14 @@ from typing import Any, ClassVar, TypeVar
 import psutil
 
 from braft_core import peer
-from braft_core.abc import Identity, SnapshotSink, SnapshotStore, Transport, TransportOptions
+from braft_core.abc import (
+    Identity,
+    SnapshotSink,
+    SnapshotStore,
+    Transport,
+    TransportOptions,
+    TransportTiming,
+)
 from braft_core.errors import BraftError
 from braft_core.local_nodes import HOST, free_ports
 from braft_core.peer import PeerReply, PeerRequest
@@ -44,6 +51,7 @@ from braft_core.transport import LinkedTransport
 
 __all__ = [
     "PATIENCE",
+    "PATIENT_TIMING",
     "Node",
     "RecordingHandler",
     "TransportSuite",
@@ -61,6 +69,8 @@ __all__ = [
 
 #: Seconds a rule may take to show.
 PATIENCE = 20.0
+#: Nothing that is sent once is given up, even if the machine stands still for seconds.
+PATIENT_TIMING = TransportTiming(connect=PATIENCE, handshake=PATIENCE, control_timeout=PATIENCE)
 #: Seconds after which a test counts as hanging.
 _HANGS = 6 * PATIENCE
 
