@@ -1,7 +1,7 @@
-"""The process ``braft``: what must hold before anything is imported that takes time.
+"""The entry point of ``python -m braft_core`` and of the console script ``braft``.
 
-``python -m braft_core`` and the console script begin here. Owns the signals until a node has its
-own handlers, and standard streams that can be used whatever the process was started with.
+Before the slow imports it handles signals, until a node sets its own handlers, and replaces closed
+standard streams.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import NoReturn
 
 __all__ = ["main"]
 
-#: By descriptor: the stream's name, how a stand-in for a closed one is opened, and how it is used.
-#: Reading a closed standard input has to fail: an empty answer would be taken for the input.
+#: By descriptor: the stream's name, how a replacement is opened, and how the stream is used.
+#: Reading a closed standard input must fail: an empty result would count as input.
 _STREAMS = (
     ("stdin", os.O_WRONLY, "r"),
     ("stdout", os.O_WRONLY, "w"),
@@ -26,9 +26,9 @@ _STREAMS = (
 
 def main() -> None:
     """Run the command line."""
-    _obey_signals()
+    _end_on_sigterm()
     _open_streams()
-    # pydantic looks for plugins in all metadata there are, and raises over any broken one.
+    # pydantic searches the metadata of all distributions for plugins and raises at a broken one.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from braft_core.cli import main as run
@@ -36,39 +36,40 @@ def main() -> None:
 
         raise_descriptor_limit()
         run()
-    except KeyboardInterrupt:  # while importing; commands have their own answer to Ctrl-C
+    except KeyboardInterrupt:  # during the imports; commands handle Ctrl-C themselves
         sys.exit(128 + signal.SIGINT)
 
 
-def _obey_signals() -> None:
-    """Let SIGTERM end the process from now on, as process 1 of a container too.
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the process during the imports, also as process 1 of a container.
 
-    The kernel drops a signal to process 1 that has no handler, and importing takes a second or two.
+    The kernel drops a signal to process 1 that has no handler, and the imports take seconds.
     """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    # Nothing has begun that would have to end in order; an exception could be caught by an import.
+    # No cleanup is needed yet, and an import could catch an exception.
     os._exit(128 + number)
 
 
 def _open_streams() -> None:
-    """Fill the places of closed standard streams, and let all of them take any text.
+    """Replace closed standard streams, and make all of them accept any text.
 
-    The next file that is opened would take the place: what is meant for standard output would be
-    written into it.
+    Otherwise the next file that is opened would get the descriptor, and output would go into it.
     """
     for descriptor, (_, flags, _) in enumerate(_STREAMS):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, flags), True)  # takes the lowest free one
+            os.set_inheritable(
+                os.open(os.devnull, flags), True
+            )  # open() returns the lowest free descriptor
     for descriptor, (name, _, mode) in enumerate(_STREAMS):
         stream = getattr(sys, name)
         if stream is None:
-            stream = open(descriptor, mode, closefd=False)  # noqa: SIM115 - lives as the process
+            stream = open(descriptor, mode, closefd=False)  # noqa: SIM115 - open as long as the process
             setattr(sys, name, stream)
         if mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,6 @@
-"""Nodes as processes of this machine: free ports, their environment, their life and death.
+"""Nodes as processes of this machine: free ports, environments, start and stop.
 
-Owns the processes it starts, by their ``Popen`` objects, and ends no others. Knows nothing of what
-a cluster of them is for: ``braft demo`` and the test kits each build theirs on it.
+Owns the processes it starts and ends no others. ``braft demo`` and the test kits use it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from braft_core.errors import BraftError
 __all__ = ["HOST", "NODE_COMMAND", "NodeProcess", "end_all", "free_ports", "node_environment"]
 
 HOST = "127.0.0.1"
-#: Starts one node from the environment.
+#: Runs one node with settings from the environment.
 NODE_COMMAND = (sys.executable, "-m", "braft_core", "run")
 #: Below the ports from which systems serve connections: nodes that start first already connect,
 #: and must not take a port of those that start later.
@@ -35,7 +34,7 @@ _PORTS = range(20000, 32000)
 
 
 def _shared_walk() -> Iterator[int]:
-    """Number the ports that all processes of this user hand out, one after the other.
+    """Yield the positions in the port range at which processes of this user try ports.
 
     A file in the temporary folder has the next number. Where it cannot be used, each process begins
     its own walk at random, so that two of them hardly meet.
@@ -88,12 +87,11 @@ def free_ports(count: int) -> list[int]:
 
 
 def node_environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Our own environment for a node with these settings, by name; ``None`` leaves one out.
+    """Return the environment for a node with these settings, by name; ``None`` leaves one out.
 
-    Settings of whoever runs this do not reach the node, and it runs the very code that runs this,
-    wherever that was imported from.
+    The settings of the calling process are removed. The node imports the same code as the caller.
     """
-    from braft_core.config import Settings  # takes a while, and the command line shows help first
+    from braft_core.config import Settings  # slow to import; --help does not need it
 
     variables = Settings.variables()
     ours = {name for v in variables.values() for name in (v.long, v.short) if name}
@@ -105,11 +103,9 @@ def node_environment(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 class NodeProcess:
-    """A node that lives in ``directory`` and writes ``log`` there, over all its starts.
+    """A node in ``directory``, which appends to ``log`` there. Use it from one thread.
 
-    Driven from one thread.
-
-    :param prefix: what stands before the command, such as the way into a network namespace.
+    :param prefix: words before the command, such as ``ip netns exec NAME``.
     """
 
     def __init__(
@@ -138,13 +134,18 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """The id of its latest process. :raises BraftError: it was never started."""
+        """The id of its latest process.
+
+        :raises BraftError: it was never started.
+        """
         return self._started().pid
 
     def start(self, environment: Mapping[str, str]) -> int:
-        """Start it; returns its process id. :raises BraftError: it runs already.
+        """Start it and return its process id.
 
-        In a session of its own, so that Ctrl-C reaches this process alone, which ends the nodes.
+        It gets its own session, so that Ctrl-C reaches only the caller, which ends the nodes.
+
+        :raises BraftError: it runs already.
         """
         if self.running:
             raise BraftError(f"the node in {self.directory} runs already, as process {self.pid}")
@@ -162,7 +163,10 @@ class NodeProcess:
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal. :raises BraftError: it has ended."""
+        """Send it a signal.
+
+        :raises BraftError: it has ended.
+        """
         process = self._started()
         if process.poll() is not None:
             raise BraftError(
@@ -171,17 +175,20 @@ class NodeProcess:
         process.send_signal(number)
 
     def pause(self) -> None:
-        """SIGSTOP: it stands still and keeps its sockets open."""
+        """Stop it with SIGSTOP; its sockets stay open."""
         self.signal(signal.SIGSTOP)
         self.paused = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Continue it with SIGCONT."""
         self.signal(signal.SIGCONT)
         self.paused = False
 
     def wait(self, seconds: float | None = None) -> int:
-        """Wait for its end; its exit code. :raises TimeoutError: not within ``seconds``."""
+        """Wait for its end and return its exit code.
+
+        :raises TimeoutError: it did not end within ``seconds``.
+        """
         try:
             code = self._started().wait(seconds)
         except subprocess.TimeoutExpired:
@@ -196,10 +203,10 @@ class NodeProcess:
 
 
 def end_all(nodes: Iterable[NodeProcess], seconds: float) -> None:
-    """End these politely, and those that have not ended ``seconds`` later by force. Idempotent."""
+    """Send SIGTERM to these, and SIGKILL to those that run ``seconds`` later. Idempotent."""
     running = [node for node in nodes if node.running]
     for node in running:
-        with suppress(BraftError):  # it has just ended by itself
+        with suppress(BraftError):  # it has just ended
             node.signal(signal.SIGTERM)
             if node.paused:
                 node.resume()

@@ -1,4 +1,4 @@
-"""Puts the command line together: built-in commands, plugins' commands, ``run`` as the default."""
+"""The root command: built-in commands, plugins' commands, ``run`` as the default."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ __all__ = ["app", "main"]
 #: Options of ``braft`` itself; any other first word that is an option belongs to ``braft run``.
 _OWN_OPTIONS = frozenset({"-h", "--help", "--version", "--install-completion", "--show-completion"})
 
-#: What writing to a standard stream may fail with.
+#: Errors of writing to a standard stream.
 _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class Root(TyperGroup):
-    """The root command. Plugins are loaded only if a word is not a command of ours, or to list."""
+    """The root command. Plugins are loaded only for unknown commands and for ``--help``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """``braft`` and ``braft --rport 1`` mean ``braft run …``."""
+        """Insert ``run`` if the first word is no command: ``braft --rport 1``."""
         if not args or (args[0].startswith("-") and args[0] not in _OWN_OPTIONS):
             args = ["run", *args]
         return list(super().parse_args(ctx, args))
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Ours, then the plugins'."""
+        """Return the built-in commands, then the plugins'."""
         own = list(super().list_commands(ctx))
         return [*own, *plugin_commands(taken=own, tolerate=True)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Ours, else a plugin's."""
+        """Return a built-in command, else a plugin's."""
         own = super().get_command(ctx, cmd_name)
         if own is not None or ctx.resilient_parsing:
             return own
@@ -65,12 +65,12 @@ class Root(TyperGroup):
 app = typer.Typer(
     name="braft",
     cls=Root,
-    # Rich takes longer to import than all the rest of --help: only where it can be seen.
+    # Rich takes longer to import than all the rest of --help, so only on a terminal.
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Raft clusters for Python applications. Without a command: run a node.",
-    epilog="Exit codes: 0 done, 1 the cluster said no, 2 wrong usage, 3 nobody answered.",
+    epilog="Exit codes: 0 done, 1 refused by the cluster, 2 wrong usage, 3 no answer.",
 )
 
 
@@ -111,7 +111,7 @@ def main() -> None:
     """Run the command that the arguments name. The process begins in ``braft_core.__main__``."""
     try:
         app()
-    except BraftError as error:  # from where no command guards: loading plugins, their commands
+    except BraftError as error:  # from plugins and their commands
         sys.exit(fail(error, as_json=False).exit_code)
     except OSError as error:
         if error.errno not in _CANNOT_WRITE or error.filename is not None:

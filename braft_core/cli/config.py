@@ -1,4 +1,4 @@
-"""``braft config``: the effective settings and where each came from."""
+"""``braft config``: show the effective settings and where each comes from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["config"]
 
 @reports_errors
 def config(as_json: AsJson = False) -> None:
-    """Show the settings that a node started here would have.
+    """Show the settings that a node started here would have, and the options of its plugins.
 
-    Options of plugins are among them. Exit code 2 if one is wrong.
+    Exit code 2 if one is wrong.
 
     JSON: settings, a list of name, value, origin; cautions, messages.
     """

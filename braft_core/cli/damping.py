@@ -1,8 +1,7 @@
-"""A log that trouble cannot flood: of lines that repeat, the first ones, then how many there were.
+"""A log handler that limits repeated lines: it writes the first ones, then how many were left out.
 
-Lines are the same if they have logger, level, template and kind of exception in common, whatever
-the arguments: what one caller can provoke at will, or a loop does at every turn, must cost neither
-the disk nor the lines around it.
+Lines repeat if logger, level, template and type of exception are the same, whatever the arguments.
+A caller that provokes errors, or a loop that fails at every turn, does not fill the disk.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from typing import Any, Final, NamedTuple, TextIO
 
 __all__ = ["BURST", "PERIOD", "DampedHandler"]
 
-#: So many lines of one kind are written in :data:`PERIOD` seconds; the others are counted.
+#: Lines of one kind that are written in :data:`PERIOD` seconds; further ones are counted.
 BURST: Final = 20
 PERIOD: Final = 10.0
-#: Kinds that are remembered; the one that is longest over goes first.
+#: Kinds that are remembered; the oldest is dropped first.
 _REMEMBERED: Final = 256
 
 _Kind = tuple[Any, ...]
 
 
 class _Window(NamedTuple):
-    """What became of one kind since a moment."""
+    """Lines of one kind since a moment."""
 
     since: float
     written: int
@@ -32,7 +31,7 @@ class _Window(NamedTuple):
 
 
 class DampedHandler(logging.StreamHandler[TextIO]):
-    """Writes to a stream. Debug lines are never left out: whoever asks for them wants them all.
+    """Writes to a stream and limits repeated lines. Debug lines are never left out.
 
     :param clock: monotonic seconds.
     """
@@ -50,7 +49,7 @@ class DampedHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
 
     def close(self) -> None:
-        """Say what was left out, and end."""
+        """Report what was left out, and close."""
         self.acquire()
         try:
             self._report(float("inf"))
@@ -65,7 +64,7 @@ class DampedHandler(logging.StreamHandler[TextIO]):
         return has_room
 
     def _report(self, now: float) -> None:
-        """Forget the windows that are over, with a line for each that left something out."""
+        """Drop the windows that are over, with a line for each that left something out."""
         over = [kind for kind, window in self._windows.items() if now - window.since >= PERIOD]
         over += list(self._windows)[: max(0, len(self._windows) - _REMEMBERED)]
         for kind in dict.fromkeys(over):

@@ -1,8 +1,8 @@
 """The settings of the command ``braft``, where they differ from those of an embedded node.
 
 An embedded node has a discovery only if one is chosen. The command keeps the default of the
-original: mDNS, where it is installed. An embedded node leaves the garbage collector of its process
-alone; the command owns its process.
+Go original: mDNS, if it is installed. The command owns its process, so it also freezes the garbage
+collector; an embedded node does not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def command_settings(options: Mapping[str, Any] = _NOTHING) -> Settings:
     settings = Settings.load(cli=options, defaults=_OWN_PROCESS)
     if settings.discovery:
         return settings
-    # A plugin that cannot be loaded is reported by whoever starts or shows the node.
+    # The caller that starts or shows the node reports plugins that cannot be loaded.
     registry = Registry(Plugins.load(settings.plugins_disable, tolerate=True))
     installed = _INSTALLED_DEFAULT in registry.names("discovery")
     chosen = _INSTALLED_DEFAULT if installed else "none"

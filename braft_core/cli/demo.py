@@ -1,8 +1,7 @@
-"""``braft demo``: three real nodes, a leader killed in the middle of writing, and the account.
+"""``braft demo``: start three real nodes, kill the leader while writing, check every write.
 
-Owns the story and its verdict. A write counts as acknowledged when a node said so, and every such
-write must be read back, linearizably, from each of the three nodes at the end. A write whose fate
-was not known may be there or not, but only with the value that was sent.
+Every acknowledged write must be read back, linearizably, from each of the three nodes at the end. A
+write whose outcome was unknown may be there or not, but only with the value that was sent.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ LOG_LINES = 30
 
 @dataclass(slots=True)
 class Account:
-    """What happened. Keys of ``braft demo --json``; durations in seconds, from a clock that only
-    goes forward."""
+    """What happened: the keys of ``braft demo --json``. Durations are in seconds."""
 
     acknowledged: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
@@ -54,7 +52,7 @@ class Account:
     lost: list[str] = field(default_factory=list)
 
     def compare(self, where: str, found: Mapping[str, Any]) -> None:
-        """Note every acknowledged write that ``where`` does not show, and every invention."""
+        """Record each acknowledged write that ``where`` lacks, and each value that nobody wrote."""
         for key, value in self.acknowledged.items():
             if found.get(key) != value:
                 self.lost.append(f"{where}: {key} is {found.get(key)!r}, acknowledged {value!r}")
@@ -63,7 +61,7 @@ class Account:
                 self.lost.append(f"{where}: {key} is {value!r}, which nobody wrote")
 
     def as_json(self, nodes: Sequence[LocalNode]) -> dict[str, Any]:
-        """The documented keys."""
+        """Return the documented keys."""
         return {
             "ok": not self.lost,
             "nodes": [{"name": n.name, "address": n.address, "url": n.url} for n in nodes],
@@ -87,8 +85,8 @@ def demo(
 ) -> None:
     """Start three nodes here, write, kill the leader, and show that nothing was lost.
 
-    Exit code 1 if anything was. JSON: ok, nodes, acknowledged, unknown, lost, killed, new_leader,
-    and formed_, failover_, rejoined_ and total_seconds.
+    Exit code 1 if a write was lost. JSON: ok, nodes, acknowledged, unknown, lost, killed,
+    new_leader, and formed_, failover_, rejoined_ and total_seconds.
     """
     _require_static_discovery()
     say = _quiet if as_json else _speaker()
@@ -110,13 +108,16 @@ def _own_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="braft-demo-"))
     except OSError as error:
         raise ConfigError(
-            f"no folder can be made for the data of the demo: {error.strerror or error}; "
-            "accepted: a TMPDIR that can be written to"
+            f"cannot make a folder for the data of the demo: {error.strerror or error}; "
+            "accepted: a TMPDIR that is writable"
         ) from error
 
 
 def _require_static_discovery() -> None:
-    """:raises PluginNotFound: with the command that installs it, before anything was started."""
+    """Check that static discovery is installed, before anything is started.
+
+    :raises PluginNotFound: it is not; the message has the command that installs it.
+    """
     from braft_core.config import Settings
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
@@ -138,9 +139,9 @@ def run_demo(
     say: Callable[[str], None],
     command: Sequence[str] = NODE_COMMAND,
 ) -> tuple[list[LocalNode], Account]:
-    """Play the whole story under ``directory``, telling it line by line.
+    """Run the demo under ``directory`` and report each step to ``say``.
 
-    :raises BraftError: it could not be played to its end; the nodes' logs were shown.
+    :raises BraftError: a step failed; the nodes' logs were shown.
     """
     account, began = Account(), time.monotonic()
     with _interruptible(), LocalCluster(directory, command=command) as cluster:
@@ -202,8 +203,10 @@ def _verify(cluster: LocalCluster, account: Account, say: Callable[[str], None])
 def _write(
     cluster: LocalCluster, nodes: Sequence[LocalNode], account: Account, label: str, count: int
 ) -> None:
-    """Write ``count`` new keys, each through the next node. One that is surely not applied is
-    written again; one that may have been is left alone, and another takes its place."""
+    """Write ``count`` new keys, each through the next node.
+
+    Retry a write that was certainly not applied; replace one with an unknown outcome by another.
+    """
     clients = [_client([node]) for node in nodes]
     try:
         done, attempt = 0, 0
@@ -233,9 +236,9 @@ def _write(
 def _persist(
     cluster: LocalCluster, seconds: float, call: Callable[[], Any], *, alive: bool = True
 ) -> Any:
-    """Repeat a call that surely had no effect, until it has or the time is over.
+    """Repeat a call that had no effect, until it succeeds or the time is over.
 
-    :param alive: whether a node that ended is the reason and makes waiting useless.
+    :param alive: raise as soon as a node has ended.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -263,13 +266,13 @@ def _demand_ready(client: Client) -> None:
 
 
 def _leader(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> LocalNode:
-    """The node among these that all of them take for the leader."""
+    """Return the node that these nodes name as the leader."""
     with _client(nodes) as client:
         address = _persist(cluster, FAILOVER_SECONDS, client.leader, alive=False)["address"]
     for node in nodes:
         if node.address == address:
             return node
-    raise BraftError(f"the leader is said to be {address}, which is none of those that live")
+    raise BraftError(f"the leader is {address}, which is no running node of the demo")
 
 
 def _client(nodes: Sequence[LocalNode]) -> Client:
@@ -300,14 +303,14 @@ def _show_logs(cluster: LocalCluster, directory: Path) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the story as Ctrl-C does, so that no node outlives it."""
+    """Handle SIGTERM as Ctrl-C, so that the demo ends its nodes."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     try:
         before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: then nobody sends us signals either
+    except ValueError:  # not the main thread, which gets no signals
         yield
         return
     try:
@@ -317,11 +320,11 @@ def _interruptible() -> Iterator[None]:
 
 
 def _quiet(line: str) -> None:
-    """Say nothing: the JSON at the end says it all."""
+    """Print nothing: with --json only the result is printed."""
 
 
 def _speaker() -> Callable[[str], None]:
-    """Rich on a terminal, with the time since the start; plain lines elsewhere."""
+    """Return a printer of lines: on a terminal with the time since the start, plain elsewhere."""
     if not sys.stdout.isatty():
         return lambda line: echo(line)
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""``braft doctor``: what is wrong, and what to do about it."""
+"""``braft doctor``: find problems, and say what to do about them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ __all__ = ["doctor"]
 @reports_errors
 def doctor(
     local: Annotated[
-        bool, typer.Option("--local", help="Look at this machine, whether a node answers or not.")
+        bool, typer.Option("--local", help="Check this machine, even if a node answers.")
     ] = False,
     no_write: Annotated[
-        bool, typer.Option("--no-write", help="Do not measure how long the disk takes.")
+        bool, typer.Option("--no-write", help="Do not measure how long a sync takes.")
     ] = False,
     as_json: AsJson = False,
     urls: Urls = None,
@@ -45,12 +45,13 @@ def doctor(
     tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Look for what is wrong. It changes nothing.
+    """Find problems of the cluster or of this machine. It changes nothing.
 
-    With a node that answers: the cluster, as that node sees it. Where none answers, and with
-    --local: this machine, with the settings that a node started here would have. Exit code 0 if
-    nothing is wrong (there may be warnings), 1 if something is, 3 if nobody answered and nothing is
-    wrong here. JSON: answered, findings (level, subject, message, remedy).
+    If a node answers, check the cluster as that node sees it. If none answers, and with --local,
+    check this machine with the settings of a node started here. Exit code 0 without problems (there
+    may be warnings), 1 with problems, 3 if no node answered and this machine has no problem.
+
+    JSON: answered, findings (level, subject, message, remedy).
     """
     reach = partial(connect, urls, token, timeout, tls_ca, tls_cert, tls_key)
     answered, findings = _ask(reach, given=bool(urls))
@@ -77,11 +78,11 @@ def _ask(reach: Callable[[], Client], *, given: bool) -> tuple[bool, list[Findin
         with reach() as client:
             return True, cluster.examine(client.status())
     except (Unreachable, NotApplied) as error:
-        return False, [warn("node", error.message, "braft run starts one here")]
+        return False, [warn("node", error.message, "start one: braft run")]
     except ConfigError:
         if given:
             raise
-        return False, []  # what is wrong with the settings is found below
+        return False, []  # the checks of this machine report wrong settings
 
 
 def _show(findings: list[Finding]) -> None:

@@ -1,6 +1,6 @@
-"""One plugin explained, for ``braft plugins show``: from its metadata, its classes, its options.
+"""Explain one plugin, for ``braft plugins show``: its metadata, classes and options.
 
-Looks at plugins that do not load or are disabled too: those are the ones people ask about.
+Plugins that are disabled or do not load are explained too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Installation(NamedTuple):
 
 
 def explain(name: str) -> list[Explained]:
-    """Everything about the plugins that ``name`` means: by plugin, distribution, provided name.
+    """Explain the plugins that ``name`` means: a plugin, a distribution or a provided name.
 
     :raises PluginNotFound: there is none; the message lists what there is.
     :raises ConfigError: the settings are wrong.
@@ -62,7 +62,7 @@ def explain(name: str) -> list[Explained]:
     if not found:
         known = sorted({row.name for row in providers} | {info.name for info in plugins.loaded})
         raise PluginNotFound(
-            f"no plugin {name!r} is installed; there are: {', '.join(known)}",
+            f"no plugin {name!r} is installed; installed: {', '.join(known)}",
             kind="plugin",
             name=name,
             known=known,
@@ -76,7 +76,7 @@ def _means(here: _Installation, info: PluginInfo, name: str) -> bool:
 
 
 def _loaded(here: _Installation, info: PluginInfo, name: str) -> Explained:
-    """The whole plugin; of braft-core, which provides much, only what was asked for."""
+    """Explain a loaded plugin; of braft-core only the part that was asked for."""
     rows = [row for row in here.providers if row.plugin == info.name]
     if info.name == CORE and name != CORE:
         rows = [row for row in rows if row.name == name]
@@ -140,7 +140,7 @@ def _is_about(error: PluginError, name: str) -> bool:
 
 
 def _metadata(info: PluginInfo) -> Explained:
-    """What the distribution says of itself."""
+    """Return what the metadata of the distribution says."""
     summary, links = "", []
     metadata = metadata_of(info.distribution) if info.distribution else None
     if metadata is not None:
@@ -158,7 +158,7 @@ def _metadata(info: PluginInfo) -> Explained:
 
 
 def print_explained(found: list[Explained]) -> None:
-    """The same for people."""
+    """Print explanations for people."""
     for number, plugin in enumerate(found):
         if number:
             echo()

@@ -15,12 +15,12 @@ __all__ = ["plugin_commands"]
 
 
 def plugin_commands(taken: Sequence[str], *, tolerate: bool = False) -> dict[str, Any]:
-    """The plugins' commands by name.
+    """Return the plugins' commands by name.
 
-    They register on an application of their own, so that none can replace a command of braft's.
+    Plugins register on a separate application, so that none can replace a command of braft.
 
-    :param taken: names that are braft's.
-    :param tolerate: pass over plugins that do not load, as ``braft --help`` must.
+    :param taken: the names of braft's commands.
+    :param tolerate: skip plugins that do not load, for ``braft --help``.
     :raises PluginConflict: a plugin claims a name of ``taken``.
     """
     commands = _load(tolerate)

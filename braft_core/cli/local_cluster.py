@@ -28,7 +28,7 @@ _STOP_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """Where one node is."""
+    """One node of the demo: its name, ports and process."""
 
     name: str
     raft_port: int
@@ -53,7 +53,7 @@ class LocalNode:
 
 
 class LocalCluster:
-    """A few nodes under one directory. Use ``with``: leaving it ends every process it started."""
+    """A few nodes under one directory. Use ``with``: it ends every process that it started."""
 
     def __init__(
         self, directory: Path, size: int = 3, command: Sequence[str] = NODE_COMMAND
@@ -80,7 +80,7 @@ class LocalCluster:
         self.stop()
 
     def start(self, node: LocalNode) -> int:
-        """Start one node; returns its process id."""
+        """Start one node and return its process id."""
         environment = node_environment(
             {
                 "discovery": "static:" + ",".join(n.address for n in self.nodes),
@@ -96,35 +96,38 @@ class LocalCluster:
             return node.process.start(environment)
 
     def kill(self, node: LocalNode) -> int:
-        """``kill -9`` one node; returns the process id it had."""
+        """Kill one node with SIGKILL and return the process id it had."""
         node.process.signal(signal.SIGKILL)
         node.process.wait()
         return node.process.pid
 
     def check_alive(self) -> None:
-        """:raises BraftError: naming a node that ended by itself."""
+        """Check that no node has ended by itself.
+
+        :raises BraftError: one has; the message names it.
+        """
         for node in self.nodes:
             code = node.process.exit_code
             if code is not None:
                 raise BraftError(f"{node.name} ended with exit code {code}", node=node.name)
 
     def stop(self) -> None:
-        """End all processes: politely, then after some seconds by force. Idempotent."""
+        """End all processes: with SIGTERM, then after some seconds with SIGKILL. Idempotent."""
         end_all([node.process for node in self.nodes], _STOP_SECONDS)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C, and SIGTERM where it is handled, while a process is started.
+    """Defer Ctrl-C, and SIGTERM where it is handled, while a process is started.
 
-    Between the process and the note of who it is they would leave one that nobody ends.
+    A signal between the start and the assignment of the process would leave a process running.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # nobody interrupts us here
+        yield  # only the main thread gets signals
         return
     came: list[int] = []
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # What is ignored or deadly stays so: the process that is started would inherit the change.
+    # Leave ignored and default handlers alone: the new process would inherit a change.
     ours = {number: handler for number, handler in ours.items() if callable(handler)}
     try:
         for number in ours:

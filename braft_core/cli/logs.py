@@ -29,7 +29,7 @@ class ConsoleFormatter(logging.Formatter):
         when = datetime.fromtimestamp(record.created).astimezone()
         text = f"{when.isoformat(timespec='milliseconds')} {record.levelname} {record.name}: "
         text += printable(record.getMessage())
-        # Which node it was is no news here: one process, one node, and ids are long.
+        # Leave out the node: the process runs only one, and ids are long.
         extras = (item for item in _extras(record).items() if item[0] != "node")
         text += "".join(f" {printable(f'{key}={value}')}" for key, value in extras)
         if record.exc_info:
@@ -41,7 +41,7 @@ class JSONFormatter(logging.Formatter):
     """One JSON object per line: ``time`` (UTC), ``level``, ``logger``, ``message``, the extras."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line, whatever was logged, in ASCII: the stream may have any encoding."""
+        """Return one line in ASCII, since the stream may have any encoding."""
         when = datetime.fromtimestamp(record.created, UTC)
         line: dict[str, Any] = _extras(record) | {
             "time": when.isoformat(timespec="milliseconds"),
@@ -49,7 +49,7 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        # JSON escapes control characters, and whoever prints the parsed text would not.
+        # JSON escapes control characters, but a program that prints the parsed text does not.
         shown = {key: _printable(value) for key, value in line.items()}
         if record.exc_info:
             shown["exception"] = printable_lines(self.formatException(record.exc_info))
@@ -59,7 +59,7 @@ class JSONFormatter(logging.Formatter):
 def set_up(level: str, form: str, *, stdout: bool = False) -> None:
     """Log everything from ``level`` on, as ``console`` text or ``json``.
 
-    Lines that repeat are damped (:mod:`braft_core.cli.damping`).
+    Repeated lines are limited (:mod:`braft_core.cli.damping`).
 
     :param stdout: write to standard output instead of standard error.
     """
@@ -77,7 +77,7 @@ def _indented(traceback: str) -> str:
 def _printable(value: Any) -> Any:
     """Return a value of a record to be written as JSON. Numbers and lists stay what they are."""
     if isinstance(value, bytes):
-        return str(value)  # as Python shows them; base64 would hide what a peer's bytes say
+        return str(value)  # as Python shows them: readable, unlike base64
     return printable(value) if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""``braft new``: the beginning of something of one's own."""
+"""``braft new``: make a new plugin."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from braft_core.cli.output import echo, emit, reports_errors
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Begin something of your own.")
+app = typer.Typer(help="Make a new plugin.")
 
 
 @app.callback()
 def new() -> None:
-    """Begin something of your own."""
+    """Make a new plugin."""
 
 
 @app.command("plugin")

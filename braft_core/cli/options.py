@@ -1,4 +1,4 @@
-"""The options that every command shares, and the client they lead to."""
+"""The options that commands share, and the client that they select."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TLSCa = Annotated[
     typer.Option(
         "--ca",
         envvar="BRAFT_TLS_CA",
-        help="CA certificates that an https:// node is checked by.",
+        help="CA certificates to verify an https:// node with.",
         show_default=False,
     ),
 ]
@@ -64,8 +64,10 @@ def connect(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
 ) -> Client:
-    """A client for the nodes that were asked for: by option, by ``BRAFT_URL``, or else the node
-    that these settings would make here. :raises ConfigError: a URL or a setting is wrong."""
+    """Return a client for the nodes of ``--url``, else of ``BRAFT_URL``, else for this host's node.
+
+    :raises ConfigError: a URL or a setting is wrong.
+    """
     from braft_core.client import Client, Trust
 
     listed = list(urls or ()) or re.split(r"[,\s]+", os.environ.get("BRAFT_URL", ""))
@@ -85,7 +87,7 @@ def _trusts_the_network() -> bool:
     try:
         return Settings.load().insecure is True
     except ConfigError:
-        return False  # the settings of a node do not concern whoever only asks one
+        return False  # a client needs no valid settings of a node
 
 
 def _own_node(token: str | None) -> tuple[list[str], str | None]:

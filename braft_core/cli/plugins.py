@@ -1,4 +1,4 @@
-"""``braft plugins``: what is installed and what it provides; ``show``: one of them, explained."""
+"""``braft plugins``: list what is installed and what it provides; ``show`` explains one plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "cautions"]
 
-app = typer.Typer(help="Plugins: what is installed, and what it can do.")
+app = typer.Typer(help="List and explain the installed plugins.")
 
 
 @app.callback(invoke_without_command=True)
@@ -77,7 +77,7 @@ def show(
 
 
 def cautions(settings: Settings, registry: Registry) -> list[str]:
-    """What a node with these settings lacks or does not understand, in sentences."""
+    """Return warnings about these settings: options that no plugin reads, limits of a transport."""
     from braft_core.plugin.option_values import OptionValues
 
     sentences = OptionValues(settings, registry).warnings()

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Snapshots, backups, disaster recovery.")
+app = typer.Typer(no_args_is_help=True, help="Take, save and restore snapshots.")
 
-#: A large state takes its time to be written.
+#: Seconds: writing a large state takes long.
 _PATIENCE = 60.0
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.", show_default=False)]
@@ -48,9 +48,9 @@ def take(
     tls_key: TLSKey = None,
     timeout: Timeout = _PATIENCE,
 ) -> None:
-    """Let the node that answers take a snapshot now, and compact its log.
+    """Take a snapshot on the node that answers, and compact its log.
 
-    Nodes do that by themselves as their logs grow.
+    Nodes do this by themselves as their logs grow.
     """
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         taken = client.take_snapshot()
@@ -84,10 +84,10 @@ def save(
     file: File,
     snapshot_id: Annotated[
         str | None,
-        typer.Option("--id", help="One that a node holds already; by default one is taken now."),
+        typer.Option("--id", help="An existing snapshot; default: take one now."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace FILE, once the new one is whole.")
+        bool, typer.Option("--force", help="Replace FILE, once the new one is complete.")
     ] = False,
     as_json: AsJson = False,
     urls: Urls = None,
@@ -97,7 +97,7 @@ def save(
     tls_key: TLSKey = None,
     timeout: Timeout = _PATIENCE,
 ) -> None:
-    """Save a snapshot to FILE, verified. Only you may read it. FILE must not exist.
+    """Save a snapshot to FILE and verify it. FILE must not exist; only you can read it.
 
     JSON: the snapshot, with file, bytes (of the file), clusterName, clusterID.
     """
@@ -132,10 +132,10 @@ def restore(
     dport: Annotated[str | None, _setting("--dport", "Discovery port it will have.")] = None,
     hport: Annotated[str | None, _setting("--hport", "HTTP port it will have.")] = None,
 ) -> None:
-    """Make a NEW cluster of one node from FILE, for when the old one is lost for good.
+    """Make a NEW cluster of one node from FILE, if the old cluster is lost for good.
 
-    Works offline: talks to nobody, starts nothing, and makes one new data directory. Everything in
-    the file is verified first. JSON: dataDir, serverID, clusterID, address, snapshot.
+    Works offline: it contacts and starts no node, and makes one new data directory. The file is
+    verified first. JSON: dataDir, serverID, clusterID, address, snapshot.
     """
     from braft_core.cli.defaults import command_settings
     from braft_core.runtime import recover_cluster
@@ -156,7 +156,7 @@ def restore(
 def _confirm(file: Path, described: SnapshotMeta, data_dir: str, *, may_ask: bool) -> None:
     if not may_ask or not sys.stdin.isatty():
         raise ConfigError(
-            "restoring makes a new cluster; accepted: --yes, where nobody can be asked"
+            "restoring makes a new cluster; accepted: --yes, if no terminal can confirm it"
         )
     members = ", ".join(server.address for server in described.configuration.servers)
     echo(
@@ -197,7 +197,7 @@ def _explain(file: Path, made: Restored) -> None:
         "2. start the others with EMPTY data directories and the same discovery: they join as new",
         "   members and are sent the state.",
         "Data directories of the old cluster must not be used again: nodes that run on them are",
-        "strangers to this cluster and are refused.",
+        "of another cluster and are refused.",
     )
 
 
@@ -211,7 +211,10 @@ def _extent(row: dict[str, Any]) -> str:
 
 @contextmanager
 def _progress(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal, nothing elsewhere. ``total`` bytes, ``None`` if that is not known."""
+    """Show a progress bar on a terminal, nothing elsewhere.
+
+    :param total: bytes; ``None`` if not known.
+    """
     if not sys.stderr.isatty():
         yield lambda size: None
         return

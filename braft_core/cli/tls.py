@@ -1,4 +1,4 @@
-"""``braft tls``: a certification authority of the cluster's own, and certificates by it."""
+"""``braft tls``: make a certification authority for a cluster, and certificates signed by it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-#: What every node's certificate carries unless another name is chosen.
+#: The name in every node's certificate, unless another one is chosen.
 SERVER_NAME = "braft-peer"
 _LOOPBACK_IPS, _LOOPBACK_NAMES = ("127.0.0.1", "::1"), ("localhost",)
 
@@ -33,11 +33,11 @@ def tls() -> None:
 @reports_errors
 def ca(
     name: Annotated[str, typer.Option("--name", help="Its common name.")] = "braft CA",
-    days: Annotated[int, typer.Option("--days", help="How long it is valid.")] = 3650,
+    days: Annotated[int, typer.Option("--days", help="Days for which it is valid.")] = 3650,
     out: Folder = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Make a CA: ca.pem, which every node gets, and ca.key, which none gets.
+    """Make a CA: ca.pem for every node, and ca.key, which no node needs.
 
     Nothing is overwritten. JSON: cert, key, expires, names.
     """
@@ -50,32 +50,35 @@ def ca(
 @app.command("cert")
 @reports_errors
 def cert(
-    name: Annotated[str, typer.Argument(help="Whose it is: common name, and name of the files.")],
+    name: Annotated[str, typer.Argument(help="Common name of the holder, and name of the files.")],
     ca: Annotated[Path, typer.Option("--ca", help="The CA's certificate.")] = Path("ca.pem"),
     ca_key: Annotated[Path, typer.Option("--ca-key", help="The CA's key.")] = Path("ca.key"),
     ips: Annotated[
-        list[str] | None, typer.Option("--ip", help="An address it is for; may be repeated.")
+        list[str] | None,
+        typer.Option("--ip", help="IP address in the certificate; may be repeated."),
     ] = None,
     dns: Annotated[
-        list[str] | None, typer.Option("--dns", help="A DNS name it is for; may be repeated.")
+        list[str] | None,
+        typer.Option("--dns", help="DNS name in the certificate; may be repeated."),
     ] = None,
     uris: Annotated[
-        list[str] | None, typer.Option("--uri", help="A URI it is for; may be repeated.")
+        list[str] | None, typer.Option("--uri", help="URI in the certificate; may be repeated.")
     ] = None,
     server_name: Annotated[
-        str, typer.Option("--server-name", help="What all nodes' certificates carry.")
+        str, typer.Option("--server-name", help="Name that the certificates of all nodes carry.")
     ] = SERVER_NAME,
     client: Annotated[
-        bool, typer.Option("--client", help="For a client, which no node takes for a peer.")
+        bool, typer.Option("--client", help="For a client; nodes do not accept it as a peer.")
     ] = False,
-    days: Annotated[int, typer.Option("--days", help="How long it is valid.")] = 365,
+    days: Annotated[int, typer.Option("--days", help="Days for which it is valid.")] = 365,
     out: Folder = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Make NAME.pem and NAME.key, signed by the CA.
 
-    A node's is for servers and clients, the server name, this machine's loopback addresses and what
-    is given. Nothing is overwritten. JSON: cert, key, expires, names, settings (of a node).
+    A node's certificate is for servers and clients, with the server name, this machine's loopback
+    addresses and the given names. Nothing is overwritten. JSON: cert, key, expires, names, settings
+    (of a node).
     """
     from braft_core.tls.issuing import Names, make_certificate
 
@@ -116,8 +119,8 @@ def _settings(made: Made, ca: Path, server_name: str) -> dict[str, str]:
 
 def _tell_ca(made: Made) -> None:
     _tell_files(made)
-    echo(f"Give every node {made.cert}. Keep {made.key} where no node runs: whoever has it")
-    echo("makes members. Next, for each node: braft tls cert NAME")
+    echo(f"Give every node {made.cert}. Keep {made.key} where no node runs: its holder can")
+    echo("make members. Next, for each node: braft tls cert NAME")
 
 
 def _tell_cert(made: Made, ca: Path, settings: dict[str, str]) -> None:
@@ -127,7 +130,7 @@ def _tell_cert(made: Made, ca: Path, settings: dict[str, str]) -> None:
         for name, value in settings.items():
             echo(f"  {name}={value}")
     else:
-        echo(f"A client needs both, and trusts {ca}. No node takes it for a peer.")
+        echo(f"A client needs both files, and {ca}. Nodes do not accept it as a peer.")
 
 
 def _tell_files(made: Made) -> None:

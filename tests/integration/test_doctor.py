@@ -75,7 +75,7 @@ def test_what_is_wrong_here_is_named(tmp_path: Path) -> None:
         environment = cluster.environment(0)
     database = cluster.nodes[0].data / "raft.db"
     _, report = doctor(env=environment, cwd=tmp_path)
-    assert "every checksum is right" in findings(report, "ok")["data"]
+    assert "all checksums are correct" in findings(report, "ok")["data"]
     with sqlite3.connect(database) as db:
         db.execute("UPDATE log SET entries = x'00'")
     db.close()

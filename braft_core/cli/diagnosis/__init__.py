@@ -1,6 +1,6 @@
-"""What ``braft doctor`` looks for: in what a node tells (:mod:`.cluster`), and here (:mod:`.host`).
+"""The checks of ``braft doctor``: of the cluster (:mod:`.cluster`) and this machine (:mod:`.host`).
 
-Each look gives findings; nothing here changes anything.
+Each check returns findings and changes nothing.
 """
 
 from braft_core.cli.diagnosis.finding import Finding, Level

@@ -26,7 +26,7 @@ View = Mapping[str, Any]
 
 
 def examine(view: View) -> list[Finding]:
-    """All findings, the gravest questions first."""
+    """Return all findings, the most important first."""
     nodes: Sequence[View] = view["nodes"]
     return [
         _readiness(view),
@@ -77,14 +77,14 @@ def _quorum(view: View, nodes: Sequence[View]) -> list[Finding]:
 
 def _removal(view: View) -> Finding:
     autopilot = view.get("autopilot") or {}
-    reason = str(autopilot.get("reason", "nothing is known of it"))
+    reason = str(autopilot.get("reason", "not reported"))
     if autopilot.get("verdict") in (None, "healthy", "follows", "off"):
         return ok("autopilot", reason)
     return warn("autopilot", reason)
 
 
 def _notes(nodes: Sequence[View]) -> list[Finding]:
-    """What the nodes say of themselves: rival clusters, copied directories, tokens."""
+    """Report the notes of the nodes: rival clusters, copied directories, tokens."""
     return [
         fail(subject, f"{node['address']} says: {sentence}", SECTIONS.get(subject, SENTENCES))
         for node in nodes
@@ -101,7 +101,7 @@ def _versions(nodes: Sequence[View]) -> Finding:
 
 
 def _clocks(nodes: Sequence[View]) -> Finding:
-    """Nothing rests on wall clocks but the age of sessions; people compare logs by them."""
+    """Compare wall clocks. Only the age of sessions depends on them, and people who read logs."""
     skewed = [
         f"{node['address']} by {node['clockSkew']:+.1f} s"
         for node in nodes
@@ -113,7 +113,7 @@ def _clocks(nodes: Sequence[View]) -> Finding:
 
 
 def _behind(leading: View, node: View) -> int:
-    """How many entries a node lacks; one of another version may not say."""
+    """Return how many entries a node lacks; 0 if its version does not report it."""
     return int(leading.get("commitIndex", 0)) - int(node.get("appliedIndex", 0))
 
 

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what came of it."""
+"""One finding of ``braft doctor``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding", "Level", "fail", "ok", "warn"]
 
 
 class Level(Enum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -18,25 +18,25 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what was seen, and what to do about it."""
+    """A subject, what was found, and what to do about it."""
 
     level: Level
     subject: str
     message: str
-    #: "" where there is nothing to be done.
+    #: "" if nothing needs to be done.
     remedy: str = ""
 
 
 def ok(subject: str, message: str) -> Finding:
-    """As it should be."""
+    """Return a finding without a problem."""
     return Finding(Level.OK, subject, message)
 
 
 def warn(subject: str, message: str, remedy: str = "") -> Finding:
-    """It works, and may not for long."""
+    """Return a finding of something that works now and may fail later."""
     return Finding(Level.WARN, subject, message, remedy)
 
 
 def fail(subject: str, message: str, remedy: str = "") -> Finding:
-    """It does not work."""
+    """Return a finding of something that does not work."""
     return Finding(Level.FAIL, subject, message, remedy)

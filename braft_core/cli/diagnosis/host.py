@@ -1,7 +1,7 @@
-"""What may keep a node from running on this machine with these settings.
+"""Checks of what may keep a node from running on this machine with these settings.
 
-Reads, binds ports for a moment, and asks discovery; it changes nothing. Only while no node runs on
-a data directory does it look into that, and measure syncs there in a file of its own.
+They read files, bind ports for a moment and ask discovery; they change nothing. They open a data
+directory, and measure syncs there with a temporary file, only while no node runs on it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ _CONNECT_SECONDS = 1.0
 
 
 def examine(measure: bool = True) -> Iterator[Finding]:
-    """All findings. :param measure: write a file of some bytes, to see how long a sync takes."""
+    """Yield all findings.
+
+    :param measure: write a small temporary file, to measure how long a sync takes.
+    """
     try:
         settings = command_settings()
     except ConfigError as error:
@@ -59,14 +62,14 @@ def examine(measure: bool = True) -> Iterator[Finding]:
 
 
 def data_directory(settings: Settings) -> Path | None:
-    """Where a node with these settings keeps its data, ``None`` for one that forgets."""
+    """Return the data directory of a node with these settings; ``None`` for ``:memory:``."""
     from braft_core.runtime import location
 
     return location.data_directory(settings, location.expected_ports(settings).raft)
 
 
 def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
-    """Yields findings; returns the address to advertise and where to listen, "" without one."""
+    """Yield findings; return the advertised address and the one to listen on, "" without one."""
     from braft_core.plugin.manager import Plugins
     from braft_core.plugin.registry import Registry
     from braft_core.runtime.advertising import advertise
@@ -79,9 +82,9 @@ def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
         yield fail("address", error.message)
         return "", ""
     if is_loopback(ip):
-        yield warn("address", f"{ip} is told to others, who only reach it from this machine")
+        yield warn("address", f"{ip} is advertised, which other machines cannot reach")
     else:
-        yield ok("address", f"{ip} is told to others")
+        yield ok("address", f"{ip} is advertised")
     try:
         check_security(settings, host)
     except ConfigError as error:
@@ -93,12 +96,12 @@ def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
 
 
 def _directory(directory: Path | None) -> Generator[Finding, None, int | None]:
-    """Yields findings; returns the process that uses the directory, ``None`` if there is none."""
+    """Yield findings; return the process that uses the directory, ``None`` if there is none."""
     if directory is None:
-        yield warn("data", "a node with :memory: forgets everything when it stops")
+        yield warn("data", "a node with :memory: loses its data when it stops")
         return None
     if not directory.exists():
-        yield ok("data", f"{directory} does not exist yet: the first start makes it")
+        yield ok("data", f"{directory} does not exist yet; the first start makes it")
         return None
     from braft_core.storage.directory import DATABASE, DirectoryLock, check_directory
     from braft_core.storage.sqlite_format import read_only
@@ -108,10 +111,10 @@ def _directory(directory: Path | None) -> Generator[Finding, None, int | None]:
         check_directory(directory)
         lock.acquire()
     except StorageLocked as error:
-        yield ok("data", f"{error.message}: not looked into")
+        yield ok("data", f"{error.message}; it was not checked")
         return int(error.data["pid"] or 0)
     except BraftError as error:
-        yield fail("data", error.message, "see who owns it, and its mode")
+        yield fail("data", error.message, "check its owner and mode")
         return None
     try:
         if not (directory / DATABASE).exists():
@@ -121,7 +124,7 @@ def _directory(directory: Path | None) -> Generator[Finding, None, int | None]:
         yield ok(
             "data",
             f"{directory}: {len(contents.entries):,} entries behind index "
-            f"{contents.compacted_index:,}, every checksum is right",
+            f"{contents.compacted_index:,}, all checksums are correct",
         )
     except BraftError as error:
         yield fail("data", error.message)
@@ -142,17 +145,17 @@ def _disk(directory: Path | None, measure: bool) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free
     text = f"{free / (1 << 30):.1f} GiB free on the disk of {place}"
     if free < _NO_SPACE:
-        yield fail("space", text, "make room: without it a node takes no writes")
+        yield fail("space", text, "free space: without it a node takes no writes")
     elif free < _LITTLE_SPACE:
-        yield warn("space", text, "make room before it is needed")
+        yield warn("space", text, "free space before the disk is full")
     else:
         yield ok("space", text)
     kind = _file_system(place)
     if kind in _NETWORK:
         yield fail(
             "file system",
-            f"{place} is on {kind}, which does not keep the locks and syncs that SQLite needs",
-            "BRAFT_DATA_DIR on a local disk",
+            f"{place} is on {kind}, which lacks the locks and syncs that SQLite needs",
+            "set BRAFT_DATA_DIR to a local disk",
         )
     else:
         yield ok("file system", f"{place} is on {kind or 'an unknown file system'}")
@@ -181,7 +184,7 @@ def _syncs(place: Path) -> Iterator[Finding]:
     median, worst = statistics.median(took), max(took)
     text = f"a sync takes {median * 1000:.1f} ms (median of {_SYNCS}; worst {worst * 1000:.1f})"
     if median > _SLOW_SYNC:
-        yield warn("sync", text, "a faster disk: every write waits for one")
+        yield warn("sync", text, "use a faster disk: every write waits for a sync")
     else:
         yield ok("sync", text)
 
@@ -206,9 +209,9 @@ def _ports(settings: Settings, host: str, directory: Path | None) -> Iterator[Fi
     if not taken:
         yield ok("ports", f"{', '.join(map(str, ports))} are free")
     elif movable:
-        yield warn("ports", f"{'; '.join(taken)}: the next free ones are taken instead")
+        yield warn("ports", f"{'; '.join(taken)}: a node takes the next free ones")
     else:
-        yield fail("ports", "; ".join(taken), "stop who has them, or set others")
+        yield fail("ports", "; ".join(taken), "stop the process that uses them, or set other ports")
 
 
 def _open_files() -> Finding:
@@ -217,7 +220,7 @@ def _open_files() -> Finding:
         f"up to {limit:,} open files, {inbound_connection_limit():,} connections to each listener"
     )
     if limit < _FEW_FILES:
-        return warn("limits", text, f"a hard limit (ulimit -Hn) of {_FEW_FILES} or more")
+        return warn("limits", text, f"raise the hard limit (ulimit -Hn) to {_FEW_FILES} or more")
     return ok("limits", text)
 
 
@@ -247,7 +250,7 @@ def _tls(settings: Settings) -> Iterator[Finding]:
     if exposed:
         yield warn("TLS", exposed)
     if files.prefer:
-        sentence = "BRAFT_TLS=prefer lets everybody in without TLS"
+        sentence = "BRAFT_TLS=prefer accepts connections without TLS"
         yield warn("TLS", sentence, "set BRAFT_TLS=require once every node has certificates")
 
 
@@ -268,21 +271,22 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
     except (ConfigError, PluginError) as error:
         yield fail("plugins", error.message)
         return
-    yield ok("plugins", "everything that the settings name is installed, and every option is valid")
+    yield ok("plugins", "all plugins in the settings are installed, and their options are valid")
     for sentence in option_values.warnings():
         yield warn("plugins", sentence)
     if discovery is None:
-        yield ok("discovery", "none: a node of its own")
+        yield ok("discovery", "none: a cluster of one node")
         return
     if discovery.announces:
         text = (
-            f"{discovery.describe()} cannot be asked without announcing a node: see a running one"
+            f"{discovery.describe()} cannot be asked without announcing a node; "
+            "braft status shows what a running node found"
         )
         yield ok("discovery", text)
         return
     try:
         contacts = _ask(discovery)
-    # A plugin may raise anything; that it failed is the finding.
+    # A plugin may raise anything; the failure is the finding.
     except Exception as error:  # noqa: BLE001 - see above
         reason = str(error) or type(error).__name__
         yield fail("discovery", f"{discovery.describe()} failed: {reason}")
@@ -295,7 +299,7 @@ def _discovery(settings: Settings, ip: str) -> Iterator[Finding]:
 
 
 def _ask(discovery: Discovery) -> list[Contact]:
-    """Ask it once. A resolver that hangs keeps neither this nor the command from ending."""
+    """Ask a discovery once, in a thread, so that a hanging resolver does not block the command."""
     from braft_core.runtime.loop import LoopThread
 
     thread = LoopThread("braft-doctor")

@@ -1,4 +1,4 @@
-"""From a name and a kind to the files of a distribution."""
+"""Make the files of a new plugin's distribution from a name and a kind."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _DEFAULT_VERSION: Final = "0.1.0"
 
 
 class _Kind(NamedTuple):
-    """What differs between kinds besides the code. ``{name}`` is the plugin's."""
+    """The texts of one kind of plugin. ``{name}`` is the plugin's name."""
 
     summary: str
     usage: str
 
 
-#: What can be made.
+#: The kinds of plugins.
 KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
     {
         "discovery": _Kind(
@@ -60,7 +60,7 @@ KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
         ),
         "cli": _Kind(
             "Command for braft: braft {name}.",
-            "`braft {name} --url http://127.0.0.1:15002` says who leads.",
+            "`braft {name} --url http://127.0.0.1:15002` shows the leader.",
         ),
         "observer": _Kind(
             "Observer {name} for braft: logs who leads.",
@@ -69,7 +69,7 @@ KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
     }
 )
 
-#: Where each template goes; the place may hold the same names as the templates.
+#: The file that each template becomes; both may contain ``{kind}`` and ``$module``.
 _PLACES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "common/pyproject.toml.tmpl": "pyproject.toml",
@@ -83,7 +83,7 @@ _PLACES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Made(NamedTuple):
-    """What was made: the folder, the names in it, and the files below it."""
+    """The new distribution: its folder, names and files."""
 
     folder: Path
     distribution: str
@@ -96,7 +96,8 @@ def make_plugin(name: str, kind: str, folder: Path | None = None) -> Made:
 
     :param name: the plugin's name, the one to choose it by.
     :param folder: where to; default: named after the distribution, in the working directory.
-    :raises ConfigError: the name or kind is none, or the folder is not empty; nothing was written.
+    :raises ConfigError: the name or kind is not valid, or the folder is not empty. Nothing was
+        written.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(

@@ -161,7 +161,7 @@ def test_a_disabled_plugin_says_that_it_is(
 def test_an_unknown_name_lists_the_known_ones(braft: Any) -> None:
     result = braft("plugins", "show", "no-such-plugin")
     assert result.exit_code == 2
-    assert "no plugin 'no-such-plugin' is installed; there are: " in result.stderr
+    assert "no plugin 'no-such-plugin' is installed; installed: " in result.stderr
     assert "msgpack" in result.stderr
 
 
