@@ -1,7 +1,7 @@
 """Membership changes, one server at a time (thesis §4.1, with the fix of its 2015 erratum).
 
-The fix: a leader changes nothing before it has committed an entry of its own term. Together with
-"one pending change at most" any two configurations that could both be in force share a majority.
+The fix: a leader changes nothing before it has committed an entry of its own term. With at most one
+pending change, the majorities of any two configurations that can be in force then overlap.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ KINDS = ("add_voter", "add_nonvoter", "promote", "demote_voter", "remove_server"
 def next_configuration(
     current: Configuration, kind: str, server_id: str, address: str = ""
 ) -> Configuration:
-    """The configuration after one change; equal to ``current`` if there is nothing to do.
+    """Return the configuration after one change; equal to ``current`` if nothing changes.
 
-    Adding a server that is a member updates its address. ``add_nonvoter`` never takes a vote away.
+    Adding a member again updates its address. ``add_nonvoter`` leaves a voter a voter.
 
-    :raises Rejected: the change makes no sense, with the reason.
+    :raises Rejected: the change is not possible, with the reason.
     """
     if kind not in KINDS:
         raise Rejected(f"unknown membership change {kind!r}; accepted: {', '.join(KINDS)}")
@@ -75,7 +75,7 @@ def _add(
 
 
 def _usable(configuration: Configuration) -> Configuration:
-    """Return it. :raises Rejected: it holds more than the others would accept."""
+    """Return the configuration. :raises Rejected: other servers would refuse it."""
     try:
         check_configuration(configuration)
     except DecodeError as error:
@@ -88,9 +88,9 @@ def _replace(current: Configuration, server: Server) -> Configuration:
 
 
 def change(state: RaftState, kind: str, server_id: str, address: str) -> int:
-    """Append the changed configuration and use it at once (Raft §6); returns its index.
+    """Append the changed configuration and use it at once (Raft §6); return its index.
 
-    :raises Busy: a change is pending, or this leader has not yet committed in its term.
+    :raises Busy: a change is pending, or this leader has not yet committed an entry of its term.
     :raises Rejected: see :func:`next_configuration`.
     """
     log = state.log
@@ -112,7 +112,7 @@ def change(state: RaftState, kind: str, server_id: str, address: str) -> int:
 
 
 def sync_progress(state: RaftState) -> None:
-    """Track exactly the other servers of the configuration in use."""
+    """Keep a :class:`Progress` for each other server of the configuration in use."""
     wanted = [s for s in state.configuration.ids if s != state.server_id]
     for server in list(state.progress):
         if server not in wanted:
@@ -126,9 +126,9 @@ def sync_progress(state: RaftState) -> None:
 
 
 def on_committed(state: RaftState, previous_commit: int) -> bool:
-    """Note a committed configuration; returns whether the leader must step down.
+    """Note a committed configuration; return True if the leader must step down.
 
-    A leader that is not a voter of the committed configuration leaves (thesis §4.2.2).
+    It must if it is no voter of the committed configuration (thesis §4.2.2).
     """
     index = state.log.configuration_index
     if not previous_commit < index <= state.commit_index:

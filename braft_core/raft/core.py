@@ -1,12 +1,15 @@
 """The consensus core: one Raft server as a pure state machine.
 
-Bytes, sockets, disks and clocks are the driver's. The core takes inputs (a message, the time, a
-proposal …) and hands out one :class:`~braft_core.raft.ready.Ready` batch of consequences. Equal
-inputs give equal outputs: time and randomness come in from outside, nothing iterates over a set.
-Not thread-safe and not reentrant: it has one owner. After any input, ask :meth:`RaftCore.ready`.
-An :class:`~braft_core.errors.InvariantViolation` means that the core itself is in a state that must
-not be; it must not be used any more. A peer's message that breaks a rule of the protocol raises a
-:class:`~braft_core.errors.ProtocolViolation` instead, and the core goes on.
+The driver owns sockets, disks and clocks. The core takes inputs (a message, the time, a proposal …)
+and returns their consequences as :class:`~braft_core.raft.ready.Ready` batches. After any input,
+call :meth:`RaftCore.poll` until it returns ``None``.
+
+Equal inputs give equal outputs: time and randomness are passed in, and nothing iterates over a set.
+The core is neither thread-safe nor reentrant; it has one owner.
+
+An :class:`~braft_core.errors.InvariantViolation` means that the core is broken and must not be used
+any more. A message that breaks a rule of the protocol raises
+:class:`~braft_core.errors.ProtocolViolation`; the core can be used as before.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from braft_core.raft import (
     election,
     reads,
     replication,
+    rules,
     snapshot,
     transfer,
 )
@@ -37,11 +41,11 @@ from braft_core.raft.types import Entry, EntryType, HardState, Role, SnapshotMet
 
 __all__ = ["RaftCore"]
 
-#: ``tuple.__new__`` skips the Python-level ``Entry.__new__``, most of what an entry costs here.
+#: ``tuple.__new__`` skips the Python-level ``Entry.__new__``, the larger part of an entry's cost.
 _new_tuple: Any = tuple.__new__
 
-#: First stamps are drawn from so many: a life of a server hardly ever repeats those of another one.
-_STAMPS = 1 << 52
+#: The first stamp is drawn from this range, so that a restarted server hardly ever repeats stamps.
+_STAMP_RANGE = 1 << 52
 
 
 def _log(entries: Sequence[Entry], index: int, term: int, newest: SnapshotMeta | None) -> RaftLog:
@@ -51,7 +55,7 @@ def _log(entries: Sequence[Entry], index: int, term: int, newest: SnapshotMeta |
 
 
 class RaftCore(CoreStatus):
-    """One server. See the module docstring for the rules of use."""
+    """One Raft server. See the module docstring for the rules of use."""
 
     def __init__(
         self,
@@ -68,10 +72,10 @@ class RaftCore(CoreStatus):
     ) -> None:
         """Start as a follower from what the disk holds.
 
-        :param entries: the log, from just behind the compacted index.
-        :param snapshot: the newest stored one, if there is any; the state machine already holds it.
-        :param random: uniform in [0, 1), the core's only source of chance.
-        :param now: monotonic seconds; all later times must not be smaller.
+        :param entries: the log after the compacted index.
+        :param snapshot: the newest stored one, if any; the state machine must hold it already.
+        :param random: returns uniform numbers in [0, 1); the core's only source of randomness.
+        :param now: monotonic seconds; no later time may be smaller.
         """
         applied = snapshot.index if snapshot is not None else compacted_index
         state = RaftState(
@@ -80,7 +84,7 @@ class RaftCore(CoreStatus):
             random=random,
             now=now,
             log=_log(entries, compacted_index, compacted_term, snapshot),
-            stamps=Stamps(1 + int(random() * _STAMPS), config.heartbeat_interval / 8),
+            stamps=Stamps(1 + int(random() * _STAMP_RANGE), config.heartbeat_interval / 8),
             current_term=hard_state.term,
             voted_for=hard_state.voted_for,
             commit_index=applied,
@@ -96,7 +100,7 @@ class RaftCore(CoreStatus):
     # -- inputs --------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Time is ``now``. Call it first among the inputs of a moment."""
+        """Advance the clock to ``now``. Call this before the other inputs of the same moment."""
         state = self._state
         state.now = max(state.now, now)
         if state.role is Role.LEADER:
@@ -110,9 +114,9 @@ class RaftCore(CoreStatus):
             election.election_tick(state)
 
     def step(self, message: Message) -> None:
-        """A message arrived. One that breaks no rule of the protocol is answered exactly once.
+        """Process a message. Every request is answered exactly once.
 
-        :raises ProtocolViolation: it breaks one. The core is as if it had not come, and goes on.
+        :raises ProtocolViolation: the message breaks a rule of the protocol and was ignored.
         """
         dispatch.step(self._state, message)
 
@@ -123,10 +127,10 @@ class RaftCore(CoreStatus):
         type: EntryType = EntryType.COMMAND,
         appended_at: int = 0,
     ) -> tuple[int, int]:
-        """Append entries; returns the index of the first and the term.
+        """Append entries; return the index of the first one, and the term.
 
         :param appended_at: wall clock, nanoseconds since the epoch, stored with each entry.
-        :raises NotLeader: this server does not lead.
+        :raises NotLeader: this server is not the leader.
         :raises Busy: too much is uncommitted, or leadership is being transferred.
         """
         state = self._require_leader()
@@ -161,28 +165,30 @@ class RaftCore(CoreStatus):
             )
 
     def read(self, read_id: int) -> None:
-        """Ask for a linearizable read; ``Ready.reads`` will name ``read_id``.
+        """Start a linearizable read; ``Ready.reads`` will name ``read_id``.
 
-        :raises NotLeader: this server does not lead.
+        :raises NotLeader: this server is not the leader.
         """
         state = self._require_leader()
         reads.register(state, read_id)
         reads.confirm(state)
 
     def lease_read(self) -> int:
-        """The index at which a read that was taken before the last :meth:`tick` may be served now.
+        """Return the index at which a read may be served now; -1 without a valid lease.
 
-        -1 without a valid lease: use :meth:`read` then. The order matters: were the time older than
-        the read, a leader that stood still in between would not notice that it was replaced.
+        Only for reads that arrived before the last :meth:`tick`. With an older time, a leader that
+        was paused in between would not notice that it was replaced. Use :meth:`read` on -1.
         """
         return reads.lease_index(self._state)
 
     def change_membership(self, kind: str, server_id: str, address: str = "") -> int:
-        """Change the configuration by one server; returns the index that holds the result.
+        """Change the configuration by one server; return the index that holds the result.
 
         :param kind: one of :data:`braft_core.raft.confchange.KINDS`.
-        :raises NotLeader: this server does not lead. :raises Rejected: it makes no sense.
-        :raises Busy: another change or a transfer is pending, or it is too early in the term.
+        :raises NotLeader: this server is not the leader.
+        :raises Rejected: the change is not possible, with the reason.
+        :raises Busy: another change or a transfer is pending, or nothing of this leader's term is
+            committed yet.
         """
         state = self._require_leader()
         if state.transfer_to:
@@ -190,11 +196,11 @@ class RaftCore(CoreStatus):
         return confchange.change(state, kind, server_id, address)
 
     def transfer_leadership(self, to: str = "") -> str:
-        """Begin to hand leadership over; returns the successor's id. See :mod:`.transfer`."""
+        """Start a leadership transfer; return the target's id. See :func:`.transfer.begin`."""
         return transfer.begin(self._require_leader(), to)
 
     def step_down(self, reason: str) -> None:
-        """Give leadership up, to whoever is elected, because this server cannot do its work."""
+        """Give up leadership, for example because this server cannot apply entries."""
         state = self._state
         if state.role is Role.LEADER:
             state.become_follower(state.current_term, "", reason)
@@ -204,7 +210,7 @@ class RaftCore(CoreStatus):
         election.set_campaign_enabled(self._state, enabled)
 
     def persisted(self, number: int) -> None:
-        """The Ready with that number, and all before it, are durable."""
+        """Note that the Ready with that number, and all before it, are durable."""
         state = self._state
         durability.persisted(state, number)
         election.own_vote_durable(state)
@@ -212,27 +218,34 @@ class RaftCore(CoreStatus):
         reads.confirm(state)
 
     def applied(self, index: int) -> None:
-        """The state machine has applied everything up to ``index``."""
+        """Note that the state machine has applied everything up to ``index``."""
         self._state.last_applied = max(self._state.last_applied, index)
 
     def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
-        """A snapshot is durable: compact up to ``compact_to`` at most; returns where to."""
+        """Compact the log behind a durable snapshot; return the index up to which it was compacted.
+
+        :param compact_to: compact at most up to this index.
+        """
         return snapshot.taken(self._state, meta, compact_to)
 
-    def offered(self, message: InstallSnapshot) -> tuple[str, bool]:
-        """Return which rule an offered snapshot breaks, and whether its contents are wanted."""
-        return snapshot.refusal(self._state, message), snapshot.is_wanted(self._state, message)
+    def needs_snapshot(self, message: InstallSnapshot) -> bool:
+        """Return True if the contents of an offered snapshot are needed.
+
+        :raises ProtocolViolation: the offer breaks a rule of the protocol.
+        """
+        rules.check(self._state, message)
+        return snapshot.is_needed(self._state, message)
 
     def connection_lost(self, peer: str) -> None:
-        """An established connection to ``peer`` broke (its process probably died)."""
+        """Note that an established connection to ``peer`` broke; its process has probably died."""
         state = self._state
         if state.role is Role.LEADER:
             self.unreachable(peer)
         elif state.role is Role.FOLLOWER and peer == state.leader and state.may_campaign:
-            election.lost_leader(state)
+            election.on_leader_lost(state)
 
     def unreachable(self, peer: str) -> None:
-        """Requests to ``peer`` were dropped; it is probed again with the next heartbeat."""
+        """Note that requests to ``peer`` were dropped; the next heartbeat probes it again."""
         progress = self._state.progress.get(peer)
         if progress is not None and progress.state is not ProgressState.SNAPSHOT:
             progress.probe(pause=True)
@@ -240,7 +253,7 @@ class RaftCore(CoreStatus):
     # -- outputs -------------------------------------------------------------------------
 
     def poll(self) -> Ready | None:
-        """Return everything that follows from the inputs so far, once; ``None`` if nothing does."""
+        """Return the consequences of the inputs so far, each once; ``None`` if there are none."""
         if self._state.role is Role.LEADER:
             replication.replicate(self._state)
             reads.start_round(self._state)
@@ -282,7 +295,7 @@ class RaftCore(CoreStatus):
         return ready
 
     def next_deadline(self) -> float:
-        """When :meth:`tick` should be called at the latest."""
+        """Return the latest time at which :meth:`tick` should be called."""
         state = self._state
         if state.role is Role.LEADER:
             return min(
@@ -301,7 +314,10 @@ class RaftCore(CoreStatus):
         return state.hard_state
 
     def _applicable(self) -> int:
-        """Committed and locally durable: a restart must not fall behind what was applied."""
+        """Return the last index that may be applied: committed, and durable here.
+
+        After a restart the log must reach as far as the state machine did.
+        """
         return min(self._state.commit_index, self._state.log.durable_index)
 
     def _take_committed(self) -> list[Entry]:

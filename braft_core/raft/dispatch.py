@@ -1,9 +1,9 @@
-"""Which rules a message meets: first the protocol's, then those of terms, then its own."""
+"""Dispatch a message: check the protocol's rules, then its term, then call its handler."""
 
 from __future__ import annotations
 
 from braft_core.raft import durability, election, reads, replication, rules, snapshot, transfer
-from braft_core.raft.limits import TERM_LEAP
+from braft_core.raft.limits import MAX_TERM_STEP
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -23,14 +23,14 @@ __all__ = ["step"]
 
 
 def step(state: RaftState, message: Message) -> None:
-    """Take a message.
+    """Process a message.
 
-    :raises ProtocolViolation: it breaks a rule; nothing was changed, but perhaps the term (see
-        :func:`_climb`), and nobody is answered.
+    :raises ProtocolViolation: it breaks a rule. It is not answered and changes nothing, except
+        perhaps the term (see :func:`_refuse_far_term`).
     """
     rules.check(state, message)
-    if rules.leaps(state, message):
-        _climb(state, message)
+    if rules.exceeds_term_step(state, message):
+        _refuse_far_term(state, message)
     match message:
         case AppendEntries():
             _on_append(state, message)
@@ -57,30 +57,30 @@ def step(state: RaftState, message: Message) -> None:
                 _on_install_response(state, message)
 
 
-def _climb(state: RaftState, message: Message) -> None:
-    """Refuse a term that is too far beyond ours, and take a step towards it.
+def _refuse_far_term(state: RaftState, message: Message) -> None:
+    """Refuse a message whose term is far beyond ours, but raise our term by a limited step.
 
-    So one message cannot use up the terms, and servers whose terms are far apart for whatever
-    reason still meet. A step at most once in an election timeout keeps many messages from using
-    them up: 2**62 terms last for thousands of years. What would not make us adopt a term does not
-    make us climb.
+    A single forged message cannot exhaust the terms, and servers whose terms are far apart still
+    converge. There is at most one step per election timeout, so that 2**62 terms last for thousands
+    of years. A message that would not make us adopt its term causes no step.
 
     :raises ProtocolViolation: always.
     """
-    hears = not isinstance(message, RequestVote) or election.may_vote(state, message)
-    due = state.now >= state.climbed_at + state.config.election_timeout
+    adopts = not isinstance(message, RequestVote) or election.may_vote(state, message)
+    due = state.now >= state.term_stepped_at + state.config.election_timeout
     reached = state.current_term
-    if due and hears:
-        state.climbed_at = state.now
-        state.become_follower(reached + TERM_LEAP, "", "saw a term that is far beyond")
-    raise rules.refusal(
+    if due and adopts:
+        state.term_stepped_at = state.now
+        state.become_follower(reached + MAX_TERM_STEP, "", "saw a term that is far beyond")
+    raise rules.violation(
         message,
-        f"its term is more than {TERM_LEAP} beyond {reached}, the term of server {state.server_id}",
+        f"its term is more than {MAX_TERM_STEP} beyond {reached}, the term of server "
+        f"{state.server_id}",
     )
 
 
 def _current(state: RaftState, term: int) -> bool:
-    """Adopt a newer term; whether the message is of the current one."""
+    """Adopt a newer term; return True if the message is of the current one."""
     if term > state.current_term:
         state.become_follower(term, "", f"saw term {term}")
     return term == state.current_term
@@ -88,7 +88,7 @@ def _current(state: RaftState, term: int) -> bool:
 
 def _on_append(state: RaftState, message: AppendEntries) -> None:
     if message.term < state.current_term:
-        replication.refuse(state, message)
+        replication.reject(state, message)
         return
     _follow(state, message)
     replication.on_append(state, message)
@@ -108,7 +108,7 @@ def _on_install_response(state: RaftState, message: InstallSnapshotResponse) -> 
 
 
 def _follow(state: RaftState, message: AppendEntries | InstallSnapshot) -> None:
-    """The sender leads the current term, or a newer one that we adopt."""
+    """Follow the sender, which leads the current term or a newer one that we adopt."""
     state.become_follower(message.term, message.sender, f"{message.sender} leads")
     state.leader_contact = state.now
     state.fast_retries_left = 0
@@ -118,6 +118,6 @@ def _follow(state: RaftState, message: AppendEntries | InstallSnapshot) -> None:
 def _on_timeout_now(state: RaftState, message: TimeoutNow) -> None:
     transfer.respond(state, message)
     follows = state.role is Role.FOLLOWER and message.sender == state.leader
-    stands = state.may_campaign and state.campaign_enabled
-    if follows and stands and durability.vote_is_durable(state):
+    may_campaign = state.may_campaign and state.campaign_enabled
+    if follows and may_campaign and durability.vote_is_durable(state):
         election.campaign(state, "leadership transfer", transfer=True)

@@ -1,4 +1,4 @@
-"""Elections: PreVote, votes, and what keeps a removed or partitioned server from disturbing.
+"""Elections: PreVote, votes, and protection from removed or partitioned servers.
 
 Raft §5.2 and §5.4.1; thesis §4.2.3 (leader stickiness), §6.2 (check-quorum), §9.6 (PreVote).
 """
@@ -22,8 +22,8 @@ __all__ = [
     "campaign",
     "check_quorum",
     "election_tick",
-    "lost_leader",
     "may_vote",
+    "on_leader_lost",
     "on_pre_vote",
     "on_pre_vote_response",
     "on_vote",
@@ -41,8 +41,8 @@ _FAST_RETRY_WAIT = 0.05
 def election_tick(state: RaftState) -> None:
     """Campaign when the election timeout has passed without a leader.
 
-    Not while the latest vote, our own or one that we gave, is on its way to the disk: it would be
-    worth nothing in the next term, and the next one no more (a departure, see docs/divergence.md).
+    Do not while our latest vote is being written: it would be wasted, and the vote of the next term
+    likewise (a departure, see docs/divergence.md).
     """
     if state.now < max(state.election_deadline, state.vote_lease_until):
         return
@@ -59,13 +59,13 @@ def set_campaign_enabled(state: RaftState, enabled: bool) -> None:
 
 
 def start(state: RaftState) -> None:
-    """Begin as a follower that looks for a leader soon (a departure, see docs/divergence.md).
+    """Start as a follower that campaigns soon (a departure, see docs/divergence.md).
 
-    A whole election timeout of silence would only delay a new or restarted cluster; PreVote keeps
-    a server that restarts within a living cluster from disturbing it.
+    Waiting for a whole election timeout would only delay a new or restarted cluster. PreVote keeps
+    a server that restarts in a running cluster from disturbing it.
     """
     if state.config.lease_reads:
-        # What was promised before the restart is not known any more.
+        # A vote lease may have been granted before the restart; we do not know.
         state.vote_lease_until = state.now + state.config.election_timeout
     alone = state.configuration.voters == (state.server_id,)
     state.fast_retries_left = _FAST_RETRIES
@@ -75,11 +75,11 @@ def start(state: RaftState) -> None:
         state.election_deadline += state.random() * state.config.election_jitter
 
 
-def lost_leader(state: RaftState) -> None:
-    """The connection to the leader broke: ask at once whether an election could be won.
+def on_leader_lost(state: RaftState) -> None:
+    """Start a PreVote soon, because the connection to the leader broke.
 
-    Safe, because PreVote is refused by everybody who still hears the leader, and quick: a killed
-    leader is replaced within milliseconds instead of an election timeout.
+    This is safe: servers that still hear the leader refuse the PreVote. A killed leader is
+    replaced within milliseconds instead of an election timeout.
     """
     state.leader_contact = -NEVER
     state.set_leader("")
@@ -91,16 +91,16 @@ def lost_leader(state: RaftState) -> None:
 
 
 def pre_campaign(state: RaftState, reason: str) -> None:
-    """Ask all voters whether they would vote for us, without disturbing anybody (§9.6).
+    """Ask all voters whether they would vote for us, without raising any term (§9.6).
 
-    Votes of a campaign in the current term go on being counted.
+    Late votes of our campaign in the current term still count.
     """
     state.set_leader("")
     state.set_role(Role.PRE_CANDIDATE, reason)
     state.pre_votes = {state.server_id: True}
     state.pre_vote_requests.clear()
     _schedule_fast_retry(state)
-    if _won(state, state.pre_votes):
+    if _has_majority(state, state.pre_votes):
         campaign(state, reason)
         return
     for voter in state.other_voters:
@@ -119,10 +119,10 @@ def pre_campaign(state: RaftState, reason: str) -> None:
 
 
 def _schedule_fast_retry(state: RaftState) -> None:
-    """After a lost leader, try again soon if this attempt comes to nothing, a few times.
+    """Schedule an early retry of this campaign, a few times after a leader was lost.
 
-    The survivors often stand at the same moment and split the vote; a whole election timeout of
-    waiting would then be most of the failover.
+    The survivors often campaign at the same moment and split the vote. Waiting for a whole election
+    timeout would then be most of the failover time.
     """
     if state.fast_retries_left:
         state.fast_retries_left -= 1
@@ -131,7 +131,7 @@ def _schedule_fast_retry(state: RaftState) -> None:
 
 
 def campaign(state: RaftState, reason: str, *, transfer: bool = False) -> None:
-    """Become a candidate in the next term. Requests, and our own vote, wait for the disk (§5.2)."""
+    """Become a candidate in the next term. Requests and our own vote wait for the disk (§5.2)."""
     state.current_term += 1
     state.voted_for = state.server_id
     state.set_leader("")
@@ -156,26 +156,26 @@ def campaign(state: RaftState, reason: str, *, transfer: bool = False) -> None:
 
 
 def own_vote_durable(state: RaftState) -> None:
-    """Count our own vote, now that a crash cannot make us forget it."""
+    """Count our own vote once it is durable."""
     if state.role is Role.CANDIDATE and durability.vote_is_durable(state):
         state.votes[state.server_id] = True
-        if _won(state, state.votes):
+        if _has_majority(state, state.votes):
             _become_leader(state)
 
 
-def _won(state: RaftState, votes: Mapping[str, bool]) -> bool:
+def _has_majority(state: RaftState, votes: Mapping[str, bool]) -> bool:
     voters = state.log.voters
     granted = sum(1 for voter in voters if votes.get(voter))
     return granted >= majority(len(voters))
 
 
 def _up_to_date(state: RaftState, last_term: int, last_index: int) -> bool:
-    """Whether a candidate's log is at least as complete as ours (Raft §5.4.1)."""
+    """Return True if a candidate's log is at least as complete as ours (Raft §5.4.1)."""
     return (last_term, last_index) >= (state.log.last_term, state.log.last_index)
 
 
 def on_pre_vote(state: RaftState, message: RequestPreVote) -> None:
-    """Would we vote? Changes nothing here. Not while a leader is alive (thesis §4.2.3)."""
+    """Answer whether we would vote. We would not while a leader is alive (thesis §4.2.3)."""
     granted = (
         message.term > state.current_term
         and not state.leader_is_alive
@@ -195,30 +195,30 @@ def on_pre_vote(state: RaftState, message: RequestPreVote) -> None:
 
 
 def on_pre_vote_response(state: RaftState, message: RequestPreVoteResponse) -> None:
-    """Count; a majority of yes opens the real election."""
+    """Count the answer; with a majority, start the real campaign."""
     asked = state.pre_vote_requests
     if state.role is not Role.PRE_CANDIDATE or not _is_ours(asked, message):
         return
     state.pre_votes[message.sender] = message.granted
-    if _won(state, state.pre_votes):
+    if _has_majority(state, state.pre_votes):
         campaign(state, "pre-vote won")
 
 
 def may_vote(state: RaftState, message: RequestVote) -> bool:
-    """Return whether no living leader, nor a promise to one, keeps us from hearing a candidate."""
-    bound = state.leader_is_alive or state.now < state.vote_lease_until
-    return message.leadership_transfer or not bound
+    """Return True unless we hear a leader or granted it a vote lease that is still valid."""
+    has_leader = state.leader_is_alive or state.now < state.vote_lease_until
+    return message.leadership_transfer or not has_leader
 
 
 def on_vote(state: RaftState, message: RequestVote) -> None:
     """Grant at most one vote per term, to an up-to-date candidate (Raft §5.2, §5.4.1).
 
-    While a leader is alive the request is refused without adopting its term, unless that leader
-    itself asked for the election.
+    While a leader is alive, refuse without adopting the term, unless that leader itself asked for
+    the election.
     """
     if may_vote(state, message):
         if message.term > state.current_term:
-            state.become_follower(message.term, "", f"vote asked in term {message.term}")
+            state.become_follower(message.term, "", f"vote requested in term {message.term}")
         free = state.voted_for in ("", message.sender)
         granted = (
             message.term == state.current_term
@@ -227,7 +227,8 @@ def on_vote(state: RaftState, message: RequestVote) -> None:
         )
     else:
         granted = False
-    if granted and not state.voted_for:  # or who asks again and again would keep us from standing
+    # Only the first time, or repeated requests would keep us from ever campaigning.
+    if granted and not state.voted_for:
         state.voted_for = message.sender
         state.reset_election_timer()
         if state.role is Role.PRE_CANDIDATE:
@@ -245,18 +246,18 @@ def on_vote(state: RaftState, message: RequestVote) -> None:
 
 
 def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
-    """Count a vote of this very campaign, once per voter.
+    """Count a vote for our campaign in the current term, once per voter.
 
-    Also while we ask by PreVote for the next term: a vote is good for its whole term, and a voter
-    with a slow disk gives it late.
+    Also during a PreVote for the next term: a vote is valid for its whole term, and arrives late
+    from a voter with a slow disk.
     """
-    campaigns = state.role in (Role.CANDIDATE, Role.PRE_CANDIDATE)
-    if not campaigns or message.term != state.current_term:
+    campaigning = state.role in (Role.CANDIDATE, Role.PRE_CANDIDATE)
+    if not campaigning or message.term != state.current_term:
         return
     if not _is_ours(state.vote_requests, message):
         return
     state.votes[message.sender] = message.granted
-    if _won(state, state.votes):
+    if _has_majority(state, state.votes):
         _become_leader(state)
 
 
@@ -269,7 +270,7 @@ def _is_ours(asked: dict[int, str], message: RequestVoteResponse | RequestPreVot
 
 
 def _become_leader(state: RaftState) -> None:
-    """Lead: a no-op first, so that entries of older terms can be committed (Raft §5.4.2, §8)."""
+    """Become leader and append a no-op, which commits entries of older terms (Raft §5.4.2, §8)."""
     state.forget_votes()
     state.fast_retries_left = 0
     state.set_role(Role.LEADER, "election won")
@@ -286,11 +287,11 @@ def _become_leader(state: RaftState) -> None:
 
 
 def check_quorum(state: RaftState) -> None:
-    """A leader that had no round with a majority for an election timeout steps down (§6.2).
+    """Step down if no round with a majority succeeded for an election timeout (§6.2).
 
-    A round counts from its beginning, when the requests left: a late answer proves nothing about
-    the time since. So a leader that was replaced leads on for an election timeout and a heartbeat
-    interval at most, however late messages are; the bound of stale reads rests on that.
+    A round counts from the moment when its requests were sent; a late answer proves nothing about
+    the time since. A replaced leader therefore steps down within an election timeout and a
+    heartbeat interval, however late messages are. The bound of stale reads depends on that.
     """
     if state.now < state.quorum_check_due:
         return

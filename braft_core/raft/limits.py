@@ -1,8 +1,7 @@
-"""What a message or a configuration may hold at most, whoever made it.
+"""Limits of messages and configurations.
 
-Every server refuses what is beyond these numbers, so none may make it: they are part of the
-protocol, and not settings. They are far above what a cluster needs and far below what would harm a
-server that reads it.
+Every server refuses what exceeds them, so they are part of the protocol and cannot be set. They are
+far above what a cluster needs and far below what would harm a server that reads it.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ __all__ = [
     "MAX_SERVERS",
     "MAX_SERVER_ID",
     "MAX_TERM",
-    "TERM_LEAP",
+    "MAX_TERM_STEP",
 ]
 
-#: Terms are below, so that they can always grow by one and be stored in 64 bits.
+#: Terms are smaller than this, so that they can grow by one and fit into 64 bits.
 MAX_TERM = 1 << 62
-#: By how much one message may raise a server's term. With an election each second and no PreVote, a
-#: server that is alone needs half a year to get so far.
-TERM_LEAP = 1 << 24
-#: Log indexes are at most this.
+#: The most by which one message may raise a server's term. An isolated server without PreVote that
+#: campaigns each second needs half a year to get that far ahead.
+MAX_TERM_STEP = 1 << 24
+#: The largest log index.
 MAX_INDEX = 1 << 62
-#: Entries of one AppendEntries. A leader of braft sends 2048 at most, one of HashiCorp raft 1024.
+#: Entries of one AppendEntries. braft sends at most 2048, HashiCorp raft 1024.
 MAX_ENTRIES = 4096
 
 #: Servers of one configuration, and characters of an id and of an address.

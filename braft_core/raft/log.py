@@ -1,8 +1,8 @@
-"""The log of one server: what is in memory, what was handed to the disk, what is durable.
+"""The log of one server: its entries, and how far they were emitted and are durable.
 
-Holds entries after the compaction point and every configuration among them, because a server
-uses the latest configuration in its log whether or not it is committed (Raft §6), and must fall
-back to the one before it when entries are truncated.
+It holds the entries after the compaction point and every configuration among them. A server uses
+the latest configuration in its log, committed or not (Raft §6), and returns to the one before it
+when entries are truncated.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["RaftLog"]
 class RaftLog:
     """Consecutive entries from ``first_index`` to ``last_index``.
 
-    ``compacted_index``/``compacted_term`` name the entry just before the first one (0, 0 for a
-    whole log), ``base`` the configuration in force there.
+    ``compacted_index`` and ``compacted_term`` are those of the entry before the first one (0 and 0
+    for a whole log); ``base`` is the configuration in force there.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class RaftLog:
         self.compacted_term = compacted_term
         self._entries: list[Entry] = []
         self._configurations: list[tuple[int, Configuration]] = [(base_index, base)]
-        #: Ids of the voters of the configuration in use; asked for with every message.
+        #: Ids of the voters of the configuration in use; cached because every message needs them.
         self.voters = base.voters
         self._taken_index = compacted_index
         self._truncate_from: int | None = None
@@ -71,7 +71,7 @@ class RaftLog:
 
     @property
     def first_index(self) -> int:
-        """Index of the first entry that is still here (or would be next)."""
+        """Index of the first entry that is held, or of the next one if there are none."""
         return self.compacted_index + 1
 
     @property
@@ -85,18 +85,18 @@ class RaftLog:
         return self._entries[-1].term if self._entries else self.compacted_term
 
     def term_at(self, index: int) -> int | None:
-        """Term of the entry at ``index``; ``None`` if it is compacted away or not yet here."""
+        """Return the term of the entry at ``index``; ``None`` if it is compacted or missing."""
         position = index - self.compacted_index - 1
         if 0 <= position < len(self._entries):
             return self._entries[position].term
         return self.compacted_term if position == -1 else None
 
     def slice(self, low: int, high: int, max_bytes: int | None = None) -> list[Entry]:
-        """Entries ``low`` ≤ index < ``high``; cut at ``max_bytes`` of data, but never below one."""
+        """Return entries ``low`` ≤ index < ``high``, at least one, then up to ``max_bytes``."""
         start = low - self.compacted_index - 1
         if start < 0:
             raise InvariantViolation(
-                f"entry {low} was asked for, but the log begins at {self.first_index}",
+                f"entry {low} was requested, but the log begins at {self.first_index}",
                 index=low,
                 first_index=self.first_index,
             )
@@ -110,11 +110,11 @@ class RaftLog:
         return found
 
     def first_index_of_term_at(self, index: int) -> int:
-        """The first index that holds the same term as ``index`` (fast backtracking, Raft §5.3)."""
+        """Return the first index of the term at ``index`` (fast backtracking, Raft §5.3)."""
         term = self.term_at(index)
         if term is None or index <= self.first_index:
             return index
-        # Terms never fall along a log.
+        # Terms never decrease along a log.
         place = bisect_left(
             self._entries, term, hi=index - self.compacted_index, key=attrgetter("term")
         )
@@ -132,15 +132,15 @@ class RaftLog:
 
     @property
     def previous_configuration(self) -> Configuration:
-        """The configuration before the one in use (itself, if none is known)."""
+        """The configuration before the one in use; the one in use if no other is known."""
         return self._configurations[max(0, len(self._configurations) - 2)][1]
 
     def configuration_at(self, index: int) -> Configuration:
-        """The configuration in force at ``index``: the latest one at or before it."""
+        """Return the configuration in force at ``index``: the latest one at or before it."""
         return self.configuration_entry_at(index)[1]
 
     def configuration_entry_at(self, index: int) -> tuple[int, Configuration]:
-        """:meth:`configuration_at`, with the index of the entry that holds it."""
+        """Return the configuration in force at ``index`` and the index of its entry."""
         for entry in reversed(self._configurations):
             if entry[0] <= index:
                 return entry
@@ -149,7 +149,7 @@ class RaftLog:
     # -- writing ------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> bool:
-        """Add entries at the end; returns whether a configuration was among them."""
+        """Add entries at the end; return True if a configuration was among them."""
         if not entries:
             return False
         if entries[0].index != self.last_index + 1:
@@ -170,10 +170,10 @@ class RaftLog:
         return changed
 
     def truncate(self, index: int, next_batch: int) -> bool:
-        """Drop entries from ``index`` on; returns whether the configuration in use changed.
+        """Remove the entries from ``index`` on; return True if the configuration in use changed.
 
-        ``next_batch`` is the number of the first batch that can carry the truncation to disk:
-        confirmations of earlier ones say nothing about what stands at ``index`` afterwards.
+        ``next_batch`` is the number of the first batch that can bring the truncation to disk.
+        :meth:`stable_to` ignores earlier batches, which wrote the removed entries.
         """
         position = index - self.compacted_index - 1
         self.size -= _size(self._entries[position:])
@@ -193,7 +193,7 @@ class RaftLog:
         return changed
 
     def compact(self, index: int) -> None:
-        """Forget entries up to and including ``index``, which is applied and in a snapshot."""
+        """Remove the entries up to and including ``index``, which a snapshot covers."""
         term = self.term_at(index)
         if term is None or index > self.durable_index:
             raise InvariantViolation(
@@ -209,7 +209,7 @@ class RaftLog:
         self.compacted_index, self.compacted_term = index, term
 
     def restore(self, meta: SnapshotMeta, next_batch: int) -> None:
-        """Forget everything and go on behind a snapshot, which is durable with ``next_batch``."""
+        """Replace the whole log by a snapshot, which ``next_batch`` makes durable."""
         self._entries.clear()
         self.size = 0
         self._configurations = [(meta.configuration_index, meta.configuration)]
@@ -224,18 +224,18 @@ class RaftLog:
 
     @property
     def has_unstable(self) -> bool:
-        """Whether the disk has not yet been told everything."""
+        """True if there is something that :meth:`take_unstable` has not yet returned."""
         return self._taken_index < self.last_index or self._truncate_from is not None
 
     def take_unstable(self) -> tuple[int | None, list[Entry]]:
-        """What the next batch must make durable: a truncation point, and new entries."""
+        """Return what the next batch must make durable: a truncation point, and new entries."""
         truncate_from, self._truncate_from = self._truncate_from, None
         entries = self._entries[self._taken_index - self.compacted_index :]
         self._taken_index = self.last_index
         return truncate_from, entries
 
     def stable_to(self, batch: int, last_index: int, last_term: int) -> None:
-        """Batch ``batch``, whose last entry was (``last_index``, ``last_term``), is durable."""
+        """Note that ``batch``, whose last entry was (``last_index``, ``last_term``), is durable."""
         if batch >= self._truncation_batch and self.term_at(last_index) == last_term:
             self.durable_index = max(self.durable_index, last_index)
 

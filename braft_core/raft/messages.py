@@ -1,10 +1,12 @@
 """The six RPCs of the protocol as values, request and response.
 
-Every message names ``sender`` and ``to`` by server id. A request carries ``request_id``, unique
-within its sender's life, which the *requesting* side's transport puts on the response it hands
-back: the wire format itself has no such field, a transport matches responses to requests by RPC or
-by order on the pipeline. A request also carries ``context``, an opaque value of the receiving
-transport by which the response finds its way home; the core copies it and never looks inside.
+Every message has the server ids ``sender`` and ``to``. A request also has:
+
+* ``request_id``, unique until its sender restarts. The wire format has no such field. The sender's
+  transport matches responses to requests, by RPC or by order on the pipeline, and sets the id of
+  the request on the response that it delivers.
+* ``context``, an opaque value by which the receiving transport routes the response back. The core
+  copies it to the response without looking inside.
 
 Every request is answered exactly once, unless the node dies.
 """
@@ -38,8 +40,8 @@ __all__ = [
 class AppendEntries:
     """Replication (Raft §5.3) and heartbeat (§5.2).
 
-    A heartbeat is the form with ``prev_log_index`` 0, no entries and ``leader_commit`` 0: "I lead
-    this term", and nothing about the log. ``heartbeat`` tells a transport which lane it takes.
+    A heartbeat has ``prev_log_index`` 0, no entries and ``leader_commit`` 0. It says who leads the
+    term and nothing about the log. A transport chooses the channel by ``heartbeat``.
     """
 
     sender: str
@@ -51,21 +53,20 @@ class AppendEntries:
     leader_commit: int
     request_id: int = 0
     context: Any = None
-    #: The latest stamp of the receiver that the sender had seen when it made this; 0 for none. A
-    #: heartbeat has none.
+    #: The latest stamp of the receiver that the sender has seen; 0 for none and in heartbeats.
     echo: int = 0
 
     @property
     def heartbeat(self) -> bool:
-        """Whether this is the bare form that says nothing about the log."""
+        """True if the message has neither entries nor a log position."""
         return not self.entries and self.prev_log_index == 0 and self.leader_commit == 0
 
 
 @dataclass(slots=True)
 class AppendEntriesResponse:
-    """``last_log`` is the responder's last log index; on failure it is the leader's hint.
+    """Answer to AppendEntries. ``last_log`` is the responder's last index, or a hint on failure.
 
-    ``lease``: the responder promises to vote for nobody for an election timeout from now on.
+    ``lease``: the responder grants a vote lease: it votes for nobody for an election timeout.
     ``stamp``: see :mod:`braft_core.raft.stamps`; 0 for none.
     """
 
@@ -83,7 +84,7 @@ class AppendEntriesResponse:
 
 @dataclass(slots=True)
 class RequestVote:
-    """Raft §5.2, §5.4.1. ``leadership_transfer``: the leader itself asked for this election."""
+    """Raft §5.2, §5.4.1. ``leadership_transfer``: the leader itself requested this election."""
 
     sender: str
     to: str
@@ -109,7 +110,7 @@ class RequestVoteResponse:
 
 @dataclass(slots=True)
 class RequestPreVote:
-    """Thesis §9.6: would you vote for me in ``term`` (the sender's current term + 1)?"""
+    """Thesis §9.6: ask whether the receiver would vote in ``term``, the sender's term + 1."""
 
     sender: str
     to: str
@@ -122,7 +123,7 @@ class RequestPreVote:
 
 @dataclass(slots=True)
 class RequestPreVoteResponse:
-    """``term`` is the responder's current term."""
+    """Answer to RequestPreVote. ``term`` is the responder's current term."""
 
     sender: str
     to: str
@@ -134,7 +135,7 @@ class RequestPreVoteResponse:
 
 @dataclass(slots=True)
 class TimeoutNow:
-    """Thesis §3.10: the leader bids its successor to campaign at once."""
+    """The leader tells the target of a leadership transfer to campaign at once (thesis §3.10)."""
 
     sender: str
     to: str
@@ -154,10 +155,10 @@ class TimeoutNowResponse:
 
 @dataclass(slots=True)
 class InstallSnapshot:
-    """Raft §7. The bytes travel beside the message; ``meta.id`` names them in the local store.
+    """Raft §7. ``meta.id`` is the snapshot's id in the local store; its bytes are not in here.
 
-    The leader's transport reads them from its store; the follower's has stored them, durably and
-    whole, before the message reaches the core.
+    The leader's transport reads the bytes from its store. The follower's transport stores all of
+    them durably before it delivers the message to the core.
     """
 
     sender: str
@@ -170,9 +171,9 @@ class InstallSnapshot:
 
 @dataclass(slots=True)
 class InstallSnapshotResponse:
-    """``success``: the snapshot is stored and will be restored.
+    """Answer to InstallSnapshot. ``success``: the snapshot is stored and will be restored.
 
-    A transfer that broke off is answered by the sender's own transport, without success, in term 0.
+    If a transfer breaks off, the leader's own transport answers without success and with term 0.
     """
 
     sender: str

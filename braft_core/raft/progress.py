@@ -1,9 +1,9 @@
 """What a leader knows about one follower, and how much it may send it (etcd's three states).
 
-PROBE: the follower's log is not known, one message at a time. REPLICATE: it follows, a bounded
-window of messages is in flight and ``next_index`` runs ahead. SNAPSHOT: it fell behind the log and
-is being sent a snapshot; it gets nothing but heartbeats until that has arrived or failed, however
-long it takes.
+* PROBE: the follower's log is unknown; one message at a time.
+* REPLICATE: a bounded window of messages is in flight, and ``next_index`` runs ahead.
+* SNAPSHOT: the follower needs entries before our log and is sent a snapshot. It gets only
+  heartbeats until the transfer has succeeded or failed, however long that takes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ProgressState(IntEnum):
 
 
 class InFlight(NamedTuple):
-    """One unanswered AppendEntries: what its success would prove."""
+    """One unanswered AppendEntries; its success proves a match up to ``last_index``."""
 
     prev_index: int
     last_index: int
@@ -36,8 +36,10 @@ class InFlight(NamedTuple):
 
 
 class Progress:
-    """A leader's view of one other server. Only answers to requests listed here count, so that
-    a stale or doubled acknowledgement proves nothing.
+    """A leader's view of one other server.
+
+    Only answers to requests that are listed here count, so that a stale or duplicate
+    acknowledgement proves nothing.
     """
 
     __slots__ = (
@@ -65,33 +67,33 @@ class Progress:
         self.next_index = next_index
         self.state = ProgressState.PROBE
         self.inflight: dict[int, InFlight] = {}
-        #: Requests that were given up. One that waits for a slow disk is answered all the same, and
-        #: says as much as ever: without that, a follower slower than our patience never catches up.
+        #: Requests that timed out. Their answers still count, or a follower whose disk is slower
+        #: than our timeout would never catch up.
         self.late: dict[int, InFlight] = {}
         self.heartbeats: dict[int, float] = {}
-        #: Highest request id whose answer arrived: everything it says happened after the sending.
+        #: Highest request id that was answered: the answer was made after that request was sent.
         self.acked_request = 0
-        #: When an answer last arrived; a new leader grants everybody one election timeout.
+        #: When an answer last arrived; initially the time at which the leader was elected.
         self.last_contact = now
-        #: When the latest request was sent that was answered: so long ago it surely was in our
-        #: term. An answer may be old when it arrives. Begins with the same grant.
+        #: When the latest answered request was sent: the follower was in our term at that time or
+        #: later. An answer may be old when it arrives. Initially as ``last_contact``.
         self.proved_at = now
-        #: When the latest request was sent that was answered with a promise (a lease).
+        #: When the latest request was sent whose answer granted a vote lease.
         self.leased_at = -inf
-        #: When the window last moved.
+        #: When an answer last freed room in the window.
         self.progressed_at = now
         self.commit_sent = 0
-        #: The latest stamp that it put on an answer.
+        #: The latest stamp of its answers.
         self.stamp = 0
-        #: Nothing but heartbeats until the next one is due.
+        #: Send only heartbeats until the next heartbeat is due.
         self.paused = False
-        #: The snapshot under way, and the request that carries it.
+        #: Index of the snapshot that is being sent, and the id of that request.
         self.snapshot_index = 0
         self.snapshot_request = 0
         self._bytes = 0
 
     def may_send(self, max_messages: int, max_bytes: int) -> bool:
-        """Whether the window has room."""
+        """Return True if the window has room."""
         if self.paused or self.state is ProgressState.SNAPSHOT:
             return False
         if self.state is ProgressState.PROBE:
@@ -99,7 +101,7 @@ class Progress:
         return len(self.inflight) < max_messages and self._bytes < max_bytes
 
     def sent(self, request_id: int, record: InFlight) -> None:
-        """An AppendEntries left."""
+        """Record an AppendEntries that is being sent."""
         if not self.inflight:
             self.progressed_at = record.sent_at
         self.inflight[request_id] = record
@@ -108,13 +110,13 @@ class Progress:
             self.next_index = record.last_index + 1
 
     def heartbeat_sent(self, request_id: int, now: float) -> None:
-        """A heartbeat left."""
+        """Record a heartbeat that is being sent."""
         self.heartbeats[request_id] = now
         if len(self.heartbeats) > _MAX_HEARTBEATS:
             del self.heartbeats[next(iter(self.heartbeats))]
 
     def answered(self, request_id: int, now: float, *, lease: bool) -> InFlight | float | None:
-        """Take the record of a request that was answered; ``None`` if it is not one of ours."""
+        """Remove and return the record of an answered request; ``None`` if it is not listed."""
         record: InFlight | float | None = self.inflight.pop(request_id, None)
         if isinstance(record, InFlight):
             self._bytes -= record.size
@@ -131,16 +133,16 @@ class Progress:
         return record
 
     def accepted(self, last_index: int) -> bool:
-        """The follower holds our log up to ``last_index``; returns whether that is news."""
-        news = last_index > self.match_index
+        """Note that the follower holds our log up to ``last_index``; return True if that is new."""
+        advanced = last_index > self.match_index
         self.match_index = max(self.match_index, last_index)
         self.next_index = max(self.next_index, self.match_index + 1)
         if self.state is not ProgressState.SNAPSHOT:
             self.state = ProgressState.REPLICATE
-        return news
+        return advanced
 
     def probe(self, next_index: int | None = None, *, pause: bool = False) -> None:
-        """Forget the window and find out again where the follower stands."""
+        """Empty the window and determine again how far the follower's log matches."""
         self.late.update(self.inflight)
         while len(self.late) > _MAX_LATE:
             del self.late[next(iter(self.late))]
@@ -151,11 +153,11 @@ class Progress:
         self.paused = pause
 
     def snapshot_sent(self, request_id: int, index: int) -> None:
-        """A snapshot up to ``index`` left."""
+        """Record a snapshot up to ``index`` that is being sent."""
         self.probe()
         self.state = ProgressState.SNAPSHOT
         self.snapshot_request, self.snapshot_index = request_id, index
 
     def expired(self, now: float, timeout: float) -> bool:
-        """Whether the window has stood still for too long: the answers are taken for lost."""
+        """Return True if no request in flight was answered for ``timeout``."""
         return bool(self.inflight) and now - self.progressed_at >= timeout

@@ -8,14 +8,14 @@ __all__ = ["majority", "majority_index"]
 
 
 def majority(voters: int) -> int:
-    """The smallest number of ``voters`` that any two such groups share a member of."""
+    """Return the size of a majority of that many voters."""
     return voters // 2 + 1
 
 
 def majority_index(values: Iterable[int]) -> int:
-    """The largest value that a majority has reached; 0 without voters.
+    """Return the largest value that a majority of voters has reached; 0 without voters.
 
-    With match indexes of all voters this is the index replicated on a majority (Raft §5.3, §5.4).
+    Of match indexes it is the index replicated on a majority (Raft §5.3, §5.4).
     """
     ordered: Sequence[int] = sorted(values, reverse=True)
     return ordered[majority(len(ordered)) - 1] if ordered else 0

@@ -1,8 +1,8 @@
 """Linearizable reads by read index (thesis §6.4): no log entry, one heartbeat round per batch.
 
-A read may be served at the commit index it saw on arrival, once the server has proved that it
-still led *after* the arrival: a majority answered requests that were sent since then. All reads
-that wait share a round; while one is under way newcomers wait for the next.
+A read is served at the commit index of its arrival, once the server has proved that it was still
+leader *after* the arrival: a majority answered requests that were sent later. All waiting reads
+share a round; reads that arrive during a round wait for the next one.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ __all__ = ["confirm", "lease_index", "register", "start_round"]
 
 
 def register(state: RaftState, read_id: int) -> None:
-    """A read arrived at the leader."""
-    state.pending_reads.append(PendingRead(read_id, state.next_request_id, _commit(state)))
+    """Register a read that arrived at the leader."""
+    state.pending_reads.append(PendingRead(read_id, state.next_request_id, _read_index(state)))
 
 
 def lease_index(state: RaftState) -> int:
-    """An index at which a read may be served without asking anybody, or -1 if there is none.
+    """Return the index at which a read may be served without a round; -1 without a lease.
 
-    Valid while a majority of the voters has promised, in answer to requests sent late enough, to
-    vote for nobody (thesis §6.4.1). See ``RaftConfig.lease_reads`` for what this assumes.
+    The lease is valid while a majority of voters has granted a vote lease in answer to recent
+    requests (thesis §6.4.1). See ``RaftConfig.lease_reads`` for the assumptions.
     """
     config = state.config
     if not config.lease_reads or state.role is not Role.LEADER or state.lease_invalidated:
@@ -37,17 +37,17 @@ def lease_index(state: RaftState) -> int:
     )
     start = leased[majority(len(leased)) - 1]
     valid = state.now < start + config.election_timeout * (1.0 - config.clock_drift)
-    return _commit(state) if valid else -1
+    return _read_index(state) if valid else -1
 
 
-def _commit(state: RaftState) -> int:
-    """The commit index, or -1 while it may lag behind that of an earlier term's leader."""
+def _read_index(state: RaftState) -> int:
+    """Return the commit index; -1 while it may be behind that of an earlier leader."""
     in_term = state.log.term_at(state.commit_index) == state.current_term
     return state.commit_index if in_term else -1
 
 
 def start_round(state: RaftState) -> None:
-    """Ask for proof of leadership, unless a round is under way and not yet overdue."""
+    """Start a round that proves leadership, unless one is under way and not yet overdue."""
     if state.role is not Role.LEADER or not state.pending_reads:
         return
     if all(read.announced for read in state.pending_reads) or not state.other_voters:
@@ -58,14 +58,14 @@ def start_round(state: RaftState) -> None:
     state.read_round_at = state.now
     for read in state.pending_reads:
         read.announced = True
-    replication.ask_for_proof(state)
+    replication.prove_leadership(state)
 
 
 def confirm(state: RaftState) -> None:
-    """Release the reads whose proof has arrived, in order of arrival."""
+    """Release the reads for which leadership is proved, in order of arrival."""
     if state.role is not Role.LEADER or not state.pending_reads:
         return
-    current = _commit(state)
+    current = _read_index(state)
     if current < 0:
         return
     me, progress = state.server_id, state.progress

@@ -1,13 +1,13 @@
-"""What the core hands out: :class:`Ready`, the persistence contract, and events.
+"""The output of the core: :class:`Ready`, the persistence contract, and events.
 
-The rules a driver must keep, each a safety argument of the paper:
+A driver must keep these rules; the safety of Raft depends on each:
 
-1. Batches are persisted in the order they were handed out, each atomically: ``hard_state``, then
+1. Batches are persisted in order of their numbers, each atomically: ``hard_state``, then
    ``truncate_from`` or ``snapshot``, then ``entries``. Several batches may be joined into one
    durable write. The contents of a snapshot are durable before the log is cut behind it.
 2. ``messages_after_persist`` of a batch leave only once that batch *and all before it* are
-   durable (votes, terms and acknowledgements are durable before they are spoken, Raft §5.1, §5.2).
-   A batch with nothing to persist still waits its turn behind earlier ones.
+   durable (votes, terms and acknowledgements are durable before they are sent, Raft §5.1, §5.2).
+   A batch with nothing to persist still waits for earlier ones.
 3. ``messages`` may leave at once, in parallel with the write (thesis §10.2.1).
 4. ``RaftCore.persisted(number)`` is called after each batch became durable, in order.
 5. ``committed`` is applied in order; ``RaftCore.applied(index)`` reports progress.
@@ -79,10 +79,10 @@ class Ready:
     number: int
     #: Term and vote to store, if they changed.
     hard_state: HardState | None = None
-    #: Stored entries with this index and above are to be deleted first.
+    #: Delete stored entries from this index on first.
     truncate_from: int | None = None
-    #: A received snapshot to restore: the log on disk begins anew behind it (before ``entries``),
-    #: and the state machine takes its contents before anything of ``committed``.
+    #: A received snapshot to restore. It replaces the log on disk before ``entries`` are stored,
+    #: and the state before ``committed`` is applied.
     snapshot: SnapshotMeta | None = None
     #: Entries to store, consecutive.
     entries: list[Entry] = field(default_factory=list)
@@ -92,14 +92,14 @@ class Ready:
     messages_after_persist: list[Message] = field(default_factory=list)
     #: Newly committed, durable entries, to apply in order (all types).
     committed: list[Entry] = field(default_factory=list)
-    #: Reads that were confirmed.
+    #: Reads that may be served.
     reads: list[ReadReady] = field(default_factory=list)
-    #: Things an observer wants to know, in order.
+    #: Events for observers, in order.
     events: list[Event] = field(default_factory=list)
 
     @property
     def must_persist(self) -> bool:
-        """Whether the batch changes the disk."""
+        """True if the batch changes what is on disk."""
         return (
             bool(self.entries)
             or self.hard_state is not None

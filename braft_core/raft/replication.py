@@ -1,4 +1,4 @@
-"""Log replication and commitment (Raft §5.3, §5.4), leader's and follower's side."""
+"""Log replication and commitment (Raft §5.3, §5.4), on the leader and on followers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from braft_core.raft.types import Entry, Role
 
 __all__ = [
     "advance_commit",
-    "ask_for_proof",
     "heartbeat",
     "leader_tick",
     "on_append",
     "on_append_response",
+    "prove_leadership",
     "replicate",
 ]
 
@@ -27,20 +27,20 @@ __all__ = [
 
 
 def heartbeat(state: RaftState) -> None:
-    """Tell every other server "I lead this term": no log position, so it can overtake entries."""
+    """Send a heartbeat to every other server. It has no log position and may overtake entries."""
     for server, progress in state.progress.items():
         _heartbeat(state, server, progress)
 
 
-def ask_for_proof(state: RaftState) -> None:
-    """Send everybody something whose answer proves that we still lead.
+def prove_leadership(state: RaftState) -> None:
+    """Send every other server a message whose answer proves that we still lead.
 
-    An idle follower is asked on the lane of the entries, which is the quicker one; one that has
-    entries in flight by a heartbeat, which overtakes them.
+    An idle follower gets an empty AppendEntries on the channel of entries, which is the faster one.
+    Any other gets a heartbeat, which overtakes the entries in flight.
     """
     for server, progress in state.progress.items():
         idle = progress.state is ProgressState.REPLICATE and not progress.inflight
-        if idle and _in_reach(state, progress):
+        if idle and _log_reaches(state, progress):
             _send(state, server, progress, [])
         else:
             _heartbeat(state, server, progress)
@@ -64,7 +64,7 @@ def _heartbeat(state: RaftState, server: str, progress: Progress) -> None:
 
 
 def leader_tick(state: RaftState) -> None:
-    """What a leader does with time: heartbeats, giving up on lost requests, news of commits."""
+    """Send what is due: heartbeats, retries of lost requests, notices of the commit index."""
     if state.now >= state.heartbeat_due:
         state.heartbeat_due = state.now + state.config.heartbeat_interval
         heartbeat(state)
@@ -73,24 +73,24 @@ def leader_tick(state: RaftState) -> None:
             if progress.expired(state.now, state.config.request_timeout):
                 progress.probe()
             if not progress.inflight:
-                # An idle follower may have restarted unseen, and forgotten the commit index.
+                # An idle follower may have restarted and lost the commit index unnoticed.
                 progress.commit_sent = 0
                 state.notify_due = state.now
     if state.now >= state.notify_due:
         state.notify_due = NEVER
         for server, progress in state.progress.items():
-            if progress.state is ProgressState.REPLICATE and _owes_commit(state, progress):
+            if progress.state is ProgressState.REPLICATE and _needs_commit_index(state, progress):
                 _send(state, server, progress, [])
 
 
 def replicate(state: RaftState) -> None:
-    """Send every follower what its window allows."""
+    """Send every follower the entries that its window allows."""
     config = state.config
     last = state.log.last_index
     for server, progress in state.progress.items():
         while progress.may_send(config.max_inflight_messages, config.max_inflight_bytes):
             low = progress.next_index
-            if not _in_reach(state, progress):
+            if not _log_reaches(state, progress):
                 snapshot.send(state, server, progress)
                 break
             if low > last:
@@ -101,19 +101,19 @@ def replicate(state: RaftState) -> None:
             _send(state, server, progress, state.log.slice(low, high, config.max_append_bytes))
 
 
-def _schedule_notice(state: RaftState, progress: Progress) -> None:
-    """See that a follower which caught up after a commit hears of it, entries or not."""
-    if state.role is Role.LEADER and _owes_commit(state, progress):
+def _schedule_commit_notice(state: RaftState, progress: Progress) -> None:
+    """Schedule a message with the commit index for a follower that does not have it yet."""
+    if state.role is Role.LEADER and _needs_commit_index(state, progress):
         state.notify_due = min(state.notify_due, state.now + state.config.commit_notify_delay)
 
 
-def _owes_commit(state: RaftState, progress: Progress) -> bool:
+def _needs_commit_index(state: RaftState, progress: Progress) -> bool:
     known = min(state.commit_index, progress.next_index - 1)
-    return progress.commit_sent < known and _in_reach(state, progress)
+    return progress.commit_sent < known and _log_reaches(state, progress)
 
 
-def _in_reach(state: RaftState, progress: Progress) -> bool:
-    """Whether the log still holds the entry that a message to this follower must refer to.
+def _log_reaches(state: RaftState, progress: Progress) -> bool:
+    """Return True if the log still holds the entry before the follower's ``next_index``.
 
     Compaction can pass a follower whose window is full. It then gets nothing until its answers
     arrive, or a snapshot.
@@ -151,7 +151,7 @@ def _send(state: RaftState, server: str, progress: Progress, entries: Sequence[E
 
 
 def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None:
-    """A follower answered. The caller has dealt with terms; this one is ours and we lead."""
+    """Process a follower's answer. The caller has checked that its term is ours and we lead."""
     progress = state.progress.get(message.sender)
     if progress is None:
         return
@@ -164,19 +164,19 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
     if message.success:
         if progress.accepted(record.last_index):
             advance_commit(state)
-            # Committing can end the leadership (a leader that removed itself).
+            # A leader that commits its own removal has stepped down now.
             if state.role is Role.LEADER:
                 transfer.on_caught_up(state, message.sender)
-        _schedule_notice(state, progress)
+        _schedule_commit_notice(state, progress)
     elif not late:
-        _back_off(progress, record, message.last_log)
+        _decrease_next_index(progress, record, message.last_log)
 
 
-def _back_off(progress: Progress, record: InFlight, last_log: int) -> None:
-    """Try earlier (Raft §5.3); ``last_log`` is how far the follower's log may match at most."""
+def _decrease_next_index(progress: Progress, record: InFlight, last_log: int) -> None:
+    """Decrease ``next_index`` (Raft §5.3); the follower's log matches at most to ``last_log``."""
     hint = min(record.prev_index, last_log + 1)
-    # A follower that rejects what it once acknowledged has lost its log. It cannot be helped by
-    # replication, and hammering it would only burn both.
+    # A follower that rejects what it acknowledged has lost its log. Replication cannot repair
+    # that, so retry at heartbeats only.
     contradiction = record.prev_index <= progress.match_index
     progress.probe(hint, pause=contradiction)
 
@@ -198,13 +198,13 @@ def advance_commit(state: RaftState) -> None:
     state.uncommitted_bytes = max(0, state.uncommitted_bytes - freed)
     state.notify_due = min(state.notify_due, state.now + state.config.commit_notify_delay)
     if confchange.on_committed(state, previous):
-        _retire(state)
+        _step_down_removed(state)
 
 
-def _retire(state: RaftState) -> None:
-    """The leader's removal is committed: pass the news on and step down (thesis §4.2.2)."""
+def _step_down_removed(state: RaftState) -> None:
+    """Step down after our removal is committed; followers learn the commit index first (§4.2.2)."""
     for server, progress in state.progress.items():
-        if progress.state is ProgressState.REPLICATE and _in_reach(state, progress):
+        if progress.state is ProgressState.REPLICATE and _log_reaches(state, progress):
             _send(state, server, progress, [])
     transfer.hand_over_now(state)
     state.become_follower(state.current_term, "", "removed from the configuration")
@@ -214,19 +214,19 @@ def _retire(state: RaftState) -> None:
 
 
 def on_append(state: RaftState, message: AppendEntries) -> None:
-    """Entries or a heartbeat from the leader of the current term (the caller adopted it)."""
+    """Process entries or a heartbeat of the leader. The caller has adopted the term."""
     if message.heartbeat:
         state.respond(_response(state, message, True, state.log.last_index))
         return
     log = state.log
     prev_term = log.term_at(message.prev_log_index)
     if message.prev_log_index >= log.compacted_index and prev_term != message.prev_log_term:
-        state.respond(_response(state, message, False, _hint(state, message.prev_log_index)))
+        state.respond(_response(state, message, False, _match_hint(state, message.prev_log_index)))
         return
-    _take(state, message.entries)
+    _append_new(state, message.entries)
     matched = message.prev_log_index + len(message.entries)
-    _learn_commit(state, min(message.leader_commit, matched))
-    # Waits for the disk even if there is nothing new: an earlier batch may still be on its way.
+    _set_commit_index(state, min(message.leader_commit, matched))
+    # Wait for the disk even if nothing is new: an earlier batch may not be durable yet.
     state.messages_after_persist.append(_response(state, message, True, log.last_index))
 
 
@@ -246,8 +246,8 @@ def _response(
     )
 
 
-def refuse(state: RaftState, message: AppendEntries) -> None:
-    """Answer a leader of an older term, who is promised nothing."""
+def reject(state: RaftState, message: AppendEntries) -> None:
+    """Answer a leader of an older term, without granting it a vote lease."""
     state.respond(
         AppendEntriesResponse(
             sender=state.server_id,
@@ -261,16 +261,16 @@ def refuse(state: RaftState, message: AppendEntries) -> None:
     )
 
 
-def _hint(state: RaftState, prev_index: int) -> int:
-    """How far our log may match: before the conflicting term, never before the commit index."""
+def _match_hint(state: RaftState, prev_index: int) -> int:
+    """Return how far our log may match: before the conflicting term, or to the commit index."""
     log = state.log
     if prev_index > log.last_index:
         return log.last_index
     return max(log.first_index_of_term_at(prev_index) - 1, state.commit_index)
 
 
-def _take(state: RaftState, entries: Sequence[Entry]) -> None:
-    """Append what is new. Truncate only at a real conflict: a late duplicate must not (§5.3)."""
+def _append_new(state: RaftState, entries: Sequence[Entry]) -> None:
+    """Append new entries. Truncate at a conflict only, never for a late duplicate (Raft §5.3)."""
     log = state.log
     if not entries:
         return
@@ -298,7 +298,7 @@ def _truncate(state: RaftState, entry: Entry) -> None:
         state.configuration_changed()
 
 
-def _learn_commit(state: RaftState, index: int) -> None:
+def _set_commit_index(state: RaftState, index: int) -> None:
     if index > state.commit_index:
         previous = state.commit_index
         state.commit_index = index

@@ -1,27 +1,26 @@
-"""Snapshots and log compaction (Raft §7): when the log no longer reaches a follower.
+"""Snapshots and log compaction (Raft §7), for followers that need entries before our log.
 
-The core never sees a snapshot's contents. It is told that one was taken (:func:`taken`), says
-whom to send it to, and on the follower's side hands a received one to the driver to restore.
+The core never sees the contents of a snapshot. The driver reports one that was taken
+(:func:`taken`). The core decides to whom it is sent, and has the driver restore a received one.
 """
 
 from __future__ import annotations
 
 from braft_core.errors import InvariantViolation
-from braft_core.raft.limits import MAX_SERVERS
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.progress import Progress, ProgressState
 from braft_core.raft.ready import ConfigurationCommitted
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import SnapshotMeta
 
-__all__ = ["is_wanted", "on_install", "on_response", "refusal", "respond", "send", "taken"]
+__all__ = ["is_needed", "on_install", "on_response", "respond", "send", "taken"]
 
 
 def taken(state: RaftState, meta: SnapshotMeta, compact_to: int) -> int:
-    """A snapshot was stored here, durably; returns the index up to which the log was compacted.
+    """Compact the log behind a durable snapshot; return the index up to which it was compacted.
 
-    ``compact_to`` leaves a tail for followers that are a little behind. Entries that a follower
-    needs after the snapshot which it is receiving are kept as well, within a limit.
+    ``compact_to`` keeps a tail for followers that are a little behind. Entries that a follower
+    needs after the snapshot that it is receiving are also kept, within a limit.
     """
     if meta.index > state.last_applied:
         raise InvariantViolation(
@@ -41,7 +40,7 @@ def taken(state: RaftState, meta: SnapshotMeta, compact_to: int) -> int:
 
 
 def send(state: RaftState, server: str, progress: Progress) -> None:
-    """The log does not reach back to what ``server`` needs: send the newest snapshot instead."""
+    """Send the newest snapshot to a server that needs entries before our log."""
     meta = state.snapshot
     if meta is None or meta.index < state.log.compacted_index:
         raise InvariantViolation(
@@ -63,7 +62,7 @@ def send(state: RaftState, server: str, progress: Progress) -> None:
 
 
 def on_response(state: RaftState, message: InstallSnapshotResponse) -> bool:
-    """The transfer ended; returns whether the follower now holds more than was known."""
+    """Process the end of a transfer; return True if the follower's match index grew."""
     progress = state.progress.get(message.sender)
     if progress is None or message.request_id != progress.snapshot_request:
         return False
@@ -74,36 +73,17 @@ def on_response(state: RaftState, message: InstallSnapshotResponse) -> bool:
         progress.probe(pause=True)
         return False
     progress.last_contact = state.now
-    news = progress.accepted(progress.snapshot_index)
-    # Where it stands beyond the snapshot is not known: it may have kept entries of its own.
+    advanced = progress.accepted(progress.snapshot_index)
+    # Its log after the snapshot is unknown: it may have kept entries.
     progress.probe()
-    return news
+    return advanced
 
 
-def refusal(state: RaftState, message: InstallSnapshot) -> str:
-    """Return which rule the offer of a snapshot breaks, "" if it breaks none."""
-    meta = message.meta
-    if message.sender == state.server_id:
-        return "it comes from this server itself"
-    if message.term == state.current_term and state.leader not in ("", message.sender):
-        return f"{state.leader} leads term {message.term}, not {message.sender}"
-    if not 0 < meta.term <= message.term or meta.index < 1:
-        return f"no leader of term {message.term} has entry {meta.index} of term {meta.term}"
-    if not 0 <= meta.configuration_index <= meta.index:
-        return f"its configuration is of entry {meta.configuration_index}, behind {meta.index}"
-    if not meta.configuration.voters or len(meta.configuration.servers) > MAX_SERVERS:
-        return (
-            f"its configuration has {len(meta.configuration.voters)} voters and "
-            f"{len(meta.configuration.servers)} servers"
-        )
-    return ""
+def is_needed(state: RaftState, message: InstallSnapshot) -> bool:
+    """Return True if the contents of an offered snapshot are needed.
 
-
-def is_wanted(state: RaftState, message: InstallSnapshot) -> bool:
-    """Return whether the contents of an offered snapshot are of any use.
-
-    They are not if the term is old, or if the log holds the snapshot's last entry. The core
-    answers such an offer from its description alone.
+    They are not if the term is old or the log holds the snapshot's last entry. The core then
+    answers the offer without the contents.
     """
     meta = message.meta
     newer = message.term >= state.current_term and meta.index > state.commit_index
@@ -111,14 +91,14 @@ def is_wanted(state: RaftState, message: InstallSnapshot) -> bool:
 
 
 def on_install(state: RaftState, message: InstallSnapshot) -> None:
-    """A snapshot arrived from the leader of the current term (the caller adopted it).
+    """Process a snapshot of the leader. The caller has adopted the term.
 
-    Without an id it is only the description of one: its contents were of no use.
+    Without an id it is only an offer, whose contents were not needed.
     """
     meta, log = message.meta, state.log
     if meta.index > state.commit_index:
         if log.term_at(meta.index) == meta.term:
-            # Raft §7: the log already holds it and what follows; only the commit index is news.
+            # Raft §7: the log already holds all of it; only the commit index is new.
             state.commit_index = meta.index
         elif not meta.id:
             state.respond(_response(state, message, False))
@@ -137,7 +117,7 @@ def _replace(state: RaftState, meta: SnapshotMeta) -> None:
 
 
 def respond(state: RaftState, message: InstallSnapshot, success: bool) -> None:
-    """Answer without having taken anything."""
+    """Answer an offer without storing anything."""
     state.respond(_response(state, message, success))
 
 

@@ -1,7 +1,7 @@
-"""The variables of one server (Raft figure 2), its outbox, and the few steps all rules share.
+"""The variables of one server (Raft figure 2), its outbox, and steps that several rules share.
 
-The rules themselves live beside it: ``election``, ``replication``, ``reads``, ``membership``.
-They are functions over this state; :class:`braft_core.raft.core.RaftCore` decides which applies.
+The rules are functions over this state in the modules beside it: ``election``, ``replication``,
+``reads``, ``confchange`` and others. :class:`braft_core.raft.core.RaftCore` calls them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 __all__ = ["PendingRead", "RaftState"]
 
 NEVER = float("inf")
-_BLANK = HardState()
+_INITIAL = HardState()
 
 
 @dataclass(slots=True)
 class PendingRead:
-    """A read waiting for proof that its leader still leads."""
+    """A read that waits for proof that this server still leads."""
 
     read_id: int
-    #: Answers to requests from this id on prove leadership after the read arrived.
+    #: An answer to a request with this id or a later one proves leadership after the arrival.
     threshold: int
     #: Commit index when it arrived; -1 until the leader has committed in its own term.
     index: int
@@ -49,7 +49,7 @@ class PendingRead:
 
 @dataclass(slots=True)
 class RaftState:
-    """Everything a server knows. One owner, no locks; mutated only by the rules' functions."""
+    """Everything a server knows. It has one owner; only the functions of the rules change it."""
 
     server_id: str
     config: RaftConfig
@@ -64,33 +64,33 @@ class RaftState:
     leader: str = ""
     commit_index: int = 0
     last_applied: int = 0
-    #: Committed entries up to here were handed out for applying.
+    #: Committed entries up to this index were emitted for applying.
     handed_to_apply_index: int = 0
 
     # elections
     election_deadline: float = NEVER
     leader_contact: float = -NEVER
-    #: When a term far beyond ours last raised ours by a step.
-    climbed_at: float = -NEVER
-    #: Votes of our campaign in the current term, and the requests that may still bring some.
+    #: When a term far beyond ours last raised ours by :data:`MAX_TERM_STEP`.
+    term_stepped_at: float = -NEVER
+    #: Votes of our campaign in the current term, and its unanswered requests: id to voter.
     votes: dict[str, bool] = field(default_factory=dict)
     vote_requests: dict[int, str] = field(default_factory=dict)
-    #: The same of the PreVote for the next term.
+    #: The same for the PreVote of the next term.
     pre_votes: dict[str, bool] = field(default_factory=dict)
     pre_vote_requests: dict[int, str] = field(default_factory=dict)
-    #: Quick retries left after a broken leader connection.
+    #: Early retries of a campaign that are left after the leader was lost.
     fast_retries_left: int = 0
-    #: Whether to campaign when a leader is missing.
+    #: False to never campaign.
     campaign_enabled: bool = True
-    #: Why a leader is missing, as far as that is known.
+    #: Why there is no leader, if known.
     no_leader_reason: str = ""
-    #: With leases: no vote for anybody, ourselves included, before this time.
+    #: With leases: vote for nobody, ourselves included, before this time.
     vote_lease_until: float = -NEVER
-    durable_hard_state: HardState = _BLANK
-    emitted_hard_state: HardState = _BLANK
-    #: Batches that were handed out and are not durable yet, in order.
+    durable_hard_state: HardState = _INITIAL
+    emitted_hard_state: HardState = _INITIAL
+    #: Batches that were emitted and are not durable yet, in order.
     unsynced: deque[Batch] = field(default_factory=deque)
-    #: Seconds from handing out to durability, of the latest batch that had something to write.
+    #: Seconds until the latest batch with something to write was durable.
     last_sync_seconds: float = 0.0
 
     # leadership
@@ -101,9 +101,9 @@ class RaftState:
     transfer_to: str = ""
     transfer_deadline: float = NEVER
     transfer_sent: bool = False
-    #: Whether somebody was bidden to campaign in this term, in spite of all promises.
+    #: TimeoutNow was sent in this term, so leases are void.
     lease_invalidated: bool = False
-    #: An index that the others made durable before we did, 0 for none, and since when.
+    #: A commit index that is not durable here yet, 0 for none, and since when.
     outpaced_at: int = 0
     outpaced_since: float = NEVER
     uncommitted_bytes: int = 0
@@ -113,7 +113,7 @@ class RaftState:
     # snapshots
     #: The newest snapshot in the local store.
     snapshot: SnapshotMeta | None = None
-    #: A received one that the driver has to restore.
+    #: A received snapshot that the driver must restore.
     restoring: SnapshotMeta | None = None
 
     # outbox
@@ -128,7 +128,7 @@ class RaftState:
 
     @property
     def hard_state(self) -> HardState:
-        """Term and vote as they are now, durable or not."""
+        """The current term and vote, durable or not."""
         return HardState(self.current_term, self.voted_for)
 
     @property
@@ -138,17 +138,17 @@ class RaftState:
 
     @property
     def is_voter(self) -> bool:
-        """Whether this server votes in the configuration in use."""
+        """True if this server votes in the configuration in use."""
         return self.server_id in self.log.voters
 
     @property
     def may_campaign(self) -> bool:
-        """Whether this server may stand for election.
+        """True if this server may campaign.
 
-        A voter may. So may one whose removal (or demotion) is in its log but not known to be
-        committed, as after a restart: it can hold the only complete log, and is then the only one
-        that can win (thesis §4.2.2). The configuration before the latest is surely committed.
-        Nobody may for whom no term is left.
+        A voter may. So may a server whose removal or demotion is in its log and not known to be
+        committed, as after a restart: if only its log is complete, only it can win (thesis
+        §4.2.2). The configuration before the latest is certainly committed. Without a higher term
+        left, no server may.
         """
         if self.current_term + 1 >= MAX_TERM:
             return False
@@ -164,7 +164,7 @@ class RaftState:
 
     @property
     def leader_is_alive(self) -> bool:
-        """Whether a leader was heard within the minimum election timeout (thesis §4.2.3)."""
+        """True if a leader sent something within the minimum election timeout (thesis §4.2.3)."""
         if self.role is Role.LEADER:
             return True
         heard = self.now - self.leader_contact < self.config.election_timeout
@@ -173,31 +173,31 @@ class RaftState:
     # -- shared steps --------------------------------------------------------------------
 
     def extend_vote_lease(self) -> bool:
-        """Promise the leader our faithfulness for an election timeout, if leases are in use."""
+        """Extend our vote lease by an election timeout; return False if leases are not in use."""
         if self.config.lease_reads:
             self.vote_lease_until = self.now + self.config.election_timeout
         return self.config.lease_reads
 
     def request_id(self) -> int:
-        """A fresh id for an outgoing request."""
+        """Return a new id for an outgoing request."""
         self.next_request_id += 1
         return self.next_request_id - 1
 
     def respond(self, message: Message) -> None:
-        """Send a response that speaks of term and vote only: durable first (Raft §5.1, §5.2)."""
+        """Send a response once our term and vote are durable (Raft §5.1, §5.2)."""
         if self.durable_hard_state == self.hard_state:
             self.messages.append(message)
         else:
             self.messages_after_persist.append(message)
 
     def reset_election_timer(self) -> None:
-        """Wait a fresh, randomized election timeout (Raft §5.2)."""
+        """Start a new, randomized election timeout (Raft §5.2)."""
         config = self.config
         wait = config.election_timeout + self.random() * config.election_jitter
         self.election_deadline = self.now + wait
 
     def set_leader(self, leader: str) -> None:
-        """Follow ``leader`` ("" = nobody)."""
+        """Follow ``leader``; "" for nobody."""
         if leader:
             self.no_leader_reason = ""
         if leader != self.leader:
@@ -205,12 +205,12 @@ class RaftState:
             self.events.append(LeaderChanged(leader, self.current_term))
 
     def set_role(self, role: Role, reason: str) -> None:
-        """Change role and say so."""
+        """Change the role and emit an event."""
         self.role = role
         self.events.append(RoleChanged(role, self.current_term, reason))
 
     def become_follower(self, term: int, leader: str, reason: str) -> None:
-        """Adopt ``term`` (never a lower one) and follow."""
+        """Become a follower in ``term``, or in the current term if that is higher."""
         if term > self.current_term:
             self.current_term = term
             self.voted_for = ""
@@ -227,7 +227,7 @@ class RaftState:
             self.reset_election_timer()
 
     def forget_votes(self) -> None:
-        """End our campaign and our PreVote."""
+        """Discard the votes and requests of our campaign and our PreVote."""
         for votes in (self.votes, self.pre_votes):
             votes.clear()
         for requests in (self.vote_requests, self.pre_vote_requests):
@@ -245,11 +245,11 @@ class RaftState:
         self.leader_contact = -NEVER
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Append to the log, taking up a configuration among the entries at once (Raft §6)."""
+        """Append to the log and use a configuration among the entries at once (Raft §6)."""
         if self.log.append(entries):
             self.configuration_changed()
 
     def configuration_changed(self) -> None:
-        """Say that another configuration is in use."""
+        """Emit the event that another configuration is in use."""
         log = self.log
         self.events.append(ConfigurationChanged(log.configuration, log.configuration_index))

@@ -1,4 +1,4 @@
-"""Leadership transfer (thesis §3.10): catch the successor up, then bid it to campaign at once."""
+"""Leadership transfer (thesis §3.10): bring the target up to date, then send it TimeoutNow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["abort_if_late", "begin", "best_successor", "hand_over_now", "on_caug
 
 
 def best_successor(state: RaftState) -> str:
-    """The other voter that follows and whose log is closest to ours; ties by configuration order.
+    """Return the voter that follows with the longest log; "" if no voter is in contact.
 
-    One that does not answer, or whose connection broke, is no good successor.
+    Of equals it is the first one of the configuration. Voters that do not answer are left out.
     """
     oldest = state.now - state.config.election_timeout
     following = [
@@ -27,12 +27,12 @@ def best_successor(state: RaftState) -> str:
 
 
 def begin(state: RaftState, to: str) -> str:
-    """Start handing leadership to ``to`` (or the best successor) and return its id.
+    """Start a transfer to ``to``, or to the best successor, and return its id.
 
-    Until it is done, or an election timeout has passed, no proposals are taken.
+    Proposals are refused until the transfer is done or an election timeout has passed.
 
-    :raises Busy: another transfer is under way.
-    :raises Rejected: ``to`` does not vote, or there is no other voter.
+    :raises Busy: another transfer is under way, or no other voter is in contact.
+    :raises Rejected: ``to`` is not another voter.
     """
     if state.transfer_to:
         raise Busy(f"leadership is already being transferred to {state.transfer_to}")
@@ -53,7 +53,7 @@ def begin(state: RaftState, to: str) -> str:
 
 
 def on_caught_up(state: RaftState, server: str) -> None:
-    """If ``server`` is the successor and holds our whole log, bid it to campaign."""
+    """Send TimeoutNow if ``server`` is the target and holds our whole log."""
     if server != state.transfer_to or state.transfer_sent:
         return
     progress = state.progress.get(server)
@@ -63,21 +63,21 @@ def on_caught_up(state: RaftState, server: str) -> None:
 
 
 def abort_if_late(state: RaftState) -> None:
-    """Take proposals again if the successor did not make it in time."""
+    """End a transfer that has not succeeded in time, and accept proposals again."""
     if state.now >= state.transfer_deadline:
         state.transfer_to = ""
         state.transfer_deadline = NEVER
 
 
 def hand_over_now(state: RaftState) -> None:
-    """A leader that just removed itself saves its cluster the wait for an election."""
+    """Send TimeoutNow to the best successor if its log is complete; for a removed leader."""
     target = best_successor(state)
     if target and state.progress[target].match_index == state.log.last_index:
         _send_timeout_now(state, target)
 
 
 def respond(state: RaftState, message: TimeoutNow) -> None:
-    """Acknowledge; the campaign itself is ``election``'s business."""
+    """Acknowledge a TimeoutNow; the caller starts the campaign."""
     state.messages.append(
         TimeoutNowResponse(
             sender=state.server_id,

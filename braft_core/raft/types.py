@@ -1,7 +1,7 @@
-"""The nouns of the consensus core: entries, servers, configurations, hard state.
+"""The values of the consensus core: entries, servers, configurations, hard state.
 
-Plain immutable values without behaviour beyond their own encoding. Nothing here knows about
-messages, disks or time.
+They are immutable and have no behaviour besides their encoding. Nothing here knows about messages,
+disks or time.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ __all__ = [
     "encode_configuration",
 ]
 
-#: Keys of a map, and bytes of a text, in an encoded configuration. Later versions may add some.
+#: Limits of keys of a map and bytes of a text in an encoded configuration. Later versions may
+#: add keys.
 _MAX_KEYS = 64
 _MAX_TEXT = 4096
 
 
 class EntryType(IntEnum):
-    """What a log entry is; the numbers are those of the public wire format."""
+    """The kind of a log entry; the numbers are those of HashiCorp raft."""
 
     COMMAND = 0
     NOOP = 1
@@ -91,14 +92,14 @@ class Configuration(NamedTuple):
         return tuple(s.id for s in self.servers)
 
     def get(self, server_id: str) -> Server | None:
-        """The server with that id, if it is a member."""
+        """Return the server with that id; ``None`` if it is not a member."""
         for server in self.servers:
             if server.id == server_id:
                 return server
         return None
 
     def is_voter(self, server_id: str) -> bool:
-        """Whether that server is a voting member."""
+        """Return True if that server is a voting member."""
         server = self.get(server_id)
         return server is not None and server.suffrage == Suffrage.VOTER
 
@@ -107,28 +108,28 @@ EMPTY_CONFIGURATION = Configuration()
 
 
 class SnapshotMeta(NamedTuple):
-    """What a snapshot stands for: the state after applying everything up to ``index``."""
+    """Describes a snapshot: the state after all entries up to ``index`` were applied."""
 
     id: str
     index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
     term: int
     configuration: Configuration
     configuration_index: int
-    #: Bytes of its contents.
+    #: Size of its contents in bytes.
     size: int = 0
-    #: By which the store that holds it recognises it; 0 before it is stored.
+    #: Checksum of the store that holds it; 0 before it is stored.
     checksum: int = 0
 
 
 class HardState(NamedTuple):
-    """What a server must never forget: its term and its vote in it ("" = none)."""
+    """What must survive a restart: the current term, and the vote in it ("" if none)."""
 
     term: int = 0
     voted_for: str = ""
 
 
 class Role(IntEnum):
-    """A server's part in the current term. PRE_CANDIDATE asks whether an election could be won."""
+    """A server's role in the current term. A PRE_CANDIDATE has sent PreVotes (thesis §9.6)."""
 
     FOLLOWER = 0
     PRE_CANDIDATE = 1
@@ -139,7 +140,7 @@ class Role(IntEnum):
 def encode_configuration(configuration: Configuration) -> bytes:
     """Encode as the payload of a CONFIGURATION entry: msgpack of ``{"Servers": [...]}``.
 
-    Written in the older msgpack profile (no str8, no bin), which every reader in the field accepts.
+    It uses the older msgpack profile (no str8, no bin), which HashiCorp raft reads.
     """
     servers = [
         {"Suffrage": int(s.suffrage), "ID": s.id, "Address": s.address}
@@ -152,8 +153,8 @@ def encode_configuration(configuration: Configuration) -> bytes:
 def decode_configuration(data: bytes) -> Configuration:
     """Decode a CONFIGURATION entry's payload.
 
-    :raises DecodeError: if the bytes are anything else, or more than a configuration may hold.
-        Unknown keys are ignored.
+    :raises DecodeError: the bytes are no configuration, or exceed a limit. Unknown keys are
+        ignored.
     """
     if len(data) > MAX_CONFIGURATION_BYTES:
         raise DecodeError(
@@ -184,7 +185,7 @@ def decode_configuration(data: bytes) -> Configuration:
 def check_configuration(configuration: Configuration) -> None:
     """Refuse a configuration that no server may use.
 
-    :raises DecodeError: it has too many servers, one twice, or one without a usable id or address.
+    :raises DecodeError: it has too many servers, a duplicate, or an unusable id or address.
     """
     servers = configuration.servers
     if len(servers) > MAX_SERVERS:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from braft_core.abc import SnapshotStore, WriteBatch
-from braft_core.errors import BraftError, InvalidRequest, NotReady, StorageError
+from braft_core.errors import BraftError, InvalidRequest, NotReady, ProtocolViolation, StorageError
 from braft_core.raft import Configuration, InstallSnapshot, RaftCore, SnapshotMeta
 from braft_core.runtime.applier import Applier, Capture
 from braft_core.runtime.components import Components
@@ -209,15 +209,16 @@ class Snapshotter:
         """See :meth:`TransportHandler.wants_snapshot`."""
         offer = message.meta
         limit = self._components.settings.snapshot_max_bytes
-        broken, wanted = self._core.offered(message)
-        if not broken and offer.size > limit:
-            broken = f"it has {offer.size} bytes; BRAFT_SNAPSHOT_MAX_BYTES allows {limit}"
-        if broken:
+        what = f"the snapshot at entry {offer.index} that server {message.sender} offers is refused"
+        try:
+            needed = self._core.needs_snapshot(message)
+        except ProtocolViolation as error:
+            raise InvalidRequest(f"{what}: {error.data['rule']}") from error
+        if offer.size > limit:
             raise InvalidRequest(
-                f"the snapshot at entry {offer.index} that server {message.sender} offers is "
-                f"refused: {broken}"
+                f"{what}: it has {offer.size} bytes; BRAFT_SNAPSHOT_MAX_BYTES allows {limit}"
             )
-        return wanted
+        return needed
 
     def discard(self, meta: SnapshotMeta) -> None:
         """Delete a received snapshot that Raft did not take."""

@@ -29,7 +29,7 @@ def any_leader_may_replace_what_is_committed(patch: Patch) -> dict[str, Any]:
 
 
 def one_message_uses_up_the_terms(patch: Patch) -> dict[str, Any]:
-    patch.setattr(rules, "leaps", lambda state, message: False)
+    patch.setattr(rules, "exceeds_term_step", lambda state, message: False)
     return {}
 
 

@@ -118,13 +118,13 @@ def any_acknowledgement_covers_the_whole_log(patch: Patch) -> dict[str, Any]:
 def every_append_truncates(patch: Patch) -> dict[str, Any]:
     """A late duplicate deletes entries that were acknowledged since."""
 
-    def take(state: RaftState, entries: Sequence[Entry]) -> None:
+    def append_new(state: RaftState, entries: Sequence[Entry]) -> None:
         if entries:
             if entries[0].index <= state.log.last_index:
                 state.log.truncate(entries[0].index, state.next_batch)
             state.append(list(entries))
 
-    patch.setattr(replication, "_take", take)
+    patch.setattr(replication, "_append_new", append_new)
     return {}
 
 
@@ -156,7 +156,7 @@ def reads_without_a_round(patch: Patch) -> dict[str, Any]:
 
 def reads_before_the_first_commit(patch: Patch) -> dict[str, Any]:
     """A new leader does not know yet how much its predecessors committed."""
-    patch.setattr(reads, "_commit", lambda state: state.commit_index)
+    patch.setattr(reads, "_read_index", lambda state: state.commit_index)
     return {}
 
 
@@ -220,13 +220,13 @@ def leases_while_clocks_jump(patch: Patch) -> dict[str, Any]:
 
 
 def promises_end_with_the_connection(patch: Patch) -> dict[str, Any]:
-    original = election.lost_leader
+    original = election.on_leader_lost
 
-    def lost_leader(state: RaftState) -> None:
+    def on_leader_lost(state: RaftState) -> None:
         state.vote_lease_until = -inf
         original(state)
 
-    patch.setattr(election, "lost_leader", lost_leader)
+    patch.setattr(election, "on_leader_lost", on_leader_lost)
     return {}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from braft_core.errors import InvariantViolation
+from braft_core.errors import InvariantViolation, ProtocolViolation
 from braft_core.raft import (
     AppendEntries,
     Configuration,
@@ -196,17 +196,17 @@ def offer(core: RaftCore, **changes: Any) -> InstallSnapshot:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"sender": "b"}, "from this server itself"),
-        ({"sender": "c", "leads": 0}, "a leads term"),
-        ({"index": 0}, "no leader of term"),
-        ({"term": 0}, "no leader of term"),
-        ({"term": 50}, "no leader of term"),
-        ({"configuration_index": 101}, "behind 100"),
-        ({"configuration_index": -1}, "behind 100"),
-        ({"configuration": Configuration()}, "0 voters"),
+        ({"sender": "b"}, "names this server itself"),
+        ({"sender": "c", "leads": 0}, "a leads it"),
+        ({"index": 0}, "a snapshot at 0"),
+        ({"term": 0}, "a snapshot of term 0"),
+        ({"term": 50}, "a snapshot of term 50"),
+        ({"configuration_index": 101}, "configuration of 101"),
+        ({"configuration_index": -1}, "configuration of -1"),
+        ({"configuration": Configuration()}, "without a voter"),
         (
             {"configuration": Configuration((Server("x", "h:1", Suffrage.NONVOTER),))},
-            "0 voters and 1 servers",
+            "without a voter",
         ),
         (
             {"configuration": Configuration(tuple(Server(str(n), "h:1") for n in range(1025)))},
@@ -214,22 +214,25 @@ def offer(core: RaftCore, **changes: Any) -> InstallSnapshot:
         ),
     ],
 )
-def test_an_offer_that_no_leader_makes_breaks_a_rule(changes: dict[str, Any], rule: str) -> None:
+def test_an_offer_that_breaks_a_rule_is_refused(changes: dict[str, Any], rule: str) -> None:
     harness, _ = loaded("abc", 10)
-    assert rule in harness.nodes["b"].offered(offer(harness.nodes["b"], **changes))[0]
+    b = harness.nodes["b"]
+    with pytest.raises(ProtocolViolation, match=rule):
+        b.needs_snapshot(offer(b, **changes))
 
 
-def test_an_offer_is_wanted_if_it_is_news() -> None:
+def test_an_offer_is_needed_if_it_is_ahead() -> None:
     harness, a = loaded("abc", 10)
     b = harness.nodes["b"]
-    assert b.offered(offer(b)) == ("", True)
-    assert b.offered(offer(b, leads=-1)) == ("", False)
-    assert b.offered(offer(b, sender="a", leads=0)) == ("", True)
-    assert b.offered(offer(b, index=b.commit_index)) == ("", False)
+    assert b.needs_snapshot(offer(b))
+    assert not b.needs_snapshot(offer(b, leads=-1))
+    assert b.needs_snapshot(offer(b, sender="a", leads=0))
+    assert not b.needs_snapshot(offer(b, index=b.commit_index))
     term = a.current_term
     a.propose([b"more"])
-    assert a.offered(offer(a, index=a.last_index, term=term)) == ("", False)
-    assert "leads" in a.offered(offer(a, leads=0))[0], "a leader follows nobody of its own term"
+    assert not a.needs_snapshot(offer(a, index=a.last_index, term=term))
+    with pytest.raises(ProtocolViolation, match="a leads it"):
+        a.needs_snapshot(offer(a, leads=0))
 
 
 def test_a_description_without_contents_replaces_nothing() -> None:

@@ -33,7 +33,7 @@ from braft_core.raft import (
     TimeoutNowResponse,
     encode_configuration,
 )
-from braft_core.raft.limits import MAX_ENTRIES, MAX_INDEX, MAX_SERVERS, MAX_TERM, TERM_LEAP
+from braft_core.raft.limits import MAX_ENTRIES, MAX_INDEX, MAX_SERVERS, MAX_TERM, MAX_TERM_STEP
 from braft_testing.core_harness import CoreHarness, configuration, take_ready
 
 HUGE = (1 << 63) - 1
@@ -276,8 +276,8 @@ def tolerate(harness: CoreHarness) -> None:
 
 def test_a_term_within_a_leap_is_adopted() -> None:
     _, core = follower()
-    core.step(far(core, core.current_term + TERM_LEAP))
-    assert core.current_term == 2 + TERM_LEAP
+    core.step(far(core, core.current_term + MAX_TERM_STEP))
+    assert core.current_term == 2 + MAX_TERM_STEP
 
 
 def test_one_message_raises_the_term_by_a_step_and_many_by_no_more() -> None:
@@ -286,17 +286,17 @@ def test_one_message_raises_the_term_by_a_step_and_many_by_no_more() -> None:
     for _ in range(1000):
         with pytest.raises(ProtocolViolation, match="beyond"):
             core.step(far(core, MAX_TERM - 1))
-    assert core.current_term == start + TERM_LEAP
+    assert core.current_term == start + MAX_TERM_STEP
     core.tick(harness.now + harness.config.election_timeout)
     with pytest.raises(ProtocolViolation, match="beyond"):
         core.step(far(core, MAX_TERM - 1))
-    assert core.current_term == start + 2 * TERM_LEAP
+    assert core.current_term == start + 2 * MAX_TERM_STEP
 
 
 def test_a_candidate_of_a_far_term_moves_nobody_who_hears_a_leader() -> None:
     _, core = follower()
     before = state_of(core)
-    term = core.current_term + TERM_LEAP + 1
+    term = core.current_term + MAX_TERM_STEP + 1
     with pytest.raises(ProtocolViolation, match="beyond"):
         core.step(RequestVote("c", "b", term, 9, 2))
     core.step(RequestPreVote("c", "b", term, 9, 2))
@@ -310,13 +310,13 @@ def test_a_candidate_of_a_far_term_is_elected_by_voters_that_do_not_campaign() -
     """Found by the simulation: the only one that may campaign was too far ahead to be heard."""
     harness, core = follower()
     harness.isolate("b")
-    core.step(far(core, core.current_term + TERM_LEAP))
+    core.step(far(core, core.current_term + MAX_TERM_STEP))
     harness.heal()
     harness.nodes["a"].step_down("for the test")
     for server in ("a", "c"):
         harness.nodes[server].set_campaign_enabled(False)
     tolerate(harness)
-    core.step(far(core, core.current_term + TERM_LEAP))
+    core.step(far(core, core.current_term + MAX_TERM_STEP))
     harness.advance(20.0)
     assert harness.leaders == ["b"]
 
@@ -328,7 +328,7 @@ def test_servers_whose_terms_are_far_apart_meet() -> None:
         core.tick(harness.now + step * harness.config.election_timeout)
         with pytest.raises(ProtocolViolation):
             core.step(far(core, MAX_TERM - 1))
-    assert core.current_term > 4 * TERM_LEAP
+    assert core.current_term > 4 * MAX_TERM_STEP
     harness.cut = set()
     tolerate(harness)
     harness.advance(20.0)
@@ -341,7 +341,9 @@ def test_servers_whose_terms_are_far_apart_meet() -> None:
 
 _NUMBERS = st.one_of(
     st.integers(0, 12),
-    st.sampled_from([-1, TERM_LEAP, TERM_LEAP + 9, MAX_TERM - 1, MAX_TERM, MAX_INDEX, HUGE]),
+    st.sampled_from(
+        [-1, MAX_TERM_STEP, MAX_TERM_STEP + 9, MAX_TERM - 1, MAX_TERM, MAX_INDEX, HUGE]
+    ),
     st.integers(-(1 << 64), 1 << 64),
 )
 _NAMES = st.sampled_from(["a", "b", "c", "d", "x", ""])

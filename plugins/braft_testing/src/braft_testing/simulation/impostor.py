@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from braft_core.errors import ProtocolViolation
 from braft_core.raft import types
-from braft_core.raft.limits import MAX_INDEX, MAX_TERM, TERM_LEAP
+from braft_core.raft.limits import MAX_INDEX, MAX_TERM, MAX_TERM_STEP
 from braft_core.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -78,7 +78,7 @@ def check_honest(server: Server, message: Message, term: int, violation: Protoco
     """
     forged = server.world.faults.injected["impostor"]
     far = not isinstance(message, TimeoutNow | TimeoutNowResponse) and (
-        message.term - term > TERM_LEAP
+        message.term - term > MAX_TERM_STEP
     )
     if not (forged and far):
         raise InvariantBroken("no honest server breaks a rule", f"{server.id}: {violation}")
@@ -163,7 +163,7 @@ def _other_past(core: Core, sender: str, rng: random.Random) -> Message | None:
 
 def _far_term(core: Core, sender: str, rng: random.Random) -> Message:
     to, last = core.server_id, core.last_index
-    near = core.current_term + TERM_LEAP + 1
+    near = core.current_term + MAX_TERM_STEP + 1
     term = rng.choice((near, MAX_TERM - 1, MAX_TERM, 1 << 63, 1 << 63, (1 << 63) - 1))
     messages: tuple[Message, ...] = (
         _append(core, sender, term),
