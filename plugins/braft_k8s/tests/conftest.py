@@ -17,7 +17,7 @@ from braft_testing.processes import PATIENCE
 
 
 class _Server(ThreadingHTTPServer):
-    """Remembers the thread of each connection, which ends only when it has seen the client go."""
+    """Keeps the thread of each connection, which ends only when it sees the client go."""
 
     daemon_threads = True
 
@@ -34,24 +34,24 @@ class _Server(ThreadingHTTPServer):
 
 
 class FakeApi:
-    """Objects by kind and namespace; what was asked is in ``requests``."""
+    """API server with objects by kind and namespace; ``requests`` records the requests."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.requests: list[tuple[str, str, str]] = []
-        #: Status and body to answer everything with.
+        #: Status and body of all answers, if set.
         self.failure: tuple[int, bytes] | None = None
-        #: The same for watches alone.
+        #: The same for watches only.
         self.watch_failure: tuple[int, bytes] | None = None
-        #: Bearer tokens that are accepted; ``None``: all.
+        #: Accepted bearer tokens; ``None`` accepts all.
         self.tokens: set[str] | None = None
-        #: How many watches are open; how many were ever begun.
+        #: Number of open watches, and of all watches so far.
         self.watching = 0
         self.watches = 0
         self._version = 0
         self._news = threading.Condition()
         self._ending: bytes | None = None
-        #: While clear, no watch gets so much as a header.
+        #: While clear, watches get no header.
         self.answering_watches = threading.Event()
         self.answering_watches.set()
         #: While clear, no request is answered.
@@ -66,7 +66,7 @@ class FakeApi:
                 api.answer(self)
 
             def log_message(self, *_: Any) -> None:
-                """The test's output is no access log."""
+                """Keep the access log out of the test's output."""
 
         self.server = _Server(("127.0.0.1", 0), Handler)
         self.port: int = self.server.server_address[1]
@@ -82,19 +82,19 @@ class FakeApi:
         self.thread.join()
 
     def wait_idle(self) -> None:
-        """Wait until no connection is served any more: all clients have gone."""
-        self.end_watches()  # a watch that has nothing to say does not see its client go
+        """Wait until all clients have closed their connections."""
+        self.end_watches()  # an idle watch does not see its client go
         for handler in self.server.handlers:
             handler.join(PATIENCE)
 
     def changed(self) -> None:
-        """Something that the watches tell."""
+        """Report a change on all watches."""
         with self._news:
             self._version += 1
             self._news.notify_all()
 
     def end_watches(self, last: bytes = b"") -> None:
-        """End all open watches, each with a last word."""
+        """End all open watches, each with a last message."""
         with self._news:
             self._ending = last
             self._version += 1
@@ -145,7 +145,7 @@ class FakeApi:
                 self.watch(request)
             return
         status, body = failure or self.listed(url.path, selector)
-        with contextlib.suppress(ConnectionError):  # who asked may have lost patience
+        with contextlib.suppress(ConnectionError):  # the client may have timed out
             request.send_response(status)
             request.send_header("Content-Type", "application/json")
             request.send_header("Content-Length", str(len(body)))
@@ -209,7 +209,7 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def kubeconfig(api: FakeApi, tmp_path: Path) -> Path:
-    """A kubeconfig with the contexts "main" (namespace prod) and "bare" (none)."""
+    """Write a kubeconfig with the contexts "main" (namespace prod) and "bare" (none)."""
     user = {"name": "u", "user": {"token": "t0ken"}}
     cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.port}"}}
     contexts = [

@@ -1,4 +1,4 @@
-"""Against an API server: what is asked, what is found, how it fails."""
+"""Requests, results and failures, against an API server in the test."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TestConformance(DiscoveryConformance):
         self.api, self.kubeconfig = api, kubeconfig
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The API's threads are no threads of the discovery: they see the client go, and end."""
+        """Wait for the API server's threads, which end when they see the client go."""
         try:
             return super().run(main)
         finally:
@@ -224,7 +224,7 @@ def test_no_cluster_at_all(tmp_path: Path) -> None:
 
 
 def test_a_kubeconfig_that_is_half_written(kubeconfig: Path) -> None:
-    """Whoever renews it may be at it just now: the next look comes."""
+    """Read the credentials while they are being replaced; the next poll succeeds."""
     whole = kubeconfig.read_text()
     for text in [*(whole[:size] for size in range(0, len(whole), 31)), "[]", "1", "a: b", "\0"]:
         kubeconfig.write_text(text)

@@ -1,4 +1,4 @@
-"""Specs, settings, and the choice among pods: what needs no API."""
+"""Specs, settings and the choice of pods, without an API."""
 
 from __future__ import annotations
 

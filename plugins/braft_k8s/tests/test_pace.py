@@ -1,4 +1,4 @@
-"""A busy namespace costs the API little, and a single change is seen at once."""
+"""A busy namespace causes few requests, and a single change is seen at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from braft_testing.discovery import discovery_context
 
 
 def _looks(pace: ListPace, until: float, every: float) -> list[float]:
-    """When looks end if something changes every so many seconds; a look takes 10 ms."""
+    """Return when list requests end if changes come every so many seconds; each takes 10 ms."""
     now, times = 0.0, []
     pace.listed(now)
     while now < until:
-        now = (now // every + 1) * every  # the next change after the look
+        now = (now // every + 1) * every  # the next change after the request
         now += pace.wait(now) + 0.01
         pace.listed(now)
         times.append(now)
@@ -46,8 +46,8 @@ def test_the_first_news_of_all_is_not_kept_waiting() -> None:
     assert ListPace(most=0.02).wait(0.0) == 0.02
 
 
-def test_twenty_changes_a_second_cause_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The discovery itself, on a clock that goes when it sleeps."""
+def test_twenty_changes_a_second_cause_few_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the discovery on a clock that advances when it sleeps."""
     looks: list[float] = []
     context = discovery_context(environ={}, options={"poll_interval": 600.0, "resync": 600.0})
 
@@ -57,7 +57,7 @@ def test_twenty_changes_a_second_cause_few_looks(monkeypatch: pytest.MonkeyPatch
         tell: Any = None
 
         class Changing:
-            """Watches of a namespace in which something has changed whenever one looks."""
+            """Watches of a namespace with a change after every request."""
 
             established = True
 

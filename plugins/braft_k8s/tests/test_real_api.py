@@ -45,7 +45,7 @@ _MASTER = "master-token"
 
 @dataclass(frozen=True)
 class Cluster:
-    """The API server; ``kubeconfig`` is its master's."""
+    """The API server; ``kubeconfig`` belongs to its administrator."""
 
     kubeconfig: Path
     core: CoreV1Api
@@ -84,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(server: Cluster) -> Iterator[Cluster]:
-    """The API server with the manifests applied, and without pods."""
+    """Provide the API server with the manifests applied, and without pods."""
     server.kubectl("apply", "-k", str(MANIFESTS))
     yield server
     server.kubectl("delete", "pods", "--all", "--grace-period=0", "--force")
@@ -170,7 +170,7 @@ def _client(kubeconfig: Path) -> CoreV1Api:
 
 
 def _ready(kubeconfig: Path) -> bool:
-    """Whether it says so itself: the roles that every user has exist only then."""
+    """Return whether the server is ready: the default roles exist only then."""
     command = [shutil.which("kubectl") or "", "--kubeconfig", str(kubeconfig)]
     done = subprocess.run(
         [*command, "get", "--raw", "/readyz"], capture_output=True, timeout=60, check=False
@@ -190,7 +190,7 @@ def test_the_manifests_are_accepted(server: Cluster) -> None:
 
 
 def test_the_role_is_enough_and_no_more(cluster: Cluster) -> None:
-    """The service account's own token lists and watches, and may nothing else."""
+    """Use the token of the service account, which may list and watch, nothing else."""
     token = cluster.kubectl("create", "token", "braft").strip()
     cluster.pod("braft-0", "10.0.0.1")
     said = json.loads(cluster.kubeconfig.read_text())
@@ -207,7 +207,7 @@ def test_the_role_is_enough_and_no_more(cluster: Cluster) -> None:
 
 def test_watch_follows_pods(cluster: Cluster) -> None:
     async def main() -> list[int]:
-        # No look without news in the time of this test.
+        # No poll without a change in the time of this test.
         found = discovery(cluster.kubeconfig, resync=300.0, poll_interval=300.0)
         sizes: list[int] = []
         try:
@@ -233,7 +233,7 @@ def test_watch_follows_pods(cluster: Cluster) -> None:
 
 
 async def _watched(found: K8sDiscovery, size: int) -> list[Contact]:
-    """The first set of that size that the watch tells."""
+    """Return the first set of that size that the watch yields."""
     try:
         async with asyncio.timeout(40):
             async for contacts in found.watch():
@@ -247,7 +247,7 @@ async def _watched(found: K8sDiscovery, size: int) -> list[Contact]:
 def test_three_nodes_form_a_cluster(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All pods of this machine have one address; the named port tells them apart."""
+    """Run pods that share the address of this machine; the named port distinguishes them."""
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     monkeypatch.setenv("PYTHONPATH", _with_plugin(tmp_path / "path"))
     with ProcessCluster(
@@ -261,7 +261,7 @@ def test_three_nodes_form_a_cluster(
 
 
 def _with_plugin(directory: Path) -> str:
-    """A PYTHONPATH on which the nodes find this plugin, where it is not installed."""
+    """Return a PYTHONPATH on which nodes find this plugin if it is not installed."""
     path = [os.environ.get("PYTHONPATH", "")]
     if "k8s" not in entry_points(group="braft").names:
         project = Path(__file__).parents[1]

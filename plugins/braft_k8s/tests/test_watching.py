@@ -1,4 +1,4 @@
-"""Watches: what changes is seen at once, and whatever ends one is no news of pods."""
+"""Watches: changes are seen at once, and the end of a watch changes no contacts."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 def make(kubeconfig: Path, **options: Any) -> K8sDiscovery:
-    """Without its watches it would look every ten minutes."""
+    """Make a discovery that would poll every ten minutes without its watches."""
     slow = {"poll_interval": 600.0, "resync": 600.0}
     context = discovery_context(environ={"KUBECONFIG": str(kubeconfig)}, options=slow | options)
     return K8sDiscovery("svc=braft", context)
 
 
 class Seen:
-    """Follows a discovery in a task; what it told last.
+    """Follows a discovery in a task; keeps its last set of contacts.
 
     :param again: begin anew when a look fails, as a node does.
     """
@@ -139,7 +139,7 @@ def test_what_happened_between_two_watches_is_seen(api: Any, kubeconfig: Path) -
     run(scenario())
 
 
-def test_without_the_verb_watch_it_looks_now_and_then(api: Any, kubeconfig: Path) -> None:
+def test_without_the_verb_watch_it_polls(api: Any, kubeconfig: Path) -> None:
     async def scenario() -> None:
         api.service({"svc": "braft"}, BRAFT)
         api.watch_failure = (403, b"")
@@ -151,7 +151,7 @@ def test_without_the_verb_watch_it_looks_now_and_then(api: Any, kubeconfig: Path
     run(scenario())
 
 
-def test_an_outage_is_told_and_is_not_an_empty_set(api: Any, kubeconfig: Path) -> None:
+def test_an_outage_raises_and_is_not_an_empty_set(api: Any, kubeconfig: Path) -> None:
     async def scenario() -> None:
         api.service({"svc": "braft"}, BRAFT)
         api.pod("10.0.0.1", BRAFT)
@@ -183,12 +183,12 @@ def test_a_silent_api_is_not_waited_for_at_the_end(api: Any, kubeconfig: Path) -
     run(scenario())
 
 
-def test_an_api_that_takes_a_watch_and_says_nothing_is_left(api: Any, kubeconfig: Path) -> None:
+def test_a_watch_without_an_answer_is_abandoned(api: Any, kubeconfig: Path) -> None:
     async def scenario() -> None:
         api.service({"svc": "braft"}, BRAFT)
         api.answering_watches.clear()
         quick = make(kubeconfig, request_timeout=0.5, poll_interval=0.1)
-        # On a busy machine a look may take longer than that, too.
+        # On a busy machine a poll may take longer than that.
         async with following(quick, again=True) as seen:
             await until(lambda: seen.looks > 2, "it looks now and then")
             began = time.monotonic()
@@ -221,7 +221,7 @@ def test_a_watch_stopped_while_it_connects_does_not_begin_to_read() -> None:
     connecting, go, read = threading.Event(), threading.Event(), threading.Event()
 
     class Api:
-        """Connects when it is told to, and would then wait for the server for ever."""
+        """Connects when the test allows it, and then waits for the server forever."""
 
         def watch(self, *_: Any) -> nullcontext[object]:
             connecting.set()
@@ -248,10 +248,10 @@ def test_a_watch_stopped_while_it_connects_does_not_begin_to_read() -> None:
 
 
 def test_who_follows_after_the_end_begins_no_watch() -> None:
-    """The thread that is to follow may get to it late: the loop does not wait for it."""
+    """Stop before a slow thread starts to follow; the loop does not wait for it."""
 
     class Api:
-        """Says nothing, and ends every watch at once."""
+        """Sends nothing, and ends every watch at once."""
 
         def watch(self, *_: Any) -> nullcontext[object]:
             return nullcontext(object())
@@ -272,5 +272,5 @@ def test_who_follows_after_the_end_begins_no_watch() -> None:
 
 
 def _watching() -> list[str]:
-    """The threads that watch now."""
+    """Return the threads of all watches."""
     return [t.name for t in threading.enumerate() if t.name.startswith("braft-k8s-")]

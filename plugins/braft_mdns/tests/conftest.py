@@ -1,4 +1,4 @@
-"""A small network of network namespaces, where multicast is the test's own."""
+"""A small network of network namespaces, with its own multicast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLONE_NEWNET = 0x40000000
 
 
 class Lan:
-    """Two namespaces joined by a cable: ``enter`` moves the calling thread into one of them."""
+    """Two namespaces joined by a veth pair; ``enter`` moves the calling thread into one of them."""
 
     #: IPv4 and IPv6 address of each namespace.
     addresses = (("10.99.0.1", "fd99::1"), ("10.99.0.2", "fd99::2"))
@@ -47,7 +47,7 @@ class Lan:
                 _ip("netns", "del", name)
 
     def enter(self, side: int) -> None:
-        """Sockets that the calling thread opens from now on belong to that side."""
+        """Open all later sockets of the calling thread on that side."""
         handle = os.open(Path("/run/netns") / self.names[side], os.O_RDONLY)
         try:
             if ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET):
@@ -60,7 +60,7 @@ class Lan:
         _ip("-n", self.names[side], *arguments)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine in a loop of a thread of its own, which begins on side 0."""
+        """Run a coroutine in the loop of a new thread, which begins on side 0."""
         results: list[T] = []
         errors: list[BaseException] = []
 
@@ -68,7 +68,7 @@ class Lan:
             try:
                 self.enter(0)
                 results.append(asyncio.run(main()))
-            # Handed to the test's own thread below.
+            # Raised on the test's thread below.
             except BaseException as error:  # noqa: BLE001
                 errors.append(error)
 

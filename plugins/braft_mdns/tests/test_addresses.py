@@ -1,4 +1,4 @@
-"""Nodes whose host gets its address late, gets another one, or loses its interface for a while."""
+"""Nodes whose host gets its address late, changes it, or loses its interface for a while."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def cluster(network: Network, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Three nodes; a test's parameter says how many they expect to be, 3 unless it does."""
+    """Start three nodes; the test's parameter is ``BRAFT_EXPECT``, default 3."""
     expect = getattr(request, "param", 3)
     with ExitStack() as stack:
         places = []
@@ -55,7 +55,7 @@ def address(namespace: Namespace, what: str, ip: str) -> None:
 
 
 def addresses(client: Client) -> set[str]:
-    """Where the voters are, "" included while not all is well."""
+    """Return the addresses of the voters, with "" while the cluster is not healthy."""
     try:
         return {m["address"] if m["suffrage"] == "Voter" else "" for m in client.members()}
     except BraftError:
@@ -63,7 +63,7 @@ def addresses(client: Client) -> set[str]:
 
 
 def works(first: Client, second: Client) -> bool:
-    """What is written through the one is read through the other."""
+    """Check that one node reads what another one wrote."""
     try:
         first.kv_put("m", "k", 1)
         second.kv_put("m", "k", 2)
@@ -114,8 +114,8 @@ def test_a_node_that_starts_before_its_host_has_an_address_joins_once_it_has(
     assert works(cluster.client(2, PATIENCE), cluster.client(0, PATIENCE))
 
 
-def test_an_interface_that_is_made_anew_is_announced_on(cluster: Cluster, network: Network) -> None:
-    """Under the same address: the multicast sockets are on an interface that is no more."""
+def test_a_recreated_interface_is_announced_on(cluster: Cluster, network: Network) -> None:
+    """Recreate the interface with the same address; multicast sockets are on the old one."""
     cluster.start(0)
     log = cluster.places[0].log
     wait_for(lambda: log.exists() and "announced on mDNS" in log.read_text(), 60, "it has started")

@@ -1,4 +1,4 @@
-"""The other implementation: what Avahi sees of us, and what we see of Avahi.
+"""Interoperability with Avahi: it finds braft, and braft finds what it publishes.
 
 A D-Bus and an Avahi of the test's own, in one of the two namespaces; the machine's are left alone.
 """
@@ -61,7 +61,7 @@ class Network(Protocol):
 
 
 class Avahi:
-    """An Avahi that runs on the second side of the network."""
+    """Avahi daemon on the second side of the network."""
 
     def __init__(self, namespace: str, bus: Path) -> None:
         self._prefix = ["ip", "netns", "exec", namespace]
@@ -77,7 +77,7 @@ class Avahi:
             )
 
     def browse(self, type_: str) -> list[list[str]]:
-        """The resolved services of a type: interface, protocol, name, type, domain, …"""
+        """Return the resolved services of a type: interface, protocol, name, type and so on."""
         done = subprocess.run(
             [*self._prefix, "avahi-browse", "--resolve", "--parsable", "--terminate", type_],
             env=self.environment,
@@ -120,7 +120,7 @@ def avahi(lan: Network, tmp_path: Path) -> Iterator[Avahi]:
             )
         )
         wait_for(lambda: _listens(bus), "the bus listens")
-        # ``ip netns exec`` has mounts of its own: the machine's Avahi keeps its pid file.
+        # ``ip netns exec`` has separate mounts, so the host's Avahi keeps its pid file.
         arguments = f"--file={daemon} --no-drop-root --no-chroot --no-rlimits"
         where = "/run/avahi-daemon"
         script = f"mkdir -p {where} && mount -t tmpfs none {where} && exec avahi-daemon {arguments}"
@@ -143,7 +143,7 @@ def avahi(lan: Network, tmp_path: Path) -> Iterator[Avahi]:
 
 
 def _listens(path: Path) -> bool:
-    """Whether a connection can be had: the file is there before."""
+    """Return whether the socket accepts connections; its file exists earlier."""
     with socket.socket(socket.AF_UNIX) as sock:
         return sock.connect_ex(str(path)) == 0
 

@@ -1,4 +1,4 @@
-"""Three nodes that know nothing but ``mdns``, each in a network namespace on one bridge."""
+"""Three nodes with only ``mdns`` set, each in a network namespace on one bridge."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
             folder = tmp_path / f"node-{index}"
             places.append(Place(index, namespace.address, PORTS, folder, namespace))
         stack.enter_context(network.add("clients").inside())
-        # What a person would not set is left out: how many there are, and the address.
+        # As for an ordinary user, BRAFT_EXPECT and the address are not set.
         yield stack.enter_context(Cluster(places, 3, discovery="mdns", expect=None, ip=None))
 
 
 def members(cluster: Cluster) -> int:
-    """Voters of the one cluster, 0 while there are several or none."""
+    """Return the number of voters of the cluster, 0 while there are several clusters or none."""
     try:
         ids = {cluster.client(index).status()["clusterID"] for index in cluster.running}
         voters = [m for m in cluster.client(0).members() if m["suffrage"] == "Voter"]

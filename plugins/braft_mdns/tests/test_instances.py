@@ -1,4 +1,4 @@
-"""Which of many announced names are followed: a flood of one address leaves room for others."""
+"""Which of many announced names are followed: a flood from one address leaves room for others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHERE = {name: Contact(f"10.0.0.{n + 1}", 15000, "mdns") for n, name in enumerat
 
 
 def one_address(name: str) -> Answer:
-    """3,000 names at one address, each at a port of its own."""
+    """Answer for a name at one shared address, each with its own port."""
     port = 1000 + int(name[1:].partition(".")[0])
     return Answer(True, Contact("10.0.0.66", port, "mdns"))
 
@@ -38,7 +38,7 @@ def nobody(_name: str) -> Answer:
 async def flooded(
     stranger: Callable[[str], Answer], turns: int = 1200
 ) -> tuple[Instances, int, set[Contact]]:
-    """Follow what is announced for some turns; the honest ones come last."""
+    """Follow announced names for some rotations; the honest ones come last."""
     met: set[Contact] = set()
     most = open_now = 0
 
@@ -149,7 +149,7 @@ def test_addresses_must_be_of_the_network(addresses: list[str], expected: str | 
         networks = choose_interfaces("10.0.0.1", "").networks
     contact = contact_of(addresses, 15000, "10.0.0.1", "mdns", networks)
     assert (contact and contact.host) == expected
-    # With ``any_network``, and for a node that is behind NAT itself.
+    # With ``any_network``, and for a node that is itself behind NAT.
     everywhere = [contact_of(addresses, 15000, "10.0.0.1", "mdns")]
     everywhere.append(contact_of(addresses, 15000, "203.0.113.7", "mdns", networks))
     unusable = addresses[0] in ("224.0.0.251", "0.0.0.0")

@@ -1,4 +1,4 @@
-"""Service names, TXT records, options: what needs no network."""
+"""Service names, TXT records and options, without a network."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_hostile_peers(properties: dict[str, str | None], stranger: bool) -> Non
     assert is_foreign(properties, discovery_context(), SERVICE) is stranger
 
 
-def test_own_record_is_no_strangers() -> None:
+def test_own_record_is_not_foreign() -> None:
     for text in ("_a._tcp", "_a._tcp,_x", "_a._tcp,_x,_y"):
         service = ServiceName.parse(text)
         context = discovery_context(cluster_name="blue")

@@ -18,7 +18,7 @@ from braft_mdns.discovery import MdnsDiscovery
 from braft_testing.discovery import DiscoveryConformance, discovery_context
 
 T = TypeVar("T")
-#: The thread of a test goes from side to side: it looks at interfaces only when a node moves.
+#: The thread of a test changes sides, so interfaces are checked only when a node moves.
 QUICK = {"resolve_timeout": 1.0, "refresh": 1.0, "alone_after": 0.5, "look_again": 600.0}
 
 
@@ -92,13 +92,13 @@ async def until(discovery: Discovery, *wanted: str, seconds: float = 40) -> None
 @pytest.mark.smoke
 def test_nodes_come_and_go_on_both_sides(lan: Network) -> None:
     async def main() -> None:
-        # Nobody asks whether the others are still there in the time of this test.
+        # No periodic query falls into the time of this test.
         async with node(lan, 0, "n1", options=QUICK | {"refresh": 600.0}) as first:
             await until(first, "10.99.0.1:15001")
             async with node(lan, 1, "n2") as second:
                 both = "10.99.0.1:15001", "10.99.0.2:15001"
                 await asyncio.gather(until(first, *both), until(second, *both))
-            # The goodbye, not the end of the records' life, tells the first.
+            # The goodbye packet removes it, not the expiry of its records.
             await until(first, "10.99.0.1:15001")
 
     lan.run(main)
@@ -175,7 +175,7 @@ def test_a_taken_name_gets_a_number(lan: Network) -> None:
     "other",
     [{"cluster_name": "green"}, {"spec": "_braft._tcp,_demo"}, {"spec": "_other._tcp,_windows"}],
 )
-def test_neighbours_are_left_out(lan: Network, other: dict[str, Any]) -> None:
+def test_foreign_nodes_are_ignored(lan: Network, other: dict[str, Any]) -> None:
     async def main() -> None:
         async with (
             node(lan, 1, "n2", **other) as stranger,
@@ -191,7 +191,7 @@ def test_neighbours_are_left_out(lan: Network, other: dict[str, Any]) -> None:
 
 
 async def _info(lan: Network, type_: str, name: str) -> AsyncServiceInfo:
-    """What a program that is not ours finds."""
+    """Query an instance as a third-party program does."""
     lan.enter(1)
     other = AsyncZeroconf(interfaces=["10.99.0.2"])
     names: asyncio.Queue[str] = asyncio.Queue()
@@ -248,7 +248,7 @@ def test_a_node_of_the_original_is_a_contact(lan: Network) -> None:
     lan.run(main)
 
 
-def test_a_lonely_node_says_so(lan: Network, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_node_without_others_warns(lan: Network, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with node(lan, 0, "n1") as first:
             await until(first, "10.99.0.1:15001")
@@ -297,7 +297,7 @@ def test_no_multicast_is_an_error(lan: Network, monkeypatch: pytest.MonkeyPatch)
 
 @contextmanager
 def other_address(lan: Network, side: int, address: str) -> Iterator[None]:
-    """The device of that side has another address meanwhile."""
+    """Replace the address of that side's device for a while."""
     usual = lan.addresses[side][0]
     lan.ip(side, "addr", "del", f"{usual}/24", "dev", lan.device)
     lan.ip(side, "addr", "add", f"{address}/24", "dev", lan.device)
@@ -323,7 +323,7 @@ def test_another_address_is_announced_and_the_others_are_still_known(lan: Networ
 
 
 def test_a_node_without_an_address_is_found_once_it_has_one(lan: Network) -> None:
-    """As at a start before the network is there."""
+    """Start before the network is available."""
 
     async def main() -> None:
         lan.enter(1)

@@ -1,4 +1,4 @@
-"""The static discovery: the list, the resolving, the rules of every discovery."""
+"""The static discovery: parsing, name resolution, and the rules of every discovery."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def places(discovery: Discovery) -> list[str]:
 
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Answers of a resolver that knows only what a test enters."""
+    """Replace the resolver by one that knows only the names of the test."""
     names: Names = {}
 
     async def getaddrinfo(self: object, host: str, *_: Any, **__: Any) -> list[Any]:
@@ -141,7 +141,7 @@ def test_localhost_is_where_the_node_listens() -> None:
     assert places(static("LOCALHOST.:16000", ip="::1")) == ["[::1]:16000"]
 
 
-def test_names_that_do_not_resolve_are_told(dns: Names) -> None:
+def test_names_that_do_not_resolve_are_reported(dns: Names) -> None:
     discovery = static("host1,gone")
     dns["host1"] = ["10.0.0.1"]
     places(discovery)
@@ -201,7 +201,7 @@ def test_all_names_failing_raises(dns: Names) -> None:
         asyncio.run(static("gone,lost").discover())
 
 
-def test_a_hanging_resolver_is_left_behind(dns: Names) -> None:
+def test_a_name_that_hangs_is_skipped(dns: Names) -> None:
     dns |= {"host1": ["10.0.0.1"], "slow": []}
     discovery = static("slow,host1", options={"resolve_timeout": 0.5})
     assert places(discovery) == ["10.0.0.1:15000"]

@@ -1,4 +1,4 @@
-"""Durations and ranges as the original writes them."""
+"""Durations and ranges in the notation of the Go original."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def test_plugin_sections_are_merged_by_key() -> None:
 
 
 def options(plugin: str, variables: dict[str, str] | None = None, **given: Any) -> dict[str, Any]:
-    """Value and origin of what a plugin is given."""
+    """Return value and origin of the options of a plugin."""
     found = sourced_options(Settings.load(**given), plugin, variables or {})
     return {key: (item.value, item.origin) for key, item in found.items()}
 

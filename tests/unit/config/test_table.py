@@ -64,7 +64,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("digest_interval", "BRAFT_DIGEST_INTERVAL", "", "0", 0.0, 600.0),
     ("hashicorp_peers", "BRAFT_HASHICORP_PEERS", "", "on", True, False),
 ]
-#: They say nothing without certificates.
+#: Refused without certificates.
 WITH_CERTIFICATES = [
     ("tls", "BRAFT_TLS", "prefer", "prefer", None),
     ("tls_peer_names", "BRAFT_TLS_PEER_NAMES", "n1.example, *.b", ("n1.example", "*.b"), ()),

@@ -1,4 +1,4 @@
-"""``BRAFT_TOKEN_FILE``: read at the start and again when it changes; not by others."""
+"""``BRAFT_TOKEN_FILE``: read at the start and after changes; refused if others can read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins of tests: as installed distributions, as modules, and classes for them to provide."""
+"""Plugins for tests: installed distributions, modules, and classes that they provide."""
 
 from __future__ import annotations
 

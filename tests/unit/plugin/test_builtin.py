@@ -1,4 +1,4 @@
-"""What the core registers, without importing it before it is asked for."""
+"""The classes that the core registers; nothing is imported before it is used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_keeps_the_rules_of_every_plugin() -> None:
 def test_each_hook_returns_the_classes_of_its_kind(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The implementations are replaced by stand-ins: this is about names, not about them."""
+    """Replace the implementations by stubs: the test is about names."""
     expected = []
     for owner, module, name in NAMES:
         if owner == kind:

@@ -1,4 +1,4 @@
-"""Other people's metadata in any state: what is broken is passed over, with one warning."""
+"""Broken metadata of other distributions: it is skipped, with one warning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _nothing_reported_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _damage(folder: Path, how: str) -> None:
-    """Make a distribution's folder that is broken in the way of that name."""
+    """Make the folder of a distribution that is broken in the named way."""
     folder.mkdir()
     metadata, points = folder / "METADATA", folder / "entry_points.txt"
     metadata.write_text(HEAD)
@@ -84,7 +84,7 @@ def test_a_broken_distribution_is_passed_over_with_one_warning(
 
 
 @pytest.mark.parametrize("how", [*BROKEN, "entry points of no section"])
-def test_broken_metadata_without_plugins_are_no_business_of_ours(
+def test_broken_metadata_of_other_packages_is_ignored(
     install: Install, tmp_path: Path, how: str
 ) -> None:
     install("braft-lab", PLUGIN, entry="lab")

@@ -1,4 +1,4 @@
-"""The kit for plugin authors, each check proved able to fail."""
+"""The kit for plugin authors; each check has a plugin that fails it."""
 
 from __future__ import annotations
 

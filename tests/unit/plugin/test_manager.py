@@ -1,4 +1,4 @@
-"""Loading one by one, and what is said when a plugin cannot be used."""
+"""Loading plugins one at a time, and the errors for unusable plugins."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_disabling_what_is_there_is_not_worth_a_word(
     assert caplog.text == ""
 
 
-def test_disabling_what_is_not_there_is_said(
+def test_disabling_an_unknown_name_warns(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
     install("braft-lab", GOOD, entry="lab")

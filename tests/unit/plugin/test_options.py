@@ -27,7 +27,7 @@ Providing = Callable[[str, Any], types.ModuleType]
 
 
 class LabOptions(PluginOptions):
-    """Options of a laboratory."""
+    """Options of the plugin ``lab-x``."""
 
     section = "lab-x"
 

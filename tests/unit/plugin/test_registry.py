@@ -1,4 +1,4 @@
-"""Choosing by name: what is found, and what is said when it is not."""
+"""Choosing classes by name, and the errors for unknown names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_unknown_name_says_what_is_installed(
 
 
 @pytest.mark.parametrize(("kind", "name"), sorted(FIRST_PARTY))
-def test_a_name_of_ours_says_how_to_install_it(kind: Any, name: str) -> None:
+def test_a_missing_first_party_name_says_how_to_install_it(kind: Any, name: str) -> None:
     with pytest.raises(PluginNotFound) as caught:
         Registry(Plugins()).get(kind, name)
     assert caught.value.message == (
@@ -80,7 +80,7 @@ def test_a_disabled_plugin_is_mentioned(install: Callable[..., str]) -> None:
         Registry(Plugins.load(("lab",))).get("discovery", "lab")
 
 
-def test_a_disabled_plugin_of_ours_need_not_be_installed(install: Callable[..., str]) -> None:
+def test_a_disabled_first_party_plugin_has_no_install_hint(install: Callable[..., str]) -> None:
     install("braft-k8s", "raise RuntimeError", entry="k8s")
     install("braft-lab", "raise RuntimeError", entry="lab")
     registry = Registry(Plugins.load(("k8s", "lab", "mdns", "static", "serializers")))

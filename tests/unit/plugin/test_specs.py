@@ -91,7 +91,7 @@ def test_manual_says_the_version_of_the_hooks() -> None:
 
 
 def test_every_hook_reaches_a_plugin(classes: types.SimpleNamespace) -> None:
-    """One plugin implements all of them; each is called with every parameter that it promises."""
+    """Call every hook of a plugin that implements all of them, with all parameters."""
     seen: dict[str, dict[str, Any]] = {}
     answers: dict[str, Any] = {
         "braft_register_discovery": classes.Lab,

@@ -1,4 +1,4 @@
-"""What keeps a plugin from being loaded, and the sentence that says so."""
+"""The mistakes that keep a plugin from being loaded, and the message for each."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_accepts_a_plugin_built_for_these_hooks(needed: int) -> None:
 
 
 @pytest.mark.parametrize("needed", ["0", "-1", "True", "'1'", "1.0", "None"])
-def test_refuses_a_version_of_hooks_that_is_none(needed: str) -> None:
+def test_refuses_an_invalid_version_of_hooks(needed: str) -> None:
     problems = hook_problems(module_of(f"BRAFT_HOOKS = {needed}\n{GOOD[0]}"))
     assert problems == [
         f"BRAFT_HOOKS is {needed}; accepted: a whole number from 1 to {HOOKS_VERSION}"
@@ -106,7 +106,7 @@ def test_hooks_of_a_plugin() -> None:
 
 
 class Instance:
-    """A plugin that keeps state is an instance."""
+    """Plugin with state: an instance, not a module."""
 
     @hookimpl
     def braft_on_started(self, node: Any) -> None:
