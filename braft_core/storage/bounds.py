@@ -1,6 +1,6 @@
 """Where a stored log begins and ends, and which changes keep it consecutive.
 
-Pure; shared by all stores, so that they refuse the same things with the same words.
+Pure. All stores share it, so that they refuse the same writes with the same messages.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Bounds(NamedTuple):
         return self.compacted_index, self.compacted_term
 
     def after(self, batches: Iterable[WriteBatch]) -> Bounds:
-        """The bounds once ``batches`` are written.
+        """Return the bounds after ``batches`` are written.
 
-        :raises StorageError: if they would leave a gap, repeat an index, or cut into what was
-            compacted. Nothing must be written of them then.
+        :raises StorageError: they would leave a gap, repeat an index, or truncate compacted
+            entries. The store must then write none of them.
         """
         bounds = self
         for batch in batches:
@@ -44,9 +44,9 @@ class Bounds(NamedTuple):
         return bounds
 
     def compacted(self, index: int, term: int) -> Bounds:
-        """The bounds once everything up to and including ``index`` is forgotten.
+        """Return the bounds after everything up to and including ``index`` is removed.
 
-        :raises StorageError: if the log does not reach that far.
+        :raises StorageError: the log does not reach that far.
         """
         if index > self.last_index:
             raise StorageError(
@@ -73,7 +73,7 @@ def _appended(last: int, batch: WriteBatch) -> int:
         raise StorageError(
             f"cannot append index {first}: the log ends at {last}", index=first, last_index=last
         )
-    # Each of them: a store may keep the place of an entry only.
+    # Check each index: a store may keep only the position of an entry.
     if [entry.index for entry in batch.entries] != list(range(first, last + count + 1)):
         raise StorageError(
             f"cannot append {count} entries from {first} to {final}: indexes are not consecutive",

@@ -1,11 +1,11 @@
-"""The data directory of one node: made, recognised as ours, and locked against other processes.
+"""The data directory of one node: create it, check that it is braft's, and lock it.
 
-Knows which names braft puts there, and nothing about what is in the files.
+This module knows which names braft uses there, and nothing about the contents of the files.
 
-Directory and files belong to this user or to root, nobody else may write them, and no file is a
-link: so no other user can have put anything there. The directories above are not looked at. Whoever
-may write one of those can take the data directory away, which a running node notices and stops, but
-cannot put in its place one that is accepted here.
+The directory and its files must belong to this user or to root, be writable by nobody else, and be
+no links. So no other user can have put anything there. Parent directories are not checked. A user
+who may write to one of them can remove the data directory, which a running node notices and then
+stops, but cannot replace it by one that is accepted here.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SNAPSHOTS = "snapshots"
 LOCK = "lock"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-#: Names that may stand in a data directory that has no database yet. ``lost+found`` is what a
-#: freshly made file system brings along when it is mounted as the data directory.
+#: Names that may be in a data directory without a database. A new file system that is mounted as
+#: the data directory contains ``lost+found``.
 _OURS = frozenset(
     {LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", SNAPSHOTS}
     | {"lost+found"}
@@ -47,30 +47,30 @@ _OURS = frozenset(
 def prepare_directory(path: Path) -> None:
     """Create ``path`` (mode 0700, with parents) unless it exists, and check that it is ours.
 
-    :raises StorageForeign: it holds other things and no database of ours, or somebody else may have
+    :raises StorageForeign: it holds other files and no database of ours, or another user may have
         put something there.
-    :raises StorageError: it cannot be created or read, or is no directory.
+    :raises StorageError: it cannot be created or read, or is not a directory.
     """
     try:
         _create(path)
     except OSError as error:
         raise _unusable(path, error) from error
     names = check_directory(path)
-    strangers = [name for name in names if name not in _OURS]
-    if strangers and DATABASE not in names:
+    unknown = [name for name in names if name not in _OURS]
+    if unknown and DATABASE not in names:
         raise StorageForeign(
-            f"{path} is not a braft data directory: it holds {strangers[0]!r} and no {DATABASE}; "
+            f"{path} is not a braft data directory: it holds {unknown[0]!r} and no {DATABASE}; "
             "name an empty or a new directory",
             path=str(path),
         )
 
 
 def check_directory(path: Path) -> list[str]:
-    """Return the names in a data directory that only this user and root can have filled.
+    """Return the names in a data directory, after checking that only this user or root made them.
 
-    :raises StorageForeign: another user owns it or a file in it, may write one, or put a link
+    :raises StorageForeign: another user owns it or a file in it, may write to one, or put a link
         there.
-    :raises StorageError: it cannot be read, or is no directory.
+    :raises StorageError: it cannot be read, or is not a directory.
     """
     try:
         _check_link(path)
@@ -88,11 +88,11 @@ def check_directory(path: Path) -> list[str]:
 
 
 def make_directories(path: Path, mode: int) -> None:
-    """Make a directory and those above it that are missing; all of their names are durable.
+    """Create a directory and its missing parents, and make their names durable.
 
-    Those above can be written by this user alone, whatever the umask.
+    Only this user can write to the new parents, whatever the umask.
 
-    :raises OSError: one cannot be made. Somebody else may have made one meanwhile.
+    :raises OSError: one cannot be created. That another process creates one meanwhile is no error.
     """
     missing = [part for part in (path, *path.parents) if not part.exists()]
     for part in reversed(missing):
@@ -102,9 +102,9 @@ def make_directories(path: Path, mode: int) -> None:
 
 
 def holds_data(path: Path) -> bool:
-    """Return whether anything is in ``path`` that a node, or somebody else, may miss.
+    """Return True if ``path`` holds anything besides the lock file.
 
-    A directory that cannot be read counts: whoever opens it gets the reason.
+    A directory that cannot be read counts as holding data; opening it reports the reason.
     """
     try:
         return not set(os.listdir(path)) <= {LOCK, "lost+found"}
@@ -168,10 +168,10 @@ def _unusable(path: Path, error: OSError) -> StorageError:
 
 
 class DirectoryLock:
-    """An exclusive ``flock`` on the file ``lock``; the kernel ends it with the process.
+    """An exclusive ``flock`` on the file ``lock``, which the kernel releases with the process.
 
-    The descriptor is not inherited by programs that are started. A forked child shares it, so
-    the child gives its copy up at once: it neither holds the lock nor keeps it alive.
+    Programs that are started do not inherit the descriptor. A forked child shares it and closes its
+    copy at once, so that it neither holds the lock nor prolongs it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -180,13 +180,13 @@ class DirectoryLock:
 
     @property
     def held(self) -> bool:
-        """Whether this process holds the lock (``False`` again in a forked child)."""
+        """True if this process holds the lock; False in a forked child."""
         return self._fd >= 0
 
     def acquire(self) -> None:
         """Take the lock, without waiting.
 
-        :raises StorageLocked: another process, or another store of this one, has it.
+        :raises StorageLocked: another process, or another store of this process, has it.
         :raises StorageError: the file cannot be opened.
         """
         try:
@@ -212,7 +212,7 @@ class DirectoryLock:
         _held.add(self)
 
     def release(self) -> None:
-        """Give the lock up. Idempotent. The file stays: removing it would race with others."""
+        """Release the lock. Idempotent. The file stays: removing it would race with others."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

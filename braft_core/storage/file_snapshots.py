@@ -1,8 +1,12 @@
-"""Snapshots as files in one directory, each whole and durable before it has its name.
+"""Snapshots as files in one directory; each is complete and durable before it gets its name.
 
-Owns names, modes and durability; the bytes are those of :mod:`braft_core.storage.snapshot_format`.
-A file is ``<index>-<term>-<random>`` with a suffix: ``.tmp`` while it is written, ``.snap`` once it
-is whole, ``.corrupt`` when its header or end turned out to be damaged. The last are left to people.
+This module owns names, modes and durability. The format is that of
+:mod:`braft_core.storage.snapshot_format`. A file is named ``<index>-<term>-<random>`` with one of
+the suffixes:
+
+* ``.tmp`` while it is written;
+* ``.snap`` once it is complete;
+* ``.corrupt`` if its header or end is damaged. braft neither uses nor deletes these.
 """
 
 from __future__ import annotations
@@ -29,32 +33,32 @@ logger = logging.getLogger(__name__)
 
 _WHOLE, _UNFINISHED, _DAMAGED = ".snap", ".tmp", ".corrupt"
 _ID = re.compile(r"\d{20}-\d{20}-[0-9a-f]{8}")
-#: Bytes after which what was written is pushed to the disk, so that neither the last sync of a
-#: large snapshot nor a sync of the log meanwhile finds more than this in its way.
+#: Sync after this many bytes, so that neither the last sync of a large snapshot nor a sync of the
+#: log meanwhile has to wait for more than this.
 _SYNC_EVERY = 8 << 20
-#: Free space that a snapshot of a peer leaves to the log, bytes.
+#: Bytes of free space that a received snapshot must leave for the log.
 _SPARE = 16 << 20
-#: No link is followed: only this user's own files are in the directory.
+#: Do not follow links: the directory holds only this user's files.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class FileSnapshots(SnapshotStore):
-    """The snapshots in ``directory``, which is made (mode 0700) if it is missing.
+    """The snapshots in ``directory``, which is created (mode 0700) if it is missing.
 
-    Whoever makes this object holds the lock of the data directory: what an earlier process left
-    unfinished is removed.
+    The caller holds the lock of the data directory, so unfinished files of earlier processes are
+    deleted.
 
-    :param check: raises unless the names in the data directory still lead to our files, so that
-        nothing is written to, or taken from, what somebody else has put there.
-    :raises StorageError: the directory cannot be made or read.
+    :param check: raises if the files in the data directory were replaced, so that nothing is
+        written to or read from files of others.
+    :raises StorageError: the directory cannot be created or read.
     """
 
     def __init__(self, directory: Path, check: Callable[[], None] = lambda: None) -> None:
         self._directory = directory
         self._check = check
         self._lock = threading.Lock()
-        #: Files that were complained about and could not be renamed.
+        #: Names of files that were reported and could not be renamed.
         self._known_bad: set[str] = set()
         try:
             if not directory.exists():
@@ -98,14 +102,14 @@ class FileSnapshots(SnapshotStore):
     def list(self) -> list[SnapshotMeta]:
         """See :meth:`SnapshotStore.list`.
 
-        A file whose header or end is damaged is set aside, with a warning.
+        A file whose header or end is damaged is renamed, with a warning.
         """
         with self._lock:
             found = [meta for path in self._paths() if (meta := self._describe(path)) is not None]
         return sorted(found, key=lambda meta: (meta.index, meta.term, meta.id), reverse=True)
 
     def holds(self, snapshot_id: str) -> bool:
-        """See :meth:`SnapshotStore.holds`. Looks at the name alone."""
+        """See :meth:`SnapshotStore.holds`. Checks the name only."""
         self._check()
         return (self._directory / f"{snapshot_id}{_WHOLE}").exists()
 
@@ -135,7 +139,7 @@ class FileSnapshots(SnapshotStore):
             raise _failure(path, error) from error
 
     def retain(self, count: int, keep: str = "") -> None:
-        """See :meth:`SnapshotStore.retain`. Files set aside are not counted and not deleted."""
+        """See :meth:`SnapshotStore.retain`. Damaged files are neither counted nor deleted."""
         for meta in surplus(self.list(), count, keep):
             self.delete(meta.id)
 
@@ -154,29 +158,29 @@ class FileSnapshots(SnapshotStore):
         except FileNotFoundError:
             return None  # deleted since the directory was read
         except OSError as error:
-            self._complain(path, f"{path}: {error.strerror}")
+            self._report_once(path, f"{path}: {error.strerror}")
             return None
         try:
             return read_meta(fd, path.stem, str(path))
         except StorageCorrupt as error:
-            self._set_aside(path, error)
+            self._rename_damaged(path, error)
         except StorageError as error:
-            # Not damaged as far as is known: an I/O error, or a file of a newer version.
-            self._complain(path, error.message)
+            # Perhaps undamaged: an I/O error, or a file of a newer version.
+            self._report_once(path, error.message)
         finally:
             os.close(fd)
         return None
 
-    def _set_aside(self, path: Path, error: StorageCorrupt) -> None:
+    def _rename_damaged(self, path: Path, error: StorageCorrupt) -> None:
         aside = path.with_suffix(_DAMAGED)
         try:
             path.rename(aside)
         except OSError:
-            self._complain(path, error.message)
+            self._report_once(path, error.message)
         else:
             logger.warning("%s; it is not used and was renamed to %s", error.message, aside.name)
 
-    def _complain(self, path: Path, what: str) -> None:
+    def _report_once(self, path: Path, what: str) -> None:
         if path.name not in self._known_bad:
             self._known_bad.add(path.name)
             logger.warning("a snapshot is not used: %s", what)
@@ -226,7 +230,7 @@ class _FileSink(SnapshotSink):
         try:
             sync_directory(self._directory)
         except OSError as error:
-            # Nobody knows whether its name would survive a crash.
+            # Its name may or may not survive a crash.
             with suppress(OSError):
                 whole.unlink()
             raise _failure(whole, error) from error
@@ -263,7 +267,7 @@ class _FileSink(SnapshotSink):
 
     def _usable(self) -> None:
         if self._fd < 0:
-            raise StorageError(f"the snapshot {self._meta.id} is already finished or given up")
+            raise StorageError(f"the snapshot {self._meta.id} is already committed or aborted")
 
 
 def _failure(path: Path, error: OSError) -> StorageError:

@@ -1,7 +1,7 @@
-"""The store of nodes that forget (``BRAFT_DATA_DIR=:memory:``), and of fast tests.
+"""The store in memory, for ``BRAFT_DATA_DIR=:memory:`` and for fast tests.
 
-The state lives in a :class:`MemoryDisk`. A test that passes the same disk to one store after the
-other restarts a node; without one, each store has a disk of its own that ends with it.
+The state is in a :class:`MemoryDisk`. A test restarts a node by passing the same disk to a second
+store. Without a disk, a store creates one that lasts as long as the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from braft_core.abc import (
 )
 from braft_core.errors import StorageError, StorageLocked
 from braft_core.raft.types import Entry, HardState
-from braft_core.storage import named
+from braft_core.storage import snapshot_names
 from braft_core.storage.bounds import Bounds
 from braft_core.storage.memory_snapshots import MemorySnapshots
 
@@ -28,7 +28,7 @@ __all__ = ["MemoryDisk", "MemoryStorage"]
 
 @dataclass(slots=True)
 class MemoryDisk:
-    """What outlives a :class:`MemoryStorage`. ``owner`` is the store that has it open."""
+    """The data of a :class:`MemoryStorage`. ``owner`` is the store that has it open."""
 
     hard_state: HardState = field(default_factory=HardState)
     entries: list[Entry] = field(default_factory=list)
@@ -40,7 +40,7 @@ class MemoryDisk:
 
 
 class MemoryStorage(Storage):
-    """Keeps everything in memory; ``options.options["disk"]`` may hold a :class:`MemoryDisk`."""
+    """A store in memory; ``options.options["disk"]`` may hold a :class:`MemoryDisk`."""
 
     name = "memory"
 
@@ -77,7 +77,7 @@ class MemoryStorage(Storage):
                 disk.entries.clear()
                 begin, _ = batch.reset
             disk.entries.extend(batch.entries)
-        disk.bounds, disk.names = bounds, named.after(disk.names, batches)
+        disk.bounds, disk.names = bounds, snapshot_names.after(disk.names, batches)
 
     def get_meta(self, key: str) -> bytes | None:
         """See :meth:`Storage.get_meta`."""

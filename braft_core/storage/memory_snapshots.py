@@ -19,7 +19,7 @@ _MAX_CHUNK = 1 << 20
 
 
 class MemorySnapshots(SnapshotStore):
-    """Keeps snapshots as lists of chunks. A reader has a list of its own."""
+    """Snapshots as lists of chunks. A reader keeps its list when the snapshot is deleted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class MemorySnapshots(SnapshotStore):
         size: int = 0,
     ) -> SnapshotSink:
         """See :meth:`SnapshotStore.create`."""
-        # The state that is made of it needs as much again.
+        # The state restored from it needs as much memory again.
         if size and 2 * size > (free := psutil.virtual_memory().available):
             raise StorageFull(
                 f"a snapshot of {size} bytes has no room in memory; {free} bytes are free"
@@ -70,7 +70,7 @@ class MemorySnapshots(SnapshotStore):
             self.delete(meta.id)
 
     def place(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:
-        """A finished one. For the sink alone."""
+        """Add a finished snapshot. Only the sink calls this."""
         with self._lock:
             self._whole[meta.id] = (meta, chunks)
 
@@ -107,4 +107,4 @@ class _MemorySink(SnapshotSink):
 
     def _usable(self) -> None:
         if self._over:
-            raise StorageError(f"the snapshot {self._meta.id} is already finished or given up")
+            raise StorageError(f"the snapshot {self._meta.id} is already committed or aborted")

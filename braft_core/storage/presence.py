@@ -1,10 +1,11 @@
-"""Detects that a store's files are no longer what their names lead to.
+"""Detect that the files of an open store were deleted, renamed or replaced.
 
-A program that has a file open goes on writing to it after the file was deleted, renamed or
-replaced, or after another file system was mounted over it. Nothing fails then, and nothing of it
-is there at the next start. So a store asks here before it reports a write as durable.
+A process can go on writing to an open file after its name is gone, or after another file system was
+mounted over it. No write fails then, but the next start finds none of the data. So a store checks
+its files before it reports a write as durable.
 
-Owns the comparison of device and inode, and the error. Knows nothing of what is in the files.
+This module owns the comparison of device and inode, and the error. It knows nothing about the
+contents of the files.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ class _Known(NamedTuple):
 
 
 class Presence:
-    """Remembers the directory and the files of an open store. Checks may run on any thread.
+    """The directory and files of an open store. Checks may run on any thread.
 
-    The directories are kept open, and the store has the files open: as long as that lasts, no new
+    This object keeps the directories open, and the store keeps the files open. Meanwhile no new
     file can get one of their inode numbers.
 
-    :param lock: the file that keeps other processes out; checked before and after every write.
-    :param vital: files that hold what is acknowledged; checked after every write.
+    :param lock: the lock file; checked before and after every write.
+    :param vital: files with acknowledged data; checked after every write.
     :param others: further files and directories; checked by :meth:`check` only.
-    :raises OSError: one of them cannot be looked at.
+    :raises OSError: one of them cannot be inspected.
     """
 
     def __init__(
@@ -54,11 +55,11 @@ class Presence:
             raise
 
     def check_lock(self) -> None:
-        """Check only that no other process can have taken the lock. :raises StorageGone: it can."""
+        """Check that the lock file is in place. :raises StorageGone: it is not."""
         self._check_quickly(self._vital[:1])
 
     def check_vital(self) -> None:
-        """Check what every write depends on. :raises StorageGone: it is not what it was."""
+        """Check the lock and the vital files. :raises StorageGone: one is not in place."""
         self._check_quickly(self._vital)
 
     def _check_quickly(self, files: Sequence[_Known]) -> None:
@@ -73,19 +74,19 @@ class Presence:
         self.check()
 
     def check(self) -> None:
-        """Check everything, the directory first. :raises StorageGone: it is not what it was."""
+        """Check all files, the directory first. :raises StorageGone: one is not in place."""
         for path, file in self._all:
             try:
                 found = _file(path)
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise _gone(path, "was deleted or renamed") from error
             except OSError as error:
-                raise _gone(path, f"cannot be looked at any more ({error.strerror})") from error
+                raise _gone(path, f"cannot be inspected any more ({error.strerror})") from error
             if found != file:
                 raise _gone(path, "was replaced, or something else was mounted over it")
 
     def close(self) -> None:
-        """Let the directories go. Idempotent."""
+        """Close the directories. Idempotent."""
         pinned, self._pinned = self._pinned, []
         for fd in pinned:
             os.close(fd)

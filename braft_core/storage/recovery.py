@@ -1,15 +1,15 @@
-"""Choose what a starting node begins from: its log and the newest usable snapshot.
+"""Choose the snapshot and the log from which a node starts.
 
-A received snapshot is durable before the log is cut behind it, and a crash may come in between.
-A snapshot holds committed entries only, so the newest one is right whatever the log says: where the
-log does not hold the snapshot's last entry, everything in it is older, or was never committed.
+A received snapshot is durable before the log is reset to it, and a crash may come in between. A
+snapshot holds committed entries only, so the newest one is right whatever the log holds. If the log
+does not hold the snapshot's last entry, all its entries are older or were never committed.
 
-Only snapshots that the store names are used; a start deletes the others, which Raft rejected or
-which a crash left unnamed. A store that names none was written by an earlier version: then a
-snapshot counts if the log holds its last entry.
+Only snapshots that the store names are used. A start deletes the others: Raft rejected them, or a
+crash came before they were named. If a store names none, a snapshot is used if the log holds its
+last entry.
 
-The chosen snapshot is read and verified before anything runs: damage that is found later, with half
-of it in the state machine, would end the node at every start.
+The chosen snapshot is verified before the node starts. Damage that is found later, with half of the
+snapshot in the state machine, would end the node at every start.
 """
 
 from __future__ import annotations
@@ -32,22 +32,21 @@ _WAY_OUT = (
 
 
 class Recovery(NamedTuple):
-    """How to begin."""
+    """From what a node starts."""
 
-    #: To be restored before any entry of the log is applied; ``None``: there is none.
+    #: Restore this before any entry of the log is applied; ``None`` if there is no snapshot.
     snapshot: SnapshotMeta | None
-    #: To be written before anything else: what the crash prevented. ``None``: nothing.
+    #: Write this first; it completes what a crash interrupted. ``None`` if nothing was.
     repair: WriteBatch | None
-    #: What the store holds once that is written.
+    #: What the store holds after that.
     state: StoredState
 
 
 def reconcile(state: StoredState, snapshots: Sequence[SnapshotMeta]) -> Recovery:
-    """Choose the snapshot to restore, and say whether the log has to be reset behind it.
+    """Choose the snapshot to restore, and whether the log must be reset to it.
 
-    :param snapshots: those that may be used. When the contents of the chosen one prove damaged,
-        ask again without it.
-    :raises StorageCorrupt: the log was compacted further than any of the snapshots reaches.
+    :param snapshots: those that may be used. If the chosen one is damaged, call again without it.
+    :raises StorageCorrupt: the log is compacted further than any of the snapshots reaches.
     """
     newest = max(snapshots, key=lambda meta: (meta.index, meta.term), default=None)
     reached = newest.index if newest is not None else 0
@@ -71,7 +70,7 @@ def term_at(state: StoredState, index: int) -> int | None:
 def _reset(state: StoredState, newest: SnapshotMeta) -> Recovery:
     hard_state = state.hard_state
     if newest.term > hard_state.term:
-        # The crash came before the leader's term was stored. This server has not voted in it.
+        # The crash came before the leader's term was stored; this server has not voted in it.
         hard_state = HardState(newest.term, "")
     repair = WriteBatch(
         hard_state=hard_state if hard_state != state.hard_state else None,
@@ -130,7 +129,7 @@ def _discard(store: SnapshotStore, meta: SnapshotMeta) -> None:
 
 
 def candidates(stored: StoredState, found: Sequence[SnapshotMeta]) -> list[SnapshotMeta]:
-    """Return the snapshots that a start may begin from, the newest first."""
+    """Return the snapshots that a start may use, the newest first."""
     if stored.snapshots is None:
         return [meta for meta in found if term_at(stored, meta.index) == meta.term]
     named = {(name.id, name.checksum) for name in stored.snapshots}
@@ -138,12 +137,12 @@ def candidates(stored: StoredState, found: Sequence[SnapshotMeta]) -> list[Snaps
 
 
 def choose_snapshot(stored: StoredState, store: SnapshotStore) -> Recovery:
-    """Choose the newest snapshot that is whole.
+    """Choose the newest undamaged snapshot.
 
-    A damaged snapshot is replaced by an older one (or by none) if the log still reaches back to it:
-    nothing is lost then.
+    An older snapshot, or none, replaces a damaged one if the log reaches back far enough. Nothing
+    is lost then.
 
-    :raises StorageCorrupt: naming the damaged file, if the log does not.
+    :raises StorageCorrupt: the log does not; names the damaged file.
     :raises StorageError: a snapshot cannot be read.
     """
     usable = candidates(stored, store.list())

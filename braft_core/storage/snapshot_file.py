@@ -1,7 +1,7 @@
-"""Snapshot files outside of a data directory: backups.
+"""Backups: snapshot files outside of a data directory.
 
-A backup is a snapshot file like those of a data directory, byte for byte, whatever store it comes
-from. Owns the way from a store's snapshot to such a file and back; the bytes are those of
+A backup has the format of the snapshot files in a data directory, whatever store it comes from.
+This module turns a store's snapshot into such a file and back. The format is that of
 :mod:`braft_core.storage.snapshot_format`.
 """
 
@@ -19,9 +19,9 @@ __all__ = ["describe_file", "encode_file", "open_file", "verify_file"]
 
 
 def encode_file(meta: SnapshotMeta, contents: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of the file that holds these contents, lazily, in pieces of about a chunk each.
+    """Yield the bytes of a file with these contents, about a chunk at a time.
 
-    What iterating ``contents`` raises passes through; the pieces until then are no whole file.
+    Errors of iterating ``contents`` pass through; the file is then incomplete.
     """
     out = bytearray()
     writer = RecordWriter(meta, out.extend)
@@ -35,12 +35,12 @@ def encode_file(meta: SnapshotMeta, contents: Iterable[bytes]) -> Iterator[bytes
 
 
 def open_file(path: Path) -> tuple[SnapshotMeta, ChunkReader]:
-    """What a file says of itself, and its contents, each chunk verified as it is read.
+    """Return the metadata of a file, and a reader that verifies each chunk of its contents.
 
-    The id in the description is the file's name without suffix.
+    The id in the metadata is the file's name without suffix.
 
-    :raises StorageForeign: it is of a newer format.
-    :raises StorageCorrupt: its header or end is damaged or missing, or it is something else.
+    :raises StorageForeign: the file is of a newer format.
+    :raises StorageCorrupt: its header or end is damaged or missing, or it is no snapshot.
     :raises StorageError: it cannot be read.
     """
     try:
@@ -55,7 +55,7 @@ def open_file(path: Path) -> tuple[SnapshotMeta, ChunkReader]:
 
 
 def describe_file(path: Path) -> SnapshotMeta:
-    """What a file says of itself. Header and end are verified, the contents are not.
+    """Return the metadata of a file. Its header and end are verified, its contents are not.
 
     :raises StorageError: as :func:`open_file`.
     """
@@ -65,9 +65,9 @@ def describe_file(path: Path) -> SnapshotMeta:
 
 
 def verify_file(path: Path) -> SnapshotMeta:
-    """Read the whole file and check every checksum in it.
+    """Read the whole file, check every checksum and return its metadata.
 
-    :raises StorageCorrupt: naming the first chunk that is damaged.
+    :raises StorageCorrupt: a chunk is damaged; names the first one.
     :raises StorageError: as :func:`open_file`.
     """
     meta, reader = open_file(path)

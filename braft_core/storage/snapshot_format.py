@@ -1,15 +1,15 @@
-"""The format of a snapshot file: records with checksums, of any kind of contents.
+"""The format of a snapshot file: records with checksums.
 
-Owns the bytes; knows nothing of names, directories or durability. Format 1 is the magic
-``brftsnap`` and then records, each a head of kind, length and CRC-32, and a payload:
+This module knows nothing of names, directories or durability. Format 1 is the magic ``brftsnap``
+and then records. Each has a head of kind, length and CRC-32, and a payload:
 
 * ``H`` once, first: format version, index, term, configuration index, configuration;
 * ``D`` any number: contents, at most :data:`MAX_CHUNK` bytes each;
 * ``E`` once, last: total bytes of contents, and a CRC-32 over the checksums of all records before.
 
-The checksum of a record covers its kind, length and place in the file as well, so that one which
-is moved, repeated or of another length is found where it stands. What is missing or of another
-file altogether is found at the end.
+The checksum of a record also covers its kind, length and offset in the file. So a record that was
+moved, repeated or changed in length is detected when it is read. Records that are missing or come
+from another file are detected at the end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT = 1
 MAGIC = b"brftsnap"
 #: Bytes of contents in one record, at most.
 MAX_CHUNK = 1 << 20
-#: Bytes of contents in one record as written: small enough to be a unit of sending as well.
+#: Bytes of contents in one record as written; small enough to be sent as one message.
 CHUNK = 256 << 10
 
 _HEADER, _DATA, _END = b"H", b"D", b"E"
@@ -48,17 +48,20 @@ def _checksum(kind: bytes, payload: bytes, offset: int) -> int:
 
 
 class RecordWriter:
-    """Turns a snapshot into the bytes of a file; ``write`` takes them."""
+    """Encodes a snapshot as a file and passes the bytes to ``write``."""
 
     def __init__(self, meta: SnapshotMeta, write: Callable[[bytes], object]) -> None:
-        """:raises StorageError: an index or term is beyond 63 bits."""
+        """Write the header.
+
+        :raises StorageError: an index or term exceeds 63 bits.
+        """
         self._write = write
         self._offset = len(MAGIC)
         self._overall = 0
         self._pending = bytearray()
         #: Bytes of contents so far.
         self.size = 0
-        #: Of the header and all contents, once it is finished.
+        #: Checksum of the header and all contents, after :meth:`finish`.
         self.checksum = 0
         try:
             head = _META.pack(FORMAT, meta.index, meta.term, meta.configuration_index)
@@ -81,7 +84,7 @@ class RecordWriter:
         del pending[:whole]
 
     def finish(self) -> None:
-        """Write what is left and the end."""
+        """Write the remaining contents and the end."""
         if self._pending:
             self._record(_DATA, bytes(self._pending))
             self._pending.clear()
@@ -102,21 +105,23 @@ class _Record(NamedTuple):
 
 
 class ChunkReader:
-    """Iterates over the contents of an open snapshot file, verified; closes it at the end.
+    """Iterates over the verified contents of an open snapshot file; closes it at the end.
 
-    Reads from the descriptor it is given and therefore still works when the file has lost its
-    name. Not thread-safe.
+    It reads from the descriptor, so it works even after the file was deleted. Not thread-safe.
     """
 
     def __init__(self, fd: int, name: str) -> None:
-        """:param name: the file's, for messages. The reader owns ``fd`` from now on."""
+        """Take over ``fd``.
+
+        :param name: the file's name, for messages.
+        """
         self._fd = fd
         self._name = name
         self._offset = 0
         self._overall = 0
         self._overall_before = 0
         self._size = 0
-        #: Closes the file, also when the reader is forgotten half-way.
+        #: Closes the file, also if the reader is garbage-collected.
         self.close = weakref.finalize(self, os.close, fd)
 
     def __iter__(self) -> ChunkReader:
@@ -173,10 +178,10 @@ class ChunkReader:
 
 
 def read_meta(fd: int, snapshot_id: str, name: str) -> SnapshotMeta:
-    """What the header and the end of a snapshot file say; the contents are not read.
+    """Return the metadata from the header and the end of a snapshot file.
 
-    :raises StorageForeign: it is of a newer format.
-    :raises StorageCorrupt: header or end is damaged or missing.
+    :raises StorageForeign: the file is of a newer format.
+    :raises StorageCorrupt: its header or end is damaged or missing.
     :raises StorageError: it cannot be read.
     """
     header = _record_at(fd, len(MAGIC), _HEADER, name)

@@ -1,12 +1,11 @@
 """The default store: one SQLite file, ``raft.db``, in the node's data directory.
 
-Owns transactions and the translation of SQLite's errors. The format and what is done about damage
-are in :mod:`braft_core.storage.sqlite_format`.
+This module owns transactions and the translation of SQLite's errors. The format and the treatment
+of damage are in :mod:`braft_core.storage.sqlite_format`.
 
 One call of :meth:`SQLiteStorage.write` is one transaction and one sync, however many batches it
-gets. Compaction moves the beginning of the log at once, and the rows before it go little by little
-with the writes that follow, so that no write ever waits for many. They leave free pages that later
-entries fill; the file does not shrink.
+gets. Compaction moves the beginning of the log at once. Later writes delete the rows before it,
+a few each, so that no write takes long. Later entries reuse the free pages; the file never shrinks.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from braft_core.abc import (
 )
 from braft_core.errors import StorageError, StorageFull, StorageGone
 from braft_core.raft.types import HardState
-from braft_core.storage import named
+from braft_core.storage import snapshot_names
 from braft_core.storage import sqlite_format as fmt
 from braft_core.storage import sqlite_log as log
 from braft_core.storage.bounds import Bounds
@@ -43,9 +42,9 @@ from braft_core.storage.presence import Presence
 
 __all__ = ["SQLiteStorage"]
 
-#: Less free space than this makes an I/O error count as a full disk, bytes.
+#: An I/O error with fewer free bytes than this counts as a full disk.
 _NO_SPACE = 1 << 20
-#: The key of the snapshots that a start may begin from.
+#: The key of the names of snapshots that a start may use.
 _NAMES = "snapshots"
 
 
@@ -61,19 +60,19 @@ class SQLiteStorage(Storage):
         self._failed = ""
         self._hard_state = HardState()
         self._bounds = Bounds()
-        #: Whether rows before the log's beginning may wait for removal.
+        #: True if there may be rows before the log's beginning to delete.
         self._garbage = True
         self._meta: dict[str, bytes] = {}
         self._names: tuple[SnapshotName, ...] | None = None
         self._snapshots: FileSnapshots | None = None
         self._presence: Presence | None = None
-        #: Absolute once it is open: the process may change its working directory.
+        #: Made absolute by open(), because the process may change its working directory.
         self._directory = options.data_dir
 
     def open(self) -> StoredState:
         """See :meth:`Storage.open`.
 
-        A damaged record is never cut off, not even the last one: see ``sqlite_format``.
+        A damaged record is never removed, not even the last one; see ``sqlite_format``.
         """
         if self._db is not None:
             raise StorageError(f"{self._path} is already open in this store")
@@ -92,13 +91,13 @@ class SQLiteStorage(Storage):
         bounds = self._bounds.after(batches)
         if not self._garbage and _nothing_but_entries(batches):
             rows = log.runs([entry for batch in batches for entry in batch.entries])
-            # A single row is a transaction by itself: one statement, not three.
+            # A single row needs no explicit transaction: one statement instead of three.
             with self._transaction(explicit=len(rows) != 1) as db:
                 log.append(db, rows)
             self._bounds = bounds
             return
-        hard_state, added, names = self._hard_state, [], named.after(self._names, batches)
-        # Of a row that holds the log's beginning a cut may leave no more than what is before it.
+        hard_state, added, names = self._hard_state, [], snapshot_names.after(self._names, batches)
+        # Truncation may leave a row that holds only compacted entries.
         garbage = self._garbage or any(map(_cuts, batches))
         with self._transaction() as db:
             for batch in batches:
@@ -106,7 +105,7 @@ class SQLiteStorage(Storage):
                     hard_state = batch.hard_state
                 added += _write_log(db, batch)
             if names is not None and names != self._names:
-                db.execute(fmt.SET_META, fmt.meta_row(_NAMES, named.encode(names)))
+                db.execute(fmt.SET_META, fmt.meta_row(_NAMES, snapshot_names.encode(names)))
             if (hard_state, bounds.begin) != (self._hard_state, self._bounds.begin):
                 self._set_state(db, hard_state, bounds)
             if garbage:
@@ -115,7 +114,7 @@ class SQLiteStorage(Storage):
         self._names = names
 
     def get_meta(self, key: str) -> bytes | None:
-        """See :meth:`Storage.get_meta`. Answered from memory."""
+        """See :meth:`Storage.get_meta`. Reads from memory."""
         self._usable()
         return self._meta.get(key)
 
@@ -131,9 +130,9 @@ class SQLiteStorage(Storage):
         self._meta = {key: bytes(value) for key, value in merged.items() if value is not None}
 
     def compact(self, index: int, term: int) -> None:
-        """See :meth:`Storage.compact`. Repeating it, or an older index, changes nothing.
+        """See :meth:`Storage.compact`. An index that is already compacted changes nothing.
 
-        One small commit, however many entries: their rows are removed with later writes.
+        This is one small commit, however many entries: later writes delete the rows.
         """
         self._usable()
         if index <= self._bounds.compacted_index:
@@ -153,20 +152,20 @@ class SQLiteStorage(Storage):
         return self._snapshots
 
     def verify(self) -> None:
-        """See :meth:`Storage.verify`. Looks at the directory, its lock, database and snapshots."""
+        """See :meth:`Storage.verify`. Checks the directory, its lock, database and snapshots."""
         presence = self._presence
         if presence is not None and self._lock is not None and self._lock.held:
             with self._ends_if_gone():
                 presence.check()
 
     def close(self) -> None:
-        """See :meth:`Storage.close`. In a forked child it leaves the parent's files alone."""
+        """See :meth:`Storage.close`. In a forked child this does nothing."""
         if self._lock is None or not self._lock.held:
             return
         db, self._db, self._snapshots = self._db, None, None
         presence, self._presence = self._presence, None
         try:
-            # SQLite leaves the files of others alone: it compares the inode of the database.
+            # SQLite does not touch replaced files: it compares the inode of the database.
             if db is not None:
                 db.close()
         finally:
@@ -197,7 +196,7 @@ class SQLiteStorage(Storage):
 
     def _read_names(self, data: bytes | None) -> tuple[SnapshotName, ...] | None:
         try:
-            return named.decode(data) if data is not None else None
+            return snapshot_names.decode(data) if data is not None else None
         except ValueError as error:
             raise fmt.corrupt(self._path, str(error)) from error
 
@@ -215,10 +214,10 @@ class SQLiteStorage(Storage):
 
     @contextmanager
     def _transaction(self, *, explicit: bool = True) -> Iterator[sqlite3.Connection]:
-        """One commit, which counts only if the files are still where the next start looks.
+        """Commit what the body writes, and check that the files are still in place.
 
-        The lock is checked before it, since with another one another process may use the files;
-        all is checked after it, so that nothing that went elsewhere is reported as durable.
+        The lock is checked first, because without it another process may use the files. The other
+        files are checked after the commit, so that no write to a deleted file counts as durable.
 
         :param explicit: ``False`` for a single statement.
         """
@@ -260,10 +259,10 @@ class SQLiteStorage(Storage):
         return self._db
 
     def _failure(self, error: sqlite3.Error) -> StorageError:
-        """Translate, and decide whether the store may go on.
+        """Translate an error of SQLite, and decide if the store may be used further.
 
-        After a failed write or sync nobody knows what the disk holds, and asking again may
-        succeed without writing. So the store then refuses everything until it is opened anew.
+        After a failed write or sync the contents of the disk are unknown, and a retry may succeed
+        without writing. The store then refuses everything until it is opened again.
         """
         code = getattr(error, "sqlite_errorcode", 0)
         if code == sqlite3.SQLITE_FULL or self._ran_out_of_space(code):
@@ -279,8 +278,7 @@ class SQLiteStorage(Storage):
         return StorageError(f"{self._path}: {error}", path=str(self._path))
 
     def _ran_out_of_space(self, code: int) -> bool:
-        # Some of SQLite's writes report a full disk as a plain I/O error. A failed sync is not
-        # among them: see _failure.
+        # Some of SQLite's writes report a full disk as a plain I/O error; syncs do not.
         if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_FSYNC:
             return False
         try:
@@ -302,11 +300,11 @@ def _cuts(batch: WriteBatch) -> bool:
 
 
 def _write_log(db: sqlite3.Connection, batch: WriteBatch) -> list[log.Run]:
-    """Returns the rows that it added."""
+    """Write the log part of a batch; return the added rows."""
     if batch.truncate_from is not None:
         log.cut(db, batch.truncate_from)
     if batch.reset is not None:
-        # What is before the new beginning goes with the compacted rows.
+        # The rows before the new beginning are deleted as compacted ones.
         log.cut(db, batch.reset[0] + 1)
     rows = log.runs(batch.entries)
     log.append(db, rows)
@@ -314,7 +312,7 @@ def _write_log(db: sqlite3.Connection, batch: WriteBatch) -> list[log.Run]:
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
-    # SQLite has already rolled back by itself after the graver errors.
+    # After some errors SQLite has already rolled back.
     with suppress(sqlite3.Error):
         if db.in_transaction:
             db.execute("ROLLBACK")

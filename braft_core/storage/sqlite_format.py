@@ -7,12 +7,12 @@ checks the structure of its pages but not what is in them.
 * ``state``: one row, term, vote and where compaction ended.
 * ``meta``: small named values.
 
-**Damaged records.** A commit of SQLite is there as a whole or not at all, so a crash cannot leave
-half a record behind: a record that fails its checksum was complete once, and probably acknowledged.
-Cutting it off would let this node forget what it promised, and could lose a committed write. So
-nothing is ever cut here; the store refuses to open (:class:`StorageCorrupt`) and the message says
-what to do. The torn tail that a crash may leave is in SQLite's write-ahead log, where SQLite cuts
-it; :mod:`braft_core.storage.wal` tells it from damage.
+**Damaged records.** SQLite commits a transaction as a whole or not at all, so a crash cannot leave
+half a record. A record that fails its checksum was once complete and probably acknowledged.
+Removing it could make this node forget a vote or lose a committed write. So the store removes
+nothing; it refuses to open (:class:`StorageCorrupt`) and the message says what to do. A crash may
+leave a torn tail in SQLite's write-ahead log, which SQLite drops. :mod:`braft_core.storage.wal`
+distinguishes that tail from damage.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ SET_STATE = "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?)"
 SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
 DELETE_META = "DELETE FROM meta WHERE key = ?"
 
-#: Pages (4 KiB) after which SQLite moves the write-ahead log into the database: bounds the log to
-#: about 4 MiB and one move to a few milliseconds.
+#: SQLite checkpoints the write-ahead log after this many pages of 4 KiB: the log stays below about
+#: 4 MiB and a checkpoint takes a few milliseconds.
 _CHECKPOINT_PAGES = 1000
 
-#: What reading a damaged database raises. The second: damage in the text of the schema comes back
-#: in SQLite's own message, which Python cannot decode then.
+#: What reading a damaged database raises. UnicodeDecodeError: SQLite's message quotes a damaged
+#: schema, which Python cannot decode.
 _UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 _STATE_HEAD = struct.Struct("<qqq")
@@ -75,7 +75,7 @@ Row = tuple[Any, ...]
 
 
 class Contents(NamedTuple):
-    """Everything a database holds, checked."""
+    """The verified contents of a database."""
 
     hard_state: HardState
     compacted_index: int
@@ -89,7 +89,7 @@ class Contents(NamedTuple):
 
 
 def state_row(hard_state: HardState, compacted_index: int, compacted_term: int) -> Row:
-    """The row of ``state``, without its id."""
+    """Return the row of ``state``, without its id."""
     term, voted_for = hard_state
     try:
         head = _STATE_HEAD.pack(term, compacted_index, compacted_term)
@@ -99,7 +99,7 @@ def state_row(hard_state: HardState, compacted_index: int, compacted_term: int) 
 
 
 def meta_row(key: str, value: bytes) -> Row:
-    """A row of ``meta``."""
+    """Return a row of ``meta``."""
     return key, value, crc32(value, crc32(key.encode() + b"\0"))
 
 
@@ -108,9 +108,9 @@ def meta_row(key: str, value: bytes) -> Row:
 
 
 def create_or_open(path: Path) -> tuple[sqlite3.Connection, Contents]:
-    """Open the database, make it if there is none, and read everything in it.
+    """Open the database, create it if it is missing, and read all of it.
 
-    :raises StorageForeign: not a database of ours, or of a newer format.
+    :raises StorageForeign: it is not a database of braft, or of another format.
     :raises StorageCorrupt: a page or record is damaged, or entries are missing.
     :raises StorageError: the file cannot be used.
     """
@@ -131,7 +131,7 @@ def create_or_open(path: Path) -> tuple[sqlite3.Connection, Contents]:
 
 
 def read_only(path: Path) -> Contents:
-    """Read and check everything, and write nothing. Nobody else may be using the database.
+    """Read and verify the database without writing. No other process may be using it.
 
     :raises StorageForeign, StorageCorrupt, StorageError: as :func:`create_or_open`.
     """
@@ -153,7 +153,7 @@ def read_only(path: Path) -> Contents:
 
 
 def corrupt(path: Path, what: str, **data: Any) -> StorageCorrupt:
-    """The error for damage, with the way out."""
+    """Return the error for damage, which says what to do."""
     return StorageCorrupt(
         f"{path}: {what}. What this node acknowledged cannot be trusted any more: remove the "
         f"member from the cluster, delete its data directory {path.parent} and let it join as a "
@@ -164,7 +164,7 @@ def corrupt(path: Path, what: str, **data: Any) -> StorageCorrupt:
 
 
 def _refuse_orphaned_wal(path: Path) -> None:
-    # SQLite would delete the log of an empty or missing database, and with it what it holds.
+    # SQLite would delete the write-ahead log of an empty or missing database, with all its data.
     wal = path.with_name(path.name + "-wal")
     if _size(wal) and not _size(path):
         raise corrupt(path, "the database is gone, but its write-ahead log is there")
@@ -175,7 +175,7 @@ def _size(path: Path) -> int:
 
 
 def _create_file(path: Path) -> None:
-    # Made by hand, for its mode: SQLite gives the files beside it the same one.
+    # Create it here with its mode, which SQLite copies to the files beside it.
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     os.close(os.open(path, flags, 0o600))
     sync_directory(path.parent)
@@ -210,8 +210,8 @@ def _must_be_ours(version: int, path: Path) -> None:
 
 
 def _unreadable(error: Exception, path: Path, **data: Any) -> StorageError:
-    # No code: the module could not make sense of a column, such as text that is not UTF-8.
-    # SQLITE_ERROR: a table is missing, for the statements themselves are right.
+    # No code: Python could not convert a column, such as text that is not UTF-8.
+    # SQLITE_ERROR: a table is missing, since the statements themselves are right.
     damage = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT)
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in damage:
         return corrupt(path, f"the database is damaged ({error})", **data)
@@ -243,9 +243,9 @@ def _initialise(db: sqlite3.Connection) -> None:
 
 
 def _start_new_wal(db: sqlite3.Connection) -> None:
-    # After a crash SQLite goes on writing behind the last valid frame, over the rest of the torn
-    # commit. What it does not cover would count as a second one after the next crash.
-    with suppress(sqlite3.OperationalError):  # a full disk; the old log does as well
+    # After a crash SQLite appends after the last valid frame, over the rest of the torn commit.
+    # What remains of that would count as a second commit after the next crash.
+    with suppress(sqlite3.OperationalError):  # a full disk; the old log works too
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 

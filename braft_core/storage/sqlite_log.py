@@ -1,12 +1,11 @@
 """The table ``log`` of ``raft.db``: runs of consecutive entries, a row each.
 
-Entries that become durable together are one row, one blob and one checksum: what a row costs is
-then paid once for all of them. Owns how entries become rows and back, how a tail is cut off, and
-how rows before the log's beginning are removed. Knows nothing of transactions, which are its
-caller's, nor of files.
+Entries that become durable together are one row with one blob and one checksum, so that they share
+the cost of a row. This module converts entries to rows and back, truncates the log, and deletes
+rows before its beginning. Transactions belong to the caller; nothing here knows about files.
 
 A blob holds each entry as ``term``, ``appended_at``, ``type``, the lengths of ``data`` and
-``extensions`` (little-endian, :data:`_HEAD`), and these two. The index of an entry is its place.
+``extensions`` (little-endian, :data:`_HEAD`), and these two. Entries are in order of their indexes.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ _ADD = "INSERT INTO log VALUES (?, ?, ?, ?)"
 _REMOVE_FROM = "DELETE FROM log WHERE first >= ?"
 _ROWS = "SELECT first, last, entries, crc FROM log ORDER BY first"
 _LAST = f"{_ROWS} DESC LIMIT 1"
-#: The last of up to ``rows`` rows that end before the log begins and hold at most ``size`` bytes
-#: together; the first of them at least, and NULL if there is none. The length is taken innermost,
-#: where it is in the head of the row: any further out the blobs are read, of all those rows.
+#: The last of up to ``rows`` rows that end before the log begins and together hold at most ``size``
+#: bytes, but at least the first of them; NULL if there is none. ``length`` stands innermost, where
+#: SQLite reads it from the row's header; further out it would read the blobs of all those rows.
 _REACHED = (
     "SELECT coalesce(max(first) FILTER (WHERE upto <= :size), min(first)) FROM (SELECT first,"
     " sum(bytes) OVER (ORDER BY first) AS upto FROM (SELECT first, length(entries) AS bytes FROM"
@@ -41,17 +40,17 @@ _REMOVE_TO = "DELETE FROM log WHERE first <= ?"
 _BOUNDS = struct.Struct("<qq")
 _HEAD = struct.Struct("<qqiII")
 
-#: So many entries, and bytes of data and extensions, are in one row; a larger entry has its own.
+#: The most entries, and bytes of data and extensions, in one row; a larger entry has its own row.
 _MAX_ENTRIES = 4096
 _MAX_BYTES = 1 << 20
-#: Rows removed at once, and bytes, at least. A write that adds more removes twice what it adds, so
-#: that they never pile up; and large rows are spread over many pages.
+#: Rows and bytes that a write deletes at least. A write that adds more deletes twice what it adds,
+#: so that old rows never accumulate.
 _SWEEP_ROWS = 512
 _SWEEP_BYTES = 1 << 20
 
 
 class Damaged(sqlite3.DatabaseError):
-    """A row is not what was written. ``first`` is the first index that it was about."""
+    """A row is damaged. ``first`` is the first index in it."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
@@ -67,7 +66,7 @@ class Damaged(sqlite3.DatabaseError):
 
 
 class Run(NamedTuple):
-    """A row."""
+    """One row: consecutive entries."""
 
     first: int
     last: int
@@ -76,7 +75,7 @@ class Run(NamedTuple):
 
 
 def runs(entries: Sequence[Entry]) -> list[Run]:
-    """Consecutive entries as rows. :raises StorageError: a number is beyond its bits."""
+    """Return consecutive entries as rows. :raises StorageError: a number does not fit."""
     pack = _HEAD.pack
     found: list[Run] = []
     parts: list[bytes] = []
@@ -102,18 +101,18 @@ def _run(first: int, last: int, parts: list[bytes]) -> Run:
 
 
 def checksum(first: int, last: int, blob: bytes) -> int:
-    """The CRC-32 of a row. :raises TypeError, struct.error: those are not what a row holds."""
+    """Return the CRC-32 of a row. :raises TypeError, struct.error: a column has a wrong type."""
     return crc32(blob, crc32(_BOUNDS.pack(first, last)))
 
 
 def append(db: sqlite3.Connection, rows: Sequence[Run]) -> None:
-    """Add these rows. A single one is a transaction by itself, if none is open."""
+    """Add rows. Without an open transaction, each row is one."""
     for row in rows:
         db.execute(_ADD, row)
 
 
 def cut(db: sqlite3.Connection, first_removed: int) -> None:
-    """Remove the entries from that index on. :raises Damaged: the row that is to be cut."""
+    """Remove the entries from that index on. :raises Damaged: the row that holds it is damaged."""
     db.execute(_REMOVE_FROM, (first_removed,))
     row = db.execute(_LAST).fetchone()
     if row is not None and _checked(row).last >= first_removed:
@@ -123,9 +122,11 @@ def cut(db: sqlite3.Connection, first_removed: int) -> None:
 
 
 def sweep(db: sqlite3.Connection, compacted_index: int, added: Sequence[Run]) -> bool:
-    """Remove some rows of what is compacted; ``False`` if there was none.
+    """Delete some compacted rows; return ``False`` if there were none.
 
-    :param added: what is written with it. The row that holds the log's beginning stays whole.
+    The row that holds the log's beginning stays.
+
+    :param added: rows that are written in the same transaction.
     """
     limits = {
         "compacted": compacted_index,
@@ -140,10 +141,10 @@ def sweep(db: sqlite3.Connection, compacted_index: int, added: Sequence[Run]) ->
 
 
 def read(db: sqlite3.Connection, compacted_index: int) -> Iterator[list[Entry]]:
-    """Every row of the log, in order, as the entries of it that are behind ``compacted_index``.
+    """Yield for each row of the log, in order, its entries after ``compacted_index``.
 
-    Rows that wait for removal are checked as well: their damage may be that they look like it. So
-    is their order: a page of such rows in the place of the last page would hide what that held.
+    Rows that are to be deleted are checked too, since damage may make a row look like one. So is
+    their order: a stray page of such rows could replace the last page and hide its entries.
 
     :raises Damaged: a row fails its checksum, or does not follow the one before it.
     """

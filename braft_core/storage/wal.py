@@ -1,10 +1,10 @@
-"""Reads SQLite's write-ahead log from outside, to tell a torn last write from damage.
+"""Read SQLite's write-ahead log, to distinguish a torn last write from damage.
 
-SQLite recovers silently: at the first frame that fails its checksum it forgets that frame *and
-every later one*. After a crash this is right, for a torn write was never acknowledged. If the disk
-damaged an older frame it would lose acknowledged commits without a word. With
-``synchronous=FULL`` a commit begins only after the one before it is on the disk, so a crash can
-leave at most **one** commit behind the last valid frame. Two or more are proof of damage.
+SQLite recovers silently: it drops the first frame that fails its checksum *and every later one*.
+After a crash this is right, since a torn write was never acknowledged. But if the disk damaged an
+older frame, acknowledged commits are lost silently. With ``synchronous=FULL`` a commit starts only
+after the one before it is on disk. So a crash leaves at most **one** commit after the last valid
+frame; two or more prove damage.
 
 The file format is the one documented at sqlite.org ("WAL-mode File Format").
 """
@@ -43,11 +43,11 @@ class _Frame(NamedTuple):
 
 
 def commits_beyond_damage(wal: Path) -> int:
-    """How many commits follow the first frame that SQLite will not accept.
+    """Count the commits after the last frame that SQLite accepts.
 
-    0 for a whole, empty or missing file.
+    The count is 0 for an undamaged, empty or missing file.
 
-    :raises OSError: if the file cannot be read.
+    :raises OSError: the file cannot be read.
     """
     try:
         with wal.open("rb") as file:
@@ -64,8 +64,8 @@ def _scan(file: BinaryIO) -> int:
     order = _MAGIC.get(magic)
     sums = _CHECKSUM.unpack_from(header, _FILE_HEADER.size)
     if order is None or _sum(order, header[: _FILE_HEADER.size], (0, 0)) != sums:
-        # SQLite forgets every frame then. Nothing that the header says can be believed, so the
-        # size of a page is the one with which the frames make sense.
+        # SQLite then drops every frame. The header cannot be trusted, so try all page sizes; a
+        # wrong one finds at most one commit.
         return max(_commits(file, size) for size in _PAGE_SIZES)
     intact = True
     beyond = 0
@@ -81,7 +81,7 @@ def _scan(file: BinaryIO) -> int:
 
 
 def _commits(file: BinaryIO, page_size: int) -> int:
-    """The commits of the generation that the first frame is of; of a wrong size, one at most."""
+    """Count the commits with the salts of the first frame."""
     file.seek(_FILE_HEADER.size + _CHECKSUM.size)
     found, generation = 0, None
     for frame in _frames(file, page_size):

@@ -1,8 +1,7 @@
-"""The snapshots that a store names beside its log: those that a start may begin from. Pure.
+"""The snapshots that a store names beside its log: only these are used at a start. Pure.
 
-A snapshot is named in the same transaction that resets the log behind it, or before the log is
-compacted. Whatever else lies among the snapshots was refused by Raft, or a crash came before it was
-named: no start uses it.
+A snapshot is named in the transaction that resets the log to it, or before the log is compacted.
+Raft refused any other snapshot in the store, or a crash came before it was named.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from braft_core.abc import SnapshotName, WriteBatch
 
 __all__ = ["after", "decode", "encode"]
 
-#: That in use, and the one before it, for the case that the first turns out to be damaged.
+#: The snapshot in use, and the one before it in case the first is damaged.
 _KEEP = 2
 
 
 def after(
     names: tuple[SnapshotName, ...] | None, batches: Iterable[WriteBatch]
 ) -> tuple[SnapshotName, ...] | None:
-    """Return what is named once these batches are written."""
+    """Return the names after these batches are written."""
     for batch in batches:
         meta = batch.snapshot
         if meta is None:
@@ -41,7 +40,7 @@ def encode(names: Sequence[SnapshotName]) -> bytes:
 
 
 def decode(data: bytes) -> tuple[SnapshotName, ...]:
-    """Read what :func:`encode` wrote. :raises ValueError: it is something else."""
+    """Decode the output of :func:`encode`. :raises ValueError: ``data`` is something else."""
     rows = msgpack.unpackb(data)
     if type(rows) is not list:
         raise ValueError("not the names of snapshots")
