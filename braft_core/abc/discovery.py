@@ -97,7 +97,7 @@ class Discovery(abc.ABC):
 
     @property
     def expect(self) -> int | None:
-        """How many founders the spec itself implies, or ``None`` (a static list has its length)."""
+        """How many bootstrapping nodes the spec names (a list: its length), else ``None``."""
         return None
 
     @property

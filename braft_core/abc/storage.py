@@ -193,7 +193,7 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def get_meta(self, key: str) -> bytes | None:
-        """A small named value (node id, cluster id, accepted founding configuration)."""
+        """A small named value (node id, cluster id, bootstrap record)."""
 
     @abc.abstractmethod
     def set_meta(self, values: Mapping[str, bytes | None]) -> None:

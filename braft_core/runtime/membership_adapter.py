@@ -50,10 +50,10 @@ from braft_core.services.members import MEMBERS
 
 __all__ = ["CommandScan", "MembershipAdapter"]
 
-#: Where nobody said how many there are, seconds before a node founds: announcing and browsing take
-#: that long.
+#: Seconds before the first proposal if the number of nodes is not configured: announcing and
+#: browsing take that long.
 _LISTEN = 1.5
-#: How long the view must be still.
+#: How long the discovery view must be unchanged before a proposal, seconds.
 _MARGIN = 0.3
 
 
@@ -147,11 +147,11 @@ class MembershipAdapter:
         return clock.monotonic()
 
     async def load_bootstrap_record(self) -> bytes | None:
-        """The founding record as it was stored last."""
+        """Return the bootstrap record that was stored last."""
         return self._server.components.storage.get_meta(BOOTSTRAP_RECORD)
 
     async def store_bootstrap_record(self, record: bytes) -> None:
-        """Store the founding record durably."""
+        """Store the bootstrap record durably."""
         self._server.components.storage.set_meta({BOOTSTRAP_RECORD: record})
 
     async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:

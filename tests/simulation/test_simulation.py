@@ -151,7 +151,7 @@ def test_edits_are_their_own_json() -> None:
     edits = Edits(
         frozenset({"crash"}),
         frozenset({("pause", 2)}),
-        {"clients": 1, "forming": True},
+        {"clients": 1, "bootstrap": True},
         {"max_inflight_messages": 1},
     )
     assert decode_edits(encode_edits(edits)) == edits

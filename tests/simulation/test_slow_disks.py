@@ -24,7 +24,7 @@ CONFIG = {
     "max_inflight_messages": 8,
 }
 PLAN = {
-    "forming": False,
+    "bootstrap": False,
     "autopilot": None,
     "versions": (),
     "clients": 1,
@@ -40,7 +40,7 @@ PLAN = {
 
 
 def seconds_until_a_leader_serves(seed: int, syncs: list[float]) -> float:
-    count = {"servers": len(syncs), "founders": len(syncs)}
+    count = {"servers": len(syncs), "initial_voters": len(syncs)}
     edits = Edits(without=frozenset(FAULTS), plan=PLAN | count, config=CONFIG)
     world = World(seed, edits=edits)
     world.pace.lasting.update(zip(world.server_ids, syncs, strict=True))

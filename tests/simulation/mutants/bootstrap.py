@@ -1,4 +1,4 @@
-"""Planted bugs of the founding of a cluster."""
+"""Planted bugs of the bootstrap."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _RULES = (
 )
 
 
-def _forms(plan: Plan) -> bool:
-    return plan.forming and plan.expect >= 3 and not plan.complete_views
+def _bootstraps(plan: Plan) -> bool:
+    return plan.bootstrap and plan.expect >= 3 and not plan.complete_views
 
 
-def _forms_anew(plan: Plan) -> bool:
+def _bootstraps_again(plan: Plan) -> bool:
     """Runs in which nodes see different sets of nodes, and proposers crash early."""
     views_differ = plan.lies >= 0.7 and plan.servers > plan.expect
-    return _forms(plan) and views_differ and plan.faults.get("crash", inf) < 6.0
+    return _bootstraps(plan) and views_differ and plan.faults.get("crash", inf) < 6.0
 
 
 def a_majority_of_acceptances_is_enough(patch: Patch) -> dict[str, Any]:
-    """Of five nodes that expect three, two pairs could each believe to be a majority."""
+    """Let a majority of acceptances start a cluster: of five nodes, two pairs could."""
     original = Bootstrap._complete
 
     def complete(self: Bootstrap, now: float, accepted: BootstrapProposal) -> list[Effect]:
@@ -74,7 +74,7 @@ def a_newer_proposal_is_accepted_as_well(patch: Patch) -> dict[str, Any]:
 
 
 MUTANTS = (
-    Mutant(a_majority_of_acceptances_is_enough, _RULES, _forms),
-    Mutant(acceptances_are_not_stored, _RULES, _forms),
-    Mutant(a_newer_proposal_is_accepted_as_well, _RULES, _forms_anew, 120),
+    Mutant(a_majority_of_acceptances_is_enough, _RULES, _bootstraps),
+    Mutant(acceptances_are_not_stored, _RULES, _bootstraps),
+    Mutant(a_newer_proposal_is_accepted_as_well, _RULES, _bootstraps_again, 120),
 )

@@ -18,7 +18,7 @@ __all__ = ["MUTANTS"]
 def _slow(plan: Plan) -> bool:
     """Whether every sync of the whole run takes longer than the timeouts."""
     timeout = plan.config.election_timeout + plan.config.election_jitter
-    return plan.founders >= 3 and plan.slow_syncs > timeout and not plan.uneven_syncs
+    return plan.initial_voters >= 3 and plan.slow_syncs > timeout and not plan.uneven_syncs
 
 
 def a_campaign_does_not_wait_for_the_disk(patch: Patch) -> dict[str, Any]:

@@ -180,12 +180,12 @@ MUTANTS = (
     Mutant(
         stale_votes_count,
         ("election safety", "a leader has the votes of a majority"),
-        lambda plan: plan.founders >= 3 and plan.jitter >= 0.05,
+        lambda plan: plan.initial_voters >= 3 and plan.jitter >= 0.05,
     ),
     Mutant(
         a_doubled_vote_counts_twice,
         ("election safety", "a leader has the votes of a majority"),
-        lambda plan: plan.founders >= 4 and plan.duplication > 0.05,
+        lambda plan: plan.initial_voters >= 4 and plan.duplication > 0.05,
     ),
     Mutant(a_server_votes_twice, ("stored vote never changes", "one vote per term")),
     Mutant(any_log_is_good_enough_for_a_vote, ("leader completeness",)),

@@ -19,7 +19,7 @@ __all__ = ["MUTANTS"]
 
 
 def _removes(plan: Plan) -> bool:
-    return plan.autopilot is not None and plan.founders >= 3
+    return plan.autopilot is not None and plan.initial_voters >= 3
 
 
 def _waits_long(plan: Plan) -> bool:

@@ -32,7 +32,7 @@ _SAME = (
 
 
 def _often(plan: Plan) -> bool:
-    return 0 < plan.snapshot_every <= 20 and plan.founders >= 3 and plan.snapshot_tail <= 3
+    return 0 < plan.snapshot_every <= 20 and plan.initial_voters >= 3 and plan.snapshot_tail <= 3
 
 
 # -- installing ----------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def _brings(plan: Plan, feature: str) -> bool:
 
 def _grows(plan: Plan) -> bool:
     """Where members are added, and outsiders may know less than they do."""
-    return _mixed(plan) and plan.servers > plan.founders >= 2 and "membership" in plan.faults
+    return _mixed(plan) and plan.servers > plan.initial_voters >= 2 and "membership" in plan.faults
 
 
 def _captures(plan: Plan) -> bool:

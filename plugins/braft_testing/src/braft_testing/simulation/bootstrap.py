@@ -140,6 +140,7 @@ class BootstrapAdapter:
     def of(cls, server: Server) -> BootstrapAdapter:
         """Create the adapter from the state on the disk."""
         world, disk = server.world, server.disk
+        # The label is part of every recorded seed.
         rng = stream(world.seed, f"founder/{server.id}/{server.lives}")
         facts = BootstrapFacts(server.id, address_of(server.id), CLUSTER, world.plan.expect)
 

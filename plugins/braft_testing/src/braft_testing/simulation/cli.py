@@ -165,7 +165,8 @@ def _minimized(report: Report, arguments: argparse.Namespace, judge: _Judge) -> 
             f"minimized: {smaller.invariant}",
             smaller.detail,
             "",
-            f"{left.founders} of {left.servers} servers found the cluster, {left.clients} clients,"
+            f"{left.initial_voters} of {left.servers} servers start the cluster, "
+            f"{left.clients} clients,"
             f" {smaller.operations} operations, {smaller.steps} steps,"
             f" {smaller.seconds:.3f} virtual seconds, {len(schedule)} faults:",
             *schedule,
@@ -197,7 +198,7 @@ def _summary(reports: Iterable[Report], elapsed: float) -> str:
             f" {sum(r.truncations for r in reports)} truncations,"
             f" {sum(r.snapshots for r in reports)} snapshots placed,"
             f" {sum(r.installed for r in reports)} from another server",
-            f"{sum(r.formed for r in reports)} clusters founded from nothing,"
+            f"{sum(r.formed for r in reports)} clusters bootstrapped,"
             f" {sum(r.removed for r in reports)} dead voters removed,"
             f" {sum(r.returned for r in reports)} voters again",
             f"{sum(r.agreements for r in reports)} agreements on what all members can execute,"

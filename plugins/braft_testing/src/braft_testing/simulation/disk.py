@@ -170,7 +170,7 @@ class Disk:
         self.durable = initial.copy()
         self.volatile = initial.copy()
         self.shelf = Shelf()
-        #: What the server must not forget about founding a cluster, and the cluster it is in.
+        #: The durable state of the bootstrap, and the cluster of this server.
         self.bootstrap_record: BootstrapRecord = EMPTY_RECORD
         self.cluster_id = ""
         self.full = False

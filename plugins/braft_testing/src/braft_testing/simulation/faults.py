@@ -325,10 +325,10 @@ class Faults:
         self._restart(server)
 
     def _wipe(self, rng: random.Random) -> None:
-        """A server loses its data for good, if a majority of the founders stays."""
+        """A server loses its data for good, if a majority of the initial voters stays."""
         world, server = self._world, self._pick(rng)
         lost = sum(1 for other in world.servers.values() if other.lost)
-        if lost >= (world.plan.founders - 1) // 2 or server.lost or not self._spare(server):
+        if lost >= (world.plan.initial_voters - 1) // 2 or server.lost or not self._spare(server):
             return
         if server.live is not None:
             world.crash(server)
@@ -376,7 +376,7 @@ class Faults:
 
     def _draw_change(self, leader: Server, rng: random.Random) -> tuple[str, str] | None:
         configuration = leader.process.core.configuration
-        # A blank node asks to be taken in itself; as a voter it would pass for one without data.
+        # An uninitialised node asks to join; added as a voter, it would look like one without data.
         outside = [
             s.id
             for s in self._world.servers.values()

@@ -40,7 +40,7 @@ _HARMLESS: dict[str, Any] = {
     "stale_share": 0.0,
     "lease_share": 0.0,
     "follower_read_share": 0.0,
-    "forming": False,
+    "bootstrap": False,
     "autopilot": None,
     "versions": (),
     "clients": 1,
@@ -110,11 +110,11 @@ class _Search:
     def shrink(self) -> None:
         """Fewer servers, fewer operations."""
         present = self.edits.applied_to(self.plan)
-        for founders in range(1, present.founders + 1):
-            if self.set_plan(servers=founders, founders=founders):
+        for initial_voters in range(1, present.initial_voters + 1):
+            if self.set_plan(servers=initial_voters, initial_voters=initial_voters):
                 break
         present = self.edits.applied_to(self.plan)
-        for servers in range(present.founders, present.servers):
+        for servers in range(present.initial_voters, present.servers):
             if self.set_plan(servers=servers):
                 break
         for operations in reversed(_OPERATIONS):

@@ -21,7 +21,11 @@ def fill(server: Server, count: int, kind: EntryType = EntryType.BARRIER) -> Non
 def administer(server: Server, what: str, target: str) -> None:
     """Change the membership, or hand over leadership (``what`` is ``transfer``)."""
     core, trace = server.process.core, server.world.trace
-    if server.world.plan.forming and what in ("promote", "add_voter") and not _known(core, target):
+    if (
+        server.world.plan.bootstrap
+        and what in ("promote", "add_voter")
+        and not _known(core, target)
+    ):
         trace.add(f"{server.id} {what} {target}: not caught up")
         return
     try:

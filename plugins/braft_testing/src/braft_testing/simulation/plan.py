@@ -46,7 +46,7 @@ class Plan:
     """All tunables of one run. Durations in virtual seconds, probabilities per message."""
 
     servers: int
-    founders: int
+    initial_voters: int
     seconds: float
     config: RaftConfig
     #: Mean seconds between faults of each kind; an absent kind does not occur.
@@ -90,9 +90,9 @@ class Plan:
     snapshot_crash: float
     #: Whether clocks keep the promise that leases rest on: bounded drift, no jumps.
     honest_clocks: bool
-    #: Whether the cluster is founded by the forming rules; by how many; how often discovery lies;
-    #: and whether it never hides anybody (then fewer than a majority may found).
-    forming: bool = False
+    #: Whether the servers bootstrap the cluster; how many together; how often discovery lies;
+    #: and whether it never hides anybody (then fewer than a majority may bootstrap).
+    bootstrap: bool = False
     expect: int = 0
     lies: float = 0.0
     complete_views: bool = False
@@ -189,24 +189,24 @@ def _with_service(plan: Plan, rng: random.Random) -> Plan:
 
 def _draw_plan(seed: int, seconds: float | None) -> Plan:
     rng = stream(seed, "plan")
-    founders = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6))
-    servers = min(7, founders + rng.choice((0, 0, 1, 2, 3)))
+    initial_voters = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6))
+    servers = min(7, initial_voters + rng.choice((0, 0, 1, 2, 3)))
     faults = {kind: rng.uniform(0.5, 5.0) for kind in _COMMON if rng.random() < 0.5}
-    if servers == founders == 1:
+    if servers == initial_voters == 1:
         faults.pop("membership", None)
-    if founders < 3 or "membership" in faults:
+    if initial_voters < 3 or "membership" in faults:
         faults.pop("wipe", None)  # who is lost for good must be a minority
     config, promotion_lag = _draw_config(rng), rng.choice((0, 4, 64))
     leases = config.lease_reads
     drift = config.clock_drift / 2 if leases else 0.2
     timeout = rng.uniform(0.5, 3.0)
-    forming, expect, complete, lies = _draw_forming(rng, servers, founders)
-    if forming:
-        founders = expect
-        faults.pop("wipe", None)  # a founder that is lost before the cluster starts is missed
+    bootstrap, expect, complete, lies = _draw_bootstrap(rng, servers, initial_voters)
+    if bootstrap:
+        initial_voters = expect
+        faults.pop("wipe", None)  # an initial voter that is lost before the start blocks it
     plan = Plan(
         servers=servers,
-        founders=founders,
+        initial_voters=initial_voters,
         seconds=rng.uniform(8.0, 16.0) if seconds is None else seconds,
         config=config,
         faults=faults,
@@ -240,7 +240,7 @@ def _draw_plan(seed: int, seconds: float | None) -> Plan:
         transfer_timeout=rng.choice((0.3, 1.5)),
         snapshot_crash=_sometimes(rng, 0.4, 0.3),
         honest_clocks=leases,
-        forming=forming,
+        bootstrap=bootstrap,
         expect=expect,
         lies=lies,
         complete_views=complete,
@@ -274,12 +274,14 @@ def _draw_autopilot(rng: random.Random) -> AutopilotRules | None:
     )
 
 
-def _draw_forming(rng: random.Random, servers: int, founders: int) -> tuple[bool, int, bool, float]:
+def _draw_bootstrap(
+    rng: random.Random, servers: int, initial_voters: int
+) -> tuple[bool, int, bool, float]:
     """Fewer than a majority found a cluster only where nobody is hidden from anybody."""
-    forming, complete = rng.random() < 0.25, rng.random() < 0.3
+    bootstrap, complete = rng.random() < 0.25, rng.random() < 0.3
     least = servers // 2 + 1
-    expect = rng.randint(1, servers) if complete else max(least, founders)
-    return forming, min(expect, servers), complete, rng.choice((0.0, 0.3, 0.7))
+    expect = rng.randint(1, servers) if complete else max(least, initial_voters)
+    return bootstrap, min(expect, servers), complete, rng.choice((0.0, 0.3, 0.7))
 
 
 def _sometimes(rng: random.Random, probability: float, most: float) -> float:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Recovery"]
 
 _BOUND = 20.0
-#: A founding that nobody shows any more is given up after 30 s.
-_FORMING_BOUND = 60.0
+#: A proposal that no node shows any more is rejected and forgotten after 30 s.
+_BOOTSTRAP_BOUND = 60.0
 #: On top of it, so many syncs, one after the other: they may be slow for the whole run.
 _SYNCS = 100
 _POLL = 0.1
@@ -44,7 +44,7 @@ class Recovery:
         """
         world = self._world
         self._heal()
-        bound = _BOUND + (_FORMING_BOUND if world.plan.forming else 0.0)
+        bound = _BOUND + (_BOOTSTRAP_BOUND if world.plan.bootstrap else 0.0)
         bound += _SYNCS * world.pace.slowest
         if world.plan.autopilot is not None:
             bound += 2 * world.plan.autopilot.window

@@ -104,13 +104,13 @@ class Server:
             return
         self.lives += 1
         self.frozen = False
-        if self.world.plan.forming:
+        if self.world.plan.bootstrap:
             self.bootstrap = BootstrapAdapter.of(self)
             self.bootstrap.start()
-        if self.disk.cluster_id or not self.world.plan.forming:
+        if self.disk.cluster_id or not self.world.plan.bootstrap:
             self._begin(recovery)
         else:
-            self.world.trace.add(f"{self.id} starts blank")
+            self.world.trace.add(f"{self.id} starts uninitialised")
 
     def begin(self) -> None:
         """Start Raft: this node has become a member of a cluster just now."""

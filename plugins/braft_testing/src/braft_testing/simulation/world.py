@@ -57,11 +57,11 @@ from braft_testing.simulation.versions import VersionedMachine, VersionRules, pr
 __all__ = ["Report", "World", "run_seed"]
 
 
-#: Virtual seconds in which an undisturbed cluster forms and takes everybody in.
-_FORMING = 20.0
-#: How many syncs, one after the other, that may take besides: founding, elections, and a change of
+#: Virtual seconds in which an undisturbed cluster bootstraps and adds all servers.
+_BOOTSTRAP_SECONDS = 20.0
+#: How many syncs, one after the other, that may take besides: bootstrap, elections, a change of
 #: the configuration for each newcomer.
-_FORMING_SYNCS = 30
+_BOOTSTRAP_SYNCS = 30
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Report:
     operations: int = 0
     answered: int = 0
     unknown: int = 0
-    #: Clusters that were founded by the forming rules.
+    #: Clusters that the bootstrap rules started.
     formed: int = 0
     #: Dead voters that a leader removed.
     removed: int = 0
@@ -205,7 +205,7 @@ class World:
         return Caller(self, name, rng, self.history, judge=self.replicas)
 
     def make_machine(self, server_id: str, clock: NodeClock) -> SimulatedMachine:
-        """A blank state machine for a server that starts."""
+        """Return an empty state machine for a server that starts."""
         if self.versions is not None:
             runs = program(self.plan.versions, self.servers[server_id].version)
             return VersionedMachine(self.versions, server_id, runs)
@@ -235,7 +235,7 @@ class World:
     ) -> Server:
         rng = stream(self.seed, f"disk/{server_id}")
         image = LogImage(history=self.invariants.committed)
-        if server_id in self._founders and not self.plan.forming:
+        if server_id in self._initial_voters and not self.plan.bootstrap:
             self._found(image)
         disk = disk_class(self.scheduler, lambda: self.pace.draw(server_id, rng), rng, image)
         self.invariants.disks[server_id] = disk
@@ -250,11 +250,11 @@ class World:
         return self.plan.clock_drift if steady else None
 
     @property
-    def _founders(self) -> list[str]:
-        return self.server_ids[: self.plan.founders]
+    def _initial_voters(self) -> list[str]:
+        return self.server_ids[: self.plan.initial_voters]
 
     def _found(self, image: LogImage) -> None:
-        servers = tuple(types.Server(f, f) for f in self._founders)
+        servers = tuple(types.Server(f, f) for f in self._initial_voters)
         write_first_entry(image, Configuration(servers))
 
     # -- traffic -------------------------------------------------------------------------
@@ -300,7 +300,7 @@ class World:
             server.start()
         for client in self.clients.values():
             client.start()
-        if self.plan.forming and self.plan.complete_views:
+        if self.plan.bootstrap and self.plan.complete_views:
             self._form_undisturbed()
         self.faults.start()
         if not self.scheduler.run_until(self.plan.seconds, self._max_steps):
@@ -336,15 +336,15 @@ class World:
                 self._check_revision(operation, operation.value)
 
     def _form_undisturbed(self) -> None:
-        """A cluster of a minority is founded only if nothing hides anybody (see ``Forming``)."""
+        """A minority bootstraps only if discovery hides no server (see ``Bootstrap``)."""
         network = self.network
         lossy = network.loss, network.reordering
         network.loss = network.reordering = 0.0
-        within = _FORMING + _FORMING_SYNCS * self.pace.slowest
+        within = _BOOTSTRAP_SECONDS + _BOOTSTRAP_SYNCS * self.pace.slowest
         deadline = self.scheduler.now + within
         while any(server.live is None for server in self.servers.values()):
             if self.scheduler.now > deadline:
-                raise InvariantBroken("a cluster forms", f"not within {within:.0f} s")
+                raise InvariantBroken("a cluster bootstraps", f"not within {within:.0f} s")
             self.scheduler.run_until(self.scheduler.now + 0.1)
         network.loss, network.reordering = lossy
 
