@@ -431,7 +431,7 @@ def test_what_lies_in_the_folder_is_not_begun_from_and_is_removed(
 
 def read_names(folder: Path) -> Any:
     """What the store names, read from a copy."""
-    from braft_core.storage.named import decode
+    from braft_core.storage.snapshot_names import decode
 
     copy = folder.parent / "copy"
     shutil.copytree(folder, copy)
