@@ -15,54 +15,24 @@ from braft_core.errors import StorageError
 from braft_core.raft.types import EMPTY_CONFIGURATION, Configuration, SnapshotMeta
 from braft_core.storage.memory_snapshots import MemorySnapshots
 from braft_testing.snapshots import SnapshotStoreConformance, put
+from braft_testing.watched_snapshots import DelegatingSink, DelegatingSnapshots
 
 Verify = Callable[[Iterator[bytes]], None]
 
 
-class _Sink(SnapshotSink):
-    """Passes everything on; broken ones derive from it."""
-
-    def __init__(self, store: _Store, inner: SnapshotSink) -> None:
-        self.store, self.inner = store, inner
-
-    def write(self, chunk: bytes) -> None:
-        self.inner.write(chunk)
-
-    def commit(self, verify: Verify | None = None) -> SnapshotMeta:
-        return self.inner.commit(verify)
-
-    def abort(self) -> None:
-        self.inner.abort()
-
-
-class _Store(MemorySnapshots):
-    sink: type[_Sink] = _Sink
-
-    def create(
-        self,
-        index: int,
-        term: int,
-        configuration: Configuration,
-        configuration_index: int,
-        size: int = 0,
-    ) -> SnapshotSink:
-        inner = super().create(index, term, configuration, configuration_index, size)
-        return self.sink(self, inner)
-
-
-class _DropsTheLastChunk(_Store):
+class _DropsTheLastChunk(DelegatingSnapshots):
     def open(self, snapshot_id: str) -> Iterator[bytes]:
         return iter([*super().open(snapshot_id)][:-1])
 
 
-class _OneBigChunk(_Store):
+class _OneBigChunk(DelegatingSnapshots):
     def open(self, snapshot_id: str) -> Iterator[bytes]:
         return iter([b"".join(super().open(snapshot_id))])
 
 
-class _KeepsTheBuffer(_Store):
-    class sink(_Sink):
-        def __init__(self, store: _Store, inner: SnapshotSink) -> None:
+class _KeepsTheBuffer(DelegatingSnapshots):
+    class sink(DelegatingSink):
+        def __init__(self, store: DelegatingSnapshots, inner: SnapshotSink) -> None:
             super().__init__(store, inner)
             self.chunks: list[bytes] = []
 
@@ -75,7 +45,7 @@ class _KeepsTheBuffer(_Store):
             return self.inner.commit()
 
 
-class _ForgetsTheConfiguration(_Store):
+class _ForgetsTheConfiguration(DelegatingSnapshots):
     def create(
         self,
         index: int,
@@ -87,7 +57,7 @@ class _ForgetsTheConfiguration(_Store):
         return super().create(index, term, EMPTY_CONFIGURATION, configuration_index, size)
 
 
-class _OnePerIndex(_Store):
+class _OnePerIndex(DelegatingSnapshots):
     def place(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:
         for other in self.list():
             if other.index == meta.index:
@@ -96,41 +66,41 @@ class _OnePerIndex(_Store):
         super().place(meta, chunks)
 
 
-class _OneAtATime(_Store):
-    class sink(_Sink):
-        def __init__(self, store: _Store, inner: SnapshotSink) -> None:
+class _OneAtATime(DelegatingSnapshots):
+    class sink(DelegatingSink):
+        def __init__(self, store: DelegatingSnapshots, inner: SnapshotSink) -> None:
             super().__init__(store, getattr(store, "open_sink", inner))
             store.open_sink = self.inner  # type: ignore[attr-defined]
 
 
-class _InventsOne(_Store):
+class _InventsOne(DelegatingSnapshots):
     def list(self) -> list[SnapshotMeta]:
         return super().list() or [SnapshotMeta("x", 1, 1, EMPTY_CONFIGURATION, 0)]
 
 
-class _ShowsItAtOnce(_Store):
-    class sink(_Sink):
+class _ShowsItAtOnce(DelegatingSnapshots):
+    class sink(DelegatingSink):
         def write(self, chunk: bytes) -> None:
             super().write(chunk)
             put(self.store, 1) if not self.store._whole else None
 
 
-class _FinishesByItself(_Store):
-    class sink(_Sink):
+class _FinishesByItself(DelegatingSnapshots):
+    class sink(DelegatingSink):
         def write(self, chunk: bytes) -> None:
             super().write(chunk)
             if len(chunk) == 100_000:
                 self.inner.commit()
 
 
-class _AbortPlaces(_Store):
-    class sink(_Sink):
+class _AbortPlaces(DelegatingSnapshots):
+    class sink(DelegatingSink):
         def abort(self) -> None:
             self.inner.commit()
 
 
-class _TakesMore(_Store):
-    class sink(_Sink):
+class _TakesMore(DelegatingSnapshots):
+    class sink(DelegatingSink):
         def write(self, chunk: bytes) -> None:
             try:
                 super().write(chunk)
@@ -138,8 +108,8 @@ class _TakesMore(_Store):
                 put(self.store, 9, [chunk])
 
 
-class _ListsBeforeItVerifies(_Store):
-    class sink(_Sink):
+class _ListsBeforeItVerifies(DelegatingSnapshots):
+    class sink(DelegatingSink):
         def commit(self, verify: Verify | None = None) -> SnapshotMeta:
             meta = self.inner.commit()
             if verify is not None:
@@ -147,23 +117,23 @@ class _ListsBeforeItVerifies(_Store):
             return meta
 
 
-class _VerifiesNothing(_Store):
-    class sink(_Sink):
+class _VerifiesNothing(DelegatingSnapshots):
+    class sink(DelegatingSink):
         def commit(self, verify: Verify | None = None) -> SnapshotMeta:
             return self.inner.commit()
 
 
-class _DeletesNothing(_Store):
+class _DeletesNothing(DelegatingSnapshots):
     def delete(self, snapshot_id: str) -> None:
         pass
 
 
-class _DeletesOthers(_Store):
+class _DeletesOthers(DelegatingSnapshots):
     def delete(self, snapshot_id: str) -> None:
         self._whole.clear()
 
 
-class _TakesAnySize(_Store):
+class _TakesAnySize(DelegatingSnapshots):
     def create(
         self,
         index: int,
@@ -175,36 +145,36 @@ class _TakesAnySize(_Store):
         return super().create(index, term, configuration, configuration_index)
 
 
-class _AbortDeletes(_Store):
-    class sink(_Sink):
+class _AbortDeletes(DelegatingSnapshots):
+    class sink(DelegatingSink):
         def abort(self) -> None:
             super().abort()
             self.store.retain(0)
 
 
-class _OldestFirst(_Store):
+class _OldestFirst(DelegatingSnapshots):
     def list(self) -> list[SnapshotMeta]:
         return super().list()[::-1]
 
 
-class _SortsByText(_Store):
+class _SortsByText(DelegatingSnapshots):
     def list(self) -> builtins.list[SnapshotMeta]:
         return sorted(super().list(), key=lambda meta: str(meta.index), reverse=True)
 
 
-class _KeepsTheFirst(_Store):
+class _KeepsTheFirst(DelegatingSnapshots):
     def retain(self, count: int, keep: str = "") -> None:
         for name in builtins.list(self._whole)[count:]:
             del self._whole[name]
 
 
-class _CountsEach(_Store):
+class _CountsEach(DelegatingSnapshots):
     def retain(self, count: int, keep: str = "") -> None:
         for meta in self.list()[count:]:
             del self._whole[meta.id]
 
 
-class _RetainsOnlyWhatIsThere(_Store):
+class _RetainsOnlyWhatIsThere(DelegatingSnapshots):
     """Retention ends what is being written."""
 
     def retain(self, count: int, keep: str = "") -> None:
@@ -215,25 +185,25 @@ class _RetainsOnlyWhatIsThere(_Store):
         super().place(meta, [] if getattr(self, "retained", False) else chunks)
 
 
-class _ReadsLate(_Store):
+class _ReadsLate(DelegatingSnapshots):
     def open(self, snapshot_id: str) -> Iterator[bytes]:
         for number in range(len(self._whole[snapshot_id][1])):
             yield self._whole[snapshot_id][1][number]
 
 
-class _OpensAnything(_Store):
+class _OpensAnything(DelegatingSnapshots):
     def open(self, snapshot_id: str) -> Iterator[bytes]:
         return super().open(snapshot_id) if snapshot_id in self._whole else iter(())
 
 
-class _HoldsWhatItRemoved(_Store):
+class _HoldsWhatItRemoved(DelegatingSnapshots):
     def holds(self, snapshot_id: str) -> bool:
         return True
 
 
-class _BelongsToAThread(_Store):
-    class sink(_Sink):
-        def __init__(self, store: _Store, inner: SnapshotSink) -> None:
+class _BelongsToAThread(DelegatingSnapshots):
+    class sink(DelegatingSink):
+        def __init__(self, store: DelegatingSnapshots, inner: SnapshotSink) -> None:
             super().__init__(store, inner)
             self.thread = threading.get_ident()
 
@@ -243,7 +213,7 @@ class _BelongsToAThread(_Store):
             super().write(chunk)
 
 
-class _PlacesForOneThread(_Store):
+class _PlacesForOneThread(DelegatingSnapshots):
     _thread = 0
 
     def place(self, meta: SnapshotMeta, chunks: Sequence[bytes]) -> None:

@@ -13,7 +13,16 @@ from collections.abc import Iterable
 from braft_core.errors import DecodeError
 from braft_core.proof import MAC_SIZE, Keys
 
-__all__ = ["ERROR_SEAL", "MAC_SIZE", "PROOF", "SESSION", "CallMac", "ReplayWindow", "unpack"]
+__all__ = [
+    "ERROR_SEAL",
+    "MAC_SIZE",
+    "PROOF",
+    "SESSION",
+    "CallMac",
+    "MacMismatchError",
+    "ReplayWindow",
+    "unpack",
+]
 
 #: Metadata of each call of a session: session, number of the call, seal.
 PROOF = "braft-proof-bin"
@@ -30,6 +39,10 @@ _HEADER = struct.Struct("!BQQ")
 _METADATA, _MESSAGE, _ERROR = range(3)
 #: Numbers below the highest that may still come: calls overtake each other.
 _WINDOW = 4096
+
+
+class MacMismatchError(DecodeError):
+    """A message was not sent by the other end, or not at this place of the call."""
 
 
 class CallMac:
@@ -69,7 +82,7 @@ class CallMac:
         """Return the other end's next message. :raises DecodeError: it was not sent like this."""
         header, data = self._header(_MESSAGE, self._received), sealed[MAC_SIZE:]
         if not self._theirs.check(header, data, sealed[:MAC_SIZE]):
-            raise DecodeError("a message has a wrong seal")
+            raise MacMismatchError("a message has a wrong MAC")
         self._received += 1
         return data
 

@@ -16,6 +16,7 @@ from braft_core.escaping import printable
 from braft_core.peer import REPLIES, PeerReply, PeerRequest
 from braft_core.transport.call_codec import decode_peer, encode_peer, method_of
 from braft_core.transport.grpc.authenticated_channel import AuthenticatedChannel
+from braft_core.transport.grpc.call_mac import MacMismatchError
 from braft_core.transport.grpc.channel_ready import connect_error, wait_until_ready
 from braft_core.transport.grpc.grpc_endpoint import CLUSTER, SENDER, GrpcEndpoint
 from braft_core.transport.tls_probe import TLSProbe
@@ -76,15 +77,18 @@ class CallPool:
         metadata = ((CLUSTER, identity.cluster_id), (SENDER, identity.server_id))
         sent = False
         try:
-            await prover.ready(wait)
+            try:
+                await prover.ready(wait)
+            except DecodeError as error:
+                reason = f"{method} to {address}: {error}"
+                raise Unreachable(reason, address=address, sent=False) from error
             sent = True
             data = await prover.unary(path, encode_peer(request), wait, metadata)
         except grpc.aio.AioRpcError as error:
             raise _failure(error, method, address, sent) from error
-        except DecodeError as error:
-            raise Unreachable(f"{method} to {address}: {error}", address=address, sent=sent) from (
-                error
-            )
+        except MacMismatchError as error:
+            reason = f"{method} to {address}: {error}"
+            raise Unreachable(reason, address=address, sent=True) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

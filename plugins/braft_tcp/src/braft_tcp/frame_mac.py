@@ -48,6 +48,6 @@ class FrameMac:
             return body
         header = _HEADER.pack(self._received, kind, request_id)
         if not self._theirs.check(header, body[MAC_SIZE:], body[:MAC_SIZE]):
-            raise DecodeError(f"frame {kind} has a wrong seal")
+            raise DecodeError(f"frame {kind} has a wrong MAC")
         self._received += 1
         return body[MAC_SIZE:]

@@ -26,6 +26,7 @@ from braft_core.errors import (
     BraftError,
     ConfigError,
     Conflict,
+    DecodeError,
     NotLeader,
     Unreachable,
     WrongCluster,
@@ -332,6 +333,7 @@ class TransportConformance(SnapshotTransferRules):
             for error in (
                 NotLeader("ask ü instead", leader="c", term=7, nothing=None),
                 Conflict("revision is 5", revision=5),
+                DecodeError("the command cannot be read"),
                 BraftError("plain", long="x" * 100_000),
             ):
 

@@ -1,4 +1,4 @@
-"""A store of snapshots that says what was done with it, for the rules of transports."""
+"""Snapshot stores in memory that tests watch, stop and break."""
 
 # The methods are those of the store.
 # ruff: noqa: D102
@@ -6,16 +6,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from braft_core.abc import SnapshotSink
 from braft_core.raft.types import Configuration, SnapshotMeta
 from braft_core.storage.memory_snapshots import MemorySnapshots
 
-__all__ = ["WatchedSnapshots"]
+__all__ = ["DelegatingSink", "DelegatingSnapshots", "WatchedSnapshots"]
+
+Verify = Callable[[Iterator[bytes]], None]
 
 
-class WatchedSnapshots(MemorySnapshots):
+class DelegatingSink(SnapshotSink):
+    """Passes every call on to ``inner``; derive from it to change one."""
+
+    def __init__(self, store: DelegatingSnapshots, inner: SnapshotSink) -> None:
+        self.store, self.inner = store, inner
+
+    def write(self, chunk: bytes) -> None:
+        self.inner.write(chunk)
+
+    def commit(self, verify: Verify | None = None) -> SnapshotMeta:
+        return self.inner.commit(verify)
+
+    def abort(self) -> None:
+        self.inner.abort()
+
+
+class DelegatingSnapshots(MemorySnapshots):
+    """A store in memory whose sinks are of the class :attr:`sink`."""
+
+    sink: ClassVar[type[DelegatingSink]] = DelegatingSink
+
+    def create(
+        self,
+        index: int,
+        term: int,
+        configuration: Configuration,
+        configuration_index: int,
+        size: int = 0,
+    ) -> SnapshotSink:
+        inner = super().create(index, term, configuration, configuration_index, size)
+        return self.sink(self, inner)
+
+
+class _WatchedSink(DelegatingSink):
+    store: WatchedSnapshots
+
+    def __init__(self, store: DelegatingSnapshots, inner: SnapshotSink) -> None:
+        super().__init__(store, inner)
+        self._over = False
+        self.store.events.append("begun")
+
+    def write(self, chunk: bytes) -> None:
+        self.store.writing(chunk)
+        super().write(chunk)
+
+    def commit(self, verify: Verify | None = None) -> SnapshotMeta:
+        meta = super().commit(verify)
+        self._over = True
+        self.store.events.append("committed")
+        return meta
+
+    def abort(self) -> None:
+        super().abort()
+        if not self._over:
+            self._over = True
+            self.store.events.append("aborted")
+
+
+class WatchedSnapshots(DelegatingSnapshots):
     """Snapshots whose reading and writing a test watches, stops and breaks."""
+
+    sink: ClassVar[type[DelegatingSink]] = _WatchedSink
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,38 +91,3 @@ class WatchedSnapshots(MemorySnapshots):
 
     def open(self, snapshot_id: str) -> Iterator[bytes]:
         return self.reading(super().open(snapshot_id))
-
-    def create(
-        self,
-        index: int,
-        term: int,
-        configuration: Configuration,
-        configuration_index: int,
-        size: int = 0,
-    ) -> SnapshotSink:
-        self.events.append("begun")
-        inner = super().create(index, term, configuration, configuration_index, size)
-        return _WatchedSink(self, inner)
-
-
-class _WatchedSink(SnapshotSink):
-    def __init__(self, store: WatchedSnapshots, inner: SnapshotSink) -> None:
-        self._store = store
-        self._inner = inner
-        self._over = False
-
-    def write(self, chunk: bytes) -> None:
-        self._store.writing(chunk)
-        self._inner.write(chunk)
-
-    def commit(self, verify: Callable[[Iterator[bytes]], None] | None = None) -> SnapshotMeta:
-        meta = self._inner.commit(verify)
-        self._over = True
-        self._store.events.append("committed")
-        return meta
-
-    def abort(self) -> None:
-        self._inner.abort()
-        if not self._over:
-            self._over = True
-            self._store.events.append("aborted")
