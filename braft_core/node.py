@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Self, TypeVar
 
+from pydantic import BaseModel
+
 from braft_core.abc import Service
 from braft_core.compat.go_braft.routes import legacy_routes
 from braft_core.config import Settings
@@ -43,7 +45,7 @@ __all__ = ["Node"]
 _GRACE = 2.0
 
 Args = tuple[Any, ...]
-Options = TypeVar("Options", bound=PluginOptions)
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class Node(AsyncCalls):
@@ -298,7 +300,11 @@ class Node(AsyncCalls):
 
         :raises ConfigError: naming each bad one, its value and what is accepted.
         """
-        return read_options(self._settings, model)
+        if not issubclass(model, PluginOptions):
+            raise TypeError(f"{model.__name__} is no subclass of PluginOptions")
+        chosen: Any = model
+        options: Options = read_options(self._settings, chosen)
+        return options
 
     @property
     def server_id(self) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from braft_core.plugin.options import PluginOptions
+from pydantic import BaseModel
 
 __all__ = ["NodeAPI"]
 
-Options = TypeVar("Options", bound="PluginOptions")
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class NodeAPI(Protocol):

@@ -1,6 +1,5 @@
 """Settings: names, sources, validation. One frozen :class:`Settings` per node."""
 
-from braft_core.config.display import settings_markdown
 from braft_core.config.durations import (
     format_duration,
     format_range,
@@ -8,6 +7,7 @@ from braft_core.config.durations import (
     parse_range,
 )
 from braft_core.config.fields import Accepts, Variable
+from braft_core.config.markdown import settings_markdown
 from braft_core.config.plugin_options import sourced_options
 from braft_core.config.settings import Row, Settings
 from braft_core.config.sources import SourcedValue, unknown_variable_message

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from braft_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from braft_core.config.settings import Settings
 
 __all__ = ["check_consistency"]
 
 
-def check_consistency(settings: Settings) -> None:
+class _Settings(Protocol):
+    """What the rules need of the settings."""
+
+    def label(self, name: str) -> str:
+        """Return the name by which the user knows a setting."""
+
+    @property
+    def election_timeout(self) -> float: ...
+
+    @property
+    def heartbeat_interval(self) -> float: ...
+
+    @property
+    def http_server(self) -> str: ...
+
+    @property
+    def http_tls(self) -> object: ...
+
+    @property
+    def http_tls_files(self) -> object: ...
+
+    @property
+    def tls(self) -> str | None: ...
+
+    @property
+    def tls_mode(self) -> str: ...
+
+    @property
+    def token(self) -> object: ...
+
+    @property
+    def token_file(self) -> object: ...
+
+
+def check_consistency(settings: _Settings) -> None:
     """Check the settings against each other.
 
     :raises ConfigError: two settings contradict each other; names both.
@@ -24,7 +55,7 @@ def check_consistency(settings: Settings) -> None:
     _check_timing(settings)
 
 
-def _check_tls(settings: Settings) -> None:
+def _check_tls(settings: _Settings) -> None:
     names = ("tls_ca", "tls_cert", "tls_key")
     missing = [name for name in names if getattr(settings, name) is None]
     given = [name for name in names if name not in missing]
@@ -55,7 +86,7 @@ def _check_tls(settings: Settings) -> None:
             )
 
 
-def _check_http(settings: Settings) -> None:
+def _check_http(settings: _Settings) -> None:
     given = [n for n in ("http_tls_cert", "http_tls_key") if getattr(settings, n) is not None]
     label, files = settings.label("http_tls"), "BRAFT_HTTP_TLS_CERT and BRAFT_HTTP_TLS_KEY"
     if len(given) == 1:
@@ -77,7 +108,7 @@ def _check_http(settings: Settings) -> None:
         )
 
 
-def _check_tokens(settings: Settings) -> None:
+def _check_tokens(settings: _Settings) -> None:
     if settings.token is not None and settings.token_file is not None:
         both = _labels(settings, ["token", "token_file"])
         raise ConfigError(
@@ -87,7 +118,7 @@ def _check_tokens(settings: Settings) -> None:
         )
 
 
-def _check_ports(settings: Settings) -> None:
+def _check_ports(settings: _Settings) -> None:
     """Check the ports that follow from the settings alone; 0 means any free port."""
     known: dict[int, str] = {}
     previous: int | None = None
@@ -114,7 +145,7 @@ def _check_ports(settings: Settings) -> None:
         known[port] = label
 
 
-def _check_timing(settings: Settings) -> None:
+def _check_timing(settings: _Settings) -> None:
     heartbeat, election = settings.heartbeat_interval, settings.election_timeout
     if heartbeat * 2 > election:
         label = settings.label("election_timeout")
@@ -127,5 +158,5 @@ def _check_timing(settings: Settings) -> None:
         )
 
 
-def _labels(settings: Settings, names: list[str]) -> str:
+def _labels(settings: _Settings, names: list[str]) -> str:
     return " and ".join(settings.label(name) for name in names)

@@ -1,18 +1,14 @@
-"""Settings as text: single values for ``braft config``, the table for the documentation."""
+"""Settings as text: single values, for ``braft config``."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from braft_core.config.durations import format_duration, format_range
 
-if TYPE_CHECKING:
-    from braft_core.config.settings import Settings
-
-__all__ = ["MASK", "format_value", "is_secret", "settings_markdown"]
+__all__ = ["MASK", "format_value", "is_secret"]
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 MASK = "**********"
@@ -40,23 +36,6 @@ def format_value(value: object, default: str = "") -> str:
 
 def _plain(markdown: str) -> str:
     return _LINK.sub(r"\1", markdown).replace("`", "")
-
-
-def settings_markdown(settings: type[Settings]) -> str:
-    """Return the table of all settings, generated from the model."""
-    lines = [
-        "| variable | short | keyword, TOML key | meaning | accepts | default |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, variable in settings.variables().items():
-        value: Any = settings.model_fields[name].default
-        default = variable.default or f"`{format_value(not value if variable.inverted else value)}`"
-        short = f"`{variable.short}`" if variable.short else "-"
-        lines.append(
-            f"| `{variable.long}` | {short} | `{name}` | {variable.meaning} "
-            f"| {settings.accepts(name)} | {default} |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def is_secret(name: str) -> bool:

@@ -12,30 +12,15 @@ and no election would ever succeed. Therefore:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from braft_core.raft.ready import Ready
+from braft_core.raft.ready import Batch, Ready
 from braft_core.raft.state import RaftState
-from braft_core.raft.types import HardState
 
-__all__ = ["Batch", "is_outpaced", "persisted", "record_batch", "vote_is_durable"]
+__all__ = ["is_outpaced", "persisted", "record_batch", "vote_is_durable"]
 
 
 #: A write counts as at most this many election timeouts. A longer one was probably a suspended
 #: machine or a full disk, which predicts nothing about the next write.
 _MAX_SYNC_TIMEOUTS = 10.0
-
-
-class Batch(NamedTuple):
-    """A Ready on its way to the disk, and what is durable after it."""
-
-    number: int
-    hard_state: HardState | None
-    last_index: int
-    last_term: int
-    emitted_at: float
-    #: False if the batch has nothing to write.
-    writes: bool
 
 
 def record_batch(state: RaftState, ready: Ready) -> None:

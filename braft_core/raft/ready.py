@@ -23,6 +23,7 @@ from braft_core.raft.messages import Message
 from braft_core.raft.types import Configuration, Entry, HardState, Role, SnapshotMeta
 
 __all__ = [
+    "Batch",
     "ConfigurationChanged",
     "ConfigurationCommitted",
     "Event",
@@ -106,3 +107,15 @@ class Ready:
             or self.truncate_from is not None
             or self.snapshot is not None
         )
+
+
+class Batch(NamedTuple):
+    """A Ready on its way to the disk, and what is durable after it."""
+
+    number: int
+    hard_state: HardState | None
+    last_index: int
+    last_term: int
+    emitted_at: float
+    #: False if the batch has nothing to write.
+    writes: bool

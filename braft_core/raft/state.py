@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from braft_core.raft.config import RaftConfig
 from braft_core.raft.limits import MAX_TERM
@@ -17,6 +16,7 @@ from braft_core.raft.log import RaftLog
 from braft_core.raft.messages import Message
 from braft_core.raft.progress import Progress
 from braft_core.raft.ready import (
+    Batch,
     ConfigurationChanged,
     Event,
     LeaderChanged,
@@ -25,9 +25,6 @@ from braft_core.raft.ready import (
 )
 from braft_core.raft.stamps import Stamps
 from braft_core.raft.types import Configuration, Entry, HardState, Role, SnapshotMeta
-
-if TYPE_CHECKING:
-    from braft_core.raft.durability import Batch
 
 __all__ = ["PendingRead", "RaftState"]
 

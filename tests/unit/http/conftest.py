@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import falcon.testing
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from braft_core.compat.go_braft.routes import legacy_routes
 from braft_core.errors import (
@@ -22,11 +22,10 @@ from braft_core.errors import (
     UnknownCommand,
 )
 from braft_core.http import HTTPServer, make_app
-from braft_core.plugin.options import PluginOptions
 from braft_core.raft.types import Configuration, Server, SnapshotMeta
 from braft_core.storage.snapshot_file import encode_file
 
-Options = TypeVar("Options", bound=PluginOptions)
+Options = TypeVar("Options", bound=BaseModel)
 
 CONFIGURATION = Configuration((Server("server-1", "127.0.0.1:15000"),))
 
