@@ -1,8 +1,7 @@
-"""The audit log: who changed the cluster, or took its data away. Logger ``braft.audit``.
+"""The audit log (logger ``braft.audit``): who changed the cluster, or copied its data.
 
-One line each for changes of members and of the leadership, for snapshots taken, downloaded and
-received, and for restores. Owns the form of the line. No secret is among its parts, and control
-characters of others are escaped.
+It has a line for each change of members or leadership, each snapshot that is taken, downloaded or
+received, and each restore. Lines hold no secrets, and control characters are escaped.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from braft_core.escaping import printable
 __all__ = ["audit"]
 
 _log = logging.getLogger("braft.audit")
-#: Characters of one part of a line.
+#: Most characters of one field.
 _MOST = 200
 
 
 def audit(what: str, *, by: str, **facts: object) -> None:
-    """Log that ``what`` was done.
+    """Log the action ``what``.
 
-    :param by: who did it: an address and a role, a server's id, or this machine's user.
-    :param facts: what it was done to, and its index in the log where it has one.
+    :param by: the actor: an address and a role, a server's id, or this machine's user.
+    :param facts: further fields, such as the target and the index in the log.
     """
     parts = {"by": by, **facts}
-    told = " ".join(f"{key}={printable(str(value), _MOST)!r}" for key, value in parts.items())
-    _log.info("%s %s", printable(what, _MOST), told)
+    fields = " ".join(f"{key}={printable(str(value), _MOST)!r}" for key, value in parts.items())
+    _log.info("%s %s", printable(what, _MOST), fields)

@@ -1,6 +1,6 @@
-"""How much work a value is for an encoder: whether it is done in a moment, or has to be cut.
+"""Estimates whether a value is cheap to encode, or has to be encoded in chunks.
 
-An encoder in C holds the interpreter's lock until it returns; meanwhile no other thread runs, and
+An encoder in C holds the interpreter's lock until it returns. Meanwhile no other thread runs, and
 the consensus loop sends no heartbeat.
 """
 
@@ -10,23 +10,23 @@ from typing import Any, Final
 
 __all__ = ["MAX_CHARACTERS", "MAX_VALUES", "is_cheap", "remaining_budget", "text_cost"]
 
-#: Values within one value, or characters of text, that are encoded in one go: some milliseconds.
+#: Most nested values, or characters of text, that are encoded in one call: some milliseconds.
 MAX_VALUES: Final = 4096
 MAX_CHARACTERS: Final = 256 << 10
 
 
 def is_cheap(value: Any) -> bool:
-    """Whether a value has no more than :data:`MAX_VALUES` values in it, and as little text."""
+    """Return whether a value has few enough nested values and characters for one call."""
     try:
         return remaining_budget(value, MAX_VALUES) > 0
-    except RecursionError:  # within itself: the encoder will refuse it, or knows how to show it
+    except RecursionError:  # a cycle: the encoder refuses or replaces it
         return True
 
 
 def remaining_budget(value: Any, room: int) -> int:
-    """What of ``room`` values is left after this one: 0 or less if it does not fit.
+    """Return what is left of ``room`` values after this one; 0 or less if it does not fit.
 
-    Costs no more than ``room`` steps, however large the value is.
+    Takes at most ``room`` steps, however large the value is.
     """
     room -= 1
     if isinstance(value, str | bytes):
@@ -49,5 +49,5 @@ def remaining_budget(value: Any, room: int) -> int:
 
 
 def text_cost(text: object) -> int:
-    """What a text counts for, beside that it is one value."""
+    """Return how many further values a text counts as."""
     return len(text) * MAX_VALUES // MAX_CHARACTERS if isinstance(text, str | bytes) else 0

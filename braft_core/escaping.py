@@ -1,9 +1,8 @@
-"""Text from outside, made safe to show: in log lines, error messages and on terminals.
+"""Escapes untrusted text for log lines, error messages and terminals.
 
-Whoever names a node, a key or an error may put control characters into the name: a newline forges
-a log line, ESC drives a terminal, a bidirectional override shows another text than there is. Here
-each such character becomes its escape, visible and without effect. Pure; changes no value that is
-stored or compared.
+Names of nodes and keys, and errors of peers, may contain control characters: a newline forges a log
+line, ESC controls a terminal, a bidirectional override displays another text. Each such character
+becomes its visible escape. Pure; stored values stay as they are.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from typing import Any, Final
 
 __all__ = ["printable", "printable_lines", "printable_values", "shown"]
 
-#: Longest text that an error message shows of a value.
+#: Most characters of a value in an error message.
 _SHOWN: Final = 120
-#: ASCII without its controls: what nearly every text consists of.
+#: Printable ASCII, of which nearly all texts consist.
 _HARMLESS = re.compile(r"[ -~]*")
 _PIECE = re.compile(r"[^\n\t]+")
 
 
 def printable(text: str, limit: int = 0) -> str:
-    r"""Return ``text`` with every character that is not printable as its escape, as in ``repr``.
+    r"""Return ``text`` with every character that is not printable escaped as in ``repr``.
 
-    Escaped are controls and ESC, line and paragraph separators, format characters such as
-    bidirectional overrides and zero-width spaces, surrogates, and blanks that look like a space
-    and are none. Idempotent. A backslash stays one, so the result is for people, not for parsers.
+    Escaped are control characters, line and paragraph separators, format characters such as
+    bidirectional overrides and zero-width spaces, surrogates, and spaces other than U+0020.
+    Idempotent. A backslash is not escaped, so the result is for people, not for parsers.
 
-    :param limit: longest result in characters, the ellipsis included; 0 for any.
+    :param limit: most characters of the result, the ellipsis included; 0 for no limit.
     """
     if limit and len(text) > limit:
         text = text[: limit - 3] + "..."
@@ -39,12 +38,12 @@ def printable(text: str, limit: int = 0) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return ``text`` as :func:`printable` does, but keep line ends and tabs: of a traceback."""
+    """Return ``text`` like :func:`printable`, but keep line ends and tabs; for tracebacks."""
     return _PIECE.sub(lambda piece: printable(piece[0]), text)
 
 
 def printable_values(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the facts of an error that another node sent, with printable keys and texts."""
+    """Return the data of another node's error, with printable keys and strings."""
     return {
         printable(str(key)): printable(value) if isinstance(value, str) else value
         for key, value in data.items()
@@ -52,10 +51,10 @@ def printable_values(data: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def shown(value: object) -> str:
-    """Return how an error message shows a value: its ``repr``, short, in one printable line."""
+    """Return a value for an error message: its ``repr``, shortened, in one printable line."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - an object of the caller's, or an int of too many digits
+    except Exception:  # noqa: BLE001 - a caller's __repr__, or an int with too many digits
         text = f"a {type(value).__name__}"
     return printable(text, _SHOWN)
 

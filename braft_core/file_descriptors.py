@@ -1,8 +1,8 @@
-"""How many files and connections the process may have open, and who gets how many of them.
+"""The limit of open files, and the share of it that inbound connections may take.
 
-A node that runs out of descriptors can open neither its log nor a connection to a peer. Each
-listener therefore has a share of its own; what is left is for the disk, for outbound connections
-and for the program that the node is part of.
+A node without free descriptors can open neither its log nor a connection to a peer. So each
+listener has a fixed share; the rest is for the disk, outbound connections and the program that
+embeds the node.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if sys.platform != "win32":
 
 __all__ = ["TARGET_LIMIT", "descriptor_limit", "inbound_connection_limit", "raise_descriptor_limit"]
 
-#: What the limit is raised to, if the system allows it.
+#: The limit is raised to this value if the system allows it.
 TARGET_LIMIT: Final = 65536
-#: Descriptors of log, snapshots, outbound connections and event loops, which nobody else may take.
+#: Descriptors reserved for log, snapshots, outbound connections and event loops.
 _RESERVED: Final = 128
-#: The most connections that one listener accepts.
+#: Most connections of one listener.
 _MOST: Final = 4096
-#: A limit beyond all of this, where the system has none.
+#: Stands for "no limit".
 _UNLIMITED: Final = 1 << 20
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors this process may have open now."""
+    """Return the limit of open files of this process."""
     if sys.platform == "win32":
         return _UNLIMITED
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -35,9 +35,9 @@ def descriptor_limit() -> int:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit to the hard one, at most to :data:`TARGET_LIMIT`; return what it is now.
+    """Raise the soft limit to the hard one, at most to :data:`TARGET_LIMIT`; return the limit.
 
-    A limit that is high enough stays as it is. So does one that the system does not let us raise.
+    A higher limit stays, and so does one that the system does not allow to raise.
     """
     if sys.platform != "win32":
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -49,11 +49,11 @@ def raise_descriptor_limit() -> int:
 
 
 def inbound_connection_limit(limit: int | None = None) -> int:
-    """Return how many connections one listener may hold: a quarter of what is not reserved.
+    """Return the most connections of one listener: a quarter of the unreserved descriptors.
 
-    A node has two listeners, for Raft and for HTTP, so that half of the descriptors stays free.
+    A node has two listeners, for Raft and for HTTP, so half of the descriptors stay free.
 
-    :param limit: of descriptors; by default the one of this process.
+    :param limit: limit of open files; default: that of this process.
     """
     limit = descriptor_limit() if limit is None else limit
     return max(8, min(_MOST, (limit - _RESERVED) // 4))

@@ -33,7 +33,7 @@ __all__ = [
 DEFAULT_RAFT_PORT = 15000
 _SEARCH_STEP = 1000
 _SEARCH_END = 65000
-#: Interfaces of containers and virtual machines: their addresses mean nothing to other hosts.
+#: Prefixes of the interfaces of containers and virtual machines, which other hosts cannot reach.
 _VIRTUAL = ("docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "vmnet", "vboxnet")
 
 
@@ -55,13 +55,13 @@ def new_cluster_id() -> str:
 
 
 def first_host_address(interface: str = "") -> str:
-    """The address to advertise when none is set. The same answer as long as the host is the same.
+    """Return the address to advertise when none is set; stable while the interfaces are.
 
-    Prefers, in this order: IPv4, IPv6, link-local addresses; real interfaces before those of
-    containers; low interface numbers. 127.0.0.1 if there is nothing but loopback. IPv6 link-local
-    addresses do not count: without the name of the caller's own interface nobody reaches them.
+    Prefers, in this order: addresses that are not link-local, real interfaces to those of
+    containers, IPv4 to IPv6, low interface numbers. 127.0.0.1 if there is only loopback. IPv6
+    link-local addresses do not count: they are only valid with the caller's interface name.
 
-    :param interface: take the address from this interface, loopback included.
+    :param interface: take the address from this interface, which may be loopback.
     :raises ConfigError: there is no such interface, or it has no address.
     """
     adapters = list(ifaddr.get_adapters())
@@ -121,12 +121,12 @@ _LABELS: Mapping[str, str] = MappingProxyType(
 
 
 def default_raft_ports(after: int = 0) -> range:
-    """Return the Raft ports that nodes take by themselves, in order, beyond ``after``."""
+    """Return the default Raft ports in the order they are tried, from above ``after``."""
     return range(max(DEFAULT_RAFT_PORT, after + _SEARCH_STEP), _SEARCH_END, _SEARCH_STEP)
 
 
 def implied_ports(rport: int | None, dport: int | None, hport: int | None) -> Ports:
-    """The ports that these settings name, or the rule does, whether they are free or not."""
+    """Return the ports that follow from these settings, whether they are free or not."""
     raft = rport or DEFAULT_RAFT_PORT
     discovery = dport or raft + 1
     return Ports(raft, discovery, hport or discovery + 1)
@@ -141,15 +141,15 @@ def pick_ports(
     labels: Mapping[str, str] = _LABELS,
     after: int = 0,
 ) -> Ports:
-    """Decide the ports: ``None`` follows the rule (15000 or free, rport + 1, dport + 1), 0 is free.
+    """Choose the ports. ``None``: the default (15000 or higher, rport + 1, dport + 1); 0: any free.
 
-    A second node of a host takes 16000, a third 17000: the same again after a restart, because
-    the data directory is named after the port. Between this look and the node's own bind another
-    process may take a port, so the bind has to be checked as well.
+    A second node of a host takes 16000, a third 17000, and again after a restart, because the data
+    directory is named after the port. Another process may take a port before the node binds it, so
+    callers handle errors of the bind, too.
 
     :param host: address the node will listen on; "" for all.
     :param labels: names of the settings for errors, ``Settings.label`` of each.
-    :param after: where the rule decides, a Raft port beyond this one.
+    :param after: a default Raft port is above this one.
     :raises ConfigError: a port that was set, or follows from one that was, is taken.
     """
     if rport:
@@ -186,7 +186,7 @@ def _follow(rport: int, dport: int | None, hport: int | None, host: str) -> Port
 
 
 def _free_bases(host: str) -> Iterator[int]:
-    """Ports the system calls free; several, because the next two must be free as well."""
+    """Yield free ports; several, because the next two must be free as well."""
     for _ in range(100):
         base = _free_port(host)
         if base <= 65533:
@@ -216,8 +216,8 @@ def _must_be_free(label: str, port: int, host: str, *, implied: bool = False) ->
 
 
 def _held_by(port: int) -> str:
-    """Say which process listens on a port, as far as this user may know."""
-    import psutil  # only for the error: it takes long to import
+    """Return which process listens on a port, as far as this user may see it."""
+    import psutil  # imported late: it is slow, and only errors need it
 
     try:
         listening = [

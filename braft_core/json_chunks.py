@@ -15,21 +15,21 @@ from braft_core.encoding_cost import MAX_VALUES, is_cheap, remaining_budget, tex
 
 __all__ = ["encode", "iter_chunks"]
 
-#: Deeper, no value of the log can be.
+#: Deeper values are left to strict_json, which replaces them; values of the log are less deep.
 _MAX_DEPTH: Final = 200
 _BETWEEN: Final = ", "
 
 
 def encode(value: Any) -> bytes:
     """Return what :func:`braft_core.strict_json.encode` returns, in many small steps."""
-    return b"".join([piece.encode() for piece in iter_chunks(value)])
+    return b"".join([chunk.encode() for chunk in iter_chunks(value)])
 
 
 def iter_chunks(value: Any, depth: int = 0) -> Iterator[str]:
-    """The text of :func:`braft_core.strict_json.dumps` in pieces.
+    """Yield the text of :func:`braft_core.strict_json.dumps` in chunks.
 
-    A piece has up to :data:`~braft_core.encoding_cost.MAX_VALUES` values, and up to
-    :data:`~braft_core.encoding_cost.MAX_CHARACTERS` characters where it is not one text.
+    A chunk has up to :data:`~braft_core.encoding_cost.MAX_VALUES` values, and up to
+    :data:`~braft_core.encoding_cost.MAX_CHARACTERS` characters unless it is a single string.
     """
     if depth == _MAX_DEPTH or not isinstance(value, dict | list | tuple) or is_cheap(value):
         yield strict_json.dumps(value)
@@ -52,14 +52,14 @@ def _joined(groups: Iterable[Iterator[str]]) -> Iterator[str]:
 
 
 def _entries(value: dict[Any, Any], depth: int) -> Iterator[Iterator[str]]:
-    """The pieces of a dict, as many small entries in one as it may have."""
+    """Yield the chunks of a dict; small entries share a chunk."""
     few: dict[Any, Any] = {}
     room = MAX_VALUES
     for key, item in value.items():
         room = remaining_budget(item, room - 1 - text_cost(key))
         if room <= 0:
             if few:
-                yield _inside(few)
+                yield _without_brackets(few)
             few, room = {}, remaining_budget(item, MAX_VALUES - 1 - text_cost(key))
         if room > 0:
             few[key] = item
@@ -67,18 +67,18 @@ def _entries(value: dict[Any, Any], depth: int) -> Iterator[Iterator[str]]:
             yield _large_entry(key, item, depth)
             room = MAX_VALUES
     if few:
-        yield _inside(few)
+        yield _without_brackets(few)
 
 
 def _elements(value: list[Any] | tuple[Any, ...], depth: int) -> Iterator[Iterator[str]]:
-    """The pieces of a list."""
+    """Yield the chunks of a list; small elements share a chunk."""
     few: list[Any] = []
     room = MAX_VALUES
     for item in value:
         room = remaining_budget(item, room)
         if room <= 0:
             if few:
-                yield _inside(few)
+                yield _without_brackets(few)
             few, room = [], remaining_budget(item, MAX_VALUES)
         if room > 0:
             few.append(item)
@@ -86,10 +86,10 @@ def _elements(value: list[Any] | tuple[Any, ...], depth: int) -> Iterator[Iterat
             yield iter_chunks(item, depth)
             room = MAX_VALUES
     if few:
-        yield _inside(few)
+        yield _without_brackets(few)
 
 
-def _inside(few: dict[Any, Any] | list[Any]) -> Iterator[str]:
+def _without_brackets(few: dict[Any, Any] | list[Any]) -> Iterator[str]:
     yield strict_json.dumps(few)[1:-1]
 
 

@@ -1,17 +1,17 @@
-"""JSON text from values and values from JSON text, both strict (RFC 8259).
+"""Encodes and decodes strict JSON (RFC 8259).
 
-Python's ``json`` writes ``NaN`` for a float that is none, which no other parser reads, and fails
-on what a service or another node may well hand out. Every JSON that braft writes comes from here.
-What JSON has no form for is written so:
+Python's ``json`` writes ``NaN``, which other parsers refuse, and fails on values that a service or
+another node may return. All JSON that braft writes comes from here. Values without a JSON form are
+encoded so:
 
 * NaN and the infinities: the texts ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, as in protobuf;
 * bytes: base64;
 * lone surrogates in a text: their escapes, as visible text (``\\udc80``);
 * integers of more digits than Python prints: hexadecimal text;
-* a value within itself, or nested too deep: a text that says so.
+* a cycle, or a value nested too deeply: a text that says so.
 
-Reading refuses what could not be written back: those constants, numbers beyond 64 bits, keys that
-appear twice, lone surrogates, text that is not UTF-8. Knows nothing of HTTP or of services.
+Decoding refuses what could not be encoded again: NaN and infinities, numbers beyond 64 bits,
+duplicate keys, lone surrogates, text that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import Any, Final, NoReturn
 
 __all__ = ["MAX_DEPTH", "dumps", "encode", "loads", "loads_lenient"]
 
-#: Deepest nesting that is read.
+#: Deepest nesting that is decoded.
 MAX_DEPTH: Final = 64
-#: Deepest nesting that is written; values of the log are at most 128 deep.
+#: Deepest nesting that is encoded; values of the log are at most 128 deep.
 _MAX_WRITTEN_DEPTH: Final = 200
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
-#: Characters that are parsed in one call of C code, which holds the interpreter's lock. More are
-#: parsed by the same rules in Python, five times slower and with room for other threads.
+#: Most characters parsed by C code, which holds the interpreter's lock. Longer texts are parsed in
+#: Python: five times slower, but other threads can run.
 _QUICK: Final = 64 << 10
 
 _Other = Callable[[object], object]
@@ -42,10 +42,10 @@ def dumps(
 ) -> str:
     """Return ``value`` as JSON text that encodes to UTF-8.
 
-    :param anything: write an object that is none of JSON's as its ``str``.
-    :param indent: spread over lines, for people.
-    :param ascii_only: escape all other characters, for where the encoding is not known.
-    :raises TypeError: there is such an object, and ``anything`` is off.
+    :param anything: encode an object of another type as its ``str``.
+    :param indent: spaces of indentation per level; ``None`` for one line.
+    :param ascii_only: escape characters beyond ASCII, for a stream of unknown encoding.
+    :raises TypeError: there is an object of another type, and ``anything`` is off.
     """
     other = _shown if anything else _refuse_object
     try:
@@ -57,14 +57,14 @@ def dumps(
 
 
 def encode(value: Any, *, anything: bool = False) -> bytes:
-    """Return what :func:`dumps` does, in UTF-8."""
+    """Return the text of :func:`dumps` in UTF-8."""
     return dumps(value, anything=anything).encode()
 
 
 def loads(data: str | bytes, max_depth: int = MAX_DEPTH) -> Any:
     """Parse strict JSON of values that any serializer can carry.
 
-    :raises ValueError: it is something else; the message says what.
+    :raises ValueError: it is not; the message says why.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
@@ -77,14 +77,14 @@ def loads(data: str | bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 def _parsed(text: str) -> Any:
     decoder = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
-    # Texts are read by C code in either way: what has few marks has few steps.
+    # Both scanners read strings in C, so only the number of values matters.
     if len(text) > _QUICK and text.count(",") + text.count("[") + text.count("{") > _QUICK // 16:
         decoder.scan_once = scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
     return decoder.decode(text)
 
 
 def loads_lenient(data: str | bytes) -> Any:
-    """Parse what another node wrote, perhaps with ``NaN``, and return what :func:`dumps` writes.
+    """Parse JSON of another node, which may have ``NaN``.
 
     :raises ValueError: it is not JSON.
     """
@@ -102,14 +102,14 @@ def _write(value: Any, other: _Other, indent: int | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return JSON text in ASCII: beyond it are characters of strings alone, never of the syntax."""
+    """Return JSON text in ASCII; only strings can have other characters."""
     units = text.encode("utf-16-be")
     codes = (int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
     return "".join(chr(code) if code < 0x80 else f"\\u{code:04x}" for code in codes)
 
 
 def _written(value: Any, other: _Other, around: tuple[int, ...]) -> Any:
-    """Return a copy in which everything has a form in JSON. ``around``: ids of what it is in."""
+    """Return a copy that JSON can represent. ``around``: ids of the enclosing containers."""
     if isinstance(value, str):
         return _visible(value)
     if isinstance(value, bool) or value is None:
@@ -160,7 +160,7 @@ def _visible(text: str) -> str:
 def _shown(value: object) -> str:
     try:
         return _visible(str(value))
-    except Exception:  # noqa: BLE001 - somebody's own class; a report must not fail over it
+    except Exception:  # noqa: BLE001 - a class's own __str__ may raise anything
         return f"({type(value).__name__}, which cannot be shown)"
 
 
@@ -189,7 +189,7 @@ def _first_repeated(pairs: list[tuple[str, Any]]) -> str:
 
 
 def _check(value: Any, depth: int) -> None:
-    """Refuse what parses as JSON and yet cannot be replicated."""
+    """Refuse JSON that cannot be replicated."""
     if depth == 0:
         raise ValueError("nested too deeply")
     if isinstance(value, dict):

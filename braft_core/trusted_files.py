@@ -1,11 +1,10 @@
-"""Whether another user of this machine could have written, or may read, a file that a node trusts.
+"""Checks that no other user of this machine can write, or read, a file that a node relies on.
 
-Owns the rule and its words. Knows nothing of what the files are for: settings, tokens, keys, the
-data directory.
+Such files are settings, tokens, keys and the data directory.
 
-A file is trusted if it belongs to this user or to root and nobody else may write it. A group may,
-if this user is its only member: the group that many systems give each user, or one without a name,
-as Kubernetes gives to the volumes of a pod (``fsGroup``).
+A file is trusted if it belongs to this user or to root, and nobody else may write it. Its group
+may, if this user is the only member: a user's private group, or a group without a name, such as
+Kubernetes gives to the volumes of a pod (``fsGroup``).
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ __all__ = ["MAX_BYTES", "read_trusted", "untrusted_reason"]
 #: The largest file that :func:`read_trusted` reads; settings, tokens and keys are far smaller.
 MAX_BYTES = 1 << 20
 _ROOT = 0
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a pipe must not hold us up
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # a pipe must not block
 
 
 def read_trusted(path: Path, name: str, *, secret: bool = False) -> bytes:
-    """Read a file that only this user and root can have written.
+    """Read a file that only this user and root can write.
 
-    Links are followed (Kubernetes mounts secrets as such) if they belong to this user or to root.
+    Symbolic links (Kubernetes mounts secrets so) are followed if they belong to this user or root.
 
     :param name: the setting that names the file, for errors.
     :param secret: whether other users must not be able to read it either.
-    :raises ConfigError: it is not such a file, or cannot be read.
+    :raises ConfigError: others can write or read the file, or it cannot be read.
     """
     try:
         link = os.lstat(path)
@@ -59,12 +58,12 @@ def read_trusted(path: Path, name: str, *, secret: bool = False) -> bytes:
 
 
 def untrusted_reason(found: os.stat_result, *, secret: bool = False) -> str:
-    """Return why a file or directory is not to be trusted, as a clause; "" if it is.
+    """Return the reason to distrust a file or directory, as a clause; "" if it is trusted.
 
-    Of a link only the owner counts, who may let it lead elsewhere.
+    Only the owner of a symbolic link counts, since the owner can change its target.
 
-    :param found: what ``stat`` says about it; of an open descriptor, so that it stays true.
-    :param secret: whether no other user must be able to read it either, and no group to write it.
+    :param found: the result of ``stat``; take it from an open descriptor to avoid races.
+    :param secret: whether other users must not read it either, nor any group write it.
     """
     mode = stat.S_IMODE(found.st_mode)
     whose = f"(it belongs to {_user(found.st_uid)}, mode {mode:04o})"
@@ -86,19 +85,19 @@ def _owner_is_trusted(found: os.stat_result) -> bool:
 
 
 def _only_member(gid: int) -> bool:
-    """Return whether this user alone is in the group."""
+    """Return whether this user is the only member of the group."""
     if gid not in {os.getegid(), *os.getgroups()}:
         return False
     try:
         group = grp.getgrgid(gid)
     except KeyError:
-        return True  # accounts are put into groups by name
+        return True  # accounts join groups by name, so a nameless group has no others
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return False
-    # Accounts whose main group this is are not listed in it. One that bears the name of its user
-    # has no others.
+    # Accounts with this primary group are not listed; a private group, named like its user, has no
+    # others.
     return group.gr_name == user and set(group.gr_mem) <= {user}
 
 

@@ -1,7 +1,6 @@
-"""The remote client: a cluster's HTTP interface as Python calls.
+"""The remote client: Python calls to the HTTP interface of a cluster.
 
-Knows the documented paths and problem JSON, nothing of nodes or consensus. The command line is
-built on it.
+It uses the documented routes and problem JSON alone. The command line is built on it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Requests to a cluster through whichever of its nodes answers.
+"""The client of a cluster: sends each request to the first node that can serve it.
 
-Owns the choice of the node and the rule of repetition: a request goes to the next node only if it
-surely had no effect. A write that may have arrived and got no answer ends in ``OutcomeUnknown``
-and is never sent again.
+Owns the choice of the node and the retry rule: a request goes to the next node only if it
+had no effect. A write without an answer ends in ``OutcomeUnknown`` and is never sent again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from braft_core.client.download import download
 from braft_core.client.request_encoding import (
     base_url,
     body_of,
-    in_clear,
+    is_unencrypted,
     json_body_of,
     kv_path,
     segment,
@@ -34,14 +33,14 @@ from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
 __all__ = ["Client", "KVEntry"]
 
 T = TypeVar("T")
-#: Finds in a node's answer what was asked for.
+#: Extracts the result from a node's response.
 Take = Callable[[httpx.Response], T]
 
-#: The server refuses longer waits.
+#: Servers refuse longer timeouts.
 _MAX_WAIT = 60.0
-#: How much longer than the node the client waits, so that the node's own account arrives.
+#: Seconds the client waits longer than the node, so that the node's own error arrives.
 _SLACK = 1.0
-#: Seconds that :meth:`Client.status` lets a node wait for its silent peers.
+#: Seconds for which :meth:`Client.status` lets a node wait for silent peers.
 _STATUS_WAIT = 1.0
 
 
@@ -53,12 +52,12 @@ class KVEntry(NamedTuple):
 
 
 class Client:
-    """A cluster seen from outside. May be used from several threads; close it, or use ``with``.
+    """A client of a cluster. Thread-safe; close it, or use ``with``.
 
     Every method raises :class:`~braft_core.errors.Unreachable` if no node answered,
-    :class:`~braft_core.errors.NotApplied` if those that did could not serve the request,
-    :class:`~braft_core.errors.OutcomeUnknown` if a write was sent and its fate is not known, and
-    otherwise what the cluster itself raised.
+    :class:`~braft_core.errors.NotApplied` if no node could serve the request,
+    :class:`~braft_core.errors.OutcomeUnknown` if a write was sent and no answer came, and
+    otherwise the error that the cluster returned.
     """
 
     def __init__(
@@ -70,14 +69,16 @@ class Client:
         *,
         insecure: bool = False,
     ) -> None:
-        """:param urls: the nodes, as ``https://host:port``, ``http://host:port`` or ``host:port``,
-            which is without TLS.
-        :param token: the bearer token, if the cluster wants one.
-        :param timeout: seconds for one node to answer.
-        :param trust: whose certificates are accepted over HTTPS; default: the system's CAs.
-        :param insecure: send the token also in clear to other machines.
-        :raises ConfigError: naming the URL, timeout or file that is wrong, or the URL to which the
-            token would go in clear.
+        """Create a client; nothing is sent yet.
+
+        :param urls: the nodes, as ``https://host:port``, ``http://host:port`` or ``host:port``,
+            which is plain HTTP.
+        :param token: the bearer token, if the cluster requires one.
+        :param timeout: seconds for each node to answer.
+        :param trust: the certificates that are accepted over HTTPS; default: the system's CAs.
+        :param insecure: allow sending the token unencrypted to other machines.
+        :raises ConfigError: a URL, the timeout or a file is invalid, or the token would be sent
+            unencrypted; names it.
         """
         if not urls:
             raise ConfigError("no URL of a node was given; accepted: http://host:port")
@@ -85,10 +86,10 @@ class Client:
             raise ConfigError(f"timeout is {shown(timeout)}; accepted: seconds, more than 0")
         self._urls = [base_url(url) for url in urls]
         for url in self._urls if token and not insecure else ():
-            if in_clear(url):
+            if is_unencrypted(url):
                 raise ConfigError(
-                    f"URL is {url}: the token would be sent there in clear, for everybody on the "
-                    "way to read; accepted: https://host:port, a URL of this machine, or "
+                    f"URL is {url}: the token would be sent unencrypted; accepted: "
+                    "https://host:port, a URL of this machine, or "
                     "BRAFT_INSECURE=on (insecure=True) if the network is trusted",
                     url=url,
                 )
@@ -96,10 +97,10 @@ class Client:
         self._wait = f"{self._timeout:g}"
         trust = trust or Trust()
         secure = any(url.startswith("https:") for url in self._urls)
-        # The environment's proxies and netrc are for the internet, not for a cluster's nodes.
+        # Proxies and netrc of the environment are not meant for the nodes of a cluster.
         self._http = httpx.Client(
             trust_env=False,
-            # Certificates are always checked; loading the authorities takes 0.1 s, so only if used.
+            # Without https nothing is verified; loading the CAs would take 0.1 s.
             verify=trust.context() if secure else False,
             event_hooks={"request": [partial(_expect, trust.server_name)]},
             headers={b"Authorization": f"Bearer {token}".encode()} if token else {},
@@ -118,7 +119,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End all connections. Idempotent."""
+        """Close all connections. Idempotent."""
         self._http.close()
 
     # Keys and values -------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class Client:
     def kv_entry(
         self, map_name: str, key: str, consistency: str = "linearizable"
     ) -> KVEntry | None:
-        """Value and revision, ``None`` if there is no such key."""
+        """Return value and revision, ``None`` if the key does not exist."""
         try:
             return self._read(kv_path(map_name, key), _entry, {"consistency": consistency})
         except BraftError as error:
@@ -135,17 +136,17 @@ class Client:
             raise
 
     def kv_get(self, map_name: str, key: str, consistency: str = "linearizable") -> Any:
-        """The value, ``None`` if there is none."""
+        """Return the value, ``None`` if the key does not exist."""
         entry = self.kv_entry(map_name, key, consistency)
         return entry.value if entry is not None else None
 
     def kv_put(self, map_name: str, key: str, value: Any, if_revision: int | None = None) -> int:
         """Store a value and return its revision.
 
-        :param value: ``bytes``, or anything that JSON has a form for, ``None`` included.
-        :param if_revision: the revision the key must have now; 0: it must not exist.
-        :raises Conflict: it has another one.
-        :raises InvalidRequest: the value has no form in JSON; nothing was sent.
+        :param value: ``bytes`` or a JSON value, ``None`` included.
+        :param if_revision: the revision that the key must have now; 0: it must not exist.
+        :raises Conflict: the key has another revision.
+        :raises InvalidRequest: the value cannot be encoded as JSON; nothing was sent.
         """
         headers = {}
         if if_revision is not None:
@@ -156,7 +157,7 @@ class Client:
         return self._write("PUT", path, _revision, headers=headers, content=content)
 
     def kv_delete(self, map_name: str, key: str) -> bool:
-        """Delete a key; whether there was one."""
+        """Delete a key; return whether it existed."""
         path = kv_path(map_name, key)
         return self._write("DELETE", path, lambda answer: bool(facts(answer)["deleted"]))
 
@@ -167,18 +168,17 @@ class Client:
         limit: int = DEFAULT_PAGE_SIZE,
         consistency: str = "linearizable",
     ) -> Page:
-        """At most ``limit`` keys of a map behind ``after``, in order, with their values.
+        """Return up to ``limit`` keys of a map that sort after ``after``, with their values.
 
-        A page of large values has fewer; ``next`` says whether there are more.
+        A page of large values has fewer; ``next`` tells whether there are more.
         """
         params = {"consistency": consistency, **_place(after, limit)}
         return self._read(kv_path(map_name), _page, params)
 
     def kv_list(self, map_name: str, consistency: str = "linearizable") -> dict[str, Any]:
-        """All keys and values of a map, in the order of the keys.
+        """Return all keys and values of a map, in the order of the keys.
 
-        Read in as few pages as possible, each as it is at its own time: what changes meanwhile in
-        a map of several pages may be in it or not.
+        A large map takes several reads, one a page. Changes between them may be missing.
         """
         page = self.kv_page(map_name, "", MAX_PAGE_SIZE, consistency)
         items = page.items
@@ -188,7 +188,7 @@ class Client:
         return items
 
     def kv_maps(self) -> list[str]:
-        """The names of all maps, in order."""
+        """Return the names of all maps, in order."""
         names: list[str] = []
         after: str | None = ""
         while after is not None:
@@ -199,12 +199,12 @@ class Client:
     # The cluster -----------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """The JSON of ``GET /raft``."""
+        """Return the JSON of ``GET /raft``."""
         wait = min(self._timeout, _STATUS_WAIT)
         return self._read("/raft", facts, {"timeout": f"{wait:g}"})
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the first node that answers is ready, and if not, why."""
+        """Return whether the first node that answers is ready, and if not, why."""
         try:
             self._read("/readyz", facts, waits=False)
         except NotApplied as error:
@@ -212,42 +212,45 @@ class Client:
         return True, ""
 
     def members(self) -> list[dict[str, Any]]:
-        """The configuration: ``id``, ``address``, ``suffrage``, ``leader`` of each member."""
+        """Return ``id``, ``address``, ``suffrage`` and ``leader`` of each member."""
         return self._read("/v1/members", _members, waits=False)
 
     def add_member(self, server_id: str, address: str, voter: bool = True) -> list[dict[str, Any]]:
-        """Add a server; the members after it."""
+        """Add a server; return the members after it."""
         body = {"id": server_id, "address": address, "voter": voter}
         return self._post("/v1/members", _members, body)
 
     def remove_member(self, server_id: str) -> list[dict[str, Any]]:
-        """Remove a server; the members after it."""
+        """Remove a server; return the members after it."""
         return self._write("DELETE", f"/v1/members/{segment('server id', server_id)}", _members)
 
     def promote_member(self, server_id: str) -> list[dict[str, Any]]:
-        """Make a nonvoter a voter; the members after it."""
+        """Make a nonvoter a voter; return the members after it."""
         return self._write(
             "POST", f"/v1/members/{segment('server id', server_id)}/promote", _members
         )
 
     def leader(self) -> dict[str, str]:
-        """``id`` and ``address`` of the leader."""
+        """Return ``id`` and ``address`` of the leader."""
         return self._read("/v1/leader", facts, waits=False)
 
     def transfer_leadership(self, to: str = "") -> dict[str, str]:
-        """Hand leadership over, to ``to`` if given; ``id`` and ``address`` of the new leader."""
+        """Transfer leadership, to ``to`` if given; return the new leader as :meth:`leader` does."""
         return self._post("/v1/leader", facts, {"to": to})
 
     # Snapshots -------------------------------------------------------------------------------
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """Those of the node that answers, newest first: ``id``, ``index``, ``term``, ``size``."""
+        """Return the snapshots of the node that answers: ``id``, ``index``, ``term``, ``size``.
+
+        Newest first.
+        """
         return self._read(
             "/v1/snapshots", lambda answer: list(facts(answer)["snapshots"]), waits=False
         )
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Let the node that answers take a snapshot now; its row."""
+        """Let the node that answers take a snapshot now; return its row."""
         return self._write("POST", "/v1/snapshots", facts)
 
     def download_snapshot(
@@ -258,11 +261,10 @@ class Client:
         *,
         overwrite: bool = False,
     ) -> dict[str, Any]:
-        """Save a snapshot as a file, which is there whole and verified or not at all.
+        """Save a snapshot as a file that only this user may read.
 
-        Only this user may read it.
-
-        The nodes are asked in turn until one has it: an id means something on one node alone.
+        The file appears once it is complete and verified. The nodes are asked in turn until one has
+        the snapshot: an id is valid on one node only.
 
         :param path: where to; it must not exist.
         :param progress: told the bytes received so far, now and then.
@@ -290,7 +292,7 @@ class Client:
             raise missing
         raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=False)
 
-    # How a request finds its node ------------------------------------------------------------
+    # Choosing the node ------------------------------------------------------------
 
     def _read(
         self,
@@ -300,7 +302,10 @@ class Client:
         *,
         waits: bool = True,
     ) -> T:
-        """Send a ``GET``; ``waits``: the node waits for the cluster, for as long as we say."""
+        """Send a ``GET``.
+
+        :param waits: whether the node waits for the cluster, and so takes a timeout.
+        """
         given = dict(params or {})
         if waits:
             given.setdefault("timeout", self._wait)
@@ -356,7 +361,7 @@ def _is_positive(number: object) -> bool:
 
 
 def _expect(server_name: str, request: httpx.Request) -> None:
-    """Let the certificate be checked for that name rather than for an address."""
+    """Check the certificate against ``server_name`` where the URL has an address."""
     if server_name and is_address(request.url.host):
         request.extensions = {**request.extensions, "sni_hostname": server_name}
 
@@ -364,7 +369,7 @@ def _expect(server_name: str, request: httpx.Request) -> None:
 def _entry(answer: httpx.Response) -> KVEntry:
     is_json = answer.headers.get("Content-Type", "").startswith("application/json")
     value = answer.json() if is_json else answer.content
-    # A proxy that compresses makes the tag a weak one (RFC 9110, section 8.8.1).
+    # A compressing proxy turns the tag into a weak one (RFC 9110, section 8.8.1).
     return KVEntry(value, int(answer.headers["ETag"].removeprefix("W/").strip('"')))
 
 
@@ -389,7 +394,7 @@ def _place(after: str, limit: int) -> dict[str, str]:
 
 
 def _next(found: Mapping[str, Any]) -> str | None:
-    """Where the next page begins: ``None`` after the last one, or if the node knows no pages."""
+    """Return the ``after`` of the next page, ``None`` on the last one."""
     after = found.get("next")
     return after if after is None else str(after)
 

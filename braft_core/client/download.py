@@ -1,6 +1,6 @@
-"""Saving a snapshot that a node sends: to a file that is whole and verified, or not there.
+"""Downloads a snapshot into a file that appears only once it is complete and verified.
 
-Owns the file on this side. Memory stays bounded, whatever the size.
+Memory use is bounded, whatever the size.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def download(
 ) -> dict[str, Any]:
     """Fetch ``url`` into ``path``; see :meth:`braft_core.client.Client.download_snapshot`.
 
-    :raises Unreachable: the node does not answer, or not to the end.
+    :raises Unreachable: the node does not answer, or breaks off.
     """
     if not overwrite and os.path.lexists(path):
         raise _exists(path)
@@ -53,7 +53,7 @@ def download(
                 cluster = answer.headers.get("Braft-Cluster-ID", "")
         except httpx.RequestError as failure:
             raise Unreachable(f"{url} ({type(failure).__name__}: {failure})") from failure
-        # The part goes by another name than the snapshot, which is the last part of the URL.
+        # The temporary name is not the snapshot's id, which is the last segment of the URL.
         meta = verify_file(part)
         size = part.stat().st_size
         _publish(part, path, overwrite)
@@ -84,7 +84,7 @@ def _writing(part: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """A name beside ``path``; what is left under it in the end is removed."""
+    """Yield a temporary name beside ``path``, and remove what is left there."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
@@ -94,7 +94,7 @@ def _aside(path: Path) -> Iterator[Path]:
 
 
 def _publish(part: Path, path: Path, overwrite: bool) -> None:
-    """Give the file its name. A link of that name is replaced, never followed."""
+    """Rename the file. A symbolic link of that name is replaced, never followed."""
     try:
         if overwrite:
             part.rename(path)
@@ -108,13 +108,16 @@ def _publish(part: Path, path: Path, overwrite: bool) -> None:
 
 
 def _take_name(part: Path, path: Path) -> None:
-    """Give the file its name, unless somebody took it. :raises FileExistsError: somebody did."""
+    """Rename the file without replacing another.
+
+    :raises FileExistsError: a file of that name exists.
+    """
     try:
-        os.link(part, path)  # the other name is removed in the end
+        os.link(part, path)  # _aside removes the temporary name
     except FileExistsError:
         raise
     except OSError:
-        # A file system without hard links: for a moment the file is there and empty.
+        # A file system without hard links: the file is empty for a moment.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         os.close(os.open(path, flags, 0o600))
         part.rename(path)

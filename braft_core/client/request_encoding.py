@@ -1,7 +1,6 @@
-"""What a request carries: bodies and the parts of its path.
+"""Encodes requests: URLs, path segments and bodies.
 
-Pure. Refuses here, by name, what would otherwise fail in the HTTP library or arrive as something
-else.
+Pure. Refuses, by name, input that would fail in the HTTP library or arrive as something else.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ import httpx
 
 from braft_core.errors import ConfigError, InvalidRequest
 
-__all__ = ["base_url", "body_of", "in_clear", "json_body_of", "kv_path", "segment"]
+__all__ = ["base_url", "body_of", "is_unencrypted", "json_body_of", "kv_path", "segment"]
 
-_ACCEPTED = "bytes, or what JSON has a form for: None, bool, int, finite float, str, list, dict"
+_ACCEPTED = "bytes, or a JSON value: None, bool, int, finite float, str, list, dict"
 
 
 def base_url(url: str) -> str:
-    """Return a node's URL in full, without a slash at its end.
+    """Return a node's full URL, without a trailing slash.
 
-    :raises ConfigError: it is none, or its host name is none that can be looked up.
+    :raises ConfigError: it is not an HTTP URL, or its host name is invalid.
     """
     full = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(full)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         parsed = httpx.URL(full)
-        # As the HTTP library and the resolver do, one at each request.
+        # The HTTP library and the resolver encode it so at each request.
         parsed.host.encode("idna")
         parsed.raw_host.decode().encode("idna")
     except (ValueError, httpx.InvalidURL):
@@ -40,8 +39,8 @@ def base_url(url: str) -> str:
     return full.rstrip("/")
 
 
-def in_clear(url: str) -> bool:
-    """Return whether others may read what is sent to a full URL: no TLS, and not this machine."""
+def is_unencrypted(url: str) -> bool:
+    """Return whether requests to a full URL cross the network without TLS."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -52,9 +51,9 @@ def in_clear(url: str) -> bool:
 
 
 def body_of(value: Any) -> tuple[str, bytes]:
-    """Return the media type and the body by which a value is stored.
+    """Return media type and body of a value.
 
-    :raises InvalidRequest: JSON has no form for it; says why.
+    :raises InvalidRequest: it cannot be encoded as JSON; says why.
     """
     if isinstance(value, bytes):
         return "application/octet-stream", value
@@ -62,7 +61,10 @@ def body_of(value: Any) -> tuple[str, bytes]:
 
 
 def json_body_of(value: Any) -> bytes:
-    """Return ``value`` as JSON that says exactly it. :raises InvalidRequest: there is none."""
+    """Return ``value`` as JSON, exactly.
+
+    :raises InvalidRequest: it cannot be encoded as JSON.
+    """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode()
@@ -71,27 +73,30 @@ def json_body_of(value: Any) -> bytes:
     except (TypeError, ValueError) as error:
         reason = str(error)
     raise InvalidRequest(
-        f"{_shown(value)} has no form in JSON: {reason}; accepted: {_ACCEPTED}",
+        f"{_shown(value)} cannot be encoded as JSON: {reason}; accepted: {_ACCEPTED}",
         value=_shown(value),
         accepted=_ACCEPTED,
     )
 
 
 def kv_path(map_name: str, key: str | None = None) -> str:
-    """Return the path of a map, or of a key in it. :raises ConfigError: no such name can be."""
+    """Return the path of a map, or of a key in it.
+
+    :raises ConfigError: a name is invalid.
+    """
     if not map_name or "/" in map_name:
-        raise ConfigError(f"map is {map_name!r}; accepted: a text without '/' that is not empty")
+        raise ConfigError(f"map is {map_name!r}; accepted: a non-empty text without '/'")
     if key is None:
         return f"/v1/kv/{segment('map', map_name)}"
     if not key:
-        raise ConfigError("key is ''; accepted: a text that is not empty")
+        raise ConfigError("key is ''; accepted: a non-empty text")
     return f"/v1/kv/{segment('map', map_name)}/{segment('key', key)}"
 
 
 def segment(what: str, text: str) -> str:
-    """Escape everything, dots too where they would be taken for a relative path.
+    """Percent-encode a path segment, including ``.`` and ``..``.
 
-    :raises ConfigError: the text is not valid Unicode, as an argument is that was not UTF-8.
+    :raises ConfigError: the text has lone surrogates, as arguments that are not UTF-8 have.
     """
     try:
         escaped = quote(text, safe="")
@@ -103,6 +108,6 @@ def segment(what: str, text: str) -> str:
 def _shown(value: object) -> str:
     try:
         shown = repr(value)
-    except Exception:  # noqa: BLE001 - somebody's own class, or one nested too deeply to show
+    except Exception:  # noqa: BLE001 - a class's own __repr__ may raise anything
         return f"the {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:77] + "..."

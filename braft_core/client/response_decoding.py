@@ -1,6 +1,6 @@
-"""What an HTTP answer means: fine, or which of braft's errors.
+"""Decodes HTTP responses into values or braft's errors.
 
-Pure: looks at status, headers and body of one answer.
+Pure: takes status, headers and body of one response.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = ["NOT_FOUND", "error_of", "facts", "understood"]
 
 T = TypeVar("T")
 
-#: The ``code`` of a plain 404: the path is right and what it names is not there.
+#: The ``code`` of a plain 404: the route exists, but not what it names.
 NOT_FOUND = "not_found"
-#: What it raises to look for a node's answer in something else.
-_NOT_A_NODE_S = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+#: Errors of decoding a response that is not a node's.
+_DECODING_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def error_of(response: httpx.Response, *, write: bool) -> BraftError | None:
-    """The error that the answer stands for, ``None`` if it is a success.
+    """Return the error of a response, ``None`` for a success.
 
-    A node says what happened in problem JSON. Anything else comes from something between the
-    node and us; then a failed write may have reached the node all the same.
+    A node answers errors with problem JSON. Anything else comes from a proxy, and then a failed
+    write may have reached the node.
     """
     if response.is_success:
         return None
@@ -44,18 +44,22 @@ def error_of(response: httpx.Response, *, write: bool) -> BraftError | None:
 
 
 def understood(response: httpx.Response, take: Callable[[httpx.Response], T], *, write: bool) -> T:
-    """What ``take`` finds in a success.
+    """Return what ``take`` extracts from a success.
 
-    :raises BraftError: it is no node's, but that of a login page for instance.
+    :raises BraftError: the response is not a node's, but a login page for instance.
     """
     try:
         return take(response)
-    except _NOT_A_NODE_S as error:
+    except _DECODING_ERRORS as error:
         raise _foreign(response, write=write) from error
 
 
 def facts(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object that the body is. :raises TypeError, ValueError: it is none."""
+    """Return the JSON object in the body.
+
+    :raises TypeError: it is other JSON.
+    :raises ValueError: it is not JSON.
+    """
     body = response.json()
     if not isinstance(body, dict):
         raise TypeError("not a JSON object")
@@ -78,6 +82,6 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
         return None
     try:
         problem = response.json()
-    except (ValueError, RecursionError):  # no JSON, or nested by the hundred thousand
+    except (ValueError, RecursionError):  # not JSON, or nested too deeply
         return None
     return problem if isinstance(problem, dict) else None

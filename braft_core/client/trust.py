@@ -1,4 +1,4 @@
-"""Whom a client trusts over HTTPS, and as whom it shows itself."""
+"""TLS settings of a client: the CAs it trusts, and its own certificate."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Trust", "is_address"]
 
 
 class Trust(NamedTuple):
-    """The files of TLS on the side of a client.
+    """The TLS files of a client.
 
-    :param ca: certificates of the CAs that are trusted; ``None``: those of the system.
-    :param cert: a client's certificate, for servers that ask for one.
+    :param ca: certificates of the trusted CAs; ``None``: those of the system.
+    :param cert: the client's certificate, for servers that require one.
     :param key: its private key.
-    :param server_name: the name that a node's certificate carries where its URL has an address.
+    :param server_name: the name in the nodes' certificates, where a URL has an IP address.
     """
 
     ca: Path | None = None
@@ -27,9 +27,9 @@ class Trust(NamedTuple):
     server_name: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """Return the context of connections.
+        """Return the TLS context of connections.
 
-        :raises ConfigError: naming the file that cannot be used, and what is wrong with it.
+        :raises ConfigError: a file cannot be used; names it and says why.
         """
         from braft_core.tls import pem_files as files
 
@@ -56,7 +56,7 @@ class Trust(NamedTuple):
 
 
 def is_address(host: str) -> bool:
-    """Return whether a URL's host is an address, which few certificates name."""
+    """Return whether a URL's host is an IP address, which few certificates contain."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

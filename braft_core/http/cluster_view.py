@@ -40,7 +40,7 @@ _VIEW = obj(
 
 
 class RaftResource:
-    """Every member is asked; those that stay silent carry an ``error``."""
+    """Asks every member; the entry of a silent one has an ``error``."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
@@ -48,10 +48,10 @@ class RaftResource:
     @documented(
         Operation(
             "The cluster as this node sees it; every member is asked.",
-            {200: ResponseSpec("the whole view", {JSON: _VIEW})},
+            {200: ResponseSpec("the view", {JSON: _VIEW})},
             query=(TIMEOUT,),
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The whole view. Answered without a leader too: that is when it is needed most."""
+        """Answer with the whole view, also without a leader: then it is needed most."""
         await send_json(resp, await self._node.acluster_view(timeout=timeout_param(req)))

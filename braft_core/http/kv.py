@@ -184,7 +184,7 @@ class EntryResource:
             },
             query=_READ,
             headers=(_IF_NONE_MATCH,),
-            problems={404: "there is no such key"} | _STALE | _REFUSED,
+            problems={404: "the key does not exist"} | _STALE | _REFUSED,
         )
     )
     async def on_get(self, req: Request, resp: Response, map_name: str, key: str) -> None:
@@ -317,7 +317,7 @@ def _options(req: Request, consistency: str) -> dict[str, Any]:
 
 def _check_key(key: str) -> None:
     if not key:
-        raise BadInput("key", key, "a text that is not empty")
+        raise BadInput("key", key, "a non-empty text")
 
 
 def _set_revision(resp: Response, revision: int) -> None:

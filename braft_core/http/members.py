@@ -167,5 +167,5 @@ def _find(node: NodeAPI, server_id: str) -> dict[str, object]:
 def _text(asked: dict[str, object], key: str) -> str:
     value = asked.get(key)
     if not isinstance(value, str) or not value:
-        raise BadInput(key, value, "a text that is not empty")
+        raise BadInput(key, value, "a non-empty text")
     return value

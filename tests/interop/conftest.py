@@ -177,7 +177,7 @@ class GoServer:
         return answer
 
     async def applied(self) -> list[bytes]:
-        """The commands that its state machine holds."""
+        """Return the commands that its state machine holds."""
         return [base64.b64decode(text) for text in (await self.ask("status"))["applied"]]
 
     async def leads(self) -> bool:
@@ -196,11 +196,11 @@ class Mixed:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def braft(self, server_id: str) -> BareServer:
-        """A blank braft server."""
+        """Return an empty braft server."""
         return await self._start(BareServer(server_id, new_address()))
 
     async def founder(self, server_id: str, *others: GoServer) -> BareServer:
-        """A braft server whose log begins with a configuration of itself and those."""
+        """Return a braft server whose log begins with a configuration of itself and those."""
         address = new_address()
         members = [(server_id, address), *((other.id, other.address) for other in others)]
         configuration = Configuration(tuple(Server(*member) for member in members))
@@ -213,7 +213,7 @@ class Mixed:
         return server
 
     async def go(self, server_id: str) -> GoServer:
-        """A blank HashiCorp server."""
+        """Return an empty HashiCorp server."""
         address = new_address()
         with self._log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
@@ -225,23 +225,23 @@ class Mixed:
 
 
 def new_address() -> str:
-    """An address of this machine that nobody listens on."""
+    """Return an address of this machine that nobody listens on."""
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 def to_json(commands: Sequence[bytes]) -> bytes:
-    """The contents of a snapshot."""
+    """Return the contents of a snapshot."""
     return json.dumps([base64.b64encode(command).decode() for command in commands]).encode()
 
 
 def from_json(contents: bytes) -> list[bytes]:
-    """The commands of a snapshot."""
+    """Return the commands of a snapshot."""
     return [base64.b64decode(text) for text in json.loads(contents)]
 
 
 @pytest.fixture(scope="session")
 def go_binary() -> Path:
-    """The peer, built; the test is skipped where Go or its modules cannot be had."""
+    """Build the peer; skip the test where Go or its modules are missing."""
     go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if go is None:
         pytest.skip("needs Go to build a HashiCorp raft peer")
@@ -280,7 +280,7 @@ async def _cluster(binary: Path, log: Path) -> AsyncIterator[Mixed]:
 
 @pytest.fixture
 def play(go_binary: Path, tmp_path: Path) -> Callable[[Scenario], None]:
-    """Runs a scenario with an empty mixed cluster."""
+    """Run a scenario with an empty mixed cluster."""
 
     def run(scenario: Scenario) -> None:
         async def whole() -> None:

@@ -42,7 +42,7 @@ async def from_go(go: Any, commands: list[bytes]) -> None:
 
 
 async def led_by_go(mixed: Any, *others: Any) -> Any:
-    """A HashiCorp server that bootstraps a cluster with those, and was elected with their votes."""
+    """Return a HashiCorp server that bootstrapped a cluster with those, and leads it."""
     go = await mixed.go("go")
     members = [word for server in (go, *others) for word in (server.id, server.address)]
     await go.ask("bootstrap", *members)
@@ -51,7 +51,7 @@ async def led_by_go(mixed: Any, *others: Any) -> Any:
 
 
 async def led_by_braft(mixed: Any) -> tuple[Any, Any]:
-    """A braft server that leads a cluster of itself and a HashiCorp server."""
+    """Return a braft server that leads a cluster of itself and a HashiCorp server."""
     go = await mixed.go("go")
     a = await mixed.founder("a", go)
     await until(lambda: leads(a), "the braft server is elected by a HashiCorp server")

@@ -1,9 +1,7 @@
-"""The JSON of ``GET /raft``: its keys, their order and their spelling, and nothing else.
+"""The JSON of ``GET /raft``: its keys, their order and their spelling.
 
-Owns the shape that users' scripts read (the original's newest, with ``goVersion`` turned into
-``pythonVersion``). Pure: whoever knows the facts gathers them and passes them in; nothing here
-reads a clock, a process table or a node. More keys may be added through ``extra``; a key of the
-shape itself can be neither dropped nor overridden.
+It has the shape of the Go original, which users' scripts read; ``goVersion`` became
+``pythonVersion``. Pure: callers pass the facts in. ``extra`` adds keys and overrides none.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class RaftIDFacts:
-    """The parts that a server id is made of."""
+    """The parts of a server id."""
 
     id: str = ""
     hostname: str = ""
@@ -46,7 +44,7 @@ class RaftIDFacts:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """Everything :func:`node_details` tells about one node."""
+    """The facts about one node for :func:`node_details`."""
 
     server_id: str
     raft_id: RaftIDFacts
@@ -57,15 +55,15 @@ class NodeFacts:
     #: Address of the leader this node knows, "" if none.
     leader: str
     app_version: str
-    #: With a zone.
+    #: With a time zone.
     started_at: datetime
     #: Nanoseconds since the start, from a monotonic clock.
     uptime_ns: int
     build_time: str
     git_commit: str
-    #: What discovery shows now.
+    #: The contacts of the discovery now.
     discovery_nodes: tuple[str, ...]
-    #: Addresses under which this node may be reached.
+    #: Addresses of this node.
     addr: tuple[str, ...]
     pid: int
     #: Resident memory in bytes.
@@ -79,16 +77,16 @@ class NodeFacts:
     node_ids: tuple[str, ...] = ()
     #: Number of commands applied, as the original counts them.
     raft_log_sum: int = 0
-    #: Whatever the application publishes about itself; left out when ``None``.
+    #: Data that the application publishes; omitted if ``None``.
     biz_data: Any = None
-    #: Why this node is not well; left out when empty.
+    #: Why this node is not ready; omitted if empty.
     error: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class MemberFacts:
-    """One member as discovery names it: ``name`` is ``<server id>:<raft port>``."""
+    """One member in ``memberList``; ``name`` is ``<server id>:<raft port>``."""
 
     addr: str
     name: str
@@ -97,7 +95,7 @@ class MemberFacts:
 
 
 def node_details(facts: NodeFacts) -> dict[str, Any]:
-    """One entry of ``nodes``."""
+    """Return one entry of ``nodes``."""
     shape: dict[str, Any] = {
         "serverID": facts.server_id,
         "buildTime": facts.build_time,
@@ -134,7 +132,7 @@ def node_details(facts: NodeFacts) -> dict[str, Any]:
 
 
 def silent_node(server: Server, error: str) -> dict[str, Any]:
-    """The entry of a member that did not answer: every key, empty values, and ``error``."""
+    """Return the entry of a member that did not answer: all keys, empty values, ``error``."""
     place = parse_or_none(server.address)
     return {
         "serverID": server.id,
@@ -173,7 +171,7 @@ def cluster_view(
     servers: Sequence[Server],
     extra: Mapping[str, Any] = _NOTHING,
 ) -> dict[str, Any]:
-    """The whole of ``GET /raft``.
+    """Return the JSON of ``GET /raft``.
 
     :param current_leader: whether the answering node leads.
     :param nodes: :func:`node_details` or :func:`silent_node` of every member.
@@ -195,17 +193,17 @@ def cluster_view(
 
 
 def raft_state(role: Role) -> str:
-    """The word the original uses for a role; a pre-candidate is a candidate to its readers."""
+    """Return the original's word for a role; a pre-candidate counts as a candidate."""
     return {Role.LEADER: "Leader", Role.FOLLOWER: "Follower"}.get(role, "Candidate")
 
 
 def python_version() -> str:
-    """This interpreter in the form ``python3.12.4_linux/x86_64``."""
+    """Return the interpreter's version in the form ``python3.12.4_linux/x86_64``."""
     return f"python{platform.python_version()}_{sys.platform}/{platform.machine()}"
 
 
 def format_duration(nanoseconds: int) -> str:
-    """A duration as Go prints it: ``59.048655379s``, ``34m56.05s``, ``1h0m3s``, ``1.5ms``."""
+    """Return a duration as Go prints it: ``59.048655379s``, ``34m56.05s``, ``1h0m3s``."""
     if nanoseconds < 0:
         return "-" + format_duration(-nanoseconds)
     if nanoseconds == 0:
@@ -220,7 +218,7 @@ def format_duration(nanoseconds: int) -> str:
 
 
 def _decimal(amount: int, unit: int) -> str:
-    """``amount / unit`` exactly, without trailing zeros. ``unit`` is a power of ten."""
+    """Return ``amount / unit`` exactly, without trailing zeros. ``unit`` is a power of ten."""
     whole, fraction = divmod(amount, unit)
     if not fraction:
         return str(whole)

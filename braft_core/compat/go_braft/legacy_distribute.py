@@ -1,7 +1,7 @@
-"""``/distribute``: items spread evenly over the nodes, each item on one node.
+"""``/distribute``: the Go original's routes to items that are spread evenly over the nodes.
 
-``POST /distribute`` sets the items, ``GET`` shows them all or those of one node. What an item
-means is the application's business.
+``POST /distribute`` replaces the items; ``GET`` returns all of them, or those of one node. The
+application decides what an item means.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ __all__ = ["DistributeKeyResource", "DistributeResource"]
 _ITEMS = 'a JSON list of texts, such as ["a", "b"], or an object of item to its data'
 _BY_NODE = {
     200: ResponseSpec(
-        "which node has which items",
+        "the items by node",
         {JSON: {"type": "object", "additionalProperties": array(text())}},
     )
 }
 
 
 class DistributeResource:
-    """All items by the node that has them: ``{node: [item]}``."""
+    """All items by node: ``{node: [item]}``."""
 
     def __init__(self, node: NodeAPI) -> None:
         self._node = node
 
-    @documented(Operation("All items by the node that has them.", _BY_NODE, query=(TIMEOUT,)))
+    @documented(Operation("All items, by node.", _BY_NODE, query=(TIMEOUT,)))
     async def on_get(self, req: Request, resp: Response) -> None:
-        """Which node has which items; a node without any does not appear."""
+        """Answer with the items of each node that has any."""
         timeout = timeout_param(req)
         assignment = await self._node.aquery("distribute", "assignment", timeout=timeout)
         await send_json(resp, _by_node(assignment))
@@ -63,7 +63,7 @@ class DistributeResource:
         )
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Replace the items; answers as ``GET`` does afterwards."""
+        """Replace the items; answer like ``GET``."""
         items = await json_body(req)
         is_list = isinstance(items, list) and all(isinstance(item, str) for item in items)
         if not is_list and not isinstance(items, dict):
@@ -84,7 +84,7 @@ class DistributeKeyResource:
             "The items of one node and their data.",
             {
                 200: ResponseSpec(
-                    "its items; none if there is no such node",
+                    "its items; empty for an unknown node",
                     {JSON: {"type": "object", "additionalProperties": ANY_JSON}},
                 )
             },
@@ -92,7 +92,7 @@ class DistributeKeyResource:
         )
     )
     async def on_get(self, req: Request, resp: Response, key: str) -> None:
-        """``{item: data}`` of the node that ``GET /distribute`` calls ``key``; may be empty."""
+        """Answer ``{item: data}`` of the node with the id ``key``; empty for an unknown one."""
         timeout = timeout_param(req)
         items = await self._node.aquery("distribute", "items_of", key, timeout=timeout)
         await send_json(resp, items)

@@ -1,8 +1,8 @@
-"""``/kv``: the original's key-value interface, parameters in the query.
+"""``/kv``: the key-value interface of the Go original.
 
-``GET|POST|DELETE /kv?map=&key=&value=``, also ``m``, ``k``, ``v``. As in the original a value is
-text, a read answers with the value alone as JSON, a write with ``null``, and every answer names
-the node that gave it. Unlike the original reads are linearizable, and a missing key is a 404.
+``GET|POST|DELETE /kv?map=&key=&value=``, also ``m``, ``k``, ``v``. As in the original, values are
+text, a read returns the value alone as JSON, a write ``null``, and headers name the node that
+answers. Unlike the original, reads are linearizable, and a missing key is a 404.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from braft_core.http.problems import BadInput
 
 __all__ = ["LegacyKVResource"]
 
-#: The original's word where a parameter is missing or empty.
+#: The original's default for a missing or empty parameter.
 DEFAULT = "default"
 
 _MAP = (
-    Parameter("map", "name of the map; without it `default`", text()),
-    Parameter("m", "the same, in short", text()),
+    Parameter("map", "name of the map; default `default`", text()),
+    Parameter("m", "short for `map`", text()),
 )
 _KEY = (
-    Parameter("key", "the key; without it `default`", text()),
-    Parameter("k", "the same, in short", text()),
+    Parameter("key", "the key; default `default`", text()),
+    Parameter("k", "short for `key`", text()),
 )
 _VALUE = (
-    Parameter("value", "the value, a text; without it the body", text()),
-    Parameter("v", "the same, in short", text()),
+    Parameter("value", "the value, a text; default: the body", text()),
+    Parameter("v", "short for `value`", text()),
 )
 #: The original reads all of them with every method.
 _QUERY = (*_MAP, *_KEY, *_VALUE, TIMEOUT)
@@ -55,7 +55,7 @@ _WHO = (
     Parameter("Braft-IP", "its address", text()),
     Parameter("Braft-Host", "its host name", text()),
 )
-_WRITTEN = {200: ResponseSpec("it is done", {JSON: {"type": "null"}}, _WHO)}
+_WRITTEN = {200: ResponseSpec("done", {JSON: {"type": "null"}}, _WHO)}
 _REFUSED = {422: "the service refuses the map, the key or the value"}
 
 
@@ -68,13 +68,13 @@ class LegacyKVResource:
     @documented(
         Operation(
             "The value of a key.",
-            {200: ResponseSpec("the value, alone", {JSON: ANY_JSON}, _WHO)},
+            {200: ResponseSpec("the value", {JSON: ANY_JSON}, _WHO)},
             query=_QUERY,
-            problems={404: "there is no such key"} | _REFUSED,
+            problems={404: "the key does not exist"} | _REFUSED,
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
-        """The value as JSON; 404 if there is none."""
+        """Answer with the value as JSON; 404 if the key does not exist."""
         map_name, key = self._address(req, resp)
         found = await self._node.aquery("kv", "get", map_name, key, timeout=timeout_param(req))
         if found is None:
@@ -88,14 +88,14 @@ class LegacyKVResource:
             query=_QUERY,
             body=RequestBody(
                 {JSON: ANY_JSON, BINARY: text(), TEXT: text()},
-                "the value, where the query has none; JSON if its type says so, else UTF-8",
+                "the value, if the query has none; JSON if its media type says so, else UTF-8",
                 required=False,
             ),
             problems=_REFUSED,
         )
     )
     async def on_post(self, req: Request, resp: Response) -> None:
-        """Store ``value``, or the body where the query has none."""
+        """Store ``value``, or the body if the query has none."""
         map_name, key = self._address(req, resp)
         value = text_param(req, "value", "v") or await _text_body(req)
         timeout = timeout_param(req)
@@ -104,14 +104,14 @@ class LegacyKVResource:
 
     @documented(
         Operation(
-            "Delete a key. It is no error if there is none.",
+            "Delete a key, whether it exists or not.",
             _WRITTEN,
             query=_QUERY,
             problems=_REFUSED,
         )
     )
     async def on_delete(self, req: Request, resp: Response) -> None:
-        """Delete the key; no error if it was not there."""
+        """Delete the key, whether it exists or not."""
         map_name, key = self._address(req, resp)
         await self._node.aexecute("kv", "delete", map_name, key, timeout=timeout_param(req))
         await send_json(resp, None)
@@ -125,7 +125,7 @@ class LegacyKVResource:
 
     @functools.cached_property
     def _identity(self) -> Mapping[str, str]:
-        """Who answers. Cached: an id lasts as long as the process, and details cost."""
+        """The headers that name this node. Cached, since ``details()`` is slow."""
         raft_id = self._node.details().get("raftID", {})
         return {
             "Braft-ID": _header(raft_id.get("id", "")),
@@ -141,9 +141,9 @@ async def _text_body(req: Request) -> object:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise BadInput("request body", value, "UTF-8 text (bytes: PUT /v1/kv/...)") from None
+        raise BadInput("request body", value, "UTF-8 text (for bytes use PUT /v1/kv/...)") from None
 
 
 def _header(text: str) -> str:
-    """Host names may hold anything; header values may not."""
+    """Replace characters of a host name that header values cannot have."""
     return "".join(c if " " <= c <= "~" else "?" for c in text)

@@ -88,7 +88,7 @@ def make_peer() -> Iterator[Callable[[], Peer]]:
 
 @pytest.fixture
 def dead_url() -> Iterator[str]:
-    """A port that refuses: bound, so that nobody else gets it, and never listened on."""
+    """Return a URL whose port is bound, so that nobody else gets it, but never listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -306,7 +306,7 @@ def web(node: FakeNode) -> falcon.testing.TestClient:
 
 @pytest.fixture(params=["uvicorn", "waitress"])
 def kind(request: pytest.FixtureRequest, node: FakeNode) -> str:
-    """What serves."""
+    """Choose the server."""
     node.settings.http_server = request.param
     return str(request.param)
 

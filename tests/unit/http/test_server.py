@@ -100,7 +100,7 @@ def _no_folder(*_: Any, **__: Any) -> Any:
 
 @pytest.fixture
 def limited_file(tmp_path: Path) -> Iterator[Callable[..., BinaryIO]]:
-    """Makes files that take 600 KiB."""
+    """Limit the size of files to 600 KiB."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600 << 10, hard[1]))
