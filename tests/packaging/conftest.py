@@ -20,7 +20,7 @@ _SKIP = {
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The root of the source tree."""
+    """Return the root of the source tree."""
     return _ROOT
 
 
@@ -75,7 +75,7 @@ def installed(
 ) -> Callable[..., Path]:
     """Return ``install(*what)``: an environment with nothing but that; its interpreter.
 
-    Whoever asks for the same again gets the same one.
+    Equal arguments give the same environment.
     """
 
     @functools.cache

@@ -33,7 +33,7 @@ SOURCE = ROOT / "plugins" / "braft_k8s" / "src" / "braft_k8s"
 
 
 def objects() -> list[dict[str, Any]]:
-    """What the kustomization lists, in its order."""
+    """Return what the kustomization lists, in its order."""
     listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
     return [o for name in listed for o in yaml.safe_load_all((BASE / name).read_text())]
 
@@ -207,7 +207,7 @@ def test_the_role_has_what_discovery_calls_and_no_more(pod: dict[str, Any]) -> N
 
 
 def mounted(pod: dict[str, Any], container: dict[str, Any], path: str) -> dict[str, Any]:
-    """The secret behind a path in the container."""
+    """Return the secret behind a path in the container."""
     (mount,) = [m for m in container["volumeMounts"] if Path(path).is_relative_to(m["mountPath"])]
     assert mount["readOnly"] is True
     (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == mount["name"]]
@@ -277,7 +277,7 @@ def overlay(name: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def patch() -> dict[str, Any]:
-    """The pod with what TLS adds."""
+    """Return the pod with the additions of the TLS overlay."""
     (found,) = overlay("statefulset.yaml")
     base = one("StatefulSet", "braft")
     assert (found["kind"], found["metadata"]) == (base["kind"], {"name": "braft"})

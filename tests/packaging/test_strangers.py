@@ -26,7 +26,7 @@ _EXAMPLES = ("braft-consul-like", "braft-counter")
 
 @pytest.fixture(scope="module")
 def projects(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A new plugin of each kind, and the examples; name → folder."""
+    """Make a new plugin of each kind; return them and the examples, name → folder."""
     folder = tmp_path_factory.mktemp("made")
     made = {kind: make_plugin(f"my-{kind}", kind, folder / kind).folder for kind in KINDS}
     return made | {name: root / "examples" / name for name in _EXAMPLES}
@@ -39,7 +39,7 @@ def python(
     built: Callable[..., dict[str, Path]],
     installed: Callable[..., Path],
 ) -> Path:
-    """An environment with braft, its static discovery, and all of them."""
+    """Make an environment with braft, its static discovery, and all of them."""
     core = f"braft-core[testing] @ {wheels['braft_core'].as_uri()}"
     return installed(
         core, wheels["braft_static"], wheels["braft_testing"], *built(*projects.values()).values()

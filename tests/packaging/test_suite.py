@@ -1,4 +1,4 @@
-"""What belongs to ``make test`` and what to ``make test-all``, as CONTRIBUTING.md tells it."""
+"""What belongs to ``make test`` and what to ``make test-all``, as CONTRIBUTING.md describes it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_plain():
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, root: Path) -> pytest.Pytester:
-    """A small suite with the conftest of the tree, and its markers."""
+    """Make a small suite with the conftest and the markers of the tree."""
     shutil.copy(root / "conftest.py", pytester.path)
     pytester.makepyprojecttoml(
         """

@@ -31,12 +31,12 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are not worth a line."""
+        """Log no requests."""
 
 
 @pytest.fixture
 def registry() -> Iterator[Running]:
-    """A registry on a port of its own, which asks for a token."""
+    """Run a registry that requires a token, on its own port."""
     registry = Registry()
     app = make_app(registry, TOKEN)
     with make_server("127.0.0.1", 0, app, server_class=_Server, handler_class=_Silent) as server:

@@ -43,7 +43,7 @@ class TestConformance(ServiceConformance):
 
 
 def operations(rng: random.Random) -> tuple[str, list[Any]]:
-    """What a client does next."""
+    """Draw the next operation of a client."""
     if rng.random() < 0.3:
         return rng.choice([("get", [rng.choice("abc")]), ("every", [])])
     return "add", [rng.choice("abc"), rng.randint(-3, 3)]

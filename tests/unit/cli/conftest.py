@@ -39,7 +39,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Take back what a command sets up: its handlers write to streams that end with the test."""
+    """Restore logging: the handlers of a command write to streams that end with the test."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     yield
@@ -62,7 +62,7 @@ def url(node: Any) -> Iterator[str]:
 
 @pytest.fixture
 def dead_url() -> Iterator[str]:
-    """A port that refuses: bound, so that nobody else gets it, and never listened on."""
+    """Reserve a port that refuses connections: bound, but not listening."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -359,7 +359,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
 
 
 def _processor_seconds(root: str, *arguments: str) -> float:
-    """What an interpreter with these arguments costs; not by the clock."""
+    """Return the processor time of an interpreter with these arguments."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *arguments], capture_output=True, check=True, cwd=root)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

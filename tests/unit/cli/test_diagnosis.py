@@ -1,4 +1,4 @@
-"""What the doctor makes of what a node tells."""
+"""The findings of ``braft doctor`` from the status of a node."""
 
 from __future__ import annotations
 

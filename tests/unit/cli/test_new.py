@@ -1,4 +1,4 @@
-"""``braft new plugin``: what it writes, and what it refuses. (That it works: tests/packaging.)"""
+"""``braft new plugin``: what it writes and refuses; tests/packaging runs the results."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_a_node_runs_without_standard_streams(tmp_path: Path) -> None:
 
 @pytest.fixture
 def slow_import(tmp_path: Path) -> Path:
-    """A folder with a ``typer`` that takes for ever to import, and says when it began."""
+    """Make a folder with a ``typer`` whose import does not end and leaves a file when it begins."""
     begun = tmp_path / "begun"
     text = f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(600)\n"
     (tmp_path / "typer.py").write_text(text)

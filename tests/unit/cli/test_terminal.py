@@ -19,7 +19,7 @@ IDS = [
 
 @pytest.fixture(autouse=True)
 def _terminal(monkeypatch: pytest.MonkeyPatch, node: Any) -> None:
-    """A terminal of 80 columns, and a cluster of three with ids as nodes make them."""
+    """Set up a terminal of 80 columns and a cluster of three with real ids."""
     monkeypatch.setenv("COLUMNS", "80")
     pairs = list(zip(IDS, ADDRESSES, strict=True))
     node.leader = pairs[0]

@@ -15,7 +15,7 @@ __all__ = ["braft_register_discovery", "braft_register_options"]
 
 @hookimpl
 def braft_register_discovery() -> type[Discovery]:
-    """The discovery ``consul-like``. Imported here, so that naming the plugin loads no client."""
+    """Return the discovery ``consul-like``; the import here keeps `braft --help` quick."""
     from braft_consul_like.discovery import ConsulLikeDiscovery
 
     return ConsulLikeDiscovery
@@ -23,7 +23,7 @@ def braft_register_discovery() -> type[Discovery]:
 
 @hookimpl
 def braft_register_options() -> type[PluginOptions]:
-    """The section ``[plugins.consul-like]``."""
+    """Return the model of the section ``[plugins.consul-like]``."""
     from braft_consul_like.options import ConsulLikeOptions
 
     return ConsulLikeOptions

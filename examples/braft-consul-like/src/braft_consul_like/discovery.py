@@ -32,7 +32,10 @@ class ConsulLikeDiscovery(Discovery):
     announces: ClassVar[bool] = True
 
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
-        """:raises ConfigError: the spec is no URL, or an option is wrong."""
+        """Parse the spec and the options.
+
+        :raises ConfigError: the spec is no URL, or an option is wrong.
+        """
         super().__init__(spec, context)
         if urlsplit(spec).scheme not in ("http", "https") or not urlsplit(spec).hostname:
             accepted = "consul-like:http://host:port, or https"
@@ -47,7 +50,7 @@ class ConsulLikeDiscovery(Discovery):
         self._announcing: asyncio.Task[None] | None = None
 
     def describe(self) -> str:
-        """The registry, without a user and password that the URL may hold."""
+        """Return the registry, without the user and password of its URL."""
         place = urlsplit(self.spec)
         return f"{self.name}://{place.netloc.rpartition('@')[2]}"
 
@@ -61,7 +64,7 @@ class ConsulLikeDiscovery(Discovery):
             return self._contacts(await client.find())
 
     async def watch(self) -> AsyncIterator[list[Contact]]:
-        """The whole set whenever it changed: the registry keeps the question until then."""
+        """Yield all contacts at each change; the registry holds the request until then."""
         async with self._client() as client:
             found = await client.find()
             while True:
@@ -75,7 +78,7 @@ class ConsulLikeDiscovery(Discovery):
             return
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        with suppress(Unreachable):  # the registry forgets it by itself
+        with suppress(Unreachable):  # the registration expires by itself
             async with self._client() as client:
                 await client.withdraw(self._itself)
 

@@ -1,6 +1,6 @@
 """A registry in memory, to try the discovery with: ``python -m braft_consul_like.registry 8500``.
 
-It forgets everything when it ends. For production there is the one that you have.
+It keeps nothing on disk. In production use your own registry.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Registry:
                 self._bump()
 
     def find(self, cluster: str, newer_than: int, wait: float) -> dict[str, Any]:
-        """The nodes, as soon as something is newer than that index, or after ``wait`` seconds."""
+        """Return the nodes once the index is newer, or after ``wait`` seconds."""
         deadline = time.monotonic() + wait
         with self._changed:
             while True:
@@ -118,7 +118,7 @@ class _Guard:
 
 
 def make_app(registry: Registry, token: str = "") -> falcon.App[falcon.Request, falcon.Response]:
-    """The registry as a WSGI application."""
+    """Return the registry as a WSGI application."""
     app = falcon.App(middleware=[_Guard(token)])
     app.add_route("/v1/services/{cluster}", _Cluster(registry))
     app.add_route("/v1/services/{cluster}/{node}", _Node(registry))

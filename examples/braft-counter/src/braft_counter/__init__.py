@@ -23,12 +23,12 @@ __all__ = [
 #: HTTP routes are coroutines.
 BRAFT_HOOKS = 2
 
-# Each hook imports what it hands out: whoever runs `braft --help` waits for no more than this.
+# Each hook imports what it returns, because every `braft --help` imports this module.
 
 
 @hookimpl
 def braft_register_service() -> type[Service]:
-    """The service ``counter``: ``BRAFT_SERVICES=kv,counter``."""
+    """Return the service ``counter``: ``BRAFT_SERVICES=kv,counter``."""
     from braft_counter.service import Counter
 
     return Counter
@@ -52,7 +52,7 @@ def braft_register_cli(app: typer.Typer) -> None:
 
 @hookimpl
 def braft_register_options() -> type[PluginOptions]:
-    """The section ``[plugins.counter]``."""
+    """Return the model of the section ``[plugins.counter]``."""
     from braft_counter.options import CounterOptions
 
     return CounterOptions

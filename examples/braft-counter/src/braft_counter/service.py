@@ -1,4 +1,4 @@
-"""The replicated state: counters with a floor."""
+"""The replicated state: counters that never fall below zero."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Counter(StateMachineService):
 
     @query
     def get(self, key: str) -> int:
-        """The value of a counter, 0 for one that nobody has changed."""
+        """Return the value of a counter, 0 if it was never changed."""
         return self._values.get(key, 0)
 
     @query
