@@ -35,9 +35,9 @@ class DuplicateIDs:
         return self.conflict or self._seen
 
     async def check(self, request: AnnounceRequest) -> None:
-        """Check an announcement of a new address: does the server still answer at the old one?
+        """Check that the server of an announcement no longer answers at its old address.
 
-        :raises Conflict: if it does, so two processes share the id. Both could get votes for it.
+        :raises Conflict: if it does: two processes share the id, and both could get votes for it.
         """
         identity = self._host.identity
         if request.server_id == identity.server_id:

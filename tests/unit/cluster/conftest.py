@@ -117,7 +117,7 @@ class Host:
         self.net.hosts.pop(self.address, None)
 
     def move(self, address: str) -> None:
-        """The running process is reached elsewhere from now on, and knows it."""
+        """Move the running process to another address, which it knows."""
         assert self.membership is not None
         del self.net.hosts[self.address]
         self.address = self._identity.address = address
@@ -279,7 +279,7 @@ class Net:
         return 0.0 if self.is_up(server_id) else now - self.down_since.get(server_id, 0.0)
 
     def leader(self, cluster_id: str) -> Host | None:
-        """The smallest voter, if a majority of voters runs and knows where it is."""
+        """Return the smallest voter, if a majority of voters runs and knows its address."""
         configuration = self.tables[cluster_id].configuration
         running = {h.server_id: h for h in self.hosts.values() if h.member_of == cluster_id}
         up = [running[v] for v in configuration.voters if v in running]

@@ -1,4 +1,4 @@
-"""The rules of removal, one by one, and what they promise whatever happens."""
+"""The rules of removal one by one, and what they guarantee in all cases."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def view(names: str, silent: Iterable[str] = (), age: float = LONG, learners: st
 
 
 def steady(rules: AutopilotRules = RULES, names: str = "abc") -> Autopilot:
-    """An autopilot whose node has led for long, undisturbed, at second 1,000."""
+    """Return an autopilot whose node has led for 1,000 seconds without interruption."""
     autopilot = Autopilot(rules)
     for second in range(1001):
         autopilot.evaluate(float(second), "a", view(names), {}, [])
@@ -66,7 +66,7 @@ def test_a_voter_that_is_dead_by_all_rules_is_removed() -> None:
     assert decision.silent == {"c": LONG}
 
 
-def test_one_that_answers_and_is_not_understood_is_never_dead() -> None:
+def test_an_incompatible_voter_is_never_dead() -> None:
     incompatible = ProbeEvidence(
         inf, 0, "cannot connect to c:1, though something listens there", 0.1
     )
@@ -77,7 +77,7 @@ def test_one_that_answers_and_is_not_understood_is_never_dead() -> None:
     assert incompatible.incompatible in decision.reason
 
 
-def test_one_that_was_not_understood_is_dead_only_after_silence_of_its_own() -> None:
+def test_a_formerly_incompatible_voter_is_dead_only_after_its_own_silence() -> None:
     """The end of a rolling change restarts it; until it answers, it looks like a dead one."""
     asked = ProbeEvidence(inf, MIN_FAILURES, incompatible_age=59.0)
     decision = steady().evaluate(1000.2, "a", view("abc", "c"), {"c": asked}, [])
@@ -88,7 +88,7 @@ def test_one_that_was_not_understood_is_dead_only_after_silence_of_its_own() -> 
     )
 
 
-def test_one_that_is_not_understood_does_not_stand_before_one_that_is_dead() -> None:
+def test_an_incompatible_voter_does_not_hide_a_dead_one() -> None:
     incompatible = ProbeEvidence(inf, 0, "handshake failed", 0.1)
     seen = view("abcdef", "bc")
     peers = {**seen.peers, "b": PeerView(LONG + 5)}
@@ -143,20 +143,20 @@ def test_a_leader_must_have_led_for_long_and_without_interruption() -> None:
     assert look(autopilot, seen, "c", now=62.0).verdict is Verdict.NOT_STEADY
 
 
-def test_a_leader_that_has_not_committed_in_its_term_is_not_steady() -> None:
+def test_a_leader_that_has_not_committed_in_its_term_is_not_stable() -> None:
     autopilot = steady()
     seen = replace(view("abc", "c"), has_quorum=False)
     assert look(autopilot, seen, "c").verdict is Verdict.NOT_STEADY
     assert look(autopilot, view("abc", "c"), "c", now=1000.4).verdict is Verdict.NOT_STEADY
 
 
-def test_whoever_was_away_begins_anew() -> None:
+def test_a_gap_between_evaluations_resets_the_leadership() -> None:
     autopilot = steady()
     later = 1000.0 + RULES.max_gap + 0.1
     assert look(autopilot, view("abc", "c"), "c", now=later).verdict is Verdict.NOT_STEADY
 
 
-def test_who_lost_and_regained_leadership_between_two_looks_begins_anew() -> None:
+def test_a_new_term_resets_the_leadership() -> None:
     autopilot = steady()
     seen = replace(view("abc", "c"), term=7)
     assert look(autopilot, seen, "c").verdict is Verdict.NOT_STEADY
@@ -184,7 +184,7 @@ def test_half_of_four_is_not_enough() -> None:
     assert "2 of the 4 voters that would be left are healthy" in decision.reason
 
 
-def test_who_answers_when_asked_but_not_to_raft_helps_no_majority() -> None:
+def test_answers_to_probes_alone_do_not_count_as_healthy() -> None:
     seen = view("abcd", "bcd")
     probed = {"b": ProbeEvidence(0.1, 0), "c": ProbeEvidence(0.1, 0), "d": DEAD}
     decision = steady(names="abcd").evaluate(1000.2, "a", seen, probed, [])
@@ -229,7 +229,7 @@ def test_the_one_that_was_silent_longest_goes_first() -> None:
     assert decision.subject.id == "e"
 
 
-def test_learners_are_not_its_business() -> None:
+def test_learners_are_not_removed() -> None:
     assert look(steady(), view("abc", "x", learners="x"), "x").verdict is Verdict.HEALTHY
 
 
@@ -238,7 +238,7 @@ def test_off_is_off() -> None:
     assert look(steady(rules), view("abc", "c"), "c").verdict is Verdict.OFF
 
 
-def test_there_is_news_when_verdict_or_subject_change_only() -> None:
+def test_the_key_changes_with_verdict_or_subject_only() -> None:
     autopilot = steady()
     first = look(autopilot, view("abc", "c", 10.0), "c")
     assert first.key == look(autopilot, view("abc", "c", 11.0), "c", now=1000.4).key
@@ -258,7 +258,7 @@ NAMES = "abcdefg"
     pending=st.booleans(),
     committed=st.booleans(),
 )
-def test_whatever_it_sees_it_keeps_the_promises(
+def test_a_removal_always_keeps_the_rules(
     size: int,
     contact: list[float],
     probes: list[tuple[float, int]],

@@ -37,7 +37,7 @@ def reply(server_id: str, **changes: Any) -> ProbeReply:
     return replace(ProbeReply(server_id, "c", "", 3, False, "", "", address), **changes)
 
 
-def founding(cluster_id: str, *ids: str) -> BootstrapProposal:
+def proposal(cluster_id: str, *ids: str) -> BootstrapProposal:
     servers = tuple(Server(i, WHERE[i]) for i in ids)
     return BootstrapProposal("c", cluster_id, encode_configuration(Configuration(servers)), ids[0])
 
@@ -70,7 +70,7 @@ def show(bootstrap: Bootstrap, now: float, *replies: ProbeReply, at: str = "") -
 
 
 def ready(server_id: str = "a", **facts: Any) -> Bootstrap:
-    """A machine whose discovery lists a, b and c, which have just answered at ``T``."""
+    """Return a machine whose discovery lists a, b and c, which have answered at ``T``."""
     bootstrap = machine(server_id, **facts)
     bootstrap.start(T)
     bootstrap.contacts_listed(T, map(contact_at, (A, B, C)))
@@ -81,7 +81,7 @@ def ready(server_id: str = "a", **facts: Any) -> Bootstrap:
 
 
 def proposed(**facts: Any) -> tuple[Bootstrap, BootstrapProposal]:
-    """A machine that has proposed, before its promise is durable."""
+    """Return a machine that has proposed, before its acceptance is durable."""
     bootstrap = ready(**facts)
     bootstrap.tick(T + 0.35)
     effects = show(bootstrap, T + 0.36, reply("b"), reply("c"))
@@ -120,7 +120,7 @@ def test_the_smallest_id_proposes_after_the_margin_and_one_more_probe() -> None:
     assert {str(p.contact) for p in of(effects, Probe)} == {B, C}
     assert not of(show(bootstrap, T + 0.32, reply("b")), StoreRecord)
     (store,) = of(show(bootstrap, T + 0.33, reply("c")), StoreRecord)
-    assert store.record.accepted == founding("fresh", "a", "b", "c")
+    assert store.record.accepted == proposal("fresh", "a", "b", "c")
 
 
 def test_the_random_sleep_is_added_to_the_margin() -> None:
@@ -164,20 +164,20 @@ def test_exactly_the_smallest_expect_ids_are_chosen() -> None:
     bootstrap.tick(T + 0.31)
     effects = show(bootstrap, T + 0.32, reply("b", expect=2), reply("c", expect=2))
     (store,) = of(effects, StoreRecord)
-    assert store.record.accepted == founding("fresh", "a", "b")
+    assert store.record.accepted == proposal("fresh", "a", "b")
 
 
-def test_one_expected_node_founds_alone_after_one_still_round() -> None:
+def test_one_expected_node_bootstraps_alone_after_one_unchanged_round() -> None:
     bootstrap = machine(expect=1)
     bootstrap.start(T)
     bootstrap.contacts_listed(T, [])
     assert not of(bootstrap.tick(T + 0.2), StoreRecord)
     (store,) = of(bootstrap.tick(T + 0.31), StoreRecord)
-    (founded,) = of(bootstrap.stored(T + 0.32, store.record), StartCluster)
-    assert founded.configuration.ids == ("a",)
+    (start,) = of(bootstrap.stored(T + 0.32, store.record), StartCluster)
+    assert start.configuration.ids == ("a",)
 
 
-def test_one_expected_node_does_not_found_beside_a_cluster() -> None:
+def test_one_expected_node_does_not_bootstrap_beside_a_cluster() -> None:
     bootstrap = machine(expect=1)
     bootstrap.start(T)
     bootstrap.contacts_listed(T, [contact_at(B)])
@@ -187,7 +187,7 @@ def test_one_expected_node_does_not_found_beside_a_cluster() -> None:
         assert not of(bootstrap.tick(T + step * 0.2), StoreRecord)
 
 
-def test_without_discovery_one_node_founds_at_once_and_more_never() -> None:
+def test_without_discovery_one_node_bootstraps_at_once_and_more_never() -> None:
     assert of(machine(expect=1, has_discovery=False).start(T), StoreRecord)
     pair = machine(expect=2, has_discovery=False)
     assert not of(pair.start(T), StoreRecord)
@@ -219,7 +219,7 @@ def test_a_set_that_changes_restarts_the_margin() -> None:
     assert of(show(bootstrap, T + 0.52, reply("b"), reply("c")), StoreRecord), "d does not block"
 
 
-def test_an_unprobed_contact_holds_the_founding() -> None:
+def test_an_unprobed_contact_delays_the_proposal() -> None:
     bootstrap = ready()
     bootstrap.contacts_listed(T + 0.1, map(contact_at, (A, B, C, D)))
     bootstrap.tick(T + 0.5)
@@ -275,25 +275,25 @@ def test_waiting_says_since_when() -> None:
     assert bootstrap.waiting(T + 43) == ""
 
 
-# -- promises --------------------------------------------------------------------------------
+# -- acceptance ------------------------------------------------------------------------------
 
 
-def test_nothing_is_offered_before_the_own_promise_is_durable() -> None:
-    bootstrap, founded = proposed()
+def test_nothing_is_proposed_before_the_own_acceptance_is_durable() -> None:
+    bootstrap, accepted = proposed()
     assert bootstrap.cluster_id == ""
     assert not of(bootstrap.tick(T + 1), SendProposal)
     offers = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
     assert [(o.server_id, o.address, o.request) for o in offers] == [
-        ("b", B, founded),
-        ("c", C, founded),
+        ("b", B, accepted),
+        ("c", C, accepted),
     ]
     assert bootstrap.cluster_id == "fresh"
 
 
-def test_raft_starts_only_when_all_members_have_shown_their_promise() -> None:
-    bootstrap, founded = proposed()
+def test_raft_starts_only_when_all_members_have_shown_their_acceptance() -> None:
+    bootstrap, accepted = proposed()
     offers = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
-    yes = BootstrapProposalReply(True, "fresh", founded.configuration, "")
+    yes = BootstrapProposalReply(True, "fresh", accepted.configuration, "")
     show(bootstrap, T + 1.005, reply("b"), reply("c"))
     for offer in offers:
         effects = bootstrap.proposal_answered(T + 1.01, offer, yes)
@@ -306,9 +306,9 @@ def test_raft_starts_only_when_all_members_have_shown_their_promise() -> None:
 
 
 def test_a_probe_under_way_is_followed_by_another_when_there_is_news() -> None:
-    bootstrap, founded = proposed()
+    bootstrap, accepted = proposed()
     offer, _ = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
-    yes = BootstrapProposalReply(True, "fresh", founded.configuration, "")
+    yes = BootstrapProposalReply(True, "fresh", accepted.configuration, "")
     assert not of(bootstrap.proposal_answered(T + 1.01, offer, yes), Probe)
     effects = show(bootstrap, T + 1.02, reply("b"))
     assert [str(p.contact) for p in of(effects, Probe)] == [B]
@@ -338,7 +338,7 @@ def test_a_store_that_failed_is_tried_again() -> None:
     assert of(bootstrap.tick(T + 2.1), StoreRecord)
 
 
-def test_unanswered_offers_are_repeated() -> None:
+def test_unanswered_proposals_are_repeated() -> None:
     bootstrap, _ = proposed()
     offer, _other = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
     assert not of(bootstrap.tick(T + 1.5), SendProposal), "under way"
@@ -349,10 +349,10 @@ def test_unanswered_offers_are_repeated() -> None:
     assert "empty data directories" in bootstrap.waiting(T + 2)
 
 
-def test_at_most_one_founding_is_promised() -> None:
+def test_at_most_one_proposal_is_accepted() -> None:
     bootstrap = machine("b")
     bootstrap.start(T)
-    first, second = founding("x", "a", "b", "c"), founding("y", "b", "c", "d")
+    first, second = proposal("x", "a", "b", "c"), proposal("y", "b", "c", "d")
     decision = bootstrap.proposal_received(T, first)
     assert decision.reply == BootstrapProposalReply(True, "x", first.configuration, "")
     assert of(decision.effects, StoreRecord)[0].record == BootstrapRecord(first)
@@ -364,20 +364,20 @@ def test_at_most_one_founding_is_promised() -> None:
     assert bootstrap.proposal_received(T + 2, first).reply.accepted, "the same again is fine"
 
 
-def test_a_vetoed_founding_is_never_promised_even_in_the_next_life() -> None:
+def test_a_rejected_proposal_is_never_accepted_even_after_a_restart() -> None:
     bootstrap = machine("b", BootstrapRecord(None, ("x",)))
     bootstrap.start(T)
-    decision = bootstrap.proposal_received(T, founding("x", "a", "b", "c"))
+    decision = bootstrap.proposal_received(T, proposal("x", "a", "b", "c"))
     assert decision.reply.reason.startswith(REJECTED)
     assert bootstrap.record.accepted is None
 
 
-def test_a_promise_is_given_up_only_on_a_veto() -> None:
-    bootstrap, founded = proposed()
+def test_a_proposal_is_abandoned_only_after_a_rejection() -> None:
+    bootstrap, accepted = proposed()
     b, c = of(bootstrap.stored(T + 1, bootstrap.record), SendProposal)
     bootstrap.proposal_answered(T + 1.1, b, BootstrapProposalReply(False, "", b"", "not now"))
     bootstrap.proposal_answered(T + 1.1, b, None)
-    assert bootstrap.record.accepted == founded
+    assert bootstrap.record.accepted == accepted
     effects = bootstrap.proposal_answered(
         T + 1.2, c, BootstrapProposalReply(False, "", b"", REJECTED + "other")
     )
@@ -387,31 +387,31 @@ def test_a_promise_is_given_up_only_on_a_veto() -> None:
     assert bootstrap.cluster_id == ""
 
 
-def test_a_late_veto_of_an_old_founding_does_not_touch_the_new_one() -> None:
+def test_a_late_rejection_of_an_old_proposal_does_not_touch_the_new_one() -> None:
     bootstrap = machine("b")
     bootstrap.start(T)
-    bootstrap.proposal_received(T, founding("x", "a", "b", "c"))
+    bootstrap.proposal_received(T, proposal("x", "a", "b", "c"))
     bootstrap.stored(T, bootstrap.record)
-    old = SendProposal("c", C, founding("w", "a", "b", "c"))
+    old = SendProposal("c", C, proposal("w", "a", "b", "c"))
     bootstrap.proposal_answered(
         T + 1, old, BootstrapProposalReply(False, "", b"", REJECTED + "old")
     )
-    assert bootstrap.record.accepted == founding("x", "a", "b", "c")
+    assert bootstrap.record.accepted == proposal("x", "a", "b", "c")
 
 
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
-        (replace(founding("x", "a", "b", "c"), cluster_name="other"), "'other'"),
-        (founding("x", "a", "c", "d"), "not a member"),
-        (founding("x", "b", "a", "c"), "sorted"),
-        (replace(founding("x", "a", "b", "c"), proposer="c"), "sorted"),
-        (founding("x", "a", "b"), "expects 3"),
-        (replace(founding("x", "a", "b", "c"), configuration=b"\xc1"), "not a configuration"),
-        (replace(founding("x", "a", "b", "c"), cluster_id=""), "not a member"),
+        (replace(proposal("x", "a", "b", "c"), cluster_name="other"), "'other'"),
+        (proposal("x", "a", "c", "d"), "not a member"),
+        (proposal("x", "b", "a", "c"), "sorted"),
+        (replace(proposal("x", "a", "b", "c"), proposer="c"), "sorted"),
+        (proposal("x", "a", "b"), "expects 3"),
+        (replace(proposal("x", "a", "b", "c"), configuration=b"\xc1"), "not a configuration"),
+        (replace(proposal("x", "a", "b", "c"), cluster_id=""), "not a member"),
         (
             replace(
-                founding("x", "a", "b", "c"),
+                proposal("x", "a", "b", "c"),
                 configuration=encode_configuration(
                     Configuration(
                         (
@@ -426,7 +426,7 @@ def test_a_late_veto_of_an_old_founding_does_not_touch_the_new_one() -> None:
         ),
         (
             replace(
-                founding("x", "a", "b", "c"),
+                proposal("x", "a", "b", "c"),
                 configuration=encode_configuration(
                     Configuration((Server("a", "nowhere"), Server("b", B), Server("c", C)))
                 ),
@@ -435,7 +435,9 @@ def test_a_late_veto_of_an_old_founding_does_not_touch_the_new_one() -> None:
         ),
     ],
 )
-def test_wrong_offers_are_refused_without_a_veto(request_: BootstrapProposal, reason: str) -> None:
+def test_invalid_proposals_are_refused_without_a_rejection(
+    request_: BootstrapProposal, reason: str
+) -> None:
     bootstrap = machine("b")
     bootstrap.start(T)
     decision = bootstrap.proposal_received(T, request_)
@@ -445,28 +447,28 @@ def test_wrong_offers_are_refused_without_a_veto(request_: BootstrapProposal, re
     assert bootstrap.record == EMPTY_RECORD
 
 
-def test_a_promise_from_a_former_life_is_pursued_not_forgotten() -> None:
-    held = founding("x", "a", "b", "c")
+def test_an_acceptance_from_before_a_restart_is_pursued() -> None:
+    held = proposal("x", "a", "b", "c")
     bootstrap = machine("c", BootstrapRecord(held))
     effects = bootstrap.start(T)
-    assert [o.server_id for o in of(effects, SendProposal)] == ["b"], "a proposed, so it promised"
+    assert [o.server_id for o in of(effects, SendProposal)] == ["b"], "a proposed, so it accepted"
     assert {str(p.contact) for p in of(effects, Probe)} == {A, B}
     assert of(show(bootstrap, T + 0.1, reply("b", cluster_id="x")), StartCluster)
 
 
-def test_offers_go_where_the_member_is_now() -> None:
-    bootstrap = machine("c", BootstrapRecord(founding("x", "a", "b", "c")))
+def test_proposals_go_to_the_current_address() -> None:
+    bootstrap = machine("c", BootstrapRecord(proposal("x", "a", "b", "c")))
     bootstrap.start(T)
     bootstrap.contacts_listed(T, [contact_at(D)])
     bootstrap.probe_failed(T, contact_at(B), "refused")
     show(bootstrap, T + 0.1, reply("b", address=D))
-    bootstrap.proposal_answered(T + 0.2, SendProposal("b", B, founding("x", "a", "b", "c")), None)
+    bootstrap.proposal_answered(T + 0.2, SendProposal("b", B, proposal("x", "a", "b", "c")), None)
     (offer,) = of(bootstrap.tick(T + 0.6), SendProposal)
     assert (offer.server_id, offer.address) == ("b", D)
 
 
-def test_the_promised_founding_is_shown_to_who_asks() -> None:
-    held = founding("x", "a", "b", "c")
+def test_the_accepted_proposal_is_shown_on_request() -> None:
+    held = proposal("x", "a", "b", "c")
     ask = BootstrapProposal("c", "", b"", "c")
     bootstrap = machine("b", BootstrapRecord(held))
     bootstrap.start(T)
@@ -476,21 +478,21 @@ def test_the_promised_founding_is_shown_to_who_asks() -> None:
     assert not machine("b").proposal_received(T, ask).reply.accepted
 
 
-def test_a_blank_member_fetches_the_founding_it_sees() -> None:
+def test_an_uninitialised_member_fetches_the_proposal_it_sees() -> None:
     bootstrap = ready("c")
     effects = show(bootstrap, T + 0.1, reply("b", cluster_id="x"))
     (ask,) = of(effects, SendProposal)
     assert (ask.server_id, ask.request.configuration) == ("b", b"")
-    held = founding("x", "a", "b", "c")
+    held = proposal("x", "a", "b", "c")
     shown = BootstrapProposalReply(True, "x", held.configuration, "")
     effects = bootstrap.proposal_answered(T + 0.2, ask, shown)
     assert of(effects, StoreRecord)[0].record.accepted == held
 
 
-def test_who_is_no_member_of_a_seen_founding_waits_and_then_joins() -> None:
+def test_a_node_outside_a_seen_proposal_waits_and_then_joins() -> None:
     bootstrap = ready("d")
     (ask,) = of(show(bootstrap, T + 0.1, reply("b", cluster_id="x")), SendProposal)
-    shown = BootstrapProposalReply(True, "x", founding("x", "a", "b", "c").configuration, "")
+    shown = BootstrapProposalReply(True, "x", proposal("x", "a", "b", "c").configuration, "")
     bootstrap.proposal_answered(T + 0.2, ask, shown)
     assert not of(bootstrap.tick(T + 5), SendProposal)
     assert "waiting while other nodes bootstrap cluster x" in bootstrap.waiting(T + 5)
@@ -500,14 +502,14 @@ def test_who_is_no_member_of_a_seen_founding_waits_and_then_joins() -> None:
 
 
 @pytest.mark.parametrize("shown", [b"", b"\xc1", encode_configuration(Configuration(()))])
-def test_a_founding_shown_badly_is_ignored(shown: bytes) -> None:
+def test_a_malformed_shown_proposal_is_ignored(shown: bytes) -> None:
     bootstrap = ready("c")
     (ask,) = of(show(bootstrap, T + 0.1, reply("b", cluster_id="x")), SendProposal)
     bootstrap.proposal_answered(T + 0.2, ask, BootstrapProposalReply(True, "x", shown, ""))
     assert bootstrap.record == EMPTY_RECORD
 
 
-def test_a_seen_founding_that_is_given_up_binds_nobody() -> None:
+def test_an_abandoned_proposal_of_another_node_does_not_delay_ours() -> None:
     bootstrap = ready()
     show(bootstrap, T + 0.1, reply("b", cluster_id="x"))
     assert "bootstrap cluster x" in bootstrap.waiting(T + 1)
@@ -516,7 +518,7 @@ def test_a_seen_founding_that_is_given_up_binds_nobody() -> None:
     assert of(show(bootstrap, T + 1.5, reply("b"), reply("c")), StoreRecord)
 
 
-def test_a_seen_founding_whose_holders_are_gone_is_vetoed_before_it_is_forgotten() -> None:
+def test_a_lost_proposal_is_rejected_before_it_is_forgotten() -> None:
     bootstrap = ready()
     show(bootstrap, T + 0.1, reply("d", cluster_id="x"))
     bootstrap.tick(T + DEFAULT_TIMING.proposal_patience)
@@ -541,16 +543,16 @@ def test_a_cluster_once_seen_means_join_only_for_this_process() -> None:
         effects = [*bootstrap.tick(now), *show(bootstrap, now, reply("b"), reply("d"))]
         assert not of(effects, StoreRecord)
     assert "none of its members answers" in bootstrap.waiting(T + 50)
-    veto = bootstrap.proposal_received(T + 51, founding("y", "a", "b", "d"))
-    assert veto.reply.reason.startswith(REJECTED)
+    decision = bootstrap.proposal_received(T + 51, proposal("y", "a", "b", "d"))
+    assert decision.reply.reason.startswith(REJECTED)
 
 
-def test_a_member_neither_probes_nor_founds_nor_promises() -> None:
+def test_a_member_neither_probes_nor_proposes_nor_accepts() -> None:
     bootstrap = ready()
     bootstrap.became_member(T + 0.1, "x")
     assert (bootstrap.cluster_id, bootstrap.initialised) == ("x", True)
     assert bootstrap.tick(T + 10) == []
-    decision = bootstrap.proposal_received(T + 11, founding("y", "a", "b", "c"))
+    decision = bootstrap.proposal_received(T + 11, proposal("y", "a", "b", "c"))
     assert decision.reply.reason.startswith(REJECTED)
     assert decision.effects == []
-    assert bootstrap.proposal_received(T + 12, founding("x", "a", "b", "c")).reply.accepted
+    assert bootstrap.proposal_received(T + 12, proposal("x", "a", "b", "c")).reply.accepted

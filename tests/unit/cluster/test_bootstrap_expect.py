@@ -92,7 +92,7 @@ def test_a_list_of_names_that_each_node_resolves_to_itself_makes_no_cluster(play
 
 
 def twice(net: Any, host: Any, address: str) -> None:
-    """The node is reached at another address as well."""
+    """Make the node reachable at another address as well."""
     net.hosts[address] = host
 
 

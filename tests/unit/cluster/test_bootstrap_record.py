@@ -1,4 +1,4 @@
-"""The founding record on disk: what was written is read, anything else is an error."""
+"""The bootstrap record on disk: what was written is read, anything else is an error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from braft_core.peer import BootstrapProposal
 #: Written by 0.1; must be readable for ever.
 GOLDEN = bytes.fromhex("930194a163a178c401ffa16192a179a17a")
 
-founds = st.builds(BootstrapProposal, st.text(), st.text(), st.binary(), st.text())
-records = st.builds(BootstrapRecord, st.none() | founds, st.lists(st.text(), max_size=4).map(tuple))
+proposals = st.builds(BootstrapProposal, st.text(), st.text(), st.binary(), st.text())
+records = st.builds(
+    BootstrapRecord, st.none() | proposals, st.lists(st.text(), max_size=4).map(tuple)
+)
 
 
 @given(records)

@@ -1,4 +1,4 @@
-"""Many blank nodes, lying discovery, lossy network, crashes: never two clusters, always one."""
+"""Uninitialised nodes, wrong discovery, lossy network, crashes: one cluster, never two."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class Machine:
         answered: Callable[[Bootstrap, Any], Iterable[Effect] | None],
         failed: Callable[[Bootstrap], Iterable[Effect] | None],
     ) -> None:
-        """A request and its reply, each of which may be lost or late."""
+        """Send a request and its reply, each of which may be lost or late."""
         world, life = self.world, self.life
         open_calls = [True]
 
@@ -218,7 +218,7 @@ class World:
         names = [f"id-{chr(97 + i)}" for i in range(nodes)]
         self.random.shuffle(names)
         self.machines = [Machine(self, n, f"10.0.0.{i}:15000") for i, n in enumerate(names, 1)]
-        #: Two overlapping parts of the nodes, each told that it is the whole.
+        #: Two overlapping groups of nodes, each of which sees only itself.
         self.camps: list[list[Machine]] = []
         self.by_address = {m.address: m for m in self.machines}
 
@@ -231,7 +231,7 @@ class World:
         return self.random.uniform(0.0005, 0.005)
 
     def lost(self, one: Machine, other: Machine) -> bool:
-        """Some messages are lost; for seconds on end, all between the two sides of a split."""
+        """Return whether a message is lost; during a split, all between its sides are."""
         if self.now >= self.chaos:
             return False
         sides = [
@@ -247,7 +247,7 @@ class World:
         if self.camps:
             mine = [camp for camp in self.camps if asker in camp] or self.camps
             return [contact_at(m.address) for m in mine[asker.number % len(mine)]]
-        # Lies last for seconds, and every asker is told another.
+        # Wrong listings last for seconds and differ from node to node.
         lie = random.Random(f"{self.seed} {asker.server_id} {int(self.now / self.lie_lasts)}")
         if lie.random() < 0.05:
             return None
@@ -292,17 +292,17 @@ class World:
         return len(self.started) > 0 and all(m.member_of for m in self.machines)
 
 
-def promises(machine: Machine) -> list[str]:
-    """Cluster ids the machine promised, in order; checks that none was given up without a veto."""
-    promised: list[str] = []
+def acceptances(machine: Machine) -> list[str]:
+    """Return the accepted cluster ids in order; each but the last must have been rejected."""
+    accepted: list[str] = []
     for old, new in zip(machine.history, machine.history[1:], strict=False):
         assert set(old.rejected) <= set(new.rejected)
         if old.accepted and new.accepted != old.accepted:
             assert old.accepted.cluster_id in new.rejected
         if new.accepted and new.accepted != old.accepted:
             assert new.accepted.cluster_id not in old.rejected
-            promised.append(new.accepted.cluster_id)
-    return promised
+            accepted.append(new.accepted.cluster_id)
+    return accepted
 
 
 @pytest.mark.parametrize(("nodes", "expect"), [(2, 2), (3, 3), (3, 2), (4, 3), (5, 3), (1, 1)])
@@ -317,13 +317,13 @@ def test_any_chaos_ends_in_one_cluster(nodes: int, expect: int, batch: int) -> N
         assert len(world.started) == 1, f"seed {seed}"
         (cluster_id,) = world.started
         for machine in world.machines:
-            assert set(promises(machine)) - set(decode_record(machine.disk).rejected) <= {
+            assert set(acceptances(machine)) - set(decode_record(machine.disk).rejected) <= {
                 cluster_id
             }
 
 
 @pytest.mark.parametrize(("nodes", "expect"), [(3, 2), (4, 3), (5, 3), (7, 4)])
-def test_rival_foundings_of_overlapping_camps_end_in_one_cluster(nodes: int, expect: int) -> None:
+def test_rival_proposals_of_overlapping_groups_end_in_one_cluster(nodes: int, expect: int) -> None:
     rivals = 0
     for seed in range(30):
         world = World(seed, nodes, expect, chaos=5.0)
@@ -332,7 +332,7 @@ def test_rival_foundings_of_overlapping_camps_end_in_one_cluster(nodes: int, exp
         assert world.whole(), f"seed {seed}: {world.excuses()}"
         assert len(world.started) == 1, f"seed {seed}"
         rivals += next(world.cluster_ids) > 2
-    assert rivals, "no seed made the camps make_proposal rival foundings"
+    assert rivals, "no seed made the camps make_proposal rival proposals"
 
 
 @pytest.mark.parametrize(("nodes", "expect"), [(2, 1), (6, 3), (7, 2), (5, 1)])

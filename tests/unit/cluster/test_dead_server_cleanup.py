@@ -31,7 +31,7 @@ def voters(net: Any) -> str:
     return "".join(sorted(net.tables["cluster-1"].configuration.voters))
 
 
-def test_a_dead_member_is_removed_within_ninety_seconds_and_welcome_back(
+def test_a_dead_member_is_removed_within_ninety_seconds_and_may_rejoin(
     play: Any, wait: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -50,7 +50,7 @@ def test_a_dead_member_is_removed_within_ninety_seconds_and_welcome_back(
         report = hosts[0].membership.autopilot
         assert report["verdict"] == "healthy"
         assert [row["id"] for row in report["removed"]] == ["c"]
-        # It comes back with its data, is told, asks, and is a voter again, all by itself.
+        # It restarts with its data, asks to rejoin, and is a voter again without an operator.
         await gone.boot()
         await wait(lambda: net.tables["cluster-1"].configuration.get("c") is not None, 10)
         kinds = [kind for kind, server_id, _ in net.tables["cluster-1"].changes if server_id == "c"]
@@ -63,7 +63,7 @@ def test_a_dead_member_is_removed_within_ninety_seconds_and_welcome_back(
 
     play(scenario)
     said = [r.message for r in caplog.records if r.message.startswith("autopilot: ")]
-    assert len(said) < 12, "changes are told, not looks"
+    assert len(said) < 12, "changes are logged, not evaluations"
     assert any("was silent for long and was removed" in r.message for r in caplog.records)
 
 
@@ -95,7 +95,7 @@ def test_half_of_four_removes_nobody_and_one_of_four_goes(play: Any, wait: Any, 
     play(scenario)
 
 
-def test_who_answers_now_and_then_stays(play: Any, wait: Any) -> None:
+def test_a_member_that_answers_now_and_then_stays(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         hosts = await cluster(net, wait, 3)
         for _ in range(8):
@@ -109,7 +109,7 @@ def test_who_answers_now_and_then_stays(play: Any, wait: Any) -> None:
     play(scenario)
 
 
-def test_who_is_cut_off_from_raft_and_answers_probes_stays(play: Any, wait: Any) -> None:
+def test_a_member_that_answers_probes_but_not_raft_stays(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         await cluster(net, wait, 3)
         net.mute["c"] = asyncio.get_running_loop().time()
@@ -133,7 +133,7 @@ def test_an_outage_of_discovery_removes_nobody(play: Any, wait: Any, outage: str
     play(scenario)
 
 
-def test_a_member_whose_address_somebody_else_has_is_dead_and_makes_room(
+def test_a_member_whose_address_another_node_has_is_dead_and_makes_room(
     play: Any, wait: Any
 ) -> None:
     async def scenario(net: Any) -> None:

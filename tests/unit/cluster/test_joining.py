@@ -57,7 +57,7 @@ def test_a_member_where_it_was_changes_nothing() -> None:
     assert decide("v", "v:1", "x") == AlreadyMember()
 
 
-def test_a_voter_without_its_data_is_refused_and_told_how_to_rejoin() -> None:
+def test_a_voter_without_its_data_is_refused_with_the_way_to_rejoin() -> None:
     decision = decide("v", "v:1")
     assert isinstance(decision, Refuse)
     assert isinstance(decision.error, Conflict)
@@ -65,7 +65,7 @@ def test_a_voter_without_its_data_is_refused_and_told_how_to_rejoin() -> None:
     assert "braft members remove v" in decision.error.message
 
 
-def test_a_newcomer_at_the_address_of_a_member_is_told_what_to_do() -> None:
+def test_a_newcomer_at_the_address_of_a_member_is_refused_with_a_hint() -> None:
     for address in ("v:1", "n:1"):
         decision = decide("new", address)
         assert isinstance(decision, Refuse)
@@ -151,7 +151,7 @@ def test_of_several_clusters_the_one_with_more_to_lose_is_joined() -> None:
     assert ask == SendJoinRequest("b:1", "x")
 
 
-def test_nobody_to_ask() -> None:
+def test_no_member_answers() -> None:
     assert JoinAttempts(DEFAULT_TIMING).next(0.0, []) is None
     assert "none of its members answers" in JoinAttempts(DEFAULT_TIMING).waiting([])
 
@@ -168,7 +168,7 @@ def test_nobody_to_ask() -> None:
         (LearnerFacts(wants_vote=True, contact_age=0.1, caught_up_for=0.1), False),
     ],
 )
-def test_promotion_needs_the_wish_contact_and_stability(
+def test_promotion_needs_a_request_contact_and_stability(
     facts: LearnerFacts, promoted: bool
 ) -> None:
     assert should_promote(facts) is promoted

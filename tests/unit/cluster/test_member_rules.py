@@ -86,11 +86,11 @@ def test_addresses_are_committed_before_promotions_and_keep_the_suffrage() -> No
         replace(LEADING, peers={}),
     ],
 )
-def test_nothing_is_changed_on_shaky_ground(view: RaftView) -> None:
+def test_nothing_changes_without_quorum_or_during_a_change(view: RaftView) -> None:
     assert next_change(1.0, view, book(view), caught_up(view), ["n"]) is None
 
 
-def test_a_learner_under_load_counts_as_caught_up_when_it_reaches_the_last_look() -> None:
+def test_under_load_a_learner_catches_up_with_the_previous_tick() -> None:
     tracker = CaughtUp()
     for step in range(10):
         last = 10_000 * (step + 1)
@@ -99,7 +99,7 @@ def test_a_learner_under_load_counts_as_caught_up_when_it_reaches_the_last_look(
     assert tracker.seconds(1.8, "n") > 1.0
 
 
-def test_a_learner_that_falls_behind_starts_anew() -> None:
+def test_a_learner_that_falls_behind_loses_its_time() -> None:
     tracker = caught_up()
     late = replace(LEADING, last_index=5000)
     tracker.observe(2.0, LEADING, 64)
@@ -117,7 +117,7 @@ def test_addresses_are_announced_without_a_leader_and_until_they_are_committed()
     assert not must_announce(LEADING, "stranger", "s:1")
 
 
-def test_absence_names_the_missing_with_their_newest_address() -> None:
+def test_the_reason_names_missing_voters_with_their_newest_address() -> None:
     view = replace(LEADING, leader_id="", is_leader=False)
     addresses = book()
     addresses.learn(0.0, "c", "c:9")
@@ -128,7 +128,7 @@ def test_absence_names_the_missing_with_their_newest_address() -> None:
     assert "searching discovery" in explain_no_leader(view, "a", {}, addresses, 91.0, 90.0)
 
 
-def test_long_ids_are_left_out_of_sentences() -> None:
+def test_long_ids_are_left_out_of_messages() -> None:
     long = Server("x" * 33, "far:1")
     view = RaftView(configuration=Configuration((Server("a", "a:1"), long)))
     sentence = explain_no_leader(view, "a", {}, AddressBook(), 5.0, 90.0)
@@ -136,7 +136,7 @@ def test_long_ids_are_left_out_of_sentences() -> None:
     assert "tolerates 0" in sentence
 
 
-def test_absence_with_everybody_here_and_with_nobody_known() -> None:
+def test_the_reason_with_all_voters_here_and_with_none_known() -> None:
     view = replace(LEADING, leader_id="")
     assert "an election is under way" in explain_no_leader(
         view, "a", {"b": 0, "c": 0}, book(), 1.0, 90.0
@@ -146,7 +146,7 @@ def test_absence_with_everybody_here_and_with_nobody_known() -> None:
     assert explain_no_leader(LEADING, "a", {}, book(), 0.0, 90.0) == ""
 
 
-def test_a_node_on_old_data_is_told_where_it_stands() -> None:
+def test_a_node_with_data_of_another_cluster_says_so() -> None:
     sentence = wrong_cluster_message("old", [("10.0.0.1:15000", "new"), ("10.0.0.2:15000", "new")])
     assert "belongs to cluster old, but 10.0.0.1:15000 is in cluster new, 10.0.0.2" in sentence
     assert "start this node with an empty data directory" in sentence
@@ -188,7 +188,7 @@ ALONE = RaftView(
         (ForeignCluster("w", "b", "b:1", 0, True), ""),
     ],
 )
-def test_of_two_empty_clusters_exactly_one_gives_way(other: ForeignCluster, into: str) -> None:
+def test_of_two_empty_clusters_exactly_one_is_abandoned(other: ForeignCluster, into: str) -> None:
     assert preferred_cluster(ALONE, "a", "x", [other]) == into
 
 
@@ -218,7 +218,7 @@ def test_a_cluster_with_anything_to_lose_stays(view: RaftView) -> None:
         (replace(LEADING, change_pending=True), "gone", "x", False),
     ],
 )
-def test_only_a_leader_that_is_sure_says_who_was_removed(
+def test_only_an_established_leader_reports_a_removal(
     view: RaftView, asker: str, cluster_id: str, expected: bool
 ) -> None:
     request = ProbeRequest(asker, "name", cluster_id, "gone:1")
@@ -234,7 +234,7 @@ def test_only_a_leader_that_is_sure_says_who_was_removed(
         ("", None, "y", False),
     ],
 )
-def test_who_hears_a_leader_is_not_removed(
+def test_a_node_that_hears_a_leader_is_not_removed(
     leader: str, heard: float | None, cluster_id: str, expected: bool
 ) -> None:
     peers = {} if heard is None else {leader: PeerView(heard)}

@@ -28,7 +28,7 @@ ADDRESSES = ["10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"]
 
 
 async def three(net: Any, wait: Any, **settings: Any) -> list[Any]:
-    """A running cluster of a, b and c."""
+    """Start a cluster of a, b and c."""
     net.addresses = list(ADDRESSES)
     hosts = [net.host(i, a, expect=3, **settings) for i, a in zip("abc", ADDRESSES, strict=True)]
     for host in hosts:
@@ -37,7 +37,7 @@ async def three(net: Any, wait: Any, **settings: Any) -> list[Any]:
     return hosts
 
 
-def test_three_nodes_found_one_cluster_quickly(play: Any, wait: Any) -> None:
+def test_three_nodes_bootstrap_one_cluster_quickly(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         net.addresses = list(ADDRESSES)
         hosts = [net.host(i, a, expect=3) for i, a in zip("abc", ADDRESSES, strict=True)]
@@ -101,7 +101,7 @@ def test_an_address_outlives_a_server_that_leaves_and_returns_within_a_tick(
     play(scenario)
 
 
-def test_a_node_without_discovery_founds_alone_at_once(play: Any, wait: Any) -> None:
+def test_a_node_without_discovery_bootstraps_alone_at_once(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         host = net.host("a", ADDRESSES[0], expect=1)
         await host.boot(discovery=False)
@@ -146,7 +146,7 @@ def test_a_learner_gets_its_vote_although_the_leader_that_took_it_in_died(
     play(scenario)
 
 
-def test_a_voter_that_lost_its_data_is_told_how_to_rejoin(play: Any, wait: Any) -> None:
+def test_a_voter_that_lost_its_data_reports_how_to_rejoin(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         hosts = await three(net, wait)
         await hosts[2].halt()
@@ -206,9 +206,7 @@ def test_a_member_that_moves_while_it_runs_is_soon_known_to_be_there(
     play(scenario)
 
 
-def test_a_node_that_moves_before_there_is_a_cluster_founds_it_where_it_is(
-    play: Any, wait: Any
-) -> None:
+def test_a_node_that_moves_before_the_bootstrap_uses_its_new_address(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         net.addresses = list(ADDRESSES)
         early = net.host("a", "127.0.0.1:15000", expect=3)
@@ -267,7 +265,7 @@ def test_without_quorum_the_missing_are_named_and_discovery_is_searched(
     play(scenario)
 
 
-def test_an_accepted_founding_survives_a_restart(play: Any, wait: Any) -> None:
+def test_an_accepted_proposal_survives_a_restart(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         net.addresses = list(ADDRESSES)
         b = net.host("b", ADDRESSES[1], expect=3)
@@ -285,13 +283,13 @@ def test_an_accepted_founding_survives_a_restart(play: Any, wait: Any) -> None:
         assert shown.configuration == offer.configuration
         c = net.host("c", ADDRESSES[2], expect=3)
         await c.boot()
-        # The proposer a is dead, its promise is in the founding itself: b and c go on.
+        # The proposer a is dead; the proposal implies its acceptance, so b and c go on.
         await wait(lambda: b.member_of == c.member_of == "x")
 
     play(scenario)
 
 
-def test_a_promise_that_cannot_be_stored_is_not_made(play: Any, wait: Any) -> None:
+def test_a_proposal_is_not_accepted_if_the_record_cannot_be_stored(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         b = net.host("b", ADDRESSES[1], expect=2)
         await b.boot()
@@ -310,7 +308,7 @@ def test_a_promise_that_cannot_be_stored_is_not_made(play: Any, wait: Any) -> No
     play(scenario)
 
 
-def test_a_full_disk_delays_the_founding_but_does_not_end_it(play: Any, wait: Any) -> None:
+def test_a_full_disk_only_delays_the_bootstrap(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         host = net.host("a", ADDRESSES[0], expect=1)
         host.disk_full = True
@@ -347,7 +345,7 @@ async def two_clusters(net: Any, wait: Any) -> list[Any]:
     return hosts
 
 
-def test_an_empty_cluster_of_one_dissolves_into_the_other(play: Any, wait: Any) -> None:
+def test_an_empty_cluster_of_one_is_abandoned_for_the_other(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         one, two = await two_clusters(net, wait)
         net.addresses = ADDRESSES[:2]
@@ -362,7 +360,7 @@ def test_an_empty_cluster_of_one_dissolves_into_the_other(play: Any, wait: Any) 
     play(scenario)
 
 
-def test_a_write_at_the_last_moment_stops_the_dissolving(play: Any, wait: Any) -> None:
+def test_a_write_at_the_last_moment_keeps_the_cluster(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         one, two = await two_clusters(net, wait)
         one.written = two.written = True
@@ -413,7 +411,7 @@ def test_calls_are_answered_or_refused_in_every_state(play: Any, wait: Any) -> N
     play(scenario)
 
 
-def test_an_announcement_tells_both_sides(play: Any, wait: Any) -> None:
+def test_an_announcement_informs_both_sides(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         hosts = await three(net, wait)
         await hosts[2].halt()
@@ -466,7 +464,7 @@ def test_a_copy_of_a_member_is_refused_and_the_member_is_not(
     assert sum(r.message.startswith("node id c is used at") for r in caplog.records) == 3
 
 
-def test_a_member_whose_former_self_has_ended_is_refused_no_longer(play: Any, wait: Any) -> None:
+def test_a_member_is_accepted_once_its_old_process_has_ended(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         hosts = await three(net, wait)
         # It moved, and its former self still answers for a while.
@@ -547,7 +545,7 @@ def test_discovery_ports_and_several_names_of_one_node_count_once(play: Any, wai
     play(scenario)
 
 
-def test_a_removed_member_learns_it_says_so_and_keeps_quiet(
+def test_a_removed_member_logs_it_once_and_does_not_campaign(
     play: Any, wait: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -27,7 +27,7 @@ def test_an_address_is_said_once(contact: Contact, reason: str, shown: str) -> N
     assert sentence.endswith(f"; not answering: {shown}")
 
 
-def test_a_removed_node_is_told_by_whom_and_what_to_do() -> None:
+def test_the_message_of_a_removal_names_the_leader_and_the_way_back() -> None:
     leader = Server("x" * 90, "h:1")
     assert removed_message("c1", leader, rejoin_allowed=False) == (
         "this node was removed from cluster c1: its leader, h:1, does not count it. "

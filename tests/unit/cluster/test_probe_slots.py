@@ -19,8 +19,8 @@ from braft_core.cluster.probe_slots import (
 
 NOBODY: frozenset[Contact] = frozenset()
 HONEST = [Contact(f"10.0.0.{n}", 15000) for n in (1, 2, 3)]
-#: 3,000 names of one stranger: ports of its one address.
-ONE_STRANGER = [Contact("10.0.0.66", 1000 + n) for n in range(900)]
+#: 3,000 contacts of one attacker: the ports of its address.
+ONE_ATTACKER = [Contact("10.0.0.66", 1000 + n) for n in range(900)]
 #: Or as many addresses of a network that it has for itself.
 MANY_ADDRESSES = [Contact(f"10.0.{n // 250 + 1}.{n % 250 + 1}", 15000) for n in range(900)]
 
@@ -29,81 +29,81 @@ contacts = st.builds(
 )
 
 
-def seated(offered: list[Contact], salt: str = "salt") -> ProbeSlots:
-    seats = ProbeSlots(salt)
-    seats.replace_listed(offered)
-    seats.assign(NOBODY, NOBODY)
-    return seats
+def assigned(offered: list[Contact], salt: str = "salt") -> ProbeSlots:
+    slots = ProbeSlots(salt)
+    slots.replace_listed(offered)
+    slots.assign(NOBODY, NOBODY)
+    return slots
 
 
-def test_as_many_as_fit_sit_in_their_order() -> None:
+def test_contacts_that_fit_get_slots_in_their_order() -> None:
     offered = [Contact("10.0.0.1", port) for port in range(1, MAX_SLOTS + 1)]
-    assert seated(offered).taken == tuple(offered)
-    assert not seated(offered).crowded
+    assert assigned(offered).taken == tuple(offered)
+    assert not assigned(offered).crowded
 
 
-def test_a_flood_from_one_address_takes_few_seats() -> None:
-    seats = seated([*ONE_STRANGER, *HONEST])
-    assert seats.crowded
-    assert set(HONEST) <= set(seats.taken)
-    assert Counter(c.host for c in seats.taken)["10.0.0.66"] == MAX_PER_HOST
+def test_a_flood_from_one_address_takes_few_slots() -> None:
+    slots = assigned([*ONE_ATTACKER, *HONEST])
+    assert slots.crowded
+    assert set(HONEST) <= set(slots.taken)
+    assert Counter(c.host for c in slots.taken)["10.0.0.66"] == MAX_PER_HOST
 
 
-def test_everybody_has_a_turn_in_a_flood_of_addresses_that_do_not_answer() -> None:
-    seats = seated([*MANY_ADDRESSES, *HONEST])
+def test_every_contact_gets_a_slot_in_a_flood_of_silent_addresses() -> None:
+    slots = assigned([*MANY_ADDRESSES, *HONEST])
     answered: set[Contact] = set()
     for _ in range(len(MANY_ADDRESSES) // (MAX_SLOTS - len(HONEST)) + 2):
-        answered |= set(HONEST) & set(seats.taken)
-        seats.assign(answered, set(seats.taken) - set(HONEST))
+        answered |= set(HONEST) & set(slots.taken)
+        slots.assign(answered, set(slots.taken) - set(HONEST))
     assert answered == set(HONEST)
     for _ in range(40):
-        seats.assign(answered, set(seats.taken) - set(HONEST))
-        assert set(HONEST) <= set(seats.taken), "who answered lost its seat"
+        slots.assign(answered, set(slots.taken) - set(HONEST))
+        assert set(HONEST) <= set(slots.taken), "an answering contact lost its slot"
 
 
-def test_strangers_that_answer_leave_seats_for_late_nodes() -> None:
-    seats = seated(MANY_ADDRESSES)
-    seats.replace_listed([*MANY_ADDRESSES, *HONEST])
+def test_answering_attackers_leave_slots_for_late_nodes() -> None:
+    slots = assigned(MANY_ADDRESSES)
+    slots.replace_listed([*MANY_ADDRESSES, *HONEST])
     met: set[Contact] = set()
     for _ in range(2 * len(MANY_ADDRESSES) // ROTATING_SLOTS):
-        seats.assign(set(seats.taken), NOBODY)
-        met |= set(HONEST) & set(seats.taken)
+        slots.assign(set(slots.taken), NOBODY)
+        met |= set(HONEST) & set(slots.taken)
     assert met == set(HONEST)
 
 
-def test_nobody_can_choose_to_come_first() -> None:
-    assert seated(MANY_ADDRESSES, "one").taken != seated(MANY_ADDRESSES, "another").taken
+def test_no_contact_can_choose_to_come_first() -> None:
+    assert assigned(MANY_ADDRESSES, "one").taken != assigned(MANY_ADDRESSES, "another").taken
 
 
 def test_a_listing_is_cut() -> None:
-    seats = ProbeSlots("salt")
-    seats.replace_listed(Contact("10.0.0.1", port) for port in range(1, 60_000))
-    assert len(seats.listed) == MAX_LISTED
+    slots = ProbeSlots("salt")
+    slots.replace_listed(Contact("10.0.0.1", port) for port in range(1, 60_000))
+    assert len(slots.listed) == MAX_LISTED
 
 
-def test_who_leaves_the_listing_leaves_its_seat() -> None:
-    seats = seated([*MANY_ADDRESSES, *HONEST])
-    seats.replace_listed(HONEST)
-    seats.assign(set(HONEST), NOBODY)
-    assert seats.taken == tuple(HONEST)
-    assert not seats.replacements
+def test_a_contact_that_leaves_the_listing_leaves_its_slot() -> None:
+    slots = assigned([*MANY_ADDRESSES, *HONEST])
+    slots.replace_listed(HONEST)
+    slots.assign(set(HONEST), NOBODY)
+    assert slots.taken == tuple(HONEST)
+    assert not slots.replacements
 
 
 @given(st.lists(st.tuples(st.lists(contacts, max_size=200), st.randoms()), max_size=8))
-def test_seats_are_never_too_many_and_never_of_a_stranger_to_the_list(
+def test_slots_are_limited_and_belong_to_listed_contacts(
     listings: list[tuple[list[Contact], random.Random]],
 ) -> None:
-    seats = ProbeSlots("salt")
+    slots = ProbeSlots("salt")
     for offered, luck in listings:
-        seats.replace_listed(offered)
-        answered = {c for c in seats.taken if luck.random() < 0.3}
-        silent = {c for c in seats.taken if c not in answered and luck.random() < 0.5}
-        seats.assign(answered, silent)
-        assert len(seats.taken) == len(set(seats.taken)) <= MAX_SLOTS
-        assert set(seats.taken) <= set(offered)
-        assert seats.replacements <= set(seats.taken)
-        if not seats.crowded:
-            assert set(seats.taken) == set(offered)
+        slots.replace_listed(offered)
+        answered = {c for c in slots.taken if luck.random() < 0.3}
+        silent = {c for c in slots.taken if c not in answered and luck.random() < 0.5}
+        slots.assign(answered, silent)
+        assert len(slots.taken) == len(set(slots.taken)) <= MAX_SLOTS
+        assert set(slots.taken) <= set(offered)
+        assert slots.replacements <= set(slots.taken)
+        if not slots.crowded:
+            assert set(slots.taken) == set(offered)
         else:
-            hosts = Counter(c.host for c in seats.taken)
+            hosts = Counter(c.host for c in slots.taken)
             assert max(hosts.values()) <= MAX_PER_HOST

@@ -147,7 +147,7 @@ class AutopilotAdapter:
         return raft_view(self._live.core)
 
     def removals(self) -> list[Removal]:
-        """What the state machine was_removed_as_dead."""
+        """Return the removals that the state machine remembers."""
         return [Removal(*record) for record in self._live.frontend.machine.members.removed]
 
     def was_removed_as_dead(self, server_id: str) -> bool:
