@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: what to measure, and where the results go."""
+"""``python -m benchmarks``: select the measurements, and write the results."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ _PEERS: dict[str, type[Peer]] = {
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
-    parser.add_argument("--runs", type=int, default=5, help="clusters to take the median of")
-    parser.add_argument("--seconds", type=float, default=5.0, help="measured stretch of each load")
-    parser.add_argument("--failovers", type=int, default=10, help="leaders to kill")
-    parser.add_argument("--freezes", type=int, default=10, help="leaders to stop with SIGSTOP")
+    parser.add_argument("--quick", action="store_true", help="one short run, as a smoke test")
     parser.add_argument(
-        "--entries", type=int, default=100_000, help="entries before memory is read"
+        "--runs", type=int, default=5, help="number of clusters; results are medians"
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="measured duration of each load")
+    parser.add_argument("--failovers", type=int, default=10, help="number of leaders to kill")
+    parser.add_argument(
+        "--freezes", type=int, default=10, help="number of leaders to stop with SIGSTOP"
+    )
+    parser.add_argument(
+        "--entries", type=int, default=100_000, help="number of entries before memory is read"
     )
     parser.add_argument("--peers", default=",".join(_PEERS), help="of %(default)s")
     parser.add_argument("--stages", default=",".join(STAGES), help="of %(default)s")
@@ -51,7 +55,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _unknown(args: argparse.Namespace) -> str:
-    """What is wrong with the arguments, or ""."""
+    """Return what is wrong with the arguments, or ""."""
     for kind, given, known in (("peer", args.peers, _PEERS), ("stage", args.stages, STAGES)):
         for name in given.split(","):
             if name not in known:
@@ -60,14 +64,14 @@ def _unknown(args: argparse.Namespace) -> str:
 
 
 def main() -> int:
-    """Measure, show, save. Exit code 1 if anything that should have been measured was not."""
+    """Measure, print and save. Exit code 1: a measurement failed."""
     args = _arguments()
     console = Console(width=None if sys.stdout.isatty() else 120)
     if problem := _unknown(args):
         console.print(problem)
         return 2
     args.output.mkdir(parents=True, exist_ok=True)
-    # Children import this package and braft from the tree.
+    # Child processes import this package and braft from the tree.
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     facts = machine.facts(args.output.resolve())
     plan = _plan(args)

@@ -1,8 +1,8 @@
-"""A process that is told what to do: one JSON object a line in, one a line out.
+"""A child process that executes requests: JSON lines in, JSON lines out.
 
-Both ends: :class:`Child` in the process that measures, :func:`serve` in the process that is
-measured. A request is ``{"do": name, **arguments}``; an answer is ``{"ok": value}`` or
-``{"error": text}``. Answers come in the order of the requests.
+Both sides: :class:`Child` in the measuring process, :func:`serve` in the measured process. A
+request is ``{"do": name, **arguments}``; an answer is ``{"ok": value}`` or ``{"error": text}``.
+Answers come in the order of the requests.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import Any
 
 __all__ = ["Child", "ChildFailed", "serve"]
 
-#: Longest time that the end of its output is waited for; its own children may keep that open.
+#: Longest wait for the end of its output, which its own children may keep open.
 _END_SECONDS = 10.0
 
 
 class ChildFailed(RuntimeError):
-    """The process said no, said nothing in time, or is gone."""
+    """The process answered with an error, did not answer in time, or ended."""
 
 
 class Child:
-    """A running process of that kind. Not thread-safe."""
+    """A running child process. Not thread-safe."""
 
     def __init__(self, command: Sequence[str | Path], log: Path) -> None:
-        """Start it; what it writes to standard error goes to ``log``."""
+        """Start the process; its standard error is appended to ``log``."""
         self.log = log
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -49,25 +49,25 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
-        # Closed here: whoever else did might do so between two lines, and reading would fail.
+        # This thread closes it: if another one did between two lines, reading would fail.
         with self._process.stdout as lines:
             for line in lines:
                 self._lines.put(line)
         self._lines.put("")
 
     def tell(self, do: str, **arguments: Any) -> None:
-        """Send a request; its answer is fetched by :meth:`answer`."""
+        """Send a request; :meth:`answer` returns its answer."""
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
 
     def answer(self, timeout: float) -> Any:
-        """The next answer. :raises ChildFailed: if it is an error or does not come in time."""
+        """Return the next answer. :raises ChildFailed: it is an error, or late."""
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
@@ -85,11 +85,11 @@ class Child:
         return self.answer(timeout)
 
     def freeze(self) -> None:
-        """Let it do nothing any more (SIGSTOP): its connections stay, and nobody answers."""
+        """Suspend the process (SIGSTOP): its connections stay open, and it does not answer."""
         self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), and reap it."""
+        """Kill the process (SIGKILL), and reap it."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:
@@ -97,7 +97,7 @@ class Child:
         self._reader.join(_END_SECONDS)
 
     def stop(self, timeout: float = 10) -> None:
-        """Ask it to end by closing its standard input; kill it if it does not."""
+        """Close its standard input, so that it ends; kill it if it does not."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -112,7 +112,7 @@ def serve(handlers: Mapping[str, Callable[..., Any]]) -> None:
         request = json.loads(line)
         try:
             reply = {"ok": handlers[request.pop("do")](**request)}
-        except Exception as error:  # noqa: BLE001 - reported to the one who asked
+        except Exception as error:  # noqa: BLE001 - sent to the parent
             traceback.print_exc()
             reply = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(reply) + "\n")

@@ -1,10 +1,9 @@
-"""``python -m benchmarks.cpu``: where the processors' time goes, thread by thread.
+"""``python -m benchmarks.cpu``: the CPU time of each thread.
 
-Puts (and gets) of 128 bytes at the leader of three durable nodes, 1, 64 and 1,024 outstanding. What
-is counted is the time that each thread of the leader and each process spent on a processor, divided
-by the operations that were answered. Other work on the machine makes everything slower and changes
-these figures little, so they are what to compare before and after a change; and they say which rate
-a machine of so many cores cannot exceed.
+Puts (and gets) of 128 bytes at the leader of three durable nodes, 1, 64 and 1,024 outstanding. The
+figures are the CPU time of each thread of the leader and of each process, divided by the number of
+answered operations. Other work on the machine changes them little, so they suit comparisons before
+and after a change. They also give the highest rate that a number of cores allows.
 """
 
 from __future__ import annotations
@@ -26,33 +25,33 @@ from benchmarks.workload import Load, Sample
 __all__ = ["Cost", "cost", "main"]
 
 _WARMUP = 0.5
-#: Threads that took less than this, microseconds per operation, are shown together.
+#: Threads with less CPU time than this are shown together, microseconds per operation.
 _SMALL = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Microseconds of processor time per operation."""
+    """CPU time per operation, microseconds."""
 
     load: Load
     rate: float
-    #: Of the leader's threads, by name.
+    #: CPU time of the leader's threads, by name.
     threads: dict[str, float]
     followers: list[float]
 
     @property
     def leader(self) -> float:
-        """All threads of the leader, the client among them."""
+        """CPU time of all threads of the leader, including the client."""
         return sum(self.threads.values())
 
     @property
     def total(self) -> float:
-        """All three nodes."""
+        """CPU time of all three nodes."""
         return self.leader + sum(self.followers)
 
 
 def cost(nodes: BraftNodes, load: Load, seconds: float) -> Cost:
-    """Run a load and see what it costs."""
+    """Run a load and measure its CPU time."""
     address = nodes.wait()
     leader = nodes.children[address]
     followers = [child for name, child in nodes.children.items() if name != address]
@@ -75,7 +74,7 @@ def cost(nodes: BraftNodes, load: Load, seconds: float) -> Cost:
 
 
 def _threads(child: Child) -> dict[str, float]:
-    """Seconds on a processor, by the thread's name; those that are not Python's by their number."""
+    """Return CPU seconds by thread name; by thread id for threads that are not Python's."""
     names = {int(number): name for number, name in child.ask("threads").items()}
     spent: dict[str, float] = {}
     for thread in psutil.Process(child.pid).threads():
@@ -106,7 +105,7 @@ def _row(found: Cost) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the study."""
     parser = options("cpu", __doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each load")
     parser.add_argument("--set", action="append", default=[], help="a setting: name=value")
     args = parser.parse_args(argv)
     study = Study("cpu", args)

@@ -1,10 +1,10 @@
-"""Requests per second of ``/v1/kv``, put and get, on one node of a process of its own.
+"""Requests per second of ``/v1/kv``, put and get, on one node in a separate process.
 
-Beside them stands the time of processors that the node's process spends for each, in microseconds,
-which depends less on what else the machine does.
+Also prints the CPU time of the node's process per request, in microseconds, which depends less on
+other work of the machine.
 
-``python -m benchmarks.http`` takes seconds. The callers are one process of few instructions per
-request, on the same machine: the figures compare servers, and say nothing of a machine.
+``python -m benchmarks.http`` takes seconds. The clients are one process with little work per
+request, on the same machine: the figures compare HTTP servers, not machines.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _run(connections: int, seconds: float, settings: dict[str, str]) -> dict[str
 
 
 def main() -> None:
-    """Measure, and print a line of JSON."""
+    """Measure, and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=4.0)

@@ -1,4 +1,4 @@
-"""Facts about the machine, without which no figure means anything, and room on its disk."""
+"""Facts about the machine, which every result needs, and folders on its disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["data_folder", "facts", "resident_bytes"]
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What is written into the result file; ``folder`` is where the data directories will be."""
+    """Return the facts for the result file; the data directories will be in ``folder``."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -34,14 +34,14 @@ def facts(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def data_folder(parent: Path) -> Iterator[Path]:
-    """A folder that vanishes, unless something failed: then data and logs stay."""
+    """Make a temporary folder; it is deleted unless something failed."""
     folder = Path(tempfile.mkdtemp(dir=parent, prefix="data-"))
     yield folder
     shutil.rmtree(folder)
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of that process."""
+    """Return the resident memory of a process, bytes."""
     return int(psutil.Process(pid).memory_info().rss)
 
 
@@ -59,7 +59,7 @@ def _file_system(folder: Path) -> str:
 
 
 def _fsync_p50_ms(folder: Path, rounds: int = 200) -> float:
-    """Median time of appending 128 bytes and syncing them."""
+    """Return the median time of appending and syncing 128 bytes."""
     times = []
     with tempfile.TemporaryFile(dir=folder) as file:
         for _ in range(rounds):

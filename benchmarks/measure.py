@@ -1,4 +1,4 @@
-"""Which measurements are made of a peer, each on a cluster that was started for it alone."""
+"""The measurements of a peer, each on a new cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.workload import Load, Sample
 
 __all__ = ["LOADS", "STAGES", "Plan", "Results", "measure"]
 
-#: Every load that is measured.
+#: All measured loads.
 LOADS = [
     *(Load(operation, n) for operation in ("put", "get") for n in (1, 64, 1024)),
     *(Load("get", n, on="follower") for n in (64, 1024)),
@@ -26,7 +26,7 @@ _FILL_OUTSTANDING = 1024
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """The size of the measurements."""
 
     runs: int
     seconds: float
@@ -40,7 +40,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Results:
-    """Everything that was measured of one peer."""
+    """All measurements of one peer."""
 
     description: dict[str, Any]
     samples: dict[Load, list[Sample]] = field(default_factory=dict)
@@ -51,14 +51,14 @@ class Results:
     errors: list[str] = field(default_factory=list)
 
     def median(self, load: Load, figure: str) -> float | None:
-        """Median over the runs of ``rate``, ``p50_ms`` or ``p99_ms``; ``None`` if there is none."""
+        """Return the median over the runs of ``rate``, ``p50_ms`` or ``p99_ms``, or ``None``."""
         samples = self.samples.get(load, [])
         return statistics.median(getattr(s, figure) for s in samples) if samples else None
 
 
 @contextmanager
 def _cluster(peer: type[Peer], parent: Path) -> Iterator[Peer]:
-    """A fresh cluster in a folder that vanishes, unless something failed: then the logs stay."""
+    """Start a new cluster in a temporary folder, which is kept if something failed."""
     with data_folder(parent) as folder:
         cluster = peer(folder)
         try:
@@ -95,7 +95,7 @@ def _freeze(peer: type[Peer], plan: Plan, folder: Path, results: Results) -> Non
 
 _Stage = Callable[[type[Peer], Plan, Path, Results], None]
 
-#: What is measured: how often, and by which function.
+#: The measurements: how often, and by which function.
 STAGES: dict[str, tuple[Callable[[Plan], int], _Stage]] = {
     "throughput": (lambda plan: plan.runs, _throughput),
     "memory": (lambda plan: plan.runs if plan.memory_entries else 0, _memory),
@@ -107,9 +107,9 @@ STAGES: dict[str, tuple[Callable[[Plan], int], _Stage]] = {
 def measure(
     peers: list[type[Peer]], plan: Plan, folder: Path, progress: Callable[[str], None]
 ) -> dict[str, Results]:
-    """Measure all peers, alternating between them so that the machine's moods hit all alike.
+    """Measure all peers in turn, so that changes of the machine affect all alike.
 
-    A measurement that fails is noted among the peer's errors, and the others go on.
+    A failed measurement is recorded in the peer's errors, and the others continue.
     """
     results = {peer.name: Results(peer.describe()) for peer in peers}
     available = [peer for peer in peers if "unavailable" not in results[peer.name].description]

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.memory``: what a node keeps in memory as the log gets long.
+"""``python -m benchmarks.memory``: the memory of a node as its log grows.
 
-Three durable nodes, 128-byte values over 1,000 keys: the state stays small, so what grows is what
-is kept per entry. Memory is read after 100,000 and after 1,000,000 entries, and again after each
+Three durable nodes, 128-byte values over 1,000 keys: the state stays small, so what grows is
+memory per entry. Memory is read after 100,000 and after 1,000,000 entries, and again after each
 node has taken a snapshot, which compacts its log. Target: at most 150 MiB then, on every node.
 """
 
@@ -22,29 +22,29 @@ from benchmarks.study import Study, options
 __all__ = ["Reading", "main", "readings"]
 
 _OUTSTANDING = 1024
-#: Filled in at once; between two of them nothing is measured.
+#: Entries per batch; memory is not measured within a batch.
 _SLICE = 100_000
 _PATIENCE = 600.0
-#: Memory that a node has freed goes back a moment later.
+#: The allocator returns freed memory a moment later.
 _SETTLE = 1.0
 _TARGET = 150 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Resident bytes of each node, with the load's client in the leader."""
+    """Resident bytes of each node; the leader includes the load's client."""
 
     entries: int
     leader: int
     followers: list[int]
-    #: The leader's most while these entries were written.
+    #: The leader's peak while these entries were written.
     leader_peak: int | None
     leader_compacted: int
     followers_compacted: list[int]
 
     @property
     def most(self) -> int:
-        """The largest node, after compaction."""
+        """Resident bytes of the largest node after compaction."""
         return max(self.leader_compacted, *self.followers_compacted)
 
 
@@ -58,7 +58,7 @@ class _Run:
         watch.follow({"leader": self._leader.pid})
 
     def to(self, entries: int) -> Reading:
-        """Write up to that many entries and read."""
+        """Write up to that many entries, then read the memory."""
         begin = time.monotonic()
         while self._entries < entries:
             count = min(_SLICE, entries - self._entries)
@@ -78,7 +78,7 @@ class _Run:
 
 
 def readings(folder: Path, goals: list[int], study: Study) -> list[Reading]:
-    """One cluster, read at each of these numbers of entries."""
+    """Measure one cluster at each of these numbers of entries."""
     nodes = BraftNodes(folder)
     try:
         nodes.start()
@@ -114,7 +114,7 @@ def _row(reading: Reading) -> list[str]:
 
 
 def main() -> int:
-    """Measure, show, save. Exit code 1: a node keeps more than the target."""
+    """Measure, print and save. Exit code 1: a node uses more than the target."""
     args = _arguments()
     study = Study("memory", args)
     with data_folder(study.output) as folder:

@@ -1,4 +1,4 @@
-"""One braft node that obeys :mod:`benchmarks.child` requests: ``python -m benchmarks.node_main``.
+"""One braft node that executes :mod:`benchmarks.child` requests; run as a module.
 
 The load runs in the node's own process, as in an application that embeds braft: tasks of an asyncio
 loop on the main thread await ``node.kv.aput`` and ``aget``, while the node runs on its threads.
@@ -29,7 +29,7 @@ from braft_core.runtime.loop import new_loop
 __all__ = ["main"]
 
 _MAP = "bench"
-#: The map that makes the state large; the load leaves it alone.
+#: The map that makes the state large; the load does not use it.
 _BALLAST = "ballast"
 #: The map of many keys.
 _MANY = "many"
@@ -47,28 +47,28 @@ class Handlers:
         self._lag = LoopLag(node)
 
     def all(self) -> dict[str, Callable[..., Any]]:
-        """Each under its name."""
+        """Return the requests by name."""
         names = [name for name in dir(self) if not name.startswith("_") and name != "all"]
         return {name: getattr(self, name) for name in names}
 
     def status(self) -> dict[str, Any]:
-        """Whether it is ready, and the address of the leader as it believes."""
+        """Return whether the node is ready, and the address of the leader that it knows."""
         ready, _ = self._node.ready()
         return {"ready": ready, "leader": self._node.leader[1]}
 
     def threads(self) -> dict[str, str]:
-        """The names of Python's threads, by the numbers that the system has for them."""
+        """Return the names of Python's threads by native thread id."""
         return {
             str(thread.native_id): re.sub(r"\d+", "*", thread.name)
             for thread in threading.enumerate()
         }
 
     def url(self) -> str:
-        """Where it serves HTTP."""
+        """Return the address of HTTP."""
         return f"http://127.0.0.1:{self._node.settings.hport}"
 
     def progress(self) -> dict[str, Any]:
-        """Term, and how far this node is."""
+        """Return the term and the indexes of this node."""
         details = self._node.details()
         return {name: details[name] for name in ("term", "appliedIndex", "commitIndex")}
 
@@ -93,7 +93,7 @@ class Handlers:
         self._runner.run(workload.fill(self._put, entries, outstanding))
 
     def fill_state(self, first: int, values: int, size: int, outstanding: int) -> None:
-        """Put that many values of ``size`` bytes, each under a key of its own."""
+        """Put that many values of ``size`` bytes, each under its own key."""
         value = os.urandom(size)
 
         async def put(number: int) -> None:
@@ -102,7 +102,7 @@ class Handlers:
         self._runner.run(workload.fill(put, values, outstanding))
 
     def fill_keys(self, first: int, keys: int, outstanding: int) -> None:
-        """Put that many small lists, each under a key of its own, in no order."""
+        """Put that many small lists, each under its own key, in random order."""
 
         async def put(number: int) -> None:
             spread = (first + number) * 7_368_787 % 10_000_019
@@ -111,23 +111,23 @@ class Handlers:
         self._runner.run(workload.fill(put, keys, outstanding))
 
     def list_keys(self) -> int:
-        """Read the whole map of many keys; how many there are."""
+        """Read the whole map of many keys; return their number."""
         return len(self._node.kv.list(_MANY, timeout=60))
 
     def collect_garbage(self) -> None:
-        """A full collection, as the interpreter makes them now and then."""
+        """Run a full garbage collection, as the interpreter does at times."""
         gc.collect()
 
     def silence(self, begin: float, end: float) -> tuple[float, float]:
-        """The longest silences of the consensus loop in a stretch. See :mod:`benchmarks.lag`."""
+        """Return the loop's longest silences in an interval; see :mod:`benchmarks.lag`."""
         return self._lag.longest(begin, end)
 
     def begin_load(self, operation: str, outstanding: int) -> None:
-        """A load that goes on until :meth:`end_load`. See :mod:`benchmarks.recording`."""
+        """Start a load that runs until :meth:`end_load`; see :mod:`benchmarks.recording`."""
         self._background = Background(self._operation(operation), outstanding)
 
     def look(self, begin: float, end: float, forget: bool = False) -> dict[str, Any]:
-        """What ended of it in a stretch of ``time.monotonic``, and all failures so far."""
+        """Return the operations that ended in an interval, and all failures so far."""
         if self._background is None:
             raise RuntimeError("there is no load to look at")
         recording = self._background.recording
@@ -137,12 +137,12 @@ class Handlers:
         return {"sample": sample, "failed": recording.failed, "failures": recording.failures}
 
     def end_load(self) -> None:
-        """End it; it can still be looked at."""
+        """Stop the load; its recording stays available."""
         if self._background is not None:
             self._background.stop()
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Take a snapshot here: its index and size, and from when to when it took."""
+        """Take a snapshot; return its index, its size, and its begin and end."""
         begin = time.monotonic()
         taken = self._node.take_snapshot(timeout=_SNAPSHOT_SECONDS)
         return {"index": taken["index"], "size": taken["size"]} | {
@@ -151,7 +151,7 @@ class Handlers:
         }
 
     def digest_state(self) -> int:
-        """Commit a checkpoint and wait until this node has the digests of its state there."""
+        """Commit a checkpoint and wait until this node has computed its digests."""
         index = int(self._node.execute("$cluster", "checkpoint", timeout=_SNAPSHOT_SECONDS))
         end = time.monotonic() + _SNAPSHOT_SECONDS
         while index not in (each["index"] for each in self._node.details()["stateDigests"]):
@@ -161,7 +161,7 @@ class Handlers:
         return index
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """The snapshots that this node holds, newest first."""
+        """Return the snapshots of this node, newest first."""
         return self._node.snapshots()
 
     def first_success(self, period: float, limit: float) -> int:
@@ -177,7 +177,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Start the node and obey."""
+    """Start the node and serve requests."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ports", type=int, nargs=3, required=True, help="Raft, discovery, HTTP")

@@ -1,4 +1,4 @@
-"""A cluster of braft's own nodes, each a process that obeys (:mod:`benchmarks.node_main`)."""
+"""A cluster of braft nodes, each a child process (:mod:`benchmarks.node_main`)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FOUNDERS = 3
 
 
 class BraftNodes(Cluster):
-    """Three nodes that find each other by a static list; members may stop, come back and join."""
+    """Three nodes with a static list; members may stop, restart and join."""
 
     def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
-        """:param settings: what is not default, by the names of the keywords of ``Node``."""
+        """:param settings: keyword arguments of ``Node``."""
         super().__init__({})
         self._folder = folder
         self._settings = dict(settings or {})
@@ -45,17 +45,17 @@ class BraftNodes(Cluster):
         self._commands[address] = command, self._folder / f"{name}.log"
 
     def start_node(self, address: str) -> Child:
-        """Start a node, again perhaps, on its data directory. Does not wait for it."""
+        """Start or restart a node on its data directory, without waiting for it."""
         command, log = self._commands[address]
         self.children[address] = Child(command, log)
         return self.children[address]
 
     def stop_node(self, address: str) -> None:
-        """End a node in order. It stays a member."""
+        """Stop a node cleanly. It stays a member."""
         self.children.pop(address).stop(timeout=60)
 
     def newcomer(self) -> str:
-        """The address of a blank node that will join when it is started."""
+        """Return the address of a new node that will join when it is started."""
         ports = free_ports(3)
         address = f"127.0.0.1:{ports[0]}"
         self._prepare(address, [*self._commands, address], ports)

@@ -1,7 +1,7 @@
-"""A load that goes on in the background while something else happens to the cluster.
+"""A load that runs in the background while something else happens to the cluster.
 
-Pure measuring, as :mod:`benchmarks.workload`. Times are of ``time.monotonic``, which on one machine
-means the same in every process: who makes things happen says later which stretch interests.
+Only measures, as :mod:`benchmarks.workload`. Times are those of ``time.monotonic``, which all
+processes of a machine share, so the study can ask for any interval afterwards.
 """
 
 from __future__ import annotations
@@ -17,51 +17,51 @@ from benchmarks.workload import Operation, Sample, summarize
 
 __all__ = ["Background", "Recording"]
 
-#: After a failed operation, seconds: a cluster without a leader must not be asked in a tight loop.
+#: Pause after a failed operation, seconds: do not retry in a tight loop without a leader.
 _PAUSE = 0.01
 _FAILURES_KEPT = 10
 _END_SECONDS = 60.0
 
 
 class Recording:
-    """When operations ended and how long they took. One thread adds, another one may look."""
+    """Ends and durations of operations. One thread adds, another one may read."""
 
     def __init__(self) -> None:
         self._ended = array("d")
         self._took = array("d")
         self.failed = 0
-        #: What the first failures said.
+        #: The messages of the first failures.
         self.failures: list[str] = []
 
     def add(self, ended: float, took: float) -> None:
-        """An operation succeeded. ``ended`` never goes back."""
+        """Add a successful operation; ``ended`` never decreases."""
         self._took.append(took)
-        # Last, so that whoever finds the end finds the duration as well.
+        # Last, so that a reader that sees the end also sees the duration.
         self._ended.append(ended)
 
     def fail(self, error: Exception) -> None:
-        """An operation failed."""
+        """Add a failed operation."""
         self.failed += 1
         if len(self.failures) < _FAILURES_KEPT:
             self.failures.append(repr(error))
 
     def between(self, begin: float, end: float) -> Sample:
-        """What ended in that stretch. One that hung and ended later belongs to a later one."""
+        """Return the operations that ended in an interval, however early they began."""
         low, high = bisect_left(self._ended, begin), bisect_left(self._ended, end)
         return summarize(list(self._took[low:high]), end - begin)
 
     def forget(self, before: float) -> None:
-        """Keep no longer what ended before that, so that a long load needs little memory."""
+        """Drop what ended earlier, so that a long load needs little memory."""
         count = bisect_left(self._ended, before)
         del self._ended[:count]
         del self._took[:count]
 
 
 class Background:
-    """Keeps ``outstanding`` operations under way, on a loop in a thread of its own."""
+    """Keeps ``outstanding`` operations running, on a loop in a separate thread."""
 
     def __init__(self, operation: Operation, outstanding: int) -> None:
-        """Begin at once."""
+        """Start the load."""
         self.recording = Recording()
         self._operation = operation
         self._outstanding = outstanding
@@ -71,7 +71,7 @@ class Background:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no more operations and wait for those under way.
+        """Start no more operations, and wait for those that run.
 
         :raises TimeoutError: they do not end.
         """
@@ -94,7 +94,7 @@ class Background:
             began = clock()
             try:
                 await self._operation(next(self._numbers))
-            except Exception as error:  # noqa: BLE001 - counted and shown; the load goes on
+            except Exception as error:  # noqa: BLE001 - counted and shown; the load continues
                 self.recording.fail(error)
                 await asyncio.sleep(_PAUSE)
             else:

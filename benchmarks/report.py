@@ -1,4 +1,4 @@
-"""The figures as a table with ratios, as JSON, and as a picture where matplotlib is installed."""
+"""The figures as a table with ratios, as JSON, and as a plot if matplotlib is installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Row:
     value: Callable[[Results], float | None]
 
     def ratio(self, ours: float | None, theirs: float | None) -> float | None:
-        """How many times better ours is; below 1 it is worse."""
+        """Return the factor by which braft is better; below 1 it is worse."""
         if not ours or not theirs:
             return None
         return ours / theirs if self.more_is_better else theirs / ours
@@ -44,7 +44,7 @@ def _mebibytes(sizes: list[int]) -> float | None:
 
 
 def rows() -> Iterator[Row]:
-    """Every figure that is shown."""
+    """Return all figures of the table."""
     words = {"put": "commits", "get": "linearizable reads"}
     for load in LOADS:
         where = "" if load.on == "leader" else f" on a {load.on}"
@@ -69,9 +69,9 @@ def _number(value: float | None) -> str:
 
 
 def print_table(results: dict[str, Results], console: Console) -> None:
-    """Medians; behind each peer's figure how many times better the first peer is.
+    """Print the medians, each with the factor by which the first peer is better.
 
-    What was measured of nobody is left out.
+    Leaves out figures that no peer has.
     """
     first, *others = results
     table = Table(title="medians; (×) how many times better " + first + " is")
@@ -98,7 +98,7 @@ def print_table(results: dict[str, Results], console: Console) -> None:
 
 
 def as_json(results: dict[str, Results], facts: dict[str, Any]) -> dict[str, Any]:
-    """All raw figures, with the facts of the machine and the settings of the peers."""
+    """Return all raw figures, with the facts of the machine and the settings of the peers."""
     return {
         "machine": facts,
         "peers": {
@@ -127,9 +127,9 @@ def write_json(document: dict[str, Any], path: Path) -> None:
 
 
 def write_plot(results: dict[str, Results], path: Path) -> bool:
-    """Draw operations a second over what is outstanding.
+    """Plot operations per second over outstanding operations.
 
-    Returns ``False`` without matplotlib, and where no operations were measured.
+    Returns ``False`` without matplotlib, or if no operations were measured.
     """
     measured = any(result.samples for result in results.values())
     if not measured or importlib.util.find_spec("matplotlib") is None:

@@ -1,4 +1,4 @@
-"""Resident memory of processes over time, looked at from outside."""
+"""Resident memory of processes over time, sampled from outside."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _INTERVAL = 0.05
 
 
 class MemoryWatch:
-    """Looks every 50 ms, in a thread, while it is used as a context manager.
+    """Samples every 50 ms on a thread, while used as a context manager.
 
-    Processes may come and go: :meth:`follow` names those to look at from now on.
+    Processes may change: :meth:`follow` sets those to sample.
     """
 
     def __init__(self, interval: float = _INTERVAL) -> None:
-        """:param interval: seconds between two looks."""
+        """:param interval: seconds between two samples."""
         self._interval = interval
         self._processes: dict[str, psutil.Process] = {}
         self._seen: dict[str, list[tuple[float, int]]] = {}
@@ -43,7 +43,7 @@ class MemoryWatch:
         self._thread.join()
 
     def follow(self, pids: Mapping[str, int]) -> None:
-        """Look at these processes from now on, each under its name."""
+        """Sample these processes, by name, from now on."""
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
 
     def _run(self) -> None:
@@ -56,12 +56,12 @@ class MemoryWatch:
                 self._seen.setdefault(name, []).append((time.monotonic(), size))
 
     def peak(self, name: str, begin: float, end: float) -> int | None:
-        """The most in a stretch of ``time.monotonic``, bytes; ``None`` if nobody looked then."""
+        """Return the peak in an interval of ``time.monotonic``, bytes; ``None`` if unknown."""
         found = [size for at, size in list(self._seen.get(name, ())) if begin <= at < end]
         return max(found, default=None)
 
     def series(self, name: str, begin: float, step: float) -> list[tuple[float, int]]:
-        """The peak of every ``step`` seconds, by the seconds since ``begin``."""
+        """Return the peak of every ``step`` seconds, by the seconds since ``begin``."""
         peaks: dict[int, int] = {}
         for at, size in list(self._seen.get(name, ())):
             slot = int((at - begin) // step)

@@ -1,7 +1,7 @@
 """Sizes and speeds of the serializers: ``python -m benchmarks.serializers [--json]``.
 
-One thread, nothing but the serializer and the envelope of a command: what a command costs a client
-to encode and each node to decode. Times are the best of several rounds, in microseconds.
+One thread, only the serializer and the envelope of a command: the cost for a client to encode a
+command and for each node to decode it. Times are the best of several rounds, in microseconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SECONDS = 0.05
 @command_type("benchmarks.line")
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A line of an order."""
+    """One line of an order."""
 
     item: str
     price: decimal.Decimal
@@ -42,7 +42,7 @@ class Line:
 @command_type("benchmarks.order")
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """A command with values of several kinds in it."""
+    """A command with values of several types."""
 
     order: uuid.UUID
     lines: tuple[Line, ...]
@@ -80,7 +80,7 @@ SERIALIZERS: tuple[Serializer, ...] = (MsgpackSerializer(), CborSerializer(), Js
 
 
 def measure(rounds: int = ROUNDS, seconds: float = SECONDS) -> list[Row]:
-    """Every command with every serializer."""
+    """Measure every command with every serializer."""
     known = {each.tag: each for each in SERIALIZERS}
     rows = []
     for name, args in COMMANDS.items():

@@ -1,12 +1,12 @@
-"""``python -m benchmarks.silence``: what keeps a consensus loop from its work, and for how long.
+"""``python -m benchmarks.silence``: what blocks a consensus loop, and for how long.
 
 Three durable nodes hold a map of 1,000,000 keys with small lists. Then the leader lists it, over
-HTTP and in its own process; takes a snapshot; commits a checkpoint, at which all digest their
-states; makes a full garbage collection; stores and answers a value of as many parts as a command
-can carry; refuses a request of as many as a body can carry; sends its state to a follower that
+HTTP and in its own process; takes a snapshot; commits a checkpoint, for which all members digest
+their states; runs a full garbage collection; stores and returns a value with as many parts as a
+command allows; refuses a request with as many as a body allows; sends its state to a follower that
 fell behind, which restores it. Every node samples its own loop (:mod:`benchmarks.lag`). A leader
-that is silent for an election timeout (1 s) loses its office. Target: no new term, and no silence
-of more than 0.25 s of processors' time on any node.
+that is blocked for an election timeout (1 s) is deposed. Target: no new term, and no silence of
+more than 0.25 s of CPU time on any node.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ __all__ = ["Stretch", "main"]
 
 _OUTSTANDING = 1024
 _PATIENCE = 600.0
-#: Keys between two answers of the one that fills.
+#: Keys per fill request.
 _BATCH = 50_000
-#: What a silence may do after its cause has ended, seconds.
+#: How long a silence may have effects after its cause ended, seconds.
 _AFTERMATH = 2.0
 _TARGET = 0.25
-#: Entries behind the leader, so that the follower is sent a snapshot.
+#: Entries behind the leader after which a follower needs a snapshot.
 _SETTINGS = {"snapshot_trailing": 100}
 _MAP = "many"
-#: Parts of a value that a command can just carry, and of a body that a request can just carry.
+#: The most parts of a value in a command, and of a body in a request.
 _PARTS, _TOO_MANY_PARTS = 1_400_000, 2_700_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A time in which one thing happened."""
+    """An interval in which one thing happened."""
 
     name: str
     seconds: float
-    #: The longest silence of each node's loop, by the clock and by the processors' time that its
-    #: process spent meanwhile, seconds. The leader (at the beginning) first.
+    #: The longest silence of each node's loop, by the clock and by the CPU time of its process,
+    #: seconds. The first node is the leader at the beginning.
     silences: list[tuple[float, float]]
     new_terms: int
-    #: What went wrong in it, "" if nothing.
+    #: What failed in it; "" if nothing did.
     failure: str = ""
 
 
@@ -66,7 +66,7 @@ class _Run:
         self.stretches: list[Stretch] = []
 
     def all(self) -> list[Stretch]:
-        """Every stretch in turn."""
+        """Run all intervals in turn."""
         self._stretch("filling", self._fill)
         self._stretch("nothing", lambda leader: time.sleep(3))
         self._stretch("list, HTTP", self._list_http)
@@ -170,7 +170,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--election-timeout", type=float, default=1.0, help="seconds; more on a busy machine"
     )
-    parser.add_argument("--target", type=float, default=_TARGET, help="seconds of silence")
+    parser.add_argument(
+        "--target", type=float, default=_TARGET, help="longest accepted silence, seconds"
+    )
     args = parser.parse_args()
     if args.quick:
         args.keys = 20_000
@@ -187,7 +189,7 @@ def _measure(folder: Path, args: argparse.Namespace, study: Study) -> list[Stret
 
 
 def main() -> int:
-    """Measure, show, save. Exit code 1: there was a new term, or too long a silence."""
+    """Measure, print and save. Exit code 1: there was a new term, or too long a silence."""
     args = _arguments()
     study = Study("silence", args)
     with data_folder(study.output) as folder:

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.snapshot``: what a large snapshot costs those who write meanwhile.
+"""``python -m benchmarks.snapshot``: the latency of writes during a large snapshot.
 
 Three durable nodes hold a large state. 64 puts of 128 bytes are outstanding at the leader all the
-time, while the log drops the large entries, while the leader takes a snapshot, and while a member
-that is behind the leader's log (or, with ``--newcomer``, a blank fourth node) is sent one.
+time: while the log drops the large entries, while the leader takes a snapshot, and while it sends
+one to a member that is behind its log (or, with ``--newcomer``, to a new fourth node).
 Target: the p99 of a put during the transfer is at most 5 times the quiet one.
 """
 
@@ -31,22 +31,22 @@ _FILL_OUTSTANDING = 16
 _WARMUP = 1.0
 #: Seconds after a snapshot that count as compacting: the rows of the log go with later writes.
 _COMPACTING = 3.0
-#: How often the member that catches up is asked how far it is, seconds.
+#: Pause between two status requests to the member that catches up, seconds.
 _POLL = 0.05
 _PATIENCE = 600.0
-#: So few entries behind the leader count as caught up while writes go on.
+#: A member this few entries behind the leader counts as caught up during writes.
 _CLOSE = 2000
 _TARGET = 5.0
 #: Resolution of the course over time, seconds.
 _STEP = 0.5
-#: Few entries stay in front of a snapshot, so that a member is soon behind the log; and none is
-#: taken by itself while it would disturb the figures, except as the ballast is filled in.
+#: Few entries stay behind a snapshot, so that a member is soon behind the log. No automatic
+#: snapshot disturbs the figures, except while the state is filled.
 _SETTINGS = {"snapshot_trailing": 100, "snapshot_entries": 10**9}
 
 
 @dataclass(slots=True)
 class Stretch:
-    """A time in which one thing happened (by ``time.monotonic``), and the puts that ended in it."""
+    """An interval in which one thing happened, and the puts that ended in it."""
 
     begin: float
     end: float
@@ -55,23 +55,23 @@ class Stretch:
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
+        """The length of the interval, seconds."""
         return self.end - self.begin
 
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured."""
+    """All measurements."""
 
     size: int = 0
-    #: Of the load, by ``time.monotonic``: the courses count from here.
+    #: Begin of the load by ``time.monotonic``, the origin of all series.
     began: float = 0.0
     fill_seconds: float = 0.0
     stretches: dict[str, Stretch] = field(default_factory=dict)
-    #: Of the leader: before, and after everything. Its peaks are in the stretches.
+    #: Memory of the leader before and after everything; the intervals have its peaks.
     leader_bytes: dict[str, int | None] = field(default_factory=dict)
     receiver_peak_bytes: int | None = None
-    #: Puts that failed, and what the first ones said.
+    #: Failed puts, and the messages of the first ones.
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     #: Second, rate, p99 in ms, slowest in ms.
@@ -79,7 +79,7 @@ class Figures:
     leader_course: list[tuple[float, int]] = field(default_factory=list)
 
     def p99_ratio(self, stretch: str) -> float:
-        """How many times the quiet p99 that of another stretch is."""
+        """Return the ratio of an interval's p99 to the quiet one."""
         quiet, other = self.stretches["quiet"].sample, self.stretches[stretch].sample
         if quiet is None or other is None:
             raise ValueError("nothing was measured")
@@ -87,11 +87,11 @@ class Figures:
 
     @property
     def rate(self) -> float:
-        """Bytes of the snapshot a second, from the receiver's being up to its having the state."""
+        """Return bytes per second from the receiver's start until it has the state."""
         return self.size / self.stretches["transfer"].seconds
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the figures as plain values."""
         return asdict(self) | {
             "transfer_bytes_per_second": self.rate,
             "p99_ratios": {name: self.p99_ratio(name) for name in self.stretches},
@@ -117,7 +117,7 @@ class _Run:
         self._leader = nodes.children[self._leader_address]
 
     def run(self) -> Figures:
-        """All of it."""
+        """Run all steps."""
         self._watch.follow({"leader": self._leader.pid})
         self._fill()
         self._begin()
@@ -154,7 +154,7 @@ class _Run:
         time.sleep(_WARMUP)
 
     def _compact(self) -> None:
-        """Have every node, the leader last, take a snapshot and drop the large entries."""
+        """Make every node, the leader last, take a snapshot and drop the large entries."""
         begin = time.monotonic()
         followers = [c for a, c in self._nodes.children.items() if a != self._leader_address]
         for child in (*followers, self._leader):
@@ -180,7 +180,7 @@ class _Run:
         return int(taken["index"])
 
     def _transfer(self) -> None:
-        """Bring a member behind the leader's log, and have it catch up."""
+        """Let a member fall behind the leader's log, and measure how it catches up."""
         if self._args.newcomer:
             address = self._nodes.newcomer()
         else:
@@ -193,7 +193,9 @@ class _Run:
         begin = time.monotonic()
         receiver = self._nodes.start_node(address)
         self._watch.follow({"leader": self._leader.pid, "receiver": receiver.pid})
-        receiver.ask("status", timeout=_PATIENCE)  # answered once it is up, with its own old state
+        receiver.ask(
+            "status", timeout=_PATIENCE
+        )  # the member answers once it runs, with its old state
         up = time.monotonic()
         self._stretch("starting", begin, up)
         wait_until(lambda: self._is_at(address, index), _PATIENCE, "the state", _POLL)
@@ -246,10 +248,12 @@ class _Run:
 def _arguments() -> argparse.Namespace:
     parser = options("snapshot", "What a large snapshot costs those who write meanwhile.")
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the state")
-    parser.add_argument("--value-kilobytes", type=int, default=64, help="size of its values")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each quiet stretch")
+    parser.add_argument("--value-kilobytes", type=int, default=64, help="size of each value")
     parser.add_argument(
-        "--newcomer", action="store_true", help="a blank node joins; default: a member comes back"
+        "--seconds", type=float, default=10.0, help="duration of each quiet interval"
+    )
+    parser.add_argument(
+        "--newcomer", action="store_true", help="a new node joins; default: a member restarts"
     )
     args = parser.parse_args()
     if args.quick:
@@ -268,7 +272,7 @@ def _measure(folder: Path, args: argparse.Namespace, study: Study) -> Figures:
 
 
 def main() -> int:
-    """Measure, show, save. Exit code 1: the target was missed, or writes failed."""
+    """Measure, print and save. Exit code 1: the target was missed, or writes failed."""
     args = _arguments()
     study = Study("snapshot", args)
     with data_folder(study.output) as folder:

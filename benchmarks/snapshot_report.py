@@ -1,4 +1,4 @@
-"""The figures of :mod:`benchmarks.snapshot` as tables, and their course as a picture."""
+"""The figures of :mod:`benchmarks.snapshot` as tables, and a plot over time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _row(name: str, stretch: Stretch, figures: Figures) -> list[str]:
 
 
 def show(figures: Figures, study: Study) -> None:
-    """Both tables."""
+    """Print both tables."""
     head = ["stretch", "s", "commits/s", "p50 ms", "p99 ms", "max ms", "p99 / quiet", "peak MiB"]
     rows = [_row(name, stretch, figures) for name, stretch in figures.stretches.items()]
     study.table("64 puts of 128 bytes outstanding at the leader", head, rows)
@@ -63,7 +63,7 @@ def show(figures: Figures, study: Study) -> None:
 
 
 def write_plot(figures: Figures, path: Path) -> bool:
-    """Draw latency, rate and the leader's memory over time; ``False`` without matplotlib."""
+    """Plot latency, rate and the leader's memory over time; ``False`` without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         return False
     import matplotlib

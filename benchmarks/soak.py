@@ -1,7 +1,7 @@
-"""``python -m benchmarks.soak --minutes 10``: full load for long, and nobody may call an election.
+"""``python -m benchmarks.soak --minutes 10``: no election during a long full load.
 
 1,024 puts of 128 bytes are outstanding at the leader of three durable nodes. A leader that is too
-busy to send its heartbeats in time, or a follower too busy to see them, shows as a new term.
+busy to send its heartbeats in time, or a follower too busy to see them, causes a new term.
 Target: the term at the end is the one at the beginning, and no put failed.
 """
 
@@ -23,14 +23,14 @@ __all__ = ["Look", "main", "soak"]
 
 _OUTSTANDING = 1024
 _WARMUP = 2.0
-#: Seconds between two looks; an answer may have to wait for a busy node.
+#: Seconds between two samples; a busy node may answer late.
 _PERIOD = 10.0
 _PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at the end of one period."""
+    """The sample at the end of one period."""
 
     second: float
     sample: Sample
@@ -50,17 +50,17 @@ class _Run:
         self._began = time.monotonic()
 
     def terms(self) -> list[int]:
-        """Of each node, the leader first."""
+        """Return the terms of all nodes, the leader's first."""
         return [int(child.ask("progress", _PATIENCE)["term"]) for child in self._children]
 
     def begin(self) -> None:
-        """Begin the load."""
+        """Start the load."""
         self._leader.ask("begin_load", operation="put", outstanding=_OUTSTANDING)
         time.sleep(_WARMUP)
         self._began = time.monotonic()
 
     def look(self, begin: float, end: float) -> Look:
-        """At the period from ``begin`` to ``end``, which is now."""
+        """Sample the period from ``begin`` to ``end``, which is now."""
         reply = self._leader.ask("look", _PATIENCE, begin=begin, end=end, forget=True)
         resident = [resident_bytes(child.pid) for child in self._children]
         sample = Sample(**reply["sample"])
@@ -69,12 +69,12 @@ class _Run:
         )
 
     def end(self) -> None:
-        """End the load."""
+        """Stop the load."""
         self._leader.ask("end_load", timeout=90)
 
 
 def soak(folder: Path, seconds: float, period: float, study: Study) -> tuple[int, list[Look]]:
-    """The term before the load, and what was seen during it."""
+    """Return the term before the load, and the samples during it."""
     nodes = BraftNodes(folder)
     looks: list[Look] = []
     try:
@@ -128,7 +128,7 @@ def _figures(term: int, looks: list[Look]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Load, show, save. Exit code 1: there was an election, or a put failed."""
+    """Load, print and save. Exit code 1: there was an election, or a put failed."""
     args = _arguments()
     study = Study("soak", args)
     with data_folder(study.output) as folder:

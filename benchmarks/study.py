@@ -1,4 +1,4 @@
-"""What the studies (snapshot, memory, soak) share: options, output, the result."""
+"""The common part of the studies (snapshot, memory, soak): options, output, the result."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def options(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every study takes."""
+    """Return a parser with the options of every study."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
-    parser.add_argument("--quick", action="store_true", help="a small one, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="a small run, as a smoke test")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for data and results")
     return parser
 
 
 class Study:
-    """One run of a study: what it prints and where its result goes."""
+    """One run of a study: its output and its result file."""
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
-        """Children will import this package and braft from the tree."""
+        """Set up the output; child processes import this package and braft from the tree."""
         self._name = name
         self._console = Console(width=None if sys.stdout.isatty() else 120)
         self.output: Path = args.output
@@ -42,11 +42,11 @@ class Study:
         self._facts = machine.facts(self.output.resolve()) | {"plan": plan}
 
     def say(self, line: str) -> None:
-        """What is going on."""
+        """Print a line of progress."""
         self._console.print(line, style="dim", highlight=False)
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show figures: names to the left, figures to the right."""
+        """Print a table of names and figures."""
         table = Table(title=title)
         for position, word in enumerate(head):
             table.add_column(word, justify="right" if position else "left")
@@ -55,14 +55,14 @@ class Study:
         self._console.print(table)
 
     def verdict(self, met: bool, sentence: str) -> int:
-        """Say whether a target was met; returns the exit code."""
+        """Print whether a target was met; return the exit code."""
         self._console.print(
             f"{'met' if met else 'NOT MET'}: {sentence}", highlight=False, soft_wrap=True
         )
         return 0 if met else 1
 
     def save(self, figures: dict[str, Any], plot: Callable[[Path], bool] | None = None) -> Path:
-        """Write the figures with the facts of the machine, and the picture; returns the file."""
+        """Write the figures, the facts of the machine and the plot; return the file."""
         now = datetime.now(UTC)
         facts = self._facts | {
             "date": now.isoformat(timespec="seconds"),

@@ -1,6 +1,6 @@
-"""The load itself: how many operations are outstanding, for how long, and what is measured.
+"""The load: how many operations are outstanding, for how long, and what is measured.
 
-Pure measuring: knows no peer. Every peer's client runs these same functions (the Go client of etcd
+Only measures; must not know a peer. All peers' clients run these functions (the Go client of etcd
 repeats them), so that a difference between two figures is a difference between two systems.
 """
 
@@ -25,20 +25,20 @@ __all__ = [
     "summarize",
 ]
 
-#: An operation gets its running number and is done when the system has answered.
+#: An operation takes its sequence number, and returns when the system has answered.
 Operation = Callable[[int], Awaitable[object]]
 
-#: Operations go round over this many keys, so that the state stays small and the log is what grows.
+#: Operations cycle over this many keys, so that the log grows and the state stays small.
 KEYS = 1000
 
 
 def key_of(number: int) -> str:
-    """The key that the operation of that number writes or reads."""
+    """Return the key that the operation of that number writes or reads."""
     return f"key-{number % KEYS}"
 
 
 class Load(NamedTuple):
-    """What is asked of a cluster: ``put`` or ``get``, how many at once, and of which node."""
+    """A load of a cluster: ``put`` or ``get``, how many at once, and at which node."""
 
     operation: str
     outstanding: int
@@ -47,22 +47,22 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one measured stretch showed."""
+    """The result of one measured interval."""
 
     operations: int
     seconds: float
     p50_ms: float
     p99_ms: float
-    #: The slowest one; ``None`` where a client does not tell.
+    #: The slowest operation; ``None`` if the client does not report it.
     max_ms: float | None = None
 
     @property
     def rate(self) -> float:
-        """Operations a second."""
+        """Operations per second."""
         return self.operations / self.seconds if self.seconds else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as plain values."""
+        """Return the fields as plain values."""
         return asdict(self)
 
 
@@ -80,10 +80,10 @@ def summarize(latencies: list[float], seconds: float) -> Sample:
 
 
 async def drive(operation: Operation, outstanding: int, seconds: float, warmup: float) -> Sample:
-    """Keep ``outstanding`` operations under way; count those that end within the measured stretch.
+    """Keep ``outstanding`` operations running; count those that end in the measured interval.
 
     :param warmup: seconds of the same load before measuring begins.
-    :raises Exception: whatever an operation raises: a failed operation spoils the measurement.
+    :raises Exception: what an operation raises, because a failure invalidates the measurement.
     """
     latencies: list[float] = []
     numbers = count()
@@ -105,7 +105,7 @@ async def drive(operation: Operation, outstanding: int, seconds: float, warmup: 
 
 
 async def fill(operation: Operation, total: int, outstanding: int) -> None:
-    """Do exactly ``total`` operations, ``outstanding`` at a time."""
+    """Run exactly ``total`` operations, ``outstanding`` at a time."""
     numbers = iter(range(total))
 
     async def worker() -> None:
@@ -118,10 +118,12 @@ async def fill(operation: Operation, total: int, outstanding: int) -> None:
 
 
 async def first_success(operation: Operation, period: float, limit: float) -> int:
-    """Begin an operation every ``period`` seconds; the wall clock (ns) when the first one succeeds.
+    """Start an operation every ``period`` seconds; return when the first one succeeded.
 
-    Operations overlap, since one that was handed to a dead leader may hang until its time-out.
-    Their failures are expected: the cluster has no leader at first.
+    Operations overlap, because one that was sent to a dead leader may hang until its timeout.
+    Failures are expected: the cluster has no leader at first.
+
+    :returns: the wall clock in nanoseconds.
 
     :raises TimeoutError: none succeeded within ``limit`` seconds.
     """
@@ -131,7 +133,7 @@ async def first_success(operation: Operation, period: float, limit: float) -> in
     async def attempt(number: int) -> None:
         try:
             await operation(number)
-        except Exception:  # noqa: BLE001 - any failure means: not yet
+        except Exception:  # noqa: BLE001 - any failure means "not yet"
             return
         if not won.done():
             won.set_result(time.time_ns())

@@ -1,4 +1,4 @@
-"""One module for each system that is measured, behind one interface: :class:`Peer`."""
+"""One module per measured system, with the interface :class:`Peer`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from benchmarks.workload import Load, Sample
 
 __all__ = ["VALUE_BYTES", "Peer"]
 
-#: Size of every value that is written.
+#: Size of every written value, bytes.
 VALUE_BYTES = 128
 
 
 class Peer(Protocol):
-    """A cluster of three nodes on loopback, each a process of its own."""
+    """A cluster of three nodes on loopback, each in a separate process."""
 
     name: ClassVar[str]
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """Version and settings that matter; ``unavailable`` with a reason if it cannot run here."""
+        """Return version and relevant settings; ``unavailable`` with a reason if it cannot run."""
 
     def __init__(self, folder: Path) -> None:
         """Remember the (empty) folder for data and logs."""
 
     def start(self) -> None:
-        """Start three nodes and return once they have a leader and take writes."""
+        """Start three nodes; return once they have a leader and accept writes."""
 
     def load(self, load: Load, seconds: float, warmup: float) -> Sample:
         """Run ``put`` or ``get`` against the leader or a follower."""
@@ -35,13 +35,13 @@ class Peer(Protocol):
         """Commit exactly that many entries."""
 
     def pids(self) -> tuple[int, int]:
-        """The leader's process and a follower's, whose memory is measured."""
+        """Return the process ids of the leader and of a follower, to measure their memory."""
 
     def fail_over(self, *, freeze: bool = False) -> float:
-        """Kill the leader (SIGKILL); seconds until a survivor has committed a new write.
+        """Kill the leader (SIGKILL); return seconds until a survivor committed a new write.
 
         ``freeze``: stop it with SIGSTOP instead, and kill it afterwards.
         """
 
     def stop(self) -> None:
-        """End every process it started."""
+        """Kill every process that was started."""

@@ -6,23 +6,22 @@ import importlib.util
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.nodes import BraftNodes
 from benchmarks.peers.braft import Braft
 
 __all__ = ["BraftTcp"]
 
 
 class BraftTcp(Braft):
-    """Three nodes that talk over framed TCP."""
+    """Three nodes with the transport ``tcp``."""
 
     name: ClassVar[str] = "braft-tcp"
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """Version and settings."""
+        """Return version and settings."""
         if not importlib.util.find_spec("braft_tcp"):
             return {"unavailable": "braft_tcp cannot be imported"}
         return {**super().describe(), "transport": "tcp"}
 
     def __init__(self, folder: Path) -> None:
-        self._cluster = BraftNodes(folder, {"transport": "tcp"})
+        super().__init__(folder, {"transport": "tcp"})

@@ -1,4 +1,4 @@
-"""Three child processes of which one leads: what braft and PySyncObj have in common."""
+"""Three child processes, one of which leads: the common part of braft and PySyncObj."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 def wait_until(
     condition: Callable[[], _T | None], timeout: float, what: str, period: float = 0.05
 ) -> _T:
-    """Poll until the condition returns something. :raises TimeoutError: naming ``what``."""
+    """Poll until the condition returns a value. :raises TimeoutError: too late; names ``what``."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if (found := condition()) is not None:
@@ -45,20 +45,20 @@ class Cluster:
         return None
 
     def wait(self) -> str:
-        """Wait until all nodes are ready and agree on a leader; its address."""
+        """Wait until all nodes are ready and agree on a leader; return its address."""
         return wait_until(self._agreed, 60, "three ready nodes that agree on a leader")
 
     def leader(self) -> Child:
-        """The leader's process."""
+        """Return the leader's process."""
         return self.children[self.wait()]
 
     def follower(self) -> Child:
-        """The process of one that follows."""
+        """Return the process of a follower."""
         leader = self.wait()
         return next(child for address, child in self.children.items() if address != leader)
 
     def load(self, load: Load, seconds: float, warmup: float) -> Sample:
-        """Run the load inside the leader, or a follower."""
+        """Run the load inside the leader or a follower."""
         child = self.leader() if load.on == "leader" else self.follower()
         reply = child.ask(
             "load",
@@ -71,7 +71,7 @@ class Cluster:
         return Sample(**reply)
 
     def pids(self) -> tuple[int, int]:
-        """The leader's process and a follower's."""
+        """Return the process ids of the leader and of a follower."""
         return self.leader().pid, self.follower().pid
 
     def fill(self, entries: int, outstanding: int) -> None:
@@ -79,7 +79,7 @@ class Cluster:
         self.leader().ask("fill", timeout=600, entries=entries, outstanding=outstanding)
 
     def fail_over(self, *, freeze: bool = False) -> float:
-        """Kill or freeze the leader; seconds until the first survivor has committed."""
+        """Kill or freeze the leader; return seconds until the first survivor committed."""
         address = self.wait()
         survivors = [child for name, child in self.children.items() if name != address]
         victim = self.children[address]
@@ -97,6 +97,6 @@ class Cluster:
         return float(min(commits) - killed) / 1e9
 
     def stop(self) -> None:
-        """End the children."""
+        """Kill the children."""
         for child in self.children.values():
             child.kill()

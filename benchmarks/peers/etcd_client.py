@@ -1,8 +1,8 @@
-"""A client of etcd in Python, for machines without Go; obeys :mod:`benchmarks.child` requests.
+"""A client of etcd in Python, for machines without Go; executes child requests.
 
-Speaks ``etcdserverpb.KV`` with messages encoded by hand. It is slower than etcd: with many requests
-outstanding it measures itself, which the report says. The Go client beside it does not have that
-fault and is used wherever Go is installed.
+It calls ``etcdserverpb.KV`` with messages encoded by hand. It is slower than etcd: with many
+outstanding requests it measures itself, which the report states. The Go client is faster and is
+used if Go is installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CHANNELS = 4
 
 
 def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited protobuf field, shorter than 16 KiB."""
+    """Return a length-delimited protobuf field, shorter than 16 KiB."""
     size = len(data)
     length = bytes([size]) if size < 128 else bytes([size & 127 | 128, size >> 7])
     return bytes([number << 3 | 2]) + length + data
@@ -58,7 +58,7 @@ class Client:
         self._survivors: list[grpc.aio.Channel] = []
 
     async def _channels(self, endpoints: list[str], each: int) -> list[grpc.aio.Channel]:
-        # A subchannel pool of its own makes every channel a connection of its own.
+        # With a local subchannel pool every channel has its own connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         return [
             grpc.aio.insecure_channel(endpoint.removeprefix("http://"), options=options)
@@ -90,7 +90,7 @@ class Client:
             await _operation([channel], "put")(0)
 
     async def _first(self, period: float, limit: float) -> int:
-        # Each turn of the period goes to the next survivor.
+        # Each period uses the next survivor.
         operate = _operation(self._survivors, "put")
         return await workload.first_success(operate, period / len(self._survivors), limit)
 
@@ -112,7 +112,7 @@ class Client:
 
 
 def main() -> None:
-    """Obey."""
+    """Serve requests."""
     client = Client()
     names = ("load", "fill", "prepare", "first_success")
     serve({name: getattr(client, name) for name in names})

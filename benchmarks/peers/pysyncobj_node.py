@@ -1,7 +1,7 @@
-"""One PySyncObj node that obeys :mod:`benchmarks.child` requests; run as a module.
+"""One PySyncObj node that executes :mod:`benchmarks.child` requests; run as a module.
 
-Proposals are made in process, by callbacks, as its documentation advises for throughput: each
-answer starts the next proposal on the library's own thread, so nothing waits for a hand-over.
+Proposals are made in its process with callbacks, as its documentation recommends for throughput:
+each answer starts the next proposal on the library's own thread, without a thread switch.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class Store(SyncObj):  # type: ignore[misc]  # the library has no types
 
     @replicated  # type: ignore[untyped-decorator]
     def put(self, key: str, value: bytes) -> None:
-        """Store."""
+        """Store a value."""
         self._data[key] = value
 
     @replicated  # type: ignore[untyped-decorator]
     def get(self, key: str) -> bytes | None:
-        """Read through the log: the only linearizable read that the library has."""
+        """Read through the log, the only linearizable read of the library."""
         return self._data.get(key)
 
 
 class Load:
-    """Keeps proposals outstanding; everything after the first ones runs on the library's thread."""
+    """Keeps proposals outstanding; all but the first ones run on the library's thread."""
 
     def __init__(self, store: Store, operation: str) -> None:
         self._store = store
@@ -85,7 +85,7 @@ class Load:
             issue()
 
     def fill(self, entries: int, outstanding: int) -> None:
-        """Propose exactly that many."""
+        """Propose exactly that many entries."""
         left = entries
 
         def answered(_: Any, reason: int) -> None:
@@ -101,7 +101,11 @@ class Load:
             self._propose(answered)
 
     def wait(self, timeout: float) -> None:
-        """Wait for the end. :raises RuntimeError: a proposal failed. :raises TimeoutError: hung."""
+        """Wait for the end.
+
+        :raises RuntimeError: a proposal failed.
+        :raises TimeoutError: PySyncObj did not answer.
+        """
         if not self.done.wait(timeout):
             raise TimeoutError(f"PySyncObj did not answer within {timeout} s")
         if self.failure:
@@ -115,7 +119,7 @@ class Handlers:
         self._store = store
 
     def status(self) -> dict[str, Any]:
-        """Whether it is ready, and which node leads as it believes."""
+        """Return whether the node is ready, and the leader that it knows."""
         leader = self._store._getLeader()
         return {
             "ready": bool(self._store.isReady()),
@@ -156,7 +160,7 @@ class Handlers:
 
 
 def main() -> None:
-    """Start the node and obey."""
+    """Start the node and serve requests."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", required=True)
     parser.add_argument("--others", required=True)
