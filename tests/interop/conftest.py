@@ -39,7 +39,7 @@ PATIENCE = 30.0
 
 
 class BareServer:
-    """One braft server without a node around it; the transport's handler."""
+    """A braft server without a node: core and transport handler."""
 
     def __init__(self, server_id: str, address: str, entries: Sequence[Entry] = ()) -> None:
         self.identity = Identity(server_id, address, "interop")
@@ -85,7 +85,7 @@ class BareServer:
             await self.transport.stop()
 
     def flush(self) -> None:
-        """Carry out everything that follows from the inputs so far."""
+        """Perform all outputs of the core for the inputs so far."""
         while (ready := self.core.poll()) is not None:
             self._carry_out(ready)
 
@@ -116,7 +116,7 @@ class BareServer:
                 self.transport.set_peer(server.id, server.address)
 
     def compact(self) -> None:
-        """Take a snapshot of everything applied and keep no entry behind it."""
+        """Take a snapshot of everything applied, and drop the entries it covers."""
         at = self.core.last_applied
         term = self.core.log.term_at(at)
         assert term is not None
@@ -159,7 +159,7 @@ class BareServer:
 
 
 class GoServer:
-    """A HashiCorp raft process, steered by lines on its stdin."""
+    """A HashiCorp raft process, controlled by lines on its stdin."""
 
     def __init__(self, process: Process, server_id: str, address: str) -> None:
         self._process = process
@@ -167,7 +167,7 @@ class GoServer:
         self.address = address
 
     async def ask(self, *line: str) -> dict[str, Any]:
-        """Run one command; fails with what the process says."""
+        """Run one command; fail with the message of the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(" ".join(line).encode() + b"\n")
@@ -186,7 +186,7 @@ class GoServer:
 
 
 class Mixed:
-    """Starts servers of both kinds; all of them end with the test."""
+    """Starts servers of both kinds, and stops all of them at the end of the test."""
 
     def __init__(self, binary: Path, group: asyncio.TaskGroup, log: Path) -> None:
         self._binary = binary

@@ -1,4 +1,4 @@
-"""Small servers that answer as nodes do, or as things that are not nodes do."""
+"""Small servers that answer like nodes, or like proxies and other servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braft_core.errors import BraftError
 
 
 class Peer(ThreadingHTTPServer):
-    """Answers every request by ``answer``: (status, media type, body), or ``None`` for silence."""
+    """Answers every request with ``answer``: (status, media type, body); ``None``: no answer."""
 
     daemon_threads = False
 
@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = handle_any
 
     def log_message(self, *args: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture

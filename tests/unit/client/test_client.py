@@ -1,4 +1,4 @@
-"""Which node is asked, what is never sent twice, and what answers turn into."""
+"""The choice of the node, retries, and the decoding of responses."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_proxy_s_answer_is_not_a_node_s(
 def test_a_success_that_is_no_node_s_is_an_error(
     make_peer: Any, connect: Any, status: int, media_type: str, body: bytes
 ) -> None:
-    """Who knows what was done with a write, then."""
+    """Whether a write was applied is unknown then."""
     peer = make_peer()
     peer.answer = (status, media_type, body)
     client = connect(peer.url)

@@ -1,4 +1,4 @@
-"""Snapshots through the client: a file that was saved is whole, or there is none."""
+"""Snapshots through the client: a saved file is complete, or does not exist."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_file_of_that_name_stays(
     hard_links: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also one that somebody puts there while the snapshot arrives, and a link to nothing."""
+    """Also one that appears during the download, and a dangling link."""
     if not hard_links:
 
         def refuse(*_: object) -> None:

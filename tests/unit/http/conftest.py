@@ -1,4 +1,4 @@
-"""A node without a cluster: NodeAPI over dictionaries, with switches for what can go wrong."""
+"""A fake node: NodeAPI over dictionaries, with switches for failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONFIGURATION = Configuration((Server("server-1", "127.0.0.1:15000"),))
 
 
 class FakeNode:
-    """Applies commands at once. ``fails`` makes every request to the cluster end that way."""
+    """Applies commands at once. ``fails`` is raised by every request to the cluster."""
 
     def __init__(self, token: str | None = None) -> None:
         self.settings = SimpleNamespace(
@@ -51,7 +51,7 @@ class FakeNode:
         self.items: dict[str, Any] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
-        #: Requests that wait, as for a commit that a lost quorum delays, hold until it is set.
+        #: Requests wait until it is set, as they do for a commit without a quorum.
         self.held: threading.Event | None = None
         self.waiting = 0
         self.snapshot_files: dict[str, tuple[SnapshotMeta, Iterable[bytes]]] = {}
@@ -272,7 +272,7 @@ class FakeNode:
 
 
 class Caller(falcon.testing.TestClient):
-    """A program that calls a node of this machine by its name."""
+    """A test client whose requests have ``Host: localhost``."""
 
     def simulate_request(self, *args: Any, **kwargs: Any) -> Any:
         kwargs.setdefault("host", "localhost")
@@ -295,7 +295,7 @@ def guarded() -> FakeNode:
 
 @pytest.fixture
 def make_client() -> Callable[..., Caller]:
-    """Make a caller of the application of a node."""
+    """Return a function that makes a test client for a node."""
     return client
 
 

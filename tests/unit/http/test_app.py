@@ -1,4 +1,4 @@
-"""Everything but keys: status, members, leader, authorization, problems."""
+"""Routes other than ``/kv``: status, members, leader; authorization and problems."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_unknown_members_are_not_found(web: Any, node: Any) -> None:
 
 
 def test_the_leader_says_whether_a_server_is_a_member(web: Any, node: Any) -> None:
-    """This node lags behind, and has not heard of the third one."""
+    """This node lags behind and does not know the third member."""
     node.rows.append(
         {"id": "server-3", "address": "127.0.0.1:17000", "suffrage": "Voter", "leader": False}
     )
@@ -292,7 +292,7 @@ def test_a_resource_that_would_block_the_loop_is_refused_by_name(
 ) -> None:
     class Old:
         def on_get(self, req: Any, resp: Any) -> None:
-            """As for braft's former HTTP server."""
+            """Answer from a plain function."""
 
     with pytest.raises(errors.PluginError, match=r"Old\.on_get of the route /plugins/old.*async"):
         make_client(node, lambda app: app.add_route("/plugins/old", Old()))

@@ -1,4 +1,4 @@
-"""Which connection goes when there is no room."""
+"""Which connection is evicted for a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the interface: complete, the same as the page, and true."""
+"""The OpenAPI document is complete, equal to the page, and true."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_node_does_what_the_description_says(node: Any, make_client: Any) ->
 
 
 def _try(operation: Any) -> None:
-    """Send what the description of one operation allows, and judge the answers by it."""
+    """Send requests that the description allows, and check the answers against it."""
 
     @given(case=operation.as_strategy())
     @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=EVERY)

@@ -1,4 +1,4 @@
-"""Which requests a browser may have been made to send."""
+"""Requests that a web page can make a browser send are refused."""
 
 from __future__ import annotations
 

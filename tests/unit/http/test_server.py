@@ -1,4 +1,4 @@
-"""Waitress for real: sockets, threads and limits."""
+"""Both HTTP servers with real sockets, threads and limits."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_it_serves_and_leaves_nothing_behind(node: Any, kind: str) -> None:
 def test_without_room_for_connections_it_waits_and_says_so_once(
     server: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It used to try again at once, with a traceback each time: 16 MB of log in 30 s."""
+    """Each retry must not log a traceback: that was 16 MB of log in 30 s."""
     accept = socket.socket.accept
     tries: list[float] = []
 
@@ -289,7 +289,7 @@ CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
 
 
 def test_a_chunked_body_without_end_is_cut_off(server: HTTPServer, node: Any) -> None:
-    """It announces no length, so it is counted as it comes."""
+    """It has no Content-Length, so its bytes are counted as they arrive."""
     limit = SERVER_BODY_LIMIT if node.settings.http_server == "waitress" else MAX_BODY_BYTES
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as raw:
         # No more than is read before it is refused: the rest would make a reset of the answer.
@@ -331,7 +331,7 @@ def test_a_key_with_an_escaped_slash_arrives_whole(server: HTTPServer, node: Any
 
 
 def test_callers_are_sent_elsewhere_before_the_stop(server: HTTPServer, node: Any) -> None:
-    """The connection in use is answered to its end; that it ends is said with the answer."""
+    """A pending request is answered, with ``Connection: close``."""
     with closing(
         http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     ) as connection:
@@ -354,7 +354,7 @@ def test_callers_are_sent_elsewhere_before_the_stop(server: HTTPServer, node: An
 def test_a_connection_that_was_made_before_the_drain_is_served(
     server: HTTPServer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel makes connections that the server has not taken yet: a reset would say nothing."""
+    """The kernel established it already; after a reset its caller could not tell what happened."""
     running = server._running
     assert running is not None
     if kind == "waitress":
@@ -377,7 +377,7 @@ def test_a_connection_that_was_made_before_the_drain_is_served(
 def test_a_drain_waits_for_callers_and_not_for_ever(
     server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that still waits then is answered at the stop, since the node answers it by then."""
+    """A request that still waits then is answered when the node stops."""
     monkeypatch.setattr("braft_core.http.grace_periods.STOP_GRACE", PATIENCE)
     node.held, answers = threading.Event(), []
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))

@@ -1,4 +1,4 @@
-"""Snapshots of the node that is asked, and backups of them as files."""
+"""The routes of snapshots, and downloads as files."""
 
 from __future__ import annotations
 
