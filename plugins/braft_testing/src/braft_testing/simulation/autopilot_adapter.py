@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from braft_testing.simulation.process import Process
     from braft_testing.simulation.server import Server
 
-__all__ = ["AutopilotAdapter", "Hail", "Hailed"]
+__all__ = ["AutopilotAdapter", "LeaderProbe", "LeaderProbeReply"]
 
 #: Virtual seconds: between two ticks, between two rounds of probes, timeout of a probe.
 _TICK = 0.05
@@ -43,13 +43,13 @@ _PROBE_INTERVAL = 0.5
 _PROBE_TIMEOUT = 0.2
 
 
-class Hail(NamedTuple):
+class LeaderProbe(NamedTuple):
     """A probe by a leader."""
 
     number: int
 
 
-class Hailed(NamedTuple):
+class LeaderProbeReply(NamedTuple):
     """The reply to a probe, addressed to one life of the caller."""
 
     number: int
@@ -105,17 +105,17 @@ class AutopilotAdapter:
         if leads and now >= self._probe_at:
             self._probe_at = now + self._cleanup.interval(_PROBE_INTERVAL)
             for member in view.configuration.ids:
-                self._hail(member)
+                self._probe(member)
 
     # -- probes --------------------------------------------------------------------------
 
-    def _hail(self, member: str) -> None:
+    def _probe(self, member: str) -> None:
         if member == self._server.id:
             return
         number, self._next_probe = self._next_probe, self._next_probe + 1
         self._asked[number] = member
         server = self._server
-        server.world.send(Envelope(server.id, member, server.lives, Hail(number)))
+        server.world.send(Envelope(server.id, member, server.lives, LeaderProbe(number)))
         server.world.scheduler.after(_PROBE_TIMEOUT, self._timed_out, number)
 
     def _timed_out(self, number: int) -> None:
@@ -127,7 +127,7 @@ class AutopilotAdapter:
         if member:
             self._probes.note_failure(Contact(member, 1), Unreachable("no answer"))
 
-    def hailed(self, answer: Hailed) -> None:
+    def probe_answered(self, answer: LeaderProbeReply) -> None:
         """Process the reply to a probe."""
         member = self._asked.pop(answer.number, "")
         if member and answer.life == self._server.lives:

@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from braft_testing.simulation.process import Process
     from braft_testing.simulation.server import Server
 
-__all__ = ["Knock", "RejoinAdapter", "Welcome"]
+__all__ = ["RejoinAdapter", "RejoinCall", "RejoinReply"]
 
 #: Virtual seconds: between two rounds of questions, and until a round has ended.
 _INTERVAL = 0.5
 _ROUND = 0.2
 
 
-class Knock(NamedTuple):
+class RejoinCall(NamedTuple):
     """A call of a member, or of a removed member, to another node."""
 
     request: ProbeRequest | JoinRequest
 
 
-class Welcome(NamedTuple):
+class RejoinReply(NamedTuple):
     """The reply to a probe, addressed to one life of the caller."""
 
     life: int
@@ -103,7 +103,7 @@ class RejoinAdapter:
         request = ProbeRequest(own, CLUSTER, CLUSTER, address_of(own))
         for other in self._server.world.server_ids:
             if other != own:
-                self._send(other, Knock(request))
+                self._send(other, RejoinCall(request))
 
     def _process(self, view: RaftView, replies: list[ProbeReply]) -> None:
         leader = removal_notice(view, CLUSTER, replies)
@@ -114,7 +114,7 @@ class RejoinAdapter:
     def _ask_to_join(self, leader: str) -> None:
         own, declared = self._server.id, self._server.declaration
         request = JoinRequest(own, address_of(own), CLUSTER, CLUSTER, True, declared)
-        self._send(leader, Knock(request))
+        self._send(leader, RejoinCall(request))
 
     def _set_removed(self, removed: bool) -> None:
         if removed != self.removed:
@@ -128,12 +128,14 @@ class RejoinAdapter:
     def take(self, envelope: Envelope) -> None:
         """Process a call or a reply."""
         match envelope.payload:
-            case Knock(ProbeRequest() as request):
+            case RejoinCall(ProbeRequest() as request):
                 reply = self._reply(self._autopilot.raft_view(), request)
-                self._send(envelope.sender, Welcome(envelope.life, reply))
-            case Knock(JoinRequest() as request):
+                self._send(envelope.sender, RejoinReply(envelope.life, reply))
+            case RejoinCall(JoinRequest() as request):
                 self._admit(request)
-            case Welcome(life, reply) if life == self._server.lives and self._replies is not None:
+            case RejoinReply(life, reply) if (
+                life == self._server.lives and self._replies is not None
+            ):
                 self._replies.append(reply)
 
     def _reply(self, view: RaftView, request: ProbeRequest) -> ProbeReply:
@@ -194,7 +196,7 @@ class RejoinAdapter:
         judge.returned(server_id, before, core.configuration)
         return True
 
-    def _send(self, to: str, payload: Knock | Welcome) -> None:
+    def _send(self, to: str, payload: RejoinCall | RejoinReply) -> None:
         server = self._server
         server.world.send(Envelope(server.id, to, server.lives, payload))
 

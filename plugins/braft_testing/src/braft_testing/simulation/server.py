@@ -27,7 +27,11 @@ from braft_core.raft.types import Role, SnapshotMeta
 from braft_core.storage.recovery import Recovery
 from braft_testing.simulation import impostor
 from braft_testing.simulation.accord import Accord, Declare, Declared
-from braft_testing.simulation.autopilot_adapter import AutopilotAdapter, Hail, Hailed
+from braft_testing.simulation.autopilot_adapter import (
+    AutopilotAdapter,
+    LeaderProbe,
+    LeaderProbeReply,
+)
 from braft_testing.simulation.bootstrap import BootstrapAdapter, Call, Reply
 from braft_testing.simulation.bounds import Bound
 from braft_testing.simulation.clock import NodeClock
@@ -38,7 +42,7 @@ from braft_testing.simulation.invariants import Seen
 from braft_testing.simulation.network import Envelope
 from braft_testing.simulation.plan import stream
 from braft_testing.simulation.process import FORGED, Process, Ticket, Told
-from braft_testing.simulation.rejoin import Knock, Welcome
+from braft_testing.simulation.rejoin import RejoinCall, RejoinReply
 from braft_testing.simulation.requests import (
     Ask,
     ReadIndexAnswer,
@@ -242,13 +246,13 @@ class Server:
                 self.post(frontend.read_index_asked, question, envelope.sender)
             case ReadIndexAnswer() as answer:
                 self.post(frontend.read_index_answered, answer)
-            case Hail(number):
-                self.post(self._send, envelope.sender, Hailed(number, envelope.life))
-            case Hailed() as answer if self.live.autopilot is not None:
-                self.post(self.live.autopilot.hailed, answer)
+            case LeaderProbe(number):
+                self.post(self._send, envelope.sender, LeaderProbeReply(number, envelope.life))
+            case LeaderProbeReply() as answer if self.live.autopilot is not None:
+                self.post(self.live.autopilot.probe_answered, answer)
             case Declare() | Declared() if self.live.accord is not None:
                 self.post(self.live.accord.take, envelope)
-            case Knock() | Welcome() if self.live.autopilot is not None:
+            case RejoinCall() | RejoinReply() if self.live.autopilot is not None:
                 self.post(self.live.autopilot.rejoin.take, envelope)
             case unheard if self.deaf and isinstance(unheard, Message | Transfer):
                 pass
