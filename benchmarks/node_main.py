@@ -14,6 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class Handlers:
     def status(self) -> dict[str, Any]:
         """Return whether the node is ready, and the address of the leader that it knows."""
         ready, _ = self._node.ready()
-        return {"ready": ready, "leader": self._node.leader[1]}
+        return {"ready": ready, "leader": leader.address if (leader := self._node.leader) else ""}
 
     def threads(self) -> dict[str, str]:
         """Return the names of Python's threads by native thread id."""
@@ -145,7 +146,7 @@ class Handlers:
         """Take a snapshot; return its index, its size, and its begin and end."""
         begin = time.monotonic()
         taken = self._node.take_snapshot(timeout=_SNAPSHOT_SECONDS)
-        return {"index": taken["index"], "size": taken["size"]} | {
+        return {"index": taken.index, "size": taken.size} | {
             "begin": begin,
             "end": time.monotonic(),
         }
@@ -162,7 +163,7 @@ class Handlers:
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Return the snapshots of this node, newest first."""
-        return self._node.snapshots()
+        return [asdict(snapshot) for snapshot in self._node.snapshots()]
 
     def first_success(self, period: float, limit: float) -> int:
         """See :func:`benchmarks.workload.first_success`."""

@@ -13,6 +13,8 @@ The tree answers one question first: *may the caller try again?*
     ├── NotApplied                the command was surely NOT applied; trying again is safe
     │   ├── NotLeader             this node does not lead; carries the leader it knows
     │   ├── NoLeader              no leader is known (no quorum, or an election is under way)
+    │   ├── TooStale              a stale read would exceed the staleness that the caller allows
+    │   ├── DeadlineExceeded      a read was not served in time; reads change nothing
     │   ├── NotReady              the node has not formed or joined a cluster yet; says why
     │   ├── Busy                  too many outstanding requests, or a change is already pending
     │   ├── TooLarge              the command exceeds the size limit
@@ -20,7 +22,7 @@ The tree answers one question first: *may the caller try again?*
     │   ├── InvalidRequest        the call itself makes no sense; trying it again will not help
     │   └── Stopped               the node was stopped
     │       └── ForkedProcess     the node belongs to the process before a fork
-    ├── OutcomeUnknown            the command MAY have been applied; braft never repeats it
+    ├── OutcomeUnknown            the command MAY have been applied; its deadline has passed
     ├── Rejected                  the cluster applied the command and its answer is an error
     │   ├── CommandFailed         the service raised; carries type and message
     │   ├── InvalidArgument       the service does not accept an argument: a map name, a key
@@ -56,6 +58,7 @@ __all__ = [
     "CommandFailed",
     "ConfigError",
     "Conflict",
+    "DeadlineExceeded",
     "DecodeError",
     "ForkedProcess",
     "InvalidArgument",
@@ -82,6 +85,7 @@ __all__ = [
     "StorageGone",
     "StorageLocked",
     "TooLarge",
+    "TooStale",
     "TransportError",
     "UnknownCommand",
     "UnknownService",
@@ -173,6 +177,12 @@ class TooStale(NotApplied):
     """A stale read could be older than the caller allows; ``data['staleness']`` in seconds."""
 
     code = "too_stale"
+
+
+class DeadlineExceeded(NotApplied):
+    """A read was not served before its deadline. Reads change nothing, so repeating it is safe."""
+
+    code = "deadline_exceeded"
 
 
 class NotReady(NotApplied):

@@ -1,25 +1,23 @@
-"""``node.kv``: the maps of the service ``kv`` as Python calls, and what they need of a node.
+"""``node.kv``: the maps of the service ``kv`` as Python calls.
 
-Every method has an async variant of the same name with an ``a`` before it; both may be used from
-any thread, the async ones on any loop. Errors are those of :meth:`braft_core.Node.execute` and
+Each method has an async variant with an ``a`` before its name. Methods may be called from any
+thread, async ones on any event loop. Errors are those of :meth:`braft_core.Node.execute` and
 :meth:`braft_core.Node.query`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+from braft_core.cluster_types import Consistency
 from braft_core.pagination import DEFAULT_PAGE_SIZE, Page
-from braft_core.runtime import clock
 
-__all__ = ["KV", "LINEARIZABLE", "Caller", "StaleEntry"]
-
-LINEARIZABLE = "linearizable"
+__all__ = ["KV", "Caller", "StaleEntry"]
 
 
 class Caller(Protocol):
-    """The part of the node that handles use."""
+    """The part of a node that handles use."""
 
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         """See :meth:`braft_core.Node.execute`."""
@@ -34,7 +32,7 @@ class Caller(Protocol):
         service: str,
         query: str,
         *args: Any,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
@@ -45,7 +43,7 @@ class Caller(Protocol):
         service: str,
         query: str,
         *args: Any,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
@@ -57,29 +55,30 @@ class Caller(Protocol):
 
 
 class StaleEntry(NamedTuple):
-    """What a stale read found."""
+    """The result of a stale read."""
 
-    #: ``None`` if there is no such key; then ``revision`` is 0.
+    #: ``None`` if there is no such key; ``revision`` is 0 then.
     value: Any
     revision: int
-    #: How many seconds old it may be. See :attr:`braft_core.Node.staleness`.
+    #: How many seconds old it may be, see :attr:`braft_core.Node.staleness`.
     staleness: float
 
 
 class KV:
-    """Maps of keys to plain values, replicated. Revisions are log indexes: they only grow."""
+    """Replicated maps of keys to plain values. Revisions are log indexes: they only grow."""
 
-    def __init__(self, caller: Caller, service: str = "kv") -> None:
+    def __init__(self, caller: Caller, monotonic: Callable[[], float], service: str = "kv") -> None:
         self._caller = caller
+        self._monotonic = monotonic
         self._service = service
 
     def put(self, map: str, key: str, value: Any, *, timeout: float | None = None) -> int:
-        """Set ``key`` in ``map``; returns the new revision."""
+        """Set ``key`` in ``map``; return the new revision."""
         revision: int = self._caller.execute(self._service, "put", map, key, value, timeout=timeout)
         return revision
 
     async def aput(self, map: str, key: str, value: Any, *, timeout: float | None = None) -> int:
-        """:meth:`put`, awaited."""
+        """Call :meth:`put` asynchronously."""
         revision: int = await self._caller.aexecute(
             self._service, "put", map, key, value, timeout=timeout
         )
@@ -90,7 +89,7 @@ class KV:
     ) -> int:
         """Set ``key`` if its revision is still ``revision`` (0: if it does not exist).
 
-        :raises Conflict: it is another; ``data['revision']`` names the current one.
+        :raises Conflict: the revision is another one, ``data['revision']``.
         """
         new: int = self._caller.execute(
             self._service, "put_if", map, key, value, revision, timeout=timeout
@@ -100,7 +99,7 @@ class KV:
     async def aput_if(
         self, map: str, key: str, value: Any, revision: int, *, timeout: float | None = None
     ) -> int:
-        """:meth:`put_if`, awaited."""
+        """Call :meth:`put_if` asynchronously."""
         new: int = await self._caller.aexecute(
             self._service, "put_if", map, key, value, revision, timeout=timeout
         )
@@ -112,10 +111,10 @@ class KV:
         key: str,
         default: Any = None,
         *,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> Any:
-        """The value of ``key``, or ``default`` if there is none."""
+        """Return the value of ``key``, or ``default`` if there is none."""
         found = self._caller.query(
             self._service, "get", map, key, consistency=consistency, timeout=timeout
         )
@@ -127,10 +126,10 @@ class KV:
         key: str,
         default: Any = None,
         *,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> Any:
-        """:meth:`get`, awaited."""
+        """Call :meth:`get` asynchronously."""
         found = await self._caller.aquery(
             self._service, "get", map, key, consistency=consistency, timeout=timeout
         )
@@ -141,11 +140,25 @@ class KV:
         map: str,
         key: str,
         *,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> tuple[Any, int] | None:
-        """Value and revision of ``key``, or ``None``."""
+        """Return value and revision of ``key``, or ``None`` if there is none."""
         found = self._caller.query(
+            self._service, "get", map, key, consistency=consistency, timeout=timeout
+        )
+        return None if found is None else (found[0], found[1])
+
+    async def aget_with_revision(
+        self,
+        map: str,
+        key: str,
+        *,
+        consistency: Consistency = "linearizable",
+        timeout: float | None = None,
+    ) -> tuple[Any, int] | None:
+        """Call :meth:`get_with_revision` asynchronously."""
+        found = await self._caller.aquery(
             self._service, "get", map, key, consistency=consistency, timeout=timeout
         )
         return None if found is None else (found[0], found[1])
@@ -158,11 +171,12 @@ class KV:
         max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> StaleEntry:
-        """Value and revision of ``key`` in this node's state as it is, and how old that may be.
+        """Read ``key`` from this node's own state; return also how old that may be.
 
-        :raises TooStale: it may be older than ``max_staleness`` seconds.
+        :raises TooStale: the state may be older than ``max_staleness`` seconds.
         """
-        began, bound = clock.monotonic(), self._caller.staleness
+        # The bound is read before the state, so the time in between counts as well.
+        began, bound = self._monotonic(), self._caller.staleness
         found = self._caller.query(
             self._service,
             "get",
@@ -172,7 +186,7 @@ class KV:
             max_staleness=max_staleness,
             timeout=timeout,
         )
-        return _stale_entry(found, bound, began)
+        return _stale_entry(found, bound + self._monotonic() - began)
 
     async def aget_stale(
         self,
@@ -182,8 +196,9 @@ class KV:
         max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> StaleEntry:
-        """:meth:`get_stale`, awaited."""
-        began, bound = clock.monotonic(), self._caller.staleness
+        """Call :meth:`get_stale` asynchronously."""
+        # The bound is read before the state, so the time in between counts as well.
+        began, bound = self._monotonic(), self._caller.staleness
         found = await self._caller.aquery(
             self._service,
             "get",
@@ -193,27 +208,27 @@ class KV:
             max_staleness=max_staleness,
             timeout=timeout,
         )
-        return _stale_entry(found, bound, began)
+        return _stale_entry(found, bound + self._monotonic() - began)
 
     def delete(self, map: str, key: str, *, timeout: float | None = None) -> bool:
-        """Remove ``key``; returns whether it was there."""
+        """Remove ``key``; return whether it existed."""
         found: bool = self._caller.execute(self._service, "delete", map, key, timeout=timeout)
         return found
 
     async def adelete(self, map: str, key: str, *, timeout: float | None = None) -> bool:
-        """:meth:`delete`, awaited."""
+        """Call :meth:`delete` asynchronously."""
         found: bool = await self._caller.aexecute(
             self._service, "delete", map, key, timeout=timeout
         )
         return found
 
     def list(
-        self, map: str, *, consistency: str = LINEARIZABLE, timeout: float | None = None
+        self, map: str, *, consistency: Consistency = "linearizable", timeout: float | None = None
     ) -> dict[str, Any]:
-        """All keys and values of ``map``, in the order of the keys, as they are at one time.
+        """Return all keys and values of ``map``, ordered by key, at one point in time.
 
-        For maps that a dict is the right form of: commands wait while the answer is made, about
-        a second for a million keys. :meth:`items` and :meth:`page` read a map bit by bit.
+        Commands wait while the answer is built, about a second for a million keys. For large maps
+        use :meth:`items` or :meth:`page`.
 
         :raises Rejected: there is no such map.
         """
@@ -223,9 +238,9 @@ class KV:
         return found
 
     async def alist(
-        self, map: str, *, consistency: str = LINEARIZABLE, timeout: float | None = None
+        self, map: str, *, consistency: Consistency = "linearizable", timeout: float | None = None
     ) -> dict[str, Any]:
-        """:meth:`list`, awaited."""
+        """Call :meth:`list` asynchronously."""
         found: dict[str, Any] = await self._caller.aquery(
             self._service, "list", map, consistency=consistency, timeout=timeout
         )
@@ -237,13 +252,13 @@ class KV:
         after: str = "",
         limit: int = DEFAULT_PAGE_SIZE,
         *,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> Page:
-        """At most ``limit`` keys of ``map`` behind ``after``, in order, with their values.
+        """Return at most ``limit`` keys of ``map`` after ``after``, in order, with their values.
 
-        A page of large values (:data:`~braft_core.pagination.MAX_PAGE_BYTES`) has fewer; ``next``
-        says whether there are more.
+        A page of large values has fewer keys (:data:`~braft_core.pagination.MAX_PAGE_BYTES`).
+        ``next`` says whether there are more.
 
         :raises Rejected: the first page of a map that does not exist.
         """
@@ -258,10 +273,10 @@ class KV:
         after: str = "",
         limit: int = DEFAULT_PAGE_SIZE,
         *,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> Page:
-        """:meth:`page`, awaited."""
+        """Call :meth:`page` asynchronously."""
         found = await self._caller.aquery(
             self._service, "page", map, after, limit, consistency=consistency, timeout=timeout
         )
@@ -272,15 +287,15 @@ class KV:
         map: str,
         after: str = "",
         *,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> Iterator[tuple[str, Any]]:
-        """The keys and values of ``map`` behind ``after``, in order, read in pages as needed.
+        """Iterate over keys and values of ``map`` after ``after``, in order, read in pages.
 
-        Each page is as it is at its own time: a key that is there all the while comes exactly
-        once, one that comes or goes meanwhile may.
+        Each page is read at its own time. A key that exists throughout comes exactly once; a key
+        that is added or removed meanwhile may or may not come.
 
-        :raises Rejected: there is no such map. Raised, as all errors are, while iterating.
+        :raises Rejected: there is no such map. Raised while iterating, as all errors are.
         """
         next_after: str | None = after
         while next_after is not None:
@@ -293,10 +308,10 @@ class KV:
         map: str,
         after: str = "",
         *,
-        consistency: str = LINEARIZABLE,
+        consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> AsyncIterator[tuple[str, Any]]:
-        """:meth:`items`, for ``async for``."""
+        """Iterate as :meth:`items`, with ``async for``."""
         next_after: str | None = after
         while next_after is not None:
             page = await self.apage(map, next_after, consistency=consistency, timeout=timeout)
@@ -305,7 +320,6 @@ class KV:
             next_after = page.next
 
 
-def _stale_entry(found: Any, bound: float, began: float) -> StaleEntry:
-    # The bound was told before the state was read, so it is the older of the two.
+def _stale_entry(found: Any, staleness: float) -> StaleEntry:
     value, revision = (None, 0) if found is None else found
-    return StaleEntry(value, revision, bound + clock.monotonic() - began)
+    return StaleEntry(value, revision, staleness)

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from braft_core.abc.service import Service
+from braft_core.cluster_types import (
+    Consistency,
+    Leader,
+    Member,
+    Readiness,
+    SnapshotBackup,
+    SnapshotInfo,
+)
+from braft_core.handles import Distribute, Session
+from braft_core.kv import KV
+
 __all__ = ["NodeAPI"]
 
 Options = TypeVar("Options", bound=BaseModel)
+ServiceT = TypeVar("ServiceT", bound=Service)
 
 
 class NodeAPI(Protocol):
-    """The methods of :class:`braft_core.Node` that HTTP routes, CLI commands and observers use.
+    """A :class:`braft_core.Node` for HTTP routes, CLI commands and observers.
 
-    Synchronous methods that wait may be called from any thread except the node's own loop and that
-    of its HTTP server: HTTP routes await the methods with an ``a`` before their name.
-    ``timeout`` is in seconds; ``None`` means the setting ``request_timeout``.
+    It has everything of a node but its lifecycle: braft starts and stops it.
+
+    Methods that wait may be called from any thread except the node's own loop and that of its HTTP
+    server. HTTP routes await the methods with an ``a`` before their name. ``timeout`` is in
+    seconds; ``None`` means the setting ``request_timeout``.
     """
+
+    kv: KV
+    distribute: Distribute
 
     @property
     def settings(self) -> Any:
         """The frozen settings (``braft_core.config.Settings``)."""
 
     def plugin_options(self, model: type[Options]) -> Options:
-        """The options of a plugin that declares them by ``braft_register_options``.
+        """Return the options of a plugin that declares them by ``braft_register_options``.
 
         :raises ConfigError: one is wrong, which a node that has started excludes.
         """
@@ -35,19 +53,42 @@ class NodeAPI(Protocol):
         """This server's id in the Raft configuration."""
 
     @property
+    def address(self) -> str:
+        """The ``host:port`` that this node advertises."""
+
+    @property
+    def http_address(self) -> str | None:
+        """The ``host:port`` of the HTTP server, or ``None`` without one."""
+
+    @property
     def is_leader(self) -> bool:
         """Whether this node believes to lead now (a hint; only a commit proves it)."""
 
     @property
-    def leader(self) -> tuple[str, str]:
-        """Server id and address of the known leader, or two empty strings."""
+    def leader(self) -> Leader | None:
+        """The leader that this node knows, or ``None``."""
 
-    def ready(self) -> tuple[bool, str]:
-        """Whether requests can be served, and if not, the sentence that says why."""
+    @property
+    def state(self) -> str:
+        """``new``, ``running``, ``failed`` or ``stopped``."""
+
+    def ready(self) -> Readiness:
+        """Return whether requests can be served, and if not, why. Checks the data directory."""
+
+    async def aready(self) -> Readiness:
+        """Call :meth:`ready` asynchronously."""
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the node is in a cluster whose leader it knows.
+
+        :raises NotReady: not in time; the message says what is missing.
+        """
+
+    async def await_ready(self, timeout: float | None = None) -> None:
+        """Call :meth:`wait_ready` asynchronously."""
 
     def notes(self) -> dict[str, str]:
-        """What is wrong though the node may serve: a sentence by its subject, such as
-        ``rival cluster``; empty while there is nothing."""
+        """Return what is wrong though the node may serve: a message by subject."""
 
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         """Replicate a command, wait until it is applied, return its answer.
@@ -56,45 +97,60 @@ class NodeAPI(Protocol):
         :raises Rejected: it was applied and answered with an error.
         """
 
+    async def aexecute(
+        self, service: str, command: str, *args: Any, timeout: float | None = None
+    ) -> Any:
+        """Call :meth:`execute` asynchronously."""
+
     def query(
         self,
         service: str,
         query: str,
         *args: Any,
-        consistency: str = "linearizable",
+        consistency: Consistency = "linearizable",
         max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """Read. ``consistency``: ``linearizable``, ``lease`` or ``stale``, see ``Node.query``."""
-
-    async def aexecute(
-        self, service: str, command: str, *args: Any, timeout: float | None = None
-    ) -> Any:
-        """Do what :meth:`execute` does, awaited, on any event loop."""
+        """Read from a service, see :meth:`braft_core.Node.query`."""
 
     async def aquery(
         self,
         service: str,
         query: str,
         *args: Any,
-        consistency: str = "linearizable",
+        consistency: Consistency = "linearizable",
         max_staleness: float | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """Do what :meth:`query` does, awaited, on any event loop."""
+        """Call :meth:`query` asynchronously."""
 
     @property
     def staleness(self) -> float:
-        """How many seconds old a stale read may be; infinity if that is not known."""
+        """How many seconds old this node's own state may be; infinity if that is unknown."""
+
+    def service(self, service: type[ServiceT]) -> ServiceT:
+        """Return a handle of a service, typed as its class, see :meth:`braft_core.Node.service`."""
+
+    def session(self) -> Session:
+        """Return a client session of your own, for a ``with`` statement."""
+
+    def barrier(self, timeout: float | None = None) -> None:
+        """On the leader, wait until everything committed before is applied here."""
+
+    async def abarrier(self, timeout: float | None = None) -> None:
+        """Call :meth:`barrier` asynchronously."""
 
     def details(self) -> dict[str, Any]:
-        """This node's entry in ``GET /raft``'s ``nodes``."""
+        """Return this node's entry in the ``nodes`` of ``GET /raft``."""
 
     def cluster_view(self, timeout: float | None = None) -> dict[str, Any]:
-        """The whole JSON of ``GET /raft``: every member asked, the silent ones with ``error``."""
+        """Return the JSON of ``GET /raft``: all members' details, or why one did not answer."""
 
-    def members(self) -> list[dict[str, Any]]:
-        """The current configuration: ``id``, ``address``, ``suffrage``, ``leader``.
+    async def acluster_view(self, timeout: float | None = None) -> dict[str, Any]:
+        """Call :meth:`cluster_view` asynchronously."""
+
+    def members(self) -> list[Member]:
+        """Return the configuration in use.
 
         :raises NotReady: the node is in no cluster, or has not received its members yet.
         """
@@ -102,48 +158,53 @@ class NodeAPI(Protocol):
     def add_member(
         self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
     ) -> None:
-        """Add a server (as a nonvoter first; a voter once it has caught up)."""
-
-    def remove_member(self, server_id: str, timeout: float | None = None) -> None:
-        """Remove a server from the configuration."""
-
-    def promote_member(self, server_id: str, timeout: float | None = None) -> None:
-        """Make a nonvoter a voter."""
-
-    def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
-        """Hand leadership to ``to`` or the most up-to-date voter; returns the new leader's id."""
-
-    def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
-        """Take a snapshot of this node's state now: ``id``, ``index``, ``term``, ``size``."""
-
-    async def acluster_view(self, timeout: float | None = None) -> dict[str, Any]:
-        """Do what :meth:`cluster_view` does, awaited."""
+        """Add a server as a nonvoter, and make it a voter once it has caught up."""
 
     async def aadd_member(
         self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
     ) -> None:
-        """Do what :meth:`add_member` does, awaited."""
+        """Call :meth:`add_member` asynchronously."""
+
+    def remove_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Remove a server from the configuration."""
 
     async def aremove_member(self, server_id: str, timeout: float | None = None) -> None:
-        """Do what :meth:`remove_member` does, awaited."""
+        """Call :meth:`remove_member` asynchronously."""
+
+    def promote_member(self, server_id: str, timeout: float | None = None) -> None:
+        """Make a nonvoter a voter."""
 
     async def apromote_member(self, server_id: str, timeout: float | None = None) -> None:
-        """Do what :meth:`promote_member` does, awaited."""
+        """Call :meth:`promote_member` asynchronously."""
 
-    async def atransfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
-        """Do what :meth:`transfer_leadership` does, awaited."""
+    def transfer_leadership(self, to: str | None = None, timeout: float | None = None) -> str:
+        """Hand leadership to ``to`` or the most up-to-date voter; return the new leader's id."""
 
-    async def atake_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
-        """Do what :meth:`take_snapshot` does, awaited."""
+    async def atransfer_leadership(
+        self, to: str | None = None, timeout: float | None = None
+    ) -> str:
+        """Call :meth:`transfer_leadership` asynchronously."""
 
-    def snapshots(self) -> list[dict[str, Any]]:
-        """The snapshots this node holds, newest first."""
+    def on_leader_change(self, callback: Callable[[str | None, int], None]) -> Callable[[], None]:
+        """Call ``callback(leader_id, term)`` on each change; return a function that ends it."""
 
-    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
-        """One of them, described, and the bytes of its backup file, to be streamed anywhere.
+    def take_snapshot(self, timeout: float | None = None) -> SnapshotInfo:
+        """Take a snapshot of this node's state now."""
 
-        :raises StorageError: there is none of that id.
+    async def atake_snapshot(self, timeout: float | None = None) -> SnapshotInfo:
+        """Call :meth:`take_snapshot` asynchronously."""
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        """Return the snapshots of this node, newest first. Reads the disk."""
+
+    async def asnapshots(self) -> list[SnapshotInfo]:
+        """Call :meth:`snapshots` asynchronously."""
+
+    def open_snapshot(self, snapshot_id: str) -> SnapshotBackup:
+        """Return a snapshot and the bytes of its backup file.
+
+        :raises StorageError: there is no such snapshot.
         """
 
-    def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
-        """Call ``callback(leader_id, term)`` on each change; returns a function that ends it."""
+    async def aopen_snapshot(self, snapshot_id: str) -> SnapshotBackup:
+        """Call :meth:`open_snapshot` asynchronously. Iterating over ``chunks`` blocks."""

@@ -40,10 +40,10 @@ class LeaderResource:
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer with the leader that this node knows; 503 if it knows none."""
-        server_id, address = self._node.leader
-        if not server_id:
+        leader = self._node.leader
+        if leader is None:
             raise NoLeader("this node knows no leader at the moment")
-        await send_json(resp, {"id": server_id, "address": address})
+        await send_json(resp, leader._asdict())
 
     @documented(
         Operation(
@@ -66,5 +66,5 @@ class LeaderResource:
         if not isinstance(to, str):
             raise BadInput("request body", asked, 'nothing, or {"to": "<server id>"}')
         leader = await self._node.atransfer_leadership(to, timeout=timeout_param(req))
-        address = next((m["address"] for m in self._node.members() if m["id"] == leader), "")
+        address = next((m.address for m in self._node.members() if m.id == leader), "")
         await send_json(resp, {"id": leader, "address": address})

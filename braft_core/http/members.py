@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import falcon
 from falcon.asgi import Request, Response
@@ -144,7 +145,7 @@ class PromotionResource:
 
 
 async def _send_members(resp: Response, node: NodeAPI) -> None:
-    await send_json(resp, {"members": node.members()})
+    await send_json(resp, {"members": [asdict(member) for member in node.members()]})
 
 
 @contextmanager
@@ -159,8 +160,8 @@ def _unknown_is_not_found() -> Iterator[None]:
 
 def _find(node: NodeAPI, server_id: str) -> dict[str, object]:
     for member in node.members():
-        if member["id"] == server_id:
-            return member
+        if member.id == server_id:
+            return asdict(member)
     raise falcon.HTTPNotFound(description=f"no member has the id {server_id!r}")
 
 

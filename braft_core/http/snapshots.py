@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import falcon
@@ -74,7 +75,8 @@ class SnapshotsResource:
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer with the snapshots of this node."""
-        await send_json(resp, {"snapshots": await run_in_thread(self._node.snapshots)})
+        held = await self._node.asnapshots()
+        await send_json(resp, {"snapshots": [asdict(snapshot) for snapshot in held]})
 
     @documented(
         Operation(
@@ -86,8 +88,8 @@ class SnapshotsResource:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Take a snapshot; answer with its row once it is durable."""
         taken = await self._node.atake_snapshot(timeout=timeout_param(req))
-        resp.set_header("Braft-Snapshot-Index", str(taken["index"]))
-        await send_json(resp, taken)
+        resp.set_header("Braft-Snapshot-Index", str(taken.index))
+        await send_json(resp, asdict(taken))
 
 
 class SnapshotResource:
@@ -120,23 +122,23 @@ class SnapshotResource:
         encoding, and the end mark of the file.
         """
         try:
-            facts, chunks = await run_in_thread(self._node.open_snapshot, snapshot_id)
+            backup = await self._node.aopen_snapshot(snapshot_id)
         except StorageError as error:
-            if any(row["id"] == snapshot_id for row in await run_in_thread(self._node.snapshots)):
+            if any(held.id == snapshot_id for held in await self._node.asnapshots()):
                 raise
             raise falcon.HTTPNotFound(description=error.message) from error
         resp.content_type = "application/octet-stream"
         resp.downloadable_as = f"{snapshot_id}.snap"
-        resp.set_header("Braft-Snapshot-Index", str(facts["index"]))
-        resp.set_header("Braft-Snapshot-Term", str(facts["term"]))
-        resp.set_header("Braft-Snapshot-Size", str(facts["size"]))
-        resp.set_header("Braft-Cluster-Name", str(facts["clusterName"]))
-        resp.set_header("Braft-Cluster-ID", str(facts["clusterID"]))
+        resp.set_header("Braft-Snapshot-Index", str(backup.info.index))
+        resp.set_header("Braft-Snapshot-Term", str(backup.info.term))
+        resp.set_header("Braft-Snapshot-Size", str(backup.info.size))
+        resp.set_header("Braft-Cluster-Name", backup.cluster_name)
+        resp.set_header("Braft-Cluster-ID", backup.cluster_id)
         if req.method == "HEAD":
             return
         if self._downloads >= MAX_DOWNLOADS:
             raise Busy(f"{MAX_DOWNLOADS} snapshot downloads are in progress; try again")
-        resp.stream = self._stream(snapshot_id, chunks)
+        resp.stream = self._stream(snapshot_id, backup.chunks)
 
     async def _stream(self, snapshot_id: str, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the chunks; each is read after the previous one was sent.

@@ -28,17 +28,17 @@ _T = TypeVar("_T")
 
 
 def seconds(timeout: object, default: float) -> float:
-    """Return a caller's timeout; ``None`` is the default, and less than 0 is over already.
+    """Return a caller's timeout, or ``default`` for ``None``.
 
-    :raises InvalidRequest: it is no number.
+    :raises InvalidRequest: it is not a number above 0.
     """
     if timeout is None:
         return default
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not is_number or timeout != timeout:  # which is so of NaN alone
-        raise _refused("timeout", timeout, "seconds, as a number")
     number: Any = timeout
-    return float(min(max(number, 0), MAX_SECONDS))
+    if not is_number or not number > 0:  # NaN compares as false
+        raise _refused("timeout", timeout, "seconds, a number above 0")
+    return float(min(number, MAX_SECONDS))
 
 
 def peer_seconds(milliseconds: int) -> float:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from braft_core.abc import Service
 from braft_core.addresses import join_host_port
+from braft_core.cluster_types import Consistency, Member, SnapshotBackup, SnapshotInfo
 from braft_core.compat.go_braft.server_id import short_id
 from braft_core.config import Settings
 from braft_core.errors import (
@@ -272,7 +273,9 @@ class NodeThreads:
         replica = self._server.replica
         return replica.driver.staleness if replica is not None else inf
 
-    def read(self, query: Query, consistency: str, max_staleness: float | None = None) -> None:
+    def read(
+        self, query: Query, consistency: Consistency, max_staleness: float | None = None
+    ) -> None:
         """Take a read."""
         if max_staleness is not None:
             self._check_staleness(consistency, max_staleness)
@@ -308,9 +311,9 @@ class NodeThreads:
                 limit=limit,
             )
 
-    def barrier(self, timeout: float) -> None:
+    def barrier(self, timeout: float) -> Coroutine[Any, Any, None]:
         """See :meth:`Node.barrier`."""
-        self._loop.run(self._server.barrier(timeout))
+        return self._server.barrier(timeout)
 
     def wait_ready(self, timeout: float) -> None:
         """See :meth:`Node.wait_ready`."""
@@ -380,13 +383,13 @@ class NodeThreads:
         """The whole of ``GET /raft``."""
         return self._server.view.cluster(seconds(timeout, _VIEW_TIMEOUT))
 
-    def members(self) -> list[dict[str, Any]]:
+    def members(self) -> list[Member]:
         """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
         if members := self._server.view.members():
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
 
-    async def snapshot_of_now(self, timeout: float) -> dict[str, Any]:
+    async def snapshot_of_now(self, timeout: float) -> SnapshotInfo:
         """Take a snapshot here, now."""
         try:
             async with asyncio.timeout(timeout):
@@ -396,20 +399,18 @@ class NodeThreads:
                 f"the snapshot is not finished after {timeout:g} s; it goes on being written"
             ) from None
 
-    def snapshots(self) -> list[dict[str, Any]]:
+    def snapshots(self) -> list[SnapshotInfo]:
         """The snapshots of this node, newest first."""
         return [_described(meta) for meta in self.components.storage.snapshots.list()]
 
-    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+    def open_snapshot(self, snapshot_id: str) -> SnapshotBackup:
         """One of them, and the bytes of its backup file."""
         store = self.components.storage.snapshots
         for meta in store.list():
             if meta.id == snapshot_id:
-                facts = _described(meta) | {
-                    "clusterName": self.settings.cluster_name,
-                    "clusterID": self._server.identity.cluster_id,
-                }
-                return facts, encode_file(meta, store.open(snapshot_id))
+                chunks = encode_file(meta, store.open(snapshot_id))
+                name, cluster_id = self.settings.cluster_name, self._server.identity.cluster_id
+                return SnapshotBackup(_described(meta), name, cluster_id, chunks)
         raise StorageError(f"this node has no snapshot {snapshot_id!r}", id=snapshot_id)
 
     def addition(
@@ -435,11 +436,5 @@ class NodeThreads:
         return self._server.distribution.watch(callback)
 
 
-def _described(meta: SnapshotMeta) -> dict[str, Any]:
-    return {
-        "id": meta.id,
-        "index": meta.index,
-        "term": meta.term,
-        "size": meta.size,
-        "members": list(meta.configuration.ids),
-    }
+def _described(meta: SnapshotMeta) -> SnapshotInfo:
+    return SnapshotInfo(meta.id, meta.index, meta.term, meta.size, tuple(meta.configuration.ids))

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from braft_core.abc import Identity
 from braft_core.cluster.membership import ClusterMembership
+from braft_core.cluster_types import Member, Suffrage
 from braft_core.compat.go_braft.build_info import BuildInfo, find_build_info
 from braft_core.raft import Configuration, Role
+from braft_core.raft.types import Suffrage as RaftSuffrage
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.components import Components
@@ -20,6 +22,12 @@ from braft_core.runtime.replica import Replica
 from braft_core.runtime.status import Status
 
 __all__ = ["NodeView"]
+
+_SUFFRAGE: dict[RaftSuffrage, Suffrage] = {
+    RaftSuffrage.VOTER: "Voter",
+    RaftSuffrage.NONVOTER: "Nonvoter",
+    RaftSuffrage.STAGING: "Staging",
+}
 
 
 class _Server(Protocol):
@@ -109,16 +117,11 @@ class NodeView:
             if name.startswith("refused_")
         }
 
-    def members(self) -> list[dict[str, Any]]:
-        """The configuration in use, one entry a server."""
+    def members(self) -> list[Member]:
+        """Return the configuration in use."""
         leader = self._server.leader[0]
         return [
-            {
-                "id": server.id,
-                "address": server.address,
-                "suffrage": server.suffrage.name.capitalize(),
-                "leader": server.id == leader,
-            }
+            Member(server.id, server.address, _SUFFRAGE[server.suffrage], server.id == leader)
             for server in self._server.configuration.servers
         ]
 

@@ -11,7 +11,13 @@ import concurrent.futures
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from braft_core.errors import BraftError, NotApplied, OutcomeUnknown, SessionExpired
+from braft_core.errors import (
+    BraftError,
+    DeadlineExceeded,
+    NotApplied,
+    OutcomeUnknown,
+    SessionExpired,
+)
 from braft_core.runtime import clock
 
 __all__ = ["Command", "IndexQuery", "Query", "Request", "SupersededAttempt", "settle"]
@@ -115,6 +121,15 @@ class Query(Request):
         self.name = name
         self.args = args
         self.lease = False
+
+    def classify(self, error: BraftError) -> BraftError | None:
+        """Return the error for the caller: a read has no unknown outcome."""
+        if not isinstance(error, OutcomeUnknown):
+            return error
+        if self.remaining() <= 0:
+            return DeadlineExceeded("the read was not served in time; reads change nothing")
+        reason = error.message.removeprefix("the outcome is unknown: ")
+        return NotApplied(f"the read was interrupted: {reason}")
 
 
 class IndexQuery(Query):

@@ -93,15 +93,21 @@ def encode_command(
     ``kv`` and ``distribute`` take plain values alone, because other programs read them by HTTP.
 
     :raises TypeError: an argument is neither a plain value nor of a registered type.
-    :raises InvalidRequest: an argument of those two services has no form in JSON: a NaN, an
-        infinity, or text with a lone surrogate.
+    :raises InvalidRequest: an argument holds text with a lone surrogate, or one of those two
+        services a number without a form in JSON: a NaN or an infinity.
     """
     try:
         data = bytes((FORMAT, serializer.tag)) + serializer.dumps([service, command, list(args)])
         if service in _PLAIN_ONLY:
             _check_finite(service, command, args)
         return data
-    except TypeError:
+    except TypeError as error:
+        if isinstance(error.__cause__, UnicodeEncodeError):
+            raise InvalidRequest(
+                f"{service}.{command}: {error}",
+                value=repr(args)[:80],
+                accepted="text without lone surrogates",
+            ) from error
         if service in _PLAIN_ONLY:
             raise
         plain = to_plain(list(args), keep_tuples=False)

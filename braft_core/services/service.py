@@ -1,4 +1,4 @@
-"""``StateMachineService``: methods marked ``@command`` and ``@query`` as a service.
+"""``StateMachineService``: a service made of methods marked ``@command`` and ``@query``.
 
 Owns how names and arguments find their method. Must not know how commands travel.
 """
@@ -7,25 +7,46 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar, overload
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Final,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
 
 from braft_core.abc import CommandContext, Service
 from braft_core.errors import CommandFailed, PluginError, UnknownCommand
+from braft_core.handles import MarkedMethod
 from braft_core.serializers.command_types import TYPES
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.typed_values import from_plain, to_plain
 from braft_core.services.canonical import canonical_chunks
+from braft_core.services.method_types import (
+    CommandMarker,
+    CommandMethod,
+    ContextCommandMethod,
+    QueryMarker,
+    QueryMethod,
+    TakesContext,
+)
 
 __all__ = ["StateMachineService", "command", "query"]
 
 _MARK = "_braft_mark"
-_COMMAND, _QUERY = "command", "query"
-#: In front of a snapshot of typed values. No msgpack value begins with this byte.
+_COMMAND: Final = "command"
+_QUERY: Final = "query"
+#: First byte of a snapshot of typed values. No msgpack value begins with it.
 _TYPED = b"\xc1"
 #: Size of one chunk of a snapshot, bytes.
 _CHUNK = 1 << 18
 
-_Method = TypeVar("_Method", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Mark(NamedTuple):
@@ -41,22 +62,32 @@ class _Handler(NamedTuple):
     at_least: int
     #: ``None`` for ``*args``.
     at_most: int | None
-    signature: str
+    parameters: inspect.Signature
+
+    @property
+    def signature(self) -> str:
+        """The parameters as text, without annotations."""
+        shown = [p.replace(annotation=p.empty) for p in self.parameters.parameters.values()]
+        return f"({', '.join(map(str, shown))})"
 
 
 @overload
-def command(type: type[Any], /) -> Callable[[_Method], _Method]: ...
+def command(  # type: ignore[overload-overlap]  # a class is callable; the first overload takes it
+    type: type[Any], /
+) -> CommandMarker: ...
 @overload
-def command(method: _Method, /) -> _Method: ...
+def command(method: TakesContext[P, R], /) -> ContextCommandMethod[P, R]: ...
 @overload
-def command(*, name: str | None = None) -> Callable[[_Method], _Method]: ...
+def command(method: Callable[Concatenate[Any, P], R], /) -> CommandMethod[P, R]: ...
+@overload
+def command(*, name: str | None = None) -> CommandMarker: ...
 def command(method: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
-    """Mark a method as a command, called ``name`` (default: as the method).
+    """Mark a method as a command, named ``name`` in the log (default: as the method).
 
-    ``@command(PlaceOrder)``, with a registered command type, marks the method that takes one:
-    ``node.service(Orders).apply(PlaceOrder(...))`` runs it. The command has the type's name.
+    ``@command(PlaceOrder)``, with a registered command type, gives the command the type's name. The
+    method takes one object of the type.
 
-    A first parameter annotated ``CommandContext`` receives the context and is no argument.
+    A first parameter ``context: CommandContext`` receives the context and is not an argument.
     """
     if isinstance(method, type):
         return _marker(_COMMAND, None, _type_name(method))
@@ -67,24 +98,24 @@ def _type_name(cls: type) -> str:
     known = TYPES.of(cls)
     if known is None:
         raise PluginError(
-            f"@command({cls.__qualname__}): the class is no command type; put "
+            f"@command({cls.__qualname__}): the class is not a command type; put "
             "@command_type('a.name') above it"
         )
     return known.name
 
 
 @overload
-def query(method: _Method, /) -> _Method: ...
+def query(method: Callable[Concatenate[Any, P], R], /) -> QueryMethod[P, R]: ...
 @overload
-def query(*, name: str | None = None) -> Callable[[_Method], _Method]: ...
+def query(*, name: str | None = None) -> QueryMarker: ...
 def query(method: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
-    """Mark a method as a query, called ``name`` (default: as the method). It changes nothing."""
+    """Mark a method as a query, named ``name`` (default: as the method). It changes nothing."""
     return _marker(_QUERY, method, name)
 
 
 def _marker(kind: str, method: Callable[..., Any] | None, name: Any) -> Any:
     if name is not None and (not isinstance(name, str) or not name):
-        raise PluginError(f"the name of a {kind} is a str that is not empty, not {name!r}")
+        raise PluginError(f"the name of a {kind} must be a non-empty str, not {name!r}")
 
     def mark(target: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isfunction(target):
@@ -98,11 +129,11 @@ def _marker(kind: str, method: Callable[..., Any] | None, name: Any) -> Any:
 class StateMachineService(Service):
     """A service whose commands and queries are its marked methods.
 
-    A derived class inherits them, and may override them with or without marking them again. For
-    snapshots it defines :meth:`dump` and :meth:`load`; where the state is too big to be encoded
-    at once, :meth:`snapshot` and :meth:`restore` instead.
+    A derived class inherits them and may override them, with or without the mark. For snapshots it
+    defines :meth:`dump` and :meth:`load`, or :meth:`snapshot` and :meth:`restore` if the state is
+    too large to be encoded at once.
 
-    Stored values must not be handed out to be changed: the state machine copies answers.
+    Answers may be stored values: the state machine copies them.
     """
 
     _commands: ClassVar[dict[str, _Handler]] = {}
@@ -124,7 +155,11 @@ class StateMachineService(Service):
         return {name: (each.at_least, each.at_most) for name, each in self._commands.items()}
 
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
-        """Run the command's method. :raises UnknownCommand, CommandFailed: see the messages."""
+        """Run the method of a command.
+
+        :raises UnknownCommand: there is no such command.
+        :raises CommandFailed: the number of arguments is wrong.
+        """
         handler = self._commands.get(command)
         if handler is None:
             raise self._unknown(_COMMAND, command, self._commands)
@@ -136,7 +171,11 @@ class StateMachineService(Service):
         return getattr(self, handler.attribute)(*args)
 
     def query(self, query: str, args: Sequence[Any]) -> Any:
-        """Run the query's method. :raises UnknownCommand, CommandFailed: see the messages."""
+        """Run the method of a query.
+
+        :raises UnknownCommand: there is no such query.
+        :raises CommandFailed: the number of arguments is wrong.
+        """
         handler = self._queries.get(query)
         if handler is None:
             raise self._unknown(_QUERY, query, self._queries)
@@ -146,22 +185,38 @@ class StateMachineService(Service):
         return getattr(self, handler.attribute)(*args)
 
     @classmethod
+    def marked_methods(cls) -> dict[str, MarkedMethod]:
+        """Return the commands and queries by the names of their methods."""
+        tables: tuple[tuple[Literal["command", "query"], dict[str, _Handler]], ...] = (
+            (_COMMAND, cls._commands),
+            (_QUERY, cls._queries),
+        )
+        return {
+            handler.attribute: MarkedMethod(kind, name, handler.parameters)
+            for kind, table in tables
+            for name, handler in table.items()
+        }
+
+    @classmethod
     def query_names(cls) -> frozenset[str]:
-        """The names of the queries."""
+        """Return the names of the queries."""
         return frozenset(cls._queries)
 
     def dump(self) -> Any:
-        """The whole state as one plain or typed value, encoded before the next command runs."""
+        """Return the whole state as one plain or typed value.
+
+        It is encoded before the next command runs.
+        """
         raise NotImplementedError("a service defines dump() or snapshot()")
 
     def load(self, value: Any) -> None:
-        """Replace the whole state by what :meth:`dump` returned."""
+        """Replace the whole state by a value of :meth:`dump`."""
         raise NotImplementedError("a service defines load() or restore()")
 
     def snapshot(self) -> Iterator[bytes]:
-        """See :meth:`Service.snapshot`. Encodes before it returns, piece by piece.
+        """See :meth:`Service.snapshot`. Encode the state before returning.
 
-        Commands wait for that, about half a second for a million numbers.
+        Commands wait meanwhile, about half a second for a million numbers.
         """
         state = self.dump()
         try:
@@ -175,12 +230,12 @@ class StateMachineService(Service):
         self.load(_decoded(chunks))
 
     def check_snapshot(self, chunks: Iterator[bytes]) -> None:
-        """See :meth:`Service.check_snapshot`. Reads the value, without asking :meth:`load`.
+        """See :meth:`Service.check_snapshot`. Decode the value without calling :meth:`load`.
 
-        A service with :meth:`restore` of its own accepts every snapshot, unless it has this method
-        as well.
+        A service that overrides :meth:`restore` accepts every snapshot, unless it overrides this
+        method as well.
 
-        :raises DecodeError: there is no whole value.
+        :raises DecodeError: the bytes are not one whole value.
         """
         if type(self).restore is StateMachineService.restore:
             _decoded(chunks)
@@ -188,7 +243,7 @@ class StateMachineService(Service):
     def digest_chunks(self) -> Iterator[bytes] | None:
         """See :meth:`Service.digest_chunks`. The order of a dict does not count.
 
-        A service with :meth:`snapshot` of its own gives the bytes of that.
+        For a service that overrides :meth:`snapshot`, return its bytes.
         """
         chunks = self.snapshot()
         if type(self).snapshot is not StateMachineService.snapshot:
@@ -238,7 +293,7 @@ def _register(
     where = f"{cls.__qualname__}.{attribute}"
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise PluginError(
-            f"{where}: a {mark.kind} must not be async, it runs on the applier thread"
+            f"{where}: a {mark.kind} must not be async, because it runs on the applier thread"
         )
     if inspect.isgeneratorfunction(function):
         raise PluginError(f"{where}: a {mark.kind} must return its answer, not yield it")
@@ -255,13 +310,17 @@ def _handler(where: str, attribute: str, function: Callable[..., Any], kind: str
     if takes_context:
         parameters.pop(0)
         if kind == _QUERY:
-            raise PluginError(f"{where}: a query has no CommandContext, it is not in the log")
+            raise PluginError(
+                f"{where}: a query has no CommandContext, because it is not in the log"
+            )
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD or (
             parameter.kind is inspect.Parameter.KEYWORD_ONLY
             and parameter.default is parameter.empty
         ):
-            raise PluginError(f"{where}: arguments are positional, {parameter.name!r} is not")
+            raise PluginError(
+                f"{where}: arguments are sent by position, and {parameter.name!r} has none"
+            )
     places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return _Handler(
@@ -269,12 +328,14 @@ def _handler(where: str, attribute: str, function: Callable[..., Any], kind: str
         takes_context,
         at_least=sum(p.default is p.empty for p in places),
         at_most=None if endless else len(places),
-        signature=f"({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})",
+        parameters=inspect.Signature(
+            [p for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        ),
     )
 
 
 def _is_context(annotation: object) -> bool:
-    # Text where the author's module postpones annotations; its names may not be importable here.
+    # An annotation is text if its module postpones them; its names may not be importable here.
     if isinstance(annotation, str):
         return annotation.rpartition(".")[2] == CommandContext.__name__
     return annotation is CommandContext

@@ -101,7 +101,7 @@ def leader_of() -> Callable[[list[Node]], Node]:
 
     def find(nodes: list[Node]) -> Node:
         def agreed() -> list[Node]:
-            named = {node.leader[0] for node in nodes}
+            named = {(node.leader or ("", ""))[0] for node in nodes}
             return [node for node in nodes if named == {node.server_id}]
 
         return wait_for(agreed, what="all nodes name one leader")[0]

@@ -101,7 +101,7 @@ def test_kill_the_leader_under_a_writer_in_another_process(tmp_path: Path) -> No
                 """Which of the processes leads; a successor that is slow is given up."""
                 if node.is_leader:
                     node.transfer_leadership()
-                return [n.index for n in cluster.nodes if n.address == node.leader[1]]
+                return [n.index for n in cluster.nodes if n.address == (node.leader or ("", ""))[1]]
 
             (leader,) = cluster.wait_for(led_elsewhere, what="a process leads")
             puts = [

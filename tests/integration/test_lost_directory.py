@@ -40,7 +40,7 @@ def test_the_leader_without_its_directory_acknowledges_nothing_and_is_replaced(
     assert not ready
     assert "was deleted or renamed while the node was using it" in why
     wait_for(
-        lambda: {node.leader[0] for node in others} <= {node.server_id for node in others},
+        lambda: {n.leader and n.leader.id for n in others} <= {n.server_id for n in others},
         PATIENCE,
         what="one of the others leads",
     )

@@ -188,7 +188,7 @@ def test_a_session_that_expired_is_told_apart_or_renewed(make_nodes: MakeNodes) 
         assert session.id == ""
         assert session.service(Counter).add(1) == 1
         assert len(session.id) == 32
-        for used in (bytes.fromhex(session.id), node._running().sessions.shared.session_id):
+        for used in (bytes.fromhex(session.id or ""), node._running().sessions.shared.session_id):
             node.execute("$sessions", "close", used)
         with pytest.raises(SessionExpired) as gone:
             session.service(Counter).add(1)
@@ -205,7 +205,7 @@ def test_a_closed_session_takes_nothing_and_the_cluster_forgets_it(make_nodes: M
     (node,) = make_nodes(1, services=[Counter])
     with node.session() as session:
         session.service(Counter).add(1)
-        used = bytes.fromhex(session.id)
+        used = bytes.fromhex(session.id or "")
     with pytest.raises(SessionExpired, match="was closed"):
         session.service(Counter).add(1)
     node.barrier()
@@ -219,8 +219,8 @@ def test_many_callers_share_a_session_by_turns(
     (node,) = make_nodes(1, services=[Counter])
 
     async def run() -> list[int]:
-        counter = node.service(Counter).aio
-        return list(await asyncio.gather(*(counter.add(1) for _ in range(100))))
+        counter = node.service(Counter)
+        return list(await asyncio.gather(*(counter.add.acall(1) for _ in range(100))))
 
     assert sorted(asyncio.run(run())) == list(range(1, 101))
 
@@ -233,9 +233,9 @@ def test_a_session_of_ones_own_refuses_what_is_too_much(
 
     async def run() -> list[int | BaseException]:
         async with node.session() as session:
-            counter = session.service(Counter).aio
-            await counter.add(1)
-            calls = (counter.add(1) for _ in range(20))
+            counter = session.service(Counter)
+            await counter.add.acall(1)
+            calls = (counter.add.acall(1) for _ in range(20))
             return list(await asyncio.gather(*calls, return_exceptions=True))
 
     answers = asyncio.run(run())
@@ -251,7 +251,7 @@ def test_sessions_outlive_a_restart(make_nodes: MakeNodes, tmp_path: Path, snaps
         node.wait_ready(40)
         session = node.session()
         session.service(Counter).add(1)
-        used = bytes.fromhex(session.id)
+        used = bytes.fromhex(session.id or "")
         if snapshot:
             node.take_snapshot()
     (again,) = make_nodes(1, start=False, **kept)

@@ -96,7 +96,7 @@ def test_no_stranger_gets_in_with_a_name_that_is_none(
         address = f"127.0.0.1:{rport}"
         failures, cluster_id = asyncio.run(_attack(transport, token, address, path))
         assert cluster_id
-        assert [member["address"] for member in node.members()] == [address]
+        assert [member.address for member in node.members()] == [address]
         assert node.kv.get("m", "k") == 1
     for request, error in failures:
         assert isinstance(error, DecodeError | Unreachable), request

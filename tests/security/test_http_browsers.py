@@ -35,7 +35,7 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
 def ask(
     node: Node, method: str, path: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, str]:
-    host, _, port = node.http_address.rpartition(":")
+    host, _, port = (node.http_address or "").rpartition(":")
     with closing(http.client.HTTPConnection(host, int(port), timeout=PATIENCE)) as connection:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, sent)

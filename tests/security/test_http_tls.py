@@ -56,7 +56,7 @@ def test_a_certificate_of_its_own_is_served_and_replaced_in_use(
     tmp_path: Path, authority: Made, made: Made
 ) -> None:
     with node_of(http_tls_cert=made.cert, http_tls_key=made.key) as node:
-        port = int(node.http_address.rpartition(":")[2])
+        port = int((node.http_address or "").rpartition(":")[2])
         context = ssl.create_default_context(cafile=str(authority.cert))
         with httpx.Client(verify=context, trust_env=False, timeout=PATIENCE) as client:
             url = f"https://{HOST}:{port}"

@@ -139,7 +139,7 @@ def test_ids_of_sessions_are_drawn_anew_and_hold_128_bits(attacked: tuple[Node, 
     for _ in range(40):
         with node.session() as session:
             session.kv.put("m", "k", 1)
-            found.add(session.id)
+            found.add(session.id or "")
     assert len(found) == 40
     values = [int(name, 16) for name in found]
     assert all(len(name) == 32 for name in found)

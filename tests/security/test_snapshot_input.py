@@ -425,8 +425,8 @@ def test_what_lies_in_the_folder_is_not_begun_from_and_is_removed(
     victim.start()
     victim.check()
     assert victim.files == [mine.name]
-    assert mine.name == f"{taken['id']}.snap"
-    assert [row.id for row in read_names(victim.folder)] == [taken["id"]]
+    assert mine.name == f"{taken.id}.snap"
+    assert [row.id for row in read_names(victim.folder)] == [taken.id]
 
 
 def read_names(folder: Path) -> Any:

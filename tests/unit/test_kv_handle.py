@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def caller() -> Caller:
 
 @pytest.fixture
 def kv(caller: Caller) -> KV:
-    kv = KV(caller)
+    kv = KV(caller, time.monotonic)
     for number in range(25_000):
         kv.put("m", f"k{number:05d}", number)
     return kv

@@ -12,6 +12,7 @@ import falcon.testing
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from braft_core.abc import Leader, Member, SnapshotBackup, SnapshotInfo
 from braft_core.compat.go_braft.routes import legacy_routes
 from braft_core.errors import (
     Conflict,
@@ -42,7 +43,7 @@ class FakeNode:
         )
         self.server_id = "server-1"
         self.is_leader = True
-        self.leader = ("server-1", "127.0.0.1:15000")
+        self.leader: Leader | None = Leader("server-1", "127.0.0.1:15000")
         self.readiness = (True, "")
         self.trouble: dict[str, str] = {}
         self.fails: BaseException | None = None
@@ -55,7 +56,7 @@ class FakeNode:
         self.held: threading.Event | None = None
         self.waiting = 0
         self.snapshot_files: dict[str, tuple[SnapshotMeta, Iterable[bytes]]] = {}
-        self.rows = [
+        self.rows: list[dict[str, Any]] = [
             {"id": "server-1", "address": "127.0.0.1:15000", "suffrage": "Voter", "leader": True},
             {"id": "server-2", "address": "127.0.0.1:16000", "suffrage": "Voter", "leader": False},
         ]
@@ -122,8 +123,17 @@ class FakeNode:
     async def atransfer_leadership(self, *args: Any, **kwargs: Any) -> str:
         return self.transfer_leadership(*args, **kwargs)
 
-    async def atake_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+    async def atake_snapshot(self, timeout: float | None = None) -> SnapshotInfo:
         return self.take_snapshot(timeout)
+
+    async def asnapshots(self) -> list[SnapshotInfo]:
+        return self.snapshots()
+
+    async def aopen_snapshot(self, snapshot_id: str) -> SnapshotBackup:
+        return self.open_snapshot(snapshot_id)
+
+    async def aready(self) -> tuple[bool, str]:
+        return await asyncio.to_thread(self.ready)
 
     def _asked(self, *call: Any) -> None:
         self.calls.append(call)
@@ -199,8 +209,8 @@ class FakeNode:
         return {
             "currentLeader": True,
             "discovery": "static://",
-            "leaderAddr": self.leader[1],
-            "leaderID": self.leader[0],
+            "leaderAddr": self.leader.address if self.leader else "",
+            "leaderID": self.leader.id if self.leader else "",
             "memberList": [],
             "nodeNum": 1,
             "nodes": [self.details()],
@@ -208,10 +218,10 @@ class FakeNode:
             "autopilot": self.autopilot,
         }
 
-    def members(self) -> list[dict[str, Any]]:
+    def members(self) -> list[Member]:
         if not self.rows:
             raise NotReady("not ready: no cluster yet")
-        return [dict(row) for row in self.rows]
+        return [Member(**row) for row in self.rows]
 
     def add_member(
         self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
@@ -238,15 +248,15 @@ class FakeNode:
         if not any(row["id"] == server_id for row in self.rows):
             raise Rejected(f"{server_id!r} is not a member", server=server_id, member=False)
 
-    def transfer_leadership(self, to: str = "", timeout: float | None = None) -> str:
+    def transfer_leadership(self, to: str | None = None, timeout: float | None = None) -> str:
         self._asked("transfer_leadership", to, timeout)
         row = next((r for r in self.rows if r["id"] == (to or "server-2")), None)
         if row is None:
             raise Rejected(f"no member {to}")
-        self.leader = (str(row["id"]), str(row["address"]))
-        return self.leader[0]
+        self.leader = Leader(str(row["id"]), str(row["address"]))
+        return self.leader.id
 
-    def take_snapshot(self, timeout: float | None = None) -> dict[str, Any]:
+    def take_snapshot(self, timeout: float | None = None) -> SnapshotInfo:
         self._asked("take_snapshot", timeout)
         number = len(self.snapshot_files) + 1
         meta = SnapshotMeta(f"snap-{number}", 10 * number, 3, CONFIGURATION, 1)
@@ -254,18 +264,17 @@ class FakeNode:
         self.snapshot_files[meta.id] = (meta._replace(size=600_000), contents)
         return self.snapshots()[0]
 
-    def snapshots(self) -> list[dict[str, Any]]:
+    def snapshots(self) -> list[SnapshotInfo]:
         metas = [meta for meta, _ in reversed(self.snapshot_files.values())]
-        return [{"id": m.id, "index": m.index, "term": m.term, "size": m.size} for m in metas]
+        return [SnapshotInfo(m.id, m.index, m.term, m.size, ("server-1",)) for m in metas]
 
-    def open_snapshot(self, snapshot_id: str) -> tuple[dict[str, Any], Iterator[bytes]]:
+    def open_snapshot(self, snapshot_id: str) -> SnapshotBackup:
         self._asked("open_snapshot", snapshot_id)
         if snapshot_id not in self.snapshot_files:
             raise StorageError(f"this node has no snapshot {snapshot_id!r}")
         meta, contents = self.snapshot_files[snapshot_id]
-        facts = next(row for row in self.snapshots() if row["id"] == snapshot_id)
-        described = facts | {"clusterName": "braft", "clusterID": "cluster-1"}
-        return described, encode_file(meta, iter(contents))
+        info = next(held for held in self.snapshots() if held.id == snapshot_id)
+        return SnapshotBackup(info, "braft", "cluster-1", encode_file(meta, iter(contents)))
 
     def on_leader_change(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         return lambda: None
@@ -280,7 +289,8 @@ class Caller(falcon.testing.TestClient):
 
 
 def client(node: FakeNode, extend: Any = None) -> Caller:
-    return Caller(make_app(node, extend, more_routes=legacy_routes(node)))
+    api: Any = node  # it has what HTTP uses, and no more
+    return Caller(make_app(api, extend, more_routes=legacy_routes(api)))
 
 
 @pytest.fixture
@@ -313,7 +323,8 @@ def kind(request: pytest.FixtureRequest, node: FakeNode) -> str:
 
 @pytest.fixture
 def server(node: FakeNode, kind: str) -> Iterator[HTTPServer]:
-    running = HTTPServer(node, "127.0.0.1", 0, more_routes=legacy_routes)
+    api: Any = node
+    running = HTTPServer(api, "127.0.0.1", 0, more_routes=legacy_routes)
     running.start()
     yield running
     running.stop()

@@ -11,6 +11,7 @@ from falcon.asgi import Request, Response
 from pydantic import SecretStr
 
 from braft_core import errors
+from braft_core.abc import Member
 from braft_core.http.problems import status_of
 
 JSON = {"Content-Type": "application/json"}
@@ -107,7 +108,7 @@ def test_the_leader_says_whether_a_server_is_a_member(web: Any, node: Any) -> No
         {"id": "server-3", "address": "127.0.0.1:17000", "suffrage": "Voter", "leader": False}
     )
     known = node.rows[:2]
-    node.members = lambda: [dict(row) for row in known]
+    node.members = lambda: [Member(**row) for row in known]
     assert web.simulate_delete("/v1/members/server-3").status_code == 200
     assert len(node.rows) == 2
 
@@ -138,7 +139,7 @@ def test_leader_and_its_transfer(web: Any, node: Any) -> None:
     assert web.simulate_post("/v1/leader").status_code == 200
     assert [call[1] for call in node.calls] == ["server-2", ""]
     assert web.simulate_post("/v1/leader", json={"to": 1}).status_code == 400
-    node.leader = ("", "")
+    node.leader = None
     answer = web.simulate_get("/v1/leader")
     assert (answer.status_code, answer.json["code"]) == (503, "no_leader")
 

@@ -27,7 +27,7 @@ def early(monkeypatch: pytest.MonkeyPatch) -> list[Future[Any]]:
 
     def start_later(host: NodeThreads) -> None:
         with ThreadPoolExecutor(1) as pool:
-            calls.append(pool.submit(host._node.kv.put, "m", "k", 1))  # type: ignore[attr-defined]
+            calls.append(pool.submit(host._node.kv.put, "m", "k", 1))
             while not (calls[0].done() or host.sessions.shared._waiting):
                 time.sleep(0.001)
             start(host)

@@ -23,7 +23,7 @@ def node() -> Node:
 
 def test_an_unknown_consistency_is_a_request_that_is_not_worth_repeating(node: Node) -> None:
     with node, pytest.raises(InvalidRequest, match="accepted: linearizable, lease") as caught:
-        node.query("kv", "get", "m", "k", consistency="leas")
+        node.query("kv", "get", "m", "k", consistency="leas")  # type: ignore[arg-type]
     assert isinstance(caught.value, NotApplied)
     assert not caught.value.safe_to_retry
     assert caught.value.data["value"] == "leas"

@@ -71,25 +71,26 @@ def test_one_that_is_deleted_meanwhile_is_read_to_its_end(make: Make, tmp_path: 
     for number in range(4):
         node.kv.put("m", f"k{number}", bytes([number]) * 1_000_000)
     taken = node.take_snapshot()
-    facts, pieces = node.open_snapshot(taken["id"])
-    assert facts == taken | {"clusterName": "braft", "clusterID": facts["clusterID"]}
+    backup = node.open_snapshot(taken.id)
+    pieces = backup.chunks
+    assert (backup.info, backup.cluster_name) == (taken, "braft")
     begun = next(pieces)
     for number in range(2):
         node.kv.put("m", "k", number)
         node.take_snapshot()
-    assert taken["id"] not in [row["id"] for row in node.snapshots()]
+    assert taken.id not in [row.id for row in node.snapshots()]
     with pytest.raises(StorageError, match="this node has no snapshot"):
-        node.open_snapshot(taken["id"])
+        node.open_snapshot(taken.id)
     path = tmp_path / "backup.snap"
     path.write_bytes(begun + b"".join(pieces))
-    assert verify_file(path).index == taken["index"]
+    assert verify_file(path).index == taken.index
 
 
 @pytest.mark.parametrize("data_dir", ["data", ":memory:"])
 def test_from_a_backup_to_a_node_that_serves_it(make: Make, tmp_path: Path, data_dir: str) -> None:
     first = make(data_dir if data_dir == ":memory:" else tmp_path / data_dir)
     first.kv.put("m", "k", "saved")
-    _, pieces = first.open_snapshot(first.take_snapshot()["id"])
+    pieces = first.open_snapshot(first.take_snapshot().id).chunks
     backup = tmp_path / "backup.snap"
     backup.write_bytes(b"".join(pieces))
     first.kv.put("m", "k", "later")
@@ -100,7 +101,7 @@ def test_from_a_backup_to_a_node_that_serves_it(make: Make, tmp_path: Path, data
     assert second.server_id == made.new_cluster.server_id != first.server_id
     assert second.kv.get("m", "k") == "saved"
     # Born at the port of the settings, it says where it really is.
-    wait_for(lambda: [m["address"] for m in second.members()] == [second.address])
+    wait_for(lambda: [m.address for m in second.members()] == [second.address])
     second.kv.put("m", "k", "and on")
     second.stop()
     third = make(target)
@@ -130,11 +131,11 @@ def test_a_snapshot_that_somebody_removes_is_taken_once_more(make: Make, tmp_pat
     for number in range(9):
         node.kv.put("m", f"k{number}", number)
     folder = tmp_path / "data" / "snapshots"
-    ids = [node.take_snapshot()["id"]]
+    ids = [node.take_snapshot().id]
     for _ in range(2):  # the second time nothing was written since
         (folder / f"{ids[-1]}.snap").unlink()
         found = wait_for(node.snapshots, what="there is another one")
-        ids.append(found[0]["id"])
+        ids.append(found[0].id)
     assert len(set(ids)) == 3
     node.stop()
     again = make()

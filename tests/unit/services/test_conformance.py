@@ -79,17 +79,20 @@ class Sum(StateMachineService):
 
 
 class _DoesNothing(Sum):
+    @command
     def add(self, amount: int) -> int:
         return 0
 
 
 class _AnswersByChance(Sum):
+    @command
     def add(self, amount: int) -> int:
         super().add(amount)
         return next(_serial)
 
 
 class _ChangesByChance(Sum):
+    @command
     def add(self, amount: int) -> int:
         self.total += amount + next(_serial)
         return 0
@@ -101,6 +104,7 @@ class _DumpsNothing(Sum):
 
 
 class _HasHiddenState(Sum):
+    @command
     def add(self, amount: int) -> int:
         self.extra += 1
         return super().add(amount + self.extra)
@@ -117,6 +121,7 @@ class _CapturesLate(Sum):
 
 
 class _CountsQueries(Sum):
+    @query
     def get(self) -> int:
         self.total += 1
         return self.total
@@ -129,6 +134,7 @@ class _HandsOutItsState(Sum):
         super().__init__()
         self.shown = [self.total]
 
+    @query
     def get(self) -> Any:
         return self.shown
 

@@ -156,7 +156,7 @@ def test_a_node_refuses_to_start_and_leaves_nothing_running(tmp_path: Path) -> N
             node.kv.put("m", f"k{number}", "v" * 10_000)
         taken = node.take_snapshot()
         node.kv.put("m", "last", 1)
-    path = damage(tmp_path / "snapshots", taken["id"])
+    path = damage(tmp_path / "snapshots", taken.id)
     node = Node(**chosen)
     for _ in range(2):
         with pytest.raises(StorageCorrupt) as caught:
