@@ -43,6 +43,17 @@ def _restart(scene: Scene, node: int, settings: dict[str, str]) -> None:
     scene.cluster.start(node, **settings)
     if code:
         raise NotServing(f"node {node} was told to stop, and ended with exit code {code}")
+    # A process that is stopped while it still starts ends at once, with another exit code.
+    wait_until(lambda: _answers(scene, node), f"node {node} does not answer")
+
+
+def _answers(scene: Scene, node: int) -> bool:
+    try:
+        url = f"{scene.cluster.places[node].url}/livez"
+        httpx.get(url, timeout=_ANSWER_SECONDS, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 def _upgraded(scene: Scene, node: int) -> None:
