@@ -18,7 +18,25 @@ from tests.simulation.mutants.planting import Patch
 pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+#: Those that take more than ten seconds, for they need many seeds or long runs.
+SLOW = {
+    "a_lease_outlives_a_transfer",
+    "a_newer_proposal_is_accepted_as_well",
+    "a_snapshot_with_the_newest_configuration",
+    "stale_votes_count",
+    "the_number_of_removals_has_no_limit",
+    "unknown_services_in_a_snapshot_are_skipped",
+    "what_a_probe_finds_is_ignored",
+}
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param(mutant, marks=pytest.mark.slow if mutant.name in SLOW else (), id=mutant.name)
+        for mutant in MUTANTS
+    ],
+)
 def test_mutant_is_found(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
     seeds, report = hunt(mutant)
     record_property("seeds", seeds)
@@ -27,7 +45,9 @@ def test_mutant_is_found(mutant: Mutant, record_property: Callable[[str, object]
 
 
 def test_there_are_as_many_mutants_as_promised() -> None:
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 22
+    names = {mutant.name for mutant in MUTANTS}
+    assert len(names) == len(MUTANTS) >= 22
+    assert names > SLOW
 
 
 def test_what_was_planted_is_taken_out_again() -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 SEEDS = range(150)
 #: Seeds of one test, so that each of these is quick and several workers share them.
-CHUNK = 15
+CHUNK = 5
 
 ROOT = Path(__file__).parents[2]
 
