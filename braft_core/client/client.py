@@ -266,12 +266,12 @@ class Client:
         The file appears once it is complete and verified. The nodes are asked in turn until one has
         the snapshot: an id is valid on one node only.
 
-        :param path: where to; it must not exist.
-        :param progress: told the bytes received so far, now and then.
-        :param overwrite: whether a file at ``path`` is replaced in the end.
+        :param path: the file to create; it must not exist.
+        :param progress: called with the bytes received so far, repeatedly.
+        :param overwrite: replace an existing file, once the download is complete.
         :returns: ``id``, ``index``, ``term``, ``size``, ``bytes`` (of the file), ``members``,
             ``clusterName``, ``clusterID``.
-        :raises StorageCorrupt: what arrived is damaged.
+        :raises StorageCorrupt: the downloaded file is damaged.
         :raises StorageError: the file cannot be written, or exists already.
         """
         where = f"/v1/snapshots/{segment('snapshot id', snapshot_id)}"

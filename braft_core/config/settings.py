@@ -190,7 +190,8 @@ class Settings(SecuritySettings):
         Variable(
             "version of the application, `appVersion` in `/raft`",
             "BRAFT_APP_VERSION",
-            default="see [the build](migration.md#version-build-time-and-commit)",
+            default="the program's, if found: see "
+            "[the build](migration.md#version-build-time-and-commit)",
         ),
     ] = ""
     build_time: Annotated[
@@ -198,7 +199,8 @@ class Settings(SecuritySettings):
         Variable(
             "when the application was built, `buildTime` in `/raft`",
             "BRAFT_BUILD_TIME",
-            default="see [the build](migration.md#version-build-time-and-commit)",
+            default="the program's, if found: see "
+            "[the build](migration.md#version-build-time-and-commit)",
         ),
     ] = ""
     git_commit: Annotated[
@@ -206,7 +208,8 @@ class Settings(SecuritySettings):
         Variable(
             "commit of the application, `gitCommit` in `/raft`",
             "BRAFT_GIT_COMMIT",
-            default="see [the build](migration.md#version-build-time-and-commit)",
+            default="the program's, if found: see "
+            "[the build](migration.md#version-build-time-and-commit)",
         ),
     ] = ""
     grpc_reflection: Annotated[

@@ -20,7 +20,7 @@ from braft_core import strict_json
 from braft_core.abc import NodeAPI
 from braft_core.errors import PluginError
 from braft_core.http.auth import Audit, BearerAuth
-from braft_core.http.cluster_view import RaftResource
+from braft_core.http.cluster_view import ClusterViewResource
 from braft_core.http.health import HealthResource, ReadyResource
 from braft_core.http.kv import EntryResource, MapResource, MapsResource
 from braft_core.http.leader import LeaderResource
@@ -76,7 +76,7 @@ def routes(node: NodeAPI, more: Routes = _NO_ROUTES) -> dict[str, object]:
     found: dict[str, object] = {
         "/healthz": HealthResource(),
         "/readyz": ReadyResource(node),
-        "/raft": RaftResource(node),
+        "/raft": ClusterViewResource(node),
         "/v1/kv": MapsResource(node),
         "/v1/kv/{map_name}": MapResource(node),
         "/v1/kv/{map_name}/{key:path}": EntryResource(node),

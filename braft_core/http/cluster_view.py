@@ -22,7 +22,7 @@ from braft_core.http.operation import (
 )
 from braft_core.http.params import timeout_param
 
-__all__ = ["RaftResource"]
+__all__ = ["ClusterViewResource"]
 
 _FREE = {"type": "object"}
 _VIEW = obj(
@@ -39,7 +39,7 @@ _VIEW = obj(
 )
 
 
-class RaftResource:
+class ClusterViewResource:
     """Asks every member; the entry of a silent one has an ``error``."""
 
     def __init__(self, node: NodeAPI) -> None:

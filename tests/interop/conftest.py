@@ -1,8 +1,8 @@
 """Servers for mixed clusters: braft's core and gRPC transport, and a HashiCorp raft process.
 
-A braft server is the bare core behind the real transport with a disk that never waits: what braft
-nodes say to one another beyond Raft (forming, joining, forwarding) has no counterpart in the peer.
-Both kinds run one state machine: the list of commands, in snapshots as JSON of base64 texts.
+A braft server is the core with the real transport and a disk in memory. Calls between braft nodes
+beyond Raft (bootstrap, joining, forwarding) have no counterpart in HashiCorp raft. Both kinds run
+the same state machine, a list of commands; its snapshots are JSON of base64 texts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class BareServer:
         self.received: list[str] = []
         self.transport = GrpcTransport(TransportOptions(listen=(address,), reflection=False))
         self._loop = asyncio.get_running_loop()
-        #: Set once it answers. A peer that dials before waits a second until it dials again.
+        #: Set once it listens. A peer that connects earlier retries only after a second.
         self.listening = asyncio.Event()
         self.core = RaftCore(
             server_id,
@@ -199,7 +199,7 @@ class Mixed:
         """Return an empty braft server."""
         return await self._start(BareServer(server_id, new_address()))
 
-    async def founder(self, server_id: str, *others: GoServer) -> BareServer:
+    async def bootstrapped(self, server_id: str, *others: GoServer) -> BareServer:
         """Return a braft server whose log begins with a configuration of itself and those."""
         address = new_address()
         members = [(server_id, address), *((other.id, other.address) for other in others)]

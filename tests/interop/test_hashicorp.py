@@ -24,7 +24,7 @@ COMMANDS = [f"command-{number}".encode() for number in range(20)]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for the condition; fails after 30 s."""
+    """Wait for the condition; fail after 30 s."""
     deadline = asyncio.get_running_loop().time() + 30
     while not await condition():
         assert asyncio.get_running_loop().time() < deadline, f"not within 30 s: {what}"
@@ -32,7 +32,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 async def holds(server: Any, commands: list[bytes]) -> bool:
-    """Whether that braft server has applied exactly these commands."""
+    """Return whether a braft server has applied exactly these commands."""
     return bool(server.applied == commands)
 
 
@@ -53,7 +53,7 @@ async def led_by_go(mixed: Any, *others: Any) -> Any:
 async def led_by_braft(mixed: Any) -> tuple[Any, Any]:
     """Return a braft server that leads a cluster of itself and a HashiCorp server."""
     go = await mixed.go("go")
-    a = await mixed.founder("a", go)
+    a = await mixed.bootstrapped("a", go)
     await until(lambda: leads(a), "the braft server is elected by a HashiCorp server")
     return a, go
 
@@ -151,7 +151,7 @@ def test_a_snapshot_of_a_hashicorp_leader_is_installed(play: Play) -> None:
 
 def test_a_snapshot_of_a_braft_leader_is_installed(play: Play) -> None:
     async def scenario(mixed: Any) -> None:
-        a = await mixed.founder("a")
+        a = await mixed.bootstrapped("a")
         await until(lambda: leads(a), "it elects itself")
         propose(a, COMMANDS)
         await until(lambda: holds(a, COMMANDS), "the commands are committed")
