@@ -1,8 +1,8 @@
-"""When a node that advertises an address of its host advertises another one. Pure.
+"""Decide when a node advertises another address of its host. Pure.
 
-A host may have no address yet when the node starts, and get others while it runs. An address that
-the host still has is kept, whatever others there are, unless it is one that hosts give themselves
-for want of a better: every change costs the cluster an entry.
+A host may have no address when the node starts, and get others while it runs. An address that the
+host still has is kept, unless it is a loopback or link-local one and a better one appears: every
+change costs the cluster an entry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["AddressTracker"]
 
 
 class AddressTracker:
-    """Follows the addresses of a host, look by look.
+    """Follows the addresses of a host.
 
     :param ip: the address that is advertised now; a loopback one if there was no other.
     """
@@ -26,8 +26,8 @@ class AddressTracker:
     def update(self, own: Collection[str], best: str) -> str:
         """Return the address to advertise from now on, "" to keep the one that is.
 
-        It changes at the second look that finds the same: one in between may see an address gone
-        that is only being renewed. Sockets that listen on all addresses do so of one family.
+        A change needs two calls in a row with the same result: an address that is being renewed may
+        be missing for a moment. The address family stays, since the sockets listen on one family.
 
         :param own: all addresses of the host.
         :param best: the one that a node which starts now would advertise; "" if there is none.
@@ -48,5 +48,5 @@ class AddressTracker:
 
 
 def _reach(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
-    """How far away those may be who reach it: on this host, on its link, anywhere."""
+    """Return the scope of an address: this host, its link, anywhere."""
     return 0 if address.is_loopback else 1 if address.is_link_local else 2

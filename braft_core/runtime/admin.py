@@ -1,7 +1,7 @@
-"""Changes of membership and leadership that a person or a stopping node asks for.
+"""Changes of membership and leadership, for an operator or a stopping node.
 
-They may be asked of any node and are carried out by the leader. A membership change says what
-shall be, not what to do, so unlike a command it may be tried again.
+Any node accepts them; the leader carries them out. A membership change names the wanted result, so
+unlike a command it may be retried.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ __all__ = ["Admin"]
 
 _log = logging.getLogger(__name__)
 _RETRY = 0.05
-#: A peer that is probed and has left so many heartbeats unanswered is not there.
+#: A probed peer that left this many heartbeats unanswered counts as gone.
 _SILENT_BEATS = 2
-#: Seconds that a fresh leader is given to find a successor.
+#: Seconds in which a new leader may find a successor.
 _SETTLE = 0.4
 
 
@@ -150,12 +150,12 @@ class Admin:
         await command.awaitable
 
     async def carry_out(self, kind: str, server_id: str, address: str, timeout: float) -> None:
-        """One change, here, as the leader.
+        """Change the membership here, as the leader.
 
-        A new voter begins as a nonvoter until it has caught up, and no other nonvoter is promoted
-        sooner either: a mistyped address or a server that is down would otherwise count for the
-        quorum at once, and could end it. And one that has not learned of its membership yet would
-        be taken for a voter that lost its data, and be refused for ever.
+        A new voter starts as a nonvoter and is promoted once it has caught up. A mistyped address
+        or a server that is down would otherwise count for the quorum at once, and could break it.
+        A server that does not know of its membership yet would be taken for a voter that lost its
+        data, and be rejected.
         """
         driver = self._server.running().driver
         known = driver.core.configuration.get(server_id)
@@ -223,7 +223,7 @@ class Admin:
         return leader
 
     async def _begin_transfer(self, to: str, deadline: float) -> str:
-        """Begin; a leader that was only just elected may have to hear from its followers first."""
+        """Start a transfer; a new leader may have to hear from its followers first."""
         while True:
             try:
                 return await transfer_leadership(self._server.running().driver, to)
@@ -256,9 +256,9 @@ class Admin:
             _log.info("could not hand over leadership before stopping: %s", why)
 
     def _nobody_is_there(self) -> bool:
-        """Whether this node leads and no other voter answers: then there is no farewell to take.
+        """Return whether this node leads and no other voter answers: nobody can take over.
 
-        A connection that broke, or was never made, is probed; the answer is due at once.
+        A peer whose connection broke, or was never made, is probed; its answer is due at once.
         """
         server = self._server
         if not server.is_leader:

@@ -1,7 +1,7 @@
-"""The gate before the leader's log: nothing is appended that a member cannot execute.
+"""Admission to the leader's log: no command is appended that a member cannot execute.
 
-A command passes if it is within what the members have agreed on and nobody has declared since that
-it lacks something. Otherwise the answer names the member and what it lacks. Owned by the driver.
+A command is admitted if the members have agreed on what it needs and no member has declared since
+that it lacks something. Otherwise the answer names the member and what it lacks.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class CommandAdmission:
         self._own_id, self._machine = own_id, machine
         self._cluster, self._declarations = cluster, member_capabilities
         self._configuration: Configuration = EMPTY_CONFIGURATION
-        #: What the admitted keys rest on.
+        #: The versions for which the cached keys are valid.
         self._basis = (-1, -1)
         self._admitted: set[bytes] = set()
-        #: The same of those that are refused or wait: they may be many, and looked at often.
+        #: The errors of keys that are refused or wait.
         self._refusals: dict[bytes, BraftError] = {}
         #: What commands wait for, "" if none does.
         self.waiting = ""

@@ -1,6 +1,6 @@
-"""Answers to commands on their way between nodes: large ones are not encoded on the loop.
+"""Encode and decode answers to commands between nodes, large ones in another thread.
 
-There it would keep a leader from its heartbeats, and a follower from hearing them.
+On the loop they would delay heartbeats and their receipt.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """The applier thread: runs the services' code, in log order, away from the consensus loop.
 
-It is the only thread that touches the state machine: commands as they are committed, queries once
-the state has reached the index they need, captures and restores of the whole in between.
+It is the only thread that touches the state machine. It applies commands when they are committed,
+answers queries once their index is applied, and captures and restores the whole state in between.
 
-An entry or a snapshot that this node cannot execute *stops its applying* (:class:`ApplyStop`):
-nothing behind it is applied, answered or captured, and reads that need it are refused, until a
-snapshot that this node can read replaces the state, or the node is restarted with what it lacked.
-The node goes on replicating and voting meanwhile.
+An entry or a snapshot that this node cannot execute stops applying (:class:`ApplyStop`). Later
+entries are not applied or captured, and reads that need them are rejected, until a readable
+snapshot replaces the state or the node restarts with what it lacked. It still replicates and votes.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Capture(NamedTuple):
 
 
 class ApplyStop(NamedTuple):
-    """Why a node applies nothing any more."""
+    """Why this node has stopped applying entries."""
 
     #: The entry that it cannot execute, or the last one in the snapshot that it cannot read.
     index: int  # type: ignore[assignment]  # the field's name in the paper, over tuple.index
@@ -51,14 +50,14 @@ class ApplyStop(NamedTuple):
 
     @property
     def message(self) -> str:
-        """What users are shown."""
+        """The reason, as users see it."""
         what = "the snapshot at entry" if self.state_lost else "entry"
         return f"this node stopped applying at {what} {self.index}: {self.reason}"
 
 
 class _Job(NamedTuple):
     action: Callable[[], None]
-    #: Who waits for it.
+    #: The requests that wait for it.
     segments: Sequence[Segment] = ()
     queries: Sequence[Query] = ()
 
@@ -82,19 +81,19 @@ class Applier:
         self._on_fatal = on_fatal
         self._on_stop = on_stop
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # Held where a job is let in: either it comes before the end, or it is refused.
+        # Serialises put() with stop(): a job is queued before the sentinel, or rejected.
         self._gate = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         #: Reads that are ahead of the state: (index, order, queries).
         self._ahead: list[tuple[int, int, list[Query]]] = []
         self._order = 0
-        #: Index and term of the last entry applied. Written here, read by anybody.
+        #: Index and term of the last applied entry. Written here, read on any thread.
         self.applied_index = 0
         self._applied_term = 0
-        #: Why nothing is applied any more, or ``None``. Written here, read by anybody.
+        #: Why applying has stopped, or ``None``. Written here, read on any thread.
         self.stopped: ApplyStop | None = None
-        #: Why the state is not the cluster's, "" if nobody says so: then nothing is read or
+        #: Why the state differs from that of the cluster, or "". If it does, nothing is read or
         #: captured. Set from any thread.
         self.distrusted = ""
         #: Called on the applier thread after the whole state was replaced.
@@ -102,7 +101,7 @@ class Applier:
 
     @property
     def fault(self) -> str:
-        """*Any thread.* Why this state must not be used, "" if it may."""
+        """Why this state must not be used, "" if it may. Any thread."""
         stop = self.stopped
         return stop.message if stop is not None else self.distrusted
 
@@ -119,7 +118,7 @@ class Applier:
         self._put(_Job(functools.partial(self._read, index, queries), queries=queries))
 
     def late(self, now: float) -> list[Query]:
-        """Reads that wait for an index beyond their deadline: it may never come."""
+        """Return the reads whose deadline has passed while they wait for an index."""
         ahead = list(self._ahead)
         queries = [query for _, _, waiting in ahead for query in waiting]
         return [query for query in queries if query.deadline <= now and not query.future.done()]
@@ -129,11 +128,11 @@ class Applier:
         self._put(_Job(functools.partial(self._restore, index, term, chunks)))
 
     def reset(self) -> None:
-        """Forget how far was applied; the state itself was never changed."""
+        """Reset the applied index to 0; the state itself was never changed."""
         self._put(_Job(self._reset))
 
     async def capture(self) -> Capture:
-        """The state as it is when the turn comes, between two commands.
+        """Capture the state between two commands.
 
         :raises NotReady: applying has stopped.
         """
@@ -246,10 +245,10 @@ class Applier:
             return error
 
     def _restore(self, index: int, term: int, chunks: Iterator[bytes]) -> None:
-        """Where the snapshot cannot be read, the node waits for another one, or for an upgrade.
+        """Restore a snapshot; if it cannot be read, stop applying and wait for another one.
 
-        The services' own ``restore`` may raise anything about a format of a later version; to end
-        the node for that would end it again at each start.
+        ``restore`` of a service may raise anything for a format of a later version. Ending the node
+        would end it again at each start.
         """
         try:
             self._machine.restore(chunks)
@@ -286,20 +285,20 @@ class Applier:
 
 
 def _ignore() -> None:
-    """Nobody wants to know."""
+    """Do nothing."""
 
 
 def _not_applied_here(entry: Entry, stop: ApplyStop) -> BraftError | None:
-    """What waits for a committed entry is answered so where it is not applied."""
+    """Return the answer to requests whose committed entry is not applied here."""
     if entry.type == EntryType.CONFIGURATION:
-        return None  # it needs no state machine: it is in force
+        return None  # a configuration takes effect without the state machine
     return OutcomeUnknown(
         f"the outcome is unknown: the command is committed, and {stop.message}", index=entry.index
     )
 
 
 def _refuse(job: _Job, why: Stopped) -> None:
-    """Answer who waits for a job that is not done to its end."""
+    """Answer the requests of a job that was not finished."""
     unknown = OutcomeUnknown(f"the outcome is unknown: {why.message}")
     settle((request, unknown) for segment in job.segments for request in segment.requests)
     settle((query, why) for query in job.queries)

@@ -1,6 +1,6 @@
-"""Checks of what callers and peers hand to a node, where it comes in.
+"""Check the arguments of callers and peers where they enter a node. Pure.
 
-What passes here later meets code that fails in the middle of other callers' requests. Pure.
+A wrong value that passes fails later, in the middle of other callers' requests.
 """
 
 from __future__ import annotations

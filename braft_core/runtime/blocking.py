@@ -1,4 +1,4 @@
-"""Threads that must never wait for the node: whoever waits there makes all others wait, too."""
+"""Mark threads that must not block on the node, such as that of the HTTP server's loop."""
 
 from __future__ import annotations
 

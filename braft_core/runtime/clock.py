@@ -18,20 +18,20 @@ def _suspend_aware() -> int | None:
     return clock
 
 
-#: ``CLOCK_MONOTONIC`` stands still in a suspended machine (Linux). A leader would wake up within a
-#: lease that ran out meanwhile, and a follower would take an old state for a new one.
+#: ``CLOCK_MONOTONIC`` stops while a machine is suspended (Linux). A leader would wake up and trust
+#: an expired lease, and a follower would take an old state for a new one.
 _CLOCK = _suspend_aware()
 
 
 def monotonic() -> float:
-    """Seconds that never go backwards; the time base of consensus and of every deadline.
+    """Return seconds that never go backwards: the time base of consensus and of all deadlines.
 
-    The time in which the machine was suspended counts, where the system has a clock for that. An
-    event loop may go by another clock: give it durations, not moments.
+    Time in which the machine was suspended counts, if the system has a clock for that. An event
+    loop may use another clock: give it durations, not moments.
     """
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 def wall_ns() -> int:
-    """Nanoseconds since the epoch, for what is written into the log and shown to people."""
+    """Return nanoseconds since the epoch, for log entries and for display."""
     return time.time_ns()

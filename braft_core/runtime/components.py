@@ -53,7 +53,7 @@ _ENVELOPE_ROOM = 64 << 10
 
 @dataclass(slots=True)
 class Components:
-    """Everything a node is made of. The storage is open; nothing else has been started."""
+    """The components of a node. The storage is open; nothing else has been started."""
 
     settings: Settings
     plugins: Plugins
@@ -81,12 +81,12 @@ class Components:
     machine: StateMachine
     serializer: Serializer
     expect: int
-    #: Whether the node forgets everything when it stops.
+    #: Whether the node keeps nothing when it stops.
     ephemeral: bool
 
 
 def build_components(settings: Settings, extra_services: Sequence[Service]) -> Components:
-    """Build a node's components.
+    """Build the components of a node.
 
     :raises ConfigError: a setting cannot be met. :raises PluginError: a plugin cannot be used.
     :raises StorageError: the data directory cannot be used.
@@ -153,7 +153,7 @@ def _warn_of_peers_without_proof(settings: Settings, tokens: TokenSource) -> Non
 
 
 def expect_is_a_guess(settings: Settings, discovery: Discovery | None) -> bool:
-    """Whether nobody said how many nodes there are, though a discovery may find some."""
+    """Return whether the number of nodes is not set although a discovery may find some."""
     return settings.expect is None and discovery is not None and discovery.expect is None
 
 
@@ -222,7 +222,7 @@ def _storage(settings: Settings, registry: Registry, ports: Ports) -> Storage:
 
 
 def _chosen_storage(settings: Settings) -> str:
-    """A node that forgets uses the store that does, unless another was asked for."""
+    """Return the name of the storage: ``memory`` without a data directory, unless it is set."""
     forgets = settings.data_dir == MEMORY and settings.provenance["storage"] == "default"
     return "memory" if forgets else settings.storage
 
@@ -249,7 +249,7 @@ def in_use(settings: Settings, registry: Registry) -> frozenset[tuple[str, str]]
 
 
 def _server_id(storage: Storage, stored: StoredState, ip: str, ports: Ports) -> str:
-    """The id this data directory was given when it was made. It never changes afterwards."""
+    """Return the server id of the data directory; make one for a new directory."""
     known = storage.get_meta(SERVER_ID)
     if known is not None:
         return known.decode()
@@ -261,7 +261,7 @@ def _server_id(storage: Storage, stored: StoredState, ip: str, ports: Ports) -> 
 
 
 def make_discovery(settings: Settings, registry: Registry, ip: str) -> Discovery | None:
-    """The discovery of a node with these settings, to be asked and not to announce anybody.
+    """Make the discovery of a node with these settings, to be asked without announcing a node.
 
     :raises ConfigError: the setting is wrong. :raises PluginError: it is not installed.
     """

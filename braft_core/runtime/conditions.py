@@ -13,7 +13,7 @@ __all__ = ["StateCondition"]
 
 
 class StateCondition:
-    """Says "look again". What to look at is the waiter's business."""
+    """Wakes waiters when the state has changed; each checks its own predicate."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()

@@ -1,6 +1,6 @@
-"""What the core reports, for the log, for plugins and for whoever waits.
+"""Publish events of the core: to the log, to plugins and to waiting callers.
 
-The log names servers as a person does, by short id and address, in the words that status uses.
+The log names servers by short id and address, in the words of ``braft status``.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ class EventPublisher:
         self._events = events
         self._node = node
         self._committed: Configuration = EMPTY_CONFIGURATION
-        #: The last role that was told at info.
-        self._told: RoleChanged | None = None
+        #: The last role that was logged at INFO.
+        self._logged_role: RoleChanged | None = None
 
     def on_event(self, event: Event) -> None:
-        """One event, in order."""
+        """Publish one event."""
         match event:
             case RoleChanged():
                 self._on_role(event)
             case LeaderChanged():
-                self._told = None
+                self._logged_role = None
                 self._log("leader %s in term %d", self._named(event.leader), event.term)
                 self._server.leader_changed(event.leader)
                 self._events.emit("leader", event.leader, event.term)
@@ -87,16 +87,16 @@ class EventPublisher:
         self._server.condition.notify()
 
     def _on_role(self, event: RoleChanged) -> None:
-        """Without a majority a server asks for pre-votes once a second: news only at first."""
+        """Log a change of role; repeated pre-vote rounds at DEBUG, since there is one a second."""
         asking = event.role is Role.PRE_CANDIDATE
-        level = logging.DEBUG if asking and event == self._told else logging.INFO
-        self._told = event
+        level = logging.DEBUG if asking and event == self._logged_role else logging.INFO
+        self._logged_role = event
         what = " (asking for pre-votes)" if asking else ""
         role = raft_state(event.role)
         self._log("%s%s in term %d: %s", role, what, event.term, event.reason, level=level)
 
     def on_snapshot(self, meta: SnapshotMeta) -> None:
-        """A snapshot of ours is durable; the log has not been cut yet."""
+        """Report that a snapshot of this node is durable."""
         self._notify("snapshot_taken", index=meta.index)
 
     def _on_committed(self, event: ConfigurationCommitted) -> None:

@@ -1,6 +1,6 @@
-"""Inputs of the core that somebody waits for: membership changes, barriers, transfers.
+"""Inputs of the core with an answer: membership changes, barriers, transfers.
 
-Each becomes an input in its turn and a future that ends with what came of it. Called on the loop.
+Each is queued as an input and returns a future of its outcome. Called on the loop.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The threads in which a node's loop waits for what blocks, such as a name server.
+"""An executor with daemon threads, for blocking calls of a node's loop such as name resolution.
 
-The executor that asyncio makes by default waits for its threads, at the end of the loop and again
-at the end of the process: a resolver that hangs would keep either from ending. Here the threads are
-daemons, and the end waits for them only a moment.
+The default executor of asyncio waits for its threads at the end of the loop and of the process: a
+resolver that hangs would block both. These threads are daemons, and the end waits only briefly.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ __all__ = ["DaemonExecutor"]
 _T = TypeVar("_T")
 
 _MOST = 32
-#: Seconds that an end waits for what is under way.
+#: Seconds that a shutdown waits for running work.
 _GRACE = 1.0
 
 
@@ -29,7 +28,7 @@ class _Job(NamedTuple):
     work: Callable[[], Any]
 
     def run(self) -> Callable[[], None]:
-        """Do the work, and return what tells its outcome to those who wait."""
+        """Do the work, and return the function that publishes its outcome."""
         if not self.future.set_running_or_notify_cancel():
             return _nobody_waits
         try:
@@ -40,11 +39,11 @@ class _Job(NamedTuple):
 
 
 def _nobody_waits() -> None:
-    """Tell nobody: the job was cancelled before it began."""
+    """Do nothing: the job was cancelled before it began."""
 
 
 class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
-    """A thread pool that is never waited for without bound. asyncio demands this base class."""
+    """A thread pool whose end is bounded in time. asyncio requires this base class."""
 
     def __init__(self, name: str) -> None:
         super().__init__(_MOST, thread_name_prefix=name)
@@ -79,7 +78,7 @@ class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more, and wait a moment for what is under way. Idempotent."""
+        """Accept no more work, and wait briefly for running work. Idempotent."""
         with self._gate:
             self._over = True
             for _ in self._workers:
@@ -93,8 +92,8 @@ class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             tell = job.run()
-            # Whoever sees the outcome and submits the next job finds this thread free already,
-            # and starts no other one.
+            # Count this thread as free before its outcome is visible: a caller that submits the
+            # next job then starts no other thread.
             with self._gate:
                 self._free += 1
             tell()

@@ -1,8 +1,8 @@
-"""State digests of a running node: when states are captured, hashing them, what follows from it.
+"""State digests of a running node: capture the state, hash it, act on a difference.
 
-The leader commits a checkpoint now and then. Each node captures its services when it applies one,
-on the applier thread, which is cheap; a thread of its own hashes what was captured, in pieces and
-with long pauses, so that neither the consensus loop nor callers have to wait. A node whose state
+The leader commits checkpoints. Each node captures its services when it applies one, on the applier
+thread, which is cheap. Another thread hashes the capture, in pieces with long pauses, so that
+neither the consensus loop nor callers wait. A node whose state
 is not that of the majority serves no reads, takes no snapshots and does not lead; see
 :mod:`braft_core.cluster.state_comparison`.
 """
@@ -33,9 +33,9 @@ from braft_core.services.state_machine import StateMachine
 __all__ = ["Digester", "StateDigests", "is_due"]
 
 _log = logging.getLogger(__name__)
-#: Seconds between two looks whether a checkpoint is due, at most.
+#: Most seconds between two checks whether a checkpoint is due.
 _LOOK: Final = 1.0
-#: A checkpoint is that many times what the last one took apart from it, at least.
+#: Least distance between checkpoints, as a multiple of the cost of the last one.
 _APART: Final = 100.0
 #: Seconds of work after which the hashing pauses, and how long it pauses in relation to that.
 _STRETCH: Final = 0.005
@@ -102,7 +102,7 @@ class Digester:
                 self._thread.start()
 
     def forget(self) -> None:
-        """*Applier.* The state was replaced: what was captured is of no interest any more."""
+        """*Applier.* Drop the captures of a state that was replaced."""
         with self._lock:
             self.generation += 1
             self._waiting = None
@@ -135,7 +135,7 @@ class Digester:
     def _hash_all(self, capture: _Capture) -> Checkpoint | None:
         begin = time.thread_time()
         digests: dict[str, Digest] = {}
-        # Each is let go once it is hashed: a capture keeps the state of its time in memory.
+        # Release each once it is hashed: a capture keeps its state in memory.
         capture.captured.reverse()
         while capture.captured:
             name, code, chunks = capture.captured.pop()
@@ -208,13 +208,13 @@ class StateDigests:
             server.applier.on_replaced = self._on_replaced
 
     def start(self) -> None:
-        """Begin to look whether a checkpoint is due."""
+        """Start committing checkpoints when they are due."""
         self._loop = asyncio.get_running_loop()
         if self._task is None and self._interval > 0:
             self._task = self._loop.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop looking and hashing."""
+        """Stop checkpoints and hashing."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -238,11 +238,11 @@ class StateDigests:
     # -- from other threads ----------------------------------------------------------------------
 
     def _on_digest(self, checkpoint: Checkpoint, generation: int) -> None:
-        """*Hashing thread.*"""
+        """Add a digest. Hashing thread."""
         self._call(lambda: self._add(checkpoint, generation))
 
     def _on_replaced(self) -> None:
-        """*Applier.*"""
+        """Forget the digests of a state that was replaced. Applier."""
         self._digester.forget()
         self._call(self._forget)
 
@@ -280,7 +280,7 @@ class StateDigests:
             return False
         if not is_due(clock.monotonic(), digester.last_at, self._interval, digester.cost):
             return False
-        # A cluster in which nothing was written stays one, and every member must know the command.
+        # An empty cluster stays empty, and every member must know the command.
         need = read_need(server.components.machine.serializers, checkpoint_command())
         return not self._ports.raft_view().empty and not self._ports.agreed.missing(need)
 

@@ -1,8 +1,7 @@
-"""Keeps the distribute service told of the live nodes, and callers of their own share.
+"""Report the live nodes to the distribute service, and each node's share to its callers.
 
-The leader looks who answers it and proposes the list when it differs from what the state machine
-has. A node counts as gone after :data:`GONE_AFTER` of silence: long enough to outlast an election,
-short enough that its items do not lie about for long.
+The leader proposes the list of members that answer when it differs from the list of the service.
+A node counts as gone after :data:`GONE_AFTER` of silence, which outlasts an election.
 """
 
 from __future__ import annotations
@@ -57,12 +56,12 @@ class Distribution:
         )
 
     def start(self) -> None:
-        """Begin to look, if the service is in use."""
+        """Start proposing live nodes, if the service is in use."""
         if self._service is not None and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(self._service))
 
     async def stop(self) -> None:
-        """Stop looking."""
+        """Stop proposing live nodes."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -85,13 +84,12 @@ class Distribution:
         while True:
             await asyncio.sleep(_INTERVAL)
             replica = self._server.replica
-            # Without items there is nothing to spread, and an unused cluster's log stays empty.
+            # Without items nothing is distributed, and the log of an unused cluster stays empty.
             if replica is None or not replica.is_leader or not service.in_use:
                 proposed = []
                 continue
             live = _live(replica.core)
-            # What was applied last, not only what we proposed: a former leader may have had
-            # another opinion.
+            # Compare with the applied list too: a former leader may have proposed another.
             if (live != proposed or live != service.nodes) and await self._propose(live):
                 proposed = live
 

@@ -65,15 +65,15 @@ class Driver:
     :param read_remote: asks another leader for a read index on behalf of these queries.
     :param on_event: receives the core's events in order.
     :param on_restore: restores a received snapshot, before whatever is applied next.
-    :param on_refused: deletes a received snapshot that the core did not take.
+    :param on_refused: deletes a received snapshot that the core rejected.
     :param compact: names a snapshot in the store, and forgets entries up to an index and its term;
         on the writer thread.
-    :param on_named: a received snapshot is in use and durably named; on the writer thread.
+    :param on_named: called once a received snapshot is durably named; on the writer thread.
     :param on_fatal: the node cannot go on; called once.
-    :param explain: says in a sentence why there is no leader.
-    :param admit: answers the commands that a member could not execute; returns those that may be
-        appended, and those that wait for the members to agree.
-    :param staleness: is told what leaders say, and says how old the state may be.
+    :param explain: returns why there is no leader.
+    :param admit: answers the commands that a member could not execute; returns the commands to
+        append, and those that wait for the members to agree.
+    :param staleness: observes the leader's messages and bounds the age of the state.
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class Driver:
         self._timer_at = float("inf")
         self._sweep_at = 0.0
         self._staleness = staleness
-        #: What peers sent that breaks a rule of the protocol.
+        #: Messages of peers that broke a rule of the protocol.
         self.violations = ProtocolViolations()
-        #: What the disk's trouble is, or None. While it lasts no new commands are taken.
+        #: What is wrong with the disk, or None. Meanwhile new commands are rejected.
         self.disk_trouble: StorageError | None = None
         #: Seconds the last durable write took.
         self.last_write_seconds = 0.0
@@ -152,18 +152,21 @@ class Driver:
                 raise
 
     def on_message(self, message: Message) -> None:
-        """A message arrived. Others go on sending when this node does not go on."""
+        """Handle a Raft message; ignored after :meth:`halt`."""
         if not self._halted:
             self._inbox.append(message)
             self._wake()
 
     def call(self, action: Callable[[], None], waits: Request | None = None) -> None:
-        """Run ``action`` as an input of the core, in its turn; ``waits`` is told if none comes."""
+        """Queue ``action`` as a core input.
+
+        :param waits: settled with ``Stopped`` if the driver halts first.
+        """
         self._calls.append((action, waits))
         self._wake()
 
     def wait_applied(self, first: int, term: int, requests: list[Request]) -> None:
-        """Settle these when the entries from ``first`` on are applied (or known to be lost)."""
+        """Settle ``requests`` when the entries from ``first`` on are applied, or replaced."""
         self._pending.add(first, term, requests)
 
     def _wake(self) -> None:
@@ -216,7 +219,7 @@ class Driver:
 
     @property
     def staleness(self) -> float:
-        """Any thread. How many seconds old the state of this node may be; infinity if unknown."""
+        """How old the state of this node may be, seconds; infinity if unknown. Any thread."""
         return self._staleness.seconds(clock.monotonic(), self._applier.applied_index)
 
     def _take_requests(self) -> None:
@@ -304,7 +307,7 @@ class Driver:
                 self.serve(index, queries)
 
     def serve(self, index: int, queries: list[Query]) -> None:
-        """Reads were confirmed at ``index``, here or by the leader that was asked."""
+        """Serve reads that were confirmed at ``index``, here or by the leader."""
         remote = [query for query in queries if isinstance(query, IndexQuery)]
         if remote:
             settle((query, index) for query in remote)
@@ -313,20 +316,20 @@ class Driver:
             self._applier.read(index, queries)
 
     def _restore(self, meta: SnapshotMeta) -> None:
-        """A received snapshot replaces the state; what it swallowed can no longer be told apart."""
-        swallowed = self._pending.covered_by_snapshot(meta.index)
+        """Install a snapshot; proposals it covers have an unknown outcome."""
+        covered = self._pending.covered_by_snapshot(meta.index)
         unknown = _unknown("this node was brought up to date by a snapshot")
-        settle((request, unknown) for request in swallowed)
+        settle((request, unknown) for request in covered)
         self._on_restore(meta)
 
     def _check_taken(self, meta: SnapshotMeta) -> None:
-        """Have a received snapshot deleted if the core has no use for it."""
+        """Delete a received snapshot that the core does not use."""
         used = self.core.snapshot
         if meta.id and (used is None or used.id != meta.id):
             self._on_refused(meta)
 
     async def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
-        """A snapshot of ours is durable: name it and compact the log; returns where to."""
+        """Name a durable snapshot of ours, compact the log, and return the compacted index."""
         request = Request(inf, self.loop)
 
         def act() -> None:
@@ -334,18 +337,18 @@ class Driver:
             core.applied(self._applier.applied_index)
             index = core.snapshot_taken(meta, compact_to)
             term = core.log.compacted_term
-            # What lies beyond is the work of a received snapshot, whose reset is yet to be written.
+            # A higher index comes from a received snapshot whose reset is not written yet.
             if writer is not None and index <= meta.index:
                 writer.run(lambda: self._name(meta, index, term, request))
             else:
-                # Not on the future itself, which may have been cancelled: that would end the node.
+                # settle() tolerates a cancelled future; setting it directly would end the node.
                 settle([(request, index)])
 
         self.call(act, request)
         return int(await request.awaitable)
 
     def _name(self, meta: SnapshotMeta, index: int, term: int, request: Request) -> None:
-        """*Writer.* Name a snapshot and compact; what it covered may be deleted only then."""
+        """Name a snapshot, then compact the log behind it. Writer thread."""
         try:
             self._compact(meta, index, term)
         except Exception as error:
@@ -354,7 +357,7 @@ class Driver:
         settle([(request, index)])
 
     def _lost(self, requests: list[Request]) -> None:
-        """Another entry took their place: surely not applied, so they may be proposed anew."""
+        """Propose replaced requests again: they were not applied."""
         now = clock.monotonic()
         for request in requests:
             request.sent = False
@@ -382,7 +385,7 @@ class Driver:
             writer.run(lambda: self._on_named(taken))
 
     def on_durable(self, report: WriterReport) -> None:
-        """The writer finished a write (called on the loop)."""
+        """Handle the end of a write. Called on the loop."""
         if self._halted:
             return
         self.last_write_seconds = report.seconds
@@ -390,7 +393,7 @@ class Driver:
         self.call(lambda: self.core.persisted(report.number))
 
     def on_disk_trouble(self, error: StorageError | None) -> None:
-        """The writer is in trouble, or out of it (called on the loop)."""
+        """Handle a failure of the disk, or its end (``None``). Called on the loop."""
         self.disk_trouble = error
         if error is not None and not isinstance(error, StorageFull) and not self._halted:
             self.halt(Stopped(f"the node stopped: {error}"))
@@ -426,7 +429,7 @@ class Driver:
         return bool(self._commands or self._queries or self._pending or self._reads)
 
     def _sweep(self, now: float) -> None:
-        """Answer those whose deadline has passed, according to what may have happened."""
+        """Settle requests whose deadline has passed: not served, or outcome unknown."""
         self._sweep_at = now + _SWEEP
         settle((request, _unknown()) for request in self._pending.expire(now))
         late = [request for request in (*self._commands, *self._queries) if request.deadline <= now]
@@ -440,25 +443,25 @@ class Driver:
             expired = [query for query in queries if query.deadline <= now]
             if expired:
                 self._reads[read_id] = [query for query in queries if query.deadline > now]
-                unproved = NoLeader("the leader could not confirm in time that it still leads")
-                settle((query, unproved) for query in expired)
+                unconfirmed = NoLeader("the leader could not confirm in time that it still leads")
+                settle((query, unconfirmed) for query in expired)
 
     # -- the end ---------------------------------------------------------------------------
 
     @property
     def has_undecided(self) -> bool:
-        """Whether commands that were appended here wait to be decided."""
+        """Whether commands that were appended here are not committed yet."""
         return any(not request.future.done() for request in self._pending.undecided())
 
     def release(self) -> list[Command | Query]:
-        """Hand back the requests that have not gone anywhere yet."""
+        """Return the requests that were not proposed or forwarded yet."""
         self._take_requests()
         waiting: list[Command | Query] = [*self._commands, *self._queries]
         self._commands, self._queries = [], []
         return waiting
 
     def halt(self, reason: BraftError) -> None:
-        """Never touch the core again; settle everybody. Idempotent."""
+        """Stop using the core; settle all requests. Idempotent."""
         self._halted = True
         if self._timer is not None:
             self._timer.cancel()

@@ -1,6 +1,6 @@
-"""The events thread: tells plugins and callbacks what happened, in order, away from consensus.
+"""The events thread: reports events to plugins and callbacks, in order, away from consensus.
 
-Whoever listens may block or raise; it delays other listeners at most, never the node.
+A listener may block or raise; it delays other listeners at most, never the node.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Events:
         self._thread.start()
 
     def listen(self, event: str, callback: Callable[..., None]) -> Callable[[], None]:
-        """Call ``callback`` on each ``event``; returns a function that ends it. From any thread."""
+        """Call ``callback`` on each ``event``; return a function that ends it. Any thread."""
         with self._lock:
             self._listeners.setdefault(event, []).append(callback)
 
@@ -43,11 +43,11 @@ class Events:
         return end
 
     def emit(self, event: str, *args: Any) -> None:
-        """Tell the listeners of ``event``. From any thread, never blocks."""
+        """Report ``event`` to its listeners, without blocking. Any thread."""
         self._queue.put(lambda: self._tell(event, args))
 
     def call(self, action: Callable[[], None]) -> None:
-        """Run ``action`` in its turn. From any thread, never blocks."""
+        """Queue ``action``, without blocking. Any thread."""
         self._queue.put(action)
 
     def stop(self, timeout: float) -> None:

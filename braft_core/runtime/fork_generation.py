@@ -1,7 +1,7 @@
-"""Whether this process is a fork of the one in which something was made.
+"""Detect that this process is a fork of the one in which an object was made.
 
-Counting forks costs a look at a number; asking the system for the process id, which a node would
-do for every request, costs a system call.
+Reading a counter is cheap; a node would otherwise ask for its process id at each request, which is
+a system call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _generation = 0
 
 
 def generation() -> int:
-    """How many forks lie between the first process and this one."""
+    """Return the number of forks between the first process and this one."""
     return _generation
 
 

@@ -1,9 +1,8 @@
 """Sending requests on to the leader, and answering those that were sent to us.
 
-A command whose call may have reached the leader is never sent again here: its outcome is unknown
-(and where it belongs to a session, that is no end). One that surely did not (no connection, "not
-the leader") goes back to the queue until its deadline.
-Everything that waits shares a call; a bounded number of calls is under way.
+A command whose call may have reached the leader is not sent again here: its outcome is unknown
+(client sessions retry it). One that certainly did not (no connection, "not the leader") goes back
+to the queue until its deadline. Waiting requests share a call; the number of calls is bounded.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _log = logging.getLogger(__name__)
 _MAX_CALL_BYTES = 1 << 20
 _MAX_CALL_COMMANDS = 1024
 _MAX_CALLS = 16
-#: More would only split what one call serves.
+#: More calls would only split what one call serves.
 _MAX_READS = 4
 _RETRY = 0.05
 
@@ -108,13 +107,13 @@ class Forwarder:
     def _hand_back(self) -> None:
         if self._commands:
             waiting, self._commands = self._commands, []
-            # By way of the queue, because the leader may be another one by now.
+            # Through the queue: the leader may have changed.
             self._submit_all(waiting)
 
     def leader_changed(self, leader: str) -> None:
-        """There is another leader, and former ones may never answer again (cut off, frozen).
+        """Stop waiting for former leaders, which may be cut off or frozen.
 
-        What was sent to them and may be repeated is not waited for.
+        Retryable commands that were sent to them are retried.
         """
         for call in self._tasks.values():
             if call.leader != leader:
@@ -144,7 +143,7 @@ class Forwarder:
         except NotApplied as error:
             await self._again(batch, error)
         except AccessDenied as error:
-            # Surely not applied, and it stays so until somebody changes a setting.
+            # Not applied, and a retry fails until a setting changes.
             settle((command, error) for command in batch)
         except (Unreachable, WrongCluster) as error:
             if isinstance(error, WrongCluster) or error.data.get("sent") is False:
@@ -166,14 +165,14 @@ class Forwarder:
         settle(zip(batch, answers, strict=True))
 
     async def _again(self, batch: Sequence[Command | Query], why: BraftError) -> None:
-        """Back into the queue after a moment, unless trying again cannot help."""
+        """Requeue requests after a delay, unless a retry cannot help."""
         if isinstance(why, NotApplied) and not why.safe_to_retry:
             settle((request, why) for request in batch)
             return
         for request in batch:
             request.sent = False
         await asyncio.sleep(_RETRY)
-        # Looked at now: some may have been given up for another attempt in the meantime.
+        # Checked after the delay: another attempt may have superseded some meanwhile.
         self._submit_all(
             [request for request in batch if not isinstance(request, SupersededAttempt)]
         )
@@ -207,7 +206,7 @@ class Forwarder:
             settle((query, error) for query in queries)
             return
         except BraftError as error:
-            # A read changes nothing: it may always be tried again.
+            # A read may always be retried.
             _log.debug("read index from %s failed: %s", leader, error)
             await self._again(queries, Unreachable())
             return
@@ -244,19 +243,21 @@ class Forwarder:
 
     @property
     def has_undecided(self) -> bool:
-        """Whether commands that were sent on wait for their outcome."""
+        """Whether forwarded commands wait for their outcome."""
         sent = [call.requests for call in self._tasks.values() if call.proposes]
         return any(not request.future.done() for requests in sent for request in requests)
 
     def sweep(self, now: float) -> list[Request]:
-        """Those whose deadline has passed and who are surely not served: a call waits as long as
-        its most patient. Those that may have been are told here that nobody knows."""
+        """Return expired requests that were certainly not applied.
+
+        The others are settled as ``OutcomeUnknown``: a call waits for its latest deadline.
+        """
         refused: list[Request] = [c for c in self._commands if c.deadline <= now]
         self._commands = [c for c in self._commands if c.deadline > now]
         for leader, requests, proposes in self._tasks.values():
             late = [r for r in requests if r.deadline <= now and not r.future.done()]
             if proposes:
-                # Those that wait to be sent again are the queue's, which they are on their way to.
+                # Commands that wait for a retry belong to the queue.
                 silent = _unknown(leader, Unreachable("it did not answer in time"))
                 settle((command, silent) for command in late if command.sent)
             else:
@@ -264,7 +265,7 @@ class Forwarder:
         return refused
 
     async def stop(self, reason: BraftError) -> None:
-        """End all calls; what they carried is settled by whether it may have arrived."""
+        """End all calls; settle their requests by whether they may have arrived."""
         under_way = dict(self._tasks)
         cut_off = OutcomeUnknown("the outcome is unknown: this node stopped during the call")
         for task, call in under_way.items():
@@ -285,7 +286,7 @@ def _abandon(call: _Call, leader: str) -> None:
 
 
 def _give_up(call: _Call, error: BaseException) -> None:
-    """A transport raised what no transport may; those that wait are told all the same."""
+    """Settle the requests of a call whose transport raised an unexpected error."""
     unknown = _unknown(call.leader, BraftError(repr(error)))
     refusal = NoLeader(f"the leader {call.leader} could not be asked: {error!r}")
     settle((request, unknown if request.sent else refusal) for request in call.requests)

@@ -1,4 +1,4 @@
-"""What a node does to the garbage collector of its process, if it may.
+"""Freeze the garbage collector, if the settings allow it.
 
 A full collection visits every container of the process in one go; no thread runs meanwhile, and
 the consensus loop sends no heartbeat. Most of the containers are modules, classes and functions

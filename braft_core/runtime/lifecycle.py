@@ -1,4 +1,4 @@
-"""The caller's side of a node: makes its threads, crosses into its loop, ends everything.
+"""The threads of a node and the calls into its loop: start, requests, stop.
 
 Every method may be called from any thread but the node's loop.
 """
@@ -61,7 +61,7 @@ _VIEW_TIMEOUT = 2.0
 
 
 class HTTPFrontend(Protocol):
-    """Something that serves the node to others, such as the HTTP server."""
+    """The HTTP server of a node."""
 
     @property
     def port(self) -> int:
@@ -72,13 +72,13 @@ class HTTPFrontend(Protocol):
 
     @property
     def trouble(self) -> str:
-        """What is wrong with it though it serves, or ""."""
+        """What is wrong although it serves, or ""."""
 
     def refresh(self) -> None:
-        """Look at what may have changed outside."""
+        """Reload certificates that have changed."""
 
     def drain(self) -> None:
-        """Send callers elsewhere, while the node still serves those that wait."""
+        """Reject new requests, while the node still serves those that wait."""
 
     def stop(self) -> None:
         """Stop, leaving no thread."""
@@ -115,7 +115,7 @@ class NodeThreads:
             self._address_tracker = AddressTracker(self.components.ip)
             self._loop = LoopThread(f"{name}-loop")
         except BaseException:
-            # The lock of the data directory must not outlive a node that was never made.
+            # Release the lock of the data directory: the node was not made.
             self.components.storage.close()
             raise
         looks = [
@@ -129,13 +129,13 @@ class NodeThreads:
         self._watch = PeriodicChecks(f"{name}-watch", looks)
         self._stopping = threading.Lock()
         self._closed = False
-        #: What made the node end by itself.
+        #: The failure that ended the node.
         self.failure: BraftError | None = None
 
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start everything, or raise and leave nothing."""
+        """Start everything, or raise and stop what was started."""
         danger = security_warning(self.settings, self.components.host)
         if danger:
             asked_for = self.settings.insecure is True
@@ -143,7 +143,7 @@ class NodeThreads:
         try:
             self._loop.start()
             self._applier.start()
-            # The first of the events, but told only once the start has succeeded.
+            # The first event; reported only once the start has succeeded.
             self._notify("braft_on_started")
             self._loop.run(self._server.start())
             if self._front is not None:
@@ -185,8 +185,8 @@ class NodeThreads:
             _log.info("stopped: server %s at %s", name, address)
 
     def refresh(self) -> None:
-        """Look again now at what changes outside: certificates, addresses, the data directory."""
-        _log.info("looking again at certificates, addresses and data directory")
+        """Run the periodic checks now: certificates, addresses, the data directory."""
+        _log.info("checking certificates, addresses and data directory again")
         self._watch.run_now()
 
     def _notify(self, event: str, **arguments: Any) -> None:
@@ -194,7 +194,7 @@ class NodeThreads:
         self.events.call(lambda: plugins.notify(event, node=node, **arguments))
 
     def _on_machine_failure(self, error: BaseException) -> None:
-        """*Applier.* What it no longer applies is nothing to lead with, or to vote on."""
+        """*Applier.* End the node: without its state machine it must not lead or vote."""
         self._give_up(error)
 
     def _look_at_store(self) -> None:
@@ -232,7 +232,7 @@ class NodeThreads:
             self._loop.loop.call_soon_threadsafe(self._server.give_up, error)
 
     def _on_apply_stop(self) -> None:
-        """*Applier.* Applying has stopped, or goes on again."""
+        """*Applier.* Update campaigning: applying has stopped, or has resumed."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.loop.call_soon_threadsafe(self._server.update_campaign_enabled)
 
@@ -300,7 +300,7 @@ class NodeThreads:
                 f"max_staleness={limit:g} with consistency {consistency!r}; accepted: with 'stale'"
             )
         staleness = self.staleness
-        # Not a number compares as false: whatever is not surely fresh enough is too stale.
+        # NaN compares as false: a limit that is no number is never met.
         if not staleness <= limit:
             known = (
                 "it is not known how old" if staleness == inf else f"up to {staleness:.2f} s old"
@@ -330,7 +330,7 @@ class NodeThreads:
         self._check_open()
 
     def _settled(self) -> bool:
-        """Whether there is nothing more to wait for: it is ready, or it has ended."""
+        """Return whether waiting is over: the node is ready, or it has ended."""
         return self._closed or self.failure is not None or self.ready()[0]
 
     def _not_ready(self, timeout: float) -> NotReady:
@@ -363,12 +363,12 @@ class NodeThreads:
         return state
 
     def notes(self) -> dict[str, str]:
-        """What is wrong though the node may serve."""
+        """Return what is wrong although the node may serve."""
         trouble = self._front.trouble if self._front is not None else ""
         return self._server.view.notes() | ({"HTTP": trouble} if trouble else {})
 
     def details(self) -> dict[str, Any]:
-        """This node's entry of ``GET /raft``."""
+        """Return this node's entry of ``GET /raft``."""
         return self._server.view.details()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -380,7 +380,7 @@ class NodeThreads:
         return await self._loop.awaited(work)
 
     def view_of_cluster(self, timeout: float | None) -> Coroutine[Any, Any, dict[str, Any]]:
-        """The whole of ``GET /raft``."""
+        """Return the whole of ``GET /raft``, as a coroutine for the loop."""
         return self._server.view.cluster(seconds(timeout, _VIEW_TIMEOUT))
 
     def members(self) -> list[Member]:
@@ -400,7 +400,7 @@ class NodeThreads:
             ) from None
 
     def snapshots(self) -> list[SnapshotInfo]:
-        """The snapshots of this node, newest first."""
+        """Return the snapshots of this node, newest first."""
         return [_described(meta) for meta in self.components.storage.snapshots.list()]
 
     def open_snapshot(self, snapshot_id: str) -> SnapshotBackup:

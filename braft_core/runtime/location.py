@@ -1,6 +1,6 @@
-"""Where a node lives on its host: its three ports, and the data directory named after the first.
+"""Choose the three ports and the data directory of a node.
 
-Owns the rule that keeps a node with its data. A node for which neither the Raft port nor the data
+The rule keeps a node with its data. A node for which neither the Raft port nor the data
 directory is set resumes the first default directory that holds data and is not in use. It makes a
 new directory only if there is none. It never leaves its data because a port is taken: then it
 refuses to start and names the port. Runs before anything else is started, in the caller's thread.
@@ -27,7 +27,7 @@ __all__ = ["MEMORY", "Location", "choose_location", "data_directory", "expected_
 
 _log = logging.getLogger(__name__)
 
-#: The data directory of a node that forgets.
+#: The data directory of a node that keeps nothing.
 MEMORY = ":memory:"
 _DEFAULT_PARENT = Path("braft-data")
 #: How long a directory may be locked while its ports are free, seconds. A node that starts, one
@@ -86,21 +86,21 @@ def _default_holds_data(rport: int) -> bool:
 
 
 def _is_blank(storage: Storage, stored: StoredState) -> bool:
-    """Whether the node of that store never was in a cluster, nor promised to bootstrap one."""
+    """Return whether the node of a store was never in a cluster, nor accepted to bootstrap one."""
     names = (CLUSTER_ID, BOOTSTRAP_RECORD)
     used = stored.entries or stored.hard_state.term or storage.snapshots.list()
     return not used and all(storage.get_meta(name) is None for name in names)
 
 
 class _Search:
-    """One search for a place."""
+    """One search for ports and data directory."""
 
     def __init__(self, settings: Settings, host: str, make_storage: MakeStorage) -> None:
         self._settings, self._host, self._make = settings, host, make_storage
         self._labels = {name: settings.label(name) for name in ("rport", "dport", "hport")}
 
     def chosen(self) -> Location:
-        """Take what the settings say."""
+        """Return what the settings say."""
         settings = self._settings
         ports = self._pick(settings.rport)
         if settings.rport == 0 and not settings.data_dir:

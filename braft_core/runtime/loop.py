@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed (the extra ``speed``): the same semantics, less overhead."""
+    """Make an event loop: uvloop's if it is installed (the extra ``speed``), else asyncio's."""
     try:
         uvloop = importlib.import_module("uvloop")
     except ImportError:
@@ -36,7 +36,7 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self.loop = new_loop()
         self.loop.set_default_executor(DaemonExecutor(f"{name}-wait"))
-        # Held where a coroutine is let in: either it gets a task before the end, or an error.
+        # Serialises submit() with the end: a coroutine becomes a task before it, or is rejected.
         self._gate = threading.RLock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -52,7 +52,7 @@ class LoopThread:
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller runs on this very loop."""
+        """Whether the caller runs on this loop."""
         return threading.current_thread() is self._thread
 
     def run(self, work: Coroutine[Any, Any, _T], timeout: float | None = None) -> _T:
@@ -79,7 +79,7 @@ class LoopThread:
         except concurrent.futures.CancelledError:
             raise OutcomeUnknown("the node was stopped while this was under way") from None
         except KeyboardInterrupt:
-            future.cancel()  # nobody waits for it any more
+            future.cancel()  # its caller is gone
             raise
 
     async def awaited(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -125,7 +125,7 @@ class LoopThread:
         loop = self.loop
         with self._gate:
             self._ended = True
-        # One turn, in which what was let in last becomes a task.
+        # One iteration, so that coroutines submitted last become tasks.
         loop.run_until_complete(asyncio.sleep(0))
         while tasks := asyncio.all_tasks(loop):
             for task in tasks:

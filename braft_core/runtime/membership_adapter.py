@@ -1,4 +1,4 @@
-"""What membership is given of the runtime: the implementation of its ports."""
+"""The host of membership: gives it time, store, Raft and transport of this node."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class MembershipAdapter:
         self._server.components.storage.set_meta({BOOTSTRAP_RECORD: record})
 
     async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
-        """Become a member, durably: the log first, then the fact, so that a crash repeats it."""
+        """Become a member, durably: first the log, then the cluster id; a crash repeats both."""
         server, storage, stored = (
             self._server,
             self._server.components.storage,
@@ -197,7 +197,7 @@ class MembershipAdapter:
             has_quorum=leads and core.log.term_at(core.commit_index) == core.current_term,
             change_pending=core.log.configuration_index > core.commit_index,
             last_index=core.last_index,
-            # A snapshot outlasts the log: the next cluster's would be read on top of it.
+            # A snapshot outlasts the log; the state of the next cluster would be built on it.
             empty=core.snapshot is None and not self._command_scan.has_command(core),
             peers=_peers(core),
         )
@@ -208,7 +208,7 @@ class MembershipAdapter:
         await self._server.admin.carry_out(kind, server_id, address, timeout)
 
     def removals(self) -> list[Removal]:
-        """The removals of dead voters that are remembered."""
+        """Return the removals of dead voters that are recorded."""
         return [Removal(*record) for record in self._server.components.members.removed]
 
     async def record_removal(self, server: Server, voters: int, reason: str) -> None:
@@ -259,26 +259,25 @@ class MembershipAdapter:
         self._server.set_campaign_enabled(enabled)
 
     def set_address(self, server_id: str, address: str) -> None:
-        """That server is there now."""
+        """Use another address for a server."""
         self._server.addresses.set(server_id, address)
 
 
 class CommandScan:
-    """Whether a command stands, or once stood, in a log: a cluster with one is not given up.
+    """Finds out whether a log holds, or ever held, a command: such a cluster is not abandoned.
 
-    What braft appends by itself (:func:`is_internal`) does not count: nobody wrote it.
+    Commands that braft appends itself (:func:`is_internal`) do not count.
 
-    Committed entries are looked at once. Those behind them may give way to others of the same
-    index, and another core may begin its log anew. Any thread may ask; only the core's own can
-    rely on the answer at a moment when entries come.
+    Committed entries are read once. Later entries may be replaced, and another core begins a new
+    log. *Any thread*; the answer is exact only on the thread of the core.
     """
 
     def __init__(self) -> None:
-        #: One tuple, so that nobody sees half of a change.
+        #: One tuple, so that no thread sees half of a change.
         self._seen: tuple[RaftCore | None, int, bool] = (None, 0, False)
 
     def has_command(self, core: RaftCore) -> bool:
-        """Look at what is new."""
+        """Return whether the log has, or had, a command of a caller."""
         whose, looked_at, written = self._seen
         if core is not whose:
             looked_at, written = 0, False

@@ -1,7 +1,7 @@
-"""Whether threads and sockets of this process are what a node needs: the standard library's.
+"""Detect that gevent or eventlet has replaced threads and sockets of the standard library.
 
-gevent and eventlet can replace them by tasks of one thread that take turns. A node's loop then
-waits for what only a thread of its own could do, in silence and without an end.
+Their green threads take turns in one thread. The loop of a node would wait for ever for work that
+needs another thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _NEEDED = ("thread", "threading", "_thread", "socket", "select", "selectors", "q
 
 
 def check_not_monkeypatched() -> None:
-    """:raises ConfigError: a library has replaced what a node needs; says which, and what to do."""
+    """Check that threads and sockets are those of the standard library.
+
+    :raises ConfigError: a library has replaced them; says which, and what to do.
+    """
     for library, replaced in _replaced():
         raise ConfigError(
             f"{library} has replaced {', '.join(replaced)} of this process (monkey patching), and "
@@ -37,7 +40,7 @@ def check_not_monkeypatched() -> None:
 
 def _replaced() -> Iterator[tuple[str, list[str]]]:
     for library, (module, question) in _REPLACERS.items():
-        # Only asked, never imported: what nobody has imported has replaced nothing.
+        # Not imported here: a library that nobody has imported has replaced nothing.
         ask: Callable[[str], bool] | None = getattr(sys.modules.get(module), question, None)
         replaced = [name for name in _NEEDED if ask is not None and ask(name)]
         if replaced:

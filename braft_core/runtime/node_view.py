@@ -1,6 +1,6 @@
-"""What a node says of itself: ready or why not, its members, its entry of ``GET /raft``.
+"""The state of a node in plain values: readiness, members, its entry of ``GET /raft``.
 
-Reads the components of a running node and changes none. Must not know who asks.
+Reads the parts of a running node and changes none.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class NodeView:
         self._status = Status(server.components, build.or_else(find_build_info()))
 
     def ready(self) -> tuple[bool, str]:
-        """Whether requests can be served, and if not, why."""
+        """Return whether requests can be served, and if not, why."""
         replica, fault = self._server.replica, self._server.applier.fault
         if fault:
             return False, fault
@@ -94,7 +94,7 @@ class NodeView:
         return (False, f"no writes: {stalled}") if stalled else (True, "")
 
     def notes(self) -> dict[str, str]:
-        """What is wrong though the node may serve: a sentence by its subject."""
+        """Return what is wrong although the node may serve: messages by subject."""
         notes, replica = dict(self._server.membership.notes), self._server.replica
         if (stop := self._server.applier.stopped) is not None:
             notes["applying"] = stop.message
@@ -109,7 +109,7 @@ class NodeView:
         return {**notes, **self._server.components.transport.notes}
 
     def _refused(self) -> dict[str, int]:
-        """What the transport did not take since the start, by why."""
+        """Return how many messages the transport rejected since the start, by reason."""
         counters = self._server.components.transport.counters.copy()
         return {
             name.removeprefix("refused_"): count
@@ -126,7 +126,7 @@ class NodeView:
         ]
 
     def details(self) -> dict[str, Any]:
-        """This node's entry of ``GET /raft``."""
+        """Return this node's entry of ``GET /raft``."""
         replica = self._server.replica
         ready, why = self.ready()
         core = replica.core if replica is not None else None
@@ -162,7 +162,7 @@ class NodeView:
         )
 
     async def cluster(self, timeout: float) -> dict[str, Any]:
-        """The whole of ``GET /raft``."""
+        """Return the whole of ``GET /raft``."""
         ready, why = self.ready()
         return await self._status.view(
             own=self.details(),

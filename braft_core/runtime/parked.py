@@ -17,7 +17,7 @@ Submit = Callable[[Command | Query], None]
 
 
 class ParkedRequests:
-    """Requests that wait for a cluster. *Any thread.*"""
+    """Holds requests until there is a replica. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

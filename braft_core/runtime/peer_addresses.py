@@ -16,7 +16,7 @@ class PeerAddresses:
         self._addresses: dict[str, str] = {}
 
     def of(self, server_id: str) -> str:
-        """Return the address of a server, "" if it is not known. *Any thread.*"""
+        """Return the address of a server, "" if unknown. May be called from any thread."""
         if server_id == self._identity.server_id:
             return self._identity.address
         return self._addresses.get(server_id, "")

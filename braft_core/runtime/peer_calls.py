@@ -1,4 +1,4 @@
-"""Answers to calls of other nodes that concern the log: proposals, read indexes, admin, details."""
+"""Answer calls of other nodes: proposals, read indexes, membership changes, details."""
 
 from __future__ import annotations
 

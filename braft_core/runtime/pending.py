@@ -1,8 +1,8 @@
 """Proposals that are in the leader's log and wait to be committed and applied.
 
 Kept in log order, a group for each batch that was appended at once. When entries are committed
-their terms tell the fate of each proposal beyond doubt: the same term at its index means it is
-this one, another term means that it was replaced and never happened.
+their terms decide each proposal: the same term at its index means that it was committed, another
+term means that it was replaced.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PendingProposals:
         return bool(self._groups)
 
     def add(self, first: int, term: int, requests: list[Request]) -> None:
-        """These were appended at ``first`` and following, in ``term``."""
+        """Add requests whose entries were appended from ``first`` on, in ``term``."""
         group = _Group(first, term, requests)
         if self._groups and self._groups[-1].first > first:
             bisect.insort(self._groups, group, key=lambda g: g.first)
@@ -55,7 +55,7 @@ class PendingProposals:
             self._groups.append(group)
 
     def take(self, entries: Sequence[Entry]) -> tuple[list[Segment], list[Request]]:
-        """Requests that these committed entries decide: the applied ones, and the lost ones."""
+        """Remove the requests that ``entries`` decide; return the committed and the replaced."""
         segments: list[Segment] = []
         lost: list[Request] = []
         start, last = entries[0].index, entries[-1].index
@@ -73,14 +73,14 @@ class PendingProposals:
         return segments, lost
 
     def _superseded(self) -> list[Request]:
-        """What can never be committed: terms do not fall along a log, and a later one is in it."""
+        """Remove requests of earlier terms, which a committed entry of a later term rules out."""
         superseded = [group for group in self._groups if group.term < self._term]
         if superseded:
             self._groups = [group for group in self._groups if group.term >= self._term]
         return [request for group in superseded for request in group.requests]
 
     def covered_by_snapshot(self, index: int) -> list[Request]:
-        """Requests up to ``index``, whose fate a snapshot has swallowed; forgotten here."""
+        """Remove and return the requests up to ``index``: a snapshot hides their outcome."""
         reached = bisect.bisect_right(self._groups, index, key=lambda g: g.first)
         gone: list[Request] = []
         rest: list[_Group] = []
@@ -93,11 +93,11 @@ class PendingProposals:
         return gone
 
     def undecided(self) -> list[Request]:
-        """All that are listed, in log order."""
+        """Return all requests in log order."""
         return [request for group in self._groups for request in group.requests]
 
     def expire(self, now: float) -> list[Request]:
-        """Requests whose deadline has passed; they stay listed, for their places in the log."""
+        """Return the requests whose deadline has passed; they keep their place in the log."""
         return [
             request
             for request in self.undecided()
@@ -105,7 +105,7 @@ class PendingProposals:
         ]
 
     def drain(self) -> list[Request]:
-        """Forget and return everything."""
+        """Remove and return all requests."""
         requests = self.undecided()
         self._groups.clear()
         return requests

@@ -1,7 +1,6 @@
-"""Looks again, each second, at what a node would otherwise look at once, when it starts.
+"""Run checks each second: files and addresses may change while a node runs.
 
-Files are deleted and replaced, and addresses change, while a node runs. A thread looks, because a
-file system that hangs would hold up whoever asks it. Knows nothing of what is looked at.
+A thread runs them, because a file system that hangs blocks its caller. Knows nothing of the checks.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ from collections.abc import Callable, Sequence
 __all__ = ["PeriodicChecks"]
 
 _log = logging.getLogger(__name__)
-#: Seconds between two looks.
+#: Seconds between two rounds of checks.
 INTERVAL = 1.0
 
 
 class PeriodicChecks:
-    """A daemon thread that calls each of ``looks`` in turn, each ``interval`` seconds.
+    """A daemon thread that calls each of ``checks`` in turn, each ``interval`` seconds.
 
-    One that raises is reported once, and called again; it does not keep the others from theirs.
+    A check that raises is logged once and called again; the other checks still run.
     """
 
     def __init__(
         self,
         name: str,
-        looks: Sequence[Callable[[], object]],
+        checks: Sequence[Callable[[], object]],
         interval: float | None = None,
     ) -> None:
-        self._looks = looks
+        self._checks = checks
         self._interval = INTERVAL if interval is None else interval
         self._again = threading.Event()
         self._ended = False
@@ -41,11 +40,11 @@ class PeriodicChecks:
         self._thread.start()
 
     def run_now(self) -> None:
-        """Look at everything now. *Any thread*, and signal handlers."""
+        """Run all checks now. *Any thread*, and signal handlers."""
         self._again.set()
 
     def stop(self, timeout: float) -> None:
-        """End the thread, unless it hangs in a look. Idempotent."""
+        """End the thread, unless a check hangs. Idempotent."""
         self._ended = True
         self._again.set()
         if self._thread.ident is not None:
@@ -57,12 +56,12 @@ class PeriodicChecks:
             self._again.clear()
             if self._ended:
                 return
-            for number, look in enumerate(self._looks):
-                self._call(number, look)
+            for number, check in enumerate(self._checks):
+                self._call(number, check)
 
-    def _call(self, number: int, look: Callable[[], object]) -> None:
+    def _call(self, number: int, check: Callable[[], object]) -> None:
         try:
-            look()
+            check()
         except Exception as error:  # noqa: BLE001 - the others go on, whatever it is
             if number not in self._failing:
                 self._failing.add(number)

@@ -1,6 +1,6 @@
-"""What peers sent and the core refused: counted, logged within bounds, told in the notes.
+"""Count the messages of peers that the core rejected; log and show them within bounds.
 
-Owns the memory of it. Pure but for its log: time is passed in (monotonic seconds).
+Pure except for its log: time is passed in (monotonic seconds).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["ProtocolViolations"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two lines of the log, and for which a note stands.
+#: Seconds between two log lines, and for which a note is shown.
 _QUIET = 10.0
 _NOTED = 600.0
 
@@ -46,7 +46,7 @@ class ProtocolViolations:
         )
 
     def message(self, now: float) -> str:
-        """*Any thread.* What to tell for ten minutes after the latest; "" if there is nothing."""
+        """Return the note to show for ten minutes after the latest, or "". Any thread."""
         when, what = self._latest
         ago = now - when
         if ago > _NOTED:

@@ -1,9 +1,9 @@
 """Disaster recovery: a new cluster of one node, made from a snapshot file while nothing runs.
 
-What comes into being is a data directory: the snapshot with a configuration in which a new server
-is the only voter, a log that begins behind it, and a cluster id that nobody ever had. Members of
-the old cluster are strangers to it. The directory is made under another name and renamed once all
-of it is verified and durable. No directory that holds anything is touched.
+The result is a data directory: the snapshot with a configuration in which a new server is the only
+voter, a log that begins after it, and a new cluster id. Members of the old cluster are rejected.
+The directory is made under another name and renamed once all of it is verified and durable. No
+directory that holds anything is touched.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class NewCluster(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """What a restore has made."""
+    """The result of a restore."""
 
     data_dir: Path
     new_cluster: NewCluster
@@ -59,7 +59,7 @@ def restore(
 ) -> Restored:
     """Make the data directory that ``settings`` name from a snapshot file.
 
-    :param progress: told the bytes of contents written so far, now and then.
+    :param progress: called with the bytes of contents written so far.
     :raises ConfigError: the settings name no directory on disk.
     :raises StorageCorrupt: the file is damaged, and where; nothing was made then.
     :raises StorageError: the directory exists and is not empty, or something cannot be written.
@@ -78,9 +78,9 @@ def restore(
 
 
 def new_cluster(settings: Settings, registry: Registry) -> NewCluster:
-    """A server and a cluster that never were before, at the address that the settings imply.
+    """Return new ids for server and cluster, and the address that the settings imply.
 
-    Unlike a start this does not look whether the ports are free: it may be another who has them.
+    Unlike a start this does not check whether the ports are free.
     """
     ip = advertised_address(settings, registry)
     ports = implied_ports(settings.rport, settings.dport, settings.hport)
@@ -89,10 +89,10 @@ def new_cluster(settings: Settings, registry: Registry) -> NewCluster:
 
 
 def check_target(data_dir: str | None) -> Path:
-    """Where the new directory goes.
+    """Return the path of the new directory.
 
-    :raises ConfigError: none is named, or a node that forgets.
-    :raises StorageError: there is something already.
+    :raises ConfigError: no directory is named, or ``:memory:``.
+    :raises StorageError: the directory is not empty.
     """
     if not data_dir or data_dir == MEMORY:
         raise ConfigError(
@@ -145,7 +145,7 @@ def _fill(
     new_cluster: NewCluster,
     progress: Callable[[int], object],
 ) -> None:
-    """Everything that a node finds when it starts."""
+    """Write everything that a node reads when it starts."""
     storage.open()
     try:
         placed = _copy(storage.snapshots, meta, contents, new_cluster, progress)
@@ -166,7 +166,7 @@ def _copy(
     new_cluster: NewCluster,
     progress: Callable[[int], object],
 ) -> SnapshotMeta:
-    """The same state, after the same entry, in a cluster whose only member is the new_cluster."""
+    """Copy the state; the configuration has the new server as its only member."""
     configuration = Configuration((Server(new_cluster.server_id, new_cluster.address),))
     sink = store.create(meta.index, meta.term, configuration, meta.index)
     try:
@@ -182,7 +182,7 @@ def _copy(
 
 
 def _make_aside(target: Path) -> Path:
-    """An empty directory of a name of its own, on the same file system."""
+    """Make an empty temporary directory on the same file system."""
     parent = target.parent
     make_directories(parent, 0o755)
     return Path(tempfile.mkdtemp(prefix=f".{target.name}.restoring-", dir=parent))

@@ -81,7 +81,7 @@ class Replica:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node believes that it leads. *Any thread.*"""
+        """Whether this node believes that it leads. Any thread."""
         return self.core.role is Role.LEADER
 
     def start(self) -> None:

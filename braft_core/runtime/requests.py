@@ -1,4 +1,4 @@
-"""A caller's request and how its answer finds the way back, many at a time.
+"""Requests of callers, and the delivery of their answers, many at a time.
 
 A request is settled exactly once: with a plain value, or with a ``BraftError``. Callers wait in
 their own thread or on their own event loop; answers to one loop travel in one wake-up.
@@ -27,7 +27,7 @@ _NO_ANSWER = (NotApplied, OutcomeUnknown, SessionExpired)
 
 
 class Request:
-    """Someone waits for this until ``deadline`` (monotonic seconds).
+    """A request whose caller waits until ``deadline`` (monotonic seconds).
 
     ``sent`` turns true once the request may take effect: from then on its failure is "outcome
     unknown", before that it is surely not applied.
@@ -61,10 +61,7 @@ class Request:
         return self.deadline - clock.monotonic()
 
     def classify(self, error: BraftError) -> BraftError | None:
-        """What the caller is told of ``error``; ``None``: nothing, it is being tried again.
-
-        From any thread.
-        """
+        """Map an error to the one the caller sees, or ``None`` to retry. Any thread."""
         return error
 
 
@@ -84,9 +81,9 @@ class Command(Request):
 
 
 class SupersededAttempt(Command):
-    """What is left of an attempt at ``command`` when the next one has begun.
+    """Placeholder for a superseded attempt at ``command``.
 
-    A success that it still brings is the command's; its failures are nobody's any more.
+    Its success settles the command; its failure is ignored.
     """
 
     __slots__ = ()
@@ -142,7 +139,7 @@ class IndexQuery(Query):
 
 
 def settle(pairs: Iterable[tuple[Request, Any]]) -> None:
-    """Give each request its answer (an error if it is a ``BraftError``). From any thread."""
+    """Give each request its answer (an error if it is a ``BraftError``). Any thread."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
     for request, answer in pairs:
         if isinstance(answer, BraftError):
@@ -158,7 +155,7 @@ def settle(pairs: Iterable[tuple[Request, Any]]) -> None:
         try:
             loop.call_soon_threadsafe(_settle_all, answers)
         except RuntimeError:
-            # The caller's loop is closed: nobody is left to be told.
+            # The caller's loop is closed: nobody waits any more.
             continue
 
 

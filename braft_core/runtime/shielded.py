@@ -1,8 +1,8 @@
-"""Blocking work of an async caller that must not be torn off: a start, a stop.
+"""Run blocking work for an async caller, shielded from cancellation: a start, a stop.
 
-A thread cannot be cancelled. If the caller is, the work is finished, and undone where that makes
-sense, before the cancellation goes on: nothing is left running that nobody holds. The threads are
-daemons of their own, so that work that hangs keeps neither the caller's executor nor the process.
+If the caller is cancelled, the work is finished, and undone if ``undo`` is given, before the
+cancellation goes on. The work runs in daemon threads, so that work that hangs blocks neither the
+caller's executor nor the end of the process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What SIGHUP asks of a node that runs in the foreground.
+"""SIGHUP of a node that runs in the foreground: reload files, or end with the terminal.
 
-By convention it asks a service to read its files again, and it says that the terminal of a program
-is gone. Whether this process had a terminal, and has it still, tells the two apart.
+By convention the signal asks a service to reload its files, and reports that the terminal of a
+program is gone. The handler ends the node if its process had a terminal and lost it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Snapshots of a running node: when one is due, taking it beside the work, restoring one.
+"""Snapshots of a running node: decide when one is due, take it, offer and receive one.
 
-The state is captured on the applier thread, between two commands, which is cheap; it is written by
-a thread of its own while commands go on. When it is durable the log in front of it is compacted,
-but for a tail that lets followers a little behind catch up by entries.
+The applier thread captures the state between two commands, which is cheap. Another thread writes it
+while commands go on. Once it is durable the log is compacted, except for a tail from which slow
+followers catch up by entries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CHECK_INTERVAL = 0.25
 _ENTRY_BYTES = 200
 #: After a failed attempt, seconds.
 _RETRY = 30.0
-#: Snapshots kept: the one in use, and one to fall back on by hand.
+#: Snapshots kept: the one in use, and one to restore by hand.
 _KEEP = 2
 
 
@@ -97,10 +97,9 @@ class Snapshotter:
         self._task = self._loop.create_task(self._run())
 
     def verify(self) -> None:
-        """*Any thread.* Replace the newest snapshot if somebody has removed it from the store.
+        """*Any thread.* Take another snapshot if the newest was removed from the store.
 
-        The log in front of it is gone: without it the next start could not restore the state, which
-        is still in memory now.
+        The log before it is compacted: the next start could not restore the state.
         """
         last = self.last
         if last is None or self._lost or self._store.holds(last.id):
@@ -185,7 +184,7 @@ class Snapshotter:
             self.last, self._lost = meta, False
             self._on_taken(meta)
             compacted = await compact(meta, meta.index - self._policy.trailing)
-            # Not before the core has heard of it: until then it sends an older one.
+            # Only after the core knows the new one: until then it sends an older one.
             in_use = self._core.snapshot or meta
             await asyncio.to_thread(self._store.retain, _KEEP, in_use.id)
             _log.info(
@@ -226,7 +225,7 @@ class Snapshotter:
         self._tidy(self._store.delete, meta.id)
 
     def named(self, meta: SnapshotMeta) -> None:
-        """*Writer.* A received snapshot is in use: what it replaces may go."""
+        """*Writer.* Delete the snapshots that a received one replaces."""
         try:
             self._loop.call_soon_threadsafe(self._tidy, self._store.retain, _KEEP, meta.id)
         except RuntimeError:
@@ -269,7 +268,7 @@ class _Write:
         return await self._done
 
     def cancel(self) -> None:
-        """Give up at the next chunk."""
+        """Abort at the next chunk."""
         self._cancelled.set()
 
     def _run(self) -> None:

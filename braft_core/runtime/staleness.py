@@ -1,10 +1,9 @@
 """How old the state of this node may be: the bound of a stale read.
 
-The promise: **what was committed longer ago than the bound is in the state.** It holds whatever is
-lost, doubled, reordered or cut, and whoever crashes or stands still, for however long messages wait
-in buffers meanwhile.
+The promise: **what was committed longer ago than the bound is in the state.** It holds whatever
+messages are lost, duplicated, reordered or delayed, and whichever processes crash or pause.
 
-What it is made of:
+It is computed so:
 
 * A leader's message was made after the leader had seen the stamp that comes with it
   (``braft_core.raft.stamps``), and that stamp was made here at a known time. When a message arrives
@@ -93,12 +92,12 @@ class StalenessBound:
         self._said: tuple[tuple[float, int], ...] = ()
 
     def observe_leadership(self, core: View, now: float, applied: int) -> None:
-        """This node had the time ``now`` when it last checked that it leads, if it does."""
+        """Note that this node, if it leads, checked its leadership at ``now``."""
         if core.role is Role.LEADER and core.log.term_at(core.commit_index) == core.current_term:
             self._note(now, core.commit_index, applied)
 
     def observe_append(self, core: View, message: AppendEntries, applied: int) -> None:
-        """Note what a message says that the core has just taken."""
+        """Note an append that the core has just accepted."""
         of_leader = message.sender == core.leader and message.term == core.current_term
         said_after = core.stamps.made_at(message.echo)
         if not of_leader or message.heartbeat or said_after == -inf:
@@ -110,7 +109,10 @@ class StalenessBound:
             self._note(said_after, message.leader_commit, applied)
 
     def _note(self, as_of: float, commit: int, applied: int) -> None:
-        """What was committed at ``as_of`` is not beyond ``commit``, unless the leader is none."""
+        """Note that at ``as_of`` nothing beyond ``commit`` was committed under this leader.
+
+        Reordered appends, whose commit index is lower than one already seen, are ignored.
+        """
         if commit < self._newest:
             return
         self._newest = commit
@@ -120,6 +122,6 @@ class StalenessBound:
         self._said = (*ahead[:1], (as_of, commit))
 
     def seconds(self, now: float, applied: int) -> float:
-        """How many seconds old the state with ``applied`` entries may be; infinity if unknown."""
+        """Return how old the state with ``applied`` entries may be; infinity if unknown."""
         reached = [when for when, index in self._said if index <= applied]
         return now - max(self._as_of, *reached, -inf) + self._unnoticed

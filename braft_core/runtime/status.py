@@ -49,7 +49,7 @@ Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
 
 
 class Status:
-    """Gathers what one node knows of itself and, on request, of the others."""
+    """Collects the facts of one node and, on request, of the other members."""
 
     def __init__(self, components: Components, build: BuildInfo = _UNKNOWN_BUILD) -> None:
         self.components = components
@@ -71,7 +71,7 @@ class Status:
         error: str,
         extra: dict[str, Any],
     ) -> dict[str, Any]:
-        """This node's entry of ``nodes``."""
+        """Return this node's entry of ``nodes``."""
         components = self.components
         rss, pcpu = self._usage()
         return node_details(
@@ -102,8 +102,10 @@ class Status:
         )
 
     def _usage(self) -> tuple[int, float]:
-        """Return memory and processor use; 0 where the system does not say, as without a free
-        file descriptor: that is when the rest is asked for most."""
+        """Return memory and processor use, or 0 if the system does not report them.
+
+        That happens without a free file descriptor, when the other facts matter most.
+        """
         try:
             return self._process.memory_info().rss, self._process.cpu_percent()
         except (OSError, psutil.Error):
@@ -119,7 +121,7 @@ class Status:
         timeout: float,
         extra: dict[str, Any],
     ) -> dict[str, Any]:
-        """Ask every other member for its details; who does not answer in time has ``error``."""
+        """Ask every other member for its details; members that do not answer get ``error``."""
         me = self.components.server_id
         nodes = await asyncio.gather(
             *(self._ask(server, call, timeout) for server in servers if server.id != me)

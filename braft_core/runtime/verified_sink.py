@@ -1,7 +1,7 @@
-"""A snapshot that a peer sends: stored only if this node could restore it.
+"""The sink of a received snapshot, which is stored only if this node can restore it.
 
-What cannot be read would replace the state by nothing, now or at the next start. So the contents
-are read back and checked before the snapshot has a name.
+The contents are read back and checked before the snapshot has a name. An unreadable snapshot would
+otherwise replace the state by nothing, now or at the next start.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _RETRY_FULL = 0.5
 _STALLED = 2.0
 #: A write that takes this long, seconds, is slow: elections take as long as some of them.
 _SLOW = 1.0
-#: For how long a slow write is mentioned after its end, and how seldom the log does, seconds.
+#: How long a slow write is reported after its end, and least time between log lines, seconds.
 _REMEMBERED = 60.0
 
 
@@ -68,7 +68,7 @@ class Writer:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._in_flight = 0
-        #: When the write under way began; infinity while there is none. Read by anybody.
+        #: When the write under way began; infinity while there is none. Read on any thread.
         self.writing_since = inf
         #: Seconds that the latest write took, and when it ended.
         self._took, self._ended = 0.0, -inf
@@ -84,12 +84,12 @@ class Writer:
         return self._in_flight == 0
 
     def stalled(self, now: float) -> str:
-        """*Any thread.* The sentence that a write takes too long, "" if none does."""
+        """Return that a write takes too long, "" if none does. Any thread."""
         taken = now - self.writing_since
         return f"a write to the disk has taken {taken:.1f} s so far" if taken > _STALLED else ""
 
     def slow(self, now: float) -> str:
-        """*Any thread.* The sentence that the disk is slow, "" if it is not."""
+        """Return that the disk is slow, "" if it is not. Any thread."""
         taken = now - self.writing_since
         if taken > _SLOW:
             return f"the disk is slow: a write has taken {taken:.1f} s so far"
@@ -115,7 +115,7 @@ class Writer:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will be written any more. After :meth:`stop`."""
+        """Whether the thread has ended, after :meth:`stop`."""
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -158,7 +158,7 @@ class Writer:
         try:
             action()
         except StorageFull as error:
-            # Compaction makes room; that it needs some first is the store's problem, for later.
+            # Compaction frees space but may need some first; the next one is tried later.
             _log.error("the store could not be compacted: %s", error)
         except Exception as error:  # noqa: BLE001 - as in _persist
             self._tell(self._on_trouble, as_storage_error(error))
@@ -183,7 +183,7 @@ class Writer:
                 return False
             else:
                 if troubled:
-                    _log.warning("the disk has space again, writes go on")
+                    _log.info("the disk has space again, writes go on")
                     self._tell(self._on_trouble, None)
                 return True
 
@@ -195,12 +195,12 @@ class Writer:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
-            # The loop is closed: the node is past caring.
+            # The loop is closed: the node has stopped.
             _log.debug("a write finished after the node had stopped")
 
 
 def as_storage_error(error: Exception) -> StorageError:
-    """What a store raised. Anything else would end the thread without a word to anybody."""
+    """Return an error of the store as a ``StorageError``."""
     if isinstance(error, StorageError):
         return error
     wrapped = StorageError(f"the store failed unexpectedly: {error!r}")

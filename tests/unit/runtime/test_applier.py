@@ -33,7 +33,7 @@ def get() -> Query:
 
 @pytest.fixture
 def fatal() -> list[BaseException]:
-    """What made the applier end."""
+    """Return what made the applier end."""
     return []
 
 

@@ -23,7 +23,7 @@ from braft_testing.processes import PATIENCE
 
 @pytest.fixture
 def host() -> Iterator[NodeThreads]:
-    """A node that leads alone."""
+    """Start a node that leads alone."""
     node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
     with node:
         node.kv.put("m", "k", 1)

@@ -21,7 +21,7 @@ def make() -> Node:
 
 @pytest.fixture
 def early(monkeypatch: pytest.MonkeyPatch) -> list[Future[Any]]:
-    """A command that comes when the node is known and nothing of it runs yet."""
+    """Submit a command when the node is known and nothing of it runs yet."""
     calls: list[Future[Any]] = []
     start = NodeThreads.start
 

@@ -40,7 +40,7 @@ class Counter(StateMachineService):
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The first default port of this test, whose working directory is empty."""
+    """Return the first default port; the working directory is empty."""
     while True:
         first = free_ports(1)[0]
         wanted = [first + step + n for step in (0, STEP, 2 * STEP) for n in range(3)]

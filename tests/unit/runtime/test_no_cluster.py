@@ -21,7 +21,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """It waits for a second one, which never comes."""
+    """Start a node that waits for a second one, which never comes."""
     raft, discovery, http = free_ports(3)
     directory: Path = tmp_path_factory.mktemp("alone") / "data"
     with Node(

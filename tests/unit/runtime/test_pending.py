@@ -21,7 +21,7 @@ def entries(first: int, terms: Sequence[int]) -> list[Entry]:
 
 
 def applied(pending: PendingProposals, batch: list[Entry]) -> tuple[dict[int, Request], set[int]]:
-    """Applied requests by index, and the identities of the lost."""
+    """Return applied requests by index, and the identities of the lost."""
     segments, lost = pending.take(batch)
     places = {
         batch[0].index + segment.offset + n: request

@@ -17,7 +17,7 @@ from braft_testing.core_harness import CoreHarness
 
 
 def admin_of(harness: CoreHarness, asked: list[str]) -> Admin:
-    """The admin of server a, whose transfers only fail."""
+    """Make the admin of server a, whose transfers only fail."""
     core = harness.nodes["a"]
 
     def refuse(action: Any, waits: Request) -> None:

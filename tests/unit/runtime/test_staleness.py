@@ -49,7 +49,7 @@ class Core:
 def word(
     commit: int, after: float = 10.0, *, term: int = 2, sender: str = "l", prev: int = 1
 ) -> AppendEntries:
-    """What a leader says after it has seen the stamp that was made at ``after``."""
+    """Make an append of a leader that has seen the stamp made at ``after``."""
     echo = len(MADE) if after else 0
     MADE.append(after)
     return AppendEntries(sender, "me", term, prev, 1, (), commit, echo=echo)
@@ -183,7 +183,7 @@ class Follower:
         return True
 
     def read(self, message: Message) -> None:
-        """The core takes it, and the bound with it."""
+        """Give a message to the core and to the bound."""
         self.core.step(message)
         if isinstance(message, AppendEntries):
             self.staleness.observe_append(self.core, message, self.core.commit_index)
