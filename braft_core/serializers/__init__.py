@@ -1,4 +1,4 @@
-"""Serializers: values as bytes.
+"""Serializers turn values into bytes and back.
 
 :mod:`~braft_core.serializers.msgpack` is the default one, :mod:`~braft_core.serializers.registry`
 finds a serializer by its tag or name, :mod:`~braft_core.serializers.plain` says what a plain value
@@ -8,6 +8,6 @@ Must not know what the bytes are used for. What is exported here is public.
 """
 
 from braft_core.serializers.msgpack import MsgpackSerializer
-from braft_core.serializers.plain import check_plain
+from braft_core.serializers.plain import INT_MAX, INT_MIN, MAX_DEPTH, check_plain
 
-__all__ = ["MsgpackSerializer", "check_plain"]
+__all__ = ["INT_MAX", "INT_MIN", "MAX_DEPTH", "MsgpackSerializer", "check_plain"]

@@ -1,21 +1,21 @@
 """The registry of command types: classes whose objects may be in commands, answers and snapshots.
 
-A class is known on the wire by a name that its author chose, never by where it is imported from,
-so that modules may be moved and classes renamed while the log lives. Bytes choose among what was
-registered and nothing else; they cannot name anything to import or to call.
+On the wire a class has a name that its author chose. Its import path is not used, so that modules
+can be moved and classes renamed while old log entries exist. Bytes can name registered classes
+only, and nothing to import or to call.
 
 **How a type may change.** An object is stored as its name, its version and its fields by name.
 
-* A field added with a default: entries without it get the default. The version stays.
-* A field removed: name it in ``removed``, and what old entries hold of it is dropped.
-* Anything else (a field renamed, its meaning or type changed): raise ``version`` and give
-  ``upgrade(version, fields)``, which turns the fields of an older version into today's.
-* A *newer* version than this process knows is refused, and so is a field that nobody declared:
-  both were written by newer code, and to guess would make nodes differ. A node that meets either
-  in its log stops and says so, as it does for a type that it does not know.
+* To add a field, give it a default. Entries without it get the default. The version stays.
+* To remove a field, name it in ``removed``. Its values in old entries are dropped.
+* For any other change (a new name, meaning or type), increase ``version`` and pass
+  ``upgrade(version, fields)``, which converts the fields of an older version.
+* A version *newer* than this process knows is refused, and so is an undeclared field. Newer code
+  wrote both, and guessing would make the states of nodes differ. A node that finds either in its
+  log stops and reports it, as it does for an unknown type.
 
-So a new field is used by commands only when every node runs the code that knows it. Defaults and
-``upgrade`` must give the same on every node: no clock, no randomness.
+Use a new field in commands only when every node runs the code that knows it. Defaults and
+``upgrade`` must give the same result on every node: no clock, no randomness.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Fields = dict[str, Any]
 Upgrade = Callable[[int, Fields], Fields]
 _Class = TypeVar("_Class", bound=type)
 
-#: A dot keeps the author's names apart from those of the built-in forms ("decimal", "set" …).
+#: The dot distinguishes authors' names from built-in forms such as "decimal" and "set".
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+")
 _NAME_LENGTH: Final = 128
 
@@ -53,14 +53,14 @@ class CommandType(NamedTuple):
     upgrade: Upgrade | None
 
     def to_fields(self, value: Any) -> Any:
-        """What of an object is stored: its fields, or the name of an enum's member."""
+        """Return what is stored of an object: its fields, or the name of an enum's member."""
         return value.name if self.class_fields is None else self.class_fields.to_fields(value)
 
     def from_fields(self, version: int, stored: Any) -> Any:
-        """The object that :meth:`to_fields` stored, perhaps by an older version.
+        """Return the object whose fields :meth:`to_fields` returned, perhaps in an older version.
 
-        :raises UnsupportedEncoding: today's class does not fit; names what does not.
-        :raises DecodeError: it was never stored by any class.
+        :raises UnsupportedEncoding: the fields do not fit the class; names the difference.
+        :raises DecodeError: no class stores values of this form.
         """
         if not 1 <= version <= self.version:
             raise UnsupportedEncoding(
@@ -117,9 +117,9 @@ class CommandType(NamedTuple):
 
 
 class TypeRegistry:
-    """Classes by their names on the wire, and names by class. Safe from any thread.
+    """Command types by name and by class. Thread-safe.
 
-    Tables are replaced, never changed, so that readers take no lock.
+    Tables are replaced, never changed, so that readers need no lock.
     """
 
     def __init__(self) -> None:
@@ -136,9 +136,9 @@ class TypeRegistry:
         removed: Iterable[str] = (),
         upgrade: Upgrade | None = None,
     ) -> None:
-        """Let objects of exactly ``cls`` be sent, as ``name``. See the module about changes.
+        """Register ``cls``, without its subclasses, as ``name``. The module explains changes.
 
-        A class may be registered again under its name: a module that is loaded anew does so.
+        A class may be registered again under its name, as when its module is reloaded.
 
         :raises PluginError: the class, the name or the version is not accepted.
         :raises PluginConflict: the name or the class is taken.
@@ -148,11 +148,11 @@ class TypeRegistry:
         _check_name(cls, name)
         if type(version) is not int or version < 1:
             raise PluginError(f"command type {name!r}: a version is an int from 1, not {version!r}")
-        shape = None if _is_enum(cls) else read_class_fields(cls)
-        gone = frozenset(removed)
-        if shape is not None and (both := sorted(gone & set(shape.arguments))):
+        fields = None if _is_enum(cls) else read_class_fields(cls)
+        dropped = frozenset(removed)
+        if fields is not None and (both := sorted(dropped & set(fields.arguments))):
             raise PluginError(f"command type {name!r} still has the removed {', '.join(both)}")
-        self._add(CommandType(name, version, cls, shape, gone, upgrade))
+        self._add(CommandType(name, version, cls, fields, dropped, upgrade))
 
     def _add(self, new: CommandType) -> None:
         with self._lock:
@@ -167,11 +167,11 @@ class TypeRegistry:
             self._by_class = {**by_class, new.cls: new}
 
     def of(self, cls: type) -> CommandType | None:
-        """What is registered for exactly that class."""
+        """Return the command type of exactly that class; ``None`` if it has none."""
         return self._by_class.get(cls)
 
     def named(self, name: str) -> CommandType:
-        """What has that name. :raises UnsupportedEncoding: nothing; says what is registered."""
+        """Return the command type of that name. :raises UnsupportedEncoding: there is none."""
         found = self._by_name.get(name)
         if found is None:
             raise UnsupportedEncoding(
@@ -183,7 +183,7 @@ class TypeRegistry:
 
     @property
     def all(self) -> tuple[CommandType, ...]:
-        """All that is registered."""
+        """All registered command types."""
         return tuple(self._by_name.values())
 
     @property
@@ -204,10 +204,10 @@ def command_type(
     upgrade: Upgrade | None = None,
     registry: TypeRegistry = TYPES,
 ) -> Callable[[_Class], _Class]:
-    """Class decorator: objects of this class may be in commands, answers and snapshots.
+    """Decorate a class whose objects may be in commands, answers and snapshots.
 
-    It stands above ``@dataclass`` and its like. For ever after, ``name`` means this class: it is
-    lower-case words with at least one dot, ``"orders.place"``. See :meth:`TypeRegistry.register`.
+    Place it above ``@dataclass`` or its like. ``name`` is lower-case words with at least one dot,
+    such as ``"orders.place"``, and must always mean this class. See :meth:`TypeRegistry.register`.
     """
 
     def register(cls: _Class) -> _Class:

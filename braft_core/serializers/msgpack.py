@@ -1,6 +1,7 @@
-"""The default serializer: msgpack, nothing but plain values, bounded by the size of the input.
+"""The default serializer: plain values as msgpack.
 
-Owns what of the format is accepted. Must not know what the bytes are used for.
+Decoding needs memory in proportion to the input. This module decides what of the format is
+accepted. Must not know what the bytes are used for.
 """
 
 from __future__ import annotations
@@ -18,45 +19,45 @@ from braft_core.serializers.plain import check_plain
 
 __all__ = ["MsgpackSerializer"]
 
-# A timestamp extension becomes an object before any hook is asked. Its three headers are searched
-# for first, since to look through every decoded value would cost more than decoding it.
+# The library decodes a timestamp extension without calling a hook. So data that may contain one
+# of its three headers is checked after decoding; checking every value would cost too much.
 _FIXEXT4: Final = b"\xd6\xff"
 _FIXEXT8: Final = b"\xd7\xff"
 _EXT12: Final = b"\xc7\x0c\xff"
-#: Bytes that are decoded in one go: for so long the interpreter's lock is held, and a heartbeat of
-#: the consensus loop may have to wait.
+#: Bytes that are decoded at once. Meanwhile the GIL is held, and the consensus loop may have to
+#: wait with a heartbeat.
 _SLICE: Final = 64 << 10
-#: Values that are encoded in one go, for the same reason: a few milliseconds.
+#: Values that are encoded at once, for the same reason: this takes a few milliseconds.
 _AT_ONCE: Final = 64 << 10
-#: Values that are no containers.
+#: Types that are not containers.
 _SINGLE: Final = frozenset({type(None), bool, int, float, str, bytes})
 _NIL: Final = b"\xc0"
-#: What all three end with. To look for one byte takes a tenth of the time of looking for three.
+#: The last byte of all three. Searching one byte takes a tenth of the time of searching three.
 _FF: Final = b"\xff"
 
 
 class MsgpackSerializer(Serializer):
-    """Plain values (:mod:`braft_core.serializers.plain`) as msgpack. Stateless, any thread.
+    """Plain values (:mod:`braft_core.serializers.plain`) as msgpack. Stateless and thread-safe.
 
-    Floats travel as 64 bits, NaN and infinities included. Extension types, keys that are not text
-    and keys that appear twice are refused in decoding. Other than minimal encodings are accepted,
-    and so is nesting that :meth:`dumps` refuses, up to the library's own limit of 1024.
+    Floats are encoded with 64 bits, NaN and infinities included. Decoding refuses extension types,
+    keys that are not text and duplicate keys. It accepts encodings that are not minimal, and deeper
+    nesting than :meth:`dumps` does, up to the library's own limit of 1024.
     """
 
     name: ClassVar[str] = "msgpack"
     tag: ClassVar[int] = 1
 
     def dumps(self, value: Any) -> bytes:
-        """Encode. :raises TypeError: for a value that is not plain; names what is wrong."""
+        """Encode a value. :raises TypeError: it is not plain; names what is wrong."""
         if check_plain(value) > _AT_ONCE:
             return b"".join(_packed(value, msgpack.Packer()))
         packed: bytes = msgpack.packb(value)
         return packed
 
     def dumps_slowly(self, value: Any, size: int) -> Iterator[bytes]:
-        """The bytes of :meth:`dumps` in pieces of ``size``, for values of any size.
+        """Return the bytes of :meth:`dumps` in pieces of ``size``, for large values.
 
-        Other threads can come in between. The value must not change meanwhile.
+        Other threads can run between the pieces. The value must not change meanwhile.
 
         :raises TypeError: as :meth:`dumps`, before the first piece.
         """
@@ -64,9 +65,9 @@ class MsgpackSerializer(Serializer):
         return _joined(_packed(value, msgpack.Packer()), size)
 
     def loads(self, data: bytes) -> Any:
-        """Decode exactly one value. :raises DecodeError: on anything else."""
+        """Decode exactly one value. :raises DecodeError: the data is anything else."""
         try:
-            # Without limits of its own, unpackb takes the input's size for every length it reads.
+            # unpackb, called without limits, bounds every length by the size of the input.
             value = (
                 msgpack.unpackb(data, object_pairs_hook=_to_dict, ext_hook=_refuse_extension)
                 if len(data) <= _SLICE
@@ -74,7 +75,7 @@ class MsgpackSerializer(Serializer):
             )
             if _may_hold_a_timestamp(data):
                 check_plain(value)
-        except Exception as error:  # the library documents that others than its own may come
+        except Exception as error:  # the library may also raise errors that are not its own
             detail = str(error) or type(error).__name__
             raise DecodeError(
                 f"not a msgpack value ({len(data)} bytes): {detail}", size=len(data)
@@ -93,7 +94,7 @@ def _may_hold_a_timestamp(data: bytes) -> bool:
 
 
 def _packed(value: Any, packer: msgpack.Packer) -> Iterator[bytes]:
-    """The bytes of a plain value in many small pieces."""
+    """Yield the bytes of a plain value in many small pieces."""
     if type(value) in _SINGLE or is_cheap(value):
         yield packer.pack(value)
     elif type(value) is dict:
@@ -105,7 +106,7 @@ def _packed(value: Any, packer: msgpack.Packer) -> Iterator[bytes]:
 
 
 def _in_groups(values: Iterator[Any], packer: msgpack.Packer) -> Iterator[bytes]:
-    """The bytes of several values: many together where they hold no others."""
+    """Yield the bytes of several values, many at once if they are not containers."""
     while group := list(islice(values, MAX_VALUES)):
         if any(value and type(value) not in _SINGLE for value in group):
             for value in group:
@@ -130,7 +131,7 @@ def _joined(parts: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 
 def _unpack_slowly(data: bytes) -> Any:
-    """As ``unpackb``, with a moment for other threads after each :data:`_SLICE`."""
+    """Decode like ``unpackb``, but let other threads run after each :data:`_SLICE`."""
     unpacker = msgpack.Unpacker(
         object_pairs_hook=_to_dict, ext_hook=_refuse_extension, max_buffer_size=len(data) + 1
     )
@@ -140,7 +141,7 @@ def _unpack_slowly(data: bytes) -> Any:
         values += unpacker
         if len(values) > 1:
             raise ValueError("more than one value")
-    # What is left of an incomplete value is inside the unpacker; it would swallow this one.
+    # An incomplete value in the unpacker would absorb this one.
     unpacker.feed(_NIL)
     values += unpacker
     if len(values) != 2 or values[1] is not None:

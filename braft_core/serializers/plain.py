@@ -1,10 +1,10 @@
-"""What a plain value is, and the check that a value is one.
+"""Plain values, which every serializer can encode, and the check that a value is plain.
 
-Every serializer carries the same values, so that a cluster may change its serializer: ``None``,
+All serializers accept the same values, so that a cluster can change its serializer: ``None``,
 ``bool``, ``int`` of 64 bits (-2**63 to 2**64-1), ``float``, ``str`` without lone surrogates,
-``bytes``, lists, and dicts with ``str`` keys. Tuples are taken for lists, and come back as lists.
-Subclasses (enums, named tuples, ordered dicts) are refused: they would come back as something
-else. Nesting is limited, so that no decoder ever meets its own limit.
+``bytes``, lists, and dicts with ``str`` keys. Tuples are encoded as lists and decoded as lists.
+Subclasses (enums, named tuples, ordered dicts) are refused, because they would be decoded as
+another type. Nesting is limited, so that no decoder reaches its own limit.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _ATOMS: Final = frozenset({type(None), bool, float, bytes})
 def check_plain(value: object) -> int:
     """Return the number of values in ``value``, itself and keys included, if it is plain.
 
-    :raises TypeError: naming what is not, and what is accepted. A cycle counts as nested too deep.
+    :raises TypeError: it is not plain; says what is accepted. A cycle counts as nested too deep.
     """
     return _check(value, MAX_DEPTH)
 
 
 def not_finite(values: Iterable[object]) -> float | None:
-    """Return a NaN or an infinity among plain values or anywhere in them, ``None`` if all is well.
+    """Return the first NaN or infinity in plain values, at any depth; ``None`` if there is none.
 
-    They are plain, and every serializer carries them, but JSON has no form for them.
+    They are plain and every serializer encodes them, but JSON has no form for them.
     """
     for value in values:
         found: float | None = None

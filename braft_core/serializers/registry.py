@@ -1,6 +1,6 @@
-"""Finds a serializer by the tag in front of stored bytes, or by name.
+"""Find a serializer by the tag in front of stored bytes, or by name.
 
-Must not know how serializers are found or loaded: it is given instances.
+Must not know how serializers are discovered or loaded; it gets instances.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from braft_core.serializers.unsupported import UnsupportedEncoding
 
 __all__ = ["RESERVED_TAGS", "Serializers"]
 
-#: Tags of the project's own serializers: name and distribution, for error messages and checks.
+#: Tags of braft's own serializers, with name and distribution for error messages and checks.
 RESERVED_TAGS: Final[Mapping[int, tuple[str, str]]] = MappingProxyType(
     {
         1: ("msgpack", "braft-core"),
@@ -26,10 +26,13 @@ RESERVED_TAGS: Final[Mapping[int, tuple[str, str]]] = MappingProxyType(
 
 
 class Serializers:
-    """An immutable set of serializers. Safe from any thread."""
+    """An immutable set of serializers. Thread-safe."""
 
     def __init__(self, serializers: Iterable[Serializer]) -> None:
-        """:raises PluginConflict: two of them have one name or one tag."""
+        """Index the serializers.
+
+        :raises PluginConflict: two of them have the same name or tag.
+        """
         self._by_name: dict[str, Serializer] = {}
         self._by_tag: dict[int, Serializer] = {}
         for serializer in serializers:
@@ -39,7 +42,7 @@ class Serializers:
                 raise _conflict("tag", serializer.tag)
 
     def by_name(self, name: str) -> Serializer:
-        """The serializer of that name. :raises PluginNotFound: there is none."""
+        """Return the serializer of that name. :raises PluginNotFound: there is none."""
         if name not in self._by_name:
             raise PluginNotFound(
                 f"no serializer {name!r} is installed; installed: {self._known()}",

@@ -1,18 +1,19 @@
-"""Typed values as plain values and back, so that every serializer carries them.
+"""Encode typed values as plain values and back, so that every serializer can store them.
 
-Beside plain values (:mod:`braft_core.serializers.plain`) there are: objects of registered classes
-(:mod:`braft_core.serializers.command_types`), ``datetime``, ``date``, ``time``, ``timedelta``,
-``Decimal``, ``UUID``, ``set``, ``frozenset``, ``tuple``, ints beyond 64 bits, and dicts with keys
-that are not text. Each comes back equal and of the same type; subclasses are refused.
+Besides plain values (:mod:`braft_core.serializers.plain`) these are accepted: objects of registered
+classes (:mod:`braft_core.serializers.command_types`), ``datetime``, ``date``, ``time``,
+``timedelta``, ``Decimal``, ``UUID``, ``set``, ``frozenset``, ``tuple``, ints beyond 64 bits, and
+dicts with keys that are not text. Each is decoded to an equal value of the same type; subclasses are
+refused.
 
-Each is a dict with the one key ``"@"`` and a list: a name, then what it is made of:
-``{"@": ["decimal", "1.10"]}``, ``{"@": ["orders.place", 1, {"item": "tea"}]}``. A dict of the
-user's that looks like this is stored as ``{"@": ["map", [["@", ...]]]}``, so nothing is mistaken.
+Each is encoded as a dict with the one key ``"@"`` and a list of a name and its parts:
+``{"@": ["decimal", "1.10"]}``, ``{"@": ["orders.place", 1, {"item": "tea"}]}``. A user's dict that
+looks like this is encoded as ``{"@": ["map", [["@", ...]]]}``, so that there is no ambiguity.
 
 **Equal bytes.** Sets, and dicts with keys that are not text, are sorted by the msgpack form of
-their items, so neither hash seeds nor the order of insertion show in the bytes.
+their items. So the bytes depend neither on hash seeds nor on the order of insertion.
 
-Times with a named zone are refused: its rules come from the machine, and machines differ.
+Times with a named zone are refused, because its rules may differ between machines.
 Must not know commands or services.
 """
 
@@ -44,8 +45,8 @@ __all__ = [
 
 #: The key of the dict that stands for a typed value.
 MARK: Final = "@"
-#: Most items of a set, or of a dict with keys that are not text. Their hashes are not secret, so
-#: whoever chooses them can make each insertion slower than the last one.
+#: Most items of a set, or of a dict with keys that are not text. Their hashes are predictable, so
+#: an attacker could choose items that all collide.
 MAX_ITEMS: Final = 16_384
 #: Most bits of an int.
 MAX_INT_BITS: Final = 65_536
@@ -58,22 +59,22 @@ _order = MsgpackSerializer().dumps
 
 
 def to_plain(value: Any, *, keep_tuples: bool = True, registry: TypeRegistry = TYPES) -> Any:
-    """The plain value that stands for ``value``.
+    """Return ``value`` encoded as a plain value.
 
-    :param keep_tuples: if not, tuples become lists as in a plain value, except within typed ones.
-    :raises TypeError: naming what cannot be sent.
+    :param keep_tuples: if False, tuples become lists, except inside typed values.
+    :raises TypeError: a part cannot be encoded; names it.
     """
-    return _lower(value, MAX_DEPTH, keep_tuples, registry)
+    return _encode(value, MAX_DEPTH, keep_tuples, registry)
 
 
 def from_plain(value: Any, *, registry: TypeRegistry = TYPES) -> Any:
-    """What :func:`to_plain` was given.
+    """Decode the output of :func:`to_plain`.
 
-    :raises UnsupportedEncoding: it holds what this process cannot make.
-    :raises DecodeError: it is not the work of :func:`to_plain`.
+    :raises UnsupportedEncoding: it holds a type that this process does not know.
+    :raises DecodeError: :func:`to_plain` did not make it.
     """
     try:
-        return _lift(value, MAX_DEPTH, registry)
+        return _decode(value, MAX_DEPTH, registry)
     except DecodeError:
         raise
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -81,23 +82,23 @@ def from_plain(value: Any, *, registry: TypeRegistry = TYPES) -> Any:
 
 
 def types_in(value: Any) -> set[tuple[str, int, frozenset[str]]]:
-    """Return the command types in what :func:`to_plain` made: name, version, stored fields.
+    """Return the command types in the output of :func:`to_plain`: name, version, stored fields.
 
-    Makes no object. An enum's only "field" is the name of its member.
+    No object is created. An enum's only "field" is the name of its member.
 
-    :raises DecodeError: it is not the work of :func:`to_plain`.
+    :raises DecodeError: :func:`to_plain` did not make it.
     """
     found: set[tuple[str, int, frozenset[str]]] = set()
     _collect(value, MAX_DEPTH, found)
     return found
 
 
-def _collect(value: Any, room: int, found: set[tuple[str, int, frozenset[str]]]) -> None:
-    if room < 0:
+def _collect(value: Any, depth_left: int, found: set[tuple[str, int, frozenset[str]]]) -> None:
+    if depth_left < 0:
         raise DecodeError(f"not a typed value: nested deeper than {MAX_DEPTH}")
     if type(value) is list:
         for item in value:
-            _collect(item, room - 1, found)
+            _collect(item, depth_left - 1, found)
     elif type(value) is dict:
         match value.get(MARK) if len(value) == 1 else None:
             case [str(name), int(version), dict(stored)] if "." in name:
@@ -105,53 +106,55 @@ def _collect(value: Any, room: int, found: set[tuple[str, int, frozenset[str]]])
             case [str(name), int(version), str(member)] if "." in name:
                 found.add((name, version, frozenset({member})))
         for item in value.values():
-            _collect(item, room - 1, found)
+            _collect(item, depth_left - 1, found)
 
 
 # --------------------------------------------------------------------------------------------
 # To plain values
 
 
-def _lower(value: Any, room: int, exact: bool, registry: TypeRegistry) -> Any:
+def _encode(value: Any, depth_left: int, exact: bool, registry: TypeRegistry) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
     if kind is int:
-        return value if INT_MIN <= value <= INT_MAX else _big(value)
-    if room == 0:
+        return value if INT_MIN <= value <= INT_MAX else _write_int(value)
+    if depth_left == 0:
         raise TypeError(f"the value is nested deeper than {MAX_DEPTH}")
     if kind is list or kind is tuple:
-        items = [_lower(item, room - 1, exact, registry) for item in value]
+        items = [_encode(item, depth_left - 1, exact, registry) for item in value]
         return {MARK: ["tuple", items]} if kind is tuple and exact else items
     if kind is dict:
-        return _lower_dict(value, room - 1, exact, registry)
+        return _encode_dict(value, depth_left - 1, exact, registry)
     if kind is set or kind is frozenset:
-        lowered = [_lower(item, room - 1, True, registry) for item in value]
-        _check_count(kind.__name__, len(lowered))
-        return {MARK: [kind.__name__, sorted(lowered, key=_order)]}
+        encoded = [_encode(item, depth_left - 1, True, registry) for item in value]
+        _check_count(kind.__name__, len(encoded))
+        return {MARK: [kind.__name__, sorted(encoded, key=_order)]}
     known = registry.of(kind)
     if known is not None:
         stored = known.to_fields(value)
-        return {MARK: [known.name, known.version, _lower_fields(stored, room - 1, registry)]}
+        return {MARK: [known.name, known.version, _encode_fields(stored, depth_left - 1, registry)]}
     write = _WRITERS.get(kind)
     if write is None:
         raise _refused(value)
     return {MARK: write(value)}
 
 
-def _lower_fields(stored: Any, room: int, registry: TypeRegistry) -> Any:
+def _encode_fields(stored: Any, depth_left: int, registry: TypeRegistry) -> Any:
     if type(stored) is str:
         return stored  # the name of an enum's member
-    return {name: _lower(item, room, True, registry) for name, item in stored.items()}
+    return {name: _encode(item, depth_left, True, registry) for name, item in stored.items()}
 
 
-def _lower_dict(value: dict[Any, Any], room: int, exact: bool, registry: TypeRegistry) -> Any:
-    lowered = {key: _lower(item, room, exact, registry) for key, item in value.items()}
-    text = all(type(key) is str for key in lowered)
-    if text and not (len(lowered) == 1 and MARK in lowered):
-        return lowered
-    _check_count("dict with keys that are not text", len(lowered))
-    pairs = [[_lower(key, room, True, registry), item] for key, item in lowered.items()]
+def _encode_dict(
+    value: dict[Any, Any], depth_left: int, exact: bool, registry: TypeRegistry
+) -> Any:
+    encoded = {key: _encode(item, depth_left, exact, registry) for key, item in value.items()}
+    text = all(type(key) is str for key in encoded)
+    if text and not (len(encoded) == 1 and MARK in encoded):
+        return encoded
+    _check_count("dict with keys that are not text", len(encoded))
+    pairs = [[_encode(key, depth_left, True, registry), item] for key, item in encoded.items()]
     return {MARK: ["map", sorted(pairs, key=lambda pair: _order(pair[0]))]}
 
 
@@ -169,7 +172,7 @@ def _refused(value: object) -> TypeError:
     )
 
 
-def _big(value: int) -> Any:
+def _write_int(value: int) -> Any:
     if value.bit_length() > MAX_INT_BITS:
         raise TypeError(
             f"an int of {value.bit_length()} bits is too large; accepted are {MAX_INT_BITS}"
@@ -216,35 +219,35 @@ _WRITERS: Final[dict[type, Callable[[Any], list[Any]]]] = {
 # From plain values
 
 
-def _lift(value: Any, room: int, registry: TypeRegistry) -> Any:
+def _decode(value: Any, depth_left: int, registry: TypeRegistry) -> Any:
     kind = type(value)
     if kind is list:
-        _check_room(room)
-        return [_lift(item, room - 1, registry) for item in value]
+        _check_depth(depth_left)
+        return [_decode(item, depth_left - 1, registry) for item in value]
     if kind is dict:
-        _check_room(room)
+        _check_depth(depth_left)
         if len(value) == 1 and MARK in value:
-            return _lift_form(value[MARK], room - 1, registry)
-        return {key: _lift(item, room - 1, registry) for key, item in value.items()}
+            return _decode_form(value[MARK], depth_left - 1, registry)
+        return {key: _decode(item, depth_left - 1, registry) for key, item in value.items()}
     return value
 
 
-def _check_room(room: int) -> None:
-    if room <= 0:
+def _check_depth(depth_left: int) -> None:
+    if depth_left <= 0:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
 
 
-def _lift_form(form: Any, room: int, registry: TypeRegistry) -> Any:
+def _decode_form(form: Any, depth_left: int, registry: TypeRegistry) -> Any:
     if type(form) is not list or not form or type(form[0]) is not str:
         raise ValueError(f"{MARK!r} holds {form!r:.80}, and no list that begins with a name")
     name, *parts = form
     if "." in name:
-        version, stored = _shaped(name, parts, int, object)
-        return registry.named(name).from_fields(version, _lift(stored, room - 1, registry))
+        version, stored = _expect_parts(name, parts, int, object)
+        return registry.named(name).from_fields(version, _decode(stored, depth_left - 1, registry))
     container = _CONTAINERS.get(name)
     if container is not None:
-        (items,) = _shaped(name, parts, list)
-        return container([_lift(item, room - 1, registry) for item in items])
+        (items,) = _expect_parts(name, parts, list)
+        return container([_decode(item, depth_left - 1, registry) for item in items])
     read = _READERS.get(name)
     if read is None:
         known = ", ".join(sorted([*_READERS, *_CONTAINERS]))
@@ -256,7 +259,7 @@ def _lift_form(form: Any, room: int, registry: TypeRegistry) -> Any:
     return read(parts)
 
 
-def _shaped(name: str, parts: list[Any], *kinds: type) -> list[Any]:
+def _expect_parts(name: str, parts: list[Any], *kinds: type) -> list[Any]:
     fits = len(parts) == len(kinds) and all(
         kind is object or type(part) is kind for part, kind in zip(parts, kinds, strict=False)
     )
@@ -297,7 +300,7 @@ _CONTAINERS: Final[dict[str, Callable[[list[Any]], Any]]] = {
 
 
 def _read_int(parts: list[Any]) -> int:
-    (text,) = _shaped("int", parts, str)
+    (text,) = _expect_parts("int", parts, str)
     if len(text) > MAX_INT_BITS // 4 + 1:
         raise ValueError(f"an int of {len(text)} digits")
     value = int(text, 16)
@@ -307,7 +310,7 @@ def _read_int(parts: list[Any]) -> int:
 
 
 def _read_decimal(parts: list[Any]) -> Decimal:
-    (text,) = _shaped("decimal", parts, str)
+    (text,) = _expect_parts("decimal", parts, str)
     if len(text) > MAX_TEXT:
         raise ValueError(f"a Decimal of {len(text)} characters")
     value = Decimal(text)
@@ -317,33 +320,33 @@ def _read_decimal(parts: list[Any]) -> Decimal:
 
 
 def _read_datetime(parts: list[Any]) -> datetime:
-    text, fold = _shaped("datetime", parts, str, int)
-    return _same_text(text, datetime.fromisoformat(text).replace(fold=fold))
+    text, fold = _expect_parts("datetime", parts, str, int)
+    return _check_canonical(text, datetime.fromisoformat(text).replace(fold=fold))
 
 
 def _read_time(parts: list[Any]) -> time:
-    text, fold = _shaped("time", parts, str, int)
-    return _same_text(text, time.fromisoformat(text).replace(fold=fold))
+    text, fold = _expect_parts("time", parts, str, int)
+    return _check_canonical(text, time.fromisoformat(text).replace(fold=fold))
 
 
 def _read_date(parts: list[Any]) -> date:
-    (text,) = _shaped("date", parts, str)
-    return _same_text(text, date.fromisoformat(text))
+    (text,) = _expect_parts("date", parts, str)
+    return _check_canonical(text, date.fromisoformat(text))
 
 
-def _same_text(text: str, value: _Moment) -> _Moment:
+def _check_canonical(text: str, value: _Moment) -> _Moment:
     if value.isoformat() != text:
         raise ValueError(f"{text!r:.80} is not written as {value.isoformat()!r}")
     return value
 
 
 def _read_uuid(parts: list[Any]) -> UUID:
-    (data,) = _shaped("uuid", parts, bytes)
+    (data,) = _expect_parts("uuid", parts, bytes)
     return UUID(bytes=data)
 
 
 def _read_timedelta(parts: list[Any]) -> timedelta:
-    days, seconds, microseconds = _shaped("timedelta", parts, int, int, int)
+    days, seconds, microseconds = _expect_parts("timedelta", parts, int, int, int)
     return timedelta(days, seconds, microseconds)
 
 

@@ -14,7 +14,7 @@ from braft_testing.serializers import EDGE_VALUES, plain_values
 
 
 def head(major: int, number: int) -> bytes:
-    """The shortest form of an argument."""
+    """Return the shortest form of an argument."""
     if number < 24:
         return bytes([major << 5 | number])
     for code, form in enumerate((">B", ">H", ">I", ">Q"), 24):
@@ -24,7 +24,7 @@ def head(major: int, number: int) -> bytes:
 
 
 def number(value: float) -> bytes:
-    """The shortest of the three widths that keeps the value."""
+    """Return the shortest of the three widths that keeps the value."""
     if math.isnan(value):
         return bytes.fromhex("f97e00")
     for code, form in ((0xF9, ">e"), (0xFA, ">f")):

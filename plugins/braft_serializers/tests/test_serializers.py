@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 
 import braft_serializers
+from braft_core import serializers
 from braft_core.errors import DecodeError
-from braft_serializers import plain
 from braft_serializers.cbor import CborSerializer
 from braft_serializers.json import JsonSerializer
 from braft_testing.plugins import check_plugin
@@ -48,7 +48,8 @@ def test_tags_are_the_ones_in_logs_already() -> None:
 
 
 def test_limits_are_those_of_every_serializer() -> None:
-    assert (plain.MAX_DEPTH, plain.INT_MIN, plain.INT_MAX) == (128, -(2**63), 2**64 - 1)
+    limits = (serializers.MAX_DEPTH, serializers.INT_MIN, serializers.INT_MAX)
+    assert limits == (128, -(2**63), 2**64 - 1)
 
 
 # CBOR

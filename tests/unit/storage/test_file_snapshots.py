@@ -281,7 +281,7 @@ def test_readers_close_their_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "expected"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageError)]
 )
-def test_trouble_is_said_and_abort_leaves_nothing(
+def test_a_failure_is_reported_and_abort_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     call: str,
@@ -304,7 +304,7 @@ def test_trouble_is_said_and_abort_leaves_nothing(
         all_of_it()
     assert type(caught.value) is expected
     monkeypatch.undo()
-    with pytest.raises(StorageError, match="already finished"):
+    with pytest.raises(StorageError, match="already committed"):
         sink.write(b"x")
     sink.abort()
     assert names(tmp_path / "s") == []

@@ -1,6 +1,6 @@
 """Further serializers for braft: ``cbor`` and ``json``.
 
-Owns their registration. Must not know how braft chooses among serializers.
+This module registers them. Must not know how braft chooses a serializer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["braft_register_serializer"]
 
 @hookimpl
 def braft_register_serializer() -> list[type[Serializer]]:
-    """The serializers ``cbor`` (tag 2) and ``json`` (tag 3)."""
+    """Return the serializers ``cbor`` (tag 2) and ``json`` (tag 3)."""
     from braft_serializers.cbor import CborSerializer
     from braft_serializers.json import JsonSerializer
 

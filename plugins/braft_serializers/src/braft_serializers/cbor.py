@@ -1,7 +1,7 @@
 """CBOR (RFC 8949): plain values in canonical form.
 
-Equal values give equal bytes, whatever the order of their dict keys. Owns what of CBOR is
-accepted: no tags (dates, bignums, shared references), no simple values beyond true, false, null.
+Equal values have equal bytes, whatever the order of their dict keys. Decoding accepts neither tags
+(dates, bignums, shared references) nor simple values other than true, false and null.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ import cbor2
 
 from braft_core.abc import Serializer
 from braft_core.errors import DecodeError
-from braft_serializers.plain import MAX_DEPTH, check_plain
+from braft_core.serializers import MAX_DEPTH, check_plain
 
 __all__ = ["CborSerializer"]
 
 
 class CborSerializer(Serializer):
-    """Plain values as canonical CBOR. Stateless, any thread.
+    """Plain values as canonical CBOR. Stateless and thread-safe.
 
-    Floats travel in the shortest form that keeps them; NaN and infinities are included. Decoding
-    accepts forms that are not canonical, so that a log outlives the rules by which it was written.
+    Floats have the shortest exact form; NaN and infinities are included. Decoding accepts forms
+    that are not canonical, so that logs stay readable if the canonical form changes.
     """
 
     name: ClassVar[str] = "cbor"
     tag: ClassVar[int] = 2
 
     def dumps(self, value: Any) -> bytes:
-        """Encode. :raises TypeError: for a value that is not plain; names what is wrong."""
+        """Encode a value. :raises TypeError: it is not plain; names what is wrong."""
         check_plain(value)
         return cbor2.dumps(value, canonical=True)
 
     def loads(self, data: bytes) -> Any:
-        """Decode exactly one value. :raises DecodeError: on anything else."""
+        """Decode exactly one value. :raises DecodeError: the data is anything else."""
         try:
             value = _decode(data)
             check_plain(value)
-        except Exception as error:  # the library chains all kinds; a peer's bytes end in one error
+        except Exception as error:  # the library raises many types
             detail = str(error) or type(error).__name__
             raise DecodeError(
                 f"not a CBOR value ({len(data)} bytes): {detail}", size=len(data)
@@ -67,7 +67,7 @@ def _refuse_tag(value: object, immutable: bool) -> object:
 
 
 class _NoTags(Mapping[int, Callable[[Any, bool], Any]]):
-    """Answers for every tag number, so that no built-in decoder makes an object of one."""
+    """Refuses every tag number, so that no built-in decoder creates an object."""
 
     def __getitem__(self, tag: int) -> Callable[[Any, bool], Any]:
         return _refuse_tag

@@ -1,9 +1,8 @@
 """JSON (RFC 8259): plain values as text that people and other tools can read.
 
-What JSON has no form for is an object with one key that begins with ``$``: bytes are
+Values that JSON lacks are objects with one key that begins with ``$``: bytes are
 ``{"$b64": "aGk="}``, the infinities ``{"$float": "inf"}`` and ``{"$float": "-inf"}``. A dict's own
-keys that begin with ``$`` get a second one, so that every plain value comes back as it was. Owns
-this escaping and what of JSON is accepted.
+keys that begin with ``$`` get a second ``$``, so that every plain value is decoded as it was.
 """
 
 from __future__ import annotations
@@ -15,15 +14,7 @@ from typing import Any, ClassVar, Final
 
 from braft_core.abc import Serializer
 from braft_core.errors import DecodeError
-from braft_serializers.plain import (
-    INT_MAX,
-    INT_MIN,
-    MAX_DEPTH,
-    check_plain,
-    check_room,
-    check_scalar,
-    check_text,
-)
+from braft_core.serializers import INT_MAX, INT_MIN, MAX_DEPTH, check_plain
 
 __all__ = ["JsonSerializer"]
 
@@ -33,23 +24,24 @@ _INFINITIES: Final = {"inf": math.inf, "-inf": -math.inf}
 
 
 class JsonSerializer(Serializer):
-    """Plain values as compact UTF-8 JSON. Stateless, any thread.
+    """Plain values as compact UTF-8 JSON. Stateless and thread-safe.
 
-    NaN is refused. Space before or after the value is not accepted, nor are duplicate keys, bare
-    ``NaN`` and ``Infinity``, numbers beyond their range and escapes of lone surrogates.
+    NaN is refused. Decoding refuses space around the value, duplicate keys, bare ``NaN`` and
+    ``Infinity``, numbers out of range and escapes of lone surrogates.
     """
 
     name: ClassVar[str] = "json"
     tag: ClassVar[int] = 3
 
     def dumps(self, value: Any) -> bytes:
-        """Encode. :raises TypeError: for NaN and for what is not plain; names what is wrong."""
-        escaped = _escape(value, MAX_DEPTH)
+        """Encode a value. :raises TypeError: it is NaN or not plain; names what is wrong."""
+        check_plain(value)
+        escaped = _escape(value)
         text = json.dumps(escaped, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode()
 
     def loads(self, data: bytes) -> Any:
-        """Decode exactly one value. :raises DecodeError: on anything else."""
+        """Decode exactly one value. :raises DecodeError: the data is anything else."""
         try:
             return _decode(data)
         except (ValueError, TypeError, RecursionError) as error:
@@ -58,14 +50,11 @@ class JsonSerializer(Serializer):
             ) from error
 
 
-def _escape(value: Any, room: int) -> Any:
+def _escape(value: Any) -> Any:
     if type(value) is list or type(value) is tuple:
-        check_room(room)
-        return [_escape(item, room - 1) for item in value]
+        return [_escape(item) for item in value]
     if type(value) is dict:
-        check_room(room)
-        return {_escape_key(key): _escape(item, room - 1) for key, item in value.items()}
-    check_scalar(value)
+        return {_escape_key(key): _escape(item) for key, item in value.items()}
     if type(value) is bytes:
         return {_BYTES: base64.b64encode(value).decode("ascii")}
     if type(value) is float and not math.isfinite(value):
@@ -74,8 +63,7 @@ def _escape(value: Any, room: int) -> Any:
     return value
 
 
-def _escape_key(key: Any) -> Any:
-    check_text(key)
+def _escape_key(key: str) -> str:
     return f"${key}" if key.startswith("$") else key
 
 
@@ -95,7 +83,7 @@ def _decode(data: bytes) -> Any:
         parse_float=_to_float,
         parse_constant=_refuse_constant,
     )
-    # Only an escape can smuggle in a lone surrogate, and only many brackets can nest too deep.
+    # Only an escape can produce a lone surrogate, and only many brackets can nest too deep.
     if "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH:
         check_plain(value)
     return value
