@@ -3,8 +3,8 @@
 Besides plain values (:mod:`braft_core.serializers.plain`) these are accepted: objects of registered
 classes (:mod:`braft_core.serializers.command_types`), ``datetime``, ``date``, ``time``,
 ``timedelta``, ``Decimal``, ``UUID``, ``set``, ``frozenset``, ``tuple``, ints beyond 64 bits, and
-dicts with keys that are not text. Each is decoded to an equal value of the same type; subclasses are
-refused.
+dicts with keys that are not text. Each is decoded to an equal value of the same type. Subclasses
+are refused.
 
 Each is encoded as a dict with the one key ``"@"`` and a list of a name and its parts:
 ``{"@": ["decimal", "1.10"]}``, ``{"@": ["orders.place", 1, {"item": "tea"}]}``. A user's dict that
