@@ -182,7 +182,7 @@ def _parse(text: object, *, listen: bool = False) -> Address:
 
 @lru_cache(maxsize=1024)
 def _parsed(text: str, listen: bool) -> Address:
-    """:raises ValueError: saying why not; which is not remembered."""
+    """Parse an address. :raises ValueError: why it is not one; failures are not cached."""
     if not text:
         raise ValueError("it is empty")
     if not text.isascii():

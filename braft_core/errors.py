@@ -1,4 +1,4 @@
-"""Every error braft raises, in one tree.
+"""Every error that braft raises, in one tree.
 
 The tree answers one question first: *may the caller try again?*
 
@@ -113,7 +113,7 @@ class BraftError(Exception):
 
     @property
     def message(self) -> str:
-        """The human-readable sentence."""
+        """The human-readable message."""
         return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -234,7 +234,10 @@ class ForkedProcess(Stopped):
 
 
 class OutcomeUnknown(BraftError):
-    """The request was sent and its fate is not known: it may have been applied, or may yet be."""
+    """The request may have been applied, or may still be applied.
+
+    braft retries a command of a session until its deadline, see ``docs/sessions.md``.
+    """
 
     code = "outcome_unknown"
 
@@ -266,8 +269,8 @@ class Conflict(Rejected):
 class SessionExpired(Rejected):
     """The session of the command is gone, and with it the memory of what was applied.
 
-    The attempt that was answered so was not applied. ``data['maybe_applied']`` tells of the whole
-    command: ``True`` if an earlier attempt may have been, so that its outcome is unknown.
+    This attempt was not applied. ``data['maybe_applied']`` is ``True`` if an earlier attempt of the
+    command may have been.
     """
 
     code = "session_expired"
@@ -310,8 +313,8 @@ class Unreachable(TransportError):
     """The node at that address did not answer.
 
     ``data['sent']`` is ``False`` when the request certainly never reached the peer, and
-    ``data['answered']`` is ``True`` when somebody is there who cannot be understood: with another
-    setting of TLS or of the transport.
+    ``data['answered']`` is ``True`` when something answers that is not understood: its setting of
+    TLS or of the transport differs.
     """
 
     code = "unreachable"
@@ -330,7 +333,7 @@ class WrongCluster(TransportError):
 
 
 class StorageError(BraftError):
-    """The store cannot do what it was asked."""
+    """A storage operation failed."""
 
     code = "storage"
 

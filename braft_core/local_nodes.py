@@ -63,7 +63,7 @@ _walking = threading.Lock()
 
 
 def free_ports(count: int) -> list[int]:
-    """``count`` different TCP ports of 127.0.0.1 that nobody listened on a moment ago.
+    """Return ``count`` different TCP ports of 127.0.0.1 that were free a moment ago.
 
     A port is handed out again, to any process of this user, only after all the others: it may be
     listened on much later, when its node starts or comes back. From any thread.

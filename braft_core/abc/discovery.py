@@ -1,4 +1,4 @@
-"""Discovery: where might other nodes be?"""
+"""Discovery: find the places where other nodes may answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Contact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryContext:
-    """What a discovery is told about the node it works for."""
+    """What a discovery knows about its node."""
 
     node_id: str
     ip: str
@@ -52,8 +52,7 @@ class Discovery(abc.ABC):
     #: The scheme: ``BRAFT_DISCOVERY=<name>:<spec>``.
     name: ClassVar[str]
 
-    #: Whether :meth:`start` tells others of this node, so that who only wants to look must not call
-    #: it, and cannot look.
+    #: Whether :meth:`start` announces this node. Read-only tools then cannot use the discovery.
     announces: ClassVar[bool] = False
 
     #: Whether the spec names every node that bootstraps the cluster, this one included, so that
@@ -123,7 +122,7 @@ class Discovery(abc.ABC):
         """Begin announcing and browsing. Called once, before the first :meth:`discover`."""
 
     async def move(self, ip: str) -> None:
-        """This node advertises another address from now on: announce that instead.
+        """Announce another address of this node from now on.
 
         Called after :meth:`start`, any number of times. By default only the context changes.
 

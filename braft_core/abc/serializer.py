@@ -9,7 +9,7 @@ __all__ = ["Serializer"]
 
 
 class Serializer(abc.ABC):
-    """Turns plain values into bytes and back. Called from several threads at once; stateless.
+    """Encodes plain values as bytes and decodes them. Stateless: several threads call it at once.
 
     Plain values are ``None``, ``bool``, ``int`` of up to 64 bits, ``float``, ``str``, ``bytes``,
     lists (a tuple comes back as one) and string-keyed dicts of these, nested up to 128 deep; exact
@@ -17,7 +17,7 @@ class Serializer(abc.ABC):
     """
 
     name: ClassVar[str]
-    #: First byte of everything this serializer wrote to the log, 1-255, unique and for ever.
+    #: The second byte of every command that this serializer encoded, 1-255. Unique; never changes.
     tag: ClassVar[int]
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""Storage: what a node must not forget."""
+"""Storage: the durable state of a node."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 class StorageOptions:
     """What a store is built from."""
 
-    #: The node's data directory; ``None`` for a node that forgets.
+    #: The node's data directory; ``None`` for a node without durable state.
     data_dir: Path | None
     #: What was given for the plugin; see ``braft_core.plugin.options``.
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -84,11 +84,11 @@ class SnapshotSink(abc.ABC):
 
     @abc.abstractmethod
     def write(self, chunk: bytes) -> None:
-        """Add bytes. :raises StorageFull: no space; only :meth:`abort` is left to do then."""
+        """Add bytes. :raises StorageFull: no space; call only :meth:`abort` then."""
 
     @abc.abstractmethod
     def commit(self, verify: Callable[[Iterator[bytes]], None] | None = None) -> SnapshotMeta:
-        """Make it durable and visible, atomically; returns its description with id and size.
+        """Make it durable and visible, atomically; return its description with id and size.
 
         :param verify: is given the contents as they are stored, before anybody can see the
             snapshot. What it raises passes through; then only :meth:`abort` is left to do.
@@ -96,7 +96,7 @@ class SnapshotSink(abc.ABC):
 
     @abc.abstractmethod
     def abort(self) -> None:
-        """Throw away what was written. Idempotent, and harmless after :meth:`commit`."""
+        """Discard what was written. Idempotent, and harmless after :meth:`commit`."""
 
 
 class SnapshotStore(abc.ABC):
@@ -117,28 +117,28 @@ class SnapshotStore(abc.ABC):
         """Begin a snapshot of the state after ``index``.
 
         :param size: bytes that are to come, 0 if that is not known.
-        :raises StorageFull: there surely is no room for so many.
+        :raises StorageFull: there is certainly not enough space.
         """
 
     @abc.abstractmethod
     def list(self) -> list[SnapshotMeta]:
-        """All whole snapshots, newest (highest index, then term) first."""
+        """Return all whole snapshots, newest (highest index, then term) first."""
 
     @abc.abstractmethod
     def open(self, snapshot_id: str) -> Iterator[bytes]:
-        """The contents in chunks of at most 1 MiB, each verified before it is handed out.
+        """Return the contents in chunks of at most 1 MiB, each verified before it is yielded.
 
         :raises StorageError: there is no such snapshot.
         :raises StorageCorrupt: while iterating: a chunk fails its checksum, or the end is missing.
         """
 
     def holds(self, snapshot_id: str) -> bool:
-        """Whether that snapshot is still there. Asked each second of the one in use."""
+        """Return whether the snapshot still exists. Called each second for the one in use."""
         return any(meta.id == snapshot_id for meta in self.list())
 
     @abc.abstractmethod
     def delete(self, snapshot_id: str) -> None:
-        """Delete that snapshot, if it is there. One that is being read stays readable."""
+        """Delete the snapshot if it exists. A snapshot that is being read stays readable."""
 
     @abc.abstractmethod
     def retain(self, count: int, keep: str = "") -> None:
@@ -149,10 +149,10 @@ class SnapshotStore(abc.ABC):
 
 
 def surplus(newest_first: Sequence[SnapshotMeta], count: int, keep: str = "") -> list[SnapshotMeta]:
-    """Those that :meth:`SnapshotStore.retain` deletes.
+    """Return the snapshots that :meth:`SnapshotStore.retain` deletes.
 
-    Several may be of one index and term, a node's own and received ones: they count as one, since
-    which of them the node is using cannot be told from here.
+    Several may be of one index and term, a node's own and received ones: they count as one, because
+    this function cannot know which of them the node uses.
     """
     positions = list(dict.fromkeys((meta.index, meta.term) for meta in newest_first))
     kept = set(positions[: max(count, 0)])
@@ -193,7 +193,7 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def get_meta(self, key: str) -> bytes | None:
-        """A small named value (node id, cluster id, bootstrap record)."""
+        """Return a small named value (node id, cluster id, bootstrap record)."""
 
     @abc.abstractmethod
     def set_meta(self, values: Mapping[str, bytes | None]) -> None:

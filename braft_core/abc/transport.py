@@ -24,16 +24,16 @@ __all__ = ["Identity", "TLSFiles", "Transport", "TransportHandler", "TransportOp
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:
-    """PEM files for mutual TLS, and whom this node takes for a peer by its certificate."""
+    """PEM files for mutual TLS, and which certificates belong to peers."""
 
     ca: Path
     cert: Path
     key: Path
-    #: Those without TLS are served and called as well, for a rolling change.
+    #: Also serve and call nodes without TLS, for a rolling change.
     prefer: bool = False
-    #: Names that make the holder of a certificate a peer; none: see ``braft_core.tls.peer_rule``.
+    #: Certificate names of peers; for none see ``braft_core.tls.peer_rule``.
     peer_names: tuple[str, ...] = ()
-    #: The name that peers' certificates carry; "": the address at which they are called.
+    #: The name in peers' certificates; "": the address at which they are called.
     server_name: str = ""
 
 
@@ -45,7 +45,7 @@ class TransportOptions:
     listen: tuple[str, ...]
     tls: TLSFiles | None = None
     reflection: bool = True
-    #: Largest message in bytes that is read from a peer.
+    #: Largest message accepted from a peer, bytes.
     max_message_bytes: int = 16 << 20
     #: Deadline of one Raft RPC, seconds.
     rpc_timeout: float = 2.0
@@ -55,7 +55,7 @@ class TransportOptions:
     timing: TransportTiming = field(default_factory=TransportTiming)
     #: Bound into the proof.
     cluster_name: str = ""
-    #: Take Raft's own requests without a proof, and send them to peers that cannot prove anything.
+    #: Accept Raft's own requests without a proof, and send them to peers that cannot prove theirs.
     unproved_raft: bool = False
     #: What was given for the plugin; see ``braft_core.plugin.options``.
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -83,22 +83,22 @@ class TransportHandler(Protocol):
         """The node's identity."""
 
     def on_message(self, message: Message) -> None:
-        """A Raft request arrived (with ``context`` set) or the response to one of ours did."""
+        """Handle a Raft request (with ``context`` set), or the response to one of ours."""
 
     def on_connection_lost(self, server_id: str) -> None:
-        """An established connection with that peer broke, in whichever direction.
+        """Handle the loss of an established connection with a peer, in either direction.
 
         Not called for orderly ends that say nothing about the peer's health.
         """
 
     def on_unreachable(self, server_id: str) -> None:
-        """Requests to that peer were dropped: no connection, or a full queue."""
+        """Handle dropped requests to a peer: there is no connection, or the queue is full."""
 
     async def on_call(self, request: PeerRequest) -> PeerReply:
-        """A peer call arrived. A ``BraftError`` it raises travels back to the caller."""
+        """Answer a peer call. A ``BraftError`` that this raises is sent to the caller."""
 
     def wants_snapshot(self, message: InstallSnapshot) -> bool:
-        """Whether to receive the contents of a snapshot that a peer offers.
+        """Return whether to receive the contents of a snapshot that a peer offers.
 
         Asked on the loop, before anything is stored. If not, the transport receives nothing, and
         gives the message to :meth:`on_message` as it is, without an id: the node answers it.
@@ -107,7 +107,7 @@ class TransportHandler(Protocol):
         """
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
-        """Where a snapshot that a leader sends is stored. On a thread of its own; may block.
+        """Return where to store a snapshot that a leader sends. On its own thread; may block.
 
         The transport writes to the sink on the same thread, and commits it before ``on_message``
         hands out the snapshot with its id; or aborts it.
@@ -116,7 +116,7 @@ class TransportHandler(Protocol):
         """
 
     def open_snapshot(self, snapshot_id: str) -> Iterator[bytes]:
-        """The contents of one of ours, to be sent. On a thread of its own; may block.
+        """Return the contents of a snapshot of this node, to be sent. May block.
 
         The transport iterates on the same thread, and drops the iterator half-way if it must.
 
@@ -124,10 +124,10 @@ class TransportHandler(Protocol):
         """
 
     async def on_apply_log(self, data: bytes) -> bytes:
-        """The original's ``Raft.ApplyLog``: a command, serialized; returns the answer."""
+        """Serve the original's ``Raft.ApplyLog``: apply a serialized command, return the answer."""
 
     async def on_details(self) -> dict[str, Any]:
-        """The original's ``Raft.GetDetails``: this node's entry of ``GET /raft``'s ``nodes``."""
+        """Serve the original's ``Raft.GetDetails``: this node's entry in ``GET /raft``."""
 
 
 class Transport(abc.ABC):
@@ -149,7 +149,7 @@ class Transport(abc.ABC):
         """Stop listening, end all connections, leave no task or thread. Idempotent."""
 
     def refresh(self) -> None:  # noqa: B027 - a transport without files has nothing to look at
-        """Look again at what may have changed outside, such as certificates, and use it from now.
+        """Reload what may have changed outside, such as certificates.
 
         *Any thread*, once each second and on SIGHUP; may block. Connections that exist stay. What
         cannot be used is not used, and stands in :attr:`notes`. Does nothing by default.
@@ -164,23 +164,24 @@ class Transport(abc.ABC):
 
     @property
     def notes(self) -> dict[str, str]:
-        """*Any thread.* What is wrong though the transport works: a sentence by its subject."""
+        """*Any thread.* What is wrong though the transport works: a message by subject."""
         return {}
 
     @abc.abstractmethod
     def set_peer(self, server_id: str, address: str) -> None:
-        """Remember (or change) where that server is; connect in the background and stay so."""
+        """Set the address of a server; connect in the background and stay connected."""
 
     @abc.abstractmethod
     def remove_peer(self, server_id: str) -> None:
-        """Forget that server and end its connection."""
+        """Remove a server and close its connection."""
 
     @abc.abstractmethod
     def send(self, message: Request) -> None:
         """Queue a Raft request for ``message.to``. Never blocks, never raises for network reasons.
 
         AppendEntries to one peer stay in order, except heartbeats, which have a lane of their own
-        and overtake. A request that cannot be sent in time is dropped and ``on_unreachable`` told.
+        and overtake. A request that cannot be sent in time is dropped, and
+        ``on_unreachable`` is called.
         The peer's response comes back by ``on_message`` with ``request_id`` filled in.
         """
 
@@ -208,7 +209,7 @@ class Transport(abc.ABC):
 
         :param timeout: seconds, for everything including the connection.
         :raises Unreachable: no answer in time; ``data['sent']`` False if surely never sent,
-            ``data['answered']`` True if somebody is there who cannot be understood (see
+            ``data['answered']`` True if something answers that is not understood (see
             :func:`braft_core.transport.answers`).
         :raises BraftError: what the peer's handler raised.
         """

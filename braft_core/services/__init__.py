@@ -25,8 +25,8 @@ same order; its queries run on one node. Write one by deriving from :class:`Stat
             self.value = value
 
 **Determinism.** Equal state and equal commands must give equal state and equal answers on every
-node, in every process, for ever (a restarted node replays the log). So a command uses nothing but
-its arguments, the state, and its :class:`~braft_core.abc.CommandContext`:
+node, in every process, at any time, because a restarted node replays the log. So a command uses
+only its arguments, the state, and its :class:`~braft_core.abc.CommandContext`:
 
 * no clock: ``context.appended_at`` is the leader's, and in the log;
 * no randomness, no ``id()``, no ``hash()`` of text (it differs from process to process);
@@ -34,11 +34,11 @@ its arguments, the state, and its :class:`~braft_core.abc.CommandContext`:
 * no I/O, no environment, no threads, no ``async``;
 * arguments and answers are plain values (:mod:`braft_core.serializers.plain`).
 
-A command that raises is answered with that error on every node alike. What it changed before it
-raised stays changed, on every node alike: check first, then change.
+A command that raises is answered with that error on every node. What it changed before it raised
+stays changed on every node: check first, then change.
 
-What can be enforced is: ``async`` and generator commands are refused when the class is made,
-answers that are not plain become errors, and
+What braft enforces: ``async`` and generator commands are refused when the class is created, answers
+that are not plain become errors, and
 :class:`braft_testing.services.ServiceConformance` compares instances, restored snapshots and
 hash seeds.
 """

@@ -16,7 +16,7 @@ __all__ = ["canonical_chunks"]
 
 _SIZE: Final = 16
 _MODULUS: Final = 1 << (8 * _SIZE)
-#: Items between two empty chunks, at which the consumer may pause.
+#: Items between two empty chunks, where the consumer may pause.
 _ITEMS: Final = 1024
 #: Bytes of a value by its first byte: nil, booleans, floats, ints.
 _FIXED: Final = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCA: 5, 0xCB: 9} | {
@@ -24,7 +24,7 @@ _FIXED: Final = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCA: 5, 0xCB: 9} | {
     for begin in (0xCC, 0xD0)
     for number, first in enumerate(range(begin, begin + 4))
 }
-#: Bytes of the length that follows: of bytes and text, of arrays, of maps.
+#: Bytes of the length that follows, for bytes and text, for arrays, for maps.
 _SIZED: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _ARRAYS: Final = {0xDC: 2, 0xDD: 4}
 _MAPS: Final = {0xDE: 2, 0xDF: 4}
@@ -87,7 +87,7 @@ def _map(data: bytes, count: int, at: int) -> Generator[bytes, None, int]:
 
 
 def _absorb(chunks: Generator[bytes, None, int], hashed: Any) -> Generator[bytes, None, int]:
-    """Hash the chunks of one value, with pauses as they have; return where it ends."""
+    """Hash the chunks of one value, passing on their pauses; return where it ends."""
     while True:
         try:
             chunk = next(chunks)

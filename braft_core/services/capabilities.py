@@ -5,8 +5,8 @@ services with their commands, its serializers and command types. An entry has a 
 leader appends an entry only if every member of the configuration can execute it; what all of them
 can execute is :func:`common`. Pure: values in, values out. Must not know members or Raft.
 
-A command counts with the numbers of arguments that it takes, because a version that takes one more
-answers where an older one refuses. A command type counts with its version and its fields.
+Commands are compared with the numbers of arguments that they take, because a version that takes one
+more answers where an older one refuses. Command types are compared with their version and fields.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Capabilities:
     types: Mapping[str, TypeFields]
 
     def missing(self, need: Need) -> str:
-        """Name what is missing for an entry, as the object of "lacks"; "" if nothing is."""
+        """Name what is missing for an entry, or return "" if nothing is."""
         if need.format not in self.formats:
             return f"command format {need.format}"
         if need.serializer not in self.serializers:
@@ -157,7 +157,7 @@ class Capabilities:
         ]
 
     def digests(self) -> dict[str, str]:
-        """Return a short digest of each service's commands: equal ones have equal commands."""
+        """Return a short digest of each service's commands; equal commands have equal digests."""
         return {name: _digest(commands) for name, commands in sorted(self.services.items())}
 
     def encode(self) -> bytes:
@@ -180,7 +180,7 @@ class Capabilities:
     def decode(data: bytes) -> Capabilities:
         """Read what :meth:`encode` wrote, also by a later version that appended to it.
 
-        :raises DecodeError: it is something else, or longer than ``MAX_BYTES``.
+        :raises DecodeError: these are not capabilities, or they exceed ``MAX_BYTES``.
         """
         if len(data) > MAX_BYTES:
             raise DecodeError(f"capabilities of {len(data)} bytes; accepted are {MAX_BYTES}")
@@ -190,7 +190,7 @@ class Capabilities:
             raise DecodeError(f"not capabilities ({len(data)} bytes): {error}") from error
 
 
-#: Of a node that can execute nothing.
+#: The capabilities of a node that can execute nothing.
 NONE: Final = Capabilities(0, frozenset(), frozenset(), {}, {})
 
 
@@ -278,7 +278,7 @@ def _decoded(parts: Any) -> Capabilities:
                 services={_name(k): _read_commands(v) for k, v in services.items()},
                 types={_name(k): _read_type(v) for k, v in types.items()},
             )
-    raise ValueError("its parts are others")
+    raise ValueError("it has other parts")
 
 
 def _numbers(items: Iterable[Any]) -> frozenset[int]:

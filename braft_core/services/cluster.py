@@ -1,6 +1,6 @@
-"""``$cluster``: what the members have agreed that all can execute, and when states are compared.
+"""``$cluster``: the capabilities that all members share, and when their states are compared.
 
-Every node has it, and nobody chooses it. The leader commits an agreement when every member of the
+Every node has this service. The leader commits an agreement when every member of the
 configuration has declared its capabilities; the *feature level* in it gates new formats. An
 agreement outlives leaders, snapshots and members that are down for a while.
 
@@ -34,7 +34,7 @@ CLUSTER = "$cluster"
 
 
 class ClusterService(StateMachineService):
-    """The agreement. :attr:`agreed` may be read from any thread.
+    """The agreement. Any thread may read :attr:`agreed`.
 
     :param level: the newest feature level that this node knows.
     """
@@ -47,12 +47,12 @@ class ClusterService(StateMachineService):
         self.agreed: Capabilities = NONE
         #: The index of the entry that holds the agreement, 0 for none.
         self.agreed_index = 0
-        #: Called within a checkpoint, with its index. It must not raise: that would be an answer.
+        #: Called within a checkpoint with its index. Must not raise: the error would be the answer.
         self.on_checkpoint: Callable[[int], None] = _ignore
 
     @command
     def agree(self, context: CommandContext, capabilities: bytes) -> int:
-        """Replace the agreement; returns its index. The feature level never falls.
+        """Replace the agreement; return its index. The feature level never falls.
 
         :raises UnsupportedEncoding: the feature level is newer than this node knows.
         """
@@ -70,7 +70,7 @@ class ClusterService(StateMachineService):
 
     @command
     def checkpoint(self, context: CommandContext) -> int:
-        """Have the state captured, as it is after all entries up to here; returns the index."""
+        """Capture the state after all entries up to here; return the index."""
         self.on_checkpoint(context.index)
         return context.index
 
@@ -122,11 +122,10 @@ class ClusterService(StateMachineService):
 
 
 def _ignore(index: int) -> None:
-    """Nobody compares digests."""
+    """Ignore the checkpoint: nothing compares digests."""
 
 
-#: How the data of an entry with an agreement begins. It is written in the oldest format, which
-#: every node reads.
+#: How the data of an entry with an agreement begins.
 _AGREE = encode_command(MsgpackSerializer(), CLUSTER, "agree", [b""])[:-2]
 
 
@@ -136,7 +135,7 @@ def agreement_command(capabilities: Capabilities) -> bytes:
 
 
 def is_agreement(data: bytes) -> bool:
-    """Return whether an entry's data is an agreement, which nobody asked to be written."""
+    """Return whether an entry's data is an agreement."""
     return data.startswith(_AGREE)
 
 
@@ -149,5 +148,5 @@ _CHECKPOINT = encode_command(MsgpackSerializer(), CLUSTER, "checkpoint", [])
 
 
 def is_internal(data: bytes) -> bool:
-    """Return whether nobody asked for this entry to be written: it is braft's own."""
+    """Return whether the entry is internal: no caller submitted it."""
     return data == _CHECKPOINT or is_agreement(data)

@@ -34,29 +34,29 @@ __all__ = [
     "new_hash",
 ]
 
-#: Checkpoints that a node remembers and tells others of, the newest ones.
+#: How many of the newest checkpoints a node keeps and reports to others.
 KEPT: Final = 4
-#: Longest encoding that is read, bytes.
+#: Longest encoding that is accepted, bytes.
 MAX_BYTES: Final = 1 << 16
-#: Services whose digests are told, at most, and the longest name of one, bytes.
+#: The most services whose digests are reported, and the longest name of one, bytes.
 _MAX_SERVICES: Final = 256
 _MAX_NAME: Final = 200
 _CODE, _SIZE = 8, 16
-#: Of this encoding, and of what the digests are made of: other ones cannot be compared.
+#: Version of this encoding and of what is hashed. Only equal versions can be compared.
 _VERSION: Final = 1
 _MAX_INDEX: Final = 2**63 - 1
 
 
 class Digest(NamedTuple):
-    """Of one service's state."""
+    """The digest of one service's state."""
 
-    #: Of the code that made the state.
+    #: Hash of the code that made the state.
     code: bytes
     value: bytes
 
     @property
     def text(self) -> str:
-        """The value as users are shown it."""
+        """The value as users see it."""
         return self.value.hex()
 
 
@@ -104,7 +104,7 @@ def encode_checkpoints(checkpoints: Sequence[Checkpoint]) -> bytes:
 
     What would not be accepted there is left out, the oldest checkpoints first.
     """
-    rows = [[index, _told(digests)] for index, digests in checkpoints[-KEPT:]]
+    rows = [[index, _reported(digests)] for index, digests in checkpoints[-KEPT:]]
     while rows:
         packed: bytes = msgpack.packb([_VERSION, rows])
         if len(packed) <= MAX_BYTES:
@@ -113,7 +113,7 @@ def encode_checkpoints(checkpoints: Sequence[Checkpoint]) -> bytes:
     return b""
 
 
-def _told(digests: Mapping[str, Digest]) -> dict[str, list[bytes]]:
+def _reported(digests: Mapping[str, Digest]) -> dict[str, list[bytes]]:
     names = [name for name in sorted(digests) if len(name.encode()) <= _MAX_NAME]
     return {name: [*digests[name]] for name in names[:_MAX_SERVICES]}
 

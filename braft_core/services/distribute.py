@@ -38,8 +38,8 @@ def spread(
     Shares differ by at most one. Given that, as few items as possible leave the node that
     ``previous`` (item to node) gave them. Without nodes nothing is assigned.
 
-    Why this is minimal: a node that holds more than its share must give up the difference whatever
-    one does, so the total is least if the nodes that already hold most get the larger shares.
+    This is minimal: a node that holds more than its share must give up the difference in any case,
+    so the fewest items move if the nodes that hold most get the larger shares.
     """
     names, targets = in_order(set(items)), sorted(set(nodes))
     if not targets:
@@ -76,7 +76,7 @@ class DistributeService(StateMachineService):
         self._items: dict[str, Any] = {}
         self._nodes: list[str] = []
         self._assignment: dict[str, str] = {}
-        # Replaced, never changed: on_change is called from other threads. The lock is theirs.
+        # Replaced, never changed: other threads call on_change. The lock is for them.
         self._listeners: tuple[_Listener, ...] = ()
         self._listening = threading.Lock()
 
@@ -84,7 +84,7 @@ class DistributeService(StateMachineService):
     def distribute(self, items: Any) -> dict[str, str]:
         """Replace all items by a list of ids, or a dict of ids and payloads.
 
-        Returns the assignment, item to node. An item that stays keeps its node if it can.
+        Return the assignment, item to node. A remaining item keeps its node if possible.
         """
         if isinstance(items, list):
             items = dict.fromkeys(_ids("items", items))
@@ -99,7 +99,7 @@ class DistributeService(StateMachineService):
 
     @command
     def add(self, item: str, payload: Any = None) -> str | None:
-        """Add an item, or replace its payload; returns the node that has it."""
+        """Add an item, or replace its payload; return the node that has it."""
         _ids("item", [item])
         _check("item", {item: payload})
         self._update({**self._items, item: payload}, self._nodes)
@@ -107,7 +107,7 @@ class DistributeService(StateMachineService):
 
     @command
     def remove(self, item: str) -> bool:
-        """Remove an item; whether it was there."""
+        """Remove an item; return whether it existed."""
         _ids("item", [item])
         if item not in self._items:
             return False
@@ -116,7 +116,7 @@ class DistributeService(StateMachineService):
 
     @command
     def set_nodes(self, node_ids: Any) -> int:
-        """Say which nodes are live; returns how many items have another node now."""
+        """Set the live nodes; return how many items have another node now."""
         if not isinstance(node_ids, list):
             raise InvalidArgument(f"node ids are a list of ids, not {node_ids!r:.80}")
         _check("node_ids", node_ids)
@@ -127,23 +127,23 @@ class DistributeService(StateMachineService):
 
     @query
     def assignment(self) -> dict[str, str]:
-        """Item to node; empty while there are no nodes."""
+        """Return the node of each item; empty while there are no nodes."""
         return self._assignment
 
     @query
     def items_of(self, node_id: str) -> dict[str, Any]:
-        """The items of one node and their payloads; empty for a node that is not known."""
+        """Return the items of one node and their payloads; empty for an unknown node."""
         return self._share(self._assignment, self._items, node_id)
 
     def on_change(self, node_id: str, callback: Callback, dispatch: Dispatch) -> Callable[[], None]:
-        """Have ``callback(share)`` called after each command that changes ``node_id``'s share.
+        """Call ``callback(share)`` after each command that changes ``node_id``'s share.
 
-        From any thread. The share is item ids to payloads. The service only says when:
-        ``dispatch(callback, share)`` is called on the applier thread and must not block, so it
-        hands the call to another thread (``ThreadPoolExecutor(1).submit`` keeps the order).
-        Listeners are no part of the replicated state; what they do cannot change an answer.
+        May be called from any thread. The share maps item ids to payloads. The applier thread calls
+        ``dispatch(callback, share)``, which must not block: it hands the call to another thread
+        (``ThreadPoolExecutor(1).submit`` keeps the order). Listeners are not part of the replicated
+        state and cannot change an answer.
 
-        :returns: a function that ends it.
+        :returns: a function that removes the listener.
         """
         listener = _Listener(node_id, callback, dispatch)
         with self._listening:
@@ -157,12 +157,12 @@ class DistributeService(StateMachineService):
 
     @property
     def nodes(self) -> list[str]:
-        """The live nodes as last applied, sorted. From any thread: the list is never changed."""
+        """The live nodes, sorted. Any thread: the list is replaced, never changed."""
         return self._nodes
 
     @property
     def in_use(self) -> bool:
-        """Whether there are items. From any thread."""
+        """Whether there are items. Any thread."""
         return bool(self._items)
 
     def dump(self) -> Any:
@@ -170,7 +170,7 @@ class DistributeService(StateMachineService):
         return {"items": self._items, "nodes": self._nodes, "assignment": self._assignment}
 
     def check_snapshot(self, chunks: Iterator[bytes]) -> None:
-        """See :meth:`Service.check_snapshot`. :raises DecodeError: it is something else."""
+        """See :meth:`Service.check_snapshot`. :raises DecodeError: it is not one of distribute."""
         DistributeService().restore(chunks)
 
     def load(self, value: Any) -> None:
@@ -200,8 +200,8 @@ class DistributeService(StateMachineService):
 def _notify(listener: _Listener, share: dict[str, Any]) -> None:
     try:
         listener.dispatch(listener.callback, detached_copy(share))
-    except Exception:  # a listener is local: if it could fail a command, nodes would differ
-        logger.exception("a listener of node %s cannot be told of its items", listener.node_id)
+    except Exception:  # listeners are local: a command must not fail because of one
+        logger.exception("could not dispatch the items of node %s to a listener", listener.node_id)
 
 
 def _ids(what: str, ids: list[Any]) -> list[str]:

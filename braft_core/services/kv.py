@@ -1,13 +1,13 @@
 """``kv``: maps of keys and values, with revisions.
 
 A value's revision is the log index of the command that wrote it: it rises with each write and is
-never used twice. A map is there as long as it has a key.
+never used twice. A map exists as long as it has a key.
 
 Map names and keys are text of 1 to 1,024 bytes in UTF-8, without NUL. Values are any plain values.
 
 Lists and dicts are kept encoded, and keys in :mod:`braft_core.services.ordered`. So the tables hold
-text, numbers and bytes alone, which the garbage collector does not follow: its pauses, in which no
-thread runs, the consensus loop's neither, do not grow with the state.
+only strings, numbers and bytes, which the garbage collector does not traverse. Its pauses stop
+every thread, the consensus loop's too, and must not grow with the state.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ __all__ = ["KVService"]
 MAX_NAME = 1024
 #: Bytes after which a chunk of a snapshot ends.
 _SNAPSHOT_CHUNK = 64 << 10
-#: Bytes that are decoded in one go: the interpreter's lock is held for so long.
+#: Bytes decoded at a time, while the interpreter's lock is held.
 _SLICE = 64 << 10
 _NIL = b"\xc0"
-#: Head of a list of four.
+#: How msgpack begins a list of four.
 _ROW = b"\x94"
-#: Between a map's name and a key in the tables. No name has it, and it comes before all others,
-#: so that the keys of a map stand together.
+#: Between a map's name and a key in the tables. No name contains it, and it sorts before all other
+#: characters, so the keys of a map are adjacent.
 _NUL = "\0"
 
 _CONTAINERS = frozenset({list, dict, tuple})
 
 
 class _Tables(NamedTuple):
-    """The state as it was at one time."""
+    """The state at one point in time."""
 
     keys: Sequence[tuple[str, ...]]
     values: dict[str, Any]
@@ -52,7 +52,7 @@ class _Tables(NamedTuple):
 
 
 class KVService(StateMachineService):
-    """The key-value service. Each error names what was wrong, and changes nothing."""
+    """The key-value service. A command that raises an error changes nothing."""
 
     name = "kv"
     #: Lists and dicts are decoded for each answer.
@@ -63,18 +63,18 @@ class KVService(StateMachineService):
         self._clear()
 
     def _clear(self) -> None:
-        #: By map name, NUL and key; both tables have the same keys. Lists and dicts are encoded,
-        #: and then the revision is negative.
+        #: By map name, NUL and key; both tables have the same keys. A negative revision marks an
+        #: encoded list or dict.
         self._values: dict[str, Any] = {}
         self._revisions: dict[str, int] = {}
         self._keys = OrderedKeys()
-        #: How many keys each map has.
+        #: The number of keys of each map.
         self._maps: dict[str, int] = {}
         self._map_names = OrderedKeys()
 
     @command
     def put(self, context: CommandContext, map_name: str, key: str, value: Any) -> int:
-        """Store a value; returns its revision."""
+        """Store a value; return its revision."""
         _check_name("map name", map_name)
         _check_name("key", key)
         _check_value(key, value)
@@ -90,16 +90,16 @@ class KVService(StateMachineService):
         value: Any,
         expected_revision: int,
     ) -> int:
-        """Store a value if the key is at that revision (0: does not exist); returns the new one.
+        """Store a value if the key has that revision (0: does not exist); return the new one.
 
-        :raises Conflict: it is not; ``data['revision']`` says where it is.
+        :raises Conflict: the key has another revision, ``data['revision']``.
         """
         self._expect(map_name, key, expected_revision)
         return self.put(context, map_name, key, value)
 
     @command
     def delete(self, map_name: str, key: str) -> bool:
-        """Remove a key; whether it was there."""
+        """Remove a key; return whether it existed."""
         place = _place(map_name, key)
         if self._revisions.pop(place, None) is None:
             return False
@@ -113,16 +113,16 @@ class KVService(StateMachineService):
 
     @command
     def delete_if(self, map_name: str, key: str, expected_revision: int) -> bool:
-        """Remove a key if it is at that revision; ``False`` for 0: nothing to remove.
+        """Remove a key if it has that revision; return ``False`` for 0, when there is no key.
 
-        :raises Conflict: it is not; ``data['revision']`` says where it is.
+        :raises Conflict: the key has another revision, ``data['revision']``.
         """
         self._expect(map_name, key, expected_revision)
         return self.delete(map_name, key)
 
     @query
     def get(self, map_name: str, key: str) -> list[Any] | None:
-        """``[value, revision]``, or ``None`` if there is no such key, or no such map."""
+        """Return ``[value, revision]``, or ``None`` if there is no such key or map."""
         place = _place(map_name, key)
         revision = self._revisions.get(place)
         if revision is None:
@@ -132,10 +132,10 @@ class KVService(StateMachineService):
 
     @query(name="list")
     def items(self, map_name: str) -> dict[str, Any]:
-        """All keys and values of a map, in the order of the keys, as they are at one time.
+        """Return all keys and values of a map, ordered by key.
 
-        :raises Rejected: there is no such map. (A map without keys does not exist: an empty
-            answer would hide a misspelt name.)
+        :raises Rejected: there is no such map. A map without keys does not exist, and an empty
+            answer would hide a misspelt name.
         """
         _check_name("map name", map_name)
         if map_name not in self._maps:
@@ -173,12 +173,12 @@ class KVService(StateMachineService):
 
     @query
     def maps(self) -> list[str]:
-        """The names of all maps, sorted."""
+        """Return the names of all maps, sorted."""
         return list(self._map_names.after(""))
 
     @query
     def maps_page(self, after: str = "", limit: int = DEFAULT_PAGE_SIZE) -> dict[str, Any]:
-        """``{"maps": [name], "next": name or None}``: at most ``limit`` names behind ``after``."""
+        """Return ``{"maps": [name], "next": name or None}``: at most ``limit`` names."""
         _check_page(after, limit)
         names: list[str] = []
         for name in self._map_names.after(after):
@@ -190,19 +190,19 @@ class KVService(StateMachineService):
     def snapshot(self) -> Iterator[bytes]:
         """See :meth:`Service.snapshot`.
 
-        The capture copies the tables, not the values: a stored value is never changed, only
-        replaced. For 1,000,000 keys that takes 25 ms.
+        The capture copies the tables and not the values, because a stored value is replaced and
+        never changed. It takes 25 ms for 1,000,000 keys.
         """
         return _encoded(_Tables(self._keys.blocks(), self._values.copy(), self._revisions.copy()))
 
     def restore(self, chunks: Iterator[bytes]) -> None:
-        """See :meth:`Service.restore`. The old state is let go first: both may not fit."""
+        """See :meth:`Service.restore`. Drop the old state first: memory may not hold both."""
         self._clear()
         for name, key, value, revision in _decoded(chunks):
             self._store(name, key, value, revision)
 
     def check_snapshot(self, chunks: Iterator[bytes]) -> None:
-        """See :meth:`Service.check_snapshot`. :raises DecodeError: it is something else."""
+        """See :meth:`Service.check_snapshot`. :raises DecodeError: it is not one of kv."""
         for _ in _decoded(chunks):
             pass
 
@@ -220,7 +220,7 @@ class KVService(StateMachineService):
         self._revisions[place] = revision
 
     def _places(self, map_name: str, after: str) -> Iterator[str]:
-        """Where in the tables the keys of a map behind ``after`` are, in order."""
+        """Iterate over the table keys of a map after ``after``, in order."""
         begin = f"{map_name}{_NUL}"
         for place in self._keys.after(begin + after):
             if not place.startswith(begin):
@@ -250,7 +250,7 @@ def _place(map_name: str, key: str) -> str:
 
 
 def _decode(encoded: bytes) -> Any:
-    """The list or dict that a table holds. Nobody but us has encoded it."""
+    """Decode a list or dict of a table, which only this class encodes."""
     if len(encoded) <= _SLICE:
         return msgpack.unpackb(encoded)
     return MsgpackSerializer().loads(encoded)
@@ -330,7 +330,7 @@ def _decoded(chunks: Iterator[bytes]) -> Iterator[tuple[str, str, Any, int]]:
         for start in range(0, len(chunk), _SLICE):
             unpacker.feed(chunk[start : start + _SLICE])
             yield from map(_row, _complete(unpacker))
-    # What is left of an incomplete value is inside the unpacker; it would swallow this one.
+    # An incomplete value is still inside the unpacker and would swallow this one.
     unpacker.feed(_NIL)
     if list(_complete(unpacker)) != [None]:
         raise DecodeError("not a snapshot of kv: it ends in the middle of a value")
@@ -339,7 +339,7 @@ def _decoded(chunks: Iterator[bytes]) -> Iterator[tuple[str, str, Any, int]]:
 def _complete(unpacker: msgpack.Unpacker) -> Iterator[Any]:
     try:
         yield from unpacker
-    except Exception as error:  # the library documents that others than its own may come
+    except Exception as error:  # msgpack documents that it may raise other errors than its own
         raise DecodeError(f"not a snapshot of kv: {error}") from error
 
 

@@ -1,9 +1,9 @@
-"""Texts in order, for services that answer in pages.
+"""Ordered sets of strings, for services that answer in pages.
 
-Kept in blocks of some hundred, so that adding and removing costs the same however many there are,
-a page is found at once, and a capture of the whole copies a reference for each block. The blocks
-are tuples of text: the garbage collector stops looking at them after its first visit, and its
-pauses do not grow with the state.
+The keys are in blocks of about a hundred. So adding and removing costs the same for any number of
+keys, a page is found by bisection, and a capture copies one reference per block. Blocks are tuples
+of strings, which the garbage collector stops tracking after its first visit, so its pauses do not
+grow with the state.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from itertools import islice
 
 __all__ = ["OrderedKeys", "in_order", "keys_after"]
 
-#: Most keys of one block.
+#: The most keys of one block.
 _FULL = 128
-#: Texts that are sorted in one go: some milliseconds.
+#: Strings sorted at a time, which takes some milliseconds.
 _RUN = 16_384
 
 
 class OrderedKeys:
-    """A set of texts in code point order, which is also that of their UTF-8. Not thread-safe."""
+    """A set of strings in code point order, which is that of UTF-8 too. Not thread-safe."""
 
     __slots__ = ("_blocks", "_firsts")
 
@@ -32,7 +32,7 @@ class OrderedKeys:
         self._firsts: list[str] = []
 
     def add(self, key: str) -> None:
-        """Add a key that is not there."""
+        """Add a key that is not in the set."""
         if not self._blocks:
             self._blocks, self._firsts = [(key,)], [key]
             return
@@ -44,7 +44,7 @@ class OrderedKeys:
             if not place:
                 self._firsts[at] = key
         elif place == len(block) and at == len(self._blocks) - 1:
-            # In order, as a restore brings them: blocks stay full.
+            # Keys that come in order, as in a restore, leave full blocks.
             self._replace(at + 1, at + 1, (key,))
         else:
             grown = _with(block, place, key)
@@ -52,7 +52,7 @@ class OrderedKeys:
             self._replace(at, at + 1, grown[:half], grown[half:])
 
     def remove(self, key: str) -> None:
-        """Remove a key that is there."""
+        """Remove a key that is in the set."""
         at = self._block_of(key)
         block = self._blocks[at]
         place = bisect_left(block, key)
@@ -67,11 +67,11 @@ class OrderedKeys:
         self._replace(begin, end, *([rest] if rest else []))
 
     def blocks(self) -> Sequence[tuple[str, ...]]:
-        """Everything as it is now; what happens later does not change it."""
+        """Return all blocks; later changes do not affect them."""
         return self._blocks.copy()
 
     def after(self, key: str) -> Iterator[str]:
-        """The keys behind ``key``, whether that is there or not. Nothing may change meanwhile."""
+        """Iterate over the keys after ``key``, which need not exist. The set must not change."""
         at = self._block_of(key) if self._blocks else 0
         return keys_after(self._blocks, key, at)
 
@@ -92,14 +92,14 @@ def _with(block: tuple[str, ...], place: int, key: str) -> tuple[str, ...]:
 
 
 def keys_after(blocks: Sequence[tuple[str, ...]], key: str, at: int = 0) -> Iterator[str]:
-    """The keys behind ``key`` in blocks of which none before ``at`` has any."""
+    """Iterate over the keys after ``key``; blocks before ``at`` have none."""
     for number in range(at, len(blocks)):
         block = blocks[number]
         yield from block if block[0] > key else block[bisect_right(block, key) :]
 
 
 def in_order(texts: Collection[str]) -> list[str]:
-    """What ``sorted`` returns, with moments for other threads: 0.2 s for a million in one go."""
+    """Sort, releasing the interpreter's lock now and then: a million keys take 0.2 s at once."""
     if len(texts) <= _RUN:
         return sorted(texts)
     rest = iter(texts)

@@ -1,8 +1,9 @@
 """The framing of a snapshot: one section per service, in length-prefixed pieces.
 
-``b"braft-sm"``, one byte of format version, then for each service its name (two bytes of length,
-UTF-8) and its pieces (four bytes of length each, big-endian), ended by a piece of length 0; a name
-of length 0 ends the whole. Streams both ways. Knows nothing of what is in a section.
+``b"braft-sm"`` and one byte of format version, then a section for each service: its name (two bytes
+of length, UTF-8) and its pieces (four bytes of length each, big-endian). A piece of length 0 ends a
+section, a name of length 0 the snapshot. Reads and writes as a stream. Must not know what a section
+holds.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from braft_core.errors import DecodeError
 __all__ = ["read_sections", "write_sections"]
 
 _MAGIC = b"braft-sm\x01"
-#: Largest piece, bytes: what a reader must be ready to hold.
+#: Largest piece, bytes. A reader must be able to hold one.
 _PIECE = 1 << 20
 
 
 def write_sections(sections: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
-    """The bytes of a snapshot, lazily."""
+    """Yield the bytes of a snapshot."""
     yield _MAGIC
     for name, chunks in sections:
         encoded = name.encode()
@@ -35,9 +36,9 @@ def write_sections(sections: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[
 
 
 def read_sections(chunks: Iterable[bytes]) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Names and sections, in order. What is left of a section is skipped before the next one.
+    """Yield names and sections in order. The unread rest of a section is skipped.
 
-    :raises DecodeError: while iterating, for anything that is not a whole snapshot.
+    :raises DecodeError: while iterating: the bytes are not a whole snapshot.
     """
     stream = _Stream(chunks)
     if stream.exactly(len(_MAGIC)) != _MAGIC:
@@ -65,7 +66,7 @@ def _pieces(stream: _Stream) -> Iterator[bytes]:
 
 
 class _Stream:
-    """Exact reads from chunks of any size."""
+    """Reads exact numbers of bytes from chunks of any size."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)

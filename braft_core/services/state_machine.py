@@ -1,7 +1,7 @@
-"""The state machine: all services of a node, and the way of a log entry to its answer.
+"""The state machine: all services of a node. It turns log entries into answers.
 
-Owns decoding, routing, the sessions by which a retried command is applied once, and the rule that
-a command's failure is an answer and never the node's.
+Owns decoding, routing, the sessions by which a retried command is applied once, and the rule that a
+failing command is answered with its error and does not stop the node.
 Not thread-safe: the applier thread owns it. Must not know Raft beyond the shape of an entry.
 """
 
@@ -56,15 +56,15 @@ __all__ = ["SESSIONS", "Outcome", "StateMachine"]
 
 logger = logging.getLogger(__name__)
 
-#: The answer to a command: a plain value, or the ``BraftError`` that a caller is to see.
+#: The answer to a command: a plain value, or the ``BraftError`` for the caller.
 Outcome = Any
 
-#: The name under which sessions are opened (``open(id)``, which answers the id) and closed
-#: (``close(id)``), and that of their section in a snapshot. No service can have it.
+#: The name of the built-in service that opens (``open(id)``) and closes (``close(id)``) sessions,
+#: and of its section in a snapshot. No other service can have it.
 SESSIONS = "$sessions"
 
 _COMMAND = int(EntryType.COMMAND)
-#: Entries that concern Raft alone.
+#: Entries that only Raft uses.
 _NOT_APPLIED = frozenset({EntryType.NOOP, EntryType.BARRIER, EntryType.CONFIGURATION})
 _IN_SESSION = frozenset(bytes((byte,)) for byte in FORMATS if byte & IN_SESSION)
 _PLAIN = frozenset({FORMAT, FORMAT | IN_SESSION})
@@ -75,8 +75,8 @@ _SESSION_COMMANDS: Commands = {"open": Signature(1, 1), "close": Signature(1, 1)
 class StateMachine:
     """Applies committed entries to the services, in order.
 
-    An entry that this node cannot execute, because it knows too little, is neither answered nor
-    skipped: others may execute it, and would have another state from then on.
+    An entry that this node cannot execute, because it lacks something, is neither answered nor
+    skipped. Other members may execute it, and the states would differ from then on.
     """
 
     def __init__(
@@ -85,22 +85,24 @@ class StateMachine:
         serializers: Mapping[int, Serializer],
         level: int = FEATURE_LEVEL,
     ) -> None:
-        """:param serializers: by tag, all that may have written commands into the log.
+        """Create the state machine.
+
+        :param serializers: by tag, all that may have written commands into the log.
         :param level: the newest feature level that this node knows.
 
         :raises PluginConflict: two services have one name.
-        :raises PluginError: a service has no name, or captures its snapshot late.
+        :raises PluginError: a service has no name, or its snapshot() does not capture at once.
         """
         self._serializers = dict(serializers)
         self._level = level
         self._services: dict[str, Service] = {}
         #: ``None`` for a service that does not list its commands.
         self._commands: dict[str, Commands | None] = {SESSIONS: _SESSION_COMMANDS}
-        #: Service, command and number of arguments of what was found executable.
+        #: Service, command and number of arguments of commands that are known to be executable.
         self._executable: set[tuple[str, str, int]] = set()
         self._sessions = SessionTable()
         self._codes = {SESSIONS: code_of(self._sessions)}
-        #: Services that have executed a command since, and stand in snapshots therefore.
+        #: Services that have executed a command or were restored. Only they are in snapshots.
         self._used: set[str] = set()
         for service in services:
             _check_service(service)
@@ -116,7 +118,7 @@ class StateMachine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this node can execute. From any thread."""
+        """What this node can execute. May be called from any thread."""
         return Capabilities(
             level=self._level,
             formats=FORMATS,
@@ -132,19 +134,19 @@ class StateMachine:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The services' names, in the order they were given."""
+        """The services' names, in the order of the constructor."""
         return tuple(self._services)
 
     @property
     def used(self) -> frozenset[str]:
-        """The services that have executed a command, or were restored; only they are captured."""
+        """The services that have executed a command or were restored; only they are captured."""
         return frozenset(self._used)
 
     def apply(self, entry: Entry) -> Outcome:
-        """Apply one entry; ``None`` for entries that are not commands.
+        """Apply one entry and return its answer; ``None`` for entries that are not commands.
 
-        A command's failure is returned as a ``BraftError``. Only what says that this *node* cannot
-        go on is raised: ``MemoryError``, exceptions that are no ``Exception``, and
+        A command's failure is returned as a ``BraftError``. Only what stops this *node* is raised:
+        ``MemoryError``, exceptions that do not derive from ``Exception``, and
         ``UnsupportedEncoding``, which names what this node lacks.
         """
         index, term, kind, data, _, appended_at = entry
@@ -158,7 +160,7 @@ class StateMachine:
         return self._execute(data, context)
 
     def _apply_once(self, data: bytes, context: CommandContext) -> Outcome:
-        """A command of a session: the answer that is kept, or else its own, which is then kept."""
+        """Apply a command of a session, or return its kept answer if it is a retry."""
         try:
             session, sequence, first_unacknowledged = decode_session_stamp(data)
         except DecodeError as error:
@@ -186,13 +188,14 @@ class StateMachine:
             answer = service.apply(command, args, context)
             return answer if answer is None else detached_copy(answer)
         except (MemoryError, UnsupportedEncoding):
-            raise  # about this process, not about the command: others may have succeeded
-        except Exception as error:  # noqa: BLE001 - its failure is the answer, on every node alike
+            raise  # a failure of this process; on other members the command may have succeeded
+        except Exception as error:  # noqa: BLE001 - the failure is the answer, the same on every node
             return _failure(error, name, command)
 
     def _check_executable(self, service: str, command: str, count: int) -> None:
-        """:raises UnsupportedEncoding: this node lacks the service, or the command with that many
-        arguments.
+        """Check that this node has the command, with that number of arguments.
+
+        :raises UnsupportedEncoding: it lacks it.
         """
         try:
             self.check_call(service, command, count)
@@ -206,7 +209,7 @@ class StateMachine:
             self._executable.add((service, command, count))
 
     def check_call(self, service: str, command: str, count: int) -> None:
-        """Refuse a call that no entry is to be made of. From any thread.
+        """Refuse a call that must not become a log entry. May be called from any thread.
 
         :raises UnknownService, UnknownCommand: there is no such service or command here.
         :raises CommandFailed: the command takes another number of arguments.
@@ -244,11 +247,11 @@ class StateMachine:
         )
 
     def check_readable(self, data: bytes) -> None:
-        """Refuse a command of somebody else's that this node could not read. From any thread.
+        """Refuse another node's command that this node cannot read. Any thread.
 
-        It costs commands without typed arguments nothing but a look at two bytes.
+        Without typed arguments this reads only two bytes.
 
-        :raises InvalidRequest: naming what is not installed here.
+        :raises InvalidRequest: something is not installed here; the message names it.
         """
         if len(data) > 1 and data[0] in _PLAIN and data[1] in self._serializers:
             return
@@ -260,9 +263,9 @@ class StateMachine:
             raise InvalidRequest(error.message) from error
 
     def check_known(self, data: bytes) -> None:
-        """Refuse a command of somebody else's that no entry is to be made of. From any thread.
+        """Refuse another node's command that must not become a log entry. Any thread.
 
-        :raises InvalidRequest: it is no command, or this node cannot read it.
+        :raises InvalidRequest: it is not a command, or this node cannot read it.
         :raises UnknownService, UnknownCommand, CommandFailed: as :meth:`check_call`.
         """
         self.check_readable(data)
@@ -273,18 +276,18 @@ class StateMachine:
         self.check_call(need.service, need.command, need.arguments)
 
     def apply_many(self, entries: Sequence[Entry], outcomes: list[Outcome]) -> None:
-        """Apply entries in order, and append an outcome for each that was applied.
+        """Apply entries in order, appending the outcome of each applied entry to ``outcomes``.
 
-        :raises UnsupportedEncoding: about the first that was not; see :meth:`apply`.
+        :raises UnsupportedEncoding: about the first that was not applied; see :meth:`apply`.
         """
         for entry in entries:
             outcomes.append(self.apply(entry))
 
     def query(self, service: str, query: str, args: Sequence[Any]) -> Any:
-        """Answer a query with a plain value that is the caller's own.
+        """Answer a query with a plain value that the caller may change.
 
         :raises UnknownService, UnknownCommand: there is no such service or query.
-        :raises Rejected: what the service answered; :class:`CommandFailed` if it failed.
+        :raises Rejected: the service refused; :class:`CommandFailed` if it failed.
         """
         target = self._services.get(service)
         if target is None:
@@ -298,10 +301,10 @@ class StateMachine:
             raise _failure(error, service, query) from error
 
     def snapshot(self) -> Iterator[bytes]:
-        """Capture all services now; the iterator may be consumed on another thread, later.
+        """Capture all services now; another thread may consume the iterator later.
 
-        A service that never executed a command is left out: nodes that do not have it yet can read
-        the snapshot, and equal states have equal snapshots on nodes of different versions.
+        A service that never executed a command is left out. So nodes that do not have it yet can
+        read the snapshot, and equal states have equal snapshots on nodes of different versions.
         """
         captured = [
             (name, service.snapshot())
@@ -313,10 +316,10 @@ class StateMachine:
         return write_sections(captured)
 
     def capture_digests(self) -> list[tuple[str, bytes, Iterator[bytes]]]:
-        """Capture all services now: name, hash of the code, and the bytes whose digest counts.
+        """Capture all services now: name, hash of the code, and the bytes to be hashed.
 
-        The iterators may be consumed on another thread, later. A service without a digest is left
-        out, and so is one that fails to give its bytes, which is no reason to stop.
+        Another thread may consume the iterators later. A service is left out if it has no digest or
+        fails to provide the bytes.
         """
         captured = [(SESSIONS, self._codes[SESSIONS], self._sessions.digest_chunks())]
         for name, service in self._services.items():
@@ -324,7 +327,7 @@ class StateMachine:
                 chunks = service.digest_chunks()
             except MemoryError:
                 raise
-            except Exception:  # a service's failure is not the node's
+            except Exception:  # a failing service does not stop the node
                 logger.exception("service %r has no digest of its state", name)
                 continue
             if chunks is not None:
@@ -332,18 +335,18 @@ class StateMachine:
         return captured
 
     def check_snapshot(self, chunks: Iterable[bytes]) -> None:
-        """Refuse a snapshot that :meth:`restore` could not read. From any thread; changes nothing.
+        """Refuse a snapshot that :meth:`restore` could not read. Any thread; changes nothing.
 
-        The state of a service that is missing here passes: others may read it, and a later version
-        of this node will.
+        The state of a service that is missing here passes, because a later version of this node may
+        read it.
 
-        :raises DecodeError: it is not a whole snapshot, or a service cannot read its part.
+        :raises DecodeError: the snapshot is not whole, or a service cannot read its part.
         """
         seen: set[str] = set()
         try:
             for name, section in read_sections(chunks):
                 if name in seen:
-                    raise DecodeError(f"not a snapshot: service {name!r} is there twice")
+                    raise DecodeError(f"not a snapshot: service {name!r} occurs twice")
                 seen.add(name)
                 service = self._services.get(name)
                 with suppress(UnsupportedEncoding):
@@ -357,12 +360,12 @@ class StateMachine:
             raise DecodeError(f"the snapshot cannot be read: {error!r:.200}") from error
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the sessions, and the state of every service in the snapshot; others keep theirs.
+        """Replace the sessions and the state of every service in the snapshot.
 
-        In the log of one cluster those others have executed nothing up to there, on any node.
+        Other services keep their state. In the same cluster they have executed nothing up to there.
 
         :param chunks: the bytes of :meth:`snapshot`, cut anywhere.
-        :raises DecodeError: they are not a whole snapshot. The state is undefined then.
+        :raises DecodeError: the bytes are not a whole snapshot. The state is undefined then.
         :raises UnsupportedEncoding: it holds a service that this node lacks. The state is
             undefined then.
         """
@@ -395,7 +398,7 @@ def _check_service(service: Service) -> None:
     if not isinstance(name, str) or not name:
         raise PluginError(f"{type(service).__qualname__} has no name")
     if name == SESSIONS:
-        raise PluginError(f"{type(service).__qualname__}: the name {name!r} is braft's own")
+        raise PluginError(f"{type(service).__qualname__}: the name {name!r} is reserved")
     for method in ("snapshot", "digest_chunks"):
         if inspect.isgeneratorfunction(getattr(type(service), method)):
             raise PluginError(

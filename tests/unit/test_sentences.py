@@ -80,7 +80,7 @@ def contradicting() -> Iterator[str]:
 
 
 def bootstrap() -> Iterator[str]:
-    """The words of the machine itself, on its way to a founding."""
+    """Return the messages of a node that waits to bootstrap."""
 
     def machine(own: str, address: str) -> Bootstrap:
         made = Bootstrap(replace(FACTS, server_id=own, address=address), EMPTY_RECORD, lambda: "x")
@@ -104,7 +104,7 @@ def bootstrap() -> Iterator[str]:
 
 
 def counting() -> Iterator[str]:
-    """What a list of places says about the number of nodes."""
+    """Return the message about a discovery that names places."""
 
     def listing(names: str, *places: str, **facts: Any) -> str:
         made = Bootstrap(replace(FACTS, **facts), EMPTY_RECORD, lambda: "x")
@@ -189,7 +189,7 @@ def disk() -> Iterator[str]:
 
 
 def certificates() -> Iterator[str]:
-    """What is said of TLS files that were there at the start."""
+    """Return the messages about TLS files that existed at the start."""
     made = Certificates.__new__(Certificates)
     made._files = TLSFiles(Path("gone.ca"), Path("gone.cert"), Path("gone.key"))
     yield made._look() or ""
@@ -201,7 +201,7 @@ def certificates() -> Iterator[str]:
 
 
 def states() -> Iterator[str]:
-    """What is said of members whose states differ."""
+    """Return the message about members whose states differ."""
 
     def told(letter: bytes) -> list[Checkpoint]:
         return [Checkpoint(6, {"counter": Digest(b"c" * 8, letter * 16)})]

@@ -49,7 +49,7 @@ PATIENCE = 40.0
 
 
 def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """The test in a loop of its own."""
+    """Run the test in its own event loop."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ class Node:
 
 
 def opened_by(command: Command) -> bytes:
-    """The id in a command that opens a session."""
+    """Return the id in a command that opens a session."""
     service, name, (session,) = decode_command({1: MSGPACK}, command.data)
     assert (service, name) == ("$sessions", "open")
     assert type(session) is bytes
@@ -119,7 +119,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _started(renews: bool = True) -> tuple[Node, ClientSession, SessionCommand]:
-    """A client_session with an open session, and its first command, which was sent once."""
+    """Return a client with an open session, and its first command, which was sent once."""
     node = Node()
     client_session = ClientSession(node.sessions, renews=renews)
     command = node.command(client_session)

@@ -49,27 +49,27 @@ def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def biased(*biases: int, later: tuple[int, ...] = (), **settings: Any) -> MemoryCluster:
-    """A cluster of nodes with these errors; ``later`` are those of nodes that start again."""
+    """Start a cluster of nodes with these errors; ``later`` has those of restarted nodes."""
     Biased.biases = deque([*biases, *later])
     settings = {"digest_interval": 0.1, **settings}
     return MemoryCluster(len(biases), services=[Biased, "kv"], **settings)
 
 
 def digests(node: Node, service: str) -> dict[int, str]:
-    """What `GET /raft` shows of this node: digest by index."""
+    """Return the digests by index that `GET /raft` shows of this node."""
     shown = node.details()["stateDigests"]
     return {each["index"]: each["services"].get(service, "") for each in shown}
 
 
 def at_equal_indexes(cluster: MemoryCluster, service: str) -> list[str]:
-    """The digests of all nodes at the newest index that all have."""
+    """Return the digests of all nodes at the newest index that all have."""
     known = [digests(node, service) for node in cluster.nodes]
     common = set.intersection(*(set(each) for each in known))
     return [each[max(common)] for each in known] if common else []
 
 
 def note(cluster: MemoryCluster, node: Node, part: str) -> str:
-    """What a node says of the states of all, once that has this part."""
+    """Return the node's message about the states, once it contains this part."""
 
     def said() -> str:
         sentence = node.notes().get("state", "")

@@ -66,7 +66,7 @@ def value(node: Node, **how: Any) -> int:
 
 
 def supported(call: Callable[[], int]) -> int:
-    """What the call answers; 0 while the leader counts on what a member declared before."""
+    """Return the answer; 0 while the leader relies on what a member declared before."""
     try:
         return call()
     except NotSupported:

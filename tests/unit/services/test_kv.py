@@ -278,7 +278,7 @@ def test_the_interpreter_is_not_held_while_a_large_snapshot_is_read(
 
 
 def watch_feeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of what unpackers are given from now on."""
+    """Record the sizes that unpackers are fed."""
     fed: list[int] = []
 
     class Watched(msgpack.Unpacker):  # type: ignore[misc]  # it has no type information

@@ -32,7 +32,7 @@ from braft_core.services.sessions import (
 
 
 def sid(number: int) -> bytes:
-    """The id of a session."""
+    """Return the id of a session."""
     return number.to_bytes(16, "big")
 
 

@@ -394,7 +394,7 @@ S1, S2, S7 = (bytes((number,)) * 16 for number in (1, 2, 7))
 
 
 def counting() -> tuple[StateMachine, Counter]:
-    """A state machine with the session S1."""
+    """Return a state machine with the session S1."""
     counter = Counter()
     machine = StateMachine([counter], {1: MSGPACK})
     assert machine.apply(call("open", S1, service="$sessions", index=1)) == S1
@@ -475,7 +475,7 @@ def test_no_service_can_take_the_name_of_the_sessions() -> None:
     class Thief(Counter):
         name = "$sessions"
 
-    with pytest.raises(PluginError, match="own"):
+    with pytest.raises(PluginError, match="is reserved"):
         StateMachine([Thief()], {1: MSGPACK})
 
 
@@ -547,7 +547,7 @@ class Odd(Counter):
 
 
 def odd() -> StateMachine:
-    """A state machine with the session S1."""
+    """Return a state machine with the session S1."""
     machine = StateMachine([Odd()], {1: MSGPACK})
     machine.apply(call("open", S1, service="$sessions", index=1))
     return machine
