@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 _FENCE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+#: A program, and the text behind it that says what it prints.
+_PROGRAM = re.compile(r"^```python\n((?:(?!^```).)*?)^```\n\nIt prints (.*?)\n\n", re.M | re.S)
 #: A command that runs a node, with its settings before it.
 _NODE = re.compile(r"(?:\w+=\S+ )*BRAFT_RPORT=(\d+) (?:\w+=\S+ )*braft(?: &)?")
 _BASES = (15000, 16000, 17000, 18000)
@@ -247,6 +249,37 @@ def test_readme(reader: Reader) -> None:
     steps = sections(ROOT / "README.md")["Three terminals"]
     assert len(steps) == 7
     reader.follow(steps)
+
+
+def programs() -> Iterator[tuple[str, list[str], bool]]:
+    """Yield each program of the pages, what its runs print, and whether numbers are the same."""
+    for page in ("README.md", "docs/getting-started.md"):
+        for code, prose in _PROGRAM.findall((ROOT / page).read_text(encoding="utf-8")):
+            sentence = re.split(r"\.\s", prose + "\n", maxsplit=1)[0]
+            yield code, re.findall(r"`([^`]+)`", sentence), "such as" not in sentence
+
+
+@pytest.mark.smoke
+def test_programs_print_what_the_pages_say(tmp_path: Path) -> None:
+    found = list(programs())
+    assert len(found) == 3
+    for number, (code, outputs, exact) in enumerate(found):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        base = free_base()
+        settings = {"rport": base, "dport": base + 1, "hport": base + 2}
+        for output in outputs:
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=folder,
+                env=node_environment(settings),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+            assert done.returncode == 0, done.stderr
+            printed = done.stdout.splitlines()
+            assert printed == [output] or (not exact and matches([output], printed))
 
 
 @pytest.mark.parametrize(
