@@ -9,7 +9,7 @@ import inspect
 from typing import Any, Final, NamedTuple
 
 from braft_core.cli.defaults import command_settings
-from braft_core.cli.output import echo, table
+from braft_core.cli.output import echo, paragraph
 from braft_core.config import Settings
 from braft_core.errors import PluginError, PluginNotFound
 from braft_core.plugin.distributions import metadata_of
@@ -170,7 +170,7 @@ def _print_one(plugin: Explained) -> None:
     echo(f"{plugin['plugin']} ({origin})" if origin else plugin["plugin"])
     for line in (plugin["summary"], *plugin["links"]):
         if line:
-            echo(f"  {line}")
+            paragraph(line, first="  ")
     if plugin["disabled"]:
         echo("  disabled by BRAFT_PLUGINS_DISABLE")
     if plugin["failure"]:
@@ -179,13 +179,13 @@ def _print_one(plugin: Explained) -> None:
         echo("", f"{row['kind']} {row['name']}" + (" (in use)" if row["in_use"] else ""))
         for line in (row["text"], row["choose"] and f"choose it: {row['choose']}"):
             if line:
-                echo(f"  {line}")
+                paragraph(line, first="  ")
     if plugin["options"]:
         echo()
         _print_options(plugin["options"])
 
 
 def _print_options(options: list[dict[str, str]]) -> None:
-    columns = ("option", "variable", "value", "origin", "meaning")
-    rows = [[option[column] for column in columns] for option in options]
-    table(["OPTION", "VARIABLE", "VALUE", "FROM", "MEANING"], rows)
+    for option in options:
+        paragraph(f"{option['option']} = {option['value']} ({option['origin']})", rest="  ")
+        paragraph(f"{option['variable']}: {option['meaning']}", first="  ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
@@ -101,6 +102,13 @@ def _commands() -> list[list[str]]:
         return found
 
     return below(typer.main.get_command(app), [])
+
+
+@pytest.mark.skipif(not entry_points(group="braft", name="static"), reason="needs braft-static")
+def test_an_explained_plugin_fits_the_terminal(braft: Any) -> None:
+    lines = braft("plugins", "show", "static").stdout.splitlines()
+    assert "plugins.static.poll_interval = 1s (default)" in lines
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("words", _commands(), ids=lambda words: " ".join(words) or "braft")
