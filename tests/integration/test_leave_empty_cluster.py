@@ -147,21 +147,21 @@ def test_no_snapshot_of_one_cluster_gets_into_the_next(
     node.take_snapshot()
 
     with suppress(Busy):
-        disk.loop.run(abandon_cluster(disk.server, disk.server._ports))
+        disk.loop.run(abandon_cluster(disk.server, disk.server.adapter))
     node.kv.put("m", "k", 1)
     node.stop()
     (again,) = make_nodes(1, data_dir=str(tmp_path / "one"))
     assert again.kv.get("m", "k") == 1
 
 
-def test_a_snapshot_under_way_stops_the_dissolving(make_nodes: MakeNodes) -> None:
+def test_a_cluster_with_a_snapshot_under_way_is_not_abandoned(make_nodes: MakeNodes) -> None:
     (node,) = make_nodes(1)
     server = Disk(node, CLUSTER_ID).server
-    wait_for(lambda: server._ports.raft_view().has_quorum, what="it may abandon its cluster")
+    wait_for(lambda: server.adapter.raft_view().has_quorum, what="it may abandon its cluster")
 
     async def meanwhile() -> None:
         async with server.running().snapshotter._lock:
-            await abandon_cluster(server, server._ports)
+            await abandon_cluster(server, server.adapter)
 
     with pytest.raises(Busy):
         Disk(node, CLUSTER_ID).loop.run(meanwhile(), PATIENCE)

@@ -125,7 +125,7 @@ def counting() -> Iterator[str]:
     yield no_cluster_message(4.0, too_few_nodes_message(FACTS, [], [], ["host3"]), [])
 
 
-def founding() -> Iterator[str]:
+def bootstrap_messages() -> Iterator[str]:
     yield other_proposal_message(["x"])
     yield pending_acceptance_message("x", [Server("b", B)])
     yield pending_acceptance_message("x", [])
@@ -220,7 +220,7 @@ SOURCES: list[Callable[[], Iterator[str]]] = [
     contradicting,
     bootstrap,
     counting,
-    founding,
+    bootstrap_messages,
     joining,
     without_leader,
     notes,

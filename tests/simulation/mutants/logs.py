@@ -197,7 +197,7 @@ def change_before_the_first_commit(patch: Patch) -> dict[str, Any]:
 
 def configurations_count_from_their_commit(patch: Patch) -> dict[str, Any]:
     def configuration(state: RaftState) -> Configuration:
-        # The founding configuration counts from the start.
+        # The bootstrap configuration counts from the start.
         return state.log.configuration_at(max(state.commit_index, 1))
 
     patch.setattr(RaftState, "configuration", property(configuration))

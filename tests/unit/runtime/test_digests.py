@@ -197,7 +197,7 @@ def leader(
 def test_a_leader_commits_a_checkpoint_only_where_there_is_something_and_all_know_it() -> None:
     assert leader()._is_due()
     assert not leader(leads=False)._is_due()
-    assert not leader(empty=True)._is_due(), "a cluster in which nobody wrote may still dissolve"
+    assert not leader(empty=True)._is_due(), "an empty cluster may still be abandoned"
     assert not leader(agreed=NONE)._is_due(), "a member may not know the command"
 
 
