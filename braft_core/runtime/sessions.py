@@ -376,6 +376,8 @@ class Sessions:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._server = server
+        #: Takes a command; the server's own method.
+        self.submit = server.submit
         self._random_bytes = random_bytes
         self._serializer = serializer
         self._timeout = timeout
@@ -411,10 +413,6 @@ class Sessions:
             opening = list(self._opening)
         for client_session in opening:
             client_session.refuse_late(self._server.refusal())
-
-    def submit(self, command: Command) -> None:
-        """Send a command to the leader."""
-        self._server.submit(command)
 
     # -- retries ---------------------------------------------------------------------------------
 
