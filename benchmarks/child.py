@@ -60,7 +60,7 @@ class Child:
                 self._lines.put(line)
         self._lines.put("")
 
-    def tell(self, do: str, **arguments: Any) -> None:
+    def send(self, do: str, **arguments: Any) -> None:
         """Send a request; :meth:`answer` returns its answer."""
         assert self._process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
@@ -81,7 +81,7 @@ class Child:
 
     def ask(self, do: str, timeout: float = 30, **arguments: Any) -> Any:
         """Send a request and wait for its answer, ``timeout`` seconds at most."""
-        self.tell(do, **arguments)
+        self.send(do, **arguments)
         return self.answer(timeout)
 
     def freeze(self) -> None:

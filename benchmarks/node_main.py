@@ -127,10 +127,10 @@ class Handlers:
         """Start a load that runs until :meth:`end_load`; see :mod:`benchmarks.recording`."""
         self._background = Background(self._operation(operation), outstanding)
 
-    def look(self, begin: float, end: float, forget: bool = False) -> dict[str, Any]:
+    def recorded(self, begin: float, end: float, forget: bool = False) -> dict[str, Any]:
         """Return the operations that ended in an interval, and all failures so far."""
         if self._background is None:
-            raise RuntimeError("there is no load to look at")
+            raise RuntimeError("no load was started")
         recording = self._background.recording
         sample = recording.between(begin, end).as_json()
         if forget:

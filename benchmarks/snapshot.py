@@ -240,7 +240,7 @@ class _Run:
             figures.course.append((slot * _STEP, sample.rate, p99, sample.max_ms))
 
     def _look(self, begin: float, end: float) -> Sample:
-        reply = self._leader.ask("look", begin=begin, end=end)
+        reply = self._leader.ask("recorded", begin=begin, end=end)
         self.figures.failed, self.figures.failures = reply["failed"], reply["failures"]
         return Sample(**reply["sample"])
 

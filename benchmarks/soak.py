@@ -19,7 +19,7 @@ from benchmarks.nodes import BraftNodes
 from benchmarks.study import Study, options
 from benchmarks.workload import Sample
 
-__all__ = ["Look", "main", "soak"]
+__all__ = ["Observation", "main", "soak"]
 
 _OUTSTANDING = 1024
 _WARMUP = 2.0
@@ -29,7 +29,7 @@ _PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
     """The sample at the end of one period."""
 
     second: float
@@ -59,12 +59,12 @@ class _Run:
         time.sleep(_WARMUP)
         self._began = time.monotonic()
 
-    def look(self, begin: float, end: float) -> Look:
+    def observe(self, begin: float, end: float) -> Observation:
         """Sample the period from ``begin`` to ``end``, which is now."""
-        reply = self._leader.ask("look", _PATIENCE, begin=begin, end=end, forget=True)
+        reply = self._leader.ask("recorded", _PATIENCE, begin=begin, end=end, forget=True)
         resident = [resident_bytes(child.pid) for child in self._children]
         sample = Sample(**reply["sample"])
-        return Look(
+        return Observation(
             end - self._began, sample, self.terms(), resident, reply["failed"], reply["failures"]
         )
 
@@ -73,10 +73,12 @@ class _Run:
         self._leader.ask("end_load", timeout=90)
 
 
-def soak(folder: Path, seconds: float, period: float, study: Study) -> tuple[int, list[Look]]:
+def soak(
+    folder: Path, seconds: float, period: float, study: Study
+) -> tuple[int, list[Observation]]:
     """Return the term before the load, and the samples during it."""
     nodes = BraftNodes(folder)
-    looks: list[Look] = []
+    observations: list[Observation] = []
     try:
         nodes.start()
         run = _Run(nodes)
@@ -87,26 +89,26 @@ def soak(folder: Path, seconds: float, period: float, study: Study) -> tuple[int
         while begin < finish:
             time.sleep(max(0.0, min(period, finish - begin)))
             end = time.monotonic()
-            looks.append(run.look(begin, end))
-            study.say(_line(looks[-1]))
+            observations.append(run.observe(begin, end))
+            study.say(_line(observations[-1]))
             begin = end
         run.end()
-        return term, looks
+        return term, observations
     finally:
         nodes.stop()
 
 
-def _line(look: Look) -> str:
-    sample = look.sample
+def _line(observation: Observation) -> str:
+    sample = observation.sample
     return (
-        f"{look.second:5.0f} s: {sample.rate:7,.0f} commits/s, p99 {sample.p99_ms:.0f} ms, "
-        f"slowest {sample.max_ms or 0:.0f} ms, terms {look.terms}, "
-        f"{max(look.resident) / 2**20:.0f} MiB"
+        f"{observation.second:5.0f} s: {sample.rate:7,.0f} commits/s, p99 {sample.p99_ms:.0f} ms, "
+        f"slowest {sample.max_ms or 0:.0f} ms, terms {observation.terms}, "
+        f"{max(observation.resident) / 2**20:.0f} MiB"
     )
 
 
 def _arguments() -> argparse.Namespace:
-    parser = options("soak", "Full load for long: nobody may call an election.")
+    parser = options("soak", "Full load for long: no election may start.")
     parser.add_argument("--minutes", type=float, default=10.0)
     args = parser.parse_args()
     if args.quick:
@@ -114,16 +116,16 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def _figures(term: int, looks: list[Look]) -> dict[str, Any]:
-    operations = sum(look.sample.operations for look in looks)
+def _figures(term: int, observations: list[Observation]) -> dict[str, Any]:
+    operations = sum(observation.sample.operations for observation in observations)
     return {
         "operations": operations,
-        "rate": operations / sum(look.sample.seconds for look in looks),
+        "rate": operations / sum(observation.sample.seconds for observation in observations),
         "term_before": term,
-        "terms_after": looks[-1].terms,
-        "elections": max(looks[-1].terms) - term,
-        "failed": looks[-1].failed,
-        "looks": [asdict(look) for look in looks],
+        "terms_after": observations[-1].terms,
+        "elections": max(observations[-1].terms) - term,
+        "failed": observations[-1].failed,
+        "observations": [asdict(observation) for observation in observations],
     }
 
 
@@ -132,10 +134,10 @@ def main() -> int:
     args = _arguments()
     study = Study("soak", args)
     with data_folder(study.output) as folder:
-        term, looks = soak(folder, args.minutes * 60, min(_PERIOD, args.minutes * 30), study)
-    figures = _figures(term, looks)
+        term, observations = soak(folder, args.minutes * 60, min(_PERIOD, args.minutes * 30), study)
+    figures = _figures(term, observations)
     study.save(figures)
-    for failure in looks[-1].failures:
+    for failure in observations[-1].failures:
         study.say(failure)
     return study.verdict(
         figures["elections"] == 0 and figures["failed"] == 0,

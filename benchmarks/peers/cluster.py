@@ -86,7 +86,7 @@ class Cluster:
         killed = time.time_ns()
         (victim.freeze if freeze else victim.kill)()
         for child in survivors:
-            child.tell("first_success", period=0.01, limit=60)
+            child.send("first_success", period=0.01, limit=60)
         commits = []
         for child in survivors:
             with suppress(ChildFailed):

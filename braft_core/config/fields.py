@@ -164,21 +164,22 @@ def _name(value: object) -> str:
     return text
 
 
-def _names(value: object) -> tuple[str, ...]:
+def _parts(value: object) -> list[Any]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
         raise ValueError("not a list of names")
-    names = tuple(_name(part) for part in parts if part != "")
+    return [part for part in parts if part != ""]
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = tuple(_name(part) for part in _parts(value))
     if len(set(names)) != len(names):
         raise ValueError("a name appears twice")
     return names
 
 
 def _host_names(value: object) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("not a list of names")
-    names = tuple(_text(part).lower() for part in parts if part != "")
+    names = tuple(_text(part).lower() for part in _parts(value))
     for name in names:
         if name != "*" and not _HTTP_HOST.fullmatch(name):
             raise ValueError(f"{name!r} is not a host name")
@@ -223,10 +224,7 @@ def _server_name(value: object) -> str:
 
 
 def _tls_names(value: object) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("not a list of names")
-    names = tuple(_tls_name(part) for part in parts if part != "")
+    names = tuple(_tls_name(part) for part in _parts(value))
     if value and not names:
         raise ValueError("no name")
     if len(set(names)) != len(names):

@@ -32,7 +32,7 @@ __all__ = [
     "unrecognized_variables",
 ]
 
-#: Names the TOML file; it is no setting itself.
+#: Names the TOML file; it is not a setting.
 CONFIG_VARIABLE = "BRAFT_CONFIG"
 _DEFAULT_FILE = Path("braft.toml")
 _FILE = "the configuration file"
@@ -107,19 +107,20 @@ def from_environ(environ: Mapping[str, str], variables: Mapping[str, Variable]) 
             continue
         values = [environ[name].strip() for name in names]
         if len(set(values)) > 1:
-            said = " and ".join(
+            assignments = " and ".join(
                 f"{name}={_shown(field, value)}" for name, value in zip(names, values, strict=True)
             )
-            raise conflicting_variables(said, " and ".join(names))
+            raise conflicting_variables(assignments, " and ".join(names))
         value = _swap(values[0]) if variable.inverted else values[0]
         layer[field] = SourcedValue(value, names[0], f"environment {names[0]}")
     return layer
 
 
-def conflicting_variables(said: str, names: str) -> ConfigError:
-    """Return the error for two variables of one setting that differ; ``said`` names both."""
+def conflicting_variables(assignments: str, names: str) -> ConfigError:
+    """Return the error for two variables of one setting that differ; ``assignments`` shows both."""
     return ConfigError(
-        f"{said} are the same setting with different values; accepted: one of them", setting=names
+        f"{assignments} are the same setting with different values; accepted: one of them",
+        setting=names,
     )
 
 

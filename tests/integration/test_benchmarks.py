@@ -60,7 +60,9 @@ def test_soak(tmp_path: Path) -> None:
     _, found = _run(tmp_path, "benchmarks.soak", "--quick")
     figures = found["soak"]
     assert figures["operations"] > 0
-    assert figures["operations"] == sum(look["sample"]["operations"] for look in figures["looks"])
+    assert figures["operations"] == sum(
+        each["sample"]["operations"] for each in figures["observations"]
+    )
     assert len(figures["terms_after"]) == 3
 
 

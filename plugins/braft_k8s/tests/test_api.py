@@ -57,7 +57,7 @@ def k8s(kubeconfig: Path | str, spec: str = "svc=braft", **options: Any) -> K8sD
     return K8sDiscovery(spec, context)
 
 
-async def look(discovery: Discovery) -> list[str]:
+async def found(discovery: Discovery) -> list[str]:
     try:
         await discovery.start()
         return [str(contact) for contact in await discovery.discover()]
@@ -98,8 +98,8 @@ def test_services_by_label_then_their_pods(api: Api, kubeconfig: Path) -> None:
     api.service({"svc": "web"}, {"app": "web"})
     for ip, app in (("10.0.0.3", "braft"), ("10.0.0.1", "more"), ("10.0.0.9", "web")):
         api.pod(ip, {"app": app, "pod-template-hash": "x"})
-    assert asyncio.run(look(k8s(kubeconfig))) == ["10.0.0.1:15000", "10.0.0.3:15000"]
-    assert asyncio.run(look(k8s(kubeconfig, "tier=a,svc=braft"))) == ["10.0.0.3:15000"]
+    assert asyncio.run(found(k8s(kubeconfig))) == ["10.0.0.1:15000", "10.0.0.3:15000"]
+    assert asyncio.run(found(k8s(kubeconfig, "tier=a,svc=braft"))) == ["10.0.0.3:15000"]
     assert api.requests[0] == ("/api/v1/namespaces/prod/services", "svc=braft", "Bearer t0ken")
     assert api.requests[1][:2] == ("/api/v1/namespaces/prod/pods", "app=braft")
     assert api.requests[-2][1] == "svc=braft,tier=a"
@@ -112,28 +112,28 @@ def test_pods_are_not_asked_whether_they_are_ready(api: Api, kubeconfig: Path) -
     api.pod("10.0.0.2", BRAFT, terminating=True)
     api.pod("10.0.0.3", BRAFT, phase="Pending")
     api.pod("", BRAFT)
-    assert asyncio.run(look(k8s(kubeconfig))) == ["10.0.0.1:15000"]
+    assert asyncio.run(found(k8s(kubeconfig))) == ["10.0.0.1:15000"]
 
 
 def test_port_name(api: Api, kubeconfig: Path) -> None:
     api.service({"svc": "braft"}, BRAFT)
     api.pod("10.0.0.1", BRAFT, ports={"web": 80, "raft": 16000})
     api.pod("10.0.0.2", BRAFT, ports={"web": 80})
-    assert asyncio.run(look(k8s(kubeconfig, "svc=braft,portname=raft"))) == ["10.0.0.1:16000"]
+    assert asyncio.run(found(k8s(kubeconfig, "svc=braft,portname=raft"))) == ["10.0.0.1:16000"]
 
 
 def test_a_service_without_selector_has_no_pods(api: Api, kubeconfig: Path) -> None:
     api.service({"svc": "braft"}, None)
     api.service({"svc": "braft"}, {})
     api.pod("10.0.0.1", BRAFT)
-    assert asyncio.run(look(k8s(kubeconfig))) == []
+    assert asyncio.run(found(k8s(kubeconfig))) == []
     assert len(api.requests) == 1
 
 
 def test_both_families(api: Api, kubeconfig: Path) -> None:
     api.service({"svc": "braft"}, BRAFT)
     api.pod("fd00::1", BRAFT, more_ips=("10.0.0.1",))
-    assert asyncio.run(look(k8s(kubeconfig))) == ["10.0.0.1:15000"]
+    assert asyncio.run(found(k8s(kubeconfig))) == ["10.0.0.1:15000"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_namespace(
 ) -> None:
     api.service({"svc": "braft"}, BRAFT, namespace=namespace)
     api.pod("10.0.0.1", BRAFT, namespace=namespace)
-    assert asyncio.run(look(k8s(kubeconfig, spec, **options))) == ["10.0.0.1:15000"]
+    assert asyncio.run(found(k8s(kubeconfig, spec, **options))) == ["10.0.0.1:15000"]
 
 
 def test_without_labels_every_service_counts(
@@ -159,7 +159,7 @@ def test_without_labels_every_service_counts(
     api.service({"svc": "x"}, BRAFT)
     api.pod("10.0.0.1", BRAFT)
     with caplog.at_level(logging.WARNING):
-        assert asyncio.run(look(k8s(kubeconfig, ""))) == ["10.0.0.1:15000"]
+        assert asyncio.run(found(k8s(kubeconfig, ""))) == ["10.0.0.1:15000"]
     assert "K8S_LABELS" in caplog.text
 
 
@@ -178,7 +178,7 @@ def test_a_failing_api_is_not_an_empty_cluster(
 ) -> None:
     api.failure = failure
     with pytest.raises(Unreachable, match=message):
-        asyncio.run(look(k8s(kubeconfig)))
+        asyncio.run(found(k8s(kubeconfig)))
 
 
 def test_an_api_that_is_gone(kubeconfig: Path, api: Api) -> None:
@@ -188,14 +188,14 @@ def test_an_api_that_is_gone(kubeconfig: Path, api: Api) -> None:
         text = kubeconfig.read_text().replace(str(api.port), str(port))
         kubeconfig.write_text(text)
         with pytest.raises(Unreachable, match="k8s: the request to the API failed"):
-            asyncio.run(look(k8s(kubeconfig)))
+            asyncio.run(found(k8s(kubeconfig)))
 
 
 def test_an_api_that_hangs_is_left_after_the_timeout(api: Api, kubeconfig: Path) -> None:
     api.answering.clear()
     began = time.monotonic()
     with pytest.raises(Unreachable, match="timed out"):
-        asyncio.run(look(k8s(kubeconfig, request_timeout=0.2)))
+        asyncio.run(found(k8s(kubeconfig, request_timeout=0.2)))
     assert time.monotonic() - began < 20, "and not as long as it hangs"
 
 
@@ -220,7 +220,7 @@ def test_a_failure_passes(api: Api, kubeconfig: Path) -> None:
 def test_no_cluster_at_all(tmp_path: Path) -> None:
     context = discovery_context(environ={"HOME": str(tmp_path)})
     with pytest.raises(Unreachable, match="no access to a cluster"):
-        asyncio.run(look(K8sDiscovery("svc=braft", context)))
+        asyncio.run(found(K8sDiscovery("svc=braft", context)))
 
 
 def test_a_kubeconfig_that_is_half_written(kubeconfig: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_kubeconfig_that_is_half_written(kubeconfig: Path) -> None:
     for text in [*(whole[:size] for size in range(0, len(whole), 31)), "[]", "1", "a: b", "\0"]:
         kubeconfig.write_text(text)
         with pytest.raises(Unreachable, match="no access to a cluster") as refused:
-            asyncio.run(look(k8s(kubeconfig)))
+            asyncio.run(found(k8s(kubeconfig)))
         assert "t0ken" not in str(refused.value)
 
 
@@ -278,7 +278,7 @@ def test_sleeps_before_the_first_look(
         await real(0)
 
     monkeypatch.setattr("braft_k8s.discovery.asyncio.sleep", note)
-    asyncio.run(look(k8s(kubeconfig, sleep=(15.0, 30.0))))
+    asyncio.run(found(k8s(kubeconfig, sleep=(15.0, 30.0))))
     assert len(slept) == 1
     assert 15 <= slept[0] <= 30
 
@@ -304,7 +304,7 @@ def test_inside_a_pod(api: Api, tmp_path: Path) -> None:
         },
         options={"service_account": str(account)},
     )
-    assert asyncio.run(look(K8sDiscovery("svc=braft", context))) == ["10.0.0.1:15000"]
+    assert asyncio.run(found(K8sDiscovery("svc=braft", context))) == ["10.0.0.1:15000"]
     assert api.requests[0][2] == "bearer p0d"
 
 

@@ -184,17 +184,21 @@ def discovery(kubeconfig: Path, **options: Any) -> K8sDiscovery:
 
 
 def test_the_manifests_are_accepted(server: Cluster) -> None:
-    told = server.kubectl("apply", "--dry-run=server", "-k", str(MANIFESTS))
+    output = server.kubectl("apply", "--dry-run=server", "-k", str(MANIFESTS))
     for what in ("statefulset.apps/braft", "poddisruptionbudget.policy/braft", "service/braft"):
-        assert f"{what} created" in told or f"{what} unchanged" in told or f"{what} conf" in told
+        assert (
+            f"{what} created" in output or f"{what} unchanged" in output or f"{what} conf" in output
+        )
 
 
 def test_the_role_is_enough_and_no_more(cluster: Cluster) -> None:
     """Use the token of the service account, which may list and watch, nothing else."""
     token = cluster.kubectl("create", "token", "braft").strip()
     cluster.pod("braft-0", "10.0.0.1")
-    said = json.loads(cluster.kubeconfig.read_text())
-    account = _kubeconfig(cluster.kubeconfig.parent, said["clusters"][0]["cluster"]["server"], "sa")
+    kubeconfig = json.loads(cluster.kubeconfig.read_text())
+    account = _kubeconfig(
+        cluster.kubeconfig.parent, kubeconfig["clusters"][0]["cluster"]["server"], "sa"
+    )
     account.write_text(account.read_text().replace('"sa"', json.dumps(token)))
     assert asyncio.run(_watched(discovery(account), 1)) == [Contact("10.0.0.1", 15000, "k8s")]
     rules = cluster.kubectl(
@@ -265,10 +269,12 @@ def _with_plugin(directory: Path) -> str:
     path = [os.environ.get("PYTHONPATH", "")]
     if "k8s" not in entry_points(group="braft").names:
         project = Path(__file__).parents[1]
-        said = directory / "braft_k8s-0.1.0.dist-info"
-        said.mkdir(parents=True)
-        (said / "METADATA").write_text("Metadata-Version: 2.1\nName: braft-k8s\nVersion: 0.1.0\n")
-        (said / "entry_points.txt").write_text("[braft]\nk8s = braft_k8s\n")
+        metadata = directory / "braft_k8s-0.1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: braft-k8s\nVersion: 0.1.0\n"
+        )
+        (metadata / "entry_points.txt").write_text("[braft]\nk8s = braft_k8s\n")
         path += [str(directory), str(project / "src")]
     return os.pathsep.join(filter(None, path))
 

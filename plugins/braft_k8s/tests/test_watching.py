@@ -40,21 +40,21 @@ def make(kubeconfig: Path, **options: Any) -> K8sDiscovery:
 class Seen:
     """Follows a discovery in a task; keeps its last set of contacts.
 
-    :param again: begin anew when a look fails, as a node does.
+    :param again: watch again after a failure, as a node does.
     """
 
     def __init__(self, again: bool = False) -> None:
         self.again = again
         self.contacts: list[Contact] | None = None
         self.error: Unreachable | None = None
-        self.looks = 0
+        self.polls = 0
 
     async def follow(self, discovery: K8sDiscovery) -> None:
         while self.error is None or self.again:
             try:
                 async for contacts in discovery.watch():
                     self.contacts = contacts
-                    self.looks += 1
+                    self.polls += 1
             except Unreachable as error:
                 self.error = error
 
@@ -114,7 +114,9 @@ def test_a_watch_that_ends_is_begun_again(api: Any, kubeconfig: Path, last: byte
         api.service({"svc": "braft"}, BRAFT)
         api.pod("10.0.0.1", BRAFT)
         async with following(make(kubeconfig)) as seen:
-            await until(lambda: api.watching == 2 and seen.hosts, "both are watched, and one told")
+            await until(
+                lambda: api.watching == 2 and seen.hosts, "both are watched, and one is found"
+            )
             await asyncio.to_thread(api.end_watches, last)
             await until(lambda: api.watches >= 4 and api.watching == 2, "both are watched again")
             assert seen.hosts == ["10.0.0.1"]
@@ -144,7 +146,7 @@ def test_without_the_verb_watch_it_polls(api: Any, kubeconfig: Path) -> None:
         api.service({"svc": "braft"}, BRAFT)
         api.watch_failure = (403, b"")
         async with following(make(kubeconfig, poll_interval=0.05)) as seen:
-            await until(lambda: seen.looks > 3, "several looks")
+            await until(lambda: seen.polls > 3, "several polls")
             api.pod("10.0.0.1", BRAFT)
             await until(lambda: seen.hosts == ["10.0.0.1"], "the pod is seen")
 
@@ -160,12 +162,12 @@ def test_an_outage_raises_and_is_not_an_empty_set(api: Any, kubeconfig: Path) ->
             await until(lambda: api.watching == 2, "both are watched")
             api.failure = (503, b"")
             await asyncio.to_thread(api.end_watches)
-            await until(lambda: seen.error is not None, "the failure is told")
+            await until(lambda: seen.error is not None, "the failure is raised")
             assert seen.hosts == ["10.0.0.1"]
             api.failure = None
             again = Seen()
             task = asyncio.create_task(again.follow(discovery))
-            await until(lambda: again.hosts == ["10.0.0.1"], "begun anew it goes on")
+            await until(lambda: again.hosts == ["10.0.0.1"], "a new watch succeeds")
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -190,7 +192,7 @@ def test_a_watch_without_an_answer_is_abandoned(api: Any, kubeconfig: Path) -> N
         quick = make(kubeconfig, request_timeout=0.5, poll_interval=0.1)
         # On a busy machine a poll may take longer than that.
         async with following(quick, again=True) as seen:
-            await until(lambda: seen.looks > 2, "it looks now and then")
+            await until(lambda: seen.polls > 2, "it polls")
             began = time.monotonic()
         assert time.monotonic() - began < 20
 

@@ -15,7 +15,7 @@ from braft_mdns.interfaces import choose_interfaces
 from braft_mdns.records import contact_of
 
 NAMES = 3000
-STRANGERS = [f"s{n}._braft._tcp.local." for n in range(NAMES)]
+FLOOD = [f"s{n}._braft._tcp.local." for n in range(NAMES)]
 HONEST = ["a._braft._tcp.local.", "b._braft._tcp.local."]
 WHERE = {name: Contact(f"10.0.0.{n + 1}", 15000, "mdns") for n, name in enumerate(HONEST)}
 
@@ -31,12 +31,12 @@ def many_addresses(name: str) -> Answer:
     return Answer(True, Contact(f"10.1.{number // 250}.{number % 250 + 1}", 15000, "mdns"))
 
 
-def nobody(_name: str) -> Answer:
+def no_answer(_name: str) -> Answer:
     return Answer(False, None)
 
 
 async def flooded(
-    stranger: Callable[[str], Answer], turns: int = 1200
+    flooder: Callable[[str], Answer], turns: int = 1200
 ) -> tuple[Instances, int, set[Contact]]:
     """Follow announced names for some rotations; the honest ones come last."""
     met: set[Contact] = set()
@@ -48,10 +48,10 @@ async def flooded(
         most = max(most, open_now)
         await asyncio.sleep(0)
         open_now -= 1
-        return Answer(True, WHERE[name]) if name in WHERE else stranger(name)
+        return Answer(True, WHERE[name]) if name in WHERE else flooder(name)
 
     instances = Instances(ask, 600.0, 300.0, lambda: None)
-    for name in [*STRANGERS, *HONEST]:
+    for name in [*FLOOD, *HONEST]:
         instances.added(name)
     assert len(instances) == MAX_FOLLOWED
     for _ in range(turns):
@@ -60,15 +60,15 @@ async def flooded(
         met |= instances.contacts & set(WHERE.values())
         if met == set(WHERE.values()):
             break
-        instances.rotate([*STRANGERS, *HONEST])
+        instances.rotate([*FLOOD, *HONEST])
         assert len(instances) <= MAX_FOLLOWED
     await instances.pause()
     return instances, most, met
 
 
-@pytest.mark.parametrize("stranger", [one_address, nobody])
-def test_honest_names_have_their_turn(stranger: Callable[[str], Answer]) -> None:
-    instances, most, met = asyncio.run(flooded(stranger))
+@pytest.mark.parametrize("flooder", [one_address, no_answer])
+def test_honest_names_have_their_turn(flooder: Callable[[str], Answer]) -> None:
+    instances, most, met = asyncio.run(flooded(flooder))
     assert met == set(WHERE.values())
     assert most <= 16
     hosts = Counter(contact.host for contact in instances.contacts)

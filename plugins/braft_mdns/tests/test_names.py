@@ -92,7 +92,7 @@ def test_txt_record() -> None:
 
 
 @pytest.mark.parametrize(
-    ("properties", "stranger"),
+    ("properties", "foreign"),
     [
         ({}, False),
         ({"txtv": "0", "lo": "1", "la": "2"}, False),
@@ -103,8 +103,8 @@ def test_txt_record() -> None:
         ({"cluster": None}, True),
     ],
 )
-def test_hostile_peers(properties: dict[str, str | None], stranger: bool) -> None:
-    assert is_foreign(properties, discovery_context(), SERVICE) is stranger
+def test_hostile_peers(properties: dict[str, str | None], foreign: bool) -> None:
+    assert is_foreign(properties, discovery_context(), SERVICE) is foreign
 
 
 def test_own_record_is_not_foreign() -> None:

@@ -178,13 +178,13 @@ def test_a_taken_name_gets_a_number(lan: Network) -> None:
 def test_foreign_nodes_are_ignored(lan: Network, other: dict[str, Any]) -> None:
     async def main() -> None:
         async with (
-            node(lan, 1, "n2", **other) as stranger,
+            node(lan, 1, "n2", **other) as foreign,
             node(lan, 0, "n1") as first,
             node(lan, 1, "n3", raft_port=16000) as third,
         ):
             ours = "10.99.0.1:15001", "10.99.0.2:16001"
             await asyncio.gather(
-                until(first, *ours), until(third, *ours), until(stranger, "10.99.0.2:15001")
+                until(first, *ours), until(third, *ours), until(foreign, "10.99.0.2:15001")
             )
 
     lan.run(main)

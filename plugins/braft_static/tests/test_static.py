@@ -184,7 +184,7 @@ def test_a_resolver_that_hangs_is_asked_once_per_name(
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
     options = {"resolve_timeout": 0.01}
 
-    async def looks() -> None:
+    async def poll_twice() -> None:
         discovery = static("slow1,slow2", options=options)
         for _ in range(20):
             with pytest.raises(Unreachable):
@@ -193,7 +193,7 @@ def test_a_resolver_that_hangs_is_asked_once_per_name(
         await discovery.stop()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    asyncio.run(looks())
+    asyncio.run(poll_twice())
 
 
 def test_all_names_failing_raises(dns: Names) -> None:

@@ -110,8 +110,8 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_child_answers_in_order_and_reports_errors(process: Any) -> None:
-    process.tell("double", n=2)
-    process.tell("double", n=[1])
+    process.send("double", n=2)
+    process.send("double", n=[1])
     assert process.answer(timeout=30) == 4
     assert process.answer(timeout=30) == [1, 1]
     with pytest.raises(child.ChildFailed, match="KeyError"):

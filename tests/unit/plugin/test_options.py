@@ -179,7 +179,7 @@ def test_rows_show_every_option_once(option_values: Callable[..., OptionValues])
     assert rows[0] == ("plugins.lab-x.pause", "5s", "environment BRAFT_LAB_X_PAUSE")
     assert ("plugins.lab-x.size", "3", "default") in rows
     names = [row.name for row in rows]
-    assert "plugins.mdns.service" not in names, "the setting mdns_service says it"
+    assert "plugins.mdns.service" not in names, "the setting mdns_service shows it"
     given = option_values(kwargs={"plugins": {"mdns": {"service": "_y._tcp"}}}).rows()
     assert ("plugins.mdns.service", "_y._tcp", "argument") in given
 

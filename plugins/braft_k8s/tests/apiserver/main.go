@@ -1,6 +1,6 @@
 // A Kubernetes API server for tests: the real one, and nothing else of a cluster.
 //
-// docs/kubernetes.md tells how to build it: into the user's cache, never into the tree.
+// docs/kubernetes.md describes how to build it: into the user's cache, never into the tree.
 package main
 
 import (

@@ -62,7 +62,7 @@ class StaticDiscovery(Discovery):
 
     @property
     def unclear(self) -> str:
-        """The reason why the list does not tell the number of nodes: it is a single DNS name."""
+        """The reason why the list does not give the number of nodes: it is a single DNS name."""
         host = self._places[0][0]
         if len(self._places) > 1 or _is_address(host):
             return ""

@@ -45,8 +45,8 @@ class Scripted(MdnsDiscovery):
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], Iterator[int]]:
-    """``looks(script)``: the result of each check, the last repeated; yields their number."""
+def checks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], Iterator[int]]:
+    """``checks(script)``: the result of each check, the last repeated; yields their number."""
 
     def play(script: Script) -> Iterator[int]:
         count = 0
@@ -100,7 +100,7 @@ async def answer(discovery: MdnsDiscovery) -> list[Contact]:
     ids=[
         "nothing changes",
         "another address",
-        "for one look",
+        "for one check",
         "settles late",
         "the interface is another one",
         "it has no address for a while",
@@ -109,10 +109,10 @@ async def answer(discovery: MdnsDiscovery) -> list[Contact]:
     ],
 )
 def test_it_reopens_when_changed_interfaces_stay_changed(
-    script: Script, begun: Script, looks: Any
+    script: Script, begun: Script, checks: Any
 ) -> None:
     async def main() -> None:
-        counted = looks(script)
+        counted = checks(script)
         next(counted)
         discovery = Scripted()
         await discovery.start()
@@ -123,9 +123,9 @@ def test_it_reopens_when_changed_interfaces_stay_changed(
     run(main)
 
 
-def test_a_move_is_announced_at_once(looks: Any) -> None:
+def test_a_move_is_announced_at_once(checks: Any) -> None:
     async def main() -> None:
-        counted = looks([HOME, AWAY])
+        counted = checks([HOME, AWAY])
         next(counted)
         discovery = Scripted()
         discovery.options = discovery.options.model_copy(update={"look_again": 3600.0})
@@ -139,10 +139,10 @@ def test_a_move_is_announced_at_once(looks: Any) -> None:
 
 
 def test_a_failed_open_is_an_error_until_it_succeeds(
-    looks: Any, caplog: pytest.LogCaptureFixture
+    checks: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        next(looks([HOME, AWAY]))
+        next(checks([HOME, AWAY]))
         discovery = Scripted(failures=3)
         await discovery.start()
         assert await discovery.discover() == []
