@@ -105,7 +105,7 @@ def taken() -> Iterator[int]:
 
 
 def three_in_a_row() -> int:
-    """The first of three free ports."""
+    """Return the first of three free ports."""
     while True:
         first, second, third = free_ports(3)
         if (second, third) == (first + 1, first + 2):

@@ -22,7 +22,7 @@ OUR_GROUP, NAMELESS, STAFF = 1000, 7777, 20
 
 @pytest.fixture(autouse=True)
 def system(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which we are user 1000."""
+    """Return a machine on which we are user 1000."""
     users = {US: "us", OTHER: "other", ROOT: "root"}
     groups = {
         OUR_GROUP: SimpleNamespace(gr_name="us", gr_mem=[]),
