@@ -1,4 +1,4 @@
-"""Why a server campaigns, and one that was told not to."""
+"""The reasons of campaigns, and servers that may not campaign."""
 
 from __future__ import annotations
 

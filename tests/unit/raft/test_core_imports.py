@@ -10,7 +10,7 @@ import braft_core.raft as raft
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "three_cores.py"
 
-#: Grows by decision only: each name is a promise to those who drive a core of their own.
+#: Extend this on purpose only: users who drive a core depend on each name.
 PUBLIC = {
     "core": {"RaftCore", "RaftConfig", "PeerStatus", "ProgressState", "Role"},
     "output": {"Ready", "ReadReady", "Event", "RoleChanged", "LeaderChanged"}

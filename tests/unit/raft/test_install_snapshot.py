@@ -24,7 +24,7 @@ from braft_testing.core_harness import CoreHarness, take_ready
 
 
 def snapshot(core: RaftCore, index: int, tail: int = 0) -> SnapshotMeta:
-    """The server takes a snapshot after ``index`` and leaves ``tail`` entries in front of it."""
+    """Take a snapshot at ``index`` and keep ``tail`` entries before it."""
     at, configuration = core.log.configuration_entry_at(index)
     term = core.log.term_at(index)
     assert term is not None
@@ -43,7 +43,7 @@ def loaded(names: str, entries: int, window: int = 8) -> tuple[CoreHarness, Raft
 
 
 def left_behind() -> tuple[CoreHarness, RaftCore]:
-    """A leader, and a dead follower c that has missed twenty entries."""
+    """Return a leader whose follower c is dead and has missed twenty entries."""
     harness, a = loaded("abc", 5)
     harness.dead = {"c"}
     a.propose([b"more"] * 20)

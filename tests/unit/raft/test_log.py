@@ -1,4 +1,4 @@
-"""The log against a naive twin: a list of terms, and a disk that writes batches in order."""
+"""The log against a naive model: a list of terms, and a disk that writes batches in order."""
 
 from __future__ import annotations
 
@@ -90,20 +90,20 @@ OPERATIONS = st.lists(
 @given(OPERATIONS)
 def test_what_the_log_calls_durable_is_on_the_disk(operations: list[tuple[str, int]]) -> None:
     log = RaftLog([])
-    twin: list[Entry] = []
+    model: list[Entry] = []
     disk: list[Entry] = []
     queue: list[tuple[int, int | None, list[Entry], int, int]] = []
     batch, term = 1, 1
     for name, value in operations:
         if name == "append":
-            fresh = entries(len(twin) + 1, *[term] * value)
+            fresh = entries(len(model) + 1, *[term] * value)
             log.append(fresh)
-            twin += fresh
-        elif name == "truncate" and twin:
+            model += fresh
+        elif name == "truncate" and model:
             index = max(log.durable_index + 1 - value, 1)
-            if index <= len(twin):
+            if index <= len(model):
                 log.truncate(index, batch)
-                del twin[index - 1 :]
+                del model[index - 1 :]
                 term += 1
         elif name == "take_unstable":
             truncate_from, new = log.take_unstable()
@@ -116,5 +116,5 @@ def test_what_the_log_calls_durable_is_on_the_disk(operations: list[tuple[str, i
             assert not new or new[0].index == len(disk) + 1
             disk += new
             log.stable_to(number, last_index, last_term)
-        assert log.slice(1, log.last_index + 1) == twin
-        assert disk[: log.durable_index] == twin[: log.durable_index]
+        assert log.slice(1, log.last_index + 1) == model
+        assert disk[: log.durable_index] == model[: log.durable_index]

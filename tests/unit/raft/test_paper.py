@@ -598,7 +598,7 @@ def test_4_2_2_a_leader_that_removes_itself_hands_over() -> None:
     a.change_membership("remove_server", "a")
     harness.settle()
     assert a.role is Role.FOLLOWER
-    assert len(harness.leaders) == 1, "the successor was told to campaign at once"
+    assert len(harness.leaders) == 1, "the successor gets TimeoutNow"
     harness.advance(10.0)
     assert "a" not in harness.leaders
     assert harness.nodes["b"].configuration.ids == ("b", "c")

@@ -1,4 +1,4 @@
-"""Majorities against a twin that counts by hand."""
+"""Majorities against a naive count."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ HUGE = (1 << 63) - 1
 
 
 def follower() -> tuple[CoreHarness, RaftCore]:
-    """A follower of ``a`` in a cluster of three, with some committed entries."""
+    """Return a follower of ``a`` in a cluster of three, with some committed entries."""
     harness = CoreHarness("abc")
     leader = harness.elect("a")
     for _ in range(4):
@@ -395,7 +395,7 @@ def test_an_answer_without_a_sender_is_ignored() -> None:
 
 
 def in_role(role: Role) -> RaftCore:
-    """A core of that role with entries, some of them not committed."""
+    """Return a core of that role with entries, some of them not committed."""
     harness = CoreHarness("abc")
     core = harness.elect("a")
     for _ in range(3):

@@ -34,7 +34,7 @@ def slow_harness(voters: str, slow: str | None = None) -> CoreHarness:
 
 
 def waiting(harness: CoreHarness, name: str, kind: type[M]) -> M:
-    """The first message of that kind that waits for the disk of that server."""
+    """Return the first message of that kind that waits for the server's disk."""
     held = [message for ready in harness.held[name] for message in ready.messages_after_persist]
     return next(message for message in held if isinstance(message, kind))
 

@@ -41,7 +41,7 @@ class Colour(enum.Enum):
 
 @pytest.fixture(scope="session")
 def registry() -> TypeRegistry:
-    """A registry of its own, with a class of each kind."""
+    """Return a separate registry with a class of each kind."""
     made = TypeRegistry()
     for cls in (Order, Line, Point, Colour):
         made.register(cls, f"test.{cls.__name__.lower()}")

@@ -135,7 +135,7 @@ class SharedBuffer(Broken):
         return self.buffer
 
 
-TWINS: list[tuple[str, Callable[[], Serializer]]] = [
+BROKEN: list[tuple[str, Callable[[], Serializer]]] = [
     ("test_has_a_name_and_a_tag", NoTag),
     ("test_tag_is_its_own", StolenTag),
     ("test_round_trip", LosesTypes),
@@ -163,10 +163,10 @@ def conformance_of(make: Callable[[], Serializer]) -> SerializerConformance:
     return Checks()
 
 
-@pytest.mark.parametrize(("check", "twin"), TWINS)
-def test_check_fails_on_its_broken_twin(check: str, twin: Callable[[], Serializer]) -> None:
+@pytest.mark.parametrize(("check", "broken"), BROKEN)
+def test_check_fails_on_its_broken_serializer(check: str, broken: Callable[[], Serializer]) -> None:
     with pytest.raises((AssertionError, ValueError, LookupError, TypeError, RecursionError)):
-        getattr(conformance_of(twin), check)()
+        getattr(conformance_of(broken), check)()
 
 
 def test_every_check_has_a_broken_twin() -> None:
@@ -175,13 +175,13 @@ def test_every_check_has_a_broken_twin() -> None:
         for name, _ in inspect.getmembers(SerializerConformance, inspect.isfunction)
         if name.startswith("test_")
     }
-    assert checks == {check for check, _ in TWINS}
+    assert checks == {check for check, _ in BROKEN}
 
 
 def test_the_twins_are_right_but_for_what_they_break() -> None:
     """So a failure above is due to the flaw and not to what they have in common."""
     suite = conformance_of(Broken)
-    for check in sorted({check for check, _ in TWINS}):
+    for check in sorted({check for check, _ in BROKEN}):
         getattr(suite, check)()
 
 

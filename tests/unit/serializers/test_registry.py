@@ -1,4 +1,4 @@
-"""Finding a serializer by tag or name, and what is said when there is none."""
+"""Serializers by tag and name, and the errors for unknown ones."""
 
 from __future__ import annotations
 

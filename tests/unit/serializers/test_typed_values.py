@@ -35,7 +35,7 @@ EXAMPLES = settings(
 
 
 def described(value: Any) -> Any:
-    """The value with the type of everything in it: 1, 1.0 and True are not the same here."""
+    """Return the value with the types of all its parts, so that 1, 1.0 and True differ."""
     kind = type(value).__name__
     if isinstance(value, dict):
         return kind, sorted(repr((described(k), described(v))) for k, v in value.items())
@@ -109,7 +109,7 @@ def _looks_typed(value: Any) -> bool:
     ids=lambda value: repr(sorted(value) if isinstance(value, frozenset) else value),
 )
 def test_the_forms_in_logs(value: object, plain: object) -> None:
-    """Golden: these forms are in logs for ever."""
+    """Compare with golden forms, which existing logs hold."""
     assert to_plain(value) == {"@": plain}
     assert from_plain({"@": plain}) == value
 

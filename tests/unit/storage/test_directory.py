@@ -16,7 +16,7 @@ from braft_core.storage.sqlite import SQLiteStorage
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A data directory that was used."""
+    """Return a data directory that was used."""
     path = tmp_path / "data"
     store = SQLiteStorage(StorageOptions(path))
     store.open()
@@ -83,7 +83,7 @@ def test_our_own_links_to_directories_are_followed(directory: Path, tmp_path: Pa
 
 @pytest.fixture
 def no_umask() -> Iterator[None]:
-    """What is made has the mode that was asked for."""
+    """Check that new directories have the requested mode."""
     old = os.umask(0)
     yield
     os.umask(old)

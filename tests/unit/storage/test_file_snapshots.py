@@ -1,4 +1,4 @@
-"""What only snapshot files promise: modes, process death, damage, a full disk."""
+"""Properties of snapshot files alone: modes, process death, damage, a full disk."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_killed_writer_leaves_only_whole_snapshots(tmp_path: Path) -> None:
 
 
 def damaged(tmp_path: Path, data: bytes) -> tuple[FileSnapshots, str]:
-    """A store whose one snapshot has these bytes, with its id."""
+    """Return a store whose one snapshot has these bytes, and its id."""
     store = FileSnapshots(tmp_path / "s")
     store.retain(0)
     meta = put(store, 17)
@@ -253,12 +253,12 @@ def test_any_bytes_are_a_snapshot_or_damage(
 
 
 def open_files() -> set[str]:
-    """What this process has open below /proc/self/fd."""
+    """Return the names of the files that this process has open."""
     return set(filter(None, map(_opened, os.listdir("/proc/self/fd"))))
 
 
 def _opened(fd: str) -> str:
-    """What that is; "" if it was closed meanwhile, as the one that listed them was."""
+    """Return the file's name; "" if it was closed meanwhile, like the listed directory."""
     with suppress(OSError):
         return os.readlink(f"/proc/self/fd/{fd}")
     return ""

@@ -17,7 +17,7 @@ from braft_core.storage.recovery import Recovery, reconcile
 
 
 def log(first: int, last: int, term: int = 2, before: int = 1) -> StoredState:
-    """A log of that range, its hard state in term 3, compacted in term ``before``."""
+    """Return a log of that range, its hard state in term 3, compacted in term ``before``."""
     entries = [Entry(i, term, EntryType.COMMAND, b"") for i in range(first, last + 1)]
     return StoredState(HardState(3, "me"), entries, first - 1, before if first > 1 else 0)
 

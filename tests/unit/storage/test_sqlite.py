@@ -79,7 +79,7 @@ def sql(directory: Path, *statements: str) -> None:
 
 @contextmanager
 def writer(directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that writes to the store and prints what is acknowledged."""
+    """Start a process that writes to the store and prints what is acknowledged."""
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(directory)],
         stdout=subprocess.PIPE,
@@ -277,7 +277,7 @@ def crash_image(source: Path, target: Path, wal: bytes | None = None) -> None:
 
 @pytest.fixture
 def commits(tmp_path: Path) -> Iterator[tuple[Path, list[int]]]:
-    """An open store and the size of its write-ahead log after each of ten commits."""
+    """Return an open store and the size of its write-ahead log after each of ten commits."""
     store = store_in(tmp_path / "live")
     store.open()
     sizes = []
@@ -312,7 +312,7 @@ def test_a_torn_last_commit_is_cut_with_a_warning(
 
 
 def torn_at(directory: Path, offset: int, target: Path) -> None:
-    """What a power cut leaves of a store whose last commit lost what is at that offset."""
+    """Return what a power cut leaves if the last commit lost the bytes at that offset."""
     wal = bytearray((directory / "raft.db-wal").read_bytes())
     wal[offset] ^= 0xFF
     crash_image(directory, target, bytes(wal))
@@ -391,7 +391,7 @@ def test_a_crash_while_the_store_was_made_is_a_fresh_start(tmp_path: Path) -> No
 
 
 def rows(directory: Path) -> tuple[int, int, int]:
-    """The lowest index that has a row, the highest, and how many rows there are."""
+    """Return the lowest index that has a row, the highest, and the number of rows."""
     with closing(sqlite3.connect(directory / "raft.db")) as db:
         found: tuple[int, int, int] = db.execute(
             "SELECT min(first), max(last), count(*) FROM log"

@@ -90,7 +90,7 @@ _PAGE = 4096
 
 
 def _leaves(raw: bytes, number: int) -> Iterator[int]:
-    """The leaf pages below that page of a table, in order. (sqlite.org, "B-tree Pages")."""
+    """Return the leaf pages below a table page, in order (sqlite.org, "B-tree Pages")."""
     page = raw[(number - 1) * _PAGE : number * _PAGE]
     if page[0] == 13:
         yield number

@@ -1,4 +1,4 @@
-"""The SQLite store against a list, opened anew at any time, on a disk that may be full."""
+"""The SQLite store against a list, reopened at any time, on a disk that may be full."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Model:
         self.serial = 0
 
     def copy(self) -> Model:
-        twin = Model()
-        twin.__dict__.update(self.__dict__, entries=list(self.entries))
-        return twin
+        copied = Model()
+        copied.__dict__.update(self.__dict__, entries=list(self.entries))
+        return copied
 
     @property
     def last(self) -> int:
         return self.begin[0] + len(self.entries)
 
     def place(self, part: float) -> int:
-        """An index of the log, or the one before it."""
+        """Return an index of the log, or the one before it."""
         return self.begin[0] + int(part * len(self.entries))
 
     def cut(self, part: float) -> int:
@@ -80,7 +80,7 @@ class Model:
 
 @st.composite
 def batches(draw: st.DrawFn, model: Model) -> tuple[list[WriteBatch], Model]:
-    """Some that this log takes, and what it is then."""
+    """Draw batches that this log accepts, and return them with the log after them."""
     after, found = model.copy(), []
     for _ in range(draw(st.integers(1, 3))):
         batch = WriteBatch()
@@ -151,7 +151,7 @@ class StoreIsAList(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """What is in the files goes on elsewhere."""
+        """Copy the files and go on with the copy."""
         image = Path(tempfile.mkdtemp(prefix="braft-model-"))
         for path in self.folder.glob("raft.db*"):
             if path.suffix != ".db-shm":
