@@ -1,8 +1,8 @@
-"""How messages travel between nodes, and the parts that every transport is made of.
+"""How messages travel between nodes, and the parts that transports share.
 
 Public, for transports of other distributions: one wire schema (``encode_*``, ``decode_*``), one
-set of rules about whom a node takes requests from (``refuse``, ``refuse_call``), the two ends of a
-snapshot transfer, and the frame of a transport that keeps a link to each peer.
+set of rules about which requests a node accepts (``refuse``, ``refuse_call``), the two ends of a
+snapshot transfer, and a base class for transports that keep a link to each peer.
 """
 
 from braft_core.file_descriptors import inbound_connection_limit

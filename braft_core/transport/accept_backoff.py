@@ -1,7 +1,6 @@
-"""What a listener does when the machine or the process has no room for another connection.
+"""Pauses a listener when the process or the machine is out of descriptors or memory.
 
-A socket that cannot be accepted stays readable, so a loop that merely tries again tries for ever,
-as fast as it can. Owns which errors mean that, how long to wait, and how often a log line is due.
+A socket whose connection cannot be accepted stays readable, so a loop without a pause would spin.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ __all__ = ["PAUSE", "AcceptBackoff"]
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: Seconds until a listener tries again.
 PAUSE: Final = 1.0
-#: Seconds between two lines about it.
+#: Seconds between two log lines about it.
 PERIOD: Final = 60.0
 
 
 class AcceptBackoff:
-    """Decides for one listener. Not thread-safe. Times are monotonic seconds."""
+    """The state of one listener. Not thread-safe. Times are monotonic seconds."""
 
     def __init__(self, what: str, log: logging.Logger, pause: float = PAUSE) -> None:
         """:param what: the listener's name in log lines."""
@@ -31,11 +30,11 @@ class AcceptBackoff:
         self._times = 0
 
     def is_paused(self, now: float) -> bool:
-        """Return whether the listener is to leave connections waiting."""
+        """Return whether the listener should leave connections waiting."""
         return now < self._until
 
     def exhausted_by(self, error: OSError, now: float) -> bool:
-        """Return whether ``error`` means that there is no room; then the pause begins."""
+        """Return whether ``error`` means that resources are exhausted; if so, begin the pause."""
         if error.errno not in _EXHAUSTED:
             return False
         self._until = now + self.pause
@@ -44,7 +43,7 @@ class AcceptBackoff:
             self._next_line = now + PERIOD
             self._log.warning(
                 "%s cannot accept connections: %s (%d times since this was last reported); "
-                "those that there are go on. Raise the limit of open files (ulimit -n), or find "
+                "existing connections continue. Raise the limit of open files (ulimit -n), or find "
                 "out who holds the connections",
                 self._what,
                 error,

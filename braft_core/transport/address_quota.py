@@ -1,4 +1,4 @@
-"""How many of one thing there are, of each address and in all."""
+"""Limits how many connections, calls or streams there are, per address and in total."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["AddressQuota"]
 
 
 class AddressQuota:
-    """Counts who is in. Not thread-safe.
+    """Counts what is in use. Not thread-safe.
 
-    :param each: how many of one address may be in at a time.
-    :param total: how many may be in altogether.
+    :param each: limit for one address.
+    :param total: limit for all addresses together.
     """
 
     def __init__(self, each: int, total: int) -> None:
@@ -20,15 +20,15 @@ class AddressQuota:
         self._all = 0
 
     def __len__(self) -> int:
-        """How many are in."""
+        """Return how many are in use."""
         return self._all
 
     def in_use(self, address: str) -> int:
-        """Return how many of that address are in."""
+        """Return how many that address uses."""
         return self._inside[address]
 
     def acquire(self, address: str) -> bool:
-        """Let one of that address in, if there is room. :meth:`release` follows only if it is."""
+        """Take one for that address, if the limits allow; then :meth:`release` has to follow."""
         if self._inside[address] >= self.each or self._all >= self.total:
             return False
         self._inside[address] += 1
@@ -36,7 +36,7 @@ class AddressQuota:
         return True
 
     def release(self, address: str) -> None:
-        """One of that address is out again."""
+        """Give one of that address back."""
         self._inside[address] -= 1
         self._all -= 1
         if not self._inside[address]:

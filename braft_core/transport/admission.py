@@ -1,7 +1,7 @@
-"""Whether a request is for this node: the rules that every transport shares.
+"""Decides whether a request is for this node, by rules that every transport shares.
 
-Pure; knows nothing of how a request came. "Told" values are what the caller said about itself and
-about whom it means; ``None`` where it said nothing, as HashiCorp raft does.
+Pure; knows nothing of how a request arrived. The caller names its cluster and the server it means.
+HashiCorp raft names neither; the values are ``None`` then.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ NOT_MEMBER = "refused_not_member"
 NO_PEER = "refused_no_peer"
 WRONG_CLUSTER = "refused_wrong_cluster"
 WRONG_TARGET = "refused_wrong_target"
-#: The counters of bytes that cannot be decoded, and of messages that break a rule of the protocol.
+#: Counters: bytes that cannot be decoded, and messages that break a rule of the protocol.
 GARBAGE = "refused_garbage"
 VIOLATION = "refused_violation"
 
-#: Peer calls that act on a cluster without a say of their handlers in which. The others are how
-#: nodes of different clusters, or of none, find out about each other.
+#: Peer calls that are only accepted within one cluster. By the other calls, nodes of different
+#: clusters, or of none, find out about each other.
 FOR_ONE_CLUSTER: tuple[type[peer.PeerRequest], ...] = (
     peer.ProposeRequest,
     peer.ReadIndexRequest,
@@ -51,7 +51,7 @@ class Refusal(NamedTuple):
 
 
 def refuse(identity: Identity, cluster_id: str | None, to: str | None) -> Refusal | None:
-    """Why this node does not take a Raft RPC meant for that cluster and server, if it does not."""
+    """Return why this node refuses a Raft RPC for that cluster and server; ``None``: it accepts."""
     if not identity.cluster_id:
         return Refusal(NOT_MEMBER, f"{identity.server_id} is not in a cluster yet")
     if cluster_id is not None and cluster_id != identity.cluster_id:
@@ -62,7 +62,7 @@ def refuse(identity: Identity, cluster_id: str | None, to: str | None) -> Refusa
 
 
 def refuse_call(identity: Identity, request: type[peer.PeerRequest], theirs: str) -> str:
-    """Why a peer call of a node of cluster ``theirs`` is not taken; "" if it is."""
+    """Return why a peer call from cluster ``theirs`` is refused; "" if it is accepted."""
     ours = identity.cluster_id
     if request in FOR_ONE_CLUSTER and ours and theirs and ours != theirs:
         return f"this is cluster {ours}, not {theirs}"

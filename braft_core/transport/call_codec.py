@@ -1,7 +1,7 @@
-"""The dataclasses of ``braft_core.peer`` to and from protobuf, by one table.
+"""Encodes and decodes the dataclasses of ``braft_core.peer`` as protobuf, by one table.
 
-Fields correspond by name. What names a server or an address is checked here, the entrance of every
-transport, and what a peer sends is bounded before objects are made of it. Knows nothing of calls.
+Fields correspond by name. Server ids and addresses from peers are checked here, for every
+transport, and messages are bounded before they are parsed. Knows nothing of calls.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ def encode_peer(value: peer.PeerRequest | peer.PeerReply) -> bytes:
 def decode_peer(kind: type[_T], data: bytes) -> _T:
     """Parse a request or reply of that class.
 
-    :raises DecodeError: for bytes that are no such message, and for one that names a server or an
-        address that cannot be one.
+    :raises DecodeError: the bytes are malformed, or an id or an address in them is.
     """
     cls, names = _TABLE[kind]
     if has_more_fields(data, MAX_COMMANDS):
@@ -72,7 +71,7 @@ def _plain(value: Any) -> Any:
 
 
 def _checked(kind: type[Any], name: str, value: Any) -> Any:
-    """Return a field's value if a node may say so. :raises DecodeError: naming the field."""
+    """Return a field's valid value. :raises DecodeError: naming the field of an invalid one."""
     check = _CHECKS.get((kind, name)) or _CHECKS.get(name)
     if check is None:
         return value
@@ -97,8 +96,8 @@ def _or_empty(check: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: check(text) if text else text
 
 
-#: How each field that names something is checked, by its name and, first, by its class. A leader
-#: may be a server of another implementation, and so may a member that is to be removed.
+#: The check of each field that names something, by class and name, or by name alone. A leader, and
+#: a member that is removed, may be servers of another implementation.
 _CHECKS: Mapping[str | tuple[type[Any], str], Callable[[Any], Any]] = {
     "server_id": check_server_id,
     "address": _address,

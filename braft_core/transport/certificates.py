@@ -1,7 +1,6 @@
-"""The certificates of a transport, read when it starts and again whenever their files change.
+"""The certificates of a transport, reloaded whenever their files change.
 
-Certificates expire and are replaced in time by others, under the same names. Owns when new contents
-are used: only if all three files fit together. Knows nothing of connections.
+New contents are used only if all three files fit together. Knows nothing of connections.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class Certificates:
-    """The material in use, and the rule of who is a peer. Any thread.
+    """The certificates in use, and the rule that decides who is a peer. Any thread.
 
-    :param clock: returns the present time, by which certificates are valid or not.
+    :param clock: returns the current time, for validity checks.
     :raises ConfigError: naming the file that cannot be read or used, and what is wrong with it.
     """
 
     def __init__(self, files: TLSFiles, clock: Callable[[], datetime] | None = None) -> None:
-        # Reading certificates takes a library that is slow to import, and few nodes' tests need.
+        # The library that reads certificates is slow to import, and only needed with TLS.
         from braft_core.tls.expiry import Reminder
         from braft_core.tls.material import exposed_key
         from braft_core.tls.peer_rule import PeerRule
@@ -44,7 +43,7 @@ class Certificates:
         self._rule = PeerRule(files.peer_names, files.server_name)
         #: For the next connection, in either direction.
         self.current: TLSMaterial = self._load(self._read())
-        #: What is wrong with the files: not usable, and so not in use, or about to expire.
+        #: What is wrong: new files that are unusable, or certificates that are about to expire.
         self.trouble = ""
         exposed = exposed_key(files)
         if exposed:
@@ -52,7 +51,7 @@ class Certificates:
 
     @property
     def prefer(self) -> bool:
-        """Whether those without TLS are served and called as well."""
+        """Whether peers without TLS are accepted and called as well."""
         return self._files.prefer
 
     def server_hostname(self, host: str) -> str:
@@ -65,7 +64,7 @@ class Certificates:
         return self._files.server_name
 
     def peer_refusal(self, certificate: bytes) -> str:
-        """Return why the holder of a certificate, DER or PEM, is no peer; "" if it is one."""
+        """Return why a certificate, DER or PEM, is not a peer's; "" if it is."""
         return self._rule.refusal(certificate)
 
     def refresh(self) -> None:
@@ -86,14 +85,14 @@ class Certificates:
             self.trouble = trouble or self._expiry()
 
     def _look(self) -> str | None:
-        """Return the trouble with new files, or ``None`` while they are being replaced."""
+        """Return what is wrong with new files, or ``None`` while they are being replaced."""
         try:
             pem = self._read()
             if pem == self.current.pem:
                 return ""
             material = self._load(pem)
             if self._read() != pem:
-                return None  # the next look sees all of it
+                return None  # still being written: the next call sees the whole
         except ConfigError as error:
             return f"the TLS files have changed, and the former ones stay in use: {error}"
         self.current = material
@@ -101,7 +100,7 @@ class Certificates:
         return ""
 
     def _expiry(self) -> str:
-        """Return what is to be said of the ends of the certificates in use; log it now and then."""
+        """Return a message about certificates that expire soon; log it at intervals."""
         from braft_core.tls.expiry import ExpiryStage, most_urgent
 
         now = self._clock()

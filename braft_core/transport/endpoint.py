@@ -1,4 +1,4 @@
-"""This node's end of its connections, as far as every transport needs it."""
+"""This node's end of its connections: what every transport shares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class LocalEndpoint:
-    """Who we are, whom we tell, and what we count. Used on the loop only.
+    """Identity, handler, tokens, certificates and counters. Used on the loop only.
 
     :raises ConfigError: a TLS file cannot be used.
     """
@@ -28,22 +28,22 @@ class LocalEndpoint:
         self.handler = handler
         self.timing = options.timing
         self.keyring = options.keyring
-        #: Callers without the right token.
+        #: Callers without a valid token.
         self.auth_failures = AuthFailures("the Raft port")
         self.entries = EntriesCache()
         self.certificates = Certificates(options.tls) if options.tls is not None else None
         self.tls_probes = TLSProbeCache(self.certificates)
-        #: ``refused_*``: who or what we refused; ``refused_by_peer``; ``dropped``: not sent.
+        #: ``refused_*``: what we refused; ``refused_by_peer``; ``dropped``: requests not sent.
         self.counters: Counter[str] = Counter()
-        #: By server: why it and this node do not talk, as far as that is about tokens.
+        #: By server: why it refuses our token, or why we refuse to call it.
         self.denied: dict[str, str] = {}
         self._header_of = ("", "")
         self._header = b""
 
     def certificate_refusal(self, certificate: bytes | None) -> Refusal | None:
-        """Return why the holder of a certificate may not speak as a peer, and count it.
+        """Return why the holder of a certificate is not accepted as a peer, and count it.
 
-        :param certificate: what the connection has shown, DER or PEM; ``None``: it is without TLS.
+        :param certificate: the connection's, DER or PEM; ``None``: the connection has no TLS.
         """
         certificates = self.certificates
         if certificates is None or (certificate is None and certificates.prefer):
@@ -52,12 +52,12 @@ class LocalEndpoint:
         if not reason:
             return None
         self.counters[NO_PEER] += 1
-        _log.debug("refused a caller that is no peer: %s", reason)
+        _log.debug("refused a caller that is not a peer: %s", reason)
         return Refusal(NO_PEER, f"{self.identity.address} takes requests of peers only: {reason}")
 
     @property
     def identity(self) -> Identity:
-        """Who this node is now."""
+        """The node's current identity."""
         return self.handler.identity
 
     @property

@@ -1,6 +1,6 @@
-"""Errors of peer calls on the wire: msgpack of ``[code, message, data]``.
+"""Encodes errors of peer calls: msgpack of ``[code, message, data]``, of limited size.
 
-Owns the encoding and its limit of size; by which way an error travels is a transport's affair.
+Each transport decides where it puts the bytes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["MAX_ERROR_BYTES", "decode_error", "encode_error"]
 #: gRPC peers accept 8 KiB of metadata by default; this leaves room for the rest.
 MAX_ERROR_BYTES = 4096
 _MAX_MESSAGE = 768
-#: What others may send; more would only be work.
+#: Largest error that is read from a peer.
 _MAX_READ = 4 * MAX_ERROR_BYTES
 
 
 def encode_error(error: BraftError) -> bytes:
-    """Serialize an error in at most :data:`MAX_ERROR_BYTES`; too much data is left out."""
+    """Serialize an error in at most :data:`MAX_ERROR_BYTES`; drop its data if it is too large."""
     code, message, data = to_wire(error)
     packed = _pack(code, message, data)
     if len(packed) > MAX_ERROR_BYTES:
@@ -38,7 +38,7 @@ def _pack(code: str, message: str, data: dict[str, Any]) -> bytes:
 
 
 def decode_error(packed: bytes) -> BraftError:
-    """Rebuild an error, its texts printable; what cannot be read is reported as such."""
+    """Rebuild an error with printable texts; unreadable bytes become a ``DecodeError``."""
     if len(packed) > _MAX_READ:
         return DecodeError(
             f"the peer sent an error of {len(packed)} bytes; at most {_MAX_READ} are accepted"

@@ -1,7 +1,7 @@
-"""Transports that keep a link to each peer: the frame that they share.
+"""Base class for transports that keep a link to each peer.
 
-Owns which links there are, snapshots on their way, and what happens before :meth:`start` and after
-:meth:`stop`. Must not know what a link is made of.
+Owns the links, the snapshots being sent, and the calls before :meth:`start` and after
+:meth:`stop`. Must not know how a link connects.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ __all__ = ["Link", "LinkedTransport", "PeerLinks", "TransportSession"]
 
 
 class Link(Protocol):
-    """Requests to one server."""
+    """Sends requests to one server."""
 
     address: str
 
     def send(self, message: Request) -> None:
-        """Send, or drop and tell. Never blocks."""
+        """Send, or drop and report. Never blocks."""
 
     def reconnect_now(self) -> None:
-        """The peer was just heard of: try at once."""
+        """Connect at once, without the rest of the pause: the peer was just heard from."""
 
     async def close(self) -> None:
-        """End its connections."""
+        """Close its connections."""
 
 
 L = TypeVar("L", bound=Link)
@@ -54,9 +54,9 @@ _log = logging.getLogger(__name__)
 
 
 class PeerLinks(Generic[L]):
-    """The links of a session transport, by server. Used on the loop only.
+    """The links of a started transport, by server. Used on the loop only.
 
-    :param make: a link to a server at an address.
+    :param make: makes a link to a server at an address.
     :param send_snapshot: sends one snapshot to an address, and returns the answer.
     """
 
@@ -66,15 +66,15 @@ class PeerLinks(Generic[L]):
         make: Callable[[str, str], L],
         send_snapshot: Callable[[str, InstallSnapshot], Awaitable[InstallSnapshotResponse]],
     ) -> None:
-        self._handler, self._make, self._carry_to = handler, make, send_snapshot
-        self._sender = SnapshotSender(self._carry, handler.on_message)
-        self._strangers: set[str] = set()
+        self._handler, self._make, self._send_to = handler, make, send_snapshot
+        self._sender = SnapshotSender(self._send_snapshot, handler.on_message)
+        self._unknown: set[str] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self.links: dict[str, L] = {}
 
     def set(self, server_id: str, address: str) -> None:
-        """That server is there now. One whose address is none is not connected to."""
+        """Set the address of a server; a malformed address is logged and not connected to."""
         link = self.links.get(server_id)
         if link is not None and link.address == address:
             return
@@ -84,11 +84,11 @@ class PeerLinks(Generic[L]):
         except DecodeError as error:
             _log.warning("server %s cannot be reached: %s", printable(server_id), error.message)
             return
-        self._strangers.discard(server_id)
+        self._unknown.discard(server_id)
         self.links[server_id] = self._make(server_id, address)
 
     def remove(self, server_id: str) -> None:
-        """Nothing goes to that server any more."""
+        """Close the link to that server, and stop sending to it."""
         link = self.links.pop(server_id, None)
         self._sender.cancel(server_id)
         if link is not None:
@@ -97,14 +97,14 @@ class PeerLinks(Generic[L]):
             task.add_done_callback(self._closing.discard)
 
     def send(self, message: Request) -> None:
-        """Send, or drop and tell. Never blocks."""
+        """Send, or drop and report. Never blocks."""
         link = self.links.get(message.to)
         if isinstance(message, InstallSnapshot):
             self._sender.send(message)
         elif link is not None:
             link.send(message)
-        elif message.to not in self._strangers:
-            self._strangers.add(message.to)
+        elif message.to not in self._unknown:
+            self._unknown.add(message.to)
             self._handler.on_unreachable(message.to)
 
     def reconnect(self) -> None:
@@ -120,26 +120,26 @@ class PeerLinks(Generic[L]):
             self.set(server_id, link.address)
 
     def heard_from(self, server_id: str) -> None:
-        """A request of that server arrived."""
+        """Reconnect to that server at once, since a request of it arrived."""
         link = self.links.get(server_id)
         if link is not None:
             link.reconnect_now()
 
     async def close(self) -> None:
-        """End all links and transfers."""
+        """Close all links and cancel all transfers."""
         links = list(self.links.values())
         self.links.clear()
         await asyncio.gather(self._sender.stop(), *(link.close() for link in links))
 
     async def closed(self) -> None:
-        """Wait for the links that were removed before."""
+        """Wait until the links that were removed earlier are closed."""
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
+    async def _send_snapshot(self, message: InstallSnapshot) -> InstallSnapshotResponse:
         link = self.links.get(message.to)
         if link is None:
             raise Unreachable(f"the address of server {message.to} is not known", sent=False)
-        return await self._carry_to(link.address, message)
+        return await self._send_to(link.address, message)
 
 
 class TransportSession(Generic[L], abc.ABC):
@@ -153,7 +153,7 @@ class TransportSession(Generic[L], abc.ABC):
 
     @abc.abstractmethod
     async def start(self) -> tuple[str, ...]:
-        """Listen; the addresses in fact listened on."""
+        """Listen; return the actual addresses."""
 
     @abc.abstractmethod
     async def stop(self) -> None:
@@ -164,7 +164,7 @@ class TransportSession(Generic[L], abc.ABC):
         """Answer a request."""
 
     def refuse(self, message: Message, error: BraftError) -> None:
-        """Close the connection that brought a message. Its context ends that of a request."""
+        """Close the connection that brought a message."""
         if isinstance(error, ProtocolViolation):
             self.counters[VIOLATION] += 1
         if isinstance(message, Request):
@@ -174,7 +174,7 @@ class TransportSession(Generic[L], abc.ABC):
 
     @abc.abstractmethod
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
-        """Ask another node."""
+        """Call another node."""
 
     def reconnect(self) -> None:
         """Replace all outbound connections."""
@@ -186,13 +186,13 @@ class LinkedTransport(Transport):
 
     def __init__(self, options: TransportOptions) -> None:
         super().__init__(options)
-        #: Addresses in fact listened on, with the ports chosen for 0. Set by :meth:`start`.
+        #: The actual addresses, with the ports chosen for 0. Set by :meth:`start`.
         self.listening: tuple[str, ...] = ()
         self._session: TransportSession[Any] | None = None
 
     @abc.abstractmethod
     def _begin(self, handler: TransportHandler) -> TransportSession[Any]:
-        """What is to be started. :raises ConfigError: a TLS file cannot be used."""
+        """Make a session, not started yet. :raises ConfigError: a TLS file cannot be used."""
 
     @property
     def counters(self) -> Counter[str]:

@@ -1,7 +1,7 @@
 """The memory transport: nodes of one process talk without sockets, across threads and loops.
 
-Owns the same promises as the gRPC transport (order, identity checks, what the node is told), so
-that tests can swap it in, and a network whose faults are commanded. Build it with
+It gives the same guarantees as the gRPC transport (order, identity checks, reports to the node), so
+that tests can use it instead. Its network produces faults on command. Build it with
 ``options={"network": MemoryNetwork()}``; nodes with the same network object reach each other.
 """
 
@@ -49,7 +49,7 @@ _T = TypeVar("_T")
 
 
 class MemoryNetwork:
-    """Who listens where, and which ways are cut. All methods may be called from any thread."""
+    """The listeners and the cuts between them. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -58,7 +58,7 @@ class MemoryNetwork:
         self._ports = itertools.count(1)
 
     def block(self, source: str, target: str, *, both: bool = True) -> None:
-        """Lose everything between two addresses (or only from ``source``), without a sign."""
+        """Drop everything between two addresses, or only from ``source``, without an error."""
         with self._lock:
             self._cuts.add((source, target))
             if both:
@@ -79,7 +79,7 @@ class MemoryNetwork:
             other.lose(one.identity.server_id)
 
     def kill(self, address: str) -> None:
-        """Let the node vanish, as a killed process does: every peer's connection breaks."""
+        """Remove the node as if its process was killed: every peer's connection breaks."""
         with self._lock:
             victim = self._nodes.get(address)
             if victim is None:
@@ -91,7 +91,7 @@ class MemoryNetwork:
             if other.knows(victim) or victim.knows(other):
                 other.lose(victim.identity.server_id)
 
-    # What transports call.
+    # Called by the transports.
 
     def join(self, node: MemoryTransport, addresses: tuple[str, ...]) -> tuple[str, ...]:
         """Listen; port 0 is replaced. :raises ConfigError: if an address is taken."""
@@ -117,18 +117,18 @@ class MemoryNetwork:
             self._nodes = {a: n for a, n in self._nodes.items() if n is not node}
 
     def find(self, address: str) -> MemoryTransport | None:
-        """Who listens there."""
+        """Return the node that listens there, if any."""
         with self._lock:
             return self._nodes.get(address)
 
     def cut(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
-        """Whether what ``source`` sends to ``target`` is lost."""
+        """Return whether messages from ``source`` to ``target`` are dropped."""
         with self._lock:
             return any((s, t) in self._cuts for s in source for t in target)
 
 
 class _Route(NamedTuple):
-    """``context`` of a request: the way back."""
+    """``context`` of a request: where the response goes."""
 
     origin: MemoryTransport
     request_id: int
@@ -137,7 +137,7 @@ class _Route(NamedTuple):
 class _Peer:
     def __init__(self, address: str) -> None:
         self.address = address
-        self.told = False
+        self.reported = False
         self.silence: asyncio.TimerHandle | None = None
 
 
@@ -154,11 +154,11 @@ class MemoryTransport(Transport):
                 f"the memory transport needs a MemoryNetwork as options['network'], got {network!r}"
             )
         self._network = network
-        #: Addresses in fact listened on, with the ports chosen for 0. Set by :meth:`start`.
+        #: The actual addresses, with the ports chosen for 0. Set by :meth:`start`.
         self.listening: tuple[str, ...] = ()
         self._counters: Counter[str] = Counter()
         self._handler: TransportHandler | None = None
-        self._sender = SnapshotSender(self._carry, self._transferred)
+        self._sender = SnapshotSender(self._send_snapshot, self._transferred)
         self._receiver: MemorySnapshotReceiver | None = None
         self._peers: dict[str, _Peer] = {}
         self._calls: set[asyncio.Task[Any]] = set()
@@ -170,7 +170,7 @@ class MemoryTransport(Transport):
 
     @property
     def identity(self) -> Identity:
-        """The node's identity, also after the end."""
+        """The node's identity, also after :meth:`stop`."""
         return self._identity_of.identity
 
     async def start(self, handler: TransportHandler) -> None:
@@ -198,7 +198,7 @@ class MemoryTransport(Transport):
             await self._receiver.stop()
 
     def silence(self) -> None:
-        """Neither hear nor speak from now on."""
+        """Send and receive nothing from now on."""
         self._handler = None
 
     # ------------------------------------------------------------------ peers
@@ -216,7 +216,7 @@ class MemoryTransport(Transport):
         self._sender.cancel(server_id)
 
     def knows(self, other: MemoryTransport) -> bool:
-        """Whether a connection to ``other`` would stand: right address, id and cluster."""
+        """Return whether a connection to ``other`` would stand: right address, id and cluster."""
         theirs = other.identity
         peer = self._peers.get(theirs.server_id)
         return (
@@ -228,7 +228,7 @@ class MemoryTransport(Transport):
         )
 
     def lose(self, server_id: str) -> None:
-        """A connection with that peer broke. From any thread."""
+        """Report a broken connection with that peer. Any thread."""
 
         def lose(handler: TransportHandler) -> None:
             self._sender.cancel(server_id)
@@ -237,7 +237,7 @@ class MemoryTransport(Transport):
         self._post(lose)
 
     def _post(self, act: Callable[[TransportHandler], None]) -> bool:
-        """Run ``act`` on this node's loop, if it still lives then."""
+        """Run ``act`` on this node's loop, if it still runs by then."""
 
         def run() -> None:
             if self._handler is not None:
@@ -297,7 +297,7 @@ class MemoryTransport(Transport):
         origin._post(lambda handler: origin._answered(handler, response))
 
     def refuse(self, message: Message, error: BraftError) -> None:
-        """See the base class. There is no connection: the sender of a request hears of it."""
+        """See the base class. There is no connection to close; report to the request's sender."""
         if isinstance(error, ProtocolViolation):
             self.counters[VIOLATION] += 1
         context, me = message.context, self.identity.server_id
@@ -313,7 +313,7 @@ class MemoryTransport(Transport):
     def _answered(self, handler: TransportHandler, response: Response) -> None:
         peer = self._peers.get(response.sender)
         if peer is not None:
-            peer.told = False
+            peer.reported = False
         handler.on_message(response)
 
     def _refused(self, to: str, reason: str) -> None:
@@ -325,12 +325,12 @@ class MemoryTransport(Transport):
     def _dropped(self, to: str) -> None:
         self.counters["dropped"] += 1
         peer = self._peers.get(to)
-        if self._handler is not None and peer is not None and not peer.told:
-            peer.told = True
+        if self._handler is not None and peer is not None and not peer.reported:
+            peer.reported = True
             self._handler.on_unreachable(to)
 
     def _expect_silence(self, to: str) -> None:
-        """What a cut swallows is noticed when no response came in time."""
+        """Report the peer as unreachable unless a response comes in time."""
         peer = self._peers.get(to)
         if peer is not None and peer.silence is None:
 
@@ -342,11 +342,11 @@ class MemoryTransport(Transport):
 
     # ------------------------------------------------------------------ snapshots
 
-    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
+    async def _send_snapshot(self, message: InstallSnapshot) -> InstallSnapshotResponse:
         handler, peer = self._handler, self._peers.get(message.to)
         target = self._network.find(peer.address) if peer is not None else None
         if handler is None or target is None or target._receiver is None:
-            raise Unreachable(f"nobody listens where server {message.to} is", sent=False)
+            raise Unreachable(f"nothing listens at the address of server {message.to}", sent=False)
         with contextlib.closing(SnapshotReader(handler, message.meta)) as source:
             await self._pass(target)
             sent = replace(message, meta=message.meta._replace(id=""), request_id=0)
@@ -364,7 +364,7 @@ class MemoryTransport(Transport):
     async def _contents(
         self, target: MemoryTransport, source: SnapshotReader
     ) -> AsyncGenerator[bytes]:
-        """Runs on the target's loop."""
+        """Yield the contents, on the target's loop."""
         while True:
             await self._pass(target)
             chunk = await _on(self._loop, source.next())
@@ -373,7 +373,7 @@ class MemoryTransport(Transport):
             yield chunk
 
     async def _pass(self, target: MemoryTransport) -> None:
-        """Go the way to ``target``, if there is one."""
+        """Check that messages reach ``target``. :raises Unreachable: they do not."""
         if self._handler is None or target._handler is None:
             raise Unreachable("the connection broke", sent=True)
         if self._network.cut(self.listening, target.listening):
@@ -456,7 +456,7 @@ class MemoryTransport(Transport):
             _log.exception("a peer call failed")
             result = BraftError(f"internal error: {type(error).__name__}: {error}")
         if not self._network.cut(self.listening, origin.listening):
-            origin._post(lambda _: _settle(answer, result))
+            origin._post(lambda _: _resolve(answer, result))
 
 
 def _on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
@@ -469,12 +469,12 @@ def _on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> async
 
 
 async def _watched(receiving: asyncio.Future[_T], source: SnapshotReader, stall: float) -> _T:
-    """Wait for the end, as long as something moves."""
+    """Wait for the result, as long as the transfer makes progress."""
     try:
         passed = -1
         while not receiving.done():
             if source.passed == passed:
-                raise Unreachable(f"the transfer stood still for {stall} s", sent=True)
+                raise Unreachable(f"the transfer made no progress for {stall} s", sent=True)
             passed = source.passed
             await asyncio.wait({receiving}, timeout=stall)
         return receiving.result()
@@ -483,13 +483,13 @@ async def _watched(receiving: asyncio.Future[_T], source: SnapshotReader, stall:
 
 
 def _copy(message: Request) -> Request:
-    """What the receiver gets: nothing that the sender may still change."""
+    """Copy a request for the receiver, so that the sender may change its own."""
     if isinstance(message, AppendEntries):
         return replace(message, entries=list(message.entries), request_id=0)
     return replace(message, request_id=0)
 
 
-def _settle(answer: asyncio.Future[PeerReply], result: PeerReply | BraftError) -> None:
+def _resolve(answer: asyncio.Future[PeerReply], result: PeerReply | BraftError) -> None:
     if answer.done():
         return
     if isinstance(result, BraftError):

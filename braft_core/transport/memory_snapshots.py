@@ -1,6 +1,6 @@
-"""Transfers of snapshots between nodes of one process, across their threads and loops.
+"""Receives snapshots from nodes of the same process, across threads and loops.
 
-Owns the receiver's side; the way of the contents is the memory network's affair.
+The memory transport delivers the contents.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["MemorySnapshotReceiver"]
 
 
 class MemorySnapshotReceiver:
-    """Takes in what other nodes send. Lives on its node's loop."""
+    """Receives snapshots for one node, on its loop."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class MemorySnapshotReceiver:
         counters: Counter[str],
         hand_over: Callable[[InstallSnapshot], None],
     ) -> None:
-        """:param hand_over: takes a snapshot that is stored; a future is its ``context``."""
+        """:param hand_over: takes a stored snapshot, whose ``context`` is a future."""
         self._handler = handler
         self._hand_over = hand_over
         self._counters = counters
@@ -38,9 +38,9 @@ class MemorySnapshotReceiver:
     async def receive(
         self, message: InstallSnapshot, cluster_id: str, contents: AsyncGenerator[bytes]
     ) -> InstallSnapshotResponse:
-        """Take in a snapshot and let the node answer.
+        """Receive a snapshot and return the node's answer.
 
-        :raises BraftError: it is not for us, not usable, or cannot be stored.
+        :raises BraftError: it is not for this node, malformed, or cannot be stored.
         """
         refusal = refuse(self._handler.identity, cluster_id, message.to)
         if refusal is not None:
@@ -64,7 +64,7 @@ class MemorySnapshotReceiver:
         return await answer
 
     async def stop(self) -> None:
-        """Give up everything."""
+        """Cancel everything."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""How one peer stands with us, and so what the node and the log are told of it."""
+"""Reports a peer's connectivity to the node and the log."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["PeerHealthReporter"]
 
 
 class PeerHealthReporter:
-    """Tells each trouble once, until the peer answers again. Used on the loop only.
+    """Reports each failure of one peer once, until it answers again. Used on the loop only.
 
-    :param log: where refusals are told.
+    :param log: the transport's logger, for refusals.
     """
 
     def __init__(self, local: LocalEndpoint, server_id: str, log: logging.Logger) -> None:
@@ -23,29 +23,29 @@ class PeerHealthReporter:
         self._refusal = ""
 
     def report_dropped(self) -> None:
-        """A request to it was not sent, or nobody will answer it."""
+        """Count a request that was dropped, or will get no response."""
         self._local.counters["dropped"] += 1
         if not self._reported:
             self._reported = True
             self._local.handler.on_unreachable(self._server_id)
 
     def report_connected(self) -> None:
-        """There is a connection: the next trouble is news."""
+        """Note that a connection stands, so that the next failure is reported."""
         self._reported = False
 
     def deliver(self, response: Response) -> None:
-        """It answered."""
+        """Hand a response to the node."""
         self._reported = False
         self.forget_refusal()
         self._local.handler.on_message(response)
 
     def forget_refusal(self) -> None:
-        """Forget why it refused us."""
+        """Forget why the peer refused us."""
         self._refusal = ""
         self._local.denied.pop(self._server_id, None)
 
     def report_refused(self, error: BraftError, address: str) -> None:
-        """It will have nothing to do with us."""
+        """Count and log that the peer rejected us."""
         self._local.counters["refused_by_peer"] += 1
         if isinstance(error, AccessDenied):
             self._local.denied[self._server_id] = error.message
@@ -60,7 +60,7 @@ class PeerHealthReporter:
             )
 
     def report_untrusted(self, error: BraftError) -> None:
-        """By its certificate it is no peer, so that we have nothing to do with it."""
+        """Log that we do not connect: the server's certificate is not a peer's."""
         if error.message != self._refusal:
             self._refusal = error.message
-            self._log.warning("server %s is not talked to: %s", self._server_id, error.message)
+            self._log.warning("not connecting to server %s: %s", self._server_id, error.message)

@@ -1,7 +1,7 @@
-"""Bounds that bytes of a peer are held against before they are parsed.
+"""Checks the size of protobuf messages before they are parsed. Pure.
 
-Protobuf makes an object of each element of a repeated field, and the least element takes two bytes:
-a message of 15 MiB can be eight million objects. Pure.
+Protobuf makes an object of each element of a repeated field, and an element can take two bytes: a
+message of 15 MiB can become eight million objects.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from braft_core.errors import DecodeError
 
 __all__ = ["check_count", "check_size"]
 
-#: Of protobuf: a field of bytes, a text or a message, which begins with its length.
+#: Wire type of length-delimited fields: bytes, strings, messages.
 _DELIMITED = 2
 
 
@@ -23,9 +23,8 @@ def check_size(what: str, data: bytes, most: int) -> None:
 def check_count(what: str, data: bytes, field: int, most: int) -> None:
     """Refuse a message with more than ``most`` elements in a repeated field of number 1 to 15.
 
-    Honest messages hardly ever cost more than one look at their bytes: each element begins with the
-    same byte, so there are not more elements than such bytes. Only where these are many, data
-    included, are the elements counted, and no further than to ``most``.
+    Each element begins with the same byte, so counting that byte gives an upper bound. Only if the
+    bound exceeds ``most`` are the elements themselves counted.
 
     :raises DecodeError: naming ``what`` and the limit.
     """
@@ -35,7 +34,7 @@ def check_count(what: str, data: bytes, field: int, most: int) -> None:
 
 
 def _elements(data: bytes, tag: int, most: int) -> int:
-    """Count the elements, to ``most`` and one. What is no protobuf is left to the parser."""
+    """Count the elements, at most up to ``most + 1``. Malformed input is left to the parser."""
     found = at = 0
     end = len(data)
     while at < end and found <= most:
@@ -51,7 +50,7 @@ def _elements(data: bytes, tag: int, most: int) -> int:
             at += length
         elif wire == 5:
             at += 4
-        else:  # a group, which nobody sends: the rest cannot be counted so
+        else:  # a group: unused by our schema, and not countable this way
             return most + 1
     return found
 

@@ -1,11 +1,11 @@
-"""Core messages to and from the bytes of ``RaftTransport``.
+"""Encodes and decodes the core's messages as those of ``RaftTransport``.
 
 Owns the mapping of fields; knows nothing of connections. Every request is encoded as a header part
 and a body part: protobuf defines the concatenation of two serialized messages as their merge, so
 the entries of an AppendEntries, the bulk of all traffic, are serialized once and shared by peers.
 
-What a peer sends is bounded before objects are made of it: in bytes by its kind, in entries, and in
-bytes that are nobody's data. Whether it breaks a rule of Raft is the core's affair.
+A peer's message is bounded before it is parsed: in bytes by its kind, in entries, and in bytes
+beside the entries' data. The core checks the rules of Raft.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _MAX_INT = (1 << 63) - 1
 #: Bytes of a request or response that carries neither entries nor a snapshot.
 _MAX_SMALL = 64 << 10
 #: Bytes beside the data of entries: of a whole message, and of each entry. Three times as much as
-#: is sent today, for what later versions may add.
+#: is sent today, to leave room for later versions.
 _MAX_AROUND = 64 << 10
 _MAX_AROUND_ENTRY = 256
 _ENTRIES = _AppendEntries.DESCRIPTOR.fields_by_name["entries"].number
@@ -80,7 +80,7 @@ _new_tuple: Any = tuple.__new__
 
 
 def encode_header(server_id: str, address: str) -> bytes:
-    """The ``rpc_header`` field, to stand before the body of any request or response."""
+    """Encode the ``rpc_header`` field, which precedes the body of each request or response."""
     header = _Header(
         protocol_version=PROTOCOL_VERSION, id=server_id.encode(), addr=address.encode()
     )
@@ -90,7 +90,7 @@ def encode_header(server_id: str, address: str) -> bytes:
 
 
 def encode_entries(entries: Sequence[Entry]) -> bytes:
-    """The ``entries`` field of an AppendEntries, to stand after its other fields."""
+    """Encode the ``entries`` field of an AppendEntries, which follows its other fields."""
     message = _AppendEntries()
     add = message.entries.add
     for index, term, kind, data, extensions, appended_at in entries:
@@ -112,8 +112,8 @@ class EntriesCache:
     """The last few encodings of entries, shared by all peers of a leader.
 
     By the Log Matching property (Raft §5.3) first index, count and term of the last entry identify
-    the entries. That they are the very same objects is checked too: it costs nothing and holds
-    whenever it matters, because a leader sends slices of one log.
+    the entries. The cache also compares object identity, which costs nothing: a leader sends slices
+    of one log.
     """
 
     def __init__(self, size: int = 4) -> None:
@@ -226,7 +226,7 @@ def encode_response(message: Response, header: bytes) -> bytes:
 
 
 def encode_chunk(chunk: bytes) -> bytes:
-    """One message of a snapshot's contents, all after the first of the stream."""
+    """Encode a message with contents of a snapshot, for all but the first of the stream."""
     encoded: bytes = _InstallSnapshot(data=chunk).SerializeToString()
     return encoded
 
@@ -247,7 +247,7 @@ def _bounded(cls: Any, *numbers: int) -> None:
 
 
 def _sender(message: Any) -> str:
-    """The sender's id from a request's header.
+    """Return the sender's id from a request's header.
 
     Responses are not asked: whoever was called answers, and HashiCorp leaves some headers empty.
     """
@@ -286,7 +286,7 @@ def _entries(message: Any) -> list[Entry]:
 
 
 def _check_around(data: bytes, entries: Sequence[Entry]) -> None:
-    """Refuse bytes that are in no entry's data: to read them takes time and is of no use."""
+    """Refuse messages with too many bytes beside the entries' data."""
     size = sum([len(entry.data) + len(entry.extensions) for entry in entries])
     around = len(data) - size
     most = _MAX_AROUND + _MAX_AROUND_ENTRY * len(entries)
@@ -341,7 +341,7 @@ def _read_timeout_now(data: bytes, to: str) -> TimeoutNow:
 
 
 def _read_install_snapshot(data: bytes, to: str) -> InstallSnapshot:
-    """The stream's first message; under which id it is stored is the receiver's affair."""
+    """Decode the first message of a snapshot's stream; the receiver assigns the id."""
     m = _parse(_InstallSnapshot, data)
     _bounded(_InstallSnapshot, m.term, m.last_log_index, m.last_log_term, m.configuration_index)
     check_size("configuration of a snapshot", m.configuration, MAX_CONFIGURATION_BYTES)
@@ -423,7 +423,7 @@ def decode_request(kind: type[Request], data: bytes, to: str) -> Request:
 
 
 def decode_chunk(data: bytes) -> bytes:
-    """The contents in any message of a snapshot's stream, also the first.
+    """Return the contents in any message of a snapshot's stream, also the first.
 
     :raises DecodeError: for any bytes that are not such a message.
     """

@@ -1,8 +1,7 @@
-"""Does anybody answer at an address that does not speak as this node does?
+"""Checks whether a server runs at an address, even if this node cannot talk to it.
 
-During a rolling change of TLS, of certificates or of the transport, members that run cannot talk
-to each other. That they answer at all is what tells them from the dead. Owns that question; what
-follows from it is decided elsewhere.
+During a rolling change of TLS, of certificates or of the transport, running members cannot talk to
+each other. That they send any byte distinguishes them from dead ones.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from braft_core.errors import DecodeError
 
 __all__ = ["first_byte", "is_tls_record", "probe_reachability"]
 
-#: Seconds in which a server that speaks first does so.
+#: Seconds within which a server that sends first does so.
 _SPEAKS_FIRST = 0.15
 #: Types of TLS records that answer a client's first: alert and handshake (RFC 8446, section 5.1).
 _RECORDS = (21, 22)
@@ -25,9 +24,9 @@ _RECORDS = (21, 22)
 async def probe_reachability(address: str, patience: float) -> tuple[bool, bool]:
     """Return whether a connection to ``address`` is accepted, and whether any byte comes back.
 
-    A server without TLS may speak first, as gRPC does; one with TLS answers the beginning of a
-    handshake, whatever it thinks of the certificates. A connection alone proves little: the kernel
-    accepts for a process that stands still, and a proxy for a host that is gone.
+    A server without TLS may send first, as gRPC does. A server with TLS answers the beginning of a
+    handshake, even if it rejects the certificate later. An accepted connection alone proves little:
+    the kernel accepts for a frozen process, and a proxy for a host that is gone.
 
     :param patience: seconds for all of it.
     """
@@ -36,16 +35,15 @@ async def probe_reachability(address: str, patience: float) -> tuple[bool, bool]
 
 
 def is_tls_record(first: bytes) -> bool:
-    """Return whether a server that answers so to the beginning of a handshake speaks TLS.
+    """Return whether the first byte of a server's answer is that of a TLS record.
 
-    One that does answers by a record of the handshake or by an alert, whatever it thinks of the
-    client.
+    A server that speaks TLS answers a ClientHello with a handshake record or an alert.
     """
     return first[0] in _RECORDS
 
 
 async def first_byte(address: str, patience: float) -> tuple[bool, bytes]:
-    """Return whether a connection is accepted, and the first byte that comes back, if any."""
+    """Return whether a connection is accepted, and the first byte received, if any."""
     accepted, first = False, b""
     with suppress(OSError, TimeoutError, UnicodeError, DecodeError):
         async with asyncio.timeout(max(0.0, patience)):
@@ -69,7 +67,7 @@ async def _any_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 def _client_hello() -> bytes:
-    """Return the first message of a TLS handshake, which is never finished."""
+    """Return a TLS ClientHello; the handshake is never finished."""
     outgoing = ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -1,6 +1,6 @@
-"""How large what arrives may be, and how much of it there may be at a time.
+"""Limits on the size and number of things that peers send.
 
-The numbers are shared by all transports: a node is bounded in the same way, however it is reached.
+All transports share them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from braft_core import peer
 
 __all__ = ["MAX_CALL", "MAX_COMMANDS", "MAX_CONTROL", "call_limit", "has_more_fields"]
 
-#: Bytes of a vote, a heartbeat's like and TimeoutNow: a header of ids and an address, some numbers.
+#: Bytes of a vote, a heartbeat or TimeoutNow: a header with ids and an address, some numbers.
 MAX_CONTROL: Final = 64 << 10
 #: Bytes of a peer call that carries no commands. The largest are configurations.
 MAX_CALL: Final = 1 << 20
@@ -20,15 +20,15 @@ MAX_COMMANDS: Final = 4096
 
 
 def call_limit(request: type[peer.PeerRequest]) -> int | None:
-    """Return the largest request of that type in bytes; ``None``: the transport's own limit."""
+    """Return the size limit of that type of request, in bytes; ``None``: the transport's own."""
     return None if request is peer.ProposeRequest else MAX_CALL
 
 
 def has_more_fields(data: bytes, most: int) -> bool:
     """Return whether a protobuf message has more than ``most`` fields, repeated ones counted each.
 
-    Two bytes of a message can be an object of a hundred when it is parsed. This looks at no more of
-    it than it has to; what is no message at all is for the parser to say.
+    Two bytes of a message can become an object of a hundred bytes. This reads no more than it has
+    to, and leaves malformed messages to the parser.
     """
     at = number = 0
     try:
@@ -58,7 +58,7 @@ _FIXED: Final = {1: 8, 5: 4}
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at that place, and the place behind it. :raises IndexError: it is cut."""
+    """Return the varint at ``at``, and the position after it. :raises IndexError: it is cut off."""
     value = shift = 0
     while shift < 70:
         byte = data[at]

@@ -1,9 +1,8 @@
-"""The two ends of a snapshot transfer, as every transport needs them.
+"""Both ends of a snapshot transfer, for every transport.
 
-Owns the threads that read and write contents, the promise that each transfer is answered exactly
-once, and the rules of taking in: the node is asked before anything is stored, one snapshot at a
-time, in no more and no smaller pieces than it takes, and never slower than a pace. Knows nothing of
-how bytes travel.
+Owns the threads that read and write contents. Guarantees that each transfer is answered exactly
+once. Enforces the receiver's rules: the node is asked before anything is stored, one snapshot at a
+time, a bounded number of pieces, and a minimum rate. Knows nothing of how bytes travel.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ __all__ = ["InboundSnapshot", "SnapshotReader", "SnapshotReceiver", "SnapshotSen
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-#: In so many seconds of waiting for the sender there come at least so many bytes.
+#: Minimum rate: bytes that arrive in so many seconds of waiting for the sender.
 _PACE_SECONDS, _PACE_BYTES = 30.0, 240 << 10
-#: Pieces in which contents may come: some small ones, and one for so many bytes.
+#: Limit of pieces: a fixed number, and one more for so many bytes of the snapshot.
 _SMALL_PIECES, _PIECE_BYTES = 1000, 1024
-#: Seconds between two complaints about snapshots that are not received.
+#: Seconds between two log lines about snapshots that are not received.
 _QUIET = 10.0
-_Carry = Callable[[InstallSnapshot], Coroutine[Any, Any, InstallSnapshotResponse]]
+_SendSnapshot = Callable[[InstallSnapshot], Coroutine[Any, Any, InstallSnapshotResponse]]
 
 
 class _Worker:
-    """A thread for the blocking steps of one transfer. They run one after the other."""
+    """A thread that runs the blocking steps of one transfer in order."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -46,7 +45,7 @@ class _Worker:
         return asyncio.get_running_loop().run_in_executor(self._pool, step, *args)
 
     def end(self, last: Callable[[], object]) -> Future[object]:
-        """Run ``last`` after everything else and end the thread; does not wait for it."""
+        """Run ``last`` after everything else and end the thread; do not wait for it."""
         ended = self._pool.submit(last)
         self._pool.shutdown(wait=False)
         return ended
@@ -57,7 +56,7 @@ class _Worker:
 
 
 class SnapshotReader:
-    """The contents of one of our snapshots, read on a thread, one chunk ahead. Loop only."""
+    """Reads one of our snapshots on a thread, one chunk ahead. Loop only."""
 
     def __init__(self, handler: TransportHandler, meta: SnapshotMeta) -> None:
         self._open = handler.open_snapshot
@@ -65,11 +64,11 @@ class SnapshotReader:
         self._chunks: Iterator[bytes] | None = None
         self._worker = _Worker("braft-snapshot-out")
         self._ahead = self._worker.start(self._read)
-        #: Bytes handed out so far.
+        #: Bytes returned so far.
         self.passed = 0
 
     async def next(self) -> bytes:
-        """The next chunk; empty at the end.
+        """Return the next chunk; empty at the end.
 
         :raises StorageError: it cannot be read, or is not as long as its description says.
         """
@@ -86,9 +85,9 @@ class SnapshotReader:
         return chunk
 
     def close(self) -> None:
-        """Give it up, at any point. Does not wait for a read under way."""
+        """Stop reading, at any point. Does not wait for a read under way."""
         if not self._ahead.cancel() and not self._ahead.cancelled():
-            self._ahead.exception()  # seen; or it would be logged as forgotten
+            self._ahead.exception()  # retrieve it, or asyncio logs it as never retrieved
         self._worker.end(self._drop)
 
     def _read(self) -> bytes:
@@ -106,37 +105,37 @@ class SnapshotReader:
 class SnapshotSender:
     """The transfers of one node: at most one to each peer. Loop only.
 
-    :param send_snapshot: brings the snapshot to ``message.to`` and returns the peer's answer.
-    :param deliver: takes the one answer to each transfer, the peer's or ours for a failure.
+    :param send_snapshot: sends the snapshot to ``message.to`` and returns the peer's answer.
+    :param deliver: takes the one answer to each transfer: the peer's, or ours if it failed.
     """
 
     def __init__(
-        self, send_snapshot: _Carry, deliver: Callable[[InstallSnapshotResponse], None]
+        self, send_snapshot: _SendSnapshot, deliver: Callable[[InstallSnapshotResponse], None]
     ) -> None:
-        self._carry = send_snapshot
+        self._send_snapshot = send_snapshot
         self._deliver = deliver
         self._current: dict[str, asyncio.Task[InstallSnapshotResponse]] = {}
         self._running: set[asyncio.Task[InstallSnapshotResponse]] = set()
         #: Why the last transfer to a peer failed: the same reason is logged once.
-        self._complaints: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
         self._stopped = False
 
     def send(self, message: InstallSnapshot) -> None:
-        """Begin a transfer. An older one to the same peer is given up."""
+        """Begin a transfer, and cancel an older one to the same peer."""
         self.cancel(message.to)
-        task = asyncio.get_running_loop().create_task(self._carry(message))
+        task = asyncio.get_running_loop().create_task(self._send_snapshot(message))
         self._current[message.to] = task
         self._running.add(task)
         task.add_done_callback(lambda task: self._ended(message, task))
 
     def cancel(self, server_id: str) -> None:
-        """Give up what is under way to that peer; it counts as failed."""
+        """Cancel the transfer to that peer, if there is one; it counts as failed."""
         task = self._current.pop(server_id, None)
         if task is not None:
             task.cancel()
 
     async def stop(self) -> None:
-        """Give up everything; nothing is delivered any more."""
+        """Cancel all transfers; deliver no more answers."""
         self._stopped = True
         running = list(self._running)
         for task in running:
@@ -156,17 +155,17 @@ class SnapshotSender:
     ) -> InstallSnapshotResponse:
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():
-            self._complaints.pop(message.to, None)
+            self._failures.pop(message.to, None)
             return task.result()
         if error is not None:
-            self._complain(message, error)
+            self._log_failure(message, error)
         return InstallSnapshotResponse(message.to, message.sender, term=0, success=False)
 
-    def _complain(self, message: InstallSnapshot, error: BaseException) -> None:
+    def _log_failure(self, message: InstallSnapshot, error: BaseException) -> None:
         if not isinstance(error, BraftError):
-            _log.error("a bug broke the transfer of a snapshot off", exc_info=error)
-        elif self._complaints.get(message.to) != error.message:
-            self._complaints[message.to] = error.message
+            _log.error("internal error while sending a snapshot", exc_info=error)
+        elif self._failures.get(message.to) != error.message:
+            self._failures[message.to] = error.message
             _log.warning(
                 "snapshot %s did not reach server %s: %s", message.meta.id, message.to, error
             )
@@ -177,7 +176,7 @@ class SnapshotSender:
 
 
 class InboundSnapshot:
-    """One snapshot on its way in, written on a thread of its own. Loop only."""
+    """One snapshot that is being received, and written on its own thread. Loop only."""
 
     def __init__(
         self,
@@ -185,13 +184,13 @@ class InboundSnapshot:
         message: InstallSnapshot,
         task: asyncio.Task[Any] | None,
     ) -> None:
-        """:param task: the one that receives it."""
+        """:param task: the task that receives it."""
         self.message = message
-        #: Whether a newer transfer took its place.
+        #: Whether a newer transfer replaced it.
         self.replaced = False
-        #: Whether it is whole, and being made durable.
+        #: Whether it is complete and being made durable.
         self.storing = False
-        #: Called when it is over.
+        #: Called when it ends.
         self.on_close: Callable[[], None] = lambda: None
         self._task = task
         self._create = handler.create_snapshot
@@ -203,13 +202,14 @@ class InboundSnapshot:
         self._pieces = _SMALL_PIECES + message.meta.size // _PIECE_BYTES
 
     async def begin(self) -> None:
-        """Make place for it. :raises StorageError: there is none."""
+        """Open the sink. :raises StorageError: the store has no room for it."""
         await self._worker.start(self._open)
 
     async def write(self, chunk: bytes) -> None:
-        """Take in some contents, once they are written.
+        """Write a piece of the contents; return when it is written.
 
-        :raises DecodeError: more than were announced. :raises StorageError: cannot be stored.
+        :raises DecodeError: more bytes, or smaller pieces, than allowed.
+        :raises StorageError: they cannot be stored.
         """
         if len(chunk) > self._missing:
             raise DecodeError(
@@ -225,7 +225,7 @@ class InboundSnapshot:
             await self._worker.start(self._sink.write, chunk)
 
     def check_complete(self) -> None:
-        """:raises DecodeError: fewer bytes came than were announced."""
+        """Check the length. :raises DecodeError: fewer bytes came than were announced."""
         if self._missing:
             raise DecodeError(
                 f"the snapshot ended {self._missing} bytes before the announced "
@@ -233,7 +233,7 @@ class InboundSnapshot:
             )
 
     async def commit(self) -> InstallSnapshot:
-        """Make it durable; returns the message as the core takes it."""
+        """Make it durable; return the message for the core."""
         self.check_complete()
         self.storing = True
         meta = await self._worker.start(self._commit)
@@ -241,25 +241,25 @@ class InboundSnapshot:
         return replace(self.message, meta=meta)
 
     def close(self) -> None:
-        """End it; throws away what is not committed. Does not wait. Idempotent."""
+        """End it, and drop what is not committed. Does not wait. Idempotent."""
         if not self._over:
             self._over = True
             self._ended = self._worker.end(self._abort)
             self.on_close()
 
     async def ended(self) -> None:
-        """Wait until nothing of one that is closed is left on its thread."""
+        """Wait until its thread has ended, after :meth:`close`."""
         if self._ended is not None:
             await asyncio.shield(asyncio.wrap_future(self._ended))
 
     def replace(self) -> None:
-        """A newer transfer takes its place."""
+        """End it in favour of a newer transfer."""
         self.replaced = True
         self.close()
         if self._task is not None:
             self._task.cancel()
 
-    # On the thread.
+    # These run on the worker's thread.
 
     def _open(self) -> None:
         self._sink = self._create(self.message.meta)
@@ -275,23 +275,23 @@ class InboundSnapshot:
 
 
 class _UnwantedSnapshot(InboundSnapshot):
-    """An offer whose contents are of no use: the node answers from its description."""
+    """An offer whose contents the node does not want; it answers from the description."""
 
     async def commit(self) -> InstallSnapshot:
         return self.message
 
     def close(self) -> None:
-        """Nothing was begun."""
+        """Do nothing: nothing was opened."""
 
 
 class _MinimumRate:
-    """How fast contents come. Only the waiting for them counts, not that for our own disk."""
+    """Enforces a minimum rate. Time spent waiting for our own disk does not count."""
 
     def __init__(self) -> None:
         self._waited, self._came = 0.0, 0
 
     async def next(self, contents: AsyncGenerator[bytes]) -> bytes | None:
-        """The next piece; ``None`` at the end. :raises Unreachable: the sender is too slow."""
+        """Return the next piece, or ``None``. :raises Unreachable: the sender is too slow."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         piece = await anext(contents, None)
@@ -308,36 +308,36 @@ class _MinimumRate:
 
 
 class SnapshotReceiver:
-    """What a node takes in: one snapshot at a time. Loop only."""
+    """Receives snapshots for a node, one at a time. Loop only."""
 
     def __init__(self, handler: TransportHandler) -> None:
         self._handler = handler
         self._current: InboundSnapshot | None = None
-        self._complained = -inf
-        self._unspoken = 0
+        self._logged_at = -inf
+        self._suppressed = 0
 
     def log_failure(self, error: BraftError) -> None:
-        """Log that a snapshot is not received, now and then."""
+        """Log that a snapshot was not received, at a bounded rate."""
         now = asyncio.get_running_loop().time()
-        if now - self._complained < _QUIET:
-            self._unspoken += 1
+        if now - self._logged_at < _QUIET:
+            self._suppressed += 1
             return
-        more = f" (and {self._unspoken} others before)" if self._unspoken else ""
-        self._complained, self._unspoken = now, 0
+        more = f" (and {self._suppressed} others before)" if self._suppressed else ""
+        self._logged_at, self._suppressed = now, 0
         _log.warning("a snapshot was not received: %s%s", error, more)
 
     async def receive(
         self, message: InstallSnapshot, contents: AsyncGenerator[bytes]
     ) -> InboundSnapshot:
-        """Take in a snapshot to its last byte. The caller commits or closes what is returned.
+        """Receive a snapshot to its last byte. The caller commits or closes the result.
 
-        One from a later term, or a later one of the same leader, replaces the one under way.
+        A snapshot of a later term, or a newer one of the same leader, replaces the one under way.
 
-        :param contents: not asked for anything before the node wants them and there is a place.
-        :raises Busy: another leader's is under way, or a newer one took the place of this one.
+        :param contents: not read before the node wants the snapshot and its sink is open.
+        :raises Busy: another leader's is under way, or a newer one replaced this one.
         :raises DecodeError: it is longer or shorter than announced.
         :raises Unreachable: the sender is too slow.
-        :raises StorageError: it cannot be stored. Whatever is raised, nothing of it is left.
+        :raises StorageError: it cannot be stored. After any error, nothing of it is left.
         """
         if not self._handler.wants_snapshot(message):
             await contents.aclose()
@@ -357,7 +357,7 @@ class SnapshotReceiver:
             incoming.close()
             if not incoming.replaced:
                 raise
-            raise Busy("a newer transfer of a snapshot took the place of this one") from None
+            raise Busy("a newer snapshot transfer replaced this one") from None
         except BaseException:
             incoming.close()
             raise

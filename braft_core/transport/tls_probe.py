@@ -1,8 +1,7 @@
-"""Which certificate does a server show, and is it a peer's?
+"""Finds out which certificate a server shows, and whether it is a peer's.
 
-Owns the question that is asked before anything is said to a server over gRPC, whose client neither
-tells what certificate it was shown nor whether the other end speaks TLS at all. The answer is
-bound to the connection that follows, which accepts no other certificate.
+A gRPC client reports neither the server's certificate nor whether the server speaks TLS at all. So
+a probe comes first. The connection that follows accepts only the certificate that the probe saw.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ DIFFERS = (
     "or one does not accept the certificate of the other"
 )
 
-#: Seconds for which a look is good, unless a connection fails before.
+#: Seconds for which a result is valid, unless a connection fails before.
 _KEPT = 60.0
 _MAX_KEPT = 256
 
 
 class TLSProbe(NamedTuple):
-    """What was seen of a server.
+    """The result of a probe.
 
-    ``certificate`` is DER; "" if it does not speak TLS, or none is needed. ``material`` is what we
-    had then: with other certificates of ours the server has to be looked at again.
+    ``certificate`` is DER; empty if the server does not speak TLS, or TLS is off. ``material`` is
+    our own at that time: after it was replaced the server has to be probed again.
     """
 
     certificate: bytes
@@ -55,9 +54,9 @@ PLAIN = TLSProbe(b"", None)
 
 
 class TLSProbeCache:
-    """What was seen of the servers that a node calls. Used on the loop only.
+    """Recent results, by address. Used on the loop only.
 
-    :param certificates: ``None``: there is no TLS, so there is nothing to look at.
+    :param certificates: ``None``: TLS is off, and servers are not probed.
     """
 
     def __init__(self, certificates: Certificates | None) -> None:
@@ -65,7 +64,7 @@ class TLSProbeCache:
         self._known: dict[str, tuple[TLSProbe, float]] = {}
 
     def get(self, address: str) -> TLSProbe | None:
-        """Return what is known of the server at ``address``."""
+        """Return a valid result for the server at ``address``, or ``None``."""
         if self._certificates is None:
             return PLAIN
         found, until = self._known.get(address, (PLAIN, 0.0))
@@ -74,7 +73,7 @@ class TLSProbeCache:
         return found if current and now < until else None
 
     async def get_or_probe(self, address: str, patience: float) -> TLSProbe:
-        """Return what is known of the server at ``address``, or look. See :func:`probe_tls`."""
+        """Return a valid result for the server at ``address``; probe it if there is none."""
         found = self.get(address)
         if found is None:
             assert self._certificates is not None  # noqa: S101 - else everything is known
@@ -83,22 +82,22 @@ class TLSProbeCache:
         return found
 
     def remember(self, address: str, found: TLSProbe) -> None:
-        """Keep it for a while."""
+        """Store a result."""
         if len(self._known) >= _MAX_KEPT:
             self._known.clear()
         self._known[address] = (found, asyncio.get_running_loop().time() + _KEPT)
 
     def forget(self, address: str) -> None:
-        """A connection failed or ended: the server may be another by now."""
+        """Drop the result: a connection failed or ended, and another server may be there."""
         self._known.pop(address, None)
 
 
 async def probe_tls(address: str, certificates: Certificates, patience: float) -> TLSProbe:
-    """Return what the server at ``address`` shows.
+    """Connect to ``address`` and return its certificate.
 
     :param patience: seconds for all of it.
-    :raises Unreachable: nobody is there, or it is no peer by its certificate.
-    :raises DecodeError: it is no address.
+    :raises Unreachable: no server answers, or its certificate is not a peer's.
+    :raises DecodeError: ``address`` is malformed.
     """
     loop = asyncio.get_running_loop()
     deadline, material = loop.time() + patience, certificates.current
@@ -122,10 +121,10 @@ async def probe_tls(address: str, certificates: Certificates, patience: float) -
 def handshake_error(
     address: str, error: Exception, *, accepted: bool = False, answered: bool = False
 ) -> Unreachable:
-    """Return the error for a server with which no handshake of TLS succeeds.
+    """Return the error for a server with which the TLS handshake fails.
 
-    :param accepted: whether it accepts connections at all, as far as that was tried.
-    :param answered: whether it says something in them.
+    :param accepted: whether it is known to accept connections.
+    :param answered: whether it sends anything.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         words = ", though something listens there: its certificate is not accepted: "
@@ -145,7 +144,7 @@ def handshake_error(
 def not_a_peer_error(address: str, refusal: str) -> Unreachable:
     """Return the error for a server whose certificate is not a peer's."""
     return Unreachable(
-        f"the server at {address} is no peer: {refusal}",
+        f"the server at {address} is not a peer: {refusal}",
         address=address,
         sent=False,
         answered=True,
@@ -172,7 +171,7 @@ async def _certificate(
 
 
 def may_lack_tls(error: Exception) -> bool:
-    """Return whether a handshake can fail so because the server is without TLS."""
+    """Return whether the handshake may have failed because the server does not speak TLS."""
     if isinstance(error, ssl.SSLCertVerificationError | ConnectionRefusedError):
         return False
     return isinstance(error, ssl.SSLError | ConnectionError)

@@ -1,7 +1,6 @@
-"""The two ends of a proof, as every transport uses them: what they say, in bytes.
+"""Both ends of the token handshake: its messages in bytes, for every transport.
 
-Owns the form of a challenge, and whose tokens count. How it travels is the transport's affair; what
-is computed is in :mod:`braft_core.proof`.
+:mod:`braft_core.proof` has the computations; each transport carries the messages its own way.
 """
 
 from __future__ import annotations
@@ -34,32 +33,32 @@ _MAX_CHALLENGE = 4 << 10
 
 
 class HandshakeKeys(NamedTuple):
-    """What a handshake led to: keys, and the secret that both ends know."""
+    """The result of a handshake: derived keys, and the token that both ends share."""
 
     keys: Keys
     secret: bytes
 
     def still_accepted_by(self, keyring: Keyring) -> bool:
-        """Return whether that secret is still accepted."""
+        """Return whether the token is still accepted."""
         return self.secret in keyring.current.admins
 
 
 def nonce() -> bytes:
-    """Return bytes that were never used before."""
+    """Return fresh random bytes."""
     return secrets.token_bytes(proof.NONCE)
 
 
 def encode_hello(sender: str, to: str, cluster_id: str, cluster_name: str) -> bytes:
-    """Return what a client says first, where the transport has no hello of its own.
+    """Encode a client's first message, for transports without a hello of their own.
 
-    :param to: the id of the server that is meant; "" for whoever is there.
+    :param to: id of the intended server; "" for any server at the address.
     """
     packed: bytes = msgpack.packb([nonce(), sender, to, cluster_id, cluster_name])
     return packed
 
 
 def decode_hello(data: bytes) -> tuple[str, str]:
-    """Return sender and server of :func:`encode_hello`. :raises DecodeError: it is none."""
+    """Return sender and server of :func:`encode_hello`. :raises DecodeError: it is malformed."""
     try:
         number, sender, to, cluster_id, cluster_name = msgpack.unpackb(data)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
@@ -74,7 +73,7 @@ def decode_hello(data: bytes) -> tuple[str, str]:
 def challenge(
     keyring: Keyring, transport: str, hello: bytes, server_id: str, number: bytes
 ) -> tuple[bytes, bytes]:
-    """Answer a hello: return the challenge to send, and its part that :func:`accept` needs again.
+    """Answer a hello: return the challenge to send, and the part that :func:`accept` needs.
 
     :param number: the server's nonce.
     """
@@ -90,10 +89,10 @@ def respond(
 ) -> tuple[bytes, bytes, HandshakeKeys]:
     """Answer a challenge, if the server proved itself.
 
-    Returns our proof, the part of the challenge that :func:`accept` needs, and what it led to.
+    Returns our proof, the part of the challenge that :func:`accept` needs, and the keys.
 
-    :raises DecodeError: it is none.
-    :raises AccessDenied: the server at ``address`` knows none of our tokens. Nothing may be sent.
+    :raises DecodeError: it is malformed.
+    :raises AccessDenied: the server at ``address`` has none of our tokens; send it nothing.
     """
     core, offered = _decode(packed)
     transcript = proof.transcript_of(transport, hello, core)
@@ -107,7 +106,7 @@ def respond(
 def accept(
     keyring: Keyring, transport: str, hello: bytes, core: bytes, given: bytes
 ) -> HandshakeKeys | None:
-    """Return what a client's proof led to, ``None`` if it is wrong."""
+    """Return the keys if a client's proof is right, else ``None``."""
     transcript = proof.transcript_of(transport, hello, core)
     secret = proof.client_secret(keyring.current.admins, transcript, given)
     return HandshakeKeys(Keys.derive(secret, transcript), secret) if secret is not None else None
@@ -133,7 +132,7 @@ def _decode(packed: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def token_required_error(address: str) -> AccessDenied:
-    """Return the refusal of a caller that proves nothing."""
+    """Return the refusal of a caller that sends no proof."""
     return AccessDenied(
         f"{address} asks for a token and none was sent: set BRAFT_TOKEN, the same on every node "
         "(other clients: 'authorization: Bearer <token>')",
@@ -142,7 +141,7 @@ def token_required_error(address: str) -> AccessDenied:
 
 
 def token_mismatch_error(address: str) -> AccessDenied:
-    """Return the error of a client to which the server proved nothing."""
+    """Return the client's error for a server that could not prove the token."""
     return AccessDenied(
         f"{address} does not know the token of this node: BRAFT_TOKEN must be the same on every "
         "node",
@@ -151,7 +150,7 @@ def token_mismatch_error(address: str) -> AccessDenied:
 
 
 def token_unset_error(address: str) -> AccessDenied:
-    """Return the refusal of a caller whose token cannot be proved to it."""
+    """Return the error for a node without a token, which cannot prove itself to the caller."""
     return AccessDenied(
         f"{address} has no token, and so cannot prove who it is: BRAFT_TOKEN must be the same on "
         "every node",

@@ -273,10 +273,10 @@ class _AcceptsAnyLength(MemoryTransport):
         assert self._receiver is not None
         self._receiver._receiver = _CarelessIntake(handler)
 
-    async def _carry(self, message: InstallSnapshot) -> InstallSnapshotResponse:
+    async def _send_snapshot(self, message: InstallSnapshot) -> InstallSnapshotResponse:
         store: Any = getattr(self._handler, "snapshots", None)
         size = sum(map(len, store.open(message.meta.id)))
-        return await super()._carry(replace(message, meta=message.meta._replace(size=size)))
+        return await super()._send_snapshot(replace(message, meta=message.meta._replace(size=size)))
 
 
 class _CarelessIntake(SnapshotReceiver):

@@ -182,7 +182,7 @@ def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Iss
     async def scenario() -> None:
         async with started("a", tls=ours) as a, started("b", tls=theirs) as b:
             b.handler.on_called = hello
-            with pytest.raises(Unreachable, match=r"is no peer: the certificate of 'web\.example'"):
+            with pytest.raises(Unreachable, match=r"not a peer: the certificate of 'web\.example'"):
                 await ask(a, b)
             # Raft's channels: the node there would hand on whatever it got. As soon as it is known
             # that a call came through afterwards, a request would have.

@@ -1,6 +1,6 @@
 """A transport over plain TCP for clusters of braft nodes alone: ``BRAFT_TRANSPORT=tcp``.
 
-Owns its registration. Must not know how braft chooses among transports.
+Registers it with braft.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ __all__ = ["TcpTransport", "braft_register_transport"]
 
 @hookimpl
 def braft_register_transport() -> type[Transport]:
-    """The transport ``tcp``."""
+    """Return the transport ``tcp``."""
     return TcpTransport

@@ -1,7 +1,6 @@
-"""Peer calls: the client side. A small cache of connections by address.
+"""The client side of peer calls, with a small cache of connections by address.
 
-Owns the rule that "surely never sent" is a fact: a call is written to a connection that a peer has
-accepted, or not at all.
+A call is only written to a connection that the peer has accepted, so ``sent=False`` is a fact.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from braft_tcp.tcp_endpoint import TcpEndpoint
 __all__ = ["CallPool"]
 
 _MAX_CONNECTIONS = 64
-#: Seconds for asking whether anybody is there who speaks otherwise.
+#: Seconds for probing whether a server runs that speaks another protocol.
 _PRESENCE = 0.5
 
 
-class _Callee:
-    """One connection for calls, which is being made or there."""
+class _CallConnection:
+    """One connection for calls, established or being established."""
 
     def __init__(self, local: TcpEndpoint, address: str) -> None:
         self._local, self._address = local, address
@@ -43,7 +42,7 @@ class _Callee:
         self.waiting: dict[int, asyncio.Future[bytes]] = {}
         self._numbers = itertools.count(1)
         self.ready = asyncio.get_running_loop().create_task(self._connect(local))
-        # Whoever waited for it may be gone; nothing is to be logged then.
+        # If nobody waits for it any more, its error is not logged.
         self.ready.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _connect(self, local: TcpEndpoint) -> Connection:
@@ -57,7 +56,7 @@ class _Callee:
             local.counters["refused_by_peer"] += 1
             raise refusal.error from None
         except Unreachable as error:
-            # Perhaps it runs with TLS, and has only closed the connection on us.
+            # Perhaps the server speaks TLS and closed the connection for that reason.
             if not error.data.get("answered"):
                 error.data["answered"] = (await probe_reachability(self._address, _PRESENCE))[1]
             raise
@@ -104,7 +103,7 @@ class _Callee:
             if not answer.done():
                 answer.set_exception(Unreachable(reason, address=self._address, sent=True))
 
-    async def fade(self) -> None:
+    async def drain(self) -> None:
         """Close it once the calls under way are answered. New ones use another connection."""
         if self.waiting:
             await asyncio.wait(set(self.waiting.values()))
@@ -125,9 +124,9 @@ class CallPool:
 
     def __init__(self, local: TcpEndpoint) -> None:
         self._local = local
-        self._cache: dict[str, _Callee] = {}
-        #: No longer for new calls, but perhaps still used by earlier ones.
-        self._fading: set[_Callee] = set()
+        self._cache: dict[str, _CallConnection] = {}
+        #: Not used for new calls, but perhaps still by earlier ones.
+        self._draining: set[_CallConnection] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
@@ -149,7 +148,7 @@ class CallPool:
             ) from error
         return decode_peer(REPLIES[type(request)], answer)
 
-    async def _ready(self, callee: _Callee, address: str) -> Connection:
+    async def _ready(self, callee: _CallConnection, address: str) -> Connection:
         try:
             connection = await asyncio.shield(callee.ready)
         except asyncio.CancelledError:
@@ -178,12 +177,12 @@ class CallPool:
 
     async def close(self) -> None:
         """Close all connections; calls under way end as unreachable."""
-        callees = [*self._cache.values(), *self._fading]
+        connections_ = [*self._cache.values(), *self._draining]
         self._cache.clear()
-        await asyncio.gather(*(callee.close("this node stopped") for callee in callees))
+        await asyncio.gather(*(callee.close("this node stopped") for callee in connections_))
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _get(self, address: str) -> _Callee:
+    def _get(self, address: str) -> _CallConnection:
         now = asyncio.get_running_loop().time()
         self._evict(now)
         callee = self._cache.get(address)
@@ -191,13 +190,13 @@ class CallPool:
             self._retire(address, callee)
             callee = None
         if callee is None:
-            callee = self._cache[address] = _Callee(self._local, address)
+            callee = self._cache[address] = _CallConnection(self._local, address)
         callee.used = now
         return callee
 
-    def _stale(self, callee: _Callee) -> bool:
+    def _stale(self, callee: _CallConnection) -> bool:
         local = self._local
-        # One that was begun by a token which is about to go would be cut in the middle of a call.
+        # A connection whose token is about to be removed would be cut in the middle of a call.
         other_token = callee.tokens is not local.keyring.current
         return callee.over or other_token or callee.cluster_id != local.identity.cluster_id
 
@@ -208,15 +207,15 @@ class CallPool:
             if number < excess or now - callee.used > self._local.timing.idle_call_connection:
                 self._retire(address, callee)
 
-    def _retire(self, address: str, callee: _Callee) -> None:
+    def _retire(self, address: str, callee: _CallConnection) -> None:
         del self._cache[address]
         if callee.over:
             return
-        task = asyncio.get_running_loop().create_task(callee.fade())
+        task = asyncio.get_running_loop().create_task(callee.drain())
         self._closing.add(task)
-        self._fading.add(callee)
-        task.add_done_callback(lambda task: self._faded(task, callee))
+        self._draining.add(callee)
+        task.add_done_callback(lambda task: self._drained(task, callee))
 
-    def _faded(self, task: asyncio.Task[None], callee: _Callee) -> None:
+    def _drained(self, task: asyncio.Task[None], callee: _CallConnection) -> None:
         self._closing.discard(task)
-        self._fading.discard(callee)
+        self._draining.discard(callee)

@@ -1,6 +1,6 @@
-"""Peer calls that come in: one task for each, cancelled when the caller gives up.
+"""Serves inbound peer calls, each in a task that is cancelled when the caller gives up.
 
-Owns their bound. What a call does is the node's affair.
+Bounds how many run at a time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = ["CallServer", "encode_call"]
 
 _log = logging.getLogger(__name__)
 
-#: Calls of one connection that may be under way; beyond it nothing is read.
+#: Calls of one connection that may be under way; then reading pauses.
 _MAX_CALLS = 256
 
 
 def encode_call(method: str, request: bytes) -> bytes:
-    """The body of a ``CALL``: length of the method's name, name, request."""
+    """Return the body of a ``CALL``: length of the method's name, name, request."""
     name = method.encode()
     return bytes((len(name),)) + name + request
 

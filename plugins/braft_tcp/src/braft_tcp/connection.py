@@ -1,6 +1,6 @@
-"""One TCP connection that carries frames: coalesced writes, bounded buffers, orderly ends.
+"""One TCP connection that carries frames: coalesced writes, bounded buffers, orderly close.
 
-Owns the socket's protocol; what frames mean is their receiver's affair. Used on the loop only.
+The receiver gives frames their meaning. Used on the loop only.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _log = logging.getLogger(__name__)
 
 FrameReceiver = Callable[[int, int, bytes], None]
 
-#: Bytes that wait for the kernel before the sender is told to hold on.
+#: Bytes that wait for the kernel before writing is paused.
 _HIGH_WATER = 1 << 20
 #: Bytes that are collected for one write within one turn of the loop.
 _COALESCE = 256 << 10
-#: Pings, pongs and goodbyes within ``ping_after`` seconds. A peer sends two.
+#: PING, PONG and GOAWAY frames within ``ping_after`` seconds. A peer sends two.
 _OWN_FRAMES = 16
-#: Frames that one connection has taken care of within one turn of the loop.
+#: Frames of one connection that are handled within one turn of the loop.
 _FRAMES_AT_ONCE = 128
 
 
 class Connection(asyncio.Protocol):
-    """Frames in both directions.
+    """Sends and receives frames.
 
-    :param receive: takes kind, request id and body of each frame but pings, pongs and goodbyes. A
-        ``DecodeError`` it raises ends the connection.
-    :param garbage: told why the other end's bytes could not be read.
+    :param receive: takes kind, request id and body of each frame but PING, PONG and GOAWAY. A
+        ``DecodeError`` it raises closes the connection.
+    :param garbage: called with the error when the other end's bytes cannot be read.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._flushing = False
-        #: Why nothing is read, if so.
+        #: Why reading is paused.
         self._holds: set[_Hold] = set()
         self._reads_readers_alone = False
         self._full_since = 0.0
@@ -73,12 +73,12 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._pinged = False
         self._mac: FrameMac | None = None
-        #: Resolved when the connection is over, with its last words.
+        #: Resolved when the connection is closed.
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        #: Either end said goodbye, or we cut a stranger off: the end says nothing about health.
+        #: Either end sent GOAWAY: the close says nothing about the peer's health.
         self.orderly = False
         self.closing = False
-        #: When the other end was last heard, by the loop's clock.
+        #: The loop's time at which the other end was last heard.
         self.heard = self._loop.time()
         #: Called when writing is possible again.
         self.on_writable: Callable[[], None] | None = None
@@ -87,13 +87,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def certificate(self) -> bytes | None:
-        """What the other end has shown, DER; ``None``: there is no TLS."""
+        """The other end's certificate, DER; ``None``: the connection has no TLS."""
         tls = self._transport.get_extra_info("ssl_object")
         return (tls.getpeercert(binary_form=True) or b"") if tls is not None else None
 
     @property
     def full(self) -> bool:
-        """Whether more would only wait in memory."""
+        """Whether further frames would only wait in memory."""
         return self._writable is not None
 
     def send(self, kind: Kind, request_id: int, body: bytes) -> None:
@@ -115,15 +115,15 @@ class Connection(asyncio.Protocol):
             if self._out_bytes > _COALESCE:
                 self._write()
 
-    def drop_what_is_held(self) -> None:
-        """End the connection when the other host takes nothing for some seconds."""
+    def limit_unacknowledged(self) -> None:
+        """Let the kernel close the connection if data stays unacknowledged (TCP_USER_TIMEOUT)."""
         raw = self._transport.get_extra_info("socket")
         option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
         if raw is not None and option is not None:
             raw.setsockopt(socket.IPPROTO_TCP, option, int(self._timing.unacknowledged * 1000))
 
     async def drain(self) -> None:
-        """Wait until more may be sent, or the connection is over."""
+        """Wait until more may be sent, or the connection is closed."""
         while self._writable is not None:
             await asyncio.shield(self._writable)
 
@@ -155,28 +155,28 @@ class Connection(asyncio.Protocol):
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(name[0]) if name else "?"
 
-    def listens_to_readers_alone(self) -> None:
-        """Read nothing while the other end does not take what it is sent.
+    def read_only_from_readers(self) -> None:
+        """Stop reading while the other end does not read.
 
-        For one end of a connection: two that wait for each other would wait for good.
+        Only one end of a connection may do this, or both could wait for each other.
         """
         self._reads_readers_alone = True
 
     def share(self, large: LargeFrames, whose: Hashable) -> None:
-        """Wait for a turn with large frames, among those that ``whose`` names too."""
+        """Receive large frames in turn with the other connections of the group ``whose``."""
         self._large, self._whose = large, whose
 
     @property
     def held(self) -> bool:
-        """Whether nothing is read because the receiver has enough to do."""
+        """Whether reading is paused because the receiver is busy."""
         return _Hold.RECEIVER in self._holds
 
     def hold(self) -> None:
-        """Read nothing more, so that the other end has to wait."""
+        """Pause reading, so that the other end has to wait."""
         self._hold(_Hold.RECEIVER)
 
     def release(self) -> None:
-        """Read again, beginning with what was received already."""
+        """Resume reading, beginning with what was received already."""
         self._release(_Hold.RECEIVER)
 
     def _hold(self, why: _Hold) -> None:
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
             return
         self._holds.discard(why)
         if not self._holds:
-            # Who was not listened to has not been silent.
+            # While reading was paused the other end was not silent.
             self.heard = self._loop.time()
             self._transport.resume_reading()
             self._loop.call_soon(self._pump)
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
             self._garbage(error)
             self.abort()
             return
-        # Many small frames: others have their turn of the loop first.
+        # After many small frames, let other tasks of the loop run first.
         self._hold(_Hold.LOOP)
         self._loop.call_soon(self._release, _Hold.LOOP)
 
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------ the end
 
     def close_gracefully(self) -> None:
-        """End it in order: what was sent is delivered, if that is possible soon."""
+        """Send GOAWAY and close; what was sent is delivered if that is possible soon."""
         if not self.closing:
             self.orderly = True
             self.send(Kind.GOAWAY, 0, b"")
@@ -290,7 +290,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         elif not self.gone.done():
-            # TLS is not there yet. If it never is, nobody tells us.
+            # During the TLS handshake asyncio does not report the end.
             self.gone.set_result(None)
 
     def _close(self) -> None:
@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """See the base class."""
         self._transport = transport
-        if self.closing:  # it was given up while TLS was on its way
+        if self.closing:  # it was aborted during the TLS handshake
             transport.abort()
             return
         transport.set_write_buffer_limits(high=_HIGH_WATER)
@@ -354,10 +354,10 @@ class Connection(asyncio.Protocol):
 class _Hold(Enum):
     """Why a connection is not read."""
 
-    RECEIVER = "the receiver has enough to do"
-    UNREAD = "the other end does not take what it is sent"
+    RECEIVER = "the receiver is busy"
+    UNREAD = "the other end does not read"
     TURN = "other large frames are being received"
-    LOOP = "others have their turn of the loop"
+    LOOP = "other tasks of the loop run first"
 
 
 _OWN = frozenset({Kind.PING, Kind.PONG, Kind.GOAWAY})

@@ -76,7 +76,7 @@ class ConnectionSlots:
         return True
 
     def leave(self, slot: Slot) -> None:
-        """That caller is gone."""
+        """Free the slot: its connection is closed."""
         self._proved(slot)
         self._others.discard(slot)
         self._all.release(slot.host)

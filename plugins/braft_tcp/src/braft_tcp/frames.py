@@ -1,9 +1,9 @@
-"""Frames: what stands on the wire. Pure; knows no sockets.
+"""The frames of the wire format. Pure; knows no sockets.
 
 A frame is a header of 13 bytes, ``length of the body (4) kind (1) request id (8)``, big-endian,
 and the body. The first frame of a connection is a ``HELLO`` that begins with :data:`MAGIC`; nothing
 else is read before it is answered by ``WELCOME`` or ``REFUSED``. A server with a token answers by a
-``CHALLENGE`` first, and goes on after the ``PROOF``. Then each body begins with a seal, from the
+``CHALLENGE`` first, and continues after the ``PROOF``. Then each body begins with a MAC, from the
 ``WELCOME`` on.
 """
 
@@ -45,14 +45,14 @@ _SLACK = 64 << 10
 
 
 class Kind(IntEnum):
-    """What a frame is. Numbers are never used again for something else."""
+    """The kind of a frame. A number is never reused for another kind."""
 
     HELLO = 1
     WELCOME = 2
     REFUSED = 3
     PING = 4
     PONG = 5
-    #: The sender ends the connection and is well.
+    #: The sender closes the connection in order.
     GOAWAY = 6
     CHALLENGE = 7
     PROOF = 8
@@ -83,7 +83,7 @@ class Channel(IntEnum):
 
 
 class Frame(NamedTuple):
-    """``kind`` may be a number that nobody knows."""
+    """One frame; ``kind`` may be an unknown number."""
 
     kind: int
     request_id: int
@@ -122,7 +122,7 @@ class FrameReader:
         return length
 
     def next(self) -> Frame | None:
-        """The next frame, or ``None`` while it is incomplete.
+        """Return the next frame, or ``None`` while it is incomplete.
 
         :raises DecodeError: its announced length exceeds the limit. Nothing after it can be read.
         """
@@ -143,7 +143,7 @@ class FrameReader:
 
 
 class Hello(NamedTuple):
-    """Who calls, whom it means and what for."""
+    """The caller, the intended server and the channel."""
 
     channel: Channel
     #: The caller's cluster; "" if it is in none.
@@ -151,7 +151,7 @@ class Hello(NamedTuple):
     sender: str
     #: The server that is meant; "" on the calls channel, which go to an address.
     to: str
-    #: Asks the server to prove that it knows the token; b"" from a node without one.
+    #: Asks the server to prove the token; b"" from a node without one.
     nonce: bytes = b""
     cluster_name: str = ""
     version_min: int = VERSION_MIN
@@ -169,25 +169,25 @@ def encode_hello(hello: Hello) -> bytes:
 def decode_hello(body: bytes) -> Hello:
     """Read a ``HELLO``; keys that are not known are ignored.
 
-    :raises DecodeError: for any bytes that are none.
+    :raises DecodeError: the bytes are malformed.
     """
     if not body.startswith(MAGIC):
         raise DecodeError("the caller does not speak the protocol of the transport tcp")
     try:
-        told = msgpack.unpackb(body[len(MAGIC) :])
+        fields = msgpack.unpackb(body[len(MAGIC) :])
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise DecodeError(f"not a hello: {error}") from error
-    if not isinstance(told, dict):
+    if not isinstance(fields, dict):
         raise DecodeError("not a hello: no map")
     return Hello(
-        channel=_channel(told.get("lane")),
-        cluster_id=_typed(told, "cluster_id", str),
-        sender=_typed(told, "sender", str),
-        to=_typed(told, "to", str),
-        nonce=_nonce(told.get("nonce", b"")),
-        cluster_name=_typed({"cluster_name": ""} | told, "cluster_name", str),
-        version_min=_typed(told, "version_min", int),
-        version_max=_typed(told, "version_max", int),
+        channel=_channel(fields.get("lane")),
+        cluster_id=_typed(fields, "cluster_id", str),
+        sender=_typed(fields, "sender", str),
+        to=_typed(fields, "to", str),
+        nonce=_nonce(fields.get("nonce", b"")),
+        cluster_name=_typed({"cluster_name": ""} | fields, "cluster_name", str),
+        version_min=_typed(fields, "version_min", int),
+        version_max=_typed(fields, "version_max", int),
     )
 
 
@@ -204,8 +204,8 @@ def _channel(value: object) -> Channel:
         raise DecodeError(f"not a hello: channel {value!r} is not known") from error
 
 
-def _typed(told: dict[Any, Any], key: str, kind: type[Any]) -> Any:
-    value = told.get(key)
+def _typed(fields: dict[Any, Any], key: str, kind: type[Any]) -> Any:
+    value = fields.get(key)
     if type(value) is not kind:
         raise DecodeError(f"not a hello: {key} is {value!r:.80}")
     return value

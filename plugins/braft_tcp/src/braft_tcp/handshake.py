@@ -38,18 +38,18 @@ __all__ = ["Refused", "connect", "encode_refusal"]
 
 
 class Refused(Exception):
-    """The peer does not let us in: the rule's name, and its words."""
+    """The peer refuses the connection: the rule's name, and the error it sent."""
 
     def __init__(self, kind: str, error: BraftError) -> None:
         super().__init__(str(error))
         self.kind = kind
         self.error = error
-        #: Mends itself and is nobody's mistake.
+        #: Whether a later attempt may succeed without anybody's help.
         self.temporary = kind in (NOT_MEMBER, STOPPING, CROWDED)
 
 
 def encode_refusal(denial: Rejection) -> bytes:
-    """The body of a ``REFUSED``."""
+    """Return the body of a ``REFUSED``."""
     packed: bytes = msgpack.packb([denial.kind, encode_error(denial.error)])
     return packed
 
@@ -71,19 +71,19 @@ async def connect(
     to: str,
     receive: FrameReceiver,
 ) -> Connection:
-    """A connection that the server at ``address`` has accepted.
+    """Return a connection that the server at ``address`` has accepted.
 
-    :param to: the id of the server that is meant; "" for whoever is there.
+    :param to: id of the intended server; "" for any server at the address.
     :param receive: see :class:`Connection`.
-    :raises Unreachable: nobody is there, or it does not answer as it should.
-    :raises Refused: it does not let us in.
-    :raises DecodeError: ``address`` is no ``host:port``.
+    :raises Unreachable: no server answers, or not as it should.
+    :raises Refused: it refuses the connection.
+    :raises DecodeError: ``address`` is not ``host:port``.
     """
     hello = encode_hello(local.hello(channel, to))
     connection, greeting = await _open(
         local, address, lambda: _Greeting(local, address, hello, receive)
     )
-    # Another may be there next time, or the same with TLS.
+    # Another server may be there next time, or the same one with TLS.
     connection.gone.add_done_callback(lambda _gone: local.tls_probes.forget(address))
     try:
         connection.send(Kind.HELLO, 0, hello)
@@ -102,7 +102,7 @@ async def connect(
 
 
 async def _open(local: TcpEndpoint, address: str, greeter: Greeter) -> tuple[Connection, _Greeting]:
-    """A connection to a peer, with TLS unless there is none or it is known not to speak it."""
+    """Connect to a peer, with TLS unless it is off or the peer is known not to speak it."""
     certificates = local.certificates
     known = local.tls_probes.get(address)
     try:
@@ -150,8 +150,8 @@ async def _dial(
 class _Greeting:
     """The client's part of a handshake.
 
-    :param hello: what is said first. With a nonce in it, nothing else is until the server has
-        proved that it knows the token.
+    :param hello: the first frame. If it has a nonce, nothing else is sent until the server has
+        proved that it has the token.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class _Greeting:
         if kind == Kind.REFUSED:
             self._fail(_decode_refusal(body))
         elif kind == Kind.CHALLENGE and self._proves:
-            self._challenged(body)
+            self._answer_challenge(body)
         elif kind == Kind.WELCOME and self._proves:
             self._fail(Refused(TOKEN, token_unset_error(self._address)))
         elif kind != Kind.WELCOME:
@@ -187,7 +187,7 @@ class _Greeting:
             self._connection.set_limit(self._local.options.max_message_bytes)
             self.answer.set_result(None)
 
-    def _challenged(self, body: bytes) -> None:
+    def _answer_challenge(self, body: bytes) -> None:
         local = self._local
         try:
             proof, _, proven = respond(local.keyring, NAME, self._hello, body, self._address)
@@ -202,8 +202,8 @@ class _Greeting:
         self._local.garbage(error)
         self._fail(
             Unreachable(
-                f"the peer answered nonsense ({error}); BRAFT_TRANSPORT must be the same on every "
-                "node",
+                f"the peer sent malformed bytes ({error}); BRAFT_TRANSPORT must be the same on "
+                "every node",
                 sent=False,
                 answered=True,
             )
@@ -221,4 +221,4 @@ class _Greeting:
     def _fail(self, error: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
-            self.answer.exception()  # seen; or it would be logged if nobody waits any more
+            self.answer.exception()  # retrieve it, or asyncio logs it as never retrieved

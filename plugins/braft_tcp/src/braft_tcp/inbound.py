@@ -1,4 +1,4 @@
-"""Raft requests that come in: handed to the node, and their responses home.
+"""Hands inbound Raft requests to the node, and sends the responses.
 
 Owns the order of responses and the bound on requests that wait for the node.
 """
@@ -22,7 +22,7 @@ __all__ = ["BulkInbound", "ControlInbound", "Inbound", "ResponseRoute"]
 
 _log = logging.getLogger(__name__)
 
-#: Requests of one connection that may wait for the node; beyond it nothing is read.
+#: Requests of one connection that may wait for the node; then reading pauses.
 _MAX_WAITING = 64
 
 
@@ -39,13 +39,13 @@ class Inbound(abc.ABC):
         """Take a frame. :raises DecodeError: it does not belong here or cannot be read."""
 
     def lost(self) -> None:  # noqa: B027 - most channels have nothing to do
-        """The connection is over."""
+        """Clean up after the connection closed."""
 
     async def stop(self) -> None:  # noqa: B027 - most channels have nothing to do
-        """End what is under way."""
+        """Cancel what is under way."""
 
     def _still_ours(self) -> bool:
-        """Whether this node is in the cluster it was in; else the caller is refused."""
+        """Return whether this node is in the same cluster as before; else refuse the caller."""
         if self._local.identity.cluster_id == self._hello.cluster_id:
             return True
         self._local.counters[WRONG_CLUSTER] += 1
@@ -103,7 +103,7 @@ class BulkInbound(Inbound):
             self._connection.release()
 
     def refuse(self, error: BraftError) -> None:
-        """End the connection, because it brought what nobody may send."""
+        """Close the connection, which brought a protocol violation."""
         _log.debug("a connection is cut: %s", error)
         self._connection.close_gracefully()
 
@@ -126,7 +126,7 @@ class ResponseRoute:
         self.connection.send(Kind.RESPONSE, self.request_id, data)
 
     def refuse(self, error: BraftError) -> None:
-        """End the connection, because it brought what nobody may send."""
+        """Close the connection, which brought a protocol violation."""
         _log.debug("a connection is cut: %s", error)
         self.connection.close_gracefully()
 

@@ -1,7 +1,7 @@
-"""Large frames: a few of one address are received at a time, the others wait in the kernel.
+"""Limits how many large frames of one address are received at a time; others wait in the kernel.
 
-Whoever sends the beginning of a frame makes its receiver keep it until the end comes, and a message
-may have many megabytes. Used on the loop only.
+A receiver keeps an incomplete frame in memory, and a frame may have many megabytes. Used on the
+loop only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LargeFrames:
         return False
 
     def give(self, whose: Hashable) -> None:
-        """A frame is complete, or nobody waits for it any more."""
+        """Give the turn back: the frame is complete, or its connection closed."""
         waiting = self._waiting.get(whose)
         if waiting:
             on_turn = next(iter(waiting))

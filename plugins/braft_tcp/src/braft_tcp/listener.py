@@ -110,7 +110,7 @@ class Listener:
             if inbound.proven is not None and not inbound.proven.still_accepted_by(
                 self.local.keyring
             ):
-                inbound.connection.close_gracefully()  # by a token that has been taken out of use
+                inbound.connection.close_gracefully()  # its token is no longer accepted
             elif inbound.channel is not Channel.SNAPSHOT:
                 inbound.connection.watch(now)
 
@@ -132,7 +132,7 @@ class Listener:
         return inbound.connection
 
     def admitted(self, inbound: _InboundConnection, hello: Hello) -> Inbound:
-        """A inbound said who it is and may come in."""
+        """Return what serves a connection whose hello was accepted."""
         local, connection = self.local, inbound.connection
         if hello.channel is Channel.CALLS:
             return CallServer(local, connection, hello)
@@ -145,7 +145,7 @@ class Listener:
         return BulkInbound(local, connection, hello)
 
     def gone(self, inbound: _InboundConnection) -> None:
-        """A inbound's connection is over."""
+        """Forget a connection that is closed."""
         self._inbounds.discard(inbound)
         if inbound.channel is not Channel.BULK or self._latest.get(inbound.sender) is not inbound:
             return
@@ -171,7 +171,7 @@ class _InboundConnection:
         self.connection = slot.connection = Connection(
             self._greeted, self._garbage, listener.local.timing
         )
-        self.connection.listens_to_readers_alone()
+        self.connection.read_only_from_readers()
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(listener.local.timing.first_bytes, self.connection.abort)
         self.connection.gone.add_done_callback(self._gone)
@@ -208,12 +208,12 @@ class _InboundConnection:
         (greeting, core), self._asked = self._asked, None
         self.proven = accept(local.keyring, NAME, greeting, core, body)
         if self.proven is None:
-            self._doubt(hello)
+            self._refuse_late(hello)
             return
         self._admit(hello)
 
-    def _doubt(self, hello: Hello) -> None:
-        """A wrong proof: answered late, unless many others wait for that already."""
+    def _refuse_late(self, hello: Hello) -> None:
+        """Refuse a wrong proof after a delay, unless many refusals are delayed already."""
         local, connection = self._listener.local, self.connection
         denial = local.wrong_proof()
         local.refused(denial, hello)
@@ -235,7 +235,7 @@ class _InboundConnection:
     def _admit(self, hello: Hello) -> None:
         connection, local = self.connection, self._listener.local
         self._deadline.cancel()
-        denial = local.deny(hello) or self._crowded(hello)
+        denial = local.deny(hello) or self._over_quota(hello)
         if denial is not None:
             self._refuse(denial)
             return
@@ -249,7 +249,7 @@ class _InboundConnection:
         welcome = {"version": VERSION_MAX, "server_id": local.identity.server_id}
         connection.send(Kind.WELCOME, 0, msgpack.packb(welcome))
 
-    def _crowded(self, hello: Hello) -> Rejection | None:
+    def _over_quota(self, hello: Hello) -> Rejection | None:
         listener = self._listener
         if listener.slots.admit(self._slot, member=listener.is_member(hello.sender)):
             return None
@@ -260,7 +260,7 @@ class _InboundConnection:
         local = self._listener.local
         local.garbage(error)
         if self.channel is None:
-            # Whoever speaks otherwise learns at least that somebody is here.
+            # A caller that speaks another protocol learns at least that a node runs here.
             self.connection.send(Kind.REFUSED, 0, encode_refusal(Rejection(NOT_UNDERSTOOD, error)))
             self.connection.close_gracefully()
 
@@ -269,7 +269,7 @@ class _InboundConnection:
         if self._late is not None:
             self._late.cancel()
         if self._asked is not None and self._hello is not None:
-            # It heard our proof, and had none of its own.
+            # It received our proof and sent none.
             local = self._listener.local
             local.refused(local.wrong_proof(), self._hello)
             local.auth_failures.record(self.connection.peer)

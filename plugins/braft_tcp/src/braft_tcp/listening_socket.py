@@ -1,8 +1,7 @@
-"""Listening sockets: accepts callers, and shakes hands with those that speak TLS.
+"""Listening sockets: accept connections and do their TLS handshakes.
 
-Owns every caller from its arrival until its handshake is over, so that a node which stops does not
-wait for one that is silent: a server of asyncio has no way to end a handshake. What becomes of a
-caller afterwards is its protocol's affair.
+Owns every connection until its handshake is over. So a node that stops can end handshakes with
+silent callers, which asyncio's own server cannot.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 256
 #: The first byte of a TLS handshake (RFC 8446, section 5.1). Our own frames begin with 0.
 _HANDSHAKE = b"\x16"
-#: Callers that are let in within one turn of the loop.
+#: Connections that are accepted within one turn of the loop.
 _AT_ONCE = 64
 
 
 class ListeningSocket:
     """One listening socket. Made on the loop; needs :meth:`close`.
 
-    :param protocol: makes the protocol of a caller, which it puts into the caller's slot.
-    :param slots: who may come in at all.
-    :param either: whether a caller may come without TLS as well.
+    :param protocol: makes the protocol of a connection, and stores it in the slot.
+    :param slots: limits the connections.
+    :param either: whether connections without TLS are accepted as well.
     :raises OSError: the address is taken or not ours.
     """
 
@@ -71,7 +70,9 @@ class ListeningSocket:
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket)
             self._socket.close()
-        await asyncio.sleep(0)  # one that is cancelled before it began would not close its socket
+        await asyncio.sleep(
+            0
+        )  # a task that is cancelled before it began would not close its socket
         entering = list(self._entering)
         for task in entering:
             task.cancel()
@@ -110,9 +111,9 @@ class ListeningSocket:
             connection.gone.add_done_callback(lambda _gone: self._slots.leave(slot))
 
     def _exhaust(self, error: OSError) -> None:
-        """The system has nothing left for a caller: try again later, and say so now and then."""
+        """Pause accepting, after accept() failed; log exhausted resources at intervals."""
         if not self._backoff.exhausted_by(error, self._loop.time()):
-            _log.debug("a caller was lost: %s", error)
+            _log.debug("accept failed: %s", error)
         self._loop.remove_reader(self._socket)
         self._pause = self._loop.call_later(self._backoff.pause, self._open)
 
@@ -125,12 +126,12 @@ class ListeningSocket:
                 lambda: self._protocol(slot), caller, ssl=context, ssl_handshake_timeout=patience
             )
         except OSError as error:  # TLS errors and timeouts among them
-            _log.debug("a caller did not get in: %s", error)
+            _log.debug("a TLS handshake failed: %s", error)
             if slot.connection is not None:
                 slot.connection.abort()
 
     async def _begins_tls(self, caller: socket.socket) -> bool:
-        """Whether the first byte of a caller is that of a handshake. It stays where it is.
+        """Return whether a caller's first byte begins a TLS handshake. It is not consumed.
 
         :raises OSError: no byte comes in time, or the caller goes away.
         """

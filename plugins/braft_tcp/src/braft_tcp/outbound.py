@@ -1,7 +1,7 @@
-"""What travels on the two outbound channels, while they are connected.
+"""Requests on the bulk and the control channel, while they are connected.
 
-Owns the matching of responses to requests and the bounds of what waits. Does not know how
-connections are made nor what happens after one ended.
+Matches responses to requests and bounds what waits. Does not know how connections are made, nor
+what happens after one ended.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class OutboundChannel(abc.ABC):
 
     def begin(self, connection: Connection) -> None:
         """Use this connection."""
-        connection.drop_what_is_held()
+        connection.limit_unacknowledged()
         self._connection = connection
         self._cluster_id = self._local.identity.cluster_id
 
     @abc.abstractmethod
     def end(self) -> bool:
-        """The connection is over; whether requests are left without a response."""
+        """Drop the connection; return whether requests are left without a response."""
 
     @abc.abstractmethod
     def put(self, message: Request, data: bytes) -> bool:
@@ -71,14 +71,14 @@ class OutboundChannel(abc.ABC):
 
     @abc.abstractmethod
     def watch(self, now: float) -> bool:
-        """Whether requests had to be given up because the peer does not answer."""
+        """Drop overdue requests; return whether there were any."""
 
     @abc.abstractmethod
     def receive(self, kind: int, request_id: int, body: bytes) -> None:
         """Take a frame. :raises DecodeError: it is no response to a request of this channel."""
 
     def close_gracefully(self) -> asyncio.Future[None] | None:
-        """End the connection in order; what is resolved when it is over."""
+        """Close the connection in order; return a future that is resolved when it is closed."""
         connection = self._connection
         if connection is None:
             return None
@@ -86,7 +86,7 @@ class OutboundChannel(abc.ABC):
         return connection.gone
 
     def _usable(self) -> Connection | None:
-        """The connection, unless there is none or this node is in another cluster by now."""
+        """Return the connection, unless it is closed or this node has changed its cluster."""
         connection = self._connection
         if connection is None or connection.closing:
             return None
@@ -180,7 +180,7 @@ class BulkChannel(OutboundChannel):
             return False
         if self._sent and now - self._stored_by() > self._local.options.rpc_timeout:
             connection.close_gracefully()
-            return False  # told when the connection has ended
+            return False  # reported when the connection has ended
         connection.watch(now)
         return False
 
@@ -225,7 +225,7 @@ class ControlChannel(OutboundChannel):
         if kind != Kind.RESPONSE:
             raise DecodeError(f"frame {kind} on the control channel")
         sent = self._sent.pop(request_id, None)
-        if sent is not None:  # or it was given up
+        if sent is not None:  # else it timed out
             self._answered(sent[0], request_id, body)
 
     def watch(self, now: float) -> bool:

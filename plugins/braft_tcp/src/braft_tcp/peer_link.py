@@ -63,7 +63,7 @@ class PeerLink:
             self._health.report_dropped()
 
     def reconnect_now(self) -> None:
-        """The peer was just heard of: do not wait out the pause before the next attempt."""
+        """Skip the rest of the pause before the next attempt: the peer was just heard from."""
         for event in self._reconnect_now.values():
             event.set()
 
@@ -98,7 +98,7 @@ class PeerLink:
             connection = await self._connect(kind, channel)
             if connection is not None:
                 pause = self._local.timing.reconnect_min
-                await self._carry(channel, connection)
+                await self._run(channel, connection)
             try:
                 # Peers that lost the same node do not all call it at the same moment.
                 async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311
@@ -120,7 +120,7 @@ class PeerLink:
                 self._health.report_untrusted(error)
         return None
 
-    async def _carry(self, channel: OutboundChannel, connection: Connection) -> None:
+    async def _run(self, channel: OutboundChannel, connection: Connection) -> None:
         if channel is self._bulk:
             self._health.report_connected()
         channel.begin(connection)

@@ -1,7 +1,7 @@
-"""Snapshots: a connection for each, in both directions.
+"""Sends and receives snapshots, each on a connection of its own.
 
-Owns patience and the checksum of what travels: a transfer may take as long as it takes, but not
-stand still. No more than a few chunks of it are in memory at either end.
+A transfer has no deadline but has to make progress; its contents have a checksum. Each end keeps
+only a few chunks in memory.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class _Transfer:
                     await self._unless_answered(connection.drain(), "the peer took no bytes")
         connection.send(Kind.END, 0, checksum.to_bytes(4, "big"))
 
-    async def _unless_answered(self, step: Coroutine[Any, Any, _T], complaint: str) -> _T | None:
-        """What the step gives; ``None`` once the peer has answered, which says why."""
+    async def _unless_answered(self, step: Coroutine[Any, Any, _T], reason: str) -> _T | None:
+        """Return the step's result; ``None`` if the peer answers first, which ends the transfer."""
         stall = self._local.timing.snapshot_stall
         task = asyncio.ensure_future(step)
         try:
@@ -127,11 +127,11 @@ class _Transfer:
             if self._answer.done():
                 return None
             if not task.done():
-                raise self._unreachable(f"{complaint} for {stall} s")
+                raise self._unreachable(f"{reason} for {stall} s")
             return task.result()
         finally:
             if not task.cancel() and not task.cancelled():
-                task.exception()  # seen; or it would be logged as forgotten
+                task.exception()  # retrieve it, or asyncio logs it as never retrieved
 
     def _receive(self, kind: int, _request_id: int, body: bytes) -> None:
         if self._answer.done():
@@ -153,7 +153,7 @@ class _Transfer:
     def close(self) -> None:
         """End the connection. What was answered, was."""
         if not self._answer.cancel() and not self._answer.cancelled():
-            self._answer.exception()  # seen; or it would be logged as forgotten
+            self._answer.exception()  # retrieve it, or asyncio logs it as never retrieved
         if self._connection is not None:
             self._connection.abort()
 
@@ -163,7 +163,7 @@ class _Transfer:
 
 
 class TcpSnapshotReceiver:
-    """The snapshots that a node takes in, one at a time."""
+    """Receives the snapshots of a node, one at a time."""
 
     def __init__(self, local: TcpEndpoint) -> None:
         self._local = local
@@ -171,13 +171,13 @@ class TcpSnapshotReceiver:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, inbound: SnapshotInbound, message: InstallSnapshot) -> None:
-        """Take in what comes on that connection."""
+        """Receive the snapshot of that connection."""
         task = asyncio.get_running_loop().create_task(self._take(inbound, message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Give up what is under way."""
+        """Cancel what is under way."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -191,7 +191,7 @@ class TcpSnapshotReceiver:
             self._receiver.log_failure(error)
             inbound.fail(error)
         else:
-            # What is stored must reach the node, even if the leader went away meanwhile.
+            # A stored snapshot must reach the node, even if the leader disconnected meanwhile.
             stored.context = inbound.route
             self._local.handler.on_message(stored)
 
@@ -207,7 +207,7 @@ class TcpSnapshotReceiver:
 
 
 class SnapshotInbound(Inbound):
-    """A connection on which one snapshot comes in."""
+    """A connection on which one snapshot arrives."""
 
     def __init__(
         self,
@@ -224,11 +224,11 @@ class SnapshotInbound(Inbound):
         self._complete = False
         self._news = asyncio.Event()
         self.route = _SnapshotRoute(self, connection)
-        self._over = False
+        self._answered = False
 
     def receive(self, kind: int, _request_id: int, body: bytes) -> None:
         """See the base class."""
-        if self._over:
+        if self._answered:
             return  # the sender has not read the answer yet
         if kind == Kind.INSTALL_SNAPSHOT and not self._begun:
             if self._still_ours():
@@ -254,7 +254,7 @@ class SnapshotInbound(Inbound):
         self._receiver.begin(self, message)
 
     async def contents(self) -> AsyncGenerator[bytes]:
-        """What comes in. :raises Unreachable: the sender stopped before the end."""
+        """Yield the contents. :raises Unreachable: the sender stopped before the end."""
         silence = self._local.timing.snapshot_silence
         while True:
             while self._chunks:
@@ -273,13 +273,13 @@ class SnapshotInbound(Inbound):
                 raise Unreachable(reason, sent=True) from error
 
     def fail(self, error: BraftError) -> None:
-        """Tell the sender that it is not taken in."""
+        """Report to the sender that the snapshot is not accepted."""
         self._connection.send(Kind.ERROR, 0, encode_error(error))
         self._connection.close_gracefully()
 
     def answered(self) -> None:
-        """The answer is on its way: let the sender read it, and end the connection if it stays."""
-        self._over = True
+        """Leave the sender time to read the answer, then cut the connection."""
+        self._answered = True
         self._chunks.clear()
         self._connection.release()
         asyncio.get_running_loop().call_later(
@@ -292,7 +292,7 @@ class SnapshotInbound(Inbound):
 
 
 class _SnapshotRoute(ResponseRoute):
-    """``context`` of a snapshot: its one answer is the last word on the connection."""
+    """``context`` of a snapshot: its answer is the last message on the connection."""
 
     __slots__ = ("_inbound",)
 

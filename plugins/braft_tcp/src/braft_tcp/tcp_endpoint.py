@@ -49,7 +49,7 @@ class TcpEndpoint(LocalEndpoint):
         self.stopping = False
 
     def hello(self, channel: Channel, to: str) -> Hello:
-        """What we say first on a connection to that server."""
+        """Return the hello of a connection to that server."""
         identity = self.identity
         number = nonce() if self.keyring.current else b""
         name = self.options.cluster_name
@@ -77,7 +77,7 @@ class TcpEndpoint(LocalEndpoint):
         return Rejection(TOKEN, error)
 
     def wrong_proof(self) -> Rejection:
-        """The refusal of a caller whose proof is wrong."""
+        """Return the refusal of a caller whose proof is wrong."""
         address = self.identity.address
         message = f"{address} refuses the proof: BRAFT_TOKEN must be the same on every node"
         return Rejection(TOKEN, AccessDenied(message, address=address))

@@ -1,7 +1,8 @@
 """Mutual TLS: the same files and the same rights as with gRPC.
 
-Owns the context of the listener. Who of the CA's holders is a peer is decided after the handshake;
-a client also checks that the certificate is for the host that it calls, or has the server name.
+Owns the listener's context. Whether a certificate of the CA is a peer's is decided after the
+handshake. A client also checks that the certificate is for the host it calls, or has the server
+name.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ __all__ = ["server_context"]
 
 
 def server_context(certificates: Certificates) -> ssl.SSLContext:
-    """A context for a listener, whose handshakes all use the certificates of their time.
+    """Return a context for a listener, whose every handshake uses the current certificates.
 
-    A listener keeps the context that it was made with, and what a context trusts cannot be taken
-    from it again. So a handshake goes on with another one as soon as the client has spoken.
+    A listener keeps its context, and a context cannot stop trusting a CA. So each handshake
+    switches to a current context when the ClientHello arrives.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -30,7 +30,7 @@ class TcpTransport(LinkedTransport):
     name: ClassVar[str] = "tcp"
     caution: ClassVar[str] = (
         "every node of the cluster has to use it, and no gRPC is answered (Raft, braft.v1, health, "
-        "reflection, HashiCorp peers); HTTP is as ever"
+        "reflection, HashiCorp peers); HTTP does not change"
     )
 
     def _begin(self, handler: TransportHandler) -> _TcpSession:
