@@ -1,14 +1,14 @@
-"""Proof of a shared secret that never sends it: challenge and response, and the seal after it.
+"""Proves a shared secret without sending it, by challenge and response; then MACs messages.
 
 A client says hello with a fresh nonce. The server answers with a nonce of its own and proves, for
 each secret it accepts, that it knows it. The client goes on only if one of these proofs is right,
-and proves the same secret. Both then derive keys, under which everything that follows is sealed.
+and proves the same secret. Both then derive keys; everything that follows has a MAC.
 
-Everything that either said before is in the *transcript*, and so bound: ids, the server that is
-meant, the cluster's name, what the connection is for, both nonces. Server and client prove under
-different labels, and seal under different keys, so that nothing can be sent back to where it came
-from. The seal keeps out whoever passes the handshake on between two honest nodes and then speaks
-himself. Pure: randomness and time are handed in; see docs/decisions/0011.
+The *transcript* binds everything that was sent before: ids, the intended server, the cluster's
+name, the purpose of the connection, both nonces. Server and client prove under different labels and
+use different MAC keys, so nothing can be reflected to its sender. The MACs keep out a man in the
+middle who relays the handshake of two honest nodes and then sends messages of his own. Pure:
+randomness and time are passed in; see docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = [
 #: Bytes of a nonce and of a proof.
 NONCE = 32
 PROOF = 32
-#: Bytes of the seal of a message.
+#: Bytes of the MAC of a message.
 MAC_SIZE = 16
-#: Proofs that a server may offer: as many tokens for admin as anybody has while changing them.
+#: Proofs that a server may offer: more admin tokens than a rotation needs.
 MAX_PROOFS = 16
 
 _LABEL = b"braft-proof-1"
@@ -46,7 +46,7 @@ _LENGTH = struct.Struct("!Q")
 
 
 def transcript_of(transport: str, hello: bytes, challenge: bytes) -> bytes:
-    """Return the digest of all that was said, on which proofs and keys depend."""
+    """Return the digest of the handshake's messages, on which proofs and keys depend."""
     digest = hashlib.sha256()
     for part in (_LABEL, transport.encode(), hello, challenge):
         digest.update(_LENGTH.pack(len(part)))
@@ -66,7 +66,7 @@ def server_proofs(secrets: Sequence[bytes], transcript: bytes) -> list[bytes]:
 def server_secret(
     secrets: Sequence[bytes], transcript: bytes, offered: Sequence[bytes]
 ) -> bytes | None:
-    """Return the first of our secrets that the server proved; ``None``: do not go on."""
+    """Return the first of our secrets that the server proved; ``None``: stop."""
     found = None
     for secret in secrets:
         expected = _mac(secret, b"server", transcript)
@@ -81,9 +81,9 @@ def client_proof(secret: bytes, transcript: bytes) -> bytes:
 
 
 def client_secret(secrets: Sequence[bytes], transcript: bytes, proof: bytes) -> bytes | None:
-    """Return the secret that a client proved, ``None`` if it is none of ours.
+    """Return the secret that a client proved, or ``None`` if it proved none of ours.
 
-    All are compared, so that the time does not tell which one it was.
+    All secrets are compared, so that the time does not reveal which one matched.
     """
     found = None
     for secret in secrets:
@@ -93,7 +93,7 @@ def client_secret(secrets: Sequence[bytes], transcript: bytes, proof: bytes) -> 
 
 
 class Keys(NamedTuple):
-    """What both ends know after the handshake. ``session`` names it, and is no secret."""
+    """The keys of a handshake. ``session`` is its identifier and not secret."""
 
     session: bytes
     client: MacKey
@@ -119,7 +119,7 @@ class MacKey:
         self._keyed = hashlib.blake2b(key=key, digest_size=MAC_SIZE)
 
     def tag(self, header: bytes, body: bytes) -> bytes:
-        """Return the seal of a message.
+        """Return the MAC of a message.
 
         :param header: begins with its own length or has a fixed one; its number is in it.
         """
@@ -129,5 +129,5 @@ class MacKey:
         return keyed.digest()
 
     def check(self, header: bytes, body: bytes, tag: bytes) -> bool:
-        """Return whether ``tag`` is the seal of this message."""
+        """Return whether ``tag`` is the MAC of this message."""
         return hmac.compare_digest(self.tag(header, body), tag)

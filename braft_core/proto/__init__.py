@@ -35,7 +35,7 @@ _load()
 
 
 def message_class(full_name: str) -> Any:
-    """The message class of that name, such as ``Log`` or ``braft.v1.ProbeRequest``.
+    """Return the message class of that name, such as ``Log`` or ``braft.v1.ProbeRequest``.
 
     :raises KeyError: if no file of this package defines it.
     """

@@ -41,7 +41,7 @@ def compile_descriptors() -> bytes:
 
 
 def render(descriptors: bytes) -> str:
-    """The text of the module ``descriptors.py``."""
+    """Return the text of the module ``descriptors.py``."""
     lines = textwrap.wrap(base64.b64encode(descriptors).decode(), 92)
     return _HEAD + "DESCRIPTORS = (\n" + "".join(f'    "{line}"\n' for line in lines) + ")\n"
 

@@ -1,4 +1,4 @@
-"""Until when certificates are valid, and what is to be said about it, how often. Pure."""
+"""Decides when to warn about the expiry of certificates, and with which message. Pure."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ __all__ = [
     "most_urgent",
 ]
 
-#: Whose certificate it is, in sentences.
+#: The node's own certificate, in messages.
 OWN = "this node's TLS certificate"
-#: A certificate is to be renewed so long before its end, or in the last part of its life if that is
-#: less: what lives for days only is renewed by a program, at two thirds of its life.
+#: A certificate should be renewed so long before its end, or in the last part of its lifetime if
+#: that is shorter: programs renew short-lived certificates after two thirds of their lifetime.
 _SOON_DAYS, _SOON_PART = timedelta(days=30), 4
 _URGENT_DAYS, _URGENT_PART = timedelta(days=7), 12
 
 
 class Validity(NamedTuple):
-    """The first and the last moment."""
+    """When a certificate begins and ends to be valid."""
 
     begin: datetime
     end: datetime
 
 
 class ExpiryStage(IntEnum):
-    """How near the end is."""
+    """How soon a certificate expires."""
 
     FAR = 0
     SOON = 1
     URGENT = 2
     OVER = 3
-    #: Its time has not come.
+    #: Not valid yet.
     EARLY = 4
 
 
-#: How long the log is silent about what it has said.
+#: Intervals between two log lines about the same stage.
 _INTERVALS = {
     ExpiryStage.SOON: timedelta(days=1),
     ExpiryStage.URGENT: timedelta(days=1),
@@ -53,7 +53,7 @@ _INTERVALS = {
 
 
 def expiry_stage(valid: Validity, now: datetime) -> ExpiryStage:
-    """Return how near the end is at ``now``."""
+    """Return the stage at ``now``."""
     life, left = valid.end - valid.begin, valid.end - now
     if now >= valid.end:
         return ExpiryStage.OVER
@@ -67,7 +67,7 @@ def expiry_stage(valid: Validity, now: datetime) -> ExpiryStage:
 
 
 def expiry_message(valid: Validity, now: datetime, whose: str = OWN) -> str:
-    """Return what a person should know at ``now``, "" while there is time."""
+    """Return a message about the expiry at ``now``; "" while there is time."""
     near, until = expiry_stage(valid, now), f"{valid.end:%Y-%m-%d %H:%M} UTC"
     if near is ExpiryStage.FAR:
         return ""
@@ -84,7 +84,7 @@ def expiry_message(valid: Validity, now: datetime, whose: str = OWN) -> str:
 def most_urgent(
     certificates: Iterable[tuple[str, Validity]], now: datetime
 ) -> tuple[ExpiryStage, str]:
-    """Return the worst that is to be said of several, each with whose it is."""
+    """Return stage and message of the most urgent of several certificates."""
     found = [(expiry_stage(valid, now), valid.end, whose, valid) for whose, valid in certificates]
     if not found:
         return ExpiryStage.FAR, ""
@@ -93,19 +93,19 @@ def most_urgent(
 
 
 class Reminder:
-    """Says when a sentence is to be logged again: when the matter is new, and then regularly."""
+    """Decides when to log: when the stage is new, and then at intervals."""
 
     def __init__(self) -> None:
         self._last: tuple[ExpiryStage, datetime] | None = None
 
     def should_log(self, near: ExpiryStage, now: datetime) -> bool:
-        """Return whether to log it now; it is taken to be logged then."""
+        """Return whether to log now; if so, the caller does."""
         if near is ExpiryStage.FAR:
             self._last = None
             return False
         if self._last is not None:
             said, when = self._last
-            # A clock that was set back must not silence it for years.
+            # A clock that was set back must not suppress the log for years.
             if said == near and timedelta(0) <= now - when < _INTERVALS[near]:
                 return False
         self._last = (near, now)

@@ -1,7 +1,6 @@
-"""Makes a certification authority of a cluster's own, and certificates of nodes and of clients.
+"""Issues certificates: a cluster's own CA, and certificates of nodes and clients (RFC 5280).
 
-Owns what a certificate says of its holder (RFC 5280), and that no file is ever overwritten. Keys
-are EC P-256, readable by their owner alone.
+Never overwrites a file. Keys are EC P-256, readable by their owner alone.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from braft_core.tls import pem_files as files
 
 __all__ = ["Made", "Names", "make_authority", "make_certificate"]
 
-#: Clocks of hosts differ by minutes where nobody sets them.
+#: Tolerance for hosts whose clocks are not synchronised.
 _SKEW = timedelta(minutes=5)
 _MAX_DAYS = 36_500
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -36,7 +35,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,1000}")
 
 
 class Names(NamedTuple):
-    """Who a certificate is for, beside its common name."""
+    """The subject alternative names of a certificate."""
 
     ips: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
@@ -44,7 +43,7 @@ class Names(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A certificate and its key, which are files now."""
+    """The files of an issued certificate and its key."""
 
     cert: Path
     key: Path
@@ -55,7 +54,7 @@ class Made(NamedTuple):
 def make_authority(folder: Path, name: str, days: int) -> Made:
     """Make ``ca.pem`` and ``ca.key`` in ``folder``.
 
-    :raises ConfigError: a file is there already, or an argument is wrong.
+    :raises ConfigError: a file exists already, or an argument is wrong.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(name)
@@ -81,8 +80,8 @@ def make_certificate(
 ) -> Made:
     """Make ``NAME.pem`` and ``NAME.key`` in ``folder``, signed by the CA.
 
-    :param client: whether it is a client's, which no node takes for a peer.
-    :raises ConfigError: a file is there already, or one of the CA or an argument is wrong.
+    :param client: issue a client's certificate, which no node accepts as a peer's.
+    :raises ConfigError: a file exists already, or one of the CA or an argument is wrong.
     """
     if not _FILE_NAME.fullmatch(name):
         raise ConfigError(
@@ -96,7 +95,7 @@ def make_certificate(
     if end > last:
         left = max(0, (last - datetime.now(UTC)).days)
         raise ConfigError(
-            f"--days {days} is longer than the CA {ca} is valid, until {files.moment(last)}; "
+            f"--days {days} is longer than the CA {ca} is valid, until {files.format_date(last)}; "
             f"accepted: at most {left} days",
             value=str(days),
         )

@@ -41,7 +41,7 @@ class TLSMaterial(NamedTuple):
 
 
 def read(files: TLSFiles) -> Pem:
-    """:raises ConfigError: naming the file that cannot be read."""
+    """Read the three files. :raises ConfigError: naming the file that cannot be read."""
     return Pem(f.read("ca", files.ca), f.read("cert", files.cert), f.read("key", files.key))
 
 
@@ -109,7 +109,7 @@ def _anchors(
         )
     usable = [anchor for anchor in anchors if now <= anchor.not_valid_after_utc]
     if not usable:
-        until = f.moment(max(anchor.not_valid_after_utc for anchor in anchors))
+        until = f.format_date(max(anchor.not_valid_after_utc for anchor in anchors))
         raise f.problem("ca", files.ca, f"holds the CA of {files.cert}, which expired on {until}")
     return usable
 
@@ -121,7 +121,7 @@ def _check_own(files: TLSFiles, own: x509.Certificate, rule: PeerRule) -> None:
         found = ", ".join(map(repr, names)) or "nobody"
         sentence = f"is not for the name {wanted} (BRAFT_TLS_SERVER_NAME); it is for {found}"
         raise f.problem("cert", files.cert, sentence[:500])
-    refusal = rule.judge(own)
+    refusal = rule.check(own)
     if refusal:
         sentence = f"cannot be this node's, for its peers would refuse it: {refusal}"
         raise f.problem("cert", files.cert, sentence)

@@ -1,7 +1,7 @@
-"""Which certificates of the CA are those of peers. Pure.
+"""Decides which certificates of the CA are peers'. Pure.
 
-A peer serves and calls, so its certificate is for both; a client's is for calling alone. Which of
-the CA's holders belong to this cluster, their names say.
+A peer's certificate allows use as server and as client; a client's only as client. The names in a
+certificate say whether its holder belongs to this cluster.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 __all__ = ["PeerRule", "names_of"]
 
 _BOTH = frozenset({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH})
-#: Verdicts that are kept: one call after the other shows the same certificate.
+#: Cached results: successive calls show the same certificate.
 _KEPT = 256
-#: Names of a certificate that are shown in a sentence.
+#: Names of a certificate that a message shows.
 _SHOWN = 4
 
 
 class PeerRule:
-    """What ``BRAFT_TLS_PEER_NAMES`` and ``BRAFT_TLS_SERVER_NAME`` say of a certificate.
+    """Applies ``BRAFT_TLS_PEER_NAMES`` and ``BRAFT_TLS_SERVER_NAME`` to certificates.
 
     :param names: who may be a peer; ``*.example`` stands for one label before ``.example``.
-    :param server_name: what peers' certificates carry; it decides where there are no ``names``.
+    :param server_name: the name in peers' certificates; used if there are no ``names``.
     """
 
     def __init__(self, names: Sequence[str] = (), server_name: str = "") -> None:
@@ -33,7 +33,7 @@ class PeerRule:
         self._known: dict[bytes, str] = {}
 
     def refusal(self, encoded: bytes) -> str:
-        """Return why the holder of a certificate, DER or PEM, is no peer; "" if it is one."""
+        """Return why a certificate, DER or PEM, is not a peer's; "" if it is."""
         known = self._known.get(encoded)
         if known is None:
             known = self._refusal(encoded)
@@ -48,12 +48,12 @@ class PeerRule:
                 certificate = x509.load_pem_x509_certificate(encoded)
             else:
                 certificate = x509.load_der_x509_certificate(encoded)
-            return self.judge(certificate)
+            return self.check(certificate)
         except (ValueError, TypeError, x509.DuplicateExtension) as error:
             return f"the certificate cannot be read: {str(error)[:80]!r}"
 
-    def judge(self, certificate: x509.Certificate) -> str:
-        """Return why the holder is no peer; "" if it is one."""
+    def check(self, certificate: x509.Certificate) -> str:
+        """Return why the certificate is not a peer's; "" if it is."""
         usage = _usage(certificate)
         if usage:
             return f"the certificate of {_shown(certificate)} {usage}"

@@ -1,6 +1,6 @@
-"""PEM files of TLS: what is in them, and the words for what is wrong with them.
+"""Reads PEM files of TLS, and explains what is wrong with them.
 
-Every error names the file and what it holds instead. Owns nothing that lasts.
+Every error names the file and what it contains. Keeps no state.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = [
     "certificates_in",
     "check_dates",
     "check_key",
+    "format_date",
     "is_ca",
     "issuers",
     "key_in",
-    "moment",
     "problem",
     "read",
 ]
@@ -42,7 +42,7 @@ _MAX_BYTES = 4 << 20
 
 
 def problem(what: str, path: Path, sentence: str, prefix: str = "tls") -> ConfigError:
-    """Return the error that says ``sentence`` of a file. :param what: ``ca``, ``cert``, ``key``."""
+    """Return an error about a file. :param what: ``ca``, ``cert`` or ``key``."""
     return ConfigError(
         f"the TLS {what} {path} {sentence}", setting=f"{prefix}_{what}", value=str(path)
     )
@@ -60,7 +60,7 @@ def read(what: str, path: Path, prefix: str = "tls") -> bytes:
             value=str(path),
         ) from error
     if len(data) > _MAX_BYTES:
-        raise problem(what, path, "is no file of certificates: it has more than 4 MiB", prefix)
+        raise problem(what, path, "is not a file of certificates: it has more than 4 MiB", prefix)
     return data
 
 
@@ -85,7 +85,7 @@ def certificates_in(
 def key_in(path: Path, data: bytes, prefix: str = "tls") -> PrivateKeyTypes:
     """Return the private key of a PEM file. :raises ConfigError: it cannot be used."""
     if any(mark in data for mark in _ENCRYPTED):
-        sentence = "is encrypted, and nobody is there to type a password: a key without a password "
+        sentence = "is encrypted, and a node cannot ask for the password: a key without a password "
         sentence += "is needed (openssl pkey -in … -out …)"
         raise problem("key", path, sentence, prefix)
     if _KEY not in data:
@@ -99,7 +99,7 @@ def key_in(path: Path, data: bytes, prefix: str = "tls") -> PrivateKeyTypes:
 def check_key(
     cert: Path, chain: Sequence[x509.Certificate], key: Path, private: PrivateKeyTypes, prefix: str
 ) -> None:
-    """:raises ConfigError: the key does not belong to the first certificate."""
+    """Check the key. :raises ConfigError: it does not belong to the first certificate."""
     ours = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     fits = [_public(certificate) == ours for certificate in chain]
     if fits[0]:
@@ -116,20 +116,20 @@ def check_key(
 def check_dates(
     cert: Path, chain: Sequence[x509.Certificate], now: datetime, prefix: str = "tls"
 ) -> None:
-    """:raises ConfigError: a certificate of the chain has expired, or is not valid yet."""
+    """Check validity. :raises ConfigError: a certificate has expired, or is not valid yet."""
     for certificate in chain:
         if now > certificate.not_valid_after_utc:
-            until = moment(certificate.not_valid_after_utc)
+            until = format_date(certificate.not_valid_after_utc)
             raise problem("cert", cert, f"expired on {until}: a new one is needed", prefix)
         if now < certificate.not_valid_before_utc:
-            since = moment(certificate.not_valid_before_utc)
+            since = format_date(certificate.not_valid_before_utc)
             raise problem("cert", cert, f"is valid from {since} only: is the clock right?", prefix)
 
 
 def issuers(
     chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
 ) -> list[x509.Certificate]:
-    """Return those of ``roots`` that the first certificate of ``chain`` leads to."""
+    """Return the roots to which the first certificate of ``chain`` chains."""
     found = []
     reached, seen = [chain[0]], 0
     while seen < len(reached) and seen <= len(chain):
@@ -142,8 +142,8 @@ def issuers(
     return found
 
 
-def moment(when: datetime) -> str:
-    """Return a date as sentences have it."""
+def format_date(when: datetime) -> str:
+    """Format a date for messages."""
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 

@@ -1,7 +1,6 @@
-"""The certificate that a server shows to everybody, as HTTPS does, replaced while it is in use.
+"""The certificate of an HTTPS server, reloaded when its files change.
 
-Asks no client for a certificate. Owns when new contents are used: only if the certificate and its
-key fit together.
+Clients need no certificate. New contents are used only if certificate and key fit together.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ class ServedCertificate:
         config.load()  # of uvicorn, without its own options for TLS
         config.ssl = served.context
 
-    Every handshake uses the certificate of its time. TLS 1.2 is the oldest version spoken.
+    Each handshake uses the current certificate. TLS 1.2 is the oldest version accepted.
 
-    :param prefix: how the settings are called that name the two files, for what is said of them.
+    :param prefix: prefix of the two settings' names, for messages.
     :raises ConfigError: naming the file that cannot be read or used, and what is wrong with it.
     """
 
@@ -49,10 +48,10 @@ class ServedCertificate:
         self.context.sni_callback = self._choose
 
     def refresh(self) -> None:
-        """Look at the files, and use what is in them if it is new and fits together.
+        """Reload the files if they changed and fit together.
 
-        What is wrong is logged only if it is still there at the next look: the certificate and its
-        key are replaced one after the other.
+        A failure is logged only if the next call finds it again: the certificate and its key are
+        replaced one after the other.
         """
         with self._lock:
             trouble = self._look()

@@ -55,7 +55,7 @@ class Certificates:
         return self._files.prefer
 
     def server_hostname(self, host: str) -> str:
-        """Return the name that the certificate of a peer at ``host`` is to send_snapshot."""
+        """Return the name that the certificate of a peer at ``host`` must carry."""
         return self._files.server_name or host
 
     @property
@@ -71,7 +71,7 @@ class Certificates:
         """TLSProbe at the files, and use what is in them if it is new and fits together.
 
         A certificate and its key are replaced one after the other, so a failure is logged only if
-        it is still there at the next look. It stands in :attr:`trouble` at once.
+        the next call finds it again. :attr:`trouble` has it at once.
         """
         with self._lock:
             trouble = self._look()

@@ -137,7 +137,7 @@ class EntriesCache:
         return encoded
 
 
-# Encoders of bounded: all fields but rpc_header.
+# Encoders of message bodies: all fields but rpc_header.
 
 
 def _append_entries(message: AppendEntries, address: bytes) -> Any:

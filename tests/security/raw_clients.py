@@ -1,6 +1,6 @@
-"""What an attacker needs: raw connections to a node, and a look at what it costs the node.
+"""Raw connections of a hostile client to a node, and what they cost the node.
 
-The node is a process of its own, so that its memory and its descriptors are nobody else's.
+The node is a separate process, so that its memory and descriptors can be measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIB = 1 << 20
 def one_node(
     directory: Path, descriptors: int | None = None, **settings: object
 ) -> Iterator[ProcessCluster]:
-    """A cluster of one, ready. ``descriptors``: its limit of open files."""
+    """Run a cluster of one that is ready. ``descriptors``: its limit of open files."""
     command = list(NODE_COMMAND)
     if descriptors is not None:
         command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
@@ -52,7 +52,7 @@ def status(nodes: ProcessCluster, path: str) -> int:
 
 
 def peak(nodes: ProcessCluster) -> float:
-    """The most memory that node 0 has had so far, MiB."""
+    """Return the peak memory of node 0, MiB."""
     status = Path(f"/proc/{nodes.pid(0)}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
@@ -70,7 +70,7 @@ def descriptors(nodes: ProcessCluster) -> int:
 
 
 def connect(nodes: ProcessCluster, port: int = 0) -> socket.socket:
-    """A connection to the Raft port of node 0."""
+    """Connect to the Raft port of node 0."""
     return socket.create_connection(("127.0.0.1", port or nodes.nodes[0].raft_port), 20)
 
 
@@ -114,7 +114,7 @@ def http2_frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
 
 
 def http2_call(path: str, stream: int, *more: tuple[str, str]) -> bytes:
-    """The ``HEADERS`` of a gRPC call; nothing of it depends on what was sent before."""
+    """Encode the ``HEADERS`` of a gRPC call, independent of earlier frames."""
     headers = (
         (":method", "POST"),
         (":scheme", "http"),
@@ -137,9 +137,9 @@ def frame(kind: int, body: bytes = b"", request_id: int = 0) -> bytes:
 
 
 def greet(nodes: ProcessCluster) -> socket.socket:
-    """A connection on the calls channel, of a stranger that said hello and was let in.
+    """Return a connection on the calls channel whose hello was accepted.
 
-    :raises ConnectionError: it was not.
+    :raises ConnectionError: the node refused it.
     """
     connection = connect(nodes)
     try:

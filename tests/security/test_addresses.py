@@ -62,7 +62,7 @@ with_and_without_token = pytest.mark.parametrize("token", ["", TOKEN], ids=["ope
 
 @pytest.fixture
 def local_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, socket.socket]]:
-    """A local service, such as a container engine's, that nothing may be led to."""
+    """Run a local service, such as a container engine's, that nothing may connect to."""
     path = tmp_path_factory.mktemp("s") / "s"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

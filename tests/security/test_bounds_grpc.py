@@ -92,7 +92,7 @@ def call_many(
 
 
 def check(nodes: ProcessCluster) -> None:
-    """The node answers others."""
+    """Check that the node answers other clients."""
     assert call_many(nodes, HEALTH + "Check", 1, 0, 1) == {"OK": 1}
 
 

@@ -50,7 +50,7 @@ def opened() -> Iterator[ExitStack]:
 
 
 def serves(nodes: ProcessCluster) -> None:
-    """The node takes others in and answers them."""
+    """Check that the node accepts and answers other clients."""
     with greet(nodes) as connection:
         connection.settimeout(20)
         connection.sendall(frame(Kind.CALL, encode_call("Details", b""), 7))

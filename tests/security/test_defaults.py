@@ -31,7 +31,7 @@ def three_ports() -> dict[str, Any]:
 
 
 def listening(ports: dict[str, Any], pid: int | None = None) -> set[str]:
-    """The addresses at which a process has these ports open."""
+    """Return the addresses at which a process has these ports open."""
     found = {
         connection.laddr.port: connection.laddr.ip
         for connection in psutil.Process(pid).net_connections("tcp")
@@ -113,7 +113,7 @@ def test_beyond_loopback_in_clear_is_refused_where_that_is_forbidden(
 
 
 def services_of(address: str, *metadata: tuple[str, str]) -> grpc.StatusCode | list[str]:
-    """What reflection lists, or the status of its refusal."""
+    """Return what reflection lists, or the status of its refusal."""
     with grpc.insecure_channel(address) as channel:
         call = channel.stream_stream(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",

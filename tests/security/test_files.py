@@ -66,7 +66,7 @@ def test_settings_that_others_may_write_are_refused(tmp_path: Path) -> None:
 
 
 def run_node(directory: Path, data: Path) -> str:
-    """What a node says that must not start on this data directory."""
+    """Return the error of a node that must not start on this data directory."""
     done = subprocess.run(
         [sys.executable, "-m", "braft_core", "run"],
         cwd=directory,

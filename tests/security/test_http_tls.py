@@ -37,7 +37,7 @@ def node_of(**settings: Any) -> Node:
 
 
 def served(port: int) -> bytes:
-    """The certificate that is shown."""
+    """Return the certificate that is shown."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (

@@ -35,13 +35,13 @@ TOKEN = "correct-horse-battery-staple-0123"
 
 @pytest.fixture(params=["open", "token"])
 def token(request: pytest.FixtureRequest) -> str | None:
-    """The token that the attacker knows, too: peers are whom this is about."""
+    """Return the token, which the attacker knows too: these tests are about peers."""
     return TOKEN if request.param == "token" else None
 
 
 @contextmanager
 def running(folder: Path, transport: str, ports: list[int], **settings: Any) -> Iterator[Node]:
-    """A node that is a cluster of its own, and leads it."""
+    """Run a node that leads a cluster of one."""
     raft, discovery, http = ports
     node = Node(
         ip=HOST,
@@ -58,7 +58,7 @@ def running(folder: Path, transport: str, ports: list[int], **settings: Any) -> 
 
 @asynccontextmanager
 async def attacking(victim: Node, transport: str, token: str | None) -> AsyncIterator[Attacker]:
-    """An attacker that may speak in the victim's cluster, as server ``mallory``."""
+    """Run an attacker that is a peer of the victim's cluster, as server ``mallory``."""
     cluster_id = victim.cluster_view(20)["clusterID"]
     options = {"token": token} if token else {}
     kind = TRANSPORTS[transport]

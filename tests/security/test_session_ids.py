@@ -32,7 +32,7 @@ def noise(session: int, number: int) -> list[bytes]:
 
 
 def apply_log(address: str, _cluster: str, commands: list[bytes]) -> None:
-    """The original's ApplyLog over gRPC."""
+    """Call the original's ApplyLog over gRPC."""
     with grpc.insecure_channel(address) as channel:
         call: Any = channel.unary_unary("/Raft/ApplyLog")
         waiting = [call.future(_field(1, command), timeout=PATIENCE) for command in commands]
@@ -92,7 +92,7 @@ Attack = Callable[[str, str, list[bytes]], None]
 
 @pytest.fixture(params=["grpc", "tcp"])
 def attacked(request: pytest.FixtureRequest) -> Iterator[tuple[Node, Attack]]:
-    """A node, and how the attacker reaches it."""
+    """Run a node; yield it and how the attacker reaches it."""
     rport, dport = free_ports(2)
     node = Node(
         ip=HOST,

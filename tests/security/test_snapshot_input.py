@@ -93,13 +93,13 @@ class Victim:
         return sorted(path.name for path in (self.folder / "snapshots").iterdir())
 
     def check(self) -> None:
-        """It serves, and has what was written."""
+        """Check that the node serves what was written."""
         assert self.node._running().failure is None
         assert self.node._running().ready() == (True, "")
         assert [self.node.kv.get("m", f"k{number}") for number in range(5)] == list(range(5))
 
     def leads(self) -> None:
-        """It has been elected again: the attacker sends no heartbeats."""
+        """Wait until it is elected again: the attacker sends no heartbeats."""
         deadline = time.monotonic() + PATIENCE
         while not self.node.is_leader and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -113,7 +113,7 @@ class Victim:
         assert len(found) == files, found
 
     def first(self, offer: Offer) -> bytes:
-        """The description of what is offered, as it travels."""
+        """Encode the description of the offer."""
         core = self.node._running()._server.running().core
         meta = SnapshotMeta(
             "",
@@ -217,7 +217,7 @@ def _exactly(wire: socket.socket, count: int) -> bytes:
 
 
 def state(value: Any = "evil") -> bytes:
-    """A snapshot that every node can restore."""
+    """Return a snapshot that every node can restore."""
     serializer = MsgpackSerializer()
     machine = StateMachine([KVService()], {serializer.tag: serializer})
     data = encode_command(serializer, "kv", "put", ["m", "k0", value])
@@ -226,7 +226,7 @@ def state(value: Any = "evil") -> bytes:
 
 
 def sections(name: bytes, *pieces: bytes) -> bytes:
-    """The bytes of a snapshot with one section."""
+    """Return the bytes of a snapshot with one section."""
     inside = b"".join(len(piece).to_bytes(4, "big") + piece for piece in pieces)
     return b"braft-sm\x01" + len(name).to_bytes(2, "big") + name + inside + bytes(4) + bytes(2)
 
@@ -430,7 +430,7 @@ def test_what_lies_in_the_folder_is_not_begun_from_and_is_removed(
 
 
 def read_names(folder: Path) -> Any:
-    """What the store names, read from a copy."""
+    """Return the names in the store, read from a copy."""
     from braft_core.storage.snapshot_names import decode
 
     copy = folder.parent / "copy"

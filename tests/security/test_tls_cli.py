@@ -25,7 +25,7 @@ from braft_core.transport import Certificates
 
 
 def braft(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
-    """What the command prints with ``--json``."""
+    """Return what the command prints with ``--json``."""
     result = CliRunner().invoke(app, ["tls", *map(str, arguments), "--json"])
     assert result.exit_code == code, result.output
     found: dict[str, Any] = json.loads(result.stdout)
@@ -93,8 +93,8 @@ def test_what_the_certificates_say(folder: Path) -> None:
     assert {"n1", "braft-peer", "n1.example", "localhost"} < set(made["names"])
     assert {"10.0.0.1", "127.0.0.1", "::1", "spiffe://x/n1"} < set(made["names"])
     rule = PeerRule()
-    assert rule.judge(node) == ""
-    assert "is a client's" in rule.judge(client)
+    assert rule.check(node) == ""
+    assert "is a client's" in rule.check(client)
 
 
 def test_openssl_accepts_them(folder: Path) -> None:

@@ -54,7 +54,7 @@ async def hello(_request: PeerRequest) -> PeerReply:
 
 
 async def talks(a: Node, b: Node) -> None:
-    """A call, and the two channels of Raft."""
+    """Exchange a call and messages on both Raft channels."""
     b.handler.on_called = hello
     reply = await a.transport.call(b.address, peer.DetailsRequest(), PATIENCE)
     assert reply == peer.DetailsReply(b"{}")
@@ -120,7 +120,7 @@ class _Seen:
 
 @asynccontextmanager
 async def between(node: Node) -> AsyncIterator[_Seen]:
-    """A listener that passes on to a node, and notes how each connection begins."""
+    """Run a listener that forwards to a node, and records how each connection begins."""
     host, _, port = node.address.rpartition(":")
     tasks: list[asyncio.Task[None]] = []
 
@@ -246,10 +246,10 @@ def test_a_client_s_certificate_is_no_peer_s_here_either(started: Started, tmp_p
     asyncio.run(scenario())
 
 
-# ---------------------------------------------------------------------- the front of gRPC
+# ---------------------------------------------------------------------- the port mux of gRPC
 
 
-def test_the_front_cuts_off_the_silent_and_turns_away_too_many(
+def test_the_port_mux_cuts_off_silent_callers_and_refuses_too_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, *_ = files(tmp_path)
@@ -276,7 +276,7 @@ def test_nothing_is_left_of_the_front(tmp_path: Path, monkeypatch: pytest.Monkey
     one, *_ = files(tmp_path / "tls")
 
     def folders() -> list[int]:
-        """The modes of the folders of fronts."""
+        """Return the modes of the folders of port muxes."""
         return [folder.stat().st_mode & 0o777 for folder in tmp_path.glob("braft-*")]
 
     async def scenario() -> None:

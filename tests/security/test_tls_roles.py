@@ -152,7 +152,7 @@ def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) ->
     other = cluster.made("web", Names(ips=("127.0.0.1",), dns=("web.example",)))
 
     async def answer(address: str, made: Made, channel: Channel) -> int:
-        """The kind of the first frame that comes back."""
+        """Return the kind of the first frame that comes back."""
         context = ssl.create_default_context(cafile=cluster.ca.cert)
         context.load_cert_chain(made.cert, made.key)
         host, _, port = address.rpartition(":")

@@ -31,7 +31,7 @@ def put(new: Made, old: Made) -> None:
 
 
 def shown_by(served: ServedCertificate, ca: Made) -> str:
-    """What a client gets to see that trusts the CA and offers no name."""
+    """Return the certificate that a client sees which trusts the CA and sends no name."""
 
     async def scenario() -> str:
         server = await asyncio.start_server(

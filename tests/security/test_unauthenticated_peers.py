@@ -1,4 +1,4 @@
-"""Peers that know nothing of the token: what they are told, and what they can do. Both transports.
+"""Peers without the token: what they receive, and what they can do. Both transports.
 
 Each attacker speaks the wire by itself: frames of ``tcp`` and gRPC calls without a session.
 """
@@ -128,7 +128,9 @@ async def send_by_tcp(address: str, kind: str, data: bytes) -> str:
 
 @both
 @pytest.mark.parametrize("kind", ["AppendEntries", "Pipeline", "InstallSnapshot", "Call"])
-def test_what_a_stranger_forges_reaches_nobody(transport: str, kind: str) -> None:
+def test_forged_messages_of_an_unauthenticated_peer_have_no_effect(
+    transport: str, kind: str
+) -> None:
     change = encode_peer(ChangeMembershipRequest("add_voter", "mallory", "203.0.113.1:666", 1000))
     data = {**forged(), "Pipeline": forged()["AppendEntries"], "Call": change}[kind]
     send = send_by_grpc if transport == "grpc" else send_by_tcp
@@ -173,7 +175,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def dialled(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to ``address``, closed at the end."""
+    """Open a connection to ``address``, closed at the end."""
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -190,7 +192,7 @@ async def shut(writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def served(serve: Serve) -> AsyncIterator[str]:
-    """A server of raw TCP; yields its address, and ends all connections with it."""
+    """Run a raw TCP server; yield its address, and close all connections at the end."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -251,7 +253,7 @@ def bogus_challenge(_heard: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("answer", [welcome, bogus_challenge], ids=lambda answer: answer.__name__)
-def test_a_stranger_is_sent_a_hello_and_nothing_else_by_tcp(
+def test_an_unauthenticated_server_gets_a_hello_and_nothing_else_by_tcp(
     answer: Callable[[bytes], bytes],
 ) -> None:
     recorder = Recorder(answer)
@@ -329,7 +331,7 @@ def _too_many(_data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("answer", [_wrong, _reflected, _too_many], ids=lambda a: a.__name__)
-def test_a_stranger_is_sent_a_hello_and_nothing_else_by_grpc(
+def test_an_unauthenticated_server_gets_a_hello_and_nothing_else_by_grpc(
     answer: Callable[[bytes], bytes],
 ) -> None:
     async def scenario() -> None:
@@ -380,7 +382,7 @@ class Relay:
 
 
 @both
-def test_who_hands_the_proof_on_reaches_no_other_server(transport: str) -> None:
+def test_a_relayed_proof_reaches_no_other_server(transport: str) -> None:
     """A means the server "c"; the man in the middle hands everything on to "b"."""
 
     async def scenario() -> None:
@@ -394,7 +396,7 @@ def test_who_hands_the_proof_on_reaches_no_other_server(transport: str) -> None:
     asyncio.run(scenario())
 
 
-def test_who_hands_the_proof_on_by_tcp_can_add_nothing() -> None:
+def test_a_relay_of_tcp_cannot_add_frames() -> None:
     async def scenario() -> None:
         async with listening("tcp", "b") as b, listening("tcp", "a") as a:
             b.handler.on_called = details
@@ -412,7 +414,7 @@ def test_who_hands_the_proof_on_by_tcp_can_add_nothing() -> None:
 
 
 @both
-def test_a_recorded_connection_is_worth_nothing(transport: str) -> None:
+def test_a_recorded_connection_cannot_be_replayed(transport: str) -> None:
     """What an honest node said is sent to the server once more, byte by byte."""
 
     async def scenario() -> None:
@@ -433,7 +435,7 @@ def test_a_recorded_connection_is_worth_nothing(transport: str) -> None:
     asyncio.run(scenario())
 
 
-def test_our_own_words_sent_back_to_us_by_tcp_prove_nothing() -> None:
+def test_reflected_tcp_frames_prove_nothing() -> None:
     """The stranger answers our hello by our own challenge, got by connecting to us meanwhile."""
 
     async def scenario() -> None:
@@ -464,7 +466,7 @@ def test_our_own_words_sent_back_to_us_by_tcp_prove_nothing() -> None:
 
 
 @pytest.mark.parametrize("asked_for", [True, False])
-def test_a_server_without_proofs_is_spoken_to_only_if_that_is_asked_for(asked_for: bool) -> None:
+def test_a_server_without_proofs_is_called_only_if_configured(asked_for: bool) -> None:
     """And it is asked for a proof once, not before each message."""
     called: list[str] = []
 

@@ -1,8 +1,8 @@
-"""The service ``braft.v1.Proof``, by which another node proves itself, and the sessions it makes.
+"""The service ``braft.v1.Proof``, by which nodes prove the token, and the sessions it makes.
 
-Two calls, whose bodies are msgpack: ``Challenge`` answers a hello by a proof of ours; ``Prove``
-takes hello, challenge and the caller's proof, and begins the session. Nothing is kept for a caller
-that has not proved itself: our nonce says when it was made, for which hello, and that we made it.
+It has two calls, whose bodies are msgpack. ``Challenge`` answers a hello by a proof of ours.
+``Prove`` takes hello, challenge and the caller's proof, and begins the session. The server keeps no
+state for an unproved caller: its nonce contains a time and a MAC that covers the hello.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ __all__ = ["NAME", "READY", "AuthSessions"]
 
 #: The transport's name, which is bound into proofs.
 NAME = "grpc"
-#: Sealed by a server that begins a session.
+#: Signed by a server that begins a session.
 READY = b"ready"
 
-#: Seconds in which a challenge is to be answered.
+#: Seconds within which a challenge has to be answered.
 _PATIENCE = 10.0
 #: Seconds that a session lasts.
 _LIFETIME = 3600.0
@@ -57,17 +57,17 @@ class _Session:
 
 
 class AuthSessions:
-    """Whom this node has let prove itself. Used on the loop only."""
+    """The sessions of nodes that proved the token. Used on the loop only."""
 
     def __init__(self, local: GrpcEndpoint) -> None:
         self._local = local
         self._loop = asyncio.get_running_loop()
         self._key = secrets.token_bytes(32)
-        #: Used longest ago first.
+        #: The least recently used first.
         self._known: OrderedDict[bytes, _Session] = OrderedDict()
 
     def service(self, bounded: BoundedCalls) -> grpc.GenericRpcHandler:
-        """What to register."""
+        """Return the handlers to register."""
         handlers = {
             "Challenge": bounded.method(self._admit, self._challenge, _MAX_BYTES),
             "Prove": bounded.method(self._admit, self._prove, _MAX_BYTES),
@@ -77,9 +77,9 @@ class AuthSessions:
     def authenticate(
         self, session: bytes, number: int, fields: tuple[str, ...], tag: bytes
     ) -> tuple[CallMac, Callable[[], bool]] | None:
-        """Return the turn of a call, and what tells whether the session's token is still accepted.
+        """Return a call's MAC, and a function that tells whether its token is still accepted.
 
-        ``None``: its session is not known, or it is not its call.
+        ``None``: the session is unknown, or the call's MAC is wrong.
         """
         known = self._known.get(session)
         if known is None:
@@ -123,16 +123,16 @@ class AuthSessions:
             await fail(context, error)
         proven = accept(local.keyring, NAME, hello, core, proof) if known else None
         if proven is None:
-            await self._doubt(context)
+            await self._refuse_late(context)
             raise AssertionError("unreachable: it fails the call")
         session = self._known.get(proven.keys.session)
         if session is None and not self._begin(proven):
-            await fail(context, Busy("this node has as many sessions as it keeps"))
-        # Number 0 is the beginning itself.
+            await fail(context, Busy("this node has the maximum number of sessions"))
+        # Call number 0 is Prove itself.
         return CallMac(proven.keys, 0, client=False).sign(READY)
 
-    async def _doubt(self, context: Any) -> None:
-        """A wrong proof: answered late, unless many others wait for that already."""
+    async def _refuse_late(self, context: Any) -> None:
+        """Refuse a wrong proof after a delay, unless many refusals are delayed already."""
         local = self._local
         local.counters["refused_token"] += 1
         local.auth_failures.record(host_of(context.peer()))
@@ -149,7 +149,7 @@ class AuthSessions:
         now = self._loop.time()
         if len(self._known) >= _MAX_SESSIONS:
             oldest, session = next(iter(self._known.items()))
-            # While its challenge is fresh its proof could be sent again, to begin all over.
+            # While its challenge is fresh, its proof could be replayed.
             if now - session.used < 2 * _PATIENCE:
                 return False
             del self._known[oldest]
@@ -161,7 +161,7 @@ class AuthSessions:
         return _AGE.pack(int(self._loop.time() * 1000))
 
     def _number(self, fresh: bytes, hello: bytes, server_id: str) -> bytes:
-        """Return our nonce: when it was made, some random bytes, and that we made it for this."""
+        """Return our nonce: its time, random bytes, and a MAC that binds it to this hello."""
         said = fresh + struct.pack("!Q", len(hello)) + hello + server_id.encode()
         return fresh + hmac.digest(self._key, said, "sha256")[: 32 - len(fresh)]
 

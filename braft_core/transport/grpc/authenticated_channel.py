@@ -1,8 +1,8 @@
-"""Our calls on one channel: the server proves itself first, and everything is sealed then.
+"""Authenticated calls on one channel: the server proves the token first, then MACs protect calls.
 
-Owns the session of a channel: begun before the first call, and again where the server does not know
-it any more. Without a token calls go out as they are. A peer that knows nothing of proofs is not
-spoken to, unless it may be a HashiCorp server.
+Owns the session of a channel. It begins before the first call, and again if the server has
+forgotten it. Without a token calls are sent unprotected. A server without proofs is not called,
+unless it may be a HashiCorp server.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from braft_core.transport.token_handshake import encode_hello, respond
 
 __all__ = ["AuthenticatedChannel", "reason_of"]
 
-#: Seconds for which a server that could not prove itself is not asked again.
+#: Seconds until a server that could not prove itself is tried again.
 _PAUSE = 0.5
 
 
 class AuthenticatedChannel:
     """Calls on one channel. Used on the loop only.
 
-    :param to: the id of the server that is meant; "" for whoever is at ``address``.
+    :param to: id of the intended server; "" for any server at ``address``.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class AuthenticatedChannel:
         self._stubs: dict[str, Any] = {}
         self._keys: Keys | None = None
         self._number = 0
-        #: The server knows nothing of proofs, and may be spoken to all the same.
+        #: The server does not support proofs, and may be called without.
         self._plain = False
         self._beginning = asyncio.Lock()
         self._refusal: tuple[float, AccessDenied] | None = None
 
     async def ready(self, timeout: float | None = None) -> None:
-        """Let the server prove itself, unless it has already.
+        """Make the server prove itself, unless it has already.
 
-        :raises grpc.aio.AioRpcError: it cannot be asked. :raises AccessDenied: it has not.
+        :raises grpc.aio.AioRpcError: the call failed. :raises AccessDenied: the proof did.
         """
         limit = self._local.timing.handshake
         if self._is_settled() or not self._local.keyring.current:
@@ -69,16 +69,16 @@ class AuthenticatedChannel:
     async def unary(self, path: str, data: bytes, timeout: float, metadata: Metadata) -> bytes:
         """Make a single call, and return the answer.
 
-        :raises grpc.aio.AioRpcError: it failed. :raises AccessDenied: the server is not ours.
+        :raises grpc.aio.AioRpcError: it failed. :raises AccessDenied: the server has no proof.
         :raises BraftError: the server's handler raised it.
-        :raises DecodeError: the answer is somebody else's.
+        :raises MacMismatchError: the answer's MAC is wrong.
         """
         try:
             return await self._unary(path, data, timeout, metadata)
         except grpc.aio.AioRpcError as error:
             if pairs(error.trailing_metadata()).get(SESSION) is None:
                 raise
-        # It was started again, or the session is old. It did nothing.
+        # The server was restarted or the session is old; the call was not executed.
         self._keys = None
         return await self._unary(path, data, timeout, metadata)
 
@@ -107,15 +107,15 @@ class AuthenticatedChannel:
             return mac.verify(await stub(mac.sign(data), timeout=timeout, metadata=metadata))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                self._plain = False  # a braft server is there now
+                self._plain = False  # it is a braft server now
             trailing = pairs(error.trailing_metadata())
             packed = trailing.get(ERROR_KEY)
             if isinstance(packed, bytes) and trailing.get(SESSION) is None:
-                told_us = decode_error(packed)
-                # Whoever passes our calls on could say of any that it was not done.
-                refused = isinstance(told_us, AccessDenied)
+                refusal = decode_error(packed)
+                # Unauthenticated errors do not count: a man in the middle could forge them.
+                refused = isinstance(refusal, AccessDenied)
                 if mac is None or refused or mac.verifies_error(packed, trailing.get(ERROR_SEAL)):
-                    raise told_us from error
+                    raise refusal from error
             raise
 
     def _stub(self, path: str) -> Any:
@@ -141,7 +141,7 @@ class AuthenticatedChannel:
             self._refusal = now + _PAUSE, error
             raise
         except TimeoutError:
-            # As gRPC tells of any other call that takes too long.
+            # The same error as for any other call that takes too long.
             raise _deadline() from None
 
     async def _handshake(self, timeout: float) -> Keys | None:
@@ -170,20 +170,20 @@ class AuthenticatedChannel:
                 self._plain = True
                 return
             raise AccessDenied(
-                f"{self._address} knows nothing of proofs, so it is not told anything: it has "
+                f"{self._address} does not support token proofs and is not called: it runs "
                 "another version of braft, or is a HashiCorp server (BRAFT_HASHICORP_PEERS)",
                 address=self._address,
             ) from error
         packed = pairs(error.trailing_metadata()).get(ERROR_KEY)
         if isinstance(packed, bytes):
-            told_us = decode_error(packed)
-            if isinstance(told_us, AccessDenied):
-                raise told_us from error
+            refusal = decode_error(packed)
+            if isinstance(refusal, AccessDenied):
+                raise refusal from error
         raise error
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """Return why a call was refused or failed, unabridged where the peer is a braft node."""
+    """Return why a call failed; the whole message if the peer is a braft node."""
     packed = pairs(error.trailing_metadata()).get(ERROR_KEY)
     if isinstance(packed, bytes):
         return decode_error(packed).message
@@ -202,7 +202,7 @@ def _deadline() -> grpc.aio.AioRpcError:
 
 
 class _AuthenticatedCall:
-    """A stream within a session: seals what is written, opens what is read."""
+    """An authenticated stream: signs what is written, verifies what is read."""
 
     def __init__(self, call: Any, mac: CallMac) -> None:
         self._call = call

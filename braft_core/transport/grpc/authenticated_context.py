@@ -1,4 +1,4 @@
-"""The context of a call within a session: opens what is read, seals what is written."""
+"""The context of an authenticated call: verifies what is read, signs what is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AuthenticatedContext", "is_over", "signed"]
 
 
 class AuthenticatedContext:
-    """Stands in for the context of gRPC, whose other methods it has as well."""
+    """Wraps gRPC's context and passes on its other methods."""
 
     def __init__(self, context: Any, mac: CallMac, still_accepted: Callable[[], bool]) -> None:
         """:param still_accepted: whether the token of the session is still accepted."""
@@ -27,7 +27,7 @@ class AuthenticatedContext:
         return getattr(self._context, name)
 
     async def read(self) -> Any:
-        """Read the next message. :raises DecodeError: it was not sent like this."""
+        """Read the next message. :raises DecodeError: its MAC is wrong."""
         data = await self._context.read()
         return data if data is grpc.aio.EOF else self._mac.verify(data)
 
@@ -36,7 +36,7 @@ class AuthenticatedContext:
         await self._context.write(self._mac.sign(data))
 
     def sign(self, data: bytes) -> bytes:
-        """Return the single answer as it is to be sent."""
+        """Return the single answer with its MAC."""
         return self._mac.sign(data)
 
     async def abort(
@@ -54,10 +54,10 @@ class AuthenticatedContext:
 
 
 def signed(context: Any, answer: bytes) -> bytes:
-    """Return the single answer of a call as it is to be sent, in a session or not."""
+    """Return the single answer of a call, with its MAC if the call is authenticated."""
     return context.sign(answer) if isinstance(context, AuthenticatedContext) else answer
 
 
 def is_over(context: Any) -> bool:
-    """Return whether a stream's session was begun by a token that has been taken out of use."""
+    """Return whether the token of a stream's session is no longer accepted."""
     return isinstance(context, AuthenticatedContext) and not context.still_accepted()

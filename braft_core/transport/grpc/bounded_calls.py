@@ -1,9 +1,8 @@
-"""The calls that come in: how many there may be, and when what they send_snapshot is read.
+"""Bounds inbound calls: how many run, and when their requests are read.
 
-A unary method of grpc.aio has its request in memory before its handler runs, whoever sent it. The
-methods here are served as if the client streamed, which looks the same on the wire: the caller is
-judged by its metadata and its connection, and a refused call ends without a byte of its request
-being read.
+A unary method of grpc.aio reads the whole request before its handler runs, for any caller. The
+methods here are served as client streams, which look the same on the wire. So a call is accepted or
+refused by its metadata and connection, before any byte of its request is read.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from braft_core.transport.grpc.authenticated_context import signed
 
 __all__ = ["CALLS", "READERS", "Admit", "BoundedCalls", "host_of", "within_quota"]
 
-#: Ends the call of a context that is not admitted; returns the context to serve it with if it is.
+#: Returns the context to serve a call with, or ends the call.
 Admit = Callable[[Any], Awaitable[Any]]
 #: Answers a request.
 Serve = Callable[[bytes, Any], Awaitable[bytes]]
 
-#: Requests of one address that are read at a time. Each may be as large as the largest message.
+#: Requests of one address that are read at a time. Each may have the maximum size.
 READERS: Final = 4
-#: Admitted calls of one address, and of all, that may be under way.
+#: Limits of running calls: of one address, and of all.
 CALLS: Final = (512, 4096)
 
 
 class BoundedCalls:
-    """Makes the handlers of single calls. Used on the loop only."""
+    """Makes the handlers of unary calls. Used on the loop only."""
 
     def __init__(self, timing: TransportTiming) -> None:
         self._timing = timing
@@ -65,8 +64,8 @@ class BoundedCalls:
             try:
                 return await answered(context)
             except grpc.aio.AbortError as error:
-                # The context keeps it, and it keeps the frames that hold the request, until all
-                # garbage is collected.
+                # The context keeps the error, whose traceback would keep the request in memory
+                # until the next garbage collection.
                 error.__context__ = error.__cause__ = None
                 raise error.with_traceback(None) from None
 
@@ -105,7 +104,7 @@ class BoundedCalls:
 
 
 class _ReadSlots:
-    """The calls of one address that read, and those that wait for their mac."""
+    """The calls of one address that read their request, or wait to read it."""
 
     def __init__(self) -> None:
         self.semaphore = asyncio.Semaphore(READERS)
@@ -114,7 +113,7 @@ class _ReadSlots:
 
 @contextlib.asynccontextmanager
 async def within_quota(quota: AddressQuota, context: Any, what: str) -> AsyncIterator[None]:
-    """Have the call in that quota, or end it at once. ``what`` there are too many of."""
+    """Count the call against a quota, or end it. ``what`` names the calls in the error."""
     host = host_of(context.peer())
     if not quota.acquire(host):
         few = quota.each if quota.in_use(host) >= quota.each else quota.total
@@ -132,5 +131,5 @@ async def _abort(context: Any, status: str, reason: str) -> NoReturn:
 
 
 def host_of(peer: str) -> str:
-    """Return the address without its port, of a peer as gRPC names it: ``ipv4:1.2.3.4:5``."""
+    """Return the host of a peer as gRPC names it, without the port of ``ipv4:1.2.3.4:5``."""
     return peer.rpartition(":")[0] if peer.startswith("ip") else peer

@@ -1,7 +1,6 @@
-"""Who may call over gRPC: nodes that proved themselves, and for ``Raft`` holders of a token.
+"""Authorizes gRPC calls: nodes that proved the token, and for ``Raft`` holders of a token.
 
-Owns the decision for one call, before anything of its request is read. No secret gets into an error
-or a log line.
+Decides before anything of the request is read. No secret gets into an error or a log line.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ _AUTHORIZATION = "authorization"
 
 
 def signed_fields(method: str, metadata: dict[str, Any]) -> tuple[str, ...]:
-    """Return what a call says about itself, in the order in which it is sealed."""
+    """Return the metadata of a call that its MAC covers, in a fixed order."""
     return (method, *(text(metadata.get(key, "")) for key in (CLUSTER, SENDER, TO)))
 
 
 class CallAuthorizer:
-    """Admits calls. Used on the loop only."""
+    """Accepts or refuses calls. Used on the loop only."""
 
     def __init__(self, local: GrpcEndpoint, sessions: AuthSessions) -> None:
         self._local = local
         self.sessions = sessions
 
     def admits(self, method: str) -> Callable[[Any], Awaitable[Any]]:
-        """Return what admits the calls of one method: see :meth:`admit`."""
+        """Return a function that admits the calls of one method: see :meth:`admit`."""
 
         async def admit(context: Any) -> Any:
             return await self.admit(method, context)
@@ -77,7 +76,7 @@ class CallAuthorizer:
         await fail(context, error, grpc.StatusCode.UNAUTHENTICATED, ((SESSION, "unknown"),))
 
     async def _by_token(self, method: str, metadata: dict[str, Any], context: Any) -> None:
-        """Let a call pass whose token has the role that its method needs, or end it."""
+        """End a call unless its token has the role that the method needs."""
         local = self._local
         address, needed = local.identity.address, role_for_rpc(method)
         value = metadata.get(_AUTHORIZATION, b"")

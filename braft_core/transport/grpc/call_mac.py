@@ -1,8 +1,8 @@
-"""Calls within a session: what marks them as ours, and the seals of what they send_snapshot. Pure.
+"""MACs of authenticated calls. Pure.
 
-A session is made by the service ``braft.v1.Proof``. Each call of it has a number of its own, which
-is never used again; a seal over the number, the method and the ids stands in the call's metadata.
-Every message of the call, its answers and its error are sealed as well.
+The service ``braft.v1.Proof`` makes a session. Each call of a session has a unique number; the
+metadata carries a MAC of the number, the method and the ids. Every message of the call, its answers
+and its error have MACs as well.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = [
     "unpack",
 ]
 
-#: Metadata of each call of a session: session, number of the call, seal.
+#: Metadata of each call of a session: session, number of the call, MAC.
 PROOF = "braft-proof-bin"
-#: Trailing metadata: ``unknown`` where the session of a call is not known (any more).
+#: Trailing metadata: ``unknown`` if the server does not know the session of a call.
 SESSION = "braft-session"
-#: Trailing metadata: the seal of the error that stands beside it.
+#: Trailing metadata: the MAC of the error in the same metadata.
 ERROR_SEAL = "braft-error-seal-bin"
-#: Bytes that a seal adds to a message.
+#: Bytes that a MAC adds to a message.
 MAC_SIZE = MAC_SIZE
 
 _CALL = struct.Struct("!16sQ16s")
-#: What is sealed, the number of the call, the number of the message in it.
+#: What the MAC covers: its purpose, the number of the call, the number of the message.
 _HEADER = struct.Struct("!BQQ")
 _METADATA, _MESSAGE, _ERROR = range(3)
-#: Numbers below the highest that may still come: calls overtake each other.
+#: Numbers below the highest that may still arrive: calls can overtake each other.
 _WINDOW = 4096
 
 
@@ -46,10 +46,10 @@ class MacMismatchError(DecodeError):
 
 
 class CallMac:
-    """One call of a session, at either end.
+    """Signs and verifies one call of a session, at either end.
 
-    :param number: of the call.
-    :param client: whether this is the end that calls.
+    :param number: the number of the call.
+    :param client: whether this is the calling end.
     """
 
     def __init__(self, keys: Keys, number: int, client: bool) -> None:
@@ -63,31 +63,31 @@ class CallMac:
     def call_metadata(self, fields: Iterable[str]) -> tuple[str, bytes]:
         """Return the metadata of the call.
 
-        :param fields: the method and what else the metadata says, in a fixed order.
+        :param fields: the method and the ids in the metadata, in a fixed order.
         """
         tag = self._keys.client.tag(self._header(_METADATA, 0), _joined(fields))
         return PROOF, _CALL.pack(self._keys.session, self._number, tag)
 
     def verifies_metadata(self, fields: Iterable[str], tag: bytes) -> bool:
-        """Return whether the call's metadata is what the client sealed."""
+        """Return whether the MAC of the call's metadata is right."""
         return self._keys.client.check(self._header(_METADATA, 0), _joined(fields), tag)
 
     def sign(self, data: bytes) -> bytes:
-        """Return our next message with its seal."""
+        """Return our next message with its MAC."""
         header = self._header(_MESSAGE, self._sent)
         self._sent += 1
         return self._ours.tag(header, data) + data
 
-    def verify(self, sealed: bytes) -> bytes:
-        """Return the other end's next message. :raises DecodeError: it was not sent like this."""
-        header, data = self._header(_MESSAGE, self._received), sealed[MAC_SIZE:]
-        if not self._theirs.check(header, data, sealed[:MAC_SIZE]):
+    def verify(self, signed: bytes) -> bytes:
+        """Return the other end's next message. :raises MacMismatchError: its MAC is wrong."""
+        header, data = self._header(_MESSAGE, self._received), signed[MAC_SIZE:]
+        if not self._theirs.check(header, data, signed[:MAC_SIZE]):
             raise MacMismatchError("a message has a wrong MAC")
         self._received += 1
         return data
 
     def sign_error(self, packed: bytes) -> tuple[str, bytes]:
-        """Return the metadata that seals an error of ours."""
+        """Return the metadata with the MAC of an error of ours."""
         return ERROR_SEAL, self._ours.tag(self._header(_ERROR, 0), packed)
 
     def verifies_error(self, packed: bytes, tag: object) -> bool:
@@ -100,7 +100,7 @@ class CallMac:
 
 
 def unpack(value: object) -> tuple[bytes, int, bytes] | None:
-    """Return session, number and seal of a call's metadata; ``None`` if it is something else."""
+    """Return session, number and MAC from a call's metadata; ``None`` if malformed."""
     if not isinstance(value, bytes) or len(value) != _CALL.size:
         return None
     session, number, tag = _CALL.unpack(value)
@@ -112,7 +112,7 @@ def _joined(fields: Iterable[str]) -> bytes:
 
 
 class ReplayWindow:
-    """The numbers of a session that were used. Each is good once."""
+    """The used call numbers of a session. Each is accepted once."""
 
     def __init__(self) -> None:
         self._highest = -1
@@ -120,10 +120,10 @@ class ReplayWindow:
         self._used = 0
 
     def take(self, number: int) -> bool:
-        """Use a number; ``False`` if it was used before, or is too old to tell."""
+        """Use a number; return False if it was used before, or is too old to know."""
         ahead = number - self._highest
         if ahead > 0:
-            # A leap clears the window; shifting by it would need as many bits.
+            # A large step clears the window, instead of a shift by as many bits.
             self._used = (self._used << ahead | 1) & _MASK if ahead < _WINDOW else 1
             self._highest = number
             return True

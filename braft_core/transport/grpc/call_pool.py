@@ -1,7 +1,6 @@
-"""Peer calls: the client side of ``braft.v1.Peer``.
+"""The client side of peer calls (``braft.v1.Peer``), with a small cache of channels by address.
 
-Owns a small cache of connections by address. A call first makes sure that it is connected, so that
-"surely never sent" is a fact and not a guess from an error text.
+A call first waits until its channel is connected, so ``sent=False`` is a fact.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class _Connection:
     ) -> None:
         self.channel = channel
         self.prover = prover
-        #: What it was made for.
+        #: The probe that it was made with.
         self.found = found
         self.used = 0.0
         self.calls = 0
@@ -46,7 +45,7 @@ class CallPool:
     def __init__(self, local: GrpcEndpoint) -> None:
         self._local = local
         self._cache: dict[str, _Connection] = {}
-        #: No longer for new calls, but still used by earlier ones.
+        #: Not used for new calls, but still by earlier ones.
         self._retired: set[_Connection] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -93,7 +92,7 @@ class CallPool:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Not the caller was cancelled but the call, by the end of the transport.
+            # The transport stopped and cancelled the call; the caller was not cancelled.
             raise Unreachable(
                 f"{method} to {address}: this node stopped", address=address, sent=True
             ) from None
@@ -116,7 +115,7 @@ class CallPool:
         self._evict(now)
         connection = self._cache.get(address)
         if connection is not None and (
-            # A fresh channel tries at once, whatever pause this one has come to.
+            # A new channel connects at once; this one may be in a long backoff pause.
             connection.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
             or connection.found != found
         ):

@@ -1,4 +1,4 @@
-"""Waiting for a channel to connect, and why it does not."""
+"""Waits for a channel to connect, and explains failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.
 
 
 async def wait_until_ready(channel: grpc.aio.Channel, patience: float) -> bool:
-    """Whether the channel connects within ``patience`` seconds; False at the first failure."""
+    """Return whether the channel connects in ``patience`` seconds; False at the first failure."""
     try:
         async with asyncio.timeout(patience):
             state = channel.get_state(try_to_connect=True)
@@ -32,10 +32,10 @@ async def wait_until_ready(channel: grpc.aio.Channel, patience: float) -> bool:
 
 
 async def connect_error(address: str, patience: float) -> Unreachable:
-    """Return the error for an address to which no channel can be made, with what is known of it.
+    """Return the error for an address to which no channel connects.
 
-    gRPC does not tell a port on which nobody listens from one where TLS fails. So it is looked at
-    once more; a process that stands still has used up ``patience`` (seconds) already.
+    gRPC does not distinguish a closed port from a failed TLS handshake, so the address is probed.
+    A frozen process has used up ``patience`` (seconds) already.
     """
     accepted, answered = await probe_reachability(address, patience)
     return Unreachable(

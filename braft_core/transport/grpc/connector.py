@@ -1,4 +1,4 @@
-"""How connections are made: gRPC options, TLS, listening.
+"""Makes gRPC channels and servers: options, TLS, listening.
 
 Owns every tunable of the HTTP/2 layer; knows nothing of what is sent.
 """
@@ -39,9 +39,9 @@ _COMMON = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
-#: What a peer may not make us spend memory on, on either side of a connection.
+#: Limits on the memory that a peer can make us use, at either end of a connection.
 _BOUNDED = (
-    # Nothing of ours is compressed, and two megabytes of a stranger's can be gigabytes.
+    # We never compress, and a hostile client's two megabytes can decompress to gigabytes.
     ("grpc.compression_enabled_algorithms_bitset", 1),
     # Otherwise each stream that nobody reads takes in megabytes, where the path is fast.
     ("grpc.http2.bdp_probe", 0),
@@ -66,13 +66,13 @@ _SERVER = (
     # A second process on our port must fail, not share it.
     ("grpc.so_reuseport", 0),
     *_BOUNDED,
-    # A peer pings every 10 s. Whoever pings faster, without a message of ours in between, is cut.
+    # A peer pings every 10 s. A faster one, without a message of ours in between, is cut off.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 8),
     # Seconds for TLS, and for the first frame of HTTP/2.
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
-    # Calls that nobody here has looked at yet.
+    # Calls that are not accepted yet.
     ("grpc.server.max_pending_requests", 2_000),
     ("grpc.server.max_pending_requests_hard_limit", 4_000),
     # Rather than at once for all: gRPC spreads these times by a tenth. Calls get an hour to end.
@@ -91,34 +91,34 @@ class Connector:
         tls_probes: TLSProbeCache,
     ) -> None:
         self._ports = len(options.listen)
-        self._seal = MAC_SIZE if options.keyring.current else 0
+        self._mac_bytes = MAC_SIZE if options.keyring.current else 0
         self._receive_limit = (
             "grpc.max_receive_message_length",
-            options.max_message_bytes + self._seal,
+            options.max_message_bytes + self._mac_bytes,
         )
         self._certificates = certificates
         self._mux = (
             PortMux(options.timing) if certificates is not None and certificates.prefer else None
         )
         self._bound = False
-        #: What was seen of the servers; see :class:`braft_core.transport.tls_probe.TLSProbeCache`.
+        #: Recent probes of servers.
         self.tls_probes = tls_probes
 
     def is_current(self, found: TLSProbe) -> bool:
-        """Return whether a new channel would be made with the certificates of that look.
+        """Return whether our certificates are the same as at that probe.
 
-        A channel goes on connecting with what it was made with.
+        A channel keeps the certificates that it was made with.
         """
         return self._certificates is None or found.material is self._certificates.current
 
     def channel(
         self, address: str, found: TLSProbe, largest: int | None = None
     ) -> grpc.aio.Channel:
-        """A new, unshared channel to ``address``; it connects when first used.
+        """Make an unshared channel to ``address``; it connects when first used.
 
-        :param found: what was seen of the server. No other certificate is accepted.
-        :param largest: answer in bytes, where the limit of all messages is too large.
-        :raises DecodeError: it is no ``host:port``.
+        :param found: the server's probe. No other certificate is accepted.
+        :param largest: limit of an answer in bytes, if lower than that of all messages.
+        :raises DecodeError: ``address`` is not ``host:port``.
         """
         target = _target(parse_address(address))
         limit = self._receive_limit if largest is None else (self._receive_limit[0], largest)
@@ -126,7 +126,7 @@ class Connector:
         if not found.certificate or found.material is None:
             return grpc.aio.insecure_channel(target, options=options)
         _, cert, key = found.material.pem
-        # Only the certificate that was looked at: whether it chains to the CA was seen then.
+        # Trust exactly the probed certificate; the probe verified that it chains to the CA.
         shown = ssl.DER_cert_to_PEM_cert(found.certificate).encode()
         credentials = grpc.ssl_channel_credentials(shown, key, cert)
         if self._certificates is not None and self._certificates.server_name:
@@ -154,12 +154,12 @@ class Connector:
         return str(replace(place, port=port))
 
     async def open(self) -> None:
-        """Serve what was bound: the server has started."""
+        """Begin to serve the bound ports, after the server has started."""
         if self._mux is not None:
             await self._mux.open()
 
     async def close(self) -> None:
-        """Serve nobody any more. Idempotent."""
+        """Stop serving. Idempotent."""
         if self._mux is not None:
             await self._mux.close()
 
@@ -172,7 +172,7 @@ class Connector:
             server.add_secure_port(front.tls, _server_credentials(certificates))
 
     def server(self) -> grpc.aio.Server:
-        """A new server without services."""
+        """Make a server without services."""
         connections = inbound_connection_limit() // max(1, self._ports)
         limit = ("grpc.max_allowed_incoming_connections", max(1, connections))
         return grpc.aio.server(options=(*_SERVER, limit, self._receive_limit))
@@ -190,7 +190,7 @@ def _target(place: Address) -> str:
 
 
 def _server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
-    """Credentials for one port, whose handshakes all use the certificates of their time."""
+    """Return credentials for a port, whose every handshake uses the current certificates."""
     initial = certificates.current
     return grpc.dynamic_ssl_server_credentials(
         _configuration(initial), _changes(certificates, initial), require_client_authentication=True
@@ -201,7 +201,7 @@ def _changes(
     certificates: Certificates, served: TLSMaterial
 ) -> Callable[[], grpc.ServerCertificateConfiguration | None]:
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        """*A thread of gRPC*, before each handshake. ``None``: nothing has changed."""
+        """Return new certificates, or ``None``. Called by a gRPC thread before each handshake."""
         nonlocal served
         current = certificates.current
         if current is served:

@@ -1,4 +1,4 @@
-"""Errors of peer calls on the wire: a gRPC status for everybody, the whole error for braft.
+"""Sends errors of peer calls: a gRPC status for every client, the whole error for braft nodes.
 
 The error travels as trailing metadata ``braft-error-bin``, encoded as for every transport.
 """
@@ -47,7 +47,7 @@ _STATUS: tuple[tuple[type[BraftError] | tuple[type[BraftError], ...], grpc.Statu
 
 
 def status_of(error: BraftError) -> grpc.StatusCode:
-    """The status a foreign client sees."""
+    """Return the gRPC status of an error."""
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return status
@@ -55,7 +55,7 @@ def status_of(error: BraftError) -> grpc.StatusCode:
 
 
 def details_of(error: BraftError) -> str:
-    """The status's text: the message, short, for it shares the metadata limit with the error."""
+    """Return the status text: the message, short, since it shares the limit of metadata."""
     return error.message[:_MAX_DETAILS].encode(errors="backslashreplace").decode()
 
 

@@ -1,6 +1,6 @@
-"""What all connections of one transport share: who we are, whom we serve, what was counted.
+"""What all connections of the gRPC transport share.
 
-Owns the call metadata by which braft nodes recognise each other, and its check. Other
+Owns the call metadata by which braft nodes identify each other, and its check. Other
 implementations of the protocol ignore the metadata and send none.
 """
 
@@ -17,7 +17,7 @@ from braft_core.transport.grpc.connector import Connector
 
 __all__ = ["CLUSTER", "SENDER", "TO", "GrpcEndpoint", "Metadata", "pairs", "text"]
 
-#: Metadata of each call or stream: the caller's cluster, the server that is meant, the caller's id.
+#: Metadata of each call or stream: the caller's cluster, the intended server, the caller's id.
 CLUSTER = "braft-cluster-id"
 TO = "braft-to"
 #: Also in the initial metadata of an accepted pipeline: the server's id.
@@ -36,7 +36,7 @@ class GrpcEndpoint(LocalEndpoint):
         self.connector = Connector(options, self.certificates, self.tls_probes)
 
     def metadata(self, to: str) -> Metadata:
-        """What a call to that server says about both ends."""
+        """Return the metadata of a call to that server, which names both ends."""
         identity = self.identity
         return (
             (CLUSTER, identity.cluster_id),
@@ -45,7 +45,7 @@ class GrpcEndpoint(LocalEndpoint):
         )
 
     def call_refusal(self, context: Any) -> Refusal | None:
-        """Return why the certificate of a call's connection is not a peer's, if it is not."""
+        """Return why the certificate of a call's connection is not a peer's; ``None``: it is."""
         if self.certificates is None:
             return None
         found = context.auth_context()
@@ -54,20 +54,20 @@ class GrpcEndpoint(LocalEndpoint):
         return self.certificate_refusal(None if plain else shown[0])
 
     def refuse(self, metadata: Iterable[tuple[str, str | bytes]]) -> Refusal | None:
-        """Whether a Raft RPC with this metadata is not for this node, and why."""
-        told = {key: text(value) for key, value in metadata}
-        refusal = refuse(self.identity, told.get(CLUSTER), told.get(TO))
+        """Return why a Raft RPC with this metadata is not for this node; ``None``: it is."""
+        fields = {key: text(value) for key, value in metadata}
+        refusal = refuse(self.identity, fields.get(CLUSTER), fields.get(TO))
         if refusal is not None:
             self.counters[refusal.kind] += 1
-            _log.debug("refused a Raft RPC of %s: %s", told.get(SENDER, "?"), refusal.reason)
+            _log.debug("refused a Raft RPC of %s: %s", fields.get(SENDER, "?"), refusal.reason)
         return refusal
 
 
 def pairs(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str | bytes]:
-    """Metadata by key. ``dict()`` fails on the ``Metadata`` class of older grpc.aio."""
+    """Return metadata by key. ``dict()`` fails on the ``Metadata`` class of older grpc.aio."""
     return {key: value for key, value in metadata or ()}  # noqa: C416
 
 
 def text(value: str | bytes) -> str:
-    """A metadata value as text, whatever the caller sent."""
+    """Return a metadata value as text, whatever the caller sent."""
     return value if isinstance(value, str) else value.decode("ascii", "replace")

@@ -1,7 +1,7 @@
-"""The services that any gRPC server may have: health and reflection.
+"""The standard gRPC services health and reflection, with limits.
 
-Owns their bounds. The servicers of the packages ``grpc_health`` and ``grpc_reflection`` have none,
-and a caller that reads nothing would keep the former from ending.
+The servicers of the packages ``grpc_health`` and ``grpc_reflection`` have no limits, and a caller
+that reads nothing would keep the health service from stopping.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from braft_core.transport.size_limits import MAX_CONTROL
 
 __all__ = ["REFLECTIONS", "WATCHERS", "Health", "Reflection"]
 
-#: Watchers of the health of one address, and of all.
+#: Limits of health watchers: of one address, and of all.
 WATCHERS: Final = (16, 128)
-#: Streams of reflection of one address, and of all.
+#: Limits of reflection streams: of one address, and of all.
 REFLECTIONS: Final = (4, 16)
-#: Seconds that a stream of reflection may be silent.
+#: Seconds of silence after which a reflection stream ends.
 _IDLE: Final = 60.0
 
 _Status = health_pb2.HealthCheckResponse
 
 
 async def _everybody(context: Any) -> Any:
-    """Admit everybody."""
+    """Admit every caller."""
     return context
 
 
 class Health:
     """``grpc.health.v1.Health``: all services are serving until the node stops. Loop only.
 
-    Anybody may call it: load balancers and kubelets have no token.
+    No token is needed: load balancers and kubelets have none.
     """
 
     def __init__(self, bounded: BoundedCalls, services: Iterable[str]) -> None:
@@ -51,7 +51,7 @@ class Health:
         self._watchers = AddressQuota(*WATCHERS)
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Return what to register."""
+        """Return the handlers to register."""
         methods = {
             "Check": self._bounded.method(_everybody, self._check, MAX_CONTROL),
             "List": self._bounded.method(_everybody, self._list, MAX_CONTROL),
@@ -60,7 +60,7 @@ class Health:
         return grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods)
 
     def stop(self) -> None:
-        """Let watchers and whoever asks know that this node stops."""
+        """Report NOT_SERVING from now on."""
         self._serving = False
         self._stopped.set()
 
@@ -110,7 +110,7 @@ class Reflection:
     """Server reflection over our own descriptor pool. Loop only."""
 
     def __init__(self, services: Iterable[str], admit: Admit) -> None:
-        """:param admit: ends a call that is not let in: reflection is for whoever may call."""
+        """:param admit: ends an unauthorized call."""
         self._admit = admit
         for module in (health_pb2, reflection_pb2):
             POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
@@ -119,18 +119,18 @@ class Reflection:
         self._streams = AddressQuota(*REFLECTIONS)
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Return what to register."""
+        """Return the handlers to register."""
         methods = {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(self._info)}
         return grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, methods)
 
     async def _info(self, _requests: Any, context: Any) -> None:
         await self._admit(context)
         async with within_quota(self._streams, context, "streams of reflection"):
-            async for answer in self._servicer.ServerReflectionInfo(_questions(context), context):
+            async for answer in self._servicer.ServerReflectionInfo(_requests_of(context), context):
                 await context.write(answer.SerializeToString())
 
 
-async def _questions(context: Any) -> AsyncIterator[Any]:
+async def _requests_of(context: Any) -> AsyncIterator[Any]:
     while True:
         try:
             async with asyncio.timeout(_IDLE):
@@ -143,7 +143,7 @@ async def _questions(context: Any) -> AsyncIterator[Any]:
             reason = f"a request of {len(data)} bytes; at most {MAX_CONTROL} are accepted here"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
         try:
-            question = reflection_pb2.ServerReflectionRequest.FromString(data)
+            request = reflection_pb2.ServerReflectionRequest.FromString(data)
         except ProtobufError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a request: {error}")
-        yield question
+        yield request

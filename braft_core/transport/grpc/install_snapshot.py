@@ -1,7 +1,7 @@
-"""InstallSnapshot over gRPC: a client stream of metadata and then contents, in both directions.
+"""Sends and receives InstallSnapshot over gRPC: a client stream of metadata, then contents.
 
-Owns patience: a transfer may take as long as it takes, but not stand still. Each transfer has a
-connection of its own, so that its flow control holds up nobody else.
+A transfer has no deadline but has to make progress. Each has a connection of its own, so that its
+flow control does not slow down other traffic.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ async def _stream(
 ) -> None:
     timing = local.timing
     ended: asyncio.Future[Any] = asyncio.ensure_future(call.code())
-    # Where the peer ends the call before its time, its status or answer says why.
+    # If the peer ends the call early, its status or answer says why.
     with contextlib.suppress(asyncio.InvalidStateError):
         try:
             address = local.identity.address.encode()
@@ -103,7 +103,7 @@ async def _stream(
 
 
 async def _next(source: SnapshotReader, ended: asyncio.Future[Any], stall: float) -> bytes:
-    """The next chunk, or ``InvalidStateError`` once the call has ended."""
+    """Return the next chunk. :raises InvalidStateError: the call has ended."""
     reading = asyncio.ensure_future(source.next())
     try:
         await asyncio.wait({reading, ended}, timeout=stall, return_when=asyncio.FIRST_COMPLETED)
@@ -114,16 +114,16 @@ async def _next(source: SnapshotReader, ended: asyncio.Future[Any], stall: float
         return reading.result()
     finally:
         if not reading.cancel() and not reading.cancelled():
-            reading.exception()  # seen; or it would be logged as forgotten
+            reading.exception()  # retrieve it, or asyncio logs it as never retrieved
 
 
 async def _acceptance(call: Any, ended: asyncio.Future[Any], wait: float) -> None:
-    """Give the peer a moment to refuse: a write that meets the end of a call hides its reason."""
+    """Leave the peer time to refuse: a write after the end of a call would hide the reason."""
     accepted = asyncio.ensure_future(call.initial_metadata())
     try:
         await asyncio.wait({accepted, ended}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         if accepted.done() and not (await _is_ours(accepted)):
-            # Others speak first when they have made up their mind.
+            # Other implementations send metadata only with their decision.
             await asyncio.wait({ended}, timeout=wait)
     finally:
         accepted.cancel()
@@ -165,19 +165,19 @@ def _failure(local: GrpcEndpoint, address: str, error: grpc.aio.AioRpcError) -> 
 
 
 class GrpcSnapshotReceiver:
-    """Takes in the contents of snapshots; what becomes of a whole one is the server's affair."""
+    """Receives the contents of snapshots. The server commits them."""
 
     def __init__(self, local: GrpcEndpoint, bounded: BoundedCalls) -> None:
         self._local = local
         self._bounded = bounded
         self._receiver = SnapshotReceiver(local.handler)
-        #: Logs why a snapshot is not received, now and then.
+        #: Logs why a snapshot was not received, at a bounded rate.
         self.log_failure = self._receiver.log_failure
 
     async def receive(self, context: Any) -> InboundSnapshot:
-        """Take in one stream, up to its end. The caller commits or closes what is returned.
+        """Receive one stream up to its end. The caller commits or closes the result.
 
-        :raises BraftError: it is not usable, cannot be stored, or another one has precedence.
+        :raises BraftError: it is malformed, cannot be stored, or another one has precedence.
             Nothing of it is left then.
         """
         identity = self._local.identity

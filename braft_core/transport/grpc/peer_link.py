@@ -1,8 +1,8 @@
-"""The outbound side of one peer: two connections, kept up in the background.
+"""Sends requests to one peer over two connections, maintained in the background.
 
-Owns when to connect, when to give up, and what the node is told. The *bulk* connection carries
-AppendEntries in order; the *control* connection carries heartbeats, votes and TimeoutNow, so that
-they wait neither behind bulk data nor behind its flow control. One link's troubles are its own.
+Owns when to connect, when to give up, and what the node hears of it. The *bulk* connection carries
+AppendEntries in order. The *control* connection carries heartbeats, votes and TimeoutNow, so that
+they wait neither behind bulk data nor for its flow control. Links do not affect each other.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class PeerLink:
     # ------------------------------------------------------------------ sending
 
     def send(self, message: Request) -> None:
-        """Send, or drop and tell. Never blocks."""
+        """Send, or drop and report. Never blocks."""
         identity = self._local.identity
         entries = message.entries if isinstance(message, AppendEntries) else ()
         data = encode_request(
@@ -93,11 +93,11 @@ class PeerLink:
             self._send_control(message, data)
 
     def reconnect_now(self) -> None:
-        """The peer was just heard of: do not wait out the pause before the next attempt."""
+        """Skip the rest of the pause before the next attempt: the peer was just heard from."""
         self._reconnect_now.set()
 
     async def close(self) -> None:
-        """End both connections, orderly if the peer listens."""
+        """Close both connections, in order if the peer reads."""
         self._closed = True
         if self._bulk is not None:
             self._bulk.close()
@@ -117,15 +117,15 @@ class PeerLink:
     # ------------------------------------------------------------------ control channel
 
     def _renew_control(self) -> None:
-        """Use a new connection, at once if the server was looked at, else as soon as it was."""
+        """Replace the control connection, after a probe if there is no valid one."""
         self._control_made = self._loop.time()
         found = self._local.tls_probes.get(self.address)
         if found is not None:
             self._use_control(found)
         elif self._renewing is None or self._renewing.done():
-            self._renewing = self._loop.create_task(self._look_and_renew())
+            self._renewing = self._loop.create_task(self._probe_and_renew())
 
-    async def _look_and_renew(self) -> None:
+    async def _probe_and_renew(self) -> None:
         try:
             found = await self._local.tls_probes.get_or_probe(self.address, self._timing.connect)
         except (Unreachable, DecodeError) as error:
@@ -151,7 +151,7 @@ class PeerLink:
 
     def _send_control(self, message: Request, data: bytes) -> None:
         if self._control is None or not self._local.connector.is_current(self._control_found):
-            self._renew_control()  # or it would connect with certificates that have expired
+            self._renew_control()  # else it would connect with outdated certificates
         path = _METHODS.get(type(message))
         if (
             path is None
@@ -165,9 +165,9 @@ class PeerLink:
         task.add_done_callback(self._calls.discard)
 
     def _is_broken(self, *, try_to_connect: bool = False) -> bool:
-        """Whether the control channel cannot connect.
+        """Return whether the control channel cannot connect.
 
-        One with TLS accepts one certificate only, and the peer may have another by now.
+        A TLS channel accepts one certificate only, and the peer may have a new one.
         """
         failing = grpc.ChannelConnectivity.TRANSIENT_FAILURE
         if self._control is None:
@@ -197,7 +197,7 @@ class PeerLink:
             self._health.report_refused(error, self.address)
             self._health.report_dropped()
         except DecodeError as error:
-            self._refused(f"the peer answered nonsense: {error}")
+            self._refused(f"the peer sent a malformed response: {error}")
             self._health.report_dropped()
         else:
             self._control_heard = self._loop.time()
@@ -214,7 +214,7 @@ class PeerLink:
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
             silent = self._loop.time() - self._control_heard
             if silent > 2 * self._timing.control_timeout:
-                # TCP would retry ever more slowly on a path that lost its packets for a while.
+                # After packet loss TCP retries at growing intervals; a new connection is faster.
                 self._renew_control()
         self._health.report_dropped()
 
@@ -223,7 +223,7 @@ class PeerLink:
     async def _maintain(self) -> None:
         pause = self._timing.reconnect_min
         while not self._closed:
-            # The node sets its identity without a signal, once in its life.
+            # The node sets its identity once, without a signal.
             while not self._local.identity.cluster_id:  # noqa: ASYNC110
                 await asyncio.sleep(self._timing.membership_poll)
             self._reconnect_now.clear()
@@ -257,7 +257,7 @@ class PeerLink:
             prover = AuthenticatedChannel(self._local, channel, self.address, self.server_id)
             if not await self._prove(prover):
                 return Ending.NEVER
-            return await self._carry(prover)
+            return await self._run_bulk(prover)
         finally:
             self._bulk = None
             self._local.tls_probes.forget(self.address)
@@ -277,18 +277,18 @@ class PeerLink:
             return True
         return False
 
-    async def _carry(self, prover: AuthenticatedChannel) -> Ending:
+    async def _run_bulk(self, prover: AuthenticatedChannel) -> Ending:
         make = Pipeline if self._knows_pipelines else UnaryAppends
         deliver = self._health.deliver
         bulk = make(self._local, self.server_id, prover, deliver, self._when_heard)
         self._bulk = bulk
         self._health.report_connected()
-        ending, words = await bulk.run()
+        ending, reason = await bulk.run()
         self._bulk = None
-        _log.debug("bulk channel to %s (%s): %s: %s", self.server_id, self.address, ending, words)
+        _log.debug("bulk channel to %s (%s): %s: %s", self.server_id, self.address, ending, reason)
         self._knows_pipelines = ending is not Ending.UNSUPPORTED
         if ending is Ending.REFUSED:
-            self._refused(words)
+            self._refused(reason)
         elif ending is Ending.LOST:
             self._local.handler.on_connection_lost(self.server_id)
         if bulk.pending:
@@ -297,7 +297,7 @@ class PeerLink:
 
 
 def _grant_unasked(message: RequestPreVote, sender: str) -> RequestPreVoteResponse:
-    """A peer that does not know pre-votes counts as willing, as in HashiCorp raft; votes decide."""
+    """Grant a pre-vote for a peer that does not know pre-votes, as HashiCorp raft does."""
     response = RequestPreVoteResponse(sender, message.sender, message.term - 1, granted=True)
     response.request_id = message.request_id
     return response

@@ -62,18 +62,18 @@ class Bulk(Protocol):
         """Queue an encoded request; False if the queue is full."""
 
     async def run(self) -> tuple[Ending, str]:
-        """Carry requests until the end; returns how it ended, with the peer's words."""
+        """Send requests until the stream ends; return how it ended, and the reason."""
 
     def close(self) -> None:
         """Ask for an orderly end."""
 
     @property
     def pending(self) -> int:
-        """Number of requests without a response."""
+        """The number of requests without a response."""
 
 
 class _Queue:
-    """Requests on their way, oldest first; bounded."""
+    """Bounded queue of requests, oldest first."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[int, bytes]] = deque()
@@ -206,14 +206,14 @@ class Pipeline(_BulkBase):
         return now - stored_by > patience
 
     async def _give_up(self, writer: asyncio.Task[None]) -> None:
-        """Say goodbye if there is room: the peer may be alive, and we are not dead."""
+        """Send GOAWAY if the stream takes it: the peer may be alive, and we are."""
         self._queue.waiting.clear()
         self._queue.close()
         await asyncio.wait({writer}, timeout=self._local.timing.close)
 
     async def _write(self) -> None:
         queue, write = self._queue, self._call.write
-        # The reader learns how the call ended; here it is enough that it did.
+        # The reader finds out how the call ended.
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while True:
                 while queue.waiting:
@@ -223,7 +223,7 @@ class Pipeline(_BulkBase):
                 if queue.closing:
                     break
                 await queue.wait()
-            # Whether the server understands a goodbye is known once it accepted the stream.
+            # Only a server that accepted the stream as braft's understands GOAWAY.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._local.timing.close / 2):
                     await self._accepted.wait()
@@ -243,7 +243,7 @@ class Pipeline(_BulkBase):
         except grpc.aio.AioRpcError as error:
             return self._ending(error.code()), reason_of(error)
         except DecodeError as error:
-            return Ending.REFUSED, f"the peer answered nonsense: {error}"
+            return Ending.REFUSED, f"the peer sent a malformed response: {error}"
         return Ending.ORDERLY, ""
 
     def _ending(self, code: grpc.StatusCode) -> Ending:
@@ -262,7 +262,7 @@ class Pipeline(_BulkBase):
 
 
 class UnaryAppends(_BulkBase):
-    """The same by one call after another, for a peer without pipelines."""
+    """AppendEntries as single calls in order, for a peer without pipelines."""
 
     def __init__(
         self,
@@ -293,7 +293,7 @@ class UnaryAppends(_BulkBase):
         except AccessDenied as error:
             return Ending.REFUSED, error.message
         except DecodeError as error:
-            return Ending.REFUSED, f"the peer answered nonsense: {error}"
+            return Ending.REFUSED, f"the peer sent a malformed response: {error}"
         return Ending.ORDERLY, ""
 
     def _ending(self, code: grpc.StatusCode) -> Ending:

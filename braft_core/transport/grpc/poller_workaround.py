@@ -1,8 +1,8 @@
-"""Keeps one harmless race of grpc.aio out of the user's log.
+"""Keeps a harmless race of grpc.aio out of the user's log.
 
-All event loops of a process share grpc.aio's one poller. When it has news, every loop wakes and
-the slower ones find the socket empty: ``BlockingIOError`` in ``PollerCompletionQueue``. Exactly
-that is dropped; everything else goes to the handler that was there before.
+All event loops of a process share grpc.aio's poller. When an event arrives, every loop wakes, and
+the slower ones find the socket empty: ``BlockingIOError`` in ``PollerCompletionQueue``. Only that
+error is dropped; everything else goes to the previous exception handler.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Filter:
         self.users = 0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if _is_noise(context):
+        if _is_poller_race(context):
             return
         if self.previous is not None:
             self.previous(loop, context)
@@ -32,7 +32,7 @@ class _Filter:
             loop.default_exception_handler(context)
 
 
-def _is_noise(context: dict[str, Any]) -> bool:
+def _is_poller_race(context: dict[str, Any]) -> bool:
     return isinstance(
         context.get("exception"), BlockingIOError
     ) and "PollerCompletionQueue._handle_events" in str(context.get("message", ""))

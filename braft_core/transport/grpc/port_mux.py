@@ -1,9 +1,8 @@
-"""One port for callers with TLS and without it, during a rolling change.
+"""Serves callers with and without TLS on one port, during a rolling change.
 
-A server of gRPC speaks one of the two on a port. So in the mode ``prefer`` it listens on two
-sockets of a private directory, and what is here listens on the port, looks at the first byte of
-each caller and passes everything on to one of them. Owns that; understands nothing else of what is
-passed on.
+A gRPC server speaks either TLS or plain text on a port. In the mode ``prefer`` it listens on two
+Unix sockets in a private directory. The mux listens on the port, reads the first byte of each
+connection and forwards it to one of the two.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = ["PortMux"]
 _log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 256
-#: Callers that are served at a time, if there are descriptors for them.
+#: Connections at a time, if there are enough descriptors.
 MAX_CALLERS: Final = 1_000
 #: The first byte of a TLS handshake (RFC 8446, section 5.1). HTTP/2 begins with ``P``.
 _HANDSHAKE: Final = 22
@@ -41,7 +40,7 @@ class PortMux:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._callers: set[_Caller] = set()
-        # Each has two ends here and one behind.
+        # Each connection takes two descriptors here and one in the server.
         self._most = max(1, min(MAX_CALLERS, inbound_connection_limit() // 3))
 
     @property
@@ -59,7 +58,7 @@ class PortMux:
         return os.path.join(self._folder, "tls" if tls else "plain")
 
     def listen(self, place: Address) -> int:
-        """Take a port, and return it; nobody is served before :meth:`open`.
+        """Bind a port and return it; connections are served after :meth:`open`.
 
         :raises OSError: it is taken, or the address is not ours.
         """
@@ -74,7 +73,7 @@ class PortMux:
         return port
 
     async def open(self) -> None:
-        """Serve callers: the server listens by now."""
+        """Begin to serve, after the server listens."""
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
             self._servers.append(
@@ -92,20 +91,20 @@ class PortMux:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def admit(self, caller: _Caller) -> bool:
-        """Return whether a caller may stay."""
+        """Return whether there is room for a connection; if so, count it."""
         if len(self._callers) >= self._most:
-            _log.debug("a caller is turned away: %d are served already", self._most)
+            _log.debug("refused a connection: there are %d already", self._most)
             return False
         self._callers.add(caller)
         return True
 
     def remove(self, caller: _Caller) -> None:
-        """A caller's connection is over."""
+        """Forget a connection that is closed."""
         self._callers.discard(caller)
 
 
 class _ProxyEnd(asyncio.Protocol):
-    """One end of a connection that is passed on."""
+    """One end of a forwarded connection."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -137,7 +136,7 @@ class _ProxyEnd(asyncio.Protocol):
 
 
 class _Caller(_ProxyEnd):
-    """The end towards the caller: decides where everything goes."""
+    """The end towards the caller; chooses the server socket."""
 
     def __init__(self, front: PortMux) -> None:
         super().__init__()
@@ -163,7 +162,7 @@ class _Caller(_ProxyEnd):
         if self.other is not None:
             self.other.transport.write(data)
             return
-        self._first += data  # at most one read more than the first: nothing is read meanwhile
+        self._first += data  # reading is paused meanwhile, so at most one more read arrives
         if self._passing is None:
             self.transport.pause_reading()
             self._cancel_deadline()
@@ -174,7 +173,7 @@ class _Caller(_ProxyEnd):
         try:
             _, server = await self._loop.create_unix_connection(_ProxyEnd, path)
         except OSError as error:
-            _log.debug("a caller is not passed on: %s", error)
+            _log.debug("cannot forward a connection: %s", error)
             self.abort()
             return
         if self.transport.is_closing():
@@ -191,7 +190,7 @@ class _Caller(_ProxyEnd):
         super().connection_lost(error)
 
     def abort(self) -> None:
-        """Cut it at once."""
+        """Cut the connection at once."""
         self._cancel_deadline()
         self.transport.abort()
         if self.other is not None:

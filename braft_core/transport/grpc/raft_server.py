@@ -1,7 +1,7 @@
-"""The inbound side of ``RaftTransport``: six methods that hand requests to the node.
+"""Serves ``RaftTransport``: six methods that hand requests to the node.
 
-Owns the way of a response home to its call or stream. Decoding happens here rather than in gRPC's
-deserializers, so that garbage ends in a clear status instead of a traceback.
+Routes each response to its call or stream. Decodes here rather than in gRPC's deserializers, so
+that malformed bytes cause a clear status instead of a traceback.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from braft_core.transport.snapshot_transfer import InboundSnapshot
 
 __all__ = ["RaftTransportServer"]
 
-#: Requests of one stream that may wait for the node; beyond it the stream is not read.
+#: Requests of one stream that may wait for the node; then reading pauses.
 _MAX_WAITING = 64
-#: Pipelines of one address, and of all. Each holds as much as the largest message while it reads.
+#: Limits of pipelines: of one address, and of all. Each holds up to one message while it reads.
 PIPELINES = (32, 256)
 
 #: Method → its request, and the largest one in bytes where the transport's limit is too large.
@@ -100,7 +100,7 @@ class _InboundStream:
         self.slots: deque[_Slot] = deque()
         self.wake = asyncio.Event()
         self._room = asyncio.Event()
-        #: Why reading ended; None while it goes on.
+        #: Why reading ended; ``None`` while it continues.
         self._end: tuple[grpc.StatusCode, str] | None = None
         self.orderly = False
         #: Resolved when the stream is over.
@@ -112,7 +112,7 @@ class _InboundStream:
         self._ended(grpc.StatusCode.OK, "")
 
     def refuse(self, error: BraftError) -> None:
-        """End the stream, because it brought what nobody may send."""
+        """End the stream, which brought a protocol violation."""
         self.orderly = True
         self._ended(status_of(error), details_of(error))
 
@@ -163,7 +163,7 @@ class _InboundStream:
             while len(self.slots) >= _MAX_WAITING:
                 self._room.clear()
                 await self._room.wait()
-        # Without a goodbye: the peer's process is gone, or it dropped us.
+        # Without GOAWAY: the peer's process is gone, or it dropped us.
         self._ended(grpc.StatusCode.OK, "")
 
     def _hand_over(self, message: Request) -> None:
@@ -182,7 +182,7 @@ class _InboundStream:
 class RaftTransportServer:
     """Serves the Raft RPCs of one node.
 
-    :param heard_from: told the id of a peer whose stream just began.
+    :param heard_from: called with the id of a peer whose stream just began.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class RaftTransportServer:
         self._stopping = False
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What to register."""
+        """Return the handlers to register."""
         methods = {
             name: self._bounded.method(
                 functools.partial(self._admit, name), self._single(kind), limit
@@ -217,7 +217,7 @@ class RaftTransportServer:
         return grpc.method_handlers_generic_handler("RaftTransport", methods)
 
     def reply(self, message: Response) -> None:
-        """Send a response to where its request came from, if that is still there."""
+        """Send a response to its request's call or stream, if that still exists."""
         message.context.fill(encode_response(message, self._local.header))
 
     async def stop(self) -> None:
@@ -258,7 +258,7 @@ class RaftTransportServer:
         return serve
 
     async def _answer(self, message: Request) -> bytes:
-        """The node's answer. Cancelled when we stop."""
+        """Hand a request to the node and return its response. Cancelled by :meth:`stop`."""
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         message.context = _Call(answer)
         self._waiting.add(answer)
@@ -280,7 +280,7 @@ class RaftTransportServer:
         context = await self._admit("InstallSnapshot", context)
         try:
             incoming = await self._snapshots.receive(context)
-            # What is stored must reach the node, even if the leader goes away meanwhile.
+            # A stored snapshot must reach the node, even if the leader disconnects meanwhile.
             installing = asyncio.create_task(self._store(incoming))
             self._installing.add(installing)
             installing.add_done_callback(self._installing.discard)
@@ -328,7 +328,7 @@ class RaftTransportServer:
 
 
 def _status(refusal: Refusal) -> grpc.StatusCode:
-    """A node without a cluster may soon have one: unavailable. The rest will not mend itself."""
+    """Return UNAVAILABLE for a node without a cluster, which may join one; else a lasting error."""
     if refusal.kind == NOT_MEMBER:
         return grpc.StatusCode.UNAVAILABLE
     if refusal.kind == NO_PEER:

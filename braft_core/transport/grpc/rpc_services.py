@@ -42,7 +42,7 @@ def _guarded(
     serve: Handler,
     limit: int | None = None,
 ) -> Any:
-    """Admit the calls of a method, and mac what ``serve`` raises into a status and the error."""
+    """Admit the calls of a method, and send what ``serve`` raises as a status and the error."""
 
     async def guarded(data: bytes, context: Any) -> bytes:
         try:
@@ -63,7 +63,7 @@ def _guarded(
 def peer_service(
     local: GrpcEndpoint, authorizer: CallAuthorizer, bounded: BoundedCalls
 ) -> grpc.GenericRpcHandler:
-    """One RPC per request class of ``braft_core.peer``."""
+    """Return the handlers of ``braft.v1.Peer``: one RPC per request class."""
     handlers = {
         name: _guarded(
             authorizer,

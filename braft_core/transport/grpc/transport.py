@@ -1,6 +1,6 @@
-"""The gRPC transport: listens, keeps a link per peer, and answers for both.
+"""The gRPC transport: listens, and keeps a link to each peer.
 
-Owns start and stop; each concern has a module of its own beside this one.
+Owns start and stop; each concern has its own module in this package.
 """
 
 from __future__ import annotations

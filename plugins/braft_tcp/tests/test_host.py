@@ -194,7 +194,7 @@ def test_a_member_does_not_talk_to_a_server_without_tls(started: Any, tmp_path: 
 
 
 async def talks(a: Node, b: Node) -> None:
-    """A call, an append and a heartbeat of ``a`` reach ``b``, and are answered."""
+    """Send a call, an append and a heartbeat from ``a`` to ``b``, and await the answers."""
     b.handler.on_called = hello
     request = peer.DetailsRequest()
     assert await a.transport.call(b.address, request, PATIENCE) == peer.DetailsReply(b"{}")

@@ -1,4 +1,4 @@
-"""Callers and servers that are not one of ours, garble, lie or fall silent."""
+"""Hostile callers and servers: malformed, forged and missing messages."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_nodes_with_the_same_token_talk(started: Any) -> None:
 
 @asynccontextmanager
 async def strange(*answers: bytes) -> AsyncIterator[str]:
-    """A server that says that to everybody and then listens; yields its address."""
+    """Run a server that sends that to every caller and then reads; yield its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:

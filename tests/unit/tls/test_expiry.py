@@ -108,7 +108,7 @@ def test_what_expires_is_noted_and_logged_once_a_day(
     assert certificates.trouble == ""
 
     def at(days: float) -> list[str]:
-        """What is logged when the files are looked at thrice at that time."""
+        """Refresh three times at that time, and return the levels of the log lines."""
         nonlocal now
         caplog.clear()
         now = start + days * DAY

@@ -68,7 +68,7 @@ def append(index: int) -> AppendEntries:
 
 
 async def talks(a: Node, b: Node) -> None:
-    """A call, an append and a heartbeat of ``a`` reach ``b``, and are answered."""
+    """Send a call, an append and a heartbeat from ``a`` to ``b``, and await the answers."""
     b.handler.on_called = hello
     request = peer.DetailsRequest()
     assert await a.transport.call(b.address, request, PATIENCE) == peer.DetailsReply(b"{}")

@@ -47,7 +47,7 @@ def answered(data: bytes) -> bytes:
 
 @asynccontextmanager
 async def foreign(**methods: Any) -> AsyncIterator[str]:
-    """A server with these methods of RaftTransport; yields its address."""
+    """Run a server with these methods of RaftTransport; yield its address."""
     server = grpc.aio.server()
     handlers = grpc.method_handlers_generic_handler("RaftTransport", methods)
     server.add_generic_rpc_handlers((handlers,))
@@ -310,7 +310,7 @@ def test_nonsense_for_an_answer_ends_the_stream(started: Any, caplog: Any) -> No
             assert node.handler.responses == []
 
     asyncio.run(scenario())
-    assert len([r for r in caplog.records if "answered nonsense" in r.message]) == 1
+    assert len([r for r in caplog.records if "sent a malformed response" in r.message]) == 1
 
 
 def test_a_refusal_is_logged_once_and_counted(started: Any, caplog: Any) -> None:

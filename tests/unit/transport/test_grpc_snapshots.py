@@ -32,7 +32,7 @@ Answer = message_class("InstallSnapshotResponse")
 
 
 def head(size: int, **others: Any) -> bytes:
-    """The first message as HashiCorp raft's leader sends it."""
+    """Encode the first message as HashiCorp raft's leader does."""
     fields: dict[str, Any] = {
         "rpc_header": {"protocol_version": 3, "id": b"go", "addr": b"h:1"},
         "term": 6,
@@ -272,7 +272,7 @@ def held_commit(store: WatchedSnapshots) -> tuple[threading.Event, threading.Eve
 
 @contextlib.asynccontextmanager
 async def foreign(install: Any) -> AsyncIterator[str]:
-    """A server that offers nothing but InstallSnapshot."""
+    """Run a server that offers nothing but InstallSnapshot."""
     # Its windows stay as they are: else it now and then takes in the whole of what nobody reads.
     server = grpc.aio.server(options=(("grpc.http2.bdp_probe", 0),))
     handlers = {"InstallSnapshot": grpc.stream_unary_rpc_method_handler(install)}
