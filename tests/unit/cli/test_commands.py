@@ -151,7 +151,7 @@ def test_leader(braft_json: Any, braft: Any, node: Any, url: str) -> None:
     assert node.calls[-1][:2] == ("transfer_leadership", "")
     assert braft_json("leader", "transfer", "127.0.0.1:15000", *at) == first
     assert braft("leader", "show", *at).stdout == "127.0.0.1:15000  server-1\n"
-    node.leader = ("", "")
+    node.leader = None
     assert braft("leader", "show", *at).exit_code == 1
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from braft_core.abc import Leader
 from braft_core.cli import app
 from braft_core.compat.go_braft.server_id import RaftID, encode_server_id
 
@@ -23,7 +24,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch, node: Any) -> None:
     """Set up a terminal of 80 columns and a cluster of three with real ids."""
     monkeypatch.setenv("COLUMNS", "80")
     pairs = list(zip(IDS, ADDRESSES, strict=True))
-    node.leader = pairs[0]
+    node.leader = Leader(*pairs[0])
     node.rows = [
         {"id": server_id, "address": address, "suffrage": "Voter", "leader": server_id == IDS[0]}
         for server_id, address in pairs
