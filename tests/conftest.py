@@ -44,7 +44,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own CA, and its key, by the openssl program."""
+    """Make a self-signed certificate for 127.0.0.1 and its key with the openssl program."""
     if shutil.which("openssl") is None:
         pytest.skip("the openssl program is not installed")
     folder = tmp_path_factory.mktemp("tls")
@@ -60,9 +60,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def sentences() -> dict[str, re.Pattern[str]]:
-    """The sentences of docs/operations.md, as they are written there and as patterns.
+    """Return the reasons that docs/operations.md lists, as they are written there and as patterns.
 
-    An ellipsis stands for anything but nothing, and a number for any number.
+    An ellipsis matches any text that is not empty, and a number matches any number.
     """
     text = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
     chapter = text.partition("### Why is there no leader")[2].partition("## Members that die")[0]

@@ -95,7 +95,7 @@ _RESPONSES: dict[str, Response] = {
 
 
 def encodings(folder: Path) -> dict[str, bytes]:
-    """A valid encoding for every decoder, under its name."""
+    """Return a valid encoding for each decoder, by the decoder's name."""
     serializer = MsgpackSerializer()
     command = encode_command(serializer, "kv", "put", ["m", "k", _VALUE])
     refusal = {"title": "it changed", "code": "conflict", "data": {"revision": 3}}

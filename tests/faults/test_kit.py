@@ -271,7 +271,7 @@ def datagram_socket(namespace: Namespace) -> socket.socket:
 
 
 def received(receiver: socket.socket, count: int = 0) -> list[int]:
-    """What comes until so many are there, and then until nothing comes for a while."""
+    """Receive at least ``count`` numbers, then go on until none arrives for 0.3 s."""
     numbers: list[int] = []
     try:
         while True:

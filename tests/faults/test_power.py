@@ -52,7 +52,7 @@ while True:
 
 @contextmanager
 def process(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that is ended when the block is left, standing still or not."""
+    """Run a program and kill it at the end of the block, also if it is suspended."""
     command = [sys.executable, "-c", code, *arguments]
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:

@@ -304,7 +304,7 @@ def test_nodes_of_different_limits_agree_on_the_leader_s(make_nodes: MakeNodes) 
     small, large = nodes
 
     def small_leads() -> bool:
-        """A successor that a slow machine keeps for longer than an election timeout is given up."""
+        """Repeat the transfer: on a slow machine it is abandoned after an election timeout."""
         if not small.is_leader:
             large.transfer_leadership(to=small.server_id)
         return (large.leader or ("", ""))[0] == small.server_id

@@ -23,12 +23,12 @@ pytestmark = pytest.mark.integration
 
 
 def ids(cluster: ProcessCluster) -> set[str]:
-    """The cluster ids that the nodes which run belong to."""
+    """Return the cluster ids of the running nodes."""
     return {cluster.client(index).status()["clusterID"] for index in cluster.awake}
 
 
 def serves(cluster: ProcessCluster) -> None:
-    """Every node that runs takes a write, which every other reads at once."""
+    """Write to each running node, and read each write from all of them."""
     for writer in cluster.awake:
         cluster.client(writer).kv_put("serves", str(writer), writer)
         for reader in cluster.awake:
@@ -111,7 +111,7 @@ def test_the_three_terminals_of_the_readme(tmp_path: Path, listed: str) -> None:
 
 
 def _complete(view: dict[str, Any]) -> dict[str, Any]:
-    """The view, if every member has answered."""
+    """Return the view once every member has answered, else an empty one."""
     return view if all(node["pid"] for node in view["nodes"]) else {}
 
 
@@ -129,7 +129,7 @@ def test_differing_expectations_hold_and_say_why_until_they_agree(tmp_path: Path
         cluster.wait_for(lambda: says(2, "expects 3"))
 
         def viewed() -> bool:
-            """A node that once answers too late is called silent for a moment."""
+            """Read the view again and again: one late answer makes it call a node silent."""
             view = cluster.client(0).status()
             assert view["clusterID"] == ""
             told = (view["waiting"], view["nodes"][0]["error"])
@@ -166,7 +166,7 @@ def test_a_fourth_becomes_a_learner_then_a_voter_and_counts(tmp_path: Path) -> N
         address = cluster.nodes[fourth].address
 
         def seen() -> list[str]:
-            """What it was, by the log of another: who asks now and then may miss the first."""
+            """Return its suffrages as node 0 logged them: polling might miss the first one."""
             log = cluster.nodes[0].log.read_text()
             return list(dict.fromkeys(re.findall(rf" at {re.escape(address)} \((\w+)\)", log)))
 

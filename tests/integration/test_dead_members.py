@@ -1,5 +1,7 @@
-"""Members that die, freeze, flap and return, with processes. The rules one by one are in
-``tests/unit/cluster/test_autopilot.py``; here they meet real silence."""
+"""Processes of members that die, freeze, flap and return, and what the autopilot does.
+
+``tests/unit/cluster/test_autopilot.py`` tests each rule by itself.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def voters_of(client: Client) -> set[str]:
 
 
 def autopilot(cluster: ProcessCluster) -> dict[str, Any]:
-    """What the leader decided; whoever is asked says nothing of it while it finds no leader."""
+    """Wait for the autopilot's state: a node that finds no leader does not show it."""
     return cluster.wait_for(
         lambda: dict(asking(cluster, *cluster.awake).status()["autopilot"]),
         what="the leader tells",
@@ -125,7 +127,7 @@ def test_who_was_dead_once_can_be_removed_for_good(tmp_path: Path) -> None:
         client.remove_member(members[cluster.nodes[gone].address])
 
         def knows() -> bool:
-            """The node was told, and that nobody will take it back."""
+            """Check that the removed node reports its removal and what to do."""
             answer = httpx.get(f"{cluster.nodes[gone].url}/raft", trust_env=False, timeout=40)
             return "start it with an empty data directory" in answer.text
 

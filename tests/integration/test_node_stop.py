@@ -37,12 +37,12 @@ QUICKLY, HANGING = 30.0, 60.0
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that hangs is given up so late that nothing else takes as long."""
+    """Wait so long for a hanging server that nothing else takes as long."""
     monkeypatch.setattr(lifecycle, "_STOP_SERVER", HANGING)
 
 
 def _threads() -> set[threading.Thread]:
-    """All but grpc's own: it keeps one poller per process, for all channels that ever were."""
+    """Return all threads except gRPC's poller, which stays for the life of the process."""
     return {t for t in threading.enumerate() if "_poll_wrapper" not in t.name}
 
 

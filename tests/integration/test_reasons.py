@@ -92,7 +92,7 @@ Documented = Callable[[str], list[str]]
 def brittle(
     tmp_path: Path, install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A disk and a discovery that fail on demand; the folder of the marks that demand it."""
+    """Install a disk and a discovery that fail on demand; return the folder for the demands."""
     site = install_plugin("brittle", BRITTLE)
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -106,7 +106,7 @@ def brittle(
 
 
 def run(case: Case, *words: str) -> str:
-    """What a ``braft`` command prints that asks the node of the case."""
+    """Return what a ``braft`` command prints when it asks the node of the case."""
     command = [
         sys.executable,
         "-m",
@@ -134,7 +134,7 @@ def readyz(url: str) -> tuple[int, dict[str, Any]]:
 
 
 def noted(url: str, subject: str) -> str:
-    """The note of a node that serves."""
+    """Return a note of ``/readyz``, or "" if the node is not ready or has none."""
     status, body = readyz(url)
     return str(body.get("notes", {}).get(subject, "")) if status == 200 else ""
 
@@ -181,11 +181,11 @@ def check_everywhere(case: Case, documented: Documented) -> None:
 
 
 def check_log(case: Case) -> None:
-    """The sentence is told once, and not again while it lasts."""
+    """Check that the reason is logged once, and not again while it lasts."""
     node = case.cluster.nodes[case.number]
 
     def told() -> list[str]:
-        """Without the times of day and the durations.
+        """Return the lines with the reason, without times of day and durations.
 
         Another reason why somebody does not answer, as after a moment of standing still, is news.
         """

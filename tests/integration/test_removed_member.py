@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 
 def _refused(node: Node) -> str:
-    """What the node says to a caller that waits for it."""
+    """Return the error message of ``wait_ready``."""
     with pytest.raises(NotReady) as refused:
         node.wait_ready(1)
     return refused.value.message

@@ -111,7 +111,7 @@ def roll(
 
 
 def report(name: str, callers: Traffic, record: Callable[[str, object], None]) -> None:
-    """The figures of docs/operations.md: ``pytest -s`` shows them."""
+    """Record and print the figures of docs/operations.md (``pytest -s`` shows them)."""
     load = callers.load
     counts = sum(counter.value for counter in callers.counters)
     text = (

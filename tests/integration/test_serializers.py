@@ -131,7 +131,7 @@ def test_typed_state_comes_back_from_a_snapshot_and_another_serializer(
 
 
 def tags(data: Path) -> set[int]:
-    """The serializer tags of the commands in a node's log."""
+    """Return the serializer tags of the commands in a node's log."""
     found: set[int] = set()
     for path in data.rglob("*.db"):
         with contextlib.closing(sqlite3.connect(path)) as db:
@@ -168,12 +168,12 @@ def test_a_cluster_changes_its_serializer_by_rolling_restart(tmp_path: Path) -> 
 
 
 def lists(cluster: ProcessCluster) -> list[dict[str, Any]]:
-    """The map by the word of each node."""
+    """Return the map as each node reads it."""
     return [cluster.client(index).kv_list("m") for index in range(3)]
 
 
 def stopped(cluster: ProcessCluster) -> str:
-    """Why node 0 stopped applying, "" if it did not (yet)."""
+    """Return why node 0 stopped applying, "" if it did not (yet)."""
     why = cluster.why_not_ready(0)
     return why if "stopped applying" in why else ""
 

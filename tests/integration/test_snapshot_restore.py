@@ -23,7 +23,7 @@ WRITERS = 6
 
 
 def braft(cluster: ProcessCluster, *words: object) -> subprocess.CompletedProcess[str]:
-    """The command, beside the nodes."""
+    """Run ``braft`` in the environment and directory of node 0."""
     return subprocess.run(
         [sys.executable, "-m", "braft_core", *map(str, words)],
         env=cluster.environment(0),
@@ -35,13 +35,13 @@ def braft(cluster: ProcessCluster, *words: object) -> subprocess.CompletedProces
 
 
 def done(result: subprocess.CompletedProcess[str]) -> Any:
-    """The JSON of a command that must succeed."""
+    """Return the JSON that a command printed; it must have succeeded."""
     assert result.returncode == 0, result.stderr + result.stdout
     return json.loads(result.stdout)
 
 
 def fill(cluster: ProcessCluster, first: int, last: int) -> dict[str, int]:
-    """Write these numbers from several clients at once; returns what is then stored."""
+    """Write these numbers from several clients at once; return what is then stored."""
 
     def write(start: int) -> None:
         client = cluster.client(*cluster.awake)
@@ -139,9 +139,9 @@ def test_a_lost_cluster_comes_back_as_a_new_one(cluster: ProcessCluster, tmp_pat
 
 
 def _terms(cluster: ProcessCluster) -> set[int]:
-    """The terms of the three nodes of the new cluster, each by its own word.
+    """Return the terms of the new cluster's three nodes, as each reports its own.
 
-    Who takes longer than a second to answer another one is shown without.
+    A node that takes longer than a second to answer another is shown there without a term.
     """
     return {cluster.client(index).status()["nodes"][0]["term"] for index in range(3)}
 

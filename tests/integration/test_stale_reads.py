@@ -110,7 +110,7 @@ T = TypeVar("T")
 
 
 def asked_while_it_stands_still(ask: Callable[[], T], resume: Callable[[], None]) -> list[T]:
-    """What a node answers first when it goes on: the questions are in its sockets before that."""
+    """Return a resumed node's first answers: the requests reach its sockets before it goes on."""
     with ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(ask) for _ in range(16)]
         time.sleep(0.3)  # nothing tells that they have arrived

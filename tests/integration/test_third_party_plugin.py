@@ -127,7 +127,7 @@ def build(folder: Path) -> Path:
 
 
 def install(wheel: Path, site: Path) -> None:
-    """A pure wheel is installed by unpacking it."""
+    """Install a pure wheel by unpacking it."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
 
@@ -142,7 +142,7 @@ def run(command: list[str], folder: Path, *paths: Path) -> str:
 
 
 def ask(site: Path, disable: str = "", *, use: bool = False) -> tuple[list[str], dict[str, Any]]:
-    """What a fresh interpreter with that folder sees: lines it printed, and its answer."""
+    """Return the lines and the answer of a fresh interpreter with ``site`` on its path."""
     command = [sys.executable, "-c", ASK, disable, *(["use"] if use else [])]
     *lines, last = run(command, site, site).splitlines()
     answer: dict[str, Any] = json.loads(last)

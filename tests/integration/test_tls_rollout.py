@@ -60,7 +60,7 @@ class Load:
 
 
 def certificates(folder: Path, count: int) -> list[dict[str, Any]]:
-    """The settings of each node. No certificate has an address: the name is enough."""
+    """Return TLS settings for each node. The certificates hold a name and no address."""
     ca = make_authority(folder, "rollout", 10)
     found = []
     for number in range(count):

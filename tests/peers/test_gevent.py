@@ -88,7 +88,7 @@ def test_a_node_runs_where_threads_and_sockets_are_left_alone(gevent: Path) -> N
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """The HTTP port of a node of this process, which nothing has patched."""
+    """Return the HTTP port of a node in this unpatched process."""
     rport, dport, hport = free_ports(3)
     ports: dict[str, Any] = {"rport": rport, "dport": dport, "hport": hport}
     with Node(ip="127.0.0.1", data_dir=":memory:", discovery="none", **ports) as node:

@@ -63,7 +63,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def patched(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy that starts."""
+    """Copy raftos and patch it so that it starts."""
     target = tmp_path_factory.mktemp("raftos-patched")
     shutil.copytree(original, target, dirs_exist_ok=True)
     for name, old, new in PATCHES:

@@ -176,7 +176,7 @@ EMPTY: tuple[int, ...] = ()
 
 
 def taken(operation: Operation, queue: tuple[int, ...]) -> tuple[int, ...] | None:
-    """A queue: a write puts its value at the end, a read takes what is first."""
+    """Apply an operation to a queue: a write appends its value, a read takes the first."""
     if operation.kind is Kind.WRITE:
         return (*queue, operation.value)
     return queue[1:] if queue[:1] == (operation.seen,) else None

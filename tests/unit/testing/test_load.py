@@ -42,7 +42,7 @@ def count(table: Table) -> CountingClient:
 
 
 def answer_lost(table: Table, number: int, value: Any) -> None:
-    """The third put arrives and its answer does not; the sixth does not arrive."""
+    """Lose the answer of the third put, and the sixth put itself."""
     if number == 3:
         table.store(value)
     if number in (3, 6):
@@ -50,7 +50,7 @@ def answer_lost(table: Table, number: int, value: Any) -> None:
 
 
 def committed_late(table: Table, number: int, value: Any) -> None:
-    """The third put is in some log, and committed when the next one comes."""
+    """Commit the third put, whose outcome is unknown, only when the next one comes."""
     if number == 3:
         raise OutcomeUnknown("no answer")
     if number == 4:
