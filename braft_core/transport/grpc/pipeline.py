@@ -159,7 +159,7 @@ class Pipeline(_BulkBase):
         self._progress = self._loop.time()
         self._established = False
         self._accepted = asyncio.Event()
-        #: The server is one of ours and understands a goodbye.
+        #: The server is a braft node and understands GOAWAY.
         self._ours = False
 
     async def run(self) -> tuple[Ending, str]:

@@ -358,13 +358,13 @@ class _Meeting:
             return len(handler.responses) > 20
 
         await until(exchange)
-        # A goodbye that is not heard soon counts for nothing, so nothing must wait before it.
+        # A late GOAWAY has no effect, so nothing may wait before it.
         running: Any = transport._session
         bulk = running.peers.links[other]._bulk
         await until(lambda: not bulk.pending, "the last response")
         await asyncio.to_thread(self._met.wait)
         await transport.stop()
-        # A loop that ends while the other node still says goodbye is what is tested here, too.
+        # This also tests a loop that ends while the other node still closes in order.
         # Calls that were cancelled hear of their end by way of grpc's poller, which the other loop
         # may serve: a moment later.
         await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "no task is left")

@@ -88,14 +88,14 @@ async def one_answered(node: Any) -> None:
 
 
 def test_a_pipeline_of_a_server_that_says_nothing_first(started: Any) -> None:
-    """Go servers send no initial metadata before the first response, and know no goodbye."""
+    """Go servers send no initial metadata before the first response, and know no GOAWAY message."""
     # Whoever does not read to the end in time is cut off.
     timing = replace(PATIENT_TIMING, close=PATIENCE)
     ends: list[str] = []
 
     async def pipeline(requests: Any, context: Any) -> None:
         async for data in requests:
-            assert data, "no goodbye for strangers"
+            assert data, "GOAWAY was sent to a foreign server"
             await context.write(answered(data))
         ends.append("half-closed")
 
