@@ -1,4 +1,4 @@
-"""What every test gets: a clean environment, reproducible Hypothesis, a sane order."""
+"""Settings of all tests: a clean environment, reproducible examples, quick tests first."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _SHORT = frozenset(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first: a broken unit is reported before processes are started on top of it."""
+    """Sort quick tests first: a broken unit is reported before processes that use it start."""
     items.sort(key=lambda item: any(item.get_closest_marker(name) for name in _LAST))
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell reaches a test."""
+    """Remove braft's environment variables, so that the developer's shell has no influence."""
     for name in list(os.environ):
         if name.startswith(_PREFIXES) or name in _SHORT:
             monkeypatch.delenv(name)
@@ -78,5 +78,5 @@ def sentences() -> dict[str, re.Pattern[str]]:
 
 @pytest.fixture(scope="session")
 def documented(sentences: dict[str, re.Pattern[str]]) -> Callable[[str], list[str]]:
-    """Return ``rows(sentence)``: the sentences of docs/operations.md that this one is."""
+    """Return ``rows(sentence)``: the rows of docs/operations.md that match a sentence."""
     return lambda sentence: [row for row, pattern in sentences.items() if pattern.search(sentence)]

@@ -1,4 +1,4 @@
-"""The discovery suite itself: a good twin passes every rule, a broken twin fails its rule."""
+"""The discovery suite itself: a correct discovery passes, each broken one fails its check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULES = sorted(name for name in vars(DiscoveryConformance) if name.startswith("t
 
 
 class Twin(Discovery):
-    """Finds what its spec lists, with all the machinery a discovery may have."""
+    """A correct discovery that uses every part of the interface; finds what its spec lists."""
 
     name = "twin"
     poll_interval = 0.01
@@ -140,7 +140,7 @@ class Mute(Twin):
 
 class Blocking(Twin):
     async def discover(self) -> list[Contact]:
-        # Not in one piece: while the machine stands still nobody can tell that the loop is blocked.
+        # In small steps: while the machine is suspended, a blocked loop cannot be noticed.
         for _ in range(60):
             time.sleep(0.01)  # noqa: ASYNC251 - the fault
         return await super().discover()

@@ -1,4 +1,4 @@
-"""The two snapshot stores of the core against the public suite."""
+"""Run the public conformance suite on the two snapshot stores of braft-core."""
 
 from __future__ import annotations
 

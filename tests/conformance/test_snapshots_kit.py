@@ -1,4 +1,4 @@
-"""Every check of the snapshot suite can fail: each is shown a store that breaks its rule."""
+"""Every check of the snapshot suite can fail: each fails on a store that breaks its rule."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class _CountsEach(DelegatingSnapshots):
 
 
 class _RetainsOnlyWhatIsThere(DelegatingSnapshots):
-    """Retention ends what is being written."""
+    """Retention aborts the snapshot that is being written."""
 
     def retain(self, count: int, keep: str = "") -> None:
         super().retain(count, keep)

@@ -1,4 +1,4 @@
-"""Every check of the store suite can fail: each is shown a store that breaks its rule."""
+"""Every check of the store suite can fail: each fails on a store that breaks its rule."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class _ResetsOnlyForward(MemoryStorage):
 
 
 class _ResetsFirst(MemoryStorage):
-    """The reset of any batch before everything else of the write."""
+    """Performs the resets of all batches before everything else in the write."""
 
     def write(self, batches: Sequence[WriteBatch]) -> None:
         for batch in batches:
@@ -185,7 +185,7 @@ class _KeepsWhatIsBehindAReset(MemoryStorage):
 
 
 class _FindsOldRowsAgain(MemoryStorage):
-    """A reset to before a compaction brings an entry back that was compacted."""
+    """A reset to an index before the compaction brings a compacted entry back."""
 
     def write(self, batches: Sequence[WriteBatch]) -> None:
         before = self._disk.bounds.compacted_index

@@ -1,4 +1,4 @@
-"""The two transports of the core against the public suite."""
+"""Run the public conformance suite on the two transports of braft-core."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestMemoryTransport(TransportConformance):
 class TestGrpcTransport(TransportConformance):
     can_sever = True
 
-    #: A stream that is cut before its orderly end is read would count as lost.
+    #: A stream that is cut before its regular end was read would count as lost.
     timing = replace(PATIENT_TIMING, close=3.0)
 
     def make(self, address: str) -> Transport:
@@ -56,7 +56,7 @@ class TestGrpcTransport(TransportConformance):
     async def test_the_kernel_does_not_hold_for_long_what_the_other_host_does_not_take(
         self,
     ) -> None:
-        """After a cut of the network the buffers do not deliver what is of no use any more."""
+        """After a network partition the kernel's buffers deliver no outdated messages."""
         async with self.pair() as (a, b):
             await self.connected(a, b)
             assert patience_of_sockets(b) != []

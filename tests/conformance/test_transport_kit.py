@@ -1,4 +1,4 @@
-"""Every kind of check of the transport suite can fail: each is shown a transport that breaks it."""
+"""Every kind of check of the transport suite can fail: each fails on a broken transport."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ class _HastySnapshotReceiver(SnapshotReceiver):
 
 
 class _KeepsPieces(MemoryTransport):
-    """What broke off stays in the store."""
+    """Leaves an interrupted transfer in the store."""
 
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
@@ -431,13 +431,13 @@ def test_a_broken_transport_fails(
             network.sever(first.address, second.address)
 
     check: Any = getattr(Suite(), f"test_{rule}")
-    # What pytest.raises reports is a Failed, which is no Exception. A rule that is not through in
-    # time has failed, too: the time is short here, and some of these transports waste it.
+    # pytest.raises reports a Failed, which is no Exception. A check that times out has failed,
+    # too: the timeout is short here, and some of these transports are slow.
     with pytest.raises((AssertionError, BraftError, TimeoutError, pytest.fail.Exception)):
         check()
 
 
 def test_every_rule_is_shown_a_transport_that_breaks_it() -> None:
     rules = {n.removeprefix("test_") for n in dir(TransportConformance) if n.startswith("test_")}
-    # Started or not, a transport without sockets has nothing that stop() could trip over.
+    # stop() of a transport without sockets cannot fail, started or not.
     assert rules - {rule for _broken, rule in _RULES} == {"stop_without_start_is_harmless"}

@@ -1,4 +1,4 @@
-"""Hostile inputs, and everything that decodes what comes from outside or from a disk."""
+"""Hostile inputs, and all decoders of input from the network or from a disk."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _varint(value: int) -> bytes:
 
 
 def corpus() -> dict[str, bytes]:
-    """Each item under the name of what is wrong with it."""
+    """Return the hostile inputs, each under the name of its flaw."""
     items = {
         "nothing": b"",
         "one zero": b"\0",
@@ -129,7 +129,7 @@ def corpus() -> dict[str, bytes]:
 
 
 def decoders(folder: Path) -> dict[str, Decoder]:
-    """All that decode, by name. Those of files are given one in ``folder``."""
+    """Return all decoders by name. Those that read files write their input to ``folder`` first."""
     found: dict[str, Decoder] = {
         "configuration": decode_configuration,
         "bootstrap record": decode_record,

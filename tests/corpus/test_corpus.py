@@ -1,4 +1,4 @@
-"""Whatever is fed to a decoder ends in a value or in one of braft's errors, in little memory."""
+"""Decoders answer any input with a value or one of braft's errors, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from braft_core.errors import BraftError
 from braft_core.http.problems import BadInput
 
-#: Bytes that a decoder may hold at most while it looks at an input, however long that says it is.
+#: Most bytes that a decoder may allocate for an input, whatever lengths the input claims.
 MOST_MEMORY = 32 << 20
 
 

@@ -1,7 +1,7 @@
-"""Every valid encoding, spoilt in every small way: a value or one of braft's errors, soon.
+"""Decode valid encodings with small mutations: the result is a value or one of braft's errors.
 
-Hostile inputs made from nothing are mostly refused at their first byte. These get far into a
-decoder before they are wrong, or are right by chance.
+Most invented inputs are rejected at their first byte. Mutated ones get far into a decoder before
+the error, or happen to be valid.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ from braft_core.transport.raft_codec import (
     encode_response,
 )
 
-#: Bytes that a decoder may hold at most, and seconds of the processor that it may take, for one
-#: small input. Not by the clock: machines that run tests are busy, and so are their disks.
+#: Most bytes that a decoder may allocate, and most seconds of processor time, for one small
+#: input. Wall time would depend on how busy the machine and its disks are.
 MOST_MEMORY = 32 << 20
 MOST_SECONDS = 2.0
-#: Positions of an input that are spoilt; of a longer one every so-manieth.
+#: Number of positions that are mutated; in a longer input they are spread evenly.
 POSITIONS = 300
 
 _MEMBERS = Configuration((Server("a", "h:1"), Server("b", "h:2", Suffrage.NONVOTER)))
@@ -192,7 +192,7 @@ def _plugins() -> Iterator[tuple[str, bytes]]:
     yield "json", JsonSerializer().dumps(_VALUE)
 
 
-#: Lengths as they may stand in an input, each far beyond what is there.
+#: Encoded lengths, each far beyond the actual input.
 _LENGTHS = {
     "32 bits": b"\xff\xff\xff\xff",
     "31 bits": b"\x7f\xff\xff\xff",
@@ -207,7 +207,7 @@ _LENGTHS = {
 
 
 def spoilt(whole: bytes) -> Iterator[tuple[str, bytes]]:
-    """Each way of spoiling it, with what was done."""
+    """Yield each mutation of an input, with its description."""
     step = max(1, len(whole) // POSITIONS)
     for at in range(0, len(whole), step):
         yield f"cut at {at}", whole[:at]
@@ -235,12 +235,12 @@ def _replaced(whole: bytes, at: int, new: bytes) -> bytes:
 def test_every_decoder_has_a_valid_encoding(
     decoder: Callable[[bytes], Any], decoder_name: str, tmp_path: Path
 ) -> None:
-    """And it is taken: what is spoilt below was sound."""
+    """The decoder accepts it, so the inputs mutated below were valid."""
     (tmp_path / "made").mkdir()
     decoder(encodings(tmp_path / "made")[decoder_name])
 
 
-@pytest.mark.timeout(400)  # that of the database is written to the disk thousands of times
+@pytest.mark.timeout(400)  # the database decoder writes its input to the disk thousands of times
 def test_a_spoilt_encoding_ends_in_a_value_or_in_braft_s_errors(
     decoder: Callable[[bytes], Any], decoder_name: str, tmp_path: Path
 ) -> None:
@@ -267,7 +267,7 @@ def test_a_spoilt_encoding_ends_in_a_value_or_in_braft_s_errors(
             assert time.thread_time() - began < MOST_SECONDS, what
     finally:
         tracemalloc.stop()
-    if len(whole) > 1 and decoder_name != "server id":  # that one makes None of what is wrong
+    if len(whole) > 1 and decoder_name != "server id":  # this one returns None for invalid input
         assert refused, f"none of {tried} was refused"
 
 

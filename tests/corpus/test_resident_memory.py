@@ -1,7 +1,7 @@
-"""What the process takes from the system while it decodes hostile inputs, native code included.
+"""Measure the resident memory of a process that decodes hostile inputs, native code included.
 
-``tracemalloc`` sees Python's allocations only; protobuf, msgpack and SQLite have their own. In a
-child process, whose highest resident memory is its own affair.
+``tracemalloc`` sees Python's allocations only; protobuf, msgpack and SQLite allocate by
+themselves. A child process decodes, so that its peak is measured alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-#: Bytes by which the resident memory may grow, whatever lengths are announced.
+#: Bytes by which the resident memory may grow, whatever lengths the inputs claim.
 MOST_GROWTH = 64 << 20
-#: The Linux kernel counts the highest resident memory of a process, and forgets it on demand.
+#: Linux records the peak resident memory of a process, and resets it on demand.
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 pytestmark = pytest.mark.skipif(
@@ -57,7 +57,7 @@ print(json.dumps({"decoded": decoded, "before": before, "growth": peak() - befor
 
 
 def measured(folder: Path, greedy: int) -> dict[str, int]:
-    """Let a child decode the corpus, with a decoder among them that takes ``greedy`` bytes."""
+    """Have a child decode the corpus; one more decoder allocates ``greedy`` bytes."""
     arguments = [str(Path(__file__).with_name("conftest.py")), str(greedy), str(folder)]
     child = subprocess.run(
         [sys.executable, "-c", _CHILD, *arguments],
@@ -73,7 +73,7 @@ def measured(folder: Path, greedy: int) -> dict[str, int]:
 def test_announced_lengths_take_no_memory(tmp_path: Path) -> None:
     found = measured(tmp_path, 0)
     assert found["decoded"] > 5_000
-    # The first round gave back what it took, or the second could hide behind it.
+    # The first round returned its memory; else it would hide what the second takes.
     assert 8 << 20 < found["before"] < 256 << 20
     assert found["growth"] < MOST_GROWTH
 

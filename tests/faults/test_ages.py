@@ -1,4 +1,4 @@
-"""The judge of stale reads: right ones pass, and those that lack too much are named."""
+"""The check of stale reads accepts correct ones and names those that lack too many writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from braft_testing.faults.ages import AgedRead, check_ages
 
-#: (acknowledged at, revision). One came into the log after the next, which was answered sooner.
+#: (acknowledged at, revision). Revision 40 is acknowledged before 30.
 WRITTEN = [(1.0, 10), (2.0, 20), (3.0, 40), (3.1, 30), (9.0, 50)]
 
 

@@ -1,4 +1,4 @@
-"""The judge of a run: histories that keep the promises pass, and each broken promise is found."""
+"""The checker of a run accepts correct histories and finds each broken guarantee."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from braft_testing.simulation.history import Outcome
 
 
 class Register:
-    """A cluster that never fails, as its clients see it: makes histories that are right."""
+    """A cluster that never fails, as its clients see it: produces correct histories."""
 
     def __init__(self, key: str = "register-1") -> None:
         self.key = key
@@ -173,7 +173,7 @@ def test_a_delete_that_found_nothing_must_have_had_nothing_to_find() -> None:
 def test_a_doubled_increment_is_reported() -> None:
     register = a_counter()
     last = register.calls[-1]
-    # Five were acknowledged, six are there: one of them was applied twice.
+    # Five were acknowledged and the counter is six: one was applied twice.
     register.calls[-1] = replace(last, seen=(last.seen or 0) + 1, revision=(last.revision or 0) + 1)
     assert rules(register.calls) == {"counter", "linearizable"}
 

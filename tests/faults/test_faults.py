@@ -1,4 +1,4 @@
-"""Three real nodes, real faults, and every answer judged."""
+"""Three real nodes, real faults, and a check of every answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from braft_testing.faults import KINDS, Ability, Options, Report, run, survey
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-#: Each once: which come first is the seed's business.
+#: Each kind once, in an order that the seed decides.
 IN_NAMESPACES = [
     "kill leader",
     "kill majority",
@@ -36,7 +36,7 @@ ON_LOOPBACK += ["mixed versions"]
 
 
 def short(directory: Path, kinds: list[str], count: int, *, loopback: bool) -> Report:
-    """As many faults as were asked for, however slow the machine is."""
+    """Run the requested number of faults, however slow the machine is."""
     return run(
         Options(
             seed=20,
@@ -79,7 +79,7 @@ def test_a_cluster_on_loopback_keeps_its_promises(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_breaks_a_promise_is_found_out(tmp_path: Path) -> None:
-    """Nodes that forget at each start lose acknowledged writes in a power cycle."""
+    """Nodes that delete their data at each start lose acknowledged writes in a power cycle."""
     report = run(
         Options(
             seed=1,

@@ -1,4 +1,4 @@
-"""Clocks and syncs that are changed from outside: what a process sees of it, and what not."""
+"""The interposed C library: how a process sees changed clocks and slow syncs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braft_testing.faults import Ability, survey_loopback
 from braft_testing.faults.freezing import wait_frozen
 from braft_testing.faults.interposing import Interposer, build_library
 
-#: Answers each line with what it evaluates to.
+#: Evaluates each line and prints the result.
 CHILD = """
 import json, os, sys, threading, time
 def timed(action):
@@ -63,7 +63,7 @@ class Child:
         return self.answer()
 
     def ahead(self) -> list[float]:
-        """How much its wall, steady and boot clock are ahead of ours."""
+        """Return how far its wall, monotonic and boot clocks are ahead of ours."""
         theirs = self.ask("clocks()")
         ours = [time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)]
         return [their - our for their, our in zip(theirs, ours, strict=True)]
@@ -136,7 +136,7 @@ def test_waits_take_as_long_as_ever_after_a_suspend(
 def test_a_wait_that_was_suspended_goes_on_for_what_was_left(
     interposer: Interposer, child: Child, wait: str
 ) -> None:
-    """The kernel's own timer passes meanwhile: the process must not be told so."""
+    """The kernel's timer expires meanwhile; the process must not see that."""
     child.ask("clocks()")
     child.tell(f"[time.monotonic(), {wait}, time.monotonic()]")
     child.process.send_signal(signal.SIGSTOP)
@@ -170,7 +170,7 @@ def test_syncs_take_longer_while_they_are_slow(
     result, seconds = child.ask(sync)
     assert result is None
     assert seconds >= 0.3
-    # The least of some: a disk may be busy.
+    # The smallest of several: a disk may be busy.
     interposer.slow_syncs(0.0)
     assert min(child.ask(sync)[1] for _ in range(20)) < 0.3
 

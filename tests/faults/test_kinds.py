@@ -1,4 +1,4 @@
-"""What the kinds of faults do to a cluster, in which order, and how it is undone."""
+"""What each kind of fault does to a cluster, in which order, and how it is undone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from braft_testing.faults.plan import Fault
 
 
 class RecordedCluster:
-    """Remembers what is done to it; node 1 leads, and all that is written is taken."""
+    """Records what is done to it. Node 1 leads, and every write succeeds."""
 
     def __init__(self, directory: Path) -> None:
         self.done: list[str] = []

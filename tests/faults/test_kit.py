@@ -1,4 +1,4 @@
-"""The parts of the kit: what is drawn, what packet rules become, what packets and disks do."""
+"""The parts of the fault kit: random draws, packet rules, clients, reports, packets, disks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from braft_testing.processes import ProcessCluster
 from braft_testing.simulation.history import Outcome
 
 # --------------------------------------------------------------------------------------------
-# What is drawn
+# Random draws
 
 
 def faults(seed: int, count: int, kinds: list[str] | None = None) -> list[Fault]:
@@ -149,7 +149,7 @@ def test_keys_are_put_away_when_their_history_is_long() -> None:
 
 
 class Answers:
-    """Stands for the remote client: what it answers or raises is given."""
+    """Replaces the remote client: returns or raises what the test says."""
 
     def __init__(self, answer: object) -> None:
         self._answer = answer
@@ -229,7 +229,7 @@ def test_the_evidence_of_a_failure_is_the_history_of_its_key(tmp_path: Path) -> 
 
 
 # --------------------------------------------------------------------------------------------
-# The machine. What it cannot do is left out, with the reason.
+# The machine. Tests of what it cannot do are skipped, with the reason.
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +327,7 @@ def test_a_pulled_cable_carries_nothing(network: Network) -> None:
         send(theirs, here, 1)
         assert received(ours) == []
         network.set_link(here, True)
-        # The first packets may go into the void: the neighbours have to find each other again.
+        # The first packets may be lost until the neighbours have found each other again.
         for _ in range(20):
             send(theirs, here, 1)
             if received(ours):
@@ -451,7 +451,7 @@ def test_a_disk_comes_back_though_another_process_holds_its_mount(
     with LoopDisk(tmp_path / "disk", size=16 << 20) as disk:
         (disk.path / "file").write_bytes(b"kept")
         os.sync()
-        # With mounts of its own, as every process of ``ip netns exec``.
+        # With a separate mount namespace, like every process of ``ip netns exec``.
         held = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read line"]
         with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
             assert holder.stdout is not None
@@ -494,7 +494,7 @@ def test_a_disk_that_stalls_makes_its_leader_step_down(
                 return cluster.leader() != before
 
             cluster.wait_for(deposed, what="another node leads")
-            # The two others are a majority, and go on meanwhile.
+            # The two other nodes are a majority and go on meanwhile.
             cluster.wait_for(lambda: client.kv_put("m", "other", 1), what="writes go on")
         cluster.wait_ready()
         assert cluster.client(before).kv_get("m", "other") == 1

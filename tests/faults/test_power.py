@@ -1,4 +1,4 @@
-"""A power cut: what is acknowledged before it has been synced, or the kit accuses wrongly."""
+"""Power cuts lose exactly what was not synced; else the kit would report false losses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from braft_testing.processes import wait_for
 
 CUTS = 60
 
-#: Its only thread is in a system call, which no signal interrupts, until the file is there.
+#: Its only thread is in a system call that no signal interrupts, until the file exists.
 BUSY = """
 import ctypes, os, sys, time
 CLONE_VFORK, SIGCHLD, SYS_clone = 0x4000, 17, 56
@@ -34,7 +34,7 @@ print("returned", flush=True)
 time.sleep(600)
 """
 
-#: Appends numbers, syncs, and says through a pipe which are durable.
+#: Appends numbers, syncs, and reports the durable ones through a pipe.
 WRITER = """
 import os, sys
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -95,7 +95,7 @@ def test_a_process_that_has_ended_stands_still() -> None:
 
 
 class Recorded:
-    """Stands for a cluster, and for its disks: remembers what was done to them, in order."""
+    """Replaces a cluster and its disks: records what is done to them, in order."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -132,7 +132,7 @@ def test_nodes_stand_still_before_their_disks_lose_power(monkeypatch: pytest.Mon
 @pytest.mark.faults
 @pytest.mark.optional
 def test_what_frozen_processes_have_synced_survives_the_cut(tmp_path: Path) -> None:
-    """Running ones are told "synced" for what is lost in some of the cuts."""
+    """Running writers report data as synced that some of the cuts lose."""
     if (reason := survey().get(Ability.POWER)) is not None:
         pytest.skip(reason)
     lost = [cut(tmp_path / f"disk-{number}", freeze=True) for number in range(CUTS)]

@@ -1,4 +1,4 @@
-"""The transport against the public suite."""
+"""Run the public conformance suite on the transport."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TestTcpTransport(TransportConformance):
     async def test_the_kernel_does_not_hold_for_long_what_the_other_host_does_not_take(
         self,
     ) -> None:
-        """After a cut of the network the buffers do not deliver what is of no use any more."""
+        """After a network partition the kernel's buffers deliver no outdated messages."""
         async with self.pair() as (a, b):
             await self.connected(a, b)
             assert patience_of_sockets(b) != []
