@@ -1,1 +1,1 @@
-"""The test kit: conformance suites, clusters in memory and of processes, a simulator, faults."""
+"""Test kit: conformance suites, in-memory and process clusters, a simulator, fault injection."""

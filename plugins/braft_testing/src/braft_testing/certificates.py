@@ -1,4 +1,4 @@
-"""Certificates for tests of transports with TLS, made by the ``openssl`` program.
+"""Create certificates for tests of TLS transports with the ``openssl`` program.
 
 Two certification authorities and their renewals are all that such a test needs::
 
@@ -24,7 +24,7 @@ _KEY = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
 
 
 class Authority:
-    """A certification authority of its own in ``folder``. The test is skipped without openssl."""
+    """A certification authority in ``folder``. The test is skipped if openssl is missing."""
 
     def __init__(self, folder: Path) -> None:
         openssl = shutil.which("openssl")
@@ -36,9 +36,9 @@ class Authority:
         self._run(f"req -x509 {_KEY} -subj /CN=ca-{folder.name} -days 2 -keyout ca.key -out ca.pem")
 
     def issue(self, folder: Path, names: Sequence[str] = ("IP:127.0.0.1",)) -> TLSFiles:
-        """Put ``ca.pem``, ``cert.pem`` and ``key.pem`` into ``folder``, over those that are there.
+        """Write ``ca.pem``, ``cert.pem`` and ``key.pem`` into ``folder``, replacing existing files.
 
-        :param names: who the certificate is for, as ``IP:address`` or ``DNS:name``.
+        :param names: whom the certificate is for, as ``IP:address`` or ``DNS:name``.
         """
         folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "san.cnf").write_text(f"subjectAltName={','.join(names)}\n")

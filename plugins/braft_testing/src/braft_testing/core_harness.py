@@ -1,7 +1,7 @@
-"""Consensus cores driven by hand, with a network that delivers a message at once or drops it.
+"""Drive consensus cores by hand over a network that delivers messages at once or drops them.
 
 For scenarios written step by step, like the paper's figures. The simulator
-(:mod:`braft_testing.simulation`) draws its schedules at random instead.
+(:mod:`braft_testing.simulation`) draws random schedules instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def bootstrap_entry(members: Configuration) -> Entry:
 
 
 def take_ready(core: RaftCore) -> Ready:
-    """Return the core's next batch. :raises AssertionError: if there is none."""
+    """Return the core's next batch.
+
+    :raises AssertionError: if there is none.
+    """
     ready = core.poll()
     if ready is None:
         raise AssertionError(f"{core.server_id} has no Ready")
@@ -49,7 +52,7 @@ def take_ready(core: RaftCore) -> Ready:
 
 
 class CoreHarness:
-    """Servers by one-letter names. Only servers in ``slow_disk`` wait for :meth:`sync`."""
+    """Servers with one-letter names. Only servers in ``slow_disk`` wait for :meth:`sync`."""
 
     def __init__(self, voters: str, learners: str = "", config: RaftConfig | None = None) -> None:
         self.config = config or RaftConfig()
@@ -69,7 +72,7 @@ class CoreHarness:
             self.add(name, [first], HardState(1, ""))
 
     def add(self, name: str, entries: list[Entry], hard_state: HardState) -> RaftCore:
-        """Start a server with that disk."""
+        """Start a server from the given disk contents."""
         self.applied[name] = []
         self.held[name] = []
         self.nodes[name] = RaftCore(
@@ -83,7 +86,7 @@ class CoreHarness:
         return self.nodes[name]
 
     def restart(self, name: str) -> RaftCore:
-        """Restart a server from its disk, on which every batch so far is durable."""
+        """Restart a server from its disk; every batch so far is durable."""
         old = self.nodes[name]
         entries = old.log.slice(1, old.last_index + 1)
         return self.add(name, entries, HardState(old.current_term, old.voted_for))

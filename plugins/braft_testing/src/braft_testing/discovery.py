@@ -1,4 +1,4 @@
-"""The conformance suite of discoveries, for braft's own and for anybody's.
+"""Conformance suite for discoveries: braft's own and those of plugins.
 
 Derive a test class, say how the discovery is made; pytest runs the rest::
 
@@ -20,7 +20,7 @@ Derive a test class, say how the discovery is made; pytest runs the rest::
 Owns what every discovery must do. Must not know how any of them finds anything. Needs pytest.
 """
 
-# The rules are named by their methods, and asserting is what a suite does.
+# Method names state the rules, and the suite consists of asserts.
 # ruff: noqa: D102, S101
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from braft_core.errors import ConfigError
 __all__ = ["DiscoveryConformance", "discovery_context"]
 
 T = TypeVar("T")
-#: From when to when, by the clock that only goes forward.
+#: Start and end by the monotonic clock.
 _Span = tuple[float, float]
-#: Seconds between two looks at who stands still.
+#: Seconds between two checks for a stalled loop or machine.
 _NAP = 0.01
 
 
@@ -56,7 +56,7 @@ def discovery_context(
     options: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> DiscoveryContext:
-    """A context as a node makes it; discovery and HTTP port follow the Raft port."""
+    """Return a context as a node creates it; discovery and HTTP port follow the Raft port."""
     return DiscoveryContext(
         node_id=node_id,
         ip=ip,
@@ -71,13 +71,13 @@ def discovery_context(
 
 
 class DiscoveryConformance:
-    """What every discovery must do. Each ``test_*`` method is one rule."""
+    """Rules for every discovery. Each ``test_*`` method is one rule."""
 
-    #: Seconds within which something must be found, and everything must end.
+    #: Seconds within which a contact must be found, and within which every call must end.
     deadline: ClassVar[float] = 40.0
-    #: Longest time in seconds that the loop may stand still: consensus stands still with it.
+    #: Longest time in seconds that the loop may be blocked: consensus is blocked with it.
     max_pause: ClassVar[float] = 1.0
-    #: Specs that must be refused, each with the part of it that the error must name.
+    #: Specs that must be rejected, each with the part of it that the error must name.
     bad_specs: ClassVar[Mapping[str, str]] = {}
 
     def make(self) -> Discovery:
@@ -85,18 +85,18 @@ class DiscoveryConformance:
         raise NotImplementedError("derive from DiscoveryConformance and define make()")
 
     def make_failing(self) -> Discovery | None:
-        """Return one whose source cannot be asked; ``None`` if its source cannot fail."""
+        """Return a discovery whose source fails; ``None`` if its source cannot fail."""
         return None
 
     def make_with_spec(self, spec: str) -> Discovery:
-        """Return one for a spec of :attr:`bad_specs`; must be defined where there are any."""
+        """Return a discovery for a spec of :attr:`bad_specs`; required if there are any."""
         raise NotImplementedError("define make_with_spec()")
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine in a loop of its own; override to run it in a special environment."""
+        """Run a coroutine in a new event loop; override to run it in a special environment."""
         return asyncio.run(main())
 
-    # ---------------------------------------------------------------- the rules
+    # ---------------------------------------------------------------- rules
 
     def test_describes_itself_by_its_scheme(self) -> None:
         discovery = self.make()
@@ -215,11 +215,12 @@ class DiscoveryConformance:
                 await self._first_found(discovery)
 
         self.run(main)
-        # The loop's own executor ends with the loop; what is alive now is the discovery's.
+        # The loop's default executor ends with the loop; a thread alive now belongs to the
+        # discovery.
         left = [thread.name for thread in threading.enumerate() if thread not in before]
         assert not left, f"threads left after stop(): {left}"
 
-    # ---------------------------------------------------------------- help
+    # ---------------------------------------------------------------- helpers
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[Discovery]:
@@ -241,9 +242,9 @@ class DiscoveryConformance:
 
 @contextmanager
 def _machine() -> Iterator[Callable[[float, float], float]]:
-    """For how long of a span the whole machine stood still: a thread that only sleeps overslept.
+    """Yield a function that returns for how long of a span the whole machine stalled.
 
-    A loop that stands still with it is not blocked by a discovery.
+    A thread that only sleeps measures it. A stall of the machine is not the discovery's fault.
     """
     overslept: list[_Span] = []
     wake, over = time.monotonic() + _NAP, threading.Event()
@@ -256,7 +257,7 @@ def _machine() -> Iterator[Callable[[float, float], float]]:
             wake = now + _NAP
 
     def stood_still(begin: float, end: float) -> float:
-        # It may not have come to note the last: whoever asks may be the first to wake up.
+        # The sleeping thread may not have recorded the last stall yet, so count the time until now.
         spans = [*overslept, (wake, time.monotonic())]
         return sum(max(0.0, min(end, last) - max(begin, first)) for first, last in spans)
 
@@ -295,7 +296,7 @@ async def _collect(discovery: Discovery, seen: asyncio.Queue[list[Contact]]) -> 
 
 
 async def _next(task: asyncio.Task[None], seen: asyncio.Queue[list[Contact]]) -> list[Contact]:
-    """The next set; the error of the watching task if it died instead."""
+    """Return the next set of contacts, or raise the error of the watching task if it died."""
     getter = asyncio.create_task(seen.get())
     done, _ = await asyncio.wait({getter, task}, return_when=asyncio.FIRST_COMPLETED)
     if getter in done:
@@ -306,7 +307,7 @@ async def _next(task: asyncio.Task[None], seen: asyncio.Queue[list[Contact]]) ->
 
 
 async def _pauses() -> list[_Span]:
-    """When the loop did not come to this task, until that is cancelled."""
+    """Return the spans in which the loop did not run this task, once it is cancelled."""
     pauses: list[_Span] = []
     last = time.monotonic()
     try:
@@ -316,5 +317,5 @@ async def _pauses() -> list[_Span]:
             pauses.append((last, now))
             last = now
     except asyncio.CancelledError:
-        # Cancelled by the one who wants the answer.
+        # Cancelled by the caller that wants the result.
         return [*pauses, (last, time.monotonic())]

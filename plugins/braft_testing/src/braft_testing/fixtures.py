@@ -1,4 +1,4 @@
-"""Fixtures for pytest: clusters in memory and of processes, and faults.
+"""Pytest fixtures: in-memory clusters, process clusters, and faults.
 
 pytest finds them by the entry point of this distribution.
 
@@ -33,7 +33,7 @@ __all__ = ["braft_faults", "braft_memory_cluster", "braft_process_cluster"]
 
 @pytest.fixture
 def braft_memory_cluster() -> Iterator[Callable[..., MemoryCluster]]:
-    """Return ``make(size=3, services=None, **settings)``: nodes in this process that serve."""
+    """Return ``make(size=3, services=None, **settings)``: serving nodes in this process."""
     from braft_testing.memory_cluster import MemoryCluster
 
     with ExitStack() as stack:
@@ -46,7 +46,7 @@ def braft_memory_cluster() -> Iterator[Callable[..., MemoryCluster]]:
 
 @pytest.fixture
 def braft_process_cluster(tmp_path: Path) -> Iterator[Callable[..., ProcessCluster]]:
-    """Return ``make(size=3, **settings)``: processes under the test's directory, not started."""
+    """Return ``make(size=3, **settings)``: processes in the test's directory, not started."""
     from braft_testing.processes import ProcessCluster
 
     numbers = itertools.count()
@@ -61,7 +61,7 @@ def braft_process_cluster(tmp_path: Path) -> Iterator[Callable[..., ProcessClust
 
 @pytest.fixture
 def braft_faults(tmp_path: Path) -> Iterator[Callable[..., Injector]]:
-    """Return ``make(size=3, needs=(), **settings)``: processes that serve, and faults for them.
+    """Return ``make(size=3, needs=(), **settings)``: serving processes, and faults for them.
 
     The test is skipped, with the reason, if a kind of fault in ``needs`` cannot be made here.
     """

@@ -1,8 +1,8 @@
-"""Callers that write without a pause worth mentioning, and remember what they were told.
+"""Callers that write almost without pause, and record the answers.
 
-Owns their threads. Knows nothing of the cluster but the functions it is given, which raise braft's
-errors. What was acknowledged is read by the thread that made the load, after it has ended or while
-it goes on.
+Owns their threads. Knows nothing of the cluster except the functions it is given, which raise
+braft's errors. The thread that created the load reads the acknowledged writes, during the load or
+after it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from braft_testing.processes import PATIENCE, wait_for
 
 __all__ = ["CountingClient", "Load", "Register"]
 
-#: Seconds between two writes of a writer: enough load to be cut into, and time for the nodes.
+#: Seconds between two writes of a writer: enough load to interrupt, and time for the nodes.
 PAUSE = 0.003
-#: Seconds before a writer that was refused tries again.
+#: Seconds before a rejected writer retries.
 REFUSED_PAUSE = 0.02
 _JOIN = 60.0
 
@@ -62,7 +62,7 @@ class _Threads:
 
 
 class Load(_Threads):
-    """Writers that each put ever new keys, and remember what was acknowledged and when.
+    """Writers that each put new keys, and record what was acknowledged and when.
 
     :param put: one function for each writer, called with key and value.
     """
@@ -72,11 +72,11 @@ class Load(_Threads):
         self.acknowledged: dict[str, int] = {}
         #: Writes that ended in ``OutcomeUnknown``.
         self.unknown: dict[str, int] = {}
-        #: Everything that was raised to a writer, in the order of time.
+        #: Every error raised to a writer, in order of time.
         self.failures: list[BraftError] = []
-        #: Monotonic seconds of each acknowledgement.
+        #: Time of each acknowledgement, monotonic seconds.
         self.moments: list[float] = []
-        #: Seconds that the slowest acknowledged write took.
+        #: Duration of the slowest acknowledged write, seconds.
         self.slowest = 0.0
         self._numbers = [0] * len(put)
         super().__init__([self._writer(number, each) for number, each in enumerate(put)])
@@ -106,23 +106,23 @@ class Load(_Threads):
             self._end.wait(PAUSE)
 
     def more(self, count: int, deadline: float = PATIENCE) -> None:
-        """Wait for that many more acknowledgements, at most ``deadline`` seconds."""
+        """Wait for ``count`` more acknowledgements, at most ``deadline`` seconds."""
         goal = len(self.moments) + count
         wait_for(lambda: len(self.moments) >= goal, deadline, f"{count} more writes")
 
     def gap_after(self, moment: float) -> float:
-        """Seconds from ``moment`` to the first write acknowledged since 50 ms after it."""
+        """Return the seconds from ``moment`` to the first acknowledgement over 50 ms after it."""
         return min(at for at in self.moments if at > moment + 0.05) - moment
 
     @property
     def longest_pause(self) -> float:
-        """Seconds of the longest stretch in which no writer was told of a success."""
+        """The longest time without an acknowledgement to any writer, seconds."""
         return max((b - a for a, b in pairwise(sorted(self.moments))), default=0.0)
 
     def check(self, found: Mapping[str, Any]) -> None:
-        """Nothing acknowledged is missing, nothing was made up.
+        """Check that no acknowledged write is missing and no value was invented.
 
-        :raises AssertionError: naming what is.
+        :raises AssertionError: naming the keys.
         """
         missing = {k: v for k, v in self.acknowledged.items() if found.get(k) != v}
         if missing:
@@ -135,31 +135,31 @@ class Load(_Threads):
 
 
 class Register(Protocol):
-    """What a counter is kept in. See :class:`~braft_core.client.Client`."""
+    """Where a counter is stored. See :class:`~braft_core.client.Client`."""
 
     def kv_put(self, map_name: str, key: str, value: Any, if_revision: int | None = None) -> int:
-        """Store a value if it is at that revision; the new revision."""
+        """Store a value if the key is at that revision; return the new revision."""
 
     def kv_entry(self, map_name: str, key: str) -> tuple[Any, int] | None:
-        """Value and revision."""
+        """Return value and revision."""
 
 
 class CountingClient(_Threads):
-    """One caller that counts: each step names the revision that the step before it has got.
+    """One caller that counts: each step names the revision that the step before it returned.
 
-    Whatever sends a step twice makes the second one a ``Conflict`` with its own echo, and whatever
-    loses one makes the next a ``Conflict``: the history is exact, or this fails.
+    A step that is sent twice causes a ``Conflict`` with its first copy. A lost step makes the next
+    one a ``Conflict``. So the history is exact, or this fails.
     """
 
     def __init__(self, register: Register, map_name: str, key: str = "count") -> None:
         self._register, self._map, self._key = register, map_name, key
         self.value = 0
-        #: The revision of each step that was acknowledged or found again, in order.
+        #: The revision of each step that was acknowledged or found afterwards, in order.
         self.revisions: list[int] = []
-        #: Steps whose outcome was unknown and that had happened.
+        #: Steps with an unknown outcome that had happened.
         self.happened = 0
         self._doubt = False
-        #: Everything that was raised to it.
+        #: Every error raised to the caller.
         self.failures: list[BraftError] = []
         super().__init__([self._step])
 
@@ -174,7 +174,7 @@ class CountingClient(_Threads):
         except Conflict:
             if not self._doubt:
                 raise
-            # What was in doubt when it was looked for has been committed since.
+            # The step in doubt was committed after the last check.
             self._look(before)
         except (NotApplied, Unreachable) as error:
             self.failures.append(error)
@@ -184,7 +184,7 @@ class CountingClient(_Threads):
             self._end.wait(PAUSE)
 
     def _look(self, before: int) -> None:
-        """Find out whether a step in doubt has happened: that one, or nothing, may have."""
+        """Find out whether the step in doubt happened; nothing else can have changed the value."""
         entry = self._entry()
         if entry is None or entry == (self.value, before):
             return
@@ -198,7 +198,7 @@ class CountingClient(_Threads):
         self._done(revision)
 
     def _entry(self) -> tuple[Any, int] | None:
-        """What the register holds; ``None`` if the load ends before anybody answers."""
+        """Return what the register holds; ``None`` if the load ends before a node answers."""
         while not self._end.is_set():
             try:
                 return self._register.kv_entry(self._map, self._key) or (0, 0)
@@ -213,11 +213,11 @@ class CountingClient(_Threads):
         self.revisions.append(revision)
 
     def check(self, value: Any) -> None:
-        """The register holds what was counted, and no step was told twice.
+        """Check that the register holds the count, and that no step was acknowledged twice.
 
-        :param value: what it holds after the end. One more is right only if the last step was
-            still in doubt then.
-        :raises AssertionError: it does not.
+        :param value: what it holds after the end. One more is right only if the last step was still
+            in doubt then.
+        :raises AssertionError: if it does not.
         """
         right = {self.value, self.value + 1} if self._doubt else {self.value}
         if value not in right or sorted(set(self.revisions)) != self.revisions:

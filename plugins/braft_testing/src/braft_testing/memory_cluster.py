@@ -1,9 +1,9 @@
-"""A cluster of real nodes in this process: a network and a wall clock that a test commands.
+"""A cluster of real nodes in this process, with a network and wall clock that a test controls.
 
-The nodes are :class:`braft_core.Node` with the transport ``memory`` on one network, and stores of
-memory that outlive them. A network that is cut loses what is sent, as a real one does; consensus
-goes by real time. (For virtual time there is the simulator, for real processes
-:mod:`braft_testing.processes`.) Needs ``braft-static``. Driven from one thread.
+The nodes are :class:`braft_core.Node` with the transport ``memory`` on one network, and memory
+stores that outlive them. A cut network loses what is sent, as a real one does. Consensus uses real
+time. (For virtual time there is the simulator, for real processes :mod:`braft_testing.processes`.)
+Requires ``braft-static``. Use it from one thread.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _T = TypeVar("_T")
 
 
 class WallClock:
-    """The time that commands see (``CommandContext.appended_at``) and sessions expire by.
+    """The time that commands see (``CommandContext.appended_at``) and by which sessions expire.
 
-    It runs on by itself, from where it was set. Elections and deadlines go by another clock, which
-    cannot be set. Thread-safe.
+    It runs on from where it was set. Elections and deadlines use another clock, which cannot be
+    set. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -39,22 +39,22 @@ class WallClock:
         self._ahead_ns = 0
 
     def now_ns(self) -> int:
-        """Nanoseconds since the epoch."""
+        """Return nanoseconds since the epoch."""
         return self._read() + self._ahead_ns
 
     def advance(self, seconds: float) -> None:
-        """Jump, forward or back."""
+        """Jump forward or back."""
         self._ahead_ns += int(seconds * 1e9)
 
     @contextmanager
     def installed(self) -> Iterator[Self]:
-        """Meanwhile all nodes of this process read this clock."""
+        """Let all nodes of this process read this clock within the block."""
         with patch.object(clock, "wall_ns", self.now_ns):
             yield self
 
 
 class MemoryCluster:
-    """``size`` nodes that found a cluster together, none of them started yet.
+    """A cluster of ``size`` nodes that bootstrap together, not started yet.
 
     Use it in a ``with`` statement, which starts them, waits until they serve, and stops them.
 
@@ -98,14 +98,14 @@ class MemoryCluster:
         self.close()
 
     def close(self) -> None:
-        """Stop all nodes. Once."""
+        """Stop all nodes. Idempotent."""
         try:
             self.network.heal()
             self.stop(*self._running)
         finally:
             self._installed.__exit__(None, None, None)
 
-    # -- life and death ------------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -118,7 +118,7 @@ class MemoryCluster:
         return sorted(self._running)
 
     def node(self, index: int) -> Node:
-        """The node of that index; after a restart it is another object."""
+        """Return the node of that index; a restart creates a new object."""
         return self._running[index]
 
     @property
@@ -127,19 +127,19 @@ class MemoryCluster:
         return [self._running[index] for index in self.running]
 
     def start(self, *indexes: int) -> None:
-        """Start these nodes (all, if none is named) on what their stores hold."""
+        """Start these nodes (default: all) on what their stores hold."""
         for index in indexes or range(self.size):
             if index in self._running:
                 raise BraftError(f"node {index} runs already")
             self._running[index] = self._make(index).start()
 
     def stop(self, *indexes: int) -> None:
-        """Stop these nodes in order; a leader hands over first."""
+        """Stop these nodes in order; a leader transfers its leadership first."""
         for index in indexes:
             self._running.pop(index).stop()
 
     def kill(self, *indexes: int) -> None:
-        """Let these nodes vanish, as processes that are killed: nobody hears of them again."""
+        """Kill these nodes like processes: they send nothing more."""
         for index in indexes:
             self.network.kill(self._listening(index))
         self.stop(*indexes)
@@ -156,7 +156,7 @@ class MemoryCluster:
     # -- the network ---------------------------------------------------------------------------
 
     def partition(self, *groups: Sequence[int]) -> None:
-        """Cut the network between groups of nodes. Nodes of no group are one more group.
+        """Cut the network between groups of nodes. Nodes in no group form one more group.
 
         Cuts add up; :meth:`heal` ends them.
         """
@@ -174,7 +174,7 @@ class MemoryCluster:
         self.partition([index])
 
     def cut(self, source: int, target: int, *, both: bool = True) -> None:
-        """Lose what is sent from one node to another, and back (or only that way)."""
+        """Lose what one node sends to another, and by default the reverse direction too."""
         for sender in self._addresses(source):
             for receiver in self._addresses(target):
                 self.network.block(sender, receiver, both=both)
@@ -183,21 +183,21 @@ class MemoryCluster:
         """End all cuts."""
         self.network.heal()
 
-    # -- looking -------------------------------------------------------------------------------
+    # -- observation ---------------------------------------------------------------------------
 
     def wait_for(
         self, condition: Callable[[], _T], deadline: float = PATIENCE, what: str = ""
     ) -> _T:
-        """See :func:`braft_testing.processes.wait_for`."""
+        """Call :func:`braft_testing.processes.wait_for`."""
         return wait_for(condition, deadline, what)
 
     def wait_ready(self, *indexes: int, deadline: float = PATIENCE) -> None:
-        """Wait until these nodes (all running ones, if none is named) serve."""
+        """Wait until these nodes (default: all running ones) serve."""
         for index in indexes or self.running:
             self._running[index].wait_ready(deadline)
 
     def leader(self, among: Iterable[int] = (), deadline: float = PATIENCE) -> int:
-        """The index of the node that leads, once there is one that can commit.
+        """Wait for a leader that can commit, and return its index.
 
         :param among: indexes to look at; default: all running ones.
         """
@@ -213,14 +213,14 @@ class MemoryCluster:
         return self.wait_for(find, deadline, f"one of the nodes {indexes} leads")[0]
 
     def followers(self) -> list[int]:
-        """The indexes of the running nodes but the leader."""
+        """Return the indexes of the running nodes except the leader."""
         return self.followers_of(self.leader())
 
     def followers_of(self, leader: int) -> list[int]:
-        """The indexes of the running nodes but that one."""
+        """Return the indexes of the running nodes except ``leader``."""
         return [index for index in self.running if index != leader]
 
-    # -- plumbing --------------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------------------
 
     def _make(self, index: int) -> Node:
         raft, discovery, http = self._ports[index]
@@ -233,7 +233,7 @@ class MemoryCluster:
             "http": False,
             "transport": "memory",
             "storage": "memory",
-            "data_dir": f"node-{index}",  # its name alone: a store of memory makes no directory
+            "data_dir": f"node-{index}",  # the name only: a memory store makes no directory
             **self._settings,
         }
         memory = {"network": self.network, "disk": self._disks[index]}

@@ -1,4 +1,4 @@
-"""Checks a plugin as braft will check it when it is loaded, for the plugin's own tests.
+"""Check a plugin in its own tests as braft checks it when it is loaded.
 
 ::
 
@@ -26,15 +26,15 @@ __all__ = ["check_plugin"]
 
 
 def check_plugin(plugin: object, name: str = "plugin-under-test") -> Registry:
-    """Fail if braft would refuse the plugin, or a class that it provides.
+    """Fail if braft would reject the plugin, or a class that it provides.
 
-    Hook names, marks and signatures are checked, the ``braft_register_<kind>`` hooks are called,
-    and their classes must be complete and well named; every option must be explained. Observers,
-    ``braft_register_http`` and ``braft_register_cli`` are not called.
+    Hook names, marks and signatures are checked. The ``braft_register_<kind>`` hooks are called;
+    their classes must be complete and have valid names, and every option needs a description.
+    Observers, ``braft_register_http`` and ``braft_register_cli`` are not called.
 
     :param plugin: the module or object that the plugin's entry point names.
     :return: what the plugin provides, for further checks such as ``.get("discovery", "lab")``.
-    :raises AssertionError: with every sentence that braft would say.
+    :raises AssertionError: with every message that braft would report.
     """
     plugins = Plugins()
     problems: list[str] = []

@@ -1,8 +1,8 @@
 """A cluster of real processes on this machine: sockets, disks, signals.
 
-Owns the processes it starts, by their ``Popen`` objects, and ends no others. Must not know what
-runs inside them: it sees what any operator sees, their HTTP port, exit codes and output. One
-cluster is driven from one thread; the clients it hands out may be used from several.
+Owns the processes it starts, by their ``Popen`` objects, and ends no others. It sees what an
+operator sees: HTTP, exit codes and output. Use a cluster from one thread; the clients it returns
+may be used from several.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["HOST", "NODE_COMMAND", "ProcessCluster", "ProcessNode", "free_ports"
 
 _T = TypeVar("_T")
 
-#: Seconds that a condition may take, unless the caller says otherwise: for a loaded machine.
+#: Default timeout of a condition in seconds: generous, for a loaded machine.
 PATIENCE = 40.0
 _POLL = 0.02
 _STOP_SECONDS = 5.0
@@ -41,9 +41,9 @@ _LOG_LINES = 40
 def wait_for(condition: Callable[[], _T], deadline: float = PATIENCE, what: str = "") -> _T:
     """Call ``condition`` until its result is true, and return that.
 
-    A ``BraftError`` it raises means "not yet", and is told when the time is over.
+    A ``BraftError`` means "not yet"; the last one is reported after a timeout.
 
-    :raises AssertionError: not within ``deadline`` seconds.
+    :raises AssertionError: if that takes longer than ``deadline`` seconds.
     """
     end = time.monotonic() + deadline
     why: object
@@ -62,7 +62,7 @@ def wait_for(condition: Callable[[], _T], deadline: float = PATIENCE, what: str 
 
 @dataclass(frozen=True, slots=True)
 class ProcessNode:
-    """Where one node is and what it writes. ``directory`` is its working directory."""
+    """Where one node runs and writes. ``directory`` is its working directory."""
 
     index: int
     raft_port: int
@@ -91,20 +91,20 @@ class ProcessNode:
         return self.directory / "node.log"
 
     def tail(self, lines: int = _LOG_LINES) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
 
 class ProcessCluster:
-    """``size`` nodes under ``data_dir``, none of them started yet.
+    """A cluster of ``size`` nodes under ``data_dir``, not started yet.
 
-    Use it in a ``with`` statement: leaving it ends every process it started, and an exception that
+    Use it in a ``with`` statement: leaving it ends every process it started. An exception that
     leaves it carries the ends of the nodes' logs as notes.
 
-    :param settings: settings of every node by name (``election_timeout="500ms"``), as they would
-        be written in the environment. By default the nodes find each other with a static list of
-        their Raft addresses.
+    :param settings: settings of every node by name (``election_timeout="500ms"``), as written in
+        the environment. By default the nodes find each other with a static list of their Raft
+        addresses.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class ProcessCluster:
         self._size = size
 
     def add_node(self) -> int:
-        """Choose ports and a directory for one more node; returns its index.
+        """Choose ports and a directory for one more node; return its index.
 
-        Unless the setting ``discovery`` is given, it looks for the nodes of the beginning, which do
-        not look for it.
+        Unless the setting ``discovery`` is given, its static list names the initial nodes; their
+        lists do not name it.
         """
         index = len(self.nodes)
         raft, discovery, http = free_ports(3)
@@ -155,12 +155,12 @@ class ProcessCluster:
                 error.add_note(f"--- the log of node {node.index} ({node.log}) ends\n{node.tail()}")
 
     def close(self) -> None:
-        """End all processes: politely, then by force. Idempotent."""
+        """End all processes: by SIGTERM, then by SIGKILL. Idempotent."""
         self._clients.close()
         self._known.clear()
         end_all(self._processes, _STOP_SECONDS)
 
-    # -- life and death ------------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------------
 
     @property
     def running(self) -> list[int]:
@@ -173,11 +173,11 @@ class ProcessCluster:
         return [index for index in self.running if not self._processes[index].paused]
 
     def pid(self, index: int) -> int:
-        """The process id of node ``index``."""
+        """Return the process id of node ``index``."""
         return self._processes[index].pid
 
     def environment(self, index: int, **settings: object) -> dict[str, str]:
-        """The environment that node ``index`` is started in; ``None`` leaves a setting out."""
+        """Return the environment in which node ``index`` is started; ``None`` removes a setting."""
         node = self.nodes[index]
         chosen: dict[str, object] = {
             "discovery": "static:" + ",".join(n.address for n in self.nodes[: self._size]),
@@ -192,41 +192,41 @@ class ProcessCluster:
         return node_environment(chosen)
 
     def start(self, *indexes: int, **settings: object) -> None:
-        """Start these nodes (all, if none is named); ``settings`` are for these starts alone."""
+        """Start these nodes (default: all); ``settings`` are for these starts only."""
         for index in indexes or [node.index for node in self.nodes]:
             self._processes[index].start(self.environment(index, **settings))
 
     def kill(self, *indexes: int) -> None:
-        """``kill -9`` these nodes, all before any of them is waited for."""
+        """Send ``kill -9`` to these nodes, to all before waiting for any of them."""
         for index in indexes:
             self._processes[index].signal(signal.SIGKILL)
         for index in indexes:
             self._processes[index].wait()
 
     def stop(self, index: int, deadline: float = PATIENCE) -> int:
-        """End node ``index`` by SIGTERM; returns its exit code."""
+        """End node ``index`` by SIGTERM; return its exit code."""
         self._processes[index].signal(signal.SIGTERM)
         return self.wait_exit(index, deadline)
 
     def wait_exit(self, index: int, deadline: float = PATIENCE) -> int:
-        """Wait at most ``deadline`` seconds for the end of node ``index``; its exit code."""
+        """Wait at most ``deadline`` seconds until node ``index`` exits; return its exit code."""
         try:
             return self._processes[index].wait(deadline)
         except TimeoutError:
             raise AssertionError(f"node {index} did not end within {deadline:g} s") from None
 
     def pause(self, *indexes: int) -> None:
-        """SIGSTOP: the process stands still and keeps its sockets open."""
+        """Send SIGSTOP: the process stops and keeps its sockets open."""
         for index in indexes:
             self._processes[index].pause()
 
     def resume(self, *indexes: int) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         for index in indexes:
             self._processes[index].resume()
 
     def restart(self, index: int, **settings: object) -> None:
-        """Start node ``index`` anew on its data; if it runs it is killed first."""
+        """Restart node ``index`` on its data; if it runs it is killed first."""
         if index in self.running:
             self.kill(index)
         self.start(index, **settings)
@@ -234,8 +234,8 @@ class ProcessCluster:
     def move(self, index: int, ports: Sequence[int] = ()) -> None:
         """Give node ``index``, which does not run, other ports (Raft, discovery, HTTP).
 
-        It keeps its data. The others are not told; who is started later knows the new address from
-        the static list, unless the setting ``discovery`` is given.
+        It keeps its data. Running nodes do not learn the new address. Nodes started later find it
+        in the static list, unless the setting ``discovery`` is given.
         """
         if index in self.running:
             raise BraftError(f"node {index} runs, and cannot be given other ports")
@@ -244,21 +244,21 @@ class ProcessCluster:
         self.nodes[index] = ProcessNode(index, raft, discovery, http, directory)
         self._known.pop(index, None)
 
-    # -- looking -------------------------------------------------------------------------------
+    # -- observation ---------------------------------------------------------------------------
 
     def client(self, *indexes: int, timeout: float = 10.0) -> Client:
-        """A new client of these nodes (of all, if none is named); the cluster closes it."""
+        """Return a new client of these nodes (default: all); the cluster closes it."""
         chosen = [self.nodes[index] for index in indexes] or self.nodes
         return self._clients.enter_context(Client([n.url for n in chosen], timeout=timeout))
 
     def wait_for(
         self, condition: Callable[[], _T], deadline: float = PATIENCE, what: str = ""
     ) -> _T:
-        """:func:`wait_for`, at hand where the cluster is."""
+        """Call :func:`wait_for`."""
         return wait_for(condition, deadline, what)
 
     def leader(self, deadline: float = PATIENCE) -> int:
-        """The index of the node that leads, by its own word, as soon as there is one."""
+        """Wait until a node reports to be leader, and return its index."""
         return self.wait_for(self._find_leader, deadline, "one node leads")[0]
 
     def _find_leader(self) -> list[int]:
@@ -269,7 +269,7 @@ class ProcessCluster:
         return []
 
     def wait_ready(self, *indexes: int, deadline: float = PATIENCE) -> None:
-        """Wait until these nodes (all awake ones, if none is named) say that they are ready."""
+        """Wait until these nodes (default: all that are not paused) report to be ready."""
         for index in indexes or self.awake:
 
             def ready(index: int = index) -> bool:
@@ -281,7 +281,10 @@ class ProcessCluster:
             self.wait_for(ready, deadline, f"node {index} is ready")
 
     def why_not_ready(self, index: int) -> str:
-        """Why node ``index`` is not ready, in its own words; "" if it is, or nobody answers."""
+        """Return the reason that node ``index`` reports for not being ready.
+
+        "" if it is ready, or does not answer.
+        """
         with suppress(BraftError):
             return self._probe(index).ready()[1]
         return ""

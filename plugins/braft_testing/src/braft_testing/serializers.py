@@ -1,4 +1,4 @@
-"""The conformance suite of serializers, for braft's own and for anybody's.
+"""Conformance suite for serializers: braft's own and those of plugins.
 
 Derive a test class and say how the serializer is made; pytest runs the rest::
 
@@ -63,7 +63,7 @@ def _nested(depth: int, leaf: Callable[[], Any] = list) -> Any:
     return value
 
 
-#: Plain values at the limits, where formats change their form.
+#: Plain values at the limits, where formats change their encoding.
 EDGE_VALUES: Final[tuple[Any, ...]] = (
     None,
     True,
@@ -81,7 +81,7 @@ EDGE_VALUES: Final[tuple[Any, ...]] = (
     _nested(MAX_DEPTH, dict),
 )
 
-#: Values that look as if they could be sent, and must be refused with ``TypeError``.
+#: Values that look serializable, and must be rejected with ``TypeError``.
 NOT_PLAIN: Final[tuple[Any, ...]] = (
     object(),
     {1, 2},
@@ -111,7 +111,7 @@ NOT_PLAIN: Final[tuple[Any, ...]] = (
 
 
 def plain_values() -> st.SearchStrategy[Any]:
-    """Hypothesis strategy of plain values, without NaN (which equals nothing)."""
+    """Return a Hypothesis strategy of plain values, without NaN (which equals nothing)."""
     text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["$", "$b64", "$$a"])
     leaves = (
         st.none()
@@ -129,7 +129,7 @@ def plain_values() -> st.SearchStrategy[Any]:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equality that tells ``True`` from ``1``, ``1`` from ``1.0`` and ``0.0`` from ``-0.0``."""
+    """Compare and distinguish ``True`` from ``1``, ``1`` from ``1.0`` and ``0.0`` from ``-0.0``."""
     if type(left) is not type(right):
         return False
     if isinstance(left, list):
@@ -142,22 +142,25 @@ def same(left: Any, right: Any) -> bool:
 
 
 class SerializerConformance(abc.ABC):
-    """What every serializer must do. Derive, define :meth:`make`, and let pytest collect it."""
+    """Rules for every serializer. Derive, define :meth:`make`, and let pytest collect it."""
 
     #: How many examples Hypothesis tries for each property.
     examples: ClassVar[int] = 200
 
     @abc.abstractmethod
     def make(self) -> Serializer:
-        """A new instance of the serializer under test."""
+        """Return a new instance of the serializer under test."""
 
     def test_has_a_name_and_a_tag(self) -> None:
-        """Both are what the registry accepts."""
+        """Check that the registry accepts both."""
         problems = class_problems("serializer", type(self.make()))
         _require(not problems, "; ".join(problems))
 
     def test_tag_is_its_own(self) -> None:
-        """The tag belongs to none of the project's own serializers, unless it is that one."""
+        """Check that the tag differs from those of the project's own serializers.
+
+        The serializer under test may itself be one of those.
+        """
         serializer = self.make()
         owner, distribution = RESERVED_TAGS.get(serializer.tag, (serializer.name, ""))
         _require(
@@ -166,24 +169,24 @@ class SerializerConformance(abc.ABC):
         )
 
     def test_round_trip(self) -> None:
-        """Every plain value comes back as it was, with the same types."""
+        """Check that every plain value is decoded with the same value and types."""
         serializer = self.make()
         self._for_all(plain_values(), lambda value: _round_trip(serializer, value))
 
     def test_round_trip_at_the_limits(self) -> None:
-        """So do the values at which formats change their form, and the deepest nesting."""
+        """Check the same at encoding limits, and for the deepest nesting."""
         serializer = self.make()
         for value in EDGE_VALUES:
             _round_trip(serializer, value)
 
     def test_tuples_come_back_as_lists(self) -> None:
-        """A tuple is taken for a list, at any depth."""
+        """Check that a tuple is encoded as a list, at any depth."""
         serializer = self.make()
         back = serializer.loads(serializer.dumps((1, ("a", ()), {"k": (None,)})))
         _require(same(back, [1, ["a", []], {"k": [None]}]), f"tuples came back as {back!r}")
 
     def test_equal_bytes_for_one_value(self) -> None:
-        """One value always gives the same bytes, and from any instance."""
+        """Check that a value always gives the same bytes, from any instance."""
         one, other = self.make(), self.make()
 
         def check(value: Any) -> None:
@@ -193,19 +196,19 @@ class SerializerConformance(abc.ABC):
         self._for_all(plain_values(), check)
 
     def test_refuses_what_is_not_plain(self) -> None:
-        """Alone or inside a list or dict, with a ``TypeError`` and nothing else."""
+        """Check that they raise ``TypeError``, alone or inside a list or dict."""
         serializer = self.make()
         for value in NOT_PLAIN:
             for wrapped in (value, [value], {"key": value}):
                 _refused(serializer, wrapped)
 
     def test_arbitrary_bytes_raise_only_decode_error(self) -> None:
-        """Any bytes are either a plain value or a ``DecodeError``."""
+        """Check that any bytes decode to a plain value or raise ``DecodeError``."""
         serializer = self.make()
         self._for_all(st.binary(), lambda data: _decoded_or_refused(serializer, data))
 
     def test_damaged_bytes_raise_only_decode_error(self) -> None:
-        """So are valid bytes in which one was changed, which get further into the decoder."""
+        """Check the same for valid bytes with one byte changed: these get further in decoding."""
         serializer = self.make()
         damage = st.tuples(plain_values(), st.integers(0, 1 << 16), st.integers(0, 255))
 
@@ -218,14 +221,17 @@ class SerializerConformance(abc.ABC):
         self._for_all(damage, check)
 
     def test_deep_or_huge_claims_raise_decode_error(self) -> None:
-        """Bytes that open very many containers, or claim very long ones, end in the error."""
+        """Check that bytes with very many or very long containers raise ``DecodeError``."""
         serializer = self.make()
         for byte in range(256):
             _decoded_or_refused(serializer, bytes([byte]) * 20_000)
             _decoded_or_refused(serializer, bytes([byte]) + b"\x7f\xff\xff\xff\xff\xff\xff\xff")
 
     def test_truncated_bytes_are_refused(self) -> None:
-        """No list loses its tail unnoticed. (A bare number may, in a text format.)"""
+        """Check that a truncated list is rejected.
+
+        A truncated bare number may be accepted, in a text format.
+        """
         serializer = self.make()
 
         def check(value: Any) -> None:
@@ -236,7 +242,7 @@ class SerializerConformance(abc.ABC):
         self._for_all(plain_values(), check)
 
     def test_trailing_bytes_are_refused(self) -> None:
-        """Nothing may follow a value, not even space."""
+        """Check that nothing may follow a value, not even a space."""
         serializer = self.make()
 
         def check(value: Any) -> None:
@@ -247,7 +253,7 @@ class SerializerConformance(abc.ABC):
         self._for_all(plain_values(), check)
 
     def test_is_used_from_several_threads(self) -> None:
-        """One instance serves threads at once, none of which sees another's value."""
+        """Check that threads can use one instance concurrently without mixing up values."""
         serializer = self.make()
         barrier = threading.Barrier(4)
 
@@ -261,8 +267,8 @@ class SerializerConformance(abc.ABC):
                 done.result(30)
 
     def _for_all(self, values: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-        # A property is made anew for each class, because Hypothesis ties an inherited one to the
-        # first class that runs it. Examples are derived from the code: no run differs from another.
+        # Define the property for each class, because Hypothesis ties an inherited one to the first
+        # class that runs it. Examples are derived from the code, so that all runs are the same.
         @settings(
             max_examples=self.examples,
             derandomize=True,
@@ -279,7 +285,7 @@ class SerializerConformance(abc.ABC):
 
 
 def _require(holds: bool, message: str) -> None:
-    """An assertion that stays when Python runs with ``-O``."""
+    """Assert a condition, also when Python runs with ``-O``."""
     if not holds:
         raise AssertionError(message)
 
@@ -308,7 +314,7 @@ def _decoded_or_refused(serializer: Serializer, data: bytes) -> None:
 
 
 def _check_decoded(value: Any, data: bytes) -> None:
-    """Fail if what was decoded from ``data`` is no plain value."""
+    """Fail if what was decoded from ``data`` is not a plain value."""
     try:
         check_plain(value)
     except TypeError as error:
@@ -324,7 +330,7 @@ def _must_not_decode(serializer: Serializer, data: bytes) -> None:
 
 
 def _short(value: object) -> str:
-    """A ``repr`` that fits a line, of values too deep for ``repr`` as well."""
+    """Return a ``repr`` that fits on a line, also of values too deep for ``repr``."""
     try:
         return repr(value)[:200]
     except RecursionError:
@@ -333,7 +339,7 @@ def _short(value: object) -> str:
 
 @contextmanager
 def _eager_thread_switches() -> Iterator[None]:
-    """Let threads take turns as often as possible, so that shared state shows."""
+    """Switch threads as often as possible, so that shared state shows."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

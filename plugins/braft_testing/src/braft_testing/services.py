@@ -1,4 +1,4 @@
-"""The conformance suite of services: is it deterministic, and does its snapshot hold everything?
+"""Conformance suite for services: deterministic commands and complete snapshots.
 
 Derive a test class from :class:`ServiceConformance` and say what to do with your service::
 
@@ -13,7 +13,7 @@ List commands that bring the service into an interesting state, also such as fai
 through a real :class:`~braft_core.services.state_machine.StateMachine`, as on a node.
 """
 
-# The rules are named by their methods, and asserting is what a suite does.
+# Method names state the rules, and the suite consists of asserts.
 # ruff: noqa: D102, S101
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ print(digest(sys.argv[1], sys.argv[2], bytes.fromhex(sys.stdin.read())))
 
 
 def digest(module: str, qualname: str, commands: bytes) -> str:
-    """A fingerprint of all answers and the snapshot, of a fresh service given those commands."""
+    """Apply commands to a fresh service; return a digest of all answers and the snapshot."""
     service: Any = importlib.import_module(module)
     for part in qualname.split("."):
         service = getattr(service, part)
@@ -62,7 +62,7 @@ def digest(module: str, qualname: str, commands: bytes) -> str:
 
 
 class _Run:
-    """A service in a state machine of its own, and a log."""
+    """A service in its own state machine, and a log."""
 
     def __init__(self, service: Service) -> None:
         self.service, self.name = service, service.name
@@ -86,14 +86,14 @@ class _Run:
         return b"".join(self.machine.snapshot())
 
     def digested(self) -> list[bytes]:
-        """The bytes whose digests the members of a cluster compare, by service."""
+        """Return the bytes whose digests the members of a cluster compare, by service."""
         return [b"".join(chunks) for _, _, chunks in self.machine.capture_digests()]
 
 
 class ServiceConformance:
-    """What every service must do. Each ``test_*`` method is one rule."""
+    """Rules for every service. Each ``test_*`` method is one rule."""
 
-    #: Commands that the rules are tried with, in this order.
+    #: Commands to apply, in this order.
     commands: ClassVar[Sequence[Call]] = ()
     #: Queries that show the state the commands make.
     queries: ClassVar[Sequence[Call]] = ()
@@ -103,18 +103,18 @@ class ServiceConformance:
         raise NotImplementedError("derive from ServiceConformance and define make()")
 
     def fresh(self) -> _Run:
-        """A new service, and nothing done to it."""
+        """Return a new service without any command applied."""
         return _Run(self.make())
 
     def filled(self) -> _Run:
-        """A new service that all commands were applied to."""
+        """Return a new service with all commands applied."""
         run = self.fresh()
         for name, args in self.commands:
             run.apply(name, args)
         return run
 
     def answers(self, run: _Run) -> list[bytes]:
-        """What all queries answer."""
+        """Return the answers to all queries."""
         return [run.query(name, args) for name, args in self.queries]
 
     def test_there_is_something_to_test(self) -> None:
@@ -160,7 +160,7 @@ class ServiceConformance:
 
     def test_restoring_replaces_what_was_there(self) -> None:
         empty, filled = self.fresh(), self.filled()
-        # Past the state machine: its snapshots hold no service that nobody used.
+        # Bypass the state machine: its snapshots leave out services that were never used.
         filled.service.restore(iter([*empty.service.snapshot()]))
         assert self.answers(filled) == self.answers(empty)
 
@@ -199,7 +199,7 @@ class ServiceConformance:
         if run.machine.capabilities.services[run.name] is None:
             assert isinstance(run.machine.apply(entry), UnknownCommand)
         else:
-            # A later version may know it: this one neither answers nor skips it.
+            # A later version may know it; this one must neither answer nor skip it.
             with pytest.raises(UnknownCommand):
                 run.machine.check_call(run.name, "no such command", 0)
             with pytest.raises(UnsupportedEncoding):
@@ -208,7 +208,7 @@ class ServiceConformance:
 
 
 def _spoil(answer: Any) -> None:
-    """Change everything in an answer that can be changed."""
+    """Change every mutable part of an answer."""
     if isinstance(answer, dict):
         for item in answer.values():
             _spoil(item)

@@ -1,4 +1,4 @@
-"""The conformance suite of snapshot stores.
+"""Conformance suite for snapshot stores.
 
 Derive a test class from :class:`SnapshotStoreConformance`, give it one factory, and pytest runs
 every rule of :class:`braft_core.abc.SnapshotStore` against your store::
@@ -11,7 +11,7 @@ every rule of :class:`braft_core.abc.SnapshotStore` against your store::
 new store over the *same* data, as after a restart of the process.
 """
 
-# The rules are named by their methods, and asserting is what a suite does.
+# Method names state the rules, and the suite consists of asserts.
 # ruff: noqa: D102, S101
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from braft_core.raft.types import Configuration, Server, SnapshotMeta, Suffrage
 
 __all__ = ["CONFIGURATION", "SnapshotStoreConformance", "pattern", "put"]
 
-#: A configuration that shows every field.
+#: A configuration in which every field is set.
 CONFIGURATION = Configuration(
     (
         Server("n\u00f6de-1", "127.0.0.1:1", Suffrage.VOTER),
@@ -41,14 +41,14 @@ _MAX_CHUNK = 1 << 20
 
 
 def pattern(size: int, seed: int = 0) -> bytes:
-    """Bytes of which no two stretches are alike; the same for the same seed."""
+    """Return bytes without repetition; the same for the same seed."""
     return random.Random(seed).randbytes(size)  # noqa: S311 - not a secret
 
 
 def put(
     store: SnapshotStore, index: int, chunks: Iterable[bytes] = (), term: int = 1
 ) -> SnapshotMeta:
-    """A finished snapshot of these contents."""
+    """Store a snapshot with these contents and return its metadata."""
     sink = store.create(index, term, CONFIGURATION, index // 2)
     for chunk in chunks:
         sink.write(chunk)
@@ -56,7 +56,7 @@ def put(
 
 
 class SnapshotStoreConformance:
-    """What every snapshot store must do. Each ``test_*`` method is one rule."""
+    """Rules for every snapshot store. Each ``test_*`` method is one rule."""
 
     def make(self, tmp_path: Path) -> SnapshotStore:
         """Return a store over the data that belongs to ``tmp_path``."""
@@ -219,7 +219,7 @@ class SnapshotStoreConformance:
         assert store.list() == []
 
     def test_retention_counts_those_of_one_index_and_term_once(self, tmp_path: Path) -> None:
-        """A node may use any of them."""
+        """Check that duplicates of one index and term count as one: a node may use any of them."""
         store = self.make(tmp_path)
         for index in (5, 7, 9, 7, 9, 9):
             put(store, index)

@@ -1,4 +1,4 @@
-"""The conformance suite of stores.
+"""Conformance suite for stores.
 
 Derive a test class from :class:`StorageConformance`, give it one factory, and pytest runs every
 rule of :class:`braft_core.abc.Storage` against your store::
@@ -11,7 +11,7 @@ rule of :class:`braft_core.abc.Storage` against your store::
 store over the *same* data, as after a restart of the process. It must not open it.
 """
 
-# The rules are named by their methods, and asserting is what a suite does.
+# Method names state the rules, and the suite consists of asserts.
 # ruff: noqa: D102, S101
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["StorageConformance", "entries"]
 
 
 def entries(first: int, last: int, term: int = 1) -> list[Entry]:
-    """Consecutive command entries whose data names their index and term."""
+    """Return consecutive command entries whose data names their index and term."""
     return [
         Entry(index, term, EntryType.COMMAND, f"{index}@{term}".encode())
         for index in range(first, last + 1)
@@ -39,7 +39,7 @@ def entries(first: int, last: int, term: int = 1) -> list[Entry]:
 
 
 class StorageConformance:
-    """What every store must do. Each ``test_*`` method is one rule."""
+    """Rules for every store. Each ``test_*`` method is one rule."""
 
     def make(self, tmp_path: Path) -> Storage:
         """Return a new, unopened store over the data that belongs to ``tmp_path``."""
@@ -47,7 +47,7 @@ class StorageConformance:
 
     @contextmanager
     def opened(self, tmp_path: Path) -> Iterator[Storage]:
-        """An open store, closed at the end."""
+        """Open a store, and close it at the end."""
         store = self.make(tmp_path)
         store.open()
         try:
@@ -56,14 +56,14 @@ class StorageConformance:
             store.close()
 
     def stored(self, tmp_path: Path) -> StoredState:
-        """What a restarted node would find."""
+        """Return what a restarted node would find."""
         store = self.make(tmp_path)
         try:
             return store.open()
         finally:
             store.close()
 
-    # ---------------------------------------------------------------- what is written is there
+    # ---------------------------------------------------------------- durability
 
     def test_a_new_store_is_empty(self, tmp_path: Path) -> None:
         state = self.stored(tmp_path)
@@ -329,7 +329,7 @@ class StorageConformance:
             store.compact(3005, 1)
         assert list(self.stored(tmp_path).entries) == entries(3006, 3010)
         with self.opened(tmp_path) as store:
-            # Back to where compacted entries may still lie about.
+            # Return to indexes where compacted entries may still be stored.
             store.write([WriteBatch(reset=(2500, 1), entries=entries(2501, 2600, 2))])
             store.compact(2550, 2)
             store.write([WriteBatch(entries=entries(2601, 2601, 2))])

@@ -1,4 +1,4 @@
-"""The conformance suite of transports.
+"""Conformance suite for transports.
 
 Derive a test class from :class:`TransportConformance`, give it one factory, and pytest runs every
 rule of :class:`braft_core.abc.Transport` against yours::
@@ -10,7 +10,7 @@ rule of :class:`braft_core.abc.Transport` against yours::
 The nodes of one test run on one event loop. Waiting is bounded by :data:`PATIENCE`.
 """
 
-# The rules are named by their methods, and asserting is what a suite does.
+# Method names state the rules, and the suite consists of asserts.
 # ruff: noqa: D102, S101
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ __all__ = [
     "until",
 ]
 
-#: Seconds in which nothing must happen, where a rule is that nothing does.
+#: Seconds to wait where a rule says that nothing happens.
 _QUIET = 0.15
 
 
 def _plain(message: Any) -> Any:
-    """A message without what belongs to one side alone."""
+    """Return a message without the fields that only one side uses."""
     fields = {name: getattr(message, name) for name in type(message).__slots__}
     fields.pop("context")
     fields.pop("request_id")
@@ -85,7 +85,7 @@ def _plain(message: Any) -> Any:
 
 
 class TransportConformance(SnapshotTransferRules):
-    """What every transport must do. Each ``test_*`` method is one rule."""
+    """Rules for every transport. Each ``test_*`` method is one rule."""
 
     async def _arrives(self, node: Node, request: Request) -> None:
         await until(lambda: node.handler.requests, repr(request))
@@ -177,7 +177,7 @@ class TransportConformance(SnapshotTransferRules):
             await until(lambda: b.handler.requests, "the request")
             assert len(b.handler.requests[0].entries) == 1  # type: ignore[union-attr]
 
-    # ---------------------------------------------------------------- who is who
+    # ---------------------------------------------------------------- identities
 
     async def _nothing_arrives(self, a: Node, b: Node, to: str) -> None:
         for request in (append("a", to, 5), RequestVote("a", to, 9, 4, 3, request_id=2)):
@@ -206,7 +206,7 @@ class TransportConformance(SnapshotTransferRules):
             b.handler.identity.cluster_id = "cl"
             await self.connected(a, b)
 
-    # ---------------------------------------------------------------- trouble
+    # ---------------------------------------------------------------- failures
 
     @on_a_loop
     async def test_requests_to_an_unreachable_peer_are_dropped_and_told_once(self) -> None:
@@ -366,7 +366,7 @@ class TransportConformance(SnapshotTransferRules):
                 await asyncio.sleep(4 * PATIENCE)
                 raise AssertionError("the call was not cancelled")
 
-            # There is a connection then, and the time is not spent on making one.
+            # Now there is a connection, so no time is spent on making one.
             b.handler.on_called = hello
             await a.transport.call(b.address, peer.DetailsRequest(), PATIENCE)
             b.handler.on_called = serve

@@ -1,6 +1,6 @@
-"""Nodes that remember what their transport tells them, and sample messages: for transport tests.
+"""Nodes that record what their transport reports, and sample messages: for transport tests.
 
-Owns nothing that asserts a rule; the rules are in :mod:`braft_testing.transport`.
+Asserts no rules; those are in :mod:`braft_testing.transport`.
 """
 
 # ruff: noqa: D102, S101
@@ -67,9 +67,9 @@ __all__ = [
     "until",
 ]
 
-#: Seconds a rule may take to show.
+#: Seconds within which a rule must show.
 PATIENCE = 20.0
-#: Nothing that is sent once is given up, even if the machine stands still for seconds.
+#: Timeouts long enough that no message is dropped, even if the machine pauses for seconds.
 PATIENT_TIMING = TransportTiming(connect=PATIENCE, handshake=PATIENCE, control_timeout=PATIENCE)
 #: Seconds after which a test counts as hanging.
 _HANGS = 6 * PATIENCE
@@ -96,7 +96,7 @@ def on_a_loop(test: _Test[_T]) -> Callable[[_T], None]:
 async def until(
     condition: Callable[[], object], what: str = "", seconds: float | None = None
 ) -> None:
-    """Wait for the condition; fails after ``seconds``, or else after :data:`PATIENCE`."""
+    """Wait for the condition; fail after ``seconds``, by default :data:`PATIENCE`."""
     loop = asyncio.get_running_loop()
     patience = PATIENCE if seconds is None else seconds
     deadline = loop.time() + patience
@@ -106,16 +106,15 @@ async def until(
 
 
 def prompt() -> float:
-    """Seconds within which comes what waits for nothing.
+    """Return the seconds within which something must happen that waits for nothing else.
 
-    What is tested is that it does not wait for something else, which takes longer; loaded machines
-    are slow in other ways.
+    Tests use it to show that there is no longer wait. The limit allows for loaded machines.
     """
     return PATIENCE / 4
 
 
 def answer_to(request: Request) -> Response:
-    """A positive response to that request, whose numbers follow from the request's."""
+    """Return a positive response to that request, with numbers derived from the request's."""
     sender, to = request.to, request.sender
     response: Response
     match request:
@@ -137,7 +136,7 @@ def answer_to(request: Request) -> Response:
 
 
 class RecordingHandler:
-    """A :class:`braft_core.abc.TransportHandler` that remembers, and answers if told to."""
+    """A :class:`braft_core.abc.TransportHandler` that records calls, and answers if configured."""
 
     def __init__(self, server_id: str, address: str, cluster_id: str) -> None:
         self.identity = Identity(server_id, address, cluster_id)
@@ -146,14 +145,14 @@ class RecordingHandler:
         self.lost: list[str] = []
         self.unreachable: list[str] = []
         self.calls: list[PeerRequest] = []
-        #: How a request is answered at once, or ``None``.
+        #: Returns the immediate answer to a request, or ``None``.
         self.answer: Callable[[Request], Response | None] = answer_to
         self.on_called: Callable[[PeerRequest], Awaitable[PeerReply]] = _no_reply
         self.transport: Transport | None = None
-        #: Snapshots that were offered, and whether they are wanted; it may raise.
+        #: Snapshots that were offered, and whether they are accepted; it may raise.
         self.offers: list[InstallSnapshot] = []
         self.on_offered: Callable[[InstallSnapshot], bool] = lambda message: True
-        #: Where snapshots that are sent come from and those that are received go to.
+        #: Source of the snapshots that are sent, and destination of those received.
         self.snapshots: SnapshotStore = MemorySnapshots()
 
     def on_message(self, message: Message) -> None:
@@ -220,7 +219,7 @@ class Node:
         return self.handler.identity.address
 
     def meets(self, other: Node) -> None:
-        """Tell it where the other node is."""
+        """Set the other node's address."""
         self.transport.set_peer(other.id, other.address)
 
 
@@ -232,7 +231,7 @@ async def listening_node(
     token: str = "",
     **options: Any,
 ) -> AsyncIterator[Node]:
-    """A node on the loop, on a free port unless ``options`` (of the transport) say another.
+    """Start a node on the loop, on a free port unless the transport's ``options`` set one.
 
     :param token: what ``BRAFT_TOKEN`` accepts.
     """
@@ -250,24 +249,26 @@ async def listening_node(
 
 
 def sever_sockets(*nodes: Node) -> None:
-    """Shut down the TCP connections to these nodes of this process behind the transport's back:
-    what the kernel does for a dead process. :meth:`TransportSuite.sever` of a TCP transport.
+    """Shut down this process's TCP connections to these nodes without the transport's knowledge.
+
+    The kernel does the same when a process dies. Use it as :meth:`TransportSuite.sever` of a TCP
+    transport.
     """
     for behind in _sockets_to(nodes):
         behind.shutdown(socket.SHUT_RDWR)
 
 
 def patience_of_sockets(*nodes: Node) -> list[float]:
-    """How long the kernel holds what these nodes' hosts do not take, of each connection to them.
+    """Return the ``TCP_USER_TIMEOUT`` of each connection to these nodes.
 
-    Seconds, 0 for as long as it likes (``TCP_USER_TIMEOUT``).
+    Seconds; 0: the kernel's default.
     """
     option = socket.TCP_USER_TIMEOUT
     return [s.getsockopt(socket.IPPROTO_TCP, option) / 1000 for s in _sockets_to(nodes)]
 
 
 def _sockets_to(nodes: Sequence[Node]) -> Iterator[socket.socket]:
-    """The established connections of this process to these nodes, as sockets of their own."""
+    """Yield the established connections of this process to these nodes, as duplicate sockets."""
     ports = {int(node.address.rpartition(":")[2]) for node in nodes}
     for connection in psutil.Process().net_connections("tcp"):
         if connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port in ports:
@@ -276,7 +277,7 @@ def _sockets_to(nodes: Sequence[Node]) -> Iterator[socket.socket]:
 
 
 class TransportSuite:
-    """The nodes of a suite's tests, from one factory."""
+    """Creates the nodes of a suite's tests from one factory."""
 
     #: Whether :meth:`sever` can break connections.
     can_sever: ClassVar[bool] = False
@@ -286,15 +287,15 @@ class TransportSuite:
         raise NotImplementedError("derive from TransportConformance and define make()")
 
     def new_address(self) -> str:
-        """An address that nobody listens on."""
+        """Return an unused address."""
         return f"{HOST}:{free_ports(1)[0]}"
 
     async def sever(self, first: Node, second: Node) -> None:
-        """Break the connections between two nodes abruptly, as the death of a process does."""
+        """Break the connections between two nodes abruptly, as when a process dies."""
         raise NotImplementedError("define sever() if can_sever is set")
 
     async def start(self, server_id: str, address: str = "", cluster_id: str = "cl") -> Node:
-        """A started node."""
+        """Create and start a node."""
         address = address or self.new_address()
         node = Node(self.make(address), RecordingHandler(server_id, address, cluster_id))
         await node.transport.start(node.handler)
@@ -304,7 +305,7 @@ class TransportSuite:
     async def pair(
         self, cluster: str = "cl", other: str = "cl"
     ) -> AsyncIterator[tuple[Node, Node]]:
-        """Nodes ``a`` and ``b`` of those clusters, who know each other's address."""
+        """Start nodes ``a`` and ``b`` of those clusters, which know each other's address."""
         a = await self.start("a", cluster_id=cluster)
         b = await self.start("b", cluster_id=other)
         a.meets(b)
@@ -316,7 +317,7 @@ class TransportSuite:
             await b.transport.stop()
 
     async def connected(self, a: Node, b: Node) -> None:
-        """Wait until bulk messages of ``a`` reach ``b`` and are answered; then forget them."""
+        """Wait until bulk messages of ``a`` reach ``b`` and are answered; then discard them."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE
         while not a.handler.responses:
@@ -331,7 +332,10 @@ class TransportSuite:
 
 
 def append(sender: str, to: str, first: int, count: int = 1, size: int = 16) -> AppendEntries:
-    """Bulk: ``count`` entries of ``size`` bytes from index ``first`` on, also the request id."""
+    """Return a bulk message: ``count`` entries of ``size`` bytes from index ``first`` on.
+
+    ``first`` is also the request id.
+    """
     entries = [
         Entry(index, 3, EntryType.COMMAND, index.to_bytes(8, "big") * (size // 8))
         for index in range(first, first + count)
@@ -340,7 +344,7 @@ def append(sender: str, to: str, first: int, count: int = 1, size: int = 16) -> 
 
 
 def sample_requests(sender: str, to: str) -> list[Request]:
-    """Every kind of request, no two fields alike."""
+    """Return every kind of request, with all field values distinct."""
     entries = [
         Entry(12, 5, EntryType.NOOP, b""),
         Entry(13, 5, EntryType.COMMAND, bytes(range(256)), b"\x00ext", 1_700_000_000_123_456_789),
@@ -359,7 +363,7 @@ def sample_requests(sender: str, to: str) -> list[Request]:
 
 
 def sample_calls() -> list[tuple[PeerRequest, PeerReply]]:
-    """Every kind of peer call with a reply."""
+    """Return every kind of peer call with a reply."""
     return [
         (
             peer.ProbeRequest("a", "name", "", "h:1"),

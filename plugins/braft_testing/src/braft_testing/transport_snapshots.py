@@ -1,9 +1,9 @@
-"""The conformance suite of transports: transfers of snapshots.
+"""Conformance suite for transports: snapshot transfers.
 
 Part of :class:`braft_testing.transport.TransportConformance`, which derives from it.
 """
 
-# The rules are named by their methods, and asserting is what a suite does.
+# Method names state the rules, and the suite consists of asserts.
 # ruff: noqa: D102, S101
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CHUNK = 256 << 10
 
 
 class _Brake:
-    """Stops a thread at the second chunk until the test lets it go."""
+    """Blocks a thread at the second chunk until the test releases it."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -69,7 +69,7 @@ class _Brake:
 
 
 def transfer_threads() -> list[threading.Thread]:
-    """The threads that work for transfers now."""
+    """Return the running threads of transfers."""
     return [t for t in threading.enumerate() if t.name.startswith("braft-snapshot-")]
 
 
@@ -98,27 +98,27 @@ def _chunks(size: int) -> list[bytes]:
 
 
 class SnapshotTransferRules(TransportSuite):
-    """What every transport must do with ``InstallSnapshot``. Each ``test_*`` method is one rule."""
+    """Rules for ``InstallSnapshot``, for every transport. Each ``test_*`` method is one rule."""
 
     @asynccontextmanager
     async def snapshot_pair(
         self, cluster: str = "cl", other: str = "cl"
     ) -> AsyncIterator[tuple[Node, Node]]:
-        """Like ``pair``, with stores that are watched; no transfer may outlive it."""
+        """Start a pair like ``pair``, with watched stores; no transfer may outlive it."""
         async with self.pair(cluster, other) as (a, b):
             a.handler.snapshots, b.handler.snapshots = WatchedSnapshots(), WatchedSnapshots()
             yield a, b
         await until(lambda: not transfer_threads(), "no thread of a transfer is left")
 
     def install(self, node: Node, to: str, size: int, number: int = 7) -> InstallSnapshot:
-        """Make a snapshot of that size and let the node send it."""
+        """Create a snapshot of that size and let the node send it."""
         meta = put(_store(node), 5, _chunks(size), term=2)
         message = InstallSnapshot(node.id, to, 3, meta, request_id=number)
         node.transport.send(message)
         return message
 
     async def _fails(self, a: Node, number: int = 7) -> None:
-        """The transfer of that number is answered as failed, once."""
+        """Check that the transfer of that number is answered as failed, once."""
         await until(lambda: _answers(a), "the answer")
         await asyncio.sleep(0.05)
         response = _answers(a)[0]
@@ -127,13 +127,13 @@ class SnapshotTransferRules(TransportSuite):
         ]
 
     async def _leaves_nothing(self, b: Node) -> None:
-        """What was begun was thrown away, and the node was told nothing."""
+        """Check that the partial snapshot was discarded and the node not notified."""
         store = _store(b)
         await until(lambda: store.events.count("begun") == store.events.count("aborted"), "abort")
         assert _arrived(b) == []
         assert store.list() == []
 
-    # ---------------------------------------------------------------- the good way
+    # ---------------------------------------------------------------- successful transfers
 
     @on_a_loop
     async def test_a_snapshot_arrives_whole_whatever_its_size(self) -> None:
@@ -415,7 +415,7 @@ class SnapshotTransferRules(TransportSuite):
                 brake.release()
                 await c.transport.stop()
 
-    # ---------------------------------------------------------------- the others
+    # ---------------------------------------------------------------- effects on other traffic
 
     @on_a_loop
     async def test_a_slow_disk_of_the_receiver_delays_nothing_else(self) -> None:
@@ -439,7 +439,7 @@ class SnapshotTransferRules(TransportSuite):
             assert _answers(a)[0].success
 
     async def _slowest(self, a: Node, enough: Callable[[int], bool]) -> float:
-        """Send heartbeats and appends in turn; the longest that one waited for its answer."""
+        """Send heartbeats and appends in turn; return the longest time until an answer."""
         loop = asyncio.get_running_loop()
         slowest, number = 0.0, 0
         while not enough(number):

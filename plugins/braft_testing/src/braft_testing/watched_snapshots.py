@@ -1,6 +1,6 @@
-"""Snapshot stores in memory that tests watch, stop and break."""
+"""Snapshot stores in memory that tests can watch, block and break."""
 
-# The methods are those of the store.
+# Method names are those of the store.
 # ruff: noqa: D102
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Verify = Callable[[Iterator[bytes]], None]
 
 
 class DelegatingSink(SnapshotSink):
-    """Passes every call on to ``inner``; derive from it to change one."""
+    """Passes every call to ``inner``; derive from it to change one."""
 
     def __init__(self, store: DelegatingSnapshots, inner: SnapshotSink) -> None:
         self.store, self.inner = store, inner
@@ -34,7 +34,7 @@ class DelegatingSink(SnapshotSink):
 
 
 class DelegatingSnapshots(MemorySnapshots):
-    """A store in memory whose sinks are of the class :attr:`sink`."""
+    """A memory store whose sinks are of the class :attr:`sink`."""
 
     sink: ClassVar[type[DelegatingSink]] = DelegatingSink
 
@@ -76,17 +76,17 @@ class _WatchedSink(DelegatingSink):
 
 
 class WatchedSnapshots(DelegatingSnapshots):
-    """Snapshots whose reading and writing a test watches, stops and breaks."""
+    """Snapshots whose reads and writes a test can watch, block and break."""
 
     sink: ClassVar[type[DelegatingSink]] = _WatchedSink
 
     def __init__(self) -> None:
         super().__init__()
-        #: What is read instead of the contents.
+        #: Transforms the contents that are read.
         self.reading: Callable[[Iterator[bytes]], Iterator[bytes]] = iter
         #: Called on the transfer's thread before each chunk is written.
         self.writing: Callable[[bytes], object] = lambda _chunk: None
-        #: What became of received snapshots: ``begun``, ``aborted``, ``committed``.
+        #: Events of received snapshots: ``begun``, ``aborted``, ``committed``.
         self.events: list[str] = []
 
     def open(self, snapshot_id: str) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
-"""Real faults on real nodes: processes, networks and disks, and a judge of every answer.
+"""Inject real faults into real nodes (processes, networks, disks) and check every answer.
 
-``run(Options(seed, directory))`` runs one cluster and returns a :class:`Report`;
-``python -m braft_testing.faults`` does so from a shell. The parts (namespaces, packet rules,
-delays, disks) can be used alone. See ``docs/faults.md``.
+``run(Options(seed, directory))`` runs one cluster and returns a :class:`Report`; ``python -m
+braft_testing.faults`` does so from a shell. The parts (namespaces, packet rules, delays, disks) can
+be used alone. See ``docs/faults.md``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m braft_testing.faults``."""
+"""Entry point of ``python -m braft_testing.faults``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Stale reads: does a node tell the truth about how old its state may be?
+"""Check the staleness bounds that nodes report with stale reads.
 
-One client writes a key some times a second, and one per node reads it there without asking anybody
-else. The answer says how old the state may be at most: it must show every write that had been
-acknowledged by then. All moments are those of the clients' clock, which no fault touches.
+One client writes a key several times a second. One client per node reads it there as a stale read.
+Each answer reports the greatest possible age of its state, so it must show every write acknowledged
+before that. All times are those of the clients' clock, which no fault affects.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from braft_testing.faults.checking import Violation
 
 __all__ = ["AGED", "AgedRead", "Ages", "check_ages", "read_ages", "write_ticks"]
 
-#: The map, and its key.
+#: Map and key that are written and read.
 AGED, _KEY = "aged", "tick"
 _WRITE_SECONDS, _READ_SECONDS = 0.1, 0.05
 _WRITE_TIMEOUT = 2.0
-#: Short, so that a node that stood still finds a question that was asked just before it goes on.
+#: Short, so that a node that was paused meets a request from just before it continues.
 _READ_TIMEOUT = 0.3
 _MISSING = 404
 
 
 @dataclass(frozen=True, slots=True)
 class AgedRead:
-    """An answer: which revision of the key it showed, and how old the state may have been."""
+    """An answer: the revision it showed and the reported bound on the age of the state."""
 
     client: str
     began: float
@@ -41,16 +41,16 @@ class AgedRead:
 
 @dataclass(slots=True)
 class Ages:
-    """What was written and read. May be used from any thread; ``now()`` is the run's clock."""
+    """Recorded writes and reads. Thread-safe; ``now()`` is the clock of the run."""
 
     now: Callable[[], float]
-    #: (when it was acknowledged, its revision), in the order of the moments.
+    #: (time of the acknowledgement, revision), in order of time.
     written: list[tuple[float, int]] = field(default_factory=list)
     reads: list[AgedRead] = field(default_factory=list)
 
 
 def write_ticks(ages: Ages, urls: Sequence[str], stop: threading.Event) -> None:
-    """Write the key through whichever node takes it, until told to stop."""
+    """Write the key through any node that accepts it, until ``stop`` is set."""
     number = 0
     with Client(urls, timeout=_WRITE_TIMEOUT) as client:
         while not stop.wait(_WRITE_SECONDS):
@@ -58,12 +58,12 @@ def write_ticks(ages: Ages, urls: Sequence[str], stop: threading.Event) -> None:
             try:
                 revision = client.kv_put(AGED, _KEY, number)
             except BraftError:
-                continue  # perhaps written: nothing is claimed of it
+                continue  # outcome unknown: not recorded as written
             ages.written.append((ages.now(), revision))
 
 
 def read_ages(ages: Ages, name: str, url: str, stop: threading.Event) -> None:
-    """Read the key of one node, until told to stop."""
+    """Read the key at one node until ``stop`` is set."""
     path = f"{url}/v1/kv/{AGED}/{_KEY}?consistency=stale"
     with httpx.Client(trust_env=False, timeout=_READ_TIMEOUT) as http:
         while not stop.wait(_READ_SECONDS):
@@ -80,7 +80,7 @@ def read_ages(ages: Ages, name: str, url: str, stop: threading.Event) -> None:
 
 
 def check_ages(written: Sequence[tuple[float, int]], reads: Sequence[AgedRead]) -> list[Violation]:
-    """Return a violation for each read that lacks a write older than it says that it may be."""
+    """Return a violation for each read that misses a write older than its reported bound."""
     moments = [moment for moment, _ in written]
     newest: list[tuple[int, float]] = []
     for moment, revision in written:

@@ -1,12 +1,13 @@
-"""Were the promises kept? Judges the recorded calls alone.
+"""Check the recorded calls for broken guarantees.
 
 Four rules, each of which finds what others may miss:
 
-- every key's history is linearizable (the search of :mod:`..simulation.linearizability`);
-- revisions are log indexes: one write has one, no two writes share one, and they rise with time, so
-  a read that shows a revision older than a finished write's is stale, whatever the search says;
-- counters hold at least the acknowledged increments, and at most those of unknown outcome more;
-- at the end a journal has each acknowledged entry, and none that was refused.
+- Every key's history is linearizable (the search of :mod:`..simulation.linearizability`).
+- Revisions are log indexes: each write has one, no two writes share one, and they grow with time. A
+  read that shows a revision older than a finished write's is therefore stale.
+- A counter holds at least the acknowledged increments, and at most those plus the increments with
+  an unknown outcome.
+- At the end a journal has each acknowledged entry, and none that was rejected.
 
 Pure. Values put on a key are used once, except on counters, whose keys begin with ``counter``.
 """
@@ -39,7 +40,7 @@ _MAX_STATES = 300_000
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that was broken, on which key, and how."""
+    """A broken guarantee: which one, on which key, and how."""
 
     rule: str
     key: str
@@ -51,7 +52,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was judged: keys, violations, and keys whose search was too large to end."""
+    """The result: keys checked, violations, and keys whose search exceeded its limit."""
 
     keys: int
     violations: tuple[Violation, ...]
@@ -59,7 +60,7 @@ class Verdict:
 
 
 def by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
-    """The calls of each key, in order of invocation."""
+    """Group the calls by key, in order of invocation."""
     keys: dict[str, list[Call]] = {}
     for call in calls:
         keys.setdefault(call.key, []).append(call)
@@ -67,7 +68,7 @@ def by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
 
 
 def judge(calls: Iterable[Call], max_states: int = _MAX_STATES) -> Verdict:
-    """All rules for each register and counter (journals: :func:`check_journal`)."""
+    """Apply all rules to each register and counter (journals: :func:`check_journal`)."""
     violations: list[Violation] = []
     undecided: list[str] = []
     keys = by_key(calls)
@@ -89,11 +90,11 @@ def judge(calls: Iterable[Call], max_states: int = _MAX_STATES) -> Verdict:
 
 
 def operations(history: Sequence[Call]) -> list[Operation]:
-    """The calls of one key as operations of a register that holds the value.
+    """Convert the calls of one key to operations on a register that holds the value.
 
-    A put_if compares revisions; since a value is written once it stands for its revision. A
-    delete is a write of ``ABSENT``, and one that found nothing a read of it. A conflict with a
-    revision that nobody was told the value of says nothing, and is left out.
+    A put_if compares revisions; since a value is written once, it stands for its revision. A delete
+    is a write of ``ABSENT``; one that found nothing is a read of it. A conflict with a revision of
+    unknown value carries no information and is left out.
     """
     values = _values_by_revision(history)
     found = [o for o in (_operation(call, values) for call in history) if o is not None]
@@ -137,11 +138,11 @@ def _operation(call: Call, values: Mapping[int, int]) -> Operation | None:
 
 
 def _bounded(operation: Operation, all_of_key: Sequence[Operation]) -> Operation:
-    """The operation with the latest moment at which it can have happened, if answers tell one.
+    """Limit when a write of unknown outcome can have happened, if later answers show that.
 
-    Whoever saw the value of a write of unknown outcome saw it after it happened. A counter only
-    grows: after an answer that shows the sum, or more, an increment to it cannot happen any more.
-    This changes no verdict, but keeps the search small.
+    An answer that shows the written value came after the write. A counter only grows: after an
+    answer that shows the sum or more, an increment to it cannot happen any more. This changes no
+    verdict, but keeps the search small.
     """
     if operation.outcome is not Outcome.UNKNOWN or operation.value == ABSENT:
         return operation
@@ -153,7 +154,7 @@ def _bounded(operation: Operation, all_of_key: Sequence[Operation]) -> Operation
         and other.kind is not Kind.WRITE
         and (other.seen >= operation.value if counter else other.seen == operation.value)
     )
-    # An increment may come too late from the start, when another one had made the sum already.
+    # The increment may have been too late from the start, if another one had reached the sum.
     return replace(operation, returned=max(operation.invoked, min(seen_by, default=math.inf)))
 
 
@@ -162,7 +163,7 @@ def _bounded(operation: Operation, all_of_key: Sequence[Operation]) -> Operation
 
 
 def check_revisions(key: str, history: Sequence[Call]) -> list[Violation]:
-    """One write has one revision, no two share one, and what is seen never goes back in time."""
+    """Check that revisions are unique per write and never go backwards in time."""
     return [*_shared_revisions(key, history), *_backwards(key, history)]
 
 
@@ -186,7 +187,7 @@ def _shared_revisions(key: str, history: Iterable[Call]) -> Iterable[Violation]:
 
 
 def _backwards(key: str, history: Sequence[Call]) -> Iterable[Violation]:
-    """A call shows a revision; calls that begin after its end must not show an older one."""
+    """Find calls that show an older revision than a call that had ended before they began."""
     told = [c for c in history if c.outcome is Outcome.OK and c.revision]
     by_end = sorted(told, key=lambda c: c.returned)
     newest: Call | None = None
@@ -205,7 +206,7 @@ def _backwards(key: str, history: Sequence[Call]) -> Iterable[Violation]:
 
 
 def check_counter(key: str, history: Sequence[Call]) -> list[Violation]:
-    """Each sum was acknowledged once, and the last one seen holds what was acknowledged."""
+    """Check that each sum was acknowledged once and that the last one seen includes all of them."""
     violations: list[Violation] = []
     increments = [call for call in history if call.action is Action.PUT_IF]
     acknowledged: dict[int, Call] = {}
@@ -229,7 +230,7 @@ def check_counter(key: str, history: Sequence[Call]) -> list[Violation]:
 def check_journal(
     map_name: str, calls: Iterable[Call], items: Mapping[str, object]
 ) -> list[Violation]:
-    """Compare the journal at the end with what its writers were told; each key is put once."""
+    """Compare the journal at the end with the answers to its writers; each key is put once."""
     violations: list[Violation] = []
     rest = dict(items)
     for call in calls:

@@ -1,4 +1,4 @@
-"""The command line: minutes of faults, a summary, and where the evidence of a failure is."""
+"""Command line: inject faults for minutes, print a summary, and say where evidence is stored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: passed; 1: a promise was broken; 2: wrong usage; 3: the faults cannot be made here."""
+    """Run and return the exit code.
+
+    0: passed; 1: a guarantee was broken; 2: wrong usage; 3: the faults cannot be made here.
+    """
     arguments = _arguments(argv)
     seed = arguments.seed if arguments.seed is not None else secrets.randbelow(1_000_000)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -108,7 +111,7 @@ def _tell(report: Report, path: Path | None) -> int:
 
 @contextmanager
 def _progress(seed: int) -> Iterator[Callable[[str, float], None]]:
-    """A bar on a terminal, and nothing elsewhere."""
+    """Show a progress bar on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
     if not (console.is_terminal and sys.stderr.isatty()):
         yield lambda text, part: None

@@ -1,8 +1,8 @@
-"""Real nodes in places of their own: a namespace, a disk, a directory.
+"""Real nodes, each with its own namespace, disk and directory.
 
-Owns the processes it starts, by their ``Popen`` objects, and ends no others. Sees of them what an
-operator sees: HTTP, exit codes, output. Driven from one thread, which is inside the namespace of
-the clients where there is one.
+Owns the processes it starts, by their ``Popen`` objects, and ends no others. It sees what an
+operator sees: HTTP, exit codes, output. Used from one thread, which is inside the namespace of the
+clients if there is one.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = ["Cluster", "NotServing", "Place"]
 _STOP_SECONDS = 30.0
 _ASK_SECONDS = 1.0
 _POLL = 0.05
-#: A key that is written to see whether a node serves.
+#: A key that is written to check whether a node serves.
 _MAP, _KEY = "service", "probe"
 
 
 class NotServing(BraftError):
-    """The cluster did not serve within the deadline; the message says which node, and why."""
+    """The cluster did not serve within the deadline; the message names the node and the reason."""
 
     code = "not_serving"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one node lives. ``directory`` is its working directory and holds its log."""
+    """Where one node runs. ``directory`` is its working directory and holds its log."""
 
     index: int
     host: str
@@ -74,11 +74,11 @@ class Place:
 
 
 class Cluster:
-    """Nodes in their places; the first ``size`` found the cluster, further ones may join it.
+    """Nodes in their places; the first ``size`` bootstrap the cluster, further ones may join it.
 
     Use ``with``: leaving it ends every process it started.
 
-    :param settings: of every node, by name, as they would be written in the environment.
+    :param settings: settings of every node by name, as written in the environment.
     """
 
     def __init__(self, places: Sequence[Place], size: int, **settings: object) -> None:
@@ -92,7 +92,7 @@ class Cluster:
             )
             for place in self.places
         ]
-        #: Nodes that were started and not ended by us.
+        #: Nodes that were started and that we did not end.
         self._wanted: set[int] = set()
         self._clients: dict[tuple[int, float], Client] = {}
         self._open = ExitStack()
@@ -111,16 +111,16 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """End all processes: politely, then by force. Idempotent."""
+        """End all processes: by SIGTERM, then by SIGKILL. Idempotent."""
         self._open.close()
         self._clients.clear()
         end_all(self._processes, _STOP_SECONDS)
 
-    # -- life and death ------------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------------
 
     @property
     def members(self) -> range:
-        """The indexes of the founders."""
+        """Indexes of the initial members."""
         return range(self.size)
 
     @property
@@ -129,29 +129,29 @@ class Cluster:
         return [index for index, process in enumerate(self._processes) if process.running]
 
     def _running_of(self, indexes: Iterable[int]) -> list[int]:
-        """Those that have not ended by themselves."""
+        """Return those whose process has not exited."""
         return [index for index in indexes if self._processes[index].running]
 
     def pid(self, index: int) -> int:
-        """The process id of a node; a prefix that became the node has kept it."""
+        """Return the process id of a node; a prefix command keeps its own when it runs the node."""
         return self._processes[index].pid
 
     def ended_by_themselves(self) -> dict[int, int]:
-        """Exit codes of the nodes that ended though nobody told them to."""
+        """Return the exit codes of the nodes that exited although we did not end them."""
         codes = {index: self._processes[index].exit_code for index in sorted(self._wanted)}
         return {index: code for index, code in codes.items() if code is not None}
 
     def start(self, *indexes: int, **settings: object) -> None:
         """Start these nodes on what their data directories hold.
 
-        :param settings: for these starts alone.
+        :param settings: for these starts only.
         """
         for index in indexes:
             self._processes[index].start(self._environment(self.places[index], settings))
             self._wanted.add(index)
 
     def kill(self, *indexes: int) -> None:
-        """``kill -9`` these nodes, all before any of them is waited for."""
+        """Send ``kill -9`` to these nodes, to all before waiting for any of them."""
         self._wanted.difference_update(indexes)
         running = self._running_of(indexes)
         for index in running:
@@ -177,26 +177,26 @@ class Cluster:
             raise NotServing(message, node=index) from None
 
     def pause(self, *indexes: int) -> None:
-        """SIGSTOP: the processes stand still and keep their sockets."""
+        """Send SIGSTOP: the processes stop and keep their sockets."""
         for index in self._running_of(indexes):
             self._processes[index].pause()
 
     def freeze(self, *indexes: int) -> None:
-        """:meth:`pause`, and wait until no thread of these nodes is inside a system call.
+        """Call :meth:`pause`, and wait until no thread of these nodes is inside a system call.
 
-        :raises FaultKitError: a thread does not stop, for example because a tracer holds it.
+        :raises FaultKitError: if a thread does not stop, for example because a tracer holds it.
         """
         self.pause(*indexes)
         for index in self._running_of(indexes):
             wait_frozen(self.pid(index))
 
     def resume(self, *indexes: int) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         for index in self._running_of(indexes):
             self._processes[index].resume()
 
     def revive(self) -> None:
-        """Start the nodes that ended by themselves."""
+        """Start the nodes that exited although we did not end them."""
         self.start(*self.ended_by_themselves())
 
     def forget(self, index: int) -> None:
@@ -220,10 +220,10 @@ class Cluster:
         interposed = place.interposer.environment if place.interposer is not None else {}
         return {**node_environment(settings), **interposed}
 
-    # -- looking -------------------------------------------------------------------------------
+    # -- observation ---------------------------------------------------------------------------
 
     def client(self, index: int, timeout: float = _ASK_SECONDS) -> Client:
-        """A client of this node alone, which waits for so many seconds."""
+        """Return a client of this node only, with this timeout in seconds."""
         key = index, timeout
         if key not in self._clients:
             client = Client([self.places[index].url], timeout=timeout)
@@ -231,7 +231,7 @@ class Cluster:
         return self._clients[key]
 
     def leader(self) -> int | None:
-        """The index of a node that says it leads, ``None`` if none does."""
+        """Return the index of a node that reports to be leader, ``None`` if there is none."""
         for index in self.running:
             if not self._processes[index].paused:
                 with suppress(BraftError):
@@ -240,16 +240,16 @@ class Cluster:
         return None
 
     def server_id(self, index: int) -> str | None:
-        """The id of a node in the Raft configuration, ``None`` if it is not in it."""
+        """Return the id of a node in the Raft configuration, ``None`` if it is not in it."""
         return next((m["id"] for m in self.membership() if m["address"] == self._at(index)), None)
 
     def suffrage(self, index: int) -> str | None:
-        """``Voter`` or ``Nonvoter``, ``None`` if the node is not a member."""
+        """Return ``Voter`` or ``Nonvoter``, ``None`` if the node is not a member."""
         found = (m["suffrage"] for m in self.membership() if m["address"] == self._at(index))
         return next(found, None)
 
     def membership(self) -> list[dict[str, Any]]:
-        """The configuration as the leader has it, or whichever founder answers."""
+        """Return the leader's configuration, or that of the first initial member that answers."""
         leader = self.leader()
         order = [leader] if leader is not None else self.members
         for index in order:
@@ -261,17 +261,17 @@ class Cluster:
         return self.places[index].address
 
     def wait_answering(self, deadline: float) -> None:
-        """Wait until each founder answers HTTP at all: its process has started.
+        """Wait until each initial member answers HTTP: its process has started.
 
         :raises NotServing: as :meth:`wait_serving`.
         """
         self._wait(self.members, self._silence, "answer", deadline)
 
     def wait_serving(self, deadline: float, nodes: Iterable[int] | None = None) -> None:
-        """Wait until each of these nodes (all founders) takes a write and reads it back.
+        """Wait until each of these nodes (default: all initial members) takes and returns a write.
 
         :param deadline: seconds, for all of them together.
-        :raises NotServing: naming the first node that does not, and its last answer.
+        :raises NotServing: naming the first node that does not serve, and its last answer.
         """
         self._wait(self.members if nodes is None else nodes, self._problem, "serve", deadline)
 
@@ -309,5 +309,5 @@ class Cluster:
 
 
 def _dies_with_us() -> list[str]:
-    """A prefix that has the kernel end a node if we are killed and cannot."""
+    """Return a command prefix that has the kernel end a node when this process is killed."""
     return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []

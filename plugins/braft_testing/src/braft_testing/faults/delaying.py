@@ -1,8 +1,8 @@
-"""Delay and reordering of packets: what ``tc netem`` does, for kernels without it.
+"""Delay and reorder packets, as ``tc netem`` does, on kernels without it.
 
-A rule hands packets to a netfilter queue; a :class:`DelayLine` holds each for a time drawn for it
-alone and then lets it pass, so that a packet can overtake an earlier one. Speaks the kernel's
-nfnetlink_queue protocol over a netlink socket: only numbers of packets cross it, never contents.
+A rule hands packets to a netfilter queue. A :class:`DelayLine` holds each packet for its own random
+time and then accepts it, so that a packet can overtake an earlier one. Speaks the kernel's
+nfnetlink_queue protocol over a netlink socket: packet numbers cross it, never contents.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TYPE_MASK = 0x3FFF
 
 
 class DelayLine:
-    """Holds the packets of queue 0 of a namespace. Use ``with``; leaving it lets all pass.
+    """Holds the packets of queue 0 of a namespace. Use ``with``; leaving it accepts all.
 
     :param least: shortest delay, seconds.
     :param most: longest delay, seconds.
@@ -61,7 +61,10 @@ class DelayLine:
         self._newest = 0
 
     def __enter__(self) -> DelayLine:
-        """:raises FaultKitError: if the kernel has no such queue, or somebody reads it already."""
+        """Open the queue.
+
+        :raises FaultKitError: if the kernel has no such queue, or another process reads it.
+        """
         with self._namespace.inside():
             self._socket = _open_queue()
         self._thread.start()
@@ -112,7 +115,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _message(kind: int, flags: int, *attributes: bytes) -> bytes:
-    """A netlink message about queue 0."""
+    """Build a netlink message about queue 0."""
     body = struct.pack("!BBH", 0, 0, 0) + b"".join(attributes)
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
 
@@ -139,7 +142,7 @@ def _open_queue() -> socket.socket:
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Kind and body of each message in what the kernel sent."""
+    """Yield kind and body of each message in data from the kernel."""
     while len(data) >= _HEADER.size:
         length, kind, _, _, _ = _HEADER.unpack_from(data)
         if not _HEADER.size <= length <= len(data):
@@ -156,7 +159,7 @@ def _check(data: bytes) -> None:
 
 
 def _packets(data: bytes) -> Iterator[int]:
-    """The numbers of the packets announced in what the kernel sent."""
+    """Yield the numbers of the packets announced in data from the kernel."""
     for kind, body in _messages(data):
         rest = body[4:] if kind == _PACKET else b""
         while len(rest) >= _ATTRIBUTE.size:

@@ -1,8 +1,8 @@
-"""Small disks of one node's own, to be filled or to lose power.
+"""Small private disks for one node, which can be filled or lose power.
 
-Owns the mounts it makes and removes them. A tmpfs can be filled; an ext4 file system on a loop
-device can also be cut off in the middle of its work, which loses what was not synced, as a power
-failure does. Root is needed.
+Owns the mounts it makes and removes them. A tmpfs can be filled. An ext4 file system on a loop
+device can also be shut down in the middle of its work, which loses what was not synced, as a power
+failure does. Requires root.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Disk:
     """A mounted file system at ``path``. Use ``with``: leaving it unmounts."""
 
     def __init__(self, path: Path, size: int = 96 * _MIB) -> None:
-        """:param size: bytes."""
+        """Prepare a disk of ``size`` bytes."""
         self.path = path
         self._size = size
 
@@ -46,21 +46,24 @@ class Disk:
             self.unmount()
 
     def mount(self) -> None:
-        """Mount it; its files are those of before."""
+        """Mount it with the files of the previous mount."""
         raise NotImplementedError
 
     def unmount(self) -> None:
-        """:raises FaultKitError: if somebody uses it."""
+        """Unmount it.
+
+        :raises FaultKitError: if the file system is in use.
+        """
         tool("umount", str(self.path))
 
     def fill(self) -> int:
-        """Leave no byte free; returns how many were taken."""
+        """Leave no byte free; return how many were taken."""
         with self._ballast.open("ab") as file:
             free = shutil.disk_usage(self.path).free
             if free >= _BLOCK:
                 with suppress(OSError):
                     os.posix_fallocate(file.fileno(), 0, free - free % _BLOCK)
-            # What the reservation left: bookkeeping takes blocks of its own.
+            # Fill what the reservation left, since metadata takes blocks too.
             with suppress(OSError):
                 while True:
                     os.write(file.fileno(), bytes(_BLOCK))
@@ -76,7 +79,7 @@ class Disk:
 
 
 class MemoryDisk(Disk):
-    """A tmpfs."""
+    """A disk in memory (tmpfs)."""
 
     def mount(self) -> None:
         """Mount it; it is empty."""
@@ -84,9 +87,9 @@ class MemoryDisk(Disk):
 
 
 class LoopDisk(Disk):
-    """ext4 in a file beside ``path``, on a loop device."""
+    """An ext4 file system in a file beside ``path``, on a loop device."""
 
-    #: EXT4_IOC_SHUTDOWN, and its "do not even write the journal".
+    #: The ioctl EXT4_IOC_SHUTDOWN, and its flag NOLOGFLUSH: do not even write the journal.
     _SHUTDOWN = 0x8004587D
     _NO_FLUSH = (2).to_bytes(4, "little")
 
@@ -105,16 +108,16 @@ class LoopDisk(Disk):
         return self.path.with_name(f"{self.path.name}.ext4")
 
     def mount(self) -> None:
-        """Mount it; the journal is replayed, as after a power failure."""
+        """Mount it; the kernel replays the journal, as after a power failure."""
         if self._is_cut:
             self._renew()
         tool("mount", "-t", "ext4", "-o", "loop", str(self._image), str(self.path))
 
     def _renew(self) -> None:
-        """Take a copy of the image for the image.
+        """Replace the image by a copy.
 
-        A process with mounts of its own, as ``ip netns exec`` makes them, may hold the file system
-        that was shut down. To mount the same image again would give that one.
+        A process with its own mounts, as ``ip netns exec`` creates them, may still hold the file
+        system that was shut down. Mounting the same image again would return that one.
         """
         copy = self._image.with_suffix(".copy")
         tool("cp", "--sparse=always", str(self._image), str(copy))
@@ -122,7 +125,7 @@ class LoopDisk(Disk):
         self._is_cut = False
 
     def cut_power(self) -> None:
-        """Let the file system fail at once, and forget what was not synced.
+        """Shut the file system down at once, and lose what was not synced.
 
         Whoever uses it gets errors from now on; unmount and mount it afterwards.
         """

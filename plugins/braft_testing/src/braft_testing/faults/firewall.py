@@ -1,8 +1,8 @@
 """Packet rules inside one namespace: drop, lose some, reject, hand to user space.
 
-Pure translation of rules to nftables or iptables text, and one call that loads it. Rules are only
-ever loaded inside a namespace of the kit: a :class:`Firewall` cannot be made without one. Traffic
-of a node with itself (``lo``) is never touched.
+Translates rules to nftables or iptables text, and loads it with one call. Rules are loaded only
+inside a namespace of the kit: a :class:`Firewall` cannot be made without one. Traffic of a node
+with itself (``lo``) is never affected.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Action(Enum):
     """What happens to a packet that a rule matches."""
 
     DROP = "drop"
-    #: TCP is answered with a reset, as by a port that nobody listens on.
+    #: TCP is answered with a reset, as by a closed port.
     REJECT = "reject"
-    #: Handed to whoever reads queue 0 in user space; passes if nobody does.
+    #: Handed to the reader of queue 0 in user space; accepted if there is none.
     QUEUE = "queue"
 
 
@@ -32,9 +32,9 @@ class Action(Enum):
 class Rule:
     """One rule of one namespace.
 
-    :param inbound: for packets that arrive; else for those that leave.
+    :param inbound: whether it applies to incoming packets, instead of outgoing ones.
     :param peer: the IPv4 address of the other side; ``""``: any.
-    :param share: the part of the packets it is for, drawn at random, above 0 and at most 1.
+    :param share: the share of packets it applies to, drawn at random, above 0 and at most 1.
     """
 
     action: Action
@@ -56,7 +56,7 @@ _IPTABLES_ACTIONS = {
 
 
 def nftables_text(rules: Iterable[Rule]) -> str:
-    """All rules of a namespace as a file for ``nft -f``; it replaces what was there, at once."""
+    """Return all rules as a file for ``nft -f``, which replaces the present ones atomically."""
     lines: dict[bool, list[str]] = {True: [], False: []}
     for rule in rules:
         parts = ['iifname != "lo"' if rule.inbound else 'oifname != "lo"']
@@ -76,7 +76,7 @@ def nftables_text(rules: Iterable[Rule]) -> str:
 
 
 def iptables_text(rules: Iterable[Rule]) -> str:
-    """The same for ``iptables-restore``."""
+    """Return all rules as input for ``iptables-restore``."""
     lines = ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]"]
     for rule in rules:
         parts = ["-A INPUT ! -i lo" if rule.inbound else "-A OUTPUT ! -o lo"]
@@ -89,10 +89,12 @@ def iptables_text(rules: Iterable[Rule]) -> str:
 
 
 class Firewall:
-    """The rules of one namespace. To be used from one thread at a time."""
+    """The rules of one namespace. Use it from one thread at a time."""
 
     def __init__(self, namespace: Namespace, program: str = "") -> None:
-        """:param program: ``iptables-restore`` or ``nft``; default: what is installed.
+        """Choose the program.
+
+        :param program: ``iptables-restore`` or ``nft``; default: what is installed.
         :raises FaultKitError: if neither is installed.
         """
         self._namespace = namespace
@@ -100,9 +102,9 @@ class Firewall:
         self._rules: list[Rule] = []
 
     def add(self, *rules: Rule) -> None:
-        """Load these rules beside those that are there.
+        """Load these rules beside the present ones.
 
-        :raises FaultKitError: if the kernel does not know what they need.
+        :raises FaultKitError: if the kernel does not support them.
         """
         self._load([*self._rules, *rules])
 
@@ -117,8 +119,8 @@ class Firewall:
         self._rules = rules
 
 
-#: Arguments and translation of each program, in order of preference: there are kernels with the
-#: NFQUEUE of iptables and without the "queue" of nftables.
+#: Arguments and translation of each program, in order of preference: some kernels have the NFQUEUE
+#: of iptables and lack the "queue" of nftables.
 _PROGRAMS: Mapping[str, tuple[tuple[str, ...], Callable[[Iterable[Rule]], str]]] = {
     "iptables-restore": ((), iptables_text),
     "nft": (("-f", "-"), nftables_text),

@@ -1,7 +1,7 @@
-"""Faults at a test's command: real processes, and one fault at a time, made and healed by name.
+"""Inject single faults from a test, by name, into real processes.
 
-The same kinds as in the long runs (:mod:`braft_testing.faults.kinds`), without their chance:
-the test says when and to whom.
+Uses the kinds of the long runs (:mod:`braft_testing.faults.kinds`), without their randomness: the
+test chooses when and where.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _FORMING_SECONDS = 60.0
 
 
 def unavailable() -> dict[str, str]:
-    """The kinds of faults that this machine cannot make, each with the reason."""
+    """Return the kinds of faults that this machine cannot make, each with the reason."""
     return impossible(KINDS.values(), survey())
 
 
 class Injector:
-    """A cluster that serves, and what can be done to it. From the thread that made it.
+    """A serving cluster and the faults to inject. Use it from the thread that created it.
 
-    ``inside`` is the context in which other threads make their connections to the nodes: where
-    there is a network of its own, they are in a namespace.
+    Other threads connect to the nodes within the context ``inside``: it moves them into the
+    clients' namespace, if there is one.
     """
 
     def __init__(
@@ -45,17 +45,18 @@ class Injector:
 
     @property
     def cluster(self) -> Cluster:
-        """The processes: their addresses, their life and death."""
+        """The processes: their addresses, and how to start and stop them."""
         return self._scene.cluster
 
     def inject(self, kind: str, *victims: int, strength: float = 0.5, other: bool = False) -> str:
-        """Make a fault, which stays until it is healed; returns in a few words what was done.
+        """Inject a fault, which stays until it is healed; return a short description.
 
         :param kind: a name of ``KINDS``.
-        :param victims: whom it strikes, where a kind has a choice; default: the leader first.
+        :param victims: the nodes to hit, where a kind has a choice; default: the leader first.
         :param strength: from 0 to 1, where a kind has degrees.
         :param other: the second form of a kind that has two.
-        :raises ConfigError: there is no such kind. :raises FaultKitError: not on this machine.
+        :raises ConfigError: if there is no such kind.
+        :raises FaultKitError: if this machine cannot make it.
         """
         chosen = kind_named(kind)
         if (reason := self._missing.get(chosen.needs)) is not None:
@@ -67,16 +68,16 @@ class Injector:
         return chosen.inject(self._scene, fault)
 
     def heal(self, deadline: float = 60.0) -> None:
-        """Undo every fault, start the nodes that ended, and wait until the cluster serves.
+        """Undo every fault, start the nodes that exited, and wait until the cluster serves.
 
-        :raises NotServing: not within ``deadline`` seconds.
+        :raises NotServing: if that takes longer than ``deadline`` seconds.
         """
         self._scene.heal()
         self.cluster.wait_serving(deadline)
 
     @contextmanager
     def during(self, kind: str, *victims: int, strength: float = 0.5) -> Iterator[str]:
-        """:meth:`inject` at the beginning and :meth:`heal` at the end of a ``with`` block."""
+        """Call :meth:`inject` at the beginning and :meth:`heal` at the end of a ``with`` block."""
         try:
             yield self.inject(kind, *victims, strength=strength)
         finally:
@@ -85,9 +86,11 @@ class Injector:
 
 @contextmanager
 def injector(size: int, directory: Path, **settings: object) -> Iterator[Injector]:
-    """A cluster of ``size`` real processes that serves, in places as good as the machine allows.
+    """Start a cluster of ``size`` real processes, isolated as well as this machine allows.
 
-    :param settings: of every node, by name.
+    It serves when the block begins.
+
+    :param settings: settings of every node by name.
     """
     missing = survey()
     directory.mkdir(parents=True, exist_ok=True)

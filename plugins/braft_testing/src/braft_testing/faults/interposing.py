@@ -1,7 +1,7 @@
-"""Clocks that jump or stand still and syncs that take long: a small library (``interposer.c``).
+"""Change clocks and delay syncs with a small preloaded library (``interposer.c``).
 
-It stands in front of the C library of each node. Owns the library, which is compiled where a run
-begins, and the file with what is different for a node. No right is needed, only a C compiler.
+The library wraps functions of the C library in each node. This module compiles it when a run
+begins, and owns the file with each node's values. Requires a C compiler, but no privileges.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from braft_testing.faults.machine import tool
 __all__ = ["Interposer", "build_library"]
 
 _NUMBER = struct.Struct("=q")
-#: Where the numbers are in the file.
+#: Offsets of the numbers in the file.
 _WALL, _STEADY, _SYNC = (position * _NUMBER.size for position in range(3))
 _SECOND = 1_000_000_000
 
 
 def build_library(folder: Path) -> Path:
-    """Compile the library. :raises FaultKitError: there is no C compiler, or it fails."""
+    """Compile the library.
+
+    :raises FaultKitError: if there is no C compiler, or it fails.
+    """
     library = folder / "interposer.so"
     with as_file(files(__package__) / "interposer.c") as source:
         tool("cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source))
@@ -30,28 +33,28 @@ def build_library(folder: Path) -> Path:
 
 
 class Interposer:
-    """What is different for one node, over all its starts. Nothing at first."""
+    """The changes for one node, over all its starts. Initially none."""
 
     def __init__(self, library: Path, path: Path) -> None:
-        """:param path: of the file with the numbers, which is made."""
+        """Create the file with the numbers at ``path``."""
         self._library, self._path = library, path
         self._suspended = 0.0
         path.write_bytes(_NUMBER.pack(0) * 3)
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process must be started with to be concerned."""
+        """The environment variables that load the library into a process."""
         return {"LD_PRELOAD": str(self._library), "BRAFT_FAULTS_INTERPOSER": str(self._path)}
 
     def set_wall_clock(self, seconds: float) -> None:
-        """Be ``seconds`` ahead of the machine's wall clock, at once."""
+        """Set the node's wall clock ``seconds`` ahead of the machine's, at once."""
         self._write(_WALL, seconds)
 
     def suspended(self, seconds: float) -> None:
-        """Take what a process stood still off its monotonic clock, before it goes on.
+        """Subtract a pause from a process's monotonic clock, before the process continues.
 
-        That clock does not count the time for which a machine is suspended. ``CLOCK_BOOTTIME``
-        and the wall clock do.
+        The monotonic clock does not count the time for which a machine is suspended.
+        ``CLOCK_BOOTTIME`` and the wall clock do.
         """
         self._suspended += seconds
         self._write(_STEADY, -self._suspended)

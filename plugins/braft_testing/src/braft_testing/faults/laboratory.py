@@ -1,7 +1,7 @@
-"""What this machine can do, and places for nodes made of it.
+"""Find out what this machine can do, and create isolated places for nodes on it.
 
-Each ability is tried for real before a run, in a namespace or on a disk of its own, so that a run
-knows beforehand which kinds of faults it can make and can say why it leaves others out.
+Each ability is tried before a run, in its own namespace or on its own disk. So a run knows
+beforehand which kinds of faults it can make, and can say why it leaves others out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FOR_ROOT = (
 
 @dataclass(frozen=True, slots=True)
 class Laboratory:
-    """A scene, not yet started, and the context in which its clients make their sockets."""
+    """A scene whose nodes are not started yet, and the context in which clients open sockets."""
 
     scene: Scene
     inside: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
@@ -53,7 +53,7 @@ class Laboratory:
 
 
 def survey() -> Mapping[Ability, str]:
-    """The abilities that this machine lacks, each with the reason."""
+    """Return the abilities that this machine lacks, each with the reason."""
     if sys.platform != "linux":
         return _not_linux()
     missing: dict[Ability, str] = {}
@@ -67,7 +67,7 @@ def survey() -> Mapping[Ability, str]:
 
 
 def survey_loopback() -> Mapping[Ability, str]:
-    """:func:`survey` of a machine whose networks and disks are left alone."""
+    """Return the result of :func:`survey` for a run without own networks and disks."""
     if sys.platform != "linux":
         return _not_linux()
     missing: dict[Ability, str] = {}
@@ -108,7 +108,7 @@ def _survey_disks(missing: dict[Ability, str]) -> None:
 
     with TemporaryDirectory(prefix="braft-faults-") as folder:
         _note(missing, Ability.POWER, lambda: cut_power(Path(folder, "loop")))
-        if Ability.POWER in missing:  # a disk that can lose power can be filled, too
+        if Ability.POWER in missing:  # a disk that can lose power can also be filled
             _note(missing, Ability.DISK, lambda: _try(MemoryDisk(Path(folder, "memory"))))
 
 
@@ -147,13 +147,13 @@ def _try(thing: AbstractContextManager[object]) -> None:
 def laboratory(
     size: int, directory: Path, missing: Mapping[Ability, str], **settings: object
 ) -> Iterator[Laboratory]:
-    """Places for ``size`` founders and one newcomer, as good as the machine allows.
+    """Create places for ``size`` initial members and one newcomer, isolated as well as possible.
 
-    Everything that was made is removed at the end, whatever happens; ``directory`` stays. The
-    calling thread is inside the clients' namespace meanwhile.
+    Everything is removed at the end, even after an error; ``directory`` stays. The calling thread
+    is inside the clients' namespace meanwhile.
 
     :param missing: what :func:`survey` found missing.
-    :param settings: of every node.
+    :param settings: settings of every node by name.
     """
     with ExitStack() as stack:
         network = None

@@ -1,7 +1,7 @@
-"""The machine under the kit: its tools, called by name; what it lacks is told, not guessed.
+"""Run the machine's tools, and report what is missing.
 
-Owns nothing that lasts. Every other module of the kit that changes the machine goes through
-:func:`tool`, so that a refusal always says which command failed and why.
+Owns nothing that lasts. Every other module of the kit that changes the machine uses :func:`tool`,
+so that an error always says which command failed and why.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _SECONDS = 30.0
 
 
 class FaultKitError(BraftError):
-    """The machine did not do what a fault needs; ``data`` has ``command`` where one failed."""
+    """The machine did not do what a fault needs; ``data["command"]`` is a failed command."""
 
     code = "fault_kit"
 
 
 def tool(*command: str, text: str = "", prefix: Sequence[str] = ()) -> str:
-    """Run one of the machine's tools and return what it printed.
+    """Run one of the machine's tools and return its output.
 
     :param text: its standard input.
-    :param prefix: a command that runs the other, for example in a namespace.
-    :raises FaultKitError: if it is not there, fails, or takes longer than 30 seconds.
+    :param prefix: a command that runs the tool, for example in a namespace.
+    :raises FaultKitError: if the tool is missing, fails, or takes longer than 30 seconds.
     """
     shown = " ".join(command)
     if shutil.which(command[0]) is None:

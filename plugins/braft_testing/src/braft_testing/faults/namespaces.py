@@ -1,8 +1,8 @@
-"""Network namespaces on a switch of their own, joined by veth pairs.
+"""Network namespaces on a private switch, connected by veth pairs.
 
-Owns every namespace it makes and removes them all. The switch (a bridge) is in a namespace too, so
-nothing of the host's own network is touched, and addresses cannot collide with the host's. Must
-not know what runs inside. Linux, root and iproute2 are needed.
+Owns every namespace it makes and removes them all. The switch (a bridge) is in a namespace too: the
+host's own network is not changed, and addresses cannot collide with the host's. Must not know what
+runs inside. Requires Linux, root and iproute2.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _BRIDGE = "switch"
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One host of the made network: its name for the kernel, and its IPv4 address."""
+    """One host of the private network: its namespace name and its IPv4 address."""
 
     name: str
     address: str
 
     @property
     def prefix(self) -> list[str]:
-        """A command that runs another one inside; the process id stays the same."""
+        """A command prefix that runs another command inside; the process id stays the same."""
         return ["nsenter", f"--net={_FOLDER / self.name}"]
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Move the calling thread inside: the sockets it makes are on this network.
+        """Move the calling thread inside: the sockets it opens are on this network.
 
-        Other threads, and sockets made before, stay where they are.
+        Other threads, and sockets opened before, stay where they are.
 
-        :raises FaultKitError: if the kernel does not let us.
+        :raises FaultKitError: if the kernel does not permit it.
         """
         with open("/proc/thread-self/ns/net", "rb") as home:
             with (_FOLDER / self.name).open("rb") as there:
@@ -60,11 +60,11 @@ class Namespace:
 class Network:
     """A switch and the namespaces on it. Use ``with``: leaving it removes all of them.
 
-    Made, driven and left from one thread; :meth:`Namespace.inside` may be used from any.
+    Create, use and leave it in one thread; :meth:`Namespace.inside` may be used from any.
     """
 
     def __init__(self) -> None:
-        # The process id tells whoever finds a leftover (after a kill -9 of us) whose it was.
+        # If we are killed, the process id in the name shows whose leftover it is.
         self._tag = f"braft-{os.getpid()}-{secrets.token_hex(3)}"
         self._made: list[str] = []
         self._ports: dict[Namespace, str] = {}
@@ -88,13 +88,13 @@ class Network:
         self.close()
 
     def close(self) -> None:
-        """Remove every namespace, and with them interfaces and rules. Idempotent."""
+        """Remove every namespace with its interfaces and rules. Idempotent."""
         while self._made:
             with suppress(FaultKitError):
                 tool("ip", "netns", "delete", self._made.pop())
 
     def add(self, label: str) -> Namespace:
-        """A new namespace on the switch."""
+        """Create a namespace on the switch."""
         name = self._add_namespace(label)
         number = len(self._made)
         namespace = Namespace(name, f"{_SUBNET}.{_FIRST_HOST + number - 2}")
@@ -103,7 +103,7 @@ class Network:
         return namespace
 
     def reconnect(self, namespace: Namespace) -> None:
-        """Give a namespace an interface ``eth0`` on the switch; it has none."""
+        """Connect a namespace that has no interface ``eth0`` to the switch."""
         name, port = namespace.name, self._ports[namespace]
         switch = ("ip", "-n", self._switch, "link")
         pair = ("type", "veth", "peer", "name", "eth0", "netns", name)
@@ -113,7 +113,7 @@ class Network:
         tool("ip", "-n", name, "link", "set", "eth0", "up")
 
     def set_link(self, namespace: Namespace, up: bool) -> None:
-        """Plug the cable of a namespace into the switch, or pull it."""
+        """Set the link of a namespace to the switch up or down."""
         state = "up" if up else "down"
         tool("ip", "-n", self._switch, "link", "set", self._ports[namespace], state)
 

@@ -1,7 +1,7 @@
-"""Which faults, in which order, with which numbers: all from one seed.
+"""Draw faults, their order and their parameters from one seed.
 
-Pure. Which node leads at the moment of a fault is for whoever carries it out; everything else is
-drawn here, so that a seed tells what was tried.
+Pure. Which node leads at the time of a fault is decided when it is injected; everything else is
+drawn here, so that a seed reproduces the plan.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["Fault", "draw_faults"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault to be made.
+    """One fault to inject.
 
     :param nodes: all nodes in a random order; the victims are taken from the front.
     :param hold: seconds until it is healed.
     :param strength: from 0 to 1, where a kind has degrees.
-    :param other: a coin, where a kind has two forms.
+    :param other: a random bit, where a kind has two forms.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Fault:
 def draw_faults(
     seed: int, kinds: Sequence[str], nodes: int, hold: tuple[float, float]
 ) -> Iterator[Fault]:
-    """Faults without end. Kinds are dealt as cards: each comes once before any comes again.
+    """Yield faults without end; each kind occurs once before any occurs again.
 
     :raises ConfigError: if there is no kind.
     """

@@ -1,7 +1,7 @@
-"""What the clients of a run asked for and were told.
+"""Record what the clients of a run called, and the answers.
 
-Owns the calls and the moments of acknowledged writes. Knows keys, values and revisions of the kv
-service, and nothing of nodes. A call whose answer never came may take effect later, or never.
+Owns the calls and the times of acknowledged writes. Knows keys, values and revisions of the kv
+service, and nothing of nodes. A call without an answer may take effect later, or never.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from braft_testing.simulation.history import Outcome
 
 __all__ = ["ABSENT", "Action", "Call", "Recorder"]
 
-#: The value, and the revision, of a key that is not there.
+#: The value, and the revision, of a key that does not exist.
 ABSENT = 0
 
 
@@ -36,9 +36,9 @@ class Action(Enum):
 class Call:
     """One call of one client. Times are seconds of the monotonic clock of the run.
 
-    ``seen`` and ``revision`` are what the answer told: of a get the value and its revision, of a
-    put or put_if its own new revision, of a conflict the revision in the way (``seen`` unknown).
-    ``seen`` of an acknowledged delete is ``None``: that there was something, or ``ABSENT``.
+    ``seen`` and ``revision`` come from the answer. A get returns the value and its revision. A put
+    or put_if returns the new revision. A conflict returns the present revision, and ``seen`` stays
+    unknown. For an acknowledged delete ``seen`` is ``None`` if the key existed, else ``ABSENT``.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Call:
 
     @property
     def took_effect(self) -> bool:
-        """Whether it surely changed its key to ``value``."""
+        """Whether it certainly changed its key to ``value``."""
         changes = self.action is not Action.GET and not self.conflict
         return changes and self.outcome is Outcome.OK
 
@@ -80,7 +80,7 @@ class Call:
 
 
 class Recorder:
-    """All calls of a run. May be used from any thread."""
+    """All calls of a run. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,11 +89,11 @@ class Recorder:
         self.calls: list[Call] = []
 
     def now(self) -> float:
-        """Seconds since the recorder was made."""
+        """Return the seconds since the recorder was created."""
         return time.monotonic() - self._zero
 
     def invoke(self, client: str, action: Action, key: str) -> Call:
-        """A client is about to call. The number of a call is used by no other."""
+        """Record that a client is about to call; each call gets a unique number."""
         with self._lock:
             call = Call(len(self.calls) + 1, client, action, key)
             self.calls.append(call)
@@ -101,7 +101,7 @@ class Recorder:
         return call
 
     def answered(self, call: Call, *, seen: int | None = None, revision: int | None = None) -> None:
-        """The call succeeded."""
+        """Record that the call succeeded."""
         with self._lock:
             call.returned = self.now()
             call.seen, call.revision, call.outcome = seen, revision, Outcome.OK
@@ -109,29 +109,29 @@ class Recorder:
                 self._acknowledged.append(call.returned)
 
     def conflicted(self, call: Call, revision: int) -> None:
-        """The key was at another revision; the call changed nothing."""
+        """Record that the key was at another revision, so that the call changed nothing."""
         with self._lock:
             call.returned = self.now()
             call.revision, call.conflict, call.outcome = revision, True, Outcome.OK
             self._acknowledged.append(call.returned)
 
     def failed(self, call: Call, error: str) -> None:
-        """The call surely had no effect and never will have."""
+        """Record that the call certainly has no effect, now or later."""
         with self._lock:
             call.returned = self.now()
             call.outcome, call.error = Outcome.FAILED, error
 
     def lost(self, call: Call, error: str) -> None:
-        """Nobody knows what became of the call."""
+        """Record that the outcome of the call is unknown."""
         call.error = error
 
     def acknowledged_since(self, start: float) -> int:
-        """How many writes were acknowledged since that moment."""
+        """Return how many writes were acknowledged since ``start``."""
         with self._lock:
             return len(self._acknowledged) - bisect_left(self._acknowledged, start)
 
     def longest_gap(self, start: float, end: float) -> float:
-        """The longest time without an acknowledged write between two moments."""
+        """Return the longest time without an acknowledged write between two times."""
         with self._lock:
             first = bisect_left(self._acknowledged, start)
             last = bisect_right(self._acknowledged, end)

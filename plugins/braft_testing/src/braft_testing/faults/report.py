@@ -1,6 +1,6 @@
-"""What a run found: for people, for programs, and for whoever has to look into a failure.
+"""The results of a run: for people, for programs, and for analysing a failure.
 
-Owns the shape of the report, its table and the files of a failure. Decides nothing.
+Owns the form of the report, its table and the files of a failure. Decides nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Entry", "Report"]
 
 @dataclass(slots=True)
 class Entry:
-    """One fault as it happened. Moments are seconds of the run, durations seconds.
+    """One fault as it happened. Times are seconds since the start, durations seconds.
 
     :param gap: the longest time without an acknowledged write, from the fault to ``served``.
     """
@@ -42,12 +42,12 @@ class Entry:
 
     @property
     def starting(self) -> float | None:
-        """From the healing until every process answered: the time that starting one takes."""
+        """Seconds from the healing until every process answered: the time to start one."""
         return _between(self.healed, self.answering)
 
     @property
     def recovery(self) -> float | None:
-        """From then until every node served."""
+        """Seconds from then until every node served."""
         return _between(self.answering, self.served)
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Report:
-    """All of one run; it passed iff there are no problems, violations and undecided keys."""
+    """Report of one run; it passed if there are no problems, violations and undecided keys."""
 
     seed: int
     nodes: int
@@ -83,13 +83,13 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether everything that was promised was kept, and could be checked."""
+        """Whether every guarantee was kept and could be checked."""
         return not (self.problems or self.violations or self.undecided)
 
     # -- for people ----------------------------------------------------------------------------
 
     def render(self) -> RenderableType:
-        """The summary."""
+        """Render the summary."""
         return Group(self._head(), self._table(), *map(Text, self._lines()), self._verdict())
 
     def _head(self) -> Text:
@@ -133,7 +133,7 @@ class Report:
         return Text("\n".join(["FAILED", *found, *where]), "bold red")
 
     def by_kind(self) -> dict[str, list[Entry]]:
-        """The faults of each kind, in the order of first appearance."""
+        """Group the faults by kind, in order of first appearance."""
         kinds: dict[str, list[Entry]] = {}
         for entry in self.entries:
             kinds.setdefault(entry.fault.kind, []).append(entry)
@@ -142,9 +142,9 @@ class Report:
     # -- for programs --------------------------------------------------------------------------
 
     def as_dict(self) -> dict[str, object]:
-        """Everything, as plain values."""
+        """Return everything as plain values."""
         plain: dict[str, object] = {"passed": self.passed, **asdict(self)}
-        # asdict() makes counters of pairs out of counters.
+        # asdict() turns counters into counters of pairs.
         plain |= {n: dict(getattr(self, n)) for n in ("outcomes", "errors", "log_errors")}
         plain["entries"] = [
             {**asdict(e), "starting": e.starting, "recovery": e.recovery} for e in self.entries
@@ -164,12 +164,12 @@ class Report:
         """Write :meth:`as_dict` to a file."""
         path.write_text(strict_json.dumps(self.as_dict(), indent=2) + "\n")
 
-    # -- for whoever looks into a failure ------------------------------------------------------
+    # -- for analysing a failure ---------------------------------------------------------------
 
     def write_evidence(self, directory: Path, calls: Sequence[Call]) -> None:
-        """The report, the faults in time, and the history of each offending key.
+        """Write the report, the faults in time, and the history of each key with a violation.
 
-        Without an offending key: all calls.
+        Without such a key: all calls.
         """
         self.directory = str(directory)
         self.write_json(directory / "report.json")

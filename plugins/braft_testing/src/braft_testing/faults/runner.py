@@ -1,7 +1,6 @@
-"""One run: a cluster, clients, faults from a seed, and the judgement at the end.
+"""One run: a cluster, clients, faults from a seed, and the check at the end.
 
-Owns the order of things. What a fault is, what clients do and what counts as a violation are
-elsewhere.
+Owns the sequence. Faults, clients and rules are defined elsewhere.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _FORMING_SECONDS = 60.0
 _POLL = 0.05
 _FINAL_READ_SECONDS = 20.0
 _FINAL_CLIENT = "final"
-#: The part of ``snapshot_entries`` that stays in the log: little, so that snapshots are sent.
+#: The part of ``snapshot_entries`` that stays in the log: small, so that snapshots are sent.
 _TRAILING_PART = 5
 _ERROR_LINE = re.compile(r" (ERROR|CRITICAL) ([\w.]+): ([^0-9]*)|^(Traceback)", re.MULTILINE)
 
@@ -47,15 +46,15 @@ _ERROR_LINE = re.compile(r" (ERROR|CRITICAL) ([\w.]+): ([^0-9]*)|^(Traceback)", 
 class Options:
     """What to run. Durations in seconds.
 
-    :param seconds: faults are begun for so long.
-    :param faults: no more of them than this; 0: as many as fit.
-    :param kinds: names of :data:`KINDS`; empty: all that the machine can do.
+    :param seconds: time during which faults are started.
+    :param faults: at most this many faults; 0: no limit.
+    :param kinds: names of :data:`KINDS`; empty: all that the machine can make.
     :param loopback: no namespaces and disks, only processes.
-    :param hold: least and most time until a fault is healed.
+    :param hold: shortest and longest time until a fault is healed.
     :param calm: time before each fault.
-    :param deadline: within which the cluster has to serve after the healing.
+    :param deadline: within which the cluster must serve after the healing.
     :param snapshot_entries: entries between two snapshots of a node, few, so that a run takes and
-        sends some; 0: what nodes do by themselves.
+        sends some; 0: the default of nodes.
     :param settings: further settings of all nodes, by name.
     """
 
@@ -75,11 +74,11 @@ class Options:
 
 
 def run(options: Options, tell: Callable[[str, float], None] = lambda text, part: None) -> Report:
-    """Run, judge, and on a failure leave the evidence in ``options.directory``.
+    """Run and check; on a failure write the evidence to ``options.directory``.
 
-    :param tell: called with what happens now and the part that is done, from 0 to 1.
+    :param tell: called with the present step and the finished share, from 0 to 1.
     :raises ConfigError: for an unknown kind of fault, or if none can be made here.
-    :raises FaultKitError: if the machine does not do what :func:`survey` promised.
+    :raises FaultKitError: if an ability that :func:`survey` found does not work after all.
     """
     missing = survey_loopback() if options.loopback else survey()
     kinds, skipped = _choose(options.kinds, missing)
@@ -100,7 +99,7 @@ def _snapshots(entries: int) -> dict[str, object]:
 def _choose(
     wanted: Sequence[str], missing: Mapping[Ability, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """The kinds to draw from, and those left out with the reason."""
+    """Return the kinds to draw from, and those left out with the reason."""
     asked = [kind_named(name) for name in wanted or KINDS]
     skipped = impossible(asked, missing)
     chosen = [kind.name for kind in asked if kind.name not in skipped]
@@ -165,7 +164,7 @@ class _Run:
             self._one_fault(Entry(number, fault, self._recorder.now()))
 
     def _calm(self) -> None:
-        """Let the clients work: a fault shows nothing before there is something to lose."""
+        """Let the clients work undisturbed, so that a fault has data to affect."""
         options, began = self._options, self._recorder.now()
         time.sleep(options.calm)
         while (count := self._recorder.acknowledged_since(began)) < options.clients:
@@ -192,7 +191,7 @@ class _Run:
 
     @contextmanager
     def _told(self, entry: Entry) -> Iterator[None]:
-        """A fault after which the cluster does not serve ends the run: others would be blamed."""
+        """End the run if the cluster does not serve after a fault: later faults would be blamed."""
         try:
             yield
         except BraftError as error:
@@ -205,7 +204,7 @@ class _Run:
                 sentence = f"node {index} ended by itself with exit code {code}: {fault.kind}"
                 self._report.problems.append(sentence)
 
-    # -- judgement -----------------------------------------------------------------------------
+    # -- checks --------------------------------------------------------------------------------
 
     def _judge(self) -> None:
         cluster, report = self._cluster, self._report
@@ -232,7 +231,7 @@ class _Run:
         return call
 
     def _check_convergence(self) -> None:
-        """All nodes hold the same state, by their own copies."""
+        """Check that all nodes hold the same state, read from their local copies."""
         cluster = self._cluster
         clients = [cluster.client(index, _FINAL_READ_SECONDS) for index in cluster.members]
         end = time.monotonic() + self._options.deadline

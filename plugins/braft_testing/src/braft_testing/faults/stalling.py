@@ -1,6 +1,6 @@
-"""Disks that take their time: each sync of a running process is held back by a tracer.
+"""Slow disks: a tracer delays each sync of a running process.
 
-Owns the tracers it starts. ``strace`` delays the very system calls; what they do is not changed.
+Owns the tracers it starts. ``strace`` delays the system calls and does not change their effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class SlowSyncs:
         self._tracer: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """:raises FaultKitError: there is no strace, or it may not attach."""
+        """Attach the tracer.
+
+        :raises FaultKitError: if strace is missing or may not attach.
+        """
         if shutil.which("strace") is None:
             raise FaultKitError("strace is not installed")
         delay = f"inject={_CALLS}:delay_enter={round(self._seconds * 1e6)}"
@@ -69,7 +72,7 @@ class SlowSyncs:
         tracer, self._tracer = self._tracer, None
         if tracer is None:
             return
-        tracer.send_signal(signal.SIGINT)  # lets go of the process, and ends
+        tracer.send_signal(signal.SIGINT)  # detaches from the process and exits
         try:
             tracer.wait(_ATTACH_SECONDS)
         except subprocess.TimeoutExpired:

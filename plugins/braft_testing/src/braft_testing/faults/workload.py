@@ -1,7 +1,7 @@
-"""Clients under test: threads that call a cluster and record every answer.
+"""Client threads that call a cluster and record every answer.
 
-Owns the threads. Knows the remote client and the kv service. What a client does is drawn from a
-seed; when it does it is up to the machine.
+Owns the threads. Knows the remote client and the kv service. A seed determines what a client does;
+the machine determines when.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["JOURNAL", "REGISTERS", "KeyRing", "Workload", "read_register"]
 #: Maps of the kv service.
 REGISTERS = "registers"
 JOURNAL = "journal"
-#: Calls after which a key is put away: a search for an order grows with the history.
+#: Calls after which a key is retired: the linearizability search grows with the history.
 _CALLS_PER_KEY = 400
 _TIMEOUT = 2.0
 _PROBE_TIMEOUT = 0.5
@@ -46,7 +46,7 @@ class KeyRing:
         self._keys.append(self._name(COUNTER))
 
     def pick(self, draw: float) -> str:
-        """A key, by a number drawn from 0 to 1."""
+        """Return a key, chosen by a number drawn from 0 to 1."""
         with self._lock:
             slot = min(int(draw * len(self._keys)), len(self._keys) - 1)
             key = self._keys[slot]
@@ -61,12 +61,14 @@ class KeyRing:
 
 
 class Workload:
-    """``clients`` threads on registers and counters, and two per node: one writes a journal, and
-    one reads what one more thread writes, without asking other nodes.
+    """Threads that call the cluster and record the answers.
+
+    ``clients`` threads use registers and counters. Two threads per node: one writes a journal, one
+    makes stale reads of a key that one more thread writes.
 
     Use ``with``: leaving it stops and joins all threads.
 
-    :param inside: a context in which the threads make their sockets, on the clients' network.
+    :param inside: a context in which the threads open their sockets, on the clients' network.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Workload:
         self._ring = KeyRing()
         self._stop = threading.Event()
         self.ages = Ages(recorder.now)
-        #: What a thread did not foresee; to be looked at when it is over.
+        #: Unexpected errors of the threads, to be checked at the end.
         self.surprises: list[str] = []
         jobs: list[tuple[str, Callable[[str, str], None], str]]
         jobs = [(f"client-{n}", self._client_job, f"{seed}/{n}") for n in range(clients)]
@@ -110,7 +112,7 @@ class Workload:
     def _client_job(self, name: str, seed: str) -> None:
         chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
         with ExitStack() as stack:
-            # Two nodes each: the second is asked if the first surely did nothing.
+            # Two nodes each: the second is called if the first certainly did nothing.
             pairs = zip(self._urls, self._urls[1:] + self._urls[:1], strict=True)
             ways = [stack.enter_context(Client(pair, timeout=_TIMEOUT)) for pair in pairs]
             while not self._stop.wait(chance.uniform(*_THINK_SECONDS)):
@@ -154,7 +156,7 @@ class Workload:
         read_ages(self.ages, name, url, self._stop)
 
     def _probe_job(self, name: str, url: str) -> None:
-        """Put a new key of the journal through one node, many times a second: is it served?"""
+        """Put new journal keys through one node, many times a second, to see whether it serves."""
         with Client([url], timeout=_PROBE_TIMEOUT) as client:
             while not self._stop.wait(_PROBE_SECONDS):
                 call = self._recorder.invoke(name, Action.PUT, "")
@@ -165,7 +167,7 @@ class Workload:
 
 
 def read_register(recorder: Recorder, name: str, client: Client, key: str) -> Call:
-    """A recorded linearizable read."""
+    """Make and record a linearizable read."""
     call = recorder.invoke(name, Action.GET, key)
     with _recorded(recorder, call):
         entry = client.kv_entry(REGISTERS, key)
@@ -184,7 +186,7 @@ def _recorded(recorder: Recorder, call: Call) -> Iterator[None]:
     except NotApplied as error:
         recorder.failed(call, f"{type(error).__name__}: {error}")
     except Unreachable as error:
-        # "sent" is about any node: a write is given up with OutcomeUnknown when it was sent.
+        # "sent" concerns any node: a write ends with OutcomeUnknown if it was sent.
         recorder.failed(call, f"{type(error).__name__}: {error}")
     except BraftError as error:
         recorder.lost(call, f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Faults of clocks: a wall clock that jumps, a steady one that does not count a suspend."""
+"""Clock faults: wall clock jumps, and monotonic clocks that do not count a suspend."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from braft_testing.faults.plan import Fault
 
 __all__ = ["KINDS"]
 
-#: Seconds.
+#: Bounds of a jump, seconds.
 _LEAST_JUMP, _MOST_JUMP = 2.0, 3e8
 
 
 def _clock_jump(scene: Scene, fault: Fault) -> str:
-    """Forward or back, by seconds or by years, and later back to where it was."""
+    """Set clocks forward or back, by seconds or by years, and later back."""
     order = scene.leader_first(fault) if fault.other else fault.nodes
     seconds = _LEAST_JUMP * (_MOST_JUMP / _LEAST_JUMP) ** fault.strength
     jumps = {order[0]: seconds, order[1]: -seconds} if len(order) > 1 else {order[0]: seconds}
@@ -27,7 +27,7 @@ def _clock_jump(scene: Scene, fault: Fault) -> str:
 
 
 def _suspend(scene: Scene, fault: Fault) -> str:
-    """The machines of one node or of a majority are suspended, and their steady clocks stand."""
+    """Suspend the machines of one node or of a majority; their monotonic clocks stop meanwhile."""
     order = scene.leader_first(fault) if fault.strength < 0.5 else fault.nodes
     victims = order[: len(order) // 2 + 1 if fault.other else 1]
     scene.undo.callback(scene.cluster.resume, *victims)

@@ -1,4 +1,4 @@
-"""Faults of disks: full, slow, without power, or emptied while a node runs."""
+"""Disk faults: full, slow, without power, or emptied while a node runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from braft_testing.faults.stalling import SlowSyncs
 __all__ = ["KINDS"]
 
 _LEAST_SYNC, _MOST_SYNC = 0.02, 3.0
-#: From this strength on it is the leader's disk that stalls, alone.
+#: From this strength on only the leader's disk stalls.
 _STALL = 0.3
-#: Longer than an election timeout, each of them.
+#: Each longer than an election timeout.
 _LEAST_SLOW, _MOST_SLOW = 1.2, 2.5
-#: Seconds for an election and a write while each sync is slow: some tens of syncs, and a start.
+#: Seconds for an election and a write while each sync is slow: tens of syncs, and a start.
 _SLOW_SECONDS = 120.0
 _SLOW_ANSWER = 20.0
 #: Seconds within which a node notices that its files are gone.
@@ -36,7 +36,7 @@ def _disk_full(scene: Scene, fault: Fault) -> str:
 
 
 def _slow_disk(scene: Scene, fault: Fault) -> str:
-    """Up to a stall, after which a leader gives up its office."""
+    """Slow a disk down, up to a stall, after which a leader steps down."""
     victims = struck(fault) if fault.strength < _STALL else scene.leader_first(fault)[:1]
     seconds = _LEAST_SYNC + fault.strength * (_MOST_SYNC - _LEAST_SYNC)
     for node in victims:
@@ -45,10 +45,10 @@ def _slow_disk(scene: Scene, fault: Fault) -> str:
 
 
 def _slow_syncs(scene: Scene, fault: Fault) -> str:
-    """Every sync takes longer than an election timeout, at the leader or everywhere.
+    """Let every sync take longer than an election timeout, at the leader or everywhere.
 
-    Where it is everywhere, all nodes start anew and have to elect a leader and take a write in
-    spite of it.
+    In the second case all nodes are restarted, and must elect a leader and commit a write despite
+    the slow disks.
     """
     seconds = _LEAST_SLOW + fault.strength * (_MOST_SLOW - _LEAST_SLOW)
     victims = fault.nodes if fault.other else scene.leader_first(fault)[:1]
@@ -76,15 +76,15 @@ def _takes_a_write(scene: Scene, node: int) -> bool:
 
 
 def _removed_directory(scene: Scene, fault: Fault) -> str:
-    """Delete the data directory under a node; it must end by itself, and is replaced by a new one.
+    """Delete the data directory under a node; it must exit, and a new node replaces it.
 
-    As docs/operations.md has it: start it again, and remove the member that it was.
+    As docs/operations.md describes: start it again, and remove the old member.
     """
     victim = (scene.leader_first(fault) if fault.other else fault.nodes)[0]
     server_id = scene.cluster.server_id(victim)
     scene.undo.callback(_replace, scene, victim, server_id)
     data = scene.cluster.places[victim].data
-    # It may make files while they are removed.
+    # The node may create files while they are removed.
     wait_until(lambda: _is_removed(data), f"{data} is not removed")
     began = time.monotonic()
     wait_until(
@@ -101,7 +101,7 @@ def _is_removed(data: Path) -> bool:
 
 
 def _replace(scene: Scene, node: int, server_id: str | None) -> None:
-    """Start a node on nothing, in the place of the member that it was."""
+    """Start a node with an empty directory, in place of the old member."""
     cluster = scene.cluster
     cluster.kill(node)
     cluster.forget(node)
@@ -118,11 +118,11 @@ def _replace(scene: Scene, node: int, server_id: str | None) -> None:
 
 
 def _power_loss(scene: Scene, fault: Fault) -> str:
-    """All at once: disks forget what was not synced, processes die.
+    """Lose power: disks lose what was not synced, and processes die.
 
-    The nodes stand still before their disks are cut off. A sync that is under way while its file
-    system is shut down may return success for what is lost, and a node that still ran then would
-    acknowledge it: no disk does that in a power failure.
+    The nodes are stopped before their disks are shut down. A sync in progress at that time may
+    return success for lost data, and a node still running would acknowledge it. No disk does that
+    in a power failure.
     """
     disks = [disk for node in fault.nodes if isinstance(disk := scene.disk(node), LoopDisk)]
     scene.cluster.freeze(*fault.nodes)

@@ -1,6 +1,6 @@
-"""Faults of networks.
+"""Network faults.
 
-Clients reach every node, unless its cable is pulled: a stale answer shows.
+Clients reach every node, unless its link is down, so that stale answers are noticed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LEAST_DELAY, _MOST_DELAY = 0.02, 0.3
 
 
 def _partition(scene: Scene, fault: Fault) -> str:
-    """A minority is cut off, both ways."""
+    """Cut off a minority in both directions."""
     size = 1 + round(fault.strength * ((len(fault.nodes) - 1) // 2 - 1))
     return _isolate(scene, fault.nodes, size)
 
@@ -37,7 +37,7 @@ def _isolate(scene: Scene, order: Sequence[int], size: int) -> str:
 
 
 def _partition_all(scene: Scene, fault: Fault) -> str:
-    """Every node is alone."""
+    """Isolate every node."""
     for node in fault.nodes:
         others = [peer for peer in fault.nodes if peer != node]
         scene.cut(node, others, inbound=True, outbound=True)
@@ -45,7 +45,7 @@ def _partition_all(scene: Scene, fault: Fault) -> str:
 
 
 def _one_way(scene: Scene, fault: Fault) -> str:
-    """One node is not heard by the others, or does not hear them."""
+    """Cut the packets to or from one node, in one direction only."""
     order = scene.leader_first(fault) if fault.strength < 0.5 else fault.nodes
     victim, others = order[0], order[1:]
     scene.cut(victim, others, inbound=fault.other, outbound=not fault.other)
@@ -53,7 +53,7 @@ def _one_way(scene: Scene, fault: Fault) -> str:
 
 
 def _bridge(scene: Scene, fault: Fault) -> str:
-    """Two halves that do not see each other, and one node that sees both."""
+    """Split into two halves that cannot reach each other, and one node that reaches both."""
     middle, rest = fault.nodes[0], fault.nodes[1:]
     left, right = rest[: len(rest) // 2], rest[len(rest) // 2 :]
     for node in left:
@@ -69,7 +69,7 @@ def _loss(scene: Scene, fault: Fault) -> str:
 
 
 def _delay(scene: Scene, fault: Fault) -> str:
-    """Each packet is held for a time of its own, so that they overtake one another."""
+    """Hold each packet for its own random time, so that packets overtake one another."""
     most = _LEAST_DELAY + fault.strength * (_MOST_DELAY - _LEAST_DELAY)
     for node in struck(fault):
         place = scene.cluster.places[node]
@@ -82,7 +82,7 @@ def _delay(scene: Scene, fault: Fault) -> str:
 
 
 def _reject(scene: Scene, fault: Fault) -> str:
-    """The connections of one node with the others are refused, at once and loudly."""
+    """Refuse the connections of one node with the others, with a reset."""
     victim, others = fault.nodes[0], fault.nodes[1:]
     peers = [scene.address(peer) for peer in others]
     rules = [Rule(Action.REJECT, way, peer) for peer in peers for way in (True, False)]

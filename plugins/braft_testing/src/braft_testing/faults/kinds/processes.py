@@ -1,4 +1,4 @@
-"""Faults of processes: killed, stopped, restarted; and changes that an operator makes."""
+"""Process faults: kill, stop, restart; and changes that an operator makes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _transfer(scene: Scene, fault: Fault) -> str:
     try:
         server_id = scene.cluster.server_id(target) or ""
         scene.cluster.client(fault.nodes[0]).transfer_leadership(server_id)
-    except BraftError as error:  # allowed: the answer says so, and all is as before
+    except BraftError as error:  # allowed: the operator sees the error, and nothing changed
         return f"to node {target}: {type(error).__name__}: {error}"
     return f"to node {target}"
 
@@ -77,7 +77,7 @@ def _membership(scene: Scene, fault: Fault) -> str:
 
 
 def _remove(scene: Scene, newcomer: int, alive: bool) -> None:
-    """Remove the newcomer, dead or alive; a live one may ask to be taken back until it is dead."""
+    """Remove the newcomer, dead or alive; a live one may ask to rejoin until it is killed."""
     cluster = scene.cluster
 
     def removed() -> bool:

@@ -1,6 +1,6 @@
-"""The stage of a fault: a cluster, what can be done to it, and what undoes it.
+"""The context of a fault: a cluster, the tools to disturb it, and how to undo that.
 
-Shared by the kinds of faults, which are in the modules beside this one.
+Shared by the kinds of faults in the modules beside this one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POLL = 0.05
 
 
 class Ability(Enum):
-    """What a machine must be able to do for a kind of fault."""
+    """What a machine must support for a kind of fault."""
 
     PROCESSES = "processes and signals"
     NETWORK = "network namespaces and packet rules"
@@ -40,9 +40,9 @@ class Ability(Enum):
 
 @dataclass(slots=True)
 class Scene:
-    """A cluster and what can be done to it. ``firewalls`` are per node, where there is a network.
+    """A cluster and the tools to disturb it. ``firewalls`` are per node, if there is a network.
 
-    :param undo: what heals the fault that is on.
+    :param undo: what heals the present fault.
     """
 
     cluster: Cluster
@@ -56,30 +56,30 @@ class Scene:
         self.cluster.revive()
 
     def address(self, index: int) -> str:
-        """The IPv4 address of a node."""
+        """Return the IPv4 address of a node."""
         return self.cluster.places[index].host
 
     def disk(self, index: int) -> Disk:
-        """The disk of a node."""
+        """Return the disk of a node."""
         disk = self.cluster.places[index].disk
         if disk is None:
             raise NotServing(f"node {index} has no disk of its own")
         return disk
 
     def interposer(self, index: int) -> Interposer:
-        """The clocks and the syncs of a node."""
+        """Return the interposer of a node."""
         interposer = self.cluster.places[index].interposer
         if interposer is None:
             raise NotServing(f"node {index} has no clocks of its own")
         return interposer
 
     def leader_first(self, fault: Fault) -> list[int]:
-        """All nodes, the leader before the others."""
+        """Return all nodes, the leader before the others."""
         leader = self.cluster.leader()
         return sorted(fault.nodes, key=lambda index: index != leader)
 
     def cut(self, node: int, peers: Iterable[int], *, inbound: bool, outbound: bool) -> None:
-        """Drop what goes from ``node`` to these peers, what comes from them, or both."""
+        """Drop what ``node`` sends to these peers, what it receives from them, or both."""
         directions = [way for way, chosen in ((True, inbound), (False, outbound)) if chosen]
         rules = [Rule(Action.DROP, way, self.address(p)) for p in peers for way in directions]
         self.rule(node, *rules)
@@ -95,9 +95,9 @@ Inject = Callable[[Scene, Fault], str]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault; ``inject`` makes it and says in a few words what it did.
+    """A kind of fault; ``inject`` makes it and returns a short description.
 
-    :param ends_nodes: nodes may end by themselves in the course of it.
+    :param ends_nodes: whether nodes may exit because of it.
     """
 
     name: str
@@ -107,12 +107,15 @@ class Kind:
 
 
 def struck(fault: Fault) -> Sequence[int]:
-    """Return all nodes or the first, as the coin of the fault says."""
+    """Return all nodes or only the first, as drawn for the fault."""
     return fault.nodes if fault.other else fault.nodes[:1]
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
-    """Wait until it holds; an error means "not yet". :raises NotServing: not within ``seconds``."""
+    """Wait until the condition holds; an error means "not yet".
+
+    :raises NotServing: if that takes longer than ``seconds``.
+    """
     end = time.monotonic() + seconds
     why = ""
     while True:

@@ -1,6 +1,6 @@
-"""Nodes of different versions: some are put back to an older one, and upgraded again.
+"""Mixed versions: downgrade some nodes to an older version, and upgrade them again.
 
-The older version is braft without the service ``distribute``, which braft is with.
+The older version is braft without the service ``distribute``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _ANSWER_SECONDS = 5.0
 
 
 def _mixed_versions(scene: Scene, fault: Fault) -> str:
-    """Put one node or a majority back, one after the other, the leader first or not.
+    """Downgrade one node or a majority, one after the other, the leader first or not.
 
-    What they lack must be refused while they are there, with the reason, and taken once they are
-    upgraded; the clients, who use nothing of it, go on meanwhile.
+    Meanwhile commands of the missing service must be rejected with the reason; after the upgrade
+    they must succeed. The clients do not use that service and continue all the time.
     """
     order = scene.leader_first(fault) if fault.strength < 0.5 else list(fault.nodes)
     victims = order[: len(order) // 2 + 1 if fault.other else 1]
@@ -43,7 +43,7 @@ def _restart(scene: Scene, node: int, settings: dict[str, str]) -> None:
     scene.cluster.start(node, **settings)
     if code:
         raise NotServing(f"node {node} was told to stop, and ended with exit code {code}")
-    # A process that is stopped while it still starts ends at once, with another exit code.
+    # A process that is stopped while it still starts exits at once, with another exit code.
     wait_until(lambda: _answers(scene, node), f"node {node} does not answer")
 
 
@@ -64,7 +64,7 @@ def _upgraded(scene: Scene, node: int) -> None:
 
 
 def _distribute(scene: Scene, node: int) -> str:
-    """Set the items; returns the code of the error, "" for none."""
+    """Set the items; return the code of the error, "" for none."""
     url = f"{scene.cluster.places[node].url}/distribute"
     try:
         answer = httpx.post(url, json=_ITEMS, timeout=_ANSWER_SECONDS, trust_env=False)
