@@ -1,4 +1,4 @@
-"""Nodes for the tests of whole nodes: in this process, or in processes of their own."""
+"""Fixtures for tests of whole nodes, in this process or in child processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MakeNodes(Protocol):
 
 @pytest.fixture
 def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
-    """Return ``make(n, **settings)``: n nodes of this process that found a cluster together.
+    """Return ``make(n, **settings)``: n nodes of this process that form a cluster.
 
     They are ready to serve, unless ``start=False``. A setting that is callable is called with the
     number of the node. All are stopped at the end of the test.
@@ -59,7 +59,7 @@ def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
 
 
 class Interposed(ProcessCluster):
-    """Each node has a library of its own in front of the C library: clocks and syncs at will."""
+    """Nodes whose C library is interposed, so that a test controls their clocks and syncs."""
 
     def __init__(self, size: int, data_dir: Path, **settings: Any) -> None:
         library = build_library(data_dir)
@@ -75,7 +75,7 @@ class Interposed(ProcessCluster):
     def suspended(self, index: int) -> Iterator[Callable[[], None]]:
         """Suspend the machine of that node: ``CLOCK_MONOTONIC`` stands still, too.
 
-        Yields what wakes it up.
+        Yield a function that resumes it.
         """
         self.pause(index)
         began = time.monotonic()
@@ -97,7 +97,7 @@ def interposed(tmp_path: Path) -> Callable[..., Interposed]:
 
 @pytest.fixture
 def leader_of() -> Callable[[list[Node]], Node]:
-    """Return a function that names the node which leads, once all of them say so."""
+    """Return a function that waits until all nodes name one leader, and returns it."""
 
     def find(nodes: list[Node]) -> Node:
         def agreed() -> list[Node]:
@@ -111,9 +111,9 @@ def leader_of() -> Callable[[list[Node]], Node]:
 
 @pytest.fixture
 def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Return ``install(module, source)``: what pip leaves behind, on this process's path.
+    """Return ``install(module, source)``: install a plugin on this process's path, as pip would.
 
-    The result is the folder, for the path of other processes.
+    Its result is the folder, for the path of other processes.
     """
 
     def install(module: str, source: str) -> Path:

@@ -1,4 +1,4 @@
-"""Wrong settings, taken ports, foreign disks, garbage, oversize: clear errors, nothing lost."""
+"""Wrong settings, ports in use, foreign data, garbage, oversize: clear errors and no data lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from braft_testing.processes import HOST, PATIENCE, ProcessCluster, free_ports, 
 pytestmark = pytest.mark.integration
 
 LIMIT = 100_000
-#: Such keys are stored under U+FFFD instead, two different ones under the same name.
+#: Invalid names: empty, with a NUL, a lone surrogate (often stored as U+FFFD), and too long ones.
 BAD_NAMES = ["", "a\0b", "\ud800", "x" * 1025, "ü" * 600]
 
 
@@ -72,7 +72,7 @@ def test_a_taken_port_is_named_and_nothing_is_left_behind(
             node.start()
         assert which in refused.value.message.lower()
         assert "accepted: a free port" in refused.value.message
-    with node:  # it is the same object that may try again
+    with node:  # the same object may be started again
         node.kv.put("m", "k", 1, timeout=20)
 
 
@@ -176,7 +176,7 @@ def test_an_unknown_plugin_of_any_kind_lists_the_known(make_nodes: MakeNodes, se
 def test_a_disabled_plugin_is_not_there_in_a_running_node(
     tmp_path: Path, install_plugin: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same plugin: it breaks the node's start, unless it is disabled."""
+    """The plugin breaks the node's start unless it is disabled."""
     site = install_plugin("breaker_of_starts", "raise RuntimeError('imported')\n")
     with ProcessCluster(1, tmp_path / "c") as cluster:
         environment = cluster.environment(0)
@@ -207,7 +207,7 @@ def _run_command(environment: dict[str, str]) -> subprocess.CompletedProcess[str
 
 @pytest.fixture
 def pair(make_nodes: MakeNodes) -> list[Node]:
-    """Two nodes with something to lose, and a limit of 100 kB; the leader first."""
+    """Start two nodes with data and a limit of 100 kB; the leader comes first."""
     nodes = make_nodes(2, max_value_bytes=LIMIT)
     nodes[0].kv.put("m", "kept", "safe")
     return sorted(nodes, key=lambda node: not node.is_leader)
@@ -241,13 +241,13 @@ def test_garbage_on_every_port(pair: list[Node]) -> None:
     _still_fine(pair)
 
 
-#: A chunk of a body, of 64 KiB, and how much of such bodies is sent at most, bytes.
+#: A chunk of 64 KiB, and the most bytes of such chunks that a test sends.
 CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
 ENDLESS = 4 * SERVER_BODY_LIMIT
 
 
 def _send_until_refused(port: int, host: str, process: psutil.Process) -> tuple[int, int]:
-    """How many bytes of a body without end were taken, and the highest resident memory seen."""
+    """Send an endless body; return the bytes that were accepted and the peak resident memory."""
     sent = highest = 0
     with socket.create_connection((HOST, port), timeout=40) as sender, suppress(ConnectionError):
         head = f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -370,7 +370,7 @@ def test_bad_requests_are_problems_of_the_asker(
 
 @pytest.fixture(scope="module")
 def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One node for many harmless requests."""
+    """Start one node for many harmless requests."""
     raft, discovery, http = free_ports(3)
     data = tmp_path_factory.mktemp("shared") / "data"
     with Node(
@@ -388,7 +388,7 @@ def test_a_peer_of_another_cluster_gets_no_vote(make_nodes: MakeNodes) -> None:
     for node in nodes:
 
         def refused(node: Node = node) -> bool:
-            """Never added; the leader's account may come too late for the caller's deadline."""
+            """Try until the error names the node: the reason may miss the caller's deadline."""
             with pytest.raises(BraftError) as told:
                 node.add_member(stranger.server_id, stranger.address, timeout=3.0)
             return "nonvoter" in told.value.message and stranger.address in told.value.message

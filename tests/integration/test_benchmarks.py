@@ -1,4 +1,4 @@
-"""The studies run, end in order and write what they found; their figures mean nothing here."""
+"""Benchmark studies run, end cleanly and write results; their figures mean nothing here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str
         timeout=280,
         check=False,
     )
-    # A machine that is busy may miss a target, which is no failure of the study.
+    # A busy machine may miss a target, which is no failure of the study.
     assert done.returncode in (0, 1), done.stderr
     assert "Traceback" not in done.stderr
     files = list(folder.glob("*.json"))

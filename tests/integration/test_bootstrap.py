@@ -1,4 +1,4 @@
-"""From nothing to a cluster, with processes: late comers, strangers, contradictions, newcomers."""
+"""Bootstrap with processes: late starts, foreign nodes, conflicting settings, new members."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_late_starters_found_the_same_cluster(tmp_path: Path, stagger: float) ->
                 )
                 client, missing = cluster.client(index), cluster.nodes[2].address
                 cluster.wait_for(lambda: missing in cluster.why_not_ready(index))  # noqa: B023
-                # Fewer than expect found nothing, however long it takes.
+                # Fewer nodes than ``expect`` never bootstrap.
                 while time.monotonic() < end:
                     ready, why = client.ready()
                     assert not ready
@@ -73,7 +73,7 @@ def test_late_starters_found_the_same_cluster(tmp_path: Path, stagger: float) ->
 
 @pytest.mark.parametrize("listed", ["rport", "dport"])
 def test_the_three_terminals_of_the_readme(tmp_path: Path, listed: str) -> None:
-    """As a person types it: a command, a port, the list of the three."""
+    """Run the commands of the README: each with a port and the list of the three nodes."""
     ports = set(free_ports(60))
     bases = [base for base in sorted(ports) if base % 10 == 0 and {base + 1, base + 2} <= ports][:3]
     contacts = ",".join(f"{HOST}:{base + (listed == 'dport')}" for base in bases)
@@ -98,7 +98,7 @@ def test_the_three_terminals_of_the_readme(tmp_path: Path, listed: str) -> None:
             for writer, reader in itertools.permutations(range(3), 2):
                 clients[writer].kv_put("m", "k", [writer, reader])
                 assert clients[reader].kv_get("m", "k") == [writer, reader]
-            # A node that takes longer than a second to answer is there, without its ports.
+            # A node that takes longer than a second to answer is listed without its ports.
             view = wait_for(lambda: _complete(clients[0].status()), what="all tell their ports")
             assert view["nodeNum"] == 3
             assert {node["raftPort"] for node in view["nodes"]} == set(bases)
@@ -199,7 +199,7 @@ def test_a_member_that_lost_its_data_is_refused_and_told_what_to_do(tmp_path: Pa
         cluster.wait_for(refused, what="it is refused")
         assert client.kv_put("m", "k", 2)
 
-        # What it was told, done: it rejoins as new and gets its vote.
+        # Do what the message says: the node rejoins as a new one and becomes a voter.
         cluster.kill(victim)
         os.rename(data, data.with_name("wiped"))
         client.remove_member(server_id)
@@ -212,7 +212,7 @@ def test_a_member_that_lost_its_data_is_refused_and_told_what_to_do(tmp_path: Pa
 
 
 def _forget_all_but_the_id(data: Path, old: Path) -> str:
-    """Make a blank store of the same node at ``data``; the id."""
+    """Make a store at ``data`` that holds the same server id and nothing else; return the id."""
     os.rename(data, old)
     ids = []
     for path, wanted in ((old, None), (data, "server_id")):
@@ -228,7 +228,7 @@ def _forget_all_but_the_id(data: Path, old: Path) -> str:
 
 
 def test_all_members_come_back_at_new_addresses_at_once(tmp_path: Path) -> None:
-    """A roll-out: same data, new ports, nothing but the static list to find each other by."""
+    """Roll out with the same data and new ports; nodes find each other by the static list alone."""
     with ProcessCluster(3, tmp_path) as cluster:
         cluster.start()
         cluster.wait_ready()
@@ -247,7 +247,7 @@ def test_all_members_come_back_at_new_addresses_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.smoke
 def test_the_whole_start_from_the_command_line(tmp_path: Path) -> None:
-    """`braft run --option`, and what another terminal asks it."""
+    """Start nodes by ``braft run --option`` and query them by the command line."""
     with ProcessCluster(1, tmp_path) as cluster:
         cluster.start()
         cluster.wait_ready()

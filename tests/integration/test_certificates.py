@@ -1,4 +1,4 @@
-"""Certificates are replaced while nodes run; SIGHUP makes them look, and ends none of them."""
+"""Certificates are replaced while nodes run; SIGHUP reloads them and ends no node."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_service_reads_its_files_again_on_sighup_and_goes_on(tmp_path: Path) -
         process.wait()
 
 
-#: Makes standard input the terminal of the session that it begins, as a terminal program does.
+#: Starts a session with standard input as its controlling terminal, as a terminal program does.
 _ON_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -139,7 +139,7 @@ def test_a_node_ends_in_order_with_the_terminal_that_it_runs_on(tmp_path: Path) 
         while b"election won" not in shown:
             shown += os.read(terminal, 4096)
         process.send_signal(signal.SIGHUP)
-        while b"looking again at cert" not in shown:  # its terminal is still there
+        while b"looking again at cert" not in shown:  # its terminal still exists
             shown += os.read(terminal, 4096)
         os.close(terminal)
         assert process.wait(PATIENCE) == 0

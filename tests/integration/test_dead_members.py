@@ -18,24 +18,24 @@ from braft_testing.processes import ProcessCluster, wait_for
 
 pytestmark = pytest.mark.integration
 
-#: Seconds of silence after which a member of these clusters is dead.
+#: Seconds without contact after which a member of these clusters is dead.
 DEAD_AFTER = 5.0
 QUICK = {"leader_steady": "1s", "dead_after": f"{DEAD_AFTER:g}s"}
 
 
 @lru_cache(maxsize=16)
 def asking(cluster: ProcessCluster, *indexes: int) -> Client:
-    """One client of these nodes for all looks: each new one keeps a connection of its own."""
+    """Return one client for all polls of these nodes: each new client would open a connection."""
     return cluster.client(*indexes)
 
 
 def voters(cluster: ProcessCluster) -> set[str]:
-    """Addresses of the voters, as the nodes that are awake have them."""
+    """Return the addresses of the voters, as one of the running nodes reports them."""
     return voters_of(asking(cluster, *cluster.awake))
 
 
 def voters_of(client: Client) -> set[str]:
-    """Addresses of the voters, as one of the nodes of a client has them."""
+    """Return the addresses of the voters, as one of the client's nodes reports them."""
     return {m["address"] for m in client.members() if m["suffrage"] == "Voter"}
 
 
@@ -64,7 +64,7 @@ def test_a_dead_member_is_removed_and_its_return_is_unremarkable(tmp_path: Path)
         (row,) = cluster.wait_for(lambda: autopilot(cluster)["removed"], what="it is remembered")
         assert row["address"] == cluster.nodes[gone].address
         assert "silent for" in row["reason"]
-        # Two of two are there: it goes on.
+        # Both remaining voters are up, so writes go on.
         cluster.client(leader).kv_put("m", "meanwhile", 2)
         cluster.start(gone)
         cluster.wait_for(lambda: voters(cluster) == everybody(cluster), what="it is a voter again")
@@ -78,7 +78,7 @@ def test_a_dead_member_is_removed_and_its_return_is_unremarkable(tmp_path: Path)
 def test_a_rolling_change_of_tls_removes_nobody(
     tmp_path: Path, certificate: tuple[Path, Path], transport: str, first: str
 ) -> None:
-    """One step of it, which lasts longer than a member may be silent; in both directions."""
+    """One step, in both directions, takes longer than ``dead_after``."""
     if transport == "tcp":
         pytest.importorskip("braft_tcp")
     cert, key = certificate
@@ -120,7 +120,7 @@ def test_who_was_dead_once_can_be_removed_for_good(tmp_path: Path) -> None:
         cluster.kill(gone)
         cluster.wait_for(lambda: voters(cluster) == left, what="the dead member is removed")
         cluster.start(gone)
-        # Not by its own word: it begins with the configuration that it knew when it died.
+        # Ask the others: the restarted node begins with the configuration it had when it died.
         client = cluster.client(*(index for index in range(3) if index != gone))
         cluster.wait_for(lambda: voters_of(client) == everybody(cluster), what="a voter again")
         members = {member["address"]: member["id"] for member in client.members()}

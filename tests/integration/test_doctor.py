@@ -1,4 +1,4 @@
-"""``braft doctor`` as a person runs it, in sickness and in health."""
+"""``braft doctor`` as a person runs it, on healthy and on broken nodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_cluster_well_and_without_its_majority(tmp_path: Path) -> None:
         for gone in (1, 2):
             assert cluster.nodes[gone].address in wrong["majority"]
         assert "tolerates 1" in wrong["service"]
-        # The machine as well: the node that runs there is known, and its data left alone.
+        # With checks of the machine: it recognises the node that runs there and spares its data.
         environment = cluster.environment(0)
         code, report = doctor("--url", url, "--local", env=environment, cwd=tmp_path)
         assert f"in use by process {cluster.pid(0)}" in findings(report, "ok")["data"]
@@ -88,7 +88,7 @@ def test_what_is_wrong_here_is_named(tmp_path: Path) -> None:
     code, report = doctor(env=environment | {"BRAFT_DISCOVERY": "smoke:signals"}, cwd=tmp_path)
     assert code == 1
     assert "smoke" in findings(report, "fail")["plugins"]
-    # Options of a plugin that is not even in use: a start refuses them as well.
+    # Options of a plugin that is not in use: a start rejects them as well.
     code, report = doctor(env=environment | {"BRAFT_K8S_RESYNC": "soon"}, cwd=tmp_path)
     assert code == 1
     assert "BRAFT_K8S_RESYNC='soon'" in findings(report, "fail")["plugins"]
@@ -102,7 +102,7 @@ def test_status_says_why_and_its_watch_ends_when_told(tmp_path: Path) -> None:
         cluster.wait_ready()
         cluster.client(0).kv_put("m", "k", 1)
         command = [sys.executable, "-m", "braft_core", "status", "--url", cluster.nodes[0].url]
-        # As from a terminal: what a shell runs in the background is born with SIGINT ignored.
+        # As from a terminal: a background job of a shell starts with SIGINT ignored.
         code = (
             "import os, signal, sys; signal.signal(2, signal.default_int_handler); "
             "os.execv(sys.argv[1], sys.argv[1:])"
@@ -126,7 +126,7 @@ def test_status_says_why_and_its_watch_ends_when_told(tmp_path: Path) -> None:
         def reason() -> str:
             shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
             told = [line for line in shown.splitlines() if line.startswith("not served: ")]
-            # Who was heard less than three seconds ago is not called missing yet.
+            # A member that was heard less than three seconds ago is not reported as missing yet.
             return next((why for why in told if "2 of 3 voters do not answer" in why), "")
 
         why = cluster.wait_for(reason, what="both are missed")

@@ -1,4 +1,4 @@
-"""The examples that are whole programs run and print what their pages say."""
+"""The examples that are whole programs run and print what the documentation shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-#: They use the default ports, which are the same for all tests.
+#: They use the default ports, so they must not run at the same time.
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("default-ports")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -1,4 +1,4 @@
-"""Processes that die, freeze and return under load: no acknowledged write lost, no read stale."""
+"""Processes die, freeze and return under load: no acknowledged write is lost, no read is stale."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from braft_testing.processes import HOST, ProcessCluster, free_ports
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("failover")]
 
 WRITERS = 4
-#: Seconds within which writes go on under another leader, on a machine that has much else to do.
-#: How long they rest on a quiet one is what benchmarks measure.
+#: Seconds within which writes go on under another leader on a busy machine. Benchmarks measure
+#: the pause on an idle one.
 SOON = 15.0
 
 
 @contextmanager
 def load(cluster: ProcessCluster, *indexes: int) -> Iterator[Load]:
-    """Writers over HTTP, each beginning with another node."""
+    """Run writers over HTTP, each of which prefers another node."""
     map_name = secrets.token_hex(4)
     order = list(indexes) or [node.index for node in cluster.nodes]
     puts: list[Callable[[str, int], object]] = []
@@ -43,14 +43,14 @@ def load(cluster: ProcessCluster, *indexes: int) -> Iterator[Load]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
-    """Three nodes for the tests of this file, because starting them takes the most time."""
+    """Start three nodes for all tests of this file, because starting them takes the most time."""
     with ProcessCluster(3, tmp_path_factory.mktemp("three")) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def three(shared: ProcessCluster) -> ProcessCluster:
-    """Three nodes that serve, whatever the test before has left of them."""
+    """Restore three serving nodes, whatever the previous test did to them."""
     shared.resume(*(index for index in shared.running if index not in shared.awake))
     for node in shared.nodes:
         if node.index not in shared.running:
@@ -71,7 +71,7 @@ def test_kill_the_leader_under_load_twice(three: ProcessCluster) -> None:
             three.start(leader)
             three.wait_ready(leader)
     writers.check(three.client().kv_list(writers.map_name))
-    for index in three.awake:  # whoever came back has caught up
+    for index in three.awake:  # a node that came back has caught up
         client = three.client(index)
         three.wait_for(partial(_holds, client, writers))
         writers.check(client.kv_list(writers.map_name))
@@ -82,7 +82,7 @@ def _holds(client: Client, writers: Load) -> bool:
 
 
 def test_kill_the_leader_under_a_writer_in_another_process(tmp_path: Path) -> None:
-    """The writers are threads of a node of this process, which forwards to the leader."""
+    """The writers are threads that call a node of this process, which forwards to the leader."""
     with ProcessCluster(2, tmp_path) as cluster:
         raft, discovery, http = free_ports(3)
         contacts = [node.address for node in cluster.nodes] + [f"{HOST}:{raft}"]
@@ -98,7 +98,7 @@ def test_kill_the_leader_under_a_writer_in_another_process(tmp_path: Path) -> No
             node.wait_ready(40)
 
             def led_elsewhere() -> list[int]:
-                """Which of the processes leads; a successor that is slow is given up."""
+                """Return the leading process; transfer again, as a slow successor times out."""
                 if node.is_leader:
                     node.transfer_leadership()
                 return [n.index for n in cluster.nodes if n.address == (node.leader or ("", ""))[1]]
@@ -136,7 +136,7 @@ def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_wakes(
     others = [index for index in three.awake if index != leader]
     three.client(leader).kv_put("m", "k", "old")
     url = f"{three.nodes[leader].url}/v1/kv/m/k"
-    # A connection that exists, so that the read is the first thing the node sees when it wakes.
+    # An open connection, so that the read is the first input of the resumed node.
     with httpx.Client(trust_env=False, timeout=40) as http:
         assert http.get(url).json() == "old"
         three.pause(leader)
@@ -162,7 +162,7 @@ def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_wakes(
 
 
 def test_a_frozen_follower_is_not_missed_and_catches_up(three: ProcessCluster) -> None:
-    for _ in range(3):  # a machine that stands still for a second changes the leader, too
+    for _ in range(3):  # a suspended machine loses its leader as well
         leader = three.leader()
         follower = next(index for index in three.awake if index != leader)
         three.pause(follower)
@@ -184,7 +184,7 @@ def test_without_a_majority_requests_end_by_their_deadline_and_readyz_names_the_
     gone = [index for index in three.awake if index != left]
     client, hasty = three.client(left), three.client(left, timeout=1.0)
     client.kv_put("m", "k", 1)
-    # It may lead no more and have it from another one: nobody tells it when those are gone.
+    # Wait until this node itself has the value: it may have lost the leadership meanwhile.
     three.wait_for(lambda: client.kv_get("m", "k", "stale") == 1, what="it has the value itself")
     getattr(three, how)(*gone)
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""The fixtures that users get, used as users use them."""
+"""The public pytest fixtures, used as users use them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 
 class Stamps(StateMachineService):
-    """Remembers when it was called, by the time of the log."""
+    """Records when it was called, by the time of the log."""
 
     name = "stamps"
 
@@ -133,7 +133,7 @@ def test_a_cluster_of_processes(
 
 
 def leader_of(faults: Injector) -> int:
-    """Who leads; on a busy machine nobody may say so in time."""
+    """Wait for a leader; on a busy machine a single question may time out."""
     found = wait_for(lambda: [i for i in (faults.cluster.leader(),) if i is not None])
     return found[0]
 
@@ -153,7 +153,7 @@ def test_faults_at_command(braft_faults: Callable[..., Injector]) -> None:
 def test_a_network_cut_at_command(braft_faults: Callable[..., Injector]) -> None:
     faults = braft_faults(3, needs=["partition leader"])
     with faults.during("partition leader") as what:
-        # Who leads when the network is cut; it may be another one than a moment before.
+        # The leader at the moment of the partition; it may have changed just before.
         cut = int(what[1])
         assert what.startswith(f"[{cut}] from ")
         others = [index for index in faults.cluster.members if index != cut]
@@ -180,7 +180,7 @@ def test_a_session_without_the_fixtures_imports_nothing(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_manual(tmp_path: Path) -> None:
-    """The tests that docs/plugins/testing.md shows, in a project of their own."""
+    """Run the tests that docs/plugins/testing.md shows, in a separate project."""
     root = Path(__file__).parents[2]
     manual = (root / "docs" / "plugins" / "testing.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)
@@ -199,7 +199,7 @@ def test_the_examples_of_the_manual(tmp_path: Path) -> None:
 
 
 def test_the_options_of_the_manual() -> None:
-    """docs/plugins/options.md: its classes are what it says of them."""
+    """The classes in docs/plugins/options.md behave as the page says."""
     root = Path(__file__).parents[2]
     manual = (root / "docs" / "plugins" / "options.md").read_text(encoding="utf-8")
     scope: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Links between real processes: a killed one is missed at once and found again at once."""
+"""gRPC links between real processes: a killed peer is noticed and found again at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class Child:
-    """A node in a process of its own."""
+    """A node in a child process."""
 
     def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
         self.process = process
@@ -80,7 +80,7 @@ class Child:
 
 
 class Parent(Node):
-    """The node of the test's process."""
+    """The node in the test's process."""
 
     index = 0
 
@@ -93,7 +93,7 @@ class Parent(Node):
         return cls(transport, handler)
 
     async def exchange(self) -> None:
-        """Send until a response comes."""
+        """Send entries until a response comes."""
         self.handler.responses.clear()
 
         def act() -> object:
@@ -106,24 +106,24 @@ class Parent(Node):
         await until(act)
 
     def finds_nobody(self) -> object:
-        """Send a heartbeat; whether one was dropped."""
+        """Send a heartbeat; return whether one was dropped."""
         self.transport.send(AppendEntries("parent", "child", 1, 0, 0, [], 0))
         return self.handler.unreachable
 
 
 def test_a_killed_process_is_missed_and_found_again() -> None:
-    # Too long to be waited out here: it is found because it is heard of.
+    # Too long to wait for: the peer's own connection makes us reconnect earlier.
     timing = TransportTiming(reconnect_min=60.0, reconnect_max=60.0)
 
     async def scenario() -> None:
         parent = await Parent.start(timing=timing)
-        # It comes back at the same port, which no connection of anybody may take meanwhile.
+        # It restarts at the same port, which no other connection may take meanwhile.
         child = await Child.start(parent.address, f"{HOST}:{free_ports(1)[0]}")
         try:
             parent.transport.set_peer("child", child.address)
             await parent.exchange()
             child.process.kill()
-            # Nothing is sent that could go unanswered: the broken connection alone tells it.
+            # Nothing is sent, so the broken connection alone reveals the death.
             await until(lambda: parent.handler.lost)
             await child.process.wait()
             child = await Child.start(parent.address, child.address)

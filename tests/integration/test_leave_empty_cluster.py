@@ -1,4 +1,4 @@
-"""Giving an empty cluster up, with a disk that fails in the middle, and a machine that does."""
+"""Abandoning an empty cluster while the disk fails or the process crashes in the middle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 
 class Disk:
-    """Changes nothing under ``key`` while it is ``full``; abandons a node's cluster."""
+    """Rejects changes of ``key`` while ``full``, and makes a node abandon its cluster."""
 
     def __init__(self, node: Node, key: str) -> None:
         assert node._host is not None
@@ -44,7 +44,7 @@ class Disk:
         self._set_meta(values)
 
     def abandon_cluster(self) -> str:
-        """Begin, and go on until the disk is full."""
+        """Begin to abandon the cluster and wait until the disk rejects a change."""
         cluster: str = self.server.identity.cluster_id
 
         begin_to_abandon(self.server, self.loop)
@@ -55,7 +55,7 @@ class Disk:
 def begin_to_abandon(
     server: Any, loop: LoopThread, before: Callable[[], None] = lambda: None
 ) -> None:
-    """Begin as soon as nothing of the cluster is under way."""
+    """Begin to abandon the cluster as soon as the node may."""
 
     async def begin() -> bool:
         adapter = server.adapter
@@ -84,7 +84,7 @@ def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, k
 def test_a_write_that_hangs_is_waited_for(
     make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would otherwise be found by the next cluster, in a log that was forgotten before it."""
+    """Otherwise the late write would put an entry of the old cluster into the next one's log."""
     monkeypatch.setattr(leave_empty_cluster, "_JOIN", 0.05)
     (node,) = make_nodes(1)
     assert node._host is not None

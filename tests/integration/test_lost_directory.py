@@ -1,4 +1,4 @@
-"""The data directory of a member is deleted while it leads: the others go on, nothing is lost."""
+"""A leader's data directory is deleted: the other members go on and nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node whose host gets another address, with real transports on addresses of loopback."""
+"""A node's host changes its address; real transports on addresses of loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node as a library: its methods and their async twins, callbacks, several at once."""
+"""The node as a library: methods, async variants, callbacks, several nodes per process."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ LeaderOf = Callable[[list[Node]], Node]
 
 
 def hand_over(asked: Node, target: Node) -> None:
-    """Have ``target`` lead. A successor that a slow machine keeps is given up, and may come late.
+    """Transfer leadership to ``target``, again if a slow machine makes a transfer time out.
 
-    Whoever leads already is refused as a successor.
+    A node that leads already is not accepted as a successor.
     """
 
     def leads() -> bool:
@@ -56,7 +56,7 @@ def hand_over(asked: Node, target: Node) -> None:
 def test_bad_arguments_cost_nobody_else_anything(
     make_nodes: MakeNodes, leader_of: LeaderOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An endless timeout used to fail all commands that were forwarded with it."""
+    """An infinite timeout used to fail all commands that were forwarded together with it."""
     nodes = make_nodes(3)
     follower = next(node for node in nodes if node is not leader_of(nodes))
     assert follower.kv.put("m", "k", 1, timeout=math.inf) > 0
@@ -154,7 +154,7 @@ def test_the_async_twins_do_the_same(make_nodes: MakeNodes) -> None:
         assert len(await nodes[1].kv.alist("many")) == 300
         assert await nodes[1].kv.adelete("m", "k") is True
         await nodes[0].distribute.aset(["a", "b", "c"])
-        # Empty as long as the leader has not said who is live.
+        # Empty until the leader has published which members are live.
         while set(await nodes[1].distribute.aassignment()) != {"a", "b", "c"}:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -214,7 +214,7 @@ def test_requests_before_there_is_a_cluster_wait_for_it(make_nodes: MakeNodes) -
     with nodes[0]:
 
         def refused() -> bool:
-            """With the other's address, once its first answer, or its want, is known."""
+            """Return whether the error names the missing node's address."""
             with pytest.raises(NotReady) as told:
                 nodes[0].kv.put("m", "k", 0, timeout=0.3)
             return str(nodes[1].settings.rport) in told.value.message
@@ -248,7 +248,7 @@ def test_a_deadline_that_passes_is_no_leader_or_an_unknown_outcome(
     with pytest.raises((OutcomeUnknown, NoLeader)):
         leader.kv.put("m", "k", 1, timeout=0.5)
     assert 0.4 < time.monotonic() - began < 8.0, "by its own deadline, not by that of all others"
-    # As soon as it has noticed that it is alone nothing is sent any more: surely not applied.
+    # After stepping down it proposes nothing, so the command was certainly not applied.
     wait_for(lambda: not leader.is_leader, what="the leader without a majority steps down")
     began = time.monotonic()
     with pytest.raises(NoLeader, match="no leader"):
@@ -280,7 +280,7 @@ def test_leader_changes_are_told_until_the_callback_is_taken_back(
     old = former.server_id
 
     def successor() -> str:
-        """Who leads instead. One that a slow machine keeps is given up, and may come late."""
+        """Return the new leader; transfer again, as a slow successor times out."""
         if (nodes[0].leader or ("", ""))[0] in ("", old):
             return nodes[0].transfer_leadership()
         return (nodes[0].leader or ("", ""))[0]

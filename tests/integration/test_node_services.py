@@ -48,7 +48,7 @@ class Counter(StateMachineService):
 
     @command
     def give(self) -> object:
-        return object()  # nothing that can be sent
+        return object()  # cannot be encoded
 
     @command
     def nest(self, depth: int) -> object:
@@ -74,7 +74,7 @@ class Counter(StateMachineService):
 
 
 # --------------------------------------------------------------------------------------------
-# A service of the program's own
+# A service that the program defines
 
 
 def _stale(counter: Counter) -> int:
@@ -136,7 +136,7 @@ def test_what_a_command_raises_is_its_answer_and_the_node_lives_on(make_nodes: M
 
 
 def test_the_deepest_answer_reaches_a_caller_on_every_node(make_nodes: MakeNodes) -> None:
-    """It used to end all commands that were forwarded with it as "outcome unknown"."""
+    """It used to fail all commands forwarded together with it as "outcome unknown"."""
     for node in make_nodes(3, services=[Counter]):
         counter = node.service(Counter)
         answer: Any = counter.nest(128)
@@ -268,7 +268,7 @@ def test_a_distribution_callback_may_use_the_node_and_may_fail(make_nodes: MakeN
 
 
 # --------------------------------------------------------------------------------------------
-# Observers: plugins that are told
+# Observer hooks of plugins
 
 OBSERVER = """
 from braft_core.plugin import hookimpl
@@ -319,6 +319,6 @@ def test_observers_are_told_of_a_life_in_its_order(
     wait_for(lambda: {("left", a, gone_id) for a in ids - {gone_id}} <= set(seen), what="left")
     own = [event[0] for event in seen if event[1] == gone_id]
     assert own[0] == "started"
-    # It is told when the stop begins: who leads may still change for this node until its end.
+    # "stopping" is reported when the stop begins; the leader may still change until its end.
     assert [event for event in own if event != "leader"][-1] == "stopping"
     assert own.count("started") == own.count("stopping") == 1

@@ -1,4 +1,4 @@
-"""How a node ends: in order, quickly, without a trace; after a fork; by a signal."""
+"""How a node stops: in order, quickly, leaving nothing; after a fork; by a signal."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class MakeNodes(Protocol):
 
 LeaderOf = Callable[[list[Node]], Node]
 
-#: Seconds that stopping may take on a machine that has much else to do. One that hangs takes more:
-#: the time after which the node gives up its server's stop, in the tests that measure.
+#: Seconds that stopping may take on a busy machine, and seconds after which a node abandons the
+#: stop of a hanging server in these tests.
 QUICKLY, HANGING = 30.0, 60.0
 
 
@@ -114,12 +114,11 @@ def test_leadership_is_handed_over_before_the_leader_is_gone(
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]
     gone = leader.server_id
-    # However slow the machine is: without a limit of a second after which it is not waited for,
-    # nor one after which a successor that does not campaign is given up.
+    # Long timeouts, so that the hand-over succeeds on a slow machine, too.
     with monkeypatch.context() as patient:
         patient.setattr(runtime_server, "_HAND_OVER", 30.0)
         leader.stop()
-    # Handed over, so nobody has to notice that the leader is gone: it is done when stop returns.
+    # Leadership was handed over before stop() returned, so no election timeout has to pass.
     assert {(node.leader or ("", ""))[0] for node in others} - {gone, ""}
     others[0].kv.put("m", "k", 1)
 
@@ -167,7 +166,7 @@ def test_a_follower_that_stops_waits_for_the_answer_to_what_it_sent_on(
 
 def test_callers_who_wait_are_answered_when_the_node_stops(make_nodes: MakeNodes) -> None:
     nodes = make_nodes(2)
-    nodes[1].stop()  # no majority any more: requests wait
+    nodes[1].stop()  # without a majority requests wait
     outcomes: list[BaseException] = []
 
     def ask(call: Callable[[], object]) -> None:
@@ -288,7 +287,7 @@ def test_a_forked_child_is_told_to_make_its_own_node(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_may_run_a_node_of_its_own(tmp_path: Path) -> None:
-    """multiprocessing with fork: the parent only made the object, the child starts it."""
+    """With multiprocessing by fork the parent only makes the object, and the child starts it."""
     done = _run(
         """
         import os, sys, warnings

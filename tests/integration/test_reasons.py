@@ -1,8 +1,8 @@
-"""Why is there no leader? The node's own sentence, in every place where somebody may look.
+"""The reason why a node is not ready, in every place that shows it.
 
-Each case provokes one cause with real processes. What the node says has to name the very things
-(addresses, ids, numbers), has to be a row of docs/operations.md, and has to be in /readyz, in
-GET /raft, in ``braft status``, in ``braft doctor``, and once in the log.
+Each case provokes one cause with real processes. The message must name the addresses, ids and
+numbers concerned and match a row of docs/operations.md. It must appear in /readyz, in GET /raft,
+in ``braft status``, in ``braft doctor``, and once in the log.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from braft_testing.processes import ProcessCluster, ProcessNode, wait_for
 
 pytestmark = pytest.mark.integration
 
-#: Seconds for which a reason that was told is not told again, in these tests.
+#: Seconds for which a logged reason is not logged again, in these tests.
 QUIET = 3.0
 DURATION = re.compile(r"\d+(\.\d+)? m?s\b")
 
@@ -76,7 +76,7 @@ ONE, TWO = "one-one-one-one-one", "two-two-two-two-two"
 
 
 class Case(NamedTuple):
-    """A node that is not ready: what it has to say, and the beginning of the row that says so."""
+    """A node that is not ready, words of its message, and the beginning of the documented row."""
 
     cluster: ProcessCluster
     number: int
@@ -125,7 +125,7 @@ def missing(case: Case, text: str) -> list[str]:
 
 
 def readyz(url: str) -> tuple[int, dict[str, Any]]:
-    """Status and body. :raises BraftError: nobody answers, which only means "not yet" here."""
+    """Return status and body. :raises BraftError: the node does not answer (yet)."""
     try:
         answer = httpx.get(f"{url}/readyz", trust_env=False, timeout=20)
     except httpx.HTTPError as error:
@@ -167,11 +167,11 @@ def check_everywhere(case: Case, documented: Documented) -> None:
 
     def diagnosed() -> dict[str, Any]:
         report = json.loads(run(case, "doctor", "--json"))
-        # None at all, if the node does not answer in the time that the doctor gives it.
+        # The list is empty if the node does not answer within the doctor's timeout.
         found = [f for f in report["findings"] if f["subject"] == "service"]
         return next((f for f in found if not missing(case, f["message"])), {})
 
-    # Each asks anew, and a peer that once answers too late is called something else for a moment.
+    # Poll each: a peer that once answers late makes the message differ for a moment.
     wait_for(viewed, what=f"GET /raft says {case.words}")
     wait_for(shown, what=f"braft status says {case.words}")
     found = wait_for(diagnosed, what=f"braft doctor says {case.words}")
@@ -187,7 +187,7 @@ def check_log(case: Case) -> None:
     def told() -> list[str]:
         """Return the lines with the reason, without times of day and durations.
 
-        Another reason why somebody does not answer, as after a moment of standing still, is news.
+        Another reason why a peer does not answer, as after a short pause, may be logged as well.
         """
         lines = node.log.read_text(errors="replace").splitlines()
         found = [line[line.index(": ") :] for line in lines if not missing(case, line)]
@@ -307,7 +307,7 @@ def member_removed(tmp_path: Path) -> Iterator[Case]:
 
 
 def members(cluster: ProcessCluster) -> list[tuple[str, ...]]:
-    """Who belongs to it, whoever leads."""
+    """Return id, address and suffrage of each member."""
     return [(m["id"], m["address"], m["suffrage"]) for m in cluster.client(0).members()]
 
 
@@ -326,7 +326,7 @@ def member_copied(tmp_path: Path) -> Iterator[Case]:
         address = cluster.nodes[original].address
         words = ["node id ", f" is used at {address} and {cluster.nodes[copy].address}", "copied?"]
         yield Case(cluster, copy, words, "node id")
-        # The member is none the worse for it.
+        # The member is not affected.
         cluster.wait_ready(0, 1, 2)
         assert members(cluster) == before
         assert cluster.nodes[copy].address in noted(cluster.nodes[original].url, "node id")
@@ -395,7 +395,7 @@ def disk_slow_in_an_election(tmp_path: Path) -> Iterator[Case]:
 
 
 def _disk(tmp_path: Path, mark: str, sentence: str, row: str) -> Iterator[Case]:
-    """One node, so that no other one takes over."""
+    """Run a single node, so that no other one takes over."""
     with ProcessCluster(1, tmp_path, storage="brittle") as cluster:
         cluster.start()
         cluster.wait_ready()
@@ -438,7 +438,7 @@ def test_the_reason_is_in_all_places(
 
 
 # --------------------------------------------------------------------------------------------
-# What is wrong though the node serves
+# Problems of a node that serves
 
 
 def test_a_rival_cluster_is_noted_in_all_places_by_nodes_that_serve(
@@ -488,7 +488,7 @@ def test_a_member_with_another_token_is_noted_on_both_sides(
         for node, other in ((follower, leader), (leader, follower)):
 
             def refused(node: ProcessNode = node, other: ProcessNode = other) -> str:
-                # Neither hears the other, so that the leader alone is ready.
+                # Neither accepts the other's calls, so only the leader is ready.
                 _, body = readyz(node.url)
                 note = str(body.get("notes", {}).get("token", "")) or str(body.get("detail", ""))
                 found = note[note.find("calls between") :]

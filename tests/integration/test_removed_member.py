@@ -1,4 +1,4 @@
-"""A member that is removed while it runs, and one whose place is taken by a newcomer."""
+"""A member that is removed while it runs, and one whose address a new node takes over."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_removed_member_says_so_and_falls_silent_also_after_a_restart(
     words = ("was removed from cluster", leader.address, "start it with an empty data directory")
 
     def is_told() -> bool:
-        """In one look: a leader that once answers too late is asked again a second later."""
+        """Read all words from one message: after a late answer the node asks again 1 s later."""
         ready, why = gone.ready()
         return not ready and all(word in why for word in words)
 

@@ -1,6 +1,6 @@
-"""All nodes restarted one after the other while clients write: what a roll-out costs.
+"""What a rolling restart of all nodes costs clients that write meanwhile.
 
-The clients are the client library's, with its own retries and no others.
+The clients use the client library, with its own retries and no others.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from braft_testing.processes import ProcessCluster, free_ports
 pytestmark = pytest.mark.integration
 
 WRITERS = 4
-#: Writes between two steps of a roll-out: the nodes serve meanwhile.
+#: Writes between two steps of a rolling restart, while all nodes serve.
 BETWEEN = 100
 COUNTERS = "counters"
 
 
 class Traffic(NamedTuple):
-    """Writers of ever new keys, and callers that count."""
+    """Writers of new keys, and clients that increment counters."""
 
     load: Load
     counters: list[CountingClient]
 
     @property
     def failures(self) -> list[str]:
-        """Everything that a caller was told but successes."""
+        """All errors that callers got."""
         parts: list[Load | CountingClient] = [self.load, *self.counters]
         told = [error for part in parts for error in part.failures]
         return [f"{type(error).__name__}: {error}" for error in told]
 
     def check(self, cluster: ProcessCluster) -> None:
-        """Every node has all that was acknowledged, and every count is exact."""
+        """Check that each node has all acknowledged writes and that each counter is exact."""
         for index in cluster.awake:
             client = cluster.client(index, timeout=20)
             self.load.check(client.kv_list(self.load.map_name))
@@ -49,7 +49,7 @@ class Traffic(NamedTuple):
 
 @contextmanager
 def traffic(urls: list[str]) -> Iterator[Traffic]:
-    """Callers that each begin with another of these nodes."""
+    """Run callers, each of which prefers another of these nodes."""
     with ExitStack() as stack:
 
         def client(number: int) -> Client:
@@ -74,12 +74,12 @@ def three(tmp_path: Path) -> Iterator[ProcessCluster]:
 
 
 def stopped(cluster: ProcessCluster, index: int) -> None:
-    """SIGTERM, as an orchestrator sends it."""
+    """Stop the node by SIGTERM, as an orchestrator does."""
     assert cluster.stop(index) == 0
 
 
 def killed(cluster: ProcessCluster, index: int) -> None:
-    """``kill -9``."""
+    """Kill the node by SIGKILL."""
     cluster.kill(index)
 
 
@@ -89,9 +89,9 @@ def roll(
     end: Callable[[ProcessCluster, int], None],
     between: Callable[[int], None] = lambda index: None,
 ) -> None:
-    """Restart every node once, the next one only when the one before is ready.
+    """Restart every node once, each after the one before is ready.
 
-    The leader first, and then whoever leads of those that are left: each hand-over counts.
+    Restart the current leader each time if it was not restarted yet: each hand-over counts.
     """
     left = {node.index for node in cluster.nodes}
     led = 0
@@ -139,7 +139,7 @@ def test_killing_all_one_after_the_other_loses_and_doubles_no_write(
     with traffic([node.url for node in three.nodes]) as callers:
         roll(three, callers, killed)
     report("killed", callers, record_property)
-    # Only what was under way at the node that died is not known: one request of each caller.
+    # Only requests in flight at the killed node have an unknown outcome: one of each caller.
     assert all(told.startswith("OutcomeUnknown") for told in callers.failures), callers.failures
     assert len(callers.failures) <= 3 * (WRITERS + len(callers.counters))
     callers.check(three)

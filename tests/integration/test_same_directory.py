@@ -1,4 +1,4 @@
-"""Nodes without a port or a directory of their own, started in one place."""
+"""Nodes without port and directory settings, started in one working directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braft_core.errors import StorageLocked
 from braft_core.identity import pick_ports
 from braft_testing.processes import HOST, NODE_COMMAND, wait_for
 
-#: They use the default ports, which are the same for all tests.
+#: They use the default ports, so they must not run at the same time.
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("default-ports")]
 
 

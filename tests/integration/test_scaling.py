@@ -1,4 +1,4 @@
-"""Clusters that grow and shrink, and strangers that are told apart, with processes."""
+"""Processes of clusters that grow and shrink, and of nodes of other clusters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def addresses(cluster: ProcessCluster, *indexes: int) -> set[str]:
 
 @contextmanager
 def writing(client: Client) -> Iterator[list[int]]:
-    """One writer all the while; whatever it is told ends the test. Yields what was acknowledged."""
+    """Run one writer, any error of which fails the test; yield what was acknowledged."""
     acknowledged: list[int] = []
     over, trouble = threading.Event(), list[BaseException]()
 
@@ -60,7 +60,7 @@ def test_three_become_five_and_three_again_under_load(tmp_path: Path) -> None:
     with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
         cluster.start()
         cluster.wait_ready()
-        # Through the nodes that stay: the client's own retries are all that helps it.
+        # Through the nodes that stay, with no retries but the client's own.
         client = cluster.client(0, 1, timeout=20)
         with writing(client) as acknowledged:
             for index in (cluster.add_node(), cluster.add_node()):
@@ -104,7 +104,7 @@ def test_down_to_one_by_leaving_and_up_again(tmp_path: Path) -> None:
         assert voters(client) == addresses(cluster, last)
         client.kv_put("m", "k", 1)
         assert client.kv_get("m", "k") == 1
-        # The last one does not go; and a new server may join.
+        # The last member cannot be removed, and a new server may join.
         refused = httpx.delete(
             f"{cluster.nodes[last].url}/v1/members/{client.members()[0]['id']}",
             trust_env=False,
@@ -124,7 +124,7 @@ def test_down_to_one_by_leaving_and_up_again(tmp_path: Path) -> None:
 def test_a_node_that_forgets_leaves_when_it_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node is one of this process: there its second for the farewell can be made longer."""
+    """The node runs in this process, where the test can extend its timeout for leaving."""
     with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
         cluster.start()
         cluster.wait_ready()
@@ -147,7 +147,7 @@ def test_a_node_that_forgets_leaves_when_it_stops(
 
 
 def test_two_nodes_with_one_id_found_nothing_and_say_why(tmp_path: Path) -> None:
-    """A copied data directory: the commonest way to two nodes of one id."""
+    """A copied data directory is the commonest cause of a duplicate server id."""
     with ProcessCluster(3, tmp_path) as cluster:
         cluster.start(0)
         cluster.wait_for(

@@ -45,7 +45,7 @@ class PlaceOrder:
 
 
 class Orders(StateMachineService):
-    """Keeps what it was given, and knows the sum."""
+    """Keeps the orders it was given, and returns their sum."""
 
     name = "orders"
 
@@ -159,7 +159,7 @@ def test_a_cluster_changes_its_serializer_by_rolling_restart(tmp_path: Path) -> 
         expected |= {f"{word}-{index}" for word in ("cbor", "mixed") for index in range(3)}
         whole = dict.fromkeys(expected, value)
         assert lists(cluster) == [whole] * 3
-        # Everything anew from the disk: a snapshot, then entries of both serializers.
+        # Restore everything from the disk: a snapshot, then entries of both serializers.
         cluster.kill(0, 1, 2)
         assert tags(cluster.nodes[0].data) == {1, 2}
         cluster.start(serializer="cbor")

@@ -1,4 +1,4 @@
-"""A leader that dies is invisible to callers, and each of their commands happens once."""
+"""Callers do not notice the death of a leader, and each command is applied exactly once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Counter(StateMachineService):
 
 
 def crash(node: Node) -> None:
-    """End the node as a crash does: no transfer, no goodbye, connections just break."""
+    """End the node as a crash does: no transfer, no clean shutdown, connections just break."""
     host = node._host
     assert host is not None
     server = host._server
@@ -69,7 +69,7 @@ def crash(node: Node) -> None:
 
 
 class Callers:
-    """Threads that call, each its own way, and keep what came back."""
+    """Threads that each repeat one call and keep answers and errors."""
 
     def __init__(self, calls: list[Callable[[int], Any]]) -> None:
         self.answers: list[Any] = []
@@ -131,7 +131,7 @@ def test_conditional_writes_survive_the_death_of_the_leader(
         node = others[number % 2]
 
         def write(value: int) -> int:
-            # Applied twice, it would answer its second time with a Conflict.
+            # If it were applied twice, the second time would be a Conflict.
             revisions[number] = node.kv.put_if("m", str(number), value, revisions[number])
             return revisions[number]
 
@@ -149,7 +149,7 @@ def test_a_leader_that_is_deposed_answers_its_own_callers(
     nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=40)
     leader = leader_of(nodes)
     with Callers([lambda _, n=n: n.service(Counter).add(1) for n in nodes]) as callers:  # type: ignore[misc]
-        # A successor that a slow machine keeps for longer than an election timeout is given up.
+        # On a slow machine a transfer may be abandoned after an election timeout.
         wait_for(leader.transfer_leadership)
     assert callers.errors == []
     assert sorted(callers.answers) == list(range(1, CALLS * 3 + 1))
@@ -158,7 +158,7 @@ def test_a_leader_that_is_deposed_answers_its_own_callers(
 def test_a_leader_that_is_frozen_is_not_waited_for(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
-    """Its connections stand, and its calls never end."""
+    """The connections of a frozen leader stay open, and calls to it never end."""
     nodes = make_nodes(3, services=lambda _: [Counter], request_timeout=40)
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]

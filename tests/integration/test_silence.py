@@ -1,4 +1,4 @@
-"""1,000,000 keys in three processes: nothing that is done with them ends a leader's office."""
+"""No operation on 1,000,000 keys in three processes costs the leader its leadership."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ pytest.importorskip("braft_static", reason="the nodes find each other by a stati
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 _ROOT = Path(__file__).parents[2]
-#: Seconds of the process's own time for which a loop may be silent. A loop that only lacks a
-#: processor, because the machine is busy, does not count; hence the long election timeout, too.
+#: Seconds of processor time for which a loop may be blocked. Waiting for a processor on a busy
+#: machine does not count, which is also why the election timeout is long.
 _SILENCE = 0.4
 
 

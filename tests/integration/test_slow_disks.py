@@ -1,4 +1,4 @@
-"""Nodes whose every sync takes longer than the election timeout: they elect a leader and serve."""
+"""Nodes elect a leader and serve although each sync takes longer than the election timeout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.optional]
 
 
 def highest_term(cluster: Any) -> int:
-    """Of the nodes that answer."""
+    """Return the highest term of the nodes that answer."""
     return max(int(node.get("term", 0)) for node in cluster.client().status()["nodes"])
 
 

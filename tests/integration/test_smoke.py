@@ -1,7 +1,7 @@
-"""Real processes in ``make test``: that a cluster forms, serves, and survives its leader.
+"""Smoke tests with real processes: a cluster forms, serves, and survives its leader.
 
-These wait for conditions and for nothing else, however busy the machine is. What goes beyond that
-is in the other files of this folder, for ``make test-all``.
+They belong to ``make test`` and wait for conditions only, however busy the machine is. The other
+files of this folder belong to ``make test-all``.
 """
 
 from __future__ import annotations

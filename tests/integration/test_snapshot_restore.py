@@ -1,4 +1,4 @@
-"""Backup and disaster recovery with real nodes: what was saved is all there, in a new cluster."""
+"""Backup and disaster recovery with real nodes: a new cluster holds all saved data."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def why(cluster: ProcessCluster, index: int) -> str:
-    """Why that node is not ready, by its own word; "" while it does not answer."""
+    """Return why that node says it is not ready; "" while it does not answer."""
     try:
         return cluster.client(index).ready()[1]
     except BraftError:
@@ -67,7 +67,7 @@ def why(cluster: ProcessCluster, index: int) -> str:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ProcessCluster]:
-    # Patient, so that whoever is elected anew was disturbed, and not only on a busy machine.
+    # A long timeout, so that a new election means a disturbance and not just a busy machine.
     with ProcessCluster(3, tmp_path, election_timeout="5s") as nodes:
         yield nodes
 
@@ -101,7 +101,7 @@ def test_a_lost_cluster_comes_back_as_a_new_one(cluster: ProcessCluster, tmp_pat
     (tmp_path / "flipped.snap").unlink()
     assert contents(tmp_path) == old
 
-    # One node from the backup, two blank ones at the places of the other two.
+    # One node from the backup, and two empty ones at the addresses of the other two.
     made = done(braft(cluster, *restore, new_dir, backup))
     assert made["address"] == cluster.nodes[0].address
     cluster.start(0, data_dir=new_dir)
@@ -120,7 +120,7 @@ def test_a_lost_cluster_comes_back_as_a_new_one(cluster: ProcessCluster, tmp_pat
         assert client.kv_list("m") == expected
         assert client.kv_put("other", "k", index)
 
-    # One of the old cluster comes back with its old data and the same discovery.
+    # A node of the old cluster comes back with its old data and the same discovery.
     members, term = cluster.client(0).members(), _terms(cluster)
     stray = cluster.add_node()
     cluster.start(stray, data_dir=cluster.nodes[1].data)

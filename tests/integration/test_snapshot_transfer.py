@@ -1,4 +1,4 @@
-"""A follower that the log no longer reaches is brought up to date by a snapshot, under load."""
+"""A snapshot brings a follower up to date that is behind the compacted log, under load."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from braft_testing.processes import ProcessCluster
 
 pytestmark = [pytest.mark.integration]
 
-#: More than a snapshot lets the log keep, and few enough for one client of a slow machine.
+#: More entries than the log keeps after a snapshot, and few enough for one slow client.
 LEFT_BEHIND = 700
 
 
 class Writing:
-    """One client that puts ever new keys until the end of the block."""
+    """One client that puts new keys until the end of the block."""
 
     def __init__(self, cluster: ProcessCluster, *indexes: int) -> None:
         self._client = cluster.client(*indexes, timeout=20)
@@ -48,12 +48,12 @@ class Writing:
 
     @property
     def alive(self) -> bool:
-        """Whether it goes on."""
+        """True while no put has failed."""
         return self._broken is None
 
 
 def log_begins(cluster: ProcessCluster, index: int) -> int:
-    """Where that node's log begins, by what it says when it compacts."""
+    """Return where that node's log begins, from its log line about the compaction."""
     found = re.findall(r"the log begins at (\d+)", cluster.nodes[index].log.read_text())
     return int(found[-1]) if found else 1
 

@@ -1,4 +1,4 @@
-"""Stale reads say how old they may be, and a node that is cut off knows that it ages."""
+"""Stale reads report their maximum age, which grows on a node without contact to the leader."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_follower_without_a_leader_ages(tmp_path: Path) -> None:
 
 @contextmanager
 def counting(cluster: ProcessCluster, index: int) -> Iterator[list[float]]:
-    """Put 1, 2, 3 … one after the other; when each was acknowledged."""
+    """Put 1, 2, 3 … one after the other; yield the times of the acknowledgements."""
     acknowledged: list[float] = []
     stop = threading.Event()
 
@@ -97,12 +97,12 @@ def counting(cluster: ProcessCluster, index: int) -> Iterator[list[float]]:
 
 
 def missing(cluster: ProcessCluster, index: int, acknowledged: list[float]) -> tuple[int, float]:
-    """How many writes a stale read lacks that are older than it says, and what it says."""
+    """Return how many writes older than its bound a stale read lacks, and the bound."""
     asked = time.monotonic()
     answer = staleness(cluster, index)
     bound = float(answer.headers["braft-staleness"])
     promised = sum(1 for when in list(acknowledged) if when < asked - bound)
-    shown = int(answer.json()) if answer.is_success else 0  # nothing there yet
+    shown = int(answer.json()) if answer.is_success else 0  # nothing was written yet
     return max(0, promised - shown), bound
 
 
@@ -113,7 +113,7 @@ def asked_while_it_stands_still(ask: Callable[[], T], resume: Callable[[], None]
     """Return a resumed node's first answers: the requests reach its sockets before it goes on."""
     with ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(ask) for _ in range(16)]
-        time.sleep(0.3)  # nothing tells that they have arrived
+        time.sleep(0.3)  # no event shows that they have arrived
         resume()
         return [answer.result() for answer in answers]
 
@@ -121,7 +121,7 @@ def asked_while_it_stands_still(ask: Callable[[], T], resume: Callable[[], None]
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["grpc", "tcp"])
 def test_after_a_pause_the_bound_is_as_long_as_the_pause(transport: str, tmp_path: Path) -> None:
-    """What is in the buffers of a node that stood still passes for no news (SIGSTOP)."""
+    """Messages that a node (stopped by SIGSTOP) finds in its buffers do not count as recent."""
     with ProcessCluster(3, tmp_path, transport=transport) as cluster:
         cluster.start()
         cluster.wait_ready()
@@ -151,7 +151,7 @@ def test_after_a_pause_the_bound_is_as_long_as_the_pause(transport: str, tmp_pat
 def test_after_a_suspend_the_bound_is_as_long_as_the_suspend(
     interposed: Callable[..., Any],
 ) -> None:
-    """tikv#964: the clock that most programs read stands still in a suspended machine."""
+    """``CLOCK_MONOTONIC`` stands still in a suspended machine (tikv#964)."""
     with interposed(3) as cluster:
         cluster.start()
         cluster.wait_ready()

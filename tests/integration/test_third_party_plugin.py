@@ -1,8 +1,8 @@
-"""Plugins as others make them: real wheels, built here, installed beside braft, found by it.
+"""Third-party plugins: real wheels are built, installed beside braft, and found by it.
 
-A plugin is packaged with the build back end that the manual names and installed into a folder of
-its own, and a fresh interpreter that has the folder on its path asks braft what it sees. The
-plugin of the manual (docs/plugins/README.md) goes the same way, text by text.
+A plugin is packaged with the build back end that the manual names and installed into a separate
+folder. A fresh interpreter with that folder on its path asks braft which plugins it finds. The
+plugin of the manual (docs/plugins/README.md) is taken from the text and tested the same way.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ print(json.dumps(answer))
 
 
 def build(folder: Path) -> Path:
-    """Build the project in ``folder``; returns its wheel. Needs no network."""
+    """Build the project in ``folder`` without network; return its wheel."""
     run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"], folder)
     [wheel] = (folder / "dist").glob("*.whl")
     return wheel
@@ -152,7 +152,7 @@ def ask(site: Path, disable: str = "", *, use: bool = False) -> tuple[list[str],
 def publish(
     tmp_path: Path, distribution: str, source: str, entry: str, version: str = "1.0"
 ) -> Path:
-    """Write, build and install a plugin; returns the folder it is installed in."""
+    """Write, build and install a plugin; return the folder it is installed in."""
     module = distribution.replace("-", "_")
     project = tmp_path / distribution
     (project / "src" / module).mkdir(parents=True)
@@ -218,7 +218,7 @@ def test_without_the_plugin_the_message_says_so(tmp_path: Path) -> None:
 
 
 def test_the_serializers_distribution(tmp_path: Path) -> None:
-    """The project's own plugin, as a wheel: found by the entry point alone."""
+    """The wheel of the project's own plugin is found by its entry point alone."""
     project = ROOT / "plugins" / "braft_serializers"
     out = tmp_path / "dist"
     run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)], project)
@@ -243,7 +243,7 @@ def test_the_serializers_distribution(tmp_path: Path) -> None:
 
 
 def test_the_plugin_of_the_manual_works(tmp_path: Path) -> None:
-    """Its code, its packaging and its test are taken from the text and run."""
+    """Take its code, packaging and test from the text, and run them."""
     manual = (ROOT / "docs" / "plugins" / "README.md").read_text(encoding="utf-8")
     project = tmp_path / "project"
     for path in ("src/braft_hostsfile/__init__.py", "pyproject.toml", "tests/test_plugin.py"):

@@ -1,4 +1,4 @@
-"""TLS is introduced node by node, from none at all to ``require``, while the cluster serves."""
+"""TLS is introduced node by node, from plaintext to ``require``, while the cluster serves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braft_testing.processes import PATIENCE, ProcessCluster, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-#: A member that nobody can talk to is dead soon.
+#: A member that cannot be reached is dead after a short time.
 RULES = {"leader_steady": "1s", "dead_after": "5s"}
 
 
@@ -41,7 +41,7 @@ class Load:
         self._thread.join(PATIENCE)
 
     def use(self, client: Client) -> None:
-        """Write through these nodes from now on: none is asked any more that is not one of them."""
+        """Write only through the nodes of this client from now on."""
         with self._through:
             self.client = client
 

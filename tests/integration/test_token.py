@@ -1,4 +1,4 @@
-"""One token for the cluster, and what a node with another one says."""
+"""One token for the cluster, and the messages of a node with another one."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_token_is_changed_on_a_running_cluster(
             node.kv.put("m", str(written), written, timeout=PATIENCE)
             written += 1
 
-    # Each step is on all nodes before the next: accept both, prove by the new one, drop the old.
+    # All nodes complete each step before the next: accept both, use the new one, drop the old.
     for tokens in ((TOKEN, NEW), (NEW, TOKEN), (NEW,)):
         for node, file in zip(nodes, files, strict=True):
             _write(file, *tokens)

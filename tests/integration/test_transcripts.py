@@ -31,12 +31,12 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 _FENCE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-#: A program, and the text behind it that says what it prints.
+#: A program, and the text after it that shows its output.
 _PROGRAM = re.compile(r"^```python\n((?:(?!^```).)*?)^```\n\nIt prints (.*?)\n\n", re.M | re.S)
 #: A command that runs a node, with its settings before it.
 _NODE = re.compile(r"(?:\w+=\S+ )*BRAFT_RPORT=(\d+) (?:\w+=\S+ )*braft(?: &)?")
 _BASES = (15000, 16000, 17000, 18000)
-#: Each is replaced in what is shown and in what is printed.
+#: Each is replaced in the transcript and in the actual output.
 _VARIABLE = (
     (re.compile(r"\b3[0-9A-Za-z]{26}\b"), "ID"),
     (re.compile(r"127\.0\.0\.1:\d+"), "ADDRESS"),
@@ -48,7 +48,7 @@ _VARIABLE = (
 
 
 class Step(NamedTuple):
-    """One command of a transcript, and the lines that it is said to print."""
+    """One command of a transcript, and the output that the transcript shows."""
 
     command: str
     shown: list[str]
@@ -86,7 +86,7 @@ def plain(line: str) -> str:
 
 
 def matches(shown: list[str], printed: list[str]) -> bool:
-    """Return whether what was printed is what is shown. The order of lines is that of addresses."""
+    """Return whether the output matches the transcript; lines are sorted, as addresses differ."""
     if shown and shown[-1] == "...":
         shown = shown[:-1]
         printed = printed[: len(shown)]
@@ -98,7 +98,7 @@ def matches(shown: list[str], printed: list[str]) -> bool:
 
 
 class Reader:
-    """Types what a page shows, in a folder of its own, with ports that are free here."""
+    """Runs the commands of a page in a separate folder, with free ports."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -156,7 +156,7 @@ class Reader:
         return self._there(done.stdout).splitlines()
 
     def start(self, base: int, command: str = "") -> None:
-        """Start the node of this port, as before unless a command is given; until it listens."""
+        """Start the node of this port by ``command`` or its last one; wait until it listens."""
         self._commands[base] = command or self._commands[base]
         with self._log(base).open("wb") as log:
             self.nodes[base] = subprocess.Popen(
@@ -169,7 +169,7 @@ class Reader:
         wait(lambda: b"\n" in self._log(base).read_bytes(), f"the node of {base} listens")
 
     def start_as(self, base: int, other: int) -> None:
-        """Start a node with the command of another one, and its own port."""
+        """Start a node by the command of another one, with its own port."""
         ports = (str(self._ports[other]), str(self._ports[base]))
         self.start(base, self._commands[other].replace(f"RPORT={ports[0]}", f"RPORT={ports[1]}"))
 
@@ -252,7 +252,7 @@ def test_readme(reader: Reader) -> None:
 
 
 def programs() -> Iterator[tuple[str, list[str], bool]]:
-    """Yield each program of the pages, what its runs print, and whether numbers are the same."""
+    """Yield each program of the pages, its outputs, and whether their numbers are the same."""
     for page in ("README.md", "docs/getting-started.md"):
         for code, prose in _PROGRAM.findall((ROOT / page).read_text(encoding="utf-8")):
             sentence = re.split(r"\.\s", prose + "\n", maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""A member without a service, used as a person uses it: by the command line."""
+"""A member that lacks a service, used by the command line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_leader_without_a_service_does_not_make_the_others_differ(
 
 
 def make_leader(cluster: ProcessCluster, index: int) -> bool:
-    """Ask for the transfer, and say whether it came about."""
+    """Request a transfer; return whether the node leads."""
     if cluster.leader() != index:
         client: Client = cluster.client()
         members = {m["address"]: m["id"] for m in client.members()}

@@ -1,4 +1,4 @@
-"""A node whose wall clock is wrong by decades: a board without a battery, a typing error."""
+"""A node whose wall clock is wrong by decades, as on a board without a battery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node that has lost its majority: what it says to callers, and how much to its log."""
+"""A node without a majority: the errors that callers get, and the number of log lines."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def test_callers_hear_it_once_and_the_log_is_quiet(
     caplog.set_level(logging.DEBUG, logger="braft_core")
     left, other = make_nodes(2, election_timeout="300ms")
     other.stop()
-    # Not only for the moment between two leaders, of which it could be the second.
+    # Wait for the final state: the node might become leader once more before it.
     wait_for(lambda: "1 of 2 voters do not answer" in left.ready()[1])
     with pytest.raises(NoLeader, match=r"^not served in time: no leader for") as caught:
         left.kv.put("m", "k", 1, timeout=2)
     assert caught.value.message.count("no leader") == 1
 
     def asking(level: int) -> list[str]:
-        """Since it has lost its leader for good: a busy machine may lose and find one before."""
+        """Return its pre-vote lines since the last leader change: there may be several changes."""
         mine = [r for r in caplog.records if getattr(r, "node", "") == left.server_id]
         lost = max(n for n, r in enumerate(mine) if r.getMessage().startswith("leader "))
         since = [r for r in mine[lost:] if r.levelno == level]
