@@ -1,4 +1,4 @@
-"""Where the tree is, which files in it are ours, and its distributions as users install them."""
+"""Fixtures: the source tree, its files, and its distributions as users install them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def tree(root: Path) -> list[Path]:
-    """Every file of the tree, relative to its root, without what was built or generated."""
+    """Return the tree's files, relative to its root, without built and generated ones."""
     found: list[Path] = []
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in _SKIP)
@@ -36,7 +36,7 @@ def tree(root: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., str]:
-    """Return ``run(*command, timeout=300, cwd=None)``: it must succeed; what it printed."""
+    """Return ``run(*command, timeout=300, cwd=None)``: run a command that must succeed."""
 
     def run_command(*command: str | Path, timeout: float = 300, cwd: Path | None = None) -> str:
         done = subprocess.run(
@@ -52,7 +52,7 @@ def run() -> Callable[..., str]:
 def built(
     run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., dict[str, Path]]:
-    """Return ``build(*projects)``: their wheels, by import name."""
+    """Return ``build(*projects)``, which returns their wheels by import name."""
 
     def build(*projects: Path) -> dict[str, Path]:
         dist = tmp_path_factory.mktemp("dist")
@@ -65,7 +65,7 @@ def built(
 
 @pytest.fixture(scope="session")
 def wheels(root: Path, built: Callable[..., dict[str, Path]]) -> dict[str, Path]:
-    """Every distribution of the tree, built; import name → wheel."""
+    """Build every distribution of the tree; return the wheels by import name."""
     return built(root, *sorted(path.parent for path in root.glob("plugins/*/pyproject.toml")))
 
 
@@ -73,7 +73,7 @@ def wheels(root: Path, built: Callable[..., dict[str, Path]]) -> dict[str, Path]
 def installed(
     run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Return ``install(*what)``: an environment with nothing but that; its interpreter.
+    """Return ``install(*what)``: make an environment with only that, and return its interpreter.
 
     Equal arguments give the same environment.
     """

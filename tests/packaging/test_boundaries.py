@@ -1,4 +1,4 @@
-"""Plugins import only what braft-core promises to keep, and import contracts can fail."""
+"""Plugins import only braft-core's public modules, and import contracts can fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PUBLIC = (
     "braft_core.transport",
     "braft_core.transport.grpc",
 )
-#: Besides, for tests alone: the command line to run commands with.
+#: Also allowed in tests: the command line, to run commands.
 _PUBLIC_FOR_TESTS = ("braft_core.cli",)
 _PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
 
@@ -58,7 +58,7 @@ def test_a_plugin_imports_only_public_modules(root: Path, plugin: str) -> None:
 
 
 def test_tests_of_plugins_and_examples_use_nothing_private(root: Path) -> None:
-    """What others cannot do, the project's own plugins do not either."""
+    """The project's own plugins use only what third-party plugins can use."""
     modules = [*root.glob("plugins/*/tests/**/*.py"), *root.glob("examples/**/*.py")]
     assert len(modules) > 20
     found = {

@@ -1,4 +1,4 @@
-"""What pages claim about options, variables, defaults and modules is what the code has."""
+"""Pages agree with the code about options, variables, defaults and modules."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _SOURCE = re.compile(
     r"(?<![\w/.-])((?:braft_core|plugins|tests|benchmarks|examples|deploy)/[\w./-]+|\.ci/[\w-]+)"
 )
 _UNITS = {"minutes": "m", " s": "s", " h": "h", " minutes": "m"}
-#: Options of other programs, and of make's ARGS, that pages show.
+#: Options on pages that belong to other programs or to make's ARGS.
 _FOREIGN = frozenset(
     "--all --dry-run --editable --file --from-file --no-deps --quiet --replicas --tag --wheel-dir "
     "--help".split()
 )
 #: Options of the simulator whose names its parser computes.
 _COMPUTED = frozenset(f"--{part}" for part in _PARTS)
-#: Variables that pages make up or that others read.
+#: Variables that pages invent or that other programs read.
 _INVENTED = ("BRAFT_HOSTSFILE_", "BRAFT_LAB_", "BRAFT_COUNTER_", "BRAFT_CONSUL_LIKE_", "BRAFT_PORT")
 
 
 @pytest.fixture(scope="session")
 def pages(root: Path, tree: list[Path]) -> dict[Path, str]:
-    """Every page for users and developers; the changelog speaks of all times."""
+    """Return all pages for users and developers, without the changelog, which names old things."""
     found = [path for path in tree if path.suffix == ".md" and path.name != "CHANGELOG.md"]
     return {path: (root / path).read_text(encoding="utf-8") for path in found}
 
@@ -195,13 +195,13 @@ def test_every_module_that_a_page_names_exists(pages: dict[Path, str]) -> None:
     assert wrong == set()
 
 
-#: Files that readers of the manuals make, and that benchmarks write.
+#: Files that readers of the manuals create, or that benchmarks write.
 _MADE_BY_READERS = re.compile(
     r"^(?:(?:src/)?braft_(?:hello|hostsfile|lab)\b.*|tests/test_(?:plugin|braft_hostsfile)\.py"
     r"|benchmarks/results/|snapshots/|dist/|test_plugin\.py|utils\.py)$"
 )
 
-#: Packages that this tree has; examples make up others.
+#: Packages of this tree; examples invent others.
 _PACKAGES = (
     "braft_core", "braft_testing", "braft_static", "braft_mdns", "braft_k8s",
     "braft_serializers", "braft_tcp",
@@ -209,7 +209,7 @@ _PACKAGES = (
 
 
 def _exists(dotted: str) -> bool:
-    """Return whether a dotted name is a module, or a thing within one."""
+    """Return whether a dotted name is a module or an attribute of one."""
     parts = dotted.split(".")
     for end in range(len(parts), 0, -1):
         try:

@@ -1,4 +1,4 @@
-"""Links in the documentation lead somewhere, and its code is code."""
+"""Links in the documentation have targets, and its code blocks compile."""
 
 from __future__ import annotations
 

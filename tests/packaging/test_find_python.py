@@ -1,4 +1,4 @@
-"""``make`` finds an interpreter that works, or says in one sentence what to do."""
+"""``make`` finds a usable interpreter, or says in one sentence what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-#: A stand-in for an interpreter: its version check and its import check end with these codes.
+#: A fake interpreter: its version check and its import check exit with these codes.
 _FAKE = """#!/bin/sh
 case "$2" in
   *version_info*) exit {new_enough} ;;
@@ -20,7 +20,7 @@ exit 1
 
 @pytest.fixture
 def find(root: Path, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
-    """Return ``find(name=(new enough?, has venv?), ...)``: exit code, output, error output."""
+    """Return ``find(name=(new enough?, has venv?), ...)`` → exit code, output, error output."""
 
     def run(chosen: str = "", /, **found: tuple[bool, bool]) -> tuple[int, str, str]:
         for name, (new_enough, has_venv) in found.items():

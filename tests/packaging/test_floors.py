@@ -1,4 +1,4 @@
-"""The oldest versions that are allowed are those that `make lowest` installs."""
+"""``make lowest`` installs the oldest versions that the requirements allow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: Below these, whoever reaches a port can exhaust memory or smuggle requests.
+#: With older versions, any client of a port can exhaust memory or smuggle requests.
 SAFE = {
     "grpcio": "1.84",
     "grpcio-health-checking": "1.84",

@@ -1,8 +1,8 @@
 """The manifests of deploy/kubernetes agree with each other, with the image and with braft.
 
-What an API server would refuse is left to the plugin's test_real_api.py; here is what it would take
-and what would not work: a selector that picks nothing, a port that nobody listens on, a probe of a
-path that does not exist, a right that is missing.
+The plugin's test_real_api.py covers what an API server rejects. These tests cover what it accepts
+although it does not work: a selector that matches nothing, a port without a listener, a probe of
+a path that does not exist, a missing permission.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def test_the_nodes_find_each_other_before_they_are_ready(
     assert found["spec"]["clusterIP"] == "None"
     assert found["spec"]["publishNotReadyAddresses"] is True
     assert workload["podManagementPolicy"] == "Parallel"
-    # The first port of a pod that has the name "raft", or the only one, is what discovery takes.
+    # Discovery takes a pod's first port named "raft", or its only port.
     assert found["spec"]["ports"][0]["targetPort"] == "raft"
 
 
@@ -132,7 +132,7 @@ def test_probes_ask_what_is_served(container: dict[str, Any], name: str) -> None
 
 
 class _Well:
-    """As much of a node as the probes look at."""
+    """The part of a healthy node that the probes use."""
 
     settings = Settings.load(kwargs={"token": "secret-secret-secret", "discovery": "none"})
 
@@ -146,7 +146,7 @@ class _Well:
 def test_a_stop_ends_before_it_is_cut_short(pod: dict[str, Any], container: dict[str, Any]) -> None:
     program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"
-    # What the steps of NodeThreads.stop are given at most, the HTTP port and five threads with it.
+    # The sum of all timeouts in NodeThreads.stop, with the HTTP port and five threads.
     stop = lifecycle._STOP_SERVER + 6 * lifecycle._JOIN + 2.0
     assert stop > _HAND_OVER + _DRAIN
     assert float(seconds) + stop < pod["spec"]["terminationGracePeriodSeconds"]
@@ -194,7 +194,7 @@ def test_the_role_has_what_discovery_calls_and_no_more(pod: dict[str, Any]) -> N
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     source = "".join(path.read_text() for path in SOURCE.glob("*.py"))
     calls = set(re.findall(r"\b([a-z]+)_(?:namespaced_)(service|pod)\b", source))
-    # A watch is a list that stays open, and a verb of its own.
+    # A watch is a list request that stays open, but needs its own verb.
     assert calls == {("list", "service"), ("list", "pod")}
     assert "watch=True" in source
     (rule,) = role["rules"]
@@ -221,7 +221,7 @@ def test_the_token_is_a_secret_that_the_group_of_the_pod_reads(
     secret = mounted(pod, container, variables["BRAFT_TOKEN_FILE"])
     assert secret["secretName"] == "braft-token"
     assert Path(variables["BRAFT_TOKEN_FILE"]).name == "token", "the key in the secret"
-    # As Kubernetes mounts it: of root and the group of the pod, which nobody else is in.
+    # As Kubernetes mounts it: owned by root and by the pod's group, which has no other member.
     group = pod["spec"]["securityContext"]["fsGroup"]
     file = os.stat_result((stat.S_IFREG | secret["defaultMode"], 1, 1, 1, 0, group, 0, 0, 0, 0))
     assert untrusted_reason(file, secret=True) == ""

@@ -1,4 +1,4 @@
-"""No message names a file that an installed package lacks, and pages that are named exist."""
+"""Messages name no file that an installed package lacks, and only pages that exist."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 import pytest
 
-#: A file of the source tree, as a reader would look for it.
+#: A file of the source tree, as messages would name it.
 _FILE = re.compile(r"\b(?:docs|tests|deploy|examples)/[\w./-]+|\b(?:README|[A-Z]{4,})\.md\b")
 _COMMAND = re.compile(r'(?:"([^"]+)" in: )?braft docs ([a-z][\w/-]*)')
 _PAGE = re.compile(r"\bdocs/([\w/-]+)\.md\b")
-#: What writes README files, and what reads the pages.
+#: The modules that write README files or read the pages.
 _WRITERS = ("braft_core/cli/scaffold/", "braft_core/cli/docs.py")
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Text(NamedTuple):
-    """One string of the source; ``docstring``: only readers of the source see it."""
+    """One string of the source; only readers of the source see a ``docstring``."""
 
     place: str
     value: str

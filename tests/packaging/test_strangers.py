@@ -1,6 +1,6 @@
-"""Plugins of others, as wheels beside braft's: what ``braft new plugin`` makes, and examples.
+"""Third-party plugins as wheels beside braft's: results of ``braft new plugin`` and examples.
 
-Each brings tests of its own, which run in an environment in which nothing else is installed.
+The tests of each run in an environment in which nothing else is installed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def python(
 def test_a_plugin_passes_its_own_tests(
     run: Callable[..., str], projects: dict[str, Path], python: Path, name: str
 ) -> None:
-    # Not from its sources: what was installed is tested.
+    # Test what was installed, and not the sources.
     command = ("-I", "-m", "pytest", "-q", "-o", "pythonpath=", "-p", "no:cacheprovider")
     assert " passed" in run(python, *command, cwd=projects[name])
 
@@ -71,7 +71,7 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 class _NewUser:
-    """Types what the manual shows: commands in a shell, code where the text says that it goes."""
+    """Follows the manual: runs its commands in a shell, and puts its code where the text says."""
 
     def __init__(self, run: Callable[..., str], python: Path, folder: Path) -> None:
         self._run = run

@@ -1,4 +1,4 @@
-"""What belongs to ``make test`` and what to ``make test-all``, as CONTRIBUTING.md describes it."""
+"""The tests of ``make test`` and of ``make test-all`` are those that CONTRIBUTING.md names."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_every_area_has_a_smoke_test(root: Path, area: str) -> None:
     assert any("pytest.mark.smoke" in text for text in modules)
 
 
-#: What starts real nodes.
+#: Code that starts real nodes.
 NODES = re.compile(r"\b(ProcessCluster|injector|make_nodes|Cluster)\((?!\))|\bmake_nodes:")
 MARKED = re.compile(r"pytest\.mark\.(integration|faults)\b")
 

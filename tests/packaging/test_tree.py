@@ -1,4 +1,4 @@
-"""Rules about the files themselves: size, leftovers, and that the README's commands exist."""
+"""Rules about the files themselves: size, leftovers, existing commands in the README."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _SOURCE_LINES = 500
 _TEST_LINES = 900
 _FUNCTION_LINES = 60
 _PUBLIC_METHODS = 20
-#: Classes that have more, until they are divided. None may grow.
+#: Classes above the limit, until they are divided. None may grow.
 _LARGER = {
     "braft_core/runtime/lifecycle.py: NodeThreads": 22,
 }
 _TEXT = {".py", ".pyi", ".md", ".toml", ".ini", ".yaml", ".yml", ".proto", ".cfg", ".txt", ".sh"}
-# Spelled in parts, or this file would find itself.
+# Spelled in parts, so that this file does not match.
 _LEFTOVER = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b")
 
 

@@ -1,4 +1,4 @@
-"""The public types, as mypy --strict and pyright see them in a program that uses braft."""
+"""Mypy --strict and pyright check programs that use braft's public types."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pyright(tmp_path_factory: pytest.TempPathFactory) -> Check:
     program = str(beside) if beside.exists() else shutil.which("pyright")
     if program is None:
         pytest.skip("pyright is not installed; it is in the dependency group `types`")
-    folder = tmp_path_factory.mktemp("pyright")  # without settings of a project
+    folder = tmp_path_factory.mktemp("pyright")  # without the settings of a project
 
     def check(file: Path) -> set[int]:
         done = _run(program, "--outputjson", "--pythonpath", sys.executable, str(file), cwd=folder)

@@ -1,4 +1,4 @@
-"""What users install: the built wheels alone, each in a fresh environment, where a node starts."""
+"""The built wheels, each alone in a fresh environment as users install it; a node starts there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [
 _PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
 _DISTRIBUTIONS = ("braft_core", *_PLUGINS, "braft_testing")
 
-#: A node founds itself, takes a write, answers a read, stops, and remembers when it is back.
+#: A node bootstraps alone, serves a write and a read, stops, and has its data after a restart.
 _NODE = """
 import sys
 from braft_core import Node

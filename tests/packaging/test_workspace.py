@@ -1,4 +1,4 @@
-"""uv takes the distributions of this tree from this tree."""
+"""The uv workspace takes the distributions of this tree from the tree itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PySyncObj 0.3.17 does, each in a few lines: ``python pysyncobj_faults.py NAME DIRECTORY``.
+"""Faults of PySyncObj 0.3.17, one scenario each: ``python pysyncobj_faults.py NAME DIRECTORY``.
 
 All but one scenario replace its sockets by a list. Prints a JSON object.
 """
@@ -27,7 +27,7 @@ SELF, PEER, OTHER = "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"
 
 
 class Wire(Transport):  # type: ignore[misc]  # the library has no types
-    """In place of TCP: keeps what is to be sent."""
+    """Replaces the TCP transport: keeps outgoing messages in a list."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -39,7 +39,7 @@ class Wire(Transport):  # type: ignore[misc]  # the library has no types
 
 
 class Unbound(TCPTransport):  # type: ignore[misc]
-    """Decides where it would listen, and does not."""
+    """Computes its listening address, but does not bind it."""
 
     def _maybeBind(self) -> None:
         self._ready = True
@@ -61,7 +61,7 @@ def tick_until(target: Any, condition: Callable[[], bool]) -> None:
 
 
 class Canary:
-    """Writes a file when it is unpickled, as anything else could be done."""
+    """Writes a file when it is unpickled; it could run any code."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -120,7 +120,7 @@ def a_batch_sent_again(directory: str) -> Answer:
     receive(follower, PEER, **entries(1, [2, 3]))
     receive(follower, PEER, **entries(3, [4, 5]))
     acknowledged = log_of(follower)
-    receive(follower, PEER, **entries(1, [2, 3]))  # a copy that the network kept back
+    receive(follower, PEER, **entries(1, [2, 3]))  # a duplicate that the network delayed
     return {"acknowledged": acknowledged, "left": log_of(follower)}
 
 

@@ -1,7 +1,7 @@
-"""What raftos 0.2.6 does, each in a few lines: ``python raftos_faults.py NAME DIRECTORY``.
+"""Faults of raftos 0.2.6, one scenario each: ``python raftos_faults.py NAME DIRECTORY``.
 
-Run with a copy of raftos on the path that was patched to start. Its states are driven through
-their own message handlers; only its sockets are replaced, by a list. Prints a JSON object.
+Needs a copy of raftos on the path that is patched to start. The scenarios call its own message
+handlers; only its sockets are replaced, by a list. Prints a JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Message = dict[str, Any]
 
 
 class Server:
-    """In place of the one that owns a socket: keeps what is to be sent."""
+    """Replaces the server that owns a socket: keeps outgoing messages in a list."""
 
     def __init__(self, port: int, ports: list[int]) -> None:
         self.host, self.port = "127.0.0.1", port
@@ -49,7 +49,7 @@ def deliver(to: Any, sender: int, **message: Any) -> None:
 
 
 async def ask(voter: Any, candidate: Any) -> bool:
-    """Have the candidate's own request answered by the voter, and the answer delivered."""
+    """Deliver the candidate's vote request to the voter, and the answer to the candidate."""
     request = next(m for m in candidate.server.sent if m["type"] == "request_vote")
     voter.server.sent.clear()
     deliver(voter, candidate.server.port, **request)
@@ -87,7 +87,7 @@ async def one_of_two_commits() -> Message:
     waiting = asyncio.ensure_future(leader.state.execute_command({"money": 1}))
     await asyncio.sleep(0)
     answer = {"type": "append_entries_response", "term": leader.storage.term, "success": True}
-    # The follower says that its log is empty, and it is heard twice: to count, and to apply.
+    # The follower reports an empty log. Two such responses make the leader commit and apply.
     for _ in range(2):
         deliver(leader, 2, **answer, last_log_index=0, request_id=0)
     await asyncio.wait_for(waiting, 5)

@@ -1,6 +1,6 @@
-"""A program that gevent has patched: a node is refused, the client works.
+"""In a program that gevent has patched, a node refuses to start and the client works.
 
-gevent is no dependency of anything here; it is installed aside for these tests.
+No distribution depends on gevent; the tests install it into a separate folder.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ with Client(["127.0.0.1:{port}"]) as client:
 
 @pytest.fixture(scope="module")
 def gevent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where gevent was installed. Skips where that cannot be done."""
+    """Install gevent and return its folder; skip the test where that is impossible."""
     target = tmp_path_factory.mktemp("gevent")
     arguments = ["install", "--quiet", "--only-binary", ":all:", "--target", str(target)]
     if shutil.which("uv") is not None:

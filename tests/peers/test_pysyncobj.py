@@ -1,4 +1,4 @@
-"""What PySyncObj 0.3.17 does: the reasons in docs/decisions/0001, each shown."""
+"""Show each fault of PySyncObj 0.3.17 that docs/decisions/0001 gives as a reason."""
 
 from __future__ import annotations
 

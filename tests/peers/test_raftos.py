@@ -1,7 +1,7 @@
-"""What raftos 0.2.6 does on today's Python: it does not start, and patched to start it is unsafe.
+"""Raftos 0.2.6 does not start on today's Python, and is unsafe when patched to start.
 
-This is why braft has an engine of its own (docs/decisions/0001). No line of raftos is in braft:
-it is installed aside for these tests, and patched there by replacing two expressions.
+This is why braft has its own core (docs/decisions/0001). No line of raftos is in braft: the
+tests install it into a separate folder and replace two expressions there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.optional, pytest.mark.peers, pytest.mark.xdist_group("
 
 VERSION = "0.2.6"
 FAULTS = Path(__file__).parent / "raftos_faults.py"
-#: What stands in the way of a start: an argument that asyncio lost, and one that msgpack lost.
+#: Why it does not start: it uses an argument that asyncio removed, and one that msgpack removed.
 PATCHES = [
     ("server.py", "asyncio.Queue(loop=self.loop)", "asyncio.Queue()"),
     ("serializers.py", "encoding='utf-8'", "raw=False"),
@@ -45,7 +45,7 @@ def python(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where raftos was installed, as it is. Skips where that cannot be done."""
+    """Install raftos unpatched and return its folder; skip the test where that is impossible."""
     target = tmp_path_factory.mktemp("raftos")
     arguments = ["install", "--quiet", "--no-deps", "--target", str(target), f"raftos=={VERSION}"]
     if shutil.which("uv") is not None:

@@ -1,4 +1,4 @@
-"""Raw connections of a hostile client to a node, and what they cost the node.
+"""Raw connections of a hostile client to a node, and measurements of the node.
 
 The node is a separate process, so that its memory and descriptors can be measured.
 """
@@ -20,7 +20,7 @@ import hpack
 from braft_tcp.frames import HEADER, Channel, Hello, Kind, encode_hello
 from braft_testing.processes import NODE_COMMAND, ProcessCluster, wait_for
 
-#: What a client of HTTP/2 sends first.
+#: The connection preface of an HTTP/2 client.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
 MIB = 1 << 20
 
@@ -40,7 +40,7 @@ def one_node(
 
 
 def status(nodes: ProcessCluster, path: str) -> int:
-    """Of a new connection to the HTTP port of node 0; 0: nobody is there."""
+    """Return the HTTP status that node 0 answers on a new connection, 0 if it does not answer."""
     connection = http.client.HTTPConnection("127.0.0.1", nodes.nodes[0].http_port, timeout=20)
     try:
         connection.request("GET", path)
@@ -60,12 +60,12 @@ def peak(nodes: ProcessCluster) -> float:
 
 
 def forget_peak(nodes: ProcessCluster) -> None:
-    """Let :func:`peak` begin from what is in use now."""
+    """Reset :func:`peak` to the memory in use now."""
     Path(f"/proc/{nodes.pid(0)}/clear_refs").write_text("5")
 
 
 def descriptors(nodes: ProcessCluster) -> int:
-    """How many descriptors node 0 has open."""
+    """Return the number of open descriptors of node 0."""
     return len(os.listdir(f"/proc/{nodes.pid(0)}/fd"))
 
 
@@ -75,7 +75,7 @@ def connect(nodes: ProcessCluster, port: int = 0) -> socket.socket:
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Whether the other end has not closed it. Throws away what it sent."""
+    """Return whether the other end keeps the connection open; discard what it sent."""
     connection.setblocking(False)
     try:
         while connection.recv(MIB):
@@ -88,7 +88,7 @@ def is_open(connection: socket.socket) -> bool:
 
 
 def is_cut(connection: socket.socket, flood: bytes, seconds: float = 30.0) -> bool:
-    """Send ``flood`` again and again, reading what comes; whether the other end closes it."""
+    """Send ``flood`` repeatedly and read; return whether the other end closes the connection."""
     end = time.monotonic() + seconds
     connection.settimeout(0.5)
     while time.monotonic() < end:
@@ -108,7 +108,7 @@ def is_cut(connection: socket.socket, flood: bytes, seconds: float = 30.0) -> bo
 
 
 def http2_frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
-    """One frame."""
+    """Return one frame."""
     head = len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
     return head + body
 
@@ -132,7 +132,7 @@ def http2_call(path: str, stream: int, *more: tuple[str, str]) -> bytes:
 
 
 def frame(kind: int, body: bytes = b"", request_id: int = 0) -> bytes:
-    """One frame of the transport ``tcp``."""
+    """Return one frame of the transport ``tcp``."""
     return HEADER.pack(len(body), kind, request_id) + body
 
 

@@ -1,4 +1,4 @@
-"""What a stranger says of its id and address when it asks to be let in."""
+"""Hostile server ids and addresses in requests to join."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_no_stranger_gets_in_with_a_name_that_is_none(
 async def _attack(
     transport: str, token: str, address: str, path: Path
 ) -> tuple[list[tuple[PeerRequest, BraftError]], str]:
-    """Ask with every hostile name; returns what was answered, and the id of the cluster."""
+    """Ask to join with each hostile name; return the errors and the cluster id."""
     failures = []
     async with listening_node(TRANSPORTS[transport], "stranger", "", token=token) as node:
         call = node.transport.call
@@ -146,7 +146,7 @@ def _requests(probe: ProbeReply, path: Path) -> Iterator[PeerRequest]:
 def test_nobody_is_connected_to_but_by_host_and_port(
     transport: str, local_socket: tuple[Path, socket.socket]
 ) -> None:
-    """Whatever named the address: a configuration, an error of another node, a restored state."""
+    """Also if a configuration, another node's error or a restored state names the address."""
     path, listener = local_socket
 
     async def main() -> None:

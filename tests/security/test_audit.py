@@ -1,4 +1,4 @@
-"""The audit log: who changed the cluster or took its data away, and never a secret."""
+"""The audit log records who changed the cluster or copied its data, and never a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers of the gRPC port can make a node spend: memory, streams, descriptors."""
+"""Bounds on what clients of the gRPC port can consume: memory, streams, descriptors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def guarded(tmp_path: Path) -> Iterator[ProcessCluster]:
 def call_many(
     nodes: ProcessCluster, path: str, number: int, size: int, channels: int = 8
 ) -> Counter[str]:
-    """Call a method ``number`` times at once; returns how often each status came."""
+    """Call a method ``number`` times at once; return the count of each status."""
 
     async def scenario() -> Counter[str]:
         opened = [
@@ -112,7 +112,7 @@ def test_few_large_requests_of_one_address_are_read_at_a_time(
 ) -> None:
     before = peak(node)
     assert call_many(node, path, 80, 15 * MIB) == {"RESOURCE_EXHAUSTED": 80}
-    assert peak(node) - before < 500  # 1.5 GiB to 2.2 GiB, if all of them are read
+    assert peak(node) - before < 500  # reading all of them takes 1.5 to 2.2 GiB
     check(node)
 
 
@@ -140,7 +140,7 @@ def test_watchers_of_health_are_few(node: ProcessCluster) -> None:
             except grpc.aio.AioRpcError as error:
                 refused[error.code().name] += 1
         assert watching == WATCHERS[0]
-        assert refused["RESOURCE_EXHAUSTED"] > 100  # others were not even looked at
+        assert refused["RESOURCE_EXHAUSTED"] > 100  # others were not even read
         calls[0].cancel()
         await asyncio.gather(*(channel.close() for channel in channels))
 
@@ -161,7 +161,7 @@ def ends_though_unread(node: ProcessCluster) -> None:
     no_window = (4).to_bytes(2, "big") + bytes(4)
     connection.sendall(PREFACE + http2_frame(4, 0, 0, no_window))
     connection.sendall(http2_call(HEALTH + "Watch", 1) + http2_frame(0, 1, 1, bytes(5)))
-    time.sleep(0.3)  # it may be served or not: the node stops in either case
+    time.sleep(0.3)  # served or not: the node must stop in either case
     assert node.stop(0, 20) == 0
     connection.close()
 
@@ -244,7 +244,7 @@ def test_streams_that_are_reset_at_once_cost_nothing(node: ProcessCluster) -> No
                 )  # fmt: skip
                 try:
                     connection.sendall(batch)
-                except OSError:  # it has had enough of us
+                except OSError:  # the node closed the connection
                     break
     check(node)
     assert peak(node) - before < 150
@@ -266,7 +266,7 @@ def test_nothing_compressed_is_taken(node: ProcessCluster) -> None:
 
 
 def zeros(mebibytes: int) -> bytes:
-    """So many zeros as gzip."""
+    """Return that many MiB of zeros, compressed by gzip."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zero = bytes(MIB)
     return b"".join([*(packer.compress(zero) for _ in range(mebibytes)), packer.flush()])
@@ -300,7 +300,7 @@ def test_descriptors_are_left_when_all_connections_are_taken(tmp_path: Path) -> 
 
 
 def test_an_answer_that_is_too_large_is_not_taken() -> None:
-    """A server that we call may be anybody's."""
+    """A server that the node calls may be hostile."""
 
     async def scenario() -> None:
         server = grpc.aio.server()

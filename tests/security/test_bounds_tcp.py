@@ -1,4 +1,4 @@
-"""What callers of the transport ``tcp`` can make a node spend: memory, descriptors, its time."""
+"""Bounds on what clients of the transport ``tcp`` can consume: memory, descriptors, time."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def serves(nodes: ProcessCluster) -> None:
 
 
 def gets_in(nodes: ProcessCluster) -> bool:
-    """Whether a caller with a hello is let in now."""
+    """Return whether the node accepts a new connection after its hello."""
     try:
         greet(nodes).close()
     except OSError:
@@ -90,7 +90,7 @@ def test_one_address_has_so_many_connections_and_no_more(
             admitted += 1
         except OSError:
             refused += 1
-    assert EACH - 5 <= admitted <= EACH  # one of another test may not have left yet
+    assert EACH - 5 <= admitted <= EACH  # a connection of another test may still be open
     assert admitted + refused == EACH + 50
 
 
@@ -114,7 +114,7 @@ def test_whoever_pings_without_end_is_cut(
 def test_whoever_reads_no_answers_is_not_read_either(
     node: ProcessCluster, opened: ExitStack, flood: str
 ) -> None:
-    """Answers once waited in the node's memory without bound."""
+    """Responses once queued up in the node's memory without bound."""
     before = peak(node)
     connection = opened.enter_context(greet(node))
     connection.settimeout(0.5)
@@ -124,7 +124,7 @@ def test_whoever_reads_no_answers_is_not_read_either(
         data = bytearray()
         for _ in range(1000):
             number += 1
-            # An unknown method is answered by an error that repeats its name.
+            # The response to an unknown method repeats the method's name.
             call = frame(Kind.CALL, encode_call("x" * 200, b""), number)
             data += call if flood == "calls" else frame(Kind.PING)
         try:
@@ -151,7 +151,7 @@ def test_few_large_frames_of_one_address_are_received_at_a_time(
                 connection.sendall(part)
             except TimeoutError:
                 break
-    assert peak(node) - before < 200  # 560, if all of them are received
+    assert peak(node) - before < 200  # receiving all of them takes 560
     serves(node)
 
 

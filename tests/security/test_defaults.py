@@ -1,4 +1,4 @@
-"""What a node opens to others if nobody said that it should."""
+"""What a node with default settings opens to the network."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_so_does_the_command_without_mdns(chosen: str, tmp_path: Path) -> None:
 def test_beyond_loopback_in_clear_is_refused_where_that_is_forbidden(
     transport: str, tmp_path: Path
 ) -> None:
-    """In a process as well, with the exit code of a wrong setting and what to set."""
+    """An embedded node and ``braft run`` refuse it, and name the setting."""
     with pytest.raises(ConfigError, match="insecure=off"):
         Node(host="0.0.0.0", insecure=False, transport=transport, data_dir=":memory:").start()
     settings = {"host": "0.0.0.0", "insecure": "off", "transport": transport, "data_dir": tmp_path}
@@ -165,7 +165,7 @@ def test_with_a_token_reflection_asks_for_it(host: str, tmp_path: Path) -> None:
 
 
 def test_the_address_of_the_host_is_no_default() -> None:
-    """Or the tests above would prove nothing on this machine."""
+    """Otherwise the tests above would prove nothing on this machine."""
     if first_host_address() in LOOPBACK:
         pytest.skip("this machine has no address but loopback")
     node = Node(data_dir=":memory:", rport=0, http=False)

@@ -1,4 +1,4 @@
-"""A stranger on the network announces 3,000 nodes: the cluster forms, serves and stays small."""
+"""An attacker announces 3,000 nodes: the cluster still forms, serves and stays small."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from braft_testing.processes import PATIENCE, wait_for
 NAMES = 3000
 STRANGERS = [Contact(f"10.0.{n // 250 + 1}.{n % 250 + 1}", 15000) for n in range(NAMES)]
 WHERE = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
-#: Seconds after which a probe of an address where nobody answers has failed.
+#: Seconds after which a probe without an answer fails.
 TIMEOUT = 1.0
 
 both_transports = pytest.mark.parametrize("transport", ["grpc", "tcp"])
 
 
 class Hall:
-    """One node that forms a cluster in virtual time, among strangers that never answer."""
+    """A node that bootstraps in virtual time, among false contacts that never answer."""
 
     def __init__(self, contacts: list[Contact]) -> None:
         facts = BootstrapFacts("a", f"{WHERE['a']}:15000", "c", 3, salt="salt")
@@ -52,7 +52,7 @@ class Hall:
         self._in_flight: list[tuple[float, Contact]] = []
 
     def run(self, seconds: float) -> None:
-        """Let time pass until the node proposes a cluster, or for so long."""
+        """Advance time until the node proposes a cluster, at most so far."""
         self._perform(self.bootstrap.start(self.now))
         while self.now < seconds and not self.proposed_at:
             self.now += 0.05
@@ -89,7 +89,7 @@ def test_a_cluster_forms_among_3000_silent_strangers(place: int) -> None:
     hall.run(300.0)
     assert hall.proposed_at, hall.bootstrap.waiting(hall.now)
     assert hall.most_in_flight <= MAX_PROBED
-    assert hall.most_known <= MAX_SLOTS + len(honest)  # those of a proposal stay in view
+    assert hall.most_known <= MAX_SLOTS + len(honest)  # the members of a proposal stay in the table
     assert hall.proposed_at < 150
 
 
@@ -126,7 +126,7 @@ def test_a_member_probes_few_at_a_time_and_silent_ones_seldom() -> None:
     async def rounds() -> None:
         nonlocal now
         prober = Prober(call, lambda: ProbeRequest("a", "c", "x", "10.0.0.1:1"), lambda: now, 1.0)
-        for _ in range(120):  # ten minutes, one round in five seconds
+        for _ in range(120):  # ten minutes, one round every five seconds
             await prober.probe_all(c for c in STRANGERS[:MAX_SLOTS] if prober.is_due(c))
             now += 5.0
 
@@ -137,7 +137,7 @@ def test_a_member_probes_few_at_a_time_and_silent_ones_seldom() -> None:
 
 
 class Tarpit:
-    """Accepts connections at every address of 127/8 on one port, and never says anything."""
+    """Accepts connections on one port of every address of 127/8, and never sends anything."""
 
     def __init__(self) -> None:
         self.open = self.most_open = self.accepted = 0
@@ -215,5 +215,5 @@ def test_a_node_serves_and_holds_few_connections_while_3000_names_are_listed(
         node.kv.put("m", "k", 1, timeout=PATIENCE)
         wait_for(lambda: tarpit.accepted > MAX_SLOTS, PATIENCE)
         assert node.kv.get("m", "k") == 1
-    # Those that are probed, and those that the last ones have not closed yet.
+    # The current probes, and connections of earlier ones that are not closed yet.
     assert tarpit.most_open <= 2 * MAX_SLOTS

@@ -1,4 +1,4 @@
-"""What others put into names reaches neither the log's lines nor the terminal."""
+"""Control characters in names reach neither the log nor the terminal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def hostile_url() -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -96,13 +96,13 @@ def test_no_command_prints_what_drives_a_terminal(hostile_url: str, words: list[
 
 
 def test_json_output_says_what_the_server_said(hostile_url: str) -> None:
-    """Escaped as JSON has it, so that a program gets the very text."""
+    """JSON escapes keep the exact text for programs."""
     result = CliRunner().invoke(app, ["members", "list", "--json", "--url", hostile_url])
     assert json.loads(result.stdout)["members"][0]["id"] == HOSTILE
 
 
 class Terminal(io.StringIO):
-    """A standard output that says it is a terminal."""
+    """A standard output that claims to be a terminal."""
 
     encoding = "utf-8"
 
@@ -154,7 +154,7 @@ def test_json_logs_are_one_line_and_hold_nothing_that_drives_a_terminal() -> Non
 
 
 def test_every_command_prints_through_the_module_that_escapes() -> None:
-    """A new ``print`` would be a new hole; the few that remain are listed with what they print."""
+    """Each new ``print`` is a risk; the few that remain are listed with what they print."""
     folder = Path(sys.modules["braft_core.cli"].__file__ or "").parent
     allowed = {"output.py": 5, "kv.py": 1, "status.py": 1, "demo.py": 1}
     prints = re.compile(r"\b(?:typer\.s?echo|typer\.secho|print)\(")

@@ -1,4 +1,4 @@
-"""Files of other users: they decide nothing, and nothing is written through their links."""
+"""Files of other users have no effect, and nothing is written through their links."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_config(directory: Path) -> subprocess.CompletedProcess[str]:
 
 @needs_root
 def test_settings_of_somebody_else_are_refused(tmp_path: Path) -> None:
-    """As in a folder where others may make files, /tmp for one."""
+    """As in a folder where other users may create files, such as /tmp."""
     toml = tmp_path / "braft.toml"
     toml.write_text('discovery = "192.0.2.66"\n')
     toml.chmod(0o644)
@@ -82,7 +82,7 @@ def run_node(directory: Path, data: Path) -> str:
 
 @needs_root
 def test_a_data_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """Made in advance where anybody may make directories, with state of his own in it."""
+    """An attacker may create it in advance, with his own state in it."""
     data = tmp_path / "data"
     with Node(data_dir=str(data), rport=0, http=False) as node:
         node.wait_ready(30)

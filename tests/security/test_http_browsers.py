@@ -1,4 +1,4 @@
-"""A page of another origin, and names that were made to resolve to a node, get nowhere."""
+"""Requests of pages of another origin and DNS rebinding are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ask(
         return answer.status, answer.read().decode()
 
 
-#: What a page can send by itself, without asking first: method, path, body.
+#: Requests that a page can send without a preflight: method, path, body.
 ATTACKS = [
     ("POST", "/kv?map=m&key=planted&value=1", b""),
     ("POST", "/kv?map=m&key=planted", b"1"),
@@ -53,7 +53,7 @@ ATTACKS = [
     ("POST", "/v1/members", b'{"id": "evil", "address": "203.0.113.1:1"}'),
     ("POST", "/v1/snapshots", b""),
 ]
-#: How browsers say where it comes from; the oldest do not.
+#: Headers by which browsers report the origin; the oldest send none.
 BROWSERS = {
     "modern": {"Origin": "https://evil.example", "Sec_Fetch_Site": "cross-site"},
     "older": {"Origin": "https://evil.example"},
@@ -99,7 +99,7 @@ def test_a_page_of_a_rebound_name_writes_nothing(node: Node) -> None:
 
 
 def test_what_programs_send_goes_on_to_work(node: Node) -> None:
-    """The original's interface as curl uses it, with parameters in the query."""
+    """Programs use the Go original's interface with parameters in the query, as curl does."""
     assert ask(node, "POST", "/kv?map=m&key=k&value=v", User_Agent="curl/8.5.0") == (200, "null")
     assert ask(node, "GET", "/kv?map=m&key=k") == (200, '"v"')
     form = {"Content_Type": TYPES[1], "X_Requested_With": "curl"}

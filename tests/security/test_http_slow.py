@@ -1,4 +1,4 @@
-"""Callers that are slow, silent or endless: whoever asks for the node's health gets an answer."""
+"""Health checks are answered in spite of clients that are slow, silent or never finish."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from braft_testing.processes import (
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow callers of http")]
 
 TOKEN = "sesame-open-now-1"
-#: Files that the node under attack may have open, as by `ulimit -n`; a quarter is for HTTP.
+#: The limit of open files of the attacked node (``ulimit -n``); a quarter is for HTTP.
 DESCRIPTORS = 1024
 LIMITED = ["bash", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "--", *NODE_COMMAND]
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -67,7 +67,7 @@ def _is_ready(cluster: ProcessCluster) -> bool:
 
 
 def is_well(port: int) -> bool:
-    """Whether one try at each of the checks is answered, and a value read back."""
+    """Return whether each health check succeeds at the first try, and a write, too."""
     found = [ask(port, "GET", path)[0] for path in ("/healthz", "/readyz", "/healthz")]
     written = ask(port, "PUT", "/v1/kv/m/k", b"v", **AUTHORIZED)[0]
     return found == [200] * 3 and written == 200
@@ -83,7 +83,7 @@ def opened(port: int, *, window: int = 0) -> socket.socket:
 
 
 class Dripper(threading.Thread):
-    """Holds many connections, on each of which it sends a byte of a request now and then."""
+    """Holds many connections and sends a byte of a request on each from time to time."""
 
     def __init__(self, port: int, count: int) -> None:
         super().__init__(daemon=True)

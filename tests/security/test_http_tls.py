@@ -1,4 +1,4 @@
-"""HTTP by TLS: a certificate that is replaced in use, and handshakes that never end."""
+"""HTTPS: a certificate that is replaced while in use, and handshakes that never end."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_certificate_of_its_own_is_served_and_replaced_in_use(
             assert client.get(f"{url}/healthz").json() == {"status": "ok"}
             assert client.put(f"{url}/v1/kv/m/k", content=b"v").status_code == 200
         with ExitStack() as held:
-            for _ in range(ROUNDS):  # handshakes that nobody goes on with
+            for _ in range(ROUNDS):  # handshakes that the client never continues
                 held.enter_context(socket.create_connection((HOST, port), timeout=PATIENCE))
             first = served(port)
         (tmp_path / "new").mkdir()

@@ -1,4 +1,4 @@
-"""Tokens that come and go while nodes talk. Both transports."""
+"""Token rotation while nodes communicate, on both transports."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_each_step_is_taken_while_nodes_talk(transport: str) -> None:
 
 @pytest.mark.parametrize("transport", list(TRANSPORTS))
 def test_who_has_the_old_token_alone_is_out(transport: str) -> None:
-    """Also on the connections that it has."""
+    """Also on its open connections."""
     ours, theirs = Keyring.of(f"{OLD},{NEW}"), Keyring.of(OLD)
 
     async def scenario() -> None:
@@ -83,7 +83,7 @@ def test_who_has_the_old_token_alone_is_out(transport: str) -> None:
                     except Unreachable:
                         pass  # the connection was cut in the middle
                     await asyncio.sleep(0.05)
-            # A stream that was open takes one more message at most, and ends.
+            # An open stream accepts at most one more message, then ends.
             async with asyncio.timeout(PATIENCE):
                 while True:
                     b.handler.requests.clear()

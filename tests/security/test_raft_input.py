@@ -1,6 +1,6 @@
-"""What somebody who may speak Raft to a node can do to it by breaking the rules of the protocol.
+"""Raft peers that break the rules of the protocol: what they can do to a node.
 
-The attacker is a transport of its own, told to speak in whatever name and to say whatever it likes.
+The attacker is a transport that sends any message under any server id.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def attack(victim: Node, transport: str, token: str | None, make: Callable[[int]
 
 
 def forgeries(node: Node) -> dict[str, Callable[[int], Request]]:
-    """Messages that break a rule, to a leader in its term."""
+    """Return messages to a leader, each of which breaks a rule, by name."""
     me, facts = node.server_id, details(node)
     term, last = facts["term"], facts["lastIndex"]
 
@@ -153,7 +153,7 @@ def test_what_breaks_a_rule_ends_its_connection_and_nothing_else(
 
 
 class Raw:
-    """Takes the place of the encoder of entries, and gives bytes as they are."""
+    """Replaces the encoder of entries: returns given bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -211,7 +211,7 @@ def test_fifteen_megabytes_of_nothing_are_refused_at_once(
 def test_a_committed_entry_that_nobody_can_read_stops_applying_and_no_process(
     tmp_path: Path, transport: str, entry: tuple[int, bytes]
 ) -> None:
-    """A real leader could have sent it: what matters is that every node goes on, also later."""
+    """A real leader could send one, so every node must keep running, also after a restart."""
     ports = free_ports(3)
     with running(tmp_path, transport, ports) as node:
         node.kv.put("m", "k", 1)

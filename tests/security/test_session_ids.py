@@ -1,6 +1,6 @@
-"""Somebody who may call a node names the sessions of others, and uses up their numbers.
+"""An attacker who may call a node uses sessions of other clients and their command numbers.
 
-The attacker speaks the wire of both transports, with nothing of braft but the format of a command.
+It speaks the wire protocols of both transports; of braft it uses only the command format.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from braft_core import Node
 from braft_testing.processes import PATIENCE, free_ports
 
 HOST = "127.0.0.1"
-#: Indexes that a session of a young cluster may have been opened at, and numbers of its commands.
+#: Log indexes at which a session of a young cluster may begin, and numbers of its commands.
 GUESSES, NUMBERS = 40, 60
 
 
 def noise(session: int, number: int) -> list[bytes]:
-    """Commands that would use up a number, in the format of each time."""
+    """Return commands that would use up a number, in each format that ever existed."""
     call = msgpack.packb(["kv", "get_nothing", []])
     put = msgpack.packb(["kv", "put", ["noise", f"{session}", number]])
     old = struct.pack(">BBQQI", 2, 1, session, number, 0)
@@ -37,11 +37,11 @@ def apply_log(address: str, _cluster: str, commands: list[bytes]) -> None:
         call: Any = channel.unary_unary("/Raft/ApplyLog")
         waiting = [call.future(_field(1, command), timeout=PATIENCE) for command in commands]
         for answer in waiting:
-            answer.exception()  # that it is refused is no less an answer
+            answer.exception()  # a refusal is an answer as well
 
 
 def propose(address: str, cluster: str, commands: list[bytes]) -> None:
-    """As a node that forwards what its callers asked of it, over the transport ``tcp``."""
+    """Send the commands over the transport ``tcp``, like a node that forwards them."""
     host, _, port = address.rpartition(":")
     hello = {"lane": 4, "cluster_id": cluster, "sender": "somebody", "to": "", "token": ""}
     versions = {"version_min": 1, "version_max": 1}
@@ -143,5 +143,5 @@ def test_ids_of_sessions_are_drawn_anew_and_hold_128_bits(attacked: tuple[Node, 
     assert len(found) == 40
     values = [int(name, 16) for name in found]
     assert all(len(name) == 32 for name in found)
-    # Of random ids each bit is set in some and not in others (in all but 2**-32 of the runs).
+    # In random ids each bit is set in some and clear in others (but for 2**-32 of the runs).
     assert all(0 < sum(value >> bit & 1 for value in values) < 40 for bit in range(128))

@@ -1,7 +1,7 @@
-"""Snapshots that somebody sends who knows the cluster and no more.
+"""Snapshots from an attacker who knows only the cluster.
 
-The attacker speaks the wire of both transports. No node may take what it cannot restore, keep what
-Raft refuses, or begin from either; and a refused offer costs no file.
+It speaks the wire protocols of both transports. A node must not accept a snapshot that it cannot
+restore, keep one that Raft refuses, or start from either. A refused offer leaves no file.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Offer(NamedTuple):
     term: int = 1
     configuration: Configuration = EVIL
     configuration_index: int = 1
-    #: ``None``: the truth.
+    #: ``None`` is the actual size.
     size: int | None = None
     sender: str = "evil"
 
@@ -106,7 +106,7 @@ class Victim:
         self.node.barrier()
 
     def settles(self, files: int = 0) -> None:
-        """No more than so many files are left soon."""
+        """Wait until only that many files are left."""
         deadline = time.monotonic() + PATIENCE
         while len(found := self.files) > files and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -132,10 +132,10 @@ class Victim:
     def attack(
         self, offer: Offer, meanwhile: Callable[[], object] = lambda: None, end: bool = True
     ) -> str:
-        """Offer a snapshot; returns how it ended: ``answered``, or what the node says.
+        """Offer a snapshot; return ``answered`` or the node's error.
 
-        :param meanwhile: is called before the last bytes leave.
-        :param end: whether the attacker says that it is complete.
+        :param meanwhile: called before the last bytes are sent.
+        :param end: whether the attacker completes the transfer.
         """
         send = _over_grpc if self.transport == "grpc" else _over_tcp
         return send(self, self.first(offer), offer.contents, meanwhile, end)
@@ -336,7 +336,7 @@ def test_an_offer_that_breaks_a_rule_is_refused_before_anything_is_stored(
     handler.create_snapshot = watched  # type: ignore[method-assign]
     for name, offer in BROKEN.items():
         said = victim.attack(offer)
-        known = ("refused", "hung up", "not a configuration")  # the last by the decoder
+        known = ("refused", "hung up", "not a configuration")  # the last is the decoder's
         assert any(words in said for words in known), (name, said)
     assert victim.attack(Offer(state(), sender=victim.server_id)) != "answered"
     assert began == []
@@ -388,7 +388,7 @@ def test_many_transfers_leave_one_file_at_a_time(
     victim: Victim, caplog: pytest.LogCaptureFixture
 ) -> None:
     counts: list[int] = []
-    # gRPC's client leaves the others to their threads once the first one is refused.
+    # gRPC's client does not wait for the other threads once the first call is refused.
     ends: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def attack(depth: int) -> None:
@@ -418,10 +418,10 @@ def test_what_lies_in_the_folder_is_not_begun_from_and_is_removed(
     victim.node.stop()
     folder = victim.folder / "snapshots"
     (mine,) = folder.iterdir()
-    # A whole snapshot of this braft, with any contents, as one that Raft refused used to be.
+    # A complete snapshot of this version, like one that Raft refused used to remain.
     later = f"{FAR:020d}-{1:020d}-0badbeef.snap"
     shutil.copyfile(mine, folder / later)
-    # And one that has taken the place of that in use.
+    # And one that replaced the snapshot in use.
     victim.start()
     victim.check()
     assert victim.files == [mine.name]

@@ -1,4 +1,4 @@
-"""``braft tls``: what it makes is accepted by ``ssl``, by openssl, and by nodes."""
+"""``braft tls``: ``ssl``, openssl and nodes accept the files that it makes."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_openssl_accepts_them(folder: Path) -> None:
 
 
 def test_the_settings_that_are_printed_make_a_transport(folder: Path) -> None:
-    """And one whose certificate goes where it likes: it needs no address."""
+    """Its certificate needs no address, so the node may run anywhere."""
     printed = make(folder, "n1")["settings"]
     assert printed["BRAFT_TLS_SERVER_NAME"] == "braft-peer"
     files = tls_files(Settings.load(environ=printed))
@@ -166,7 +166,7 @@ def test_a_ca_that_is_none_signs_nothing(folder: Path) -> None:
 
 
 class _Https:
-    """A server on a thread of its own that answers everything with ``answer``."""
+    """An HTTPS server that reports itself ready."""
 
     def __init__(self, folder: Path, name: str, ask: bool = False) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -176,7 +176,7 @@ class _Https:
             self.context.verify_mode = ssl.CERT_REQUIRED
 
     def ask(self, trust: Trust, host: str = "127.0.0.1") -> bool:
-        """Whether a client with that trust gets an answer."""
+        """Return whether a client with that trust gets an answer."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
@@ -214,7 +214,7 @@ def test_the_client_checks_a_node_by_the_ca_and_its_name(folder: Path) -> None:
     assert not server.ask(Trust())
     assert server.ask(Trust(folder / "ca.pem", server_name="braft-peer"))
     assert not server.ask(Trust(folder / "ca.pem", server_name="other"))
-    # A name in the URL is what is meant.
+    # A host name in the URL wins over ``server_name``.
     assert server.ask(Trust(folder / "ca.pem", server_name="other"), host="localhost")
 
 

@@ -1,4 +1,4 @@
-"""Wrong TLS files: each is named, with what is wrong with it."""
+"""Wrong TLS files: the error names the file and its problem."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NODE = Names(ips=("127.0.0.1",), dns=("braft-peer",))
 
 
 class Case:
-    """Files that fit together, to be spoilt; and things to spoil them with."""
+    """TLS files that fit together, and means to break them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -227,7 +227,7 @@ def test_a_certificate_out_of_its_time_is_named(
 
 
 def test_an_expired_ca_is_named(shared: Case) -> None:
-    """One whose certificates are valid longer than itself, as some programs make them."""
+    """Its certificates may be valid longer than the CA, as some programs make them."""
     folder = shared.folder / "ca"
     for command in (
         "openssl req -new -key ../n1.key -subj /CN=n1 -out long.csr",
@@ -250,7 +250,7 @@ def test_a_file_that_everybody_may_write_is_refused(shared: Case) -> None:
 def test_a_key_that_everybody_may_read_is_warned_of(
     shared: Case, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As Kubernetes mounts secrets by default, for the containers of one pod."""
+    """A warning only: Kubernetes mounts secrets so by default, for one pod's containers."""
     key = shared.put("open.key", shared.files.key.read_bytes())
     Certificates(replace(shared.files, key=key))
     assert not caplog.records
@@ -261,7 +261,7 @@ def test_a_key_that_everybody_may_read_is_warned_of(
 
 
 def test_a_chain_with_an_intermediate_is_usable(shared: Case) -> None:
-    """The node's own first, then the intermediate; the root alone is the CA."""
+    """The chain has the node's certificate, then the intermediate; the CA file has the root."""
     folder = shared.folder / "intermediate"
     folder.mkdir()
     run = [

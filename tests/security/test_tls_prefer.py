@@ -1,4 +1,4 @@
-"""One port for callers with TLS and without it, and calls that try TLS first."""
+"""``prefer``: one port for callers with and without TLS, and calls that try TLS first."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_whoever_may_talk_to_each_other_does(
 
 
 def test_two_that_prefer_tls_use_it(started: Started, tmp_path: Path) -> None:
-    """Everything they say is in TLS records, as who stands between them sees."""
+    """A relay between them sees only TLS records."""
     one, other, _ = files(tmp_path)
 
     async def scenario() -> None:
@@ -151,7 +151,7 @@ async def between(node: Node) -> AsyncIterator[_Seen]:
 
 
 def test_who_speaks_tls_is_not_called_without_it(started: Started, tmp_path: Path) -> None:
-    """Not even if its certificate is of another CA."""
+    """Not even if its certificate belongs to another CA."""
     one, *_ = files(tmp_path / "ours")
     foreign, *_ = files(tmp_path / "theirs")
 
@@ -167,7 +167,7 @@ def test_who_speaks_tls_is_not_called_without_it(started: Started, tmp_path: Pat
 
 
 def test_who_says_nothing_is_not_called_without_tls(started: Started, tmp_path: Path) -> None:
-    """A server that closes, as a stranger in between can make any, is not clearly without TLS."""
+    """A closed connection does not prove that the server lacks TLS: an attacker can cause it."""
     one, *_ = files(tmp_path)
     firsts: list[bytes] = []
 

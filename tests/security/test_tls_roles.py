@@ -1,4 +1,4 @@
-"""Who of the CA's holders is a peer: only they speak Raft and the calls between nodes."""
+"""Which certificates of the CA make a peer; only peers may use Raft and peer calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from braft_testing.transport import PATIENCE, PATIENT_TIMING, Node, listening_no
 
 Started = Callable[..., AbstractAsyncContextManager[Node]]
 
-#: What nodes of the kit are in.
+#: The cluster of the kit's nodes.
 CLUSTER_ID = "cl"
 NODE = Names(ips=("127.0.0.1",), dns=("braft-peer",))
 
@@ -42,7 +42,7 @@ def started(request: pytest.FixtureRequest) -> Started:
 
 
 class Issuer:
-    """A CA, and what is made with it."""
+    """A CA and the certificates that it issues."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,7 +93,7 @@ def test_peers_reach_each_other_by_the_server_name_without_an_address(
 
 
 def test_in_grpc_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) -> None:
-    """On the wire: a client's never counts, and where names are set, no other node's."""
+    """A client certificate is never a peer's; with names set, no other name is either."""
     ours = cluster.issue("b", peer_names=("braft-peer",))
     node = cluster.made("n")
     client = cluster.made("client", client=True)
@@ -142,7 +142,7 @@ def test_in_grpc_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) -
 
 
 def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) -> None:
-    """On the wire, on each channel."""
+    """On each channel."""
     braft_tcp = pytest.importorskip("braft_tcp")
     from braft_tcp.frames import HEADER, Channel, Hello, Kind, encode_hello
 
@@ -175,7 +175,7 @@ def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) ->
 
 
 def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Issuer) -> None:
-    """Though its certificate is of the CA, for its address, and for servers."""
+    """Although the CA issued its server certificate for its address."""
     ours = cluster.issue("a", peer_names=("braft-peer",))
     theirs = cluster.issue("web", Names(ips=("127.0.0.1",), dns=("web.example",)))
 
@@ -184,8 +184,8 @@ def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Iss
             b.handler.on_called = hello
             with pytest.raises(Unreachable, match=r"not a peer: the certificate of 'web\.example'"):
                 await ask(a, b)
-            # Raft's channels: the node there would hand on whatever it got. As soon as it is known
-            # that a call came through afterwards, a request would have.
+            # On Raft's channels: the node would have passed a request to its handler by the time
+            # a later call ends.
             a.meets(b)
             a.transport.send(RequestVote("a", "b", 7, 0, 0))
             with pytest.raises(Unreachable):

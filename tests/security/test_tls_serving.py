@@ -1,4 +1,4 @@
-"""The certificate of HTTPS is replaced while a server uses it."""
+"""The HTTPS certificate is replaced while a server uses it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_each_handshake_gets_the_certificate_of_its_time(ca: Made, tmp_path: Pat
     before = first.cert.read_text()
     assert shown_by(served, ca) == before
     put(second, first)
-    assert shown_by(served, ca) == before  # nobody has looked yet
+    assert shown_by(served, ca) == before  # not refreshed yet
     served.refresh()
     assert shown_by(served, ca) == second.cert.read_text() != before
 

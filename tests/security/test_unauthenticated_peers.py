@@ -1,6 +1,6 @@
-"""Peers without the token: what they receive, and what they can do. Both transports.
+"""Peers without the token: what they receive and what they can do, on both transports.
 
-Each attacker speaks the wire by itself: frames of ``tcp`` and gRPC calls without a session.
+The attackers send frames of ``tcp`` and gRPC calls without a session.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def test_forged_messages_of_an_unauthenticated_peer_have_no_effect(
 
 @both
 def test_the_same_reaches_a_node_without_a_token(transport: str) -> None:
-    """Otherwise the test above would pass for bytes that nobody understands."""
+    """Otherwise the test above would pass with bytes that no node understands."""
 
     async def scenario() -> None:
         async with listening(transport, "b", token="") as node:
@@ -167,7 +167,7 @@ def test_the_same_reaches_a_node_without_a_token(transport: str) -> None:
     asyncio.run(scenario())
 
 
-# ------------------------------------------------------------------- strangers that listen
+# ------------------------------------------------------------------- attackers that listen
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -219,7 +219,7 @@ async def served(serve: Serve) -> AsyncIterator[str]:
 
 
 class Recorder:
-    """A stranger's address. Remembers all that it is sent, and answers by ``answer``."""
+    """An attacker's server: records all that it receives, and replies with ``answer``."""
 
     def __init__(self, answer: Callable[[bytes], bytes]) -> None:
         self.heard = b""
@@ -278,7 +278,7 @@ def test_an_unauthenticated_server_gets_a_hello_and_nothing_else_by_tcp(
 
 
 class Impostor:
-    """A gRPC server of a stranger: answers challenges wrongly, takes whatever comes."""
+    """An attacker's gRPC server: answers challenges wrongly and accepts every call."""
 
     def __init__(self, answer: Callable[[bytes], bytes]) -> None:
         self.calls: list[tuple[str, bytes, str]] = []
@@ -356,7 +356,7 @@ def test_an_unauthenticated_server_gets_a_hello_and_nothing_else_by_grpc(
 
 
 class Relay:
-    """Hands bytes on between whoever connects and ``target``; may add some of its own."""
+    """Forwards bytes between a client and ``target``; may inject bytes."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -383,7 +383,7 @@ class Relay:
 
 @both
 def test_a_relayed_proof_reaches_no_other_server(transport: str) -> None:
-    """A means the server "c"; the man in the middle hands everything on to "b"."""
+    """Node "a" calls server "c", and the man in the middle forwards everything to "b"."""
 
     async def scenario() -> None:
         async with listening(transport, "b") as b, listening(transport, "a") as a:
@@ -415,7 +415,7 @@ def test_a_relay_of_tcp_cannot_add_frames() -> None:
 
 @both
 def test_a_recorded_connection_cannot_be_replayed(transport: str) -> None:
-    """What an honest node said is sent to the server once more, byte by byte."""
+    """The attacker sends the bytes of an honest node to the server once more."""
 
     async def scenario() -> None:
         async with listening(transport, "b") as b, listening(transport, "a") as a:
@@ -436,7 +436,7 @@ def test_a_recorded_connection_cannot_be_replayed(transport: str) -> None:
 
 
 def test_reflected_tcp_frames_prove_nothing() -> None:
-    """The stranger answers our hello by our own challenge, got by connecting to us meanwhile."""
+    """The attacker answers a hello with a challenge of the same node, on a second connection."""
 
     async def scenario() -> None:
         async with listening("tcp", "a") as a:
@@ -446,7 +446,7 @@ def test_reflected_tcp_frames_prove_nothing() -> None:
                 async with dialled(a.address) as (theirs, ours):
                     ours.write(await reader.read(65536))
                     challenge = await theirs.read(65536)
-                    # Its proof as a server is not one of a client.
+                    # A server's proof is not valid as a client's.
                     offered = msgpack.unpackb(challenge[HEADER.size :])[1][0]
                     ours.write(frame(Kind.PROOF, offered))
                     sent.append(await theirs.read(65536))
@@ -467,7 +467,7 @@ def test_reflected_tcp_frames_prove_nothing() -> None:
 
 @pytest.mark.parametrize("asked_for", [True, False])
 def test_a_server_without_proofs_is_called_only_if_configured(asked_for: bool) -> None:
-    """And it is asked for a proof once, not before each message."""
+    """It is asked for a proof once, and not before each message."""
     called: list[str] = []
 
     def answered(node: Any, number: int) -> bool:
@@ -510,5 +510,5 @@ def test_a_server_without_proofs_is_called_only_if_configured(asked_for: bool) -
     assert votes == (5 if asked_for else 0)
     if asked_for:
         first, last = (f(i for i, m in enumerate(called) if m.endswith("Vote")) for f in (min, max))
-        # The bulk channel may have connected meanwhile; the control channel has asked before.
+        # The control channel asked earlier; the bulk channel may connect meanwhile.
         assert called[first:last].count("/braft.v1.Proof/Challenge") <= 1

@@ -1,4 +1,4 @@
-"""Uses of the public types that mypy and pyright accept, without running them."""
+"""Correct uses of the public types: mypy and pyright accept them; nothing runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uses of the public types that mypy and pyright refuse: every line that is marked ``# wrong``."""
+"""Wrong uses of the public types: mypy and pyright report each line marked ``# wrong``."""
 
 from __future__ import annotations
 
