@@ -1,4 +1,4 @@
-"""Deterministic simulation of whole clusters: the adversary and judge of the consensus core.
+"""Deterministic simulation of whole clusters, to test the consensus core under faults.
 
 ``run_seed(seed)`` runs one cluster, all from one integer, and returns a :class:`Report`;
 ``python -m braft_testing.simulation`` runs many. See ``docs/simulation.md``.

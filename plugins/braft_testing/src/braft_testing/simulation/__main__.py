@@ -1,4 +1,4 @@
-"""``python -m braft_testing.simulation``."""
+"""Entry point of ``python -m braft_testing.simulation``."""
 
 from __future__ import annotations
 

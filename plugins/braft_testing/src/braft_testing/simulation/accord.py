@@ -1,8 +1,8 @@
-"""Declaring and agreeing in the simulation: the real code of both over the simulated network.
+"""Simulated capability negotiation, with the real code over the simulated network.
 
-Owns what :mod:`braft_core.cluster.capability_negotiation` and
-:mod:`braft_core.runtime.admission` need of a runtime. A declaration may get lost and an agreement
-may fail. A crash forgets declarations, but not agreements.
+Owns what :mod:`braft_core.cluster.capability_negotiation` and :mod:`braft_core.runtime.admission`
+need from a runtime. A declaration may get lost and an agreement may fail. A crash loses
+declarations, but not agreements.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Accord", "Declare", "Declared", "Verdict"]
 
-#: Virtual seconds: between two looks, and until a call has failed.
+#: Virtual seconds: between two ticks, and until a call times out.
 _TICK = 0.1
 _CALL_TIMEOUT = 0.5
 
 
 class Declare(NamedTuple):
-    """A member tells the leader what it can execute."""
+    """A member's report to the leader of what it can execute."""
 
     number: int
     request: PeerRequest
 
 
 class Declared(NamedTuple):
-    """The answer, to a life of the asker."""
+    """The reply, addressed to one life of the caller."""
 
     number: int
     life: int
@@ -57,7 +57,7 @@ class Declared(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the gate makes of the commands that clients ask for."""
+    """The admission's decision about commands of clients."""
 
     passed: list[Ask]
     waiting: list[Ask]
@@ -81,12 +81,12 @@ class Accord:
             server.id, machine, machine.cluster, self.member_capabilities
         )
         self._complaint: InvariantBroken | None = None
-        #: Calls under way, and their answers.
+        #: Calls in progress, and their replies.
         self._replies: dict[int, PeerReply | None] = {}
         self._next_call = 1
         server.world.scheduler.after(_TICK * server.rng.random(), self._tick)
 
-    # -- the clock's side ----------------------------------------------------------------
+    # -- ticks ---------------------------------------------------------------------------
 
     def _tick(self) -> None:
         if self._server.live is self._live:
@@ -99,10 +99,10 @@ class Accord:
         self.agreement.tick(self.now(), self.raft_view())
 
     def check(self) -> None:
-        """Look at the server after its inputs.
+        """Check the server after its inputs.
 
-        :raises InvariantBroken: it leads, and applies nothing any more; or the rules said so while
-            it agreed.
+        :raises InvariantBroken: if it leads although it applies nothing any more, or if a rule
+            failed while it agreed.
         """
         if self._complaint is not None:
             raise self._complaint
@@ -110,10 +110,10 @@ class Accord:
         if stop is not None and self._live.core.role is Role.LEADER:
             self._rules.leads_stopped(self._server.id, stop.message)
 
-    # -- the gate ------------------------------------------------------------------------
+    # -- admission -----------------------------------------------------------------------
 
     def admit(self, asks: list[Ask]) -> Verdict:
-        """Let the gate decide what may be appended; it is, after this."""
+        """Decide which commands may be appended, and check the rules for those."""
         commands = {id(command): (command, ask) for command, ask in map(_as_command, asks)}
         passed, waiting = self._admission.admit(
             self._live.core.configuration, [command for command, _ in commands.values()]
@@ -125,14 +125,14 @@ class Accord:
         return Verdict(pass_on, wait, refused)
 
     def appends(self, commands: list[bytes]) -> None:
-        """Let the rules look at what this leader is about to append."""
+        """Check the rules for commands that this leader is about to append."""
         applied_index = self._live.frontend.applied
         self._rules.appends(self._server.id, applied_index, self._known(), commands)
 
     def require(self, data: bytes) -> None:
-        """Refuse a command of the server's own that the gate does not let pass.
+        """Check that a command of the server itself may be appended.
 
-        :raises BraftError: with the reason.
+        :raises BraftError: with the reason, if not.
         """
         self._admission.admit(self._live.core.configuration, [])
         error = self._admission.refusal(data)
@@ -145,30 +145,30 @@ class Accord:
             own = member == self._server.id
             yield member, self.capabilities if own else self.member_capabilities.of(member)
 
-    # -- newcomers -----------------------------------------------------------------------
+    # -- new servers ---------------------------------------------------------------------
 
     def lacking(self, declared: bytes) -> str:
-        """Name what a newcomer lacks of what is agreed on; "" if nothing."""
+        """Return what a new server lacks of the agreed capabilities; "" if nothing."""
         return self.agreement.lacking(declared)
 
     def adds(self, newcomer: str, declared: bytes) -> None:
-        """Remember what a newcomer declared that is about to be added, and let the rules look."""
+        """Store what a new server declared before it is added, and check the rules."""
         self._rules.adds(self._server.id, self._live.frontend.applied, newcomer, declared)
         self.agreement.learn(newcomer, declared)
 
     def take_in(self, newcomer: str, declared: bytes) -> None:
-        """Look at a newcomer that an operator names.
+        """Check a server that an operator adds.
 
-        :raises Conflict: it lacks something.
+        :raises Conflict: if it lacks something.
         """
         if lacks := self.lacking(declared):
             raise lacks_capabilities(newcomer, address_of(newcomer), lacks)
         self.adds(newcomer, declared)
 
-    # -- answering -----------------------------------------------------------------------
+    # -- replies -------------------------------------------------------------------------
 
     def take(self, envelope: Envelope) -> None:
-        """A declaration arrived, or an answer to ours."""
+        """Process a declaration, or the reply to ours."""
         match envelope.payload:
             case Declare(number, AnnounceRequest() as request):
                 self.agreement.learn(request.server_id, request.capabilities)
@@ -178,20 +178,20 @@ class Accord:
                 if life == self._server.lives and number in self._replies:
                     self._replies[number] = reply
 
-    # -- the ports -----------------------------------------------------------------------
+    # -- CapabilityHost ------------------------------------------------------------------
 
     def now(self) -> float:
-        """This server's clock."""
+        """Return the time of this server's clock."""
         return self._server.clock.local(self._server.world.scheduler.now)
 
     def raft_view(self) -> RaftView:
-        """What the core says."""
+        """Return the state of the core."""
         return raft_view(self._live.core)
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
-        """Send it, and wait for the answer.
+        """Send a call and wait for the reply.
 
-        :raises Unreachable: there is none in time.
+        :raises Unreachable: if there is none in time.
         """
         number, self._next_call = self._next_call, self._next_call + 1
         self._replies[number] = None
@@ -214,14 +214,14 @@ class Accord:
         return self._machine.cluster.agreed
 
     async def agree(self, capabilities: Capabilities) -> None:
-        """Commit an agreement, and let the rules look at it."""
+        """Commit an agreement, and check the rules."""
         if self._server.disk.full:
             raise Rejected("the disk is full")
         server, frontend = self._server, self._live.frontend
         try:
             self._rules.agrees(server.id, frontend.applied, self._known(), capabilities)
         except InvariantBroken as broken:
-            self._complaint = broken  # who awaits this takes it for a failure that passes
+            self._complaint = broken  # the awaiting code would treat it as a temporary failure
             raise
         index, term = self._live.core.propose([agreement_command(capabilities)])
         self._trace(f"has all agree on level {capabilities.level} and {capabilities.digests()}")

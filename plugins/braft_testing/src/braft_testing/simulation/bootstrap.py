@@ -259,7 +259,7 @@ class BootstrapAdapter:
         self._send_replies()
         self.server.begin()
 
-    # -- asking --------------------------------------------------------------------------
+    # -- calling -------------------------------------------------------------------------
 
     def _call(self, effect: Effect, to: str, request: Any, timeout: float) -> None:
         number, self._next_call = self._next_call, self._next_call + 1

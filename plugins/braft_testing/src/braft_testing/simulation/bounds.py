@@ -1,9 +1,9 @@
-"""How old a stale read may be: the real rules of the runtime, and the observer who judges them.
+"""Check the staleness bound of the runtime against an omniscient observer.
 
-The promise is that of ``braft_core.runtime.staleness``: what was committed longer ago than the
-bound is in the state. The observer knows when each entry was first committed anywhere, and how slow
-each clock really was. It allows for slow clocks, as the promise does, and for nothing else: neither
-for messages that were under way for long, nor for processes that stood still.
+``braft_core.runtime.staleness`` guarantees that everything committed longer ago than the bound is
+in the state. The observer knows when each entry was first committed anywhere, and how slow each
+clock really was. It allows for slow clocks, as the guarantee does, but not for delayed messages or
+paused processes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from braft_testing.simulation.errors import InvariantBroken
 
 __all__ = ["Bound", "Bounds"]
 
-#: Virtual seconds by which numbers are rounded at most.
+#: Largest rounding error, virtual seconds.
 _ROUNDING = 1e-6
 
 
 class Bounds:
-    """The observer: when what was committed, and whether a bound was kept."""
+    """The observer: records when entries were committed, and checks bounds."""
 
     def __init__(
         self, scheduler: Scheduler, committed: Sequence[Entry], clocks: Sequence[NodeClock]
@@ -37,24 +37,25 @@ class Bounds:
         self._clocks = clocks
         #: When each entry was first committed anywhere, virtual seconds.
         self._times: list[float] = []
-        #: How often a state was judged that missed something.
+        #: How often a state that misses an entry was checked.
         self.judged = 0
 
     def note(self) -> None:
-        """Call whenever something may have been committed."""
+        """Record the time of new commits. Call whenever something may have been committed."""
         times, now = self._times, self._scheduler.now
         while len(times) < len(self._committed):
             times.append(now)
 
     def misses(self, applied: int) -> bool:
-        """Whether more is committed than ``applied`` entries."""
+        """Return whether more than ``applied`` entries are committed."""
         return applied < len(self._times)
 
     def check(self, server: str, applied: int, bound: float) -> None:
-        """A stale read of ``server`` would now show ``applied`` entries and tell ``bound``.
+        """Check a stale read that ``server`` would answer now.
 
-        :param bound: seconds of the server's clock.
-        :raises InvariantBroken: something is missing that was committed longer ago.
+        :param applied: the number of entries that it would show.
+        :param bound: the bound it would report, seconds of the server's clock.
+        :raises InvariantBroken: if an entry is missing that was committed longer ago.
         """
         self.judged += 1
         now = self._scheduler.now
@@ -71,7 +72,7 @@ class Bounds:
 
 
 class Bound:
-    """What one life of a server knows of the age of its state, as a driver does."""
+    """The staleness bound of one life of a server, computed as the driver does."""
 
     def __init__(self, observer: Bounds, config: RaftConfig, now: float) -> None:
         self._observer = observer
@@ -80,21 +81,21 @@ class Bound:
         self._turn = now
 
     def turn(self, now: float) -> None:
-        """Note that the process wakes up."""
+        """Record that the process wakes up."""
         self._turn = now
 
     def observe_append(self, core: Core, message: AppendEntries, applied: int) -> None:
-        """Note what a message says that the core has just taken."""
+        """Record what an append that the core has just processed shows."""
         self._staleness.observe_append(core, message, applied)
 
     def observe_leadership(self, core: Core, applied: int) -> None:
-        """The end of a turn."""
+        """Record leadership at the end of a turn."""
         self._staleness.observe_leadership(core, self._turn, applied)
 
     def check(self, server: str, now: float, applied: int) -> None:
-        """Let the observer judge what a stale read would tell now.
+        """Check the bound that a stale read would report now.
 
-        :raises InvariantBroken: it would tell too little.
+        :raises InvariantBroken: if it is too small.
         """
         bound = self._staleness.seconds(now, applied)
         if bound < inf and self._observer.misses(applied):

@@ -1,7 +1,8 @@
-"""Clients of a service under test: they call its commands and queries at random, in a session each.
+"""Clients of a service under test, which call random commands and queries in a session each.
 
-Some commands are sent again until they are answered, the others are given up at their deadline and
-stay of unknown outcome. Owns what is asked; how it is asked is that of every client.
+Some commands are sent again until they are answered. The others are abandoned at their deadline,
+and their outcome stays unknown. Owns the choice of operations; sending them is that of every
+client.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ __all__ = ["Caller"]
 
 
 class Caller(Client):
-    """A client of the one service."""
+    """A client of the service under test."""
 
     def __init__(self, *args: Any, judge: Replicas) -> None:
         super().__init__(*args)
         self._judge = judge
         self._subject = judge.subject
-        #: The user's own stream: what a client does besides changes no operation.
+        #: A separate stream for the user's function: the client's other draws change no operation.
         self._operations = stream(self._world.seed, f"operations/{self.name}")
 
     def _draw(self) -> Ask:
@@ -77,7 +78,8 @@ class Caller(Client):
             return True
         if isinstance(outcome, SessionExpired | Busy):
             self._session = b""
-            # Whether it took effect before is not known to a client that repeated it.
+            # A client that repeated the command does not know whether an earlier attempt took
+            # effect.
             return False
         raise InvariantBroken(
             "session exactly-once",

@@ -1,4 +1,4 @@
-"""The command line of the simulator: many seeds, a summary, and how to replay a failure."""
+"""Run the simulation from the command line: many seeds, a summary, and how to replay a failure."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from braft_testing.simulation.world import Report, run_seed
 __all__ = ["main", "parse_edits", "parse_name", "parse_seeds"]
 
 _PROGRAM = "python -m braft_testing.simulation"
-#: What can be said of a service under test, each as the name of a class or function.
+#: Options that describe a service under test, each the name of a class or function.
 _PARTS = ("service", "operations", "invariant", "state", "model")
 
 _Judge = Callable[[Report], Report]
 
 
 def parse_seeds(text: str) -> range:
-    """``7`` is one seed, ``0:200`` the seeds 0 to 199.
+    """Parse ``7`` as one seed, ``0:200`` as the seeds 0 to 199.
 
     :raises argparse.ArgumentTypeError: for anything else.
     """
@@ -51,7 +51,7 @@ def parse_seeds(text: str) -> range:
 
 
 def parse_edits(text: str) -> Edits:
-    """Edits as JSON, or the name of a file that holds them.
+    """Parse edits from JSON, or from a file with that name.
 
     :raises argparse.ArgumentTypeError: for anything else.
     """
@@ -62,9 +62,9 @@ def parse_edits(text: str) -> Edits:
 
 
 def parse_name(text: str) -> Any:
-    """What ``package.module:name`` names.
+    """Return the object that ``package.module:name`` names.
 
-    :raises argparse.ArgumentTypeError: nothing, or it cannot be imported.
+    :raises argparse.ArgumentTypeError: if there is no such object, or it cannot be imported.
     """
     module, _, name = text.partition(":")
     try:
@@ -100,7 +100,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _subject(arguments: argparse.Namespace) -> Subject | None:
-    """The service under test, if there is one."""
+    """Return the service under test, if there is one."""
     named = {part: name for part in _PARTS if (name := getattr(arguments, part))}
     queries = None if arguments.queries is None else arguments.queries.split(",")
     if not named and queries is None:
@@ -124,11 +124,11 @@ def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
         yield from map(run, arguments.seeds)
         return
     chunk = max(1, min(16, len(arguments.seeds) // (4 * arguments.jobs)))
-    # New processes, not forks: this one may be a test's, with threads that hold locks for ever
-    # in a fork.
+    # Spawn instead of fork: this process may be a test's, and a lock that a thread holds would
+    # never be released in a fork.
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), _keep_quiet) as pool:
         yield from pool.map(run, arguments.seeds, chunksize=chunk)
-        # A consumer that stops early leaves through here; what was not begun is not begun.
+        # A consumer that stops early leaves through here; cancel the runs that have not begun.
         pool.shutdown(cancel_futures=True)
 
 
@@ -215,7 +215,7 @@ def _summary(reports: Iterable[Report], elapsed: float) -> str:
 
 
 def _calls(reports: Sequence[Report]) -> Iterator[str]:
-    """What was asked of a service under test."""
+    """Format what was called on a service under test."""
     calls: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     for report in reports:
@@ -229,7 +229,7 @@ def _calls(reports: Sequence[Report]) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the seeds; 0 if every rule held in all of them, else 1."""
+    """Run the seeds; return 0 if every rule held in all of them, else 1."""
     _keep_quiet()
     arguments = _arguments(argv)
     started = time.perf_counter()
@@ -255,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _keep_quiet() -> None:
-    """Failures are said with their seeds; what the code under test logs about its life is not."""
+    """Silence the log of the code under test; failures are reported with their seeds."""
     logging.getLogger("braft_core").addHandler(logging.NullHandler())
 
 

@@ -1,8 +1,8 @@
-"""Clients: one operation at a time, a deadline each, and an honest record of what they know.
+"""Clients: one operation at a time, each with a deadline, and a record of what the client knows.
 
-A client reads, writes and compares-and-swaps registers, keeps sets, counts within a session, takes
-a lock and uses what the lock guards. An operation that was not answered stays unknown, but for a
-count: that is repeated until it is answered, by which it must have taken effect exactly once.
+A client reads, writes and compares-and-swaps registers, uses sets, counts within a session, takes a
+lock and uses the resource that it guards. The outcome of an operation without an answer is unknown.
+Only a count is repeated until it is answered; then it must have taken effect exactly once.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def new_session(rng: random.Random) -> bytes:
 
 
 class Guarded:
-    """Something outside the cluster that a lock guards: it takes the highest token only."""
+    """A resource outside the cluster that a lock guards: it accepts the highest token only."""
 
     def __init__(self) -> None:
         self._token = 0
         self._owner = ""
 
     def use(self, client: str, token: int) -> None:
-        """A client comes with its fencing token; one that was overtaken is turned away.
+        """Use the resource with a fencing token; an overtaken token is rejected.
 
-        :raises InvariantBroken: two clients were given one token.
+        :raises InvariantBroken: if two clients were given one token.
         """
         if token > self._token:
             self._token, self._owner = token, client
@@ -54,7 +54,7 @@ class Guarded:
 
 
 class Client:
-    """Asks the server it believes to lead; on no answer in time the outcome stays unknown."""
+    """Asks the server it believes to lead; without an answer in time the outcome is unknown."""
 
     def __init__(self, world: World, name: str, rng: random.Random, history: History) -> None:
         self._world = world
@@ -62,38 +62,38 @@ class Client:
         self._history = history
         self.name = name
         self._hint = ""
-        #: Whom it asked last.
+        #: The server it asked last.
         self._asked = world.server_ids[0]
         self._current: Operation | None = None
         self._ask_at_hand: Ask | None = None
-        #: Value and revision of registers as last heard.
+        #: Value and revision of registers, as last seen.
         self._known: dict[str, tuple[int, int]] = {}
-        #: The token of the lock, 0 while it is not ours.
+        #: The token of the lock, 0 while this client does not hold it.
         self._token = 0
         self._session = b""
         self._sequence = 0
         self._left = world.plan.operations
-        #: How often the operation at hand was sent.
+        #: How often the present operation was sent.
         self._sent = 0
-        #: Features of later versions that counts are asked with.
+        #: Features of later versions that counts use.
         features = {feature for step in world.plan.versions for feature in step}
         self._forms = [form for form in FORMS if form in features]
         self.stopped = False
 
     @property
     def owed(self) -> Operation | None:
-        """The command that this client will repeat until it is answered."""
+        """The command that this client repeats until it is answered."""
         current = self._current
         return current if current is not None and current.kind.is_repeated else None
 
     def start(self) -> None:
-        """Begin after a moment's thought."""
+        """Begin after a random delay."""
         self._world.scheduler.after(self._thought(), self._begin)
 
     def _thought(self) -> float:
         return self._rng.expovariate(1.0 / self._world.plan.think_time)
 
-    # -- what to do ----------------------------------------------------------------------
+    # -- choosing operations -------------------------------------------------------------
 
     def _begin(self) -> None:
         if self.stopped or not self._left:
@@ -145,7 +145,7 @@ class Client:
         return self._change(kind, key, value=rng.randrange(_ELEMENTS))
 
     def _use_lock(self) -> Ask:
-        """Look at the lock, take it if it is free (or break it), give it back."""
+        """Read the lock, take it if it is free (or break it), give it back."""
         key = "lock"
         if self._token:
             self._world.guarded.use(self.name, self._token)
@@ -173,7 +173,7 @@ class Client:
         place = SessionStamp(self._session, self._sequence, self._sequence)
         return Ask(operation, self.name, with_session(command_of(operation), place))
 
-    # -- asking and hearing --------------------------------------------------------------
+    # -- requests and answers ------------------------------------------------------------
 
     def _send(self, ask: Ask) -> None:
         world, rng, operation = self._world, self._rng, ask.operation
@@ -185,7 +185,7 @@ class Client:
         world.send(Envelope(self.name, target, 0, ask))
 
     def receive(self, answer: Answer) -> None:
-        """An answer arrived, perhaps too late."""
+        """Process an answer, which may be late."""
         operation = answer.operation
         if operation is not self._current:
             return
@@ -205,7 +205,7 @@ class Client:
         operation.returned = self._world.scheduler.now
         operation.outcome = Outcome.OK if took else Outcome.FAILED
         if operation.kind.is_repeated and not took:
-            # The session is gone; whether the command took effect before that is not known.
+            # The session is gone; whether the command took effect before that is unknown.
             operation.outcome, self._session = Outcome.UNKNOWN, b""
         if took:
             self._learn(operation)
@@ -213,16 +213,16 @@ class Client:
         self._next()
 
     def _gives_up(self, outcome: Any) -> bool:
-        """Whether it does without what a member does not know yet; in the calm all know it soon."""
+        """Return whether to drop a command that a member lacks; never in the calm."""
         unknown = isinstance(outcome, NotSupported)
         return unknown and not self._world.calm and self._rng.random() < 0.7
 
     def _take(self, operation: Operation, outcome: Any) -> bool:
-        """Note an answer; whether the operation took effect."""
+        """Record an answer; return whether the operation took effect."""
         return take_answer(operation, outcome)
 
     def _learn(self, operation: Operation) -> None:
-        """Remember what the answer says about the register, if it says that."""
+        """Record what the answer shows about the register, if it does."""
         key, revision = operation.key, operation.revision
         match operation.kind:
             case Kind.OPEN:
@@ -243,8 +243,8 @@ class Client:
     def _deadline(self, operation: Operation) -> None:
         if operation is not self._current:
             return
-        # Some clients stay with a leader that went silent; not for ever, and in the calm they try
-        # one server after the other: lots may fall on one that is gone, nine times in a row.
+        # Some clients stay with a silent leader for a while. In the calm they try one server after
+        # the other, since random choices might hit a lost server many times in a row.
         leaves = self._rng.random() < 0.5
         if self._world.calm:
             servers = self._world.server_ids

@@ -1,6 +1,6 @@
 """Virtual time: the event heap of a simulation, and the imperfect clock of each server.
 
-Owns the order of all events. Equal times are served in the order of scheduling, so that a run is
+Owns the order of all events. Events of equal time run in the order of scheduling, so that a run is
 a function of its seed alone. Nothing here reads a real clock.
 """
 
@@ -14,7 +14,7 @@ from braft_testing.simulation.errors import InvariantBroken
 
 __all__ = ["NodeClock", "Scheduler"]
 
-#: A hundred times what a usual run takes: somebody asks again and again to be woken at once.
+#: A hundred times what a usual run takes; more means that something requests wake-ups endlessly.
 _MOST_STEPS = 1_000_000
 
 
@@ -36,7 +36,7 @@ class Scheduler:
         heappush(self._heap, (when, self._sequence, action, args))
 
     def run_until(self, until: float, max_steps: int | None = None) -> bool:
-        """Serve events up to the virtual time ``until``; false if ``max_steps`` were reached."""
+        """Run events up to the virtual time ``until``; return False at ``max_steps``."""
         heap = self._heap
         while heap and heap[0][0] <= until:
             if max_steps is not None and self.steps >= max_steps:
@@ -59,24 +59,24 @@ class NodeClock:
         self._since = 0.0
         self._local = start
         self.rate = rate
-        #: The lowest rate at which it ever ran.
+        #: The lowest rate so far.
         self.slowest = rate
 
     def local(self, now: float) -> float:
-        """This clock's reading at the virtual time ``now``."""
+        """Return this clock's reading at the virtual time ``now``."""
         return self._local + (now - self._since) * self.rate
 
     def delay_until(self, local: float, now: float) -> float:
-        """Virtual seconds from ``now`` until this clock will show ``local``."""
+        """Return the virtual seconds from ``now`` until this clock will show ``local``."""
         return (local - self.local(now)) / self.rate
 
     def adjust(self, now: float, *, rate: float, jump: float = 0.0) -> None:
-        """From now on run at ``rate`` (> 0), after a jump of ``jump`` >= 0 seconds."""
+        """Run at ``rate`` (> 0) from now on, after a jump of ``jump`` >= 0 seconds."""
         self._local = self.local(now) + jump
         self._since = now
         self.rate = rate
         self.slowest = min(self.slowest, rate)
 
     def set_back(self, now: float, local: float) -> None:
-        """Show ``local`` again, as no clock that keeps its promise does: for mutants."""
+        """Show ``local`` again, which a monotonic clock never does: for mutants."""
         self._local, self._since = local, now

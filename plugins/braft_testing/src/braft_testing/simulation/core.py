@@ -1,7 +1,8 @@
-"""What the simulator needs of a consensus core, as protocols.
+"""The interface of a consensus core that the simulator needs, as protocols.
 
-The simulator judges a core by its public surface alone; any class of this shape can be judged,
-``braft_core.raft.RaftCore`` first of all. It must not know how a core works inside.
+The simulator judges a core by its public interface only. Any class with this interface can be
+judged, first of all ``braft_core.raft.RaftCore``. The simulator must not know how a core works
+inside.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ class CoreLog(Protocol):
         """Index of the last entry, 0 for an empty log."""
 
     def term_at(self, index: int) -> int | None:
-        """Term of the entry at ``index``."""
+        """Return the term of the entry at ``index``."""
 
     @property
     def compacted_index(self) -> int:
-        """Index of the entry just before the first one that is still here."""
+        """Index of the entry just before the first one that is still stored."""
 
     def slice(self, low: int, high: int) -> Sequence[Entry]:
-        """Entries ``low <= index < high``."""
+        """Return the entries ``low <= index < high``."""
 
     def configuration_entry_at(self, index: int) -> tuple[int, Configuration]:
-        """The configuration in force at ``index``, and the index of its entry."""
+        """Return the configuration in force at ``index``, and the index of its entry."""
 
 
 class Core(View, Protocol):
@@ -52,11 +53,11 @@ class Core(View, Protocol):
 
     @property
     def server_id(self) -> str:
-        """Whose core it is."""
+        """The id of this server."""
 
     @property
     def last_applied(self) -> int:
-        """What :meth:`applied` told it last."""
+        """The last index reported to :meth:`applied`."""
 
     @property
     def configuration(self) -> Configuration:
@@ -64,13 +65,13 @@ class Core(View, Protocol):
 
     @property
     def log(self) -> CoreLog:
-        """Its log, to be read only."""
+        """Its log, read-only."""
 
     def step(self, message: Message) -> None:
-        """A message arrived."""
+        """Process a message."""
 
     def tick(self, now: float) -> None:
-        """It is ``now`` on its clock."""
+        """Advance the clock to ``now``."""
 
     def propose(
         self,
@@ -79,57 +80,57 @@ class Core(View, Protocol):
         type: EntryType = EntryType.COMMAND,
         appended_at: int = 0,
     ) -> tuple[int, int]:
-        """Append entries; index of the first, and term."""
+        """Append entries; return the index of the first, and the term."""
 
     def read(self, read_id: int) -> None:
-        """Ask for a linearizable read; ``Ready.reads`` answers."""
+        """Request a linearizable read; ``Ready.reads`` answers."""
 
     def lease_read(self) -> int:
-        """The index at which a read may be served now, -1 without a lease."""
+        """Return the index at which a read may be served now, -1 without a lease."""
 
     def snapshot_taken(self, meta: SnapshotMeta, compact_to: int) -> int:
-        """A snapshot is stored; the index up to which the log was compacted."""
+        """Report a stored snapshot; return the index up to which the log was compacted."""
 
     def change_membership(self, kind: str, server_id: str, address: str = "") -> int:
         """Change the configuration by one server."""
 
     def transfer_leadership(self, to: str = "") -> str:
-        """Hand leadership over."""
+        """Transfer leadership."""
 
     def persisted(self, number: int) -> None:
-        """The batch of that number is durable."""
+        """Report that the batch of that number is durable."""
 
     def applied(self, index: int) -> None:
-        """The state machine has applied up to ``index``."""
+        """Report that the state machine has applied up to ``index``."""
 
     def connection_lost(self, peer: str) -> None:
-        """The connection to ``peer`` broke."""
+        """Report that the connection to ``peer`` broke."""
 
     def unreachable(self, peer: str) -> None:
-        """Requests to ``peer`` were dropped."""
+        """Report that requests to ``peer`` were dropped."""
 
     def set_campaign_enabled(self, enabled: bool) -> None:
-        """Whether to campaign."""
+        """Enable or disable campaigns."""
 
     def step_down(self, reason: str) -> None:
-        """Give leadership up."""
+        """Give up leadership."""
 
     @property
     def leader_silent_for(self) -> float:
-        """Seconds since the leader was last heard."""
+        """Seconds since the last message of the leader."""
 
     @property
     def snapshot(self) -> SnapshotMeta | None:
         """The snapshot that it sends to others."""
 
     def peers(self) -> Sequence[PeerStatus]:
-        """A leader's view of the others."""
+        """Return a leader's view of the others."""
 
     def poll(self) -> Ready | None:
         """Return the next batch, or None."""
 
     def next_deadline(self) -> float:
-        """When to tick at the latest."""
+        """Return the latest time of the next tick."""
 
 
 class CoreFactory(Protocol):
@@ -163,7 +164,7 @@ def raft_core(
     compacted_term: int = 0,
     snapshot: SnapshotMeta | None = None,
 ) -> Core:
-    """The core under test: ``braft_core.raft.RaftCore``."""
+    """Return the core under test, a ``braft_core.raft.RaftCore``."""
     return RaftCore(
         server_id,
         config=config,

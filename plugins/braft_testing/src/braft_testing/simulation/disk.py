@@ -1,9 +1,9 @@
-"""A simulated disk: what was written, what of it is durable, and what a crash leaves behind.
+"""A simulated disk: what was written, what is durable, and what is left after a crash.
 
-Batches are queued by the server, synced in groups after a latency, and become durable one by one
-in order. A crash keeps any prefix of the unsynced batches (a torn batch is a lost batch). A full
-disk keeps everything waiting. The disk also refuses what no correct core may ask of it: gaps, a
-term that decreases, a vote that changes, a log cut where no snapshot stands for it.
+The server queues batches. They are synced in groups after a latency, and become durable one by one,
+in order. A crash keeps any prefix of the unsynced batches (a torn batch is lost). A full disk keeps
+everything waiting. The disk also rejects what a correct core never requests: gaps, a term that
+decreases, a vote that changes, a log compacted without a snapshot.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from braft_testing.simulation.shelf import Shelf
 
 __all__ = ["Cut", "Disk", "LogImage", "configuration_of"]
 
-#: How long a write waits before it tries again whether the disk still is full.
+#: Seconds after which a write to a full disk is tried again.
 _RETRY_FULL = 0.5
 
 _cached_configuration = lru_cache(maxsize=4096)(decode_configuration)
 
 
 def configuration_of(entry: Entry) -> Configuration:
-    """The configuration that a CONFIGURATION entry carries."""
+    """Return the configuration in a CONFIGURATION entry."""
     return _cached_configuration(bytes(entry.data))
 
 
 class Cut(NamedTuple):
-    """Forget the log up to an entry that a snapshot covers."""
+    """Compact the log up to an entry that a snapshot covers."""
 
     upto: int
     term: int
@@ -53,19 +53,19 @@ class Cut(NamedTuple):
 
 @dataclass(slots=True)
 class LogImage:
-    """Hard state and log as some observer would find them; ``base`` is the last entry cut away."""
+    """Hard state and log as stored; ``base`` is the last compacted entry."""
 
     hard_state: HardState = field(default_factory=HardState)
     entries: list[Entry] = field(default_factory=list)
-    #: (index, configuration) of each CONFIGURATION entry, in order, and of the one before them.
+    #: (index, configuration) of each CONFIGURATION entry, in order, and of the last before them.
     configurations: list[tuple[int, Configuration]] = field(default_factory=list)
     base: int = 0
     base_term: int = 0
-    #: What all servers have committed: only that is ever cut away.
+    #: What all servers have committed: only that is ever compacted.
     history: Sequence[Entry] = ()
 
     def copy(self) -> LogImage:
-        """An independent copy."""
+        """Return an independent copy."""
         return LogImage(
             self.hard_state,
             list(self.entries),
@@ -82,11 +82,11 @@ class LogImage:
 
     @property
     def stored(self) -> StoredState:
-        """As a store hands it to a starting node."""
+        """The state that a store returns to a starting node."""
         return StoredState(self.hard_state, list(self.entries), self.base, self.base_term)
 
     def term_at(self, index: int) -> int:
-        """Term of the entry at ``index``; 0 before the first, -1 beyond the last."""
+        """Return the term of the entry at ``index``; 0 before the first, -1 beyond the last."""
         if index > self.base:
             position = index - self.base - 1
             return self.entries[position].term if position < len(self.entries) else -1
@@ -95,9 +95,9 @@ class LogImage:
         return self.history[index - 1].term if index else 0
 
     def apply(self, change: Ready | Cut) -> None:
-        """Take over the persistent part of a batch, or cut the log.
+        """Apply the persistent part of a batch, or compact the log.
 
-        :raises InvariantBroken: if no correct core would ask for it.
+        :raises InvariantBroken: if no correct core would request it.
         """
         if isinstance(change, Cut):
             self._cut(change)
@@ -120,7 +120,7 @@ class LogImage:
             self.configurations.append((entry.index, configuration_of(entry)))
 
     def reset(self, meta: SnapshotMeta) -> None:
-        """Forget the whole log and go on behind a snapshot."""
+        """Discard the whole log and continue behind a snapshot."""
         self.entries.clear()
         self.configurations = [(meta.configuration_index, meta.configuration)]
         self.base, self.base_term = meta.index, meta.term
@@ -153,7 +153,7 @@ class LogImage:
 
 
 class Disk:
-    """One server's disk. ``latency`` is asked for the seconds of each sync."""
+    """One server's disk. ``latency`` returns the seconds of each sync."""
 
     def __init__(
         self,
@@ -174,11 +174,11 @@ class Disk:
         self.bootstrap_record: BootstrapRecord = EMPTY_RECORD
         self.cluster_id = ""
         self.full = False
-        #: Nothing can be read: the server does not start.
+        #: Whether nothing can be read; then the server does not start.
         self.unreadable = False
-        #: Since when a write is under way, infinity if none is.
+        #: When the present write began, infinity if there is none.
         self.writing_since = inf
-        #: Called for each batch at the moment it became durable.
+        #: Called for each batch when it becomes durable.
         self.on_durable: Callable[[Ready], None] = lambda ready: None
 
     def submit(self, ready: Ready) -> None:
@@ -190,9 +190,9 @@ class Disk:
         self._enqueue(ready)
 
     def cut(self, cut: Cut) -> None:
-        """Queue the compaction of the log, behind what was submitted before.
+        """Queue the compaction of the log, behind earlier batches.
 
-        :raises InvariantBroken: no snapshot stands for what would be lost.
+        :raises InvariantBroken: if no snapshot covers what would be lost.
         """
         reached = max((meta.index for meta in self.shelf.list()), default=0)
         if reached < cut.upto:
@@ -208,7 +208,7 @@ class Disk:
             self._start()
 
     def crash(self) -> int:
-        """Lose a random suffix of what was not synced; returns how many batches were lost."""
+        """Lose a random suffix of what was not synced; return how many batches were lost."""
         kept = 0 if self.full else self._rng.randint(0, len(self._queue))
         for _ in range(kept):
             self.persist(self._queue.popleft())
@@ -220,14 +220,14 @@ class Disk:
         return lost
 
     def wipe(self) -> None:
-        """Lose everything, as if somebody had emptied the data directory. The server is dead."""
+        """Lose everything, as if the data directory had been emptied. The server is dead."""
         self.durable = LogImage(history=self.durable.history)
         self.volatile = self.durable.copy()
         self.shelf.clear()
         self.bootstrap_record, self.cluster_id = EMPTY_RECORD, ""
 
     def persist(self, change: Ready | Cut) -> None:
-        """Make one batch durable. (A separate method so that a mutant disk may forget parts.)"""
+        """Make one batch durable, in a separate method so that a mutant disk may lose parts."""
         self.durable.apply(change)
 
     def repair(self, change: Callable[[LogImage], None]) -> None:
@@ -245,7 +245,7 @@ class Disk:
     def _finish(self, life: int, count: int) -> None:
         if life != self._life:
             return
-        if self.full:  # nothing of it was written; it is tried again until there is space
+        if self.full:  # nothing was written; try again until there is space
             self._scheduler.after(_RETRY_FULL, self._finish, life, count)
             return
         for _ in range(count):

@@ -1,6 +1,6 @@
-"""Changes to what a seed draws, by which a failing run is made smaller and replayed.
+"""Edits of a drawn plan, by which a failing run is reduced and replayed.
 
-A plain value with a JSON form. Owns nothing of how a smaller run is looked for (``minimizer``).
+A plain value with a JSON form. The search for a smaller run is in ``minimizer``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["NO_EDITS", "Edits", "decode_edits", "encode_edits"]
 class Edits:
     """What is left out of a plan, or set to another value."""
 
-    #: Kinds of faults that do not occur, and single strikes: kind and number, from 1 on.
+    #: Kinds of faults to leave out, and single strikes: kind and number, from 1 on.
     without: frozenset[str] = frozenset()
     skip: frozenset[tuple[str, int]] = frozenset()
     #: Values of fields of the plan, and of its Raft configuration.
@@ -29,7 +29,7 @@ class Edits:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def applied_to(self, plan: Plan) -> Plan:
-        """The plan as edited."""
+        """Return the plan with these edits."""
         kept = {kind: often for kind, often in plan.faults.items() if kind not in self.without}
         config = replace(plan.config, **self.config)
         return replace(plan, **{"faults": kept, "config": config, **self.plan})
@@ -39,7 +39,7 @@ NO_EDITS = Edits()
 
 
 def encode_edits(edits: Edits) -> str:
-    """As one line of JSON."""
+    """Encode as one line of JSON."""
     value = {
         "without": sorted(edits.without),
         "skip": sorted(map(list, edits.skip)),
@@ -50,9 +50,9 @@ def encode_edits(edits: Edits) -> str:
 
 
 def decode_edits(text: str) -> Edits:
-    """Read what :func:`encode_edits` wrote.
+    """Decode what :func:`encode_edits` returned.
 
-    :raises DecodeError: it is something else.
+    :raises DecodeError: if it is something else.
     """
     try:
         raw = json.loads(text)

@@ -1,9 +1,9 @@
-"""The same commands in other processes: does a service under test depend on what differs there?
+"""Apply the commands of a run in other processes, to find dependence on process state.
 
-Two child processes, each with another hash seed and another time zone, apply what a run applied and
-compare answers and states. That finds what instances in one process cannot show, the order of a set
-of texts first of all. Owns the children and what is said to them: frames of msgpack, of a length of
-four bytes each, over their standard input and output.
+Two child processes, with other hash seeds and time zones, apply the commands of a run and compare
+answers and states. That finds what instances in one process cannot show, such as the order of a set
+of strings. Owns the children and the messages to them: frames of msgpack with a length of four
+bytes, over standard input and output.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from braft_testing.simulation.world import Report
 __all__ = ["Elsewhere", "Place", "place_of", "serve", "thing_at"]
 
 _HASH_SEEDS = ("1", "2")
-#: The children's time zone, east or west of Greenwich: far from this one, and not by whole days.
+#: The children's time zone, east or west of Greenwich: far from ours, and not by whole days.
 _FAR = "22:30"
 _SIZE = 4
 _CHILD = "from braft_testing.simulation.elsewhere import serve; serve()"
 
 
 class Place(NamedTuple):
-    """Where a class or a function is defined."""
+    """The definition of a class or function."""
 
     module: str
     qualname: str
@@ -45,9 +45,9 @@ class Place(NamedTuple):
 
 
 def place_of(thing: object) -> Place:
-    """Where another process finds it.
+    """Return where another process finds the object.
 
-    :raises ValueError: nowhere, since it is not at the top level of a module.
+    :raises ValueError: if it is not at the top level of a module.
     """
     module, qualname = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "<>")
     if not module or "<" in qualname:
@@ -59,9 +59,9 @@ def place_of(thing: object) -> Place:
 
 
 def thing_at(place: Place) -> Any:
-    """Import what is there, by the module's name, or else from its file.
+    """Import the object by the module's name, or else from its file.
 
-    :raises ImportError, AttributeError: it is not there.
+    :raises ImportError, AttributeError: if it is not there.
     """
     try:
         if place.module == "__main__":
@@ -80,7 +80,7 @@ def _within(thing: Any, qualname: str) -> Any:
 
 
 def _from_file(file: str) -> ModuleType:
-    # Not as "__main__": what a script does when it is run must not be done here.
+    # Not as "__main__": the main part of a script must not run here.
     name = "simulated"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
@@ -92,10 +92,13 @@ def _from_file(file: str) -> ModuleType:
 
 
 class Elsewhere:
-    """The children, ended with the ``with`` block."""
+    """The child processes, ended with the ``with`` block."""
 
     def __init__(self, subject: Subject) -> None:
-        """:raises ValueError: the service cannot be found by another process."""
+        """Find the service.
+
+        :raises ValueError: if another process cannot import it.
+        """
         places = [place_of(subject.service)]
         if subject.state is not None:
             places.append(place_of(subject.state))
@@ -115,16 +118,17 @@ class Elsewhere:
             child.stop()
 
     def judge(self, report: Report) -> Report:
-        """Have the commands of a run applied there; note in its report what differs.
+        """Apply the commands of a run there; record differences in its report.
 
-        :raises RuntimeError: a child died, which says why.
+        :raises RuntimeError: if a child died, with its output.
         """
         if report.ok and report.commands:
             rows = [
                 [entry.index, entry.term, entry.data, entry.appended_at, *record[:2]]
                 for entry, record in report.commands
             ]
-            # Not before they are needed: many faults show in the first run, without any child.
+            # Start the children when they are needed: many faults show in the first run without
+            # them.
             self._children = self._children or [_Child(s, self._places) for s in _HASH_SEEDS]
             for child in self._children:
                 difference = child.ask(rows)
@@ -170,7 +174,7 @@ class _Child:
         self._say([sys.path, places])
 
     def ask(self, rows: list[list[Any]]) -> list[Any] | None:
-        """Where the commands have another answer or state there, and which."""
+        """Return where and which answer or state differs there, or None."""
         self._say(rows)
         stream = self._process.stdout
         frame = None if stream is None else _read(stream)
@@ -186,7 +190,7 @@ class _Child:
             try:
                 _write(self._process.stdin, value)
             except BrokenPipeError:
-                return  # it is told where the answer is missing
+                return  # the missing answer is reported by the reader
 
     def stop(self) -> None:
         """End the process."""
@@ -213,7 +217,7 @@ def _read(stream: IO[bytes]) -> Any:
 
 
 def serve() -> None:
-    """Apply what comes by standard input, until it ends."""
+    """Apply the commands from standard input, until it ends."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the service may print
     sys.path[:], places = _read(sys.stdin.buffer)

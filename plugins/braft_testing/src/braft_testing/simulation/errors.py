@@ -1,4 +1,4 @@
-"""The one error a simulation ends with when a rule was broken."""
+"""The error that ends a simulation when a rule was broken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["InvariantBroken"]
 
 
 class InvariantBroken(InvariantViolation):
-    """A rule that every run must keep does not hold; ``invariant`` is its short name."""
+    """A rule that every run must keep was broken; ``invariant`` is its short name."""
 
     code = "simulation_invariant"
 

@@ -1,8 +1,8 @@
-"""The adversary: what goes wrong, when, and for how long.
+"""Fault injection: what goes wrong, when, and for how long.
 
-Each kind of fault has its own random stream and its own rhythm, so that a plan without one kind
-keeps the timing of the others. It acts on the world by what an operator, a kernel or a cable
-could do, never on a core's inside.
+Each kind of fault has its own random stream and its own intervals, so that a plan without one kind
+keeps the timing of the others. Faults are what an operator, a kernel or a cable could cause; they
+never touch the inside of a core.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: Between :meth:`start` and :meth:`stop`.
+        #: True between :meth:`start` and :meth:`stop`.
         self._active = False
         self._eager = stream(world.seed, "fault/eager")
         self._placing = stream(world.seed, "fault/placing")
         self._struck: Counter[str] = Counter()
-        #: When which strike came: seconds, kind, number.
+        #: The strikes so far: seconds, kind, number.
         self.schedule: list[tuple[float, str, int]] = []
         self.injected: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[random.Random], None]] = {
@@ -65,7 +65,7 @@ class Faults:
             self._schedule(kind, interval, rng)
 
     def leads(self, server: Server) -> None:
-        """A server begins to lead: the moment when an impatient operator does most harm."""
+        """Let an operator act at the worst moment, when a server begins to lead."""
         rng = self._eager
         kinds = [kind for kind in ("membership", "transfer") if kind in self._world.plan.faults]
         if not self._active or not kinds or rng.random() < 0.6:
@@ -78,7 +78,10 @@ class Faults:
             server.post(administer, server, *change)
 
     def snapshot_placed(self, server: Server) -> bool:
-        """A snapshot is in the store and the log not yet cut behind it: whether the server dies."""
+        """Perhaps crash a server between storing a snapshot and compacting the log.
+
+        Return whether it crashed.
+        """
         probability = self._world.plan.snapshot_crash
         if not self._active or not probability or self._placing.random() >= probability:
             return False
@@ -90,7 +93,7 @@ class Faults:
         return True
 
     def stopped_applying(self, server: Server) -> None:
-        """A server says that it applies nothing: an operator wants a snapshot before he acts."""
+        """Let an operator request a snapshot from a server that has stopped applying."""
         live = server.live
         if live is None or live.frontend.stopped is None or not self._active:
             return
@@ -99,7 +102,7 @@ class Faults:
             server.post(live.snapshots.take, live)
 
     def stop(self) -> None:
-        """No new faults, and pending repairs are left to the world."""
+        """Inject no new faults; the world does the pending repairs."""
         self._active = False
 
     def _schedule(self, kind: str, interval: float, rng: random.Random) -> None:
@@ -114,7 +117,7 @@ class Faults:
         if (kind, self._struck[kind]) not in self._world.skipped:
             self.injected[kind] += 1
             self.schedule.append((self._world.scheduler.now, kind, self._struck[kind]))
-            # Each strike draws from a stream of its own, so that one left out changes no other.
+            # Each strike draws from its own stream, so that leaving one out changes no other.
             self._kinds[kind](stream(self._world.seed, f"fault/{kind}/{self._struck[kind]}"))
 
     def _later(self, delay: float, action: Callable[..., None], *args: object) -> None:
@@ -138,7 +141,7 @@ class Faults:
         self._later(rng.expovariate(1.0 / 1.5), self._mend)
 
     def _diverge(self, rng: random.Random) -> None:
-        """A leader goes on with a minority, long enough to be replaced (Raft figures 7 and 8)."""
+        """Let a leader go on with a minority until it is replaced (Raft figures 7 and 8)."""
         world, leader = self._world, self._leading(rng)
         if leader is None:
             return
@@ -155,7 +158,7 @@ class Faults:
         self._later(patience, self._rejoin, leader, rng.random() < 0.3)
 
     def _notice(self, leader: Server, far: list[str], rng: random.Random) -> None:
-        """Those who lost the leader may be told at once, or their clocks jump meanwhile."""
+        """Perhaps report the lost connection to the others, perhaps let their clocks jump."""
         world = self._world
         jump = 0.0
         if not world.plan.honest_clocks and rng.random() < 0.3:
@@ -178,7 +181,7 @@ class Faults:
         self._world.trace.add("network mended")
 
     def _false_alarm(self, rng: random.Random) -> None:
-        """A connection broke although the peer is alive."""
+        """Report a broken connection although the peer is alive."""
         world = self._world
         for server in world.servers.values():
             peer = rng.choice(world.server_ids)
@@ -189,7 +192,7 @@ class Faults:
                 world.tell(server, "connection_lost" if rng.random() < 0.7 else "unreachable", peer)
 
     def _impostor(self, rng: random.Random) -> None:
-        """Somebody who reaches a server's port sends what nobody may send, or what is stale."""
+        """Send a forged or stale message to a server's port."""
         server = self._pick(rng)
         for _ in range(rng.choice((1, 1, 2, 5))):
             server.post(lie_to, server, rng)
@@ -197,7 +200,7 @@ class Faults:
     # -- processes and machines ----------------------------------------------------------
 
     def _crash(self, rng: random.Random) -> None:
-        """One server dies, sometimes most or all of them."""
+        """Crash one server, sometimes most or all of them."""
         world = self._world
         alive = [s for s in world.servers.values() if s.up]
         rng.shuffle(alive)
@@ -221,7 +224,7 @@ class Faults:
             self._later(rng.choice((0.05, rng.expovariate(1.0), 3.0)), server.resume)
 
     def _death(self, rng: random.Random) -> None:
-        """A server is away for about as long as a death takes, for all or for Raft alone."""
+        """Make a server unreachable, for all or only for Raft, for about ``dead_after``."""
         rules, server = self._world.plan.autopilot, self._pick(rng)
         if rules is None or not server.up:
             return
@@ -239,14 +242,14 @@ class Faults:
             self._later(away, server.resume)
 
     def _upgrade(self, rng: random.Random) -> None:
-        """One server, of the oldest ones, gets the next version; sometimes one is put back."""
+        """Upgrade one of the oldest servers by one version; sometimes downgrade one."""
         world, back = self._world, rng.random() < 0.25
         servers = [s for s in world.servers.values() if s.version > 1 or not back]
         if not back:
             oldest = min(s.version for s in servers)
             servers = [s for s in servers if s.version == oldest < world.newest]
         leader = self._leading(rng)
-        if leader is not None and rng.random() < 0.6:  # newcomers keep the version they have
+        if leader is not None and rng.random() < 0.6:  # outsiders keep theirs
             members = leader.process.core.configuration
             servers = [s for s in servers if members.get(s.id) is not None] or servers
         if not servers:
@@ -277,7 +280,7 @@ class Faults:
         self._world.pace.hiccup[server_id] = 0.0
 
     def _slow_syncs(self, rng: random.Random) -> None:
-        """For long, every sync of some or all servers takes longer than their timeouts."""
+        """Let every sync of some or all servers take longer than their timeouts for a while."""
         world = self._world
         ids = list(world.server_ids)
         rng.shuffle(ids)
@@ -303,7 +306,7 @@ class Faults:
         self._world.trace.add(f"{server.id} has space again")
 
     def _read_error(self, rng: random.Random) -> None:
-        """A server dies, and its disk cannot be read, or its newest snapshot is damaged."""
+        """Crash a server, and make its disk unreadable or damage its newest snapshot."""
         server = self._pick(rng)
         if not server.up:
             return
@@ -325,7 +328,7 @@ class Faults:
         self._restart(server)
 
     def _wipe(self, rng: random.Random) -> None:
-        """A server loses its data for good, if a majority of the initial voters stays."""
+        """Destroy the data of a server for good, if a majority of the initial voters stays."""
         world, server = self._world, self._pick(rng)
         lost = sum(1 for other in world.servers.values() if other.lost)
         if lost >= (world.plan.initial_voters - 1) // 2 or server.lost or not self._spare(server):
@@ -339,7 +342,7 @@ class Faults:
             self._later(0.1, self._restart, server)
 
     def _spare(self, server: Server) -> bool:
-        """Whether a majority would stay, even if a leader removed one more at this very moment."""
+        """Return whether a majority would stay, even if a leader removed one more right now."""
         servers = self._world.servers.values()
         if self._world.plan.autopilot is None:
             return True
@@ -365,7 +368,7 @@ class Faults:
     # -- operators -----------------------------------------------------------------------
 
     def _membership(self, rng: random.Random) -> None:
-        """One to three changes in a row, not waiting for one another."""
+        """Request one to three changes in a row, without waiting in between."""
         for _ in range(rng.choice((1, 1, 2, 3))):
             leader = self._leading(rng)
             if leader is None:
@@ -408,16 +411,16 @@ class Faults:
                 self._later(2 * self._world.network.delay, self._nap, leader)
 
     def _storm(self, rng: random.Random) -> None:
-        """A burst of entries without clients, barriers among them, to fill logs and windows."""
+        """Propose a burst of entries without clients, also barriers, to fill logs and windows."""
         leader = self._leading(rng)
         if leader is not None:
             count = rng.choice((1, 10, 50))
             leader.post(fill, leader, count, rng.choice((EntryType.BARRIER, EntryType.NOOP)))
 
-    # -- choices -------------------------------------------------------------------------
+    # -- random choices ------------------------------------------------------------------
 
     def _pick(self, rng: random.Random) -> Server:
-        """Any server, the leader more often than its share."""
+        """Choose any server, the leader with a higher probability."""
         leader = self._any_leader(rng)
         if leader and rng.random() < 0.4:
             return self._world.servers[leader]
@@ -428,7 +431,7 @@ class Faults:
         return self._world.servers[leader] if leader else None
 
     def _any_leader(self, rng: random.Random) -> str:
-        """Any server that believes to lead, deposed ones included."""
+        """Choose any server that believes to lead, including deposed ones."""
         leaders = [
             s.id
             for s in self._world.servers.values()
@@ -438,7 +441,7 @@ class Faults:
 
 
 def _cuts(style: str, ids: list[str], leader: str, rng: random.Random) -> set[tuple[str, str]]:
-    """The directed links that a partition of that style cuts."""
+    """Return the directed links that a partition of that style cuts."""
     if style == "link" and len(ids) > 1:
         return {(ids[0], ids[1]), (ids[1], ids[0])}
     if style in ("isolate_leader", "one_way"):
@@ -450,6 +453,6 @@ def _cuts(style: str, ids: list[str], leader: str, rng: random.Random) -> set[tu
         return rng.choice((inward, outward))
     middle = rng.randint(1, max(1, len(ids) - 1))
     left, right = ids[:middle], ids[middle:]
-    if style == "bridge":  # one server sees both sides
+    if style == "bridge":  # one server reaches both sides
         right = right[1:]
     return {pair for a in left for b in right for pair in ((a, b), (b, a))}

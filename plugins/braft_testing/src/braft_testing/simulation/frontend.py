@@ -1,7 +1,7 @@
-"""What a live server does for clients: proposals, reads of each consistency, the state machine.
+"""The client side of a live server: proposals, reads of each consistency, the state machine.
 
 Owns everything between a client's request and its answer that dies with the process. It calls the
-core as a driver does and must not know how messages or batches travel.
+core as a driver does, and must not know how messages or batches travel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frontend", "Restore"]
 
-#: Wall clocks begin here, in nanoseconds since the epoch; each server's own clock comes on top.
+#: Start of all wall clocks, nanoseconds since the epoch; each server's own clock is added.
 _EPOCH = 1_700_000_000_000_000_000
 
 
@@ -40,7 +40,7 @@ class Restore(NamedTuple):
 
 
 class Frontend:
-    """Serves clients during one life of a server. ``send`` is given a destination and a payload."""
+    """Serves clients during one life of a server. ``send`` takes a destination and a payload."""
 
     def __init__(
         self, world: World, core: Core, clock: NodeClock, send: Callable[[str, Any], None]
@@ -51,21 +51,21 @@ class Frontend:
         self._send = send
         self._proposals: list[Ask] = []
         self._leased: list[tuple[Ask, int]] = []
-        #: Clients that wait for the entry at an index: its term, and who asked.
+        #: Clients that wait for the entry at an index, each with the term of the entry.
         self._waiting: dict[int, list[tuple[int, Ask]]] = {}
-        #: Reads under way: what to do with the index, and what was committed when it was asked.
+        #: Reads in progress: what to do with the index, and what was committed when they began.
         self._reads: dict[int, tuple[Callable[[int], None], int]] = {}
         #: Reads that wait until the machine has applied an index.
         self._deferred: list[tuple[int, Ask]] = []
         self._next_read = 1
         self.machine = world.make_machine(core.server_id, clock)
         self.to_apply: deque[Entry | Restore] = deque()
-        #: Index and term of what the machine has applied.
+        #: Index and term of the last applied entry.
         self.applied = 0
         self.applied_term = 0
-        #: Why nothing is applied any more, or ``None``.
+        #: Why applying has stopped, or ``None``.
         self.stopped: ApplyStop | None = None
-        #: Where the servers run several versions: what decides what may be appended.
+        #: Decides which commands may be appended, if the servers run several versions.
         self.accord: Accord | None = None
 
     @property
@@ -76,7 +76,7 @@ class Frontend:
     # -- writes --------------------------------------------------------------------------
 
     def asked(self, ask: Ask) -> None:
-        """A client's request arrived."""
+        """Process a client's request."""
         kind = ask.operation.kind
         if not kind.is_read:
             self._proposals.append(ask)
@@ -90,7 +90,10 @@ class Frontend:
             self._send(self._core.leader, ReadIndexAsk(ask))
 
     def propose(self, disk_is_full: bool) -> bool:
-        """Propose all commands that wait, in one call, as a driver does; whether there were any."""
+        """Propose all waiting commands in one call, as a driver does.
+
+        Return whether there were any.
+        """
         if not self._proposals:
             return False
         asks, self._proposals = self._proposals, []
@@ -111,7 +114,7 @@ class Frontend:
                 self._answer(ask, ok=False)
             return True
         for index, ask in enumerate(asks, first):
-            # Clients of an entry that was truncated here wait on: others may still hold it.
+            # Clients of an entry that was truncated here still wait: other servers may hold it.
             self._waiting.setdefault(index, []).append((term, ask))
         return True
 
@@ -119,9 +122,10 @@ class Frontend:
         return _EPOCH + int(self._clock.local(self._world.scheduler.now) * 1e9)
 
     def apply(self) -> None:
-        """Apply all that is committed, and answer those who waited for it.
+        """Apply all that is committed, and answer the clients that wait for it.
 
-        Behind what this server cannot execute it applies nothing, until a snapshot replaces it.
+        Behind an entry that this server cannot execute it applies nothing, until a snapshot
+        replaces it.
         """
         while self.to_apply:
             item = self.to_apply.popleft()
@@ -144,12 +148,12 @@ class Frontend:
             return
         self.applied, self.applied_term = entry.index, entry.term
         self._world.invariants.prefix.answered(self._core.server_id, entry.index, outcome)
-        # Another entry at the index means that the one waited for is surely lost.
+        # Another entry at the index means that the awaited one is certainly lost.
         for term, ask in self._waiting.pop(entry.index, ()):
             self._answer(ask, ok=term == entry.term, outcome=outcome)
 
     def restore(self, meta: SnapshotMeta, contents: bytes) -> None:
-        """Take the state from a snapshot. Who waits for what it swallowed is not answered."""
+        """Restore the state from a snapshot. Clients of entries that it covers get no answer."""
         try:
             self.machine.restore_at(meta.index, contents)
         except UnsupportedEncoding as error:
@@ -163,18 +167,18 @@ class Frontend:
     # -- reads ---------------------------------------------------------------------------
 
     def check_lease(self) -> None:
-        """A read that came now, right after a tick, must not be stale.
+        """Check that a lease read right now, after a tick, would not be stale.
 
-        :raises InvariantBroken: it would be.
+        :raises InvariantBroken: if it would be.
         """
         index = self._core.lease_read()
         if index >= 0:
             _check_fresh(index, len(self._world.invariants.committed))
 
     def serve_leased(self) -> bool:
-        """Serve the reads that a lease is good enough for; whether there were any.
+        """Serve the reads for which a lease is sufficient; return whether there were any.
 
-        The time must be younger than they are.
+        The clock must be read after the requests arrived.
         """
         if not self._leased:
             return False
@@ -199,9 +203,9 @@ class Frontend:
             then(-1)
 
     def read_confirmed(self, read: ReadReady) -> None:
-        """The core answers a read.
+        """Process the core's answer to a read.
 
-        :raises InvariantBroken: it was answered before, or misses a commit made before it.
+        :raises InvariantBroken: if it was answered before, or misses an earlier commit.
         """
         found = self._reads.pop(read.read_id, None)
         if found is None:
@@ -219,11 +223,11 @@ class Frontend:
             self._serve_deferred()
 
     def read_index_asked(self, question: ReadIndexAsk, asker: str) -> None:
-        """A follower asks for a read index."""
+        """Process a follower's request for a read index."""
         self._read(lambda index: self._send(asker, ReadIndexAnswer(question.ask, index)))
 
     def read_index_answered(self, answer: ReadIndexAnswer) -> None:
-        """The leader's answer to our question."""
+        """Process the leader's reply to our request."""
         self._read_answered(answer.ask, answer.read_index)
 
     def _serve_deferred(self) -> None:

@@ -1,4 +1,4 @@
-"""What clients asked and were told: the record that a linearizability check judges.
+"""The calls of clients and their answers: the record that a linearizability check judges.
 
 Owns operations and their outcomes on registers, counters and sets. Knows nothing about Raft.
 """
@@ -23,7 +23,7 @@ class Kind(Enum):
     STALE = "stale"
     #: Add one to a counter, within a session.
     ADD = "add"
-    #: Put an element into a set, take one out, ask for all.
+    #: Add an element to a set, remove one, list all.
     INSERT = "insert"
     REMOVE = "remove"
     LIST = "list"
@@ -41,12 +41,12 @@ class Kind(Enum):
 
     @property
     def is_repeated(self) -> bool:
-        """Whether its client sends it again until it is answered."""
+        """Whether its client repeats it until it is answered."""
         return self in (Kind.ADD, Kind.REPEATED)
 
 
 class Outcome(Enum):
-    """What the client knows. FAILED: surely without effect. UNKNOWN: perhaps, now or later."""
+    """What the client knows. FAILED: certainly without effect. UNKNOWN: perhaps, now or later."""
 
     UNKNOWN = "unknown"
     OK = "ok"
@@ -67,9 +67,10 @@ class Call(NamedTuple):
 class Operation:
     """One call. ``value`` is what is written, or the element of a set.
 
-    ``expected`` is the value that a CAS takes for the present one. ``seen`` is what the answer
-    told: a register's value before the operation (a CAS took effect iff ``seen == expected``), a
-    counter's after it, a set as a bit mask, for a removal whether the element was there.
+    ``expected`` is the value that a CAS expects. ``seen`` is what the answer shows. For a register
+    it is the value before the operation; a CAS took effect if and only if ``seen == expected``. For
+    a counter it is the value after it, for a set a bit mask, for a removal whether the element was
+    there.
     """
 
     number: int
@@ -82,13 +83,13 @@ class Operation:
     returned: float = math.inf
     outcome: Outcome = Outcome.UNKNOWN
     seen: int = 0
-    #: The revision that the answer named, -1 for none. Revisions of one register only grow.
+    #: The revision in the answer, -1 for none. Revisions of one register only grow.
     revision: int = -1
-    #: Of a count: which feature of a later version it is asked with, "" for none.
+    #: Of a count: the feature of a later version that it uses, "" for none.
     form: str = ""
-    #: Of the opening of a session: the id that the client drew.
+    #: Of opening a session: the id that the client drew.
     session: bytes = b""
-    #: Of a service under test: what was asked, the session and number of a command, the answer.
+    #: Of a service under test: the call, the session and number of a command, the answer.
     call: Call | None = None
     place: tuple[bytes, int] | None = None
     answer: Any = None
@@ -121,7 +122,7 @@ class History:
     def invoke(
         self, client: str, kind: Kind, key: str, now: float, *, value: int = 0, expected: int = 0
     ) -> Operation:
-        """Record that a client called. Until told otherwise the outcome is unknown."""
+        """Record that a client called. The outcome is unknown until it is set."""
         operation = Operation(
             len(self.operations) + 1, client, kind, key, value, expected, invoked=now
         )
@@ -129,11 +130,11 @@ class History:
         return operation
 
     def count(self, outcome: Outcome) -> int:
-        """How many operations ended so."""
+        """Return how many operations ended with this outcome."""
         return sum(1 for operation in self.operations if operation.outcome is outcome)
 
     def by_key(self) -> dict[str, list[Operation]]:
-        """The operations of each object that are to be linearizable, in order of invocation."""
+        """Return the operations to be linearized of each object, in order of invocation."""
         objects: dict[str, list[Operation]] = {}
         for operation in self.operations:
             if operation.kind not in (Kind.STALE, Kind.OPEN):

@@ -1,8 +1,8 @@
-"""What somebody may say who reaches a server's port and wants to do harm.
+"""Forged messages, as an attacker who reaches a server's port might send them.
 
-Forges messages in the name of a member or of a stranger: such as break a rule of the protocol, and
-such as an honest server may have sent long ago. What a real leader could send now is never forged:
-nobody can tell that apart, and it is not expected to be survived.
+Forges messages in the name of a member or of an unknown server. They break a rule of the protocol,
+or an honest server may have sent them long ago. What a real leader could send now is never forged:
+no server could recognise that, and none is expected to survive it.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ if TYPE_CHECKING:
 
 __all__ = ["check_honest", "forge", "lie_to"]
 
-#: The id of somebody who is no server of the world.
+#: The id of an unknown server.
 STRANGER = "x1"
 _NOBODY = encode_configuration(EMPTY_CONFIGURATION)
-#: A request that nobody ever made.
+#: A request id that was never used.
 _NEVER_ASKED = 1 << 40
 
 
 def lie_to(server: Server, rng: random.Random) -> None:
-    """Let a server's core have a forged message; nobody gets its answer."""
+    """Send a forged message to a server's core; replies are discarded."""
     live, world = server.process, server.world
     message = forge(live.core, world.server_ids, rng)
     ticket = Ticket(message.sender, FORGED, message, world.scheduler.now)
@@ -70,11 +70,11 @@ def lie_to(server: Server, rng: random.Random) -> None:
 
 
 def check_honest(server: Server, message: Message, term: int, violation: ProtocolViolation) -> None:
-    """Judge why a server in ``term`` refuses a message that a server has sent.
+    """Check the reason for which a server in ``term`` rejects a real message of a server.
 
-    Where an impostor let some terms grow, others need several steps to follow.
+    After forged messages have raised some terms, other servers need several steps to catch up.
 
-    :raises InvariantBroken: the message should have been taken.
+    :raises InvariantBroken: if the message should have been accepted.
     """
     forged = server.world.faults.injected["impostor"]
     far = not isinstance(message, TimeoutNow | TimeoutNowResponse) and (
@@ -86,7 +86,7 @@ def check_honest(server: Server, message: Message, term: int, violation: Protoco
 
 
 def forge(core: Core, server_ids: Sequence[str], rng: random.Random) -> Message:
-    """Return a message to the server of that core, as it is now."""
+    """Return a forged message for the server of that core in its present state."""
     others = [server_id for server_id in server_ids if server_id != core.server_id]
     sender = rng.choice([*others, STRANGER])
     kind = rng.choice(_KINDS)
@@ -109,7 +109,7 @@ def _append(
 
 
 def _second_leader(core: Core, sender: str, rng: random.Random) -> Message | None:
-    """Somebody else claims to lead the term of the leader that this server follows, or is."""
+    """Claim to lead the present term, which another server or this one leads."""
     leader = core.server_id if core.role is Role.LEADER else core.leader
     if not leader or sender == leader:
         return None
@@ -128,7 +128,7 @@ def _members(server_id: str) -> Configuration:
 
 
 def _broken_entries(core: Core, sender: str, rng: random.Random) -> Message:
-    """Entries that no log can hold, of the next term or the current one."""
+    """Send entries that no log can hold, of the present term or the next one."""
     term, last = core.current_term + rng.choice((0, 1)), core.last_index
     index, kind, data = last + 1, int(EntryType.COMMAND), b"forged"
     forged = rng.choice(
@@ -149,7 +149,7 @@ def _broken_entries(core: Core, sender: str, rng: random.Random) -> Message:
 
 
 def _other_past(core: Core, sender: str, rng: random.Random) -> Message | None:
-    """A newer leader whose log has something else where this server knows what is committed."""
+    """Claim to be a newer leader whose log contradicts this server's committed entries."""
     commit, term = core.commit_index, core.current_term + 1
     if commit <= core.log.compacted_index + 1:
         return None
@@ -208,7 +208,7 @@ def _bad_names(core: Core, sender: str, rng: random.Random) -> Message:
 
 
 def _stale_append(core: Core, sender: str, rng: random.Random) -> Message:
-    """What a leader of the past may have sent, or claims to have sent."""
+    """Send what a past leader may have sent, or claims to have sent."""
     if core.current_term <= 1:
         return _stale_answer(core, sender, rng)
     term, last = rng.randint(1, core.current_term - 1), core.last_index
@@ -223,7 +223,7 @@ def _stale_append(core: Core, sender: str, rng: random.Random) -> Message:
 
 
 def _stale_answer(core: Core, sender: str, rng: random.Random) -> Message:
-    """Answers to what nobody asked, and a successor whom the leader did not choose."""
+    """Send responses without a request, or a TimeoutNow that the leader did not send."""
     to, term = core.server_id, core.current_term
     never = _NEVER_ASKED
     messages: list[Message] = [

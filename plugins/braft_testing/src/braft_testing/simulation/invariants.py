@@ -1,9 +1,8 @@
 """The rules of Raft, checked after every step on all servers at once, from outside.
 
-An omniscient observer: sees every core, every disk, every message that leaves. Each rule is
-checked incrementally, where it can first be broken. It must not trust what a core believes: the
-majority behind a commit is counted on the simulated disks, the configuration in force is read
-from the log.
+An omniscient observer: it sees every core, every disk, every sent message. Each rule is checked
+incrementally, where it can first be broken. It must not trust what a core believes: the majority
+behind a commit is counted on the simulated disks, the configuration in force is read from the log.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ class Seen:
     handed: int = 0
     #: The term in which it was seen to lead, 0 for none.
     leading: int = 0
-    #: Index and term of its last entry, and index of the last one that was cut away.
+    #: Index and term of its last entry, and index of the last compacted one.
     last_index: int = 0
     last_term: int = 0
     compacted: int = 0
-    #: The input at hand is a leader's bidding to campaign. (It names no term, so it may be late.)
+    #: Whether the present input is a TimeoutNow. (It names no term, so it may be late.)
     bidden: bool = False
-    #: The term of the last campaign that was begun so.
+    #: The term of the last campaign that a TimeoutNow started.
     bidden_term: int = 0
 
 
 @dataclass(slots=True)
 class _Reign:
-    """One leadership: who, in which life, and the terms of its log when it began."""
+    """One leadership: the server, its life, and the terms of its log when it was elected."""
 
     server: str
     life: int
@@ -78,7 +77,7 @@ class Invariants:
     # -- a server's state ----------------------------------------------------------------
 
     def observe(self, server: str, life: int, core: Core, seen: Seen) -> None:
-        """Look at a core after any input."""
+        """Check a core after any input."""
         term = core.current_term
         if term != seen.term:
             if term < seen.term:
@@ -112,7 +111,7 @@ class Invariants:
             seen.leading = 0  # only now: a leader may commit its removal and step down at once
 
     def _check_stored(self, server: str, term: int) -> None:
-        """A server begins a campaign in the next term: what became of the one before?"""
+        """Check that the vote of ``term`` was durable before a campaign in the next term."""
         stored = self.disks[server].durable.hard_state
         if stored.term < term:
             raise InvariantBroken(
@@ -151,7 +150,7 @@ class Invariants:
                 )
 
     def _compacted(self, server: str, core: Core, seen: Seen) -> None:
-        """The log begins later than before: cut behind a snapshot, or replaced by one."""
+        """Check a compaction: the log was cut behind a snapshot, or replaced by one."""
         cut = core.log.compacted_index
         term = core.log.term_at(cut)
         if cut > len(self.committed) or term != self.committed[cut - 1].term:
@@ -167,8 +166,10 @@ class Invariants:
             raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
 
     def _truncated(self, server: str, core: Core, seen: Seen) -> None:
-        """An input made entries disappear. A leader of an earlier term may rightly replace, in a
-        server that has not heard of a later one, what that later one has committed meanwhile.
+        """Check that an input truncated no committed entry.
+
+        One case is allowed. A server that knows no later leader may drop entries for an earlier
+        one, although the later one has committed them meanwhile.
         """
         self.truncations += 1
         if seen.leading == core.current_term:
@@ -192,7 +193,7 @@ class Invariants:
         if new > core.last_index:
             raise InvariantBroken("commit within log", f"{server}: {new} of {core.last_index}")
         seen.commit_index = new
-        # What a received snapshot brings was judged when that was placed.
+        # The contents of a received snapshot were checked when it was stored.
         fresh = core.log.slice(max(old, core.log.compacted_index) + 1, new + 1)
         if seen.leading:
             self._check_majority(server, core, new)
@@ -243,7 +244,7 @@ class Invariants:
             )
 
     def _configuration(self, server: str, core: Core) -> Configuration:
-        """The latest configuration in the log, read from what was written and what is about to."""
+        """Return the latest configuration in the log, written or about to be written."""
         image = self.disks[server].volatile
         for entry in reversed(core.log.slice(image.last_index + 1, core.last_index + 1)):
             if entry.type == EntryType.CONFIGURATION:
@@ -264,7 +265,7 @@ class Invariants:
     # -- batches -------------------------------------------------------------------------
 
     def check_ready(self, server: str, core: Core, seen: Seen, ready: Ready) -> None:
-        """Look at a batch before anything of it happens."""
+        """Check a batch before any part of it is carried out."""
         image = self.disks[server].volatile
         if ready.snapshot is not None:
             seen.handed = ready.snapshot.index
@@ -334,5 +335,5 @@ class Invariants:
     # -- messages ------------------------------------------------------------------------
 
     def check_sent(self, server: str, message: Message, request: Message | None) -> None:
-        """Look at a message as it leaves; ``request`` is what it answers, if it is a response."""
+        """Check a message as it leaves; ``request`` is what it answers, if it is a response."""
         self._speech.check(self.disks[server].durable, message, request)

@@ -1,4 +1,4 @@
-"""Is a history of operations on registers, counters and sets linearizable (Herlihy and Wing 1990)?
+"""Linearizability check for registers, counters and sets (Herlihy and Wing 1990).
 
 The search of Wing and Gong with Lowe's improvement: walk the calls and returns in order of time,
 linearize any operation whose call precedes the first return still open, remember each pair of
@@ -32,9 +32,9 @@ class Undecided(Exception):
 
 
 def check_history(history: History, max_states: int = _MAX_STATES) -> str | None:
-    """Check every object; the name of the first one that is not linearizable, or ``None``.
+    """Check every object; return the first that is not linearizable, or ``None``.
 
-    :raises Undecided: if an object's search exceeds its bound, and no other is at fault.
+    :raises Undecided: if an object's search exceeds its limit, and no other object fails.
     """
     undecided: Undecided | None = None
     for key, operations in history.by_key().items():
@@ -49,10 +49,9 @@ def check_history(history: History, max_states: int = _MAX_STATES) -> str | None
 
 
 def check_revisions(history: History) -> None:
-    """The revisions of each register must grow in real time; so do fencing tokens.
+    """Check that the revisions of each register, and fencing tokens, grow in real time.
 
-    :raises InvariantBroken: an answer names one that is older than another, given before it was
-        asked for.
+    :raises InvariantBroken: if an answer has an older revision than an answer before its request.
     """
     for operations in history.by_key().values():
         told = [
@@ -77,7 +76,7 @@ def check_revisions(history: History) -> None:
 def check_register(
     operations: Iterable[Operation], initial: int = 0, max_states: int = _MAX_STATES
 ) -> bool:
-    """Whether the operations of one object, whose first value is ``initial``, are linearizable.
+    """Return whether the operations on one object with value ``initial`` are linearizable.
 
     :raises Undecided: after ``max_states`` distinct states.
     """
@@ -91,13 +90,14 @@ def find_order(
     step: Callable[[Operation, _S], _S | None],
     max_states: int = _MAX_STATES,
 ) -> Operation | None:
-    """``None`` if the operations can have happened one after the other.
+    """Search a sequential order of the operations; return ``None`` if there is one.
 
-    Each that returned must have happened, between its call and its return; the others may have.
-    If there is no such order, the one that the longest order which was tried could not explain.
+    Each operation that returned must have happened between its call and its return; the others may
+    have. If there is no such order, return the operation that the longest order found could not
+    explain.
 
     :param operations: in order of invocation.
-    :param step: the object's state after an operation, ``None`` if its answer contradicts that.
+    :param step: returns the state after an operation, ``None`` if its answer contradicts that.
     :raises Undecided: after ``max_states`` distinct states.
     """
     search = _Search(operations, initial, step, max_states)
@@ -105,11 +105,11 @@ def find_order(
 
 
 def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
-    """Drop what cannot matter: failed operations, unanswered reads, unobserved unknown changes.
+    """Drop failed operations, unanswered reads and unobserved unknown changes.
 
-    An unknown change whose value no answer ever showed may be taken as "never happened": every
-    answer but a write's tells the value before it, so nothing answered happened while the
-    register held the unseen value, and an order with the change stays valid without it.
+    An unknown change whose value no answer shows may be assumed not to have happened. Every answer
+    except a write's shows the value before it. So nothing answered happened while the register held
+    the unseen value, and an order with the change stays valid without it.
     """
     if any(o.kind in _NOT_REGISTERS for o in operations):
         return [
@@ -118,7 +118,7 @@ def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
             if o.outcome is Outcome.OK or (o.outcome is Outcome.UNKNOWN and not o.kind.is_read)
         ]
     seen = {o.seen for o in operations if o.outcome is Outcome.OK and o.kind is not Kind.WRITE}
-    # An unknown CAS that is kept needs its expected value: whoever may have written it stays too.
+    # A kept CAS of unknown outcome needs its expected value, so keep the writes of that too.
     grown = True
     while grown:
         grown = False
@@ -140,7 +140,7 @@ def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
 
 
 def _apply(operation: Operation, value: int) -> int | None:
-    """The object's value after the operation, or ``None`` if its answer contradicts ``value``."""
+    """Return the value after the operation, ``None`` if its answer contradicts ``value``."""
     told = operation.outcome is Outcome.OK
     match operation.kind:
         case Kind.WRITE:
@@ -162,8 +162,8 @@ def _apply(operation: Operation, value: int) -> int | None:
 class _Search(Generic[_S]):
     """Depth-first search over linearization orders, on a doubly linked list of calls and returns.
 
-    Node ``i`` is the call of operation ``i``, node ``n + i`` its return; unknown operations have
-    no return node.
+    Node ``i`` is the call of operation ``i``, node ``n + i`` its return; unknown operations have no
+    return node.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class _Search(Generic[_S]):
         self._operations = operations
         self._value = initial
         self._step = step
-        #: The operation before whose return the longest order ended, and how long that was.
+        #: The operation before whose return the longest order ended, and the length of that order.
         self.stuck = self._longest = 0
         self._max_states = max_states
         self._n = n = len(operations)
@@ -195,7 +195,7 @@ class _Search(Generic[_S]):
         self._open = sum(1 for o in operations if o.returned < math.inf)
 
     def run(self) -> bool:
-        """Search; true as soon as all answered operations are linearized."""
+        """Search; return True as soon as all answered operations are linearized."""
         head, n = 2 * self._n, self._n
         seen: set[tuple[int, _S]] = set()
         stack: list[tuple[int, _S]] = []
@@ -215,7 +215,7 @@ class _Search(Generic[_S]):
                     node = self._next[head]
                 else:
                     node = self._next[node]
-            else:  # a return that is still open: what was chosen before must be undone
+            else:  # a return that is still open: undo the last choice
                 if len(stack) >= self._longest:
                     self.stuck, self._longest = node - n, len(stack)
                 if not stack:

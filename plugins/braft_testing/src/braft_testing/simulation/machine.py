@@ -1,8 +1,8 @@
 """The state machine of the simulation: the real one, with the real key-value service.
 
-Beside it stands a service of counters that notes every command that was applied twice. Owns how the
-operations of clients become commands and queries, and what their answers mean. What a run of
-somebody's own service has instead is in ``replicas``.
+It also has a service of counters that records every command that was applied twice. Owns how the
+operations of clients become commands and queries, and what their answers mean. Runs of a service
+under test use ``replicas`` instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "value_written",
 ]
 
-#: What a CAS saw that lost: a value that is not told, only its revision.
+#: What a failed CAS saw: an unknown value, since only its revision is returned.
 LOST = -1
 _MAP = "registers"
 SERIALIZER = MsgpackSerializer()
@@ -43,7 +43,7 @@ _SERIALIZERS = {SERIALIZER.tag: SERIALIZER}
 
 
 class Tally(StateMachineService):
-    """Counters, and proof that no command was applied twice."""
+    """Counters that detect commands applied twice."""
 
     name = "tally"
 
@@ -55,7 +55,7 @@ class Tally(StateMachineService):
 
     @command
     def add(self, key: str, number: int) -> int:
-        """Add one; the counter's new value."""
+        """Add one; return the new value of the counter."""
         return self._add(key, number, 1)
 
     def _add(self, key: str, number: int, by: int) -> int:
@@ -66,20 +66,20 @@ class Tally(StateMachineService):
         return self._counts[key]
 
     def check(self) -> None:
-        """Look back at what was applied.
+        """Check what was applied.
 
-        :raises InvariantBroken: a command was applied twice.
+        :raises InvariantBroken: if a command was applied twice.
         """
         if self.doubled:
             raise InvariantBroken("session exactly-once", f"twice: {self.doubled}")
 
     @query
     def get(self, key: str) -> int:
-        """A counter's value."""
+        """Return the value of a counter."""
         return self._counts.get(key, 0)
 
     def dump(self) -> Any:
-        """The whole state."""
+        """Return the whole state."""
         return [self._counts, list(self._seen)]
 
     def load(self, value: Any) -> None:
@@ -89,7 +89,7 @@ class Tally(StateMachineService):
 
 
 class SimulatedMachine(StateMachine):
-    """The state machine of one server: some services, and what every node has."""
+    """The state machine of one server: some services, and those that every node has."""
 
     def __init__(self, services: Iterable[Service], level: int = FEATURE_LEVEL) -> None:
         self.members = MembersService()
@@ -98,9 +98,9 @@ class SimulatedMachine(StateMachine):
         self._initial = [(service, list(service.snapshot())) for service in given]
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """See :meth:`StateMachine.restore`. Unlike a node's, this one may go back in its log.
+        """Restore as :meth:`StateMachine.restore`, but allow going back in the log.
 
-        A service that nobody had used where the snapshot was taken begins again then.
+        A service that was unused when the snapshot was taken returns to its initial state.
         """
         before = self.used
         super().restore(chunks)
@@ -109,40 +109,40 @@ class SimulatedMachine(StateMachine):
                 service.restore(iter(initial))
 
     def capture(self) -> bytes:
-        """The whole state now, as it is compared with that of others."""
+        """Return the whole state now, for comparison with that of others."""
         return b"".join(self.snapshot())
 
     def restore_at(self, index: int, contents: bytes) -> None:
-        """Take the state from a snapshot of the entries up to ``index``."""
+        """Restore the state from a snapshot of the entries up to ``index``."""
         self.restore([contents])
 
     def check(self) -> None:
-        """Look back at what was applied.
+        """Check what was applied.
 
-        :raises InvariantBroken: something was applied that must not have been.
+        :raises InvariantBroken: if something was applied that must not have been.
         """
 
 
 class Machine(SimulatedMachine):
-    """The state machine of one server in a run of the simulator's own."""
+    """The state machine of one server in a run without a service under test."""
 
     def __init__(self) -> None:
         self.tally = Tally()
         super().__init__([KVService(), self.tally])
 
     def check(self) -> None:
-        """See :meth:`SimulatedMachine.check`: no count may be applied twice."""
+        """Check as :meth:`SimulatedMachine.check`: no count may be applied twice."""
         self.tally.check()
 
 
 def command_of(operation: Operation, revision: int = 0) -> bytes:
-    """The command that carries out a change; ``revision`` is what a CAS expects."""
+    """Return the command for a change; ``revision`` is what a CAS expects."""
     service, name, args = _call(operation, revision)
     return encode_command(SERIALIZER, service, name, args)
 
 
 def record_of(server_id: str, address: str, voters: int, reason: str) -> bytes:
-    """The command by which the removal of a dead voter is remembered."""
+    """Return the command that records the removal of a dead voter."""
     return encode_command(
         SERIALIZER, MEMBERS, "record_removal", [server_id, address, voters, reason]
     )
@@ -168,7 +168,7 @@ def _call(operation: Operation, revision: int) -> tuple[str, str, Sequence[Any]]
 
 
 def _count(form: str, key: str, number: int) -> tuple[str, str, Sequence[Any]]:
-    """Add one to a counter, by what only some versions have where ``form`` says so."""
+    """Return a command that adds one to a counter; ``form`` selects a feature of later versions."""
     match form:
         case "argument":
             return "tally", "add", (key, number, 1)
@@ -181,7 +181,7 @@ def _count(form: str, key: str, number: int) -> tuple[str, str, Sequence[Any]]:
 
 
 def query_of(operation: Operation) -> tuple[str, str, Sequence[Any]]:
-    """The query that answers a read."""
+    """Return the query for a read."""
     if operation.call is not None:
         return operation.key, operation.call.name, operation.call.args
     if operation.kind is Kind.LIST:
@@ -190,15 +190,15 @@ def query_of(operation: Operation) -> tuple[str, str, Sequence[Any]]:
 
 
 def take_answer(operation: Operation, answer: Any) -> bool:
-    """Note what an answer tells; false if it says that the operation had no effect at all.
+    """Record an answer; return False if it shows that the operation had no effect at all.
 
-    A CAS that lost does not learn the value, only its revision.
+    A failed CAS learns only the revision, not the value.
     """
     match operation.kind:
         case Kind.READ | Kind.STALE:
             operation.seen, operation.revision = (0, 0) if answer is None else answer
         case Kind.LIST:
-            # A set without elements is a map that does not exist.
+            # An empty set is a map that does not exist.
             empty = isinstance(answer, Rejected)
             operation.seen = 0 if empty else sum(1 << int(element) for element in answer)
         case Kind.CAS if isinstance(answer, Conflict):
@@ -217,12 +217,12 @@ def take_answer(operation: Operation, answer: Any) -> bool:
 
 
 def is_unique(data: bytes) -> bool:
-    """Whether nobody may propose these bytes twice: commands that carry a number of their own."""
+    """Return whether a command has a unique number, so that it must not be proposed twice."""
     return not data[0] & IN_SESSION and b"\xa3put" in data[:12]
 
 
 def value_written(data: bytes) -> int:
-    """The value that a register was given by a command."""
+    """Return the value that a command writes to a register."""
     _, _, args = decode_command(_SERIALIZERS, data)
     value: int = args[2]
     return value

@@ -1,4 +1,4 @@
-"""Makes a failing run smaller, as long as the same rule breaks.
+"""Reduce a failing run as long as the same rule breaks.
 
 Delta debugging (Zeller and Hildebrandt 2002) on what a seed draws: time, kinds of faults, single
 strikes, servers, clients, operations, and every parameter that has a harmless value. Owns the
@@ -60,7 +60,7 @@ class _Search:
         self._run = run
 
     def attempt(self, edits: Edits) -> bool:
-        """Take these edits if the same rule still breaks."""
+        """Keep these edits if the same rule still breaks."""
         if self.left <= 0 or edits == self.edits:
             return False
         self.left -= 1
@@ -75,17 +75,17 @@ class _Search:
         return self.attempt(replace(self.edits, plan={**self.edits.plan, **values}))
 
     def shorten(self) -> None:
-        """End the chaos where the rule breaks now; what comes later cannot matter."""
+        """End the faults where the rule breaks now, since later ones cannot matter."""
         if self.report.seconds < self.edits.applied_to(self.plan).seconds:
             self.set_plan(seconds=round(self.report.seconds + 1e-6, 6))
 
     def drop_kinds(self) -> None:
-        """Kinds of faults, one after the other."""
+        """Drop kinds of faults, one after the other."""
         for kind in self.edits.applied_to(self.plan).faults:
             self.attempt(replace(self.edits, without=self.edits.without | {kind}))
 
     def drop_strikes(self) -> None:
-        """Single strikes: halves, quarters, and so on."""
+        """Drop single strikes: halves, quarters, and so on."""
         strikes = [(kind, number) for _, kind, number in self.report.schedule]
         size = max(1, len(strikes) // 2)
         while strikes and size:
@@ -95,7 +95,7 @@ class _Search:
             size //= 2
 
     def simplify(self) -> None:
-        """Harmless values."""
+        """Try harmless values."""
         present = self.edits.applied_to(self.plan)
         for name, value in _HARMLESS.items():
             if getattr(present, name) != value:
@@ -108,7 +108,7 @@ class _Search:
                 self.attempt(replace(self.edits, config=config))
 
     def shrink(self) -> None:
-        """Fewer servers, fewer operations."""
+        """Try fewer servers and fewer operations."""
         present = self.edits.applied_to(self.plan)
         for initial_voters in range(1, present.initial_voters + 1):
             if self.set_plan(servers=initial_voters, initial_voters=initial_voters):
@@ -133,7 +133,7 @@ def minimize(
     run: Callable[[Edits], Report],
     most_runs: int = 400,
 ) -> tuple[Edits, Report]:
-    """Edits under which the rule that ``report`` names breaks in as small a run as was found.
+    """Return edits for the smallest run found that breaks the rule that ``report`` names.
 
     :param plan: what the seed draws, unedited.
     :param run: runs the seed with edits.

@@ -1,12 +1,12 @@
-"""Can what clients were told have come from one instance that does one thing after the other?
+"""Check whether one instance with sequential calls could have given all the clients' answers.
 
-A service is its own sequential specification: a fresh instance, or another service that the user
-calls the model, executes the operations in some order that agrees with real time and must give the
-same answers. Owns the model's side; the search for an order is that of ``linearizability``.
+A service is its own sequential specification. A fresh instance, or another service that the user
+declares as the model, executes the operations in some order that agrees with real time, and must
+give the same answers. Owns the model's side; the search for an order is in ``linearizability``.
 
-Unlike there the log is asked for some things. Its order is tried first. A command may use its index
-and time, so the model is given those it had. And a command of unknown outcome had its effect by the
-time that a server first applied it, or never; else each would double the orders to try.
+Unlike there, the log is used for some things. Its order is tried first. A command may use its index
+and time, so the model gets the original ones. A command of unknown outcome took effect by the time
+that a server first applied it, or never; otherwise each would double the orders to try.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = ["check_calls"]
 
 #: Distinct pairs of operations done and state; each costs one command of the model.
 _MAX_STATES = 20_000
-#: What keeps commands apart that were applied at one moment: far less than an answer travels.
+#: Seconds between commands applied at one moment: far less than an answer travels.
 _APART = 1e-9
-#: Operations named in a report.
+#: Operations listed in a report.
 _LISTED = 20
 
 
 def check_calls(judge: Replicas, history: History, committed: list[Entry]) -> None:
-    """Judge all operations on the service, but for stale reads.
+    """Check all operations on the service except stale reads.
 
-    :raises InvariantBroken: no order explains the answers.
-    :raises Undecided: too many orders to try.
+    :raises InvariantBroken: if no order explains the answers.
+    :raises Undecided: if there are too many orders to try.
     """
     relevant: list[Operation] = []
     entries: dict[int, Entry] = {}
@@ -65,10 +65,10 @@ def _refuse(stuck: Operation, operations: list[Operation]) -> NoReturn:
 
 
 def _at_its_entry(operation: Operation, judge: Replicas) -> Operation:
-    """A command with the moment of its first effect instead of the time from call to answer.
+    """Narrow a command to the moment of its first effect, instead of from call to answer.
 
-    That leaves the order of the log, which is quickly tried and explains all where nothing is
-    wrong. Among all orders a search would take for ever where many answers tell nothing.
+    That leaves only the order of the log, which is quick to try and explains a correct history. A
+    search of all orders would not end where many answers carry no information.
     """
     index = judge.executed.get(operation.place) if operation.place is not None else None
     if index is None:
@@ -78,7 +78,7 @@ def _at_its_entry(operation: Operation, judge: Replicas) -> Operation:
 
 
 def _another_order(model: _Model, operations: list[Operation]) -> bool:
-    """Whether an order explains all that is not the log's; none that is found in time counts."""
+    """Return whether another order explains the answers; count an unfinished search as none."""
     try:
         return find_order(operations, model.initial, model.step, _MAX_STATES) is None
     except Undecided:
@@ -86,7 +86,7 @@ def _another_order(model: _Model, operations: list[Operation]) -> bool:
 
 
 class _Model:
-    """One instance that is put into any of its earlier states."""
+    """One instance that can be put into any of its earlier states."""
 
     def __init__(self, judge: Replicas, entries: dict[int, Entry]) -> None:
         self._machine = SimulatedMachine([judge.subject.model()])
@@ -94,7 +94,7 @@ class _Model:
         self.initial = self._at = self._machine.capture()
 
     def step(self, operation: Operation, state: bytes) -> bytes | None:
-        """The state after an operation, ``None`` if its answer is another one there."""
+        """Return the state after an operation, ``None`` if the operation's answer differs there."""
         if self._at != state:
             self._machine.restore([state])
             self._at = state

@@ -1,7 +1,7 @@
 """A simulated network: delay, loss, duplication, reordering, one-way cuts.
 
-Owns how long and whether an envelope travels. It carries any payload and never looks inside,
-but for the lane of a heartbeat, which overtakes other traffic.
+Owns how long and whether an envelope travels. It carries any payload and never looks inside, except
+that heartbeats have their own lane and overtake other traffic.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Envelope", "Network"]
 
 
 class Envelope(NamedTuple):
-    """A payload on its way. ``life`` counts the restarts of the sender when it was sent."""
+    """A payload in transit. ``life`` counts the restarts of the sender when it was sent."""
 
     sender: str
     to: str
@@ -41,7 +41,7 @@ class Network:
         self._rng = rng
         self._deliver = deliver
         self._cut: set[tuple[str, str]] = set()
-        #: What waits in buffers until cut links are mended, in order; ``None`` where it is lost.
+        #: Buffered until the cut links are healed, in order; ``None`` where it is lost.
         self._held: list[Envelope] | None = None
         self._last: dict[tuple[str, str, bool], float] = {}
         self.delay = plan.delay
@@ -54,7 +54,7 @@ class Network:
         self.dropped = 0
 
     def send(self, envelope: Envelope) -> None:
-        """Let an envelope travel, or get lost."""
+        """Let an envelope travel, or lose it."""
         if (envelope.sender, envelope.to) in self._cut:
             self._hold(envelope)
             return
@@ -62,7 +62,7 @@ class Network:
             self.dropped += 1
             return
         self._travel(envelope)
-        # Clients do not repeat themselves: a doubled command would be two commands.
+        # Clients do not repeat themselves: a duplicated command would be two commands.
         if (
             self.duplication
             and isinstance(envelope.payload, Message | Transfer)
@@ -76,7 +76,7 @@ class Network:
         if self.jitter:
             when += rng.random() * rng.random() * self.jitter
         if isinstance(envelope.payload, Transfer):
-            # On a stream of its own, for as long as its size takes.
+            # A transfer has its own stream and takes time according to its size.
             if self.transfer_loss and rng.random() < self.transfer_loss:
                 self.dropped += 1
                 return
@@ -104,7 +104,7 @@ class Network:
             self._held.append(envelope)
 
     def cut(self, pairs: Iterable[tuple[str, str]], *, holds: bool = False) -> None:
-        """Cut these directed links, whatever is under way on them included.
+        """Cut these directed links, including what is in transit on them.
 
         :param holds: nothing is lost on cut links, it only waits, as in the buffers of TCP.
         """
@@ -113,18 +113,18 @@ class Network:
             self._held = []
 
     def is_cut(self, sender: str, to: str) -> bool:
-        """Whether that directed link is cut."""
+        """Return whether that directed link is cut."""
         return (sender, to) in self._cut
 
     def mend(self) -> None:
-        """Mend all links."""
+        """Heal all links."""
         self._cut.clear()
         held, self._held = self._held or [], None
         for envelope in held:
             self._travel(envelope)
 
     def calm(self) -> None:
-        """From now on a good network: no cuts, no loss, order kept, short delays."""
+        """Become a good network: no cuts, no loss, order kept, short delays."""
         self.mend()
         self.delay, self.jitter = min(self.delay, 0.001), 0.0
         self.loss = self.duplication = self.reordering = 0.0

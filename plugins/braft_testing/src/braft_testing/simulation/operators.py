@@ -1,4 +1,4 @@
-"""What operators ask of a server. A refusal is no failure; whatever else is raised is."""
+"""Requests of operators to a server. A rejection is allowed; any other error is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["administer", "fill"]
 
 
 def fill(server: Server, count: int, kind: EntryType = EntryType.BARRIER) -> None:
-    """Propose entries that nobody waits for."""
+    """Propose entries that no client waits for."""
     try:
         server.process.core.propose([b""] * count, type=kind)
     except NotApplied as refusal:
@@ -19,7 +19,7 @@ def fill(server: Server, count: int, kind: EntryType = EntryType.BARRIER) -> Non
 
 
 def administer(server: Server, what: str, target: str) -> None:
-    """Change the membership, or hand over leadership (``what`` is ``transfer``)."""
+    """Change the membership, or transfer leadership (``what`` is ``transfer``)."""
     core, trace = server.process.core, server.world.trace
     if (
         server.world.plan.bootstrap
@@ -40,9 +40,9 @@ def administer(server: Server, what: str, target: str) -> None:
 
 
 def _look_at(server: Server, what: str, target: str) -> None:
-    """Ask a newcomer what it can execute.
+    """Check what a new server can execute.
 
-    :raises Conflict: it lacks something.
+    :raises Conflict: if it lacks something.
     """
     live, newcomer = server.process, server.world.servers[target]
     if live.accord is None or live.core.configuration.get(target) is not None:
@@ -52,10 +52,10 @@ def _look_at(server: Server, what: str, target: str) -> None:
 
 
 def _known(core: Core, target: str) -> bool:
-    """Whether that server is a voter, or a learner that has ever answered this leader.
+    """Return whether the target is a voter, or a learner that has answered this leader.
 
-    A node that does not know yet that it is a member must not be made a voter (``runtime.admin``
-    sees to it): from outside it cannot be told from a voter that lost its data.
+    A node that does not know yet that it is a member must not become a voter (``runtime.admin``
+    ensures that): it would look like a voter that lost its data.
     """
     matched = any(peer.server_id == target and peer.match_index for peer in core.peers())
     return matched or target in core.configuration.voters

@@ -1,6 +1,6 @@
-"""How long the syncs of each simulated disk take.
+"""The sync latency of each simulated disk.
 
-Owns what a plan and the adversary say about it. A disk may be slower than every timeout, for a
+Owns the latencies that a plan and the faults set. A disk may be slower than every timeout, for a
 phase or for the whole run; a run with such disks must recover all the same.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """Seconds of each sync, by server. ``calm``: only what the plan says about the whole run."""
+    """Seconds of each sync, by server. After ``calm`` only those of the plan remain."""
 
     def __init__(self, plan: Plan, server_ids: Sequence[str], rng: random.Random) -> None:
         self._plan = plan
@@ -24,13 +24,13 @@ class Pace:
             server: plan.slow_syncs * (rng.random() if plan.uneven_syncs else 1.0)
             for server in server_ids
         }
-        #: On top of it for a while: up to so much, and at least so much.
+        #: Temporary additions: at most so much, and at least so much.
         self.hiccup = dict.fromkeys(server_ids, 0.0)
         self.phase = dict.fromkeys(server_ids, 0.0)
         self._calm = False
 
     def calm(self) -> None:
-        """From now on nothing but what the plan says about the whole run."""
+        """Keep only the latencies that the plan sets for the whole run."""
         self._calm = True
         for server in self.hiccup:
             self.hiccup[server] = self.phase[server] = 0.0

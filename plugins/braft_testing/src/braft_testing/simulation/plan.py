@@ -32,12 +32,12 @@ _COMMON = (
 )
 FAULTS = (*_COMMON, "slow_syncs", "death", "upgrade", "impostor")
 
-#: What a version may have that the one before has not.
+#: What a version may have that the one before lacks.
 _FEATURES = ("argument", "command", "level", "service")
 
 
 def stream(seed: int, name: str) -> random.Random:
-    """An independent random stream of a seed. Seeding by text is the same in every process."""
+    """Return an independent random stream of a seed, the same in every process."""
     return random.Random(f"{seed}/{name}")  # noqa: S311 - to be repeated, not to be secret
 
 
@@ -56,11 +56,11 @@ class Plan:
     loss: float
     duplication: float
     reordering: float
-    #: Probability that a dead connection is told to the peers at once.
+    #: Probability that a dead connection is reported to the peers at once.
     alarm: float
     sync_latency: float
     apply_latency: float
-    #: Probability that a server's wake-up is late, and by how much at most.
+    #: Probability that a server's wake-up is late, and the longest delay.
     late_wake: float
     late_wake_delay: float
     clock_drift: float
@@ -70,28 +70,28 @@ class Plan:
     client_timeout: float
     read_share: float
     follower_read_share: float
-    #: Shares of operations: in a session, on a set, with the lock; of reads: stale, by lease.
-    #: Of a service under test all commands are in a session; that share is repeated.
+    #: Shares of operations: in a session, on a set, with the lock; of reads: stale, by lease. With
+    #: a service under test all commands are in a session, and that share is repeated.
     session_share: float
     set_share: float
     lock_share: float
     stale_share: float
     lease_share: float
-    #: A snapshot is due after so many entries (0: never), leaves so many of the log, and takes
-    #: up to so long to be written.
+    #: Entries between two snapshots (0: none), entries left in the log, and the longest time to
+    #: write a snapshot.
     snapshot_every: int
     snapshot_tail: int
     snapshot_time: float
-    #: How long a snapshot travels at most, how often it breaks off, how long the sender waits.
+    #: The longest transfer time of a snapshot, how often it breaks off, and the sender's timeout.
     transfer_time: float
     transfer_loss: float
     transfer_timeout: float
-    #: Probability that a server dies right after it placed a snapshot.
+    #: Probability that a server crashes right after it stored a snapshot.
     snapshot_crash: float
-    #: Whether clocks keep the promise that leases rest on: bounded drift, no jumps.
+    #: Whether clocks satisfy the assumption of leases: bounded drift, no jumps.
     honest_clocks: bool
     #: Whether the servers bootstrap the cluster; how many together; how often discovery lies;
-    #: and whether it never hides anybody (then fewer than a majority may bootstrap).
+    #: whether it never hides a node (then fewer than a majority may bootstrap).
     bootstrap: bool = False
     expect: int = 0
     lies: float = 0.0
@@ -102,17 +102,17 @@ class Plan:
     operations: int = 1 << 30
     #: How leaders remove dead voters, if they do.
     autopilot: AutopilotRules | None = None
-    #: The least that each sync takes in the whole run, its recovery included; and whether that is
-    #: the slowest disk's, and the others are quicker.
+    #: Minimum duration of each sync in the whole run, including its recovery; and whether it
+    #: differs by server, up to that value.
     slow_syncs: float = 0.0
     uneven_syncs: bool = False
-    #: What each further version of the program has that the one before has not; empty where all
-    #: servers run the same. See :mod:`braft_testing.simulation.versions`.
+    #: What each further version of the program adds to the one before; empty where all servers run
+    #: the same. See :mod:`braft_testing.simulation.versions`.
     versions: tuple[tuple[str, ...], ...] = ()
 
 
 def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False) -> Plan:
-    """The plan of a seed; ``service``: for a run of somebody's own service."""
+    """Draw the plan of a seed; ``service``: for a run of a service under test."""
     plan = _with_disks(_draw_plan(seed, seconds), stream(seed, "plan/disks"))
     plan = _with_impostor(plan, stream(seed, "plan/impostor"))
     if service:
@@ -121,16 +121,16 @@ def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False)
 
 
 def _with_impostor(plan: Plan, rng: random.Random) -> Plan:
-    """In a fifth of the runs somebody forges messages."""
+    """Add forged messages in a fifth of the runs."""
     if rng.random() >= 0.2:
         return plan
     return replace(plan, faults={**plan.faults, "impostor": rng.choice((0.3, 1.0, 2.0))})
 
 
 def _with_versions(plan: Plan, rng: random.Random) -> Plan:
-    """In a fifth of the runs servers run several versions, and are upgraded one after the other.
+    """Let servers run several versions, upgraded one after the other, in a fifth of the runs.
 
-    A member that is lost for good would keep the others from agreeing until it is removed.
+    A member that is lost for good would prevent agreement until it is removed.
     """
     if rng.random() >= 0.2:
         return plan
@@ -150,16 +150,16 @@ def _with_versions(plan: Plan, rng: random.Random) -> Plan:
 
 
 def draw_versions(plan: Plan, rng: random.Random) -> list[int]:
-    """Return the version that each server has at first: the oldest, as a rule."""
+    """Return the version that each server has at first: usually the oldest."""
     mixed = rng.random() < 0.3
     newest = len(plan.versions) + 1
     return [rng.randint(1, newest) if mixed else 1 for _ in range(plan.servers)]
 
 
 def _with_disks(plan: Plan, rng: random.Random) -> Plan:
-    """Disks that are slower than every timeout: in some runs for long phases, in some always.
+    """Make disks slower than every timeout: in some runs for long phases, in some always.
 
-    There faults are rarer, or nothing would ever come of an election.
+    Faults are rarer there, or no election would succeed.
     """
     timeout, faults = plan.config.election_timeout, dict(plan.faults)
     draw, phases = rng.random(), rng.uniform(2.0, 8.0)
@@ -178,7 +178,7 @@ def _with_disks(plan: Plan, rng: random.Random) -> Plan:
 
 
 def _with_service(plan: Plan, rng: random.Random) -> Plan:
-    """Snapshots in every run, and commands that clients repeat beside others that they give up."""
+    """Take snapshots in every run, and let clients repeat some commands and abandon others."""
     return replace(
         plan,
         snapshot_every=rng.choice((2, 5, 12, 30)),
@@ -195,7 +195,7 @@ def _draw_plan(seed: int, seconds: float | None) -> Plan:
     if servers == initial_voters == 1:
         faults.pop("membership", None)
     if initial_voters < 3 or "membership" in faults:
-        faults.pop("wipe", None)  # who is lost for good must be a minority
+        faults.pop("wipe", None)  # lost servers must be a minority
     config, promotion_lag = _draw_config(rng), rng.choice((0, 4, 64))
     leases = config.lease_reads
     drift = config.clock_drift / 2 if leases else 0.2
@@ -250,7 +250,7 @@ def _draw_plan(seed: int, seconds: float | None) -> Plan:
 
 
 def _with_deaths(plan: Plan, autopilot: AutopilotRules | None, seconds: float | None) -> Plan:
-    """Longer, with rarer faults, or no leader would ever be steady."""
+    """Make the run longer and faults rarer, or no leader would ever be stable."""
     if autopilot is None:
         return plan
     faults = {kind: 3.0 * interval for kind, interval in plan.faults.items()}
@@ -260,7 +260,7 @@ def _with_deaths(plan: Plan, autopilot: AutopilotRules | None, seconds: float | 
 
 
 def _draw_autopilot(rng: random.Random) -> AutopilotRules | None:
-    """In a quarter of the runs, with times that fit into them."""
+    """Let leaders remove dead voters in a quarter of the runs, with times that fit into them."""
     if rng.random() >= 0.25:
         return None
     return AutopilotRules(
@@ -277,7 +277,7 @@ def _draw_autopilot(rng: random.Random) -> AutopilotRules | None:
 def _draw_bootstrap(
     rng: random.Random, servers: int, initial_voters: int
 ) -> tuple[bool, int, bool, float]:
-    """Fewer than a majority found a cluster only where nobody is hidden from anybody."""
+    """Let fewer than a majority bootstrap only where discovery never hides a node."""
     bootstrap, complete = rng.random() < 0.25, rng.random() < 0.3
     least = servers // 2 + 1
     expect = rng.randint(1, servers) if complete else max(least, initial_voters)
@@ -285,7 +285,7 @@ def _draw_bootstrap(
 
 
 def _sometimes(rng: random.Random, probability: float, most: float) -> float:
-    """0, or with ``probability`` a value up to ``most``."""
+    """Return 0, or with ``probability`` a value up to ``most``."""
     present, value = rng.random() < probability, rng.uniform(most / 20, most)
     return value if present else 0.0
 

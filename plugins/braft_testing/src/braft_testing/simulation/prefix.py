@@ -1,7 +1,7 @@
-"""What every server's state must be after the same entries: the same.
+"""Check that every server has the same state after the same entries.
 
-An observer of state machines and snapshots: the answers to an entry are equal everywhere, a
-snapshot holds the state after exactly the entries that it stands for, and the configuration there.
+An observer of state machines and snapshots. The answers to an entry are equal everywhere. A
+snapshot holds the state after exactly the entries that it covers, and the configuration there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Prefix"]
 
 
 class Prefix:
-    """Remembers what the first server answered and captured, and judges all others by it."""
+    """Records the first server's answers and snapshots, and compares all others with them."""
 
     def __init__(self, committed: Sequence[Entry]) -> None:
         self._committed = committed
@@ -28,18 +28,18 @@ class Prefix:
         self._configurations: list[tuple[int, Configuration]] = []
         self._answers: dict[int, Any] = {}
         self._contents: dict[int, tuple[bytes, str]] = {}
-        #: How many snapshots were placed.
+        #: How many snapshots were stored.
         self.placed = 0
 
     def committed_one(self, entry: Entry) -> None:
-        """The next entry of the one history."""
+        """Record the next entry of the one history."""
         if entry.type == EntryType.CONFIGURATION:
             self._configurations.append((entry.index, configuration_of(entry)))
 
     def answered(self, server: str, index: int, outcome: Any) -> None:
-        """A state machine applied an entry.
+        """Check the outcome of an entry that a state machine applied.
 
-        :raises InvariantBroken: another one answered something else.
+        :raises InvariantBroken: if it differs from that of another one.
         """
         if isinstance(outcome, BraftError):
             outcome = (outcome.code, outcome.message)
@@ -51,9 +51,9 @@ class Prefix:
             )
 
     def snapshot(self, server: str, meta: SnapshotMeta, contents: bytes) -> None:
-        """A snapshot was placed in the store of a server.
+        """Check a snapshot that a server stored.
 
-        :raises InvariantBroken: it is not the state of a committed prefix.
+        :raises InvariantBroken: if it is not the state of a committed prefix.
         """
         self.placed += 1
         if meta.index > len(self._committed) or self._committed[meta.index - 1].term != meta.term:

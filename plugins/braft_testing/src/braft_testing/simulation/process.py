@@ -1,4 +1,4 @@
-"""What a server has only while its process lives, and what it owes to others."""
+"""The volatile state of a server, and the checks of its contacts and events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORGED", "Contact", "Process", "Ticket", "Told"]
 
-#: The life of an impostor, which no server ever lived.
+#: The life of a forged sender, which no server ever has.
 FORGED = -1
 
 
@@ -36,13 +36,13 @@ class Ticket:
     life: int
     request: Message
     since: float
-    #: When it arrived here, this server had just heard from a living leader.
+    #: Whether this server had just heard from a live leader when the request arrived.
     loyal: bool = False
 
 
 @dataclass(slots=True)
 class Told:
-    """What an observer believes who knows a core by its events alone."""
+    """The state of a core according to its events alone."""
 
     role: Role
     term: int
@@ -51,11 +51,11 @@ class Told:
 
     @classmethod
     def of(cls, core: Core) -> Told:
-        """What is true of a core now."""
+        """Return the present state of a core."""
         return cls(core.role, core.current_term, core.leader, core.configuration)
 
     def hear(self, event: Event) -> None:
-        """Believe an event."""
+        """Update from an event."""
         match event:
             case RoleChanged():
                 self.role, self.term = event.role, event.term
@@ -67,16 +67,16 @@ class Told:
 
 @dataclass(slots=True)
 class Contact:
-    """Who answered a leader when, by its own clock, as an observer sees it."""
+    """When each peer answered a leader, by the leader's own clock, as observed from outside."""
 
     term: int = 0
     configuration: Configuration | None = None
     heard: dict[str, float] = field(default_factory=dict)
 
     def check(self, core: Core, now: float, patience: float) -> None:
-        """Look at a core right after its clock ticked.
+        """Check a core right after a tick of its clock.
 
-        :raises InvariantBroken: it leads without having heard from a majority for ``patience``.
+        :raises InvariantBroken: if it leads without contact to a majority for ``patience``.
         """
         if core.role is not Role.LEADER:
             self.term = 0
@@ -98,7 +98,7 @@ class Contact:
 
 @dataclass(slots=True)
 class Process:
-    """What a server has only while its process lives."""
+    """The state of a server that is lost with its process."""
 
     core: Core
     frontend: Frontend
@@ -109,7 +109,7 @@ class Process:
     inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
     #: How many of the inputs have waited since a pause.
     backlog: int = 0
-    #: A wake-up, or a run of the applier, is scheduled.
+    #: Whether a wake-up, or a run of the applier, is scheduled.
     awake: bool = False
     applying: bool = False
     timer_at: float = inf
@@ -119,17 +119,17 @@ class Process:
     contact: Contact = field(default_factory=Contact)
     #: When the leader it follows was last heard, by its own clock.
     leader_heard: float = -inf
-    #: Whether it may stand for election, for all that membership knows.
+    #: Whether the membership rules let it stand for election.
     campaign_enabled: bool = True
-    #: Declares what it can execute and agrees on it, where the servers run several versions.
+    #: Declares what it can execute and agrees on it, if the servers run several versions.
     accord: Accord | None = None
-    #: Looks after dead voters, where the plan has that.
+    #: Removes dead voters, if the plan has that.
     autopilot: AutopilotAdapter | None = None
 
     def check_view(self, server: str, image: LogImage) -> None:
-        """Compare the core with the disk, and with what its events said.
+        """Compare the core with the disk, and with its events.
 
-        :raises InvariantBroken: they differ.
+        :raises InvariantBroken: if they differ.
         """
         core, last = self.core, image.last_index
         same = core.last_index == last and core.log.compacted_index == image.base

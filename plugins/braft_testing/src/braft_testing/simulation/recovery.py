@@ -1,7 +1,7 @@
-"""After the storm: with all faults gone the cluster must recover in bounded virtual time.
+"""Recovery: after all faults have ended the cluster must recover in bounded virtual time.
 
-Owns the liveness rules: one leader, a probe write commits, all members agree in log and state,
-and then nothing changes any more.
+Owns the liveness rules: one leader, a probe write commits, all members agree in log and state, and
+then nothing changes any more.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["Recovery"]
 
 _BOUND = 20.0
-#: A proposal that no node shows any more is rejected and forgotten after 30 s.
+#: A proposal that no node holds any more is rejected and dropped after 30 s.
 _BOOTSTRAP_BOUND = 60.0
-#: On top of it, so many syncs, one after the other: they may be slow for the whole run.
+#: Additional time, as a number of consecutive syncs: they may be slow for the whole run.
 _SYNCS = 100
 _POLL = 0.1
 _ANSWER_BOUND = 1.0
-#: Between two servers that are upgraded.
+#: Seconds between two upgrades.
 _UPGRADE_INTERVAL = 0.3
 
 
@@ -38,7 +38,7 @@ class Recovery:
         self._calm_since = 0.0
 
     def run(self) -> None:
-        """Heal, wait, check that it stays so.
+        """Heal, wait, and check that the cluster stays stable.
 
         :raises InvariantBroken: if the cluster does not recover in bounded virtual time.
         """
@@ -53,7 +53,7 @@ class Recovery:
         while missing or not probe:
             if world.scheduler.now > deadline:
                 raise InvariantBroken("recovery", f"after {bound} s of calm: {missing}")
-            if probe or not missing:  # first without help: a leader commits what it finds
+            if probe or not missing:  # first without a probe: a leader must commit what it finds
                 probe = self._probe(probe)
             world.scheduler.run_until(world.scheduler.now + _POLL)
             missing = self._missing(probe)
@@ -80,7 +80,7 @@ class Recovery:
         self._upgrade()
 
     def _upgrade(self) -> None:
-        """Bring all servers to the newest version, one after the other."""
+        """Upgrade all servers to the newest version, one after the other."""
         world = self._world
         behind = [s for s in world.servers.values() if s.version < world.newest and not s.lost]
         for place, server in enumerate(behind):
@@ -94,7 +94,7 @@ class Recovery:
         server.start()
 
     def _leader(self) -> Server | None:
-        """The one leader of the highest term."""
+        """Return the one leader of the highest term."""
         leaders = [
             s
             for s in self._world.servers.values()
@@ -107,7 +107,7 @@ class Recovery:
         return [s for s in self._world.servers.values() if s.id in ids and not s.lost]
 
     def _missing(self, probe: int) -> str:
-        """What is still missing, "" if the cluster has recovered."""
+        """Return what is still missing, "" if the cluster has recovered."""
         for server in self._world.servers.values():
             if server.version < self._world.newest and not server.lost:
                 return f"{server.id} is yet to be upgraded"
@@ -143,7 +143,7 @@ class Recovery:
         )
 
     def _not_agreed(self, leader: Server) -> str:
-        """What all members know by now, and have not agreed on."""
+        """Return what all members support by now and have not agreed on."""
         accord = leader.process.accord
         if accord is None:
             return ""
@@ -151,7 +151,7 @@ class Recovery:
         return f"the members have not agreed on {lacks}" if lacks else ""
 
     def _dead(self, voters: Sequence[str]) -> str:
-        """Whom the leader has yet to remove."""
+        """Return which dead servers the leader has yet to remove."""
         rules = self._world.plan.autopilot
         if rules is None or len(voters) <= rules.min_quorum:
             return ""
@@ -159,7 +159,7 @@ class Recovery:
         return f"{dead[0]} is dead, and is one of {len(voters)} voters" if dead else ""
 
     def _away(self, leader: Server) -> str:
-        """Who was removed as dead and has yet to get its vote again."""
+        """Return which members removed as dead have yet to become voters again."""
         voters = leader.process.core.configuration.voters
         removed = [record.server_id for record in leader.process.frontend.machine.members.removed]
         for server_id in removed:
@@ -168,7 +168,7 @@ class Recovery:
         return ""
 
     def _probe(self, pending: int) -> int:
-        """Propose one entry at the leader, unless one is pending; its index."""
+        """Propose one entry at the leader, unless one is pending; return its index."""
         leader = self._leader()
         if leader is None:
             return 0
@@ -179,7 +179,7 @@ class Recovery:
         return core.last_index + 1
 
     def _stays_so(self) -> None:
-        """Nobody disturbs a healthy cluster: not the removed, not the late."""
+        """Check that removed and late servers do not disturb a healthy cluster."""
         world = self._world
         leader = self._leader()
         if leader is None:
@@ -192,7 +192,7 @@ class Recovery:
         core = leader.process.core
         if core.role is not Role.LEADER or core.current_term != term:
             if self._handed_over():
-                self._stays_so()  # as an operator wished in the storm: now with the successor
+                self._stays_so()  # again, with the new leader
                 return
             raise InvariantBroken(
                 "a healthy cluster keeps its leader",
@@ -204,7 +204,7 @@ class Recovery:
             self._check_answered(server)
 
     def _handed_over(self) -> bool:
-        """Whether the latest election was one that a leader had asked for."""
+        """Return whether a leader requested the latest election by a transfer."""
         leader = self._leader()
         if leader is None:
             return False

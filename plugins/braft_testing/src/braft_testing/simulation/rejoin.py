@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RejoinAdapter", "RejoinCall", "RejoinReply"]
 
-#: Virtual seconds: between two rounds of questions, and until a round has ended.
+#: Virtual seconds: between two rounds of probes, and until a round has ended.
 _INTERVAL = 0.5
 _ROUND = 0.2
 

@@ -1,7 +1,7 @@
-"""The rules of removing the dead, judged from outside at the moment a leader removes a voter.
+"""The rules of removing dead voters, checked from outside when a leader removes one.
 
-Owns notes of its own about who answered whom and who led since when; it must not look at what
-``braft_core.cluster.autopilot`` remembers.
+Records independently which server answered which, and who led since when. It must not use the state
+of ``braft_core.cluster.autopilot``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["Attention", "RemovalRules"]
 
 @dataclass(slots=True)
 class Attention:
-    """What one life of a server has heard, by its own clock."""
+    """The contacts and leadership of one life of a server, by its own clock."""
 
-    #: When it last got an answer of each other one: to a probe, to Raft.
+    #: When each other server last answered: a probe, and Raft.
     probed: dict[str, float] = field(default_factory=dict)
     called: dict[str, float] = field(default_factory=dict)
     #: The term in which it leads, 0 for none, and since when.
@@ -29,7 +29,7 @@ class Attention:
     since: float = 0.0
 
     def leads(self, term: int, now: float) -> None:
-        """It leads that term, or (0) none."""
+        """Record the term in which it leads, 0 for none."""
         if term != self.term:
             self.term, self.since = term, now
 
@@ -45,7 +45,8 @@ class RemovalRules:
     """All rules of one run.
 
     :param committed: the one history of the run.
-    :param drift: by how much a clock may be fast; a clock that jumps may shorten the window.
+    :param drift: by how much a clock may be fast; ``None``: clocks may jump, so the window is not
+        checked.
     """
 
     def __init__(
@@ -65,16 +66,16 @@ class RemovalRules:
         return len(self._removed)
 
     def leader_counts(self, at: float, voters: int) -> None:
-        """A leader has so many voters at the virtual time ``at``."""
+        """Record that a leader has so many voters at the virtual time ``at``."""
         if not self._sizes or self._sizes[-1][1] != voters:
             self._sizes.append((at, voters))
 
     def check(
         self, leader: str, victim: str, attention: Attention, now: float, after: Configuration
     ) -> None:
-        """A leader removes a voter, and ``after`` is left; ``now`` is its own clock.
+        """Check the removal of a voter; ``after`` remains, and ``now`` is the leader's clock.
 
-        :raises InvariantBroken: it must not.
+        :raises InvariantBroken: if the leader must not remove it.
         """
         rules, left = self._rules, after.voters
         if victim == leader or len(left) < rules.min_quorum:
@@ -101,9 +102,9 @@ class RemovalRules:
             )
 
     def removed(self, at: float, victim: str, index: int, term: int) -> None:
-        """A removal was appended at the virtual time ``at``.
+        """Record a removal appended at the virtual time ``at``.
 
-        :raises InvariantBroken: too many voters were removed within the window.
+        :raises InvariantBroken: if too many voters were removed within the window.
         """
         self._removed.append(_Removed(at, victim, index, term))
         begin = at - self._window
@@ -118,9 +119,9 @@ class RemovalRules:
             )
 
     def returned(self, server: str, before: Configuration, after: Configuration) -> None:
-        """A leader takes a server in, or gives it a vote.
+        """Check that a leader adds a server as a learner before it becomes a voter.
 
-        :raises InvariantBroken: it votes without having been a learner.
+        :raises InvariantBroken: if it votes without having been a learner.
         """
         if after.is_voter(server):
             if before.get(server) is None:

@@ -1,8 +1,8 @@
-"""All instances of a service under test: they must be one.
+"""Compare all instances of a service under test.
 
-Owns the comparison of whoever applied the same entries: servers, servers that returned with a
-snapshot, and a copy of its own that lives from every snapshot that is placed. What the first one
-answered to an entry, and the state that it had then, is what all others must have.
+Owns the comparison of all instances that applied the same entries: servers, restarted servers with
+a snapshot, and an additional copy that restores every stored snapshot. The answer and state of the
+first instance after an entry are what all others must have.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = ["Record", "Replica", "Replicas", "told"]
 
 _ONCE = "session exactly-once"
 _RESTORED = "a restored service goes on as the others"
-#: By how much the clock of the copy is ahead of those of the servers, seconds: more than a year.
+#: Seconds by which the copy's clock is ahead of the servers' clocks: more than a year.
 _AHEAD = 4e7
 
 
 class Record(NamedTuple):
-    """What the first instance made of an entry, who that was, and when, in virtual seconds."""
+    """The first instance's answer and state for an entry, its name, and the virtual time."""
 
     answer: bytes
     state: bytes
@@ -55,7 +55,7 @@ class Replica(SimulatedMachine):
     def __init__(self, judge: Replicas, owner: str, clock: Callable[[], float]) -> None:
         self._judge, self._owner = judge, owner
         self.watched = watch(judge.subject, clock)
-        #: Where it was restored from a snapshot, 0 for never.
+        #: Index of the snapshot it was last restored from, 0 for none.
         self.restored = 0
         super().__init__([self.watched])
         judge.begun(self)
@@ -69,7 +69,7 @@ class Replica(SimulatedMachine):
     def apply(self, entry: Entry) -> Outcome:
         """Apply an entry and compare.
 
-        :raises InvariantBroken: another one did something else with it.
+        :raises InvariantBroken: if another instance had another answer or state.
         """
         executed = self.watched.executed
         outcome = super().apply(entry)
@@ -80,7 +80,7 @@ class Replica(SimulatedMachine):
     def query(self, service: str, query: str, args: Sequence[object]) -> object:
         """Answer a query.
 
-        :raises InvariantBroken: it changed something.
+        :raises InvariantBroken: if it changed something.
         """
         try:
             return super().query(service, query, args)
@@ -88,21 +88,21 @@ class Replica(SimulatedMachine):
             self.check()
 
     def check(self) -> None:
-        """See :meth:`SimulatedMachine.check`."""
+        """Check as :meth:`SimulatedMachine.check`."""
         if self.watched.complaint is not None:
             raise self.watched.complaint
 
     def restore_at(self, index: int, contents: bytes) -> None:
-        """Take the state from a snapshot, and compare.
+        """Restore the state from a snapshot, and compare.
 
-        :raises InvariantBroken: it is not what the others had there.
+        :raises InvariantBroken: if it is not the state that the others had there.
         """
         super().restore_at(index, contents)
         held, self.restored = self.restored, index
         self._judge.restored(self, index, used=bool(held or self.watched.executed))
 
     def capture(self) -> bytes:
-        """The state as it is compared."""
+        """Return the state for comparison."""
         if self._judge.subject.state is None:
             return super().capture()
         return self.watched.state
@@ -125,14 +125,14 @@ class Replicas:
         self._first = b""
         #: By the index of the entry.
         self.records: dict[int, Record] = {}
-        #: Where a command of a session took effect: by session and number in it.
+        #: Index at which a command of a session took effect, by session and number in it.
         self.executed: dict[tuple[bytes, int], int] = {}
         self._copy: Replica | None = None
         #: Index of the last entry that the copy applied.
         self._copied = 0
 
     def replica(self, owner: str, clock: Callable[[], float]) -> Replica:
-        """A new instance for a server, whose clock shows ``clock()`` seconds."""
+        """Create an instance for a server whose clock shows ``clock()`` seconds."""
         return Replica(self, owner, clock)
 
     def _new_copy(self) -> Replica:
@@ -141,7 +141,7 @@ class Replicas:
     # -- instances ---------------------------------------------------------------------------
 
     def begun(self, replica: Replica) -> None:
-        """A new instance."""
+        """Check a new instance."""
         self._first = self._first or replica.watched.state
         if self._first != replica.watched.state:
             states = contrast(shown_state(replica.watched.state), shown_state(self._first))
@@ -152,7 +152,7 @@ class Replicas:
         self.subject.check_invariant(replica.watched.inner, "of a new instance")
 
     def applied(self, replica: Replica, entry: Entry, outcome: Outcome, *, executed: bool) -> None:
-        """An instance applied an entry, by which the service executed a command or not."""
+        """Check an applied entry; ``executed`` says whether the service executed a command."""
         if isinstance(outcome, UnknownCommand | UnknownService):
             raise InvariantBroken("operations() draws what the service has", outcome.message)
         record = Record(encoded(outcome), replica.watched.state, replica.who, self._now())
@@ -195,7 +195,7 @@ class Replicas:
     # -- snapshots ---------------------------------------------------------------------------
 
     def restored(self, replica: Replica, index: int, *, used: bool) -> None:
-        """An instance was restored from the snapshot of a prefix."""
+        """Check an instance that was restored from the snapshot of a prefix."""
         first = self.records[index]
         state = replica.watched.state
         if state != first.state:
@@ -211,9 +211,9 @@ class Replicas:
         )
 
     def placed(self, meta: SnapshotMeta, contents: bytes) -> None:
-        """A snapshot is in a store: the copy takes it, over what it holds or in a new instance.
+        """Restore a stored snapshot in the copy, over its present state or in a new instance.
 
-        What the copy holds may be of later entries, so that a restore that leaves something shows.
+        The copy's present state may be newer, so that incomplete restores are found.
         """
         copy = self._catch_up()
         if self._rng.random() < 0.5:
@@ -223,7 +223,7 @@ class Replicas:
         self._catch_up()
 
     def _catch_up(self) -> Replica:
-        """The copy, after all that is committed."""
+        """Return the copy, after all that is committed."""
         copy = self._copy = self._copy or self._new_copy()
         for entry in self._committed[self._copied :]:
             copy.apply(entry)
@@ -233,7 +233,7 @@ class Replicas:
     # -- the end -----------------------------------------------------------------------------
 
     def finish(self, history: History) -> None:
-        """What can be said at the end: the copy agrees, and what was refused had no effect."""
+        """Check at the end that the copy agrees, and that rejected commands had no effect."""
         self._catch_up()
         for operation in history.operations:
             if operation.outcome is Told.FAILED and operation.place in self.executed:
@@ -242,13 +242,13 @@ class Replicas:
                 )
 
     def answer_to(self, place: tuple[bytes, int] | None) -> bytes | None:
-        """What was answered when the command at a place of its session took effect."""
+        """Return the answer of the command at a place of its session when it took effect."""
         index = self.executed.get(place) if place is not None else None
         return None if index is None else self.records[index].answer
 
     @property
     def commands(self) -> list[tuple[Entry, Record]]:
-        """All commands that were applied, and what was made of them, in order."""
+        """All applied commands and their records, in order."""
         return [
             (entry, self.records[entry.index])
             for entry in self._committed
@@ -257,7 +257,7 @@ class Replicas:
 
 
 def told(entry: Entry) -> str:
-    """A command as its client called it, and where it is in the log."""
+    """Describe a command as its client called it, with its place in the log."""
     try:
         _, name, args = decode_command({SERIALIZER.tag: SERIALIZER}, entry.data)
     except BraftError:

@@ -1,4 +1,4 @@
-"""What clients and servers of the simulation say to each other beside Raft's messages."""
+"""Messages between clients and servers of the simulation, besides Raft's."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Ask(NamedTuple):
     operation: Operation
     client: str
     command: bytes = b""
-    #: A read that is content with the leader's lease.
+    #: A read for which the leader's lease is sufficient.
     lease: bool = False
 
 
 class Answer(NamedTuple):
-    """A server's answer. Not ``ok``: surely not applied. ``hint`` is the leader it knows."""
+    """A server's answer. Not ``ok``: certainly not applied. ``hint`` is the leader it knows."""
 
     operation: Operation
     ok: bool
@@ -32,27 +32,27 @@ class Answer(NamedTuple):
 
 
 class ReadIndexAsk(NamedTuple):
-    """A follower asks the leader for a read index."""
+    """A follower's request for a read index from the leader."""
 
     ask: Ask
 
 
 class ReadIndexAnswer(NamedTuple):
-    """The leader's read index, -1 if it could not confirm that it leads."""
+    """The leader's read index, -1 if it could not confirm its leadership."""
 
     ask: Ask
     read_index: int
 
 
 class Transfer(NamedTuple):
-    """A snapshot on its way: the message and the contents that travel beside it."""
+    """A snapshot in transit: the message, and the contents sent with it."""
 
     message: InstallSnapshot
     contents: bytes
 
 
 def duplicate(message: _M) -> _M:
-    """A copy: what a network delivers, maybe twice. (``copy.copy`` takes ten times as long.)"""
+    """Return a copy, as a network delivers it; ``copy.copy`` takes ten times as long."""
     kind = type(message)
     twin = object.__new__(kind)
     for name in kind.__slots__:

@@ -1,8 +1,8 @@
 """One simulated server: the driver around a core.
 
 Keeps the persistence contract of ``braft_core.raft.ready`` to the letter, and uses all the freedom
-it leaves: inputs wait and are taken in batches, several batches are on their way to the disk,
-the applier lags, the process freezes, crashes and returns with what its disk holds.
+it leaves. Inputs wait and are taken in batches, several batches are on their way to the disk, the
+applier lags, the process freezes, crashes and returns with what its disk holds.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ __all__ = ["Server"]
 
 
 class Server:
-    """A server that can crash and return. ``live`` is ``None`` while its process is dead."""
+    """A server that can crash and restart. ``live`` is ``None`` while its process is dead."""
 
     def __init__(self, world: World, server_id: str, disk: Disk, clock: NodeClock) -> None:
         self.world = world
@@ -71,11 +71,11 @@ class Server:
         self.lives = 0
         self.live: Process | None = None
         self.frozen = False
-        #: Raft's messages do not get through to it; other calls do.
+        #: Whether Raft messages do not reach it; other calls do.
         self.deaf = False
-        #: It lost its data: its id must never start again.
+        #: Whether it lost its data: its id must never start again.
         self.lost = False
-        #: Which version of the program it runs, from 1 on.
+        #: The version of the program it runs, from 1 on.
         self.version = 1
         self.bootstrap: BootstrapAdapter | None = None
         self.rng = stream(world.seed, f"server/{server_id}")
@@ -85,7 +85,7 @@ class Server:
     def process(self) -> Process:
         """The live process.
 
-        :raises InvariantBroken: it is dead; the simulator itself is wrong.
+        :raises InvariantBroken: if it is dead, which is an error of the simulator.
         """
         if self.live is None:
             raise InvariantBroken("the dead do not act", self.id)
@@ -93,10 +93,10 @@ class Server:
 
     @property
     def up(self) -> bool:
-        """Whether its process lives, in a cluster or not."""
+        """Whether its process runs, in a cluster or not."""
         return self.live is not None or self.bootstrap is not None
 
-    # -- life and death ------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the process from what the disk holds, unless it must refuse."""
@@ -117,7 +117,7 @@ class Server:
             self.world.trace.add(f"{self.id} starts uninitialised")
 
     def begin(self) -> None:
-        """Start Raft: this node has become a member of a cluster just now."""
+        """Start Raft: this node has just become a member of a cluster."""
         recovery = recover(self.disk)
         if recovery is not None:
             self._begin(recovery)
@@ -164,7 +164,7 @@ class Server:
         self._wake()
 
     def reconsider(self, live: Process) -> None:
-        """Stand for election or not; do not lead while nothing is applied here."""
+        """Decide whether it may campaign; step down if it has stopped applying."""
         stop = live.frontend.stopped
         live.core.set_campaign_enabled(live.campaign_enabled and stop is None)
         if stop is not None and live.core.role is Role.LEADER:
@@ -172,12 +172,12 @@ class Server:
 
     @property
     def declaration(self) -> bytes:
-        """What its version can execute, as it is declared; empty where there is one version."""
+        """The declaration of what its version can execute; empty if there is only one version."""
         machine = self.world.make_machine(self.id, self.clock)
         return machine.capabilities.encode() if self.world.versions is not None else b""
 
     def place(self, capture: Capture) -> SnapshotMeta:
-        """Keep a snapshot, durably, and let the observer look at it."""
+        """Store a snapshot durably, and let the observer check it."""
         contents = b"".join(capture.chunks)
         meta = self.disk.shelf.place(
             capture.at,
@@ -202,7 +202,7 @@ class Server:
         self.world.trace.add(f"{self.id} freezes")
 
     def resume(self) -> None:
-        """Let a frozen process go on; it finds all that came meanwhile."""
+        """Let a frozen process continue; it finds all inputs that arrived meanwhile."""
         if self.frozen:
             self.frozen = False
             self.world.trace.add(f"{self.id} resumes")
@@ -214,7 +214,7 @@ class Server:
     # -- inputs --------------------------------------------------------------------------
 
     def post(self, action: Callable[..., None], *args: Any) -> None:
-        """Put an input into the inbox of the live process; a dead one loses it."""
+        """Put an input into the inbox of the live process; it is lost if the process is dead."""
         if self.live is not None:
             self.live.inbox.append((action, args))
             self._wake()
@@ -230,7 +230,7 @@ class Server:
         self.world.scheduler.after(late, self._run, live)
 
     def receive(self, envelope: Envelope) -> None:
-        """An envelope arrived from the network."""
+        """Receive an envelope from the network."""
         if self.bootstrap is not None and not self.frozen:
             if isinstance(envelope.payload, Call):
                 self.bootstrap.asked(envelope)
@@ -262,7 +262,7 @@ class Server:
                 self._receive_message(self.live, envelope)
 
     def _receive_message(self, live: Process, envelope: Envelope) -> None:
-        """Do what a transport does: give a request its way home, a response its request's id."""
+        """Do what a transport does: route responses back, and set a response's request id."""
         message = duplicate(envelope.payload)
         ticket = message.context
         if ticket is None:
@@ -277,14 +277,14 @@ class Server:
         self.post(self.step, message)
 
     def deliver(self, live: Process, envelope: Envelope, request: Message) -> None:
-        """Hand a request to the core, with what leads its response home."""
+        """Pass a request to the core, with the context that routes its response."""
         ticket = Ticket(envelope.sender, envelope.life, request, self.world.scheduler.now)
         request.context = ticket
         live.unanswered[id(ticket)] = ticket
         self.post(self.step, request)
 
     def step(self, message: Message) -> None:
-        """Let the core have a message."""
+        """Pass a message to the core."""
         self.world.trace.add(f"{self.id} <- {message.sender} {describe(message)}")
         live = self.process
         live.seen.bidden = isinstance(message, TimeoutNow)
@@ -312,7 +312,7 @@ class Server:
     # -- the loop ------------------------------------------------------------------------
 
     def _run(self, live: Process) -> None:
-        """One wake-up: the clock, all inputs that wait, and what follows from them."""
+        """Run one turn: read the clock, process all waiting inputs, and do what follows."""
         if live is not self.live or self.frozen:
             return
         live.awake = False
@@ -324,7 +324,7 @@ class Server:
         self._observe(live)
         live.contact.check(core, now, self.world.patience)
         if self.world.plan.config.lease_reads and core.role is Role.LEADER:
-            # Somebody might ask for a read at this very moment.
+            # A read request might arrive at this very moment.
             frontend.check_lease()
         for action, args in inbox:
             action(*args)
@@ -345,7 +345,7 @@ class Server:
         self._arm_timer(live)
 
     def _take_inbox(self, live: Process) -> list[tuple[Callable[..., None], tuple[Any, ...]]]:
-        """Take what waits: all of it, but what piled up in a pause is read over several turns."""
+        """Take the waiting inputs: all of them, but a backlog of a pause over several turns."""
         if not live.backlog:
             inbox, live.inbox = live.inbox, []
             return inbox
@@ -366,7 +366,7 @@ class Server:
         live.seen.bidden = False
 
     def check_bound(self, live: Process) -> None:
-        """Somebody might read what is applied here, at this very moment, and ask how old it is."""
+        """Check the staleness bound, as if a stale read arrived at this very moment."""
         now = self.clock.local(self.world.scheduler.now)
         live.bound.check(self.id, now, live.frontend.applied)
 
@@ -375,7 +375,7 @@ class Server:
         if deadline == inf:
             return
         now = self.world.scheduler.now
-        # A hair late rather than early, or rounding would make it spin.
+        # Slightly late rather than early, or rounding would make it spin.
         delay = max(self.clock.delay_until(deadline, now), 0.0) + 1e-6
         if now + delay < live.timer_at:
             live.timer_at = now + delay
@@ -387,7 +387,7 @@ class Server:
             self._wake()
 
     def clock_changed(self) -> None:
-        """The clock was set: the timer must be computed anew."""
+        """Set the timer again after the clock was changed."""
         if self.live is not None:
             self.live.timer_at = inf
             self._wake()
@@ -428,10 +428,10 @@ class Server:
         self._start_applier(live)
 
     def _durable(self, ready: Ready) -> None:
-        """The disk holds a batch. What follows happens when the process finds time for it."""
+        """Process a durable batch; what follows happens in the next turn of the process."""
         if self.live is not None:
-            # What the messages claim must be true now; a later batch may have replaced it by
-            # the time they leave, which is as if the network had been slow.
+            # What the messages claim must be true now. A later batch may have replaced it by the
+            # time they leave, which is as if the network had been slow.
             self._check_claims(ready)
             self.post(self._persisted, ready)
 

@@ -1,4 +1,4 @@
-"""``simulate_service``: somebody's own service in simulated clusters, until something breaks.
+"""Run a user's service in simulated clusters with ``simulate_service``.
 
 Owns the call that users make, and what it says of a failure. The runs are those of ``world``.
 """
@@ -81,14 +81,14 @@ def simulate_service(
 
 
 def _keep_quiet() -> None:
-    """Refusals are answers here; each would be printed, for every server."""
+    """Silence the log: rejections are normal answers here, and each server would log them."""
     logger = logging.getLogger("braft_core")
     if not logger.hasHandlers():
         logger.addHandler(logging.NullHandler())
 
 
 def all_refused(reports: Iterable[Report]) -> bool:
-    """Whether runs show nothing, since every answer to every client was an error."""
+    """Return whether the runs show nothing, since every answer to every client was an error."""
     reports = list(reports)
     answered = sum(report.calls.total() for report in reports)
     return answered > 0 and answered == sum(report.refused.total() for report in reports)

@@ -1,9 +1,9 @@
-"""Snapshots of a simulated server: taken beside the work, sent, received, and kept.
+"""Snapshots of a simulated server: taken concurrently, sent, received, and stored.
 
-Owns what the runtime of a real node does around the core: the state is captured between two
-entries, written while commands go on, and only then the log is cut; a received one is stored whole
-before the core hears of it. Each of these steps takes virtual time, and a crash may come between
-any two of them. A transfer that is not answered in time is answered by the sender's own transport.
+Owns what the runtime of a real node does around the core. The state is captured between two entries
+and written while commands go on; only then the log is compacted. A received snapshot is stored
+whole before the core is informed. Each of these steps takes virtual time, and a crash may come
+between any two of them. The sender's own transport answers a transfer that times out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Capture", "Snapshotter", "recover"]
 
-#: Snapshots kept: the one in use, and one to fall back on.
+#: Snapshots kept: the one in use, and an older one as a fallback.
 _KEEP = 2
 
 
@@ -35,7 +35,8 @@ _KEEP = 2
 class Capture:
     """The state after an entry, and the configuration there.
 
-    ``chunks`` are read when the snapshot is written, as on a node: commands have gone on meanwhile.
+    ``chunks`` are read when the snapshot is written, as on a node: further commands were applied
+    meanwhile.
     """
 
     at: int
@@ -65,7 +66,7 @@ class Snapshotter:
             self.take(live)
 
     def take(self, live: Process) -> None:
-        """Capture the state now, if there is any and nothing speaks against it."""
+        """Capture the state now, unless there is none or it is not allowed."""
         frontend = live.frontend
         if self.writing or not frontend.applied or self.is_stopped(live):
             return
@@ -82,17 +83,17 @@ class Snapshotter:
         self.server.world.scheduler.after(delay, self._written, live, capture)
 
     def is_stopped(self, live: Process) -> bool:
-        """Whether no snapshot can be taken, because nothing is applied any more."""
+        """Return whether no snapshot can be taken, because applying has stopped."""
         return live.frontend.stopped is not None
 
     def _written(self, live: Process, capture: Capture) -> None:
-        """The snapshot is whole and durable; the log is cut when the process finds time for it."""
+        """Store the written snapshot; the log is compacted in the next turn of the process."""
         server = self.server
         if live is not server.live:
             return
         self.writing = False
         if server.disk.full:
-            return  # given up; another one is due at once
+            return  # abandoned; another one is due at once
         meta = server.place(capture)
         self.last = max(self.last, meta.index)
         if server.world.faults.snapshot_placed(server):
@@ -105,14 +106,14 @@ class Snapshotter:
             self.server.post(self.compact, live, meta)
 
     def compact(self, live: Process, meta: SnapshotMeta) -> None:
-        """Tell the core of a snapshot that is in the store, and cut the log as far as it says."""
+        """Report a stored snapshot to the core, and compact the log as far as the core says."""
         live.core.applied(live.frontend.applied)
         tail = self.server.world.plan.snapshot_tail
         index = live.core.snapshot_taken(meta, meta.index - tail)
         in_use = live.core.snapshot
         self.server.disk.shelf.retain(_KEEP, in_use.id if in_use is not None else "")
         term = live.core.log.term_at(index)
-        # Beyond our own snapshot the log begins behind a received one, which cuts it in its turn.
+        # Beyond our own snapshot the log begins behind a received one, which compacts it itself.
         if self.server.disk.volatile.base < index <= meta.index and term is not None:
             self.server.world.trace.add(f"{self.server.id} cuts its log at {index}")
             self.server.disk.cut(Cut(index, term))
@@ -120,7 +121,7 @@ class Snapshotter:
     # -- sending -------------------------------------------------------------------------
 
     def send(self, message: InstallSnapshot) -> Transfer | None:
-        """What travels; ``None`` if the snapshot cannot be read."""
+        """Return the transfer; ``None`` if the snapshot cannot be read."""
         self.under_way.add(message.request_id)
         world = self.server.world
         patience = world.plan.transfer_timeout * (0.5 + self.server.rng.random())
@@ -141,7 +142,7 @@ class Snapshotter:
     # -- receiving -----------------------------------------------------------------------
 
     def receive(self, live: Process, envelope: Envelope) -> None:
-        """A whole snapshot arrived: it is stored before the core hears of it."""
+        """Store a received snapshot before the core is informed."""
         delay = self.server.world.plan.snapshot_time * self.server.rng.random()
         self.server.world.scheduler.after(delay, self._received, live, envelope)
 
@@ -165,9 +166,9 @@ class Snapshotter:
 
 
 def recover(disk: Disk) -> Recovery | None:
-    """Do what a starting node does with its store; ``None`` if it must refuse to start.
+    """Choose a snapshot as a starting node does; ``None`` if it must refuse to start.
 
-    :raises InvariantBroken: a disk without damage is refused.
+    :raises InvariantBroken: if an undamaged disk is refused.
     """
     if disk.unreadable:
         return None

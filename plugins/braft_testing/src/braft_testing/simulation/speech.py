@@ -1,7 +1,7 @@
-"""What servers say must be durable before they say it (Raft §5.1, §5.2, §5.3).
+"""What servers send must be durable before they send it (Raft §5.1, §5.2, §5.3).
 
-Judges messages as they leave, against the simulated disk of the sender. Knows nothing of logs
-beyond the entry a message speaks about.
+Checks messages as they leave, against the simulated disk of the sender. Knows nothing of logs
+except the entry that a message names.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ __all__ = ["Speech"]
 
 
 class Speech:
-    """Remembers every vote that was spoken, over crashes too."""
+    """Records every vote that was sent, over crashes too."""
 
     def __init__(self) -> None:
         self._votes: dict[tuple[str, int], str] = {}
-        #: Who said that it would vote for a server in a term (PreVote).
+        #: The servers that granted a PreVote to a candidate in a term.
         self._willing: dict[tuple[str, int], set[str]] = {}
 
     def vote(self, server: str, term: int, candidate: str) -> None:
-        """``server`` votes for ``candidate``.
+        """Record the vote of ``server`` for ``candidate``.
 
-        :raises InvariantBroken: it voted for another one in that term.
+        :raises InvariantBroken: if it voted for another one in that term.
         """
         first = self._votes.setdefault((server, term), candidate)
         if first != candidate:
@@ -47,9 +47,9 @@ class Speech:
             )
 
     def elected(self, server: str, term: int, voters: Sequence[str]) -> None:
-        """``server`` leads: a majority of ``voters`` must have said that they vote for it.
+        """Check that a majority of ``voters`` voted for the new leader ``server``.
 
-        :raises InvariantBroken: they did not.
+        :raises InvariantBroken: if not.
         """
         count = sum(1 for voter in voters if self._votes.get((voter, term)) == server)
         if 2 * count <= len(voters):
@@ -59,9 +59,9 @@ class Speech:
             )
 
     def campaign(self, server: str, term: int, voters: Sequence[str]) -> None:
-        """``server`` campaigns unbidden: a majority must have said that it would vote (§9.6).
+        """Check that a majority granted a PreVote before a campaign without TimeoutNow (§9.6).
 
-        :raises InvariantBroken: it has not, so that the campaign disturbs a healthy cluster.
+        :raises InvariantBroken: if not, since the campaign disturbs a healthy cluster.
         """
         willing = {server} | self._willing.get((server, term), set())
         count = sum(1 for voter in voters if voter in willing)
@@ -72,9 +72,9 @@ class Speech:
             )
 
     def check(self, image: LogImage, message: Message, request: Message | None) -> None:
-        """Judge a message; ``image`` is the sender's disk, ``request`` what is answered.
+        """Check a message; ``image`` is the sender's disk, ``request`` what is answered.
 
-        :raises InvariantBroken: it says what a crash could still undo.
+        :raises InvariantBroken: if a crash could still undo what it says.
         """
         if isinstance(message, RequestPreVote | TimeoutNow | TimeoutNowResponse):
             return
@@ -97,7 +97,7 @@ class Speech:
 
     def _check_vote(self, image: LogImage, message: RequestVoteResponse) -> None:
         vote = HardState(message.term, message.to)
-        # A vote of a term that was left since cannot be given twice any more.
+        # After a later term a vote of this term cannot be given twice any more.
         if image.hard_state.term == message.term and image.hard_state != vote:
             raise InvariantBroken(
                 "votes are durable before they are spoken",
@@ -118,7 +118,7 @@ def _check_installed(image: LogImage, request: InstallSnapshot) -> None:
 
 def _check_acknowledgement(image: LogImage, request: AppendEntries) -> None:
     if image.hard_state.term > request.term:
-        return  # replaced by a later leader; nobody who held the entry can have elected that one
+        return  # replaced by a later leader, whom no holder of the entry can have elected
     index, term = request.prev_log_index, request.prev_log_term
     if request.entries:
         index, term = request.entries[-1].index, request.entries[-1].term

@@ -1,7 +1,7 @@
-"""A service of a user, under test: how it is made, called, looked at, and what is wrong with it.
+"""A user's service under test: how to create, call and observe it, and what is wrong with it.
 
-Owns what can be seen of one instance alone: that queries change nothing, that answers share nothing
-with the state, that snapshots can be taken and restored, the user's invariant. Knows no servers.
+Owns what one instance alone can show: queries change nothing, answers share nothing with the state,
+snapshots can be taken and restored, the user's invariant holds. Knows no servers.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = [
     "watch",
 ]
 
-#: In front of a snapshot of typed values, as ``StateMachineService`` writes it.
+#: Prefix of a snapshot of typed values, as ``StateMachineService`` writes it.
 _TYPED = b"\xc1"
 #: Most characters of an answer or a state in a report.
 _SHOWN = 400
-#: Lists and dicts of an answer that are tried.
+#: Most lists and dicts of an answer that are changed to test it.
 _CONTAINERS = 8
 _NOT_DERIVED = (
     "has no query_names(), since it does not derive from StateMachineService: say which of its"
@@ -48,7 +48,7 @@ _NOT_DERIVED = (
 
 
 class Subject:
-    """A service, and what its user says about it. ``simulate_service`` explains each part."""
+    """A service and its user's description. ``simulate_service`` explains each part."""
 
     def __init__(
         self,
@@ -60,8 +60,10 @@ class Subject:
         model: Callable[[], Service] | None = None,
         queries: Iterable[str] | None = None,
     ) -> None:
-        """:raises PluginError: a node would refuse the service.
-        :raises ValueError: it is not known which operations are queries.
+        """Check the service.
+
+        :raises PluginError: if a node would reject the service.
+        :raises ValueError: if it is unknown which operations are queries.
         """
         self.service, self.operations = service, operations
         self.invariant, self.state, self.model = invariant, state, model or service
@@ -81,18 +83,18 @@ class Subject:
             raise ValueError(f"{type(first).__qualname__} {_NOT_DERIVED}")
 
     def draw(self, rng: random.Random) -> Call:
-        """The next operation of a client.
+        """Draw the next operation of a client.
 
-        :raises InvariantBroken: the user's function does not give one.
+        :raises InvariantBroken: if the user's function does not return one.
         """
         with _blaming("operations() draws a name and arguments", "operations"):
             name, args = self.operations(rng)
             return Call(name, list(args))
 
     def fingerprint(self, service: Service) -> bytes:
-        """The state as it is compared: the bytes of a snapshot, or what ``state`` returns.
+        """Return the state for comparison: the bytes of a snapshot, or what ``state`` returns.
 
-        :raises InvariantBroken: it cannot be had.
+        :raises InvariantBroken: if the service does not provide it.
         """
         if self.state is None:
             with _blaming("a snapshot can be taken and restored", "snapshot"):
@@ -101,9 +103,9 @@ class Subject:
             return MsgpackSerializer().dumps(to_plain(_in_order(self.state(service))))
 
     def check_invariant(self, service: Service, when: str) -> None:
-        """Ask the user's invariant.
+        """Check the user's invariant.
 
-        :raises InvariantBroken: it says ``False``, or raises.
+        :raises InvariantBroken: if it returns ``False`` or raises.
         """
         if self.invariant is None:
             return
@@ -120,10 +122,10 @@ class Subject:
 
 
 class Watched(Service):
-    """Stands between the state machine and an instance of the service, and watches it.
+    """Wraps an instance of the service for the state machine, and watches it.
 
-    The state machine takes any error for an answer, so what is found during a command or a query
-    is a ``complaint``, to be looked at afterwards.
+    The state machine treats any error as an answer. So what is found during a command or a query is
+    stored as ``complaint``, to be checked afterwards.
     """
 
     def __init__(self, inner: Service, subject: Subject, clock: Callable[[], float]) -> None:
@@ -135,7 +137,7 @@ class Watched(Service):
         self.state = self._fingerprint()
 
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
-        """Execute a command, and see what it makes of the state."""
+        """Execute a command, and record the new state."""
         self.executed += 1
         call = str(Call(command, list(args)))
         try:
@@ -147,7 +149,7 @@ class Watched(Service):
         return answer
 
     def query(self, query: str, args: Sequence[Any]) -> Any:
-        """Answer a query, and see that it changes nothing."""
+        """Answer a query, and check that it changes nothing."""
         call = str(Call(query, list(args)))
         try:
             with local_time(self._clock):
@@ -195,13 +197,13 @@ class Watched(Service):
             )
 
     def _check_apart(self, call: str, answer: Any) -> None:
-        """Change the answer, as a caller may, and look whether the state changes with it."""
+        """Change the answer, as a caller may, and check that the state does not change with it."""
         for container in _containers(answer)[:_CONTAINERS]:
             with _changed(container):
                 try:
                     reached = self._fingerprint() != self.state
                 except InvariantBroken:
-                    reached = True  # what was put into the answer cannot be captured
+                    reached = True  # the added item cannot be captured
             if reached:
                 raise InvariantBroken(
                     "an answer shares nothing with the state",
@@ -211,7 +213,7 @@ class Watched(Service):
 
 
 def watch(subject: Subject, clock: Callable[[], float]) -> Watched:
-    """A new instance under watch, whose server's clock shows ``clock()`` seconds."""
+    """Create a watched instance, whose server's clock shows ``clock()`` seconds."""
 
     class Named(Watched):
         name = subject.name
@@ -222,7 +224,7 @@ def watch(subject: Subject, clock: Callable[[], float]) -> Watched:
 
 
 def encoded(outcome: Any) -> bytes:
-    """An answer as bytes, equal if and only if the answers are; the order of a dict is no part.
+    """Encode an answer so that equal answers have equal bytes; the order of a dict is ignored.
 
     :raises TypeError: for a value that is neither plain nor typed.
     """
@@ -230,7 +232,7 @@ def encoded(outcome: Any) -> bytes:
 
 
 def shown(answer: bytes) -> str:
-    """What :func:`encoded` made, for people."""
+    """Format what :func:`encoded` returned, for people."""
     outcome = decode_outcome(answer)
     if isinstance(outcome, BraftError):
         return f"the error {type(outcome).__name__}({outcome.message!r})"
@@ -238,7 +240,7 @@ def shown(answer: bytes) -> str:
 
 
 def shown_state(state: bytes) -> str:
-    """A fingerprint for people: as the value that it encodes, if it does."""
+    """Format a fingerprint for people: as the value that it encodes, if it does."""
     try:
         if state.startswith(_TYPED):
             return repr(from_plain(MsgpackSerializer().loads(state[1:])))
@@ -248,13 +250,13 @@ def shown_state(state: bytes) -> str:
 
 
 def clipped(text: str, start: int = 0) -> str:
-    """So much of a text as a report has room for."""
+    """Return as much of a text as fits into a report."""
     end = start + _SHOWN
     return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
 
 
 def contrast(one: str, other: str) -> tuple[str, str]:
-    """Two texts, clipped to where they begin to differ."""
+    """Clip two texts to where they begin to differ."""
     start = 0
     if max(len(one), len(other)) > _SHOWN:
         pairs = zip(one, other, strict=False)
@@ -272,7 +274,7 @@ def _in_order(value: Any) -> Any:
 
 
 def _containers(value: Any, room: int = 8) -> list[Any]:
-    """The lists and dicts in an answer, the outer ones first; it may contain itself."""
+    """Return the lists and dicts in an answer, outer ones first; it may contain itself."""
     found = [value] if type(value) in (list, dict) else []
     if type(value) is dict:
         value = list(value.values())
@@ -284,7 +286,7 @@ def _containers(value: Any, room: int = 8) -> list[Any]:
 
 @contextmanager
 def _changed(container: Any) -> Iterator[None]:
-    """A list or dict with one item more."""
+    """Add one item to a list or dict within the block."""
     if type(container) is list:
         container.append("changed by a caller")
         try:
@@ -301,7 +303,7 @@ def _changed(container: Any) -> Iterator[None]:
 
 @contextmanager
 def _blaming(rule: str, method: str) -> Iterator[None]:
-    """Whatever the user's code raises breaks that rule."""
+    """Report whatever the user's code raises as a violation of that rule."""
     try:
         yield
     except InvariantBroken:

@@ -1,8 +1,8 @@
-"""What a service under test finds around it: the clock of its server, and randomness of the seed.
+"""Simulate ``time`` and seed ``random`` for a service under test.
 
-A service must use neither. One that does is found, since servers differ in both; and it is found
-again when its seed is replayed, since both follow from the seed. Only the functions of ``time`` and
-the shared generator of ``random`` are replaced: ``datetime`` and ``os.urandom`` are not reached.
+A service must use neither. One that does is found, since servers differ in both. It is found again
+when its seed is replayed, since both follow from the seed. Only the functions of ``time`` and the
+shared generator of ``random`` are replaced: ``datetime`` and ``os.urandom`` are not reached.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 __all__ = ["local_time", "seeded_randomness"]
 
-#: Wall clocks begin here, in seconds since the epoch.
+#: Start of all wall clocks, seconds since the epoch.
 _EPOCH = 1_700_000_000
 _WALL = ("time", "time_ns")
 _CLOCKS = (*_WALL, "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns")
@@ -22,7 +22,7 @@ _CLOCKS = (*_WALL, "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns
 
 @contextmanager
 def local_time(read: Callable[[], float]) -> Iterator[None]:
-    """Let ``time`` tell the time of a simulated server; ``read`` gives its seconds."""
+    """Let ``time`` return the time of a simulated server; ``read`` gives its seconds."""
     true = {name: getattr(time, name) for name in _CLOCKS}
     try:
         for name in _CLOCKS:
@@ -42,7 +42,7 @@ def _clock(name: str, read: Callable[[], float]) -> Callable[[], float]:
 
 @contextmanager
 def seeded_randomness(seed: int) -> Iterator[None]:
-    """Let the functions of ``random`` follow from a seed, and put their state back afterwards."""
+    """Seed the functions of ``random`` within the block, and restore their state afterwards."""
     before = random.getstate()
     random.seed(f"{seed}/shared")
     try:

@@ -1,7 +1,7 @@
-"""The event trace of a simulation: its tail for people, its digest for machines.
+"""The event trace of a simulation: the last lines for people, a digest for comparison.
 
-Two runs are the same if and only if their digests are. Lines hold only values that follow from
-the seed: no ids of objects, no order of sets, no real time.
+Two runs are the same if and only if their digests are. Lines hold only values that follow from the
+seed: no ids of objects, no order of sets, no real time.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Trace:
         return self._hash.hexdigest()
 
     def tail(self, lines: int = 40) -> list[str]:
-        """The last lines."""
+        """Return the last lines."""
         return list(self._tail)[-lines:]
 
 
 def describe(message: Message) -> str:
-    """One short line about a message: kind, term, and what it is about."""
+    """Describe a message on one short line: kind, term, and what it is about."""
     match message:
         case AppendEntries():
             if message.heartbeat:

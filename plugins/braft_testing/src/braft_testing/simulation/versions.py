@@ -1,8 +1,8 @@
-"""Versions of the program that the simulated servers run, and the rules of what they may do.
+"""Versions of the program that the simulated servers run, and the rules for them.
 
 Each version has more than the one before: a service, a command, an argument of a command, a feature
-level. All of them count; what is new counts as what is old does, so one history judges them all.
-Owns what a version can execute, and the judgement by an observer who knows every version.
+level. All of them count; new ways to count have the same effect as old ones, so one history judges
+them all. Owns what a version can execute, and the checks of an observer that knows every version.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from braft_testing.simulation.machine import SERIALIZER, SimulatedMachine, Tally
 
 __all__ = ["FORMS", "Program", "VersionRules", "VersionedMachine", "program"]
 
-#: How a count may be asked for; each takes a feature of that name.
+#: How a count may be requested; each requires a feature of that name.
 FORMS: Final = ("argument", "command", "service")
 
 
@@ -41,21 +41,21 @@ _SERIALIZERS = {SERIALIZER.tag: SERIALIZER}
 class _TallyWithArgument(Tally):
     @command
     def add(self, key: str, number: int, by: int = 1) -> int:
-        """Add ``by``; the counter's new value."""
+        """Add ``by``; return the new value of the counter."""
         return self._add(key, number, by)
 
 
 class _TallyWithCommand(Tally):
     @command
     def leap(self, key: str, number: int) -> int:
-        """Add one by a command of its own; the counter's new value."""
+        """Add one; return the new value of the counter."""
         return self._add(key, number, 1)
 
 
 class _TallyWithBoth(_TallyWithCommand):
     @command
     def add(self, key: str, number: int, by: int = 1) -> int:
-        """Add ``by``; the counter's new value."""
+        """Add ``by``; return the new value of the counter."""
         return self._add(key, number, by)
 
 
@@ -81,7 +81,7 @@ class Program:
     features: frozenset[str]
 
     def tallies(self) -> list[Tally]:
-        """New instances of its services that count."""
+        """Return new instances of its services that count."""
         tally = _TALLIES[self.features & {"argument", "command"}]()
         return [tally, Ledger()] if "service" in self.features else [tally]
 
@@ -102,7 +102,7 @@ class VersionedMachine(SimulatedMachine):
         self.cluster = ClusterService(runs.level)
         services: list[Service] = [KVService(), *self._tallies, self.cluster]
         super().__init__(services, runs.level)
-        # Which types this process has registered must not change a run.
+        # The types that this process has registered must not change a run.
         self._own = replace(super().capabilities, types={})
 
     @property
@@ -111,9 +111,9 @@ class VersionedMachine(SimulatedMachine):
         return self._own
 
     def apply(self, entry: Entry) -> Outcome:
-        """Apply an entry, and let the rules look at it.
+        """Apply an entry, and check the rules.
 
-        :raises InvariantBroken: it cannot have executed that.
+        :raises InvariantBroken: if this version cannot have executed it.
         """
         level = self.cluster.agreed.level
         outcome = super().apply(entry)
@@ -123,7 +123,7 @@ class VersionedMachine(SimulatedMachine):
         return outcome
 
     def check(self) -> None:
-        """See :meth:`SimulatedMachine.check`: no count may be applied twice."""
+        """Check as :meth:`SimulatedMachine.check`: no count may be applied twice."""
         for tally in self._tallies:
             tally.check()
 
@@ -137,7 +137,7 @@ class VersionRules:
         #: Agreements in force, by the index of the entry.
         self._agreements: list[tuple[int, Capabilities]] = [(0, NONE)]
         self._places: dict[tuple[bytes, int], int] = {}
-        #: How many agreements there were, and how often a server stopped applying.
+        #: How often a server stopped applying.
         self.stops = 0
 
     @property
@@ -159,7 +159,7 @@ class VersionRules:
     # -- applying ------------------------------------------------------------------------
 
     def applied(self, server: str, own: Capabilities, entry: Entry, outcome: Outcome) -> None:
-        """A server applied a command, and did not stop at it."""
+        """Check a command that a server applied without stopping."""
         lacks = own.missing(read_need(_SERIALIZERS, entry.data))
         if is_agreement(entry.data) and _agreed_by(entry.data).level > own.level:
             lacks = "the feature level"
@@ -171,14 +171,14 @@ class VersionRules:
             )
 
     def _is_repeated(self, entry: Entry) -> bool:
-        """Whether an earlier entry holds the same command of a session; that one was executed."""
+        """Return whether an earlier entry holds the same session command; that one was executed."""
         if not entry.data[0] & IN_SESSION:
             return False
         session, number, _ = decode_session_stamp(entry.data)
         return self._places.setdefault((session, number), entry.index) < entry.index
 
     def level_moved(self, server: str, before: int, after: int) -> None:
-        """A server applied something."""
+        """Check that the feature level did not fall."""
         if after < before:
             raise InvariantBroken(
                 "the feature level never falls", f"on {server} from {before} to {after}"
@@ -193,7 +193,7 @@ class VersionRules:
         known: Iterable[tuple[str, Capabilities | None]],
         commands: Iterable[bytes],
     ) -> None:
-        """A leader appends commands; ``known`` is what the members have declared to it."""
+        """Check commands that a leader appends; ``known`` is what the members declared to it."""
         agreed, known = self.agreed_at(applied), list(known)
         for need in {_need(data) for data in commands if not is_agreement(data)}:
             for member, declared in known:
@@ -215,7 +215,7 @@ class VersionRules:
         known: Iterable[tuple[str, Capabilities | None]],
         proposal: Capabilities,
     ) -> None:
-        """A leader appends an agreement."""
+        """Check an agreement that a leader appends."""
         declared = dict(known)
         silent = [member for member, theirs in declared.items() if theirs is None]
         if silent:
@@ -231,18 +231,18 @@ class VersionRules:
             )
 
     def adds(self, server: str, applied: int, newcomer: str, declared: bytes) -> None:
-        """A leader takes in a newcomer."""
+        """Check a new server that a leader adds."""
         if lacks := Capabilities.decode(declared).lacks(self.agreed_at(applied)):
             raise InvariantBroken(
                 "a newcomer that knows less is not added", f"{server} adds {newcomer}: {lacks}"
             )
 
     def leads_stopped(self, server: str, why: str) -> None:
-        """A server that had time to step down leads although it applies nothing."""
+        """Report a server that leads although it has stopped applying and had time to step down."""
         raise InvariantBroken("a server that stopped applying does not lead", f"{server}: {why}")
 
     def captured_stopped(self, server: str, why: str) -> None:
-        """A server takes a snapshot although it applies nothing."""
+        """Report a server that takes a snapshot although it has stopped applying."""
         raise InvariantBroken("no snapshot while applying is stopped", f"{server}: {why}")
 
 

@@ -1,7 +1,6 @@
-"""Coroutines of the membership code in virtual time: no event loop, no threads.
+"""Run coroutines of the membership code in virtual time: no event loop, no threads.
 
-What the real code awaits is awaited here by looking, from turn to turn of its server, whether it
-has come. A crash forgets what is under way.
+An awaited condition is checked in every turn of the server. A crash discards what is in progress.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Until", "Works", "applied", "raft_view"]
 
-#: Virtual seconds until a change has failed.
+#: Virtual seconds after which a change has failed.
 _CHANGE_TIMEOUT = 2.0
 
 
 class Until:
-    """Awaited until ``ready`` returns true."""
+    """Awaitable that ends when ``ready`` returns true."""
 
     def __init__(self, ready: Callable[[], bool]) -> None:
         self.ready = ready
 
     def __await__(self) -> Generator[Until, None, None]:
-        """Let others go on meanwhile."""
+        """Let other coroutines run until the condition holds."""
         while not self.ready():
             yield self
 
 
 class Works:
-    """What one life of a server has begun and not ended; each name once at a time.
+    """The coroutines in progress of one life of a server; each name once at a time.
 
-    :param failed: called with what a work was refused.
+    :param failed: called with the error of a coroutine that failed.
     """
 
     def __init__(self, failed: Callable[[BraftError], None]) -> None:
@@ -48,13 +47,13 @@ class Works:
         self._awaited: dict[str, Until] = {}
 
     def once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Begin a work unless one of that name is under way."""
+        """Start a coroutine unless one of that name is in progress."""
         if name not in self._under_way:
             self._under_way[name] = cast(Coroutine[Until, None, None], work())
             self._step(name)
 
     def go_on(self) -> None:
-        """Let those continue that have what they waited for."""
+        """Continue those whose condition is met."""
         for name in [name for name, until in self._awaited.items() if until.ready()]:
             self._step(name)
 
@@ -75,8 +74,8 @@ class Works:
 async def applied(live: Process, index: int, term: int, now: Callable[[], float]) -> None:
     """Return once the entry is applied here; ``now`` is the clock of the server.
 
-    :raises OutcomeUnknown: another entry came first, or it takes too long.
-    :raises NotLeader: leadership was lost.
+    :raises OutcomeUnknown: if another entry took its index, or it takes too long.
+    :raises NotLeader: if leadership was lost.
     """
     core, frontend, deadline = live.core, live.frontend, now() + _CHANGE_TIMEOUT
 
@@ -94,7 +93,7 @@ async def applied(live: Process, index: int, term: int, now: Callable[[], float]
 
 
 def raft_view(core: Core) -> RaftView:
-    """Return what the core says, as the membership code sees it."""
+    """Return the state of the core, as the membership code sees it."""
     leads = core.role is Role.LEADER
     changed_at, configuration = core.log.configuration_entry_at(core.last_index)
     members = (m._replace(address=address_of(m.id)) for m in configuration.servers)

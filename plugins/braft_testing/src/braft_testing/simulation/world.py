@@ -1,7 +1,7 @@
-"""A whole cluster in one thread: composed from a seed, run, healed, judged.
+"""A whole cluster in one thread: composed from a seed, run, healed, checked.
 
-Owns the order of a run: a phase of chaos drawn by the plan, then calm, in which the cluster must
-recover within bounded virtual time, then the checks that need the whole history.
+Owns the phases of a run: faults drawn by the plan, then calm, in which the cluster must recover
+within bounded virtual time, then the checks that need the whole history.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ __all__ = ["Report", "World", "run_seed"]
 
 #: Virtual seconds in which an undisturbed cluster bootstraps and adds all servers.
 _BOOTSTRAP_SECONDS = 20.0
-#: How many syncs, one after the other, that may take besides: bootstrap, elections, a change of
-#: the configuration for each newcomer.
+#: Additional time as a number of consecutive syncs: bootstrap, elections, a change of the
+#: configuration for each newcomer.
 _BOOTSTRAP_SYNCS = 30
 
 
 @dataclass(slots=True)
 class Report:
-    """How one run went. ``invariant`` is "" if every rule held."""
+    """The result of one run. ``invariant`` is "" if every rule held."""
 
     seed: int
     invariant: str = ""
@@ -90,7 +90,7 @@ class Report:
     removed: int = 0
     #: How often one of them got its vote again.
     returned: int = 0
-    #: How often a stale read that misses something was held against its bound.
+    #: How often a stale read that misses something was checked against its bound.
     bounds: int = 0
     #: Agreements on what all members can execute, and how often a server stopped applying.
     agreements: int = 0
@@ -102,7 +102,7 @@ class Report:
     #: Of a service under test: answers to each command and query, and how many of them are errors.
     calls: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
-    #: The commands that were applied, and what became of them, for another process to compare.
+    #: The applied commands and their records, for another process to compare.
     commands: list[tuple[Entry, Record]] = field(default_factory=list)
 
     @property
@@ -111,7 +111,7 @@ class Report:
         return not self.invariant
 
     def failure(self, replay: str) -> str:
-        """The broken rule, the last events, and how to see it again, as a text of several lines."""
+        """Format the broken rule, the last events, and how to replay it, on several lines."""
         return "\n".join(
             (
                 "",
@@ -128,7 +128,7 @@ class Report:
 class World:
     """One run of one seed. ``core_factory`` and ``server_class`` let mutants be judged too.
 
-    With a ``subject`` the servers have that service alone, and the clients call it.
+    With a ``subject`` the servers have only that service, and the clients call it.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class World:
         self.seed = seed
         self.plan = edits.applied_to(draw_plan(seed, seconds, service=subject is not None))
         self.skipped = edits.skip
-        #: A mutant: servers that lost their data start again under their old id.
+        #: For a mutant: servers that lost their data start again under their old id.
         self.reuses_ids = reuses_ids
         self.core_factory = core_factory
         self.calm = False
@@ -189,7 +189,7 @@ class World:
         #: Values by which the lock was given back.
         self.released: set[int] = set()
         config = self.plan.config
-        #: How long a leader may go on without having heard from a majority.
+        #: How long a leader may go on without contact to a majority.
         self.patience = 2 * (config.election_timeout + config.heartbeat_interval)
 
     def _replicas(self, subject: Subject) -> Replicas:
@@ -219,13 +219,13 @@ class World:
         return len(self.plan.versions) + 1
 
     def note_stop(self, server_id: str, stop: ApplyStop) -> None:
-        """A server applies nothing any more."""
+        """Record that a server stopped applying."""
         self.trace.add(f"{server_id}: {stop.message}")
         if self.versions is not None:
             self.versions.stops += 1
 
     def placed(self, server_id: str, meta: SnapshotMeta, contents: bytes) -> None:
-        """A server has a snapshot in its store."""
+        """Check a snapshot that a server has stored."""
         if self.replicas is not None:
             self.replicas.placed(meta, contents)
         self.invariants.prefix.snapshot(server_id, meta, contents)
@@ -260,7 +260,7 @@ class World:
     # -- traffic -------------------------------------------------------------------------
 
     def send(self, envelope: Envelope) -> None:
-        """Send over the network; a sender may notice that nobody listens there."""
+        """Send over the network; a sender may notice that the destination does not run."""
         target = self.servers.get(envelope.to)
         sender = self.servers.get(envelope.sender)
         dead = target is not None and not target.up
@@ -275,7 +275,7 @@ class World:
             self.servers[envelope.to].receive(envelope)
 
     def tell(self, server: Server, what: str, peer: str) -> None:
-        """Tell a server's core that its connection to a peer broke, or that the peer is away."""
+        """Report to a server's core that its connection to a peer broke, or the peer is down."""
         if server.live is not None:
             self.trace.add(f"{server.id} learns: {what} {peer}")
             server.post(getattr(server.live.core, what), peer)
@@ -292,7 +292,7 @@ class World:
     # -- the run -------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Chaos, calm, judgement.
+        """Run with faults, recover, and check the history.
 
         :raises InvariantBroken: at the first rule that does not hold.
         """
@@ -304,15 +304,15 @@ class World:
             self._form_undisturbed()
         self.faults.start()
         if not self.scheduler.run_until(self.plan.seconds, self._max_steps):
-            return  # cut short by the caller: nothing to expect of recovery
+            return  # cut short by the caller: no recovery to expect
         self.faults.stop()
         Recovery(self).run()
         self._judge_history()
 
     def check_stale(self, operation: Operation) -> None:
-        """A stale read may be old, but what it shows must have been committed.
+        """Check that a stale read shows what was committed at some time.
 
-        :raises InvariantBroken: it shows something else.
+        :raises InvariantBroken: if it shows something else.
         """
         self._check_revision(operation, operation.seen)
 
@@ -322,7 +322,7 @@ class World:
             raise InvariantBroken("a revision names the write of its value", str(operation))
 
     def _complete_history(self) -> None:
-        """Look up the values of which clients know the revision only; check the others."""
+        """Look up the values of which clients know only the revision; check the others."""
         for operation in self.history.operations:
             if operation.revision < 0 or operation.kind is Kind.INSERT:
                 continue
@@ -336,7 +336,7 @@ class World:
                 self._check_revision(operation, operation.value)
 
     def _form_undisturbed(self) -> None:
-        """A minority bootstraps only if discovery hides no server (see ``Bootstrap``)."""
+        """Wait until all servers are members, over a network without loss and reordering."""
         network = self.network
         lossy = network.loss, network.reordering
         network.loss = network.reordering = 0.0
@@ -369,7 +369,7 @@ class World:
             raise InvariantBroken("linearizability", f"object {key}\n{operations}")
 
     def report(self) -> Report:
-        """The numbers of the run so far."""
+        """Return the results so far."""
         answered = [o for o in self.history.operations if o.call and o.outcome is Outcome.OK]
         return Report(
             seed=self.seed,
@@ -415,7 +415,7 @@ def run_seed(
     echo: bool = False,
     subject: Subject | None = None,
 ) -> Report:
-    """Run one seed to its end or to the first broken rule; never raises for what a core does."""
+    """Run one seed to its end or to the first broken rule; never raise what a core raises."""
     world = World(
         seed,
         seconds=seconds,
