@@ -15,10 +15,10 @@ from tests.simulation.mutants import MUTANTS, Mutant, hunt
 from tests.simulation.mutants.__main__ import main
 from tests.simulation.mutants.planting import Patch
 
-pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
+pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
 
-#: Those that take more than ten seconds, for they need many seeds or long runs.
+#: Mutants that take more than ten seconds, since they need many seeds or long runs.
 SLOW = {
     "a_lease_outlives_a_transfer",
     "a_newer_proposal_is_accepted_as_well",

@@ -1,6 +1,6 @@
-"""Services of users under simulation: good ones pass, and each kind of fault is found.
+"""Users' services under simulation: correct ones pass, and each kind of fault is found.
 
-A check that no broken service can fail would be worth nothing, so here is one for each.
+A check that no broken service fails would be worth nothing, so there is a broken one for each.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from braft_testing.simulation import InvariantBroken, run_seed, simulate_service
 from braft_testing.simulation.cli import main
 from braft_testing.simulation.subject import Subject
 
-pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
+pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
 ROOT = Path(__file__).parents[2]
-#: A broken service must be found within so many seeds.
+#: Seeds within which a broken service must be found.
 MOST = 40
 
 _SAME_ANSWERS = "equal commands give equal answers"
@@ -55,7 +55,7 @@ class Stock(StateMachineService):
 
     @command
     def put(self, thing: str, count: int) -> int:
-        """Add some; how many there are."""
+        """Add some; return how many there are."""
         there = self.things.get(thing, 0)
         if there + count > self.room:
             raise Rejected(f"no room for {count} {thing}")
@@ -64,7 +64,7 @@ class Stock(StateMachineService):
 
     @command
     def take(self, thing: str, count: int) -> int:
-        """Take some; how many are left."""
+        """Take some; return how many are left."""
         left = self.things.get(thing, 0) - count
         if left < 0:
             raise Rejected(f"there are no {count} {thing}")
@@ -73,11 +73,11 @@ class Stock(StateMachineService):
 
     @query
     def get(self, thing: str) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return self.things.get(thing, 0)
 
     def dump(self) -> Any:
-        """The whole state."""
+        """Return the whole state."""
         return self.things
 
     def load(self, value: Any) -> None:
@@ -86,14 +86,14 @@ class Stock(StateMachineService):
 
 
 def stock_operations(rng: random.Random) -> tuple[str, list[Any]]:
-    """Put, take, ask."""
+    """Draw a put, a take or a get."""
     thing = rng.choice(("apples", "pears", "plums", "nuts", "figs"))
     name = rng.choice(("put", "take", "get"))
     return name, [thing] if name == "get" else [thing, rng.randint(1, 9)]
 
 
 def within_limits(stock: Stock) -> bool:
-    """Neither less than nothing, nor more than there is room for."""
+    """Check that no counter is negative or above the limit."""
     return all(0 <= count <= stock.room for count in stock.things.values())
 
 
@@ -101,7 +101,7 @@ def within_limits(stock: Stock) -> bool:
 
 
 class Plain(Service):
-    """A service that derives from nothing."""
+    """A service without a helper base class."""
 
     name = "plain"
 
@@ -116,38 +116,38 @@ class Plain(Service):
         return [self.total, context.index]
 
     def query(self, query: str, args: Sequence[Any]) -> Any:
-        """Ask."""
+        """Return the value."""
         return self.total
 
     def snapshot(self) -> Iterator[bytes]:
-        """Eight bytes."""
+        """Write eight bytes."""
         return iter([self.total.to_bytes(8, "big")])
 
     def restore(self, chunks: Iterator[bytes]) -> None:
-        """Eight bytes."""
+        """Read eight bytes."""
         self.total = int.from_bytes(b"".join(chunks), "big")
 
 
 class Unsorted(Stock):
-    """Equal states have snapshots of different bytes: which are equal its user says."""
+    """Equal states have snapshots of different bytes; the user's ``state`` compares them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._dumps = 0
 
     def dump(self) -> Any:
-        """In another order each time."""
+        """Return the things in another order each time."""
         self._dumps += 1
         return dict(sorted(self.things.items(), reverse=self._dumps % 2 == 0))
 
 
 def things_of(stock: Stock) -> dict[str, int]:
-    """The state, as its user sees it."""
+    """Return the state as the user compares it."""
     return stock.things
 
 
 class Chronicle(StateMachineService):
-    """Its commands answer nothing, so that their order is known by the log alone."""
+    """Its commands return nothing, so only the log shows their order."""
 
     name = "chronicle"
 
@@ -156,16 +156,16 @@ class Chronicle(StateMachineService):
 
     @command
     def write(self, line: int) -> None:
-        """Append."""
+        """Append a line."""
         self.lines.append(line)
 
     @query
     def read(self) -> list[int]:
-        """All lines."""
+        """Return all lines."""
         return self.lines
 
     def dump(self) -> Any:
-        """The whole state."""
+        """Return the whole state."""
         return self.lines
 
     def load(self, value: Any) -> None:
@@ -174,12 +174,12 @@ class Chronicle(StateMachineService):
 
 
 def chronicle_operations(rng: random.Random) -> tuple[str, list[Any]]:
-    """Seldom reads."""
+    """Write most of the time, and read seldom."""
     return ("read", []) if rng.random() < 0.03 else ("write", [rng.randrange(1000)])
 
 
 def kv_operations(rng: random.Random) -> tuple[str, Sequence[Any]]:
-    """Everything that kv has."""
+    """Draw from all commands and queries of kv."""
     place = (f"m{rng.randrange(2)}", f"k{rng.randrange(3)}")
     return rng.choice(
         (
@@ -195,7 +195,7 @@ def kv_operations(rng: random.Random) -> tuple[str, Sequence[Any]]:
 
 
 def distribute_operations(rng: random.Random) -> tuple[str, Sequence[Any]]:
-    """Everything that distribute has."""
+    """Draw from all commands and queries of distribute."""
     item, nodes = f"i{rng.randrange(6)}", [f"n{number}" for number in range(rng.randrange(4))]
     return rng.choice(
         (
@@ -210,7 +210,7 @@ def distribute_operations(rng: random.Random) -> tuple[str, Sequence[Any]]:
 
 
 def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
-    """Add and ask."""
+    """Draw an add or a query."""
     return rng.choice((("add", [rng.randrange(5)]), ("total", [])))
 
 
@@ -288,7 +288,7 @@ class FirstState(Stock):
 
 
 class LeftOut(Stock):
-    """The number of puts is no part of the snapshot."""
+    """The number of puts is missing in the snapshot."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -313,7 +313,7 @@ class Merging(Stock):
 
 
 class Late(Stock):
-    """The snapshot is of the moment in which it is written, not of that in which it was taken."""
+    """The snapshot shows the state when it is written, not when it was taken."""
 
     def snapshot(self) -> Iterator[bytes]:
         return (chunk for _ in range(1) for chunk in super(Late, self).snapshot())
@@ -333,7 +333,7 @@ class ChangingQuery(Stock):
 
 
 class CachedQuery(Stock):
-    """What a query found is kept, beside the state, and never looked at again."""
+    """A query caches its result beside the state, and never updates it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -345,7 +345,7 @@ class CachedQuery(Stock):
 
 
 class Swap(Stock):
-    """Two commands that are right each by itself: a check, and what relies on it later."""
+    """Two commands that are correct separately: a check, and a later use of its result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -353,7 +353,7 @@ class Swap(Stock):
 
     @command
     def put(self, thing: str, count: int) -> int:
-        """Promise room, which is kept by the next put only."""
+        """Reserve room; the next put takes it."""
         if self.things.get(thing, 0) + count <= self.room:
             self.things[thing] = self.things.get(thing, 0) + self.promised.get(thing, 0)
             self.promised[thing] = count
@@ -367,7 +367,7 @@ class Swap(Stock):
 
 
 class OneTooMany(Stock):
-    """Off by one, which an instance of its own cannot tell, and a model can."""
+    """Off by one, which only a model can show, not another instance of the service."""
 
     room = 21
 
@@ -385,7 +385,7 @@ class NoRestore(Stock):
 BROKEN: list[tuple[type[Stock], set[str], dict[str, Any]]] = [
     (Random, {_SAME_ANSWERS, _SAME_STATES}, {}),
     (Clock, {_SAME_ANSWERS}, {}),
-    # The first as a rule; one of the others if an hour ends during the run.
+    # Usually the first rule; one of the others if an hour ends during the run.
     (WallClock, {_EVERYWHERE, _SAME_ANSWERS, _RESTORED, "linearizability"}, {}),
     (Address, {_SAME_ANSWERS, _RESTORED}, {}),
     (HashOfText, {_EVERYWHERE}, {}),
@@ -457,7 +457,7 @@ def test_long_states_are_shown_from_where_they_differ() -> None:
 
 
 class LongState(Stock):
-    """Equal for a thousand characters."""
+    """States that are equal for a thousand characters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -476,7 +476,7 @@ class LongState(Stock):
 def test_a_command_that_is_applied_twice_is_found(
     patched: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No service can cause that; so the state machine is broken instead."""
+    """Break the state machine instead, since no service can cause this."""
     if patched == "_apply_once":
         monkeypatch.setattr(
             StateMachine, "_apply_once", lambda self, data, at: self._execute(data, at)
@@ -493,21 +493,21 @@ def test_a_command_that_is_applied_twice_is_found(
 
 
 def unknown_command(rng: random.Random) -> tuple[str, list[Any]]:
-    """The service has no such command."""
+    """Draw a command that the service lacks."""
     return "steal", [rng.random()]
 
 
 def no_operation(rng: random.Random) -> Any:
-    """Nothing."""
+    """Return nothing."""
 
 
 def odd_arguments(rng: random.Random) -> tuple[str, list[Any]]:
-    """No command can hold that."""
+    """Draw arguments that no command can hold."""
     return "put", [rng]
 
 
 def always_refused(rng: random.Random) -> tuple[str, list[Any]]:
-    """Nothing is ever put."""
+    """Draw takes only, so that nothing is ever put."""
     return "take", ["apples", rng.randint(1, 9)]
 
 
@@ -637,7 +637,7 @@ def test_runs_with_a_service_have_plans_of_their_own() -> None:
 
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name by which this module can be imported."""
+    """Return the name by which this module can be imported."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     return Path(__file__).stem
 

@@ -1,4 +1,4 @@
-"""The core under simulation: a fixed set of seeds, and proof that a seed is the whole run."""
+"""Run fixed seeds of the simulation, and prove that a seed determines the whole run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braft_testing.simulation import Report, draw_plan, run_seed
 from braft_testing.simulation.cli import main, parse_edits, parse_seeds
 from braft_testing.simulation.edits import Edits, decode_edits, encode_edits
 
-# The longest work of all tests, which others on a machine make longer still.
+# The longest of all tests; other load on the machine makes it longer still.
 pytestmark = pytest.mark.timeout(1200)
 
 SEEDS = range(150)
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def reports() -> list[Report]:
-    # New processes, not forks: threads of earlier tests may hold locks, for ever in a fork.
+    # Spawn instead of fork: a lock held by a thread of an earlier test would never be released.
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         return list(pool.map(run_seed, SEEDS, chunksize=5))
 

@@ -1,4 +1,4 @@
-"""Clusters whose every sync takes longer than the election timeout, for ever: they serve."""
+"""Clusters whose every sync takes longer than the election timeout all the time still serve."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from braft_testing.simulation.edits import Edits
 from braft_testing.simulation.plan import FAULTS
 from braft_testing.simulation.world import World
 
-pytestmark = pytest.mark.timeout(1200)  # nothing but computing, on a busy machine too
+pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
-#: As nodes are set by default, on a good network.
+#: The default settings of nodes, on a good network.
 CONFIG = {
     "heartbeat_interval": 0.1,
     "election_timeout": 1.0,

@@ -1,8 +1,8 @@
 """Planted bugs: each must be found within a bounded number of seeds, or the simulator is blind.
 
-A mutant changes one rule of the core, of the disk, of the driver or of the state machine. Several
-are bugs that shipped in other implementations. ``python -m tests.simulation.mutants``
-hunts them all and prints how many seeds each one took.
+A mutant changes one rule of the core, the disk, the driver or the state machine. Several are bugs
+of released versions of other implementations. ``python -m tests.simulation.mutants`` hunts them all
+and prints how many seeds each one took.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MUTANTS: tuple[Mutant, ...] = (
 
 
 def hunt(mutant: Mutant) -> tuple[int, Report | None]:
-    """Run seeds until one finds the mutant; how many were run, and what the last one said."""
+    """Run seeds until one finds the mutant; return how many were run, and the last report."""
     with Patch() as patch:
         arguments = mutant.plant(patch)
         suited = (seed for seed in count() if mutant.suits(draw_plan(seed)))

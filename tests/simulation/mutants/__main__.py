@@ -25,7 +25,7 @@ def _line(number: int) -> tuple[bool, str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Hunt; 0 if every mutant was found by a rule that is meant to find it, else 1."""
+    """Hunt; return 0 if every mutant was found by one of its expected rules, else 1."""
     logging.getLogger("braft_core").addHandler(logging.NullHandler())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")

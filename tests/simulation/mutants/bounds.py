@@ -1,4 +1,4 @@
-"""Planted bugs of the bound of stale reads: it is told too small."""
+"""Planted bugs of the staleness bound: the reported bound is too small."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RULE = ("a stale read is no older than it says",)
 
 
 def new_leaders_words_count(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did: a new leader does not know yet what is committed."""
+    """Trust a new leader's commit index before its first commit, as braft itself once did."""
 
     def observe_append(
         self: StalenessBound, core: View, message: AppendEntries, applied: int
@@ -51,7 +51,7 @@ def bound_counts_what_is_not_applied(patch: Patch) -> dict[str, Any]:
 
 
 def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
-    """Without the time in which a leader may have been replaced."""
+    """Ignore the time in which a leader may have been replaced."""
     original = StalenessBound.__init__
 
     def init(self: StalenessBound, election_timeout: float, heartbeat_interval: float) -> None:
@@ -62,7 +62,7 @@ def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
 
 
 def a_message_is_as_new_as_its_arrival(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did, with some allowance: what waited in buffers passes for news."""
+    """Count buffered messages as new, with some allowance, as braft itself once did."""
 
     def made_at(self: Stamps, stamp: int) -> float:
         return self._made[-1] if self._made else -inf
@@ -72,7 +72,7 @@ def a_message_is_as_new_as_its_arrival(patch: Patch) -> dict[str, Any]:
 
 
 class SleepyServer(Server):
-    """Its clock stands still while it does, as ``CLOCK_MONOTONIC`` in a suspended machine."""
+    """Its clock stops while it is frozen, as ``CLOCK_MONOTONIC`` does in a suspended machine."""
 
     stood_at = 0.0
 
@@ -87,7 +87,7 @@ class SleepyServer(Server):
 
 
 def clocks_stand_still_in_suspended_machines(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did (tikv#964)."""
+    """Use such clocks, as braft itself once did (tikv#964)."""
     return {"server_class": SleepyServer}
 
 

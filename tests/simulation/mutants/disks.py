@@ -16,13 +16,13 @@ __all__ = ["MUTANTS"]
 
 
 def _slow(plan: Plan) -> bool:
-    """Whether every sync of the whole run takes longer than the timeouts."""
+    """Return whether every sync of the whole run takes longer than the timeouts."""
     timeout = plan.config.election_timeout + plan.config.election_jitter
     return plan.initial_voters >= 3 and plan.slow_syncs > timeout and not plan.uneven_syncs
 
 
 def a_campaign_does_not_wait_for_the_disk(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did: on a slow disk term follows term, and nobody is elected."""
+    """Campaign again before the last vote is stored, as braft once did; no election succeeds."""
 
     def election_tick(state: RaftState) -> None:
         if state.now < max(state.election_deadline, state.vote_lease_until):
@@ -48,7 +48,7 @@ def slow_votes_are_not_waited_for(patch: Patch) -> dict[str, Any]:
 
 
 def a_late_acknowledgement_counts_for_nothing(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did: a follower slower than the leader's patience never catches up."""
+    """Ignore late acknowledgements, as braft once did; a slow follower never catches up."""
     original = Progress.probe
 
     def probe(self: Progress, next_index: int | None = None, *, pause: bool = False) -> None:
@@ -60,7 +60,7 @@ def a_late_acknowledgement_counts_for_nothing(patch: Patch) -> dict[str, Any]:
 
 
 def every_slow_disk_costs_the_office(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did: a leader steps down although the others' disks are no better."""
+    """Step down although the others' disks are no faster, as braft itself once did."""
 
     def is_outpaced(state: RaftState) -> bool:
         unsynced = state.unsynced

@@ -1,4 +1,4 @@
-"""Planted bugs of elections, and of what a server must store before it speaks."""
+"""Planted bugs of elections, and of what a server must store before it sends."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def answers_leave_before_the_sync(patch: Patch) -> dict[str, Any]:
 
 
 class CredulousCore(RaftCore):
-    """Counts votes that were given in another term."""
+    """Counts votes of other terms."""
 
     def step(self, message: Message) -> None:
         if isinstance(message, RequestVoteResponse) and message.granted:
@@ -153,7 +153,7 @@ def a_wiped_server_keeps_its_id(patch: Patch) -> dict[str, Any]:
 
 
 class BoastfulDisk(Disk):
-    """Says that what it had no room for is stored."""
+    """Reports as stored what it had no room for."""
 
     def _finish(self, life: int, count: int) -> None:
         if self.full and life == self._life:
@@ -214,7 +214,7 @@ MUTANTS = (
             "one vote per term",
             "commit needs a durable majority",
             "apply only what is durable",
-            "one answer per request",  # it says so again each time it tries
+            "one answer per request",  # each retry reports it again
         ),
         lambda plan: "full_disk" in plan.faults,
     ),

@@ -1,4 +1,4 @@
-"""Planted bugs that only somebody brings to light who breaks the rules of the protocol."""
+"""Planted bugs that only forged messages reveal."""
 
 from __future__ import annotations
 

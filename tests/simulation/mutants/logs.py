@@ -50,7 +50,7 @@ def an_older_term_is_committed_by_counting(patch: Patch) -> dict[str, Any]:
 
 
 def learners_and_the_removed_count(patch: Patch) -> dict[str, Any]:
-    """Everybody who ever acknowledged counts, whether or not it votes."""
+    """Count everyone who ever acknowledged, also learners and removed servers."""
     original = replication.advance_commit
     acknowledged: dict[tuple[str, int], dict[str, int]] = {}
 
@@ -98,7 +98,7 @@ def _replicate_then_commit(
 
 
 def any_acknowledgement_covers_the_whole_log(patch: Patch) -> dict[str, Any]:
-    """``last_log`` of any answer, a heartbeat's too, is taken for the match index."""
+    """Use ``last_log`` of any response, also to a heartbeat, as the match index."""
     original = replication.on_append_response
 
     def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None:
@@ -116,7 +116,7 @@ def any_acknowledgement_covers_the_whole_log(patch: Patch) -> dict[str, Any]:
 
 
 def every_append_truncates(patch: Patch) -> dict[str, Any]:
-    """A late duplicate deletes entries that were acknowledged since."""
+    """Truncate at every append: a late duplicate deletes entries acknowledged since."""
 
     def append_new(state: RaftState, entries: Sequence[Entry]) -> None:
         if entries:
@@ -129,7 +129,7 @@ def every_append_truncates(patch: Patch) -> dict[str, Any]:
 
 
 def no_consistency_check(patch: Patch) -> dict[str, Any]:
-    """Entries are taken wherever the log is long enough, whatever stands before them."""
+    """Accept entries wherever the log is long enough, whatever precedes them."""
     original = replication.on_append
 
     def on_append(state: RaftState, message: Any) -> None:
@@ -155,7 +155,7 @@ def reads_without_a_round(patch: Patch) -> dict[str, Any]:
 
 
 def reads_before_the_first_commit(patch: Patch) -> dict[str, Any]:
-    """A new leader does not know yet how much its predecessors committed."""
+    """Serve reads before a new leader knows how much its predecessors committed."""
     patch.setattr(reads, "_read_index", lambda state: state.commit_index)
     return {}
 
@@ -179,7 +179,7 @@ def two_changes_at_once(patch: Patch) -> dict[str, Any]:
 
 
 def change_before_the_first_commit(patch: Patch) -> dict[str, Any]:
-    """The bug of single-server changes that was published in 2015."""
+    """Allow the bug of single-server changes that was published in 2015."""
     original = confchange.change
 
     def change(state: RaftState, kind: str, server_id: str, address: str) -> int:
@@ -215,7 +215,7 @@ def _leases(plan: Plan) -> bool:
 
 
 def leases_while_clocks_jump(patch: Patch) -> dict[str, Any]:
-    """No bug of the code: the world breaks the promise that leases rest on."""
+    """Let clocks jump: the code is right, but the assumption of leases does not hold."""
     return {"edits": _DISHONEST}
 
 

@@ -1,4 +1,4 @@
-"""How a bug is planted, and taken out again."""
+"""Plant a bug, and remove it again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from braft_testing.simulation.plan import Plan
 
 __all__ = ["Mutant", "Patch"]
 
-#: Within so many seeds most mutants must be found.
+#: Seeds within which most mutants must be found.
 MOST_SEEDS = 40
 
 
 class Patch:
-    """Sets attributes, and puts the old values back at the end of its ``with`` block."""
+    """Sets attributes, and restores the old values at the end of its ``with`` block."""
 
     def __init__(self) -> None:
         self._saved: list[tuple[Any, str, Any]] = []
@@ -35,23 +35,23 @@ class Patch:
             setattr(target, name, value)
 
     def setattr(self, target: Any, name: str, value: Any) -> None:
-        """Set an attribute that is there."""
+        """Set an existing attribute."""
         self._saved.append((target, name, vars(target)[name]))
         setattr(target, name, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """How to plant a bug, and by which rules it may be found."""
+    """How to plant a bug, and which rules may find it."""
 
     #: Returns further arguments of ``run_seed``.
     plant: Callable[[Patch], dict[str, Any]]
     rules: tuple[str, ...]
-    #: Runs without the circumstances that the bug needs are passed over.
+    #: Whether a run has the circumstances that the bug needs; other runs are skipped.
     suits: Callable[[Plan], bool] = lambda plan: True
     most_seeds: int = MOST_SEEDS
 
     @property
     def name(self) -> str:
-        """What the bug is."""
+        """The name of the bug."""
         return self.plant.__name__

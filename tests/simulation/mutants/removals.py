@@ -23,12 +23,12 @@ def _removes(plan: Plan) -> bool:
 
 
 def _waits_long(plan: Plan) -> bool:
-    """Where a leader that lost its majority goes on for longer than others are healthy."""
+    """Return whether a leader without a majority goes on longer than others count as healthy."""
     return _removes(plan) and plan.config.election_timeout >= 1.0
 
 
 def _counts(plan: Plan) -> bool:
-    """Where clocks do not jump: only there the window can be judged."""
+    """Return whether clocks never jump: only then the window can be checked."""
     long = plan.autopilot is not None and plan.autopilot.window >= 5.0
     return _removes(plan) and long and not {"clock", "diverge"} & set(plan.faults)
 
@@ -42,9 +42,9 @@ def what_a_probe_finds_is_ignored(patch: Patch) -> dict[str, Any]:
 
 
 def the_silent_count_as_healthy(patch: Patch) -> dict[str, Any]:
-    """A leader that is about to lose its majority removes one more.
+    """Let a leader that is about to lose its majority remove one more voter.
 
-    It does not have the removal remembered first, which takes a majority as well.
+    It does not record the removal first, since that takes a majority as well.
     """
 
     def healthy(view: RaftView, voters: Sequence[Server], within: float) -> int:

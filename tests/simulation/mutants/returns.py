@@ -1,4 +1,4 @@
-"""Planted bugs of the return of members that were removed as dead."""
+"""Planted bugs of the rejoining of members that were removed as dead."""
 
 from __future__ import annotations
 

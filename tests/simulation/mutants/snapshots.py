@@ -47,7 +47,7 @@ def the_old_state_stays_after_an_install(patch: Patch) -> dict[str, Any]:
 
 
 def an_install_drops_what_follows_it(patch: Patch) -> dict[str, Any]:
-    """A log that already holds the snapshot's last entry is replaced all the same (Raft §7)."""
+    """Replace a log that already holds the snapshot's last entry, against Raft §7."""
 
     def on_install(state: RaftState, message: InstallSnapshot) -> None:
         if message.meta.index > state.commit_index:
@@ -59,7 +59,7 @@ def an_install_drops_what_follows_it(patch: Patch) -> dict[str, Any]:
 
 
 def a_late_snapshot_is_installed(patch: Patch) -> dict[str, Any]:
-    """Although everything in it, and more, was committed here."""
+    """Install a snapshot although all its entries, and more, are committed here."""
 
     def on_install(state: RaftState, message: InstallSnapshot) -> None:
         if state.log.term_at(message.meta.index) != message.meta.term:
@@ -120,7 +120,7 @@ def compaction_beyond_what_was_applied(patch: Patch) -> dict[str, Any]:
 
 
 def a_snapshot_with_the_newest_configuration(patch: Patch) -> dict[str, Any]:
-    """That is in use already, but its entry lies behind the snapshot."""
+    """Store the configuration in use, whose entry lies behind the snapshot."""
 
     def configuration_entry_at(log: RaftLog, index: int) -> tuple[int, Configuration]:
         return log.configuration_index, log.configuration
@@ -130,7 +130,7 @@ def a_snapshot_with_the_newest_configuration(patch: Patch) -> dict[str, Any]:
 
 
 def a_snapshot_counts_for_more_than_it_holds(patch: Patch) -> dict[str, Any]:
-    """The state is captured, entries are applied, and the snapshot is named after the last one."""
+    """Capture the state, apply entries, and name the snapshot after the last of them."""
     original = snapshots.Snapshotter._written
 
     def written(self: snapshots.Snapshotter, live: Any, capture: snapshots.Capture) -> None:
@@ -147,7 +147,7 @@ def a_snapshot_counts_for_more_than_it_holds(patch: Patch) -> dict[str, Any]:
 
 
 class HastyDisk(Disk):
-    """Cuts the log further than it was told to."""
+    """Compacts the log further than requested."""
 
     def cut(self, cut: Cut) -> None:
         upto = min(cut.upto + 1, self.volatile.last_index)
@@ -258,7 +258,7 @@ MUTANTS = (
             f"{_RAISES} (InvariantViolation)",
             "commit within log",
             "log matching",
-            # The log ends before the snapshot that the server says it has.
+            # The log ends before the snapshot that the server reports.
             "acknowledge only what is durable",
         ),
         lambda plan: _often(plan) and plan.snapshot_crash > 0,

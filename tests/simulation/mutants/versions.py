@@ -35,7 +35,7 @@ def _brings(plan: Plan, feature: str) -> bool:
 
 
 def _grows(plan: Plan) -> bool:
-    """Where members are added, and outsiders may know less than they do."""
+    """Return whether members are added that may support less than the others."""
     return _mixed(plan) and plan.servers > plan.initial_voters >= 2 and "membership" in plan.faults
 
 
@@ -44,7 +44,7 @@ def _captures(plan: Plan) -> bool:
 
 
 def what_is_unknown_is_answered(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did."""
+    """Answer an unknown command with an error, as braft itself once did."""
     original = StateMachine._execute
 
     def _execute(self: StateMachine, data: bytes, context: CommandContext) -> Outcome:
@@ -86,7 +86,7 @@ def unknown_services_in_a_snapshot_are_skipped(patch: Patch) -> dict[str, Any]:
 
 
 def services_nobody_used_are_in_snapshots(patch: Patch) -> dict[str, Any]:
-    """As braft itself once did: a node that does not have one yet cannot read the snapshot."""
+    """Write unused services, as braft once did; a node without them cannot read the snapshot."""
     original = StateMachine.snapshot
 
     def snapshot(self: StateMachine) -> Iterator[bytes]:
