@@ -421,7 +421,7 @@ def test_what_lies_in_the_folder_is_not_begun_from_and_is_removed(
     # A complete snapshot of this version, like one that Raft refused used to remain.
     later = f"{FAR:020d}-{1:020d}-0badbeef.snap"
     shutil.copyfile(mine, folder / later)
-    # And one that replaced the snapshot in use.
+    # The start must not take it for the newest one.
     victim.start()
     victim.check()
     assert victim.files == [mine.name]

@@ -1,4 +1,4 @@
-"""Measuring and reporting, on peers whose figures are known."""
+"""Measurements and reports, on fake peers with known figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ workload: Any = pytest.importorskip("benchmarks.workload", reason="not installed
 
 
 class Fake:
-    """A peer of a given speed that leaves a trace of what is done to it."""
+    """A fake peer of a given speed that records what is done to it."""
 
     name = "fake"
     operations = 100

@@ -1,4 +1,4 @@
-"""Loads in the background and memory seen from outside."""
+"""Background load, and the memory of another process."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_memory_is_seen_while_it_is_held() -> None:
         _wait(lambda: watch.peak("me", began, time.monotonic()) is not None)
         held_from = time.monotonic()
         before = watch.peak("me", began, held_from)
-        # Fresh pages: what Python allocates may come out of memory that other tests have freed.
+        # Map fresh pages: Python's allocations may reuse memory that other tests have freed.
         held = mmap.mmap(-1, size)
         for page in range(0, size, mmap.PAGESIZE):
             held[page] = 1

@@ -1,4 +1,4 @@
-"""The measuring functions measure what they say, on operations whose behaviour is known."""
+"""The measuring functions give correct figures for operations with known behaviour."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_summarize_takes_percentiles_of_the_sorted_latencies() -> None:
 
 def test_drive_keeps_exactly_that_many_outstanding(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    # Time that passes with the operations alone: a busy machine changes nothing.
+    # Only the operations advance time, so a busy machine has no influence.
     monkeypatch.setattr(workload, "time", SimpleNamespace(perf_counter=lambda: now))
     running = 0
     most = 0
@@ -46,7 +46,7 @@ def test_drive_keeps_exactly_that_many_outstanding(monkeypatch: pytest.MonkeyPat
     assert most == 7
     assert running == 0
     assert numbers == list(range(len(numbers)))
-    # Neither what ended in the warm-up is counted, nor what ended afterwards.
+    # Operations that end in the warm-up or after the measurement are not counted.
     assert sample.operations == 16
     assert len(numbers) == 3 + 16 + 7
     assert sample.p50_ms == 7 * 62.5
@@ -79,7 +79,7 @@ def test_first_success_overlaps_attempts_and_ends_with_the_first() -> None:
     async def operation(number: int) -> None:
         if number == 0:
             try:
-                await asyncio.sleep(60)  # handed to the dead leader: hangs
+                await asyncio.sleep(60)  # sent to the dead leader: hangs
             except asyncio.CancelledError:
                 cancelled.append(number)
                 raise

@@ -1,4 +1,4 @@
-"""What each command asks, prints, and ends with."""
+"""The request, output and exit code of each command."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ COMMANDS = [
     ["members", "promote", "server-2"],
     ["leader", "transfer"],
 ]
-#: Answered from the node's memory: they ask no cluster, so none can refuse.
+#: Answered from the node's memory without the cluster, so they always succeed.
 READS = [["leader", "show"], ["members", "list"]]
 
 
@@ -352,10 +352,10 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert run.stdout == "[]\n"
-    # Of what any such command line costs: on a busy machine processors are slower, too.
+    # Compare with the cost of any such command line: on a busy machine both take longer.
     whole = min(_processor_seconds(root, "-m", "braft_core", "--help") for _ in range(3))
     least = min(_processor_seconds(root, "-c", "import typer.rich_utils") for _ in range(3))
-    assert whole < 5 * least  # 2.6 times as a rule
+    assert whole < 5 * least  # usually 2.6 times
 
 
 def _processor_seconds(root: str, *arguments: str) -> float:

@@ -1,4 +1,4 @@
-"""What trouble that repeats leaves of a log."""
+"""Damping of repeated log lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braft_core.cli.damping import BURST, PERIOD, DampedHandler
 
 
 class Log:
-    """A logger of its own, on a clock that a test moves."""
+    """A separate logger on a clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""The discovery of the command, which keeps a default that an embedded node has not."""
+"""The default discovery of ``braft run``; an embedded node has none."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_mdns_where_it_is_installed(
 
 
 class Listening:
-    """A node that listens at once, and ends."""
+    """A node that listens at once and stops."""
 
     address = http_address = "127.0.0.1:1"
 

@@ -1,4 +1,4 @@
-"""The demo's verdict, its manners when things go wrong, and (integration) the demo itself."""
+"""The demo's verdict, its behaviour on errors, and (integration) the demo itself."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_node_that_ends_is_named_and_its_log_shown(tmp_path: Path, capsys: Any
 def test_an_interrupt_while_a_node_starts_leaves_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes when the process is there and nobody has noted who it is."""
+    """The interrupt comes after the process has started and before its id is stored."""
     started: list[subprocess.Popen[bytes]] = []
     real = subprocess.Popen
 
@@ -146,7 +146,7 @@ def test_an_interrupt_while_a_node_starts_leaves_no_process(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: int) -> None:
-    # As from a terminal: what a shell runs in the background is born with SIGINT ignored.
+    # As from a terminal: a background job of a shell starts with SIGINT ignored.
     code = (
         "import pathlib, signal; from braft_core.cli.demo import run_demo\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"

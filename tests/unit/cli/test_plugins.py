@@ -1,4 +1,4 @@
-"""``braft plugins show``: one plugin explained, those that are broken or switched off too."""
+"""``braft plugins show`` explains a plugin, also one that is broken or disabled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``braft run`` for real: one node, one process."""
+"""``braft run`` in a real process, with one node."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_node_runs_serves_and_stops(words: list[str], braft: Any) -> None:
 def test_a_signal_that_comes_when_the_node_has_just_started_stops_it_in_order(
     number: signal.Signals,
 ) -> None:
-    """Its HTTP port may have answered already, and somebody may act on that at once."""
+    """Its HTTP port may answer already, so a supervisor may send a signal at once."""
     alone = [*ANY_PORTS, "--data-dir", ":memory:", "--expect", "1", "--log", "warning"]
     script = f"""
 import os, runpy, sys

@@ -1,4 +1,4 @@
-"""``braft snapshot``: what it asks, prints, and ends with; what it leaves on the disk."""
+"""``braft snapshot``: requests, output, exit codes, and files on the disk."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_on_a_terminal_it_asks(
 
 
 class FakeSys:
-    """``sys`` with a terminal for standard input; standard error stays what it is."""
+    """``sys`` with a terminal as standard input and the real standard error."""
 
     def __init__(self, stdin: Any) -> None:
         self.stdin = stdin

@@ -1,4 +1,4 @@
-"""The process ``braft`` in odd surroundings: encodings, closed streams, early signals."""
+"""The process ``braft`` in unusual environments: encodings, closed streams, early signals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braft_testing.processes import wait_for
 ROOT = str(Path(__file__).parents[3])
 BRAFT = [sys.executable, "-m", "braft_core"]
 NOT_UTF8 = b"gr\xfcn"
-#: The same as Python hands it to programs.
+#: The same as Python passes it to programs.
 HIDDEN = "gr\udcfcn"
 
 
@@ -168,7 +168,7 @@ def test_a_node_runs_without_standard_streams(tmp_path: Path) -> None:
         with Client([f"127.0.0.1:{ports[2]}"]) as client:
             wait_for(lambda: client.ready()[0], 60)
             assert client.kv_put("m", "k", "v") > 0
-        # The next file that is opened takes the place of a closed stream: no store may be there.
+        # The next opened file gets a closed stream's descriptor; it must not be a store.
         assert {os.readlink(files / str(number)) for number in range(3)} == {"/dev/null"}
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""What people see: 80 columns, short ids, ``-h`` everywhere."""
+"""Output for people: 80 columns, short ids, ``-h`` for every command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small servers that answer like nodes, or like proxies and other servers."""
+"""Small HTTP servers that answer like nodes, proxies or other servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Peer(ThreadingHTTPServer):
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.answer: tuple[int, str, bytes] | None = (200, "application/json", b"{}")
         self.headers: dict[str, str] = {}
-        #: Answers that come first, one for each request.
+        #: Answers to the first requests, one each.
         self.before: list[Any] = []
 
     @property
@@ -88,7 +88,7 @@ def make_peer() -> Iterator[Callable[[], Peer]]:
 
 @pytest.fixture
 def dead_url() -> Iterator[str]:
-    """Return a URL whose port is bound, so that nobody else gets it, but never listens."""
+    """Return a URL whose port is reserved (bound), but never listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"

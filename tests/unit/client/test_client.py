@@ -80,13 +80,13 @@ def test_a_write_that_times_out_is_unknown_and_a_read_goes_on(
     monkeypatch.setattr("braft_core.client.client._SLACK", 0.0)
     other = make_peer()
     other.gives({"maps": ["m"]})
-    with socket.create_server(("127.0.0.1", 0)) as mute:  # connects, and never answers
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts connections and never answers
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
         client = connect(url, other.url, timeout=0.5)
         with pytest.raises(errors.OutcomeUnknown):
             client.kv_put("m", "k", "v")
         assert other.seen == []
-        # On a busy machine the other one may be too late as well.
+        # On a busy machine the other peer may be too late as well.
         assert wait_for(client.kv_maps) == ["m"]
 
 
@@ -169,7 +169,7 @@ def test_a_proxy_s_answer_is_not_a_node_s(
 def test_a_success_that_is_no_node_s_is_an_error(
     make_peer: Any, connect: Any, status: int, media_type: str, body: bytes
 ) -> None:
-    """Whether a write was applied is unknown then."""
+    """The outcome of a write is unknown then."""
     peer = make_peer()
     peer.answer = (status, media_type, body)
     client = connect(peer.url)

@@ -91,7 +91,7 @@ def test_what_breaks_off_leaves_nothing_behind(
 ) -> None:
     peer = make_peer()
     peer.answer = (200, BINARY, FILE)
-    peer.headers = {"Transfer-Encoding": "chunked"}  # and no chunk follows
+    peer.headers = {"Transfer-Encoding": "chunked"}  # no further chunk follows
     with pytest.raises(errors.Unreachable):
         connect(peer.url).download_snapshot("x", tmp_path / "backup.snap")
     assert list(tmp_path.iterdir()) == []
@@ -125,7 +125,7 @@ def test_a_file_of_that_name_stays(
     hard_links: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also one that appears during the download, and a dangling link."""
+    """This includes a file that appears during the download, and a dangling link."""
     if not hard_links:
 
         def refuse(*_: object) -> None:

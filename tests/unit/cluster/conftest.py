@@ -1,4 +1,4 @@
-"""A network of nodes in virtual time, over a Raft that is only a table."""
+"""A network of nodes in virtual time; a table replaces Raft."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from braft_core.services.capabilities import NONE, Capabilities, Signature
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time jumps to the next timer as soon as nothing else is ready."""
+    """An event loop whose time jumps to the next timer when nothing else is ready."""
 
     virtual = 1000.0
 
@@ -38,7 +38,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class Listing(Discovery):
-    """Says what the test says; the watch only polls."""
+    """A discovery that returns the test's contacts; its watch only polls."""
 
     name = "listing"
 
@@ -61,7 +61,7 @@ SOME = Capabilities(1, frozenset({1, 2}), frozenset({1}), {"kv": {"put": Signatu
 
 @dataclass
 class Table:
-    """What Raft would replicate: one cluster, its members' configuration."""
+    """Replaces the replicated state: one cluster and its configuration."""
 
     configuration: Configuration
     pending: bool = False
@@ -83,7 +83,7 @@ class Host:
         self.written = False
         self.looks_written = False
         self.book: dict[str, str] = {}
-        #: The configuration this machine was left with when it was removed.
+        #: The configuration that this machine had when it was removed.
         self.outdated: Configuration | None = None
         self.campaign_enabled = True
         self.capabilities = SOME
@@ -117,7 +117,7 @@ class Host:
         self.net.hosts.pop(self.address, None)
 
     def move(self, address: str) -> None:
-        """Move the running process to another address, which it knows."""
+        """Move the running process to another address and notify it."""
         assert self.membership is not None
         del self.net.hosts[self.address]
         self.address = self._identity.address = address
@@ -175,7 +175,7 @@ class Host:
             return RaftView()
         leader = self.net.leader(self.member_of)
         if table.configuration.get(self.server_id) is None:
-            # Nobody calls a server that is no member; what it holds is the past.
+            # The leader sends nothing to a removed server, so its configuration is outdated.
             return RaftView(configuration=self.outdated or table.configuration)
         peers = {
             s.id: PeerView(self.net.silence(s.id), 10)
@@ -247,7 +247,7 @@ class Host:
 
 
 class Net:
-    """Who can be reached where, and what discovery lists."""
+    """The network: reachable hosts by address, and the contacts of discovery."""
 
     def __init__(self) -> None:
         self.ids = count(1)
@@ -257,7 +257,7 @@ class Net:
         self.addresses: list[str] = []
         self.listing_error: Exception | None = None
         self.down_since: dict[str, float] = {}
-        #: Servers that Raft does not hear although they run, and since when.
+        #: Running servers from which Raft receives nothing, and since when.
         self.mute: dict[str, float] = {}
 
     def listed(self) -> list[Contact]:
@@ -272,7 +272,7 @@ class Net:
         return any(h.server_id == server_id and h.membership for h in self.hosts.values())
 
     def silence(self, server_id: str) -> float:
-        """Seconds since Raft heard from that server."""
+        """Return the seconds since Raft heard from that server."""
         now = asyncio.get_running_loop().time()
         if server_id in self.mute:
             return now - self.mute[server_id]
@@ -291,7 +291,7 @@ class Net:
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> float:
-    """Wait in virtual time; returns how long it took."""
+    """Wait in virtual time; return how long it took."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
     while not condition():
@@ -305,7 +305,7 @@ Scenario = Callable[[Net], Coroutine[Any, Any, None]]
 
 @pytest.fixture
 def play() -> Callable[[Scenario], Net]:
-    """Run a scenario in virtual time, halt every host, and let nothing run on."""
+    """Run a scenario in virtual time, halt every host, and check that nothing goes on."""
 
     def run(scenario: Scenario) -> Net:
         net = Net()
@@ -329,5 +329,5 @@ def play() -> Callable[[Scenario], Net]:
 
 @pytest.fixture
 def wait() -> Callable[..., Coroutine[Any, Any, float]]:
-    """``await wait(condition, seconds)``: virtual seconds until the condition held."""
+    """Return ``wait(condition, seconds)``, which returns the virtual seconds that it waited."""
     return until

@@ -1,4 +1,4 @@
-"""The address book: what a server says of itself wins over the configuration, the newest first."""
+"""The address book: a server's newest announcement wins over the configuration."""
 
 from __future__ import annotations
 

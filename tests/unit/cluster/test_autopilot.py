@@ -1,4 +1,4 @@
-"""The rules of removal one by one, and what they guarantee in all cases."""
+"""Each rule of dead server cleanup, and the guarantees of all together."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_incompatible_voter_is_never_dead() -> None:
 
 
 def test_a_formerly_incompatible_voter_is_dead_only_after_its_own_silence() -> None:
-    """The end of a rolling change restarts it; until it answers, it looks like a dead one."""
+    """A rolling change restarts it; until it answers, it looks like a dead voter."""
     asked = ProbeEvidence(inf, MIN_FAILURES, incompatible_age=59.0)
     decision = steady().evaluate(1000.2, "a", view("abc", "c"), {"c": asked}, [])
     assert decision.verdict is Verdict.SILENT
@@ -215,7 +215,7 @@ def test_a_pause_after_each_removal() -> None:
 
 
 def test_a_restart_makes_the_window_longer_and_never_shorter() -> None:
-    """A node that has just heard of a removal counts it from then on."""
+    """A node counts a removal from the moment at which it learns of it."""
     autopilot = Autopilot(replace(RULES, stabilization_time=0.0))
     seen, one = view("abc", "c"), [removal(1, 3)]
     assert look(autopilot, seen, "c", one, now=0.0).verdict is Verdict.SPENT
@@ -299,7 +299,7 @@ def test_a_removal_always_keeps_the_rules(
 def test_over_any_hour_less_than_half_of_the_voters_go(
     size: int, deaths: list[int], restarts: set[int]
 ) -> None:
-    """Every few minutes another one dies; leaders come and go. What is left is a majority."""
+    """Voters die every few minutes and leaders change; a majority always remains."""
     names = list("abcdefghi"[:size])
     rules = replace(RULES, stabilization_time=0.0, min_quorum=1)
     autopilot, now, removals = Autopilot(rules), 0.0, list[Removal]()

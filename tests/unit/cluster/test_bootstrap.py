@@ -62,7 +62,7 @@ def of(effects: Sequence[Effect], kind: type) -> list[Any]:
 
 
 def show(bootstrap: Bootstrap, now: float, *replies: ProbeReply, at: str = "") -> list[Effect]:
-    """Answers from each node's own address (or from ``at``), discovery listing exactly these."""
+    """Give replies from each node's address (or ``at``); discovery lists exactly these nodes."""
     effects: list[Effect] = []
     for r in replies:
         effects += bootstrap.probe_answered(now, contact_at(at or r.address), r)
@@ -135,7 +135,7 @@ def test_where_the_number_is_a_guess_the_others_are_listened_for_first() -> None
     bootstrap = ready(expect=1, listen=1.5)
     assert not of(bootstrap.tick(T + 1.4), StoreRecord)
     assert "waiting until nothing changes" in bootstrap.waiting(T + 1.4)
-    # A change late in that time restarts the margin, and not the whole of it.
+    # A change late in that time restarts the margin, and not the whole time.
     bootstrap.contacts_listed(T + 1.4, map(contact_at, (A, B)))
     assert not of(bootstrap.tick(T + 1.6), StoreRecord)
     assert of(bootstrap.tick(T + 1.71), StoreRecord)

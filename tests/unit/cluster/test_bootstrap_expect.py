@@ -1,4 +1,4 @@
-"""Names are not nodes: what bootstraps from a list, and what does not (etcd#5909)."""
+"""Which contact lists may bootstrap a cluster: one name may stand for many nodes (etcd#5909)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bootstrap record on disk: what was written is read, anything else is an error."""
+"""The bootstrap record on disk: it reads back unchanged, and damage is an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from braft_core.cluster.bootstrap_record import (
 from braft_core.errors import DecodeError
 from braft_core.peer import BootstrapProposal
 
-#: Written by 0.1; must be readable for ever.
+#: Written by 0.1; every later version must read it.
 GOLDEN = bytes.fromhex("930194a163a178c401ffa16192a179a17a")
 
 proposals = st.builds(BootstrapProposal, st.text(), st.text(), st.binary(), st.text())

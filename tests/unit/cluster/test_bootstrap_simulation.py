@@ -1,4 +1,4 @@
-"""Uninitialised nodes, wrong discovery, lossy network, crashes: one cluster, never two."""
+"""Uninitialised nodes with wrong discovery, message loss and crashes form only one cluster."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CALL_TIMEOUT = 1.0
 
 
 class Machine:
-    """One host: what survives a crash, and the process on it, if it is up."""
+    """One host: its durable state, and the process on it, if it is up."""
 
     def __init__(self, world: World, server_id: str, address: str) -> None:
         self.world, self.server_id, self.address = world, server_id, address
@@ -75,7 +75,7 @@ class Machine:
             self.world.after(TICK, lambda: self.tick(life))
 
     def later(self, delay: float, act: Callable[[Bootstrap], Iterable[Effect] | None]) -> None:
-        """Do something in this life of the process, if it lasts so long."""
+        """Schedule an action that is dropped if the process ends earlier."""
         life = self.life
 
         def run() -> None:
@@ -152,7 +152,7 @@ class Machine:
         return []
 
     def propose(self, effect: SendProposal) -> None:
-        """Like the real driver: the reply leaves only when the peer's record is durable."""
+        """Send a proposal; as in a real node, the peer replies when its record is durable."""
         world = self.world
 
         def answer(peer: Machine) -> BootstrapProposalReply:
@@ -202,7 +202,7 @@ class Machine:
 
 
 class World:
-    """Virtual time, the network between the machines, and what discovery says."""
+    """Virtual time, the network between the machines, and discovery."""
 
     def __init__(self, seed: int, nodes: int, expect: int, chaos: float) -> None:
         self.seed, self.random = seed, random.Random(seed)

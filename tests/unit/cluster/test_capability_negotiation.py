@@ -1,4 +1,4 @@
-"""What members declare that they can execute, and what the leader makes of it."""
+"""Members declare their capabilities, and the leader agrees on the common part."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_server_that_is_added_by_hand_is_asked_first(play: Any, wait: Any) -> 
         await wait(lambda: bool(table.agreements))
         leader = net.leader(hosts[0].member_of).membership
         poor = net.host("d", "10.0.0.4:15000", expect=3)
-        await leader.check_newcomer("d", poor.address)  # nobody answers there yet
+        await leader.check_newcomer("d", poor.address)  # no server answers there yet
         poor.capabilities = replace(poor.capabilities, services={})
         await poor.boot(discovery=False)
         with pytest.raises(Conflict, match="lacks service 'kv'"):

@@ -1,4 +1,4 @@
-"""Whom a newcomer asks, what the leader answers, when a learner gets its vote."""
+"""How a new node joins: whom it asks, the leader's answers, promotion to voter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decisions of a member's life: changes the leader makes, announcements, absences."""
+"""Rules of a member: changes by the leader, announcements, absent peers."""
 
 from __future__ import annotations
 

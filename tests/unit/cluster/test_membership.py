@@ -89,7 +89,7 @@ def test_an_address_outlives_a_server_that_leaves_and_returns_within_a_tick(
         without = Configuration(tuple(s for s in whole.servers if s.id != "b"))
         leader.membership._member._learn("b", "10.9.9.9:15000")
         assert leader.book["b"] == "10.9.9.9:15000"
-        # What the runtime does when the two configurations come in one breath.
+        # As the runtime does when two configurations arrive together.
         leader.membership.use_configuration(without)
         del leader.book["b"]
         leader.membership.use_configuration(whole)
@@ -420,7 +420,7 @@ def test_an_announcement_informs_both_sides(play: Any, wait: Any) -> None:
         assert reply == AnnounceReply("a", ADDRESSES[0])
         assert hosts[0].book["c"] == "10.7.7.7:15000"
         assert hosts[0].membership.address_of("c") == "10.7.7.7:15000"
-        # c itself says otherwise, and its own word is the newest.
+        # The announcement of c itself is newer and wins.
         await hosts[2].boot()
         await wait(lambda: hosts[0].book["c"] == ADDRESSES[2], 10)
 
@@ -439,7 +439,7 @@ def test_a_copy_of_a_member_is_refused_and_the_member_is_not(
             return bool(hosts[0].book.get("c") != copy.address)
 
         view = copy.raft_view
-        # The leader calls a member where it is known to be, which is not at the copy.
+        # The leader sends to the member's known address, which is not the copy's.
         copy.raft_view = lambda: replace(view(), leader_id="") if led_elsewhere() else view()
         await copy.boot()
         sentence = (
@@ -455,7 +455,7 @@ def test_a_copy_of_a_member_is_refused_and_the_member_is_not(
         assert hosts[2].membership.waiting == ""
         assert {host.book["c"] for host in hosts[:2]} == {ADDRESSES[2]}
         assert net.tables["cluster-1"].changes == []
-        # The member is gone for good, or was the copy: then the other one is the member.
+        # The original process has ended, so the other one becomes the member.
         await hosts[2].halt()
         await wait(lambda: {host.book["c"] for host in hosts[:2]} == {copy.address})
         await wait(lambda: copy.campaign_enabled and not copy.membership.notes)
@@ -467,15 +467,15 @@ def test_a_copy_of_a_member_is_refused_and_the_member_is_not(
 def test_a_member_is_accepted_once_its_old_process_has_ended(play: Any, wait: Any) -> None:
     async def scenario(net: Any) -> None:
         hosts = await three(net, wait)
-        # It moved, and its former self still answers for a while.
+        # It moved, and its former process still answers for a while.
         moved = net.host("c", "10.7.7.7:15000", expect=3)
         moved.disk, moved.member_of = hosts[2].disk, hosts[2].member_of
         view = moved.raft_view
         moved.raft_view = lambda: replace(view(), leader_id="")
         await moved.boot()
         await wait(lambda: not moved.campaign_enabled)
-        # That one ends, the leader finds the new one by itself and commits where it is, all of it
-        # between two announcements; from then on there is nothing to announce.
+        # Between two announcements the old process ends, and the leader finds the new one and
+        # commits its address. The new process has nothing to announce any more.
         await hosts[2].halt()
         found = AnnounceRequest("c", moved.address, "cluster-1")
         await hosts[0].membership.on_call(found)
@@ -504,7 +504,7 @@ def test_a_late_round_of_probes_brings_back_no_former_address(play: Any, wait: A
         net.addresses = [*ADDRESSES, silent.address]
         await wait(asked.is_set)
         await asyncio.sleep(0.1)
-        # c has answered in this round, which still waits for the silent one; now it moves.
+        # c has answered in this round, which still waits for the silent host. Now c moves.
         await c.halt()
         c.address = "10.7.7.7:15000"
         await c.boot()
@@ -567,7 +567,7 @@ def test_a_removed_member_logs_it_once_and_does_not_campaign(
         await gone.halt()
         await gone.boot()
         await wait(lambda: gone.membership.removed, 3)
-        # Added again, it is called by the leader, and that settles it.
+        # When it is added again, messages of the leader prove its membership.
         await hosts[0].change_membership("add_voter", "c", ADDRESSES[2])
         gone.outdated = None
         await wait(lambda: not gone.membership.removed, 3)

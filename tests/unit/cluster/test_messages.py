@@ -1,4 +1,4 @@
-"""What a person reads."""
+"""Status messages for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is probed where discovery names more places than a cluster has."""
+"""Which contacts are probed when discovery lists more than a cluster has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY: frozenset[Contact] = frozenset()
 HONEST = [Contact(f"10.0.0.{n}", 15000) for n in (1, 2, 3)]
 #: 3,000 contacts of one attacker: the ports of its address.
 ONE_ATTACKER = [Contact("10.0.0.66", 1000 + n) for n in range(900)]
-#: Or as many addresses of a network that it has for itself.
+#: Or as many addresses of its own network.
 MANY_ADDRESSES = [Contact(f"10.0.{n // 250 + 1}.{n % 250 + 1}", 15000) for n in range(900)]
 
 contacts = st.builds(

@@ -1,4 +1,4 @@
-"""What members make of each other's digests."""
+"""Members compare state digests with each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def members(voters: str, learners: str = "") -> Configuration:
 
 
 def digests(values: Mapping[int, str], code: bytes = CODE) -> list[Checkpoint]:
-    """Checkpoints of service kv: by index a letter that stands for a state."""
+    """Return checkpoints of service kv; ``values`` has a letter for the state at each index."""
     return [
         Checkpoint(index, {"kv": Digest(code, value.encode() * 16)})
         for index, value in values.items()
@@ -104,7 +104,7 @@ def test_only_equal_indexes_and_equal_code_are_compared() -> None:
 def test_an_alarm_lasts_until_a_later_index_is_equal() -> None:
     member = Member(members("abc"))
     assert member.knows(a={5: "y"}, b={5: "x"}, c={5: "x"}).own_fault
-    # The others go on and have forgotten the index; nothing is known of this one's later state.
+    # The others no longer have that index, and this member has no later checkpoint.
     assert member.knows(b={9: "x"}, c={9: "x"}).own_fault
     assert member.knows(a={5: "y", 9: "y"}).own_fault
     table = member.knows(a={9: "y", 12: "x"}, b={12: "x"}, c={12: "x"})
@@ -203,7 +203,7 @@ def test_strangers_and_nonsense_change_nothing(caplog: pytest.LogCaptureFixture)
     assert table.message == ""
     for data in (b"\xff", b"nonsense", b"\x92\x01\x90", b""):
         table.learn("b", data)
-        table.learn("a", encode_checkpoints(digests({5: "q"})))  # nobody tells us what we are
+        table.learn("a", encode_checkpoints(digests({5: "q"})))  # ours: ignored
     table.compare(member.configuration)
     assert table.message == ""
     assert len([r for r in caplog.records if "cannot decode" in r.getMessage()]) == 1

@@ -74,9 +74,9 @@ class FakeNode:
         self._asked("execute", service, command, *args, timeout)
         return getattr(self, f"_{service}_{command}", self._unknown)(*args)
 
-    #: Seconds.
+    #: Staleness of reads, seconds.
     staleness = 1.5
-    #: What the leader decided about silent members.
+    #: The leader's decision about dead members.
     autopilot: ClassVar[dict[str, Any]] = {}
 
     def query(
@@ -289,7 +289,7 @@ class Caller(falcon.testing.TestClient):
 
 
 def client(node: FakeNode, extend: Any = None) -> Caller:
-    api: Any = node  # it has what HTTP uses, and no more
+    api: Any = node  # it has only what HTTP uses
     return Caller(make_app(api, extend, more_routes=legacy_routes(api)))
 
 

@@ -305,7 +305,7 @@ def test_a_parameter_that_nobody_reads_is_named(web: Any, node: Any) -> None:
     assert "'limits'" in answer.json["detail"]
     assert "after, consistency, limit, max_staleness, timeout" in answer.json["detail"]
     assert web.simulate_delete("/v1/members/x?force=1").status_code == 400
-    # These wait for nothing.
+    # These do not wait, so they take no timeout.
     for path in ("/healthz", "/v1/members", "/v1/leader", "/v1/snapshots"):
         assert web.simulate_get(f"{path}?timeout=1").status_code == 400, path
     assert node.calls == []

@@ -1,4 +1,4 @@
-"""The original's ``/kv`` and the typed ``/v1/kv``."""
+"""The Go original's ``/kv`` and the typed ``/v1/kv``."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ def test_an_answer_of_many_values_is_whole(web: Any, node: Any) -> None:
 def test_a_body_of_more_values_than_a_command_carries_is_not_parsed(
     web: Any, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 8 MiB hold 2.7 million lists: to make them took two seconds, in which no other thread ran.
+    # 8 MiB hold 2.7 million lists. Creating them blocked all other threads for two seconds.
     monkeypatch.setattr(strict_json, "loads", lambda body: pytest.fail("it was parsed"))
     for body in (b"[" + b"[]," * 1_600_000 + b"[]]", b"[" + b"1," * 1_600_000 + b"1]"):
         headers = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete, equal to the page, and true."""
+"""The OpenAPI document is complete, agrees with the page, and with the server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_page_says_what_the_description_says(node: Any) -> None:
 
 def test_the_node_does_what_the_description_says(node: Any, make_client: Any) -> None:
     node._kv_put("m", "k", 1)
-    node.staleness = 0.0  # no read is too stale, which would be a 503
+    node.staleness = 0.0  # no read is too stale, which would cause a 503
     schema = schemathesis.openapi.from_asgi(
         "/openapi.json", make_client(node).app, headers={"Host": "localhost"}
     )
@@ -61,7 +61,7 @@ def _try(operation: Any) -> None:
     @given(case=operation.as_strategy())
     @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=EVERY)
     def sent(case: Any) -> None:
-        # What a schema cannot say, such as what an address is, is a 400 all the same.
+        # Rules that a schema cannot express, such as the syntax of addresses, cause a 400.
         case.call_and_validate(headers=HEADERS, excluded_checks=[positive_data_acceptance])
 
     sent()

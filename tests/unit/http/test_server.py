@@ -30,9 +30,9 @@ from braft_core.http.waitress_server import MAX_CHUNK_LINE, THREADS
 from braft_core.transport import PAUSE
 from braft_testing.processes import PATIENCE, wait_for
 
-#: Seconds for which a stuck caller holds on.
+#: Seconds for which a stuck client keeps its request open.
 STUCK = 60.0
-#: Seconds within which everything is over that waits for no caller, on a busy machine.
+#: Seconds within which anything ends that waits for no client, on a busy machine.
 SOON = 15.0
 
 
@@ -259,7 +259,7 @@ def test_a_body_that_is_announced_as_too_large_is_refused_unread(
         length = MAX_BODY_BYTES + 1
         head = f"PUT /v1/kv/m/k HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {length}\r\n\r\n"
         raw.sendall(head.encode() + b"x" * 1000)
-        if node.settings.http_server == "waitress":  # which reads all of it first
+        if node.settings.http_server == "waitress":  # it reads the whole body first
             raw.sendall(b"x" * (length - 1000))
         answer = http.client.HTTPResponse(raw)
         answer.begin()
@@ -292,7 +292,7 @@ def test_a_chunked_body_without_end_is_cut_off(server: HTTPServer, node: Any) ->
     """It has no Content-Length, so its bytes are counted as they arrive."""
     limit = SERVER_BODY_LIMIT if node.settings.http_server == "waitress" else MAX_BODY_BYTES
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as raw:
-        # No more than is read before it is refused: the rest would make a reset of the answer.
+        # Send only what is read before the refusal: unread bytes would reset the connection.
         raw.sendall(CHUNKED + CHUNK * (limit // len(CHUNK)))
         assert not select.select([raw], [], [], 0)[0]
         raw.sendall(CHUNK * 2)
@@ -354,7 +354,7 @@ def test_callers_are_sent_elsewhere_before_the_stop(server: HTTPServer, node: An
 def test_a_connection_that_was_made_before_the_drain_is_served(
     server: HTTPServer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel established it already; after a reset its caller could not tell what happened."""
+    """The connection is established; after a reset its client could not know the outcome."""
     running = server._running
     assert running is not None
     if kind == "waitress":
@@ -377,7 +377,7 @@ def test_a_connection_that_was_made_before_the_drain_is_served(
 def test_a_drain_waits_for_callers_and_not_for_ever(
     server: HTTPServer, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that still waits then is answered when the node stops."""
+    """A request that still waits is answered when the node stops."""
     monkeypatch.setattr("braft_core.http.grace_periods.STOP_GRACE", PATIENCE)
     node.held, answers = threading.Event(), []
     caller = threading.Thread(target=lambda: answers.append(ask(server.port, "POST", "/kv?v=1")))
@@ -399,6 +399,6 @@ def _refused(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
     except ConnectionRefusedError:
         return True
-    except ConnectionResetError:  # the kernel made it after the server's last look
+    except ConnectionResetError:  # the kernel accepted it after the server's last accept()
         return False
     return False

@@ -37,7 +37,7 @@ def test_taken_listed_and_read_back(web: Any, node: Any, tmp_path: Path) -> None
     path = tmp_path / "snap-1.snap"
     path.write_bytes(answer.content)
     meta, contents = open_file(path)
-    # The reader works out the checksum; the node of this test has none.
+    # The reader computes the checksum; this fake node has none.
     assert meta.checksum != 0
     assert meta._replace(checksum=0) == node.snapshot_files["snap-1"][0]
     assert b"".join(contents) == b"\x01" * 600_000

@@ -1,4 +1,4 @@
-"""Plugins for tests: installed distributions, modules, and classes that they provide."""
+"""Plugins for tests: installed distributions, modules, and the classes they provide."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Counter(Service):
 
 @pytest.fixture
 def classes() -> types.SimpleNamespace:
-    """Complete classes of some kinds: ``Lab``, ``Packing``, ``Counter``."""
+    """Return complete classes of some kinds: ``Lab``, ``Packing``, ``Counter``."""
     return types.SimpleNamespace(Lab=Lab, Packing=Packing, Counter=Counter)
 
 

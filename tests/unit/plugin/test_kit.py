@@ -1,4 +1,4 @@
-"""The kit for plugin authors; each check has a plugin that fails it."""
+"""The kit for plugin authors: each check fails on a plugin that breaks its rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The consensus core alone: what it imports, what is public, and that it is driven by hand."""
+"""The consensus core alone: its imports, its public names, and driving it by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import braft_core.raft as raft
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "three_cores.py"
 
-#: Extend this on purpose only: users who drive a core depend on each name.
+#: Extend this only deliberately: users who drive a core depend on each name.
 PUBLIC = {
     "core": {"RaftCore", "RaftConfig", "PeerStatus", "ProgressState", "Role"},
     "output": {"Ready", "ReadReady", "Event", "RoleChanged", "LeaderChanged"}
@@ -51,7 +51,7 @@ def test_importing_it_loads_the_standard_library_and_msgpack_alone() -> None:
         "braft_core.errors",
         "braft_core.raft",
     }
-    # The C extension of msgpack brings modules of the compiler that made it.
+    # The C extension of msgpack imports modules of the Cython that compiled it.
     foreign = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names - {"braft_core"}
     assert {name for name in foreign if "cython" not in name} == {"msgpack"}
     for name in ("asyncio", "socket", "threading", "logging", "sqlite3", "grpc", "pluggy"):

@@ -117,7 +117,7 @@ def test_entries_behind_a_travelling_snapshot_are_kept_for_its_receiver() -> Non
 
 
 def test_a_slow_follower_that_compaction_has_passed_harms_nobody() -> None:
-    """Its window is full, and the entry before the next one is gone: news of commits must wait."""
+    """Its window is full and the previous entry is compacted: commit indexes must wait."""
     harness, a = loaded("abc", 5, window=1)
 
     def to_or_from_c(message: Message) -> bool:
@@ -185,7 +185,7 @@ EVIL = Configuration((Server("e", "h:1"),))
 
 
 def offer(core: RaftCore, **changes: Any) -> InstallSnapshot:
-    """Something that a leader of the next term could send."""
+    """Return a snapshot that a leader of the next term could send."""
     meta = SnapshotMeta("", 100, 1, EVIL, 1, 10)._replace(
         **{name: value for name, value in changes.items() if name not in ("sender", "leads")}
     )

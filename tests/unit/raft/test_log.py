@@ -1,4 +1,4 @@
-"""The log against a naive model: a list of terms, and a disk that writes batches in order."""
+"""The log compared with a naive model: a list of terms, and a disk that writes in order."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_latest_configuration_counts_and_truncation_brings_the_former_back()
 
 
 def test_confirmations_from_before_a_truncation_prove_nothing() -> None:
-    # Entries 1-3 of term 1 are on their way to the disk, are replaced from 2 on, and come back.
+    # While entries 1-3 of term 1 are being written, 2-3 are replaced, then restored.
     log = RaftLog([])
     log.append(entries(1, 1, 1, 1))
     log.take_unstable()

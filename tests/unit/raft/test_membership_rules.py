@@ -97,7 +97,7 @@ def test_configurations_survive_encoding(servers: list[tuple[str, Suffrage]]) ->
 
 
 def test_golden_bytes_of_a_configuration() -> None:
-    # By hand from the public table: a map of "Servers" to maps of Suffrage, ID and Address.
+    # Built by hand from the public format: "Servers" with maps of Suffrage, ID and Address.
     one = Configuration((Server("n1", "h:1", V),))
     golden = b"\x81\xa7Servers\x91\x83\xa8Suffrage\x00\xa2ID\xa2n1\xa7Address\xa3h:1"
     assert encode_configuration(one) == golden

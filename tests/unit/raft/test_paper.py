@@ -367,7 +367,7 @@ def test_6_2_a_leader_without_contact_to_a_majority_steps_down() -> None:
 
 
 def test_6_2_late_answers_prove_nothing_about_the_time_since() -> None:
-    """The followers answered long ago; that their answers arrive only now keeps nobody leading."""
+    """Late arrival of old answers does not extend the leadership."""
     harness = CoreHarness("abc")
     a = harness.elect("a")
     late: list[Message] = []

@@ -1,4 +1,4 @@
-"""Majorities against a naive count."""
+"""Majorities compared with a naive count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What breaks a rule is refused and changes nothing; what is only stale is answered or ignored."""
+"""Invalid messages are refused without effect; stale ones are answered or ignored."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def state_of(core: RaftCore) -> tuple[Any, ...]:
 
 
 def append(core: RaftCore, *entries: Entry, **fields: Any) -> AppendEntries:
-    """Entries of the next term from ``c``, behind the end of the log."""
+    """Return entries of the next term from ``c``, after the end of the log."""
     last = core.last_index
     values: dict[str, Any] = {
         "sender": "c",
@@ -89,7 +89,7 @@ def install(core: RaftCore, **fields: Any) -> InstallSnapshot:
 
 
 def broken(core: RaftCore) -> dict[str, Message]:
-    """Messages that no honest server sends to that follower of ``a``."""
+    """Return messages that no honest server sends to that follower of ``a``."""
     me, last, term, commit = core.server_id, core.last_index, core.current_term, core.commit_index
     index, new = last + 1, term + 1
     lists = {
@@ -185,7 +185,7 @@ def test_a_leader_refuses_another_leader_of_its_term() -> None:
 
 
 def stale(core: RaftCore) -> dict[str, Message]:
-    """Messages that come late, twice or out of order."""
+    """Return messages that are late, duplicated or out of order."""
     me, term, last = core.server_id, core.current_term, core.last_index
     old = term - 1
     return {
@@ -256,7 +256,7 @@ def test_a_vote_in_anothers_name_does_not_use_up_the_question() -> None:
     assert core.role is Role.LEADER
 
 
-# -- terms that leap -----------------------------------------------------------------------------
+# -- large steps of the term ---------------------------------------------------------------------
 
 
 def far(core: RaftCore, term: int) -> AppendEntriesResponse:
@@ -307,7 +307,7 @@ def test_a_candidate_of_a_far_term_moves_nobody_who_hears_a_leader() -> None:
 
 
 def test_a_candidate_of_a_far_term_is_elected_by_voters_that_do_not_campaign() -> None:
-    """Found by the simulation: the only one that may campaign was too far ahead to be heard."""
+    """Found by simulation: the only possible candidate's term was too far ahead."""
     harness, core = follower()
     harness.isolate("b")
     core.step(far(core, core.current_term + MAX_TERM_STEP))
@@ -337,7 +337,7 @@ def test_servers_whose_terms_are_far_apart_meet() -> None:
     assert len(harness.leaders) == 1
 
 
-# -- anything ------------------------------------------------------------------------------------
+# -- arbitrary messages --------------------------------------------------------------------------
 
 _NUMBERS = st.one_of(
     st.integers(0, 12),
@@ -384,7 +384,7 @@ _MESSAGES = st.one_of(
     st.builds(InstallSnapshot, _NAMES, _NAMES, _NUMBERS, _METAS, _IDS),
     st.builds(InstallSnapshotResponse, _NAMES, _NAMES, _NUMBERS, _FLAGS, _IDS),
 )
-#: What happens beside messages.
+#: Events other than messages.
 _TURNS = st.sampled_from(["nothing", "tick", "long", "ready", "durable", "propose"])
 
 
@@ -395,7 +395,7 @@ def test_an_answer_without_a_sender_is_ignored() -> None:
 
 
 def in_role(role: Role) -> RaftCore:
-    """Return a core of that role with entries, some of them not committed."""
+    """Return a core in that role with entries, some of them uncommitted."""
     harness = CoreHarness("abc")
     core = harness.elect("a")
     for _ in range(3):

@@ -1,6 +1,6 @@
-"""Disks slower than every timeout: elections and replication take the time that they need.
+"""Elections and replication succeed on disks that are slower than every timeout.
 
-After logcabin#200 and rethinkdb#6038, where nobody is elected for as long as the disk is slow.
+In logcabin#200 and rethinkdb#6038 no leader is elected while the disk is slow.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def test_a_voter_that_waits_for_its_disk_is_no_successor_either() -> None:
 def test_a_vote_counts_while_its_candidate_asks_for_the_next_term_already() -> None:
     harness = slow_harness("abc", slow="bc")
     a = harness.nodes["a"]
-    harness.advance(3.0)  # its disk is quick, so that it does not wait long
+    harness.advance(3.0)  # its disk is fast, so its timeout is short
     assert (a.role, a.current_term) == (Role.PRE_CANDIDATE, 2)
     vote = waiting(harness, "b", RequestVoteResponse)
     assert vote.granted
@@ -195,7 +195,7 @@ def test_a_leader_whose_disk_is_always_a_little_later_than_theirs_goes_on() -> N
     harness.slow_disk = {"a"}
     for _ in range(4):
         a.propose([b"x"])
-        harness.advance(1.9)  # less than its patience, and then it takes that long each time
+        harness.advance(1.9)  # less than its timeout, which adapts to the slow syncs
         harness.sync("a")
         harness.settle()
     for _ in range(4):
@@ -207,12 +207,12 @@ def test_a_leader_whose_disk_is_always_a_little_later_than_theirs_goes_on() -> N
 
 
 def test_a_pause_in_the_middle_of_a_sync_does_not_make_patient_for_long() -> None:
-    """A machine that was suspended for a night elects a leader in the morning."""
+    """A machine that was suspended for eight hours still elects a leader soon."""
     harness = slow_harness("ab")
     harness.advance(0.2)
     harness.nodes["b"].step(RequestVote("a", "b", 2, 9, 9, request_id=1))
     harness.settle()
-    harness.lose = lambda message: True  # what was under way is lost
+    harness.lose = lambda message: True  # messages in flight are lost
     harness.now += 8 * 3600.0
     for name, core in harness.nodes.items():
         core.tick(harness.now)

@@ -132,7 +132,7 @@ def test_the_program_is_found(tmp_path: Path, how: str) -> None:
 
 
 def test_settings_come_first(free_node: Any) -> None:
-    """As environment variables or keyword arguments; what is not set is found."""
+    """Environment variables and keyword arguments win; missing values are detected."""
     details = free_node(app_version="9.9", git_commit="main-0000000").details()
     assert (details["appVersion"], details["gitCommit"]) == ("9.9", "main-0000000")
     assert details["buildTime"] == find_build_info().build_time

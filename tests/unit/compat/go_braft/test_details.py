@@ -1,4 +1,4 @@
-"""The shape of ``GET /raft`` is what users' scripts read: every key, spelt as ever."""
+"""``GET /raft`` keeps the keys and spelling that users' scripts read."""
 
 from __future__ import annotations
 

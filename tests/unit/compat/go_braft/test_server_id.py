@@ -1,4 +1,4 @@
-"""Server ids, byte for byte as the original's."""
+"""Server ids equal those of the Go original byte for byte."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ORIGINAL_15000 = (
     "hKJJRLsyZ1UxUnQ3SWJXdG5lN1l5VlhuQ0QwSnVZYVKoSG9zdG5hbWWvYmluZ29vZGVNQlAubGFuoklQrTE5Mi4x"
     "NjguNi4yNDCkU3FpZKw2WlZBZ0ZiMnh6aDc"
 )
-#: An older original: ports in fields of their own, several addresses, no Sqid.
+#: An older version of the original: ports in separate fields, several addresses, no Sqid.
 OLDER = (
     "hqJJRLsyNHdtNGh1WXJaS0dmS3VBdW80OHRaeHVWTUWlUnBvcnTNOpilRHBvcnTNOpmlSHBvcnTNOpqoSG9zdG5h"
     "bWW1YnJhZnQtZDliZmY0YjliLWt6ZGhxoklQkaoxMC40Mi42Ljky"
