@@ -109,7 +109,7 @@ class Plain(Service):
         self.total = 0
 
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
-        """Add."""
+        """Add to the total."""
         if command != "add":
             raise UnknownCommand(f"{command!r} is none of add")
         self.total += args[0]

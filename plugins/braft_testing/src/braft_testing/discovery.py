@@ -1,6 +1,6 @@
 """Conformance suite for discoveries: braft's own and those of plugins.
 
-Derive a test class, say how the discovery is made; pytest runs the rest::
+Derive a test class and create the discovery under test; pytest runs the rules::
 
     from braft_testing.discovery import DiscoveryConformance, discovery_context
 
@@ -17,7 +17,7 @@ Derive a test class, say how the discovery is made; pytest runs the rest::
         def make_with_spec(self, spec):
             return Lab(spec, discovery_context())
 
-Owns what every discovery must do. Must not know how any of them finds anything. Needs pytest.
+Owns the rules for every discovery. Must not know how a discovery works. Requires pytest.
 """
 
 # Method names state the rules, and the suite consists of asserts.
@@ -143,7 +143,7 @@ class DiscoveryConformance:
             try:
                 await discovery.start()
                 found = await discovery.discover()
-            except Exception:  # noqa: BLE001 - which error is the plugin's affair
+            except Exception:  # noqa: BLE001 - any error of the plugin will do
                 return
             finally:
                 await discovery.stop()
@@ -235,7 +235,7 @@ class DiscoveryConformance:
 
     async def _first_found(self, discovery: Discovery) -> list[Contact]:
         async with asyncio.timeout(self.deadline):
-            while not (found := await discovery.discover()):  # noqa: ASYNC110 - it does not tell
+            while not (found := await discovery.discover()):  # noqa: ASYNC110 - must poll
                 await asyncio.sleep(0.02)
         return found
 

@@ -8,8 +8,8 @@ pytest finds them by the entry point of this distribution.
 | ``braft_process_cluster`` | ``(size, **settings)`` | a ``ProcessCluster``, not started |
 | ``braft_faults`` | ``(size, needs=(...), **settings)`` | an ``Injector`` with a cluster |
 
-Each may be called several times in a test; everything is ended when the test is over. A simulator
-for a service of one's own is a function: :mod:`braft_testing.simulation`.
+Each may be called several times in a test; everything is stopped when the test ends. The simulator
+for your own service is a function: :mod:`braft_testing.simulation`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# The modules are imported when a test asks for a fixture: a session without one pays nothing.
+# Fixtures import their modules when used: other sessions do not pay for the import.
 if TYPE_CHECKING:
     from braft_testing.faults import Injector
     from braft_testing.memory_cluster import MemoryCluster

@@ -9,7 +9,7 @@
     def test_braft_accepts_the_plugin() -> None:
         check_plugin(braft_lab)
 
-Owns nothing but the question; the rules are those of :mod:`braft_core.plugin.validation`.
+The rules are those of :mod:`braft_core.plugin.validation`.
 """
 
 from __future__ import annotations

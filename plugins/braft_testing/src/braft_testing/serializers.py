@@ -1,6 +1,6 @@
 """Conformance suite for serializers: braft's own and those of plugins.
 
-Derive a test class and say how the serializer is made; pytest runs the rest::
+Derive a test class and create the serializer under test; pytest runs the rules::
 
     from braft_testing.serializers import SerializerConformance
 
@@ -9,7 +9,7 @@ Derive a test class and say how the serializer is made; pytest runs the rest::
         def make(self):
             return LabSerializer()
 
-Owns what every serializer must do. Must not know any particular format. Needs pytest and
+Owns the rules for every serializer. Must not know any particular format. Requires pytest and
 Hypothesis.
 """
 

@@ -1,6 +1,6 @@
 """Conformance suite for services: deterministic commands and complete snapshots.
 
-Derive a test class from :class:`ServiceConformance` and say what to do with your service::
+Derive a test class from :class:`ServiceConformance` and name commands and queries to try::
 
     class TestCounter(ServiceConformance):
         def make(self):
@@ -9,7 +9,7 @@ Derive a test class from :class:`ServiceConformance` and say what to do with you
         commands = (("add", [1]), ("add", [41]))
         queries = (("get", []),)
 
-List commands that bring the service into an interesting state, also such as fail. All of them run
+List commands that bring the service into a varied state, including commands that fail. They run
 through a real :class:`~braft_core.services.state_machine.StateMachine`, as on a node.
 """
 

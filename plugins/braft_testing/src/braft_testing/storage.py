@@ -8,7 +8,7 @@ rule of :class:`braft_core.abc.Storage` against your store::
             return MyStorage(StorageOptions(data_dir=tmp_path / "node"))
 
 ``make`` is called several times in a test, always with the same ``tmp_path``: each call is a new
-store over the *same* data, as after a restart of the process. It must not open it.
+store over the *same* data, as after a restart of the process. ``make`` must not open it.
 """
 
 # Method names state the rules, and the suite consists of asserts.

@@ -52,7 +52,7 @@ class DelayLine:
     def __init__(self, namespace: Namespace, least: float, most: float, seed: int) -> None:
         self._namespace = namespace
         self._bounds = (least, most)
-        self._random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._random = random.Random(seed)  # noqa: S311 - must be reproducible, not secret
         self._held: list[tuple[float, int]] = []
         self._wake_reader, self._wake_writer = os.pipe()
         self._thread = threading.Thread(target=self._run, name="delay-line", daemon=True)

@@ -1,15 +1,15 @@
-/* Clocks that can be set and syncs that take their time, for one process and its threads.
+/* Shift clocks and delay syncs of one process and its threads.
  *
- * Loaded before the C library's own functions (LD_PRELOAD). Three numbers in a file that is mapped
- * into memory say what is different, so that it can be changed from outside at any moment:
+ * Loaded before the C library's own functions (LD_PRELOAD). Three numbers in a memory-mapped file
+ * hold the changes, so that another process can set them at any time:
  *
- *   wall    what CLOCK_REALTIME and its relatives are ahead, nanoseconds;
- *   steady  what CLOCK_MONOTONIC and its relatives are ahead: below 0 after a suspend, during which
- *           they stand still. CLOCK_BOOTTIME counts suspends, and is left alone;
- *   sync    how much longer each sync takes.
+ *   wall    offset of CLOCK_REALTIME and its variants, nanoseconds;
+ *   steady  offset of CLOCK_MONOTONIC and its variants: below 0 after a suspend, during which they
+ *           stop. CLOCK_BOOTTIME counts suspends, and is not changed;
+ *   sync    additional duration of each sync.
  *
- * The kernel knows nothing of the shifted clocks. What waits until a moment of the monotonic clock is
- * given the kernel's own moment; a wait that was under way in a suspend goes on after it.
+ * The kernel does not know the shifted clocks. A wait until a time of the monotonic clock is
+ * converted to the kernel's time; a wait that began before a suspend goes on after it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 static const int64_t SECOND = 1000000000;
-/* Seconds. A moment before it is not one of the wall clock, but of a clock that began at the boot. */
+/* Seconds. A time before this is not a wall clock time, but one of a clock that began at boot. */
 static const int64_t NO_WALL_CLOCK = 500000000;
 
 struct settings {
@@ -59,12 +59,12 @@ static int is_steady(clockid_t clock) {
            clock == CLOCK_MONOTONIC_COARSE;
 }
 
-/* The kernel's moment of a moment of the shifted monotonic clock. */
+/* Convert a time of the shifted monotonic clock to the kernel's time. */
 static struct timespec of_kernel(const struct timespec *moment) {
     return moved(*moment, settings ? -settings->steady : 0);
 }
 
-/* ------------------------------------------------------------------------------ looking */
+/* ------------------------------------------------------------------------------ reading */
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int failed = (int)syscall(SYS_clock_gettime, clock, time);
@@ -121,7 +121,7 @@ int sem_clockwait(sem_t *semaphore, clockid_t clock, const struct timespec *unti
     return failed;
 }
 
-/* A wait for a condition may end too early at any time: its callers look, and wait again. */
+/* A wait for a condition may end early at any time: callers check the condition and wait again. */
 
 int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
                            const struct timespec *until) {
@@ -135,7 +135,7 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
                            const struct timespec *restrict until) {
     static int (*next)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
-    /* Which clock it goes by, only the condition knows. */
+    /* Only the condition variable knows which clock it uses. */
     struct timespec moment = until->tv_sec < NO_WALL_CLOCK ? of_kernel(until) : *until;
     return next(condition, mutex, &moment);
 }

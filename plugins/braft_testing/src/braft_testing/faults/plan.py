@@ -41,7 +41,7 @@ def draw_faults(
     """
     if not kinds:
         raise ConfigError("there is no kind of fault to draw from")
-    chance = random.Random(f"{seed}/faults")  # noqa: S311 - to be repeated, not to be secret
+    chance = random.Random(f"{seed}/faults")  # noqa: S311 - must be reproducible, not secret
     while True:
         for kind in chance.sample(list(kinds), len(kinds)):
             order = tuple(chance.sample(range(nodes), nodes))

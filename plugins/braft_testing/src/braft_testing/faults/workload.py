@@ -106,11 +106,11 @@ class Workload:
         try:
             with self._inside():
                 job(name, argument)
-        except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
+        except Exception as error:  # noqa: BLE001 - reported at the end
             self.surprises.append(f"{name}: {type(error).__name__}: {error}")
 
     def _client_job(self, name: str, seed: str) -> None:
-        chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        chance = random.Random(seed)  # noqa: S311 - must be reproducible, not secret
         with ExitStack() as stack:
             # Two nodes each: the second is called if the first certainly did nothing.
             pairs = zip(self._urls, self._urls[1:] + self._urls[:1], strict=True)

@@ -291,7 +291,7 @@ class BootstrapAdapter:
                 hint = str(data.get("leader_address", ""))
                 self._carry_out(self.bootstrap.join_failed(now, effect.address, why, hint))
 
-    # -- answering -----------------------------------------------------------------------
+    # -- replies -------------------------------------------------------------------------
 
     def asked(self, envelope: Envelope) -> None:
         """Process a call of another node."""

@@ -62,7 +62,7 @@ class Client:
         self._history = history
         self.name = name
         self._hint = ""
-        #: The server it asked last.
+        #: The server of the last request.
         self._asked = world.server_ids[0]
         self._current: Operation | None = None
         self._ask_at_hand: Ask | None = None

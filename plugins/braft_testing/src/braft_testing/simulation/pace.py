@@ -24,7 +24,7 @@ class Pace:
             server: plan.slow_syncs * (rng.random() if plan.uneven_syncs else 1.0)
             for server in server_ids
         }
-        #: Temporary additions: at most so much, and at least so much.
+        #: Temporary additions: the most of a random one, and the least.
         self.hiccup = dict.fromkeys(server_ids, 0.0)
         self.phase = dict.fromkeys(server_ids, 0.0)
         self._calm = False

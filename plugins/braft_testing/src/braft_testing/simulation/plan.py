@@ -38,7 +38,7 @@ _FEATURES = ("argument", "command", "level", "service")
 
 def stream(seed: int, name: str) -> random.Random:
     """Return an independent random stream of a seed, the same in every process."""
-    return random.Random(f"{seed}/{name}")  # noqa: S311 - to be repeated, not to be secret
+    return random.Random(f"{seed}/{name}")  # noqa: S311 - must be reproducible, not secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ class RejoinAdapter:
             self._server.reconsider(self._live)
         self.removed = removed
 
-    # -- answering -----------------------------------------------------------------------
+    # -- replies -------------------------------------------------------------------------
 
     def take(self, envelope: Envelope) -> None:
         """Process a call or a reply."""

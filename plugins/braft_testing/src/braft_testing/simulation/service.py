@@ -1,6 +1,6 @@
 """Run a user's service in simulated clusters with ``simulate_service``.
 
-Owns the call that users make, and what it says of a failure. The runs are those of ``world``.
+Owns the function that users call, and its report of a failure. The runs are those of ``world``.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ def simulate_service(
 ) -> list[Report]:
     """Run a service in whole clusters, one for each seed, with every fault of the simulator.
 
-    Runs in the calling thread, without sockets, files or real time; a seed takes some tenths of a
-    second. While the service's code runs, ``time`` tells the time of a simulated server.
+    Runs in the calling thread, without sockets, files or real time; a seed takes a few tenths of
+    a second. While the service's code runs, ``time`` returns the time of a simulated server.
 
-    :param service: makes an instance in its initial state; the class itself, as a rule.
-    :param operations: draws an operation of a client, a name and arguments, with nothing but the
+    :param service: creates an instance in its initial state; usually the class itself.
+    :param operations: draws an operation of a client, a name and arguments, using only the random
         generator it is given.
-    :param seeds: which runs. ``seed`` is short for one.
-    :param invariant: is called with an instance when it begins, after each of its commands and
-        after each restore. It breaks by returning ``False`` or by raising.
-    :param state: what two instances must have in common, as a plain or typed value, where equal
+    :param seeds: the seeds to run; ``seed`` runs one.
+    :param invariant: is called with an instance when it is created, after each command and
+        after each restore. It fails by returning ``False`` or by raising.
+    :param state: returns the state for comparison as a plain or typed value, if equal
         states may have snapshots of different bytes. By default the bytes are compared.
     :param model: a simpler service of the same name, which must be able to give the same answers.
         By default the service itself.
-    :param queries: the names of the queries, of a service that is no ``StateMachineService``.
+    :param queries: the names of the queries, for a service that is not a ``StateMachineService``.
     :param other_processes: also apply the commands in processes with other hash seeds; the service
         and ``state`` must be importable.
     :param seconds: how long the faults last, in virtual seconds (default: drawn).
     :param trace: print every event.
     :returns: a report for each seed.
-    :raises InvariantBroken: at the first seed that breaks a rule; the text names rule and seed.
-    :raises PluginError: a node would refuse the service.
-    :raises ValueError: an argument does not fit the service.
-    :raises RuntimeError: another process cannot run it; the text says why.
+    :raises InvariantBroken: at the first seed that breaks a rule; the message names rule and seed.
+    :raises PluginError: if a node would reject the service.
+    :raises ValueError: if an argument does not fit the service.
+    :raises RuntimeError: if another process cannot run it; the message says why.
     """
     subject = Subject(
         service, operations, invariant=invariant, state=state, model=model, queries=queries

@@ -42,7 +42,7 @@ class Trace:
         self._tail.append(line)
         self._pending.append(line)
         if self._echo:
-            print(line)  # noqa: T201 - this is what --trace asks for
+            print(line)  # noqa: T201 - the output of --trace
         if len(self._pending) >= _CHUNK:
             self._flush()
 

@@ -434,7 +434,7 @@ def run_seed(
             world.run()
     except InvariantBroken as broken:
         invariant, detail = broken.invariant, broken.message
-    except Exception as error:  # noqa: BLE001 - whatever a core under test raises is a finding, with its seed
+    except Exception as error:  # noqa: BLE001 - any error of the core under test is a finding
         invariant = f"the core raises nothing unforeseen ({type(error).__name__})"
         detail = traceback.format_exc()
     report = world.report()
