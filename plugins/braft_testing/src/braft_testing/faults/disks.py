@@ -1,7 +1,7 @@
 """Small private disks for one node, which can be filled or lose power.
 
 Owns the mounts it makes and removes them. A tmpfs can be filled. An ext4 file system on a loop
-device can also be shut down in the middle of its work, which loses what was not synced, as a power
+device can also be shut down in the middle of its work. That loses what was not synced, as a power
 failure does. Requires root.
 """
 

@@ -1,12 +1,12 @@
 """Linearizability check for registers, counters and sets (Herlihy and Wing 1990).
 
-The search of Wing and Gong with Lowe's improvement: walk the calls and returns in order of time,
-linearize any operation whose call precedes the first return still open, remember each pair of
-(operations linearized, value) so that it is tried once. Objects are checked apart, since
-linearizability is local. An operation of unknown outcome may take effect at any time after its
-call, or never.
+The search of Wing and Gong with Lowe's improvement. It walks the calls and returns in order of
+time, and linearizes any operation whose call precedes the first return still open. It remembers
+each pair of (operations linearized, value), so that each is tried once. Objects are checked
+separately, since linearizability is local. An operation of unknown outcome may take effect at any
+time after its call, or never.
 
-It knows nothing of logs and terms: it judges only what clients saw. Any object can be judged whose
+It knows nothing of logs and terms: it judges only what clients saw. It can judge any object whose
 state is hashable and whose operations are given as a function of it (:func:`find_order`).
 """
 

@@ -1,8 +1,8 @@
 """Check whether one instance with sequential calls could have given all the clients' answers.
 
-A service is its own sequential specification. A fresh instance, or another service that the user
-declares as the model, executes the operations in some order that agrees with real time, and must
-give the same answers. Owns the model's side; the search for an order is in ``linearizability``.
+A service is its own sequential specification; the user may declare another service as the model. A
+fresh instance executes the operations in some order that agrees with real time. It must give the
+same answers. Owns the model's side; the search for an order is in ``linearizability``.
 
 Unlike there, the log is used for some things. Its order is tried first. A command may use its index
 and time, so the model gets the original ones. A command of unknown outcome took effect by the time

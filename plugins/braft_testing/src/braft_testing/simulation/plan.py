@@ -1,7 +1,7 @@
 """Swarm testing (Groce et al. 2012): each seed draws which faults its run has, and how many.
 
-Owns every tunable of a run. A run with all faults at once hides the bugs that need some of them
-to be absent, so each fault is present in about half of the runs only.
+Owns every tunable of a run. A run with all faults at once hides the bugs that need some of them to
+be absent. Therefore each fault is present in only about half of the runs.
 """
 
 from __future__ import annotations

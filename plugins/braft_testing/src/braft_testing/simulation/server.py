@@ -1,8 +1,8 @@
 """One simulated server: the driver around a core.
 
 Keeps the persistence contract of ``braft_core.raft.ready`` to the letter, and uses all the freedom
-it leaves. Inputs wait and are taken in batches, several batches are on their way to the disk, the
-applier lags, the process freezes, crashes and returns with what its disk holds.
+it leaves. Inputs wait and are taken in batches. Several batches are on their way to the disk, and
+the applier lags. The process freezes, crashes, and returns with what its disk holds.
 """
 
 from __future__ import annotations
