@@ -31,6 +31,9 @@ NODE_COMMAND = (sys.executable, "-m", "braft_core", "run")
 #: Below the ports from which systems serve connections: nodes that start first already connect,
 #: and must not take a port of those that start later.
 _PORTS = range(20000, 32000)
+#: From one port that is handed out to the next, so that the ports just above a node's, which it may
+#: use by default, are handed out hundreds of ports earlier or later.
+_STRIDE = 2543
 
 
 def _shared_walk() -> Iterator[int]:
@@ -76,7 +79,7 @@ def free_ports(count: int) -> list[int]:
             if len(found) == count:
                 break
             with _walking:
-                port = _PORTS[next(_walk) % len(_PORTS)]
+                port = _PORTS[next(_walk) * _STRIDE % len(_PORTS)]
             probe = held.enter_context(socket.socket())
             with suppress(OSError):
                 probe.bind((HOST, port))

@@ -156,7 +156,8 @@ def test_json_logs_are_one_line_and_hold_nothing_that_drives_a_terminal() -> Non
 def test_every_command_prints_through_the_module_that_escapes() -> None:
     """Each new ``print`` is a risk; the few that remain are listed with what they print."""
     folder = Path(sys.modules["braft_core.cli"].__file__ or "").parent
-    allowed = {"output.py": 5, "kv.py": 1, "status.py": 1, "demo.py": 1}
+    # docs.py prints files of this package.
+    allowed = {"output.py": 5, "kv.py": 1, "status.py": 1, "demo.py": 1, "docs.py": 2}
     prints = re.compile(r"\b(?:typer\.s?echo|typer\.secho|print)\(")
     found = {
         path.name: len(prints.findall(path.read_text())) for path in sorted(folder.rglob("*.py"))

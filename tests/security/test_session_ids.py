@@ -93,11 +93,12 @@ Attack = Callable[[str, str, list[bytes]], None]
 @pytest.fixture(params=["grpc", "tcp"])
 def attacked(request: pytest.FixtureRequest) -> Iterator[tuple[Node, Attack]]:
     """Run a node; yield it and how the attacker reaches it."""
-    rport, dport = free_ports(2)
+    rport, dport, hport = free_ports(3)
     node = Node(
         ip=HOST,
         rport=rport,
         dport=dport,
+        hport=hport,
         http=False,
         data_dir=":memory:",
         transport=request.param,

@@ -60,11 +60,12 @@ class Victim:
     def __init__(self, transport: str, folder: Path, **settings: Any) -> None:
         self.transport = transport
         self.folder = folder
-        self.rport, dport = free_ports(2)
+        self.rport, dport, hport = free_ports(3)
         self.settings: dict[str, Any] = {
             "ip": HOST,
             "rport": self.rport,
             "dport": dport,
+            "hport": hport,
             "http": False,
             "data_dir": str(folder),
             "transport": transport,

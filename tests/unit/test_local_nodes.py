@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from braft_core import local_nodes
 from braft_core.local_nodes import HOST, _shared_walk, free_ports
 
 
@@ -18,6 +19,14 @@ def test_no_port_is_handed_out_twice_before_all_others() -> None:
     """Each node of a cluster takes its three by a call of its own, and listens later."""
     handed_out = [port for _ in range(300) for port in free_ports(3)]
     assert len(set(handed_out)) == len(handed_out)
+
+
+def test_the_ports_above_a_port_are_not_handed_out_soon() -> None:
+    """A node whose Raft port alone is set uses the next two as well."""
+    handed_out = free_ports(300)
+    assert not {port + above for port in handed_out for above in (1, 2)} & set(handed_out)
+    steps = [n * local_nodes._STRIDE % len(local_nodes._PORTS) for n in range(12_000)]
+    assert len(set(steps)) == 12_000
 
 
 def test_no_port_is_handed_out_to_two_processes() -> None:
