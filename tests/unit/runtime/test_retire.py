@@ -1,4 +1,4 @@
-"""The farewell of a node that stops: to whom there is nobody to say it."""
+"""A node hands over leadership when it stops, if any other server can lead."""
 
 from __future__ import annotations
 
