@@ -165,7 +165,7 @@ def test_a_timeout_around_a_start_is_a_timeout(place: Location) -> None:
 def test_a_start_that_fails_leaves_nothing(
     owner: Any, name: str, place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This includes a plugin that raises something other than an Exception."""
+    """This includes a plugin that raises an error of the wrong type."""
 
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("broken")

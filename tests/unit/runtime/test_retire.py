@@ -1,4 +1,4 @@
-"""A node hands over leadership when it stops, if any other server can lead."""
+"""How a node that stops hands over leadership, and when it does not try."""
 
 from __future__ import annotations
 

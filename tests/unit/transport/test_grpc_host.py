@@ -306,7 +306,7 @@ def test_two_nodes_in_two_threads_start_and_stop_again_and_again(caplog: Any) ->
         def body() -> None:
             try:
                 asyncio.run(main())
-            # The main transport belongs to the test's thread.
+            # The test's thread checks it below.
             except BaseException as error:  # noqa: BLE001
                 failures.append(error)
 

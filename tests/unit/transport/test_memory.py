@@ -159,7 +159,7 @@ def test_nodes_on_loops_of_their_own_reach_each_other() -> None:
     def run(own: str, other: str) -> None:
         try:
             asyncio.run(live(own, other))
-        # It belongs to the thread of the test.
+        # The test's thread checks it below.
         except BaseException as error:  # noqa: BLE001
             failures.append(error)
 
