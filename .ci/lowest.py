@@ -52,7 +52,7 @@ def _tools() -> list[str]:
 
 
 def floors(requirements: Iterable[str]) -> dict[str, str]:
-    """The version to install of each distribution: the highest of its floors."""
+    """Return the version to install of each distribution: the highest of its floors."""
     lowest: dict[str, str] = {}
     for name, version in filter(None, map(_floor, requirements)):
         if name.startswith("braft-"):
@@ -106,7 +106,7 @@ def check(python: Path, wanted: dict[str, str]) -> None:
 
 
 def _ignored() -> Iterator[str]:
-    """The tests that cannot be imported without what is left out."""
+    """Yield pytest options to ignore tests that import what is left out."""
     for path in (ROOT / "tests").rglob("test_*.py"):
         if re.search(rf"^\s*(import|from) {LEFT_OUT}\b", path.read_text(), re.MULTILINE):
             yield f"--ignore={path.relative_to(ROOT)}"

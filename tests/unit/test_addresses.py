@@ -1,4 +1,4 @@
-"""What is an address, and what is an id: the one parser of all entrances."""
+"""The parser of addresses and ids that all inputs share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braft_core.addresses import (
 from braft_core.compat.go_braft.server_id import encode_server_id, new_raft_id
 from braft_core.errors import DecodeError
 
-#: Text, what is nearly an address, and the characters that addresses are made of.
+#: Any text, near-addresses, and the characters of addresses.
 NEARLY = st.one_of(
     st.text(max_size=300),
     st.text(alphabet="0123456789abcdefxX.:[]%-_/@ \x1b\n", max_size=60),

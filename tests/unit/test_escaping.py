@@ -1,4 +1,4 @@
-"""Text of others is shown without effect: no line of its own, no command to the terminal."""
+"""Foreign text is escaped: it makes no line in a log and controls no terminal."""
 
 from __future__ import annotations
 

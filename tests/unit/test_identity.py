@@ -94,8 +94,8 @@ def test_this_hosts_own_address() -> None:
 # ------------------------------------------------------------------------------- ports
 
 
-# Two looks at one port must see the same, so it is none of those that the system gives to whoever
-# connects, anywhere on the machine, between them.
+# Two checks of one port must agree, so the port is outside the range that the system assigns to
+# outgoing connections.
 
 
 @pytest.fixture

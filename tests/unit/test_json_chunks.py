@@ -42,7 +42,7 @@ def test_the_same_text_as_in_one_piece(value: Any, parts: int) -> None:
     ids=["dict", "list", "within", "texts", "bytes", "key", "odd"],
 )
 def test_no_call_of_the_encoder_is_long(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # For as long as it takes no other thread of the process runs.
+    # During each call no other thread of the process runs.
     encoded: list[Any] = []
     whole = strict_json.encode(value)
 

@@ -16,7 +16,7 @@ from braft_core.services.kv import KVService
 
 
 class Caller:
-    """A node of which only the state machine is real."""
+    """A fake node with a real state machine."""
 
     staleness = 0.0
 

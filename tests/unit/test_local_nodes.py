@@ -1,4 +1,4 @@
-"""Ports for nodes that are started later: nobody else may be given them meanwhile."""
+"""Ports for nodes that start later: no other caller may get them meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braft_core.local_nodes import HOST, _shared_walk, free_ports
 
 
 def test_no_port_is_handed_out_twice_before_all_others() -> None:
-    """Each node of a cluster takes its three by a call of its own, and listens later."""
+    """Each node of a cluster gets its three ports by a separate call, and listens later."""
     handed_out = [port for _ in range(300) for port in free_ports(3)]
     assert len(set(handed_out)) == len(handed_out)
 
@@ -30,7 +30,7 @@ def test_the_ports_above_a_port_are_not_handed_out_soon() -> None:
 
 
 def test_no_port_is_handed_out_to_two_processes() -> None:
-    """Both are asked at the same time; their nodes listen later."""
+    """Both ask at the same time; their nodes listen later."""
     code = (
         "from braft_core.local_nodes import free_ports\n"
         "print(*(port for _ in range(200) for port in free_ports(3)))"
@@ -72,7 +72,7 @@ def test_a_port_that_somebody_listens_on_is_not_handed_out() -> None:
 
 
 def _next_listener(port: int) -> socket.socket:
-    """Somebody who listens on the next port that nobody else on this machine does."""
+    """Listen on the next free port of this machine."""
     while True:
         port = port + 1 if port < 31_999 else 20_000
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""An ordinary life of a cluster logs nothing that a person must act on."""
+"""In normal operation a cluster logs nothing that requires action."""
 
 from __future__ import annotations
 

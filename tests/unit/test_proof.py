@@ -1,4 +1,4 @@
-"""The proof of a secret, and the seals after it: pure parts."""
+"""The proof of a shared secret and the seals of messages, without I/O."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_frames_that_were_changed_repeated_left_out_or_sent_back_are_refused() -
         (Kind.CALL, 1, first[:-1] + b"b"),
         (Kind.CALL, 2, first),
         (Kind.CANCEL, 1, first),
-        (Kind.CALL, 2, second),  # the first was left out
+        (Kind.CALL, 2, second),  # the first was omitted
         (Kind.CALL, 1, b""),
         (Kind.GOAWAY, 0, b""),
     ):

@@ -1,4 +1,4 @@
-"""What users and plugins import and call: exported names, async variants, a node's messages."""
+"""The public interface: exported names, async variants, a node's messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXPORTED = {
     "braft_core.services": "StateMachineService command query",
 }
 
-#: Methods that return at once: they look, or hand over a callback.
+#: Methods that return at once: they read local state or register a callback.
 _IMMEDIATE = {
     "close",
     "details",
@@ -50,7 +50,7 @@ _IMMEDIATE = {
     "session",
 }
 
-#: What braft's own modules use of a public module.
+#: Public names that only braft's own modules use.
 _FOR_BRAFT_ITSELF = {"braft_core.plugin.options": ["format_option"]}
 
 _LIFECYCLE = {"start", "astart", "stop", "astop", "run", "arun"}

@@ -1,4 +1,4 @@
-"""docs/operations.md has every sentence that says why there is no leader, and no other."""
+"""docs/operations.md lists exactly the reasons that nodes give for having no leader."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def bootstrap() -> Iterator[str]:
 
 
 def counting() -> Iterator[str]:
-    """Return the message about a discovery that names places."""
+    """Return the message about a discovery that lists names."""
 
     def listing(names: str, *places: str, **facts: Any) -> str:
         made = Bootstrap(replace(FACTS, **facts), EMPTY_RECORD, lambda: "x")

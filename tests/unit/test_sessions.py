@@ -1,4 +1,4 @@
-"""Commands of a session on the node that took them: what is tried again, and what callers see."""
+"""Commands of a session on the node that accepted them: retries, and what callers see."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from braft_core.services.envelope import (
 MSGPACK = MsgpackSerializer()
 PLAIN = encode_command(MSGPACK, "kv", "put", ["m", "k", 1])
 UNKNOWN = OutcomeUnknown("lost in the wire")
-#: Seconds that commands have whose deadline is not what a test is about.
+#: Timeout of commands in tests that are not about deadlines, seconds.
 PATIENCE = 40.0
 
 
@@ -67,7 +67,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Node:
-    """Takes what is submitted; the test answers."""
+    """Records submitted commands; the test answers them."""
 
     def __init__(self) -> None:
         self.taken: list[Command] = []
@@ -136,7 +136,7 @@ async def _error(command: Command) -> BraftError:
 
 @on_loop
 async def test_one_that_is_done_with_holds_up_nobody_who_rests_beside_it() -> None:
-    """Its caller went away before the retry, and its number was acknowledged."""
+    """Its caller was cancelled before the retry, and its number was acknowledged."""
     node, client_session, first = await _started()
     second = node.command(client_session)
     taken = await node.next()
@@ -323,7 +323,7 @@ async def test_who_waits_for_a_session_waits_until_its_own_deadline() -> None:
     assert not long.future.done()
     opening = await node.next()
     opening.deadline = 0.0
-    settle([(opening, UNKNOWN)])  # nothing was sent yet, so its own outcome is not unknown
+    settle([(opening, UNKNOWN)])  # ``long`` was not sent yet, so its outcome is known
     await node.open(client_session)
     assert await node.next() is long
 
@@ -347,7 +347,7 @@ async def test_a_command_that_waits_for_a_session_is_never_sent_without_one() ->
     node = Node()
     command = node.command(node.sessions.shared)
     opening = await node.next()
-    opening.deadline = 0.0  # a later caller may have more time than the opening has
+    opening.deadline = 0.0  # a later command may have a later deadline than the opening
     settle([(opening, NotLeader("the leader has changed"))])
     assert isinstance(await _error(command), NotLeader)
     assert node.taken == []
@@ -390,7 +390,7 @@ def test_the_floor_is_the_lowest_number_under_way(steps: list[tuple[bool, int]])
 
 
 class Peers:
-    """A forwarder's surroundings: calls to ``frozen`` never end, others answer with ``reply``."""
+    """The node of a forwarder: calls to ``frozen`` never end, others return ``reply``."""
 
     identity = Identity("me", "127.0.0.1:2", "c")
 
@@ -505,7 +505,7 @@ def test_a_request_is_settled_once_by_whoever_is_first() -> None:
     command = Command(b"", PATIENCE)
 
     class Slow:
-        """Looks undone to the second of two threads, as a future may."""
+        """Claims to be pending, as a future may to the second of two threads."""
 
         def done(self) -> bool:
             return False
@@ -522,7 +522,7 @@ def test_a_request_is_settled_once_by_whoever_is_first() -> None:
 
 @on_loop
 async def test_each_attempt_to_open_a_session_has_an_id_of_its_own() -> None:
-    """A late first attempt must not bring a session back to life that has ended meanwhile."""
+    """A late first attempt must not reopen a session that has ended meanwhile."""
     node = Node()
     client_session = ClientSession(node.sessions, renews=True)
     node.command(client_session)

@@ -1,4 +1,4 @@
-"""Whole nodes whose states differ notice it, say so everywhere, and the minority refuses reads."""
+"""Nodes detect and report differing states, and those in the minority refuse reads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from braft_testing.processes import PATIENCE
 
 
 class Biased(StateMachineService):
-    """Adds, and breaks determinism: each instance has an error of its own."""
+    """A non-deterministic service: each instance adds its own error."""
 
     name = "biased"
-    #: Of the next instances.
+    #: Errors of the next instances.
     biases: ClassVar[deque[int]] = deque()
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""JSON out of anything, and nothing but JSON in."""
+"""Encode any value as JSON, and decode only valid JSON."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_large_documents_are_refused_as_small_ones(tail: bytes, reason: str) -> 
 def test_documents_of_many_values_are_not_left_to_the_parser_in_c(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # It would hold the interpreter's lock until it is done: two seconds for what HTTP accepts.
+    # It would hold the interpreter's lock for up to two seconds with documents that HTTP accepts.
     slow: list[int] = []
     make = scanner.py_make_scanner  # type: ignore[attr-defined]  # typeshed has it not
 

@@ -1,4 +1,4 @@
-"""Which files a node trusts."""
+"""The files that a node trusts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_secret_is_read_by_nobody_else() -> None:
 
 
 class Disk:
-    """Real files, as the user that runs the test."""
+    """Real files, owned by the user that runs the test."""
 
     @pytest.fixture(autouse=True)
     def _real(self, monkeypatch: pytest.MonkeyPatch) -> None:

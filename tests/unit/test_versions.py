@@ -1,7 +1,7 @@
-"""Whole nodes of different versions in one cluster: they never differ, and they say why they wait.
+"""Nodes of different versions in one cluster: their states agree, and they report why they wait.
 
-Two rows of what was tried on real processes: a member without a service leads, and a command is
-used before every member knows it.
+Two cases: a member without a service leads, and a client uses a command before every member
+knows it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Counter(StateMachineService):
 
 
 class LaterCounter(Counter):
-    """The same one version later."""
+    """The next version of the same service."""
 
     @command
     def double(self) -> int:
@@ -66,7 +66,7 @@ def value(node: Node, **how: Any) -> int:
 
 
 def supported(call: Callable[[], int]) -> int:
-    """Return the answer; 0 while the leader relies on what a member declared before."""
+    """Return the answer, or 0 while the leader still has a member's old declaration."""
     try:
         return call()
     except NotSupported:
@@ -74,7 +74,7 @@ def supported(call: Callable[[], int]) -> int:
 
 
 def leads(cluster: MemoryCluster, index: int) -> bool:
-    """Hand leadership to a node; whether it has it."""
+    """Transfer leadership to a node; return whether it leads."""
     if cluster.leader() != index:
         with suppress(BraftError):
             to = cluster.node(index).server_id
@@ -83,7 +83,7 @@ def leads(cluster: MemoryCluster, index: int) -> bool:
 
 
 def commands(node: Node) -> int:
-    """How many commands stand in the log of a node, agreements aside."""
+    """Return the number of commands in the log of a node, without agreements."""
     assert node._host is not None
     driver = node._host._server.running().driver
     assert driver is not None
@@ -158,7 +158,7 @@ def test_a_member_that_comes_back_with_less_stops_applying_until_it_has_it_again
 
 
 def test_a_leader_that_stops_applying_gives_up_its_office() -> None:
-    """Nothing but a leader of an older version could append it: it is put past the gate here."""
+    """Only a leader of an older version could append it, so the test bypasses admission."""
     with MemoryCluster(services=[LaterCounter]) as cluster:
         leader = cluster.leader()
         cluster.node(leader).execute("counter", "add", 5, timeout=PATIENCE)
@@ -174,7 +174,7 @@ def test_a_leader_that_stops_applying_gives_up_its_office() -> None:
         assert cluster.node(new).execute("counter", "double", timeout=PATIENCE) == 10
         old = cluster.node(leader)
         cluster.wait_for(lambda: "stopped applying" in old.ready()[1])
-        with suppress(NotApplied):  # or the third node was quicker
+        with suppress(NotApplied):  # unless the third node was faster
             cluster.node(new).transfer_leadership(old.server_id, timeout=3)
         assert not old.is_leader
         assert cluster.leader(others) in others

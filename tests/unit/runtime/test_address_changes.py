@@ -12,7 +12,7 @@ HOME, AWAY, LINK, SIX = "192.0.2.1", "198.51.100.7", "169.254.3.4", "2001:db8::1
 LO = "127.0.0.1"
 Look = tuple[tuple[str, ...], str]
 
-#: What is advertised at first, what each look finds (all addresses, the best), and what changes.
+#: First advertised address, results of each check (all addresses, the best), resulting changes.
 CASES: dict[str, tuple[str, list[Look], list[str]]] = {
     "nothing changes": (HOME, [((LO, HOME), HOME)] * 3, ["", "", ""]),
     "a better one appears": (HOME, [((LO, HOME, AWAY), AWAY)] * 3, ["", "", ""]),

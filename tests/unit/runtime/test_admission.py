@@ -1,4 +1,4 @@
-"""What the leader lets into its log."""
+"""The commands that the leader admits into its log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POORER = replace(KNOWN, services={"$cluster": KNOWN.services["$cluster"]})
 
 
 class Bench:
-    """The gate of server a."""
+    """The command admission of server a."""
 
     def __init__(self, machine: StateMachine = MACHINE) -> None:
         self.cluster, self.member_capabilities = ClusterService(), MemberCapabilities()
@@ -41,7 +41,7 @@ class Bench:
         self.cluster.apply("agree", [agreed.encode()], CommandContext(self._index, 1, 0))
 
     def admit(self, *data: bytes) -> tuple[list[Command], list[Command], list[Command]]:
-        """Those that pass, those that wait, and all that were given."""
+        """Return the admitted commands, the waiting ones, and all of them."""
         commands = [Command(each, 10) for each in data]
         passed, waiting = self.gate.admit(MEMBERS, commands)
         return passed, waiting, commands

@@ -1,4 +1,4 @@
-"""What a node advertises, where it listens and whom it looks for, if nobody says so."""
+"""Default advertised address, listening addresses and discovery of a node."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ def test_a_list_of_loopback_addresses_listens_on_loopback_alone(tmp_path: Any) -
         assert node.address == f"127.0.0.1:{raft}"
         for port in (raft, discovery, http):
             with socket.socket() as sock:
-                # On all interfaces it would be in use here as well.
+                # A socket on all interfaces would make this port be in use here as well.
                 sock.bind(("127.0.0.2", port))
 
 
 def test_an_embedded_node_without_settings_finds_nobody(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever discoveries are installed: nobody chose one."""
+    """No installed discovery is used unless it is chosen."""
     monkeypatch.chdir(tmp_path)
     with Node(http=False, data_dir=":memory:", rport=0, dport=0) as node:
         node.wait_ready(40)
@@ -154,7 +154,7 @@ def test_an_address_that_nobody_named_changes_with_the_hosts(
     expected: tuple[str, str, bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And the node listens where it will be reached at the next one."""
+    """The node listens so that it can be reached at the next address, too."""
     monkeypatch.setattr(advertising, "first_host_address", lambda interface="": first)
     settings = Settings.load(environ={}, kwargs=given)
     assert advertise(settings, Registry(Plugins.load())) == expected

@@ -1,4 +1,4 @@
-"""Answers between nodes: what is large is encoded and decoded beside the loop."""
+"""Answers between nodes: large ones are encoded and decoded outside the loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL: list[Any] = [None, 7, "x", [1, 2], {"a": b"x" * 100}, Conflict("no", revi
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Those on which answers are encoded and decoded."""
+    """Record the ids of the threads that encode and decode answers."""
     used: list[int] = []
 
     def watched(work: Any) -> Any:
@@ -40,7 +40,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("answer", LARGE, ids=["dict", "list", "text"])
 def test_a_large_answer_leaves_the_loop_alone(answer: Any, threads: list[int]) -> None:
-    # On the loop, an answer of a million values kept a leader from its heartbeats for a second.
+    # On the loop, an answer of a million values delayed a leader's heartbeats by a second.
     assert asyncio.run(decoded(asyncio.run(encoded(answer)))) == answer
     assert len(threads) == 2
     assert threading.get_ident() not in threads

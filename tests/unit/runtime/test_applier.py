@@ -1,4 +1,4 @@
-"""The applier thread: answers to their callers, reads in their place, a machine that breaks."""
+"""The applier thread: answers to callers, order of reads, a failing state machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def get() -> Query:
 
 @pytest.fixture
 def fatal() -> list[BaseException]:
-    """Return what made the applier end."""
+    """Return the error that ended the applier."""
     return []
 
 

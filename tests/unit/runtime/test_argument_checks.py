@@ -1,4 +1,4 @@
-"""What callers hand to a node is refused where it comes in, by name."""
+"""A node checks arguments when it is called, and errors name them."""
 
 from __future__ import annotations
 

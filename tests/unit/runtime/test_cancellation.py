@@ -1,4 +1,4 @@
-"""A caller that is cancelled leaves nothing behind: no thread, port, lock, task or request."""
+"""A cancelled call leaves no thread, port, lock, task or request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LONG = 60.0
 
 
 class Location:
-    """The ports and the directory of a node, and whether they are free again."""
+    """The ports and the directory of a node, and a check that they are free again."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -75,7 +75,7 @@ def place(tmp_path: Path) -> Iterator[Location]:
     assert place.left_behind() == []
 
 
-#: What a start does, one after the other.
+#: The steps of a start, in order.
 STEPS: list[tuple[Any, str]] = [
     (lifecycle, "build_components"),
     (components, "choose_location"),
@@ -90,7 +90,7 @@ STEPS: list[tuple[Any, str]] = [
 
 
 class Interruption:
-    """Cancels a task from another thread, at a certain step, and waits until that has happened."""
+    """Cancels a task from another thread at a certain step, and waits until that is done."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         self.cancel: Callable[[], None] = lambda: None
@@ -111,7 +111,7 @@ class Interruption:
         def cancel() -> None:
             done = threading.Event()
             loop.call_soon_threadsafe(task.cancel)
-            # Behind it: the task has seen the cancellation by then.
+            # One iteration later the task has seen the cancellation.
             loop.call_soon_threadsafe(loop.call_soon, done.set)
             assert done.wait(LONG)
 
@@ -165,7 +165,7 @@ def test_a_timeout_around_a_start_is_a_timeout(place: Location) -> None:
 def test_a_start_that_fails_leaves_nothing(
     owner: Any, name: str, place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where a plugin raised what no plugin should."""
+    """This includes a plugin that raises an error of the wrong type."""
 
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("broken")
@@ -232,7 +232,7 @@ async def _in_a_session(node: Node) -> None:
 
 
 def requests_of(node: Node) -> list[Any]:
-    """Everything of a running node that waits for an answer to somebody."""
+    """Return all requests of a running node that still wait for an answer."""
     host: Any = node._host
     server = host._server
     own = server.sessions.shared
@@ -260,7 +260,7 @@ def test_a_call_that_is_cancelled_at_any_point_leaves_nothing(place: Location, c
                 with suppress(asyncio.CancelledError):
                     await task
             threads = threading.active_count()
-            # Behind all of them: a round through the log and the state machine.
+            # One more request passes through the log and the state machine after all of them.
             await node.kv.aput("m", "last", 1)
             assert await node.kv.aget("m", "last") == 1
             async with asyncio.timeout(LONG):

@@ -1,4 +1,4 @@
-"""The clock of consensus counts the time in which the machine was suspended."""
+"""The consensus clock includes the time in which the machine is suspended."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_suspend_counts(machine: Machine) -> None:
 
 @needs_boottime
 def test_a_stale_read_after_a_suspend_is_as_old_as_that(machine: Machine) -> None:
-    """Before, one said "2.2 s old" that lacked what was acknowledged 8 s before."""
+    """One once reported 2.2 s although it lacked a write acknowledged 8 s earlier."""
     harness = CoreHarness("abc")
     core = harness.nodes["c"]
     config = harness.config
@@ -130,7 +130,7 @@ def test_a_kernel_that_does_not_know_it_is_no_obstacle(
 
 
 def test_the_loop_may_go_by_another_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on every machine that was suspended once."""
+    """The clocks differ on every machine that was ever suspended."""
     original = clock.monotonic
     monkeypatch.setattr(clock, "monotonic", lambda: original() + 1e6)
     with MemoryCluster(3) as cluster:

@@ -1,4 +1,4 @@
-"""Whether anything was ever written: the cluster that says no may be given up, with all in it."""
+"""The scan for commands in the log: only a cluster without any may be abandoned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braft_core.runtime.membership_adapter import CommandScan
 
 @dataclass(eq=False)
 class Core:
-    """What is looked at of a core."""
+    """The part of a core that the scan uses."""
 
     log: RaftLog
     commit_index: int
@@ -53,7 +53,7 @@ def test_a_command_in_the_place_of_an_entry_that_was_never_committed_is_seen() -
 
 
 def test_the_log_of_the_next_cluster_is_looked_at_from_its_beginning() -> None:
-    """The node gave an empty cluster up and joined one with data."""
+    """The node abandoned an empty cluster and joined one with data."""
     written = CommandScan()
     assert not ever(written, Core(RaftLog(noops(1, 9)), 9))
     assert ever(written, Core(RaftLog([*noops(1, 2), put(3), *noops(4, 5)]), 5))
@@ -61,7 +61,7 @@ def test_the_log_of_the_next_cluster_is_looked_at_from_its_beginning() -> None:
 
 def test_what_comes_while_another_thread_looks_is_seen_by_the_next_look() -> None:
     class Overtaken(RaftLog):
-        """Gets its first command just after the look at it."""
+        """Gets its first command just after the scan."""
 
         def slice(self, low: int, high: int, max_bytes: int | None = None) -> list[Entry]:
             found = super().slice(low, high, max_bytes)

@@ -1,4 +1,4 @@
-"""Waiting for a change from threads and from the loop; telling listeners in order."""
+"""Waiting for state changes in threads and on the loop; notifying listeners in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_thread_and_the_loop_are_woken_by_one_notice() -> None:
             condition.await_for(lambda: state["on"], clock.monotonic() + 10)
         )
         await asyncio.sleep(0)
-        condition.notify()  # nothing has changed: both look, and go on waiting
+        condition.notify()  # nothing has changed: both check and go on waiting
         await asyncio.sleep(0.01)
         assert not waiter.done()
         assert thread.is_alive()
@@ -43,7 +43,7 @@ def test_a_thread_and_the_loop_are_woken_by_one_notice() -> None:
     assert results == [True]
 
 
-@pytest.mark.slow  # by the clock
+@pytest.mark.slow  # waits in real time
 def test_a_deadline_ends_the_waiting() -> None:
     condition = StateCondition()
     began = time.monotonic()

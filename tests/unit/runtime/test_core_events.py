@@ -1,4 +1,4 @@
-"""What the log says about roles, leaders and configurations."""
+"""Log lines about roles, leaders and configurations."""
 
 from __future__ import annotations
 

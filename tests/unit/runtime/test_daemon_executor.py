@@ -1,4 +1,4 @@
-"""What blocks, such as a resolver that hangs, keeps neither a loop nor a process from ending."""
+"""Blocking work, such as a hanging resolver, delays the end of neither loop nor process."""
 
 from __future__ import annotations
 

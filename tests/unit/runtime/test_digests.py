@@ -1,4 +1,4 @@
-"""When states are captured, and how they are hashed beside the work."""
+"""When states are captured, and how they are hashed in the background."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MSGPACK = MsgpackSerializer()
 
 
 class Slow(StateMachineService):
-    """Hands out its bytes when the test says so."""
+    """Returns the bytes of its state when the test allows it."""
 
     name = "slow"
 
@@ -83,7 +83,7 @@ def hashing() -> Iterator[Hashing]:
         (159.0, 60.0, 0.0, False),
         (160.0, 60.0, 0.0, True),
         (1e9, 0.0, 0.0, False),
-        (199.0, 60.0, 1.0, False),  # a hundred times what the last one took
+        (199.0, 60.0, 1.0, False),  # a hundred times the cost of the last one
         (200.0, 60.0, 1.0, True),
     ],
 )
@@ -147,7 +147,7 @@ def test_the_end_of_the_node_ends_the_hashing(hashing: Hashing) -> None:
 def test_hashing_pauses_for_three_times_as_long_as_it_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever the machine does meanwhile: time is a counter here."""
+    """A counter replaces the time, so a busy machine has no influence."""
     worked = iter(range(10**6))
     monkeypatch.setattr(time, "thread_time", lambda: next(worked) * 0.002)
     pauses: list[float] = []

@@ -1,4 +1,4 @@
-"""What a driver owes those who called it, when they go away or when it goes on no more."""
+"""Requests of a driver when their callers are cancelled or when the driver halts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_who_goes_away_before_the_answer_does_not_end_the_node(host: NodeThreads
     driver = driver_of(host)
 
     async def go_away() -> None:
-        # Cancelled in the turn of the loop in which it was asked for: the driver acts in the next.
+        # Cancelled before the driver acts in the next iteration of the loop.
         transfer_leadership(driver, "").cancel()
         meta = SnapshotMeta("s", 1, 1, driver.core.configuration, 1, 0)
         taken = asyncio.ensure_future(driver.snapshot_taken(meta, 0))
@@ -95,7 +95,7 @@ def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: NodeThreads) -> N
 
 
 def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: NodeThreads) -> None:
-    """As of a follower: the leader confirmed the index, and is cut off before its entries come."""
+    """The leader confirms the index and is partitioned before its entries arrive."""
 
     async def read() -> None:
         query = Query("kv", "get", ("m", "k"), 0.1, asyncio.get_running_loop())
@@ -109,7 +109,7 @@ def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: NodeThreads) 
 def test_a_disk_that_recovers_while_one_asks_is_no_error(
     host: NodeThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The asking thread stands still between its looks; the loop goes on."""
+    """The disk recovers between two checks of the calling thread."""
     looks = iter([StorageFull("no space")])
     me = threading.current_thread()
 

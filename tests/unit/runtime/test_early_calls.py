@@ -1,4 +1,4 @@
-"""Calls of other threads that hold the node already while it is still starting."""
+"""Calls from other threads while the node is still starting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make() -> Node:
 
 @pytest.fixture
 def early(monkeypatch: pytest.MonkeyPatch) -> list[Future[Any]]:
-    """Submit a command when the node is known and nothing of it runs yet."""
+    """Submit a command before any part of the node runs."""
     calls: list[Future[Any]] = []
     start = NodeThreads.start
 

@@ -1,4 +1,4 @@
-"""Forwarding to a leader that answers, refuses, vanishes before or after the request reached it."""
+"""Forwarding to a leader that answers, refuses, or dies before or after it has the request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Answer = Callable[[PeerRequest], PeerReply]
 
 
 class Peers:
-    """The node around a forwarder; ``answer`` plays the leader, after ``gate`` opens."""
+    """The node of a forwarder; ``answer`` replaces the leader once ``gate`` opens."""
 
     identity = Identity("me", "127.0.0.1:2", "c")
 

@@ -1,4 +1,4 @@
-"""What a node refuses before it starts, and a running one before anything is sent."""
+"""Calls that a node rejects before its start, and before anything is sent."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_collector_of_the_process_is_touched_only_if_that_is_chosen(
     chosen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    # Ours alone: libraries of other tests in this process collect as well.
+    # Replace only ours: libraries of other tests in this process collect as well.
     collector = SimpleNamespace(
         collect=lambda: calls.append("collect"), freeze=lambda: calls.append("freeze")
     )

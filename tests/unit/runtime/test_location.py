@@ -1,4 +1,4 @@
-"""The ports and the data directory of a node for which neither is set."""
+"""Ports and data directory of a node without settings for them."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def _is_free(port: int) -> bool:
 
 
 def hold(stack: ExitStack, port: int) -> None:
-    """Listen on a port, as a program would that is not ours."""
+    """Listen on a port, as a foreign program would."""
     sock = stack.enter_context(closing(socket.socket()))
     sock.bind((HOST, port))
     sock.listen()
 
 
 def count() -> int:
-    """Run the counter of the README once, without any setting but the address."""
+    """Run the counter of the README once, with no setting but the address."""
     with Node(services=[Counter], ip=HOST, http=False, sleep="0", discovery="none") as node:
         node.wait_ready(40)
         counter = node.service(Counter)
@@ -113,7 +113,7 @@ def test_data_made_beside_a_taken_port_is_found_again_when_it_is_free(base: int)
 
 
 def test_a_directory_of_no_cluster_is_nothing_to_keep_to(base: int) -> None:
-    """As it is left by a start that lost a race for its port."""
+    """A start that lost a race for its port leaves such a directory."""
     with Node(ip=HOST, http=False, discovery="none", expect=2):
         pass
     assert directories() == [base]

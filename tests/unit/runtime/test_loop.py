@@ -1,4 +1,4 @@
-"""Calls into a loop's thread at the moment of its end: each is answered."""
+"""Every call into a loop's thread is answered, also during its end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_is_under_way_at_the_end_may_have_happened() -> None:
 
 
 def test_what_was_let_in_last_is_not_forgotten() -> None:
-    """Between the last turn of the loop and the look at what is left."""
+    """It is submitted between the last iteration and the cancellation of the rest."""
     found: list[Future] = []
 
     class Late(LoopThread):
@@ -84,7 +84,7 @@ def test_what_comes_while_the_rest_is_ended_is_refused() -> None:
 
     tasks: list[asyncio.Task[None]] = []
     thread.start()
-    # Kept: a task that nobody refers to may be collected before the end.
+    # Keep references: a task without one may be collected before the end.
     kept = [thread.submit(work) for work in (stubborn(), again())]
     ended(thread)
     assert refused == [True, True]

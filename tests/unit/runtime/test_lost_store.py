@@ -1,4 +1,4 @@
-"""A node whose data directory is deleted or replaced ends, and acknowledges nothing more."""
+"""A node stops and acknowledges nothing more when its data directory is deleted or replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads and sockets that gevent or eventlet has replaced are refused before anything starts."""
+"""A node does not start when gevent or eventlet has replaced threads or sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node without a cluster: whoever asks for anything of a cluster is told that there is none."""
+"""On a node without a cluster, requests to the cluster fail and say so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """Start a node that waits for a second one, which never comes."""
+    """Start a node that waits for a second one, which never starts."""
     raft, discovery, http = free_ports(3)
     directory: Path = tmp_path_factory.mktemp("alone") / "data"
     with Node(

@@ -1,4 +1,4 @@
-"""Snapshots of a running node, as a user takes, lists and reads them."""
+"""Taking, listing and reading snapshots of a running node."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_from_a_backup_to_a_node_that_serves_it(make: Make, tmp_path: Path, data
     second = make(target)
     assert second.server_id == made.new_cluster.server_id != first.server_id
     assert second.kv.get("m", "k") == "saved"
-    # Born at the port of the settings, it says where it really is.
+    # Created with the port of the settings, it announces its actual address.
     wait_for(lambda: [m.address for m in second.members()] == [second.address])
     second.kv.put("m", "k", "and on")
     second.stop()
@@ -126,13 +126,13 @@ def test_there_must_be_something_to_take(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_that_somebody_removes_is_taken_once_more(make: Make, tmp_path: Path) -> None:
-    """The log in front of it is gone: the next start would find neither."""
+    """The log before it is compacted, so the next start would have neither."""
     node = make(snapshot_trailing=1)
     for number in range(9):
         node.kv.put("m", f"k{number}", number)
     folder = tmp_path / "data" / "snapshots"
     ids = [node.take_snapshot().id]
-    for _ in range(2):  # the second time nothing was written since
+    for _ in range(2):  # at the second time there are no new writes
         (folder / f"{ids[-1]}.snap").unlink()
         found = wait_for(node.snapshots, what="there is another one")
         ids.append(found[0].id)

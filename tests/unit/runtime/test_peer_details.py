@@ -51,7 +51,7 @@ def _read(answer: Any) -> dict[str, Any]:
 
 
 def _show(entry: dict[str, Any]) -> None:
-    """Do with an entry what the page, ``braft status`` and ``braft doctor`` do."""
+    """Process an entry like the page, ``braft status`` and ``braft doctor``."""
     own = WELL | {"serverID": "server-1"}
     view = cluster_view(
         current_leader=True,

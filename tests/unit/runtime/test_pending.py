@@ -1,4 +1,4 @@
-"""Which requests a committed batch decides, against a naive twin that keeps one place per entry."""
+"""Which requests a committed batch decides, compared with a naive model of one slot per entry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def entries(first: int, terms: Sequence[int]) -> list[Entry]:
 
 
 def applied(pending: PendingProposals, batch: list[Entry]) -> tuple[dict[int, Request], set[int]]:
-    """Return applied requests by index, and the identities of the lost."""
+    """Return applied requests by index, and the ids of the lost ones."""
     segments, lost = pending.take(batch)
     places = {
         batch[0].index + segment.offset + n: request
@@ -46,10 +46,10 @@ def test_another_term_at_its_place_means_lost() -> None:
     pending = PendingProposals()
     old = requests(3)
     pending.add(5, 1, old)
-    # The first of the three had reached the next leader, the others had not.
+    # Only the first of the three had reached the next leader.
     places, lost = applied(pending, entries(5, [1, 2]))
     assert places == {5: old[0]}
-    # Terms do not fall along a log: what would follow is lost before its place is taken.
+    # Terms never decrease along a log, so the following request is lost as well.
     assert lost == {id(old[1]), id(old[2])}
     assert not pending
 
@@ -87,11 +87,11 @@ def test_drain_returns_everything_once() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[tuple[int, int, int]], list[int], list[int]]:
-    """Proposals (first, term, count), the terms of the committed log, where it is cut."""
+    """Draw proposals (first, term, count), the committed log's terms, and its batch sizes."""
     log = sorted(draw(st.lists(st.integers(1, 4), min_size=1, max_size=20)))
     proposals = []
     for term in range(1, 5):
-        # What a leader of this term appended: after all that is committed of the terms before it.
+        # A leader of this term appends after all committed entries of earlier terms.
         start = sum(1 for each in log if each < term) + 1
         for _ in range(draw(st.integers(0, 3))):
             count = draw(st.integers(1, 4))

@@ -1,4 +1,4 @@
-"""Messages of peers that are refused: counted, told, and logged within bounds."""
+"""Refused messages of peers are counted, reported, and logged within bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new cluster from a snapshot file: what is made, what is refused, what a failure leaves."""
+"""A new cluster from a snapshot file: results, refusals, and what a failure leaves."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_exists_is_refused_and_stays_as_it_is(source: Path, tmp_path: Path)
     before = {p: p.read_bytes() for p in target.rglob("*") if p.is_file()}
     with pytest.raises(StorageError, match=r"data is not empty: it holds 'lock'"):
         check_target(str(target))
-    # Even without the look beforehand, as when somebody was faster:
+    # Also without the check before, as if another process had been faster:
     with pytest.raises(StorageError, match="data: Directory not empty"):
         restore_into(source, target, NEW, sqlite)
     assert {p: p.read_bytes() for p in target.rglob("*") if p.is_file()} == before

@@ -1,4 +1,4 @@
-"""How answers find their callers: in threads, on loops, once, many at a time."""
+"""How answers reach their callers: in threads, on loops, exactly once, in batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_first_answer_counts() -> None:
 
 
 def test_an_error_that_is_none_of_ours_is_a_value() -> None:
-    """Services answer plain values; an exception object can only be a mistake, and is visible."""
+    """Services return plain values; a returned exception object is a mistake, and visible."""
     request = Request(1)
     error = ValueError("as a value")
     settle([(request, error)])
@@ -94,7 +94,7 @@ def test_remaining_seconds_run_out() -> None:
 
 
 def test_two_threads_that_answer_at_once_harm_nobody() -> None:
-    """The applier with an answer and the loop with a deadline both saw it undecided."""
+    """The applier has an answer and the loop a deadline; both saw the request undecided."""
 
     class Slow(concurrent.futures.Future[object]):
         def done(self) -> bool:

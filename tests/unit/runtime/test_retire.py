@@ -1,4 +1,4 @@
-"""The farewell of a node that stops: to whom there is nobody to say it."""
+"""How a node that stops hands over leadership, and when it does not try."""
 
 from __future__ import annotations
 

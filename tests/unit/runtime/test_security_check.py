@@ -1,4 +1,4 @@
-"""The warning of a node that listens to everybody."""
+"""The warning of a node that accepts connections from anywhere."""
 
 from __future__ import annotations
 

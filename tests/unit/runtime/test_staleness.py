@@ -1,4 +1,4 @@
-"""How old a node's state may be, from what its leader said."""
+"""The bound on the age of a node's state, from its leader's messages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from braft_core.raft.types import Role
 from braft_core.runtime.staleness import StalenessBound
 from braft_testing.core_harness import CoreHarness
 
-#: Election timeout and heartbeat interval, and what every bound has of them.
+#: Election timeout and heartbeat interval, and their part in every bound.
 TIMEOUT, BEAT = 1.0, 0.25
 FOLLOWER = LEADER = TIMEOUT + BEAT
-#: When each stamp of these tests was made; 0 is none.
+#: Time of each stamp of these tests; stamp 0 means none.
 MADE = [-inf]
 
 
 @dataclass
 class Core:
-    """A log whose entries up to 10 are of term 1, and those behind of term 2."""
+    """A log whose entries up to 10 are of term 1, and the later ones of term 2."""
 
     role: Role = Role.FOLLOWER
     current_term: int = 2
@@ -101,7 +101,7 @@ def test_what_proves_nothing_counts_for_nothing(message: AppendEntries) -> None:
 
 
 def test_the_leaders_own_term_is_seen_before_its_commit_index_is_reached() -> None:
-    """The log here ends in the leader's term, so its commit index, beyond, is of that term too."""
+    """The log ends in the leader's term, so the later commit index is of that term, too."""
     staleness = fresh()
     staleness.observe_append(Core(last_index=12), word(15, 10.0), applied=12)
     assert staleness.seconds(12.0, applied=12) == inf
@@ -132,7 +132,7 @@ def test_a_leader_is_as_new_as_its_last_look_once_it_committed_in_its_term() -> 
 
 
 def test_a_state_that_is_always_behind_grows_younger_all_the_same() -> None:
-    """The leader is always ahead, and what was asked of us first is reached now and then."""
+    """The leader is always ahead, but each required index is reached some time later."""
     staleness, core = fresh(), Core(last_index=1000)
     for second in range(2, 100):
         staleness.observe_append(core, word(10 * second, float(second)), applied=10 * second - 25)
@@ -143,7 +143,7 @@ def test_a_state_that_is_always_behind_grows_younger_all_the_same() -> None:
     words=st.lists(st.tuples(st.floats(0.01, 5), st.integers(0, 9), st.integers(0, 9)), max_size=30)
 )
 def test_the_bound_never_promises_more_than_was_said(words: list[tuple[float, int, int]]) -> None:
-    """The state with ``applied`` entries is at least as new as the last word that it covers."""
+    """The state is at least as new as the last append whose commit index it has applied."""
     staleness, core = fresh(), Core(last_index=1000)
     said: list[tuple[float, int]] = []
     now, commit, applied = 0.0, 11, 0
@@ -157,11 +157,11 @@ def test_the_bound_never_promises_more_than_was_said(words: list[tuple[float, in
         assert staleness.seconds(now + 1, applied) >= truth + FOLLOWER - 1e-9
 
 
-# -- what waited in buffers -----------------------------------------------------------------
+# -- messages that waited in buffers ----------------------------------------------------------
 
 
 class Follower:
-    """The bound of ``c``, computed as a driver does, while what it is sent may be held back."""
+    """The bound of ``c``, computed as a driver does; its messages may be held back."""
 
     def __init__(self) -> None:
         self.harness = CoreHarness("abc")
@@ -190,13 +190,13 @@ class Follower:
 
     @property
     def seconds(self) -> float:
-        """What a stale read says now."""
+        """The age that a stale read reports now."""
         return self.staleness.seconds(self.harness.now, self.core.commit_index)
 
 
 @pytest.mark.parametrize("pause", [2.5, 6.0, 60.0])
 def test_a_backlog_that_is_read_after_a_pause_is_as_old_as_the_pause(pause: float) -> None:
-    """Whether the process stood still or the network held: the messages are read one by one."""
+    """The process was suspended or the network delayed; messages are read one by one."""
     node = Follower()
     node.leader.propose([b"x"])
     node.harness.advance(1.0)
@@ -220,7 +220,7 @@ def test_a_backlog_that_is_read_after_a_pause_is_as_old_as_the_pause(pause: floa
 
 
 def test_a_leader_that_returns_no_stamps_makes_nothing_known() -> None:
-    """As HashiCorp's: what it says is followed, and how old it is stays unknown."""
+    """Like HashiCorp raft's: its appends are applied, and their age stays unknown."""
     node = Follower()
     node.harness.advance(1.0)
     plain = Follower()

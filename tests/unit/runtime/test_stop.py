@@ -1,4 +1,4 @@
-"""The end of a node, when a plugin's end fails or does not come."""
+"""Stopping a node when stopping a plugin fails or hangs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_stop_while_the_cluster_is_abandoned_answers_those_who_wait() -> None:
         request = Command(b"x", 60)
 
         async def leave_in_vain() -> None:
-            # As of a thread that has handed it over, and of a loop that has not looked yet.
+            # A thread has queued it, and the loop has not seen it yet.
             server.running().driver._requests.append(request)
             leaving = asyncio.ensure_future(abandon_cluster(server, server.adapter))
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The writer thread on a memory store: order, group commit, a full disk, a broken one."""
+"""The writer thread on a memory store: order, group commit, full and failing disks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braft_testing.processes import PATIENCE
 
 
 class Disk(MemoryStorage):
-    """A memory store whose writes can be held up, counted and made to fail."""
+    """A memory store whose writes can be delayed, counted and made to fail."""
 
     def __init__(self) -> None:
         super().__init__(StorageOptions(None))
@@ -39,7 +39,7 @@ class Disk(MemoryStorage):
 
 
 class Bench:
-    """A writer on a loop, and what it told."""
+    """A writer on a loop, and the results that it reported."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk

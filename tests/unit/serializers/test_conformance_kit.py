@@ -1,4 +1,4 @@
-"""Every check of the serializer suite can fail: for each there is a serializer that fails it."""
+"""Every check of the serializer suite can fail: each fails on a broken serializer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from braft_testing.serializers import SerializerConformance, same
 
 
 class Broken(MsgpackSerializer):
-    """A serializer that is right until a subclass breaks it."""
+    """A correct serializer, which subclasses break."""
 
     name: ClassVar[str] = "broken"
     tag: ClassVar[int] = 99
@@ -33,7 +33,7 @@ class StolenTag(Broken):
 
 
 class LosesTypes(Broken):
-    """With the first value that is tried: to be found is no matter of luck."""
+    """Fails with the first value that is tried, so it is always found."""
 
     def loads(self, data: bytes) -> Any:
         value = super().loads(data)
@@ -79,7 +79,7 @@ class LeaksErrors(Broken):
 
 
 class LeaksErrorsInside(Broken):
-    """Raises something else only for bytes that begin well."""
+    """Raises another error only for bytes that begin correctly."""
 
     def loads(self, data: bytes) -> Any:
         try:
@@ -98,7 +98,7 @@ class Recurses(Broken):
 
 
 class FillsUp(Broken):
-    """Takes what is missing for zero."""
+    """Completes truncated input with a zero byte."""
 
     def loads(self, data: bytes) -> Any:
         try:
@@ -122,7 +122,7 @@ class OneThread(Broken):
 
 
 class SharedBuffer(Broken):
-    """Hands out what another thread may have put there meanwhile."""
+    """Returns a buffer that another thread may have overwritten."""
 
     def __init__(self) -> None:
         self.meeting = threading.Barrier(4)
@@ -179,7 +179,7 @@ def test_every_check_has_a_broken_twin() -> None:
 
 
 def test_the_twins_are_right_but_for_what_they_break() -> None:
-    """So a failure above is due to the flaw and not to what they have in common."""
+    """So each failure above is due to the flaw and not to the common base."""
     suite = conformance_of(Broken)
     for check in sorted({check for check, _ in BROKEN}):
         getattr(suite, check)()

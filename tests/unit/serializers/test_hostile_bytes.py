@@ -1,4 +1,4 @@
-"""Whole commands as bytes, by each serializer: damaged, cut, nested, and claiming to be huge."""
+"""Encoded commands of each serializer: damaged, truncated, nested, with huge claimed lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The default serializer: the conformance suite, and what is particular to msgpack."""
+"""The default serializer: the conformance suite, and properties of msgpack alone."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_accepts_an_encoding_that_is_not_minimal() -> None:
 
 
 def test_golden_bytes() -> None:
-    """The form in which commands are in logs already; it may never change."""
+    """Existing logs hold commands in this form, so it must never change."""
     value = ["kv", "put", ["colors", "sky", b"blue", 1, -1, 1 << 40, 0.5, None, True, {"a": []}]]
     golden = (
         "93a26b76a37075749aa6636f6c6f7273a3736b79c404626c756501ffcf0000010000000000"

@@ -1,4 +1,4 @@
-"""What a plain value is: the messages say what is wrong and what is accepted."""
+"""Plain values: errors say what is wrong and what is accepted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_messages_name_the_value_and_what_is_accepted(value: object, words: str)
 
 
 def test_the_limits_are_published() -> None:
-    """Smaller ones would make what is in logs already impossible to write again."""
+    """With smaller limits, values in existing logs could not be written again."""
     assert (MAX_DEPTH, INT_MIN, INT_MAX) == (128, -(2**63), 2**64 - 1)
 
 

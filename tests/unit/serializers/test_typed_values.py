@@ -1,4 +1,4 @@
-"""Typed values: the same comes back from every serializer, and hostile bytes make nothing."""
+"""Typed values survive every serializer unchanged, and hostile bytes create no object."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _looks_typed(value: Any) -> bool:
         ({2: "b", 1: "a"}, ["map", [[1, "a"], [2, "b"]]]),
         ({"@": 1}, ["map", [["@", 1]]]),
     ],
-    # Workers that run in parallel must know a test by the same name: a set of words has no order.
+    # Parallel workers need equal test names, and sets have no stable order.
     ids=lambda value: repr(sorted(value) if isinstance(value, frozenset) else value),
 )
 def test_the_forms_in_logs(value: object, plain: object) -> None:
@@ -190,7 +190,7 @@ def _deep(levels: int) -> Any:
     return value
 
 
-#: What somebody might put into a log to break a node, or to make it do something.
+#: Values that an attacker might put into a log to break a node, or to make it act.
 HOSTILE: list[tuple[Any, str]] = [
     ({"@": 1}, "no list"),
     ({"@": []}, "no list"),

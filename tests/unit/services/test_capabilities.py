@@ -1,4 +1,4 @@
-"""What nodes can execute and what entries need, compared."""
+"""Comparison of the capabilities of nodes with the needs of entries."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_is_common_is_what_each_can_execute(members: list[Capabilities], ne
     if not shared.missing(need):
         assert everybody
     elif everybody:
-        # Only where members know different versions of a type does the common part know less.
+        # The common part lacks it only if members have different versions of a type.
         assert len({member.types.get(name) for member in members for name, *_ in need.types}) > 1
 
 

@@ -54,7 +54,7 @@ _serial = itertools.count()
 
 
 class Sum(StateMachineService):
-    """Right in every way; each service below it breaks one rule."""
+    """A correct service; each subclass below breaks one rule."""
 
     name = "sum"
 

@@ -1,4 +1,4 @@
-"""Digests as bytes between nodes; equal states give equal digests, whatever their history."""
+"""Digests as bytes between nodes; equal states have equal digests, whatever their history."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MSGPACK = MsgpackSerializer()
 
 
 class Tags(StateMachineService):
-    """A state whose dump depends on the hash seed in its order, and not in its content."""
+    """A state whose dump has an order that depends on the hash seed."""
 
     name = "tags"
 
@@ -127,7 +127,7 @@ calls = st.one_of(
     _call(SESSIONS, "open", st.binary(min_size=16, max_size=16)),
     _call(CLUSTER, "agree", st.just(NONE.encode())),
 )
-#: A call, and in which of the sessions that are open then it is made with which number, if any.
+#: A call, with the position of an open session and a command number, or neither.
 steps = st.lists(
     st.tuples(calls, st.none() | st.tuples(st.integers(0, 5), st.integers(1, 4))), max_size=25
 )
@@ -218,7 +218,7 @@ def test_hash_seeds_do_not_show() -> None:
 
 
 def test_of_an_error_that_is_kept_only_the_code_counts() -> None:
-    """Its text may be that of a Python version."""
+    """Its text may depend on the version of Python."""
 
     class Fragile(StateMachineService):
         name = "fragile"
@@ -284,7 +284,7 @@ def _turned(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Equal for equal values, whatever the order of dicts."""
+    """Return a text that is equal for equal values, whatever the order of dicts."""
     if isinstance(value, dict):
         return f"{{{sorted((key, _shown(item)) for key, item in value.items())}}}"
     return str([_shown(item) for item in value]) if isinstance(value, list) else repr(value)

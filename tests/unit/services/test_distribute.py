@@ -1,4 +1,4 @@
-"""Spreading items over nodes: even, total, sticky, and the same whoever computes it."""
+"""Distribution of items over nodes: even, complete, sticky, and deterministic."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_no_more_items_move_than_must(case: Case) -> None:
 
 
 def _most_that_can_stay(items: set[str], nodes: set[str], previous: dict[str, str]) -> int:
-    """By trying every choice of who has the larger shares."""
+    """Return the maximum over all choices of nodes with the larger share."""
     if not nodes:
         return 0
     held = Counter(previous[item] for item in items if previous.get(item) in nodes)
@@ -240,7 +240,7 @@ def test_a_listener_that_ended_hears_nothing(listen: Listen) -> None:
 
 
 class Hesitant(DistributeService):
-    """The first thread that looks at the listeners stands still until another one is done."""
+    """Blocks the first thread that reads the listeners until another one is done."""
 
     def __init__(self) -> None:
         self.looked, self.others_done = threading.Event(), threading.Event()

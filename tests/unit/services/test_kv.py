@@ -205,7 +205,7 @@ def test_a_damaged_snapshot_is_refused(data: bytes) -> None:
 
 def test_the_old_state_is_let_go_before_a_snapshot_is_read() -> None:
     class Large:
-        """What a value is for this test: something whose end can be seen."""
+        """A value whose deallocation the test can observe."""
 
     large = Large()
     gone = weakref.ref(large)
@@ -266,7 +266,7 @@ def test_a_snapshot_has_small_chunks_and_shows_the_captured_state() -> None:
 def test_the_interpreter_is_not_held_while_a_large_snapshot_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # What is fed at once is decoded by one call of C code, during which no other thread runs.
+    # One call of C code decodes each fed piece, and no other thread runs meanwhile.
     source, target = KVService(), KVService()
     value: list[Any] = [[] for _ in range(300_000)]
     run(source, 1, "put", "m", "k", value)
@@ -278,7 +278,7 @@ def test_the_interpreter_is_not_held_while_a_large_snapshot_is_read(
 
 
 def watch_feeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the sizes that unpackers are fed."""
+    """Record the sizes of the pieces that unpackers are fed."""
     fed: list[int] = []
 
     class Watched(msgpack.Unpacker):  # type: ignore[misc]  # it has no type information
@@ -294,7 +294,7 @@ def watch_feeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_garbage_collector_has_nothing_to_do_with_the_state() -> None:
-    # A full collection visits every container there is, in one go: for a million lists it held up
+    # A full collection visits all containers without a break: with a million lists it blocked
     # every thread for 0.4 s.
     def followed(count: int) -> int:
         kv = KVService()

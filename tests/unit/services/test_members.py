@@ -1,4 +1,4 @@
-"""What is remembered of voters that were removed as dead."""
+"""The record of voters that were removed as dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts in order."""
+"""The sorted set of texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _edits = st.lists(st.tuples(st.booleans(), st.integers(0, 1500)), max_size=60)
 
 @given(st.integers(0, 1200), _edits)
 def test_as_a_sorted_list(count: int, edits: list[tuple[bool, int]]) -> None:
-    # A full block and more, in an order that is none, and then some of them go and come.
+    # Insert more than a full block in mixed order, then remove and add some.
     keys = {f"{number * 7919 % 1201:04d}" for number in range(count)}
     ordered = made_of([f"{number * 7919 % 1201:04d}" for number in range(count)])
     for adds, number in edits:
@@ -90,7 +90,7 @@ def test_the_garbage_collector_does_not_follow_the_blocks() -> None:
 
 
 def test_many_texts_are_sorted_in_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    # In one go, a million of them hold every thread up for 0.2 s.
+    # Sorting a million of them in one call blocks all threads for 0.2 s.
     texts = {f"{number * 7919 % 100_003:06d}" for number in range(100_000)}
     expected = sorted(texts)
     sizes: list[int] = []

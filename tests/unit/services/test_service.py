@@ -204,7 +204,7 @@ def test_a_service_has_a_snapshot(given: str, missing: str) -> None:
 
 
 def test_a_large_state_is_encoded_and_decoded_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    # In one go it held up every thread of the process, the consensus loop's too.
+    # In one call it blocked every thread of the process, including the consensus loop's.
     packed: list[int] = []
 
     class Watched(msgpack.Packer):  # type: ignore[misc]  # it has no type information

@@ -1,4 +1,4 @@
-"""The session table against a twin that remembers everything, and its bounds one by one."""
+"""The session table compared with a model that keeps everything, and each of its bounds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Do(NamedTuple):
 
 
 class Run:
-    """A table, and the log of what was let through."""
+    """A table, and the log of the commands that it let through."""
 
     def __init__(self) -> None:
         self.table = SessionTable()
@@ -77,7 +77,7 @@ class Run:
 
 
 class Twin:
-    """The rules of the table by brute force over the whole history."""
+    """A model: the rules of the table by brute force over the whole history."""
 
     def __init__(self) -> None:
         self.history: list[tuple[int, Do, str]] = []
@@ -246,7 +246,7 @@ def test_a_leader_whose_clock_is_wrong_ends_no_session() -> None:
     assert use(run, 1, stamp=wrong, outcome=1) == 1
     for number in range(2, 50):
         assert use(run, number, stamp=wrong + number * SECOND, outcome=1) == 1
-    for number in range(50, 99):  # and the next leader's is right again
+    for number in range(50, 99):  # the next leader's clock is right
         assert use(run, number, stamp=START + number * SECOND, outcome=1) == 1
     assert use(run, 1, session=2, outcome=7) == 7
 

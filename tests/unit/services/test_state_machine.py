@@ -1,4 +1,4 @@
-"""Entries in, outcomes out: nothing a command does may raise, or harm the state."""
+"""Entries in, outcomes out: no command may raise, or damage the state."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
 
 
 def test_a_service_that_nobody_used_is_not_in_a_snapshot() -> None:
-    """Else nodes that do not have it yet could not read it, in the middle of an upgrade."""
+    """Otherwise nodes without that service could not read it during an upgrade."""
     newer, older = make(Counter(), Other()), make(Counter())
     for machine in (newer, older):
         machine.apply(call("add", 1))
@@ -457,7 +457,7 @@ def test_what_is_no_id_of_a_session_opens_and_closes_none(name: str, args: list[
     machine, _ = counting()
     try:
         entry = call(name, *args, service="$sessions", index=2)
-    except TypeError:  # a number beyond what a command can hold
+    except TypeError:  # the number is too large for a command
         return
     outcome = machine.apply(entry)
     assert outcome is False or isinstance(outcome, InvalidArgument)
@@ -503,14 +503,14 @@ def test_a_snapshot_from_before_sessions_has_none() -> None:
 
 
 class NoStock(Rejected):
-    """A service's own error, with a constructor of its own."""
+    """A service's own error with its own constructor."""
 
     def __init__(self, item: str, *, wanted: int) -> None:
         super().__init__(f"no {item}", item=item, wanted=wanted)
 
 
 class Forgetful(Rejected):
-    """One that does not call the constructor of its base."""
+    """An error that does not call its base's constructor."""
 
     def __init__(self, item: str) -> None:
         self.item = item
@@ -524,7 +524,7 @@ def nested(depth: int) -> list[Any]:
 
 
 class Odd(Counter):
-    """Answers that are harder to keep than others."""
+    """Commands with answers that are hard to store."""
 
     name = "odd"
 

@@ -1,4 +1,4 @@
-"""Typed arguments and answers on their way, and what a node does that cannot read a command."""
+"""Typed arguments and answers in transit, and nodes that cannot decode a command."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Pay:
 @command_type("unit.not-twice")
 @dataclasses.dataclass
 class NotTwice:
-    """What its constructor makes of a value, it does not accept."""
+    """A type whose constructor rejects the value that it makes."""
 
     value: Any
 

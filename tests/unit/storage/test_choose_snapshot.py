@@ -1,4 +1,4 @@
-"""What a node begins from when its snapshots are damaged."""
+"""The snapshot that a node restores when some are damaged."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_another_file_of_the_same_name_is_not_begun_from(tmp_path: Path) -> None
 
 
 def test_a_store_of_an_earlier_version_begins_from_what_its_log_holds(tmp_path: Path) -> None:
-    """What Raft refused in that time lies there as well: its last entry is not in the log."""
+    """It may hold snapshots that Raft refused: their last entry is not in the log."""
     store = FileSnapshots(tmp_path)
     older, newest, foreign = put(store, 10), put(store, 20), put(store, 40)
     disk = MemoryStorage(StorageOptions(None))

@@ -1,4 +1,4 @@
-"""A data directory is ours alone."""
+"""A data directory belongs to one node only."""
 
 from __future__ import annotations
 

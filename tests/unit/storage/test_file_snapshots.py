@@ -137,7 +137,7 @@ def whole(tmp_path: Path, size: int = 3 * fmt.CHUNK + 5) -> bytes:
 
 
 def outcome(tmp_path: Path, data: bytes) -> tuple[bool, bytes, bool]:
-    """Whether it is listed, what is read of it, and whether reading found damage."""
+    """Return whether it is listed, the contents read, and whether reading found damage."""
     store, snapshot_id = damaged(tmp_path, data)
     read = b""
     try:

@@ -1,4 +1,4 @@
-"""What only the memory store promises: whose memory it is."""
+"""Properties of the memory store alone: who shares its memory."""
 
 from __future__ import annotations
 

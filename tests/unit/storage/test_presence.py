@@ -48,7 +48,7 @@ def rename_and_make_anew(directory: Path) -> None:
     shutil.copytree(directory.with_name("moved"), directory)
 
 
-#: Each leaves the open files themselves as they are: writes to them go on succeeding.
+#: Each leaves the open files unchanged, so that writes to them still succeed.
 REMOVALS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "directory deleted": (shutil.rmtree, "", "deleted or renamed"),
     "directory renamed": (lambda d: d.rename(d.with_name("moved")), "", "deleted or renamed"),
@@ -90,7 +90,7 @@ def test_no_write_succeeds_once_the_files_are_gone(
         WRITES[write](store)
     assert caught.value.data["path"] == str(directory / name if name else directory)
     assert "next start" in caught.value.message
-    # Putting things back does not bring back what was missed meanwhile.
+    # Restoring the files does not restore the writes that were lost meanwhile.
     with pytest.raises(StorageError, match="closed after a failure"):
         store.write([WriteBatch(entries=entries(4, 4))])
 
@@ -112,7 +112,7 @@ def test_verification_names_what_is_gone(
 def test_a_write_during_which_the_files_go_is_not_reported_as_durable(
     store: SQLiteStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check before a write is not the one that counts."""
+    """A check before the write is not enough."""
     commit = store._transaction
 
     def and_lose_everything(*, explicit: bool = True) -> object:
@@ -162,7 +162,7 @@ def test_a_link_to_another_directory_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_second_process_that_takes_the_lock_keeps_its_data(directory: Path) -> None:
-    """Lock files are deleted by people who take them for stale ones."""
+    """People delete lock files that they believe to be stale."""
     first, second = make_store(directory), make_store(directory)
     first.open()
     first.write([WriteBatch(HardState(1, "me"), entries=entries(1, 3))])

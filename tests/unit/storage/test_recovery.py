@@ -1,4 +1,4 @@
-"""What a node begins with, for every state that a crash may leave behind."""
+"""The state that a node recovers after each kind of crash."""
 
 from __future__ import annotations
 

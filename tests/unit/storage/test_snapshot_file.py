@@ -1,4 +1,4 @@
-"""Backups: the same bytes as a store's own file, and every flipped bit is found."""
+"""Backups have the same bytes as a store's own file, and every flipped bit is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only the SQLite store promises: process death, locks, damage, modes, full disks."""
+"""Properties of the SQLite store alone: process death, locks, damage, modes, full disks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def load(directory: Path) -> StoredState:
 
 
 def fill(directory: Path, last: int = 9) -> None:
-    """Three entries a write, and so a row."""
+    """Write three entries at a time, which make one row."""
     store = store_in(directory)
     store.open()
     store.set_meta({"node_id": b"n1"})
@@ -254,7 +254,7 @@ def test_damaged_pages_are_found(tmp_path: Path) -> None:
 
 
 def test_a_schema_that_is_no_text_any_more_is_damage(tmp_path: Path) -> None:
-    """SQLite quotes it in its message, which is no UTF-8 then."""
+    """SQLite quotes it in its message, which is then not valid UTF-8."""
     fill(tmp_path)
     path = tmp_path / "raft.db"
     damaged = bytearray(path.read_bytes())
@@ -364,7 +364,7 @@ def test_a_damaged_head_of_the_write_ahead_log_is_found(
 ) -> None:
     live, _ = commits
     damaged = bytearray((live / "raft.db-wal").read_bytes())
-    damaged[offset] ^= 0x30  # the size of a page, 4096, becomes another one that is possible
+    damaged[offset] ^= 0x30  # changes the page size from 4096 to another valid one
     crash_image(live, tmp_path / "image", bytes(damaged))
     with pytest.raises(StorageCorrupt, match="commits follow the damage"):
         load(tmp_path / "image")
@@ -456,7 +456,7 @@ def test_large_rows_go_by_their_size(tmp_path: Path) -> None:
 def test_more_than_a_row_holds_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.open()
-    store.write([WriteBatch()])  # nothing waits for removal, so entries alone go the short way
+    store.write([WriteBatch()])  # no row waits for removal, so entries alone take the fast path
     batches = [WriteBatch(entries=entries(1, 5000)), WriteBatch(entries=entries(5001, 9000))]
     assert store._db is not None
     store._db.execute("PRAGMA max_page_count = 40")
@@ -582,7 +582,7 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """Be nobody for a while, if we are root."""
+    """Run the block as the user nobody if we are root."""
     if os.geteuid() != 0:
         yield
         return
@@ -712,7 +712,7 @@ def test_after_a_failed_sync_the_store_refuses_to_go_on(tmp_path: Path) -> None:
 def test_a_disk_that_is_gone_altogether_is_a_failure_like_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network disk that does not answer tells nothing of its free space either."""
+    """A network disk that does not answer does not report its free space either."""
     store = store_in(tmp_path)
     store.open()
     broken = sqlite3.OperationalError("disk I/O error")

@@ -1,4 +1,4 @@
-"""Any value in any column of a database: it is what was written, or the damage is named."""
+"""With any value in any column, the store reads what was written or reports the damage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def load(folder: Path) -> tuple[StoredState, bytes | None]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One row that waits for removal, one that holds the log's beginning, and three more."""
+    """Make a store: a row that waits for removal, one with the log's beginning, three more."""
     folder = tmp_path_factory.mktemp("written") / "data"
     store = SQLiteStorage(StorageOptions(folder))
     store.open()
@@ -78,7 +78,7 @@ def test_a_changed_column_is_found_or_changes_nothing(
                 (value, row if table == "log" else 0),
             )
         except sqlite3.IntegrityError:
-            return  # SQLite itself does not take it there
+            return  # SQLite itself rejects it there
     try:
         found = load(folder)
     except StorageCorrupt:
@@ -102,7 +102,7 @@ def _leaves(raw: bytes, number: int) -> Iterator[int]:
 
 
 def test_compacted_rows_in_the_place_of_the_last_ones_are_found(tmp_path: Path) -> None:
-    """As a disk leaves it that wrote a page to the place of another one, or not at all."""
+    """A disk may write a page to the place of another one, or not at all."""
     store = SQLiteStorage(StorageOptions(tmp_path))
     store.open()
     for index in range(1, 1101):

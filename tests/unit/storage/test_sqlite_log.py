@@ -1,4 +1,4 @@
-"""Runs of entries in the table ``log``: whatever is added, cut and swept, the log reads back."""
+"""Runs of entries in the table ``log``: it reads back after any additions, cuts and sweeps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ contents = st.tuples(
     st.binary(max_size=5),
     st.integers(-(2**63), 2**63 - 1),
 )
-#: Add that many entries; or cut off, or compact, that part of what is there.
+#: Add these entries, or truncate or compact that part of the log.
 steps = st.one_of(
     st.tuples(st.just("add"), st.lists(contents, min_size=1, max_size=9)),
     st.tuples(st.just("cut"), st.floats(0, 1)),
@@ -99,11 +99,11 @@ def test_nothing_to_sweep_is_said() -> None:
 
 
 def test_rows_are_removed_without_being_read() -> None:
-    """Else each write would read 512 MiB while large rows wait, to remove one of them."""
+    """Otherwise, while large rows wait, each write would read 512 MiB to remove one of them."""
     with database() as db:
         for index in range(1, 5):
             sqlite_log.append(db, sqlite_log.runs([Entry(index, 1, 0, bytes(600_000))]))
-        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)  # a blob that is longer cannot be read
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)  # longer blobs cannot be read
         for left in (3, 2, 1, 0):
             assert sqlite_log.sweep(db, 4, ())
             assert count(db) == left
@@ -111,7 +111,7 @@ def test_rows_are_removed_without_being_read() -> None:
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b[:30]])
 def test_a_blob_that_does_not_add_up_is_damage(spoil: object) -> None:
-    """Even where its checksum is right."""
+    """It is detected even if the checksum is right."""
     assert callable(spoil)
     run = sqlite_log.runs(entries(1, 3))[0]
     blob = spoil(run.entries)

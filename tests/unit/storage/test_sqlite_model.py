@@ -1,4 +1,4 @@
-"""The SQLite store against a list, reopened at any time, on a disk that may be full."""
+"""The SQLite store compared with a list, with reopening at any time and a full disk."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from braft_core.errors import StorageFull
 from braft_core.raft.types import Entry, HardState
 from braft_core.storage.sqlite import SQLiteStorage
 
-#: How many entries, of how many bytes each: rows of all sizes, some behind their bounds.
+#: Number and size of entries: rows of all sizes, some beyond their bounds.
 amounts = st.sampled_from([(0, 0), (1, 0), (1, 9), (3, 9), (20, 9), (2, 5000), (4200, 0)])
 places = st.floats(0, 1)
 
 
 class Model:
-    """What the store is to hold, and which changes are allowed."""
+    """The expected contents of the store, and the allowed changes."""
 
     def __init__(self) -> None:
         self.begin = (0, 0)
@@ -89,7 +89,7 @@ def batches(draw: st.DrawFn, model: Model) -> tuple[list[WriteBatch], Model]:
         if draw(st.integers(0, 2)) == 0:
             batch.truncate_from = after.cut(draw(places))
         if draw(st.integers(0, 5)) == 0:
-            # Anywhere: into the log, before it, behind it.
+            # To any index: within the log, before it, after it.
             batch.reset = after.reset(draw(st.integers(0, after.last + 9)))
         batch.entries = after.add(*draw(amounts))
         found.append(batch)
@@ -97,7 +97,7 @@ def batches(draw: st.DrawFn, model: Model) -> tuple[list[WriteBatch], Model]:
 
 
 class StoreIsAList(RuleBasedStateMachine):
-    """``reopen`` after any step finds what the list holds."""
+    """After any step, ``reopen`` finds the contents of the list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class StoreIsAList(RuleBasedStateMachine):
     def open(self) -> None:
         self.store = SQLiteStorage(StorageOptions(self.folder))
         assert self.store.open() == self.model.state()
-        # What a disk does is not what is looked at here, and it is slow.
+        # Syncs are slow, and this test is not about them.
         self.db.execute("PRAGMA synchronous = OFF")
 
     @property

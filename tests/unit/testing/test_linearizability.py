@@ -1,4 +1,4 @@
-"""The judge of histories: it must accept what is linearizable and reject what is not."""
+"""The linearizability checker accepts linearizable histories and rejects others."""
 
 from __future__ import annotations
 
@@ -122,11 +122,11 @@ def test_a_search_beyond_its_bound_is_undecided() -> None:
         check_register(operations, max_states=50)
 
 
-# -- against a naive twin that tries every order --------------------------------------------
+# -- compared with a naive checker that tries every order -----------------------------------
 
 
 def naive(operations: list[Operation]) -> bool:
-    """Every subset that holds all answered operations, in every order that respects time."""
+    """Try each subset with all answered operations, in each order that respects time."""
     answered = [o for o in operations if o.outcome is Outcome.OK]
     unknown = [o for o in operations if o.outcome is Outcome.UNKNOWN]
     return any(

@@ -1,4 +1,4 @@
-"""The writers of the kit notice what they are there to notice."""
+"""The writers of the kit detect lost, repeated and stale values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braft_testing.processes import wait_for
 
 
 class Table:
-    """A register as it should be; ``spoil`` is called before each put with its number."""
+    """A correct register; ``spoil`` is called before each put with its number."""
 
     def __init__(self, spoil: Callable[[Table, int, Any], None] = lambda t, n, v: None) -> None:
         self.entry: tuple[Any, int] = (0, 0)
@@ -104,7 +104,7 @@ def test_a_lost_write_and_a_made_up_one_fail_the_load() -> None:
 
     with Load([put, put]) as load:
         load.more(20)
-        # One writer alone may have made them.
+        # Only one writer may have made them.
         wait_for(lambda: len(load.unknown) == 2, what="both have come to the lost one")
     load.check(stored)
     assert load.unknown == {"0-2": 2, "1-2": 2}

@@ -1,4 +1,4 @@
-"""The parts of the simulator, each alone: time, disk, network, plan, and what must be durable."""
+"""Each part of the simulator alone: time, disk, network, plan, durability rules."""
 
 from __future__ import annotations
 

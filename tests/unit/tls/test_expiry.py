@@ -1,4 +1,4 @@
-"""Until when a certificate is valid, and what is said about it."""
+"""The expiry of certificates, and the warnings about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node on the loop, and a caller that is not one of ours."""
+"""A node on the loop, and a client that is not braft."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A listener without room for connections: pauses, and says so now and then."""
+"""A listener without free descriptors pauses and logs that at intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the log says of callers without the right token, and how long they wait."""
+"""Log lines and delays for callers without the right token."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _BY_ANNOTATION: dict[str, st.SearchStrategy[Any]] = {
 _id = st.from_regex(r"[A-Za-z0-9_=-]{1,128}", fullmatch=True)
 _address = st.integers(1, 65535).map(lambda port: f"10.0.0.1:{port}")
 _printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
-#: Fields that name something.
+#: Fields that hold names.
 _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "server_id": _id,
     "address": _address,

@@ -1,4 +1,4 @@
-"""The files of mutual TLS, which are replaced while they are in use."""
+"""The files of mutual TLS, and their replacement while in use."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_replaced_files_are_used(
 def test_a_link_that_is_turned_over_is_used(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As Kubernetes does with a secret: the names stay, one link before them changes."""
+    """Kubernetes updates a secret so: the names stay, and one link in the path changes."""
     authority.issue(tmp_path / "first")
     second = authority.issue(tmp_path / "second")
     link = tmp_path / "data"
@@ -84,7 +84,7 @@ def test_a_pair_that_is_half_written_waits_for_its_other_half(
     assert certificates.current is first
     assert "the former ones stay in use" in certificates.trouble
     assert "key.pem" in certificates.trouble
-    assert logged(caplog) == []  # the other half may be on its way
+    assert logged(caplog) == []  # the other half may follow
     shutil.copyfile(new.key, files.key)
     certificates.refresh()
     assert certificates.current.pem.key == new.key.read_bytes()

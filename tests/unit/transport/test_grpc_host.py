@@ -51,7 +51,7 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
             await until(exchange)
             async with started("x", tls=other_tls) as stranger, started("y") as naked:
                 for outsider in (stranger, naked):
-                    # In both directions: it is known that somebody is there.
+                    # In both directions the caller knows that a server answered.
                     for caller, called in ((outsider, b), (b, outsider)):
                         with pytest.raises(Unreachable) as caught:
                             await caller.transport.call(called.address, request, 20)
@@ -86,7 +86,7 @@ async def talks(a: Node, b: Node) -> None:
 def test_a_peer_that_restarts_with_other_certificates_is_reached(
     started: Any, tmp_path: Path
 ) -> None:
-    """All are replaced while a node runs, CA included; those it was started with are worthless."""
+    """All files including the CA are replaced while a node runs; the old ones are invalid."""
     old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
     for_a, for_b = old.issue(tmp_path / "a"), old.issue(tmp_path / "b")
 
@@ -227,7 +227,7 @@ def test_calls_at_one_time_to_nobody_all_fail_as_never_sent(started: Any) -> Non
     async def scenario() -> None:
         async with started("a") as a:
             async with started("b") as b:
-                address = b.address  # which a, that was there before, has not got
+                address = b.address  # free once b has stopped, and not a's
             batch = (a.transport.call(address, peer.DetailsRequest(), 10) for _ in range(20))
             for error in await asyncio.gather(*batch, return_exceptions=True):
                 assert isinstance(error, Unreachable)
@@ -306,7 +306,7 @@ def test_two_nodes_in_two_threads_start_and_stop_again_and_again(caplog: Any) ->
         def body() -> None:
             try:
                 asyncio.run(main())
-            # It belongs to the test's thread.
+            # The test's thread checks it below.
             except BaseException as error:  # noqa: BLE001
                 failures.append(error)
 
@@ -326,13 +326,13 @@ def test_two_nodes_in_two_threads_start_and_stop_again_and_again(caplog: Any) ->
                 thread.join(60)
             assert not failures, failures
             assert all(handler.lost == [] for handler in meeting.handlers)
-    # grpc.aio keeps one poller of its own per process.
+    # grpc.aio keeps one poller thread per process.
     assert threading.active_count() <= before + 1
     assert caplog.records == []
 
 
 class _Meeting:
-    """Two nodes, each with a loop of its own, exchange messages both ways."""
+    """Two nodes, each on a separate loop, exchange messages in both directions."""
 
     def __init__(self) -> None:
         self._addresses: dict[str, str] = {}
@@ -365,6 +365,6 @@ class _Meeting:
         await asyncio.to_thread(self._met.wait)
         await transport.stop()
         # This also tests a loop that ends while the other node still closes in order.
-        # Calls that were cancelled hear of their end by way of grpc's poller, which the other loop
-        # may serve: a moment later.
+        # Cancelled calls end a moment later: grpc's poller reports it, and the other loop may run
+        # that.
         await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "no task is left")

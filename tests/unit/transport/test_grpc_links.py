@@ -1,4 +1,4 @@
-"""The outbound side against servers that are not ours, silent, limited or strange."""
+"""Outbound gRPC links to foreign servers: silent, limited or misbehaving ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from braft_core.transport.raft_codec import decode_request, encode_header, encod
 from braft_testing.transport import PATIENCE, PATIENT_TIMING, until
 
 HEADER = encode_header("go", "h:1")
-#: An index beyond all that are sent only until there is a response.
+#: An index beyond those that are sent before the first response.
 FIRST = 1_000_000
 
 
@@ -72,24 +72,24 @@ async def send_until(node: Any, condition: Callable[[], object]) -> None:
 
 
 async def one_answered(node: Any) -> None:
-    """Send one after the other until one is answered in time: then nothing is under way."""
+    """Send entries one by one until one is answered in time; then none is in flight."""
     index, counters, link = 1, node.transport.counters, node.transport._session.peers.links["go"]
     while not node.handler.responses:
         index += 1
-        # The node is told of the first that is dropped alone, until there is a connection.
+        # Without a connection the node is notified only of the first dropped message.
         dropped = counters["dropped"]
         node.transport.send(append(index))
         await until(
             lambda dropped=dropped: node.handler.responses or counters["dropped"] > dropped  # type: ignore[misc]
         )
         if link._bulk is None or link._bulk._queue.closing:
-            node.handler.responses.clear()  # it came too late: the stream is being given up
+            node.handler.responses.clear()  # it came too late: the stream is closing
         await asyncio.sleep(0.01)
 
 
 def test_a_pipeline_of_a_server_that_says_nothing_first(started: Any) -> None:
     """Go servers send no initial metadata before the first response, and know no GOAWAY message."""
-    # Whoever does not read to the end in time is cut off.
+    # A server that does not read to the end in time is disconnected.
     timing = replace(PATIENT_TIMING, close=PATIENCE)
     ends: list[str] = []
 
@@ -128,7 +128,7 @@ def test_a_server_without_pipelines_gets_single_calls_in_order(started: Any) -> 
             for index in range(FIRST, FIRST + 20):
                 node.transport.send(append(index))
             await until(lambda: node.handler.responses[-1].request_id == FIRST + 19)
-            # Before them come those that were sent until there was a response.
+            # Before them come the messages sent until the first response.
             assert seen[-20:] == list(range(FIRST - 1, FIRST + 19))
             ids = [response.request_id for response in node.handler.responses]
             assert ids[-20:] == list(range(FIRST, FIRST + 20))
@@ -153,7 +153,7 @@ def test_a_server_without_pre_votes_counts_as_willing(started: Any) -> None:
 def test_a_vote_may_take_as_long_as_a_slow_disk(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The voter stores it first; with a timeout of their own no election would ever end."""
+    """The voter stores its vote first; with a short timeout no election would ever succeed."""
     timing = replace(PATIENT_TIMING, control_timeout=0.05, vote_timeout=PATIENCE)
     stored = asyncio.Event()
 
@@ -171,14 +171,14 @@ def test_a_vote_may_take_as_long_as_a_slow_disk(
             "RequestPreVote": grpc.unary_unary_rpc_method_handler(pre_vote),
         }
         async with foreign(**methods) as address, started(timing=timing) as node:
-            # The channel is made anew after a long silence, which is not what this is about.
+            # Disable the renewal of a silent channel, which this test is not about.
             node.transport.set_peer("go", address)
             link_of = node.transport._session.peers.links["go"]
             await until(lambda: _is_connected(link_of))
             monkeypatch.setattr(link_of, "_renew_control", lambda: None)
             node.transport.send(RequestVote("b", "go", 5, 1, 1, request_id=7))
             node.transport.send(RequestPreVote("b", "go", 6, 1, 1, request_id=8))
-            # What is not stored is given up meanwhile.
+            # The pre-vote, which is not stored, times out meanwhile.
             await until(lambda: node.transport.counters["dropped"])
             stored.set()
             await until(lambda: node.handler.responses)
@@ -249,7 +249,7 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
 
             monkeypatch.setattr(link._bulk, "_heard", heard)
             node.transport.send(append(1))
-            # It was looked at some times, over more than the timeout.
+            # It was checked several times over more than the timeout.
             await until(lambda: next(beats) > 20)
             assert streams == ["open"]
             stored.set()
@@ -264,7 +264,7 @@ def test_a_peer_that_answers_heartbeats_may_store_slowly(
     [(0.0, 3.0, True), (0.0, 1.0, False), (9.0, 9.5, False), (9.0, 12.0, True), (99.0, 33.0, True)],
 )
 def test_a_bulk_channel_is_given_up_in_time(heard: float, since: float, stalled: bool) -> None:
-    """Timeout 2 s: of the last response, or of the last heartbeat's, and never 32 s later."""
+    """2 s after the last response or heartbeat response, at most 32 s after the former."""
     pipeline = pipeline_module.Pipeline.__new__(pipeline_module.Pipeline)
     pipeline._local = cast(Any, SimpleNamespace(timing=TransportTiming()))
     pipeline._progress = 0.0
@@ -273,7 +273,7 @@ def test_a_bulk_channel_is_given_up_in_time(heard: float, since: float, stalled:
     assert pipeline._is_stalled(2.0) is stalled
 
 
-@pytest.mark.slow  # a machine that stands still for 0.1 s makes it stall
+@pytest.mark.slow  # a pause of the machine of 0.1 s makes it stall
 def test_an_idle_pipeline_is_left_in_peace(started: Any) -> None:
     streams: list[str] = []
 
@@ -345,7 +345,7 @@ def test_a_full_queue_drops_and_tells(started: Any) -> None:
     async def pipeline(_requests: Any, context: Any) -> None:
         await context.send_initial_metadata(())
         opened.append(True)
-        await asyncio.sleep(60)  # never reads: flow control fills up
+        await asyncio.sleep(60)  # never reads, so the flow control window fills up
 
     async def scenario() -> None:
         method = grpc.stream_stream_rpc_method_handler(pipeline)
@@ -368,7 +368,7 @@ def test_heartbeats_do_not_wait_behind_bulk_that_nobody_reads(started: Any) -> N
     async def pipeline(_requests: Any, context: Any) -> None:
         await context.send_initial_metadata(())
         opened.append(True)
-        await asyncio.sleep(60)  # never reads, for longer than anybody waits below
+        await asyncio.sleep(60)  # never reads within the timeouts below
 
     async def single(data: bytes, _context: Any) -> bytes:
         return answered(data)

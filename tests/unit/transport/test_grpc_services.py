@@ -1,4 +1,4 @@
-"""What clients that are not braft see on the port."""
+"""The gRPC port as clients other than braft see it."""
 
 from __future__ import annotations
 

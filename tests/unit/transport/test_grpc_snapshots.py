@@ -1,4 +1,4 @@
-"""Snapshots over gRPC: streams as others send them, peers that stall, and memory."""
+"""Snapshots over gRPC: streams of other implementations, stalling peers, and memory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def chunk(data: bytes) -> bytes:
 
 
 async def stream(channel: grpc.aio.Channel, *messages: bytes, **options: Any) -> Any:
-    """Send a stream to its end; returns the call."""
+    """Send a stream to its end; return the call."""
     call = channel.stream_unary(PATH)(timeout=20, **options)
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         for message in messages:
@@ -246,7 +246,7 @@ def test_what_is_stored_reaches_the_node_though_the_leader_hung_up(
 
 
 def held_commit(store: WatchedSnapshots) -> tuple[threading.Event, threading.Event]:
-    """Events: the next snapshot is about to be committed; it may be."""
+    """Hold the next commit; return events for its begin and for the permission."""
     reached, go = threading.Event(), threading.Event()
     create = store.create
 
@@ -267,13 +267,13 @@ def held_commit(store: WatchedSnapshots) -> tuple[threading.Event, threading.Eve
     return reached, go
 
 
-# ------------------------------------------------------------------ our sender, strange servers
+# ------------------------------------------------------------------ our sender, foreign servers
 
 
 @contextlib.asynccontextmanager
 async def foreign(install: Any) -> AsyncIterator[str]:
     """Run a server that offers nothing but InstallSnapshot."""
-    # Its windows stay as they are: else it now and then takes in the whole of what nobody reads.
+    # Fixed windows: otherwise gRPC sometimes buffers all data that the handler does not read.
     server = grpc.aio.server(options=(("grpc.http2.bdp_probe", 0),))
     handlers = {"InstallSnapshot": grpc.stream_unary_rpc_method_handler(install)}
     server.add_generic_rpc_handlers(
@@ -336,7 +336,7 @@ def test_a_hashicorp_follower_gets_metadata_first_and_then_contents_alone(starte
 
 
 def test_an_answer_before_the_end_of_the_contents_counts(started: Any) -> None:
-    # A write that meets the end of the call would hide the answer.
+    # A write at the end of the call would hide the answer.
     timing = replace(PATIENT_TIMING, snapshot_accept=PATIENCE)
 
     async def install(_requests: Any, context: Any) -> bytes:
@@ -392,7 +392,7 @@ def test_nonsense_for_an_answer_and_a_peer_without_snapshots_are_failures(
             failed = InstallSnapshotResponse("c", "b", 0, False, request_id=7)
             assert await answer_of(node, snapshot(node, 10)) == failed
             node.handler.responses.clear()
-            # A write that meets the end of the call would hide the reason.
+            # A write at the end of the call would hide the reason.
             timing = replace(PATIENT_TIMING, snapshot_accept=PATIENCE)
             async with _empty_server() as other, watched(started, timing=timing) as (node, _store):
                 node.transport.set_peer("c", other)

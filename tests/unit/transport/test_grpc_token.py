@@ -1,4 +1,4 @@
-"""The token on the gRPC port: who is let in, what is said to the others."""
+"""The token on the gRPC port: who is admitted, and the errors for others."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_other_clients_get_a_status(
             for path in ("/Raft/ApplyLog", "/Raft/GetDetails", "/braft.v1.Peer/Details"):
                 node.handler.on_called = details
                 call = channel.unary_unary(path)(request, timeout=20, metadata=metadata)
-                if "Peer" in path:  # for nodes, which prove themselves, alone
+                if "Peer" in path:  # only for nodes, which prove that they know the token
                     expected: grpc.StatusCode | None = grpc.StatusCode.UNAUTHENTICATED
                 else:
                     reads = path.endswith("GetDetails") and READER in str(metadata)

@@ -1,4 +1,4 @@
-"""Faults of the memory network, on command; and nodes in threads of their own."""
+"""Faults of the memory network on demand, and nodes in separate threads."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_nodes_on_loops_of_their_own_reach_each_other() -> None:
     def run(own: str, other: str) -> None:
         try:
             asyncio.run(live(own, other))
-        # It belongs to the test's thread.
+        # The test's thread checks it below.
         except BaseException as error:  # noqa: BLE001
             failures.append(error)
 

@@ -1,4 +1,4 @@
-"""Snapshots in the memory network: its faults, and nodes on loops of their own."""
+"""Snapshots in the memory network: faults, and nodes on separate loops."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def events(node: Node) -> list[str]:
 
 
 def stalls_after(node: Node, seconds: float) -> None:
-    """Give up transfers of this node that make no progress for so long."""
+    """Make this node abandon transfers that make no progress for so long."""
     timing = TransportTiming(snapshot_stall=seconds)
     node.transport.options = replace(node.transport.options, timing=timing)
 
@@ -56,7 +56,7 @@ def install(node: Node) -> None:
 
 
 def held_back(node: Node) -> threading.Event:
-    """Let the node's second chunk wait for the event."""
+    """Hold the node's second chunk until the returned event is set."""
     go = threading.Event()
 
     def wait(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -71,7 +71,7 @@ def held_back(node: Node) -> threading.Event:
 
 @pytest.mark.parametrize("source", ["a", "b"])
 def test_a_cut_in_either_direction_fails(source: str) -> None:
-    """What the core of the receiver does with a snapshot whose answer is lost is its affair."""
+    """The receiver's core handles a snapshot whose answer is lost."""
 
     async def scenario() -> None:
         network = MemoryNetwork()
@@ -123,7 +123,7 @@ def test_a_transfer_that_stands_still_fails() -> None:
         a, b = await pair(MemoryNetwork())
         stalls_after(a, 0.1)
         go = held_back(a)
-        # On a busy machine one may be given up before the receiver's thread has begun it.
+        # On a busy machine a transfer may stall before the receiver's thread has begun it.
         while not events(b):
             a.handler.responses.clear()
             install(a)

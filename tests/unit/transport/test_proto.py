@@ -1,4 +1,4 @@
-"""The committed descriptors are what the ``.proto`` files say."""
+"""The committed descriptors agree with the ``.proto`` files."""
 
 from __future__ import annotations
 

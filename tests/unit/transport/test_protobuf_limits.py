@@ -1,4 +1,4 @@
-"""What a peer sends is bounded before objects are made of it."""
+"""Messages of peers are checked against limits before they are parsed."""
 
 from __future__ import annotations
 

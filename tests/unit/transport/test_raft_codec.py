@@ -1,4 +1,4 @@
-"""RaftTransport's bytes: golden vectors made by hand, and properties."""
+"""The encoding of RaftTransport: golden vectors made by hand, and properties."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from braft_core.transport.raft_codec import (
 ADDRESS = b"10.0.0.1:15000"
 
 
-# An encoder of its own: the wire format of protobuf in a few lines.
+# An independent encoder: the wire format of protobuf in a few lines.
 
 
 def varint(number: int) -> bytes:

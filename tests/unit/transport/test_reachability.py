@@ -1,4 +1,4 @@
-"""Who runs and cannot be understood, told apart from who is gone or stands still."""
+"""Distinguish peers that run but speak another protocol from dead or frozen ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def closes(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 
 
 async def hangs_up(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    """As a proxy does for a host that is gone."""
+    """Close at once, as a proxy does for a dead host."""
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_server_with_tls_answers_whatever_it_thinks_of_us(certificate: tuple[P
 
 
 def test_a_process_that_stands_still_does_not_answer() -> None:
-    """The kernel accepts for it."""
+    """Only the kernel accepts the connection."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         assert asyncio.run(probe_reachability(address, 0.5)) == (True, False)

@@ -1,4 +1,4 @@
-"""Counting: fields of a message before it is parsed, and whoever is in."""
+"""Limits: the fields of a message before it is parsed, and concurrent callers."""
 
 from __future__ import annotations
 
