@@ -1,8 +1,8 @@
-"""Whether braft works with the oldest versions that its distributions allow: `make lowest`.
+"""Test braft with the oldest versions that its distributions allow (`make lowest`).
 
-Installs the floors of all `dependencies` of this tree into an environment of its own. Runs the demo
-there and the tests that are given, by default the unit tests that touch the dependencies. What
-those depend on in turn is as new as it gets, as for all who install braft. Needs uv beside it.
+Installs the lowest allowed versions of all `dependencies` of this tree into a separate environment.
+Runs the demo there and the given tests, by default the unit tests that use the dependencies.
+Indirect dependencies are the newest ones, as for all who install braft. Needs uv.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv-lowest"
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
-#: pip needs many minutes to find out what fits.
+#: pip needs many minutes to resolve these versions.
 UV = (sys.executable, "-m", "uv", "pip")
 #: Tools of the tests must go with what they test; all others are as new as it gets.
 BOUND = re.compile(r"grpcio-")
@@ -73,7 +73,7 @@ def _run(*command: str) -> None:
 
 
 def install(python: Path, wanted: dict[str, str]) -> None:
-    """Make the environment, unless it is as wanted already."""
+    """Make the environment unless it is up to date."""
     constraints = ENVIRONMENT / "constraints.txt"
     text = "".join(f"{name}=={version}\n" for name, version in sorted(wanted.items()))
     stamp = ENVIRONMENT / "installed"
@@ -90,7 +90,7 @@ def install(python: Path, wanted: dict[str, str]) -> None:
 
 
 def check(python: Path, wanted: dict[str, str]) -> None:
-    """See that the floors are what is installed."""
+    """Check that the installed versions are the floors."""
     code = "import sys; from importlib.metadata import version as v; "
     code += "print(*(f'{n}=={v(n)}' for n in sys.argv[1:]), sep='\\n')"
     names = sorted(wanted)
@@ -113,13 +113,13 @@ def _ignored() -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Install, and run what there is to run."""
+    """Install, and run the demo and the tests."""
     python = ENVIRONMENT / "bin" / "python"
     wanted = floors([*_requirements(), *filter(BOUND.match, _tools())])
     install(python, wanted)
     check(python, wanted)
     _run(str(python), "-m", "braft_core", "demo", "--writes", "50")
-    # That an old version is deprecated by a new one is no fault of ours.
+    # Deprecation warnings about old versions are not our fault.
     workers = ("-W", "ignore::DeprecationWarning", "--numprocesses", "2", "--dist", "loadgroup")
     _run(str(python), "-m", "pytest", "-q", *workers, *_ignored(), *(arguments or TESTS))
 

@@ -36,8 +36,8 @@ def run_until_idle() -> None:
     """Process outputs until no core has any."""
     while batches := [(name, ready) for name in NAMES if (ready := cores[name].poll())]:
         for name, ready in batches:
-            disks[name] += ready.entries  # a driver writes these and waits for the sync
-            cores[name].persisted(ready.number)  # ... before it reports this
+            disks[name] += ready.entries  # a real driver writes these and waits for the sync
+            cores[name].persisted(ready.number)  # before it reports this
             for message in ready.messages + ready.messages_after_persist:
                 cores[message.to].step(message)
             for entry in ready.committed:
@@ -46,7 +46,7 @@ def run_until_idle() -> None:
 
 
 def tick(now: float) -> None:
-    """Advance the time of every core, in seconds from any start."""
+    """Advance the time of every core to ``now``, seconds since any start."""
     for each in cores.values():
         each.tick(now)
     run_until_idle()

@@ -1,4 +1,4 @@
-"""Counts visits with raftos 0.2.6; runs on no Python of today (docs/migration.md)."""
+"""Counts visits with raftos 0.2.6; does not run on current Pythons (docs/migration.md)."""
 
 import asyncio
 

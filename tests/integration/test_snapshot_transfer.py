@@ -43,7 +43,7 @@ class Writing:
             while not self._end.is_set():
                 self._client.kv_put("m", f"k{self.count}", self.count)
                 self.count += 1
-        except BaseException as error:  # noqa: BLE001 - told at the end of the block
+        except BaseException as error:  # noqa: BLE001 - raised at the end of the block
             self._broken = error
 
     @property

@@ -169,7 +169,7 @@ def test_documents_of_many_values_are_not_left_to_the_parser_in_c(
 ) -> None:
     # It would hold the interpreter's lock for up to two seconds with documents that HTTP accepts.
     slow: list[int] = []
-    make = scanner.py_make_scanner  # type: ignore[attr-defined]  # typeshed has it not
+    make = scanner.py_make_scanner  # type: ignore[attr-defined]  # typeshed lacks it
 
     def watched(decoder: json.JSONDecoder) -> Any:
         slow.append(1)

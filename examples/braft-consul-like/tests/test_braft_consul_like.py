@@ -1,4 +1,4 @@
-"""The discovery, by itself, by the rules of braft's test kit, and in a cluster."""
+"""The discovery alone, in braft's conformance suite, and in a cluster."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_node_that_dies_is_forgotten_and_one_that_lives_is_not(registry: Any) 
         def listed() -> list[str]:
             return [node["id"] for node in registry.registry.find("braft", 0, 0)["nodes"]]
 
-        # The first one first: without its announcements it would be forgotten before the other.
+        # Check the first one first: without announcements it would expire before the other.
         await living.start()
         await until(lambda: listed() == ["living"], "one is listed")
         await dying.start()
@@ -92,7 +92,7 @@ def test_a_node_that_dies_is_forgotten_and_one_that_lives_is_not(registry: Any) 
         assert dying._announcing is not None
         dying._announcing.cancel()
         await until(lambda: "dying" not in listed(), "one is forgotten")
-        # On a machine that stood still this one too, until it speaks again.
+        # After a pause of the machine this one is missing, too, until its next announcement.
         await until(lambda: listed() == ["living"], "the other is not")
         await living.stop()
 

@@ -1,4 +1,4 @@
-"""The service by the rules of braft's test kit; routes and commands in front of a real cluster."""
+"""The service in braft's conformance suite; routes and commands on a real cluster."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from braft_testing.discovery import discovery_context
 
 
 def _request_times(pace: ListPace, until: float, every: float) -> list[float]:
-    """Return when list requests end if changes come every so many seconds; each takes 10 ms."""
+    """Return when list requests end if changes come at that interval; each takes 10 ms."""
     now, times = 0.0, []
     pace.listed(now)
     while now < until:

@@ -1,7 +1,7 @@
-"""Against a real kube-apiserver with etcd; there is no kubelet, so the tests say where pods run.
+"""The discovery with a real kube-apiserver and etcd; the tests act for the missing kubelet.
 
-The server is taken from ``BRAFT_KUBE_APISERVER`` or the user's cache; where there is none these
-tests are skipped.
+The server is taken from ``BRAFT_KUBE_APISERVER`` or the user's cache; without one these tests are
+skipped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Watches: changes are seen at once, and the end of a watch changes no contacts."""
+"""Watches report changes at once, and the end of a watch changes no contacts."""
 
 from __future__ import annotations
 

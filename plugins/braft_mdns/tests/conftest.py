@@ -1,4 +1,4 @@
-"""A small network of network namespaces, with its own multicast."""
+"""A small network of two network namespaces, with separate multicast."""
 
 from __future__ import annotations
 

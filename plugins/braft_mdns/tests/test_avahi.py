@@ -1,6 +1,6 @@
 """Interoperability with Avahi: it finds braft, and braft finds what it publishes.
 
-A D-Bus and an Avahi of the test's own, in one of the two namespaces; the machine's are left alone.
+The test starts its own D-Bus and Avahi in one of two namespaces; the machine's are not touched.
 """
 
 from __future__ import annotations

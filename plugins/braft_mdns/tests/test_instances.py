@@ -1,4 +1,4 @@
-"""Which of many announced names are followed: a flood from one address leaves room for others."""
+"""Which of many announced names are followed: a flood from one address does not evict others."""
 
 from __future__ import annotations
 

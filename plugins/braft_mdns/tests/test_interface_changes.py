@@ -1,4 +1,4 @@
-"""Reopening on changed interfaces. Without a network: a script gives the interfaces."""
+"""Sockets are reopened on changed interfaces; a script replaces the machine's interfaces."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scripted(MdnsDiscovery):
 
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], Iterator[int]]:
-    """``checks(script)``: the result of each check, the last repeated; yields their number."""
+    """Return ``play(script)``: set the checks' results (the last repeats); yield their number."""
 
     def play(script: Script) -> Iterator[int]:
         count = 0

@@ -98,7 +98,7 @@ def test_nodes_come_and_go_on_both_sides(lan: Network) -> None:
             async with node(lan, 1, "n2") as second:
                 both = "10.99.0.1:15001", "10.99.0.2:15001"
                 await asyncio.gather(until(first, *both), until(second, *both))
-            # The goodbye packet removes it, not the expiry of its records.
+            # The goodbye packet of mDNS removes it, not the expiry of its records.
             await until(first, "10.99.0.1:15001")
 
     lan.run(main)
@@ -191,7 +191,7 @@ def test_foreign_nodes_are_ignored(lan: Network, other: dict[str, Any]) -> None:
 
 
 async def _info(lan: Network, type_: str, name: str) -> AsyncServiceInfo:
-    """Query an instance as a third-party program does."""
+    """Query an instance as a third-party program would."""
     lan.enter(1)
     other = AsyncZeroconf(interfaces=["10.99.0.2"])
     names: asyncio.Queue[str] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""CBOR is the deterministic encoding of RFC 8949, section 4.2.1, by a second, naive encoder."""
+"""A naive encoder of RFC 8949, section 4.2.1, gives the same CBOR as the serializer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both serializers pass the conformance suite, and keep their own promises."""
+"""Both serializers pass the conformance suite and have the properties they document."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_limits_are_those_of_every_serializer() -> None:
         ("c06a323032302d30312d3031", "tag"),  # a date
         ("c249010000000000000000", "tag"),  # a bignum
         ("c24101", "tag"),  # a bignum that would fit
-        ("d81c81d81d00", "tag"),  # a list that holds itself
-        ("d9010282", "CBOR"),  # a set, cut
+        ("d81c81d81d00", "tag"),  # a list that contains itself
+        ("d9010282", "CBOR"),  # a truncated set
         ("d901028101", "tag"),  # a set
         ("d9d9f701", "tag"),  # self-described CBOR
         ("f7", "plain"),  # undefined

@@ -1,4 +1,4 @@
-"""The static discovery: parsing, name resolution, and the rules of every discovery."""
+"""The static discovery: parsing, name resolution, and the conformance suite."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def places(discovery: Discovery) -> list[str]:
 
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Replace the resolver by one that knows only the names of the test."""
+    """Replace the resolver by one with only the names of the test."""
     names: Names = {}
 
     async def getaddrinfo(self: object, host: str, *_: Any, **__: Any) -> list[Any]:

@@ -16,5 +16,5 @@ Started = Callable[..., AbstractAsyncContextManager[Node]]
 
 @pytest.fixture
 def started() -> Started:
-    """``async with started("b", **transport_options) as node``: a node on a free port."""
+    """Return ``started(id, **options)``, a context manager that runs a node on a free port."""
     return partial(listening_node, TcpTransport, rpc_timeout=PATIENCE, timing=PATIENT_TIMING)

@@ -1,4 +1,4 @@
-"""Three real processes that talk by this transport, and a leader that is killed."""
+"""Three real processes use this transport, and the leader is killed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ pytest.importorskip("braft_static", reason="the nodes find each other by a stati
 
 pytestmark = [pytest.mark.integration]
 
-#: Seconds within which writes go on under another leader, on a machine that has much else to do.
+#: Seconds within which writes go on under another leader on a busy machine.
 SOON = 15.0
 
 
 class _Writer:
-    """Puts one number after the other on keys of its own, and remembers what was acknowledged."""
+    """Puts increasing numbers under new keys, and records the acknowledged ones."""
 
     def __init__(self, cluster: ProcessCluster, indexes: list[int]) -> None:
         self.acknowledged: dict[str, int] = {}

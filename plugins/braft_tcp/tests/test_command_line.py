@@ -1,4 +1,4 @@
-"""What the command line says about the choice."""
+"""The cautions that ``braft plugins`` and ``braft config`` print about this transport."""
 
 from __future__ import annotations
 

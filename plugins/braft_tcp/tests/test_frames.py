@@ -1,4 +1,4 @@
-"""Frames and hellos: whatever comes, in whatever pieces."""
+"""Frames and hellos: any bytes, in pieces of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transport in its process: TLS, ports, loops, snapshots that are damaged on their way."""
+"""The transport in one process: TLS, ports, loops, snapshots damaged in transit."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
             await until(exchange)
             async with started("x", tls=other_tls) as stranger, started("y") as naked:
                 for outsider in (stranger, naked):
-                    # In both directions: it is known that somebody is there.
+                    # In both directions the caller knows that a server answered.
                     for caller, called in ((outsider, b), (b, outsider)):
                         with pytest.raises(Unreachable) as caught:
                             await caller.transport.call(called.address, request, 20)
@@ -72,12 +72,12 @@ def test_mutual_tls_lets_members_in_and_keeps_others_out(started: Any, tmp_path:
     asyncio.run(scenario())
 
 
-#: Cuts off callers that say nothing.
+#: Disconnects silent callers soon.
 HASTY = replace(PATIENT_TIMING, first_bytes=0.1)
 
 
 class Guests(set[Any]):
-    """Those that are there, and all that ever were."""
+    """The current connections, and all that ever existed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Guests(set[Any]):
 
 
 def test_callers_whose_tls_never_comes_are_forgotten(started: Any, tmp_path: Path) -> None:
-    """Probes that open a connection and close it, as load balancers do."""
+    """Load balancers probe by opening and closing a connection."""
     tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
@@ -106,7 +106,7 @@ def test_callers_whose_tls_never_comes_are_forgotten(started: Any, tmp_path: Pat
 
 
 def test_a_caller_whose_tls_comes_too_late_is_cut_off(started: Any, tmp_path: Path) -> None:
-    """It was given up before; nothing of what it sends would ever be read."""
+    """The listener has abandoned it and would never read what it sends."""
     tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
@@ -125,7 +125,7 @@ def test_a_caller_whose_tls_comes_too_late_is_cut_off(started: Any, tmp_path: Pa
 
 
 def test_a_stop_does_not_wait_for_handshakes_that_never_end(started: Any, tmp_path: Path) -> None:
-    """From Python 3.12 on a server of asyncio waits for its connections: here for 60 s."""
+    """Since Python 3.12 an asyncio server waits for its connections, here for 60 s."""
     tls = Authority(tmp_path / "ca").issue(tmp_path / "tls")
 
     async def scenario() -> None:
@@ -212,7 +212,7 @@ async def talks(a: Node, b: Node) -> None:
 def test_a_peer_that_restarts_with_other_certificates_is_reached(
     started: Any, tmp_path: Path
 ) -> None:
-    """All are replaced while a node runs, CA included; those it was started with are worthless."""
+    """All files including the CA are replaced while a node runs; the old ones are invalid."""
     old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
     for_a, for_b = old.issue(tmp_path / "a"), old.issue(tmp_path / "b")
 
@@ -377,7 +377,7 @@ def test_calls_at_one_time_to_nobody_all_fail_as_never_sent(started: Any) -> Non
     async def scenario() -> None:
         async with started("a") as a:
             async with started("b") as b:
-                address = b.address  # which a, that was there before, has not got
+                address = b.address  # free once b has stopped, and not a's
             batch = (a.transport.call(address, peer.DetailsRequest(), 10) for _ in range(20))
             for error in await asyncio.gather(*batch, return_exceptions=True):
                 assert isinstance(error, Unreachable)
@@ -387,7 +387,7 @@ def test_calls_at_one_time_to_nobody_all_fail_as_never_sent(started: Any) -> Non
 
 
 def test_a_call_under_way_survives_that_its_caller_joins_a_cluster(started: Any) -> None:
-    """The next call has to say so, on a new connection; the one before is still answered."""
+    """The next call uses a new connection that names the cluster; the pending one is answered."""
 
     async def scenario() -> None:
         async with started("b") as b, started("a", cluster_id="") as a:

@@ -42,7 +42,7 @@ def append(index: int, size: int = 1) -> AppendEntries:
 
 
 async def talk(node: Node, *data: bytes) -> list[Frame]:
-    """Say that and listen until the node closes the connection, which it must."""
+    """Send that and read until the node closes the connection, which it must."""
     host, _, port = node.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     frames = FrameReader(1 << 20)
@@ -151,7 +151,7 @@ def test_a_silent_connection_is_asked_and_then_taken_for_dead(started: Any) -> N
 
 
 class Pipe(asyncio.Transport):
-    """Remembers what is written, and whether it was cut."""
+    """Records what is written, and whether the connection was aborted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def test_a_connection_that_was_not_read_for_long_is_asked_before_it_is_taken_for
         held.connection_made(pipe)
         held.hold()
         now = asyncio.get_running_loop().time()
-        held.heard = now - 60  # so long did the node take until it had answered enough
+        held.heard = now - 60  # while the node was answering
         held.watch(now)
         held.release()
         held.watch(now)
@@ -194,7 +194,7 @@ def test_a_connection_that_was_not_read_for_long_is_asked_before_it_is_taken_for
     asyncio.run(scenario())
 
 
-@pytest.mark.slow  # a machine that stands still for 4 s takes it for dead
+@pytest.mark.slow  # a pause of the machine of 4 s makes it look dead
 def test_a_connection_that_answers_pings_lives(started: Any) -> None:
     timing = replace(PATIENT_TIMING, ping_after=0.05, dead_after=4.0)
 
@@ -218,7 +218,7 @@ def test_a_connection_that_answers_pings_lives(started: Any) -> None:
     asyncio.run(scenario())
 
 
-# ---------------------------------------------------------------------- who is let in
+# ---------------------------------------------------------------------- admission
 
 
 @pytest.mark.parametrize("channel", [Channel.BULK, Channel.CONTROL, Channel.SNAPSHOT])
@@ -279,7 +279,7 @@ def test_nodes_with_the_same_token_talk(started: Any) -> None:
     asyncio.run(scenario())
 
 
-# ---------------------------------------------------------------------- strange servers
+# ---------------------------------------------------------------------- hostile servers
 
 
 @asynccontextmanager
@@ -334,7 +334,7 @@ def test_a_server_of_another_kind_is_named_as_such(started: Any, answer: bytes) 
 
 
 def test_a_peer_that_stops_reading_costs_bounded_memory_and_is_given_up(started: Any) -> None:
-    """It welcomes and never answers: the queue fills, then all is dropped."""
+    """It accepts the hello and never answers: the queue fills, then everything is dropped."""
     welcome = frame(Kind.WELCOME, msgpack.packb({}))
 
     async def deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -375,7 +375,7 @@ def test_a_peer_that_stops_reading_costs_bounded_memory_and_is_given_up(started:
 def test_a_vote_may_take_as_long_as_a_slow_disk(
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The voter stores it first; with a timeout of their own no election would ever end."""
+    """The voter stores its vote first; with a short timeout no election would ever succeed."""
     timing = replace(PATIENT_TIMING, control_timeout=0.05, vote_timeout=40.0)
 
     async def scenario() -> None:
@@ -384,12 +384,12 @@ def test_a_vote_may_take_as_long_as_a_slow_disk(
             a.meets(b)
             control = a.transport._session.peers.links["b"]._control
             await until(lambda: control._connection is not None)
-            # A connection that was silent is made anew, which is not what this is about.
+            # Disable the reconnection after silence, which this test is not about.
             monkeypatch.setattr(control._connection, "abort", lambda: None)
             a.transport.send(RequestVote("a", "b", 5, 1, 1, request_id=7))
             a.transport.send(RequestPreVote("a", "b", 6, 1, 1, request_id=8))
             await until(lambda: len(b.handler.requests) == 2)
-            # What is not stored is given up meanwhile.
+            # The pre-vote, which is not stored, times out meanwhile.
             await until(lambda: list(control._sent) == [7])
             [vote] = [r for r in b.handler.requests if isinstance(r, RequestVote)]
             response = answer_to(vote)
@@ -408,7 +408,7 @@ def test_a_vote_may_take_as_long_as_a_slow_disk(
 def test_a_peer_that_answers_heartbeats_may_store_slowly(
     heard: float, since: float, stalled: bool
 ) -> None:
-    """Timeout 2 s: of the last response, or of the last heartbeat's, and never 32 s later."""
+    """2 s after the last response or heartbeat response, at most 32 s after the former."""
 
     async def scenario() -> None:
         local: Any = SimpleNamespace(

@@ -264,7 +264,7 @@ def test_a_call_that_is_cancelled_at_any_point_leaves_nothing(place: Location, c
             await node.kv.aput("m", "last", 1)
             assert await node.kv.aget("m", "last") == 1
             async with asyncio.timeout(LONG):
-                while requests_of(node):  # noqa: ASYNC110 - nobody announces it
+                while requests_of(node):  # noqa: ASYNC110 - no event announces it
                     await asyncio.sleep(0.01)
             assert threading.active_count() <= threads
             assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -19,13 +19,13 @@ Stranger = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]
 
 @pytest.fixture
 def started() -> Started:
-    """``async with started("b", **transport_options) as node``: a gRPC node on a free port."""
+    """Return ``started(id, **options)``, a context manager that runs a gRPC node."""
     return partial(listening_node, GrpcTransport, rpc_timeout=PATIENCE, timing=PATIENT_TIMING)
 
 
 @pytest.fixture
 def stranger() -> Stranger:
-    """``async with stranger(address) as channel``: a plain gRPC channel."""
+    """Return ``stranger(address)``, a context manager that opens a plain gRPC channel."""
 
     @asynccontextmanager
     async def connect(address: str) -> AsyncIterator[grpc.aio.Channel]:

@@ -1,4 +1,4 @@
-"""The registry's HTTP interface as coroutines.
+"""Coroutines for the registry's HTTP interface.
 
 ::
 
@@ -6,8 +6,8 @@
     DELETE /v1/services/{cluster}/{node}
     GET    /v1/services/{cluster}[?index=N&wait=seconds]
 
-The last answers ``{"index": N, "nodes": [{"id", "host", "port"}, ...]}``; with ``index`` only when
-there is something newer, or after ``wait``. Everything that comes back is checked here.
+The last returns ``{"index": N, "nodes": [{"id", "host", "port"}, ...]}``; with ``index`` only when
+there is a newer state, or after ``wait``. This module checks all responses.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from braft_core.errors import Unreachable
 
 __all__ = ["Found", "Node", "RegistryClient"]
 
-#: A registry that sends more than this is not ours. Bytes.
+#: Largest response of a registry, bytes.
 _MOST = 1 << 20
 
 
 class Node(BaseModel):
-    """One node, as the registry lists it."""
+    """One entry of the registry."""
 
     id: str
     host: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.:-]+$")
@@ -43,14 +43,14 @@ class _Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All nodes of a cluster, and the state of the registry that they are from."""
+    """All nodes of a cluster, and the index of the registry's state."""
 
     index: int
     nodes: list[Node]
 
 
 class RegistryClient:
-    """One registry. Use it in ``async with``, from one loop.
+    """A client of one registry. Use it in ``async with``, from one loop.
 
     Every method raises ``Unreachable`` if the registry does not answer as it should.
     """
@@ -73,16 +73,16 @@ class RegistryClient:
         await self._http.aclose()
 
     async def register(self, node: Node, ttl: float) -> None:
-        """Say that a node is there, for ``ttl`` seconds."""
+        """Register a node for ``ttl`` seconds."""
         said = {"host": node.host, "port": node.port, "ttl": ttl}
         await self._request("PUT", self._of(node), json=said)
 
     async def withdraw(self, node: Node) -> None:
-        """Say that a node is gone."""
+        """Remove a node."""
         await self._request("DELETE", self._of(node))
 
     async def find(self, index: int | None = None, wait: float = 0.0) -> Found:
-        """All nodes. With ``index``: once there is something newer, or after ``wait`` seconds."""
+        """Return all nodes; with ``index``, once the state is newer or after ``wait`` seconds."""
         asked = {} if index is None else {"index": str(index), "wait": f"{wait:g}"}
         text = await self._request("GET", self._path, params=asked, patience=wait)
         try:

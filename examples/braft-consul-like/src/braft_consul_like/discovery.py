@@ -1,6 +1,6 @@
-"""The discovery: announce this node, ask for the others, follow what changes.
+"""The discovery: announce this node, list the others, and follow changes.
 
-Owns what a spec means and when to ask. Must not know how the registry is spoken to.
+Owns the meaning of a spec and the timing. Must not know the registry's protocol.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class ConsulLikeDiscovery(Discovery):
         return f"{self.name}://{place.netloc.rpartition('@')[2]}"
 
     async def start(self) -> None:
-        """Announce this node, and go on doing so. A registry that is away is asked again."""
+        """Announce this node repeatedly; try again while the registry is unreachable."""
         self._announcing = asyncio.create_task(self._announce())
 
     async def discover(self) -> list[Contact]:
-        """All that the registry lists now. :raises Unreachable: it does not answer."""
+        """Return what the registry lists now. :raises Unreachable: it does not answer."""
         async with self._client() as client:
             return self._contacts(await client.find())
 
@@ -78,7 +78,7 @@ class ConsulLikeDiscovery(Discovery):
             return
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        with suppress(Unreachable):  # the registration expires by itself
+        with suppress(Unreachable):  # the registration expires anyway
             async with self._client() as client:
                 await client.withdraw(self._itself)
 
@@ -94,7 +94,7 @@ class ConsulLikeDiscovery(Discovery):
                     heard = False
                 else:
                     heard = True
-                # A third, so that two announcements may be lost.
+                # One third, so that two announcements may be lost.
                 await asyncio.sleep(self.options.ttl / 3 if heard else _PAUSE)
 
     def _client(self) -> RegistryClient:

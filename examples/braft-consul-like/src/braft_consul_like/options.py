@@ -1,4 +1,4 @@
-"""What ``[plugins.consul-like]`` and ``BRAFT_CONSUL_LIKE_*`` may say."""
+"""The options ``[plugins.consul-like]`` and ``BRAFT_CONSUL_LIKE_*``."""
 
 from __future__ import annotations
 

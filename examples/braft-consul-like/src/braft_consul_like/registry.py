@@ -19,16 +19,16 @@ _LONGEST_TTL = 3600.0
 
 
 class Registry:
-    """Who is where, by cluster. Thread-safe."""
+    """The nodes of each cluster and their addresses. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._index = 1
-        #: Cluster → node → (host, port, monotonic second at which it is forgotten).
+        #: Cluster → node → (host, port, monotonic second at which it expires).
         self._clusters: dict[str, dict[str, tuple[str, int, float]]] = {}
 
     def put(self, cluster: str, node: str, host: str, port: int, ttl: float) -> None:
-        """Remember a node for ``ttl`` seconds."""
+        """Store a node for ``ttl`` seconds."""
         with self._changed:
             nodes = self._clusters.setdefault(cluster, {})
             is_new = node not in nodes or nodes[node][:2] != (host, port)
@@ -37,7 +37,7 @@ class Registry:
                 self._bump()
 
     def delete(self, cluster: str, node: str) -> None:
-        """Forget a node."""
+        """Remove a node."""
         with self._changed:
             if self._clusters.get(cluster, {}).pop(node, None) is not None:
                 self._bump()
@@ -107,7 +107,7 @@ class _Node:
 
 
 class _Guard:
-    """Turns away who does not know the token."""
+    """Refuses requests without the token."""
 
     def __init__(self, token: str) -> None:
         self._token = token

@@ -36,7 +36,7 @@ def braft_register_service() -> type[Service]:
 
 @hookimpl
 def braft_register_http(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
-    """``/plugins/counter/{key}``."""
+    """Add the routes ``/plugins/counter/{key}``."""
     from braft_counter.web import add_routes
 
     add_routes(app, node)
@@ -44,7 +44,7 @@ def braft_register_http(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
 
 @hookimpl
 def braft_register_cli(app: typer.Typer) -> None:
-    """``braft counter``."""
+    """Add the command ``braft counter``."""
     from braft_counter.commands import counter
 
     app.add_typer(counter, name="counter")

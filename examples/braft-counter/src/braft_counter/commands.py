@@ -44,7 +44,7 @@ def _ask(method: str, key: str, url: str, token: str, said: dict[str, int] | Non
         answer = httpx.request(method, place, json=said, headers=headers, timeout=15)
     except httpx.HTTPError as error:
         typer.echo(f"{url}: {error}", err=True)
-        raise typer.Exit(3) from error  # nobody answered, as with braft's own commands
+        raise typer.Exit(3) from error  # no node answered: the exit code of braft's own commands
     if answer.is_error:
         typer.echo(_problem(answer.text), err=True)
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What ``[plugins.counter]`` and ``BRAFT_COUNTER_*`` may say."""
+"""The options ``[plugins.counter]`` and ``BRAFT_COUNTER_*``."""
 
 from __future__ import annotations
 

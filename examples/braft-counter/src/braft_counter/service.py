@@ -24,7 +24,7 @@ class Counter(StateMachineService):
 
     @command
     def add(self, key: str, amount: int) -> int:
-        """Change a counter; returns its value. :raises Rejected: it would fall below zero."""
+        """Change a counter; return its value. :raises Rejected: it would fall below zero."""
         value = self._values.get(key, 0)
         if value + amount < 0:
             raise Rejected(f"{key!r} is {value}; {amount} would take it below zero")
@@ -38,13 +38,13 @@ class Counter(StateMachineService):
 
     @query
     def every(self) -> dict[str, int]:
-        """All counters."""
+        """Return all counters."""
         return dict(sorted(self._values.items()))
 
     def dump(self) -> dict[str, int]:
-        """Everything, for a snapshot."""
+        """Return the whole state for a snapshot."""
         return self._values
 
     def load(self, value: dict[str, int]) -> None:
-        """Replace everything by what a snapshot holds."""
+        """Replace the state by that of a snapshot."""
         self._values = value

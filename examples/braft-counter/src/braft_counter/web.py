@@ -1,7 +1,7 @@
 """``GET /plugins/counter``, ``GET|POST /plugins/counter/{key}``.
 
-Runs on the HTTP server's event loop, so that whatever waits is awaited. Errors that braft raises
-are answered as braft answers its own: problem JSON with 409, 503, 504.
+The routes run on the HTTP server's event loop, so they await what waits. Errors that braft raises
+become problem JSON with 409, 503 or 504, as in braft's own routes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SERVICE = "counter"
 
 
 def add_routes(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
-    """Add the routes. The node does not serve yet."""
+    """Add the routes before the node serves."""
     app.add_route("/plugins/counter", _Every(node))
     app.add_route("/plugins/counter/{key}", _One(node))
 
