@@ -350,7 +350,7 @@ def test_delayed_packets_arrive_all_and_out_of_order(
         assert sorted(numbers) == list(range(30))
         assert numbers != list(range(30))
         assert line.overtaken > 0
-        # Nobody reads the queue any more: the rule lets packets pass.
+        # Nothing reads the queue any more, so the rule lets packets pass.
         send(theirs, here, 3)
         assert received(ours, 3) == [0, 1, 2]
 

@@ -124,7 +124,7 @@ class BareServer:
         sink.write(to_json(self.applied))
         self.core.snapshot_taken(sink.commit(), at)
 
-    # What the transport calls.
+    # The handler methods that the transport calls.
 
     def on_message(self, message: Message) -> None:
         self.received.append(type(message).__name__)
@@ -181,7 +181,7 @@ class GoServer:
         return [base64.b64decode(text) for text in (await self.ask("status"))["applied"]]
 
     async def leads(self) -> bool:
-        """Whether it is the leader."""
+        """Return whether it is the leader."""
         return bool((await self.ask("status"))["state"] == "Leader")
 
 

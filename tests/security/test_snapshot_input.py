@@ -41,7 +41,7 @@ FAR = 1_000_000
 
 
 class Offer(NamedTuple):
-    """What the attacker sends; ``ahead`` is how far its term is beyond that of the node."""
+    """An attacker's snapshot; ``ahead`` is the distance of its term from the node's."""
 
     contents: bytes
     index: int = FAR  # type: ignore[assignment]  # the field's name in the paper

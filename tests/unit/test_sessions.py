@@ -386,7 +386,7 @@ def test_the_floor_is_the_lowest_number_under_way(steps: list[tuple[bool, int]])
 
 
 # --------------------------------------------------------------------------------------------
-# What the runtime does for them
+# The runtime's part of sessions
 
 
 class Peers:

@@ -55,7 +55,7 @@ class Listing(Discovery):
         self.stopped += 1
 
 
-#: What every node of these tests can execute, unless a test says otherwise.
+#: The capabilities of every node, unless a test sets others.
 SOME = Capabilities(1, frozenset({1, 2}), frozenset({1}), {"kv": {"put": Signature(3, 3)}}, {})
 
 
@@ -91,7 +91,7 @@ class Host:
         self.state_comparison = StateComparison(server_id)
         self.membership: ClusterMembership | None = None
         self._identity = Identity(server_id, address)
-        #: What its discovery lists.
+        #: The contacts that its discovery lists.
         self.sees: Callable[[], list[Contact]] = net.listed
         self.listing = Listing(lambda: self.sees())
 

@@ -172,7 +172,7 @@ def test_hashing_pauses_for_three_times_as_long_as_it_works(
 
 
 # ------------------------------------------------------------------------------------------------
-# Whether the leader commits one
+# The leader's decision to commit a checkpoint
 
 
 def leader(
