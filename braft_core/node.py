@@ -37,6 +37,7 @@ from braft_core.runtime.fork_generation import generation
 from braft_core.runtime.lifecycle import NodeThreads
 from braft_core.runtime.shielded import run_shielded
 from braft_core.runtime.sighup import SighupHandler
+from braft_core.runtime.timing import DEFAULT_TIMING
 from braft_core.tls.served_certificate import ServedCertificate
 
 __all__ = ["Node", "NodeState"]
@@ -75,6 +76,8 @@ class Node(ClusterCalls, SnapshotCalls):
         if names is not None:
             given["services"] = names
         self._settings = settings or Settings.load(kwargs=given)
+        #: What tests change by ``braft_testing.internals.with_timing``.
+        self._timing = DEFAULT_TIMING
         self._host: NodeThreads | None = None
         self._pid, self._generation = os.getpid(), generation()
         self._ended = threading.Event()
@@ -116,7 +119,7 @@ class Node(ClusterCalls, SnapshotCalls):
             self._pid, self._generation = os.getpid(), generation()
             # Set before it runs: observers and HTTP requests may use this object at once.
             host = self._host = NodeThreads(
-                self._settings, self._own_services, self, self._http_server
+                self._settings, self._own_services, self, self._http_server, self._timing
             )
             try:
                 host.start()

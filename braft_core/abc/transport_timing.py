@@ -57,6 +57,8 @@ class TransportTiming:
     snapshot_answer: float = 60.0
     #: A braft peer accepts or refuses a snapshot within this time; others only answer at the end.
     snapshot_accept: float = 0.5
+    #: A snapshot's receiver checks the rate each time it has waited for the sender this long.
+    snapshot_pace: float = 30.0
     #: A snapshot's receiver: no message; then time for the sender to read the answer.
     snapshot_silence: float = 30.0
     snapshot_linger: float = 5.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DRAIN", "RECENT", "STOP_GRACE"]
+__all__ = ["DRAIN", "RECENT", "STOP_GRACE", "WORKER_GRACE"]
 
 #: Most time for callers to get their answers and reconnect elsewhere, before the node stops.
 DRAIN = 0.5
@@ -10,3 +10,5 @@ DRAIN = 0.5
 RECENT = 1.0
 #: Most time for pending requests to finish when the server stops.
 STOP_GRACE = 0.5
+#: Most time for blocking work of requests to finish then.
+WORKER_GRACE = 1.0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from braft_core.http import grace_periods
 from braft_core.runtime.blocking import forbid_blocking
 from braft_core.runtime.daemon_executor import DaemonExecutor
 from braft_core.runtime.loop import new_loop
@@ -27,7 +28,7 @@ def make_loop(name: str) -> asyncio.AbstractEventLoop:
     :param name: prefix of the names of its worker threads (:func:`run_in_thread`).
     """
     loop = new_loop()
-    loop.set_default_executor(DaemonExecutor(f"{name}-worker"))
+    loop.set_default_executor(DaemonExecutor(f"{name}-worker", grace_periods.WORKER_GRACE))
     asyncio.set_event_loop(loop)
     forbid_blocking(_REASON)
     return loop

@@ -41,11 +41,8 @@ from braft_core.services.members import MEMBERS
 __all__ = ["Admin"]
 
 _log = logging.getLogger(__name__)
-_RETRY = 0.05
 #: A probed peer that left this many heartbeats unanswered counts as gone.
 _SILENT_BEATS = 2
-#: Seconds in which a new leader may find a successor.
-_SETTLE = 0.4
 
 
 class _Server(Protocol):
@@ -94,6 +91,7 @@ class Admin:
 
     def __init__(self, server: _Server) -> None:
         self._server = server
+        self._timing = server.components.timing
 
     async def change(self, kind: str, server_id: str, address: str, timeout: float) -> None:
         """Change the membership, wherever the leader is.
@@ -107,9 +105,12 @@ class Admin:
                 await self._change_once(kind, server_id, address, left)
                 return
             except (NotApplied, Unreachable, OutcomeUnknown) as error:
-                if clock.monotonic() + _RETRY >= deadline or not _worth_repeating(error):
+                if (
+                    clock.monotonic() + self._timing.request_retry >= deadline
+                    or not _worth_repeating(error)
+                ):
                     raise
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(self._timing.request_retry)
 
     async def _change_once(self, kind: str, server_id: str, address: str, left: float) -> None:
         if self._server.is_leader:
@@ -176,7 +177,7 @@ class Admin:
         while core.role is Role.LEADER:
             if any(p.server_id == server_id and p.match_index >= goal for p in core.peers()):
                 return
-            if clock.monotonic() + _RETRY >= deadline:
+            if clock.monotonic() + self._timing.request_retry >= deadline:
                 known = core.configuration.get(server_id)
                 where = known.address if known is not None else "its address"
                 raise Unreachable(
@@ -185,7 +186,7 @@ class Admin:
                     server_id=server_id,
                     address=where,
                 )
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(self._timing.request_retry)
         raise NotLeader("leadership was lost during the change", leader=core.leader)
 
     async def request_transfer(self, to: str, timeout: float) -> str:
@@ -209,7 +210,9 @@ class Admin:
         server = self._server
         me = server.components.server_id
         deadline = clock.monotonic() + timeout
-        target = await self._begin_transfer(to, min(deadline, clock.monotonic() + _SETTLE))
+        target = await self._begin_transfer(
+            to, min(deadline, clock.monotonic() + self._timing.successor_patience)
+        )
 
         def decided() -> bool:
             leader = server.leader[0]
@@ -229,9 +232,9 @@ class Admin:
                 return await transfer_leadership(self._server.running().driver, to)
             except Busy:
                 alone = len(self._server.configuration.voters) < 2 or self._nobody_is_there()
-                if to or alone or clock.monotonic() + _RETRY >= deadline:
+                if to or alone or clock.monotonic() + self._timing.request_retry >= deadline:
                     raise
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(self._timing.request_retry)
 
     def _transferring(self) -> bool:
         return bool(self._server.running().core.transferring_to)

@@ -36,6 +36,7 @@ from braft_core.raft import SnapshotMeta
 from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.location import MEMORY, choose_location, data_directory
 from braft_core.runtime.security_check import check_security, serves_reflection
+from braft_core.runtime.timing import Timing
 from braft_core.services.cluster import ClusterService
 from braft_core.services.members import MembersService
 from braft_core.services.state_machine import StateMachine
@@ -56,6 +57,8 @@ class Components:
     """The components of a node. The storage is open; nothing else has been started."""
 
     settings: Settings
+    #: Durations that are no settings.
+    timing: Timing
     plugins: Plugins
     registry: Registry
     #: What the node advertises. Both change with the host's addresses where it follows them.
@@ -85,7 +88,9 @@ class Components:
     ephemeral: bool
 
 
-def build_components(settings: Settings, extra_services: Sequence[Service]) -> Components:
+def build_components(
+    settings: Settings, extra_services: Sequence[Service], timing: Timing
+) -> Components:
     """Build the components of a node.
 
     :raises ConfigError: a setting cannot be met. :raises PluginError: a plugin cannot be used.
@@ -107,10 +112,10 @@ def build_components(settings: Settings, extra_services: Sequence[Service]) -> C
     members, cluster = MembersService(), ClusterService()
     machine = StateMachine([*services, members, cluster], serializers)
     ports, storage, stored = choose_location(
-        settings, host, lambda ports: _storage(settings, registry, ports)
+        settings, host, lambda ports: _storage(settings, registry, ports), timing
     )
     try:
-        transport = _transport(settings, registry, host, ports, tokens)
+        transport = _transport(settings, registry, host, ports, tokens, timing)
         recovery = recover_store(storage, stored)
         server_id = _server_id(storage, stored, ip, ports)
         discovery = _discovery(settings, registry, server_id, ip, ports)
@@ -119,6 +124,7 @@ def build_components(settings: Settings, extra_services: Sequence[Service]) -> C
         raise
     return Components(
         settings=settings,
+        timing=timing,
         plugins=plugins,
         registry=registry,
         ip=ip,
@@ -190,7 +196,12 @@ def _services(
 
 
 def _transport(
-    settings: Settings, registry: Registry, host: str, ports: Ports, tokens: TokenSource
+    settings: Settings,
+    registry: Registry,
+    host: str,
+    ports: Ports,
+    tokens: TokenSource,
+    timing: Timing,
 ) -> Transport:
     options = TransportOptions(
         listen=(join_host_port(host, ports.raft), join_host_port(host, ports.discovery)),
@@ -201,6 +212,7 @@ def _transport(
         unproved_raft=settings.hashicorp_peers,
         max_message_bytes=max(16 << 20, 2 * (settings.max_value_bytes + _ENVELOPE_ROOM)),
         options=OptionValues(settings, registry).values(settings.transport),
+        timing=timing.transport,
     )
     return registry.get("transport", settings.transport)(options)
 

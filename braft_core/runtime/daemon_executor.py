@@ -19,8 +19,6 @@ __all__ = ["DaemonExecutor"]
 _T = TypeVar("_T")
 
 _MOST = 32
-#: Seconds that a shutdown waits for running work.
-_GRACE = 1.0
 
 
 class _Job(NamedTuple):
@@ -43,11 +41,14 @@ def _nobody_waits() -> None:
 
 
 class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
-    """A thread pool whose end is bounded in time. asyncio requires this base class."""
+    """A thread pool whose end is bounded in time. asyncio requires this base class.
 
-    def __init__(self, name: str) -> None:
+    :param stop: seconds that a shutdown waits for running work.
+    """
+
+    def __init__(self, name: str, stop: float) -> None:
         super().__init__(_MOST, thread_name_prefix=name)
-        self._name = name
+        self._name, self._stop = name, stop
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._workers: list[threading.Thread] = []
@@ -85,7 +86,7 @@ class DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
                 self._jobs.put(None)
         if not wait:
             return
-        deadline = time.monotonic() + _GRACE
+        deadline = time.monotonic() + self._stop
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))
 

@@ -33,12 +33,9 @@ from braft_core.services.state_machine import StateMachine
 __all__ = ["Digester", "StateDigests", "is_due"]
 
 _log = logging.getLogger(__name__)
-#: Most seconds between two checks whether a checkpoint is due.
-_LOOK: Final = 1.0
 #: Least distance between checkpoints, as a multiple of the cost of the last one.
 _APART: Final = 100.0
-#: Seconds of work after which the hashing pauses, and how long it pauses in relation to that.
-_STRETCH: Final = 0.005
+#: How long the hashing pauses, as a multiple of the work before.
 _PAUSE: Final = 3.0
 
 Captured = list[tuple[str, bytes, Iterator[bytes]]]
@@ -69,6 +66,7 @@ class Digester:
     One capture is hashed at a time and one may wait: a newer one takes its place.
 
     :param on_digest: called from the hashing thread with each result and its generation.
+    :param stretch: seconds of work after which the hashing pauses.
     """
 
     def __init__(
@@ -76,7 +74,9 @@ class Digester:
         machine: StateMachine,
         name: str,
         on_digest: Callable[[Checkpoint, int], None],
+        stretch: float,
     ) -> None:
+        self._stretch = stretch
         self._machine, self._name, self._on_digest = machine, name, on_digest
         self._lock = threading.Lock()
         self._waiting: _Capture | None = None
@@ -156,7 +156,7 @@ class Digester:
         for chunk in chunks:
             hashed.update(chunk)
             spent = time.thread_time() - begin
-            if spent >= _STRETCH:
+            if spent >= self._stretch:
                 if self._stopped.wait(_PAUSE * spent) or generation != self.generation:
                     return None
                 begin = time.thread_time()
@@ -198,7 +198,10 @@ class StateDigests:
         components = server.components
         self.comparison = StateComparison(components.server_id)
         self._digester = Digester(
-            components.machine, f"braft-{components.ports.raft}-digest", self._on_digest
+            components.machine,
+            f"braft-{components.ports.raft}-digest",
+            self._on_digest,
+            components.timing.digest_stretch,
         )
         self._interval = components.settings.digest_interval
         self._task: asyncio.Task[None] | None = None
@@ -218,7 +221,7 @@ class StateDigests:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.to_thread(self._digester.stop, 1.0)
+        await asyncio.to_thread(self._digester.stop, self._server.components.timing.thread_join)
 
     def shown(self) -> list[dict[str, object]]:
         """Return this node's digests for ``GET /raft``, the newest first."""
@@ -266,8 +269,9 @@ class StateDigests:
     # -- the leader's side -----------------------------------------------------------------------
 
     async def _run(self) -> None:
+        check = min(self._server.components.timing.digest_check, self._interval)
         while True:
-            await asyncio.sleep(min(_LOOK, self._interval))
+            await asyncio.sleep(check)
             try:
                 if self._is_due():
                     await self._commit()

@@ -1,7 +1,7 @@
 """Report the live nodes to the distribute service, and each node's share to its callers.
 
 The leader proposes the list of members that answer when it differs from the list of the service.
-A node counts as gone after :data:`GONE_AFTER` of silence, which outlasts an election.
+A node counts as gone after :attr:`Timing.gone_after` of silence, which outlasts an election.
 """
 
 from __future__ import annotations
@@ -23,10 +23,6 @@ from braft_core.services.envelope import encode_command
 __all__ = ["Distribution"]
 
 _log = logging.getLogger(__name__)
-_INTERVAL = 0.25
-_PROPOSE_TIMEOUT = 5.0
-#: Seconds of silence after which a member gets no items.
-GONE_AFTER = 3.0
 
 
 class _Server(Protocol):
@@ -50,6 +46,7 @@ class Distribution:
     def __init__(self, server: _Server, events: Events) -> None:
         self._server = server
         self._events = events
+        self._timing = server.components.timing
         self._task: asyncio.Task[None] | None = None
         self._service: DistributeService | None = next(
             (s for s in server.components.services if isinstance(s, DistributeService)), None
@@ -82,20 +79,20 @@ class Distribution:
     async def _run(self, service: DistributeService) -> None:
         proposed: list[str] = []
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(self._timing.live_check)
             replica = self._server.replica
             # Without items nothing is distributed, and the log of an unused cluster stays empty.
             if replica is None or not replica.is_leader or not service.in_use:
                 proposed = []
                 continue
-            live = _live(replica.core)
+            live = _live(replica.core, self._timing.gone_after)
             # Compare with the applied list too: a former leader may have proposed another.
             if (live != proposed or live != service.nodes) and await self._propose(live):
                 proposed = live
 
     async def _propose(self, live: list[str]) -> bool:
         data = encode_command(self._server.components.serializer, "distribute", "set_nodes", [live])
-        command = Command(data, _PROPOSE_TIMEOUT, asyncio.get_running_loop())
+        command = Command(data, self._timing.live_timeout, asyncio.get_running_loop())
         self._server.submit(command)
         try:
             await command.awaitable
@@ -109,6 +106,6 @@ def _tell(target: Callable[[dict[str, Any]], object], share: dict[str, Any]) -> 
     target(share)
 
 
-def _live(core: RaftCore) -> list[str]:
-    silent = {peer.server_id for peer in core.peers() if peer.silent_for > GONE_AFTER}
+def _live(core: RaftCore, gone_after: float) -> list[str]:
+    silent = {peer.server_id for peer in core.peers() if peer.silent_for > gone_after}
     return sorted(server for server in core.configuration.ids if server not in silent)

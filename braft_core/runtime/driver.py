@@ -48,14 +48,13 @@ from braft_core.runtime.pending import PendingProposals
 from braft_core.runtime.protocol_violations import ProtocolViolations
 from braft_core.runtime.requests import Command, IndexQuery, Query, Request, settle
 from braft_core.runtime.staleness import StalenessBound
+from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import Writer, WriterReport, as_storage_error
 
 __all__ = ["Driver"]
 
 _log = logging.getLogger(__name__)
 _REQUESTS = (AppendEntries, RequestVote, RequestPreVote, TimeoutNow, InstallSnapshot)
-#: How often deadlines of waiting callers are looked at, seconds.
-_SWEEP = 0.05
 
 
 class Driver:
@@ -93,6 +92,7 @@ class Driver:
         explain: Callable[[], str],
         admit: Callable[[Configuration, list[Command]], tuple[list[Command], list[Command]]],
         staleness: StalenessBound,
+        timing: Timing,
     ) -> None:
         self.core = core
         self._transport = transport
@@ -123,8 +123,9 @@ class Driver:
         self._timer_at = float("inf")
         self._sweep_at = 0.0
         self._staleness = staleness
+        self._sweep_interval = timing.deadline_sweep
         #: Messages of peers that broke a rule of the protocol.
-        self.violations = ProtocolViolations()
+        self.violations = ProtocolViolations(timing)
         #: What is wrong with the disk, or None. Meanwhile new commands are rejected.
         self.disk_trouble: StorageError | None = None
         #: Seconds the last durable write took.
@@ -430,7 +431,7 @@ class Driver:
 
     def _sweep(self, now: float) -> None:
         """Settle requests whose deadline has passed: not served, or outcome unknown."""
-        self._sweep_at = now + _SWEEP
+        self._sweep_at = now + self._sweep_interval
         settle((request, _unknown()) for request in self._pending.expire(now))
         late = [request for request in (*self._commands, *self._queries) if request.deadline <= now]
         if late:

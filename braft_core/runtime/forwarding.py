@@ -33,6 +33,7 @@ from braft_core.peer import (
 from braft_core.runtime import clock
 from braft_core.runtime.answer_codec import decoded
 from braft_core.runtime.requests import Command, Query, Request, SupersededAttempt, settle
+from braft_core.runtime.timing import Timing
 
 __all__ = ["Forwarder"]
 
@@ -42,7 +43,6 @@ _MAX_CALL_COMMANDS = 1024
 _MAX_CALLS = 16
 #: More calls would only split what one call serves.
 _MAX_READS = 4
-_RETRY = 0.05
 
 
 Call = Callable[[str, PeerRequest, float], Awaitable[PeerReply]]
@@ -85,8 +85,8 @@ class Forwarder:
     :param call: see :meth:`braft_core.abc.Transport.call`.
     """
 
-    def __init__(self, server: _Server, call: Call) -> None:
-        self._server, self._transport_call = server, call
+    def __init__(self, server: _Server, call: Call, timing: Timing) -> None:
+        self._server, self._transport_call, self._timing = server, call, timing
         self._commands: list[Command] = []
         self._queries: list[Query] = []
         self._reads_under_way = 0
@@ -171,7 +171,7 @@ class Forwarder:
             return
         for request in batch:
             request.sent = False
-        await asyncio.sleep(_RETRY)
+        await asyncio.sleep(self._timing.request_retry)
         # Checked after the delay: another attempt may have superseded some meanwhile.
         self._submit_all(
             [request for request in batch if not isinstance(request, SupersededAttempt)]
@@ -201,7 +201,7 @@ class Forwarder:
         timeout = max(0.001, max(q.deadline for q in queries) - clock.monotonic())
         request = ReadIndexRequest(self._server.identity.cluster_id)
         try:
-            reply = await self._call(leader, request, min(timeout, 1.0))
+            reply = await self._call(leader, request, min(timeout, self._timing.read_index_timeout))
         except AccessDenied as error:
             settle((query, error) for query in queries)
             return

@@ -19,13 +19,12 @@ from braft_core.runtime.membership_adapter import MembershipAdapter
 from braft_core.runtime.meta_keys import CLUSTER_ID
 from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, Query
+from braft_core.runtime.timing import Timing
 
 __all__ = ["abandon_cluster", "resume_abandoning"]
 
 _log = logging.getLogger(__name__)
 
-_JOIN = 2.0
-_RETRY = 1.0
 #: Key in the store from the first step to the last. A store with a cluster id and an empty log
 #: would otherwise look like that of a new member which has not heard from its leader yet.
 _ABANDONING = "abandoning"
@@ -59,7 +58,7 @@ async def abandon_cluster(server: _Server, adapter: MembershipAdapter) -> None:
 
     :raises Busy: the cluster is not empty, has other members, or has something under way.
     """
-    replica = server.running()
+    replica, timing = server.running(), server.components.timing
     _check(replica, adapter, server.components.server_id)
     # Park them at once, where their deadlines are watched: what follows may take long, or be
     # cancelled.
@@ -67,7 +66,7 @@ async def abandon_cluster(server: _Server, adapter: MembershipAdapter) -> None:
         server.submit(request)
     replica.halt(Stopped("this node leaves its empty cluster for another one"))
     replica.snapshotter.cancel()
-    await _close_writer(replica)
+    await _close_writer(replica, timing)
     # Point of no return: retry until the disk accepts the change.
     while True:
         try:
@@ -76,17 +75,17 @@ async def abandon_cluster(server: _Server, adapter: MembershipAdapter) -> None:
             break
         except StorageError as error:
             _log.warning("cannot forget the empty cluster yet: %s", error.message)
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(timing.abandon_retry)
     server.applier.reset()
 
 
-async def _close_writer(replica: Replica) -> None:
+async def _close_writer(replica: Replica, timing: Timing) -> None:
     """Wait for the writer, however long the disk takes.
 
     A write after the log was deleted would be found there by the next cluster.
     """
     while True:
-        await asyncio.to_thread(replica.close, _JOIN)
+        await asyncio.to_thread(replica.close, timing.abandon_join)
         if replica.writer.ended:
             return
         _log.warning("cannot forget the empty cluster yet: a write to the disk is still under way")

@@ -43,6 +43,7 @@ from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.security_check import security_warning
 from braft_core.runtime.server import Server
 from braft_core.runtime.sessions import SessionCommand, Sessions
+from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import as_storage_error
 from braft_core.storage.snapshot_file import encode_file
 
@@ -54,10 +55,6 @@ __all__ = ["NodeThreads"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-#: Bounds of the steps of stopping, seconds.
-_STOP_SERVER = 5.0
-_JOIN = 1.0
-_VIEW_TIMEOUT = 2.0
 
 
 class HTTPFrontend(Protocol):
@@ -96,10 +93,12 @@ class NodeThreads:
         own_services: Sequence[Service],
         node: NodeAPI,
         front: Callable[[Components], HTTPFrontend | None],
+        timing: Timing,
     ) -> None:
         check_not_monkeypatched()
         self.settings = settings
-        self.components: Components = build_components(settings, own_services)
+        self._timing = timing
+        self.components: Components = build_components(settings, own_services, timing)
         name = f"braft-{self.components.ports.raft}"
         self.events = Events(f"{name}-events")
         self._node = node
@@ -113,7 +112,7 @@ class NodeThreads:
             self._front = front(self.components)
             self._server = Server(self.components, self._applier, self.events, node, self._on_fatal)
             self._address_tracker = AddressTracker(self.components.ip)
-            self._loop = LoopThread(f"{name}-loop")
+            self._loop = LoopThread(f"{name}-loop", timing.executor_stop)
         except BaseException:
             # Release the lock of the data directory: the node was not made.
             self.components.storage.close()
@@ -126,7 +125,7 @@ class NodeThreads:
         ]
         if self.components.follows:
             looks.append(self._look_at_addresses)
-        self._watch = PeriodicChecks(f"{name}-watch", looks)
+        self._watch = PeriodicChecks(f"{name}-watch", looks, timing.check_interval)
         self._stopping = threading.Lock()
         self._closed = False
         #: The failure that ended the node.
@@ -168,7 +167,7 @@ class NodeThreads:
                 self._front.drain()
             try:
                 if self._loop.started:
-                    self._loop.run(self._server.stop(), _STOP_SERVER)
+                    self._loop.run(self._server.stop(), self._timing.server_stop)
             except Exception as error:  # noqa: BLE001 - a plugin's end may raise anything
                 _log.error("the node did not stop in order: %r", error)
             self._closed = True
@@ -176,11 +175,12 @@ class NodeThreads:
             # After the server, which has answered whoever still waited.
             if self._front is not None:
                 self._front.stop()
-            self._applier.stop(_JOIN)
-            self._server.close(_JOIN)
-            self._loop.stop(_JOIN)
-            self.events.stop(_JOIN)
-            self._watch.stop(_JOIN)
+            join = self._timing.thread_join
+            self._applier.stop(join)
+            self._server.close(join)
+            self._loop.stop(join)
+            self.events.stop(join)
+            self._watch.stop(join)
             self.components.storage.close()
             _log.info("stopped: server %s at %s", name, address)
 
@@ -381,7 +381,7 @@ class NodeThreads:
 
     def view_of_cluster(self, timeout: float | None) -> Coroutine[Any, Any, dict[str, Any]]:
         """Return the whole of ``GET /raft``, as a coroutine for the loop."""
-        return self._server.view.cluster(seconds(timeout, _VIEW_TIMEOUT))
+        return self._server.view.cluster(seconds(timeout, self._timing.view_timeout))
 
     def members(self) -> list[Member]:
         """Return the configuration in use. :raises NotReady: there is none, or it is not known."""

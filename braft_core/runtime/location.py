@@ -19,6 +19,7 @@ from braft_core.errors import ConfigError, StorageLocked
 from braft_core.identity import Ports, default_raft_ports, implied_ports, pick_ports, ports_are_free
 from braft_core.runtime import clock
 from braft_core.runtime.meta_keys import BOOTSTRAP_RECORD, CLUSTER_ID
+from braft_core.runtime.timing import Timing
 
 if TYPE_CHECKING:
     from braft_core.abc import Storage, StoredState
@@ -30,10 +31,6 @@ _log = logging.getLogger(__name__)
 #: The data directory of a node that keeps nothing.
 MEMORY = ":memory:"
 _DEFAULT_PARENT = Path("braft-data")
-#: How long a directory may be locked while its ports are free, seconds. A node that starts, one
-#: that stops and `braft doctor` hold the lock that way for a moment.
-_LOCK_PATIENCE = 3.0
-_POLL = 0.02
 
 MakeStorage = Callable[[Ports], "Storage"]
 
@@ -61,14 +58,16 @@ def expected_ports(settings: Settings) -> Ports:
     return implied_ports(rport, settings.dport, settings.hport)
 
 
-def choose_location(settings: Settings, host: str, make_storage: MakeStorage) -> Location:
+def choose_location(
+    settings: Settings, host: str, make_storage: MakeStorage, timing: Timing
+) -> Location:
     """Choose the ports and open the store.
 
     :param host: address the node will listen on.
     :raises ConfigError: a port that was set is taken, or one that belongs to the data is.
     :raises StorageError: the data directory cannot be used.
     """
-    search = _Search(settings, host, make_storage)
+    search = _Search(settings, host, make_storage, timing)
     if not _is_free_to_choose(settings):
         return search.chosen()
     return search.resumed() or search.fresh()
@@ -95,8 +94,11 @@ def _is_blank(storage: Storage, stored: StoredState) -> bool:
 class _Search:
     """One search for ports and data directory."""
 
-    def __init__(self, settings: Settings, host: str, make_storage: MakeStorage) -> None:
+    def __init__(
+        self, settings: Settings, host: str, make_storage: MakeStorage, timing: Timing
+    ) -> None:
         self._settings, self._host, self._make = settings, host, make_storage
+        self._timing = timing
         self._labels = {name: settings.label(name) for name in ("rport", "dport", "hport")}
 
     def chosen(self) -> Location:
@@ -190,7 +192,7 @@ class _Search:
     def _open(self, ports: Ports) -> tuple[Storage, StoredState] | tuple[None, None]:
         """Open the store of these ports, or return nothing if another node uses it."""
         storage = self._make(ports)
-        deadline = clock.monotonic() + _LOCK_PATIENCE
+        deadline = clock.monotonic() + self._timing.lock_patience
         while True:
             try:
                 return storage, storage.open()
@@ -198,4 +200,4 @@ class _Search:
                 runs = not ports_are_free(ports, self._host)
                 if runs or clock.monotonic() >= deadline:
                     return None, None
-            time.sleep(_POLL)
+            time.sleep(self._timing.lock_poll)

@@ -31,11 +31,14 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 class LoopThread:
-    """An asyncio loop in a daemon thread of its own, so that user code never starves it."""
+    """An asyncio loop in a daemon thread of its own, so that user code never starves it.
 
-    def __init__(self, name: str) -> None:
+    :param executor_stop: see :class:`DaemonExecutor`.
+    """
+
+    def __init__(self, name: str, executor_stop: float) -> None:
         self.loop = new_loop()
-        self.loop.set_default_executor(DaemonExecutor(f"{name}-wait"))
+        self.loop.set_default_executor(DaemonExecutor(f"{name}-wait", executor_stop))
         # Serialises submit() with the end: a coroutine becomes a task before it, or is rejected.
         self._gate = threading.RLock()
         self._ended = False

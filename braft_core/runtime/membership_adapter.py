@@ -16,7 +16,6 @@ from braft_core.cluster.interface import (
 )
 from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.cluster.state_comparison import StateComparison
-from braft_core.cluster.timing import DEFAULT_TIMING
 from braft_core.errors import InvariantViolation
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
@@ -49,12 +48,6 @@ from braft_core.services.envelope import encode_command
 from braft_core.services.members import MEMBERS
 
 __all__ = ["CommandScan", "MembershipAdapter"]
-
-#: Seconds before the first proposal if the number of nodes is not configured: announcing and
-#: browsing take that long.
-_LISTEN = 1.5
-#: How long the discovery view must be unchanged before a proposal, seconds.
-_MARGIN = 0.3
 
 
 class _Server(Protocol):
@@ -114,7 +107,7 @@ class MembershipAdapter:
 
     def __init__(self, server: _Server) -> None:
         self._server = server
-        settings = server.components.settings
+        settings, timing = server.components.settings, server.components.timing
         guess = expect_is_a_guess(settings, server.components.discovery)
         self.settings = MembershipSettings(
             cluster_name=settings.cluster_name,
@@ -123,9 +116,9 @@ class MembershipAdapter:
             expect_is_unclear=expect_is_unclear(settings, server.components.discovery),
             sleep=random.SystemRandom().uniform(*settings.sleep),
             restart_min=settings.restart_min,
-            margin=_MARGIN,
-            listen=_LISTEN if guess else 0.0,
-            timing=DEFAULT_TIMING,
+            margin=timing.discovery_margin,
+            listen=timing.discovery_listen if guess else 0.0,
+            timing=timing.cluster,
             default_discovery=default_discovery(settings, server.components.discovery),
             autopilot=AutopilotRules(
                 mode=settings.autopilot,

@@ -1,4 +1,4 @@
-"""Run checks each second: files and addresses may change while a node runs.
+"""Run checks periodically: files and addresses may change while a node runs.
 
 A thread runs them, because a file system that hangs blocks its caller. Knows nothing of the checks.
 """
@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 __all__ = ["PeriodicChecks"]
 
 _log = logging.getLogger(__name__)
-#: Seconds between two rounds of checks.
-INTERVAL = 1.0
 
 
 class PeriodicChecks:
@@ -26,10 +24,10 @@ class PeriodicChecks:
         self,
         name: str,
         checks: Sequence[Callable[[], object]],
-        interval: float | None = None,
+        interval: float,
     ) -> None:
         self._checks = checks
-        self._interval = INTERVAL if interval is None else interval
+        self._interval = interval
         self._again = threading.Event()
         self._ended = False
         self._failing: set[int] = set()

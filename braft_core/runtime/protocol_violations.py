@@ -9,20 +9,18 @@ import logging
 from math import inf
 
 from braft_core.errors import ProtocolViolation
+from braft_core.runtime.timing import Timing
 
 __all__ = ["ProtocolViolations"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two log lines, and for which a note is shown.
-_QUIET = 10.0
-_NOTED = 600.0
-
 
 class ProtocolViolations:
     """Messages of peers that break a rule of the protocol. Written on the loop, read anywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
         #: How many since the start.
         self.count = 0
         self._latest: tuple[float, str] = (-inf, "")
@@ -30,11 +28,11 @@ class ProtocolViolations:
         self._unlogged = 0
 
     def note(self, violation: ProtocolViolation, now: float) -> None:
-        """Count one. However many come, the log has a line each ten seconds."""
+        """Count one. However many come, the rate of log lines is bounded."""
         self.count += 1
         self._latest = (now, violation.message)
         self._unlogged += 1
-        if now - self._logged_at < _QUIET:
+        if now - self._logged_at < self._timing.violation_log_interval:
             return
         more = f"; {self._unlogged - 1} more since the last such line" if self._unlogged > 1 else ""
         self._logged_at, self._unlogged = now, 0
@@ -46,10 +44,10 @@ class ProtocolViolations:
         )
 
     def message(self, now: float) -> str:
-        """Return the note to show for ten minutes after the latest, or "". Any thread."""
+        """Return the note to show for a while after the latest, or "". Any thread."""
         when, what = self._latest
         ago = now - when
-        if ago > _NOTED:
+        if ago > self._timing.violation_reported:
             return ""
         return (
             f"{self.count} message(s) of peers broke a rule of the protocol and were refused, the "

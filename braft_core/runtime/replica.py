@@ -44,7 +44,7 @@ class Replica:
         explain: Callable[[], str],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        settings = components.settings
+        settings, timing = components.settings, components.timing
         self._storage = components.storage
         self._applier = applier
         self._snapshot = components.snapshot
@@ -70,6 +70,7 @@ class Replica:
             explain=lambda: explain() or admission.waiting,
             admit=admission.admit,
             staleness=StalenessBound(settings.election_timeout, settings.heartbeat_interval),
+            timing=timing,
         )
         self.writer = Writer(
             components.storage,
@@ -77,6 +78,7 @@ class Replica:
             f"braft-{components.ports.raft}-writer",
             self.driver.on_durable,
             self.driver.on_disk_trouble,
+            timing,
         )
 
     @property

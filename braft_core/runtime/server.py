@@ -51,11 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
-_SWEEP = 0.05
-_DRAIN = 0.5
-_HAND_OVER = 1.0
-#: Seconds for the end of the discovery: what comes behind it needs time, too.
-_FAREWELL = 3.0
 
 
 class Server:
@@ -69,7 +64,8 @@ class Server:
         node: NodeAPI,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        settings = components.settings
+        settings, timing = components.settings, components.timing
+        self._timing = timing
         self.components = components
         self.applier = applier
         self.identity = Identity(components.server_id, components.address)
@@ -81,7 +77,7 @@ class Server:
         self._fatal = on_fatal
         self._parked = ParkedRequests()
         self._sweeper: asyncio.Task[None] | None = None
-        self._log_throttle = LogThrottle()
+        self._log_throttle = LogThrottle(timing.not_ready_patience)
         self._ready_logged = False
         self._campaign_enabled = True
         self.addresses = PeerAddresses(self.identity, components.transport)
@@ -90,9 +86,11 @@ class Server:
             components.server_id, components.machine, components.cluster, self.member_capabilities
         )
         self._publisher = EventPublisher(self, events, node)
-        self._forwarder = Forwarder(self, components.transport.call)
+        self._forwarder = Forwarder(self, components.transport.call, timing)
         self.distribution = Distribution(self, events)
-        self.sessions = Sessions(self, components.serializer, settings.request_timeout)
+        self.sessions = Sessions(
+            self, components.serializer, settings.request_timeout, timing.request_retry
+        )
         self.admin = Admin(self)
         self.adapter = MembershipAdapter(self)
         self.digests = StateDigests(self, self.adapter)
@@ -126,14 +124,14 @@ class Server:
         reason = Stopped("the node was stopped")
         try:
             if (replica := self.replica) is not None:
-                await self.admin.retire(_HAND_OVER)
-                deadline = clock.monotonic() + _DRAIN
+                await self.admin.retire(self._timing.hand_over)
+                deadline = clock.monotonic() + self._timing.drain
                 deciding = (replica.driver, self._forwarder)
                 while any(d.has_undecided for d in deciding) and clock.monotonic() < deadline:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             if self._sweeper is not None:
                 self._sweeper.cancel()
-            await asyncio.wait_for(self.membership.stop(), _FAREWELL)
+            await asyncio.wait_for(self.membership.stop(), self._timing.discovery_stop)
         finally:
             # Also when `discovery.stop()` fails or hangs. Settle requests first: the loop may be
             # stopped at any await.
@@ -219,7 +217,7 @@ class Server:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(_SWEEP)
+            await asyncio.sleep(self._timing.deadline_sweep)
             self.sessions.sweep()
             self._log_readiness()
             now = clock.monotonic()

@@ -40,8 +40,6 @@ from braft_core.services.state_machine import SESSIONS
 
 __all__ = ["ClientSession", "SessionCommand", "Sessions"]
 
-#: Delay before a retry, seconds.
-_RETRY = 0.05
 #: Data keys that mark a ``Busy`` as transient.
 _PASSING = frozenset({"session", "successor"})
 #: How far the newest command of a session may be ahead of its oldest unacknowledged one: as many
@@ -365,6 +363,7 @@ class Sessions:
     """All client sessions of a node, and the commands that wait for their retry.
 
     :param timeout: for closing a session, seconds.
+    :param retry_delay: before a command is sent again, seconds.
     :param random_bytes: source of the session ids.
     """
 
@@ -373,6 +372,7 @@ class Sessions:
         server: _Server,
         serializer: Serializer,
         timeout: float,
+        retry_delay: float,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._server = server
@@ -380,7 +380,7 @@ class Sessions:
         self.submit = server.submit
         self._random_bytes = random_bytes
         self._serializer = serializer
-        self._timeout = timeout
+        self._timeout, self._retry_delay = timeout, retry_delay
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._retrying: list[RetryableCommand] = []
@@ -425,7 +425,9 @@ class Sessions:
             first = len(self._retrying) == 1
         if first:
             try:
-                self._loop.call_soon_threadsafe(self._loop.call_later, _RETRY, self._wake)
+                self._loop.call_soon_threadsafe(
+                    self._loop.call_later, self._retry_delay, self._wake
+                )
             except RuntimeError:  # the loop has ended
                 return False
         return True

@@ -22,11 +22,8 @@ from braft_core.runtime.components import Components
 __all__ = ["SnapshotPolicy", "Snapshotter"]
 
 _log = logging.getLogger(__name__)
-_CHECK_INTERVAL = 0.25
 #: What an entry takes in memory beside its data: a tuple and three numbers.
 _ENTRY_BYTES = 200
-#: After a failed attempt, seconds.
-_RETRY = 30.0
 #: Snapshots kept: the one in use, and one to restore by hand.
 _KEEP = 2
 
@@ -122,15 +119,16 @@ class Snapshotter:
         await asyncio.gather(*self._tidying, return_exceptions=True)
 
     async def _run(self) -> None:
+        timing = self._components.timing
         while True:
-            await asyncio.sleep(_CHECK_INTERVAL)
+            await asyncio.sleep(timing.snapshot_check)
             if not self._is_due():
                 continue
             try:
                 await self.take()
             except BraftError as error:
                 _log.error("no snapshot could be taken; trying again later: %s", error)
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(timing.snapshot_retry)
 
     def _is_due(self) -> bool:
         if self._applier.fault:

@@ -35,9 +35,6 @@ from braft_core.runtime.peer_details import read_details
 
 __all__ = ["LogThrottle", "Status"]
 
-#: Seconds a node may be not ready before the reason is logged: bootstrap and elections are over by
-#: then, and have log lines of their own.
-PATIENCE = 4.0
 #: Most reasons that are remembered; the oldest is dropped first.
 REMEMBERED = 64
 #: The part of a reason that changes while the reason stays the same: how long it has lasted.
@@ -179,9 +176,12 @@ class LogThrottle:
 
     Each is logged once per period in which the node is not ready, however long it lasts and however
     often it comes and goes. ``/readyz`` shows the current one at any time. Not thread-safe.
+
+    :param patience: seconds that a reason may last before it is logged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self._since: float | None = None
         self._logged: dict[str, None] = {}
 
@@ -197,7 +197,7 @@ class LogThrottle:
         if self._since is None:
             self._since = now
         key = _DURATION.sub("", reason)
-        if now - self._since < PATIENCE or key in self._logged:
+        if now - self._since < self._patience or key in self._logged:
             return False
         self._logged[key] = None
         if len(self._logged) > REMEMBERED:

@@ -20,17 +20,11 @@ from braft_core.abc import Storage, WriteBatch
 from braft_core.errors import StorageError, StorageFull
 from braft_core.raft import Message
 from braft_core.runtime import clock
+from braft_core.runtime.timing import Timing
 
 __all__ = ["Writer", "WriterReport", "as_storage_error"]
 
 _log = logging.getLogger(__name__)
-_RETRY_FULL = 0.5
-#: A write that takes this long, seconds, is stalled: the node is not ready.
-_STALLED = 2.0
-#: A write that takes this long, seconds, is slow: elections take as long as some of them.
-_SLOW = 1.0
-#: How long a slow write is reported after its end, and least time between log lines, seconds.
-_REMEMBERED = 60.0
 
 
 class WriterReport(NamedTuple):
@@ -59,7 +53,9 @@ class Writer:
         name: str,
         on_durable: Callable[[WriterReport], None],
         on_trouble: Callable[[StorageError | None], None],
+        timing: Timing,
     ) -> None:
+        self._timing = timing
         self._storage = storage
         self._loop = loop
         self._on_durable = on_durable
@@ -86,14 +82,18 @@ class Writer:
     def stalled(self, now: float) -> str:
         """Return that a write takes too long, "" if none does. Any thread."""
         taken = now - self.writing_since
-        return f"a write to the disk has taken {taken:.1f} s so far" if taken > _STALLED else ""
+        return (
+            f"a write to the disk has taken {taken:.1f} s so far"
+            if taken > self._timing.write_stalled
+            else ""
+        )
 
     def slow(self, now: float) -> str:
         """Return that the disk is slow, "" if it is not. Any thread."""
-        taken = now - self.writing_since
-        if taken > _SLOW:
+        taken, timing = now - self.writing_since, self._timing
+        if taken > timing.write_slow:
             return f"the disk is slow: a write has taken {taken:.1f} s so far"
-        if self._took > _SLOW and now - self._ended < _REMEMBERED:
+        if self._took > timing.write_slow and now - self._ended < timing.slow_write_reported:
             return f"the disk is slow: the last write took {self._took:.1f} s"
         return ""
 
@@ -141,7 +141,8 @@ class Writer:
             return False
         ended = clock.monotonic()
         self._took, self._ended, self.writing_since = ended - started, ended, inf
-        if self._took > _SLOW and ended - self._logged > _REMEMBERED:
+        quiet = ended - self._logged <= self._timing.slow_write_reported
+        if self._took > self._timing.write_slow and not quiet:
             self._logged = ended
             _log.warning(
                 "a write to the disk took %.1f s; elections and acknowledgements wait for the disk",
@@ -176,7 +177,7 @@ class Writer:
                     _log.error("the disk is full, writes wait for space: %s", error)
                     self._tell(self._on_trouble, error)
                     troubled = True
-                if self._closing.wait(_RETRY_FULL):
+                if self._closing.wait(self._timing.full_disk_retry):
                     return False
             except Exception as error:  # noqa: BLE001 - a store that breaks its rule ends the node
                 self._tell(self._on_trouble, as_storage_error(error))

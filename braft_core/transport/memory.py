@@ -179,7 +179,9 @@ class MemoryTransport(Transport):
         self._identity_of = handler
         self.listening = self._network.join(self, self.options.listen)
         self._handler = handler
-        self._receiver = MemorySnapshotReceiver(handler, self.counters, self._hand_over)
+        self._receiver = MemorySnapshotReceiver(
+            handler, self.counters, self._hand_over, self.options.timing.snapshot_pace
+        )
 
     async def stop(self) -> None:
         """See the base class."""

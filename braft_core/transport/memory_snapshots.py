@@ -27,12 +27,13 @@ class MemorySnapshotReceiver:
         handler: TransportHandler,
         counters: Counter[str],
         hand_over: Callable[[InstallSnapshot], None],
+        pace: float,
     ) -> None:
         """:param hand_over: takes a stored snapshot, whose ``context`` is a future."""
         self._handler = handler
         self._hand_over = hand_over
         self._counters = counters
-        self._receiver = SnapshotReceiver(handler)
+        self._receiver = SnapshotReceiver(handler, pace)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def receive(

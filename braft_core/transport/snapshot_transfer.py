@@ -26,8 +26,8 @@ __all__ = ["InboundSnapshot", "SnapshotReader", "SnapshotReceiver", "SnapshotSen
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-#: Minimum rate: bytes that arrive in so many seconds of waiting for the sender.
-_PACE_SECONDS, _PACE_BYTES = 30.0, 240 << 10
+#: Bytes that have to arrive in :attr:`TransportTiming.snapshot_pace` of waiting for the sender.
+_PACE_BYTES = 240 << 10
 #: Limit of pieces: a fixed number, and one more for so many bytes of the snapshot.
 _SMALL_PIECES, _PIECE_BYTES = 1000, 1024
 #: Seconds between two log lines about snapshots that are not received.
@@ -287,7 +287,8 @@ class _UnwantedSnapshot(InboundSnapshot):
 class _MinimumRate:
     """Enforces a minimum rate. Time spent waiting for our own disk does not count."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: float) -> None:
+        self._pace = pace
         self._waited, self._came = 0.0, 0
 
     async def next(self, contents: AsyncGenerator[bytes]) -> bytes | None:
@@ -297,7 +298,7 @@ class _MinimumRate:
         piece = await anext(contents, None)
         self._waited += loop.time() - began
         self._came += len(piece or b"")
-        if self._waited >= _PACE_SECONDS:
+        if self._waited >= self._pace:
             if piece is not None and self._came < _PACE_BYTES:
                 raise Unreachable(
                     f"only {self._came} bytes of the snapshot came in {self._waited:.0f} s",
@@ -308,10 +309,13 @@ class _MinimumRate:
 
 
 class SnapshotReceiver:
-    """Receives snapshots for a node, one at a time. Loop only."""
+    """Receives snapshots for a node, one at a time. Loop only.
 
-    def __init__(self, handler: TransportHandler) -> None:
-        self._handler = handler
+    :param pace: see :attr:`TransportTiming.snapshot_pace`.
+    """
+
+    def __init__(self, handler: TransportHandler, pace: float) -> None:
+        self._handler, self._pace = handler, pace
         self._current: InboundSnapshot | None = None
         self._logged_at = -inf
         self._suppressed = 0
@@ -348,7 +352,7 @@ class SnapshotReceiver:
             if former is not None:
                 await former.ended()
             await incoming.begin()
-            rate = _MinimumRate()
+            rate = _MinimumRate(self._pace)
             async with contextlib.aclosing(contents):
                 while (chunk := await rate.next(contents)) is not None:
                     await incoming.write(chunk)

@@ -190,7 +190,9 @@ class _MixesUpContents(MemoryTransport):
 class _TellsBeforeItStores(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
-        self._receiver = _HastyReceiver(handler, self.counters, self._hand_over)
+        self._receiver = _HastyReceiver(
+            handler, self.counters, self._hand_over, self.options.timing.snapshot_pace
+        )
 
 
 class _HastyReceiver(MemorySnapshotReceiver):
@@ -222,7 +224,9 @@ class _ForgetsFailures(MemoryTransport):
 class _ReceivesFromAnybody(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
-        self._receiver = _OpenReceiver(handler, self.counters, self._hand_over)
+        self._receiver = _OpenReceiver(
+            handler, self.counters, self._hand_over, self.options.timing.snapshot_pace
+        )
 
 
 class _OpenReceiver(MemorySnapshotReceiver):
@@ -236,7 +240,9 @@ class _StoresBeforeItAsks(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._receiver = _HastySnapshotReceiver(handler)
+        self._receiver._receiver = _HastySnapshotReceiver(
+            handler, self.options.timing.snapshot_pace
+        )
 
 
 class _HastySnapshotReceiver(SnapshotReceiver):
@@ -257,7 +263,7 @@ class _KeepsPieces(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._receiver = _HoardingIntake(handler)
+        self._receiver._receiver = _HoardingIntake(handler, self.options.timing.snapshot_pace)
 
 
 class _HoardingIntake(SnapshotReceiver):
@@ -271,7 +277,7 @@ class _AcceptsAnyLength(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._receiver = _CarelessIntake(handler)
+        self._receiver._receiver = _CarelessIntake(handler, self.options.timing.snapshot_pace)
 
     async def _send_snapshot(self, message: InstallSnapshot) -> InstallSnapshotResponse:
         store: Any = getattr(self._handler, "snapshots", None)
@@ -311,7 +317,7 @@ class _LastComesFirst(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._receiver = _YieldingIntake(handler)
+        self._receiver._receiver = _YieldingIntake(handler, self.options.timing.snapshot_pace)
 
 
 class _YieldingIntake(SnapshotReceiver):
@@ -326,7 +332,7 @@ class _WritesOnTheLoop(MemoryTransport):
     async def start(self, handler: TransportHandler) -> None:
         await super().start(handler)
         assert self._receiver is not None
-        self._receiver._receiver = _BlockingIntake(handler)
+        self._receiver._receiver = _BlockingIntake(handler, self.options.timing.snapshot_pace)
 
 
 class _BlockingIntake(SnapshotReceiver):

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 import pytest
 
 from braft_core import Node
+from braft_core.runtime.timing import Timing
 from braft_testing.faults import Ability, survey_loopback
 from braft_testing.faults.interposing import Interposer, build_library
+from braft_testing.internals import with_timing
 from braft_testing.processes import HOST, ProcessCluster, free_ports, wait_for
 
 
@@ -25,13 +27,14 @@ def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
     """Return ``make(n, **settings)``: n nodes of this process that form a cluster.
 
     They are ready to serve, unless ``start=False``. A setting that is callable is called with the
-    number of the node. All are stopped at the end of the test.
+    number of the node; ``timing`` is for all. All are stopped at the end of the test.
     """
     with ExitStack() as stack:
         made = 0
 
         def make(count: int, *, start: bool = True, **settings: Any) -> list[Node]:
             nonlocal made
+            timing = settings.pop("timing", Timing())
             ports = iter(free_ports(3 * count))
             triples = list(zip(ports, ports, ports, strict=True))
             contacts = ",".join(f"{HOST}:{raft}" for raft, _, _ in triples)
@@ -47,7 +50,7 @@ def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
                 }
                 made += 1
                 own = {k: v(number) if callable(v) else v for k, v in settings.items()}
-                nodes.append(Node(**{**chosen, **own}))
+                nodes.append(with_timing(Node(**{**chosen, **own}), timing))
             for node in nodes if start else ():
                 node.start()
                 stack.callback(node.stop)

@@ -19,6 +19,7 @@ from braft_core.runtime.leave_empty_cluster import abandon_cluster
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.meta_keys import BOOTSTRAP_RECORD, CLUSTER_ID
 from braft_core.runtime.requests import Query
+from braft_core.runtime.timing import Timing
 from braft_testing.processes import PATIENCE, wait_for
 from tests.integration.conftest import MakeNodes
 
@@ -81,12 +82,9 @@ def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, k
     assert disk.server.identity.cluster_id != given_up
 
 
-def test_a_write_that_hangs_is_waited_for(
-    make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_hangs_is_waited_for(make_nodes: MakeNodes) -> None:
     """Otherwise the late write would put an entry of the old cluster into the next one's log."""
-    monkeypatch.setattr(leave_empty_cluster, "_JOIN", 0.05)
-    (node,) = make_nodes(1)
+    (node,) = make_nodes(1, timing=Timing(abandon_join=0.05))
     assert node._host is not None
     server: Any = node._host._server
     given_up, hangs, patience = server.identity.cluster_id, threading.Event(), []

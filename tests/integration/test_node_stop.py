@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +17,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import BraftError, NotApplied, OutcomeUnknown
-from braft_core.runtime import lifecycle
-from braft_core.runtime import server as runtime_server
+from braft_core.runtime.timing import Timing
 from braft_core.services import StateMachineService, command
 from braft_testing.processes import PATIENCE, ProcessCluster, free_ports, wait_for
 
@@ -30,15 +30,10 @@ class MakeNodes(Protocol):
 
 LeaderOf = Callable[[list[Node]], Node]
 
-#: Seconds that stopping may take on a busy machine, and seconds after which a node abandons the
-#: stop of a hanging server in these tests.
-QUICKLY, HANGING = 30.0, 60.0
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait so long for a hanging server that nothing else takes as long."""
-    monkeypatch.setattr(lifecycle, "_STOP_SERVER", HANGING)
+#: Seconds that stopping may take on a busy machine.
+QUICKLY = 30.0
+#: Waits so long for a hanging server that nothing else takes as long.
+PATIENT = Timing(server_stop=60.0)
 
 
 def _threads() -> set[threading.Thread]:
@@ -46,12 +41,11 @@ def _threads() -> set[threading.Thread]:
     return {t for t in threading.enumerate() if "_poll_wrapper" not in t.name}
 
 
-@pytest.mark.usefixtures("patient")
 def test_stopping_leaves_no_thread_and_is_soon_over(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
     before = _threads()
-    nodes = make_nodes(3)
+    nodes = make_nodes(3, timing=PATIENT)
     nodes[0].kv.put("m", "k", 1)
     list(map(Node.details, nodes))
     leader = leader_of(nodes)
@@ -62,11 +56,10 @@ def test_stopping_leaves_no_thread_and_is_soon_over(
     wait_for(lambda: _threads() <= before, what="the threads end")
 
 
-@pytest.mark.usefixtures("patient")
 def test_a_leader_that_stops_hands_over_and_loses_nothing(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
-    nodes = make_nodes(3)
+    nodes = make_nodes(3, timing=PATIENT)
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]
     acknowledged: dict[str, int] = {}
@@ -106,18 +99,15 @@ def test_a_leader_that_stops_hands_over_and_loses_nothing(
         assert {key: found.get(key) for key in acknowledged} == acknowledged
 
 
-@pytest.mark.usefixtures("patient")
 def test_leadership_is_handed_over_before_the_leader_is_gone(
-    make_nodes: MakeNodes, leader_of: LeaderOf, monkeypatch: pytest.MonkeyPatch
+    make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
-    nodes = make_nodes(3, election_timeout=5)
+    # Long timeouts, so that the hand-over succeeds on a slow machine, too.
+    nodes = make_nodes(3, election_timeout=5, timing=replace(PATIENT, hand_over=30.0))
     leader = leader_of(nodes)
     others = [node for node in nodes if node is not leader]
     gone = leader.server_id
-    # Long timeouts, so that the hand-over succeeds on a slow machine, too.
-    with monkeypatch.context() as patient:
-        patient.setattr(runtime_server, "_HAND_OVER", 30.0)
-        leader.stop()
+    leader.stop()
     # Leadership was handed over before stop() returned, so no election timeout has to pass.
     assert {(node.leader or ("", ""))[0] for node in others} - {gone, ""}
     others[0].kv.put("m", "k", 1)
@@ -141,14 +131,12 @@ class Slow(StateMachineService):
         assert value is None
 
 
-@pytest.mark.usefixtures("patient")
 def test_a_follower_that_stops_waits_for_the_answer_to_what_it_sent_on(
     make_nodes: MakeNodes, leader_of: LeaderOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_server, "_DRAIN", 30.0)
     monkeypatch.setattr(Slow, "begun", threading.Event())
     monkeypatch.setattr(Slow, "gate", threading.Event())
-    nodes = make_nodes(3, services=[Slow])
+    nodes = make_nodes(3, services=[Slow], timing=replace(PATIENT, drain=30.0))
     leader = leader_of(nodes)
     follower = next(node for node in nodes if node is not leader)
     with ThreadPoolExecutor() as pool:
@@ -357,7 +345,7 @@ def test_run_blocks_until_a_signal_and_leaves_the_handlers_as_they_were(
             threading.Thread(target=work).start()
             node.run()
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-        print("ended", node.ready())
+        print("ended", tuple(node.ready()))
         """,
         tmp_path,
     )

@@ -14,8 +14,8 @@ import pytest
 
 from braft_core import Node
 from braft_core.client import Client
-from braft_core.runtime import lifecycle
-from braft_core.runtime import server as runtime_server
+from braft_core.runtime.timing import Timing
+from braft_testing.internals import with_timing
 from braft_testing.processes import HOST, ProcessCluster, free_ports
 
 pytestmark = pytest.mark.integration
@@ -121,9 +121,7 @@ def test_down_to_one_by_leaving_and_up_again(tmp_path: Path) -> None:
         assert cluster.client(leaving[0]).kv_get("m", "k") == 1
 
 
-def test_a_node_that_forgets_leaves_when_it_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_that_forgets_leaves_when_it_stops(tmp_path: Path) -> None:
     """The node runs in this process, where the test can extend its timeout for leaving."""
     with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
         cluster.start()
@@ -138,11 +136,10 @@ def test_a_node_that_forgets_leaves_when_it_stops(
             discovery=f"static:{contacts}",
             data_dir=":memory:",
         )
+        with_timing(fourth, Timing(hand_over=30.0, server_stop=60.0))
         client = cluster.client(0)
         with fourth:
             cluster.wait_for(lambda: len(voters(client)) == 4, what="it is a voter")
-            monkeypatch.setattr(runtime_server, "_HAND_OVER", 30.0)
-            monkeypatch.setattr(lifecycle, "_STOP_SERVER", 60.0)
         cluster.wait_for(lambda: voters(client) == addresses(cluster, 0, 1, 2), what="it has left")
 
 

@@ -20,9 +20,8 @@ import pytest
 
 from braft_core.config import Settings
 from braft_core.http import make_app
-from braft_core.runtime import lifecycle
 from braft_core.runtime.security_check import check_security, security_warning
-from braft_core.runtime.server import _DRAIN, _HAND_OVER
+from braft_core.runtime.timing import Timing
 from braft_core.trusted_files import untrusted_reason
 
 yaml: Any = pytest.importorskip("yaml", reason="comes with the kubernetes client")
@@ -147,8 +146,9 @@ def test_a_stop_ends_before_it_is_cut_short(pod: dict[str, Any], container: dict
     program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"
     # The sum of all timeouts in NodeThreads.stop, with the HTTP port and five threads.
-    stop = lifecycle._STOP_SERVER + 6 * lifecycle._JOIN + 2.0
-    assert stop > _HAND_OVER + _DRAIN
+    timing = Timing()
+    stop = timing.server_stop + 6 * timing.thread_join + 2.0
+    assert stop > timing.hand_over + timing.drain
     assert float(seconds) + stop < pod["spec"]["terminationGracePeriodSeconds"]
     readiness = container["readinessProbe"]
     assert readiness["timeoutSeconds"] <= readiness["periodSeconds"]

@@ -15,6 +15,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,16 +24,17 @@ import msgpack
 import pytest
 
 from braft_core import Node
-from braft_core.abc import SnapshotSink
+from braft_core.abc import SnapshotSink, TransportTiming
 from braft_core.raft import InstallSnapshot
 from braft_core.raft.types import Configuration, Entry, EntryType, Server, SnapshotMeta, Suffrage
+from braft_core.runtime.timing import DEFAULT_TIMING, Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command
 from braft_core.services.kv import KVService
 from braft_core.services.state_machine import StateMachine
 from braft_core.storage.sqlite_format import read_only
-from braft_core.transport import snapshot_transfer as transfers
 from braft_core.transport.raft_codec import encode_chunk, encode_header, encode_request
+from braft_testing.internals import with_timing
 from braft_testing.processes import PATIENCE, free_ports
 
 HOST = "127.0.0.1"
@@ -57,8 +59,10 @@ class Offer(NamedTuple):
 class Victim:
     """A node of a cluster of one, with a few keys."""
 
-    def __init__(self, transport: str, folder: Path, **settings: Any) -> None:
-        self.transport = transport
+    def __init__(
+        self, transport: str, folder: Path, timing: Timing = DEFAULT_TIMING, **settings: Any
+    ) -> None:
+        self.transport, self.timing = transport, timing
         self.folder = folder
         self.rport, dport, hport = free_ports(3)
         self.settings: dict[str, Any] = {
@@ -77,7 +81,7 @@ class Victim:
             self.node.kv.put("m", f"k{number}", number)
 
     def start(self) -> None:
-        self.node = Node(**self.settings)
+        self.node = with_timing(Node(**self.settings), self.timing)
         self.node.start()
         self.node.wait_ready(PATIENCE)
 
@@ -131,28 +135,35 @@ class Victim:
         return encode_request(message, header, b"127.0.0.1:1")
 
     def attack(
-        self, offer: Offer, meanwhile: Callable[[], object] = lambda: None, end: bool = True
+        self,
+        offer: Offer,
+        meanwhile: Callable[[], object] = lambda: None,
+        end: bool = True,
+        pieces: int = 2,
     ) -> str:
         """Offer a snapshot; return ``answered`` or the node's error.
 
-        :param meanwhile: called before the last bytes are sent.
+        :param meanwhile: called before the last piece is sent.
         :param end: whether the attacker completes the transfer.
+        :param pieces: number of pieces of equal size that carry the contents.
         """
         send = _over_grpc if self.transport == "grpc" else _over_tcp
-        return send(self, self.first(offer), offer.contents, meanwhile, end)
+        cuts = [len(offer.contents) * number // pieces for number in range(pieces + 1)]
+        parts = [offer.contents[one:two] for one, two in pairwise(cuts)]
+        return send(self, self.first(offer), parts, meanwhile, end)
 
 
 def _over_grpc(
-    victim: Victim, first: bytes, contents: bytes, meanwhile: Callable[[], object], end: bool
+    victim: Victim, first: bytes, parts: list[bytes], meanwhile: Callable[[], object], end: bool
 ) -> str:
     cluster = victim.node._running()._server.identity.cluster_id
 
     def messages() -> Iterator[bytes]:
         yield first
-        middle = len(contents) // 2
-        yield encode_chunk(contents[:middle])
+        for part in parts[:-1]:
+            yield encode_chunk(part)
         meanwhile()
-        yield encode_chunk(contents[middle:])
+        yield encode_chunk(parts[-1])
         if not end:
             time.sleep(PATIENCE)
 
@@ -166,7 +177,7 @@ def _over_grpc(
 
 
 def _over_tcp(
-    victim: Victim, first: bytes, contents: bytes, meanwhile: Callable[[], object], end: bool
+    victim: Victim, first: bytes, parts: list[bytes], meanwhile: Callable[[], object], end: bool
 ) -> str:
     cluster = victim.node._running()._server.identity.cluster_id
     hello = {
@@ -181,14 +192,14 @@ def _over_tcp(
         _frame(wire, 1, greeting)
         kind, body = _read(wire)
         assert kind == 2, body
-        middle = len(contents) // 2
         with contextlib.suppress(ConnectionError):
             _frame(wire, 20, first)
-            _frame(wire, 21, contents[:middle])
+            for part in parts[:-1]:
+                _frame(wire, 21, part)
             meanwhile()
-            _frame(wire, 21, contents[middle:])
+            _frame(wire, 21, parts[-1])
             if end:
-                _frame(wire, 22, zlib.crc32(contents).to_bytes(4, "big"))
+                _frame(wire, 22, zlib.crc32(b"".join(parts)).to_bytes(4, "big"))
         try:
             kind, body = _read(wire)
             while kind in (3, 4):
@@ -363,10 +374,11 @@ def test_bytes_beyond_those_announced_end_the_transfer(victim: Victim) -> None:
     victim.check()
 
 
+@pytest.mark.parametrize("transport", ["grpc", "tcp"])
 def test_a_transfer_that_stands_still_or_trickles_is_ended(
-    victim: Victim, monkeypatch: pytest.MonkeyPatch
+    transport: str, make_victim: MakeVictim
 ) -> None:
-    monkeypatch.setattr(transfers, "_PACE_SECONDS", 0.2)
+    victim = make_victim(transport, timing=Timing(transport=TransportTiming(snapshot_pace=0.2)))
 
     def trickle() -> None:
         time.sleep(0.5)
@@ -376,11 +388,9 @@ def test_a_transfer_that_stands_still_or_trickles_is_ended(
     victim.check()
 
 
-def test_a_snapshot_in_small_pieces_is_ended(
-    victim: Victim, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfers, "_SMALL_PIECES", 1)
-    assert victim.attack(Offer(state())) != "answered"
+def test_a_snapshot_in_small_pieces_is_ended(victim: Victim) -> None:
+    contents = state("x" * 1500)
+    assert victim.attack(Offer(contents), pieces=len(contents)) != "answered"
     victim.settles()
     victim.check()
 

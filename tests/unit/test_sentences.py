@@ -40,6 +40,7 @@ from braft_core.cluster.timing import DEFAULT_TIMING
 from braft_core.peer import JoinRequest, ProbeReply
 from braft_core.raft.types import Configuration, Server, Suffrage
 from braft_core.runtime.applier import ApplyStop
+from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import Writer
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
 from braft_core.tls.expiry import Validity, expiry_message
@@ -173,7 +174,7 @@ def applying() -> Iterator[str]:
 
 def disk() -> Iterator[str]:
     unused: Any = None
-    writer = Writer(unused, unused, "w", unused, unused)
+    writer = Writer(unused, unused, "w", unused, unused, Timing())
     assert writer.stalled(100.0) == ""
     writer.writing_since = 97.5
     assert writer.stalled(98.0) == ""

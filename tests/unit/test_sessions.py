@@ -33,6 +33,7 @@ from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.pending import PendingProposals, Segment
 from braft_core.runtime.requests import Command, Query, Request, SupersededAttempt, settle
 from braft_core.runtime.sessions import ClientSession, SessionCommand, Sessions, Window
+from braft_core.runtime.timing import Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import (
     decode_command,
@@ -73,7 +74,7 @@ class Node:
         self.taken: list[Command] = []
         #: The ids that were drawn, in order.
         self.drawn: list[bytes] = []
-        self.sessions = Sessions(self, MSGPACK, 1.0, self.draw)
+        self.sessions = Sessions(self, MSGPACK, 1.0, 0.001, self.draw)
         self.sessions.start()
 
     def draw(self, count: int) -> bytes:
@@ -111,11 +112,6 @@ def opened_by(command: Command) -> bytes:
     assert (service, name) == ("$sessions", "open")
     assert type(session) is bytes
     return session
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RETRY", 0.001)
 
 
 async def _started(renews: bool = True) -> tuple[Node, ClientSession, SessionCommand]:
@@ -437,7 +433,7 @@ async def test_a_frozen_leader_is_not_waited_for_when_there_is_another(
     node, _, command = await _started()
     plain = Command(PLAIN, PATIENCE, asyncio.get_running_loop())
     peers = Peers(reply)
-    forwarder = Forwarder(peers, peers.call)
+    forwarder = Forwarder(peers, peers.call, Timing())
     forwarder.commands("frozen", [command, plain])
     await until(lambda: bool(peers.calls))
     forwarder.leader_changed("frozen")
@@ -459,7 +455,7 @@ async def test_a_frozen_leader_is_not_waited_for_when_there_is_another(
 @on_loop
 async def test_calls_to_a_frozen_leader_do_not_block_those_to_the_next() -> None:
     peers = Peers(_values)
-    forwarder = Forwarder(peers, peers.call)
+    forwarder = Forwarder(peers, peers.call, Timing())
     loop = asyncio.get_running_loop()
     frozen = [Command(PLAIN, PATIENCE, loop) for _ in range(20)]
     for command in frozen:

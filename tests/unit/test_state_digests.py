@@ -11,7 +11,7 @@ import pytest
 from braft_core import Node, StateMachineService, command, query
 from braft_core.cluster.timing import ClusterTiming
 from braft_core.errors import NotReady
-from braft_core.runtime import membership_adapter
+from braft_core.runtime.timing import Timing
 from braft_core.storage.memory import MemoryDisk
 from braft_testing.memory_cluster import MemoryCluster
 from braft_testing.processes import PATIENCE
@@ -43,16 +43,15 @@ class Biased(StateMachineService):
         self.total = value
 
 
-@pytest.fixture(autouse=True)
-def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(membership_adapter, "DEFAULT_TIMING", ClusterTiming(probe_interval=0.05))
+#: Members exchange their digests with probes.
+QUICK_PROBES = Timing(cluster=ClusterTiming(probe_interval=0.05))
 
 
 def biased(*biases: int, later: tuple[int, ...] = (), **settings: Any) -> MemoryCluster:
     """Start a cluster of nodes with these errors; ``later`` has those of restarted nodes."""
     Biased.biases = deque([*biases, *later])
     settings = {"digest_interval": 0.1, **settings}
-    return MemoryCluster(len(biases), services=[Biased, "kv"], **settings)
+    return MemoryCluster(len(biases), services=[Biased, "kv"], timing=QUICK_PROBES, **settings)
 
 
 def digests(node: Node, service: str) -> dict[int, str]:

@@ -302,7 +302,7 @@ def _ask(discovery: Discovery) -> list[Contact]:
     """Ask a discovery once, in a thread, so that a hanging resolver does not block the command."""
     from braft_core.runtime.loop import LoopThread
 
-    thread = LoopThread("braft-doctor")
+    thread = LoopThread("braft-doctor", _CONNECT_SECONDS)
     thread.start()
     try:
         return thread.run(_list(discovery), _ASK_SECONDS)

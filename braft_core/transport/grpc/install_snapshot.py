@@ -170,7 +170,7 @@ class GrpcSnapshotReceiver:
     def __init__(self, local: GrpcEndpoint, bounded: BoundedCalls) -> None:
         self._local = local
         self._bounded = bounded
-        self._receiver = SnapshotReceiver(local.handler)
+        self._receiver = SnapshotReceiver(local.handler, local.timing.snapshot_pace)
         #: Logs why a snapshot was not received, at a bounded rate.
         self.log_failure = self._receiver.log_failure
 

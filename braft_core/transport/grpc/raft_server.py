@@ -251,7 +251,7 @@ class RaftTransportServer:
                 self._local.counters[GARBAGE] += 1
                 await _abort(context, status_of(error), details_of(error))
             try:
-                return await self._until_stopped(self._answer(message), context)
+                return await self.until_stopped(self._answer(message), context)
             except BraftError as error:
                 return await _abort(context, status_of(error), details_of(error))
 
@@ -268,7 +268,8 @@ class RaftTransportServer:
         finally:
             self._waiting.discard(answer)
 
-    async def _until_stopped(self, serving: Awaitable[bytes], context: Any) -> bytes:
+    async def until_stopped(self, serving: Awaitable[bytes], context: Any) -> bytes:
+        """Await the answer to a call; abort the call if the server stops meanwhile."""
         try:
             return await serving
         except asyncio.CancelledError:
@@ -284,7 +285,7 @@ class RaftTransportServer:
             installing = asyncio.create_task(self._store(incoming))
             self._installing.add(installing)
             installing.add_done_callback(self._installing.discard)
-            answer = await self._until_stopped(asyncio.shield(installing), context)
+            answer = await self.until_stopped(asyncio.shield(installing), context)
             return signed(context, answer)
         except BraftError as error:
             self._local.counters["refused_snapshot"] += 1

@@ -17,6 +17,8 @@ from braft_core.runtime.daemon_executor import DaemonExecutor
 from braft_core.runtime.loop import LoopThread
 
 LONG = 60.0
+#: Seconds that a shutdown waits.
+GRACE = 1.0
 ROOT = Path(__file__).parents[3]
 
 HANGING = """
@@ -53,7 +55,7 @@ main()
 
 @pytest.fixture
 def executor() -> Iterator[DaemonExecutor]:
-    executor = DaemonExecutor("under-test")
+    executor = DaemonExecutor("under-test", GRACE)
     yield executor
     executor.shutdown()
 
@@ -93,7 +95,7 @@ def test_an_end_waits_only_a_moment(executor: DaemonExecutor) -> None:
 
 
 def test_a_loop_ends_although_something_hangs() -> None:
-    hang, thread = threading.Event(), LoopThread("under-test")
+    hang, thread = threading.Event(), LoopThread("under-test", GRACE)
     thread.start()
 
     async def ask() -> None:

@@ -13,6 +13,7 @@ import pytest
 from braft_core import StateMachineService, command
 from braft_core.cluster.interface import RaftView
 from braft_core.runtime.digests import Digester, StateDigests, is_due
+from braft_core.runtime.timing import Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import NONE, Capabilities
 from braft_core.services.cluster import ClusterService
@@ -20,6 +21,8 @@ from braft_core.services.digests import Checkpoint
 from braft_core.services.state_machine import StateMachine
 
 PATIENCE = 40.0
+#: Seconds of work after which hashing pauses.
+STRETCH = Timing().digest_stretch
 MSGPACK = MsgpackSerializer()
 
 
@@ -57,7 +60,7 @@ class Hashing:
         self.service = Slow()
         self.found: list[tuple[Checkpoint, int]] = []
         self.added = threading.Semaphore(0)
-        self.digester = Digester(StateMachine([self.service], {}), "digest", self._add)
+        self.digester = Digester(StateMachine([self.service], {}), "digest", self._add, STRETCH)
 
     def _add(self, checkpoint: Checkpoint, generation: int) -> None:
         self.found.append((checkpoint, generation))
@@ -156,7 +159,9 @@ def test_hashing_pauses_for_three_times_as_long_as_it_works(
         def digest_chunks(self) -> Iterator[bytes]:
             return iter([b"x"] * 30)
 
-    digester = Digester(StateMachine([Many()], {}), "digest", lambda found, generation: None)
+    digester = Digester(
+        StateMachine([Many()], {}), "digest", lambda found, generation: None, STRETCH
+    )
 
     def pause(seconds: float) -> bool:
         pauses.append(seconds)
@@ -186,6 +191,7 @@ def leader(
         cluster=cluster,
         ports=SimpleNamespace(raft=1),
         settings=SimpleNamespace(digest_interval=1e-9, request_timeout=1.0),
+        timing=Timing(),
     )
     applier = SimpleNamespace(on_replaced=None, distrusted="", applied_index=applied)
     server: Any = SimpleNamespace(components=components, applier=applier, is_leader=leads)

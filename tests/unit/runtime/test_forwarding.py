@@ -30,6 +30,7 @@ from braft_core.peer import (
 )
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.requests import Command, Query, settle
+from braft_core.runtime.timing import Timing
 from braft_core.services.envelope import encode_outcome
 from braft_testing.processes import PATIENCE
 
@@ -98,7 +99,7 @@ def test_each_command_gets_its_own_outcome() -> None:
 
         peers = Peers(answer)
         good, bad = command(), command()
-        Forwarder(peers, peers.call).commands("leader", [good, bad])
+        Forwarder(peers, peers.call, Timing()).commands("leader", [good, bad])
         assert await good.awaitable == 1
         with pytest.raises(CommandFailed, match="no"):
             await bad.awaitable
@@ -116,7 +117,7 @@ def test_what_surely_was_not_taken_goes_back_to_the_queue(error: BraftError) -> 
     async def main() -> None:
         peers = Peers(refuse(error))
         commands = [command(), command()]
-        Forwarder(peers, peers.call).commands("leader", list(commands))
+        Forwarder(peers, peers.call, Timing()).commands("leader", list(commands))
         await until(lambda: peers.back)
         assert peers.back == commands
         assert not any(c.sent or c.future.done() for c in commands)
@@ -128,7 +129,7 @@ def test_a_leader_that_wants_another_token_is_not_asked_again() -> None:
     async def main() -> None:
         peers = Peers(refuse(AccessDenied("BRAFT_TOKEN must be the same")))
         write, read = command(), Query("kv", "get", (), 10, asyncio.get_running_loop())
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         forwarder.commands("leader", [write])
         forwarder.reads("leader", [read])
         for request in (write, read):
@@ -144,7 +145,7 @@ def test_a_leader_without_an_address_is_asked_again_later() -> None:
         peers = Peers(echo)
         peers.address = ""
         waiting = command()
-        Forwarder(peers, peers.call).commands("leader", [waiting])
+        Forwarder(peers, peers.call, Timing()).commands("leader", [waiting])
         await until(lambda: peers.back)
         assert peers.calls == []
         assert not waiting.sent
@@ -161,7 +162,7 @@ def test_what_may_have_been_taken_is_never_sent_again(error: BraftError) -> None
     async def main() -> None:
         peers = Peers(refuse(error))
         doubtful = command()
-        Forwarder(peers, peers.call).commands("leader", [doubtful])
+        Forwarder(peers, peers.call, Timing()).commands("leader", [doubtful])
         with pytest.raises(OutcomeUnknown):
             await doubtful.awaitable
         await asyncio.sleep(0.1)
@@ -175,7 +176,7 @@ def test_a_refusal_that_stays_one_is_the_answer() -> None:
     async def main() -> None:
         peers = Peers(refuse(TooLarge("too large", size=2, limit=1)))
         large = command()
-        Forwarder(peers, peers.call).commands("leader", [large])
+        Forwarder(peers, peers.call, Timing()).commands("leader", [large])
         with pytest.raises(TooLarge):
             await large.awaitable
         assert peers.back == []
@@ -187,7 +188,7 @@ def test_a_reply_of_the_wrong_length_leaves_the_outcome_unknown() -> None:
     async def main() -> None:
         peers = Peers(lambda _: ProposeReply((encode_outcome(1),)))
         both = [command(), command()]
-        Forwarder(peers, peers.call).commands("leader", list(both))
+        Forwarder(peers, peers.call, Timing()).commands("leader", list(both))
         for each in both:
             with pytest.raises(OutcomeUnknown, match="1 answers to 2"):
                 await each.awaitable
@@ -199,7 +200,7 @@ def test_calls_are_bounded_in_size_and_in_number() -> None:
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         commands = [command(bytes(200_000)) for _ in range(200)]
         forwarder.commands("leader", list(commands))
         await until(lambda: len(peers.calls) == 16)
@@ -217,7 +218,7 @@ def test_reads_share_a_call_and_those_that_come_later_do_not_join_it() -> None:
         loop = asyncio.get_running_loop()
         peers = Peers(lambda _: ReadIndexReply(7, 1))
         peers.gate.clear()
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         first = [Query("kv", "get", (), 10, loop) for _ in range(3)]
         late = [Query("kv", "get", (), 10, loop) for _ in range(3)]
         forwarder.reads("leader", list(first))
@@ -240,7 +241,7 @@ def test_a_read_whose_leader_is_gone_is_tried_again() -> None:
     async def main() -> None:
         peers = Peers(refuse(Unreachable("broke", sent=True)))
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
-        Forwarder(peers, peers.call).reads("leader", [query])
+        Forwarder(peers, peers.call, Timing()).reads("leader", [query])
         await until(lambda: peers.back)
         assert peers.back == [query]
 
@@ -251,7 +252,7 @@ def test_commands_that_were_sent_on_are_undecided_until_they_are_answered() -> N
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         assert not forwarder.has_undecided
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
         forwarder.reads("leader", [query])
@@ -273,7 +274,7 @@ def test_stop_tells_who_was_under_way_from_who_was_not() -> None:
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         sent = command()
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
         forwarder.commands("leader", [sent])
@@ -292,7 +293,7 @@ def test_each_command_and_read_has_its_own_deadline_though_a_call_serves_many() 
     async def main() -> None:
         peers = Peers(echo)
         peers.gate.clear()
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         loop = asyncio.get_running_loop()
         hasty, patient = command(timeout=1), command(timeout=1000)
         forwarder.commands("leader", [hasty, patient])
@@ -320,7 +321,7 @@ def test_each_command_and_read_has_its_own_deadline_though_a_call_serves_many() 
 def test_a_command_that_waits_to_be_sent_again_is_not_called_unapplied_by_two() -> None:
     async def main() -> None:
         peers = Peers(refuse(NotLeader("another")))
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         waits = command(timeout=1)
         forwarder.commands("leader", [waits])
         await until(lambda: peers.calls and not waits.sent)
@@ -337,7 +338,7 @@ def test_a_transport_that_breaks_its_rule_leaves_nobody_waiting() -> None:
 
     async def main() -> None:
         peers = Peers(broken)
-        forwarder = Forwarder(peers, peers.call)
+        forwarder = Forwarder(peers, peers.call, Timing())
         sent, read = command(), Query("kv", "get", (), 10, asyncio.get_running_loop())
         forwarder.commands("leader", [sent])
         forwarder.reads("leader", [read])
@@ -354,7 +355,7 @@ def test_a_read_is_asked_again_after_an_answer_that_is_none() -> None:
     async def main() -> None:
         peers = Peers(lambda request: ProposeReply(()))
         query = Query("kv", "get", (), 10, asyncio.get_running_loop())
-        Forwarder(peers, peers.call).reads("leader", [query])
+        Forwarder(peers, peers.call, Timing()).reads("leader", [query])
         await until(lambda: peers.back)
         assert peers.back == [query]
 

@@ -12,6 +12,8 @@ from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime.loop import LoopThread
 from braft_testing.processes import PATIENCE
 
+#: Seconds that blocking calls of a loop have to end.
+GRACE = 1.0
 Future = concurrent.futures.Future[None]
 
 
@@ -25,7 +27,7 @@ def ended(thread: LoopThread) -> None:
 
 
 def test_what_comes_after_the_end_is_refused() -> None:
-    thread = LoopThread("loop-under-test")
+    thread = LoopThread("loop-under-test", GRACE)
     thread.start()
     ended(thread)
     with pytest.raises(Stopped):
@@ -33,7 +35,7 @@ def test_what_comes_after_the_end_is_refused() -> None:
 
 
 def test_what_is_under_way_at_the_end_may_have_happened() -> None:
-    thread, begun = LoopThread("loop-under-test"), threading.Event()
+    thread, begun = LoopThread("loop-under-test", GRACE), threading.Event()
     thread.start()
 
     async def work() -> None:
@@ -57,7 +59,7 @@ def test_what_was_let_in_last_is_not_forgotten() -> None:
             found.append(self.submit(endless()))
             super()._finish()
 
-    thread = Late("loop-under-test")
+    thread = Late("loop-under-test", GRACE)
     thread.start()
     ended(thread)
     with pytest.raises(concurrent.futures.CancelledError):
@@ -65,7 +67,7 @@ def test_what_was_let_in_last_is_not_forgotten() -> None:
 
 
 def test_what_comes_while_the_rest_is_ended_is_refused() -> None:
-    thread = LoopThread("loop-under-test")
+    thread = LoopThread("loop-under-test", GRACE)
     refused: list[bool] = []
 
     async def stubborn() -> None:

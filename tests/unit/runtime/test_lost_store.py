@@ -12,14 +12,17 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped, StorageGone
-from braft_core.runtime import periodic_checks
+from braft_core.runtime.periodic_checks import PeriodicChecks
+from braft_core.runtime.timing import DEFAULT_TIMING, Timing
+from braft_testing.internals import with_timing
 from braft_testing.processes import PATIENCE, wait_for
 
 
-def make_node(directory: Path, **settings: Any) -> Node:
-    return Node(
+def make_node(directory: Path, timing: Timing = DEFAULT_TIMING, **settings: Any) -> Node:
+    node = Node(
         discovery="none", data_dir=str(directory), ip="127.0.0.1", rport=0, http=False, **settings
     )
+    return with_timing(node, timing)
 
 
 @pytest.fixture
@@ -27,17 +30,17 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "node"
 
 
+#: No periodic check takes place within the time of a test.
+NO_CHECKS = Timing(check_interval=3600.0)
+
+
 @pytest.fixture
-def node(directory: Path) -> Iterator[Node]:
-    with make_node(directory) as made:
+def node(request: pytest.FixtureRequest, directory: Path) -> Iterator[Node]:
+    """Start a node that serves, with the default timing or that of the parameter."""
+    with make_node(directory, getattr(request, "param", DEFAULT_TIMING)) as made:
         made.wait_ready(PATIENCE)
         made.kv.put("m", "k", 1)
         yield made
-
-
-@pytest.fixture
-def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(periodic_checks, "INTERVAL", 3600.0)
 
 
 def failure(node: Node) -> BaseException | None:
@@ -46,7 +49,7 @@ def failure(node: Node) -> BaseException | None:
     return host.failure
 
 
-@pytest.mark.usefixtures("never_looks")
+@pytest.mark.parametrize("node", [NO_CHECKS], indirect=True, ids=["no checks"])
 def test_no_write_is_acknowledged_once_the_directory_is_gone(node: Node, directory: Path) -> None:
     shutil.rmtree(directory)
     with pytest.raises((OutcomeUnknown, Stopped)):
@@ -58,7 +61,7 @@ def test_no_write_is_acknowledged_once_the_directory_is_gone(node: Node, directo
         node.kv.get("m", "k", consistency="stale")
 
 
-@pytest.mark.usefixtures("never_looks")
+@pytest.mark.parametrize("node", [NO_CHECKS], indirect=True, ids=["no checks"])
 def test_a_node_without_its_directory_is_never_ready(node: Node, directory: Path) -> None:
     assert node.ready() == (True, "")
     directory.rename(directory.with_name("moved"))
@@ -110,7 +113,7 @@ def test_the_watch_calls_everything_again_and_again_whatever_fails() -> None:
         if len(calls) >= 6:
             enough.set()
 
-    looking = periodic_checks.PeriodicChecks("watch-of-a-test", [fails, works], interval=0.001)
+    looking = PeriodicChecks("watch-of-a-test", [fails, works], interval=0.001)
     looking.start()
     assert enough.wait(PATIENCE)
     looking.stop(PATIENCE)
@@ -129,7 +132,7 @@ def test_the_watch_reports_a_failure_once(caplog: pytest.LogCaptureFixture) -> N
             enough.set()
         raise OSError("as always")
 
-    looking = periodic_checks.PeriodicChecks("watch-of-a-test", [fails], interval=0.001)
+    looking = PeriodicChecks("watch-of-a-test", [fails], interval=0.001)
     looking.start()
     assert enough.wait(PATIENCE)
     looking.stop(PATIENCE)
@@ -140,7 +143,7 @@ def test_the_watch_reports_a_failure_once(caplog: pytest.LogCaptureFixture) -> N
 
 def test_the_watch_looks_at_once_when_it_is_asked() -> None:
     looked = threading.Event()
-    looking = periodic_checks.PeriodicChecks("watch-of-a-test", [looked.set], interval=3600)
+    looking = PeriodicChecks("watch-of-a-test", [looked.set], interval=3600)
     looking.start()
     looking.run_now()
     assert looked.wait(PATIENCE)
@@ -149,4 +152,4 @@ def test_the_watch_looks_at_once_when_it_is_asked() -> None:
 
 
 def test_a_watch_that_was_never_started_can_be_stopped() -> None:
-    periodic_checks.PeriodicChecks("watch-of-a-test", []).stop(PATIENCE)
+    PeriodicChecks("watch-of-a-test", [], interval=1).stop(PATIENCE)

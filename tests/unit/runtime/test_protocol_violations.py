@@ -8,12 +8,13 @@ import pytest
 
 from braft_core.errors import ProtocolViolation
 from braft_core.runtime.protocol_violations import ProtocolViolations
+from braft_core.runtime.timing import Timing
 
 
 def test_however_many_there_are_the_log_has_a_line_each_ten_seconds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    violations = ProtocolViolations()
+    violations = ProtocolViolations(Timing())
     with caplog.at_level(logging.WARNING):
         for second in range(25):
             for _ in range(100):
@@ -24,7 +25,7 @@ def test_however_many_there_are_the_log_has_a_line_each_ten_seconds(
 
 
 def test_the_latest_is_told_for_ten_minutes() -> None:
-    violations = ProtocolViolations()
+    violations = ProtocolViolations(Timing())
     assert violations.message(0.0) == ""
     violations.note(ProtocolViolation("a lie"), 10.0)
     violations.note(ProtocolViolation("another"), 20.0)

@@ -13,6 +13,7 @@ from braft_core.errors import NoLeader
 from braft_core.raft import Role
 from braft_core.runtime.admin import Admin
 from braft_core.runtime.requests import Request, settle
+from braft_core.runtime.timing import Timing
 from braft_testing.core_harness import CoreHarness
 
 
@@ -27,7 +28,10 @@ def admin_of(harness: CoreHarness, asked: list[str]) -> Admin:
     driver = SimpleNamespace(core=core, loop=asyncio.get_running_loop(), call=refuse)
     server: Any = SimpleNamespace(
         components=SimpleNamespace(
-            server_id="a", ephemeral=False, settings=SimpleNamespace(heartbeat_interval=0.1)
+            server_id="a",
+            ephemeral=False,
+            settings=SimpleNamespace(heartbeat_interval=0.1),
+            timing=Timing(),
         ),
         configuration=core.configuration,
         is_leader=core.role is Role.LEADER,

@@ -9,9 +9,10 @@ import pytest
 
 from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped
-from braft_core.runtime import server as module
 from braft_core.runtime.leave_empty_cluster import abandon_cluster
 from braft_core.runtime.requests import Command
+from braft_core.runtime.timing import Timing
+from braft_testing.internals import with_timing
 from braft_testing.processes import PATIENCE, wait_for
 
 
@@ -24,9 +25,8 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
             await asyncio.sleep(60)
         raise OSError("the socket is closed")
 
-    monkeypatch.setattr(module, "_FAREWELL", 0.2)
     node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
-    with node:
+    with with_timing(node, Timing(discovery_stop=0.2)):
         node.kv.put("m", "k", 1)
         host = node._host
         assert host is not None

@@ -12,7 +12,7 @@ from braft_core.abc import StorageOptions, WriteBatch
 from braft_core.errors import StorageError, StorageFull
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime import clock
-from braft_core.runtime import writer as module
+from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import Writer, WriterReport
 from braft_core.storage.memory import MemoryStorage
 from braft_testing.processes import PATIENCE
@@ -52,6 +52,7 @@ class Bench:
             "writer-under-test",
             self.reports.append,
             self.trouble.append,
+            Timing(full_disk_retry=0.01),
         )
 
     def submit(self, number: int) -> None:
@@ -111,9 +112,7 @@ def test_maintenance_comes_behind_the_writes_before_it() -> None:
     run(test)
 
 
-def test_a_full_disk_is_waited_out_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RETRY_FULL", 0.01)
-
+def test_a_full_disk_is_waited_out_and_told_once() -> None:
     async def test(bench: Bench) -> None:
         full = StorageFull("no space")
         bench.disk.failures = [full, StorageFull("again"), StorageFull("and again")]
@@ -169,7 +168,7 @@ def test_a_loop_that_is_closed_does_not_break_the_thread() -> None:
     loop = asyncio.new_event_loop()
     disk = Disk()
     disk.open()
-    writer = Writer(disk, loop, "writer-under-test", lambda _: None, lambda _: None)
+    writer = Writer(disk, loop, "writer-under-test", lambda _: None, lambda _: None, Timing())
     loop.close()
     writer.submit(1, WriteBatch(entries=[Entry(1, 1, EntryType.COMMAND, b"")]), [])
     writer.start()

@@ -216,7 +216,7 @@ def test_what_is_stored_reaches_the_node_though_the_leader_hung_up(
     started: Any, stranger: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung_up: list[bool] = []
-    until_stopped = RaftTransportServer._until_stopped
+    until_stopped = RaftTransportServer.until_stopped
 
     async def watched_call(server: Any, serving: Any, context: Any) -> bytes:
         try:
@@ -225,7 +225,7 @@ def test_what_is_stored_reaches_the_node_though_the_leader_hung_up(
             hung_up.append(True)
             raise
 
-    monkeypatch.setattr(RaftTransportServer, "_until_stopped", watched_call)
+    monkeypatch.setattr(RaftTransportServer, "until_stopped", watched_call)
 
     async def scenario() -> None:
         async with watched(started) as (node, store), stranger(node.address) as channel:

@@ -167,7 +167,7 @@ class TcpSnapshotReceiver:
 
     def __init__(self, local: TcpEndpoint) -> None:
         self._local = local
-        self._receiver = SnapshotReceiver(local.handler)
+        self._receiver = SnapshotReceiver(local.handler, local.timing.snapshot_pace)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, inbound: SnapshotInbound, message: InstallSnapshot) -> None:

@@ -18,8 +18,10 @@ from braft_core.abc import Service
 from braft_core.errors import BraftError
 from braft_core.node import Node
 from braft_core.runtime import clock
+from braft_core.runtime.timing import DEFAULT_TIMING, Timing
 from braft_core.storage.memory import MemoryDisk
 from braft_core.transport.memory import MemoryNetwork
+from braft_testing.internals import with_timing
 from braft_testing.processes import HOST, PATIENCE, free_ports, wait_for
 
 __all__ = ["MemoryCluster", "WallClock"]
@@ -59,6 +61,7 @@ class MemoryCluster:
     Use it in a ``with`` statement, which starts them, waits until they serve, and stops them.
 
     :param services: as for :class:`braft_core.Node`; classes, since each node needs its own.
+    :param timing: intervals and timeouts of every node that are no settings.
     :param settings: settings of every node by name.
     """
 
@@ -67,11 +70,12 @@ class MemoryCluster:
         size: int = 3,
         *,
         services: Iterable[str | type[Service]] | None = None,
+        timing: Timing = DEFAULT_TIMING,
         **settings: Any,
     ) -> None:
         everybody = None if services is None else list(services)
         self._services = [everybody] * size
-        self._settings = settings
+        self._settings, self._timing = settings, timing
         self._ports = [free_ports(3) for _ in range(size)]
         self._disks = [MemoryDisk() for _ in range(size)]
         self._running: dict[int, Node] = {}
@@ -238,7 +242,8 @@ class MemoryCluster:
         }
         memory = {"network": self.network, "disk": self._disks[index]}
         plugins = {**chosen.pop("plugins", {}), "memory": memory}
-        return Node(services=self._services[index], plugins=plugins, **chosen)
+        node = Node(services=self._services[index], plugins=plugins, **chosen)
+        return with_timing(node, self._timing)
 
     def _listening(self, index: int) -> str:
         return self._addresses(index)[0]

@@ -1,0 +1,92 @@
+"""Tests change durations and limits by values that they pass in, not by patching private names.
+
+A patch of a private name couples a test to the place of a line, and says nothing if the name moves.
+The mutants of the simulation are no tests: they put faults into the code.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_ROOMS = ("braft_core.runtime", "braft_core.cluster", "braft_core.transport")
+_MUTANTS = Path("tests/simulation/mutants")
+
+
+def _imported(tree: ast.Module) -> dict[str, str]:
+    """Return the full name of each imported name."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {a.asname: a.name for a in node.names if a.asname}
+            names |= {a.name: a.name for a in node.names if not a.asname}
+    return names
+
+
+def _patched(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Return owner and name of what this node sets: by a call, an assignment or ``del``."""
+    if isinstance(node, ast.Call) and node.args:
+        function = ast.unparse(node.func).rpartition(".")
+        target, *rest = node.args
+        if function[2] in ("setattr", "delattr", "object") and rest:
+            name = rest[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield ast.unparse(target), name.value
+        path = target.value if isinstance(target, ast.Constant) else None
+        if isinstance(path, str) and function[2] in ("setattr", "delattr", "patch"):
+            owner, _, last = path.rpartition(".")
+            yield owner, last
+    elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+        yield ast.unparse(node.value), node.attr
+
+
+def _private(source: str) -> list[str]:
+    """Return the private names of the rooms that this source patches."""
+    tree = ast.parse(source)
+    names, found = _imported(tree), []
+    for node in ast.walk(tree):
+        for owner, name in _patched(node):
+            full = [names[o] + owner[len(o) :] for o in names if f"{owner}.".startswith(f"{o}.")]
+            place = max([*full, owner], key=len)
+            if name.startswith("_") and place.startswith(_ROOMS):
+                found.append(f"{place}.{name}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        'monkeypatch.setattr(module, "_RETRY", 0.1)',
+        'patch.object(module, "_RETRY", 0.1)',
+        'setattr(braft_core.runtime.writer, "_RETRY", 0.1)',
+        'monkeypatch.setattr(Writer, "_persist", None)',
+        'monkeypatch.setattr("braft_core.runtime.writer._RETRY", 0.1)',
+        "module._RETRY = 0.1",
+        "del module._RETRY",
+    ],
+)
+def test_the_check_sees_patches(patch: str) -> None:
+    imports = """
+import braft_core.runtime.writer
+from braft_core.runtime import writer as module
+from braft_core.runtime.writer import Writer
+"""
+    assert len(_private(imports + patch)) == 1
+    assert _private(imports + patch.replace("_RETRY", "WINDOW").replace("_persist", "run")) == []
+    assert _private(patch.replace("braft_core.runtime", "elsewhere")) == []
+
+
+def test_no_test_patches_a_private_name_of_the_runtime(root: Path, tree: list[Path]) -> None:
+    tests = [
+        path
+        for path in tree
+        if path.suffix == ".py" and "tests" in path.parts[:3] and _MUTANTS not in path.parents
+    ]
+    assert len(tests) > 200
+    found = {str(path): _private((root / path).read_text()) for path in tests}
+    assert {path: names for path, names in found.items() if names} == {}
