@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from braft_core.cluster_types import Leader, Member, SnapshotBackup, SnapshotInfo
 from braft_core.node_requests import RequestCalls
+from braft_core.runtime.argument_checks import member_address, member_id, new_member_id
 
 __all__ = ["ClusterCalls", "SnapshotCalls"]
 
@@ -49,42 +50,39 @@ class ClusterCalls(RequestCalls):
         self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
     ) -> None:
         """Add a server as a nonvoter, and make it a voter once it has caught up."""
-        self._waited(self._running().addition(server_id, address, voter, self._timeout(timeout)))
+        self._waited(self._addition(server_id, address, voter, timeout))
 
     async def aadd_member(
         self, server_id: str, address: str, voter: bool = True, timeout: float | None = None
     ) -> None:
         """Call :meth:`add_member` asynchronously."""
-        node = self._running()
-        await self._awaited(node.addition(server_id, address, voter, self._timeout(timeout)))
+        await self._awaited(self._addition(server_id, address, voter, timeout))
 
     def remove_member(self, server_id: str, timeout: float | None = None) -> None:
         """Remove a server from the configuration."""
-        self._waited(self._running().change_of("remove_server", server_id, self._timeout(timeout)))
+        self._waited(self._change("remove_server", server_id, timeout))
 
     async def aremove_member(self, server_id: str, timeout: float | None = None) -> None:
         """Call :meth:`remove_member` asynchronously."""
-        node = self._running()
-        await self._awaited(node.change_of("remove_server", server_id, self._timeout(timeout)))
+        await self._awaited(self._change("remove_server", server_id, timeout))
 
     def promote_member(self, server_id: str, timeout: float | None = None) -> None:
         """Make a nonvoter a voter."""
-        self._waited(self._running().change_of("promote", server_id, self._timeout(timeout)))
+        self._waited(self._change("promote", server_id, timeout))
 
     async def apromote_member(self, server_id: str, timeout: float | None = None) -> None:
         """Call :meth:`promote_member` asynchronously."""
-        node = self._running()
-        await self._awaited(node.change_of("promote", server_id, self._timeout(timeout)))
+        await self._awaited(self._change("promote", server_id, timeout))
 
     def transfer_leadership(self, to: str | None = None, timeout: float | None = None) -> str:
         """Hand leadership to ``to`` or the most up-to-date voter; return the new leader's id."""
-        return self._waited(self._running().transfer_to(to or "", self._timeout(timeout)))
+        return self._waited(self._transfer(to, timeout))
 
     async def atransfer_leadership(
         self, to: str | None = None, timeout: float | None = None
     ) -> str:
         """Call :meth:`transfer_leadership` asynchronously."""
-        return await self._awaited(self._running().transfer_to(to or "", self._timeout(timeout)))
+        return await self._awaited(self._transfer(to, timeout))
 
     def on_leader_change(self, callback: Callable[[str | None, int], None]) -> Callable[[], None]:
         """Call ``callback(leader_id, term)`` on each change; the id is ``None`` if none is known.
@@ -94,6 +92,23 @@ class ClusterCalls(RequestCalls):
         return self._running().events.listen(
             "leader", lambda leader, term: callback(leader or None, term)
         )
+
+    def _addition(
+        self, server_id: str, address: str, voter: bool, timeout: float | None
+    ) -> Coroutine[Any, Any, None]:
+        admin, limit = self._running().admin, self._timeout(timeout)
+        kind = "add_voter" if voter else "add_nonvoter"
+        return admin.change(kind, new_member_id(server_id), member_address(address), limit)
+
+    def _change(
+        self, kind: str, server_id: str, timeout: float | None
+    ) -> Coroutine[Any, Any, None]:
+        admin, limit = self._running().admin, self._timeout(timeout)
+        return admin.change(kind, member_id(server_id), "", limit)
+
+    def _transfer(self, to: str | None, timeout: float | None) -> Coroutine[Any, Any, str]:
+        admin, limit = self._running().admin, self._timeout(timeout)
+        return admin.request_transfer(member_id(to or "", may_be_empty=True), limit)
 
 
 class SnapshotCalls(RequestCalls):
@@ -106,15 +121,15 @@ class SnapshotCalls(RequestCalls):
 
         :raises NotReady: nothing was applied yet. :raises StorageError: it could not be written.
         """
-        return self._waited(self._running().snapshot_of_now(self._timeout(timeout)))
+        return self._waited(self._running().snapshots.take(self._timeout(timeout)))
 
     async def atake_snapshot(self, timeout: float | None = None) -> SnapshotInfo:
         """Call :meth:`take_snapshot` asynchronously."""
-        return await self._awaited(self._running().snapshot_of_now(self._timeout(timeout)))
+        return await self._awaited(self._running().snapshots.take(self._timeout(timeout)))
 
     def snapshots(self) -> list[SnapshotInfo]:
         """Return the snapshots of this node, newest first. Reads the disk."""
-        return self._running().snapshots()
+        return self._running().snapshots.list()
 
     async def asnapshots(self) -> list[SnapshotInfo]:
         """Call :meth:`snapshots` asynchronously."""
@@ -129,7 +144,7 @@ class SnapshotCalls(RequestCalls):
         :raises StorageError: there is no such snapshot.
         :raises StorageCorrupt: while iterating: it is damaged, so what came before is no backup.
         """
-        return self._running().open_snapshot(snapshot_id)
+        return self._running().snapshots.open(snapshot_id)
 
     async def aopen_snapshot(self, snapshot_id: str) -> SnapshotBackup:
         """Call :meth:`open_snapshot` asynchronously. Iterating over ``chunks`` blocks."""

@@ -5,7 +5,6 @@ Every method may be called from any thread but the node's loop.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from braft_core.abc import Service
 from braft_core.addresses import join_host_port
-from braft_core.cluster_types import Consistency, Member, SnapshotBackup, SnapshotInfo
+from braft_core.cluster_types import Consistency, Member
 from braft_core.compat.go_braft.server_id import short_id
 from braft_core.config import Settings
 from braft_core.errors import (
@@ -23,21 +22,21 @@ from braft_core.errors import (
     ConfigError,
     InvalidRequest,
     NotReady,
-    OutcomeUnknown,
     Stopped,
-    StorageError,
     TooStale,
 )
 from braft_core.identity import first_host_address, host_addresses
 from braft_core.runtime import clock
 from braft_core.runtime.address_changes import AddressTracker
+from braft_core.runtime.admin import Admin
 from braft_core.runtime.applier import Applier
-from braft_core.runtime.argument_checks import member_address, member_id, new_member_id, seconds
+from braft_core.runtime.argument_checks import seconds
 from braft_core.runtime.components import Components, build_components
 from braft_core.runtime.events import Events
 from braft_core.runtime.gc_freeze import freeze_garbage_collector
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.monkeypatching import check_not_monkeypatched
+from braft_core.runtime.node_snapshots import NodeSnapshots
 from braft_core.runtime.periodic_checks import PeriodicChecks
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.security_check import security_warning
@@ -45,11 +44,9 @@ from braft_core.runtime.server import Server
 from braft_core.runtime.sessions import SessionCommand, Sessions
 from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import as_storage_error
-from braft_core.storage.snapshot_file import encode_file
 
 if TYPE_CHECKING:
     from braft_core.abc import NodeAPI
-    from braft_core.raft import SnapshotMeta
 
 __all__ = ["NodeThreads"]
 
@@ -111,6 +108,7 @@ class NodeThreads:
         try:
             self._front = front(self.components)
             self._server = Server(self.components, self._applier, self.events, node, self._on_fatal)
+            self.snapshots = NodeSnapshots(self._server)
             self._address_tracker = AddressTracker(self.components.ip)
             self._loop = LoopThread(f"{name}-loop", timing.executor_stop)
         except BaseException:
@@ -339,6 +337,11 @@ class NodeThreads:
     # -- the cluster -----------------------------------------------------------------------------
 
     @property
+    def admin(self) -> Admin:
+        """Changes of membership and leadership, as coroutines for the loop."""
+        return self._server.admin
+
+    @property
     def http_address(self) -> str:
         """Where HTTP is served, or ""."""
         return join_host_port(self.components.ip, self._front.port) if self._front else ""
@@ -389,52 +392,8 @@ class NodeThreads:
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
 
-    async def snapshot_of_now(self, timeout: float) -> SnapshotInfo:
-        """Take a snapshot here, now."""
-        try:
-            async with asyncio.timeout(timeout):
-                return _described(await self._server.running().snapshotter.request())
-        except TimeoutError:
-            raise OutcomeUnknown(
-                f"the snapshot is not finished after {timeout:g} s; it goes on being written"
-            ) from None
-
-    def snapshots(self) -> list[SnapshotInfo]:
-        """Return the snapshots of this node, newest first."""
-        return [_described(meta) for meta in self.components.storage.snapshots.list()]
-
-    def open_snapshot(self, snapshot_id: str) -> SnapshotBackup:
-        """One of them, and the bytes of its backup file."""
-        store = self.components.storage.snapshots
-        for meta in store.list():
-            if meta.id == snapshot_id:
-                chunks = encode_file(meta, store.open(snapshot_id))
-                name, cluster_id = self.settings.cluster_name, self._server.identity.cluster_id
-                return SnapshotBackup(_described(meta), name, cluster_id, chunks)
-        raise StorageError(f"this node has no snapshot {snapshot_id!r}", id=snapshot_id)
-
-    def addition(
-        self, server_id: str, address: str, voter: bool, timeout: float
-    ) -> Coroutine[Any, Any, None]:
-        """Add a server, or change a member's address."""
-        kind = "add_voter" if voter else "add_nonvoter"
-        server_id, address = new_member_id(server_id), member_address(address)
-        return self._server.admin.change(kind, server_id, address, timeout)
-
-    def change_of(self, kind: str, server_id: str, timeout: float) -> Coroutine[Any, Any, None]:
-        """Change the membership, wherever the leader is."""
-        return self._server.admin.change(kind, member_id(server_id), "", timeout)
-
-    def transfer_to(self, to: str, timeout: float) -> Coroutine[Any, Any, str]:
-        """Transfer leadership, wherever the leader is."""
-        return self._server.admin.request_transfer(member_id(to, may_be_empty=True), timeout)
-
     def watch_distribution(
         self, callback: Callable[[Mapping[str, Any]], None]
     ) -> Callable[[], None]:
         """Call back with this node's share whenever it changes."""
         return self._server.distribution.watch(callback)
-
-
-def _described(meta: SnapshotMeta) -> SnapshotInfo:
-    return SnapshotInfo(meta.id, meta.index, meta.term, meta.size, tuple(meta.configuration.ids))

@@ -13,10 +13,6 @@ _SOURCE_LINES = 500
 _TEST_LINES = 900
 _FUNCTION_LINES = 60
 _PUBLIC_METHODS = 20
-#: Classes above the limit, until they are divided. None may grow.
-_LARGER = {
-    "braft_core/runtime/lifecycle.py: NodeThreads": 22,
-}
 _TEXT = {".py", ".pyi", ".md", ".toml", ".ini", ".yaml", ".yml", ".proto", ".cfg", ".txt", ".sh"}
 # Spelled in parts, so that this file does not match.
 _LEFTOVER = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b")
@@ -73,8 +69,7 @@ def test_no_class_has_too_many_public_methods(root: Path, tree: list[Path]) -> N
         if isinstance(node, ast.ClassDef)
     }
     assert len(counted) > 500
-    limits = {name: _LARGER.get(name, _PUBLIC_METHODS) for name in counted}
-    assert {name: found for name, found in counted.items() if found > limits[name]} == {}
+    assert {name: found for name, found in counted.items() if found > _PUBLIC_METHODS} == {}
 
 
 def test_public_methods_are_counted() -> None:
