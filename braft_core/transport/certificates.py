@@ -68,7 +68,7 @@ class Certificates:
         return self._rule.refusal(certificate)
 
     def refresh(self) -> None:
-        """TLSProbe at the files, and use what is in them if it is new and fits together.
+        """Read the files again, and use what is in them if it is new and fits together.
 
         A certificate and its key are replaced one after the other, so a failure is logged only if
         the next call finds it again. :attr:`trouble` has it at once.

@@ -165,7 +165,7 @@ class CallPool:
         return connection
 
     def watch(self, now: float) -> None:
-        """TLSProbe after connections whose other end is silent."""
+        """Check the connections whose other end is silent."""
         for callee in self._cache.values():
             if callee.ready.done() and not callee.over:
                 callee.ready.result().watch(now)

@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def watch(self, now: float) -> None:
-        """TLSProbe after a silent connection: ask, and cut it if there is no answer."""
+        """Ping a silent connection, and cut it if there is no answer."""
         if self._has_turn and now - self._since_turn > self._timing.large_frame_timeout:
             self.abort()
         if (

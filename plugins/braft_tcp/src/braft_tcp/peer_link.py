@@ -47,7 +47,7 @@ class PeerLink:
     # ------------------------------------------------------------------ sending
 
     def send(self, message: Request) -> None:
-        """Send, or drop and tell. Never blocks."""
+        """Send, or drop and report. Never blocks."""
         local = self._local
         entries = message.entries if isinstance(message, AppendEntries) else ()
         data = encode_request(
@@ -68,7 +68,7 @@ class PeerLink:
             event.set()
 
     def watch(self, now: float) -> None:
-        """TLSProbe for requests that wait too long and for connections that are silent."""
+        """Check for requests that wait too long and for silent connections."""
         for channel in (self._bulk, self._control):
             if channel.watch(now):
                 self._health.report_dropped()
