@@ -12,6 +12,7 @@ import asyncio
 import time
 
 from braft_core import Node
+from braft_testing.internals import internals
 
 __all__ = ["LoopLag"]
 
@@ -24,10 +25,7 @@ class LoopLag:
     """Samples the loop of one node. Query it from any thread."""
 
     def __init__(self, node: Node) -> None:
-        host = node._host
-        if host is None:
-            raise RuntimeError("the node was not started")
-        self._loop: asyncio.AbstractEventLoop = host._loop.loop
+        self._loop: asyncio.AbstractEventLoop = internals(node).loop.loop
         #: End, length and CPU time of every silence, seconds.
         self._silences: list[tuple[float, float, float]] = []
         self._due = time.monotonic()

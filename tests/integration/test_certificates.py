@@ -15,6 +15,7 @@ import pytest
 from braft_core import Node
 from braft_core.runtime.sighup import SighupHandler
 from braft_testing.certificates import Authority
+from braft_testing.internals import internals
 from braft_testing.processes import HOST, NODE_COMMAND, PATIENCE, free_ports, wait_for
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def test_a_member_that_restarts_after_all_certificates_were_replaced_is_reached(
 
 
 def _uses(node: Node, folder: Path) -> bool:
-    host = node._host
-    assert host is not None
-    running = host.components.transport._session  # type: ignore[attr-defined]
+    running = internals(node).threads.components.transport._session  # type: ignore[attr-defined]
     in_use: bytes = running.certificates.current.pem.cert
     return in_use == (folder / "cert.pem").read_bytes()
 

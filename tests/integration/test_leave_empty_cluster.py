@@ -20,6 +20,7 @@ from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.meta_keys import BOOTSTRAP_RECORD, CLUSTER_ID
 from braft_core.runtime.requests import Query
 from braft_core.runtime.timing import Timing
+from braft_testing.internals import internals
 from braft_testing.processes import PATIENCE, wait_for
 from tests.integration.conftest import MakeNodes
 
@@ -30,9 +31,9 @@ class Disk:
     """Rejects changes of ``key`` while ``full``, and makes a node abandon its cluster."""
 
     def __init__(self, node: Node, key: str) -> None:
-        assert node._host is not None
-        self.server: Any = node._host._server
-        self.loop = node._host._loop
+        inside = internals(node)
+        self.server: Any = inside.server
+        self.loop = inside.loop
         self.storage = self.server.components.storage
         self.key, self.full, self.refused = key, True, 0
         self._set_meta = self.storage.set_meta
@@ -85,8 +86,8 @@ def test_a_full_disk_delays_the_end_of_an_empty_cluster(make_nodes: MakeNodes, k
 def test_a_write_that_hangs_is_waited_for(make_nodes: MakeNodes) -> None:
     """Otherwise the late write would put an entry of the old cluster into the next one's log."""
     (node,) = make_nodes(1, timing=Timing(abandon_join=0.05))
-    assert node._host is not None
-    server: Any = node._host._server
+    inside = internals(node)
+    server: Any = inside.server
     given_up, hangs, patience = server.identity.cluster_id, threading.Event(), []
     replica, storage = server.running(), server.components.storage
     close = replica.close
@@ -100,7 +101,7 @@ def test_a_write_that_hangs_is_waited_for(make_nodes: MakeNodes) -> None:
         patience.append(storage.get_meta(CLUSTER_ID))
 
     replica.close = counted_close
-    begin_to_abandon(server, node._host._loop, lambda: replica.writer.run(late_write))
+    begin_to_abandon(server, inside.loop, lambda: replica.writer.run(late_write))
     wait_for(lambda: len(patience) >= 3, what="it waits for the writer")
     assert set(patience) == {given_up.encode()}, "forgotten while a write is under way"
     replica.close = close

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from braft_core import Node
+from braft_testing.internals import internals
 from braft_testing.processes import PATIENCE, wait_for
 
 if TYPE_CHECKING:
@@ -34,14 +35,13 @@ def test_a_member_that_moves_serves_and_is_served_where_it_is(
     moving = leader if leads else next(node for node in nodes if node is not leader)
     staying = next(node for node in nodes if node is not moving)
     staying.kv.put("m", "k", 0)
-    host = moving._host
-    assert host is not None
-    host._loop.loop.call_soon_threadsafe(host._server.move, ELSEWHERE)
+    inside = internals(moving)
+    inside.loop.loop.call_soon_threadsafe(inside.server.move, ELSEWHERE)
     port = moving.address.rpartition(":")[2]
     expected = f"{ELSEWHERE}:{port}"
     for node in nodes:
         wait_for(
-            lambda node=node: expected in {m["address"] for m in node.members()},  # type: ignore[misc]
+            lambda node=node: expected in {m.address for m in node.members()},  # type: ignore[misc]
             PATIENCE,
             "the configuration has it",
         )

@@ -15,6 +15,7 @@ from braft_core.abc import CommandContext
 from braft_core.errors import Busy, SessionExpired
 from braft_core.runtime import sessions as runtime_sessions
 from braft_core.services import StateMachineService, command, query
+from braft_testing.internals import internals
 from braft_testing.processes import wait_for
 
 pytestmark = pytest.mark.integration
@@ -56,16 +57,14 @@ class Counter(StateMachineService):
 
 def crash(node: Node) -> None:
     """End the node as a crash does: no transfer, no clean shutdown, connections just break."""
-    host = node._host
-    assert host is not None
-    server = host._server
+    _, server, loop = internals(node)
 
     async def cut() -> None:
         server.give_up = lambda error: None  # type: ignore[method-assign]
         server.running().driver._halted = True
         await server.components.transport.stop()
 
-    host._loop.run(cut())
+    loop.run(cut())
 
 
 class Callers:
@@ -169,11 +168,10 @@ def test_a_leader_that_is_frozen_is_not_waited_for(
         frozen.set()
         release.wait(90)
 
-    host = leader._host
-    assert host is not None
+    loop = internals(leader).loop.loop
     try:
         with Callers([lambda _, front=front: front.add(1) for front in fronts]) as callers:  # type: ignore[misc]
-            host._loop.loop.call_soon_threadsafe(freeze)
+            loop.call_soon_threadsafe(freeze)
             assert frozen.wait(40)
     finally:
         release.set()
@@ -188,17 +186,20 @@ def test_a_session_that_expired_is_told_apart_or_renewed(make_nodes: MakeNodes) 
         assert [session.id] == [None]
         assert session.service(Counter).add(1) == 1
         assert len(session.id or "") == 32
-        for used in (bytes.fromhex(session.id or ""), node._running().sessions.shared.session_id):
+        for used in (
+            bytes.fromhex(session.id or ""),
+            internals(node).server.sessions.shared.session_id,
+        ):
             node.execute("$sessions", "close", used)
         with pytest.raises(SessionExpired) as gone:
             session.service(Counter).add(1)
         assert gone.value.data["maybe_applied"] is False
-    before = node._running().sessions.shared.session_id
+    before = internals(node).server.sessions.shared.session_id
     assert counter.add(1) == 2
-    assert node._running().sessions.shared.session_id == before
+    assert internals(node).server.sessions.shared.session_id == before
     node.execute("$sessions", "close", before)
     assert counter.add(1) == 3
-    assert node._running().sessions.shared.session_id != before
+    assert internals(node).server.sessions.shared.session_id != before
 
 
 def test_a_closed_session_takes_nothing_and_the_cluster_forgets_it(make_nodes: MakeNodes) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from braft_core import Node
 from braft_core.tokens import Tokens
+from braft_testing.internals import internals
 from braft_testing.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.integration
@@ -93,6 +94,4 @@ def _write(file: Path, *tokens: str) -> None:
 
 
 def _tokens(node: Node) -> Tokens:
-    host = node._host
-    assert host is not None
-    return host.components.tokens.keyring.current
+    return internals(node).threads.components.tokens.keyring.current

@@ -1,4 +1,4 @@
-"""Tests change durations and limits by values that they pass in, not by patching private names.
+"""Tests change durations by values that they pass in, and reach the inside of a node one way.
 
 A patch of a private name couples a test to the place of a line, and says nothing if the name moves.
 The mutants of the simulation are no tests: they put faults into the code.
@@ -81,12 +81,44 @@ from braft_core.runtime.writer import Writer
     assert _private(patch.replace("braft_core.runtime", "elsewhere")) == []
 
 
-def test_no_test_patches_a_private_name_of_the_runtime(root: Path, tree: list[Path]) -> None:
-    tests = [
+@pytest.fixture
+def tests(root: Path, tree: list[Path]) -> dict[str, str]:
+    """Return the source of each module of tests, except the mutants."""
+    paths = [
         path
         for path in tree
         if path.suffix == ".py" and "tests" in path.parts[:3] and _MUTANTS not in path.parents
     ]
-    assert len(tests) > 200
-    found = {str(path): _private((root / path).read_text()) for path in tests}
+    assert len(paths) > 200
+    return {str(path): (root / path).read_text() for path in paths}
+
+
+def test_no_test_patches_a_private_name_of_the_runtime(tests: dict[str, str]) -> None:
+    found = {path: _private(source) for path, source in tests.items()}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def _reaches_in(source: str) -> list[str]:
+    """Return the expressions that reach the inside of a node by its private attributes."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Attribute) and node.attr == "_host")
+        or (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "_running"
+        )
+    ]
+
+
+def test_the_check_sees_who_reaches_into_a_node() -> None:
+    assert _reaches_in("node._host._server.move(ip)") == ["node._host"]
+    assert _reaches_in("self.node._running().failure") == ["self.node._running()"]
+    assert _reaches_in("internals(node).server.move(ip)") == []
+
+
+def test_tests_reach_the_inside_of_a_node_by_the_kit_alone(tests: dict[str, str]) -> None:
+    """The way is :func:`braft_testing.internals.internals`."""
+    found = {path: _reaches_in(source) for path, source in tests.items()}
     assert {path: names for path, names in found.items() if names} == {}

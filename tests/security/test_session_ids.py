@@ -15,6 +15,7 @@ import msgpack
 import pytest
 
 from braft_core import Node
+from braft_testing.internals import internals
 from braft_testing.processes import PATIENCE, free_ports
 
 HOST = "127.0.0.1"
@@ -114,8 +115,11 @@ def test_nobody_uses_up_the_numbers_of_a_session_by_guessing_its_id(
 ) -> None:
     node, attack = attacked
     node.kv.put("m", "first", 0)  # the node's own session is open now
-    host = node._running()
-    address, cluster = f"{HOST}:{host.components.ports.raft}", host._server.identity.cluster_id
+    inside = internals(node)
+    address, cluster = (
+        f"{HOST}:{inside.threads.components.ports.raft}",
+        inside.server.identity.cluster_id,
+    )
     guesses = [data for session in range(1, GUESSES) for data in noise(session, 2)]
     own = [
         data

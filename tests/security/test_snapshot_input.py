@@ -34,7 +34,7 @@ from braft_core.services.kv import KVService
 from braft_core.services.state_machine import StateMachine
 from braft_core.storage.sqlite_format import read_only
 from braft_core.transport.raft_codec import encode_chunk, encode_header, encode_request
-from braft_testing.internals import with_timing
+from braft_testing.internals import internals, with_timing
 from braft_testing.processes import PATIENCE, free_ports
 
 HOST = "127.0.0.1"
@@ -91,7 +91,7 @@ class Victim:
 
     @property
     def server_id(self) -> str:
-        return self.node._running().components.server_id
+        return internals(self.node).threads.components.server_id
 
     @property
     def files(self) -> list[str]:
@@ -99,8 +99,8 @@ class Victim:
 
     def check(self) -> None:
         """Check that the node serves what was written."""
-        assert self.node._running().failure is None
-        assert self.node._running().ready() == (True, "")
+        assert internals(self.node).threads.failure is None
+        assert internals(self.node).threads.ready() == (True, "")
         assert [self.node.kv.get("m", f"k{number}") for number in range(5)] == list(range(5))
 
     def leads(self) -> None:
@@ -119,7 +119,7 @@ class Victim:
 
     def first(self, offer: Offer) -> bytes:
         """Encode the description of the offer."""
-        core = self.node._running()._server.running().core
+        core = internals(self.node).server.running().core
         meta = SnapshotMeta(
             "",
             offer.index,
@@ -156,7 +156,7 @@ class Victim:
 def _over_grpc(
     victim: Victim, first: bytes, parts: list[bytes], meanwhile: Callable[[], object], end: bool
 ) -> str:
-    cluster = victim.node._running()._server.identity.cluster_id
+    cluster = internals(victim.node).server.identity.cluster_id
 
     def messages() -> Iterator[bytes]:
         yield first
@@ -179,7 +179,7 @@ def _over_grpc(
 def _over_tcp(
     victim: Victim, first: bytes, parts: list[bytes], meanwhile: Callable[[], object], end: bool
 ) -> str:
-    cluster = victim.node._running()._server.identity.cluster_id
+    cluster = internals(victim.node).server.identity.cluster_id
     hello = {
         "lane": 3,
         "cluster_id": cluster,
@@ -299,7 +299,7 @@ def test_what_raft_refuses_costs_no_file_and_is_not_begun_from(victim: Victim) -
 
 
 def test_what_raft_refuses_when_it_is_whole_is_deleted_at_once(victim: Victim) -> None:
-    core = victim.node._running()._server.running().core
+    core = internals(victim.node).server.running().core
 
     def overtake() -> None:
         for number in range(20):
@@ -338,7 +338,7 @@ def test_an_offer_that_breaks_a_rule_is_refused_before_anything_is_stored(
 ) -> None:
     victim = make_victim(transport, snapshot_max_bytes=1 << 30)
     began: list[SnapshotMeta] = []
-    handler = victim.node._running()._server.handler
+    handler = internals(victim.node).server.handler
     receive = handler.create_snapshot
 
     def watched(meta: SnapshotMeta) -> SnapshotSink:

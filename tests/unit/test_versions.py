@@ -25,6 +25,7 @@ from braft_core.errors import (
 from braft_core.raft import EntryType
 from braft_core.services.cluster import is_agreement
 from braft_core.services.envelope import encode_command
+from braft_testing.internals import internals
 from braft_testing.memory_cluster import MemoryCluster
 from braft_testing.processes import PATIENCE
 
@@ -84,9 +85,7 @@ def leads(cluster: MemoryCluster, index: int) -> bool:
 
 def commands(node: Node) -> int:
     """Return the number of commands in the log of a node, without agreements."""
-    assert node._host is not None
-    driver = node._host._server.running().driver
-    assert driver is not None
+    driver = internals(node).server.running().driver
     log = driver.core.log
     entries = log.slice(log.first_index, log.last_index + 1)
     return sum(e.type == EntryType.COMMAND and not is_agreement(e.data) for e in entries)
@@ -167,10 +166,10 @@ def test_a_leader_that_stops_applying_gives_up_its_office() -> None:
         cluster.restart(leader)
         cluster.wait_for(lambda: cluster.leader(others) in others)
         new = cluster.leader(others)
-        host = cluster.node(new)._host
-        assert host is not None
-        assert host._server.replica is not None
-        host._server.running().driver._admit = lambda configuration, given: (given, [])
+        internals(cluster.node(new)).server.running().driver._admit = lambda configuration, given: (
+            given,
+            [],
+        )
         assert cluster.node(new).execute("counter", "double", timeout=PATIENCE) == 10
         old = cluster.node(leader)
         cluster.wait_for(lambda: "stopped applying" in old.ready()[1])
@@ -218,9 +217,8 @@ def test_a_typing_error_costs_no_log_entry() -> None:
 def test_ready_made_commands_from_outside_are_held_to_the_same_rule() -> None:
     with MemoryCluster(1, services=[Counter]) as cluster:
         node = cluster.node(0)
-        host = node._host
-        assert host is not None
-        serializer = host.components.serializer
+        threads, server, loop = internals(node)
+        serializer = threads.components.serializer
         before = commands(node)
         for data in (
             encode_command(serializer, "counter", "ad", [1]),
@@ -229,6 +227,6 @@ def test_ready_made_commands_from_outside_are_held_to_the_same_rule() -> None:
             b"\x09\x01junk",
             b"junk",
         ):
-            answer = host._loop.run(host._server.handler.on_apply_log(data), PATIENCE)
+            answer = loop.run(server.handler.on_apply_log(data), PATIENCE)
             assert b"unknown_" in answer or b"invalid_request" in answer or b"command_f" in answer
         assert commands(node) == before

@@ -27,6 +27,7 @@ from braft_core.runtime.periodic_checks import PeriodicChecks
 from braft_core.runtime.server import Server
 from braft_core.runtime.shielded import run_shielded
 from braft_core.storage.directory import DirectoryLock
+from braft_testing.internals import internals
 
 HOST = "127.0.0.1"
 LONG = 60.0
@@ -233,8 +234,7 @@ async def _in_a_session(node: Node) -> None:
 
 def requests_of(node: Node) -> list[Any]:
     """Return all requests of a running node that still wait for an answer."""
-    host: Any = node._host
-    server = host._server
+    server: Any = internals(node).server
     own = server.sessions.shared
     window = own._window
     return [
@@ -292,10 +292,11 @@ def test_who_waits_for_a_cluster_that_never_comes_and_goes_away_leaves_no_thread
 def test_who_waits_for_a_node_that_is_stopped_is_told(place: Location) -> None:
     async def main() -> None:
         node = await place.node(http=False, expect=3).astart()
+        condition = internals(node).server.condition
         in_a_thread = asyncio.create_task(asyncio.to_thread(node.wait_ready, 10 * LONG))
         awaited = [asyncio.create_task(node.await_ready(10 * LONG)) for _ in range(3)]
         async with asyncio.timeout(LONG):
-            while len(node._host._server.condition._waiters) < 3:  # type: ignore[union-attr] # noqa: ASYNC110
+            while len(condition._waiters) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await node.astop()
             for told in await asyncio.gather(in_a_thread, *awaited, return_exceptions=True):

@@ -14,30 +14,29 @@ from braft_core.errors import NoLeader, OutcomeUnknown, Stopped, StorageError, S
 from braft_core.raft import AppendEntries, Entry, EntryType, SnapshotMeta
 from braft_core.runtime.core_requests import barrier, change_membership, transfer_leadership
 from braft_core.runtime.driver import Driver
-from braft_core.runtime.lifecycle import NodeThreads
 from braft_core.runtime.requests import Command, Query
 from braft_core.services.capabilities import NONE
 from braft_core.services.cluster import agreement_command
+from braft_testing.internals import Internals, internals
 from braft_testing.processes import PATIENCE
 
 
 @pytest.fixture
-def host() -> Iterator[NodeThreads]:
+def host() -> Iterator[Internals]:
     """Start a node that leads alone."""
     node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
     with node:
         node.kv.put("m", "k", 1)
-        assert node._host is not None
-        yield node._host
+        yield internals(node)
 
 
-def driver_of(host: NodeThreads) -> Driver:
-    driver = host._server.running().driver
+def driver_of(host: Internals) -> Driver:
+    driver = host.server.running().driver
     assert driver is not None
     return driver
 
 
-def test_who_goes_away_before_the_answer_does_not_end_the_node(host: NodeThreads) -> None:
+def test_who_goes_away_before_the_answer_does_not_end_the_node(host: Internals) -> None:
     driver = driver_of(host)
 
     async def go_away() -> None:
@@ -50,12 +49,12 @@ def test_who_goes_away_before_the_answer_does_not_end_the_node(host: NodeThreads
         await asyncio.gather(taken, return_exceptions=True)
         await barrier(driver, PATIENCE)
 
-    host._loop.run(go_away(), 2 * PATIENCE)
-    assert host.failure is None
+    host.loop.run(go_away(), 2 * PATIENCE)
+    assert host.threads.failure is None
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["in the same turn", "afterwards"])
-def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: NodeThreads, late: bool) -> None:
+def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: Internals, late: bool) -> None:
     driver = driver_of(host)
     meta = SnapshotMeta("s", 1, 1, driver.core.configuration, 1, 0)
 
@@ -74,14 +73,14 @@ def test_a_driver_that_goes_on_no_more_tells_those_who_call(host: NodeThreads, l
         await asyncio.sleep(0) if late else fail()
         return await asyncio.gather(*asked, taken, return_exceptions=True)
 
-    answers = host._loop.run(call(), PATIENCE)
+    answers = host.loop.run(call(), PATIENCE)
     assert [type(answer) for answer in answers] == [Stopped] * 4
 
 
-def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: NodeThreads) -> None:
+def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: Internals) -> None:
     driver = driver_of(host)
     heartbeat = AppendEntries(
-        "x", host.components.server_id, 1, 0, 0, [Entry(1, 1, EntryType.COMMAND, b"x")], 0
+        "x", host.threads.components.server_id, 1, 0, 0, [Entry(1, 1, EntryType.COMMAND, b"x")], 0
     )
 
     async def receive() -> int:
@@ -91,10 +90,10 @@ def test_a_driver_that_goes_on_no_more_keeps_no_messages(host: NodeThreads) -> N
         await asyncio.sleep(0)
         return len(driver._inbox)
 
-    assert host._loop.run(receive(), PATIENCE) == 0
+    assert host.loop.run(receive(), PATIENCE) == 0
 
 
-def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: NodeThreads) -> None:
+def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: Internals) -> None:
     """The leader confirms the index and is partitioned before its entries arrive."""
 
     async def read() -> None:
@@ -103,11 +102,11 @@ def test_a_read_whose_index_never_comes_ends_at_its_deadline(host: NodeThreads) 
         await query.awaitable
 
     with pytest.raises(NoLeader):
-        host._loop.run(read(), PATIENCE)
+        host.loop.run(read(), PATIENCE)
 
 
 def test_a_disk_that_recovers_while_one_asks_is_no_error(
-    host: NodeThreads, monkeypatch: pytest.MonkeyPatch
+    host: Internals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk recovers between two checks of the calling thread."""
     looks = iter([StorageFull("no space")])
@@ -117,17 +116,17 @@ def test_a_disk_that_recovers_while_one_asks_is_no_error(
         return next(looks, None) if threading.current_thread() is me else None
 
     monkeypatch.setattr(Driver, "disk_trouble", property(look), raising=False)
-    assert host.ready() == (False, "no writes: no space")
-    assert host.ready() == (True, "")
+    assert host.threads.ready() == (False, "no writes: no space")
+    assert host.threads.ready() == (True, "")
 
 
 def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
-    host: NodeThreads, monkeypatch: pytest.MonkeyPatch
+    host: Internals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(entries: object, outcomes: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(host.components.machine, "apply_many", fail)
+    monkeypatch.setattr(host.threads.components.machine, "apply_many", fail)
 
     async def write() -> None:
         command = Command(agreement_command(NONE), 60, asyncio.get_running_loop())
@@ -139,12 +138,12 @@ def test_a_node_whose_state_machine_failed_takes_no_part_any_more(
         with pytest.raises(Stopped):
             await later.awaitable
 
-    host._loop.run(write(), PATIENCE)
-    assert host.failure is not None
+    host.loop.run(write(), PATIENCE)
+    assert host.threads.failure is not None
 
 
 def test_an_interrupted_submit_does_not_lose_the_wake_up_of_the_next(
-    host: NodeThreads, monkeypatch: pytest.MonkeyPatch
+    host: Internals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = driver_of(host)
     wake = driver.loop.call_soon_threadsafe

@@ -14,7 +14,7 @@ from braft_core import Node
 from braft_core.errors import OutcomeUnknown, Stopped, StorageGone
 from braft_core.runtime.periodic_checks import PeriodicChecks
 from braft_core.runtime.timing import DEFAULT_TIMING, Timing
-from braft_testing.internals import with_timing
+from braft_testing.internals import internals, with_timing
 from braft_testing.processes import PATIENCE, wait_for
 
 
@@ -44,9 +44,7 @@ def node(request: pytest.FixtureRequest, directory: Path) -> Iterator[Node]:
 
 
 def failure(node: Node) -> BaseException | None:
-    host = node._host
-    assert host is not None
-    return host.failure
+    return internals(node).threads.failure
 
 
 @pytest.mark.parametrize("node", [NO_CHECKS], indirect=True, ids=["no checks"])

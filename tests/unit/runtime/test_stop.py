@@ -12,7 +12,7 @@ from braft_core.errors import OutcomeUnknown, Stopped
 from braft_core.runtime.leave_empty_cluster import abandon_cluster
 from braft_core.runtime.requests import Command
 from braft_core.runtime.timing import Timing
-from braft_testing.internals import with_timing
+from braft_testing.internals import internals, with_timing
 from braft_testing.processes import PATIENCE, wait_for
 
 
@@ -28,9 +28,7 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
     node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
     with with_timing(node, Timing(discovery_stop=0.2)):
         node.kv.put("m", "k", 1)
-        host = node._host
-        assert host is not None
-        server = host._server
+        threads, server, loop = internals(node)
         monkeypatch.setattr(server.membership, "stop", end)
         driver = server.running().driver
         appended, early = Command(b"x", 60), Command(b"x", 60)
@@ -39,12 +37,12 @@ def test_a_discovery_whose_end_fails_leaves_no_thread_and_nobody_waiting(
             driver.wait_applied(10**6, driver.core.current_term, [appended])
             server._parked._parked.append(early)
 
-        host._loop.run(wait())
+        loop.run(wait())
     with pytest.raises(OutcomeUnknown):
         appended.blocking.result(PATIENCE)
     with pytest.raises(Stopped):
         early.blocking.result(PATIENCE)
-    name = f"braft-{host.components.ports.raft}-"
+    name = f"braft-{threads.components.ports.raft}-"
     wait_for(
         lambda: not [t for t in threading.enumerate() if t.name.startswith(name)],
         what="its threads end",
@@ -55,9 +53,7 @@ def test_a_stop_while_the_cluster_is_abandoned_answers_those_who_wait() -> None:
     with Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False) as node:
         node.wait_ready(PATIENCE)
         node.barrier(PATIENCE)
-        host = node._host
-        assert host is not None
-        server = host._server
+        _, server, loop = internals(node)
         request = Command(b"x", 60)
 
         async def leave_in_vain() -> None:
@@ -68,6 +64,6 @@ def test_a_stop_while_the_cluster_is_abandoned_answers_those_who_wait() -> None:
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
 
-        host._loop.run(leave_in_vain(), PATIENCE)
+        loop.run(leave_in_vain(), PATIENCE)
     with pytest.raises(Stopped):
         request.blocking.result(PATIENCE)

@@ -14,7 +14,7 @@ from braft_core.abc import TransportTiming
 from braft_core.cluster.timing import ClusterTiming
 from braft_core.runtime import timing as module
 from braft_core.runtime.timing import Timing
-from braft_testing.internals import with_timing
+from braft_testing.internals import internals, with_timing
 
 RUNTIME = Path(module.__file__).parent
 SOURCES = {path.name: path.read_text() for path in RUNTIME.glob("*.py") if path.name != "timing.py"}
@@ -62,7 +62,7 @@ def test_a_node_passes_its_timing_on() -> None:
     )
     node = Node(discovery="none", data_dir=":memory:", ip="127.0.0.1", rport=0, http=False)
     with with_timing(node, timing):
-        server = node._running()._server
+        server = internals(node).server
         assert server.components.timing is timing
         assert server.adapter.settings.timing is timing.cluster
         assert server.components.transport.options.timing is timing.transport
