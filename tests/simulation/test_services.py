@@ -28,7 +28,7 @@ from braft_core.services.sessions import SessionTable
 from braft_core.services.state_machine import StateMachine
 from braft_testing.simulation import InvariantBroken, run_seed, simulate_service
 from braft_testing.simulation.cli import main
-from braft_testing.simulation.subject import Subject
+from braft_testing.simulation.service_under_test import ServiceUnderTest
 
 pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
@@ -420,8 +420,8 @@ def test_a_failure_names_command_answers_and_how_to_see_it_again() -> None:
         simulate_service(Random, stock_operations)
     lines = caught.value.message.splitlines()
     assert lines[1] == f"seed 0 breaks: {_SAME_ANSWERS}"
-    told = r"put\('\w+', \d+\) at entry \d+: (s\d) answers (\S+), (?!\1)s\d answers (?!\2)\S+"
-    assert re.fullmatch(told, lines[2]), lines[2]
+    expected = r"put\('\w+', \d+\) at entry \d+: (s\d) answers (\S+), (?!\1)s\d answers (?!\2)\S+"
+    assert re.fullmatch(expected, lines[2]), lines[2]
     assert lines[-1] == "0 → simulate_service(..., seed=0, trace=True)"
 
 
@@ -437,13 +437,13 @@ def test_a_history_that_no_order_explains_is_told_from_where_it_fails() -> None:
 def test_a_failure_is_the_same_when_its_seed_is_replayed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = []
+    messages = []
     for trace in (False, True):
         with pytest.raises(InvariantBroken) as caught:
             simulate_service(Random, stock_operations, seed=0, trace=trace)
-        told.append(caught.value.message)
-    assert told[0] == told[1]
-    assert told[0].splitlines()[-3] in capsys.readouterr().out
+        messages.append(caught.value.message)
+    assert messages[0] == messages[1]
+    assert messages[0].splitlines()[-3] in capsys.readouterr().out
 
 
 def test_long_states_are_shown_from_where_they_differ() -> None:
@@ -483,8 +483,8 @@ def test_a_command_that_is_applied_twice_is_found(
         )
     else:
         monkeypatch.setattr(SessionTable, "finish", lambda *_: None)
-    subject = Subject(Stock, stock_operations)
-    broken = next(r for seed in range(MOST) if not (r := run_seed(seed, subject=subject)).ok)
+    under_test = ServiceUnderTest(Stock, stock_operations)
+    broken = next(r for seed in range(MOST) if not (r := run_seed(seed, under_test=under_test)).ok)
     assert broken.invariant == _ONCE
     assert " took effect on " in broken.detail
 
@@ -609,9 +609,9 @@ def test_what_a_service_finds_around_it_is_put_back() -> None:
 def test_a_seed_is_the_whole_run_under_any_hash_seed() -> None:
     program = (
         "import sys; sys.path.insert(0, 'tests/simulation')\n"
-        "from test_services import Stock, stock_operations, run_seed, Subject\n"
-        "subject = Subject(Stock, stock_operations)\n"
-        "print(*(run_seed(seed, subject=subject).digest for seed in range(3)))"
+        "from test_services import Stock, stock_operations, run_seed, ServiceUnderTest\n"
+        "under_test = ServiceUnderTest(Stock, stock_operations)\n"
+        "print(*(run_seed(seed, under_test=under_test).digest for seed in range(3)))"
     )
     digests = [
         subprocess.run(
@@ -629,7 +629,10 @@ def test_a_seed_is_the_whole_run_under_any_hash_seed() -> None:
 
 
 def test_runs_with_a_service_have_plans_of_their_own() -> None:
-    assert run_seed(1).digest != run_seed(1, subject=Subject(Stock, stock_operations)).digest
+    assert (
+        run_seed(1).digest
+        != run_seed(1, under_test=ServiceUnderTest(Stock, stock_operations)).digest
+    )
 
 
 # -- the command line ----------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def seconds_until_a_leader_serves(seed: int, syncs: list[float]) -> float:
     count = {"servers": len(syncs), "initial_voters": len(syncs)}
     edits = Edits(without=frozenset(FAULTS), plan=PLAN | count, config=CONFIG)
     world = World(seed, edits=edits)
-    world.pace.lasting.update(zip(world.server_ids, syncs, strict=True))
+    world.sync_latencies.permanent.update(zip(world.server_ids, syncs, strict=True))
     for server in world.servers.values():
         server.start()
     while world.scheduler.now < 300.0:

@@ -13,14 +13,14 @@ from braft_testing.simulation.plan import draw_plan
 from braft_testing.simulation.world import Report, run_seed
 from tests.simulation.mutants import (
     bootstrap,
-    bounds,
     disks,
     elections,
     impostors,
     logs,
+    rejoin,
     removals,
-    returns,
     snapshots,
+    staleness,
     versions,
 )
 from tests.simulation.mutants.planting import Mutant, Patch
@@ -28,14 +28,14 @@ from tests.simulation.mutants.planting import Mutant, Patch
 __all__ = ["MUTANTS", "Mutant", "hunt"]
 
 MUTANTS: tuple[Mutant, ...] = (
-    *bounds.MUTANTS,
+    *staleness.MUTANTS,
     *disks.MUTANTS,
     *elections.MUTANTS,
     *bootstrap.MUTANTS,
     *impostors.MUTANTS,
     *logs.MUTANTS,
     *removals.MUTANTS,
-    *returns.MUTANTS,
+    *rejoin.MUTANTS,
     *snapshots.MUTANTS,
     *versions.MUTANTS,
 )

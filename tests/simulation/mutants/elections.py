@@ -16,7 +16,7 @@ from braft_core.raft.messages import (
 from braft_core.raft.ready import Ready
 from braft_core.raft.state import RaftState
 from braft_core.raft.types import Role
-from braft_testing.simulation.disk import Cut, Disk
+from braft_testing.simulation.disk import Compaction, Disk
 from braft_testing.simulation.process import Process
 from braft_testing.simulation.server import Server
 from tests.simulation.mutants.planting import Mutant, Patch
@@ -30,7 +30,7 @@ __all__ = ["MUTANTS"]
 class ForgetfulDisk(Disk):
     """Stores the term, but not the vote."""
 
-    def persist(self, change: Ready | Cut) -> None:
+    def persist(self, change: Ready | Compaction) -> None:
         if isinstance(change, Ready) and change.hard_state is not None:
             change.hard_state = change.hard_state._replace(voted_for="")
         super().persist(change)

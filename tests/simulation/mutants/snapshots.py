@@ -16,7 +16,7 @@ from braft_core.services.sessions import SessionTable
 from braft_core.services.state_machine import StateMachine
 from braft_core.storage.recovery import Recovery
 from braft_testing.simulation import clients, snapshots
-from braft_testing.simulation.disk import Cut, Disk
+from braft_testing.simulation.disk import Compaction, Disk
 from braft_testing.simulation.frontend import Frontend
 from braft_testing.simulation.plan import Plan
 from tests.simulation.mutants.planting import Mutant, Patch
@@ -149,9 +149,9 @@ def a_snapshot_counts_for_more_than_it_holds(patch: Patch) -> dict[str, Any]:
 class HastyDisk(Disk):
     """Compacts the log further than requested."""
 
-    def cut(self, cut: Cut) -> None:
-        upto = min(cut.upto + 1, self.volatile.last_index)
-        super().cut(Cut(upto, self.volatile.term_at(upto)))
+    def compact(self, compaction: Compaction) -> None:
+        upto = min(compaction.upto + 1, self.volatile.last_index)
+        super().compact(Compaction(upto, self.volatile.term_at(upto)))
 
 
 def the_log_is_cut_beyond_the_snapshot(patch: Patch) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Sn
 from braft_core.services.envelope import SessionStamp, with_session
 from braft_testing.simulation import InvariantBroken, draw_plan
 from braft_testing.simulation.clock import NodeClock, Scheduler
-from braft_testing.simulation.disk import Cut, Disk, LogImage
+from braft_testing.simulation.disk import Compaction, Disk, LogImage
+from braft_testing.simulation.durability_invariants import DurabilityInvariants
 from braft_testing.simulation.history import Kind, Operation
 from braft_testing.simulation.machine import (
     LOST,
@@ -35,7 +36,6 @@ from braft_testing.simulation.machine import (
 from braft_testing.simulation.network import Envelope, Network
 from braft_testing.simulation.plan import FAULTS, Plan, stream
 from braft_testing.simulation.snapshots import recover
-from braft_testing.simulation.speech import Speech
 from braft_testing.simulation.trace import Trace
 
 
@@ -194,7 +194,7 @@ def test_a_cut_is_directed_and_swallows_what_is_under_way() -> None:
     network.cut([("a", "b")])
     network.send(Envelope("b", "a", 1, "the other way"))
     scheduler.run_until(1.0)
-    network.mend()
+    network.heal()
     network.send(Envelope("a", "b", 1, "after"))
     scheduler.run_until(2.0)
     assert arrived == ["the other way", "after"]
@@ -279,7 +279,7 @@ def test_only_commands_with_a_number_of_their_own_are_unique() -> None:
 def test_a_cut_log_goes_on_behind_a_snapshot() -> None:
     history = [entry(1), entry(2), entry(3, 2)]
     image = LogImage(HardState(2, ""), list(history), history=history)
-    image.apply(Cut(2, 1))
+    image.apply(Compaction(2, 1))
     assert [image.term_at(i) for i in range(5)] == [0, 1, 1, 2, -1]
     assert (image.base, image.last_index) == (2, 3)
     with pytest.raises(InvariantBroken, match="no gaps"):
@@ -290,77 +290,77 @@ def test_a_cut_log_goes_on_behind_a_snapshot() -> None:
 
 def test_a_disk_cuts_only_what_a_snapshot_covers() -> None:
     disk = Disk(Scheduler(), lambda: 0.0, random.Random(1), LogImage(entries=[entry(1), entry(2)]))
-    disk.shelf.place(1, 1, Configuration(), 0, b"")
+    disk.snapshots.place(1, 1, Configuration(), 0, b"")
     with pytest.raises(InvariantBroken, match="only behind a snapshot"):
-        disk.cut(Cut(2, 1))
-    disk.cut(Cut(1, 1))
+        disk.compact(Compaction(2, 1))
+    disk.compact(Compaction(1, 1))
     assert disk.volatile.base == 1
 
 
 def test_a_full_disk_makes_writes_wait() -> None:
-    scheduler, told = Scheduler(), list[int]()
+    scheduler, durable = Scheduler(), list[int]()
     disk = Disk(scheduler, lambda: 0.0, random.Random(1), LogImage())
-    disk.on_durable = lambda ready: told.append(ready.number)
+    disk.on_durable = lambda ready: durable.append(ready.number)
     disk.full = True
     disk.submit(batch(1, entry(1)))
     scheduler.run_until(5.0)
-    assert (told, disk.durable.last_index, disk.writing_since) == ([], 0, 0.0)
+    assert (durable, disk.durable.last_index, disk.writing_since) == ([], 0, 0.0)
     disk.full = False
     scheduler.run_until(6.0)
-    assert (told, disk.durable.last_index, disk.writing_since) == ([1], 1, math.inf)
+    assert (durable, disk.durable.last_index, disk.writing_since) == ([1], 1, math.inf)
 
 
 def test_a_damaged_snapshot_is_passed_over_and_its_loss_refused() -> None:
     disk = Disk(Scheduler(), lambda: 0.0, random.Random(1), LogImage(entries=[entry(1), entry(2)]))
-    disk.shelf.place(1, 1, Configuration(), 0, b"")
-    newest = disk.shelf.place(2, 1, Configuration(), 0, b"")
-    disk.shelf.damaged.add(newest.id)
+    disk.snapshots.place(1, 1, Configuration(), 0, b"")
+    newest = disk.snapshots.place(2, 1, Configuration(), 0, b"")
+    disk.snapshots.damaged.add(newest.id)
     older = recover(disk)
     assert older is not None
     assert older.snapshot is not None
     assert older.snapshot.index == 1
-    disk.repair(lambda image: image.apply(Cut(2, 1)))
+    disk.repair(lambda image: image.apply(Compaction(2, 1)))
     assert recover(disk) is None
 
 
-# -- speech --------------------------------------------------------------------------------
+# -- durability --------------------------------------------------------------------------------
 
 
-def broken_rule(speech: Speech, image: LogImage, *arguments: object) -> str:
+def broken_rule(durability: DurabilityInvariants, image: LogImage, *arguments: object) -> str:
     with pytest.raises(InvariantBroken) as broken:
-        speech.check(image, *arguments)  # type: ignore[arg-type]
+        durability.check(image, *arguments)  # type: ignore[arg-type]
     return broken.value.invariant
 
 
 def test_a_vote_must_be_durable_and_the_only_one_in_its_term() -> None:
-    speech, vote = Speech(), RequestVoteResponse("b", "a", 3, True)
-    assert broken_rule(speech, LogImage(HardState(2, "")), vote, None).startswith("terms")
-    assert broken_rule(speech, LogImage(HardState(3, "")), vote, None).startswith("votes")
-    speech.check(LogImage(HardState(3, "a")), vote, None)
+    durability, vote = DurabilityInvariants(), RequestVoteResponse("b", "a", 3, True)
+    assert broken_rule(durability, LogImage(HardState(2, "")), vote, None).startswith("terms")
+    assert broken_rule(durability, LogImage(HardState(3, "")), vote, None).startswith("votes")
+    durability.check(LogImage(HardState(3, "a")), vote, None)
     other = RequestVoteResponse("b", "c", 3, True)
-    assert broken_rule(speech, LogImage(HardState(3, "c")), other, None) == "one vote per term"
+    assert broken_rule(durability, LogImage(HardState(3, "c")), other, None) == "one vote per term"
 
 
 def test_a_leader_needs_the_spoken_votes_of_a_majority() -> None:
-    speech = Speech()
-    speech.vote("a", 3, "a")
+    durability = DurabilityInvariants()
+    durability.vote("a", 3, "a")
     with pytest.raises(InvariantBroken, match="1 of"):
-        speech.elected("a", 3, ("a", "b", "c"))
-    speech.vote("b", 3, "a")
-    speech.elected("a", 3, ("a", "b", "c"))
+        durability.elected("a", 3, ("a", "b", "c"))
+    durability.vote("b", 3, "a")
+    durability.elected("a", 3, ("a", "b", "c"))
     with pytest.raises(InvariantBroken, match="2 of"):
-        speech.elected("a", 3, ("a", "b", "c", "d"))
+        durability.elected("a", 3, ("a", "b", "c", "d"))
 
 
 def test_an_unbidden_campaign_needs_willing_voters() -> None:
-    speech, image = Speech(), LogImage(HardState(2, ""))
+    durability, image = DurabilityInvariants(), LogImage(HardState(2, ""))
     with pytest.raises(InvariantBroken, match="PreVote"):
-        speech.campaign("a", 3, ("a", "b", "c"))
+        durability.campaign("a", 3, ("a", "b", "c"))
     ask = RequestPreVote("a", "b", 3, 0, 0)
-    speech.check(image, RequestPreVoteResponse("b", "a", 2, True), ask)
-    speech.campaign("a", 3, ("a", "b", "c"))
+    durability.check(image, RequestPreVoteResponse("b", "a", 2, True), ask)
+    durability.campaign("a", 3, ("a", "b", "c"))
     with pytest.raises(InvariantBroken, match="PreVote"):
-        speech.campaign("c", 3, ("a", "b", "c"))
+        durability.campaign("c", 3, ("a", "b", "c"))
 
 
 def test_an_acknowledgement_speaks_of_durable_entries() -> None:
@@ -370,11 +370,14 @@ def test_an_acknowledgement_speaks_of_durable_entries() -> None:
     def request(index: int, term: int) -> AppendEntries:
         return AppendEntries("a", "b", 2, 0, 0, [entry(index, term)], 0)
 
-    Speech().check(image, answer, request(2, 1))
+    DurabilityInvariants().check(image, answer, request(2, 1))
     for wrong in (request(3, 1), request(2, 2)):
-        assert broken_rule(Speech(), image, answer, wrong) == "acknowledge only what is durable"
+        assert (
+            broken_rule(DurabilityInvariants(), image, answer, wrong)
+            == "acknowledge only what is durable"
+        )
     heartbeat = AppendEntries("a", "b", 2, 0, 0, (), 0)
-    Speech().check(image, answer, heartbeat)
+    DurabilityInvariants().check(image, answer, heartbeat)
 
 
 def test_every_duration_of_a_plan_is_positive() -> None:

@@ -182,7 +182,7 @@ class TransportConformance(SnapshotTransferRules):
     async def _nothing_arrives(self, a: Node, b: Node, to: str) -> None:
         for request in (append("a", to, 5), RequestVote("a", to, 9, 4, 3, request_id=2)):
             a.transport.send(request)
-        await until(lambda: to in a.handler.unreachable, "the sender is told")
+        await until(lambda: to in a.handler.unreachable, "the report of the peer")
         await asyncio.sleep(_QUIET)
         assert b.handler.requests == []
         assert a.handler.responses == []
@@ -215,7 +215,7 @@ class TransportConformance(SnapshotTransferRules):
             a.transport.set_peer("b", self.new_address())
             for number in range(1, 50):
                 a.transport.send(append("a", "b", number))
-            await until(lambda: a.handler.unreachable, "the sender is told")
+            await until(lambda: a.handler.unreachable, "the report of the peer")
             await asyncio.sleep(_QUIET)
             assert a.handler.unreachable == ["b"]
             assert a.handler.lost == []
@@ -227,7 +227,10 @@ class TransportConformance(SnapshotTransferRules):
         a = await self.start("a")
         try:
             a.transport.send(append("a", "nobody", 1))
-            await until(lambda: a.handler.unreachable == ["nobody"], "the sender is told")
+            await until(
+                lambda: a.handler.unreachable == ["nobody"],
+                "the report of the peer",
+            )
         finally:
             await a.transport.stop()
 
@@ -262,7 +265,7 @@ class TransportConformance(SnapshotTransferRules):
             a.transport.send(append(a.id, to, next(numbers)))
             return to in a.handler.unreachable
 
-        await until(drop, f"{a.id} is told that {to} is unreachable")
+        await until(drop, f"{a.id} learns that {to} is unreachable")
 
     @on_a_loop
     async def test_a_peer_that_moved_is_found_at_its_new_address(self) -> None:
@@ -285,7 +288,7 @@ class TransportConformance(SnapshotTransferRules):
             await self.connected(a, b)
             await self.connected(b, a)
             await self.sever(a, b)
-            await until(lambda: "b" in a.handler.lost and "a" in b.handler.lost, "both are told")
+            await until(lambda: "b" in a.handler.lost and "a" in b.handler.lost, "both learn of it")
             await self.connected(a, b)
 
     @on_a_loop

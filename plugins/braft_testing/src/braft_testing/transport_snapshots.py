@@ -274,8 +274,8 @@ class SnapshotTransferRules(TransportSuite):
         async with self.snapshot_pair() as (a, b):
             for number, extra in ((7, -1), (8, 1)):
                 meta = put(_store(a), 5, [bytes(3 * _CHUNK)])
-                told = meta._replace(size=meta.size + extra)
-                a.transport.send(InstallSnapshot("a", "b", 3, told, request_id=number))
+                claimed = meta._replace(size=meta.size + extra)
+                a.transport.send(InstallSnapshot("a", "b", 3, claimed, request_id=number))
                 await self._fails(a, number)
                 await self._leaves_nothing(b)
                 a.handler.responses.clear()

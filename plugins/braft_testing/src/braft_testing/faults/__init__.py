@@ -10,15 +10,15 @@ from __future__ import annotations
 from braft_testing.faults.cluster import Cluster, NotServing, Place
 from braft_testing.faults.delaying import DelayLine
 from braft_testing.faults.disks import LoopDisk, MemoryDisk
-from braft_testing.faults.firewall import Firewall, Rule
-from braft_testing.faults.injector import Injector, injector, unavailable
-from braft_testing.faults.kinds import KINDS, Ability, Kind, Scene
-from braft_testing.faults.laboratory import (
-    Laboratory,
-    laboratory,
+from braft_testing.faults.environment import (
+    Environment,
+    environment,
     survey,
     survey_loopback,
 )
+from braft_testing.faults.firewall import Firewall, Rule
+from braft_testing.faults.injector import Injector, injector, unavailable
+from braft_testing.faults.kinds import KINDS, Ability, Kind, Scene
 from braft_testing.faults.machine import FaultKitError
 from braft_testing.faults.namespaces import Namespace, Network
 from braft_testing.faults.report import Entry, Report
@@ -30,11 +30,11 @@ __all__ = [
     "Cluster",
     "DelayLine",
     "Entry",
+    "Environment",
     "FaultKitError",
     "Firewall",
     "Injector",
     "Kind",
-    "Laboratory",
     "LoopDisk",
     "MemoryDisk",
     "Namespace",
@@ -45,8 +45,8 @@ __all__ = [
     "Report",
     "Rule",
     "Scene",
+    "environment",
     "injector",
-    "laboratory",
     "run",
     "survey",
     "survey_loopback",

@@ -188,11 +188,11 @@ def _shared_revisions(key: str, history: Iterable[Call]) -> Iterable[Violation]:
 
 def _backwards(key: str, history: Sequence[Call]) -> Iterable[Violation]:
     """Find calls that show an older revision than a call that had ended before they began."""
-    told = [c for c in history if c.outcome is Outcome.OK and c.revision]
-    by_end = sorted(told, key=lambda c: c.returned)
+    answered = [c for c in history if c.outcome is Outcome.OK and c.revision]
+    by_end = sorted(answered, key=lambda c: c.returned)
     newest: Call | None = None
     ended = 0
-    for call in sorted(told, key=lambda c: c.invoked):
+    for call in sorted(answered, key=lambda c: c.invoked):
         while ended < len(by_end) and by_end[ended].returned < call.invoked:
             if newest is None or (by_end[ended].revision or 0) > (newest.revision or 0):
                 newest = by_end[ended]

@@ -41,7 +41,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "(explained by: braft docs faults).",
     )
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default 1)")
-    parser.add_argument("--seed", type=int, help="which faults (default: drawn and told)")
+    parser.add_argument("--seed", type=int, help="which faults (default: drawn and printed)")
     parser.add_argument("--nodes", type=int, choices=(3, 5), default=3)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--kinds", type=_kinds, default=[], help="only these, separated by commas")

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from braft_testing.faults.cluster import Cluster
+from braft_testing.faults.environment import environment, survey
 from braft_testing.faults.kinds import KINDS, Ability, Scene, impossible, kind_named
-from braft_testing.faults.laboratory import laboratory, survey
 from braft_testing.faults.machine import FaultKitError
 from braft_testing.faults.plan import Fault
 
@@ -94,8 +94,8 @@ def injector(size: int, directory: Path, **settings: object) -> Iterator[Injecto
     """
     missing = survey()
     directory.mkdir(parents=True, exist_ok=True)
-    with laboratory(size, directory, missing, **settings) as lab:
-        cluster = lab.scene.cluster
+    with environment(size, directory, missing, **settings) as prepared:
+        cluster = prepared.scene.cluster
         cluster.start(*cluster.members)
         cluster.wait_serving(_FORMING_SECONDS)
-        yield Injector(lab.scene, lab.inside, missing)
+        yield Injector(prepared.scene, prepared.inside, missing)

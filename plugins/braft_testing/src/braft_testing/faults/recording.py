@@ -69,14 +69,13 @@ class Call:
             Action.PUT_IF: f"put {self.value} if {self.expected}@{self.expected_revision}",
             Action.DELETE: "delete",
         }[self.action]
-        told = self.outcome.value
+        outcome = self.outcome.value
         if self.outcome is Outcome.OK:
-            told = "conflict" if self.conflict else "ok"
-            told += f" {self.seen}@{self.revision}"
+            outcome = "conflict" if self.conflict else "ok"
+            outcome += f" {self.seen}@{self.revision}"
         span = f"[{self.invoked:9.4f}, {self.returned:9.4f}]"
-        return (
-            f"{span} #{self.number} {self.client} {self.key}: {what}: {told} {self.error}".strip()
-        )
+        call = f"#{self.number} {self.client} {self.key}: {what}"
+        return f"{span} {call}: {outcome} {self.error}".strip()
 
 
 class Recorder:

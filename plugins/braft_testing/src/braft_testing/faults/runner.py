@@ -15,19 +15,19 @@ from pathlib import Path
 
 from braft_core.client import Client
 from braft_core.errors import BraftError, ConfigError
-from braft_testing.faults.ages import check_ages
 from braft_testing.faults.checking import by_key, check_journal, judge
 from braft_testing.faults.cluster import Cluster, NotServing
-from braft_testing.faults.kinds import KINDS, Ability, impossible, kind_named
-from braft_testing.faults.laboratory import (
-    Laboratory,
-    laboratory,
+from braft_testing.faults.environment import (
+    Environment,
+    environment,
     survey,
     survey_loopback,
 )
+from braft_testing.faults.kinds import KINDS, Ability, impossible, kind_named
 from braft_testing.faults.plan import Fault, draw_faults
 from braft_testing.faults.recording import Call, Recorder
 from braft_testing.faults.report import Entry, Report
+from braft_testing.faults.staleness import check_staleness
 from braft_testing.faults.workload import JOURNAL, REGISTERS, Workload, read_register
 from braft_testing.simulation.history import Outcome
 
@@ -85,8 +85,8 @@ def run(options: Options, tell: Callable[[str, float], None] = lambda text, part
     where = "on loopback" if Ability.NETWORK in missing else "in namespaces"
     report = Report(options.seed, options.nodes, where, skipped)
     settings = {**_snapshots(options.snapshot_entries), **options.settings}
-    with laboratory(options.nodes, options.directory, missing, **settings) as lab:
-        _Run(options, kinds, lab, report, tell).go()
+    with environment(options.nodes, options.directory, missing, **settings) as prepared:
+        _Run(options, kinds, prepared, report, tell).go()
     return report
 
 
@@ -113,17 +113,17 @@ class _Run:
         self,
         options: Options,
         kinds: Sequence[str],
-        lab: Laboratory,
+        prepared: Environment,
         report: Report,
         tell: Callable[[str, float], None],
     ) -> None:
         self._options = options
         self._kinds = kinds
-        self._lab = lab
+        self._prepared = prepared
         self._report = report
         self._tell = tell
         self._recorder = Recorder()
-        self._cluster: Cluster = lab.scene.cluster
+        self._cluster: Cluster = prepared.scene.cluster
 
     def go(self) -> None:
         options, cluster, report = self._options, self._cluster, self._report
@@ -133,12 +133,14 @@ class _Run:
             cluster.start(*cluster.members)
             cluster.wait_serving(_FORMING_SECONDS)
             with Workload(
-                self._recorder, urls, options.clients, options.seed, self._lab.inside
+                self._recorder, urls, options.clients, options.seed, self._prepared.inside
             ) as workload:
                 self._all_faults()
             report.problems += workload.surprises
-            report.violations += check_ages(workload.ages.written, workload.ages.reads)
-            report.checked["stale reads are no older than they say"] = len(workload.ages.reads)
+            report.violations += check_staleness(
+                workload.staleness.written, workload.staleness.reads
+            )
+            report.checked["stale reads are no older than they say"] = len(workload.staleness.reads)
             self._tell("checking", 1.0)
             self._judge()
         except BraftError as error:
@@ -174,7 +176,7 @@ class _Run:
 
     def _one_fault(self, entry: Entry) -> None:
         self._report.entries.append(entry)
-        scene, fault = self._lab.scene, entry.fault
+        scene, fault = self._prepared.scene, entry.fault
         with self._told(entry):
             try:
                 entry.detail = KINDS[fault.kind].inject(scene, fault)

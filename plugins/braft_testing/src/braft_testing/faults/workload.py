@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from braft_core.client import Client
 from braft_core.errors import BraftError, Conflict, NotApplied, Unreachable
-from braft_testing.faults.ages import Ages, read_ages, write_ticks
 from braft_testing.faults.checking import COUNTER
 from braft_testing.faults.recording import ABSENT, Action, Call, Recorder
+from braft_testing.faults.staleness import StalenessRecord, read_stale, write_ticks
 
 __all__ = ["JOURNAL", "REGISTERS", "KeyRing", "Workload", "read_register"]
 
@@ -79,7 +79,7 @@ class Workload:
         self._inside = inside
         self._ring = KeyRing()
         self._stop = threading.Event()
-        self.ages = Ages(recorder.now)
+        self.staleness = StalenessRecord(recorder.now)
         #: Unexpected errors of the threads, to be checked at the end.
         self.surprises: list[str] = []
         jobs: list[tuple[str, Callable[[str, str], None], str]]
@@ -150,10 +150,10 @@ class Workload:
             self._recorder.answered(call, revision=revision)
 
     def _ticker_job(self, name: str, argument: str) -> None:
-        write_ticks(self.ages, self._urls, self._stop)
+        write_ticks(self.staleness, self._urls, self._stop)
 
     def _reader_job(self, name: str, url: str) -> None:
-        read_ages(self.ages, name, url, self._stop)
+        read_stale(self.staleness, name, url, self._stop)
 
     def _probe_job(self, name: str, url: str) -> None:
         """Put new journal keys through one node, many times a second, to see whether it serves."""

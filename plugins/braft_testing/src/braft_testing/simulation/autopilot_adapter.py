@@ -28,8 +28,8 @@ from braft_testing.simulation.bootstrap import CLUSTER, address_of
 from braft_testing.simulation.machine import record_of
 from braft_testing.simulation.network import Envelope
 from braft_testing.simulation.rejoin import RejoinAdapter
-from braft_testing.simulation.removals import Attention, RemovalRules
-from braft_testing.simulation.works import Works, applied, raft_view
+from braft_testing.simulation.removal_invariants import LeaderObservation, RemovalInvariants
+from braft_testing.simulation.virtual_tasks import VirtualTasks, raft_view, wait_until_applied
 
 if TYPE_CHECKING:
     from braft_testing.simulation.process import Process
@@ -63,16 +63,16 @@ class AutopilotAdapter:
     """
 
     def __init__(
-        self, server: Server, live: Process, rules: AutopilotRules, judge: RemovalRules
+        self, server: Server, live: Process, rules: AutopilotRules, judge: RemovalInvariants
     ) -> None:
         self._server, self._live, self._judge = server, live, judge
         self.identity = Identity(server.id, address_of(server.id), CLUSTER)
         self.settings = MembershipSettings(CLUSTER, 1, autopilot=rules)
-        self.attention = Attention()
+        self.observation = LeaderObservation()
         self._probes = ProbeLog(self.now)
-        self._works = Works(lambda why: self._trace(f"removes nobody: {why.message}"))
+        self._tasks = VirtualTasks(lambda why: self._trace(f"removes nobody: {why.message}"))
         self._cleanup = DeadServerCleanup(
-            self, self._probes, AddressBook(), asyncio.Lock(), self._works.once
+            self, self._probes, AddressBook(), asyncio.Lock(), self._tasks.once
         )
         self._waits = False
         self._asked: dict[int, str] = {}
@@ -95,10 +95,10 @@ class AutopilotAdapter:
         self._waits = False
         core, now, scheduler = self._live.core, self.now(), self._server.world.scheduler
         leads = core.role is Role.LEADER
-        self.attention.leads(core.current_term if leads else 0, now)
+        self.observation.leads(core.current_term if leads else 0, now)
         if leads:
             self._judge.leader_counts(scheduler.now, len(core.configuration.voters))
-        self._works.go_on()
+        self._tasks.resume_ready()
         view = self.raft_view()
         self._cleanup.tick(now, view)
         self.rejoin.tick(now, view)
@@ -133,7 +133,7 @@ class AutopilotAdapter:
         if member and answer.life == self._server.lives:
             where = address_of(member)
             reply = ProbeReply(member, CLUSTER, CLUSTER, 1, True, "", "", where)
-            self.attention.probed[member] = self.now()
+            self.observation.probed[member] = self.now()
             self._probes.note_answer(Contact(member, 1), reply)
 
     # -- CleanupHost ---------------------------------------------------------------------
@@ -164,11 +164,11 @@ class AutopilotAdapter:
             raise Rejected("the disk is full")
         core = self._live.core
         data = record_of(server.id, server.address, voters, reason)
-        if self._live.accord is not None:
-            self._live.accord.require(data)
+        if self._live.negotiation is not None:
+            self._live.negotiation.require(data)
         index, term = core.propose([data])
         self._trace(f"was_removed_as_dead that {server.id} is dead: {reason}")
-        await applied(self._live, index, term, self.now)
+        await wait_until_applied(self._live, index, term, self.now)
 
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
         """Change the membership and check the invariants."""
@@ -176,10 +176,10 @@ class AutopilotAdapter:
         index = core.change_membership(kind, server_id, address)
         self._trace(f"removes {server_id}, which is dead")
         after = core.configuration
-        self._judge.check(self._server.id, server_id, self.attention, self.now(), after)
+        self._judge.check(self._server.id, server_id, self.observation, self.now(), after)
         now = self._server.world.scheduler.now
         self._judge.removed(now, server_id, index, core.current_term)
-        await applied(self._live, index, core.current_term, self.now)
+        await wait_until_applied(self._live, index, core.current_term, self.now)
 
     def _trace(self, line: str) -> None:
         self._server.world.trace.add(f"{self._server.id} {line}")

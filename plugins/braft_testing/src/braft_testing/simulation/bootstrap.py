@@ -50,7 +50,7 @@ CLUSTER = "simulated"
 _TICK = 0.05
 _PROBE_TIMEOUT = 1.0
 _CALL_TIMEOUT = 3.0
-_STRANGERS = 2
+_UNKNOWN_SERVERS = 2
 
 
 class Call(NamedTuple):
@@ -101,8 +101,8 @@ class Discovery:
             style = rng.choice(self._styles)
             if style == "error":
                 return None
-            if style == "strangers":
-                contacts += [Contact(f"x{n}", 1) for n in range(1, 2 * _STRANGERS + 1)]
+            if style == "unknown":
+                contacts += [Contact(f"x{n}", 1) for n in range(1, 2 * _UNKNOWN_SERVERS + 1)]
             elif style == "ports":
                 contacts += [Contact(server_id, 2) for server_id in self._world.server_ids]
             else:
@@ -112,7 +112,7 @@ class Discovery:
 
     @property
     def _styles(self) -> tuple[str, ...]:
-        complete = ("error", "strangers", "ports")
+        complete = ("error", "unknown", "ports")
         return complete if self._world.plan.complete_views else ("partial", "empty", *complete)
 
 
@@ -187,7 +187,7 @@ class BootstrapAdapter:
                 case ListDiscovery():
                     self._after(0.2 * self.rng.random(), self._listed)
                 case Probe(contact) if contact.host not in self.server.world.servers:
-                    self._after(0.01, self._stranger, contact)
+                    self._after(0.01, self._unreachable, contact)
                 case Probe(contact):
                     request = ProbeRequest(
                         self.server.id,
@@ -214,10 +214,10 @@ class BootstrapAdapter:
         else:
             self._carry_out(self.bootstrap.contacts_listed(now, contacts))
 
-    def _stranger(self, contact: Contact) -> None:
+    def _unreachable(self, contact: Contact) -> None:
         """Answer for addresses outside the cluster: another cluster, or no process."""
         now = self._now()
-        if int(contact.host[1:]) > _STRANGERS:
+        if int(contact.host[1:]) > _UNKNOWN_SERVERS:
             self._carry_out(self.bootstrap.probe_failed(now, contact, "nobody there"))
             return
         reply = ProbeReply(
@@ -343,20 +343,20 @@ class BootstrapAdapter:
         )
 
     def _join(self, live: Process, request: JoinRequest, back: tuple[str, int, int]) -> None:
-        core, accord = live.core, live.accord
+        core, negotiation = live.core, live.negotiation
         try:
             decision = handle_join(
                 request,
                 cluster_name=CLUSTER,
                 cluster_id=self.bootstrap.cluster_id,
                 configuration=core.configuration,
-                lacking="" if accord is None else accord.lacking(request.capabilities),
+                lacking="" if negotiation is None else negotiation.lacking(request.capabilities),
             )
             if isinstance(decision, Refuse):
                 raise decision.error
             if isinstance(decision, AddNonvoter):
-                if accord is not None:
-                    accord.adds(decision.server_id, request.capabilities)
+                if negotiation is not None:
+                    negotiation.adds(decision.server_id, request.capabilities)
                 index = core.change_membership("add_nonvoter", decision.server_id, decision.address)
                 self._after(_TICK, self._joined, live, index, core.current_term, back, 40)
                 return

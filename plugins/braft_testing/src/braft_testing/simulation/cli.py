@@ -19,11 +19,11 @@ from typing import Any
 
 from braft_core.errors import BraftError, DecodeError
 from braft_testing.simulation.edits import NO_EDITS, Edits, decode_edits, encode_edits
-from braft_testing.simulation.elsewhere import Elsewhere
 from braft_testing.simulation.minimizer import minimize
 from braft_testing.simulation.plan import draw_plan
 from braft_testing.simulation.service import all_refused
-from braft_testing.simulation.subject import Subject
+from braft_testing.simulation.service_under_test import ServiceUnderTest
+from braft_testing.simulation.subprocess_check import SubprocessCheck
 from braft_testing.simulation.world import Report, run_seed
 
 __all__ = ["main", "parse_edits", "parse_name", "parse_seeds"]
@@ -93,13 +93,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", metavar="A,B", help="if it is no StateMachineService")
     arguments = parser.parse_args(argv)
     try:
-        arguments.subject = _subject(arguments)
+        arguments.under_test = _under_test(arguments)
     except (argparse.ArgumentTypeError, BraftError, ValueError) as error:
         parser.error(str(error))
     return arguments
 
 
-def _subject(arguments: argparse.Namespace) -> Subject | None:
+def _under_test(arguments: argparse.Namespace) -> ServiceUnderTest | None:
     """Return the service under test, if there is one."""
     named = {part: name for part in _PARTS if (name := getattr(arguments, part))}
     queries = None if arguments.queries is None else arguments.queries.split(",")
@@ -108,7 +108,7 @@ def _subject(arguments: argparse.Namespace) -> Subject | None:
     if not {"service", "operations"} <= named.keys():
         raise ValueError("a service of your own needs --service and --operations")
     parts = {part: parse_name(name) for part, name in named.items()}
-    return Subject(queries=queries, **parts)
+    return ServiceUnderTest(queries=queries, **parts)
 
 
 def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
@@ -118,7 +118,7 @@ def _reports(arguments: argparse.Namespace) -> Iterator[Report]:
         max_steps=arguments.steps,
         edits=arguments.edits,
         echo=arguments.trace,
-        subject=arguments.subject,
+        under_test=arguments.under_test,
     )
     if arguments.jobs <= 1 or arguments.trace:
         yield from map(run, arguments.seeds)
@@ -147,13 +147,15 @@ def _replay(report: Report, arguments: argparse.Namespace, edits: Edits) -> str:
 
 
 def _minimized(report: Report, arguments: argparse.Namespace, judge: _Judge) -> str:
-    subject = arguments.subject
-    plan = draw_plan(report.seed, arguments.seconds, service=subject is not None)
+    under_test = arguments.under_test
+    plan = draw_plan(report.seed, arguments.seconds, service=under_test is not None)
 
     def run(edits: Edits) -> Report:
         seconds, steps = arguments.seconds, arguments.steps
         return judge(
-            run_seed(report.seed, seconds=seconds, max_steps=steps, edits=edits, subject=subject)
+            run_seed(
+                report.seed, seconds=seconds, max_steps=steps, edits=edits, under_test=under_test
+            )
         )
 
     edits, smaller = minimize(plan, arguments.edits, report, run)
@@ -236,8 +238,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     done: list[Report] = []
     with ExitStack() as stack:
         judge: _Judge = _as_it_is
-        if arguments.subject is not None:
-            judge = stack.enter_context(Elsewhere(arguments.subject)).judge
+        if arguments.under_test is not None:
+            judge = stack.enter_context(SubprocessCheck(arguments.under_test)).judge
         for report in map(judge, _reports(arguments)):
             report.commands.clear()
             done.append(report)

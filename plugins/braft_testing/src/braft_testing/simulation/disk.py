@@ -29,9 +29,9 @@ from braft_core.raft.types import (
 )
 from braft_testing.simulation.clock import Scheduler
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.shelf import Shelf
+from braft_testing.simulation.snapshot_store import SimulatedSnapshotStore
 
-__all__ = ["Cut", "Disk", "LogImage", "configuration_of"]
+__all__ = ["Compaction", "Disk", "LogImage", "configuration_of"]
 
 #: Seconds after which a write to a full disk is tried again.
 _RETRY_FULL = 0.5
@@ -44,7 +44,7 @@ def configuration_of(entry: Entry) -> Configuration:
     return _cached_configuration(bytes(entry.data))
 
 
-class Cut(NamedTuple):
+class Compaction(NamedTuple):
     """Compact the log up to an entry that a snapshot covers."""
 
     upto: int
@@ -94,13 +94,13 @@ class LogImage:
             return self.base_term
         return self.history[index - 1].term if index else 0
 
-    def apply(self, change: Ready | Cut) -> None:
+    def apply(self, change: Ready | Compaction) -> None:
         """Apply the persistent part of a batch, or compact the log.
 
         :raises InvariantBroken: if no correct core would request it.
         """
-        if isinstance(change, Cut):
-            self._cut(change)
+        if isinstance(change, Compaction):
+            self._compact(change)
             return
         if change.hard_state is not None:
             self.set_hard_state(change.hard_state)
@@ -125,14 +125,16 @@ class LogImage:
         self.configurations = [(meta.configuration_index, meta.configuration)]
         self.base, self.base_term = meta.index, meta.term
 
-    def _cut(self, cut: Cut) -> None:
-        if cut.upto <= self.base:
+    def _compact(self, compaction: Compaction) -> None:
+        if compaction.upto <= self.base:
             return
-        if self.term_at(cut.upto) != cut.term:
-            raise InvariantBroken("no gaps", f"cut at {cut}, which holds {self.term_at(cut.upto)}")
-        del self.entries[: cut.upto - self.base]
-        self.base, self.base_term = cut.upto, cut.term
-        while len(self.configurations) > 1 and self.configurations[1][0] <= cut.upto:
+        if self.term_at(compaction.upto) != compaction.term:
+            raise InvariantBroken(
+                "no gaps", f"cut at {compaction}, which holds {self.term_at(compaction.upto)}"
+            )
+        del self.entries[: compaction.upto - self.base]
+        self.base, self.base_term = compaction.upto, compaction.term
+        while len(self.configurations) > 1 and self.configurations[1][0] <= compaction.upto:
             del self.configurations[0]
 
     def _truncate(self, index: int) -> None:
@@ -165,11 +167,11 @@ class Disk:
         self._scheduler = scheduler
         self._latency = latency
         self._rng = rng
-        self._queue: deque[Ready | Cut] = deque()
+        self._queue: deque[Ready | Compaction] = deque()
         self._life = 0
         self.durable = initial.copy()
         self.volatile = initial.copy()
-        self.shelf = Shelf()
+        self.snapshots = SimulatedSnapshotStore()
         #: The durable state of the bootstrap, and the cluster of this server.
         self.bootstrap_record: BootstrapRecord = EMPTY_RECORD
         self.cluster_id = ""
@@ -189,20 +191,20 @@ class Disk:
             return
         self._enqueue(ready)
 
-    def cut(self, cut: Cut) -> None:
+    def compact(self, compaction: Compaction) -> None:
         """Queue the compaction of the log, behind earlier batches.
 
         :raises InvariantBroken: if no snapshot covers what would be lost.
         """
-        reached = max((meta.index for meta in self.shelf.list()), default=0)
-        if reached < cut.upto:
+        reached = max((meta.index for meta in self.snapshots.list()), default=0)
+        if reached < compaction.upto:
             raise InvariantBroken(
-                "the log is cut only behind a snapshot", f"{cut}, snapshots reach {reached}"
+                "the log is cut only behind a snapshot", f"{compaction}, snapshots reach {reached}"
             )
-        self.volatile.apply(cut)
-        self._enqueue(cut)
+        self.volatile.apply(compaction)
+        self._enqueue(compaction)
 
-    def _enqueue(self, change: Ready | Cut) -> None:
+    def _enqueue(self, change: Ready | Compaction) -> None:
         self._queue.append(change)
         if self.writing_since == inf:
             self._start()
@@ -223,10 +225,10 @@ class Disk:
         """Lose everything, as if the data directory had been emptied. The server is dead."""
         self.durable = LogImage(history=self.durable.history)
         self.volatile = self.durable.copy()
-        self.shelf.clear()
+        self.snapshots.clear()
         self.bootstrap_record, self.cluster_id = EMPTY_RECORD, ""
 
-    def persist(self, change: Ready | Cut) -> None:
+    def persist(self, change: Ready | Compaction) -> None:
         """Make one batch durable, in a separate method so that a mutant disk may lose parts."""
         self.durable.apply(change)
 

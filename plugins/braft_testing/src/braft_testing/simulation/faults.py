@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from braft_core.raft.types import EntryType, Role
-from braft_testing.simulation.impostor import lie_to
+from braft_testing.simulation.impostor import send_forged
 from braft_testing.simulation.operators import administer, fill
 from braft_testing.simulation.plan import stream
 from braft_testing.simulation.server import Server
@@ -138,7 +138,7 @@ class Faults:
         holds = rng.random() < 0.3
         world.network.cut(pairs, holds=holds)
         world.trace.add(f"partition {style} {sorted(pairs)}{', which holds' if holds else ''}")
-        self._later(rng.expovariate(1.0 / 1.5), self._mend)
+        self._later(rng.expovariate(1.0 / 1.5), self._heal)
 
     def _diverge(self, rng: random.Random) -> None:
         """Let a leader go on with a minority until it is replaced (Raft figures 7 and 8)."""
@@ -165,7 +165,7 @@ class Faults:
             jump = 2 * world.plan.config.election_timeout
         for server in (world.servers[server_id] for server_id in far):
             if rng.random() < world.plan.alarm:
-                world.tell(server, "connection_lost", leader.id)
+                world.report_connection(server, "connection_lost", leader.id)
             if jump:
                 server.clock.adjust(world.scheduler.now, rate=server.clock.rate, jump=jump)
                 server.clock_changed()
@@ -174,10 +174,10 @@ class Faults:
         if dies and leader.live is not None:
             self._world.crash(leader)
             self._later(0.05, self._restart, leader)
-        self._mend()
+        self._heal()
 
-    def _mend(self) -> None:
-        self._world.network.mend()
+    def _heal(self) -> None:
+        self._world.network.heal()
         self._world.trace.add("network mended")
 
     def _false_alarm(self, rng: random.Random) -> None:
@@ -189,13 +189,15 @@ class Faults:
             if rng.random() < 0.5 and leader:
                 peer = leader
             if peer != server.id and rng.random() < 0.5:
-                world.tell(server, "connection_lost" if rng.random() < 0.7 else "unreachable", peer)
+                world.report_connection(
+                    server, "connection_lost" if rng.random() < 0.7 else "unreachable", peer
+                )
 
     def _impostor(self, rng: random.Random) -> None:
         """Send a forged or stale message to a server's port."""
         server = self._pick(rng)
         for _ in range(rng.choice((1, 1, 2, 5))):
-            server.post(lie_to, server, rng)
+            server.post(send_forged, server, rng)
 
     # -- processes and machines ----------------------------------------------------------
 
@@ -272,12 +274,12 @@ class Faults:
 
     def _slow_disk(self, rng: random.Random) -> None:
         server = self._pick(rng)
-        self._world.pace.hiccup[server.id] = rng.choice((0.05, 0.3, 1.0, 8.0))
+        self._world.sync_latencies.random_extra[server.id] = rng.choice((0.05, 0.3, 1.0, 8.0))
         self._world.trace.add(f"{server.id} has a slow disk")
-        self._later(rng.expovariate(1.0 / 2.0), self._mend_disk, server.id)
+        self._later(rng.expovariate(1.0 / 2.0), self._heal_disk, server.id)
 
-    def _mend_disk(self, server_id: str) -> None:
-        self._world.pace.hiccup[server_id] = 0.0
+    def _heal_disk(self, server_id: str) -> None:
+        self._world.sync_latencies.random_extra[server_id] = 0.0
 
     def _slow_syncs(self, rng: random.Random) -> None:
         """Let every sync of some or all servers take longer than their timeouts for a while."""
@@ -287,13 +289,13 @@ class Faults:
         slow = ids[: rng.choice((1, len(ids) // 2 + 1, len(ids), len(ids)))]
         least = world.plan.config.election_timeout * rng.choice((0.7, 1.5, 2.5, 5.0))
         for server_id in slow:
-            world.pace.phase[server_id] = least
+            world.sync_latencies.temporary[server_id] = least
         world.trace.add(f"syncs of {slow} take {least:.3f} s")
-        self._later(rng.expovariate(1.0 / 8.0), self._mend_syncs, slow)
+        self._later(rng.expovariate(1.0 / 8.0), self._heal_syncs, slow)
 
-    def _mend_syncs(self, server_ids: list[str]) -> None:
+    def _heal_syncs(self, server_ids: list[str]) -> None:
         for server_id in server_ids:
-            self._world.pace.phase[server_id] = 0.0
+            self._world.sync_latencies.temporary[server_id] = 0.0
 
     def _full_disk(self, rng: random.Random) -> None:
         server = self._pick(rng)
@@ -319,12 +321,12 @@ class Faults:
         self._later(rng.expovariate(1.0 / 2.0), self._make_readable, server)
 
     def _damage(self, server: Server) -> None:
-        newest = server.disk.shelf.list()[:1]
-        server.disk.shelf.damaged.update(meta.id for meta in newest)
+        newest = server.disk.snapshots.list()[:1]
+        server.disk.snapshots.damaged.update(meta.id for meta in newest)
 
     def _make_readable(self, server: Server) -> None:
         server.disk.unreadable = False
-        server.disk.shelf.damaged.clear()
+        server.disk.snapshots.damaged.clear()
         self._restart(server)
 
     def _wipe(self, rng: random.Random) -> None:

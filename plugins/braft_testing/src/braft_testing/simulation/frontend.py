@@ -23,7 +23,7 @@ from braft_testing.simulation.machine import query_of
 from braft_testing.simulation.requests import Answer, Ask, ReadIndexAnswer, ReadIndexAsk
 
 if TYPE_CHECKING:
-    from braft_testing.simulation.accord import Accord
+    from braft_testing.simulation.capability_adapter import CapabilityAdapter
     from braft_testing.simulation.world import World
 
 __all__ = ["Frontend", "Restore"]
@@ -66,7 +66,7 @@ class Frontend:
         #: Why applying has stopped, or ``None``.
         self.stopped: ApplyStop | None = None
         #: Decides which commands may be appended, if the servers run several versions.
-        self.accord: Accord | None = None
+        self.negotiation: CapabilityAdapter | None = None
 
     @property
     def reads_under_way(self) -> int:
@@ -97,8 +97,8 @@ class Frontend:
         if not self._proposals:
             return False
         asks, self._proposals = self._proposals, []
-        if self.accord is not None and self._core.role is Role.LEADER:
-            asks, self._proposals, refused = self.accord.admit(asks)
+        if self.negotiation is not None and self._core.role is Role.LEADER:
+            asks, self._proposals, refused = self.negotiation.admit(asks)
             for ask, why in refused:
                 self._answer(ask, ok=False, outcome=why)
             if not asks:
@@ -147,7 +147,9 @@ class Frontend:
             self._stop(ApplyStop(entry.index, error.message))
             return
         self.applied, self.applied_term = entry.index, entry.term
-        self._world.invariants.prefix.answered(self._core.server_id, entry.index, outcome)
+        self._world.invariants.state_agreement.check_outcome(
+            self._core.server_id, entry.index, outcome
+        )
         # Another entry at the index means that the awaited one is certainly lost.
         for term, ask in self._waiting.pop(entry.index, ()):
             self._answer(ask, ok=term == entry.term, outcome=outcome)

@@ -106,8 +106,8 @@ class Operation:
         at = f" @{self.revision}" if self.revision >= 0 else ""
         span = f"[{self.invoked:.6f}, {self.returned:.6f}]"
         if self.call is not None:
-            told = f" -> {self.answer!r}" if self.outcome is Outcome.OK else ""
-            return f"#{self.number} {self.client} {self.call}: {self.outcome.value}{told} {span}"
+            answer = f" -> {self.answer!r}" if self.outcome is Outcome.OK else ""
+            return f"#{self.number} {self.client} {self.call}: {self.outcome.value}{answer} {span}"
         return (
             f"#{self.number} {self.client} {self.key}: {what} {self.outcome.value}{seen}{at} {span}"
         )

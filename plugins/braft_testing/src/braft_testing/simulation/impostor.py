@@ -39,34 +39,34 @@ from braft_core.raft.types import (
 )
 from braft_testing.simulation.core import Core
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.process import FORGED, Ticket
+from braft_testing.simulation.process import FORGED, PendingRequest
 from braft_testing.simulation.trace import describe
 
 if TYPE_CHECKING:
     from braft_testing.simulation.server import Server
 
-__all__ = ["check_honest", "forge", "lie_to"]
+__all__ = ["check_honest", "forge", "send_forged"]
 
 #: The id of an unknown server.
-STRANGER = "x1"
+UNKNOWN_SERVER = "x1"
 _NOBODY = encode_configuration(EMPTY_CONFIGURATION)
 #: A request id that was never used.
 _NEVER_ASKED = 1 << 40
 
 
-def lie_to(server: Server, rng: random.Random) -> None:
+def send_forged(server: Server, rng: random.Random) -> None:
     """Send a forged message to a server's core; replies are discarded."""
     live, world = server.process, server.world
     message = forge(live.core, world.server_ids, rng)
-    ticket = Ticket(message.sender, FORGED, message, world.scheduler.now)
+    pending = PendingRequest(message.sender, FORGED, message, world.scheduler.now)
     if isinstance(message, Request):
-        message.context = ticket
-        live.unanswered[id(ticket)] = ticket
+        message.context = pending
+        live.unanswered[id(pending)] = pending
     world.trace.add(f"{server.id} <- forged, {message.sender} {describe(message)}")
     try:
         live.core.step(message)
     except ProtocolViolation:
-        live.unanswered.pop(id(ticket), None)
+        live.unanswered.pop(id(pending), None)
 
 
 def check_honest(server: Server, message: Message, term: int, violation: ProtocolViolation) -> None:
@@ -88,7 +88,7 @@ def check_honest(server: Server, message: Message, term: int, violation: Protoco
 def forge(core: Core, server_ids: Sequence[str], rng: random.Random) -> Message:
     """Return a forged message for the server of that core in its present state."""
     others = [server_id for server_id in server_ids if server_id != core.server_id]
-    sender = rng.choice([*others, STRANGER])
+    sender = rng.choice([*others, UNKNOWN_SERVER])
     kind = rng.choice(_KINDS)
     message = kind(core, sender, rng)
     return message if message is not None else _stale_append(core, sender, rng)

@@ -15,16 +15,16 @@ from braft_core.raft.ready import Ready
 from braft_core.raft.types import Configuration, Entry, EntryType, HardState, Role
 from braft_testing.simulation.core import Core
 from braft_testing.simulation.disk import Disk, LogImage, configuration_of
+from braft_testing.simulation.durability_invariants import DurabilityInvariants
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.machine import is_unique
-from braft_testing.simulation.prefix import Prefix
-from braft_testing.simulation.speech import Speech
+from braft_testing.simulation.state_agreement import StateAgreement
 
-__all__ = ["Invariants", "Seen"]
+__all__ = ["CoreObservation", "Invariants"]
 
 
 @dataclass(slots=True)
-class Seen:
+class CoreObservation:
     """What was last seen of one life of a server."""
 
     term: int
@@ -38,13 +38,13 @@ class Seen:
     last_term: int = 0
     compacted: int = 0
     #: Whether the present input is a TimeoutNow. (It names no term, so it may be late.)
-    bidden: bool = False
+    timeout_now: bool = False
     #: The term of the last campaign that a TimeoutNow started.
-    bidden_term: int = 0
+    transfer_term: int = 0
 
 
 @dataclass(slots=True)
-class _Reign:
+class _Leadership:
     """One leadership: the server, its life, and the terms of its log when it was elected."""
 
     server: str
@@ -59,56 +59,56 @@ class Invariants:
     disks: dict[str, Disk] = field(default_factory=dict)
     #: Entry ``i`` of the one history that all servers agree on is ``committed[i - 1]``.
     committed: list[Entry] = field(default_factory=list)
-    reigns: dict[int, _Reign] = field(default_factory=dict)
+    leaderships: dict[int, _Leadership] = field(default_factory=dict)
     max_term: int = 0
     truncations: int = 0
     #: How many snapshots of others were restored.
     installed: int = 0
     _entries: dict[tuple[int, int], tuple[Entry, int]] = field(default_factory=dict)
-    _speech: Speech = field(default_factory=Speech)
+    _durability: DurabilityInvariants = field(default_factory=DurabilityInvariants)
     _commands: dict[bytes, int] = field(default_factory=dict)
-    prefix: Prefix = field(init=False)
+    state_agreement: StateAgreement = field(init=False)
     #: Highest index that a leader of this term committed.
     _commits: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.prefix = Prefix(self.committed)
+        self.state_agreement = StateAgreement(self.committed)
 
     # -- a server's state ----------------------------------------------------------------
 
-    def observe(self, server: str, life: int, core: Core, seen: Seen) -> None:
+    def observe(self, server: str, life: int, core: Core, observed: CoreObservation) -> None:
         """Check a core after any input."""
         term = core.current_term
-        if term != seen.term:
-            if term < seen.term:
-                raise InvariantBroken("monotone term", f"{server}: {seen.term} then {term}")
+        if term != observed.term:
+            if term < observed.term:
+                raise InvariantBroken("monotone term", f"{server}: {observed.term} then {term}")
             if core.role is Role.CANDIDATE:
-                self._check_stored(server, seen.term)
-            seen.term = term
+                self._check_stored(server, observed.term)
+            observed.term = term
             if core.role is Role.CANDIDATE:
-                if seen.bidden:
-                    seen.bidden_term = term
+                if observed.timeout_now:
+                    observed.transfer_term = term
                 else:
-                    self._speech.campaign(server, term, core.configuration.voters)
+                    self._durability.campaign(server, term, core.configuration.voters)
             self.max_term = max(self.max_term, term)
         log = core.log
-        if log.compacted_index != seen.compacted:
-            self._compacted(server, core, seen)
-        elif log.term_at(seen.last_index) != seen.last_term:
-            self._truncated(server, core, seen)
-        seen.last_index = last = core.last_index
-        seen.last_term = log.term_at(last) or 0
+        if log.compacted_index != observed.compacted:
+            self._compacted(server, core, observed)
+        elif log.term_at(observed.last_index) != observed.last_term:
+            self._truncated(server, core, observed)
+        observed.last_index = last = core.last_index
+        observed.last_term = log.term_at(last) or 0
         role = core.role
         if role is Role.LEADER:
-            if seen.leading != term:
-                seen.leading = term
+            if observed.leading != term:
+                observed.leading = term
                 self._elected(server, life, core)
-        elif seen.leading != term:
-            seen.leading = 0
-        if core.commit_index != seen.commit_index:
-            self._commit_moved(server, core, seen)
+        elif observed.leading != term:
+            observed.leading = 0
+        if core.commit_index != observed.commit_index:
+            self._commit_moved(server, core, observed)
         if core.role is not Role.LEADER:
-            seen.leading = 0  # only now: a leader may commit its removal and step down at once
+            observed.leading = 0  # only now: a leader may commit its removal and step down at once
 
     def _check_stored(self, server: str, term: int) -> None:
         """Check that the vote of ``term`` was durable before a campaign in the next term."""
@@ -121,7 +121,7 @@ class Invariants:
 
     def _elected(self, server: str, life: int, core: Core) -> None:
         term = core.current_term
-        other = self.reigns.get(term)
+        other = self.leaderships.get(term)
         if other is not None:
             raise InvariantBroken(
                 "election safety",
@@ -132,13 +132,13 @@ class Invariants:
             raise InvariantBroken(
                 "one vote per term", f"{server} leads term {term}, but its disk says {stored}"
             )
-        self._speech.vote(server, term, server)
-        self._speech.elected(server, term, core.configuration.voters)
+        self._durability.vote(server, term, server)
+        self._durability.elected(server, term, core.configuration.voters)
         last = core.last_index
         cut = core.log.compacted_index
         terms = [entry.term for entry in self.committed[:cut]]
         terms += [entry.term for entry in core.log.slice(cut + 1, last + 1)]
-        self.reigns[term] = _Reign(server, life, terms)
+        self.leaderships[term] = _Leadership(server, life, terms)
         for earlier, index in self._commits.items():
             if earlier < term and (
                 index > last or terms[index - 1] != self.committed[index - 1].term
@@ -149,7 +149,7 @@ class Invariants:
                     f" term {earlier}",
                 )
 
-    def _compacted(self, server: str, core: Core, seen: Seen) -> None:
+    def _compacted(self, server: str, core: Core, observed: CoreObservation) -> None:
         """Check a compaction: the log was cut behind a snapshot, or replaced by one."""
         cut = core.log.compacted_index
         term = core.log.term_at(cut)
@@ -157,48 +157,51 @@ class Invariants:
             raise InvariantBroken(
                 "only what is committed is cut away", f"{server} cuts at {cut}, of term {term}"
             )
-        seen.compacted = cut
-        if cut <= seen.last_index and core.log.term_at(seen.last_index) == seen.last_term:
+        observed.compacted = cut
+        if (
+            cut <= observed.last_index
+            and core.log.term_at(observed.last_index) == observed.last_term
+        ):
             return
-        if cut < seen.last_index:
-            self._truncated(server, core, seen)
-        elif seen.leading == core.current_term:
-            raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
+        if cut < observed.last_index:
+            self._truncated(server, core, observed)
+        elif observed.leading == core.current_term:
+            raise InvariantBroken("leader append-only", f"{server} leads term {observed.leading}")
 
-    def _truncated(self, server: str, core: Core, seen: Seen) -> None:
+    def _truncated(self, server: str, core: Core, observed: CoreObservation) -> None:
         """Check that an input truncated no committed entry.
 
         One case is allowed. A server that knows no later leader may drop entries for an earlier
         one, although the later one has committed them meanwhile.
         """
         self.truncations += 1
-        if seen.leading == core.current_term:
-            raise InvariantBroken("leader append-only", f"{server} leads term {seen.leading}")
+        if observed.leading == core.current_term:
+            raise InvariantBroken("leader append-only", f"{server} leads term {observed.leading}")
         image = self.disks[server].volatile
         heard = [index for term, index in self._commits.items() if term <= core.current_term]
         held = min(max(heard, default=0), image.last_index)
         while held and image.term_at(held) != self.committed[held - 1].term:
             held -= 1
-        for index in (held, seen.commit_index):
+        for index in (held, observed.commit_index):
             cut = core.log.compacted_index
             if index > cut and core.log.term_at(index) != self.committed[index - 1].term:
                 raise InvariantBroken(
                     "committed entries stay", f"{server} drops {index}, which is committed"
                 )
 
-    def _commit_moved(self, server: str, core: Core, seen: Seen) -> None:
-        old, new = seen.commit_index, core.commit_index
+    def _commit_moved(self, server: str, core: Core, observed: CoreObservation) -> None:
+        old, new = observed.commit_index, core.commit_index
         if new < old:
             raise InvariantBroken("monotone commit", f"{server}: {old} then {new}")
         if new > core.last_index:
             raise InvariantBroken("commit within log", f"{server}: {new} of {core.last_index}")
-        seen.commit_index = new
+        observed.commit_index = new
         # The contents of a received snapshot were checked when it was stored.
         fresh = core.log.slice(max(old, core.log.compacted_index) + 1, new + 1)
-        if seen.leading:
+        if observed.leading:
             self._check_majority(server, core, new)
-            self._commits[seen.leading] = new
-            self._check_later_leaders(seen.leading, fresh)
+            self._commits[observed.leading] = new
+            self._check_later_leaders(observed.leading, fresh)
         elif new > len(self.committed):
             raise InvariantBroken(
                 "commit comes from a leader",
@@ -214,7 +217,7 @@ class Invariants:
                 raise InvariantBroken("state machine safety", f"{server}: {entry} versus {known}")
             return
         self.committed.append(entry)
-        self.prefix.committed_one(entry)
+        self.state_agreement.note_committed(entry)
         if entry.type == EntryType.COMMAND and is_unique(entry.data):
             first = self._commands.setdefault(entry.data, entry.index)
             if first != entry.index:
@@ -252,30 +255,33 @@ class Invariants:
         return image.configurations[-1][1]
 
     def _check_later_leaders(self, term: int, fresh: Sequence[Entry]) -> None:
-        for later, reign in self.reigns.items():
+        for later, leadership in self.leaderships.items():
             if later > term:
                 for entry in fresh:
-                    if entry.index > len(reign.terms) or reign.terms[entry.index - 1] != entry.term:
+                    if (
+                        entry.index > len(leadership.terms)
+                        or leadership.terms[entry.index - 1] != entry.term
+                    ):
                         raise InvariantBroken(
                             "leader completeness",
-                            f"term {term} commits {entry.index}, which {reign.server},"
+                            f"term {term} commits {entry.index}, which {leadership.server},"
                             f" leader of term {later}, does not hold",
                         )
 
     # -- batches -------------------------------------------------------------------------
 
-    def check_ready(self, server: str, core: Core, seen: Seen, ready: Ready) -> None:
+    def check_ready(self, server: str, core: Core, observed: CoreObservation, ready: Ready) -> None:
         """Check a batch before any part of it is carried out."""
         image = self.disks[server].volatile
         if ready.snapshot is not None:
-            seen.handed = ready.snapshot.index
+            observed.handed = ready.snapshot.index
             self.installed += 1
         for entry in ready.entries:
             self._check_log_matching(server, image, ready, entry)
-        if seen.leading and ready.entries:
-            self._check_configuration_change(server, core, seen, ready)
+        if observed.leading and ready.entries:
+            self._check_configuration_change(server, core, observed, ready)
         for entry in ready.committed:
-            self._check_handed(server, core, seen, entry)
+            self._check_handed(server, core, observed, entry)
 
     def _check_log_matching(self, server: str, image: LogImage, ready: Ready, entry: Entry) -> None:
         first = ready.entries[0].index
@@ -293,10 +299,12 @@ class Invariants:
             )
 
     def _check_configuration_change(
-        self, server: str, core: Core, seen: Seen, ready: Ready
+        self, server: str, core: Core, observed: CoreObservation, ready: Ready
     ) -> None:
         own = [
-            e for e in ready.entries if e.type == EntryType.CONFIGURATION and e.term == seen.leading
+            e
+            for e in ready.entries
+            if e.type == EntryType.CONFIGURATION and e.term == observed.leading
         ]
         if not own:
             return
@@ -316,24 +324,26 @@ class Invariants:
             )
         if not new:
             raise InvariantBroken("a configuration has voters", f"{server}: {known[-1]}")
-        if self._commits.get(seen.leading) is None:
+        if self._commits.get(observed.leading) is None:
             raise InvariantBroken(
-                "change only after a commit in the own term", f"{server} in {seen.leading}"
+                "change only after a commit in the own term", f"{server} in {observed.leading}"
             )
 
-    def _check_handed(self, server: str, core: Core, seen: Seen, entry: Entry) -> None:
-        if entry.index != seen.handed + 1:
+    def _check_handed(
+        self, server: str, core: Core, observed: CoreObservation, entry: Entry
+    ) -> None:
+        if entry.index != observed.handed + 1:
             raise InvariantBroken(
-                "apply in order", f"{server}: {entry.index} handed out after {seen.handed}"
+                "apply in order", f"{server}: {entry.index} handed out after {observed.handed}"
             )
         if entry.index > core.commit_index or entry != self.committed[entry.index - 1]:
             raise InvariantBroken("apply only what is committed", f"{server}: {entry}")
         if self.disks[server].durable.term_at(entry.index) != entry.term:
             raise InvariantBroken("apply only what is durable", f"{server}: {entry}")
-        seen.handed = entry.index
+        observed.handed = entry.index
 
     # -- messages ------------------------------------------------------------------------
 
     def check_sent(self, server: str, message: Message, request: Message | None) -> None:
         """Check a message as it leaves; ``request`` is what it answers, if it is a response."""
-        self._speech.check(self.disks[server].durable, message, request)
+        self._durability.check(self.disks[server].durable, message, request)

@@ -54,16 +54,16 @@ def check_revisions(history: History) -> None:
     :raises InvariantBroken: if an answer has an older revision than an answer before its request.
     """
     for operations in history.by_key().values():
-        told = [
+        answered = [
             o
             for o in operations
             if o.outcome is Outcome.OK
             and o.revision >= 0
             and o.kind in (Kind.READ, Kind.WRITE, Kind.CAS)
         ]
-        by_return = sorted(told, key=lambda o: o.returned)
+        by_return = sorted(answered, key=lambda o: o.returned)
         newest, position = None, 0
-        for operation in told:  # in order of invocation
+        for operation in answered:  # in order of invocation
             while by_return[position].returned < operation.invoked:
                 before = by_return[position]
                 if newest is None or before.revision > newest.revision:
@@ -141,18 +141,18 @@ def _relevant(operations: Sequence[Operation], initial: int) -> list[Operation]:
 
 def _apply(operation: Operation, value: int) -> int | None:
     """Return the value after the operation, ``None`` if its answer contradicts ``value``."""
-    told = operation.outcome is Outcome.OK
+    answered = operation.outcome is Outcome.OK
     match operation.kind:
         case Kind.WRITE:
             return operation.value
         case Kind.ADD:
-            return None if told and operation.seen != value + 1 else value + 1
+            return None if answered and operation.seen != value + 1 else value + 1
         case Kind.INSERT:
             return value | 1 << operation.value
         case Kind.REMOVE:
             there = value >> operation.value & 1
-            return None if told and operation.seen != there else value & ~(1 << operation.value)
-    if told and operation.seen != value:
+            return None if answered and operation.seen != there else value & ~(1 << operation.value)
+    if answered and operation.seen != value:
         return None
     if operation.kind is Kind.CAS and operation.expected == value:
         return operation.value

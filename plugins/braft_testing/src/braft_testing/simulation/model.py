@@ -21,7 +21,7 @@ from braft_testing.simulation.history import History, Operation, Outcome
 from braft_testing.simulation.linearizability import Undecided, find_order
 from braft_testing.simulation.machine import SimulatedMachine, command_of, query_of
 from braft_testing.simulation.replicas import Replicas
-from braft_testing.simulation.subject import encoded
+from braft_testing.simulation.service_under_test import encoded
 
 __all__ = ["check_calls"]
 
@@ -41,7 +41,7 @@ def check_calls(judge: Replicas, history: History, committed: list[Entry]) -> No
     """
     relevant: list[Operation] = []
     entries: dict[int, Entry] = {}
-    for operation in history.by_key().get(judge.subject.name, ()):
+    for operation in history.by_key().get(judge.under_test.name, ()):
         index = judge.executed.get(operation.place) if operation.place is not None else None
         if index is not None:
             entries[operation.number] = committed[index - 1]
@@ -89,7 +89,7 @@ class _Model:
     """One instance that can be put into any of its earlier states."""
 
     def __init__(self, judge: Replicas, entries: dict[int, Entry]) -> None:
-        self._machine = SimulatedMachine([judge.subject.model()])
+        self._machine = SimulatedMachine([judge.under_test.model()])
         self._entries = entries
         self.initial = self._at = self._machine.capture()
 

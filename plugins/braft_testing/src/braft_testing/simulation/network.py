@@ -104,7 +104,7 @@ class Network:
             self._held.append(envelope)
 
     def cut(self, pairs: Iterable[tuple[str, str]], *, holds: bool = False) -> None:
-        """Cut these directed links, including what is in transit on them.
+        """Compaction these directed links, including what is in transit on them.
 
         :param holds: nothing is lost on cut links, it only waits, as in the buffers of TCP.
         """
@@ -116,7 +116,7 @@ class Network:
         """Return whether that directed link is cut."""
         return (sender, to) in self._cut
 
-    def mend(self) -> None:
+    def heal(self) -> None:
         """Heal all links."""
         self._cut.clear()
         held, self._held = self._held or [], None
@@ -125,7 +125,7 @@ class Network:
 
     def calm(self) -> None:
         """Become a good network: no cuts, no loss, order kept, short delays."""
-        self.mend()
+        self.heal()
         self.delay, self.jitter = min(self.delay, 0.001), 0.0
         self.loss = self.duplication = self.reordering = 0.0
         self.transfer_time, self.transfer_loss = min(self.transfer_time, 0.05), 0.0

@@ -45,10 +45,10 @@ def _look_at(server: Server, what: str, target: str) -> None:
     :raises Conflict: if it lacks something.
     """
     live, newcomer = server.process, server.world.servers[target]
-    if live.accord is None or live.core.configuration.get(target) is not None:
+    if live.negotiation is None or live.core.configuration.get(target) is not None:
         return
     if what in ("add_voter", "add_nonvoter") and live.core.role is Role.LEADER:
-        live.accord.take_in(target, newcomer.declaration)
+        live.negotiation.check_operator_addition(target, newcomer.declaration)
 
 
 def _known(core: Core, target: str) -> bool:

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any
 from braft_core.raft.messages import Message
 from braft_core.raft.ready import ConfigurationChanged, Event, LeaderChanged, RoleChanged
 from braft_core.raft.types import Configuration, Role
-from braft_testing.simulation.bounds import Bound
 from braft_testing.simulation.core import Core
 from braft_testing.simulation.disk import LogImage
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.frontend import Frontend
-from braft_testing.simulation.invariants import Seen
+from braft_testing.simulation.invariants import CoreObservation
 from braft_testing.simulation.snapshots import Snapshotter
+from braft_testing.simulation.staleness_invariants import ReportedBound
 
 if TYPE_CHECKING:
-    from braft_testing.simulation.accord import Accord
     from braft_testing.simulation.autopilot_adapter import AutopilotAdapter
+    from braft_testing.simulation.capability_adapter import CapabilityAdapter
 
-__all__ = ["FORGED", "Contact", "Process", "Ticket", "Told"]
+__all__ = ["FORGED", "Contact", "ObservedRole", "PendingRequest", "Process"]
 
 #: The life of a forged sender, which no server ever has.
 FORGED = -1
 
 
 @dataclass(slots=True)
-class Ticket:
+class PendingRequest:
     """The ``context`` of a request: where its response belongs, and since when it is awaited."""
 
     requester: str
@@ -37,11 +37,11 @@ class Ticket:
     request: Message
     since: float
     #: Whether this server had just heard from a live leader when the request arrived.
-    loyal: bool = False
+    heard_leader: bool = False
 
 
 @dataclass(slots=True)
-class Told:
+class ObservedRole:
     """The state of a core according to its events alone."""
 
     role: Role
@@ -50,7 +50,7 @@ class Told:
     configuration: Configuration
 
     @classmethod
-    def of(cls, core: Core) -> Told:
+    def of(cls, core: Core) -> ObservedRole:
         """Return the present state of a core."""
         return cls(core.role, core.current_term, core.leader, core.configuration)
 
@@ -102,10 +102,10 @@ class Process:
 
     core: Core
     frontend: Frontend
-    seen: Seen
-    told: Told
+    observed: CoreObservation
+    observed_role: ObservedRole
     snapshots: Snapshotter
-    bound: Bound
+    staleness: ReportedBound
     inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
     #: How many of the inputs have waited since a pause.
     backlog: int = 0
@@ -115,14 +115,14 @@ class Process:
     timer_at: float = inf
     #: Batches handed out and not yet confirmed to the core.
     unconfirmed: int = 0
-    unanswered: dict[int, Ticket] = field(default_factory=dict)
+    unanswered: dict[int, PendingRequest] = field(default_factory=dict)
     contact: Contact = field(default_factory=Contact)
     #: When the leader it follows was last heard, by its own clock.
     leader_heard: float = -inf
     #: Whether the membership rules let it stand for election.
     campaign_enabled: bool = True
     #: Declares what it can execute and agrees on it, if the servers run several versions.
-    accord: Accord | None = None
+    negotiation: CapabilityAdapter | None = None
     #: Removes dead voters, if the plan has that.
     autopilot: AutopilotAdapter | None = None
 
@@ -142,7 +142,8 @@ class Process:
                 "what is in the log is written",
                 f"{server}: term {core.current_term} versus {image.hard_state}",
             )
-        if self.told != Told.of(core):
+        if self.observed_role != ObservedRole.of(core):
             raise InvariantBroken(
-                "events tell the truth", f"{server} is {Told.of(core)}, told {self.told}"
+                "events tell the truth",
+                f"{server} is {ObservedRole.of(core)}, told {self.observed_role}",
             )

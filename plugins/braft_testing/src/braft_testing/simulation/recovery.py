@@ -45,7 +45,7 @@ class Recovery:
         world = self._world
         self._heal()
         bound = _BOUND + (_BOOTSTRAP_BOUND if world.plan.bootstrap else 0.0)
-        bound += _SYNCS * world.pace.slowest
+        bound += _SYNCS * world.sync_latencies.slowest
         if world.plan.autopilot is not None:
             bound += 2 * world.plan.autopilot.window
         deadline = world.scheduler.now + bound
@@ -66,12 +66,12 @@ class Recovery:
         self._calm_since = world.scheduler.now
         world.discovery.honest = True
         world.network.calm()
-        world.pace.calm()
+        world.sync_latencies.calm()
         for client in world.clients.values():
             client.stopped = True
         for server in world.servers.values():
             server.disk.full = server.disk.unreadable = server.deaf = False
-            server.disk.shelf.damaged.clear()
+            server.disk.snapshots.damaged.clear()
             server.clock.adjust(world.scheduler.now, rate=1.0)
             server.clock_changed()
             server.resume()
@@ -144,10 +144,10 @@ class Recovery:
 
     def _not_agreed(self, leader: Server) -> str:
         """Return what all members support by now and have not agreed on."""
-        accord = leader.process.accord
-        if accord is None:
+        negotiation = leader.process.negotiation
+        if negotiation is None:
             return ""
-        lacks = accord.agreed.lacks(accord.capabilities)
+        lacks = negotiation.agreed.lacks(negotiation.capabilities)
         return f"the members have not agreed on {lacks}" if lacks else ""
 
     def _dead(self, voters: Sequence[str]) -> str:
@@ -208,7 +208,7 @@ class Recovery:
         leader = self._leader()
         if leader is None:
             return False
-        return leader.process.seen.bidden_term == leader.process.core.current_term
+        return leader.process.observed.transfer_term == leader.process.core.current_term
 
     def _check_equal(self, leader: Server, server: Server) -> None:
         mine, its = server.disk.durable, leader.disk.durable
@@ -226,8 +226,8 @@ class Recovery:
         if reads:
             raise InvariantBroken("one answer per read", f"{server.id} owes {reads}")
         now = self._world.scheduler.now
-        for ticket in server.process.unanswered.values():
-            if now - ticket.since > _ANSWER_BOUND + 3 * self._world.pace.slowest:
+        for pending in server.process.unanswered.values():
+            if now - pending.since > _ANSWER_BOUND + 3 * self._world.sync_latencies.slowest:
                 raise InvariantBroken(
-                    "one answer per request", f"{server.id} never answered {ticket.request}"
+                    "one answer per request", f"{server.id} never answered {pending.request}"
                 )

@@ -156,7 +156,7 @@ class RejoinAdapter:
     # -- the leader ----------------------------------------------------------------------
 
     def _admit(self, request: JoinRequest) -> None:
-        view, accord = self._autopilot.raft_view(), self._live.accord
+        view, negotiation = self._autopilot.raft_view(), self._live.negotiation
         if not view.is_leader:
             return
         decision = handle_join(
@@ -165,14 +165,14 @@ class RejoinAdapter:
             cluster_id=CLUSTER,
             configuration=view.configuration,
             was_removed=self._autopilot.was_removed_as_dead(request.server_id),
-            lacking="" if accord is None else accord.lacking(request.capabilities),
+            lacking="" if negotiation is None else negotiation.lacking(request.capabilities),
         )
         if isinstance(decision, Refuse):
             self._trace(f"does not take {request.server_id} back: {decision.error.message}")
             return
         if isinstance(decision, AddNonvoter):
-            if accord is not None:
-                accord.adds(decision.server_id, request.capabilities)
+            if negotiation is not None:
+                negotiation.adds(decision.server_id, request.capabilities)
             if not self.change("add_nonvoter", decision.server_id, decision.address):
                 return
         self._wants_vote[request.server_id] = None

@@ -21,10 +21,10 @@ from braft_core.services.envelope import (
 from braft_core.services.state_machine import Outcome
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call, History
-from braft_testing.simulation.history import Outcome as Told
+from braft_testing.simulation.history import Outcome as ClientOutcome
 from braft_testing.simulation.machine import SERIALIZER, SimulatedMachine
-from braft_testing.simulation.subject import (
-    Subject,
+from braft_testing.simulation.service_under_test import (
+    ServiceUnderTest,
     contrast,
     encoded,
     shown,
@@ -32,7 +32,7 @@ from braft_testing.simulation.subject import (
     watch,
 )
 
-__all__ = ["Record", "Replica", "Replicas", "told"]
+__all__ = ["Record", "Replica", "Replicas", "describe_command"]
 
 _ONCE = "session exactly-once"
 _RESTORED = "a restored service goes on as the others"
@@ -54,7 +54,7 @@ class Replica(SimulatedMachine):
 
     def __init__(self, judge: Replicas, owner: str, clock: Callable[[], float]) -> None:
         self._judge, self._owner = judge, owner
-        self.watched = watch(judge.subject, clock)
+        self.watched = watch(judge.under_test, clock)
         #: Index of the snapshot it was last restored from, 0 for none.
         self.restored = 0
         super().__init__([self.watched])
@@ -103,7 +103,7 @@ class Replica(SimulatedMachine):
 
     def capture(self) -> bytes:
         """Return the state for comparison."""
-        if self._judge.subject.state is None:
+        if self._judge.under_test.state is None:
             return super().capture()
         return self.watched.state
 
@@ -113,12 +113,12 @@ class Replicas:
 
     def __init__(
         self,
-        subject: Subject,
+        under_test: ServiceUnderTest,
         committed: Sequence[Entry],
         rng: random.Random,
         now: Callable[[], float],
     ) -> None:
-        self.subject = subject
+        self.under_test = under_test
         self._committed = committed
         self._rng = rng
         self._now = now
@@ -149,7 +149,7 @@ class Replicas:
                 "equal commands give equal states",
                 f"a new instance begins with {states[0]}, another one with {states[1]}",
             )
-        self.subject.check_invariant(replica.watched.inner, "of a new instance")
+        self.under_test.check_invariant(replica.watched.inner, "of a new instance")
 
     def applied(self, replica: Replica, entry: Entry, outcome: Outcome, *, executed: bool) -> None:
         """Check an applied entry; ``executed`` says whether the service executed a command."""
@@ -163,8 +163,8 @@ class Replicas:
             self._differs(replica, entry, "states", record, first)
         if executed:
             self._check_once(replica, entry)
-            when = f"after {told(entry)} on {replica.who}"
-            self.subject.check_invariant(replica.watched.inner, when)
+            when = f"after {describe_command(entry)} on {replica.who}"
+            self.under_test.check_invariant(replica.watched.inner, when)
 
     def _differs(
         self, replica: Replica, entry: Entry, what: str, mine: Record, first: Record
@@ -179,7 +179,8 @@ class Replicas:
             verb = "has the state"
         raise InvariantBroken(
             rule,
-            f"{told(entry)}: {pair[0].who} {verb} {texts[0]}, {pair[1].who} {verb} {texts[1]}",
+            f"{describe_command(entry)}: {pair[0].who} {verb} {texts[0]},"
+            f" {pair[1].who} {verb} {texts[1]}",
         )
 
     def _check_once(self, replica: Replica, entry: Entry) -> None:
@@ -189,7 +190,9 @@ class Replicas:
         first = self.executed.setdefault((session, number), entry.index)
         if first != entry.index:
             raise InvariantBroken(
-                _ONCE, f"{told(entry)} took effect on {replica.who}, and at entry {first} before"
+                _ONCE,
+                f"{describe_command(entry)} took effect on {replica.who},"
+                f" and at entry {first} before",
             )
 
     # -- snapshots ---------------------------------------------------------------------------
@@ -204,9 +207,9 @@ class Replicas:
             raise InvariantBroken(
                 "a snapshot is the state of its prefix",
                 f"the snapshot at entry {index}, restored over {held}, gives {texts[0]}; after"
-                f" {told(self._committed[index - 1])} {first.who} had {texts[1]}",
+                f" {describe_command(self._committed[index - 1])} {first.who} had {texts[1]}",
             )
-        self.subject.check_invariant(
+        self.under_test.check_invariant(
             replica.watched.inner, f"after a restore from the snapshot at entry {index}"
         )
 
@@ -236,7 +239,7 @@ class Replicas:
         """Check at the end that the copy agrees, and that rejected commands had no effect."""
         self._catch_up()
         for operation in history.operations:
-            if operation.outcome is Told.FAILED and operation.place in self.executed:
+            if operation.outcome is ClientOutcome.FAILED and operation.place in self.executed:
                 raise InvariantBroken(
                     _ONCE, f"{operation} was refused, and took effect all the same"
                 )
@@ -256,7 +259,7 @@ class Replicas:
         ]
 
 
-def told(entry: Entry) -> str:
+def describe_command(entry: Entry) -> str:
     """Describe a command as its client called it, with its place in the log."""
     try:
         _, name, args = decode_command({SERIALIZER.tag: SERIALIZER}, entry.data)

@@ -26,22 +26,21 @@ from braft_core.raft.ready import Ready, RoleChanged
 from braft_core.raft.types import Role, SnapshotMeta
 from braft_core.storage.recovery import Recovery
 from braft_testing.simulation import impostor
-from braft_testing.simulation.accord import Accord, Declare, Declared
 from braft_testing.simulation.autopilot_adapter import (
     AutopilotAdapter,
     LeaderProbe,
     LeaderProbeReply,
 )
 from braft_testing.simulation.bootstrap import BootstrapAdapter, Call, Reply
-from braft_testing.simulation.bounds import Bound
+from braft_testing.simulation.capability_adapter import CapabilityAdapter, DeclareCall, DeclareReply
 from braft_testing.simulation.clock import NodeClock
 from braft_testing.simulation.disk import Disk
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.frontend import Frontend, Restore
-from braft_testing.simulation.invariants import Seen
+from braft_testing.simulation.invariants import CoreObservation
 from braft_testing.simulation.network import Envelope
 from braft_testing.simulation.plan import stream
-from braft_testing.simulation.process import FORGED, Process, Ticket, Told
+from braft_testing.simulation.process import FORGED, ObservedRole, PendingRequest, Process
 from braft_testing.simulation.rejoin import RejoinCall, RejoinReply
 from braft_testing.simulation.requests import (
     Ask,
@@ -51,6 +50,7 @@ from braft_testing.simulation.requests import (
     duplicate,
 )
 from braft_testing.simulation.snapshots import Capture, Snapshotter, recover
+from braft_testing.simulation.staleness_invariants import ReportedBound
 from braft_testing.simulation.trace import describe
 from braft_testing.simulation.versions import VersionedMachine
 
@@ -137,9 +137,9 @@ class Server:
         )
         frontend = Frontend(world, core, self.clock, self._send)
         if newest is not None:
-            frontend.restore(newest, self.disk.shelf.open(newest.id) or b"")
+            frontend.restore(newest, self.disk.snapshots.open(newest.id) or b"")
         last = core.last_index
-        seen = Seen(
+        observed = CoreObservation(
             stored.hard_state.term,
             commit_index=core.commit_index,
             handed=newest.index if newest is not None else 0,
@@ -147,12 +147,14 @@ class Server:
             last_term=self.disk.durable.term_at(last),
             compacted=stored.compacted_index,
         )
-        snapshots = Snapshotter(self, seen.handed)
-        bound = Bound(world.bounds, world.plan.config, self.clock.local(world.scheduler.now))
-        self.live = Process(core, frontend, seen, Told.of(core), snapshots, bound)
+        snapshots = Snapshotter(self, observed.handed)
+        staleness = ReportedBound(
+            world.staleness, world.plan.config, self.clock.local(world.scheduler.now)
+        )
+        self.live = Process(core, frontend, observed, ObservedRole.of(core), snapshots, staleness)
         if world.versions is not None and isinstance(frontend.machine, VersionedMachine):
-            accord = Accord(self, self.live, frontend.machine, world.versions)
-            self.live.accord = frontend.accord = accord
+            negotiation = CapabilityAdapter(self, self.live, frontend.machine, world.versions)
+            self.live.negotiation = frontend.negotiation = negotiation
         self.reconsider(self.live)
         if world.plan.autopilot is not None:
             self.live.autopilot = AutopilotAdapter(
@@ -179,7 +181,7 @@ class Server:
     def place(self, capture: Capture) -> SnapshotMeta:
         """Store a snapshot durably, and let the observer check it."""
         contents = b"".join(capture.chunks)
-        meta = self.disk.shelf.place(
+        meta = self.disk.snapshots.place(
             capture.at,
             capture.term,
             capture.configuration,
@@ -250,8 +252,8 @@ class Server:
                 self.post(self._send, envelope.sender, LeaderProbeReply(number, envelope.life))
             case LeaderProbeReply() as answer if self.live.autopilot is not None:
                 self.post(self.live.autopilot.probe_answered, answer)
-            case Declare() | Declared() if self.live.accord is not None:
-                self.post(self.live.accord.take, envelope)
+            case DeclareCall() | DeclareReply() if self.live.negotiation is not None:
+                self.post(self.live.negotiation.take, envelope)
             case RejoinCall() | RejoinReply() if self.live.autopilot is not None:
                 self.post(self.live.autopilot.rejoin.take, envelope)
             case unheard if self.deaf and isinstance(unheard, Message | Transfer):
@@ -264,40 +266,40 @@ class Server:
     def _receive_message(self, live: Process, envelope: Envelope) -> None:
         """Do what a transport does: route responses back, and set a response's request id."""
         message = duplicate(envelope.payload)
-        ticket = message.context
-        if ticket is None:
+        pending = message.context
+        if pending is None:
             self.deliver(live, envelope, message)
             return
-        if ticket.life != self.lives:
+        if pending.life != self.lives:
             return  # the connection of a dead process ends with it
         message.context = None
-        message.request_id = ticket.request.request_id
+        message.request_id = pending.request.request_id
         if isinstance(message, InstallSnapshotResponse):
             live.snapshots.under_way.discard(message.request_id)
         self.post(self.step, message)
 
     def deliver(self, live: Process, envelope: Envelope, request: Message) -> None:
         """Pass a request to the core, with the context that routes its response."""
-        ticket = Ticket(envelope.sender, envelope.life, request, self.world.scheduler.now)
-        request.context = ticket
-        live.unanswered[id(ticket)] = ticket
+        pending = PendingRequest(envelope.sender, envelope.life, request, self.world.scheduler.now)
+        request.context = pending
+        live.unanswered[id(pending)] = pending
         self.post(self.step, request)
 
     def step(self, message: Message) -> None:
         """Pass a message to the core."""
         self.world.trace.add(f"{self.id} <- {message.sender} {describe(message)}")
         live = self.process
-        live.seen.bidden = isinstance(message, TimeoutNow)
+        live.observed.timeout_now = isinstance(message, TimeoutNow)
         now = self.clock.local(self.world.scheduler.now)
         if isinstance(message, RequestPreVote):
             silence = now - live.leader_heard
             follows = live.core.role is Role.FOLLOWER and live.core.leader
             patience = self.world.plan.config.election_timeout
-            message.context.loyal = bool(follows) and silence < patience * 0.99
+            message.context.heard_leader = bool(follows) and silence < patience * 0.99
         if isinstance(message, AppendEntriesResponse | InstallSnapshotResponse):
             live.contact.heard[message.sender] = now
             if live.autopilot is not None:
-                live.autopilot.attention.called[message.sender] = now
+                live.autopilot.observation.called[message.sender] = now
         term = live.core.current_term
         try:
             live.core.step(message)
@@ -305,7 +307,7 @@ class Server:
             impostor.check_honest(self, message, term, violation)
             return
         if isinstance(message, AppendEntries):
-            live.bound.observe_append(live.core, message, live.frontend.applied)
+            live.staleness.observe_append(live.core, message, live.frontend.applied)
             if message.term == live.core.current_term:
                 live.leader_heard = now
 
@@ -319,7 +321,7 @@ class Server:
         core, frontend = live.core, live.frontend
         inbox = self._take_inbox(live)
         now = self.clock.local(self.world.scheduler.now)
-        live.bound.turn(now)
+        live.staleness.turn(now)
         core.tick(now)
         self._observe(live)
         live.contact.check(core, now, self.world.patience)
@@ -335,12 +337,12 @@ class Server:
         if frontend.serve_leased():
             self._observe(live)
             self._drain(live)
-        live.bound.observe_leadership(core, frontend.applied)
+        live.staleness.observe_leadership(core, frontend.applied)
         self.check_bound(live)
         if live.autopilot is not None:
             live.autopilot.rejoin.check()
-        if live.accord is not None:
-            live.accord.check()
+        if live.negotiation is not None:
+            live.negotiation.check()
         live.check_view(self.id, self.disk.volatile)
         self._arm_timer(live)
 
@@ -361,14 +363,14 @@ class Server:
             self._observe(live)
 
     def _observe(self, live: Process) -> None:
-        self.world.invariants.observe(self.id, self.lives, live.core, live.seen)
-        self.world.bounds.note()
-        live.seen.bidden = False
+        self.world.invariants.observe(self.id, self.lives, live.core, live.observed)
+        self.world.staleness.note()
+        live.observed.timeout_now = False
 
     def check_bound(self, live: Process) -> None:
         """Check the staleness bound, as if a stale read arrived at this very moment."""
         now = self.clock.local(self.world.scheduler.now)
-        live.bound.check(self.id, now, live.frontend.applied)
+        live.staleness.check(self.id, now, live.frontend.applied)
 
     def _arm_timer(self, live: Process) -> None:
         deadline = live.core.next_deadline()
@@ -396,7 +398,7 @@ class Server:
 
     def _handle(self, live: Process, ready: Ready) -> None:
         trace, frontend = self.world.trace, live.frontend
-        self.world.invariants.check_ready(self.id, live.core, live.seen, ready)
+        self.world.invariants.check_ready(self.id, live.core, live.observed, ready)
         if ready.must_persist:
             trace.add(
                 f"{self.id} writes #{ready.number} {ready.hard_state or ''}"
@@ -405,14 +407,14 @@ class Server:
             )
         for event in ready.events:
             trace.add(f"{self.id} {type(event).__name__} {tuple(event)[:2]}")
-            live.told.hear(event)
+            live.observed_role.hear(event)
             if isinstance(event, RoleChanged) and event.role is Role.LEADER:
                 self.world.faults.leads(self)
         for message in ready.messages:
             self._check_claim(message)
             self._release(message)
         if ready.snapshot is not None:
-            contents = self.disk.shelf.open(ready.snapshot.id)
+            contents = self.disk.snapshots.open(ready.snapshot.id)
             if contents is None:
                 raise InvariantBroken("a snapshot is there to be restored", f"{ready.snapshot}")
             frontend.to_apply.append(Restore(ready.snapshot, contents))
@@ -447,21 +449,21 @@ class Server:
             self._check_claim(message)
 
     def _check_claim(self, message: Message) -> None:
-        ticket = message.context
-        request = None if ticket is None else ticket.request
-        if isinstance(message, RequestPreVoteResponse) and message.granted and ticket.loyal:
+        pending = message.context
+        request = None if pending is None else pending.request
+        if isinstance(message, RequestPreVoteResponse) and message.granted and pending.heard_leader:
             raise InvariantBroken(
                 "no PreVote while a leader lives", f"{self.id} is willing: {message}"
             )
         self.world.invariants.check_sent(self.id, message, request)
 
     def _release(self, message: Message) -> None:
-        ticket = message.context
-        if ticket is None and not message.request_id:
+        pending = message.context
+        if pending is None and not message.request_id:
             raise InvariantBroken("one answer per request", f"{self.id} to nothing: {message}")
-        if ticket is not None and self.process.unanswered.pop(id(ticket), None) is None:
+        if pending is not None and self.process.unanswered.pop(id(pending), None) is None:
             raise InvariantBroken("one answer per request", f"{self.id} again: {message}")
-        if ticket is not None and ticket.life == FORGED:
+        if pending is not None and pending.life == FORGED:
             return
         if isinstance(message, InstallSnapshot):
             transfer = self.process.snapshots.send(message)

@@ -12,9 +12,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from braft_core.abc import Service
-from braft_testing.simulation.elsewhere import Elsewhere
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.subject import Subject
+from braft_testing.simulation.service_under_test import ServiceUnderTest
+from braft_testing.simulation.subprocess_check import SubprocessCheck
 from braft_testing.simulation.world import Report, run_seed
 
 __all__ = ["all_refused", "simulate_service"]
@@ -60,16 +60,16 @@ def simulate_service(
     :raises ValueError: if an argument does not fit the service.
     :raises RuntimeError: if another process cannot run it; the message says why.
     """
-    subject = Subject(
+    under_test = ServiceUnderTest(
         service, operations, invariant=invariant, state=state, model=model, queries=queries
     )
     _keep_quiet()
     reports: list[Report] = []
-    with Elsewhere(subject) if other_processes else nullcontext() as elsewhere:
+    with SubprocessCheck(under_test) if other_processes else nullcontext() as subprocess_check:
         for number in seeds if seed is None else (seed,):
-            report = run_seed(number, seconds=seconds, echo=trace, subject=subject)
-            if elsewhere is not None:
-                elsewhere.judge(report)
+            report = run_seed(number, seconds=seconds, echo=trace, under_test=under_test)
+            if subprocess_check is not None:
+                subprocess_check.judge(report)
             if not report.ok:
                 replay = f"simulate_service(..., seed={number}, trace=True)"
                 raise InvariantBroken(report.invariant, report.failure(replay))

@@ -16,7 +16,7 @@ from braft_core.errors import StorageCorrupt
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.raft.types import Configuration, HardState, SnapshotMeta
 from braft_core.storage.recovery import Recovery, reconcile
-from braft_testing.simulation.disk import Cut, Disk, LogImage
+from braft_testing.simulation.disk import Compaction, Disk, LogImage
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.requests import Transfer, duplicate
 
@@ -111,12 +111,12 @@ class Snapshotter:
         tail = self.server.world.plan.snapshot_tail
         index = live.core.snapshot_taken(meta, meta.index - tail)
         in_use = live.core.snapshot
-        self.server.disk.shelf.retain(_KEEP, in_use.id if in_use is not None else "")
+        self.server.disk.snapshots.retain(_KEEP, in_use.id if in_use is not None else "")
         term = live.core.log.term_at(index)
         # Beyond our own snapshot the log begins behind a received one, which compacts it itself.
         if self.server.disk.volatile.base < index <= meta.index and term is not None:
             self.server.world.trace.add(f"{self.server.id} cuts its log at {index}")
-            self.server.disk.cut(Cut(index, term))
+            self.server.disk.compact(Compaction(index, term))
 
     # -- sending -------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Snapshotter:
         world = self.server.world
         patience = world.plan.transfer_timeout * (0.5 + self.server.rng.random())
         live = self.server.process
-        contents = self.server.disk.shelf.open(message.meta.id)
+        contents = self.server.disk.snapshots.open(message.meta.id)
         delay = 0.0 if contents is None else patience
         world.scheduler.after(delay, self._broken_off, live, message)
         return None if contents is None else Transfer(message, contents)
@@ -172,11 +172,11 @@ def recover(disk: Disk) -> Recovery | None:
     """
     if disk.unreadable:
         return None
-    readable = [meta for meta in disk.shelf.list() if meta.id not in disk.shelf.damaged]
+    readable = [meta for meta in disk.snapshots.list() if meta.id not in disk.snapshots.damaged]
     try:
         recovery = reconcile(disk.durable.stored, readable)
     except StorageCorrupt as error:
-        if disk.shelf.damaged:
+        if disk.snapshots.damaged:
             return None
         raise InvariantBroken("a sound disk starts", error.message) from error
     repair, newest = recovery.repair, recovery.snapshot

@@ -18,8 +18,6 @@ from braft_core.raft.types import Configuration, Entry, SnapshotMeta
 from braft_core.runtime.applier import ApplyStop
 from braft_testing.simulation.bootstrap import Discovery, write_first_entry
 from braft_testing.simulation.bootstrap_invariants import BootstrapInvariants
-from braft_testing.simulation.bounds import Bounds
-from braft_testing.simulation.callers import Caller
 from braft_testing.simulation.clients import Client, Guarded
 from braft_testing.simulation.clock import NodeClock, Scheduler
 from braft_testing.simulation.core import CoreFactory, raft_core
@@ -42,15 +40,17 @@ from braft_testing.simulation.machine import (
 )
 from braft_testing.simulation.model import check_calls
 from braft_testing.simulation.network import Envelope, Network
-from braft_testing.simulation.pace import Pace
+from braft_testing.simulation.patched_time_and_random import seeded_randomness
 from braft_testing.simulation.plan import draw_plan, draw_versions, stream
 from braft_testing.simulation.recovery import Recovery
-from braft_testing.simulation.removals import RemovalRules
+from braft_testing.simulation.removal_invariants import RemovalInvariants
 from braft_testing.simulation.replicas import Record, Replicas
 from braft_testing.simulation.requests import Answer
 from braft_testing.simulation.server import Server
-from braft_testing.simulation.subject import Subject
-from braft_testing.simulation.surroundings import seeded_randomness
+from braft_testing.simulation.service_clients import ServiceClient
+from braft_testing.simulation.service_under_test import ServiceUnderTest
+from braft_testing.simulation.staleness_invariants import StalenessInvariants
+from braft_testing.simulation.sync_latencies import SyncLatencies
 from braft_testing.simulation.trace import Trace
 from braft_testing.simulation.versions import VersionedMachine, VersionRules, program
 
@@ -128,7 +128,7 @@ class Report:
 class World:
     """One run of one seed. ``core_factory`` and ``server_class`` let mutants be judged too.
 
-    With a ``subject`` the servers have only that service, and the clients call it.
+    With a ``under_test`` the servers have only that service, and the clients call it.
     """
 
     def __init__(
@@ -143,10 +143,10 @@ class World:
         reuses_ids: bool = False,
         edits: Edits = NO_EDITS,
         echo: bool = False,
-        subject: Subject | None = None,
+        under_test: ServiceUnderTest | None = None,
     ) -> None:
         self.seed = seed
-        self.plan = edits.applied_to(draw_plan(seed, seconds, service=subject is not None))
+        self.plan = edits.applied_to(draw_plan(seed, seconds, service=under_test is not None))
         self.skipped = edits.skip
         #: For a mutant: servers that lost their data start again under their old id.
         self.reuses_ids = reuses_ids
@@ -157,14 +157,14 @@ class World:
         self.trace = Trace(lambda: self.scheduler.now, echo=echo)
         self.invariants = Invariants()
         self.history = History()
-        self.replicas = None if subject is None else self._replicas(subject)
+        self.replicas = None if under_test is None else self._replicas(under_test)
         self.versions = VersionRules(self.invariants.committed) if self.plan.versions else None
         self.network = Network(self.scheduler, self.plan, stream(seed, "network"), self._deliver)
         self._rng = stream(seed, "world")
         self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
         clocks: list[NodeClock] = []
-        self.bounds = Bounds(self.scheduler, self.invariants.committed, clocks)
-        self.pace = Pace(self.plan, self.server_ids, stream(seed, "pace"))
+        self.staleness = StalenessInvariants(self.scheduler, self.invariants.committed, clocks)
+        self.sync_latencies = SyncLatencies(self.plan, self.server_ids, stream(seed, "pace"))
         self.servers = {
             server_id: self._make_server(server_id, server_class, disk_class)
             for server_id in self.server_ids
@@ -184,7 +184,7 @@ class World:
         self.discovery = Discovery(self)
         self.bootstrap = BootstrapInvariants(self.invariants.disks, self.plan.expect)
         rules = self.plan.autopilot or AutopilotRules("off")
-        self.removals = RemovalRules(rules, self.invariants.committed, self._drift)
+        self.removals = RemovalInvariants(rules, self.invariants.committed, self._drift)
         self.guarded = Guarded()
         #: Values by which the lock was given back.
         self.released: set[int] = set()
@@ -192,17 +192,17 @@ class World:
         #: How long a leader may go on without contact to a majority.
         self.patience = 2 * (config.election_timeout + config.heartbeat_interval)
 
-    def _replicas(self, subject: Subject) -> Replicas:
+    def _replicas(self, under_test: ServiceUnderTest) -> Replicas:
         # Two snapshots of states that are equal to the user need not have equal bytes.
-        self.invariants.prefix.compares_contents = subject.state is None
+        self.invariants.state_agreement.compares_contents = under_test.state is None
         committed, rng = self.invariants.committed, stream(self.seed, "replicas")
-        return Replicas(subject, committed, rng, lambda: self.scheduler.now)
+        return Replicas(under_test, committed, rng, lambda: self.scheduler.now)
 
     def _make_client(self, name: str) -> Client:
         rng = stream(self.seed, f"client/{name}")
         if self.replicas is None:
             return Client(self, name, rng, self.history)
-        return Caller(self, name, rng, self.history, judge=self.replicas)
+        return ServiceClient(self, name, rng, self.history, judge=self.replicas)
 
     def make_machine(self, server_id: str, clock: NodeClock) -> SimulatedMachine:
         """Return an empty state machine for a server that starts."""
@@ -228,7 +228,7 @@ class World:
         """Check a snapshot that a server has stored."""
         if self.replicas is not None:
             self.replicas.placed(meta, contents)
-        self.invariants.prefix.snapshot(server_id, meta, contents)
+        self.invariants.state_agreement.check_snapshot(server_id, meta, contents)
 
     def _make_server(
         self, server_id: str, server_class: type[Server], disk_class: type[Disk]
@@ -237,7 +237,9 @@ class World:
         image = LogImage(history=self.invariants.committed)
         if server_id in self._initial_voters and not self.plan.bootstrap:
             self._found(image)
-        disk = disk_class(self.scheduler, lambda: self.pace.draw(server_id, rng), rng, image)
+        disk = disk_class(
+            self.scheduler, lambda: self.sync_latencies.draw(server_id, rng), rng, image
+        )
         self.invariants.disks[server_id] = disk
         drift = self.plan.clock_drift
         rate = 1.0 + self._rng.uniform(-drift, drift)
@@ -265,7 +267,9 @@ class World:
         sender = self.servers.get(envelope.sender)
         dead = target is not None and not target.up
         if dead and sender is not None and self._rng.random() < self.plan.alarm * 0.5:
-            self.scheduler.after(self.network.delay, self.tell, sender, "unreachable", envelope.to)
+            self.scheduler.after(
+                self.network.delay, self.report_connection, sender, "unreachable", envelope.to
+            )
         self.network.send(envelope)
 
     def _deliver(self, envelope: Envelope) -> None:
@@ -274,7 +278,7 @@ class World:
         else:
             self.servers[envelope.to].receive(envelope)
 
-    def tell(self, server: Server, what: str, peer: str) -> None:
+    def report_connection(self, server: Server, what: str, peer: str) -> None:
         """Report to a server's core that its connection to a peer broke, or the peer is down."""
         if server.live is not None:
             self.trace.add(f"{server.id} learns: {what} {peer}")
@@ -287,7 +291,9 @@ class World:
             cut = self.network.is_cut(server.id, peer.id)
             if peer is not server and not cut and self._rng.random() < self.plan.alarm:
                 delay = self.network.delay * (0.5 + self._rng.random())
-                self.scheduler.after(delay, self.tell, peer, "connection_lost", server.id)
+                self.scheduler.after(
+                    delay, self.report_connection, peer, "connection_lost", server.id
+                )
 
     # -- the run -------------------------------------------------------------------------
 
@@ -340,7 +346,7 @@ class World:
         network = self.network
         lossy = network.loss, network.reordering
         network.loss = network.reordering = 0.0
-        within = _BOOTSTRAP_SECONDS + _BOOTSTRAP_SYNCS * self.pace.slowest
+        within = _BOOTSTRAP_SECONDS + _BOOTSTRAP_SYNCS * self.sync_latencies.slowest
         deadline = self.scheduler.now + within
         while any(server.live is None for server in self.servers.values()):
             if self.scheduler.now > deadline:
@@ -376,10 +382,10 @@ class World:
             digest=self.trace.digest,
             seconds=self.scheduler.now,
             steps=self.scheduler.steps,
-            elections=len(self.invariants.reigns),
+            elections=len(self.invariants.leaderships),
             commits=len(self.invariants.committed),
             truncations=self.invariants.truncations,
-            snapshots=self.invariants.prefix.placed,
+            snapshots=self.invariants.state_agreement.placed,
             installed=self.invariants.installed,
             max_term=self.invariants.max_term,
             operations=len(self.history.operations),
@@ -388,7 +394,7 @@ class World:
             formed=int(bool(self.bootstrap.cluster_id)),
             removed=self.removals.count,
             returned=self.removals.voting_again,
-            bounds=self.bounds.judged,
+            bounds=self.staleness.judged,
             agreements=0 if self.versions is None else self.versions.agreements,
             stops=0 if self.versions is None else self.versions.stops,
             undecided=self.undecided,
@@ -413,7 +419,7 @@ def run_seed(
     reuses_ids: bool = False,
     edits: Edits = NO_EDITS,
     echo: bool = False,
-    subject: Subject | None = None,
+    under_test: ServiceUnderTest | None = None,
 ) -> Report:
     """Run one seed to its end or to the first broken rule; never raise what a core raises."""
     world = World(
@@ -426,11 +432,11 @@ def run_seed(
         reuses_ids=reuses_ids,
         edits=edits,
         echo=echo,
-        subject=subject,
+        under_test=under_test,
     )
     invariant = detail = ""
     try:
-        with nullcontext() if subject is None else seeded_randomness(seed):
+        with nullcontext() if under_test is None else seeded_randomness(seed):
             world.run()
     except InvariantBroken as broken:
         invariant, detail = broken.invariant, broken.message

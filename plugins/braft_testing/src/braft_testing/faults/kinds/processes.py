@@ -54,7 +54,7 @@ def _restart(scene: Scene, fault: Fault) -> str:
     code = scene.cluster.stop(victim)
     scene.undo.callback(scene.cluster.start, victim)
     if code:
-        raise NotServing(f"node {victim} was told to stop, and ended with exit code {code}")
+        raise NotServing(f"node {victim} was asked to stop, and ended with exit code {code}")
     return f"node {victim}"
 
 

@@ -42,7 +42,7 @@ def _restart(scene: Scene, node: int, settings: dict[str, str]) -> None:
     code = scene.cluster.stop(node)
     scene.cluster.start(node, **settings)
     if code:
-        raise NotServing(f"node {node} was told to stop, and ended with exit code {code}")
+        raise NotServing(f"node {node} was asked to stop, and ended with exit code {code}")
     # A process that is stopped while it still starts exits at once, with another exit code.
     wait_until(lambda: _answers(scene, node), f"node {node} does not answer")
 

@@ -27,28 +27,33 @@ from braft_testing.simulation.bootstrap import CLUSTER, address_of
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.network import Envelope
 from braft_testing.simulation.requests import Ask
-from braft_testing.simulation.works import Until, Works, applied, raft_view
+from braft_testing.simulation.virtual_tasks import (
+    Condition,
+    VirtualTasks,
+    raft_view,
+    wait_until_applied,
+)
 
 if TYPE_CHECKING:
     from braft_testing.simulation.process import Process
     from braft_testing.simulation.server import Server
     from braft_testing.simulation.versions import VersionedMachine, VersionRules
 
-__all__ = ["Accord", "Declare", "Declared", "Verdict"]
+__all__ = ["CapabilityAdapter", "DeclareCall", "DeclareReply", "Verdict"]
 
 #: Virtual seconds: between two ticks, and until a call times out.
 _TICK = 0.1
 _CALL_TIMEOUT = 0.5
 
 
-class Declare(NamedTuple):
+class DeclareCall(NamedTuple):
     """A member's report to the leader of what it can execute."""
 
     number: int
     request: PeerRequest
 
 
-class Declared(NamedTuple):
+class DeclareReply(NamedTuple):
     """The reply, addressed to one life of the caller."""
 
     number: int
@@ -64,7 +69,7 @@ class Verdict(NamedTuple):
     refused: list[tuple[Ask, BaseException | None]]
 
 
-class Accord:
+class CapabilityAdapter:
     """One life of a server: the :class:`~braft_core.cluster.interface.CapabilityHost`."""
 
     def __init__(
@@ -75,8 +80,8 @@ class Accord:
         self.identity = Identity(server.id, address_of(server.id), CLUSTER)
         self.settings = MembershipSettings(CLUSTER, 1)
         self.member_capabilities = MemberCapabilities()
-        self._works = Works(lambda why: self._trace(f"agrees on nothing: {why.message}"))
-        self.agreement = CapabilityNegotiation(self, AddressBook(), self._works.once)
+        self._tasks = VirtualTasks(lambda why: self._trace(f"agrees on nothing: {why.message}"))
+        self.agreement = CapabilityNegotiation(self, AddressBook(), self._tasks.once)
         self._admission = CommandAdmission(
             server.id, machine, machine.cluster, self.member_capabilities
         )
@@ -95,7 +100,7 @@ class Accord:
                 self._server.post(self._look)
 
     def _look(self) -> None:
-        self._works.go_on()
+        self._tasks.resume_ready()
         self.agreement.tick(self.now(), self.raft_view())
 
     def check(self) -> None:
@@ -156,7 +161,7 @@ class Accord:
         self._rules.adds(self._server.id, self._live.frontend.applied, newcomer, declared)
         self.agreement.learn(newcomer, declared)
 
-    def take_in(self, newcomer: str, declared: bytes) -> None:
+    def check_operator_addition(self, newcomer: str, declared: bytes) -> None:
         """Check a server that an operator adds.
 
         :raises Conflict: if it lacks something.
@@ -170,11 +175,11 @@ class Accord:
     def take(self, envelope: Envelope) -> None:
         """Process a declaration, or the reply to ours."""
         match envelope.payload:
-            case Declare(number, AnnounceRequest() as request):
+            case DeclareCall(number, AnnounceRequest() as request):
                 self.agreement.learn(request.server_id, request.capabilities)
                 reply = AnnounceReply(self._server.id, address_of(self._server.id))
-                self._send(envelope.sender, Declared(number, envelope.life, reply))
-            case Declared(number, life, reply):
+                self._send(envelope.sender, DeclareReply(number, envelope.life, reply))
+            case DeclareReply(number, life, reply):
                 if life == self._server.lives and number in self._replies:
                     self._replies[number] = reply
 
@@ -195,9 +200,9 @@ class Accord:
         """
         number, self._next_call = self._next_call, self._next_call + 1
         self._replies[number] = None
-        self._send(address.partition(":")[0], Declare(number, request))
+        self._send(address.partition(":")[0], DeclareCall(number, request))
         deadline = self.now() + min(timeout, _CALL_TIMEOUT)
-        await Until(lambda: self._replies[number] is not None or self.now() >= deadline)
+        await Condition(lambda: self._replies[number] is not None or self.now() >= deadline)
         reply = self._replies.pop(number)
         if reply is None:
             raise Unreachable("no answer")
@@ -225,9 +230,9 @@ class Accord:
             raise
         index, term = self._live.core.propose([agreement_command(capabilities)])
         self._trace(f"has all agree on level {capabilities.level} and {capabilities.digests()}")
-        await applied(self._live, index, term, self.now)
+        await wait_until_applied(self._live, index, term, self.now)
 
-    def _send(self, to: str, payload: Declare | Declared) -> None:
+    def _send(self, to: str, payload: DeclareCall | DeclareReply) -> None:
         server = self._server
         server.world.send(Envelope(server.id, to, server.lives, payload))
 

@@ -18,18 +18,18 @@ from braft_testing.simulation.machine import command_of
 from braft_testing.simulation.plan import stream
 from braft_testing.simulation.replicas import Replicas
 from braft_testing.simulation.requests import Ask
-from braft_testing.simulation.subject import encoded, shown
+from braft_testing.simulation.service_under_test import encoded, shown
 
-__all__ = ["Caller"]
+__all__ = ["ServiceClient"]
 
 
-class Caller(Client):
+class ServiceClient(Client):
     """A client of the service under test."""
 
     def __init__(self, *args: Any, judge: Replicas) -> None:
         super().__init__(*args)
         self._judge = judge
-        self._subject = judge.subject
+        self._under_test = judge.under_test
         #: A separate stream for the user's function: the client's other draws change no operation.
         self._operations = stream(self._world.seed, f"operations/{self.name}")
 
@@ -37,8 +37,8 @@ class Caller(Client):
         if not self._session:
             return self._change(Kind.OPEN, "")
         plan, rng = self._world.plan, self._rng
-        call = self._subject.draw(self._operations)
-        if call.name in self._subject.queries:
+        call = self._under_test.draw(self._operations)
+        if call.name in self._under_test.queries:
             stale = rng.random() < plan.stale_share
             operation = self._call(Kind.STALE if stale else Kind.QUERY, call)
             return Ask(operation, self.name, lease=rng.random() < plan.lease_share)
@@ -53,7 +53,7 @@ class Caller(Client):
         return SessionStamp(self._session, self._sequence, self._sequence)
 
     def _call(self, kind: Kind, call: Call) -> Operation:
-        operation = self._invoke(kind, self._subject.name)
+        operation = self._invoke(kind, self._under_test.name)
         operation.call = call
         return operation
 

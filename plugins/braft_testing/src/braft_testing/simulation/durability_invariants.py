@@ -24,10 +24,10 @@ from braft_core.raft.types import HardState
 from braft_testing.simulation.disk import LogImage
 from braft_testing.simulation.errors import InvariantBroken
 
-__all__ = ["Speech"]
+__all__ = ["DurabilityInvariants"]
 
 
-class Speech:
+class DurabilityInvariants:
     """Records every vote that was sent, over crashes too."""
 
     def __init__(self) -> None:

@@ -14,11 +14,11 @@ from braft_core.cluster.interface import AutopilotRules
 from braft_core.raft.types import Configuration, Entry
 from braft_testing.simulation.errors import InvariantBroken
 
-__all__ = ["Attention", "RemovalRules"]
+__all__ = ["LeaderObservation", "RemovalInvariants"]
 
 
 @dataclass(slots=True)
-class Attention:
+class LeaderObservation:
     """The contacts and leadership of one life of a server, by its own clock."""
 
     #: When each other server last answered: a probe, and Raft.
@@ -41,7 +41,7 @@ class _Removed(NamedTuple):
     term: int
 
 
-class RemovalRules:
+class RemovalInvariants:
     """All rules of one run.
 
     :param committed: the one history of the run.
@@ -71,7 +71,12 @@ class RemovalRules:
             self._sizes.append((at, voters))
 
     def check(
-        self, leader: str, victim: str, attention: Attention, now: float, after: Configuration
+        self,
+        leader: str,
+        victim: str,
+        observation: LeaderObservation,
+        now: float,
+        after: Configuration,
     ) -> None:
         """Check the removal of a voter; ``after`` remains, and ``now`` is the leader's clock.
 
@@ -80,25 +85,25 @@ class RemovalRules:
         rules, left = self._rules, after.voters
         if victim == leader or len(left) < rules.min_quorum:
             raise InvariantBroken("enough voters stay", f"{leader} removes {victim}: {left} stay")
-        if now - attention.probed.get(victim, -1e9) < rules.dead_after:
+        if now - observation.probed.get(victim, -1e9) < rules.dead_after:
             raise InvariantBroken(
                 "who answers is not removed",
-                f"{leader} removes {victim}, heard {now - attention.probed[victim]:.3f} s ago",
+                f"{leader} removes {victim}, heard {now - observation.probed[victim]:.3f} s ago",
             )
         well = [
             voter
             for voter in left
             if voter == leader
-            or now - attention.called.get(voter, -1e9) <= rules.last_contact_threshold
+            or now - observation.called.get(voter, -1e9) <= rules.last_contact_threshold
         ]
         if 2 * len(well) <= len(left):
             raise InvariantBroken(
                 "a healthy majority stays", f"{leader} removes {victim}: {well} of {left} are well"
             )
-        if not attention.term or now - attention.since < rules.stabilization_time:
+        if not observation.term or now - observation.since < rules.stabilization_time:
             raise InvariantBroken(
                 "only a steady leader removes",
-                f"{leader} removes {victim} after {now - attention.since:.3f} s",
+                f"{leader} removes {victim} after {now - observation.since:.3f} s",
             )
 
     def removed(self, at: float, victim: str, index: int, term: int) -> None:

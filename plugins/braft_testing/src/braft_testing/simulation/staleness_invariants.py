@@ -20,13 +20,13 @@ from braft_testing.simulation.clock import NodeClock, Scheduler
 from braft_testing.simulation.core import Core
 from braft_testing.simulation.errors import InvariantBroken
 
-__all__ = ["Bound", "Bounds"]
+__all__ = ["ReportedBound", "StalenessInvariants"]
 
 #: Largest rounding error, virtual seconds.
 _ROUNDING = 1e-6
 
 
-class Bounds:
+class StalenessInvariants:
     """The observer: records when entries were committed, and checks bounds."""
 
     def __init__(
@@ -71,10 +71,10 @@ class Bounds:
             )
 
 
-class Bound:
+class ReportedBound:
     """The staleness bound of one life of a server, computed as the driver does."""
 
-    def __init__(self, observer: Bounds, config: RaftConfig, now: float) -> None:
+    def __init__(self, observer: StalenessInvariants, config: RaftConfig, now: float) -> None:
         self._observer = observer
         self._staleness = StalenessBound(config.election_timeout, config.heartbeat_interval)
         #: The time of this turn, by the server's clock.

@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from braft_testing.simulation.core import Core
     from braft_testing.simulation.process import Process
 
-__all__ = ["Until", "Works", "applied", "raft_view"]
+__all__ = ["Condition", "VirtualTasks", "raft_view", "wait_until_applied"]
 
 #: Virtual seconds after which a change has failed.
 _CHANGE_TIMEOUT = 2.0
 
 
-class Until:
+class Condition:
     """Awaitable that ends when ``ready`` returns true."""
 
     def __init__(self, ready: Callable[[], bool]) -> None:
         self.ready = ready
 
-    def __await__(self) -> Generator[Until, None, None]:
+    def __await__(self) -> Generator[Condition, None, None]:
         """Let other coroutines run until the condition holds."""
         while not self.ready():
             yield self
 
 
-class Works:
+class VirtualTasks:
     """The coroutines in progress of one life of a server; each name once at a time.
 
     :param failed: called with the error of a coroutine that failed.
@@ -43,23 +43,23 @@ class Works:
 
     def __init__(self, failed: Callable[[BraftError], None]) -> None:
         self._failed = failed
-        self._under_way: dict[str, Coroutine[Until, None, None]] = {}
-        self._awaited: dict[str, Until] = {}
+        self._running: dict[str, Coroutine[Condition, None, None]] = {}
+        self._awaited: dict[str, Condition] = {}
 
     def once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Start a coroutine unless one of that name is in progress."""
-        if name not in self._under_way:
-            self._under_way[name] = cast(Coroutine[Until, None, None], work())
+        if name not in self._running:
+            self._running[name] = cast(Coroutine[Condition, None, None], work())
             self._step(name)
 
-    def go_on(self) -> None:
+    def resume_ready(self) -> None:
         """Continue those whose condition is met."""
         for name in [name for name, until in self._awaited.items() if until.ready()]:
             self._step(name)
 
     def _step(self, name: str) -> None:
         try:
-            self._awaited[name] = self._under_way[name].send(None)
+            self._awaited[name] = self._running[name].send(None)
             return
         except StopIteration:
             pass
@@ -67,11 +67,13 @@ class Works:
             raise
         except BraftError as refusal:
             self._failed(refusal)
-        del self._under_way[name]
+        del self._running[name]
         self._awaited.pop(name, None)
 
 
-async def applied(live: Process, index: int, term: int, now: Callable[[], float]) -> None:
+async def wait_until_applied(
+    live: Process, index: int, term: int, now: Callable[[], float]
+) -> None:
     """Return once the entry is applied here; ``now`` is the clock of the server.
 
     :raises OutcomeUnknown: if another entry took its index, or it takes too long.
@@ -82,7 +84,7 @@ async def applied(live: Process, index: int, term: int, now: Callable[[], float]
     def leads() -> bool:
         return core.role is Role.LEADER and core.current_term == term
 
-    await Until(lambda: frontend.applied >= index or not leads() or now() >= deadline)
+    await Condition(lambda: frontend.applied >= index or not leads() or now() >= deadline)
     if frontend.applied >= index:
         if core.log.term_at(index) not in (term, None):
             raise OutcomeUnknown("another entry came first")

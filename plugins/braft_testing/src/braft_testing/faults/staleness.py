@@ -18,10 +18,10 @@ from braft_core.client import Client
 from braft_core.errors import BraftError
 from braft_testing.faults.checking import Violation
 
-__all__ = ["AGED", "AgedRead", "Ages", "check_ages", "read_ages", "write_ticks"]
+__all__ = ["StaleRead", "StalenessRecord", "check_staleness", "read_stale", "write_ticks"]
 
 #: Map and key that are written and read.
-AGED, _KEY = "aged", "tick"
+_MAP, _KEY = "aged", "tick"
 _WRITE_SECONDS, _READ_SECONDS = 0.1, 0.05
 _WRITE_TIMEOUT = 2.0
 #: Short, so that a node that was paused meets a request from just before it continues.
@@ -30,7 +30,7 @@ _MISSING = 404
 
 
 @dataclass(frozen=True, slots=True)
-class AgedRead:
+class StaleRead:
     """An answer: the revision it showed and the reported bound on the age of the state."""
 
     client: str
@@ -40,34 +40,34 @@ class AgedRead:
 
 
 @dataclass(slots=True)
-class Ages:
+class StalenessRecord:
     """Recorded writes and reads. Thread-safe; ``now()`` is the clock of the run."""
 
     now: Callable[[], float]
     #: (time of the acknowledgement, revision), in order of time.
     written: list[tuple[float, int]] = field(default_factory=list)
-    reads: list[AgedRead] = field(default_factory=list)
+    reads: list[StaleRead] = field(default_factory=list)
 
 
-def write_ticks(ages: Ages, urls: Sequence[str], stop: threading.Event) -> None:
+def write_ticks(staleness: StalenessRecord, urls: Sequence[str], stop: threading.Event) -> None:
     """Write the key through any node that accepts it, until ``stop`` is set."""
     number = 0
     with Client(urls, timeout=_WRITE_TIMEOUT) as client:
         while not stop.wait(_WRITE_SECONDS):
             number += 1
             try:
-                revision = client.kv_put(AGED, _KEY, number)
+                revision = client.kv_put(_MAP, _KEY, number)
             except BraftError:
                 continue  # outcome unknown: not recorded as written
-            ages.written.append((ages.now(), revision))
+            staleness.written.append((staleness.now(), revision))
 
 
-def read_ages(ages: Ages, name: str, url: str, stop: threading.Event) -> None:
+def read_stale(staleness: StalenessRecord, name: str, url: str, stop: threading.Event) -> None:
     """Read the key at one node until ``stop`` is set."""
-    path = f"{url}/v1/kv/{AGED}/{_KEY}?consistency=stale"
+    path = f"{url}/v1/kv/{_MAP}/{_KEY}?consistency=stale"
     with httpx.Client(trust_env=False, timeout=_READ_TIMEOUT) as http:
         while not stop.wait(_READ_SECONDS):
-            began = ages.now()
+            began = staleness.now()
             try:
                 answer = http.get(path)
             except httpx.HTTPError:
@@ -76,10 +76,12 @@ def read_ages(ages: Ages, name: str, url: str, stop: threading.Event) -> None:
                 age = answer.headers.get("Braft-Staleness")
                 revision = int(answer.headers.get("ETag", '"0"').strip('"'))
                 if age is not None:
-                    ages.reads.append(AgedRead(name, began, revision, float(age)))
+                    staleness.reads.append(StaleRead(name, began, revision, float(age)))
 
 
-def check_ages(written: Sequence[tuple[float, int]], reads: Sequence[AgedRead]) -> list[Violation]:
+def check_staleness(
+    written: Sequence[tuple[float, int]], reads: Sequence[StaleRead]
+) -> list[Violation]:
     """Return a violation for each read that misses a write older than its reported bound."""
     moments = [moment for moment, _ in written]
     newest: list[tuple[int, float]] = []
@@ -91,9 +93,9 @@ def check_ages(written: Sequence[tuple[float, int]], reads: Sequence[AgedRead]) 
         if known and read.revision < newest[known - 1][0]:
             revision, moment = newest[known - 1]
             sentence = (
-                f"{read.client} was told at {read.began:.3f} that the state is at most"
-                f" {read.age:.3f} s old, and saw revision {read.revision}; revision {revision}"
+                f"{read.client} read at {read.began:.3f} with the bound {read.age:.3f} s"
+                f" and saw revision {read.revision}; revision {revision}"
                 f" was acknowledged at {moment:.3f}, {read.began - moment:.3f} s before"
             )
-            violations.append(Violation("age", f"{AGED}/{_KEY}", sentence))
+            violations.append(Violation("age", f"{_MAP}/{_KEY}", sentence))
     return violations

@@ -27,7 +27,7 @@ from braft_testing.faults.namespaces import Namespace, Network
 from braft_testing.faults.stalling import SlowSyncs
 from braft_testing.processes import HOST, free_ports
 
-__all__ = ["Laboratory", "laboratory", "survey", "survey_loopback"]
+__all__ = ["Environment", "environment", "survey", "survey_loopback"]
 
 _PORTS = (15000, 15001, 15002)
 _FOR_ROOT = (
@@ -41,7 +41,7 @@ _FOR_ROOT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Laboratory:
+class Environment:
     """A scene whose nodes are not started yet, and the context in which clients open sockets."""
 
     scene: Scene
@@ -144,9 +144,9 @@ def _try(thing: AbstractContextManager[object]) -> None:
 
 
 @contextmanager
-def laboratory(
+def environment(
     size: int, directory: Path, missing: Mapping[Ability, str], **settings: object
-) -> Iterator[Laboratory]:
+) -> Iterator[Environment]:
     """Create places for ``size`` initial members and one newcomer, isolated as well as possible.
 
     Everything is removed at the end, even after an error; ``directory`` stays. The calling thread
@@ -179,7 +179,7 @@ def laboratory(
         cluster = stack.enter_context(Cluster(places, size, **settings))
         scene = Scene(cluster, network, _firewalls(namespaces[:size]))
         stack.callback(scene.undo.close)
-        yield Laboratory(scene, inside)
+        yield Environment(scene, inside)
 
 
 def _firewalls(namespaces: list[Namespace | None]) -> list[Firewall]:

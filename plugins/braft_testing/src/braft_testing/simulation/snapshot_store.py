@@ -8,10 +8,10 @@ from __future__ import annotations
 from braft_core.abc import surplus
 from braft_core.raft.types import Configuration, SnapshotMeta
 
-__all__ = ["Shelf"]
+__all__ = ["SimulatedSnapshotStore"]
 
 
-class Shelf:
+class SimulatedSnapshotStore:
     """A server's snapshots by id."""
 
     def __init__(self) -> None:

@@ -23,17 +23,23 @@ import msgpack
 
 from braft_core.raft.types import Entry, EntryType
 from braft_testing.simulation.machine import SimulatedMachine
-from braft_testing.simulation.replicas import told
-from braft_testing.simulation.subject import Subject, contrast, encoded, shown, shown_state
+from braft_testing.simulation.replicas import describe_command
+from braft_testing.simulation.service_under_test import (
+    ServiceUnderTest,
+    contrast,
+    encoded,
+    shown,
+    shown_state,
+)
 from braft_testing.simulation.world import Report
 
-__all__ = ["Elsewhere", "Place", "place_of", "serve", "thing_at"]
+__all__ = ["Place", "SubprocessCheck", "place_of", "serve", "thing_at"]
 
 _HASH_SEEDS = ("1", "2")
 #: The children's time zone, east or west of Greenwich: far from ours, and not by whole days.
 _FAR = "22:30"
 _SIZE = 4
-_CHILD = "from braft_testing.simulation.elsewhere import serve; serve()"
+_CHILD = "from braft_testing.simulation.subprocess_check import serve; serve()"
 
 
 class Place(NamedTuple):
@@ -91,21 +97,21 @@ def _from_file(file: str) -> ModuleType:
     return sys.modules[name]
 
 
-class Elsewhere:
+class SubprocessCheck:
     """The child processes, ended with the ``with`` block."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, under_test: ServiceUnderTest) -> None:
         """Find the service.
 
         :raises ValueError: if another process cannot import it.
         """
-        places = [place_of(subject.service)]
-        if subject.state is not None:
-            places.append(place_of(subject.state))
+        places = [place_of(under_test.service)]
+        if under_test.state is not None:
+            places.append(place_of(under_test.state))
         self._places = [[*place] for place in places]
         self._children: list[_Child] = []
 
-    def __enter__(self) -> Elsewhere:
+    def __enter__(self) -> SubprocessCheck:
         return self
 
     def __exit__(
@@ -133,7 +139,7 @@ class Elsewhere:
             for child in self._children:
                 difference = child.ask(rows)
                 if difference is not None:
-                    _note(report, child.surroundings, *difference)
+                    _note(report, child.environment, *difference)
                     break
         return report
 
@@ -147,9 +153,8 @@ def _note(report: Report, where: str, position: int, answer: bytes, state: bytes
     else:
         texts = contrast(shown_state(record.state), shown_state(state))
         verb = "leaves the state"
-    report.detail = (
-        f"{told(entry)} {verb} {texts[0]} here, and {texts[1]} in a process with {where}"
-    )
+    command = describe_command(entry)
+    report.detail = f"{command} {verb} {texts[0]} here, and {texts[1]} in a process with {where}"
 
 
 class _Child:
@@ -157,7 +162,7 @@ class _Child:
 
     def __init__(self, hash_seed: str, places: list[list[str]]) -> None:
         zone = f"<far>{'' if time.localtime().tm_gmtoff > 0 else '-'}{_FAR}"
-        self.surroundings = f"PYTHONHASHSEED={hash_seed} and TZ={zone!r}"
+        self.environment = f"PYTHONHASHSEED={hash_seed} and TZ={zone!r}"
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own text
             [sys.executable, "-c", _CHILD],
@@ -181,7 +186,7 @@ class _Child:
         if frame is None:
             self._errors.seek(0)
             errors = self._errors.read().decode(errors="replace")
-            raise RuntimeError(f"the process with {self.surroundings} died:\n{errors}")
+            raise RuntimeError(f"the process with {self.environment} died:\n{errors}")
         difference: list[Any] | None = frame[0]
         return difference
 
@@ -222,22 +227,22 @@ def serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the service may print
     sys.path[:], places = _read(sys.stdin.buffer)
     service, *state = [thing_at(Place(*place)) for place in places]
-    subject = Subject(service, _nothing, state=state[0] if state else None, queries=())
+    under_test = ServiceUnderTest(service, _nothing, state=state[0] if state else None, queries=())
     while (rows := _read(sys.stdin.buffer)) is not None:
-        _write(replies, [_first_difference(subject, rows)])
+        _write(replies, [_first_difference(under_test, rows)])
 
 
 def _nothing(_: object) -> tuple[str, Sequence[Any]]:
     return "", ()
 
 
-def _first_difference(subject: Subject, rows: list[list[Any]]) -> list[Any] | None:
-    service = subject.service()
+def _first_difference(under_test: ServiceUnderTest, rows: list[list[Any]]) -> list[Any] | None:
+    service = under_test.service()
     machine = SimulatedMachine([service])
     for position, (index, term, data, appended_at, answer, state) in enumerate(rows):
         entry = Entry(index, term, EntryType.COMMAND, data, b"", appended_at)
         mine = encoded(machine.apply(entry))
-        present = subject.fingerprint(service)
+        present = under_test.fingerprint(service)
         if (mine, present) != (answer, state):
             return [position, mine, present]
     return None

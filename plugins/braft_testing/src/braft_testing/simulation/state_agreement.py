@@ -15,10 +15,10 @@ from braft_core.raft.types import Configuration, Entry, EntryType, SnapshotMeta
 from braft_testing.simulation.disk import configuration_of
 from braft_testing.simulation.errors import InvariantBroken
 
-__all__ = ["Prefix"]
+__all__ = ["StateAgreement"]
 
 
-class Prefix:
+class StateAgreement:
     """Records the first server's answers and snapshots, and compares all others with them."""
 
     def __init__(self, committed: Sequence[Entry]) -> None:
@@ -31,12 +31,12 @@ class Prefix:
         #: How many snapshots were stored.
         self.placed = 0
 
-    def committed_one(self, entry: Entry) -> None:
+    def note_committed(self, entry: Entry) -> None:
         """Record the next entry of the one history."""
         if entry.type == EntryType.CONFIGURATION:
             self._configurations.append((entry.index, configuration_of(entry)))
 
-    def answered(self, server: str, index: int, outcome: Any) -> None:
+    def check_outcome(self, server: str, index: int, outcome: Any) -> None:
         """Check the outcome of an entry that a state machine applied.
 
         :raises InvariantBroken: if it differs from that of another one.
@@ -50,7 +50,7 @@ class Prefix:
                 f"{server} answers {outcome!r} to entry {index}, another one {first!r}",
             )
 
-    def snapshot(self, server: str, meta: SnapshotMeta, contents: bytes) -> None:
+    def check_snapshot(self, server: str, meta: SnapshotMeta, contents: bytes) -> None:
         """Check a snapshot that a server stored.
 
         :raises InvariantBroken: if it is not the state of a committed prefix.

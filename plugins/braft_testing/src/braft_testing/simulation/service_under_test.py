@@ -22,10 +22,10 @@ from braft_core.services.service import StateMachineService
 from braft_core.services.state_machine import StateMachine
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call
-from braft_testing.simulation.surroundings import local_time
+from braft_testing.simulation.patched_time_and_random import local_time
 
 __all__ = [
-    "Subject",
+    "ServiceUnderTest",
     "Watched",
     "clipped",
     "contrast",
@@ -35,7 +35,7 @@ __all__ = [
     "watch",
 ]
 
-#: Prefix of a snapshot of typed values, as ``StateMachineService`` writes it.
+#: StateAgreement of a snapshot of typed values, as ``StateMachineService`` writes it.
 _TYPED = b"\xc1"
 #: Most characters of an answer or a state in a report.
 _SHOWN = 400
@@ -47,7 +47,7 @@ _NOT_DERIVED = (
 )
 
 
-class Subject:
+class ServiceUnderTest:
     """A service and its user's description. ``simulate_service`` explains each part."""
 
     def __init__(
@@ -128,12 +128,14 @@ class Watched(Service):
     stored as ``complaint``, to be checked afterwards.
     """
 
-    def __init__(self, inner: Service, subject: Subject, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, inner: Service, under_test: ServiceUnderTest, clock: Callable[[], float]
+    ) -> None:
         self.inner = inner
         #: How many commands were executed.
         self.executed = 0
         self.complaint: InvariantBroken | None = None
-        self._subject, self._clock = subject, clock
+        self._under_test, self._clock = under_test, clock
         self.state = self._fingerprint()
 
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
@@ -176,7 +178,7 @@ class Watched(Service):
 
     def _fingerprint(self) -> bytes:
         with local_time(self._clock):
-            return self._subject.fingerprint(self.inner)
+            return self._under_test.fingerprint(self.inner)
 
     def _look(self) -> None:
         self.state = self._fingerprint()
@@ -212,15 +214,15 @@ class Watched(Service):
                 )
 
 
-def watch(subject: Subject, clock: Callable[[], float]) -> Watched:
+def watch(under_test: ServiceUnderTest, clock: Callable[[], float]) -> Watched:
     """Create a watched instance, whose server's clock shows ``clock()`` seconds."""
 
     class Named(Watched):
-        name = subject.name
+        name = under_test.name
 
     with local_time(clock):
-        inner = subject.service()
-    return Named(inner, subject, clock)
+        inner = under_test.service()
+    return Named(inner, under_test, clock)
 
 
 def encoded(outcome: Any) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from braft_testing.faults.ages import AgedRead, check_ages
+from braft_testing.faults.staleness import StaleRead, check_staleness
 
 #: (acknowledged at, revision). Revision 40 is acknowledged before 30.
 WRITTEN = [(1.0, 10), (2.0, 20), (3.0, 40), (3.1, 30), (9.0, 50)]
@@ -24,7 +24,7 @@ WRITTEN = [(1.0, 10), (2.0, 20), (3.0, 40), (3.1, 30), (9.0, 50)]
     ],
 )
 def test_a_read_that_tells_the_truth(began: float, revision: int, age: float) -> None:
-    assert check_ages(WRITTEN, [AgedRead("reader-0", began, revision, age)]) == []
+    assert check_staleness(WRITTEN, [StaleRead("reader-0", began, revision, age)]) == []
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def test_a_read_that_tells_the_truth(began: float, revision: int, age: float) ->
 def test_a_read_that_lacks_more_than_it_says(
     began: float, revision: int, age: float, missed: int
 ) -> None:
-    [violation] = check_ages(WRITTEN, [AgedRead("reader-0", began, revision, age)])
+    [violation] = check_staleness(WRITTEN, [StaleRead("reader-0", began, revision, age)])
     assert violation.rule == "age"
     assert f"saw revision {revision}; revision {missed} was acknowledged" in violation.sentence
 
 
 def test_nothing_written_is_nothing_missed() -> None:
-    assert check_ages([], [AgedRead("reader-0", 1.0, 0, 0.0)]) == []
+    assert check_staleness([], [StaleRead("reader-0", 1.0, 0, 0.0)]) == []

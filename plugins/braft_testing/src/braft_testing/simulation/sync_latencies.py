@@ -11,34 +11,34 @@ from collections.abc import Sequence
 
 from braft_testing.simulation.plan import Plan
 
-__all__ = ["Pace"]
+__all__ = ["SyncLatencies"]
 
 
-class Pace:
+class SyncLatencies:
     """Seconds of each sync, by server. After ``calm`` only those of the plan remain."""
 
     def __init__(self, plan: Plan, server_ids: Sequence[str], rng: random.Random) -> None:
         self._plan = plan
         #: The least that a sync takes, for the whole run.
-        self.lasting = {
+        self.permanent = {
             server: plan.slow_syncs * (rng.random() if plan.uneven_syncs else 1.0)
             for server in server_ids
         }
         #: Temporary additions: the most of a random one, and the least.
-        self.hiccup = dict.fromkeys(server_ids, 0.0)
-        self.phase = dict.fromkeys(server_ids, 0.0)
+        self.random_extra = dict.fromkeys(server_ids, 0.0)
+        self.temporary = dict.fromkeys(server_ids, 0.0)
         self._calm = False
 
     def calm(self) -> None:
         """Keep only the latencies that the plan sets for the whole run."""
         self._calm = True
-        for server in self.hiccup:
-            self.hiccup[server] = self.phase[server] = 0.0
+        for server in self.random_extra:
+            self.random_extra[server] = self.temporary[server] = 0.0
 
     @property
     def slowest(self) -> float:
         """The most that a sync takes in calm times."""
-        return 1.1 * max(self.lasting.values()) + self._usual * 1.5
+        return 1.1 * max(self.permanent.values()) + self._usual * 1.5
 
     @property
     def _usual(self) -> float:
@@ -46,6 +46,6 @@ class Pace:
 
     def draw(self, server: str, rng: random.Random) -> float:
         """Draw the seconds of one sync of that server."""
-        taken = self._usual * (0.5 + rng.random()) + self.hiccup[server] * rng.random()
-        least = self.lasting[server] + self.phase[server]
+        taken = self._usual * (0.5 + rng.random()) + self.random_extra[server] * rng.random()
+        least = self.permanent[server] + self.temporary[server]
         return taken + least * (0.9 + 0.2 * rng.random()) if least else taken
