@@ -33,7 +33,7 @@ __all__ = [
     "TransferLeadershipRequest",
 ]
 
-#: Range of braft peer protocol versions this code speaks.
+#: Range of versions of the peer protocol that this code speaks.
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
@@ -133,7 +133,7 @@ class AnnounceRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceReply:
-    """The id and the address of the responder, so that both sides learn."""
+    """The current id and address of the responder."""
 
     server_id: str
     address: str

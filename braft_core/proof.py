@@ -1,8 +1,8 @@
 """Proves a shared secret without sending it, by challenge and response; then MACs messages.
 
 A client says hello with a fresh nonce. The server answers with a nonce of its own and proves, for
-each secret it accepts, that it knows it. The client goes on only if one of these proofs is right,
-and proves the same secret. Both then derive keys; everything that follows has a MAC.
+each secret it accepts, that it knows it. The client continues only if one of these proofs is
+correct, and proves the same secret. Both then derive keys; everything that follows has a MAC.
 
 The *transcript* binds everything that was sent before: ids, the intended server, the cluster's
 name, the purpose of the connection, both nonces. Server and client prove under different labels and
@@ -66,7 +66,7 @@ def server_proofs(secrets: Sequence[bytes], transcript: bytes) -> list[bytes]:
 def server_secret(
     secrets: Sequence[bytes], transcript: bytes, offered: Sequence[bytes]
 ) -> bytes | None:
-    """Return the first of our secrets that the server proved; ``None``: stop."""
+    """Return the first of our secrets that the server proved; ``None`` ends the handshake."""
     found = None
     for secret in secrets:
         expected = _mac(secret, b"server", transcript)
@@ -93,7 +93,7 @@ def client_secret(secrets: Sequence[bytes], transcript: bytes, proof: bytes) -> 
 
 
 class Keys(NamedTuple):
-    """The keys of a handshake. ``session`` is its identifier and not secret."""
+    """The keys of a handshake. ``session`` identifies it and is not secret."""
 
     session: bytes
     client: MacKey
@@ -121,7 +121,7 @@ class MacKey:
     def tag(self, header: bytes, body: bytes) -> bytes:
         """Return the MAC of a message.
 
-        :param header: begins with its own length or has a fixed one; its number is in it.
+        :param header: contains the message's number; begins with its length or has a fixed one.
         """
         keyed = self._keyed.copy()
         keyed.update(header)

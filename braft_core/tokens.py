@@ -36,7 +36,7 @@ ACCEPTED = (
 
 
 class Role(IntEnum):
-    """What the holder of a token may do. Each role includes the ones before it."""
+    """The rights of a token. Each role includes the ones before it."""
 
     READ = 1
     WRITE = 2
@@ -68,7 +68,7 @@ class Tokens:
 
     @classmethod
     def parse(cls, text: str) -> Tokens:
-        """Read what ``BRAFT_TOKEN`` accepts.
+        """Parse the value of ``BRAFT_TOKEN``.
 
         :raises ValueError: saying what is wrong, without the secret.
         """
@@ -76,7 +76,7 @@ class Tokens:
 
     @classmethod
     def parse_lines(cls, text: str) -> Tokens:
-        """Read the contents of ``BRAFT_TOKEN_FILE``: a token a line, comments after ``#``.
+        """Parse the contents of ``BRAFT_TOKEN_FILE``: a token per line, comments after ``#``.
 
         :raises ValueError: saying what is wrong, without the secret.
         """
@@ -106,14 +106,14 @@ class Tokens:
 
     @property
     def first(self) -> str:
-        """The first secret for admin, "" if there is none: what this node's own calls use."""
+        """The first admin secret, which this node's own calls use; "" if there is none."""
         return self.admins[0].decode() if self.admins else ""
 
     def role_of(self, given: bytes) -> Role | None:
-        """Return the role of a secret, ``None`` if it is none of ours.
+        """Return the role of a secret, or ``None`` if this node does not accept it.
 
-        All are compared, and digests of equal length, so that the time tells neither which of them
-        matched nor how long they are.
+        All secrets are compared, as digests of equal length, so that the time reveals neither which
+        one matched nor how long they are.
         """
         digest, found = _digest(given), 0
         for known, role in self._digests:
@@ -142,22 +142,22 @@ def _split(text: str) -> tuple[Role, str]:
 
 
 def secret_of(text: str) -> str:
-    """Return the secret that a client sends, given what ``BRAFT_TOKEN`` of a node may hold.
+    """Return the secret that a client sends: the first one in a value of ``BRAFT_TOKEN``.
 
-    The first one; its role is the nodes' affair.
+    A role in front of it is dropped, because the nodes decide what the secret may do.
     """
     return _split(text.partition(",")[0].strip())[1]
 
 
 class Keyring:
-    """The tokens in use. Any thread: whoever reads them takes :attr:`current` once per decision."""
+    """The tokens in use. Any thread: read :attr:`current` once per decision."""
 
     def __init__(self, tokens: Tokens | None = None) -> None:
         self.current = tokens if tokens is not None else Tokens()
 
     @classmethod
     def of(cls, text: str) -> Keyring:
-        """Make one of what ``BRAFT_TOKEN`` accepts; "" is none.
+        """Make a keyring from the value of ``BRAFT_TOKEN``; "" means no token.
 
         :raises ValueError: saying what is wrong, without the secret.
         """
@@ -168,12 +168,12 @@ class Keyring:
 
 
 def bearer(header: bytes) -> bytes:
-    """Return the secret of ``Bearer <secret>``, b"" if there is none."""
+    """Return the secret of ``Bearer <secret>``, or b"" if there is none."""
     scheme, _, given = header.partition(b" ")
     return given.strip() if scheme.lower() == b"bearer" else b""
 
 
-# ------------------------------------------------------------------------- what actions need
+# ------------------------------------------------------------------------- roles of actions
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Changes that concern the cluster, not its data.
@@ -205,8 +205,8 @@ def role_for_http(method: str, path: str) -> Role:
 
 
 def role_for_rpc(method: str) -> Role | None:
-    """Return the role of a token with which that method may be called.
+    """Return the role that a method needs.
 
-    ``None``: with no token; only a node that proved itself may.
+    ``None``: not even ``admin`` may call it; only a node that proved itself may.
     """
     return _RPC_ROLES.get(method)

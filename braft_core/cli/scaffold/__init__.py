@@ -1,6 +1,6 @@
-"""New plugins from templates: whole distributions that pass their own tests.
+"""New plugins from templates: complete distributions that pass their own tests.
 
-The templates lie beside this module, a folder for each kind and one for what all kinds have; a
+The templates are beside this module, in a folder for each kind and one for all kinds. A
 ``.tmpl`` file is a :class:`string.Template`.
 """
 

@@ -32,14 +32,14 @@ class _Kind(NamedTuple):
 KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
     {
         "discovery": _Kind(
-            "Discovery {name} for braft: the nodes that a file lists.",
+            "Discovery {name} for braft: finds the nodes that a file lists.",
             "`BRAFT_DISCOVERY={name}:/etc/nodes` finds the nodes that the file lists, one\n"
-            "`host` or `host:port` a line.",
+            "`host` or `host:port` per line.",
         ),
         "serializer": _Kind(
-            "Serializer {name} for braft: msgpack behind a checksum.",
-            "`BRAFT_SERIALIZER={name}` writes commands with it. Every node needs it installed\n"
-            "before the first one uses it, and as long as a log holds what it wrote.",
+            "Serializer {name} for braft: msgpack with a checksum.",
+            "`BRAFT_SERIALIZER={name}` writes commands with it. Install it on every node before\n"
+            "the first one uses it, and keep it as long as a log holds what it wrote.",
         ),
         "service": _Kind(
             "Service {name} for braft: counters that never fall below zero.",
@@ -47,24 +47,24 @@ KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
             '`node.execute("{name}", "add", "key", 1)`.',
         ),
         "transport": _Kind(
-            "Transport {name} for braft: gRPC that counts messages.",
+            "Transport {name} for braft: gRPC with a count of messages.",
             "`BRAFT_TRANSPORT={name}`, the same on every node.",
         ),
         "storage": _Kind(
-            "Store {name} for braft: SQLite that times its writes.",
+            "Store {name} for braft: SQLite that measures its slowest write.",
             "`BRAFT_STORAGE={name}` keeps this node's log in it.",
         ),
         "http": _Kind(
             "HTTP route for braft: GET /plugins/{name}.",
-            "Every node that has it installed answers `GET /plugins/{name}` on its HTTP port.",
+            "Every node with this plugin answers `GET /plugins/{name}` on its HTTP port.",
         ),
         "cli": _Kind(
             "Command for braft: braft {name}.",
             "`braft {name} --url http://127.0.0.1:15002` shows the leader.",
         ),
         "observer": _Kind(
-            "Observer {name} for braft: logs who leads.",
-            "Every node that has it installed logs changes of the leader.",
+            "Observer {name} for braft: logs changes of the leader.",
+            "Every node with this plugin logs changes of the leader.",
         ),
     }
 )
@@ -94,8 +94,9 @@ class Made(NamedTuple):
 def make_plugin(name: str, kind: str, folder: Path | None = None) -> Made:
     """Write a new distribution.
 
-    :param name: the plugin's name, the one to choose it by.
-    :param folder: where to; default: named after the distribution, in the working directory.
+    :param name: the plugin's name, by which settings select it.
+    :param folder: where to write it; default: a folder named after the distribution, in the
+        working directory.
     :raises ConfigError: the name or kind is not valid, or the folder is not empty. Nothing was
         written.
     """
