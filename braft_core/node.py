@@ -90,7 +90,7 @@ class Node(ClusterCalls, SnapshotCalls):
         if host is None:
             return f"<Node {self.state}>"
         components = host.components
-        return f"<Node {self.state} at {components.address}, id {components.server_id}>"
+        return f"<Node {self.state} at {components.advertised.address}, id {components.server_id}>"
 
     # -- lifecycle -------------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class Node(ClusterCalls, SnapshotCalls):
     @property
     def address(self) -> str:
         """The ``host:port`` that this node advertises."""
-        return self._running().components.address
+        return self._running().components.advertised.address
 
     @property
     def http_address(self) -> str | None:

@@ -32,8 +32,9 @@ from braft_core.plugin.manager import Plugins
 from braft_core.plugin.option_values import OptionValues
 from braft_core.plugin.registry import Registry
 from braft_core.plugin.validation import KINDS
-from braft_core.raft import SnapshotMeta
+from braft_core.runtime.advertised_address import AdvertisedAddress
 from braft_core.runtime.advertising import advertise, chosen_discovery
+from braft_core.runtime.initial_state import InitialState
 from braft_core.runtime.location import MEMORY, choose_location, data_directory
 from braft_core.runtime.security_check import check_security, serves_reflection
 from braft_core.runtime.timing import Timing
@@ -52,7 +53,7 @@ SERVER_ID = "server_id"
 _ENVELOPE_ROOM = 64 << 10
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Components:
     """The components of a node. The storage is open; nothing else has been started."""
 
@@ -61,9 +62,8 @@ class Components:
     timing: Timing
     plugins: Plugins
     registry: Registry
-    #: What the node advertises. Both change with the host's addresses where it follows them.
-    ip: str
-    address: str
+    #: Where other nodes reach it. Changes with the host's addresses if it follows them.
+    advertised: AdvertisedAddress
     #: Where it listens.
     host: str
     #: Whether the host's addresses decide what it advertises.
@@ -71,9 +71,8 @@ class Components:
     ports: Ports
     server_id: str
     storage: Storage
-    stored: StoredState
-    #: The snapshot that the state machine begins from.
-    snapshot: SnapshotMeta | None
+    #: What a replica starts from.
+    initial: InitialState
     transport: Transport
     #: Who may call.
     tokens: TokenSource
@@ -127,15 +126,13 @@ def build_components(
         timing=timing,
         plugins=plugins,
         registry=registry,
-        ip=ip,
-        address=join_host_port(ip, ports.raft),
+        advertised=AdvertisedAddress(ip, ports.raft),
         host=host,
         follows=follows,
         ports=ports,
         server_id=server_id,
         storage=storage,
-        stored=recovery.state,
-        snapshot=recovery.snapshot,
+        initial=InitialState(storage, recovery.state, recovery.snapshot),
         transport=transport,
         tokens=tokens,
         discovery=discovery,

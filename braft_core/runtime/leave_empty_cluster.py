@@ -10,9 +10,7 @@ import asyncio
 import logging
 from typing import Protocol
 
-from braft_core.abc import NO_SNAPSHOT, StoredState, WriteBatch
 from braft_core.errors import Busy, Stopped, StorageError
-from braft_core.raft import HardState
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.components import Components
 from braft_core.runtime.membership_adapter import MembershipAdapter
@@ -99,9 +97,8 @@ def resume_abandoning(components: Components) -> None:
     storage = components.storage
     if storage.get_meta(_ABANDONING) is None:
         return
-    storage.write([WriteBatch(HardState(), truncate_from=1, snapshot=NO_SNAPSHOT)])
+    components.initial.clear()
     storage.set_meta({CLUSTER_ID: None, _ABANDONING: None})
-    components.stored, components.snapshot = StoredState(HardState(), []), None
 
 
 def _check(replica: Replica, adapter: MembershipAdapter, me: str) -> None:

@@ -109,7 +109,7 @@ class NodeThreads:
             self._front = front(self.components)
             self._server = Server(self.components, self._applier, self.events, node, self._on_fatal)
             self.snapshots = NodeSnapshots(self._server)
-            self._address_tracker = AddressTracker(self.components.ip)
+            self._address_tracker = AddressTracker(self.components.advertised.ip)
             self._loop = LoopThread(f"{name}-loop", timing.executor_stop)
         except BaseException:
             # Release the lock of the data directory: the node was not made.
@@ -158,7 +158,7 @@ class NodeThreads:
         with self._stopping:
             if self._loop.loop.is_closed():
                 return
-            name, address = short_id(self.components.server_id), self.components.address
+            name, address = short_id(self.components.server_id), self.components.advertised.address
             _log.info("stopping: server %s at %s", name, address)
             self._notify("braft_on_stopping")
             if self._front is not None:
@@ -344,7 +344,9 @@ class NodeThreads:
     @property
     def http_address(self) -> str:
         """Where HTTP is served, or ""."""
-        return join_host_port(self.components.ip, self._front.port) if self._front else ""
+        return (
+            join_host_port(self.components.advertised.ip, self._front.port) if self._front else ""
+        )
 
     @property
     def is_leader(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Protocol
 
-from braft_core.abc import Identity, WriteBatch
+from braft_core.abc import Identity
 from braft_core.cluster.interface import (
     AutopilotRules,
     MembershipSettings,
@@ -20,13 +20,10 @@ from braft_core.errors import InvariantViolation
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft import (
     Configuration,
-    Entry,
     EntryType,
-    HardState,
     RaftCore,
     Role,
     Server,
-    encode_configuration,
 )
 from braft_core.runtime import clock
 from braft_core.runtime.admin import Admin
@@ -149,11 +146,7 @@ class MembershipAdapter:
 
     async def start_raft(self, cluster_id: str, configuration: Configuration | None) -> None:
         """Become a member, durably: first the log, then the cluster id; a crash repeats both."""
-        server, storage, stored = (
-            self._server,
-            self._server.components.storage,
-            self._server.components.stored,
-        )
+        server, components = self._server, self._server.components
         if server.replica is not None:
             if server.identity.cluster_id != cluster_id:
                 raise InvariantViolation(
@@ -161,12 +154,9 @@ class MembershipAdapter:
                     f"{cluster_id}"
                 )
             return
-        if configuration is not None and not stored.entries:
-            data = encode_configuration(configuration)
-            first = Entry(1, 1, EntryType.CONFIGURATION, data)
-            storage.write([WriteBatch(HardState(1, ""), entries=[first])])
-            stored.hard_state, stored.entries = HardState(1, ""), [first]
-        storage.set_meta({CLUSTER_ID: cluster_id.encode()})
+        if configuration is not None:
+            components.initial.bootstrap(configuration)
+        components.storage.set_meta({CLUSTER_ID: cluster_id.encode()})
         server.start_replica(cluster_id)
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:

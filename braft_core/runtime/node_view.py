@@ -135,7 +135,7 @@ class NodeView:
             leader_address=self._server.leader[1],
             configuration=self._server.configuration,
             contacts=[str(contact) for contact in self._server.membership.contacts],
-            addresses=[self._server.components.address],
+            addresses=[self._server.components.advertised.address],
             applied=self._server.applier.applied_index,
             error="" if ready else why,
             extra={

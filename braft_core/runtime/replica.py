@@ -47,7 +47,7 @@ class Replica:
         settings, timing = components.settings, components.timing
         self._storage = components.storage
         self._applier = applier
-        self._snapshot = components.snapshot
+        self._snapshot = components.initial.snapshot
         self.core = _core(components)
         policy = SnapshotPolicy(
             settings.snapshot_entries, settings.snapshot_bytes, settings.snapshot_trailing
@@ -132,7 +132,7 @@ class Replica:
 
 
 def _core(components: Components) -> RaftCore:
-    settings, stored = components.settings, components.stored
+    settings, stored = components.settings, components.initial.stored
     return RaftCore(
         components.server_id,
         config=RaftConfig(
@@ -149,5 +149,5 @@ def _core(components: Components) -> RaftCore:
         entries=stored.entries,
         compacted_index=stored.compacted_index,
         compacted_term=stored.compacted_term,
-        snapshot=components.snapshot,
+        snapshot=components.initial.snapshot,
     )

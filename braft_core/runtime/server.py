@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from braft_core.abc import Identity
-from braft_core.addresses import join_host_port
 from braft_core.cluster.member_capabilities import MemberCapabilities
 from braft_core.cluster.membership import ClusterMembership
 from braft_core.compat.go_braft.server_id import short_id
@@ -68,7 +67,7 @@ class Server:
         self._timing = timing
         self.components = components
         self.applier = applier
-        self.identity = Identity(components.server_id, components.address)
+        self.identity = Identity(components.server_id, components.advertised.address)
         self.condition = StateCondition()
         #: The member part; ``None`` while the node is in no cluster.
         self.replica: Replica | None = None
@@ -277,11 +276,10 @@ class Server:
 
     def move(self, ip: str) -> None:
         """Advertise another address of this host from now on, and reconnect from there."""
-        components, before = self.components, self.components.address
-        components.ip, components.address = ip, join_host_port(ip, components.ports.raft)
-        self.identity.address = components.address
-        _log.info("this node is at %s now, no longer at %s", components.address, before)
-        components.transport.reconnect()
+        before, now = self.identity.address, self.components.advertised.move(ip)
+        self.identity.address = now
+        _log.info("this node is at %s now, no longer at %s", now, before)
+        self.components.transport.reconnect()
         self.membership.move(ip)
 
     # -- status (any thread) ---------------------------------------------------------------------

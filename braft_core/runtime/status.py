@@ -75,7 +75,7 @@ class Status:
             NodeFacts(
                 server_id=components.server_id,
                 raft_id=_raft_id(components.server_id),
-                address=components.address,
+                address=components.advertised.address,
                 raft_state=raft_state(role),
                 leader=leader_address,
                 app_version=self._build.app_version or _version(),
