@@ -1,7 +1,7 @@
 """The audit log (logger ``braft.audit``): who changed the cluster, or copied its data.
 
-It has a line for each change of members or leadership, each snapshot that is taken, downloaded or
-received, and each restore. Lines hold no secrets, and control characters are escaped.
+It has a line for each membership change, leadership transfer, snapshot that is taken or downloaded,
+and restore. Lines hold no secrets, and control characters are escaped.
 """
 
 from __future__ import annotations
