@@ -154,7 +154,7 @@ def check_member_id(server_id: object) -> str:
     """Return the id of a server that may be a member already.
 
     A cluster with servers of HashiCorp raft has members whose ids are of any form, often
-    ``127.0.0.1:8300``. Such an id may be named, though no stranger is let in with it.
+    ``127.0.0.1:8300``. Requests may name such an id, but no new server joins with it.
 
     :raises DecodeError: it cannot be one: it is empty, too long or not printable.
     """
