@@ -7,10 +7,12 @@ seeds each one took.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from braft_core.raft import election
+from braft_testing import simulation
 from tests.simulation.mutants import MUTANTS, Mutant, hunt
 from tests.simulation.mutants.__main__ import main
 from tests.simulation.mutants.planting import Patch
@@ -26,7 +28,7 @@ SLOW = {
     "stale_votes_count",
     "the_number_of_removals_has_no_limit",
     "unknown_services_in_a_snapshot_are_skipped",
-    "what_a_probe_finds_is_ignored",
+    "probe_results_are_ignored",
 }
 
 
@@ -44,13 +46,20 @@ def test_mutant_is_found(mutant: Mutant, record_property: Callable[[str, object]
     assert report.invariant in mutant.rules, report.detail
 
 
-def test_there_are_as_many_mutants_as_promised() -> None:
+def test_there_are_as_many_mutants_as_documented() -> None:
     names = {mutant.name for mutant in MUTANTS}
     assert len(names) == len(MUTANTS) >= 22
     assert names > SLOW
 
 
-def test_what_was_planted_is_taken_out_again() -> None:
+def test_every_rule_of_a_mutant_is_a_rule_of_the_simulator() -> None:
+    modules = sorted(Path(simulation.__file__).parent.glob("*.py"))
+    source = "".join(path.read_text() for path in modules)
+    rules = {rule.partition(" (")[0] for mutant in MUTANTS for rule in mutant.rules}
+    assert [rule for rule in sorted(rules) if f'"{rule}' not in source] == []
+
+
+def test_a_patch_restores_the_original() -> None:
     original = election.pre_campaign
     with Patch() as patch:
         patch.setattr(election, "pre_campaign", election.campaign)

@@ -38,9 +38,9 @@ MOST = 40
 
 _SAME_ANSWERS = "equal commands give equal answers"
 _SAME_STATES = "equal commands give equal states"
-_RESTORED = "a restored service goes on as the others"
-_PREFIX = "a snapshot is the state of its prefix"
-_EVERYWHERE = "a service is the same in every process"
+_RESTORED = "a restored service behaves like the others"
+_PREFIX = "a snapshot holds the state at its index"
+_EVERYWHERE = "a service behaves the same in every process"
 _ONCE = "session exactly-once"
 
 
@@ -394,7 +394,7 @@ BROKEN: list[tuple[type[Stock], set[str], dict[str, Any]]] = [
     (LeftOut, {_RESTORED}, {}),
     (Merging, {_PREFIX}, {}),
     (Late, {_PREFIX}, {}),
-    (Shared, {"an answer shares nothing with the state"}, {}),
+    (Shared, {"an answer shares no objects with the state"}, {}),
     (ChangingQuery, {"a query changes nothing"}, {}),
     (CachedQuery, {"linearizability"}, {}),
     (Swap, {"the invariant of the service"}, {"invariant": within_limits}),
@@ -514,10 +514,10 @@ def always_refused(rng: random.Random) -> tuple[str, list[Any]]:
 @pytest.mark.parametrize(
     ("operations", "rule"),
     [
-        (unknown_command, "operations() draws what the service has"),
-        (no_operation, "operations() draws a name and arguments"),
-        (odd_arguments, "operations() draws a name and arguments"),
-        (always_refused, "operations succeed"),
+        (unknown_command, "operations() returns only commands and queries of the service"),
+        (no_operation, "operations() returns a name and arguments"),
+        (odd_arguments, "operations() returns a name and arguments"),
+        (always_refused, "some operation succeeds"),
     ],
 )
 def test_operations_that_test_nothing_are_found(operations: Any, rule: str) -> None:

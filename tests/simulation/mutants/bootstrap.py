@@ -17,8 +17,8 @@ from tests.simulation.mutants.planting import Mutant, Patch
 __all__ = ["MUTANTS"]
 
 _RULES = (
-    "every member accepted",
-    "never two clusters",
+    "every member accepted the bootstrap proposal",
+    "at most one cluster",
     "one cluster per node",
     "one bootstrap configuration",
 )

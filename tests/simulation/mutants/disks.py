@@ -35,7 +35,7 @@ def a_campaign_does_not_wait_for_the_disk(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def slow_votes_are_not_waited_for(patch: Patch) -> dict[str, Any]:
+def late_votes_are_ignored(patch: Patch) -> dict[str, Any]:
     original = election.on_vote_response
 
     def on_vote_response(state: RaftState, message: RequestVoteResponse) -> None:
@@ -47,7 +47,7 @@ def slow_votes_are_not_waited_for(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def a_late_acknowledgement_counts_for_nothing(patch: Patch) -> dict[str, Any]:
+def late_acknowledgements_are_ignored(patch: Patch) -> dict[str, Any]:
     """Ignore late acknowledgements, as braft once did; a slow follower never catches up."""
     original = Progress.probe
 
@@ -59,7 +59,7 @@ def a_late_acknowledgement_counts_for_nothing(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def every_slow_disk_costs_the_office(patch: Patch) -> dict[str, Any]:
+def a_leader_steps_down_on_any_slow_disk(patch: Patch) -> dict[str, Any]:
     """Step down although the others' disks are no faster, as braft itself once did."""
 
     def is_outpaced(state: RaftState) -> bool:
@@ -73,16 +73,16 @@ def every_slow_disk_costs_the_office(patch: Patch) -> dict[str, Any]:
 MUTANTS = (
     Mutant(
         a_campaign_does_not_wait_for_the_disk,
-        ("a campaign waits for the vote before it", "recovery"),
+        ("no campaign before the last vote is durable", "recovery"),
     ),
-    Mutant(slow_votes_are_not_waited_for, ("recovery",), _slow),
+    Mutant(late_votes_are_ignored, ("recovery",), _slow),
     Mutant(
-        a_late_acknowledgement_counts_for_nothing,
+        late_acknowledgements_are_ignored,
         ("recovery",),
         lambda plan: _slow(plan) and plan.config.max_append_entries <= 4,
     ),
     Mutant(
-        every_slow_disk_costs_the_office,
+        a_leader_steps_down_on_any_slow_disk,
         ("recovery",),
         lambda plan: _slow(plan) and plan.slow_syncs > 2 * plan.config.disk_patience,
     ),

@@ -27,7 +27,7 @@ __all__ = ["MUTANTS"]
 # -- the disk and the driver ---------------------------------------------------------------
 
 
-class ForgetfulDisk(Disk):
+class VoteLosingDisk(Disk):
     """Stores the term, but not the vote."""
 
     def persist(self, change: Ready | Compaction) -> None:
@@ -37,10 +37,10 @@ class ForgetfulDisk(Disk):
 
 
 def vote_is_not_stored(patch: Patch) -> dict[str, Any]:
-    return {"disk_class": ForgetfulDisk}
+    return {"disk_class": VoteLosingDisk}
 
 
-class HastyServer(Server):
+class EarlySendingServer(Server):
     """Sends everything at once instead of waiting for the disk."""
 
     def _handle(self, live: Process, ready: Ready) -> None:
@@ -49,14 +49,14 @@ class HastyServer(Server):
         super()._handle(live, ready)
 
 
-def answers_leave_before_the_sync(patch: Patch) -> dict[str, Any]:
-    return {"server_class": HastyServer}
+def responses_are_sent_before_the_sync(patch: Patch) -> dict[str, Any]:
+    return {"server_class": EarlySendingServer}
 
 
 # -- elections -----------------------------------------------------------------------------
 
 
-class CredulousCore(RaftCore):
+class AnyTermVotesCore(RaftCore):
     """Counts votes of other terms."""
 
     def step(self, message: Message) -> None:
@@ -76,7 +76,7 @@ def _count_any_vote(patch: Patch) -> None:
 
 def stale_votes_count(patch: Patch) -> dict[str, Any]:
     _count_any_vote(patch)
-    return {"core_factory": CredulousCore}
+    return {"core_factory": AnyTermVotesCore}
 
 
 def a_doubled_vote_counts_twice(patch: Patch) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def a_server_votes_twice(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def any_log_is_good_enough_for_a_vote(patch: Patch) -> dict[str, Any]:
+def votes_ignore_the_candidates_log(patch: Patch) -> dict[str, Any]:
     patch.setattr(election, "_up_to_date", lambda state, last_term, last_index: True)
     return {}
 
@@ -139,7 +139,7 @@ def pre_votes_while_a_leader_lives(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def a_leader_without_contact_goes_on(patch: Patch) -> dict[str, Any]:
+def a_leader_without_quorum_keeps_leading(patch: Patch) -> dict[str, Any]:
     def check_quorum(state: RaftState) -> None:
         if state.now >= state.quorum_check_due:
             state.quorum_check_due = state.now + state.config.heartbeat_interval
@@ -152,7 +152,7 @@ def a_wiped_server_keeps_its_id(patch: Patch) -> dict[str, Any]:
     return {"reuses_ids": True}
 
 
-class BoastfulDisk(Disk):
+class FullDiskThatAcknowledges(Disk):
     """Reports as stored what it had no room for."""
 
     def _finish(self, life: int, count: int) -> None:
@@ -163,57 +163,60 @@ class BoastfulDisk(Disk):
         super()._finish(life, count)
 
 
-def a_full_disk_says_yes(patch: Patch) -> dict[str, Any]:
-    return {"disk_class": BoastfulDisk}
+def a_full_disk_acknowledges_writes(patch: Patch) -> dict[str, Any]:
+    return {"disk_class": FullDiskThatAcknowledges}
 
 
 MUTANTS = (
-    Mutant(vote_is_not_stored, ("one vote per term", "votes are durable before they are spoken")),
+    Mutant(vote_is_not_stored, ("one vote per term", "votes are durable before they are sent")),
     Mutant(
-        answers_leave_before_the_sync,
+        responses_are_sent_before_the_sync,
         (
-            "terms are durable before they are spoken",
-            "votes are durable before they are spoken",
-            "acknowledge only what is durable",
+            "terms are durable before they are sent",
+            "votes are durable before they are sent",
+            "acknowledged entries are durable",
         ),
     ),
     Mutant(
         stale_votes_count,
-        ("election safety", "a leader has the votes of a majority"),
+        ("election safety", "a leader was elected by a majority"),
         lambda plan: plan.initial_voters >= 3 and plan.jitter >= 0.05,
     ),
     Mutant(
         a_doubled_vote_counts_twice,
-        ("election safety", "a leader has the votes of a majority"),
+        ("election safety", "a leader was elected by a majority"),
         lambda plan: plan.initial_voters >= 4 and plan.duplication > 0.05,
     ),
     Mutant(a_server_votes_twice, ("stored vote never changes", "one vote per term")),
-    Mutant(any_log_is_good_enough_for_a_vote, ("leader completeness",)),
+    Mutant(votes_ignore_the_candidates_log, ("leader completeness",)),
     Mutant(no_pre_vote, ("PreVote before a campaign",)),
-    Mutant(pre_votes_while_a_leader_lives, ("no PreVote while a leader lives",)),
-    Mutant(a_leader_without_contact_goes_on, ("a leader without contact steps down",)),
+    Mutant(pre_votes_while_a_leader_lives, ("no PreVote is granted while a leader is heard",)),
+    Mutant(
+        a_leader_without_quorum_keeps_leading,
+        ("a leader without contact to a majority steps down",),
+    ),
     Mutant(no_no_op, ("recovery",)),
     Mutant(
         a_wiped_server_keeps_its_id,
         (
-            "commit needs a durable majority",
+            "committed entries are durable on a majority",
             "leader completeness",
             "one vote per term",
-            "a leader has the votes of a majority",
+            "a leader was elected by a majority",
             "recovery",
-            "commit comes from a leader",
+            "only leaders advance the commit index",
         ),
         lambda plan: "wipe" in plan.faults,
     ),
     Mutant(
-        a_full_disk_says_yes,
+        a_full_disk_acknowledges_writes,
         (
-            "terms are durable before they are spoken",
-            "votes are durable before they are spoken",
-            "acknowledge only what is durable",
+            "terms are durable before they are sent",
+            "votes are durable before they are sent",
+            "acknowledged entries are durable",
             "one vote per term",
-            "commit needs a durable majority",
-            "apply only what is durable",
+            "committed entries are durable on a majority",
+            "only durable entries are applied",
             "one answer per request",  # each retry reports it again
         ),
         lambda plan: "full_disk" in plan.faults,

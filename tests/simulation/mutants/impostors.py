@@ -10,10 +10,10 @@ from tests.simulation.mutants.planting import Mutant, Patch
 
 __all__ = ["MUTANTS"]
 
-_RAISES = "the core raises nothing unforeseen"
+_RAISES = "the core raises no unexpected error"
 
 
-def entries_are_taken_as_they_come(patch: Patch) -> dict[str, Any]:
+def entries_are_not_validated(patch: Patch) -> dict[str, Any]:
     patch.setattr(rules, "_check_entries", lambda message, entries: None)
     return {}
 
@@ -28,7 +28,7 @@ def any_leader_may_replace_what_is_committed(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def one_message_uses_up_the_terms(patch: Patch) -> dict[str, Any]:
+def any_term_step_is_accepted(patch: Patch) -> dict[str, Any]:
     patch.setattr(rules, "exceeds_term_step", lambda state, message: False)
     return {}
 
@@ -39,14 +39,14 @@ def _forged(plan: Plan) -> bool:
 
 MUTANTS = (
     Mutant(
-        entries_are_taken_as_they_come,
+        entries_are_not_validated,
         (
             f"{_RAISES} (InvariantViolation)",
             f"{_RAISES} (DecodeError)",
             "terms grow along the log",
             "log matching",
             "state machine safety",
-            "what is in the log is written",
+            "the core's log matches the disk",
         ),
         _forged,
     ),
@@ -55,11 +55,11 @@ MUTANTS = (
         (
             "log matching",
             "state machine safety",
-            "commit needs a durable majority",
+            "committed entries are durable on a majority",
             "a healthy cluster keeps its leader",
             "leader append-only",
-            "commit comes from a leader",
-            "no honest server breaks a rule",
+            "only leaders advance the commit index",
+            "messages of real servers are never rejected as forged",
             "recovery",
         ),
         _forged,
@@ -69,5 +69,5 @@ MUTANTS = (
         (f"{_RAISES} (InvariantViolation)",),
         _forged,
     ),
-    Mutant(one_message_uses_up_the_terms, ("recovery",), _forged),
+    Mutant(any_term_step_is_accepted, ("recovery",), _forged),
 )

@@ -49,7 +49,7 @@ def an_older_term_is_committed_by_counting(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def learners_and_the_removed_count(patch: Patch) -> dict[str, Any]:
+def learners_and_removed_servers_count(patch: Patch) -> dict[str, Any]:
     """Count everyone who ever acknowledged, also learners and removed servers."""
     original = replication.advance_commit
     acknowledged: dict[tuple[str, int], dict[str, int]] = {}
@@ -207,7 +207,7 @@ def configurations_count_from_their_commit(patch: Patch) -> dict[str, Any]:
 # -- leases --------------------------------------------------------------------------------
 
 _DISHONEST = Edits(plan={"honest_clocks": False, "clock_drift": 0.2})
-_FRESH = ("a read sees all commits before it", "linearizability", "revisions grow")
+_FRESH = ("a read sees all earlier commits", "linearizability", "revisions grow")
 
 
 def _leases(plan: Plan) -> bool:
@@ -219,7 +219,7 @@ def leases_while_clocks_jump(patch: Patch) -> dict[str, Any]:
     return {"edits": _DISHONEST}
 
 
-def promises_end_with_the_connection(patch: Patch) -> dict[str, Any]:
+def vote_leases_end_with_the_connection(patch: Patch) -> dict[str, Any]:
     original = election.on_leader_lost
 
     def on_leader_lost(state: RaftState) -> None:
@@ -230,7 +230,7 @@ def promises_end_with_the_connection(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def nobody_keeps_a_promise(patch: Patch) -> dict[str, Any]:
+def vote_leases_are_never_extended(patch: Patch) -> dict[str, Any]:
     patch.setattr(RaftState, "extend_vote_lease", lambda state: state.config.lease_reads)
     return {}
 
@@ -250,35 +250,53 @@ MUTANTS = (
     Mutant(
         half_is_a_majority,
         (
-            "commit needs a durable majority",
-            "a leader has the votes of a majority",
+            "committed entries are durable on a majority",
+            "a leader was elected by a majority",
             "PreVote before a campaign",
         ),
     ),
-    Mutant(an_older_term_is_committed_by_counting, ("commit only own term by counting",)),
-    Mutant(learners_and_the_removed_count, ("commit needs a durable majority",)),
-    Mutant(the_leader_counts_itself_before_its_disk, ("commit needs a durable majority",)),
-    Mutant(any_acknowledgement_covers_the_whole_log, ("commit needs a durable majority",)),
-    Mutant(every_append_truncates, ("committed entries stay", "commit needs a durable majority")),
+    Mutant(
+        an_older_term_is_committed_by_counting,
+        ("only entries of the current term are committed by counting",),
+    ),
+    Mutant(learners_and_removed_servers_count, ("committed entries are durable on a majority",)),
+    Mutant(
+        the_leader_counts_itself_before_its_disk, ("committed entries are durable on a majority",)
+    ),
+    Mutant(
+        any_acknowledgement_covers_the_whole_log, ("committed entries are durable on a majority",)
+    ),
+    Mutant(
+        every_append_truncates,
+        ("committed entries are never dropped", "committed entries are durable on a majority"),
+    ),
     Mutant(no_consistency_check, ("log matching", "state machine safety")),
-    Mutant(reads_without_a_round, ("a read sees all commits before it",)),
-    Mutant(reads_before_the_first_commit, ("a read sees all commits before it",)),
+    Mutant(reads_without_a_round, ("a read sees all earlier commits",)),
+    Mutant(reads_before_the_first_commit, ("a read sees all earlier commits",)),
     Mutant(two_changes_at_once, ("one configuration change at a time",)),
-    Mutant(change_before_the_first_commit, ("change only after a commit in the own term",)),
+    Mutant(
+        change_before_the_first_commit,
+        ("no configuration change before a commit in the leader's term",),
+    ),
     Mutant(
         configurations_count_from_their_commit,
         (
-            "latest configuration is in use",
-            "events tell the truth",
+            "the latest configuration is in use",
+            "events match the core's state",
             "PreVote before a campaign",
-            "a leader has the votes of a majority",
+            "a leader was elected by a majority",
         ),
     ),
     Mutant(leases_while_clocks_jump, _FRESH, _leases, 100),
     Mutant(
-        promises_end_with_the_connection, _FRESH, lambda plan: _leases(plan) and plan.alarm > 0, 100
+        vote_leases_end_with_the_connection,
+        _FRESH,
+        lambda plan: _leases(plan) and plan.alarm > 0,
+        100,
     ),
-    Mutant(nobody_keeps_a_promise, _FRESH, lambda plan: _leases(plan) and plan.alarm > 0, 100),
+    Mutant(
+        vote_leases_are_never_extended, _FRESH, lambda plan: _leases(plan) and plan.alarm > 0, 100
+    ),
     Mutant(
         a_lease_outlives_a_transfer,
         _FRESH,

@@ -19,7 +19,7 @@ def _removes(plan: Plan) -> bool:
     return plan.autopilot is not None and plan.initial_voters >= 3
 
 
-def the_removed_campaign(patch: Patch) -> dict[str, Any]:
+def removed_servers_campaign(patch: Patch) -> dict[str, Any]:
     def set_campaign_enabled(self: RaftCore, enabled: bool) -> None:
         return
 
@@ -27,7 +27,7 @@ def the_removed_campaign(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def nobody_is_told_that_it_was_removed(patch: Patch) -> dict[str, Any]:
+def removed_servers_get_no_notice(patch: Patch) -> dict[str, Any]:
     def was_removed(view: RaftView, request: ProbeRequest, cluster_id: str) -> bool:
         return False
 
@@ -35,7 +35,7 @@ def nobody_is_told_that_it_was_removed(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def who_returns_votes_at_once(patch: Patch) -> dict[str, Any]:
+def returning_servers_vote_at_once(patch: Patch) -> dict[str, Any]:
     original = RejoinAdapter.change
 
     def change(self: RejoinAdapter, kind: str, server_id: str, address: str) -> bool:
@@ -54,8 +54,8 @@ def no_learner_is_promoted(patch: Patch) -> dict[str, Any]:
 
 
 MUTANTS = (
-    Mutant(the_removed_campaign, ("the removed do not campaign",), _removes),
-    Mutant(nobody_is_told_that_it_was_removed, ("recovery",), _removes),
-    Mutant(who_returns_votes_at_once, ("who returns is a learner first",), _removes),
+    Mutant(removed_servers_campaign, ("removed servers do not campaign",), _removes),
+    Mutant(removed_servers_get_no_notice, ("recovery",), _removes),
+    Mutant(returning_servers_vote_at_once, ("a returning server is a learner first",), _removes),
     Mutant(no_learner_is_promoted, ("recovery",), _removes),
 )

@@ -33,7 +33,7 @@ def _counts(plan: Plan) -> bool:
     return _removes(plan) and long and not {"clock", "diverge"} & set(plan.faults)
 
 
-def what_a_probe_finds_is_ignored(patch: Patch) -> dict[str, Any]:
+def probe_results_are_ignored(patch: Patch) -> dict[str, Any]:
     def probed(self: DeadServerCleanup, now: float, server: Server) -> ProbeEvidence:
         return ProbeEvidence(inf, MIN_FAILURES)
 
@@ -41,7 +41,7 @@ def what_a_probe_finds_is_ignored(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def the_silent_count_as_healthy(patch: Patch) -> dict[str, Any]:
+def silent_voters_count_as_healthy(patch: Patch) -> dict[str, Any]:
     """Let a leader that is about to lose its majority remove one more voter.
 
     It does not record the removal first, since that takes a majority as well.
@@ -90,8 +90,13 @@ def a_new_leader_removes_at_once(patch: Patch) -> dict[str, Any]:
 
 
 MUTANTS = (
-    Mutant(what_a_probe_finds_is_ignored, ("who answers is not removed",), _removes),
-    Mutant(the_silent_count_as_healthy, ("a healthy majority stays",), _waits_long),
-    Mutant(the_number_of_removals_has_no_limit, ("less than half are removed",), _counts, 200),
-    Mutant(a_new_leader_removes_at_once, ("only a steady leader removes",), _removes, 200),
+    Mutant(probe_results_are_ignored, ("a server that answers probes is not removed",), _removes),
+    Mutant(silent_voters_count_as_healthy, ("a removal leaves a healthy majority",), _waits_long),
+    Mutant(
+        the_number_of_removals_has_no_limit,
+        ("fewer than half of the voters are removed",),
+        _counts,
+        200,
+    ),
+    Mutant(a_new_leader_removes_at_once, ("only a stable leader removes voters",), _removes, 200),
 )

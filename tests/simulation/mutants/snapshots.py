@@ -23,11 +23,11 @@ from tests.simulation.mutants.planting import Mutant, Patch
 
 __all__ = ["MUTANTS"]
 
-_RAISES = "the core raises nothing unforeseen"
+_RAISES = "the core raises no unexpected error"
 _SAME = (
-    "answers are the same everywhere",
+    "all servers give the same answers",
     "states converge",
-    "a snapshot is the state of its prefix",
+    "a snapshot holds the state at its index",
 )
 
 
@@ -129,7 +129,7 @@ def a_snapshot_with_the_newest_configuration(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def a_snapshot_counts_for_more_than_it_holds(patch: Patch) -> dict[str, Any]:
+def a_snapshot_index_is_ahead_of_its_state(patch: Patch) -> dict[str, Any]:
     """Capture the state, apply entries, and name the snapshot after the last of them."""
     original = snapshots.Snapshotter._written
 
@@ -146,7 +146,7 @@ def a_snapshot_counts_for_more_than_it_holds(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-class HastyDisk(Disk):
+class OvercompactingDisk(Disk):
     """Compacts the log further than requested."""
 
     def compact(self, compaction: Compaction) -> None:
@@ -154,11 +154,11 @@ class HastyDisk(Disk):
         super().compact(Compaction(upto, self.volatile.term_at(upto)))
 
 
-def the_log_is_cut_beyond_the_snapshot(patch: Patch) -> dict[str, Any]:
-    return {"disk_class": HastyDisk}
+def the_log_is_compacted_beyond_the_snapshot(patch: Patch) -> dict[str, Any]:
+    return {"disk_class": OvercompactingDisk}
 
 
-def a_crash_between_snapshot_and_cut_is_not_mended(patch: Patch) -> dict[str, Any]:
+def a_crash_before_compaction_is_not_repaired(patch: Patch) -> dict[str, Any]:
     def reconcile(state: StoredState, metas: Sequence[SnapshotMeta]) -> Recovery:
         newest = max(metas, key=lambda meta: meta.index, default=None)
         return Recovery(newest, None, state)
@@ -194,7 +194,7 @@ def a_session_forgets_its_last_answer(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def clients_draw_the_ids_of_others(patch: Patch) -> dict[str, Any]:
+def session_ids_collide(patch: Patch) -> dict[str, Any]:
     patch.setattr(clients, "new_session", lambda rng: bytes((rng.randrange(2),)) * SESSION_ID_BYTES)
     return {}
 
@@ -207,59 +207,63 @@ MUTANTS = (
     Mutant(the_old_state_stays_after_an_install, _SAME, _often),
     Mutant(
         an_install_drops_what_follows_it,
-        ("committed entries stay", "commit within log"),
+        ("committed entries are never dropped", "commit index within the log"),
         _often,
         200,
     ),
     Mutant(
         a_late_snapshot_is_installed,
-        ("monotone commit", "committed entries stay", "apply in order"),
+        (
+            "the commit index never decreases",
+            "committed entries are never dropped",
+            "entries are applied in order",
+        ),
         _often,
         100,
     ),
-    Mutant(an_install_is_acknowledged_at_once, ("acknowledge only what is durable",), _often),
+    Mutant(an_install_is_acknowledged_at_once, ("acknowledged entries are durable",), _often),
     Mutant(
         an_installed_snapshot_counts_for_the_whole_log,
-        ("commit needs a durable majority", "recovery"),
+        ("committed entries are durable on a majority", "recovery"),
         _often,
     ),
     Mutant(
         a_broken_transfer_counts_as_done,
-        ("commit needs a durable majority", "recovery"),
+        ("committed entries are durable on a majority", "recovery"),
         _often,
         100,
     ),
     Mutant(
         compaction_beyond_what_was_applied,
-        ("only what is committed is cut away", f"{_RAISES} (InvariantViolation)"),
+        ("only committed entries are compacted", f"{_RAISES} (InvariantViolation)"),
         _often,
     ),
     Mutant(
         a_snapshot_with_the_newest_configuration,
-        ("a snapshot holds its configuration",),
+        ("a snapshot holds the configuration at its index",),
         lambda plan: _often(plan) and "membership" in plan.faults and plan.apply_latency > 0,
         100,
     ),
     Mutant(
-        a_snapshot_counts_for_more_than_it_holds,
+        a_snapshot_index_is_ahead_of_its_state,
         _SAME,
         lambda plan: _often(plan) and plan.snapshot_time > 0,
     ),
     Mutant(
-        the_log_is_cut_beyond_the_snapshot,
-        ("the log is cut only behind a snapshot", "what is in the log is written"),
+        the_log_is_compacted_beyond_the_snapshot,
+        ("only entries in a snapshot are compacted", "the core's log matches the disk"),
         _often,
     ),
     Mutant(
-        a_crash_between_snapshot_and_cut_is_not_mended,
+        a_crash_before_compaction_is_not_repaired,
         (
-            "no gaps",
-            "apply in order",
+            "the log has no gaps",
+            "entries are applied in order",
             f"{_RAISES} (InvariantViolation)",
-            "commit within log",
+            "commit index within the log",
             "log matching",
             # The log ends before the snapshot that the server reports.
-            "acknowledge only what is durable",
+            "acknowledged entries are durable",
         ),
         lambda plan: _often(plan) and plan.snapshot_crash > 0,
         100,
@@ -271,5 +275,5 @@ MUTANTS = (
     ),
     Mutant(a_retried_command_is_applied_again, ("session exactly-once",), _retries),
     Mutant(a_session_forgets_its_last_answer, ("session exactly-once", "recovery"), _retries),
-    Mutant(clients_draw_the_ids_of_others, ("session exactly-once", "linearizability"), _retries),
+    Mutant(session_ids_collide, ("session exactly-once", "linearizability"), _retries),
 )

@@ -14,10 +14,10 @@ from tests.simulation.mutants.planting import Mutant, Patch
 
 __all__ = ["MUTANTS"]
 
-_RULE = ("a stale read is no older than it says",)
+_RULE = ("a stale read keeps its staleness bound",)
 
 
-def new_leaders_words_count(patch: Patch) -> dict[str, Any]:
+def a_new_leaders_commit_index_is_trusted(patch: Patch) -> dict[str, Any]:
     """Trust a new leader's commit index before its first commit, as braft itself once did."""
 
     def observe_append(
@@ -31,7 +31,7 @@ def new_leaders_words_count(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def new_leader_is_sure_at_once(patch: Patch) -> dict[str, Any]:
+def a_new_leader_counts_as_current_at_once(patch: Patch) -> dict[str, Any]:
     def observe_leadership(self: StalenessBound, core: View, now: float, applied: int) -> None:
         if core.role is Role.LEADER:
             self._note(now, core.commit_index, applied)
@@ -40,7 +40,7 @@ def new_leader_is_sure_at_once(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def bound_counts_what_is_not_applied(patch: Patch) -> dict[str, Any]:
+def bound_ignores_the_applied_index(patch: Patch) -> dict[str, Any]:
     original = StalenessBound.seconds
 
     def seconds(self: StalenessBound, now: float, applied: int) -> float:
@@ -50,7 +50,7 @@ def bound_counts_what_is_not_applied(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
+def bound_ignores_that_leaders_are_replaced(patch: Patch) -> dict[str, Any]:
     """Ignore the time in which a leader may have been replaced."""
     original = StalenessBound.__init__
 
@@ -61,7 +61,7 @@ def bound_trusts_every_leader(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def a_message_is_as_new_as_its_arrival(patch: Patch) -> dict[str, Any]:
+def message_age_counts_from_arrival(patch: Patch) -> dict[str, Any]:
     """Count buffered messages as new, with some allowance, as braft itself once did."""
 
     def made_at(self: Stamps, stamp: int) -> float:
@@ -71,7 +71,7 @@ def a_message_is_as_new_as_its_arrival(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-class SleepyServer(Server):
+class ServerWithSuspendedClock(Server):
     """Its clock stops while it is frozen, as ``CLOCK_MONOTONIC`` does in a suspended machine."""
 
     stood_at = 0.0
@@ -86,24 +86,24 @@ class SleepyServer(Server):
         super().resume()
 
 
-def clocks_stand_still_in_suspended_machines(patch: Patch) -> dict[str, Any]:
+def clocks_stop_while_the_machine_is_suspended(patch: Patch) -> dict[str, Any]:
     """Use such clocks, as braft itself once did (tikv#964)."""
-    return {"server_class": SleepyServer}
+    return {"server_class": ServerWithSuspendedClock}
 
 
 MUTANTS = (
-    Mutant(new_leaders_words_count, _RULE),
-    Mutant(new_leader_is_sure_at_once, _RULE),
-    Mutant(bound_counts_what_is_not_applied, _RULE),
-    Mutant(bound_trusts_every_leader, _RULE),
+    Mutant(a_new_leaders_commit_index_is_trusted, _RULE),
+    Mutant(a_new_leader_counts_as_current_at_once, _RULE),
+    Mutant(bound_ignores_the_applied_index, _RULE),
+    Mutant(bound_ignores_that_leaders_are_replaced, _RULE),
     Mutant(
-        a_message_is_as_new_as_its_arrival,
+        message_age_counts_from_arrival,
         _RULE,
         lambda plan: "pause" in plan.faults and "partition" in plan.faults,
     ),
     Mutant(
-        clocks_stand_still_in_suspended_machines,
-        (*_RULE, "a read sees all commits before it"),
+        clocks_stop_while_the_machine_is_suspended,
+        (*_RULE, "a read sees all earlier commits"),
         lambda plan: "pause" in plan.faults,
     ),
 )

@@ -43,7 +43,7 @@ def _captures(plan: Plan) -> bool:
     return _mixed(plan) and 0 < plan.snapshot_every <= 5
 
 
-def what_is_unknown_is_answered(patch: Patch) -> dict[str, Any]:
+def unknown_commands_are_answered(patch: Patch) -> dict[str, Any]:
     """Answer an unknown command with an error, as braft itself once did."""
     original = StateMachine._execute
 
@@ -57,7 +57,7 @@ def what_is_unknown_is_answered(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def what_is_unknown_is_skipped(patch: Patch) -> dict[str, Any]:
+def unknown_commands_are_skipped(patch: Patch) -> dict[str, Any]:
     original = StateMachine._execute
 
     def _execute(self: StateMachine, data: bytes, context: CommandContext) -> Outcome:
@@ -85,7 +85,7 @@ def unknown_services_in_a_snapshot_are_skipped(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def services_nobody_used_are_in_snapshots(patch: Patch) -> dict[str, Any]:
+def unused_services_are_in_snapshots(patch: Patch) -> dict[str, Any]:
     """Write unused services, as braft once did; a node without them cannot read the snapshot."""
     original = StateMachine.snapshot
 
@@ -97,12 +97,12 @@ def services_nobody_used_are_in_snapshots(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def the_gate_lets_everything_pass(patch: Patch) -> dict[str, Any]:
+def admission_accepts_everything(patch: Patch) -> dict[str, Any]:
     patch.setattr(CommandAdmission, "refusal", lambda self, data: None)
     return {}
 
 
-def the_gate_ignores_declarations(patch: Patch) -> dict[str, Any]:
+def admission_ignores_declarations(patch: Patch) -> dict[str, Any]:
     def _lacking(self: CommandAdmission, need: Need) -> None:
         return None
 
@@ -110,7 +110,7 @@ def the_gate_ignores_declarations(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def learners_have_no_say_in_an_agreement(patch: Patch) -> dict[str, Any]:
+def agreements_ignore_learners(patch: Patch) -> dict[str, Any]:
     original = CapabilityNegotiation.proposal
 
     def proposal(self: CapabilityNegotiation, view: RaftView) -> Capabilities | None:
@@ -122,7 +122,7 @@ def learners_have_no_say_in_an_agreement(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def the_silent_agree(patch: Patch) -> dict[str, Any]:
+def agreements_ignore_silent_members(patch: Patch) -> dict[str, Any]:
     patch.setattr(CapabilityNegotiation, "undeclared", lambda self, view: [])
     return {}
 
@@ -149,12 +149,12 @@ def the_feature_level_may_fall(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def who_knows_less_may_join(patch: Patch) -> dict[str, Any]:
+def joining_ignores_capabilities(patch: Patch) -> dict[str, Any]:
     patch.setattr(CapabilityNegotiation, "lacking", lambda self, data: "")
     return {}
 
 
-def nobody_declares_anything(patch: Patch) -> dict[str, Any]:
+def capabilities_are_never_declared(patch: Patch) -> dict[str, Any]:
     async def _declare(self: CapabilityNegotiation) -> None:
         return
 
@@ -162,7 +162,7 @@ def nobody_declares_anything(patch: Patch) -> dict[str, Any]:
     return {}
 
 
-def a_snapshot_is_taken_while_nothing_is_applied(patch: Patch) -> dict[str, Any]:
+def snapshots_are_taken_while_applying_is_stopped(patch: Patch) -> dict[str, Any]:
     def is_stopped(self: Snapshotter, live: Process) -> bool:
         return False
 
@@ -170,18 +170,18 @@ def a_snapshot_is_taken_while_nothing_is_applied(patch: Patch) -> dict[str, Any]
     return {}
 
 
-def who_applies_nothing_keeps_leading(patch: Patch) -> dict[str, Any]:
+def a_stopped_leader_does_not_step_down(patch: Patch) -> dict[str, Any]:
     patch.setattr(RaftCore, "step_down", lambda self, reason: None)
     return {}
 
 
-_STOPS = ("what a server cannot execute stops its applying",)
-_PREFIX = ("a snapshot is the state of its prefix",)
-_AGREES = ("an agreement is what all members declared",)
+_STOPS = ("a server stops applying at a command that it cannot execute",)
+_PREFIX = ("a snapshot holds the state at its index",)
+_AGREES = ("an agreement holds only what all members declared",)
 
 MUTANTS = (
-    Mutant(what_is_unknown_is_answered, _STOPS, _mixed),
-    Mutant(what_is_unknown_is_skipped, _STOPS, _mixed),
+    Mutant(unknown_commands_are_answered, _STOPS, _mixed),
+    Mutant(unknown_commands_are_skipped, _STOPS, _mixed),
     Mutant(
         unknown_services_in_a_snapshot_are_skipped,
         (*_PREFIX, "states converge"),
@@ -189,34 +189,38 @@ MUTANTS = (
         200,
     ),
     Mutant(
-        services_nobody_used_are_in_snapshots,
+        unused_services_are_in_snapshots,
         _PREFIX,
         lambda plan: _captures(plan) and _brings(plan, "service"),
     ),
     Mutant(
-        the_gate_lets_everything_pass,
-        ("nothing is appended that a member lacks", "only what was agreed on is appended"),
+        admission_accepts_everything,
+        ("entries use only what no member lacks", "entries use only agreed capabilities"),
         _mixed,
     ),
-    Mutant(
-        the_gate_ignores_declarations, ("nothing is appended that a member lacks",), _mixed, 200
-    ),
-    Mutant(learners_have_no_say_in_an_agreement, _AGREES, _grows),
-    Mutant(the_silent_agree, _AGREES, _mixed),
+    Mutant(admission_ignores_declarations, ("entries use only what no member lacks",), _mixed, 200),
+    Mutant(agreements_ignore_learners, _AGREES, _grows),
+    Mutant(agreements_ignore_silent_members, _AGREES, _mixed),
     Mutant(
         the_feature_level_may_fall,
         ("the feature level never falls",),
         lambda plan: _brings(plan, "level"),
     ),
-    Mutant(who_knows_less_may_join, ("a newcomer that knows less is not added",), _grows),
-    Mutant(nobody_declares_anything, ("recovery",), lambda plan: _mixed(plan) and plan.servers > 1),
     Mutant(
-        a_snapshot_is_taken_while_nothing_is_applied,
+        joining_ignores_capabilities, ("a new server supports the agreed capabilities",), _grows
+    ),
+    Mutant(
+        capabilities_are_never_declared,
+        ("recovery",),
+        lambda plan: _mixed(plan) and plan.servers > 1,
+    ),
+    Mutant(
+        snapshots_are_taken_while_applying_is_stopped,
         ("no snapshot while applying is stopped",),
         _mixed,
     ),
     Mutant(
-        who_applies_nothing_keeps_leading,
+        a_stopped_leader_does_not_step_down,
         ("a server that stopped applying does not lead",),
         _mixed,
     ),

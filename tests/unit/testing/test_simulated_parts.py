@@ -132,8 +132,8 @@ def test_truncation_comes_before_the_entries_of_a_batch() -> None:
 @pytest.mark.parametrize(
     ("rule", "ready"),
     [
-        ("no gaps", batch(1, entry(3))),
-        ("no gaps", batch(1, cut=0)),
+        ("the log has no gaps", batch(1, entry(3))),
+        ("the log has no gaps", batch(1, cut=0)),
         ("stored term never decreases", Ready(number=1, hard_state=HardState(4, ""))),
         ("stored vote never changes", Ready(number=1, hard_state=HardState(5, "b"))),
         ("stored vote never changes", Ready(number=1, hard_state=HardState(5, ""))),
@@ -282,7 +282,7 @@ def test_a_cut_log_goes_on_behind_a_snapshot() -> None:
     image.apply(Compaction(2, 1))
     assert [image.term_at(i) for i in range(5)] == [0, 1, 1, 2, -1]
     assert (image.base, image.last_index) == (2, 3)
-    with pytest.raises(InvariantBroken, match="no gaps"):
+    with pytest.raises(InvariantBroken, match="the log has no gaps"):
         image.apply(batch(1, cut=2))
     image.reset(SnapshotMeta("x", 5, 2, Configuration(), 0))
     assert (image.base, image.last_index, image.term_at(5)) == (5, 5, 2)
@@ -291,7 +291,7 @@ def test_a_cut_log_goes_on_behind_a_snapshot() -> None:
 def test_a_disk_cuts_only_what_a_snapshot_covers() -> None:
     disk = Disk(Scheduler(), lambda: 0.0, random.Random(1), LogImage(entries=[entry(1), entry(2)]))
     disk.snapshots.place(1, 1, Configuration(), 0, b"")
-    with pytest.raises(InvariantBroken, match="only behind a snapshot"):
+    with pytest.raises(InvariantBroken, match="only entries in a snapshot are compacted"):
         disk.compact(Compaction(2, 1))
     disk.compact(Compaction(1, 1))
     assert disk.volatile.base == 1
@@ -374,7 +374,7 @@ def test_an_acknowledgement_speaks_of_durable_entries() -> None:
     for wrong in (request(3, 1), request(2, 2)):
         assert (
             broken_rule(DurabilityInvariants(), image, answer, wrong)
-            == "acknowledge only what is durable"
+            == "acknowledged entries are durable"
         )
     heartbeat = AppendEntries("a", "b", 2, 0, 0, (), 0)
     DurabilityInvariants().check(image, answer, heartbeat)

@@ -44,7 +44,7 @@ class BootstrapInvariants:
             held = accepted.cluster_id if accepted is not None else ""
             if cluster_id not in (held, disk.cluster_id):
                 raise InvariantBroken(
-                    "every member accepted",
+                    "every member accepted the bootstrap proposal",
                     f"{server} starts {cluster_id}, {member} accepted {held or 'nothing'}",
                 )
 
@@ -64,5 +64,5 @@ class BootstrapInvariants:
         self.cluster_id = self.cluster_id or cluster_id
         if self.cluster_id != cluster_id:
             raise InvariantBroken(
-                "never two clusters", f"{server} starts {cluster_id} beside {self.cluster_id}"
+                "at most one cluster", f"{server} starts {cluster_id} beside {self.cluster_id}"
             )

@@ -44,7 +44,9 @@ class Scheduler:
             self.now, _, action, args = heappop(heap)
             self.steps += 1
             if self.steps > _MOST_STEPS:
-                raise InvariantBroken("time goes on", f"{self.steps} events until {self.now} s")
+                raise InvariantBroken(
+                    "virtual time advances", f"{self.steps} events until {self.now} s"
+                )
             action(*args)
         self.now = until
         return True

@@ -114,7 +114,9 @@ class LogImage:
     def append(self, entry: Entry) -> None:
         """Add one entry at the end."""
         if entry.index != self.last_index + 1:
-            raise InvariantBroken("no gaps", f"entry {entry.index} written after {self.last_index}")
+            raise InvariantBroken(
+                "the log has no gaps", f"entry {entry.index} written after {self.last_index}"
+            )
         self.entries.append(entry)
         if entry.type == EntryType.CONFIGURATION:
             self.configurations.append((entry.index, configuration_of(entry)))
@@ -130,7 +132,8 @@ class LogImage:
             return
         if self.term_at(compaction.upto) != compaction.term:
             raise InvariantBroken(
-                "no gaps", f"cut at {compaction}, which holds {self.term_at(compaction.upto)}"
+                "the log has no gaps",
+                f"cut at {compaction}, which holds {self.term_at(compaction.upto)}",
             )
         del self.entries[: compaction.upto - self.base]
         self.base, self.base_term = compaction.upto, compaction.term
@@ -139,7 +142,9 @@ class LogImage:
 
     def _truncate(self, index: int) -> None:
         if index <= self.base:
-            raise InvariantBroken("no gaps", f"truncation from {index}, behind {self.base}")
+            raise InvariantBroken(
+                "the log has no gaps", f"truncation from {index}, behind {self.base}"
+            )
         del self.entries[index - self.base - 1 :]
         while self.configurations and self.configurations[-1][0] >= index:
             self.configurations.pop()
@@ -199,7 +204,8 @@ class Disk:
         reached = max((meta.index for meta in self.snapshots.list()), default=0)
         if reached < compaction.upto:
             raise InvariantBroken(
-                "the log is cut only behind a snapshot", f"{compaction}, snapshots reach {reached}"
+                "only entries in a snapshot are compacted",
+                f"{compaction}, snapshots reach {reached}",
             )
         self.volatile.apply(compaction)
         self._enqueue(compaction)

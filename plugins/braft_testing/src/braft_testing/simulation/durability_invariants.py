@@ -54,7 +54,7 @@ class DurabilityInvariants:
         count = sum(1 for voter in voters if self._votes.get((voter, term)) == server)
         if 2 * count <= len(voters):
             raise InvariantBroken(
-                "a leader has the votes of a majority",
+                "a leader was elected by a majority",
                 f"{server} leads term {term} with the votes of {count} of {voters}",
             )
 
@@ -80,7 +80,7 @@ class DurabilityInvariants:
             return
         if image.hard_state.term < message.term:
             raise InvariantBroken(
-                "terms are durable before they are spoken",
+                "terms are durable before they are sent",
                 f"{message}, while the disk says {image.hard_state}",
             )
         if isinstance(message, RequestVoteResponse) and message.granted:
@@ -100,7 +100,7 @@ class DurabilityInvariants:
         # After a later term a vote of this term cannot be given twice any more.
         if image.hard_state.term == message.term and image.hard_state != vote:
             raise InvariantBroken(
-                "votes are durable before they are spoken",
+                "votes are durable before they are sent",
                 f"{message}, while the disk says {image.hard_state}",
             )
         self.vote(message.sender, message.term, message.to)
@@ -110,7 +110,7 @@ def _check_installed(image: LogImage, request: InstallSnapshot) -> None:
     meta = request.meta
     if image.hard_state.term <= request.term and image.term_at(meta.index) != meta.term:
         raise InvariantBroken(
-            "acknowledge only what is durable",
+            "acknowledged entries are durable",
             f"{request.to} acknowledges the snapshot at {meta.index} to {request.sender}, its disk"
             f" ends at {image.last_index}",
         )
@@ -124,7 +124,7 @@ def _check_acknowledgement(image: LogImage, request: AppendEntries) -> None:
         index, term = request.entries[-1].index, request.entries[-1].term
     if image.term_at(index) != term:
         raise InvariantBroken(
-            "acknowledge only what is durable",
+            "acknowledged entries are durable",
             f"{request.to} acknowledges {index} of term {term} to {request.sender}, its disk"
             f" holds term {image.term_at(index)} there",
         )

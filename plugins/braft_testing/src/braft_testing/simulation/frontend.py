@@ -261,5 +261,5 @@ class Frontend:
 def _check_fresh(index: int, committed: int) -> None:
     if index < committed:
         raise InvariantBroken(
-            "a read sees all commits before it", f"index {index}, committed {committed}"
+            "a read sees all earlier commits", f"index {index}, committed {committed}"
         )

@@ -81,7 +81,9 @@ def check_honest(server: Server, message: Message, term: int, violation: Protoco
         message.term - term > MAX_TERM_STEP
     )
     if not (forged and far):
-        raise InvariantBroken("no honest server breaks a rule", f"{server.id}: {violation}")
+        raise InvariantBroken(
+            "messages of real servers are never rejected as forged", f"{server.id}: {violation}"
+        )
     server.process.unanswered.pop(id(message.context), None)
 
 

@@ -81,7 +81,9 @@ class Invariants:
         term = core.current_term
         if term != observed.term:
             if term < observed.term:
-                raise InvariantBroken("monotone term", f"{server}: {observed.term} then {term}")
+                raise InvariantBroken(
+                    "the term never decreases", f"{server}: {observed.term} then {term}"
+                )
             if core.role is Role.CANDIDATE:
                 self._check_stored(server, observed.term)
             observed.term = term
@@ -115,7 +117,7 @@ class Invariants:
         stored = self.disks[server].durable.hard_state
         if stored.term < term:
             raise InvariantBroken(
-                "a campaign waits for the vote before it",
+                "no campaign before the last vote is durable",
                 f"{server} leaves term {term}, but its disk says {stored}",
             )
 
@@ -155,7 +157,7 @@ class Invariants:
         term = core.log.term_at(cut)
         if cut > len(self.committed) or term != self.committed[cut - 1].term:
             raise InvariantBroken(
-                "only what is committed is cut away", f"{server} cuts at {cut}, of term {term}"
+                "only committed entries are compacted", f"{server} cuts at {cut}, of term {term}"
             )
         observed.compacted = cut
         if (
@@ -186,15 +188,18 @@ class Invariants:
             cut = core.log.compacted_index
             if index > cut and core.log.term_at(index) != self.committed[index - 1].term:
                 raise InvariantBroken(
-                    "committed entries stay", f"{server} drops {index}, which is committed"
+                    "committed entries are never dropped",
+                    f"{server} drops {index}, which is committed",
                 )
 
     def _commit_moved(self, server: str, core: Core, observed: CoreObservation) -> None:
         old, new = observed.commit_index, core.commit_index
         if new < old:
-            raise InvariantBroken("monotone commit", f"{server}: {old} then {new}")
+            raise InvariantBroken("the commit index never decreases", f"{server}: {old} then {new}")
         if new > core.last_index:
-            raise InvariantBroken("commit within log", f"{server}: {new} of {core.last_index}")
+            raise InvariantBroken(
+                "commit index within the log", f"{server}: {new} of {core.last_index}"
+            )
         observed.commit_index = new
         # The contents of a received snapshot were checked when it was stored.
         fresh = core.log.slice(max(old, core.log.compacted_index) + 1, new + 1)
@@ -204,7 +209,7 @@ class Invariants:
             self._check_later_leaders(observed.leading, fresh)
         elif new > len(self.committed):
             raise InvariantBroken(
-                "commit comes from a leader",
+                "only leaders advance the commit index",
                 f"{server} commits {new}, leaders only {len(self.committed)}",
             )
         for entry in fresh:
@@ -222,27 +227,27 @@ class Invariants:
             first = self._commands.setdefault(entry.data, entry.index)
             if first != entry.index:
                 raise InvariantBroken(
-                    "no command twice", f"{entry.data!r} at {first} and {entry.index}"
+                    "no command is committed twice", f"{entry.data!r} at {first} and {entry.index}"
                 )
 
     def _check_majority(self, server: str, core: Core, index: int) -> None:
         term = core.log.term_at(index)
         if term != core.current_term:
             raise InvariantBroken(
-                "commit only own term by counting",
+                "only entries of the current term are committed by counting",
                 f"{server} in term {core.current_term} commits {index} of term {term}",
             )
         configuration = self._configuration(server, core)
         if configuration != core.configuration:
             raise InvariantBroken(
-                "latest configuration is in use",
+                "the latest configuration is in use",
                 f"{server} uses {core.configuration}, its log says {configuration}",
             )
         voters = configuration.voters
         holders = [v for v in voters if self.disks[v].durable.term_at(index) == term]
         if 2 * len(holders) <= len(voters):
             raise InvariantBroken(
-                "commit needs a durable majority",
+                "committed entries are durable on a majority",
                 f"{server} commits {index} of term {term}, durable on {holders} of {voters}",
             )
 
@@ -326,7 +331,8 @@ class Invariants:
             raise InvariantBroken("a configuration has voters", f"{server}: {known[-1]}")
         if self._commits.get(observed.leading) is None:
             raise InvariantBroken(
-                "change only after a commit in the own term", f"{server} in {observed.leading}"
+                "no configuration change before a commit in the leader's term",
+                f"{server} in {observed.leading}",
             )
 
     def _check_handed(
@@ -334,12 +340,13 @@ class Invariants:
     ) -> None:
         if entry.index != observed.handed + 1:
             raise InvariantBroken(
-                "apply in order", f"{server}: {entry.index} handed out after {observed.handed}"
+                "entries are applied in order",
+                f"{server}: {entry.index} handed out after {observed.handed}",
             )
         if entry.index > core.commit_index or entry != self.committed[entry.index - 1]:
-            raise InvariantBroken("apply only what is committed", f"{server}: {entry}")
+            raise InvariantBroken("only committed entries are applied", f"{server}: {entry}")
         if self.disks[server].durable.term_at(entry.index) != entry.term:
-            raise InvariantBroken("apply only what is durable", f"{server}: {entry}")
+            raise InvariantBroken("only durable entries are applied", f"{server}: {entry}")
         observed.handed = entry.index
 
     # -- messages ------------------------------------------------------------------------

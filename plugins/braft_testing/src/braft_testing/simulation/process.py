@@ -91,7 +91,7 @@ class Contact:
             near += voter == core.server_id or silent <= patience
         if 2 * near <= len(voters):
             raise InvariantBroken(
-                "a leader without contact steps down",
+                "a leader without contact to a majority steps down",
                 f"{core.server_id} leads term {self.term}, hears {near} of {voters}",
             )
 
@@ -135,15 +135,15 @@ class Process:
         same = core.last_index == last and core.log.compacted_index == image.base
         if not same or core.log.term_at(last) != image.term_at(last):
             raise InvariantBroken(
-                "what is in the log is written", f"{server}: {core.last_index} versus {last}"
+                "the core's log matches the disk", f"{server}: {core.last_index} versus {last}"
             )
         if image.hard_state.term != core.current_term:
             raise InvariantBroken(
-                "what is in the log is written",
+                "the core's log matches the disk",
                 f"{server}: term {core.current_term} versus {image.hard_state}",
             )
         if self.observed_role != ObservedRole.of(core):
             raise InvariantBroken(
-                "events tell the truth",
+                "events match the core's state",
                 f"{server} is {ObservedRole.of(core)}, told {self.observed_role}",
             )

@@ -93,7 +93,7 @@ class RejoinAdapter:
         """
         if self.removed and self._live.core.role is Role.PRE_CANDIDATE:
             raise InvariantBroken(
-                "the removed do not campaign", f"{self._server.id} asks for votes"
+                "removed servers do not campaign", f"{self._server.id} asks for votes"
             )
 
     # -- the removed member --------------------------------------------------------------

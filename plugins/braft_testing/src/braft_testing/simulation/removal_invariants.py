@@ -84,10 +84,12 @@ class RemovalInvariants:
         """
         rules, left = self._rules, after.voters
         if victim == leader or len(left) < rules.min_quorum:
-            raise InvariantBroken("enough voters stay", f"{leader} removes {victim}: {left} stay")
+            raise InvariantBroken(
+                "a removal leaves enough voters", f"{leader} removes {victim}: {left} stay"
+            )
         if now - observation.probed.get(victim, -1e9) < rules.dead_after:
             raise InvariantBroken(
-                "who answers is not removed",
+                "a server that answers probes is not removed",
                 f"{leader} removes {victim}, heard {now - observation.probed[victim]:.3f} s ago",
             )
         well = [
@@ -98,11 +100,12 @@ class RemovalInvariants:
         ]
         if 2 * len(well) <= len(left):
             raise InvariantBroken(
-                "a healthy majority stays", f"{leader} removes {victim}: {well} of {left} are well"
+                "a removal leaves a healthy majority",
+                f"{leader} removes {victim}: {well} of {left} are well",
             )
         if not observation.term or now - observation.since < rules.stabilization_time:
             raise InvariantBroken(
-                "only a steady leader removes",
+                "only a stable leader removes voters",
                 f"{leader} removes {victim} after {now - observation.since:.3f} s",
             )
 
@@ -119,7 +122,7 @@ class RemovalInvariants:
         most = max([most, *before])
         if self._window and len(victims) > (most - 1) // 2:
             raise InvariantBroken(
-                "less than half are removed",
+                "fewer than half of the voters are removed",
                 f"{sorted(victims)} of {most} within {self._window:.1f} s",
             )
 
@@ -130,7 +133,9 @@ class RemovalInvariants:
         """
         if after.is_voter(server):
             if before.get(server) is None:
-                raise InvariantBroken("who returns is a learner first", f"{server} votes at once")
+                raise InvariantBroken(
+                    "a returning server is a learner first", f"{server} votes at once"
+                )
             self.voting_again += any(removal.victim == server for removal in self._removed)
 
     def _happened(self, removal: _Removed) -> bool:

@@ -35,7 +35,7 @@ from braft_testing.simulation.service_under_test import (
 __all__ = ["Record", "Replica", "Replicas", "describe_command"]
 
 _ONCE = "session exactly-once"
-_RESTORED = "a restored service goes on as the others"
+_RESTORED = "a restored service behaves like the others"
 #: Seconds by which the copy's clock is ahead of the servers' clocks: more than a year.
 _AHEAD = 4e7
 
@@ -154,7 +154,9 @@ class Replicas:
     def applied(self, replica: Replica, entry: Entry, outcome: Outcome, *, executed: bool) -> None:
         """Check an applied entry; ``executed`` says whether the service executed a command."""
         if isinstance(outcome, UnknownCommand | UnknownService):
-            raise InvariantBroken("operations() draws what the service has", outcome.message)
+            raise InvariantBroken(
+                "operations() returns only commands and queries of the service", outcome.message
+            )
         record = Record(encoded(outcome), replica.watched.state, replica.who, self._now())
         first = self.records.setdefault(entry.index, record)
         if record.answer != first.answer:
@@ -205,7 +207,7 @@ class Replicas:
             held = "an instance that held another state" if used else "a new instance"
             texts = contrast(shown_state(state), shown_state(first.state))
             raise InvariantBroken(
-                "a snapshot is the state of its prefix",
+                "a snapshot holds the state at its index",
                 f"the snapshot at entry {index}, restored over {held}, gives {texts[0]}; after"
                 f" {describe_command(self._committed[index - 1])} {first.who} had {texts[1]}",
             )

@@ -88,7 +88,7 @@ class Server:
         :raises InvariantBroken: if it is dead, which is an error of the simulator.
         """
         if self.live is None:
-            raise InvariantBroken("the dead do not act", self.id)
+            raise InvariantBroken("a crashed server does nothing", self.id)
         return self.live
 
     @property
@@ -416,7 +416,9 @@ class Server:
         if ready.snapshot is not None:
             contents = self.disk.snapshots.open(ready.snapshot.id)
             if contents is None:
-                raise InvariantBroken("a snapshot is there to be restored", f"{ready.snapshot}")
+                raise InvariantBroken(
+                    "a received snapshot is stored before it is restored", f"{ready.snapshot}"
+                )
             frontend.to_apply.append(Restore(ready.snapshot, contents))
         frontend.to_apply.extend(ready.committed)
         for read in ready.reads:
@@ -453,7 +455,7 @@ class Server:
         request = None if pending is None else pending.request
         if isinstance(message, RequestPreVoteResponse) and message.granted and pending.heard_leader:
             raise InvariantBroken(
-                "no PreVote while a leader lives", f"{self.id} is willing: {message}"
+                "no PreVote is granted while a leader is heard", f"{self.id} is willing: {message}"
             )
         self.world.invariants.check_sent(self.id, message, request)
 

@@ -76,7 +76,7 @@ def simulate_service(
             report.commands.clear()
             reports.append(report)
     if all_refused(reports):
-        raise InvariantBroken("operations succeed", "every answer was an error")
+        raise InvariantBroken("some operation succeeds", "every answer was an error")
     return reports
 
 

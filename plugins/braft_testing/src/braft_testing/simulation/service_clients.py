@@ -62,7 +62,7 @@ class ServiceClient(Client):
             return command_of(operation)
         except TypeError as error:
             raise InvariantBroken(
-                "operations() draws a name and arguments", f"{operation.call}: {error}"
+                "operations() returns a name and arguments", f"{operation.call}: {error}"
             ) from error
 
     def _take(self, operation: Operation, outcome: Any) -> bool:
@@ -71,7 +71,9 @@ class ServiceClient(Client):
         operation.answer = outcome
         if operation.kind.is_read:
             if isinstance(outcome, UnknownCommand):
-                raise InvariantBroken("operations() draws what the service has", outcome.message)
+                raise InvariantBroken(
+                    "operations() returns only commands and queries of the service", outcome.message
+                )
             return True
         answer = self._judge.answer_to(operation.place)
         if answer is not None and answer == encoded(outcome):

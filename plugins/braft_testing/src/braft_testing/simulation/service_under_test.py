@@ -87,7 +87,7 @@ class ServiceUnderTest:
 
         :raises InvariantBroken: if the user's function does not return one.
         """
-        with _blaming("operations() draws a name and arguments", "operations"):
+        with _blaming("operations() returns a name and arguments", "operations"):
             name, args = self.operations(rng)
             return Call(name, list(args))
 
@@ -208,7 +208,7 @@ class Watched(Service):
                     reached = True  # the added item cannot be captured
             if reached:
                 raise InvariantBroken(
-                    "an answer shares nothing with the state",
+                    "an answer shares no objects with the state",
                     f"whoever changes {clipped(repr(container))} in the answer to {call} changes"
                     " the state of this instance alone: answer with a copy",
                 )

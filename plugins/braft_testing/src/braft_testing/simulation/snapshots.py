@@ -178,7 +178,7 @@ def recover(disk: Disk) -> Recovery | None:
     except StorageCorrupt as error:
         if disk.snapshots.damaged:
             return None
-        raise InvariantBroken("a sound disk starts", error.message) from error
+        raise InvariantBroken("a server starts from an undamaged disk", error.message) from error
     repair, newest = recovery.repair, recovery.snapshot
     if repair is not None and newest is not None:
         disk.repair(lambda image: _reset(image, repair.hard_state, newest))

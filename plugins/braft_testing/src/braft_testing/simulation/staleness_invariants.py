@@ -64,7 +64,7 @@ class StalenessInvariants:
         if applied < bisect_left(self._times, since):
             missing = now - self._times[applied]
             raise InvariantBroken(
-                "a stale read is no older than it says",
+                "a stale read keeps its staleness bound",
                 f"{server} shows {applied} entries and says that they are {bound:.6f} s old at"
                 f" most; entry {applied + 1} was committed {missing:.6f} s ago"
                 f" (slowest clock {slowest:.3f})",

@@ -46,7 +46,7 @@ class StateAgreement:
         first = self._answers.setdefault(index, outcome)
         if first != outcome and repr(first) != repr(outcome):  # NaN differs from itself
             raise InvariantBroken(
-                "answers are the same everywhere",
+                "all servers give the same answers",
                 f"{server} answers {outcome!r} to entry {index}, another one {first!r}",
             )
 
@@ -57,11 +57,12 @@ class StateAgreement:
         """
         self.placed += 1
         if meta.index > len(self._committed) or self._committed[meta.index - 1].term != meta.term:
-            raise InvariantBroken("snapshots hold what is committed", f"{server}: {meta}")
+            raise InvariantBroken("snapshots hold only committed entries", f"{server}: {meta}")
         before = [pair for pair in self._configurations if pair[0] <= meta.index]
         if before and before[-1] != (meta.configuration_index, meta.configuration):
             raise InvariantBroken(
-                "a snapshot holds its configuration", f"{server}: {meta}, but it is {before[-1]}"
+                "a snapshot holds the configuration at its index",
+                f"{server}: {meta}, but it is {before[-1]}",
             )
         if not self.compares_contents:
             return
@@ -69,6 +70,6 @@ class StateAgreement:
         first, holder = self._contents.setdefault(meta.index, (digest, server))
         if first != digest:
             raise InvariantBroken(
-                "a snapshot is the state of its prefix",
+                "a snapshot holds the state at its index",
                 f"{server} and {holder} hold different ones at {meta.index}",
             )

@@ -146,7 +146,7 @@ class SubprocessCheck:
 
 def _note(report: Report, where: str, position: int, answer: bytes, state: bytes) -> None:
     entry, record = report.commands[position]
-    report.invariant = "a service is the same in every process"
+    report.invariant = "a service behaves the same in every process"
     if answer != record.answer:
         texts = contrast(shown(record.answer), shown(answer))
         verb = "answers"

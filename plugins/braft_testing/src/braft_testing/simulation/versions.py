@@ -166,7 +166,7 @@ class VersionRules:
         repeated = self._is_repeated(entry)
         if lacks and not repeated and not isinstance(outcome, SessionExpired | Busy):
             raise InvariantBroken(
-                "what a server cannot execute stops its applying",
+                "a server stops applying at a command that it cannot execute",
                 f"{server} lacks {lacks}, and makes {outcome!r} of entry {entry.index}",
             )
 
@@ -199,12 +199,12 @@ class VersionRules:
             for member, declared in known:
                 if declared is not None and (lacks := declared.missing(need)):
                     raise InvariantBroken(
-                        "nothing is appended that a member lacks",
+                        "entries use only what no member lacks",
                         f"{server} appends {need}, {member} has declared that it lacks {lacks}",
                     )
             if lacks := agreed.missing(need):
                 raise InvariantBroken(
-                    "only what was agreed on is appended",
+                    "entries use only agreed capabilities",
                     f"{server} appends {need}; {lacks} is not agreed on at {applied}",
                 )
 
@@ -220,13 +220,14 @@ class VersionRules:
         silent = [member for member, theirs in declared.items() if theirs is None]
         if silent:
             raise InvariantBroken(
-                "an agreement is what all members declared", f"{server} has not heard {silent}"
+                "an agreement holds only what all members declared",
+                f"{server} has not heard {silent}",
             )
         shared = common([theirs for theirs in declared.values() if theirs is not None])
         level = max(shared.level, self.agreed_at(applied).level)
         if lacks := replace(shared, level=level).lacks(proposal):
             raise InvariantBroken(
-                "an agreement is what all members declared",
+                "an agreement holds only what all members declared",
                 f"{server} has them agree on {lacks}, which not all of {sorted(declared)} know",
             )
 
@@ -234,7 +235,8 @@ class VersionRules:
         """Check a new server that a leader adds."""
         if lacks := Capabilities.decode(declared).lacks(self.agreed_at(applied)):
             raise InvariantBroken(
-                "a newcomer that knows less is not added", f"{server} adds {newcomer}: {lacks}"
+                "a new server supports the agreed capabilities",
+                f"{server} adds {newcomer}: {lacks}",
             )
 
     def leads_stopped(self, server: str, why: str) -> None:

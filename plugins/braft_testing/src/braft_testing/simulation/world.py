@@ -441,7 +441,7 @@ def run_seed(
     except InvariantBroken as broken:
         invariant, detail = broken.invariant, broken.message
     except Exception as error:  # noqa: BLE001 - any error of the core under test is a finding
-        invariant = f"the core raises nothing unforeseen ({type(error).__name__})"
+        invariant = f"the core raises no unexpected error ({type(error).__name__})"
         detail = traceback.format_exc()
     report = world.report()
     report.invariant, report.detail = invariant, detail
