@@ -93,9 +93,7 @@ class Applier:
         self._applied_term = 0
         #: Why applying has stopped, or ``None``. Written here, read on any thread.
         self.stopped: ApplyStop | None = None
-        #: Why the state differs from that of the cluster, or "". If it does, nothing is read or
-        #: captured. Set from any thread.
-        self.distrusted = ""
+        self._distrusted = ""
         #: Called on the applier thread after the whole state was replaced.
         self.on_replaced: Callable[[], None] = _ignore
 
@@ -103,7 +101,14 @@ class Applier:
     def fault(self) -> str:
         """Why this state must not be used, "" if it may. Any thread."""
         stop = self.stopped
-        return stop.message if stop is not None else self.distrusted
+        return stop.message if stop is not None else self._distrusted
+
+    def distrust(self, reason: str) -> None:
+        """Read and capture nothing, since the state differs from that of the cluster.
+
+        :param reason: how it differs; "" if it does not any more.
+        """
+        self._distrusted = reason
 
     def start(self) -> None:
         """Start the thread."""
@@ -232,8 +237,8 @@ class Applier:
             heapq.heappush(self._ahead, (index, self._order, queries))
 
     def _serve(self, queries: list[Query]) -> None:
-        if self.distrusted:
-            refused = NotReady(self.distrusted)
+        if self._distrusted:
+            refused = NotReady(self._distrusted)
             settle((query, refused) for query in queries)
             return
         settle([(query, self._answer(query)) for query in queries])

@@ -235,7 +235,7 @@ class StateDigests:
         comparison, before = self.comparison, self.comparison.own_fault
         comparison.compare(self._server.configuration)
         if comparison.own_fault != before:
-            self._server.applier.distrusted = comparison.own_fault
+            self._server.applier.distrust(comparison.own_fault)
             self._server.update_campaign_enabled()
 
     # -- from other threads ----------------------------------------------------------------------

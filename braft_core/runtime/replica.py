@@ -96,7 +96,7 @@ class Replica:
 
     def _restore(self, meta: SnapshotMeta) -> None:
         """Hand a snapshot that was received completely to the state machine."""
-        self.snapshotter.last = meta
+        self.snapshotter.received(meta)
         self._load(meta)
 
     def _load(self, meta: SnapshotMeta) -> None:

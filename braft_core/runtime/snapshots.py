@@ -217,6 +217,10 @@ class Snapshotter:
             )
         return needed
 
+    def received(self, meta: SnapshotMeta) -> None:
+        """Count from a received snapshot, which replaces the state."""
+        self.last = meta
+
     def discard(self, meta: SnapshotMeta) -> None:
         """Delete a received snapshot that Raft did not take."""
         _log.info("deleting the received snapshot %s: Raft has no use for it", meta.id)
