@@ -192,7 +192,7 @@ def test_the_decorator_registers_and_returns_the_class() -> None:
 
 
 def test_a_command_of_a_class_that_is_not_registered_is_refused() -> None:
-    with pytest.raises(PluginError, match=r"@command\(Good\): the class is no command type"):
+    with pytest.raises(PluginError, match=r"@command\(Good\): the class is not a command type"):
         command(Good)
 
 
