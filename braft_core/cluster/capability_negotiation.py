@@ -25,8 +25,6 @@ __all__ = ["CapabilityNegotiation"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds before a declaration or an negotiation that failed is tried again.
-RETRY = 1.0
 #: Most names in a message about what a node lacks.
 MAX_NAMED = 8
 

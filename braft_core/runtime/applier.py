@@ -94,8 +94,7 @@ class Applier:
         #: Why applying has stopped, or ``None``. Written here, read on any thread.
         self.stopped: ApplyStop | None = None
         self._distrusted = ""
-        #: Called on the applier thread after the whole state was replaced.
-        self.on_replaced: Callable[[], None] = _ignore
+        self._on_replaced: Callable[[], None] = _ignore
 
     @property
     def fault(self) -> str:
@@ -109,6 +108,13 @@ class Applier:
         :param reason: how it differs; "" if it does not any more.
         """
         self._distrusted = reason
+
+    def call_when_replaced(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` on the applier thread after the whole state was replaced.
+
+        Before :meth:`start`.
+        """
+        self._on_replaced = callback
 
     def start(self) -> None:
         """Start the thread."""
@@ -217,7 +223,7 @@ class Applier:
 
     def _reset(self) -> None:
         self._go_on_applying()
-        self.on_replaced()
+        self._on_replaced()
         self._advance(0, 0)
 
     def _advance(self, index: int, term: int) -> None:
@@ -266,7 +272,7 @@ class Applier:
             self._refuse_reads(stop)
             return
         self._go_on_applying()
-        self.on_replaced()
+        self._on_replaced()
         self._advance(index, term)
 
     def _capture(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Capture]) -> None:

@@ -207,8 +207,8 @@ class StateDigests:
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         if self._interval > 0:
-            components.cluster.on_checkpoint = self._digester.capture
-            server.applier.on_replaced = self._on_replaced
+            components.cluster.call_at_checkpoints(self._digester.capture)
+            server.applier.call_when_replaced(self._on_replaced)
 
     def start(self) -> None:
         """Start committing checkpoints when they are due."""

@@ -47,8 +47,14 @@ class ClusterService(StateMachineService):
         self.agreed: Capabilities = NONE
         #: The index of the entry that holds the agreement, 0 for none.
         self.agreed_index = 0
-        #: Called within a checkpoint with its index. Must not raise: the error would be the answer.
-        self.on_checkpoint: Callable[[int], None] = _ignore
+        self._on_checkpoint: Callable[[int], None] = _ignore
+
+    def call_at_checkpoints(self, callback: Callable[[int], None]) -> None:
+        """Call ``callback`` within each checkpoint with its index.
+
+        It must not raise: the error would be the answer.
+        """
+        self._on_checkpoint = callback
 
     @command
     def agree(self, context: CommandContext, capabilities: bytes) -> int:
@@ -71,7 +77,7 @@ class ClusterService(StateMachineService):
     @command
     def checkpoint(self, context: CommandContext) -> int:
         """Capture the state after all entries up to here; return the index."""
-        self.on_checkpoint(context.index)
+        self._on_checkpoint(context.index)
         return context.index
 
     def _check_level(self, level: int) -> None:

@@ -193,7 +193,7 @@ def leader(
         settings=SimpleNamespace(digest_interval=1e-9, request_timeout=1.0),
         timing=Timing(),
     )
-    applier = SimpleNamespace(on_replaced=None, applied_index=applied)
+    applier = SimpleNamespace(call_when_replaced=lambda callback: None, applied_index=applied)
     server: Any = SimpleNamespace(components=components, applier=applier, is_leader=leads)
     agreed = machine.capabilities if agreed is None else agreed
     ports: Any = SimpleNamespace(raft_view=lambda: RaftView(empty=empty), agreed=agreed)

@@ -377,7 +377,7 @@ def test_a_checkpoint_calls_and_answers_its_index_and_changes_nothing() -> None:
     cluster = ClusterService()
     one = StateMachine([cluster], {MSGPACK.tag: MSGPACK})
     seen: list[int] = []
-    cluster.on_checkpoint = seen.append
+    cluster.call_at_checkpoints(seen.append)
     before = digests(one)
     entry = Entry(7, 1, EntryType.COMMAND, checkpoint_command(), appended_at=1)
     assert one.apply(entry) == 7
