@@ -9,9 +9,9 @@ import pytest
 
 from braft_testing.faults.checking import (
     Violation,
+    check_calls,
     check_journal,
     check_revisions,
-    judge,
 )
 from braft_testing.faults.recording import ABSENT, Action, Call, Recorder
 from braft_testing.simulation.history import Outcome
@@ -57,7 +57,7 @@ class Register:
 
 
 def rules(calls: list[Call]) -> set[str]:
-    return {violation.rule for violation in judge(calls).violations}
+    return {violation.rule for violation in check_calls(calls).violations}
 
 
 def a_history() -> Register:
@@ -84,7 +84,7 @@ def a_counter() -> Register:
 
 
 def test_right_histories_pass() -> None:
-    verdict = judge([*a_history().calls, *a_counter().calls])
+    verdict = check_calls([*a_history().calls, *a_counter().calls])
     assert (verdict.keys, verdict.violations, verdict.undecided) == (2, (), ())
 
 
@@ -105,7 +105,7 @@ def test_a_stale_read_is_reported_twice() -> None:
 def test_a_stale_read_is_reported_even_where_the_search_is_given_up() -> None:
     calls = a_history().calls
     calls[4] = replace(calls[4], seen=calls[2].seen, revision=calls[2].revision)
-    verdict = judge(calls, max_states=1)
+    verdict = check_calls(calls, max_states=1)
     assert verdict.undecided == ("register-1",)
     assert {violation.rule for violation in verdict.violations} == {"stale"}
 
@@ -235,7 +235,7 @@ def test_a_long_history_with_many_unknown_outcomes_is_decided() -> None:
         if chance.random() < 0.3:
             put.outcome, put.returned, put.revision = Outcome.UNKNOWN, float("inf"), None
         register.get()
-    assert judge(register.calls).undecided == ()
+    assert check_calls(register.calls).undecided == ()
     assert rules(register.calls) == set()
 
 

@@ -89,7 +89,7 @@ def test_the_command_line_refuses_what_it_does_not_know(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as stopped:
         main(["--kinds", "kill,flood"])
     assert stopped.value.code == 2
-    assert "'flood' is none of: kill" in capsys.readouterr().err
+    assert "'flood' is not a kind of fault; accepted: kill" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------

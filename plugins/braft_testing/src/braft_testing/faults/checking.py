@@ -27,10 +27,10 @@ __all__ = [
     "Verdict",
     "Violation",
     "by_key",
+    "check_calls",
     "check_counter",
     "check_journal",
     "check_revisions",
-    "judge",
     "operations",
 ]
 
@@ -67,7 +67,7 @@ def by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
     return keys
 
 
-def judge(calls: Iterable[Call], max_states: int = _MAX_STATES) -> Verdict:
+def check_calls(calls: Iterable[Call], max_states: int = _MAX_STATES) -> Verdict:
     """Apply all rules to each register and counter (journals: :func:`check_journal`)."""
     violations: list[Violation] = []
     undecided: list[str] = []
@@ -245,5 +245,5 @@ def check_journal(
             continue
         violations.append(Violation(rule, f"{map_name}/{call.key}", sentence))
     for key, value in rest.items():
-        violations.append(Violation("invented", f"{map_name}/{key}", f"nobody wrote {value!r}"))
+        violations.append(Violation("invented", f"{map_name}/{key}", f"no call wrote {value!r}"))
     return violations

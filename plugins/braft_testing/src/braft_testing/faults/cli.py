@@ -30,7 +30,9 @@ def _kinds(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in KINDS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of: {', '.join(KINDS)}")
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r} is not a kind of fault; accepted: {', '.join(KINDS)}"
+        )
     return names
 
 
@@ -81,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report = _run(options)
         keep = arguments.keep or not report.passed
-        return _tell(report, arguments.json)
+        return _print_report(report, arguments.json)
     except BraftError as error:
         Console(stderr=True).print(f"seed {seed}: {error}", style="red", markup=False)
         return 3
@@ -98,11 +100,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _run(options: Options) -> Report:
-    with _progress(options.seed) as tell:
-        return run(options, tell)
+    with _progress(options.seed) as progress:
+        return run(options, progress)
 
 
-def _tell(report: Report, path: Path | None) -> int:
+def _print_report(report: Report, path: Path | None) -> int:
     if path is not None:
         report.write_json(path)
     Console().print(report.render())

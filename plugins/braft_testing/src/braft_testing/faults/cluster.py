@@ -255,7 +255,7 @@ class Cluster:
         for index in order:
             with suppress(BraftError):
                 return self.client(index).members()
-        raise Unreachable("no member tells the configuration")
+        raise Unreachable("no member returned the configuration")
 
     def _at(self, index: int) -> str:
         return self.places[index].address

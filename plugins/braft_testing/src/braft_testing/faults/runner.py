@@ -15,7 +15,7 @@ from pathlib import Path
 
 from braft_core.client import Client
 from braft_core.errors import BraftError, ConfigError
-from braft_testing.faults.checking import by_key, check_journal, judge
+from braft_testing.faults.checking import by_key, check_calls, check_journal
 from braft_testing.faults.cluster import Cluster, NotServing
 from braft_testing.faults.environment import (
     Environment,
@@ -73,10 +73,12 @@ class Options:
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
-def run(options: Options, tell: Callable[[str, float], None] = lambda text, part: None) -> Report:
+def run(
+    options: Options, progress: Callable[[str, float], None] = lambda text, part: None
+) -> Report:
     """Run and check; on a failure write the evidence to ``options.directory``.
 
-    :param tell: called with the present step and the finished share, from 0 to 1.
+    :param progress: called with the present step and the finished share, from 0 to 1.
     :raises ConfigError: for an unknown kind of fault, or if none can be made here.
     :raises FaultKitError: if an ability that :func:`survey` found does not work after all.
     """
@@ -86,7 +88,7 @@ def run(options: Options, tell: Callable[[str, float], None] = lambda text, part
     report = Report(options.seed, options.nodes, where, skipped)
     settings = {**_snapshots(options.snapshot_entries), **options.settings}
     with environment(options.nodes, options.directory, missing, **settings) as prepared:
-        _Run(options, kinds, prepared, report, tell).go()
+        _Run(options, kinds, prepared, report, progress).go()
     return report
 
 
@@ -115,13 +117,13 @@ class _Run:
         kinds: Sequence[str],
         prepared: Environment,
         report: Report,
-        tell: Callable[[str, float], None],
+        progress: Callable[[str, float], None],
     ) -> None:
         self._options = options
         self._kinds = kinds
         self._prepared = prepared
         self._report = report
-        self._tell = tell
+        self._progress = progress
         self._recorder = Recorder()
         self._cluster: Cluster = prepared.scene.cluster
 
@@ -129,7 +131,7 @@ class _Run:
         options, cluster, report = self._options, self._cluster, self._report
         urls = [cluster.places[index].url for index in cluster.members]
         try:
-            self._tell("forming the cluster", 0.0)
+            self._progress("forming the cluster", 0.0)
             cluster.start(*cluster.members)
             cluster.wait_serving(_FORMING_SECONDS)
             with Workload(
@@ -143,8 +145,8 @@ class _Run:
             report.checked["stale reads keep their staleness bounds"] = len(
                 workload.staleness.reads
             )
-            self._tell("checking", 1.0)
-            self._judge()
+            self._progress("checking", 1.0)
+            self._check_calls()
         except BraftError as error:
             report.problems.append(f"{type(error).__name__}: {error}")
         report.seconds = self._recorder.now()
@@ -163,7 +165,7 @@ class _Run:
             if left <= 0 or (options.faults and number > options.faults):
                 return
             part = (number - 1) / options.faults if options.faults else 0.0
-            self._tell(f"fault {number}: {fault.kind}", max(part, 1 - left / options.seconds))
+            self._progress(f"fault {number}: {fault.kind}", max(part, 1 - left / options.seconds))
             self._calm()
             self._one_fault(Entry(number, fault, self._recorder.now()))
 
@@ -210,7 +212,7 @@ class _Run:
 
     # -- checks --------------------------------------------------------------------------------
 
-    def _judge(self) -> None:
+    def _check_calls(self) -> None:
         cluster, report = self._cluster, self._report
         cluster.wait_serving(self._options.deadline)
         calls = self._recorder.calls
@@ -221,7 +223,7 @@ class _Run:
             for key in by_key(registers):
                 registers.append(self._final_read(client, key))
             items = client.kv_list(JOURNAL)
-        verdict = judge(registers)
+        verdict = check_calls(registers)
         report.violations += [*verdict.violations, *check_journal(JOURNAL, journal, items)]
         report.undecided += verdict.undecided
         report.checked["histories of keys are linearizable"] = verdict.keys

@@ -63,14 +63,14 @@ class AutopilotAdapter:
     """
 
     def __init__(
-        self, server: Server, live: Process, rules: AutopilotRules, judge: RemovalInvariants
+        self, server: Server, live: Process, rules: AutopilotRules, invariants: RemovalInvariants
     ) -> None:
-        self._server, self._live, self._judge = server, live, judge
+        self._server, self._live, self._invariants = server, live, invariants
         self.identity = Identity(server.id, address_of(server.id), CLUSTER)
         self.settings = MembershipSettings(CLUSTER, 1, autopilot=rules)
         self.observation = LeaderObservation()
         self._probes = ProbeLog(self.now)
-        self._tasks = VirtualTasks(lambda why: self._trace(f"removes nobody: {why.message}"))
+        self._tasks = VirtualTasks(lambda why: self._trace(f"removal failed: {why.message}"))
         self._cleanup = DeadServerCleanup(
             self, self._probes, AddressBook(), asyncio.Lock(), self._tasks.once
         )
@@ -97,7 +97,7 @@ class AutopilotAdapter:
         leads = core.role is Role.LEADER
         self.observation.leads(core.current_term if leads else 0, now)
         if leads:
-            self._judge.leader_counts(scheduler.now, len(core.configuration.voters))
+            self._invariants.leader_counts(scheduler.now, len(core.configuration.voters))
         self._tasks.resume_ready()
         view = self.raft_view()
         self._cleanup.tick(now, view)
@@ -167,7 +167,7 @@ class AutopilotAdapter:
         if self._live.negotiation is not None:
             self._live.negotiation.require(data)
         index, term = core.propose([data])
-        self._trace(f"was_removed_as_dead that {server.id} is dead: {reason}")
+        self._trace(f"records that {server.id} is dead: {reason}")
         await wait_until_applied(self._live, index, term, self.now)
 
     async def change_membership(self, kind: str, server_id: str, address: str) -> None:
@@ -176,9 +176,9 @@ class AutopilotAdapter:
         index = core.change_membership(kind, server_id, address)
         self._trace(f"removes {server_id}, which is dead")
         after = core.configuration
-        self._judge.check(self._server.id, server_id, self.observation, self.now(), after)
+        self._invariants.check(self._server.id, server_id, self.observation, self.now(), after)
         now = self._server.world.scheduler.now
-        self._judge.removed(now, server_id, index, core.current_term)
+        self._invariants.removed(now, server_id, index, core.current_term)
         await wait_until_applied(self._live, index, core.current_term, self.now)
 
     def _trace(self, line: str) -> None:

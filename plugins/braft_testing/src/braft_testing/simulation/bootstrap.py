@@ -215,10 +215,10 @@ class BootstrapAdapter:
             self._carry_out(self.bootstrap.contacts_listed(now, contacts))
 
     def _unreachable(self, contact: Contact) -> None:
-        """Answer for addresses outside the cluster: another cluster, or no process."""
+        """ClientResponse for addresses outside the cluster: another cluster, or no process."""
         now = self._now()
         if int(contact.host[1:]) > _UNKNOWN_SERVERS:
-            self._carry_out(self.bootstrap.probe_failed(now, contact, "nobody there"))
+            self._carry_out(self.bootstrap.probe_failed(now, contact, "no such node"))
             return
         reply = ProbeReply(
             contact.host, "another", "other-id", 3, True, "", "", address_of(contact.host)

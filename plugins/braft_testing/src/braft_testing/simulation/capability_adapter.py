@@ -26,7 +26,7 @@ from braft_core.services.cluster import agreement_command
 from braft_testing.simulation.bootstrap import CLUSTER, address_of
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.network import Envelope
-from braft_testing.simulation.requests import Ask
+from braft_testing.simulation.requests import ClientRequest
 from braft_testing.simulation.virtual_tasks import (
     Condition,
     VirtualTasks,
@@ -37,7 +37,7 @@ from braft_testing.simulation.virtual_tasks import (
 if TYPE_CHECKING:
     from braft_testing.simulation.process import Process
     from braft_testing.simulation.server import Server
-    from braft_testing.simulation.versions import VersionedMachine, VersionRules
+    from braft_testing.simulation.versions import VersionedMachine, VersionInvariants
 
 __all__ = ["CapabilityAdapter", "DeclareCall", "DeclareReply", "Verdict"]
 
@@ -64,23 +64,23 @@ class DeclareReply(NamedTuple):
 class Verdict(NamedTuple):
     """The admission's decision about commands of clients."""
 
-    passed: list[Ask]
-    waiting: list[Ask]
-    refused: list[tuple[Ask, BaseException | None]]
+    passed: list[ClientRequest]
+    waiting: list[ClientRequest]
+    refused: list[tuple[ClientRequest, BaseException | None]]
 
 
 class CapabilityAdapter:
     """One life of a server: the :class:`~braft_core.cluster.interface.CapabilityHost`."""
 
     def __init__(
-        self, server: Server, live: Process, machine: VersionedMachine, rules: VersionRules
+        self, server: Server, live: Process, machine: VersionedMachine, rules: VersionInvariants
     ) -> None:
         self._server, self._live = server, live
         self._machine, self._rules = machine, rules
         self.identity = Identity(server.id, address_of(server.id), CLUSTER)
         self.settings = MembershipSettings(CLUSTER, 1)
         self.member_capabilities = MemberCapabilities()
-        self._tasks = VirtualTasks(lambda why: self._trace(f"agrees on nothing: {why.message}"))
+        self._tasks = VirtualTasks(lambda why: self._trace(f"agreement failed: {why.message}"))
         self.agreement = CapabilityNegotiation(self, AddressBook(), self._tasks.once)
         self._admission = CommandAdmission(
             server.id, machine, machine.cluster, self.member_capabilities
@@ -117,16 +117,20 @@ class CapabilityAdapter:
 
     # -- admission -----------------------------------------------------------------------
 
-    def admit(self, asks: list[Ask]) -> Verdict:
+    def admit(self, requests: list[ClientRequest]) -> Verdict:
         """Decide which commands may be appended, and check the rules for those."""
-        commands = {id(command): (command, ask) for command, ask in map(_as_command, asks)}
+        commands = {
+            id(command): (command, request) for command, request in map(_as_command, requests)
+        }
         passed, waiting = self._admission.admit(
             self._live.core.configuration, [command for command, _ in commands.values()]
         )
         pass_on = [commands.pop(id(command))[1] for command in passed]
         wait = [commands.pop(id(command))[1] for command in waiting]
-        refused = [(ask, command.blocking.exception(0)) for command, ask in commands.values()]
-        self.appends([ask.command for ask in pass_on])
+        refused = [
+            (request, command.blocking.exception(0)) for command, request in commands.values()
+        ]
+        self.appends([request.command for request in pass_on])
         return Verdict(pass_on, wait, refused)
 
     def appends(self, commands: list[bytes]) -> None:
@@ -229,7 +233,7 @@ class CapabilityAdapter:
             self._complaint = broken  # the awaiting code would treat it as a temporary failure
             raise
         index, term = self._live.core.propose([agreement_command(capabilities)])
-        self._trace(f"has all agree on level {capabilities.level} and {capabilities.digests()}")
+        self._trace(f"proposes level {capabilities.level} and {capabilities.digests()}")
         await wait_until_applied(self._live, index, term, self.now)
 
     def _send(self, to: str, payload: DeclareCall | DeclareReply) -> None:
@@ -240,5 +244,5 @@ class CapabilityAdapter:
         self._server.world.trace.add(f"{self._server.id} {line}")
 
 
-def _as_command(ask: Ask) -> tuple[Command, Ask]:
-    return Command(ask.command, 0.0), ask
+def _as_command(request: ClientRequest) -> tuple[Command, ClientRequest]:
+    return Command(request.command, 0.0), request

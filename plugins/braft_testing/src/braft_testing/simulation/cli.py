@@ -32,7 +32,7 @@ _PROGRAM = "python -m braft_testing.simulation"
 #: Options that describe a service under test, each the name of a class or function.
 _PARTS = ("service", "operations", "invariant", "state", "model")
 
-_Judge = Callable[[Report], Report]
+_Check = Callable[[Report], Report]
 
 
 def parse_seeds(text: str) -> range:
@@ -72,7 +72,7 @@ def parse_name(text: str) -> Any:
         for part in name.split("."):
             thing = getattr(thing, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no package.module:name: {error}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not package.module:name: {error}") from error
     return thing
 
 
@@ -80,7 +80,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description=__doc__)
     parser.add_argument("--seeds", type=parse_seeds, default=range(200), metavar="N|A:B")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--seconds", type=float, help="virtual seconds of chaos (default: drawn)")
+    parser.add_argument(
+        "--seconds", type=float, help="virtual seconds with faults (default: drawn)"
+    )
     parser.add_argument("--steps", type=int, help="stop each seed after so many events")
     parser.add_argument("--trace", action="store_true", help="print every event; implies --jobs 1")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failure")
@@ -89,8 +91,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--edits", type=parse_edits, default=NO_EDITS, metavar="JSON|FILE", help="change the plan"
     )
     for part in _PARTS:
-        parser.add_argument(f"--{part}", metavar="MODULE:NAME", help=f"of your own service: {part}")
-    parser.add_argument("--queries", metavar="A,B", help="if it is no StateMachineService")
+        parser.add_argument(f"--{part}", metavar="MODULE:NAME", help=f"{part} of your own service")
+    parser.add_argument(
+        "--queries",
+        metavar="A,B",
+        help="names of the queries, for a service that is not a StateMachineService",
+    )
     arguments = parser.parse_args(argv)
     try:
         arguments.under_test = _under_test(arguments)
@@ -106,7 +112,7 @@ def _under_test(arguments: argparse.Namespace) -> ServiceUnderTest | None:
     if not named and queries is None:
         return None
     if not {"service", "operations"} <= named.keys():
-        raise ValueError("a service of your own needs --service and --operations")
+        raise ValueError("a service of your own needs both --service and --operations")
     parts = {part: parse_name(name) for part, name in named.items()}
     return ServiceUnderTest(queries=queries, **parts)
 
@@ -146,13 +152,13 @@ def _replay(report: Report, arguments: argparse.Namespace, edits: Edits) -> str:
     return command
 
 
-def _minimized(report: Report, arguments: argparse.Namespace, judge: _Judge) -> str:
+def _minimized(report: Report, arguments: argparse.Namespace, check: _Check) -> str:
     under_test = arguments.under_test
     plan = draw_plan(report.seed, arguments.seconds, service=under_test is not None)
 
     def run(edits: Edits) -> Report:
         seconds, steps = arguments.seconds, arguments.steps
-        return judge(
+        return check(
             run_seed(
                 report.seed, seconds=seconds, max_steps=steps, edits=edits, under_test=under_test
             )
@@ -198,15 +204,14 @@ def _summary(reports: Iterable[Report], elapsed: float) -> str:
             f" {max((r.max_term for r in reports), default=0)},"
             f" {sum(r.commits for r in reports)} commits,"
             f" {sum(r.truncations for r in reports)} truncations,"
-            f" {sum(r.snapshots for r in reports)} snapshots placed,"
+            f" {sum(r.snapshots for r in reports)} snapshots stored,"
             f" {sum(r.installed for r in reports)} from another server",
             f"{sum(r.formed for r in reports)} clusters bootstrapped,"
             f" {sum(r.removed for r in reports)} dead voters removed,"
-            f" {sum(r.returned for r in reports)} voters again",
-            f"{sum(r.agreements for r in reports)} agreements on what all members can execute,"
+            f" {sum(r.returned for r in reports)} became voters again",
+            f"{sum(r.agreements for r in reports)} agreements on capabilities,"
             f" {sum(r.stops for r in reports)} times a server stopped applying",
-            f"{sum(r.bounds for r in reports)} states that missed something held against the bound"
-            " of a stale read",
+            f"{sum(r.bounds for r in reports)} stale states checked against their staleness bound",
             f"{sum(r.operations for r in reports)} operations:"
             f" {sum(r.answered for r in reports)} answered,"
             f" {sum(r.unknown for r in reports)} of unknown outcome",
@@ -237,21 +242,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     done: list[Report] = []
     with ExitStack() as stack:
-        judge: _Judge = _as_it_is
+        check: _Check = _as_it_is
         if arguments.under_test is not None:
-            judge = stack.enter_context(SubprocessCheck(arguments.under_test)).judge
-        for report in map(judge, _reports(arguments)):
+            check = stack.enter_context(SubprocessCheck(arguments.under_test)).check
+        for report in map(check, _reports(arguments)):
             report.commands.clear()
             done.append(report)
             if not report.ok:
                 _say(report.failure(_replay(report, arguments, arguments.edits)))
                 if arguments.minimize:
-                    _say(_minimized(report, arguments, judge))
+                    _say(_minimized(report, arguments, check))
                 if not arguments.keep_going:
                     break
     _say(_summary(done, time.perf_counter() - started))
     if all_refused(done):
-        _say("nothing was shown: every answer of the service was an error")
+        _say("nothing was tested: every answer of the service was an error")
         return 1
     return 0 if all(report.ok for report in done) else 1
 

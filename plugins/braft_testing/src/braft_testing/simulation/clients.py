@@ -16,7 +16,7 @@ from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import History, Kind, Operation, Outcome
 from braft_testing.simulation.machine import command_of, take_answer
 from braft_testing.simulation.network import Envelope
-from braft_testing.simulation.requests import Answer, Ask
+from braft_testing.simulation.requests import ClientRequest, ClientResponse
 from braft_testing.simulation.versions import FORMS
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Client:
         #: The server of the last request.
         self._asked = world.server_ids[0]
         self._current: Operation | None = None
-        self._ask_at_hand: Ask | None = None
+        self._request: ClientRequest | None = None
         #: Value and revision of registers, as last seen.
         self._known: dict[str, tuple[int, int]] = {}
         #: The token of the lock, 0 while this client does not hold it.
@@ -99,12 +99,14 @@ class Client:
         if self.stopped or not self._left:
             return
         self._left -= 1
-        ask = self._draw()
-        self._current, self._ask_at_hand, self._sent = ask.operation, ask, 0
-        self._send(ask)
-        self._world.scheduler.after(self._world.plan.client_timeout, self._deadline, ask.operation)
+        request = self._draw()
+        self._current, self._request, self._sent = request.operation, request, 0
+        self._send(request)
+        self._world.scheduler.after(
+            self._world.plan.client_timeout, self._deadline, request.operation
+        )
 
-    def _draw(self) -> Ask:
+    def _draw(self) -> ClientRequest:
         plan, rng = self._world.plan, self._rng
         draw = rng.random()
         if draw < plan.session_share:
@@ -117,7 +119,7 @@ class Client:
         if rng.random() < plan.read_share:
             stale = rng.random() < plan.stale_share
             operation = self._invoke(Kind.STALE if stale else Kind.READ, key)
-            return Ask(operation, self.name, lease=rng.random() < plan.lease_share)
+            return ClientRequest(operation, self.name, lease=rng.random() < plan.lease_share)
         value, revision = self._known.get(key, (0, 0))
         if rng.random() < 0.4:
             return self._change(Kind.CAS, key, expected=value, revision=revision)
@@ -129,40 +131,40 @@ class Client:
 
     def _change(
         self, kind: Kind, key: str, value: int = 0, expected: int = 0, revision: int = 0
-    ) -> Ask:
+    ) -> ClientRequest:
         if kind in (Kind.WRITE, Kind.CAS):
             value = len(self._history.operations) + 1
         operation = self._invoke(kind, key, value, expected)
         if kind is Kind.OPEN:
             operation.session = new_session(self._rng)
-        return Ask(operation, self.name, command_of(operation, revision))
+        return ClientRequest(operation, self.name, command_of(operation, revision))
 
-    def _use_set(self) -> Ask:
+    def _use_set(self) -> ClientRequest:
         key, rng = "set", self._rng
         kind = rng.choice((Kind.INSERT, Kind.INSERT, Kind.REMOVE, Kind.LIST, Kind.LIST))
         if kind is Kind.LIST:
-            return Ask(self._invoke(kind, key), self.name, lease=rng.random() < 0.3)
+            return ClientRequest(self._invoke(kind, key), self.name, lease=rng.random() < 0.3)
         return self._change(kind, key, value=rng.randrange(_ELEMENTS))
 
-    def _use_lock(self) -> Ask:
+    def _use_lock(self) -> ClientRequest:
         """Read the lock, take it if it is free (or break it), give it back."""
         key = "lock"
         if self._token:
             self._world.guarded.use(self.name, self._token)
         known = self._known.pop(key, None)
         if known is None:
-            return Ask(self._invoke(Kind.READ, key), self.name)
+            return ClientRequest(self._invoke(Kind.READ, key), self.name)
         value, revision = known
         free = value in self._world.released or not value
         if self._token != revision and not free and self._rng.random() < 0.8:
-            return Ask(self._invoke(Kind.READ, key), self.name)
-        ask = self._change(Kind.CAS, key, expected=value, revision=revision)
+            return ClientRequest(self._invoke(Kind.READ, key), self.name)
+        request = self._change(Kind.CAS, key, expected=value, revision=revision)
         if self._token == revision and revision:
             self._token = 0
-            self._world.released.add(ask.operation.value)
-        return ask
+            self._world.released.add(request.operation.value)
+        return request
 
-    def _count(self) -> Ask:
+    def _count(self) -> ClientRequest:
         if not self._session:
             return self._change(Kind.OPEN, "")
         self._sequence += 1
@@ -171,20 +173,20 @@ class Client:
         operation = self._invoke(Kind.ADD, f"{kept_by}{self._rng.randrange(2)}")
         operation.form = form
         place = SessionStamp(self._session, self._sequence, self._sequence)
-        return Ask(operation, self.name, with_session(command_of(operation), place))
+        return ClientRequest(operation, self.name, with_session(command_of(operation), place))
 
     # -- requests and answers ------------------------------------------------------------
 
-    def _send(self, ask: Ask) -> None:
-        world, rng, operation = self._world, self._rng, ask.operation
+    def _send(self, request: ClientRequest) -> None:
+        world, rng, operation = self._world, self._rng, request.operation
         wanders = operation.kind.is_read and rng.random() < world.plan.follower_read_share
         wanders = wanders or operation.kind is Kind.STALE
         target = rng.choice(world.server_ids) if wanders or not self._hint else self._hint
         self._asked, self._sent = target, self._sent + 1
         world.trace.add(f"{self.name} asks {target} {operation.kind.value} {operation.key}")
-        world.send(Envelope(self.name, target, 0, ask))
+        world.send(Envelope(self.name, target, 0, request))
 
-    def receive(self, answer: Answer) -> None:
+    def receive(self, answer: ClientResponse) -> None:
         """Process an answer, which may be late."""
         operation = answer.operation
         if operation is not self._current:
@@ -259,8 +261,8 @@ class Client:
         self._next()
 
     def _again(self, operation: Operation) -> None:
-        if operation is self._current and self._ask_at_hand is not None:
-            self._send(self._ask_at_hand)
+        if operation is self._current and self._request is not None:
+            self._send(self._request)
 
     def _next(self) -> None:
         self._current = None

@@ -1,7 +1,7 @@
 """The interface of a consensus core that the simulator needs, as protocols.
 
-The simulator judges a core by its public interface only. Any class with this interface can be
-judged, first of all ``braft_core.raft.RaftCore``. The simulator must not know how a core works
+The simulator checks a core by its public interface only. Any class with this interface can be
+checked, first of all ``braft_core.raft.RaftCore``. The simulator must not know how a core works
 inside.
 """
 

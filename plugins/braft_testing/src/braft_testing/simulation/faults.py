@@ -141,7 +141,7 @@ class Faults:
         self._later(rng.expovariate(1.0 / 1.5), self._heal)
 
     def _diverge(self, rng: random.Random) -> None:
-        """Let a leader go on with a minority until it is replaced (Raft figures 7 and 8)."""
+        """Leave a leader only a minority until it is replaced (Raft figures 7 and 8)."""
         world, leader = self._world, self._leading(rng)
         if leader is None:
             return
@@ -150,7 +150,7 @@ class Faults:
         kept = rng.randint(0, max(0, len(others) // 2 - 1))
         near, far = [leader.id, *others[:kept]], others[kept:]
         world.network.cut(pair for a in near for b in far for pair in ((a, b), (b, a)))
-        world.trace.add(f"{leader.id} goes on with {near[1:]} alone")
+        world.trace.add(f"{leader.id} is cut off with {near[1:]}")
         self._notice(leader, far, rng)
         for _ in range(rng.choice((1, 2, 3))):
             leader.post(fill, leader, rng.choice((1, 2, 5)))
@@ -178,7 +178,7 @@ class Faults:
 
     def _heal(self) -> None:
         self._world.network.heal()
-        self._world.trace.add("network mended")
+        self._world.trace.add("network healed")
 
     def _false_alarm(self, rng: random.Random) -> None:
         """Report a broken connection although the peer is alive."""
@@ -265,7 +265,7 @@ class Faults:
 
     def _hear_again(self, server: Server) -> None:
         server.deaf = False
-        self._world.trace.add(f"{server.id} hears again")
+        self._world.trace.add(f"{server.id} receives Raft messages again")
 
     def _nap(self, server: Server) -> None:
         if server.live is not None and not server.frozen:

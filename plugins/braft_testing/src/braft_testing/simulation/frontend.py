@@ -20,7 +20,12 @@ from braft_testing.simulation.core import Core
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Kind
 from braft_testing.simulation.machine import query_of
-from braft_testing.simulation.requests import Answer, Ask, ReadIndexAnswer, ReadIndexAsk
+from braft_testing.simulation.requests import (
+    ClientRequest,
+    ClientResponse,
+    ReadIndexReply,
+    ReadIndexRequest,
+)
 
 if TYPE_CHECKING:
     from braft_testing.simulation.capability_adapter import CapabilityAdapter
@@ -49,14 +54,14 @@ class Frontend:
         self._core = core
         self._clock = clock
         self._send = send
-        self._proposals: list[Ask] = []
-        self._leased: list[tuple[Ask, int]] = []
+        self._proposals: list[ClientRequest] = []
+        self._leased: list[tuple[ClientRequest, int]] = []
         #: Clients that wait for the entry at an index, each with the term of the entry.
-        self._waiting: dict[int, list[tuple[int, Ask]]] = {}
+        self._waiting: dict[int, list[tuple[int, ClientRequest]]] = {}
         #: Reads in progress: what to do with the index, and what was committed when they began.
         self._reads: dict[int, tuple[Callable[[int], None], int]] = {}
         #: Reads that wait until the machine has applied an index.
-        self._deferred: list[tuple[int, Ask]] = []
+        self._deferred: list[tuple[int, ClientRequest]] = []
         self._next_read = 1
         self.machine = world.make_machine(core.server_id, clock)
         self.to_apply: deque[Entry | Restore] = deque()
@@ -75,19 +80,19 @@ class Frontend:
 
     # -- writes --------------------------------------------------------------------------
 
-    def asked(self, ask: Ask) -> None:
+    def asked(self, request: ClientRequest) -> None:
         """Process a client's request."""
-        kind = ask.operation.kind
+        kind = request.operation.kind
         if not kind.is_read:
-            self._proposals.append(ask)
+            self._proposals.append(request)
         elif kind is Kind.STALE:
-            self._serve(ask)
-        elif self._core.role is Role.LEADER and ask.lease:
-            self._leased.append((ask, len(self._world.invariants.committed)))
+            self._serve(request)
+        elif self._core.role is Role.LEADER and request.lease:
+            self._leased.append((request, len(self._world.invariants.committed)))
         elif self._core.role is Role.LEADER or not self._core.leader:
-            self._read(lambda index: self._read_answered(ask, index))
+            self._read(lambda index: self._read_answered(request, index))
         else:
-            self._send(self._core.leader, ReadIndexAsk(ask))
+            self._send(self._core.leader, ReadIndexRequest(request))
 
     def propose(self, disk_is_full: bool) -> bool:
         """Propose all waiting commands in one call, as a driver does.
@@ -96,26 +101,26 @@ class Frontend:
         """
         if not self._proposals:
             return False
-        asks, self._proposals = self._proposals, []
+        requests, self._proposals = self._proposals, []
         if self.negotiation is not None and self._core.role is Role.LEADER:
-            asks, self._proposals, refused = self.negotiation.admit(asks)
-            for ask, why in refused:
-                self._answer(ask, ok=False, outcome=why)
-            if not asks:
+            requests, self._proposals, refused = self.negotiation.admit(requests)
+            for request, why in refused:
+                self._answer(request, ok=False, outcome=why)
+            if not requests:
                 return False
         try:
             if disk_is_full:
                 raise Rejected("the disk is full")
             first, term = self._core.propose(
-                [ask.command for ask in asks], appended_at=self._wall_clock()
+                [request.command for request in requests], appended_at=self._wall_clock()
             )
         except (NotApplied, Rejected):
-            for ask in asks:
-                self._answer(ask, ok=False)
+            for request in requests:
+                self._answer(request, ok=False)
             return True
-        for index, ask in enumerate(asks, first):
+        for index, request in enumerate(requests, first):
             # Clients of an entry that was truncated here still wait: other servers may hold it.
-            self._waiting.setdefault(index, []).append((term, ask))
+            self._waiting.setdefault(index, []).append((term, request))
         return True
 
     def _wall_clock(self) -> int:
@@ -151,8 +156,8 @@ class Frontend:
             self._core.server_id, entry.index, outcome
         )
         # Another entry at the index means that the awaited one is certainly lost.
-        for term, ask in self._waiting.pop(entry.index, ()):
-            self._answer(ask, ok=term == entry.term, outcome=outcome)
+        for term, request in self._waiting.pop(entry.index, ()):
+            self._answer(request, ok=term == entry.term, outcome=outcome)
 
     def restore(self, meta: SnapshotMeta, contents: bytes) -> None:
         """Restore the state from a snapshot. Clients of entries that it covers get no answer."""
@@ -184,15 +189,15 @@ class Frontend:
         """
         if not self._leased:
             return False
-        asks, self._leased = self._leased, []
+        requests, self._leased = self._leased, []
         self._core.tick(self._clock.local(self._world.scheduler.now))
         index = self._core.lease_read()
-        for ask, committed in asks:
+        for request, committed in requests:
             if index < 0:
-                self.asked(ask._replace(lease=False))
+                self.asked(request._replace(lease=False))
             else:
                 _check_fresh(index, committed)
-                self._read_answered(ask, index)
+                self._read_answered(request, index)
         return True
 
     def _read(self, then: Callable[[int], None]) -> None:
@@ -217,45 +222,47 @@ class Frontend:
             _check_fresh(read.index, committed)
         then(read.index)
 
-    def _read_answered(self, ask: Ask, index: int) -> None:
+    def _read_answered(self, request: ClientRequest, index: int) -> None:
         if index < 0:
-            self._answer(ask, ok=False)
+            self._answer(request, ok=False)
         else:
-            self._deferred.append((index, ask))
+            self._deferred.append((index, request))
             self._serve_deferred()
 
-    def read_index_asked(self, question: ReadIndexAsk, asker: str) -> None:
+    def read_index_asked(self, question: ReadIndexRequest, asker: str) -> None:
         """Process a follower's request for a read index."""
-        self._read(lambda index: self._send(asker, ReadIndexAnswer(question.ask, index)))
+        self._read(lambda index: self._send(asker, ReadIndexReply(question.request, index)))
 
-    def read_index_answered(self, answer: ReadIndexAnswer) -> None:
+    def read_index_answered(self, answer: ReadIndexReply) -> None:
         """Process the leader's reply to our request."""
-        self._read_answered(answer.ask, answer.read_index)
+        self._read_answered(answer.request, answer.read_index)
 
     def _serve_deferred(self) -> None:
         if self.stopped is not None:
-            refused = [ask for index, ask in self._deferred if index > self.applied]
+            refused = [request for index, request in self._deferred if index > self.applied]
             self._deferred = [pair for pair in self._deferred if pair[0] <= self.applied]
-            for ask in refused:
-                self._answer(ask, ok=False)
-        ready = [ask for index, ask in self._deferred if index <= self.applied]
+            for request in refused:
+                self._answer(request, ok=False)
+        ready = [request for index, request in self._deferred if index <= self.applied]
         if ready:
             self._deferred = [pair for pair in self._deferred if pair[0] > self.applied]
-            for ask in ready:
-                self._serve(ask)
+            for request in ready:
+                self._serve(request)
 
-    def _serve(self, ask: Ask) -> None:
+    def _serve(self, request: ClientRequest) -> None:
         if self.stopped is not None and self.stopped.state_lost:
-            self._answer(ask, ok=False)
+            self._answer(request, ok=False)
             return
         try:
-            outcome = self.machine.query(*query_of(ask.operation))
+            outcome = self.machine.query(*query_of(request.operation))
         except BraftError as error:
             outcome = error
-        self._answer(ask, ok=True, outcome=outcome)
+        self._answer(request, ok=True, outcome=outcome)
 
-    def _answer(self, ask: Ask, *, ok: bool, outcome: Any = None) -> None:
-        self._send(ask.client, Answer(ask.operation, ok, outcome, self._core.leader))
+    def _answer(self, request: ClientRequest, *, ok: bool, outcome: Any = None) -> None:
+        self._send(
+            request.client, ClientResponse(request.operation, ok, outcome, self._core.leader)
+        )
 
 
 def _check_fresh(index: int, committed: int) -> None:

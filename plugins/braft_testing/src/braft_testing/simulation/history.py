@@ -1,4 +1,4 @@
-"""The calls of clients and their answers: the record that a linearizability check judges.
+"""The calls of clients and their answers: the record that a linearizability check uses.
 
 Owns operations and their outcomes on registers, counters and sets. Knows nothing about Raft.
 """
@@ -19,7 +19,7 @@ class Kind(Enum):
     READ = "read"
     WRITE = "write"
     CAS = "cas"
-    #: A read that may be old: it is not part of the order that is judged.
+    #: A read that may be old: it is not part of the order that is checked.
     STALE = "stale"
     #: Add one to a counter, within a session.
     ADD = "add"

@@ -6,7 +6,7 @@ each pair of (operations linearized, value), so that each is tried once. Objects
 separately, since linearizability is local. An operation of unknown outcome may take effect at any
 time after its call, or never.
 
-It knows nothing of logs and terms: it judges only what clients saw. It can judge any object whose
+It knows nothing of logs and terms: it uses only what clients saw. It can check any object whose
 state is hashable and whose operations are given as a function of it (:func:`find_order`).
 """
 

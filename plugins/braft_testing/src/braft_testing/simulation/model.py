@@ -33,7 +33,7 @@ _APART = 1e-9
 _LISTED = 20
 
 
-def check_calls(judge: Replicas, history: History, committed: list[Entry]) -> None:
+def check_calls(replicas: Replicas, history: History, committed: list[Entry]) -> None:
     """Check all operations on the service except stale reads.
 
     :raises InvariantBroken: if no order explains the answers.
@@ -41,16 +41,16 @@ def check_calls(judge: Replicas, history: History, committed: list[Entry]) -> No
     """
     relevant: list[Operation] = []
     entries: dict[int, Entry] = {}
-    for operation in history.by_key().get(judge.under_test.name, ()):
-        index = judge.executed.get(operation.place) if operation.place is not None else None
+    for operation in history.by_key().get(replicas.under_test.name, ()):
+        index = replicas.executed.get(operation.place) if operation.place is not None else None
         if index is not None:
             entries[operation.number] = committed[index - 1]
         if operation.outcome is Outcome.OK:
             relevant.append(operation)
         elif index is not None and operation.outcome is Outcome.UNKNOWN:
-            relevant.append(replace(operation, returned=judge.records[index].at))
-    model = _Model(judge, entries)
-    narrowed = [_at_its_entry(operation, judge) for operation in relevant]
+            relevant.append(replace(operation, returned=replicas.records[index].at))
+    model = _Model(replicas, entries)
+    narrowed = [_at_its_entry(operation, replicas) for operation in relevant]
     stuck = find_order(narrowed, model.initial, model.step, _MAX_STATES)
     if stuck is not None and not _another_order(model, relevant):
         _refuse(relevant[narrowed.index(stuck)], relevant)
@@ -64,16 +64,16 @@ def _refuse(stuck: Operation, operations: list[Operation]) -> NoReturn:
     )
 
 
-def _at_its_entry(operation: Operation, judge: Replicas) -> Operation:
+def _at_its_entry(operation: Operation, replicas: Replicas) -> Operation:
     """Narrow a command to the moment of its first effect, instead of from call to answer.
 
     That leaves only the order of the log, which is quick to try and explains a correct history. A
     search of all orders would not end where many answers carry no information.
     """
-    index = judge.executed.get(operation.place) if operation.place is not None else None
+    index = replicas.executed.get(operation.place) if operation.place is not None else None
     if index is None:
         return operation
-    moment = judge.records[index].at + index * _APART
+    moment = replicas.records[index].at + index * _APART
     return replace(operation, invoked=moment, returned=moment)
 
 
@@ -88,8 +88,8 @@ def _another_order(model: _Model, operations: list[Operation]) -> bool:
 class _Model:
     """One instance that can be put into any of its earlier states."""
 
-    def __init__(self, judge: Replicas, entries: dict[int, Entry]) -> None:
-        self._machine = SimulatedMachine([judge.under_test.model()])
+    def __init__(self, replicas: Replicas, entries: dict[int, Entry]) -> None:
+        self._machine = SimulatedMachine([replicas.under_test.model()])
         self._entries = entries
         self.initial = self._at = self._machine.capture()
 

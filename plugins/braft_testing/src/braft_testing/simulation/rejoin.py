@@ -168,7 +168,7 @@ class RejoinAdapter:
             lacking="" if negotiation is None else negotiation.lacking(request.capabilities),
         )
         if isinstance(decision, Refuse):
-            self._trace(f"does not take {request.server_id} back: {decision.error.message}")
+            self._trace(f"refuses {request.server_id}: {decision.error.message}")
             return
         if isinstance(decision, AddNonvoter):
             if negotiation is not None:
@@ -185,15 +185,15 @@ class RejoinAdapter:
 
     def change(self, kind: str, server_id: str, address: str) -> bool:
         """Change the membership and check the invariants; return whether it was possible."""
-        core, judge = self._live.core, self._server.world.removals
+        core, invariants = self._live.core, self._server.world.removals
         before = core.configuration
         try:
             core.change_membership(kind, server_id, address)
         except (NotApplied, Rejected) as refusal:
             self._trace(f"{kind} {server_id}: {type(refusal).__name__}")
             return False
-        self._trace(f"{kind} {server_id}, which came back")
-        judge.returned(server_id, before, core.configuration)
+        self._trace(f"{kind} {server_id}, which returned")
+        invariants.returned(server_id, before, core.configuration)
         return True
 
     def _send(self, to: str, payload: RejoinCall | RejoinReply) -> None:

@@ -52,13 +52,13 @@ class Record(NamedTuple):
 class Replica(SimulatedMachine):
     """A state machine whose one service is under test."""
 
-    def __init__(self, judge: Replicas, owner: str, clock: Callable[[], float]) -> None:
-        self._judge, self._owner = judge, owner
-        self.watched = watch(judge.under_test, clock)
+    def __init__(self, replicas: Replicas, owner: str, clock: Callable[[], float]) -> None:
+        self._replicas, self._owner = replicas, owner
+        self.watched = watch(replicas.under_test, clock)
         #: Index of the snapshot it was last restored from, 0 for none.
         self.restored = 0
         super().__init__([self.watched])
-        judge.begun(self)
+        replicas.begun(self)
 
     @property
     def who(self) -> str:
@@ -74,11 +74,11 @@ class Replica(SimulatedMachine):
         executed = self.watched.executed
         outcome = super().apply(entry)
         self.check()
-        self._judge.applied(self, entry, outcome, executed=self.watched.executed > executed)
+        self._replicas.applied(self, entry, outcome, executed=self.watched.executed > executed)
         return outcome
 
     def query(self, service: str, query: str, args: Sequence[object]) -> object:
-        """Answer a query.
+        """ClientResponse a query.
 
         :raises InvariantBroken: if it changed something.
         """
@@ -99,17 +99,17 @@ class Replica(SimulatedMachine):
         """
         super().restore_at(index, contents)
         held, self.restored = self.restored, index
-        self._judge.restored(self, index, used=bool(held or self.watched.executed))
+        self._replicas.restored(self, index, used=bool(held or self.watched.executed))
 
     def capture(self) -> bytes:
         """Return the state for comparison."""
-        if self._judge.under_test.state is None:
+        if self._replicas.under_test.state is None:
             return super().capture()
         return self.watched.state
 
 
 class Replicas:
-    """The judge of all instances in one run. Methods raise :class:`InvariantBroken`."""
+    """The checks of all instances in one run. Methods raise :class:`InvariantBroken`."""
 
     def __init__(
         self,

@@ -7,12 +7,19 @@ from typing import Any, NamedTuple, TypeVar
 from braft_core.raft.messages import InstallSnapshot, Message
 from braft_testing.simulation.history import Operation
 
-__all__ = ["Answer", "Ask", "ReadIndexAnswer", "ReadIndexAsk", "Transfer", "duplicate"]
+__all__ = [
+    "ClientRequest",
+    "ClientResponse",
+    "ReadIndexReply",
+    "ReadIndexRequest",
+    "Transfer",
+    "duplicate",
+]
 
 _M = TypeVar("_M", bound=Message)
 
 
-class Ask(NamedTuple):
+class ClientRequest(NamedTuple):
     """A client's request to a server: a command of the log, or a read without one."""
 
     operation: Operation
@@ -22,7 +29,7 @@ class Ask(NamedTuple):
     lease: bool = False
 
 
-class Answer(NamedTuple):
+class ClientResponse(NamedTuple):
     """A server's answer. Not ``ok``: certainly not applied. ``hint`` is the leader it knows."""
 
     operation: Operation
@@ -31,16 +38,16 @@ class Answer(NamedTuple):
     hint: str
 
 
-class ReadIndexAsk(NamedTuple):
+class ReadIndexRequest(NamedTuple):
     """A follower's request for a read index from the leader."""
 
-    ask: Ask
+    request: ClientRequest
 
 
-class ReadIndexAnswer(NamedTuple):
+class ReadIndexReply(NamedTuple):
     """The leader's read index, -1 if it could not confirm its leadership."""
 
-    ask: Ask
+    request: ClientRequest
     read_index: int
 
 

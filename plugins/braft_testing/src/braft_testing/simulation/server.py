@@ -43,9 +43,9 @@ from braft_testing.simulation.plan import stream
 from braft_testing.simulation.process import FORGED, ObservedRole, PendingRequest, Process
 from braft_testing.simulation.rejoin import RejoinCall, RejoinReply
 from braft_testing.simulation.requests import (
-    Ask,
-    ReadIndexAnswer,
-    ReadIndexAsk,
+    ClientRequest,
+    ReadIndexReply,
+    ReadIndexRequest,
     Transfer,
     duplicate,
 )
@@ -189,7 +189,7 @@ class Server:
             contents,
         )
         self.world.placed(self.id, meta, contents)
-        self.world.trace.add(f"{self.id} keeps a snapshot at {meta.index}")
+        self.world.trace.add(f"{self.id} stores a snapshot at {meta.index}")
         return meta
 
     def crash(self) -> None:
@@ -242,11 +242,11 @@ class Server:
             return
         frontend = self.live.frontend
         match envelope.payload:
-            case Ask() as ask:
-                self.post(frontend.asked, ask)
-            case ReadIndexAsk() as question:
+            case ClientRequest() as request:
+                self.post(frontend.asked, request)
+            case ReadIndexRequest() as question:
                 self.post(frontend.read_index_asked, question, envelope.sender)
-            case ReadIndexAnswer() as answer:
+            case ReadIndexReply() as answer:
                 self.post(frontend.read_index_answered, answer)
             case LeaderProbe(number):
                 self.post(self._send, envelope.sender, LeaderProbeReply(number, envelope.life))

@@ -69,7 +69,7 @@ def simulate_service(
         for number in seeds if seed is None else (seed,):
             report = run_seed(number, seconds=seconds, echo=trace, under_test=under_test)
             if subprocess_check is not None:
-                subprocess_check.judge(report)
+                subprocess_check.check(report)
             if not report.ok:
                 replay = f"simulate_service(..., seed={number}, trace=True)"
                 raise InvariantBroken(report.invariant, report.failure(replay))

@@ -17,7 +17,7 @@ from braft_testing.simulation.history import Call, Kind, Operation
 from braft_testing.simulation.machine import command_of
 from braft_testing.simulation.plan import stream
 from braft_testing.simulation.replicas import Replicas
-from braft_testing.simulation.requests import Ask
+from braft_testing.simulation.requests import ClientRequest
 from braft_testing.simulation.service_under_test import encoded, shown
 
 __all__ = ["ServiceClient"]
@@ -26,14 +26,14 @@ __all__ = ["ServiceClient"]
 class ServiceClient(Client):
     """A client of the service under test."""
 
-    def __init__(self, *args: Any, judge: Replicas) -> None:
+    def __init__(self, *args: Any, replicas: Replicas) -> None:
         super().__init__(*args)
-        self._judge = judge
-        self._under_test = judge.under_test
+        self._replicas = replicas
+        self._under_test = replicas.under_test
         #: A separate stream for the user's function: the client's other draws change no operation.
         self._operations = stream(self._world.seed, f"operations/{self.name}")
 
-    def _draw(self) -> Ask:
+    def _draw(self) -> ClientRequest:
         if not self._session:
             return self._change(Kind.OPEN, "")
         plan, rng = self._world.plan, self._rng
@@ -41,12 +41,14 @@ class ServiceClient(Client):
         if call.name in self._under_test.queries:
             stale = rng.random() < plan.stale_share
             operation = self._call(Kind.STALE if stale else Kind.QUERY, call)
-            return Ask(operation, self.name, lease=rng.random() < plan.lease_share)
+            return ClientRequest(operation, self.name, lease=rng.random() < plan.lease_share)
         repeated = rng.random() < plan.session_share
         operation = self._call(Kind.REPEATED if repeated else Kind.ONCE, call)
         self._sequence += 1
         operation.place = self._session, self._sequence
-        return Ask(operation, self.name, with_session(self._encoded(operation), self._place))
+        return ClientRequest(
+            operation, self.name, with_session(self._encoded(operation), self._place)
+        )
 
     @property
     def _place(self) -> SessionStamp:
@@ -75,7 +77,7 @@ class ServiceClient(Client):
                     "operations() returns only commands and queries of the service", outcome.message
                 )
             return True
-        answer = self._judge.answer_to(operation.place)
+        answer = self._replicas.answer_to(operation.place)
         if answer is not None and answer == encoded(outcome):
             return True
         if isinstance(outcome, SessionExpired | Busy):

@@ -151,7 +151,7 @@ class Watched(Service):
         return answer
 
     def query(self, query: str, args: Sequence[Any]) -> Any:
-        """Answer a query, and check that it changes nothing."""
+        """ClientResponse a query, and check that it changes nothing."""
         call = str(Call(query, list(args)))
         try:
             with local_time(self._clock):

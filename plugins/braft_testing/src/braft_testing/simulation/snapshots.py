@@ -115,7 +115,7 @@ class Snapshotter:
         term = live.core.log.term_at(index)
         # Beyond our own snapshot the log begins behind a received one, which compacts it itself.
         if self.server.disk.volatile.base < index <= meta.index and term is not None:
-            self.server.world.trace.add(f"{self.server.id} cuts its log at {index}")
+            self.server.world.trace.add(f"{self.server.id} compacts its log to {index}")
             self.server.disk.compact(Compaction(index, term))
 
     # -- sending -------------------------------------------------------------------------

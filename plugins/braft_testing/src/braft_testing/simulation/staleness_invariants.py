@@ -38,7 +38,7 @@ class StalenessInvariants:
         #: When each entry was first committed anywhere, virtual seconds.
         self._times: list[float] = []
         #: How often a state that misses an entry was checked.
-        self.judged = 0
+        self.checked = 0
 
     def note(self) -> None:
         """Record the time of new commits. Call whenever something may have been committed."""
@@ -57,7 +57,7 @@ class StalenessInvariants:
         :param bound: the bound it would report, seconds of the server's clock.
         :raises InvariantBroken: if an entry is missing that was committed longer ago.
         """
-        self.judged += 1
+        self.checked += 1
         now = self._scheduler.now
         slowest = min(1.0, *(clock.slowest for clock in self._clocks))
         since = now - bound / slowest - _ROUNDING

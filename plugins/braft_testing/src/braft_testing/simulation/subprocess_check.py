@@ -123,7 +123,7 @@ class SubprocessCheck:
         for child in self._children:
             child.stop()
 
-    def judge(self, report: Report) -> Report:
+    def check(self, report: Report) -> Report:
         """Apply the commands of a run there; record differences in its report.
 
         :raises RuntimeError: if a child died, with its output.
@@ -137,7 +137,7 @@ class SubprocessCheck:
             # them.
             self._children = self._children or [_Child(s, self._places) for s in _HASH_SEEDS]
             for child in self._children:
-                difference = child.ask(rows)
+                difference = child.apply(rows)
                 if difference is not None:
                     _note(report, child.environment, *difference)
                     break
@@ -176,11 +176,11 @@ class _Child:
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             },
         )
-        self._say([sys.path, places])
+        self._write([sys.path, places])
 
-    def ask(self, rows: list[list[Any]]) -> list[Any] | None:
+    def apply(self, rows: list[list[Any]]) -> list[Any] | None:
         """Return where and which answer or state differs there, or None."""
-        self._say(rows)
+        self._write(rows)
         stream = self._process.stdout
         frame = None if stream is None else _read(stream)
         if frame is None:
@@ -190,7 +190,7 @@ class _Child:
         difference: list[Any] | None = frame[0]
         return difference
 
-    def _say(self, value: Any) -> None:
+    def _write(self, value: Any) -> None:
         if self._process.stdin is not None:
             try:
                 _write(self._process.stdin, value)

@@ -1,7 +1,7 @@
 """Versions of the program that the simulated servers run, and the rules for them.
 
 Each version has more than the one before: a service, a command, an argument of a command, a feature
-level. All of them count; new ways to count have the same effect as old ones, so one history judges
+level. All of them count; new ways to count have the same effect as old ones, so one history checks
 them all. Owns what a version can execute, and the checks of an observer that knows every version.
 """
 
@@ -29,7 +29,7 @@ from braft_core.services.state_machine import Outcome
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.machine import SERIALIZER, SimulatedMachine, Tally
 
-__all__ = ["FORMS", "Program", "VersionRules", "VersionedMachine", "program"]
+__all__ = ["FORMS", "Program", "VersionInvariants", "VersionedMachine", "program"]
 
 #: How a count may be requested; each requires a feature of that name.
 FORMS: Final = ("argument", "command", "service")
@@ -96,7 +96,7 @@ def program(steps: tuple[tuple[str, ...], ...], version: int) -> Program:
 class VersionedMachine(SimulatedMachine):
     """The state machine of one server in a run with several versions."""
 
-    def __init__(self, rules: VersionRules, server_id: str, runs: Program) -> None:
+    def __init__(self, rules: VersionInvariants, server_id: str, runs: Program) -> None:
         self._rules, self._server_id, self.program = rules, server_id, runs
         self._tallies = runs.tallies()
         self.cluster = ClusterService(runs.level)
@@ -128,8 +128,8 @@ class VersionedMachine(SimulatedMachine):
             tally.check()
 
 
-class VersionRules:
-    """The judge of versions in one run. Methods raise :class:`InvariantBroken`."""
+class VersionInvariants:
+    """The checks of versions in one run. Methods raise :class:`InvariantBroken`."""
 
     def __init__(self, committed: Sequence[Entry]) -> None:
         self._committed = committed

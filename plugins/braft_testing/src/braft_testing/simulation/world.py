@@ -45,14 +45,14 @@ from braft_testing.simulation.plan import draw_plan, draw_versions, stream
 from braft_testing.simulation.recovery import Recovery
 from braft_testing.simulation.removal_invariants import RemovalInvariants
 from braft_testing.simulation.replicas import Record, Replicas
-from braft_testing.simulation.requests import Answer
+from braft_testing.simulation.requests import ClientResponse
 from braft_testing.simulation.server import Server
 from braft_testing.simulation.service_clients import ServiceClient
 from braft_testing.simulation.service_under_test import ServiceUnderTest
 from braft_testing.simulation.staleness_invariants import StalenessInvariants
 from braft_testing.simulation.sync_latencies import SyncLatencies
 from braft_testing.simulation.trace import Trace
-from braft_testing.simulation.versions import VersionedMachine, VersionRules, program
+from braft_testing.simulation.versions import VersionedMachine, VersionInvariants, program
 
 __all__ = ["Report", "World", "run_seed"]
 
@@ -126,7 +126,7 @@ class Report:
 
 
 class World:
-    """One run of one seed. ``core_factory`` and ``server_class`` let mutants be judged too.
+    """One run of one seed. ``core_factory`` and ``server_class`` let mutants run too.
 
     With a ``under_test`` the servers have only that service, and the clients call it.
     """
@@ -158,7 +158,7 @@ class World:
         self.invariants = Invariants()
         self.history = History()
         self.replicas = None if under_test is None else self._replicas(under_test)
-        self.versions = VersionRules(self.invariants.committed) if self.plan.versions else None
+        self.versions = VersionInvariants(self.invariants.committed) if self.plan.versions else None
         self.network = Network(self.scheduler, self.plan, stream(seed, "network"), self._deliver)
         self._rng = stream(seed, "world")
         self.server_ids = [f"s{i}" for i in range(1, self.plan.servers + 1)]
@@ -202,7 +202,7 @@ class World:
         rng = stream(self.seed, f"client/{name}")
         if self.replicas is None:
             return Client(self, name, rng, self.history)
-        return ServiceClient(self, name, rng, self.history, judge=self.replicas)
+        return ServiceClient(self, name, rng, self.history, replicas=self.replicas)
 
     def make_machine(self, server_id: str, clock: NodeClock) -> SimulatedMachine:
         """Return an empty state machine for a server that starts."""
@@ -273,7 +273,7 @@ class World:
         self.network.send(envelope)
 
     def _deliver(self, envelope: Envelope) -> None:
-        if isinstance(envelope.payload, Answer):
+        if isinstance(envelope.payload, ClientResponse):
             self.clients[envelope.to].receive(envelope.payload)
         else:
             self.servers[envelope.to].receive(envelope)
@@ -313,7 +313,7 @@ class World:
             return  # cut short by the caller: no recovery to expect
         self.faults.stop()
         Recovery(self).run()
-        self._judge_history()
+        self._check_history()
 
     def check_stale(self, operation: Operation) -> None:
         """Check that a stale read shows what was committed at some time.
@@ -354,7 +354,7 @@ class World:
             self.scheduler.run_until(self.scheduler.now + 0.1)
         network.loss, network.reordering = lossy
 
-    def _judge_history(self) -> None:
+    def _check_history(self) -> None:
         try:
             if self.replicas is not None:
                 self.replicas.finish(self.history)
@@ -394,7 +394,7 @@ class World:
             formed=int(bool(self.bootstrap.cluster_id)),
             removed=self.removals.count,
             returned=self.removals.voting_again,
-            bounds=self.staleness.judged,
+            bounds=self.staleness.checked,
             agreements=0 if self.versions is None else self.versions.agreements,
             stops=0 if self.versions is None else self.versions.stops,
             undecided=self.undecided,

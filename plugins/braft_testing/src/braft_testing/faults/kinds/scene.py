@@ -63,14 +63,14 @@ class Scene:
         """Return the disk of a node."""
         disk = self.cluster.places[index].disk
         if disk is None:
-            raise NotServing(f"node {index} has no disk of its own")
+            raise NotServing(f"node {index} has no separate disk")
         return disk
 
     def interposer(self, index: int) -> Interposer:
         """Return the interposer of a node."""
         interposer = self.cluster.places[index].interposer
         if interposer is None:
-            raise NotServing(f"node {index} has no clocks of its own")
+            raise NotServing(f"node {index} has no interposer")
         return interposer
 
     def leader_first(self, fault: Fault) -> list[int]:
