@@ -156,7 +156,7 @@ def test_a_conflict_must_be_with_what_was_there() -> None:
     assert rules(register.calls) == {"linearizable", "stale"}
 
 
-def test_a_conflict_with_a_write_nobody_was_told_of_says_nothing() -> None:
+def test_a_conflict_with_an_unanswered_write_is_allowed() -> None:
     register = Register()
     register.put(1)
     register.call(Action.PUT_IF, 3, revision=99, conflict=True, expected=1, expected_revision=11)

@@ -62,7 +62,7 @@ def assert_passed(report: Report, faults: int, kinds: int) -> None:
     assert report.checked["nodes hold the same state"] == report.nodes
 
 
-def test_a_cluster_in_namespaces_keeps_its_promises(tmp_path: Path) -> None:
+def test_a_cluster_in_namespaces_keeps_its_guarantees(tmp_path: Path) -> None:
     missing = survey()
     if Ability.NETWORK in missing:
         pytest.skip(f"no network of our own, see the test on loopback: {missing[Ability.NETWORK]}")
@@ -72,13 +72,13 @@ def test_a_cluster_in_namespaces_keeps_its_promises(tmp_path: Path) -> None:
     assert_passed(report, faults=len(kinds), kinds=6)
 
 
-def test_a_cluster_on_loopback_keeps_its_promises(tmp_path: Path) -> None:
+def test_a_cluster_on_loopback_keeps_its_guarantees(tmp_path: Path) -> None:
     if Ability.NETWORK not in survey():
         pytest.skip("there are namespaces: the other test does this and more")
     assert_passed(short(tmp_path, ON_LOOPBACK, 10, loopback=True), faults=10, kinds=6)
 
 
-def test_a_cluster_that_breaks_a_promise_is_found_out(tmp_path: Path) -> None:
+def test_a_cluster_that_breaks_a_guarantee_is_reported(tmp_path: Path) -> None:
     """Nodes that delete their data at each start lose acknowledged writes in a power cycle."""
     report = run(
         Options(

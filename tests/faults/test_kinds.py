@@ -128,7 +128,7 @@ def test_a_node_without_its_directory_ends_and_is_replaced(
     assert cluster.done == ["kill 2", "forget 2", "start 2", "remove id-2"]
 
 
-def test_a_node_that_goes_on_without_its_directory_is_a_problem(
+def test_a_node_that_keeps_running_without_its_directory_is_a_problem(
     scene: Scene, cluster: RecordedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disks, "_NOTICE_SECONDS", 0.1)

@@ -142,7 +142,7 @@ def test_rules_as_iptables() -> None:
 # Clients
 
 
-def test_keys_are_put_away_when_their_history_is_long() -> None:
+def test_keys_are_retired_when_their_history_is_long() -> None:
     ring = KeyRing(registers=1, calls_per_key=3)
     assert [ring.pick(0.0) for _ in range(5)] == ["register-1"] * 3 + ["register-3"] * 2
     assert [ring.pick(0.999) for _ in range(4)] == ["counter-2"] * 3 + ["counter-4"]
@@ -197,7 +197,7 @@ def a_report() -> Report:
     return report
 
 
-def test_the_report_tells_the_median_and_the_worst_of_each_kind() -> None:
+def test_the_report_has_the_median_and_the_worst_of_each_kind() -> None:
     plain = json.loads(json.dumps(a_report().as_dict()))
     assert plain["passed"] is True
     assert plain["kinds"]["kill"] == {
@@ -423,7 +423,7 @@ def test_a_full_disk_takes_nothing_until_it_is_freed(
 @pytest.mark.faults
 @pytest.mark.optional
 @pytest.mark.smoke
-def test_a_disk_that_loses_power_forgets_what_was_not_synced(
+def test_a_disk_that_loses_power_loses_unsynced_data(
     needs: Callable[[Ability], None], tmp_path: Path
 ) -> None:
     needs(Ability.POWER)

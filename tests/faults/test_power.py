@@ -89,7 +89,7 @@ def test_all_threads_are_waited_for() -> None:
     assert next(looks) == {1: "T", 2: "R"}
 
 
-def test_a_process_that_has_ended_stands_still() -> None:
+def test_a_process_that_has_ended_counts_as_frozen() -> None:
     wait_frozen(1, states=lambda pid: {})
     wait_frozen(1, states=lambda pid: {1: "Z"})
 
@@ -118,7 +118,7 @@ class RecordedDisk(LoopDisk):
         self._done.append("mount")
 
 
-def test_nodes_stand_still_before_their_disks_lose_power(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_are_frozen_before_their_disks_lose_power(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Recorded()
     monkeypatch.setattr(Scene, "disk", lambda scene, index: RecordedDisk(cluster.done))
     scene = Scene(cast(Cluster, cluster))

@@ -23,7 +23,7 @@ WRITTEN = [(1.0, 10), (2.0, 20), (3.0, 40), (3.1, 30), (9.0, 50)]
         (20.0, 50, 0.0),
     ],
 )
-def test_a_read_that_tells_the_truth(began: float, revision: int, age: float) -> None:
+def test_a_read_within_its_bound_passes(began: float, revision: int, age: float) -> None:
     assert check_staleness(WRITTEN, [StaleRead("reader-0", began, revision, age)]) == []
 
 
@@ -31,7 +31,7 @@ def test_a_read_that_tells_the_truth(began: float, revision: int, age: float) ->
     ("began", "revision", "age", "missed"),
     [(1.5, 0, 0.4, 10), (2.5, 10, 0.5, 20), (8.0, 30, 1.0, 40), (20.0, 40, 10.9, 50)],
 )
-def test_a_read_that_lacks_more_than_it_says(
+def test_a_read_beyond_its_bound_is_reported(
     began: float, revision: int, age: float, missed: int
 ) -> None:
     [violation] = check_staleness(WRITTEN, [StaleRead("reader-0", began, revision, age)])
@@ -39,5 +39,5 @@ def test_a_read_that_lacks_more_than_it_says(
     assert f"saw revision {revision}; revision {missed} was acknowledged" in violation.sentence
 
 
-def test_nothing_written_is_nothing_missed() -> None:
+def test_without_writes_no_read_is_too_old() -> None:
     assert check_staleness([], [StaleRead("reader-0", 1.0, 0, 0.0)]) == []

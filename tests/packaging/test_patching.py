@@ -112,7 +112,7 @@ def _reaches_in(source: str) -> list[str]:
     ]
 
 
-def test_the_check_sees_who_reaches_into_a_node() -> None:
+def test_the_check_sees_access_to_the_inside_of_a_node() -> None:
     assert _reaches_in("node._host._server.move(ip)") == ["node._host"]
     assert _reaches_in("self.node._running().failure") == ["self.node._running()"]
     assert _reaches_in("internals(node).server.move(ip)") == []

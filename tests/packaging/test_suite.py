@@ -66,7 +66,7 @@ def test_what_is_marked_is_left_out_unless_it_is_a_smoke(
     assert suite.runpytest_inprocess("--all").parseoutcomes()["passed"] == 3
 
 
-def test_workers_are_told_what_was_decided(suite: pytest.Pytester) -> None:
+def test_workers_get_the_decision(suite: pytest.Pytester) -> None:
     write(suite, "slow")
     workers = ("-n", "1", "--dist", "loadgroup")
     assert suite.runpytest_inprocess(*workers).parseoutcomes()["passed"] == 1

@@ -425,7 +425,7 @@ def test_a_failure_names_command_answers_and_how_to_see_it_again() -> None:
     assert lines[-1] == "0 → simulate_service(..., seed=0, trace=True)"
 
 
-def test_a_history_that_no_order_explains_is_told_from_where_it_fails() -> None:
+def test_a_history_without_an_order_is_shown_from_where_it_fails() -> None:
     with pytest.raises(InvariantBroken) as caught:
         simulate_service(CachedQuery, stock_operations)
     lines = caught.value.message.splitlines()
@@ -598,7 +598,7 @@ def test_what_cannot_be_simulated_is_refused(
 # -- runs ----------------------------------------------------------------------------------------
 
 
-def test_what_a_service_finds_around_it_is_put_back() -> None:
+def test_patched_time_and_random_are_restored() -> None:
     before, state = time.time, random.getstate()
     simulate_service(Stock, stock_operations, seeds=range(1), other_processes=False)
     assert time.time is before
@@ -628,7 +628,7 @@ def test_a_seed_is_the_whole_run_under_any_hash_seed() -> None:
     assert len(set(digests[0])) == 3
 
 
-def test_runs_with_a_service_have_plans_of_their_own() -> None:
+def test_runs_with_a_service_have_other_plans() -> None:
     assert (
         run_seed(1).digest
         != run_seed(1, under_test=ServiceUnderTest(Stock, stock_operations)).digest
@@ -685,12 +685,12 @@ def test_the_command_line_finds_what_only_other_processes_show(
     assert f"breaks: {_EVERYWHERE}" in capsys.readouterr().out
 
 
-def test_the_command_line_says_when_nothing_was_shown(
+def test_the_command_line_says_when_nothing_was_tested(
     named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--service", f"{named}:Stock", "--operations", f"{named}:always_refused"]
     assert main([*arguments, "--seeds", "0:2"]) == 1
-    assert "nothing was shown" in capsys.readouterr().out
+    assert "nothing was tested" in capsys.readouterr().out
 
 
 def test_the_page_of_the_simulation_has_an_example_that_runs(tmp_path: Path) -> None:
@@ -717,12 +717,12 @@ def test_the_page_of_the_simulation_has_an_example_that_runs(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--service", "json:loads"], "needs --service and --operations"),
-        (["--service", "json:x", "--operations", "json:loads"], "is no package.module:name"),
-        (["--service", "json", "--operations", "json:loads"], "is no package.module:name"),
+        (["--service", "json:loads"], "needs both --service and --operations"),
+        (["--service", "json:x", "--operations", "json:loads"], "is not package.module:name"),
+        (["--service", "json", "--operations", "json:loads"], "is not package.module:name"),
     ],
 )
-def test_the_command_line_refuses_names_of_nothing(
+def test_the_command_line_refuses_names_that_do_not_exist(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

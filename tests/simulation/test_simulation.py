@@ -147,7 +147,7 @@ def test_a_strike_that_is_left_out_changes_no_other_of_its_kind() -> None:
     assert part == whole[1:]
 
 
-def test_edits_are_their_own_json() -> None:
+def test_edits_survive_encoding_as_json() -> None:
     edits = Edits(
         frozenset({"crash"}),
         frozenset({("pause", 2)}),
@@ -163,17 +163,17 @@ def test_edits_are_their_own_json() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"without": ["weather"]}', '{"plan": {"nodes": 3}}', '{"more": 1}']
 )
-def test_edits_that_are_none_are_refused(text: str) -> None:
+def test_invalid_edits_are_refused(text: str) -> None:
     with pytest.raises(DecodeError, match="not edits of a plan"):
         decode_edits(text)
 
 
-def test_the_command_line_refuses_edits_that_are_none() -> None:
+def test_the_command_line_refuses_invalid_edits() -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="no-such-file"):
         parse_edits("no-such-file")
 
 
 @pytest.mark.parametrize("text", ["", "x", "1:", "5:5", "1:2:3"])
-def test_seeds_that_are_no_seeds_are_refused(text: str) -> None:
+def test_invalid_seeds_are_refused(text: str) -> None:
     with pytest.raises(Exception, match="is not a seed"):
         parse_seeds(text)

@@ -44,7 +44,7 @@ def _captures(plan: Plan) -> bool:
 
 
 def unknown_commands_are_answered(patch: Patch) -> dict[str, Any]:
-    """ClientResponse an unknown command with an error, as braft itself once did."""
+    """Answer an unknown command with an error, as braft itself once did."""
     original = StateMachine._execute
 
     def _execute(self: StateMachine, data: bytes, context: CommandContext) -> Outcome:

@@ -107,7 +107,7 @@ def test_rejects(name: str) -> None:
     assert not check_register(NOT_LINEARIZABLE[name])
 
 
-def test_registers_are_judged_apart_and_the_broken_one_is_named() -> None:
+def test_registers_are_checked_separately_and_the_broken_one_is_named() -> None:
     history = History()
     for key in ("a", "b"):
         operation = history.invoke("c", Kind.READ, key, 0.0)
@@ -182,7 +182,7 @@ def taken(operation: Operation, queue: tuple[int, ...]) -> tuple[int, ...] | Non
     return queue[1:] if queue[:1] == (operation.seen,) else None
 
 
-def test_any_object_is_judged_by_what_its_operations_do() -> None:
+def test_any_object_with_a_step_function_can_be_checked() -> None:
     puts = [write(1, 0, 2), write(2, 1, 3)]
     assert find_order([*puts, read(2, 4, 5), read(1, 6, 7)], EMPTY, taken) is None
     stuck = read(1, 6, 7)

@@ -76,7 +76,7 @@ def unknown_and_wrong(table: Table, number: int, value: Any) -> None:
 @pytest.mark.parametrize(
     ("spoil", "unknown", "happened"), [(answer_lost, 2, 1), (committed_late, 1, 1)]
 )
-def test_a_count_goes_on_where_an_outcome_is_unknown(
+def test_a_count_continues_after_an_unknown_outcome(
     spoil: Callable[[Table, int, Any], None], unknown: int, happened: int
 ) -> None:
     counter = count(Table(spoil))

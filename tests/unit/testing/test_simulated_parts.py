@@ -217,7 +217,7 @@ def test_streams_of_a_seed_are_independent() -> None:
     assert stream(1, "a").random() == stream(1, "a").random() != stream(1, "b").random()
 
 
-def test_a_digest_tells_traces_apart() -> None:
+def test_different_traces_have_different_digests() -> None:
     def digest(*lines: str) -> str:
         trace = Trace(lambda: 1.0)
         for line in lines:
@@ -269,14 +269,14 @@ def test_a_command_that_is_applied_twice_is_noted_over_snapshots() -> None:
     assert (machine.tally.doubled, twin.tally.doubled) == ([], [7])
 
 
-def test_only_commands_with_a_number_of_their_own_are_unique() -> None:
+def test_only_commands_with_a_unique_number_are_unique() -> None:
     write, add = Operation(1, "c", Kind.WRITE, "k", value=1), Operation(2, "c", Kind.ADD, "n")
     assert is_unique(command_of(write))
     assert not is_unique(with_session(command_of(add), SessionStamp(bytes(16), 1, 1)))
     assert not is_unique(command_of(Operation(3, "c", Kind.REMOVE, "set", value=1)))
 
 
-def test_a_cut_log_goes_on_behind_a_snapshot() -> None:
+def test_a_compacted_log_continues_behind_a_snapshot() -> None:
     history = [entry(1), entry(2), entry(3, 2)]
     image = LogImage(HardState(2, ""), list(history), history=history)
     image.apply(Compaction(2, 1))
@@ -288,7 +288,7 @@ def test_a_cut_log_goes_on_behind_a_snapshot() -> None:
     assert (image.base, image.last_index, image.term_at(5)) == (5, 5, 2)
 
 
-def test_a_disk_cuts_only_what_a_snapshot_covers() -> None:
+def test_a_disk_compacts_only_what_a_snapshot_covers() -> None:
     disk = Disk(Scheduler(), lambda: 0.0, random.Random(1), LogImage(entries=[entry(1), entry(2)]))
     disk.snapshots.place(1, 1, Configuration(), 0, b"")
     with pytest.raises(InvariantBroken, match="only entries in a snapshot are compacted"):
@@ -341,7 +341,7 @@ def test_a_vote_must_be_durable_and_the_only_one_in_its_term() -> None:
     assert broken_rule(durability, LogImage(HardState(3, "c")), other, None) == "one vote per term"
 
 
-def test_a_leader_needs_the_spoken_votes_of_a_majority() -> None:
+def test_a_leader_needs_the_sent_votes_of_a_majority() -> None:
     durability = DurabilityInvariants()
     durability.vote("a", 3, "a")
     with pytest.raises(InvariantBroken, match="1 of"):
@@ -352,7 +352,7 @@ def test_a_leader_needs_the_spoken_votes_of_a_majority() -> None:
         durability.elected("a", 3, ("a", "b", "c", "d"))
 
 
-def test_an_unbidden_campaign_needs_willing_voters() -> None:
+def test_a_campaign_without_timeout_now_needs_pre_votes() -> None:
     durability, image = DurabilityInvariants(), LogImage(HardState(2, ""))
     with pytest.raises(InvariantBroken, match="PreVote"):
         durability.campaign("a", 3, ("a", "b", "c"))
@@ -363,7 +363,7 @@ def test_an_unbidden_campaign_needs_willing_voters() -> None:
         durability.campaign("c", 3, ("a", "b", "c"))
 
 
-def test_an_acknowledgement_speaks_of_durable_entries() -> None:
+def test_acknowledged_entries_must_be_durable() -> None:
     image = LogImage(HardState(2, ""), [entry(1), entry(2)])
     answer = AppendEntriesResponse("b", "a", 2, True, 2)
 

@@ -215,7 +215,7 @@ class BootstrapAdapter:
             self._carry_out(self.bootstrap.contacts_listed(now, contacts))
 
     def _unreachable(self, contact: Contact) -> None:
-        """ClientResponse for addresses outside the cluster: another cluster, or no process."""
+        """Answer for addresses outside the cluster: another cluster, or no process."""
         now = self._now()
         if int(contact.host[1:]) > _UNKNOWN_SERVERS:
             self._carry_out(self.bootstrap.probe_failed(now, contact, "no such node"))

@@ -104,7 +104,7 @@ class Network:
             self._held.append(envelope)
 
     def cut(self, pairs: Iterable[tuple[str, str]], *, holds: bool = False) -> None:
-        """Compaction these directed links, including what is in transit on them.
+        """Cut these directed links, including what is in transit on them.
 
         :param holds: nothing is lost on cut links, it only waits, as in the buffers of TCP.
         """

@@ -145,5 +145,5 @@ class Process:
         if self.observed_role != ObservedRole.of(core):
             raise InvariantBroken(
                 "events match the core's state",
-                f"{server} is {ObservedRole.of(core)}, told {self.observed_role}",
+                f"{server} is {ObservedRole.of(core)}, its events say {self.observed_role}",
             )

@@ -78,7 +78,7 @@ class Replica(SimulatedMachine):
         return outcome
 
     def query(self, service: str, query: str, args: Sequence[object]) -> object:
-        """ClientResponse a query.
+        """Answer a query.
 
         :raises InvariantBroken: if it changed something.
         """

@@ -35,7 +35,7 @@ __all__ = [
     "watch",
 ]
 
-#: StateAgreement of a snapshot of typed values, as ``StateMachineService`` writes it.
+#: Prefix of a snapshot of typed values, as ``StateMachineService`` writes it.
 _TYPED = b"\xc1"
 #: Most characters of an answer or a state in a report.
 _SHOWN = 400
@@ -151,7 +151,7 @@ class Watched(Service):
         return answer
 
     def query(self, query: str, args: Sequence[Any]) -> Any:
-        """ClientResponse a query, and check that it changes nothing."""
+        """Answer a query, and check that it changes nothing."""
         call = str(Call(query, list(args)))
         try:
             with local_time(self._clock):

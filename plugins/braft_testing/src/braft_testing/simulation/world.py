@@ -128,7 +128,7 @@ class Report:
 class World:
     """One run of one seed. ``core_factory`` and ``server_class`` let mutants run too.
 
-    With a ``under_test`` the servers have only that service, and the clients call it.
+    With ``under_test`` the servers have only that service, and the clients call it.
     """
 
     def __init__(
