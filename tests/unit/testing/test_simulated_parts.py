@@ -24,7 +24,10 @@ from braft_testing.simulation.clock import NodeClock, Scheduler
 from braft_testing.simulation.disk import Compaction, Disk, LogImage
 from braft_testing.simulation.durability_invariants import DurabilityInvariants
 from braft_testing.simulation.history import Kind, Operation
-from braft_testing.simulation.machine import (
+from braft_testing.simulation.network import Envelope, Network
+from braft_testing.simulation.plan import FAULTS, Plan, stream
+from braft_testing.simulation.snapshots import recover
+from braft_testing.simulation.state_machine import (
     LOST,
     Machine,
     command_of,
@@ -33,9 +36,6 @@ from braft_testing.simulation.machine import (
     take_answer,
     value_written,
 )
-from braft_testing.simulation.network import Envelope, Network
-from braft_testing.simulation.plan import FAULTS, Plan, stream
-from braft_testing.simulation.snapshots import recover
 from braft_testing.simulation.trace import Trace
 
 

@@ -25,10 +25,10 @@ from braft_core.peer import ProbeReply
 from braft_core.raft.types import Role
 from braft_core.raft.types import Server as Member
 from braft_testing.simulation.bootstrap import CLUSTER, address_of
-from braft_testing.simulation.machine import record_of
 from braft_testing.simulation.network import Envelope
 from braft_testing.simulation.rejoin import RejoinAdapter
 from braft_testing.simulation.removal_invariants import LeaderObservation, RemovalInvariants
+from braft_testing.simulation.state_machine import record_of
 from braft_testing.simulation.virtual_tasks import VirtualTasks, raft_view, wait_until_applied
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from braft_testing.simulation.server import Server
     from braft_testing.simulation.versions import VersionedMachine, VersionInvariants
 
-__all__ = ["CapabilityAdapter", "DeclareCall", "DeclareReply", "Verdict"]
+__all__ = ["AdmissionResult", "CapabilityAdapter", "DeclareCall", "DeclareReply"]
 
 #: Virtual seconds: between two ticks, and until a call times out.
 _TICK = 0.1
@@ -61,7 +61,7 @@ class DeclareReply(NamedTuple):
     reply: PeerReply
 
 
-class Verdict(NamedTuple):
+class AdmissionResult(NamedTuple):
     """The admission's decision about commands of clients."""
 
     passed: list[ClientRequest]
@@ -85,7 +85,7 @@ class CapabilityAdapter:
         self._admission = CommandAdmission(
             server.id, machine, machine.cluster, self.member_capabilities
         )
-        self._complaint: InvariantBroken | None = None
+        self._violation: InvariantBroken | None = None
         #: Calls in progress, and their replies.
         self._replies: dict[int, PeerReply | None] = {}
         self._next_call = 1
@@ -97,9 +97,9 @@ class CapabilityAdapter:
         if self._server.live is self._live:
             self._server.world.scheduler.after(_TICK, self._tick)
             if not self._server.frozen:
-                self._server.post(self._look)
+                self._server.post(self._evaluate)
 
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         self._tasks.resume_ready()
         self.agreement.tick(self.now(), self.raft_view())
 
@@ -109,15 +109,15 @@ class CapabilityAdapter:
         :raises InvariantBroken: if it leads although it applies nothing any more, or if a rule
             failed while it agreed.
         """
-        if self._complaint is not None:
-            raise self._complaint
+        if self._violation is not None:
+            raise self._violation
         stop = self._live.frontend.stopped
         if stop is not None and self._live.core.role is Role.LEADER:
             self._rules.leads_stopped(self._server.id, stop.message)
 
     # -- admission -----------------------------------------------------------------------
 
-    def admit(self, requests: list[ClientRequest]) -> Verdict:
+    def admit(self, requests: list[ClientRequest]) -> AdmissionResult:
         """Decide which commands may be appended, and check the rules for those."""
         commands = {
             id(command): (command, request) for command, request in map(_as_command, requests)
@@ -131,7 +131,7 @@ class CapabilityAdapter:
             (request, command.blocking.exception(0)) for command, request in commands.values()
         ]
         self.appends([request.command for request in pass_on])
-        return Verdict(pass_on, wait, refused)
+        return AdmissionResult(pass_on, wait, refused)
 
     def appends(self, commands: list[bytes]) -> None:
         """Check the rules for commands that this leader is about to append."""
@@ -176,7 +176,7 @@ class CapabilityAdapter:
 
     # -- replies -------------------------------------------------------------------------
 
-    def take(self, envelope: Envelope) -> None:
+    def receive(self, envelope: Envelope) -> None:
         """Process a declaration, or the reply to ours."""
         match envelope.payload:
             case DeclareCall(number, AnnounceRequest() as request):
@@ -230,7 +230,7 @@ class CapabilityAdapter:
         try:
             self._rules.agrees(server.id, frontend.applied, self._known(), capabilities)
         except InvariantBroken as broken:
-            self._complaint = broken  # the awaiting code would treat it as a temporary failure
+            self._violation = broken  # the awaiting code would treat it as a temporary failure
             raise
         index, term = self._live.core.propose([agreement_command(capabilities)])
         self._trace(f"proposes level {capabilities.level} and {capabilities.digests()}")

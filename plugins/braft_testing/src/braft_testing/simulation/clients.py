@@ -14,9 +14,9 @@ from braft_core.errors import NotSupported
 from braft_core.services.envelope import SESSION_ID_BYTES, SessionStamp, with_session
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import History, Kind, Operation, Outcome
-from braft_testing.simulation.machine import command_of, take_answer
 from braft_testing.simulation.network import Envelope
 from braft_testing.simulation.requests import ClientRequest, ClientResponse
+from braft_testing.simulation.state_machine import command_of, take_answer
 from braft_testing.simulation.versions import FORMS
 
 if TYPE_CHECKING:

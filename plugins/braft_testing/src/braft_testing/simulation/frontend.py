@@ -19,13 +19,13 @@ from braft_testing.simulation.clock import NodeClock
 from braft_testing.simulation.core import Core
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Kind
-from braft_testing.simulation.machine import query_of
 from braft_testing.simulation.requests import (
     ClientRequest,
     ClientResponse,
     ReadIndexReply,
     ReadIndexRequest,
 )
+from braft_testing.simulation.state_machine import query_of
 
 if TYPE_CHECKING:
     from braft_testing.simulation.capability_adapter import CapabilityAdapter

@@ -17,8 +17,8 @@ from braft_testing.simulation.core import Core
 from braft_testing.simulation.disk import Disk, LogImage, configuration_of
 from braft_testing.simulation.durability_invariants import DurabilityInvariants
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.machine import is_unique
 from braft_testing.simulation.state_agreement import StateAgreement
+from braft_testing.simulation.state_machine import is_unique
 
 __all__ = ["CoreObservation", "Invariants"]
 

@@ -19,9 +19,9 @@ from braft_core.raft.types import Entry, EntryType
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import History, Operation, Outcome
 from braft_testing.simulation.linearizability import Undecided, find_order
-from braft_testing.simulation.machine import SimulatedMachine, command_of, query_of
 from braft_testing.simulation.replicas import Replicas
 from braft_testing.simulation.service_under_test import encoded
+from braft_testing.simulation.state_machine import SimulatedMachine, command_of, query_of
 
 __all__ = ["check_calls"]
 

@@ -32,14 +32,14 @@ def administer(server: Server, what: str, target: str) -> None:
         if what == "transfer":
             core.transfer_leadership(target)
         else:
-            _look_at(server, what, target)
+            _check_capabilities(server, what, target)
             core.change_membership(what, target, target)
         trace.add(f"{server.id} {what} {target}: accepted")
     except (NotApplied, Rejected, Conflict) as refusal:
         trace.add(f"{server.id} {what} {target}: {type(refusal).__name__}")
 
 
-def _look_at(server: Server, what: str, target: str) -> None:
+def _check_capabilities(server: Server, what: str, target: str) -> None:
     """Check what a new server can execute.
 
     :raises Conflict: if it lacks something.

@@ -57,7 +57,7 @@ class Recovery:
                 probe = self._probe(probe)
             world.scheduler.run_until(world.scheduler.now + _POLL)
             missing = self._missing(probe)
-        self._stays_so()
+        self._check_stability()
 
     def _heal(self) -> None:
         world = self._world
@@ -139,7 +139,9 @@ class Recovery:
             if client.owed is not None:
                 return f"{client.name} was never answered: {client.owed}"
         return (
-            self._dead(core.configuration.voters) or self._away(leader) or self._not_agreed(leader)
+            self._not_removed(core.configuration.voters)
+            or self._not_voting_again(leader)
+            or self._not_agreed(leader)
         )
 
     def _not_agreed(self, leader: Server) -> str:
@@ -150,7 +152,7 @@ class Recovery:
         lacks = negotiation.agreed.lacks(negotiation.capabilities)
         return f"the members have not agreed on {lacks}" if lacks else ""
 
-    def _dead(self, voters: Sequence[str]) -> str:
+    def _not_removed(self, voters: Sequence[str]) -> str:
         """Return which dead servers the leader has yet to remove."""
         rules = self._world.plan.autopilot
         if rules is None or len(voters) <= rules.min_quorum:
@@ -158,7 +160,7 @@ class Recovery:
         dead = [voter for voter in voters if self._world.servers[voter].lost]
         return f"{dead[0]} is dead, and is one of {len(voters)} voters" if dead else ""
 
-    def _away(self, leader: Server) -> str:
+    def _not_voting_again(self, leader: Server) -> str:
         """Return which members removed as dead have yet to become voters again."""
         voters = leader.process.core.configuration.voters
         removed = [record.server_id for record in leader.process.frontend.machine.members.removed]
@@ -178,7 +180,7 @@ class Recovery:
         leader.post(fill, leader, 1)
         return core.last_index + 1
 
-    def _stays_so(self) -> None:
+    def _check_stability(self) -> None:
         """Check that removed and late servers do not disturb a healthy cluster."""
         world = self._world
         leader = self._leader()
@@ -192,7 +194,7 @@ class Recovery:
         core = leader.process.core
         if core.role is not Role.LEADER or core.current_term != term:
             if self._handed_over():
-                self._stays_so()  # again, with the new leader
+                self._check_stability()  # again, with the new leader
                 return
             raise InvariantBroken(
                 "a healthy cluster keeps its leader",

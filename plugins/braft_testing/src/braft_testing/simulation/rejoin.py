@@ -125,7 +125,7 @@ class RejoinAdapter:
 
     # -- replies -------------------------------------------------------------------------
 
-    def take(self, envelope: Envelope) -> None:
+    def receive(self, envelope: Envelope) -> None:
         """Process a call or a reply."""
         match envelope.payload:
             case RejoinCall(ProbeRequest() as request):

@@ -22,7 +22,6 @@ from braft_core.services.state_machine import Outcome
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call, History
 from braft_testing.simulation.history import Outcome as ClientOutcome
-from braft_testing.simulation.machine import SERIALIZER, SimulatedMachine
 from braft_testing.simulation.service_under_test import (
     ServiceUnderTest,
     contrast,
@@ -31,6 +30,7 @@ from braft_testing.simulation.service_under_test import (
     shown_state,
     watch,
 )
+from braft_testing.simulation.state_machine import SERIALIZER, SimulatedMachine
 
 __all__ = ["Record", "Replica", "Replicas", "describe_command"]
 
@@ -89,8 +89,8 @@ class Replica(SimulatedMachine):
 
     def check(self) -> None:
         """Check as :meth:`SimulatedMachine.check`."""
-        if self.watched.complaint is not None:
-            raise self.watched.complaint
+        if self.watched.violation is not None:
+            raise self.watched.violation
 
     def restore_at(self, index: int, contents: bytes) -> None:
         """Restore the state from a snapshot, and compare.

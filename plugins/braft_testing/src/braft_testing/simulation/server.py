@@ -253,9 +253,9 @@ class Server:
             case LeaderProbeReply() as answer if self.live.autopilot is not None:
                 self.post(self.live.autopilot.probe_answered, answer)
             case DeclareCall() | DeclareReply() if self.live.negotiation is not None:
-                self.post(self.live.negotiation.take, envelope)
+                self.post(self.live.negotiation.receive, envelope)
             case RejoinCall() | RejoinReply() if self.live.autopilot is not None:
-                self.post(self.live.autopilot.rejoin.take, envelope)
+                self.post(self.live.autopilot.rejoin.receive, envelope)
             case unheard if self.deaf and isinstance(unheard, Message | Transfer):
                 pass
             case Transfer():

@@ -14,11 +14,11 @@ from braft_core.services.envelope import SessionStamp, with_session
 from braft_testing.simulation.clients import Client
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call, Kind, Operation
-from braft_testing.simulation.machine import command_of
 from braft_testing.simulation.plan import stream
 from braft_testing.simulation.replicas import Replicas
 from braft_testing.simulation.requests import ClientRequest
 from braft_testing.simulation.service_under_test import encoded, shown
+from braft_testing.simulation.state_machine import command_of
 
 __all__ = ["ServiceClient"]
 

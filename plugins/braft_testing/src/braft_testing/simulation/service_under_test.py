@@ -87,7 +87,7 @@ class ServiceUnderTest:
 
         :raises InvariantBroken: if the user's function does not return one.
         """
-        with _blaming("operations() returns a name and arguments", "operations"):
+        with _report_errors_as("operations() returns a name and arguments", "operations"):
             name, args = self.operations(rng)
             return Call(name, list(args))
 
@@ -97,9 +97,9 @@ class ServiceUnderTest:
         :raises InvariantBroken: if the service does not provide it.
         """
         if self.state is None:
-            with _blaming("a snapshot can be taken and restored", "snapshot"):
+            with _report_errors_as("a snapshot can be taken and restored", "snapshot"):
                 return b"".join(service.snapshot())
-        with _blaming("state() returns a plain or typed value", "state"):
+        with _report_errors_as("state() returns a plain or typed value", "state"):
             return MsgpackSerializer().dumps(to_plain(_in_order(self.state(service))))
 
     def check_invariant(self, service: Service, when: str) -> None:
@@ -125,7 +125,7 @@ class Watched(Service):
     """Wraps an instance of the service for the state machine, and watches it.
 
     The state machine treats any error as an answer. So what is found during a command or a query is
-    stored as ``complaint``, to be checked afterwards.
+    stored as ``violation``, to be checked afterwards.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Watched(Service):
         self.inner = inner
         #: How many commands were executed.
         self.executed = 0
-        self.complaint: InvariantBroken | None = None
+        self.violation: InvariantBroken | None = None
         self._under_test, self._clock = under_test, clock
         self.state = self._fingerprint()
 
@@ -146,8 +146,8 @@ class Watched(Service):
             with local_time(self._clock):
                 answer = self.inner.apply(command, args, context)
         finally:
-            self._complain(self._look)
-        self._complain(lambda: self._check_apart(call, answer))
+            self._record_violation(self._record_state)
+        self._record_violation(lambda: self._check_apart(call, answer))
         return answer
 
     def query(self, query: str, args: Sequence[Any]) -> Any:
@@ -157,22 +157,31 @@ class Watched(Service):
             with local_time(self._clock):
                 return self.inner.query(query, args)
         finally:
-            self._complain(lambda: self._check_unchanged(call))
+            self._record_violation(lambda: self._check_unchanged(call))
 
     def snapshot(self) -> Iterator[bytes]:
         """Capture now; the chunks are read later."""
-        with local_time(self._clock), _blaming("a snapshot can be taken and restored", "snapshot"):
+        with (
+            local_time(self._clock),
+            _report_errors_as("a snapshot can be taken and restored", "snapshot"),
+        ):
             chunks = self.inner.snapshot()
         return self._read(chunks)
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         """Replace the state."""
-        with local_time(self._clock), _blaming("a snapshot can be taken and restored", "restore"):
+        with (
+            local_time(self._clock),
+            _report_errors_as("a snapshot can be taken and restored", "restore"),
+        ):
             self.inner.restore(chunks)
-        self._look()
+        self._record_state()
 
     def _read(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        with local_time(self._clock), _blaming("a snapshot can be taken and restored", "snapshot"):
+        with (
+            local_time(self._clock),
+            _report_errors_as("a snapshot can be taken and restored", "snapshot"),
+        ):
             read = list(chunks)
         yield from read
 
@@ -180,14 +189,14 @@ class Watched(Service):
         with local_time(self._clock):
             return self._under_test.fingerprint(self.inner)
 
-    def _look(self) -> None:
+    def _record_state(self) -> None:
         self.state = self._fingerprint()
 
-    def _complain(self, check: Callable[[], None]) -> None:
+    def _record_violation(self, check: Callable[[], None]) -> None:
         try:
             check()
         except InvariantBroken as broken:
-            self.complaint = self.complaint or broken
+            self.violation = self.violation or broken
 
     def _check_unchanged(self, call: str) -> None:
         after = self._fingerprint()
@@ -304,7 +313,7 @@ def _changed(container: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _blaming(rule: str, method: str) -> Iterator[None]:
+def _report_errors_as(rule: str, method: str) -> Iterator[None]:
     """Report whatever the user's code raises as a violation of that rule."""
     try:
         yield

@@ -22,7 +22,6 @@ from typing import IO, Any, NamedTuple
 import msgpack
 
 from braft_core.raft.types import Entry, EntryType
-from braft_testing.simulation.machine import SimulatedMachine
 from braft_testing.simulation.replicas import describe_command
 from braft_testing.simulation.service_under_test import (
     ServiceUnderTest,
@@ -31,6 +30,7 @@ from braft_testing.simulation.service_under_test import (
     shown,
     shown_state,
 )
+from braft_testing.simulation.state_machine import SimulatedMachine
 from braft_testing.simulation.world import Report
 
 __all__ = ["Place", "SubprocessCheck", "place_of", "serve", "thing_at"]

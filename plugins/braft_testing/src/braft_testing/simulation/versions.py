@@ -27,7 +27,7 @@ from braft_core.services.kv import KVService
 from braft_core.services.service import command
 from braft_core.services.state_machine import Outcome
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.machine import SERIALIZER, SimulatedMachine, Tally
+from braft_testing.simulation.state_machine import SERIALIZER, SimulatedMachine, Tally
 
 __all__ = ["FORMS", "Program", "VersionInvariants", "VersionedMachine", "program"]
 

@@ -32,12 +32,6 @@ from braft_testing.simulation.linearizability import (
     check_history,
     check_revisions,
 )
-from braft_testing.simulation.machine import (
-    LOST,
-    Machine,
-    SimulatedMachine,
-    value_written,
-)
 from braft_testing.simulation.model import check_calls
 from braft_testing.simulation.network import Envelope, Network
 from braft_testing.simulation.patched_time_and_random import seeded_randomness
@@ -50,6 +44,12 @@ from braft_testing.simulation.server import Server
 from braft_testing.simulation.service_clients import ServiceClient
 from braft_testing.simulation.service_under_test import ServiceUnderTest
 from braft_testing.simulation.staleness_invariants import StalenessInvariants
+from braft_testing.simulation.state_machine import (
+    LOST,
+    Machine,
+    SimulatedMachine,
+    value_written,
+)
 from braft_testing.simulation.sync_latencies import SyncLatencies
 from braft_testing.simulation.trace import Trace
 from braft_testing.simulation.versions import VersionedMachine, VersionInvariants, program
@@ -236,7 +236,7 @@ class World:
         rng = stream(self.seed, f"disk/{server_id}")
         image = LogImage(history=self.invariants.committed)
         if server_id in self._initial_voters and not self.plan.bootstrap:
-            self._found(image)
+            self._write_bootstrap(image)
         disk = disk_class(
             self.scheduler, lambda: self.sync_latencies.draw(server_id, rng), rng, image
         )
@@ -255,7 +255,7 @@ class World:
     def _initial_voters(self) -> list[str]:
         return self.server_ids[: self.plan.initial_voters]
 
-    def _found(self, image: LogImage) -> None:
+    def _write_bootstrap(self, image: LogImage) -> None:
         servers = tuple(types.Server(f, f) for f in self._initial_voters)
         write_first_entry(image, Configuration(servers))
 
@@ -307,7 +307,7 @@ class World:
         for client in self.clients.values():
             client.start()
         if self.plan.bootstrap and self.plan.complete_views:
-            self._form_undisturbed()
+            self._bootstrap_undisturbed()
         self.faults.start()
         if not self.scheduler.run_until(self.plan.seconds, self._max_steps):
             return  # cut short by the caller: no recovery to expect
@@ -341,7 +341,7 @@ class World:
             elif operation.kind in (Kind.WRITE, Kind.CAS):
                 self._check_revision(operation, operation.value)
 
-    def _form_undisturbed(self) -> None:
+    def _bootstrap_undisturbed(self) -> None:
         """Wait until all servers are members, over a network without loss and reordering."""
         network = self.network
         lossy = network.loss, network.reordering
