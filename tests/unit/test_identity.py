@@ -11,13 +11,12 @@ import pytest
 from braft_core import identity
 from braft_core.errors import ConfigError
 from braft_core.identity import (
-    Ports,
     first_host_address,
     implied_ports,
     pick_ports,
-    ports_are_free,
 )
 from braft_core.local_nodes import free_ports
+from braft_testing.processes import free_base_port
 
 
 @pytest.mark.parametrize(
@@ -110,16 +109,8 @@ def taken() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def three_in_a_row() -> int:
-    """Return the first of three free ports."""
-    while True:
-        [first] = free_ports(1)
-        if ports_are_free(Ports(first, first + 1, first + 2), "127.0.0.1"):
-            return first
-
-
 def test_ports_follow_the_raft_port() -> None:
-    raft = three_in_a_row()
+    raft = free_base_port()
     assert pick_ports(raft, host="127.0.0.1") == (raft, raft + 1, raft + 2)
 
 
