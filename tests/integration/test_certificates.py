@@ -104,7 +104,7 @@ def test_a_service_reads_its_files_again_on_sighup_and_goes_on(tmp_path: Path) -
         for count in (1, 2):
             process.send_signal(signal.SIGHUP)
             wait_for(
-                lambda count=count: log.read_text().count("looking again at cert") == count,  # type: ignore[misc]
+                lambda count=count: log.read_text().count("checking certificates") == count,  # type: ignore[misc]
                 what="it looks again",
             )
         assert process.poll() is None
@@ -139,7 +139,7 @@ def test_a_node_ends_in_order_with_the_terminal_that_it_runs_on(tmp_path: Path) 
         while b"election won" not in shown:
             shown += os.read(terminal, 4096)
         process.send_signal(signal.SIGHUP)
-        while b"looking again at cert" not in shown:  # its terminal still exists
+        while b"checking certificates" not in shown:  # its terminal still exists
             shown += os.read(terminal, 4096)
         os.close(terminal)
         assert process.wait(PATIENCE) == 0

@@ -41,7 +41,7 @@ def test_a_member_that_moves_serves_and_is_served_where_it_is(
     expected = f"{ELSEWHERE}:{port}"
     for node in nodes:
         wait_for(
-            lambda node=node: expected in {m["address"] for m in node.members()},  # type: ignore[misc]
+            lambda node=node: expected in {m.address for m in node.members()},  # type: ignore[misc]
             PATIENCE,
             "the configuration has it",
         )

@@ -357,7 +357,7 @@ def test_run_blocks_until_a_signal_and_leaves_the_handlers_as_they_were(
             threading.Thread(target=work).start()
             node.run()
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-        print("ended", node.ready())
+        print("ended", tuple(node.ready()))
         """,
         tmp_path,
     )
