@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import pytest
 
-from braft_core.identity import Ports, ports_are_free
-from braft_core.local_nodes import free_ports, node_environment
+from braft_core.local_nodes import node_environment
+from braft_testing.processes import free_base_port
 
 pytestmark = [
     pytest.mark.integration,
@@ -102,7 +102,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = {base: free_base() for base in _BASES}
+        self._ports = {base: free_base_port() for base in _BASES}
         self._code = 0
         self.nodes: dict[int, subprocess.Popen[bytes]] = {}
         self._commands: dict[int, str] = {}
@@ -201,14 +201,6 @@ class Reader:
         return re.sub("|".join(ports), lambda match: ports[match[0]], text)
 
 
-def free_base() -> int:
-    """Return a port that is free together with the next two."""
-    while True:
-        [base] = free_ports(1)
-        if ports_are_free(Ports(base, base + 1, base + 2), "127.0.0.1"):
-            return base
-
-
 def wait(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -265,7 +257,7 @@ def test_programs_print_what_the_pages_say(tmp_path: Path) -> None:
     for number, (code, outputs, exact) in enumerate(found):
         folder = tmp_path / str(number)
         folder.mkdir()
-        base = free_base()
+        base = free_base_port()
         settings = {"rport": base, "dport": base + 1, "hport": base + 2}
         for output in outputs:
             done = subprocess.run(

@@ -10,8 +10,13 @@ import pytest
 
 from braft_core import identity
 from braft_core.errors import ConfigError
-from braft_core.identity import first_host_address, implied_ports, pick_ports
+from braft_core.identity import (
+    first_host_address,
+    implied_ports,
+    pick_ports,
+)
 from braft_core.local_nodes import free_ports
+from braft_testing.processes import free_base_port
 
 
 @pytest.mark.parametrize(
@@ -104,16 +109,8 @@ def taken() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def three_in_a_row() -> int:
-    """Return the first of three free ports."""
-    while True:
-        first, second, third = free_ports(3)
-        if (second, third) == (first + 1, first + 2):
-            return first
-
-
 def test_ports_follow_the_raft_port() -> None:
-    raft = three_in_a_row()
+    raft = free_base_port()
     assert pick_ports(raft, host="127.0.0.1") == (raft, raft + 1, raft + 2)
 
 

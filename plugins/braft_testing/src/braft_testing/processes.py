@@ -18,6 +18,7 @@ from typing import Self, TypeVar
 
 from braft_core.client import Client
 from braft_core.errors import BraftError
+from braft_core.identity import Ports, ports_are_free
 from braft_core.local_nodes import (
     HOST,
     NODE_COMMAND,
@@ -27,7 +28,15 @@ from braft_core.local_nodes import (
     node_environment,
 )
 
-__all__ = ["HOST", "NODE_COMMAND", "ProcessCluster", "ProcessNode", "free_ports", "wait_for"]
+__all__ = [
+    "HOST",
+    "NODE_COMMAND",
+    "ProcessCluster",
+    "ProcessNode",
+    "free_base_port",
+    "free_ports",
+    "wait_for",
+]
 
 _T = TypeVar("_T")
 
@@ -36,6 +45,14 @@ PATIENCE = 40.0
 _POLL = 0.02
 _STOP_SECONDS = 5.0
 _LOG_LINES = 40
+
+
+def free_base_port() -> int:
+    """Return a port that is free together with the next two, a node's other ports by default."""
+    while True:
+        [base] = free_ports(1)
+        if ports_are_free(Ports(base, base + 1, base + 2), HOST):
+            return base
 
 
 def wait_for(condition: Callable[[], _T], deadline: float = PATIENCE, what: str = "") -> _T:
