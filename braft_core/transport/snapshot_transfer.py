@@ -247,6 +247,11 @@ class InboundSnapshot:
             self._ended = self._worker.end(self._abort)
             self.on_close()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it is left on its thread."""
+        return self._ended is not None and self._ended.done()
+
     async def ended(self) -> None:
         """Wait until its thread has ended, after :meth:`close`."""
         if self._ended is not None:
@@ -317,6 +322,8 @@ class SnapshotReceiver:
     def __init__(self, handler: TransportHandler, pace: float) -> None:
         self._handler, self._pace = handler, pace
         self._current: InboundSnapshot | None = None
+        #: Those of which something may be left on their threads, oldest first.
+        self._unfinished: list[InboundSnapshot] = []
         self._logged_at = -inf
         self._suppressed = 0
 
@@ -346,11 +353,13 @@ class SnapshotReceiver:
         if not self._handler.wants_snapshot(message):
             await contents.aclose()
             return _UnwantedSnapshot(self._handler, message, None)
-        former = self._current
         incoming = self._admit(message)
+        earlier = list(self._unfinished)
+        self._unfinished.append(incoming)
         try:
-            if former is not None:
-                await former.ended()
+            # All of them are closed, but their files are deleted on their own threads.
+            for closed in earlier:
+                await closed.ended()
             await incoming.begin()
             rate = _MinimumRate(self._pace)
             async with contextlib.aclosing(contents):
@@ -376,6 +385,7 @@ class SnapshotReceiver:
             if current.storing:
                 raise Busy(f"a snapshot of server {theirs} in term {term} is being stored")
             current.replace()
+        self._unfinished = [one for one in self._unfinished if not one.has_ended]
         incoming = self._current = InboundSnapshot(self._handler, message, asyncio.current_task())
         incoming.on_close = lambda: self._over(incoming)
         return incoming
