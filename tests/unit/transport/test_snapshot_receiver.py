@@ -72,7 +72,7 @@ async def contents(*chunks: bytes, then: BaseException | None = None) -> AsyncGe
 
 def test_a_transfer_begins_when_no_file_of_earlier_ones_is_left() -> None:
     handler = Handler()
-    receiver = SnapshotReceiver(cast(TransportHandler, handler))
+    receiver = SnapshotReceiver(cast(TransportHandler, handler), LONG)
 
     async def scenario() -> None:
         with pytest.raises(Unreachable):  # its file is still being deleted
@@ -101,7 +101,7 @@ def test_a_transfer_begins_when_no_file_of_earlier_ones_is_left() -> None:
 def test_ended_transfers_are_forgotten() -> None:
     handler = Handler()
     handler.may_delete.set()
-    receiver = SnapshotReceiver(cast(TransportHandler, handler))
+    receiver = SnapshotReceiver(cast(TransportHandler, handler), LONG)
 
     async def scenario() -> None:
         for _ in range(20):
