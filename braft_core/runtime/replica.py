@@ -19,6 +19,7 @@ from braft_core.runtime.components import Components
 from braft_core.runtime.core_events import EventPublisher
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.snapshots import SnapshotPolicy, Snapshotter
 from braft_core.runtime.staleness import StalenessBound
 from braft_core.runtime.writer import Writer
@@ -39,6 +40,7 @@ class Replica:
         applier: Applier,
         *,
         forwarder: Forwarder,
+        retries: RetryQueue,
         publisher: EventPublisher,
         admission: CommandAdmission,
         explain: Callable[[], str],
@@ -60,6 +62,7 @@ class Replica:
             components.transport,
             applier,
             forward=forwarder.commands,
+            retry=lambda commands: retries.put_all(commands, at_once=True),
             read_remote=forwarder.reads,
             on_event=publisher.on_event,
             on_restore=self._restore,

@@ -40,6 +40,7 @@ from braft_core.runtime.peer_addresses import PeerAddresses
 from braft_core.runtime.peer_calls import PeerCallHandler
 from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, Query, Request, settle
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.status import LogThrottle
 from braft_core.runtime.transport_handler import NodeTransportHandler
@@ -75,6 +76,7 @@ class Server:
         self._latest: Replica | None = None
         self._fatal = on_fatal
         self._parked = ParkedRequests()
+        self.retries = RetryQueue(self.submit, timing.request_retry)
         self._sweeper: asyncio.Task[None] | None = None
         self._log_throttle = LogThrottle(timing.not_ready_patience)
         self._ready_logged = False
@@ -87,9 +89,7 @@ class Server:
         self._publisher = EventPublisher(self, events, node)
         self._forwarder = Forwarder(self, components.transport.call, timing)
         self.distribution = Distribution(self, events)
-        self.sessions = Sessions(
-            self, components.serializer, settings.request_timeout, timing.request_retry
-        )
+        self.sessions = Sessions(self, components.serializer, settings.request_timeout)
         self.admin = Admin(self)
         self.adapter = MembershipAdapter(self)
         self.digests = StateDigests(self, self.adapter)
@@ -109,6 +109,7 @@ class Server:
 
     async def start(self) -> None:
         """Start listening, resume a stored cluster membership, start discovery."""
+        self.retries.start()
         self.sessions.start()
         resume_abandoning(self.components)
         stored = self.components.storage.get_meta(CLUSTER_ID)
@@ -135,6 +136,7 @@ class Server:
             # Also when `discovery.stop()` fails or hangs. Settle requests first: the loop may be
             # stopped at any await.
             self.sessions.stop(reason)
+            self.retries.stop(reason)
             self._parked.stop(reason)
             if (latest := self._latest) is not None:
                 latest.halt(reason)
@@ -156,6 +158,7 @@ class Server:
             self.components,
             self.applier,
             forwarder=self._forwarder,
+            retries=self.retries,
             publisher=self._publisher,
             admission=self._admission,
             explain=self.waiting,
@@ -188,6 +191,7 @@ class Server:
         if self.replica is not None:
             self.replica.driver.halt(reason)
         self.sessions.stop(reason)
+        self.retries.stop(reason)
         self.condition.notify()
 
     def running(self) -> Replica:
@@ -220,7 +224,7 @@ class Server:
             self.sessions.sweep()
             self._log_readiness()
             now = clock.monotonic()
-            self._refuse(self._forwarder.sweep(now))
+            self._refuse([*self._forwarder.sweep(now), *self.retries.expire(now)])
             self._refuse([*self._parked.expire(), *self.applier.late(now)])
 
     def _refuse(self, late: Sequence[Request]) -> None:

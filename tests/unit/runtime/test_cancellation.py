@@ -239,7 +239,8 @@ def requests_of(node: Node) -> list[Any]:
     window = own._window
     return [
         *own._waiting,
-        *server.sessions._retrying,
+        *server.retries._waiting[True],
+        *server.retries._waiting[False],
         *server.sessions._opening,
         *(window._under_way if window is not None else ()),
         *server.condition._waiters,
