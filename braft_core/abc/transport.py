@@ -61,9 +61,9 @@ class TransportOptions:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this node is. The node updates it; a transport reads it for each call or stream."""
+    """Who this node is. The node replaces it; a transport reads it for each call or stream."""
 
     server_id: str
     address: str

@@ -68,7 +68,7 @@ class Server:
         self._timing = timing
         self.components = components
         self.applier = applier
-        self.identity = Identity(components.server_id, components.advertised.address)
+        self._identify("")
         self.condition = StateCondition()
         #: The member part; ``None`` while the node is in no cluster.
         self.replica: Replica | None = None
@@ -81,7 +81,7 @@ class Server:
         self._log_throttle = LogThrottle(timing.not_ready_patience)
         self._ready_logged = False
         self._campaign_enabled = True
-        self.addresses = PeerAddresses(self.identity, components.transport)
+        self.addresses = PeerAddresses(self, components.transport)
         self.member_capabilities = MemberCapabilities()
         self._admission = CommandAdmission(
             components.server_id, components.machine, components.cluster, self.member_capabilities
@@ -101,9 +101,12 @@ class Server:
         )
         self.view = NodeView(self)
         calls = PeerCallHandler(self, settings.max_value_bytes, components.machine)
-        self.handler = NodeTransportHandler(
-            self, components, self.identity, calls, self.membership, self.view
-        )
+        self.handler = NodeTransportHandler(self, components, calls, self.membership, self.view)
+
+    def _identify(self, cluster_id: str) -> None:
+        """Set the identity: the only place that does. "": in no cluster."""
+        components = self.components
+        self.identity = Identity(components.server_id, components.advertised.address, cluster_id)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -165,7 +168,7 @@ class Server:
             on_fatal=self.give_up,
         )
         self.use_configuration(replica.core.configuration)
-        self.identity.cluster_id = cluster_id
+        self._identify(cluster_id)
         self.digests.start()
         self._latest = replica
         replica.start()
@@ -180,7 +183,7 @@ class Server:
         replica = self.running()
         self._parked.close()
         self.replica = None
-        self.identity.cluster_id = ""
+        self._identify("")
         self.use_configuration(EMPTY_CONFIGURATION)
         return replica.driver.release()
 
@@ -281,7 +284,7 @@ class Server:
     def move(self, ip: str) -> None:
         """Advertise another address of this host from now on, and reconnect from there."""
         before, now = self.identity.address, self.components.advertised.move(ip)
-        self.identity.address = now
+        self._identify(self.identity.cluster_id)
         _log.info("this node is at %s now, no longer at %s", now, before)
         self.components.transport.reconnect()
         self.membership.move(ip)

@@ -33,7 +33,7 @@ async def main(listen, parent):
     handler = RecordingHandler("child", "", "cl")
     handler.transport = transport
     await transport.start(handler)
-    handler.identity.address = transport.listening[0]
+    handler.identify(address=transport.listening[0])
     transport.set_peer("parent", parent)
     print(transport.listening[0], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -89,7 +89,7 @@ class Parent(Node):
         transport = GrpcTransport(TransportOptions(listen=("127.0.0.1:0",), **options))
         handler = RecordingHandler("parent", "", "cl")
         await transport.start(handler)
-        handler.identity.address = transport.listening[0]
+        handler.identify(address=transport.listening[0])
         return cls(transport, handler)
 
     async def exchange(self) -> None:

@@ -396,7 +396,7 @@ def test_nothing_is_opened_before_the_node_is_in_a_cluster(started: Any) -> None
             node.transport.set_peer("go", other.address)
             await asyncio.sleep(0.2)
             assert not other.transport.counters
-            node.handler.identity.cluster_id = "cl"
+            node.handler.identify(cluster_id="cl")
             await send_until(node, lambda: node.handler.responses)
 
     asyncio.run(scenario())

@@ -203,7 +203,7 @@ class TransportConformance(SnapshotTransferRules):
     async def test_a_node_without_cluster_refuses_until_it_joins(self) -> None:
         async with self.pair("cl", "") as (a, b):
             await self._nothing_arrives(a, b, "b")
-            b.handler.identity.cluster_id = "cl"
+            b.handler.identify(cluster_id="cl")
             await self.connected(a, b)
 
     # ---------------------------------------------------------------- failures
