@@ -302,7 +302,8 @@ class Driver:
         if ready.committed:
             segments, lost = self._pending.take(ready.committed)
             self._applier.apply(ready.committed, segments)
-            self._lost(lost)
+            if lost:
+                self._lost(lost)
         for read_id, index in ready.reads:
             queries = self._reads.pop(read_id)
             if index < 0:
