@@ -131,6 +131,7 @@ class Replica:
 
     def close(self, timeout: float) -> None:
         """*Any thread*, after :meth:`halt`: let the writer finish."""
+        self.writer.run(self.snapshotter.name_last)
         self.writer.stop(timeout)
 
 
