@@ -57,7 +57,7 @@ class Discovery(abc.ABC):
 
     #: Whether the spec names every node that bootstraps the cluster, this one included, so that
     #: :attr:`expect` is the length of a list, and a node that is not in it only joins.
-    lists_founders: ClassVar[bool] = False
+    lists_initial_members: ClassVar[bool] = False
 
     #: Entries of the spec that lead to no contact now, for messages. Changed by :meth:`discover`.
     unresolved: Sequence[str] = ()

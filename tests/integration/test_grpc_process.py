@@ -153,7 +153,7 @@ def test_a_process_that_stops_orderly_is_not_reported_as_lost() -> None:
     asyncio.run(scenario())
 
 
-def test_a_frozen_process_is_told_and_found_when_it_thaws() -> None:
+def test_a_frozen_process_is_reported_and_reconnected_when_it_resumes() -> None:
     async def scenario() -> None:
         parent = await Parent.start(rpc_timeout=0.3)
         child = await Child.start(parent.address)

@@ -81,7 +81,7 @@ def test_the_fixed_seeds_exercise_what_they_should(reports: list[Report]) -> Non
         "storm",
         "eager_operator",
         "death",
-        "impostor",
+        "forgery",
     }
 
 

@@ -290,7 +290,7 @@ def test_who_waits_for_a_cluster_that_never_comes_and_goes_away_leaves_no_thread
     asyncio.run(main())
 
 
-def test_who_waits_for_a_node_that_is_stopped_is_told(place: Location) -> None:
+def test_a_caller_that_waits_for_a_stopped_node_gets_an_error(place: Location) -> None:
     async def main() -> None:
         node = await place.node(http=False, expect=3).astart()
         condition = internals(node).server.condition

@@ -192,7 +192,7 @@ def _is_connected(link_of: Any) -> bool:
     return bool(state is grpc.ChannelConnectivity.READY)
 
 
-def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> None:
+def test_a_peer_that_stops_answering_is_reported_and_retried(started: Any) -> None:
     streams: list[str] = []
 
     async def pipeline(requests: Any, _context: Any) -> None:

@@ -135,7 +135,7 @@ def test_a_stream_that_cannot_be_used_leaves_nothing(
 
 
 @pytest.mark.parametrize("metadata", [(("braft-cluster-id", "x"),), (("braft-to", "x"),)])
-def test_strangers_are_refused_before_anything_is_stored(
+def test_snapshots_of_unknown_senders_are_refused_before_anything_is_stored(
     started: Any, stranger: Any, metadata: Any
 ) -> None:
     async def scenario() -> None:
