@@ -389,7 +389,7 @@ class NodeThreads:
         return self._server.view.cluster(seconds(timeout, self._timing.view_timeout))
 
     def members(self) -> list[Member]:
-        """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
+        """Return the configuration in use. :raises NotReady: the node knows no configuration."""
         if members := self._server.view.members():
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")

@@ -35,7 +35,7 @@ class _Server(Protocol):
         """The member part, if the node is a member."""
 
     def running(self) -> Replica:
-        """Return the member part. :raises NotReady: there is none."""
+        """Return the replica. :raises NotReady: this node is in no cluster."""
 
 
 class NodeTransportHandler:

@@ -64,7 +64,7 @@ class Writer:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._in_flight = 0
-        #: When the write under way began; infinity while there is none. Read on any thread.
+        #: When the write under way began; infinity between writes. Read on any thread.
         self.writing_since = inf
         #: Seconds that the latest write took, and when it ended.
         self._took, self._ended = 0.0, -inf
