@@ -22,7 +22,7 @@ _ALL_IPV4 = "0.0.0.0"  # noqa: S104 - as ``Settings.bind_host``
 
 
 class Advertised(NamedTuple):
-    """Where others are told that this node is."""
+    """The address that a node advertises, and where it listens."""
 
     ip: str
     #: The address to listen on.

@@ -170,7 +170,7 @@ class NodeThreads:
                 _log.error("the node did not stop in order: %r", error)
             self._closed = True
             self._server.condition.notify()
-            # After the server, which has answered whoever still waited.
+            # After the server, which has answered all waiting requests.
             if self._front is not None:
                 self._front.stop()
             join = self._timing.thread_join
