@@ -174,6 +174,10 @@ def list_keys(
                 echo(f"there are more: --after {shlex.quote(listing.next)}", err=True)
 
 
+#: Keys per page: the most that is allowed, since each page is one consistent read.
+PAGE_SIZE = MAX_PAGE_SIZE
+
+
 class _Listing:
     """The keys of a map, page by page."""
 
@@ -191,8 +195,7 @@ class _Listing:
         """Yield pages until the limit or the end of the map."""
         left = self._limit
         while self.next is not None and left != 0:
-            # The most that is allowed, since each page is one consistent read.
-            size = MAX_PAGE_SIZE if left is None else min(left, MAX_PAGE_SIZE)
+            size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
             items, self.next = self._client.kv_page(
                 self._map_name, self.next, size, self._consistency
             )

@@ -50,8 +50,8 @@ class RecordedCluster:
     def suffrage(self, index: int) -> str:
         return "Voter"
 
-    def membership(self) -> list[dict[str, Any]]:
-        return [{"id": server_id} for server_id in self.ids.values()]
+    def membership(self) -> list[Any]:
+        return [SimpleNamespace(id=server_id) for server_id in self.ids.values()]
 
     def client(self, index: int, timeout: float = 1.0) -> Any:
         def remove(server_id: str) -> None:
