@@ -27,6 +27,8 @@ The tree answers one question first: *may the caller try again?*
     │   ├── CommandFailed         the service raised; carries type and message
     │   ├── InvalidArgument       the service does not accept an argument: a map name, a key
     │   ├── Conflict              a condition of the command did not hold (a revision, say)
+    │   ├── LeaseNotFound         the store has no such lease: it has expired or was revoked
+    │   ├── LeaseExists           a lease with this id exists already
     │   ├── SessionExpired        the command's session is gone; a retried one may have been applied
     │   ├── UnknownService        the state machine has no such service
     │   └── UnknownCommand        the service has no such command or query
@@ -64,6 +66,8 @@ __all__ = [
     "InvalidArgument",
     "InvalidRequest",
     "InvariantViolation",
+    "LeaseExists",
+    "LeaseNotFound",
     "NoLeader",
     "NotApplied",
     "NotLeader",
@@ -264,6 +268,18 @@ class Conflict(Rejected):
     """A condition stated in the command did not hold."""
 
     code = "conflict"
+
+
+class LeaseNotFound(Rejected):
+    """The store has no such lease: it has expired or was revoked. ``data`` has ``lease``."""
+
+    code = "lease_not_found"
+
+
+class LeaseExists(Rejected):
+    """A lease with this id exists already. ``data`` has ``lease``."""
+
+    code = "lease_exists"
 
 
 class SessionExpired(Rejected):
