@@ -398,7 +398,8 @@ def check_id(lease: Any) -> None:
 def _duration(ttl: Any) -> int:
     """Return a ttl in nanoseconds. :raises InvalidArgument: it is not one."""
     if type(ttl) in (int, float) and 0 < ttl <= MAX_TTL:  # NaN is not above 0
-        return math.ceil(ttl * _SECOND)
+        duration: int = math.ceil(ttl * _SECOND)
+        return duration
     raise InvalidArgument(
         f"the ttl of a lease is a number of seconds above 0 and up to {MAX_TTL:,}, not {ttl!r:.80}",
         ttl=ttl if type(ttl) in (int, float) and math.isfinite(ttl) else None,
