@@ -30,9 +30,9 @@ EXPORTED = {
     """,
     "braft_core.abc": """
         CommandContext Consistency Contact Discovery DiscoveryContext Identity Leader Member
-        NO_SNAPSHOT NodeAPI Readiness Serializer Service SnapshotBackup SnapshotInfo SnapshotName
-        SnapshotSink SnapshotStore Storage StorageOptions StoredState Suffrage TLSFiles Transport
-        TransportHandler TransportOptions TransportTiming WriteBatch surplus
+        NO_SNAPSHOT NodeAPI Readiness Serializer Service SlicedCapture SnapshotBackup SnapshotInfo
+        SnapshotName SnapshotSink SnapshotStore Storage StorageOptions StoredState Suffrage TLSFiles
+        Transport TransportHandler TransportOptions TransportTiming WriteBatch surplus
     """,
     "braft_core.services": "StateMachineService command query",
 }
