@@ -38,6 +38,7 @@ from braft_core.runtime.lifecycle import NodeThreads
 from braft_core.runtime.shielded import run_shielded
 from braft_core.runtime.sighup import SighupHandler
 from braft_core.runtime.timing import DEFAULT_TIMING
+from braft_core.store import Store
 from braft_core.tls.served_certificate import ServedCertificate
 
 __all__ = ["Node", "NodeState"]
@@ -83,6 +84,7 @@ class Node(ClusterCalls, SnapshotCalls):
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self.kv = KV(self, clock.monotonic)
+        self.store = Store(self)
         self.distribute = Distribute(self, self._watch_distribution)
 
     def __repr__(self) -> str:

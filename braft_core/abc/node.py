@@ -18,6 +18,7 @@ from braft_core.cluster_types import (
 )
 from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
+from braft_core.store import Store
 
 __all__ = ["NodeAPI"]
 
@@ -36,6 +37,7 @@ class NodeAPI(Protocol):
     """
 
     kv: KV
+    store: Store
     distribute: Distribute
 
     @property

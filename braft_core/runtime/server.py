@@ -42,6 +42,7 @@ from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, Query, Request, settle
 from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.status import LogThrottle
+from braft_core.runtime.store_upkeep import StoreUpkeep
 from braft_core.runtime.transport_handler import NodeTransportHandler
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Server:
         self._publisher = EventPublisher(self, events, node)
         self._forwarder = Forwarder(self, components.transport.call, timing)
         self.distribution = Distribution(self, events)
+        self._store_upkeep = StoreUpkeep(self)
         self.sessions = Sessions(
             self, components.serializer, settings.request_timeout, timing.request_retry
         )
@@ -140,6 +142,7 @@ class Server:
                 latest.halt(reason)
             await self._forwarder.stop(reason)
             await self.distribution.stop()
+            await self._store_upkeep.stop()
             if latest is not None:
                 await latest.stop()
             await self.digests.stop()
@@ -167,6 +170,7 @@ class Server:
         self._latest = replica
         replica.start()
         self.distribution.start()
+        self._store_upkeep.start()
         self.replica = replica
         self._parked.open(replica.driver.submit)
         if self.applier.fault:

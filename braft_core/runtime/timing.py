@@ -64,6 +64,8 @@ class Timing:
     live_check: float = 0.25
     #: Limit of one proposal of that list.
     live_timeout: float = 5.0
+    #: Between two checks of the store's history and quota.
+    store_check: float = 1.0
     #: After this much silence a member gets no items. It outlasts an election.
     gone_after: float = 3.0
 
