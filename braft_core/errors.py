@@ -39,6 +39,7 @@ The tree answers one question first: *may the caller try again?*
     │   ├── SessionExpired        the command's session is gone; a retried one may have been applied
     │   ├── UnknownService        the state machine has no such service
     │   └── UnknownCommand        the service has no such command or query
+    ├── LeaseLost                 this process does not hold its lease any more; another may act
     ├── DecodeError               bytes that are not what they should be
     ├── ProtocolViolation         a peer's message breaks a rule of the protocol and was refused
     ├── TransportError
@@ -79,6 +80,7 @@ __all__ = [
     "InvariantViolation",
     "KeyNotFound",
     "LeaseExists",
+    "LeaseLost",
     "LeaseNotFound",
     "NoLeader",
     "NoSpace",
@@ -361,6 +363,12 @@ class UnknownCommand(Rejected):
     """There is no such command or query; ``data`` has ``service``, ``command``, ``known``."""
 
     code = "unknown_command"
+
+
+class LeaseLost(BraftError):
+    """This process does not hold its lease any more; another may act. ``data`` has ``lease``."""
+
+    code = "lease_lost"
 
 
 class DecodeError(BraftError):

@@ -372,8 +372,8 @@ class Driver:
         now = clock.monotonic()
         for request in requests:
             request.sent = False
-            movable = isinstance(request, Command) and not isinstance(request, LocalCommand)
-            if movable and request.deadline > now:
+            stays = isinstance(request, LocalCommand)
+            if isinstance(request, Command) and not stays and request.deadline > now:
                 self._commands.append(request)
             else:
                 settle([(request, NotLeader("the leader was deposed before it was committed"))])

@@ -34,6 +34,7 @@ from braft_core.runtime.argument_checks import seconds
 from braft_core.runtime.components import Components, build_components
 from braft_core.runtime.events import Events
 from braft_core.runtime.gc_freeze import freeze_garbage_collector
+from braft_core.runtime.lease_keeper import LeaseKeeper
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.monkeypatching import check_not_monkeypatched
 from braft_core.runtime.node_snapshots import NodeSnapshots
@@ -393,6 +394,11 @@ class NodeThreads:
         if members := self._server.view.members():
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
+
+    @property
+    def lease_keeper(self) -> LeaseKeeper:
+        """Renews the leases of this process."""
+        return self._server.lease_keeper
 
     def watch_distribution(
         self, callback: Callable[[Mapping[str, Any]], None]

@@ -60,3 +60,8 @@ class LeaseCommands(StateMachineService):
         check_number("after", after)
         check_number("the limit of leases", limit)
         return self._keyspace.leases.ids(after, limit)
+
+    @property
+    def leases_due_at(self) -> int | None:
+        """When the first lease is due; see :attr:`Leases.due_at`. Any thread."""
+        return self._keyspace.leases.due_at

@@ -394,8 +394,9 @@ def wrong_calls() -> Iterator[tuple[str, tuple[Any, ...], str]]:
         yield "grant", (lease, 5), "id of a lease is an int of 1 to"
         yield "revoke", (lease,), "id of a lease is an int of 1 to"
         yield "renew", ([lease],), "id of a lease is an int of 1 to"
-    for many in (None, 5, {}, "abc", [1] * (MAX_RENEWED + 1)):
-        yield "renew", (many,), "a list of up to 10,000 ids"
+    many: tuple[Any, ...] = (None, 5, {}, "abc", [1] * (MAX_RENEWED + 1))
+    for leases in many:
+        yield "renew", (leases,), "a list of up to 10,000 ids"
     for term in (None, 1.0, "1", True):
         yield "tick", (term,), "a term"
 
