@@ -101,7 +101,7 @@ class Applier:
         #: Why applying has stopped, or ``None``. Written here, read on any thread.
         self.stopped: ApplyStop | None = None
         self._distrusted = ""
-        self._on_replaced: Callable[[], None] = _ignore
+        self._on_replaced: list[Callable[[], None]] = []
         machine.read_slices_with(self.slices)
 
     @property
@@ -122,7 +122,7 @@ class Applier:
 
         Before :meth:`start`.
         """
-        self._on_replaced = callback
+        self._on_replaced.append(callback)
 
     def start(self) -> None:
         """Start the thread."""
@@ -249,8 +249,12 @@ class Applier:
 
     def _reset(self) -> None:
         self._go_on_applying()
-        self._on_replaced()
+        self._call_replaced()
         self._advance(0, 0)
+
+    def _call_replaced(self) -> None:
+        for callback in self._on_replaced:
+            callback()
 
     def _advance(self, index: int, term: int) -> None:
         self.applied_index, self._applied_term = index, term
@@ -298,7 +302,7 @@ class Applier:
             self._refuse_reads(stop)
             return
         self._go_on_applying()
-        self._on_replaced()
+        self._call_replaced()
         self._advance(index, term)
 
     def _capture(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Capture]) -> None:
@@ -330,10 +334,6 @@ def _make_slice(capture: SlicedCapture, future: Future[bytes | None]) -> None:
         future.set_exception(error)
     else:
         future.set_result(piece)
-
-
-def _ignore() -> None:
-    """Do nothing."""
 
 
 def _not_applied_here(entry: Entry, stop: ApplyStop) -> BraftError | None:

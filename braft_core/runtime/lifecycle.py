@@ -106,6 +106,9 @@ class NodeThreads:
             self._on_machine_failure,
             self._on_apply_stop,
         )
+        if settings.gc_freeze:
+            # The state from a snapshot is new to the collector.
+            self._applier.call_when_replaced(freeze_garbage_collector)
         try:
             self._front = front(self.components)
             self._server = Server(self.components, self._applier, self.events, node, self._on_fatal)

@@ -196,7 +196,7 @@ class StoreService(LeaseCommands):
 
     @property
     def _is_full(self) -> bool:
-        return any(alarm == _NO_SPACE for _, alarm in self._alarms)
+        return bool(self._alarms) and any(alarm == _NO_SPACE for _, alarm in self._alarms)
 
     # -- queries ---------------------------------------------------------------------------------
 

@@ -74,6 +74,8 @@ class RangeOp(NamedTuple):
         check_number("the revision of a range", given.revision)
         check_number("the flags of a range", given.flags, KEYS_ONLY | COUNT_ONLY)
         check_number("the size of a range", given.size)
+        if given.sort is None and given.filters is None:
+            return given
         return given._replace(sort=_sort(given.sort), filters=_filters(given.filters))
 
 

@@ -146,6 +146,11 @@ class _Compare(NamedTuple):
         Without keys it holds as for one whose numbers are all 0 and whose value equals nothing.
         """
         compare, wanted, target = _RESULTS[self.result], self.value, self.target
+        if not self.end:
+            found = keyspace.index.newest(self.key)
+            if found is not None:
+                return compare(found[target], wanted)
+            return target != VALUE and compare(0, wanted)
         empty = True
         for record in keyspace.records(self.key, self.end, 0):
             if not compare(record[target], wanted):
@@ -178,8 +183,9 @@ class TxnOp(NamedTuple):
                     count=count,
                     limit=MAX_OPS,
                 )
-        _check_written(txn.then)
-        _check_written(txn.otherwise)
+        for ops in (txn.then, txn.otherwise):
+            if len(ops) > 1 or (ops and isinstance(ops[0], TxnOp)):
+                _check_written(ops)
         return txn
 
 
@@ -318,19 +324,18 @@ class Plan:
 
     def _plan(self, ops: Iterable[Op]) -> None:
         for op in ops:
-            match op:
-                case PutOp():
-                    self._plan_put(op)
-                case DeleteOp(key, end, flags):
-                    if flags & PREVIOUS:
-                        self._answered += self._keyspace.count(key, end, 0)
-                case RangeOp():
-                    self._plan_range(op)
-                case TxnOp(compares, then, otherwise):
-                    # All compares see the state before the whole transaction.
-                    taken = all(compare.holds(self._keyspace) for compare in compares)
-                    self.branches.append(taken)
-                    self._plan(then if taken else otherwise)
+            if isinstance(op, PutOp):
+                self._plan_put(op)
+            elif isinstance(op, RangeOp):
+                self._plan_range(op)
+            elif isinstance(op, DeleteOp):
+                if op.flags & PREVIOUS:
+                    self._answered += self._keyspace.count(op.key, op.end, 0)
+            else:
+                # All compares see the state before the whole transaction.
+                taken = all(compare.holds(self._keyspace) for compare in op.compares)
+                self.branches.append(taken)
+                self._plan(op.then if taken else op.otherwise)
 
     def _plan_put(self, op: PutOp) -> None:
         keyspace = self._keyspace
@@ -392,24 +397,23 @@ class Outcome:
     def _do(self, op: Op) -> list[Any]:
         """Return the answer to one operation; it names the new revision after the first write."""
         keyspace = self._keyspace
-        match op:
-            case PutOp(key, value, lease, flags):
-                previous = keyspace.put(
-                    key,
-                    None if flags & IGNORE_VALUE else value,
-                    None if flags & IGNORE_LEASE else lease,
-                    self._mod,
-                    self._records,
-                )
-                self._records += 1
-                return [self._mod, previous if flags & PREVIOUS else None]
-            case DeleteOp(key, end, flags):
-                deleted = keyspace.delete(key, end, self._mod, self._records)
-                self._records += len(deleted)
-                return [keyspace.revision, len(deleted), deleted if flags & PREVIOUS else []]
-            case RangeOp():
-                return [keyspace.revision, *read_range(keyspace, op)]
-            case TxnOp(_, then, otherwise):
-                taken = next(self._branches)
-                answers = self._run(then if taken else otherwise)
-                return [keyspace.revision, taken, answers]
+        if isinstance(op, PutOp):
+            key, value, lease, flags = op
+            previous = keyspace.put(
+                key,
+                None if flags & IGNORE_VALUE else value,
+                None if flags & IGNORE_LEASE else lease,
+                self._mod,
+                self._records,
+            )
+            self._records += 1
+            return [self._mod, previous if flags & PREVIOUS else None]
+        if isinstance(op, RangeOp):
+            return [keyspace.revision, *read_range(keyspace, op)]
+        if isinstance(op, DeleteOp):
+            deleted = keyspace.delete(op.key, op.end, self._mod, self._records)
+            self._records += len(deleted)
+            return [keyspace.revision, len(deleted), deleted if op.flags & PREVIOUS else []]
+        taken = next(self._branches)
+        answers = self._run(op.then if taken else op.otherwise)
+        return [keyspace.revision, taken, answers]
