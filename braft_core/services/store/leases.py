@@ -36,6 +36,7 @@ from braft_core.errors import (
 
 __all__ = [
     "GRACE",
+    "HORIZON",
     "MAX_EXPIRED",
     "MAX_EXPIRED_KEYS",
     "MAX_ID",
@@ -72,6 +73,8 @@ MAX_RENEWED: Final = 10_000
 MAX_EXPIRED: Final = 1_000
 #: A tick expires no further lease if the keys of all would be more; one lease always.
 MAX_EXPIRED_KEYS: Final = 10_000
+#: For how long ahead :attr:`Leases.due_at` is right, nanoseconds: the leader ticks as often.
+HORIZON: Final = _SECOND // 2
 #: Fewer stale entries than this are left in the queue of deadlines.
 _SLACK: Final = 64
 
@@ -145,7 +148,8 @@ class Leases:
         #: :meth:`_first` drops. It follows from the leases and is not part of the state.
         self._queue: list[tuple[int, int]] = []
         #: When the first lease is due on the leader's wall clock, nanoseconds since the epoch;
-        #: ``None`` without leases. Only the leader of the term of the last command may rely on it.
+        #: ``None`` without leases. More than :data:`HORIZON` after the last command it may be
+        #: earlier than that. Only the leader of the term of the last command may rely on it.
         self.due_at: int | None = None
 
     def __len__(self) -> int:
@@ -236,7 +240,7 @@ class Leases:
         expired: list[Expired] = []
         count = 0
         while len(expired) < MAX_EXPIRED:
-            first = self._first()
+            first = self._first(self.clock.now)
             if first is None or first[0] > self.clock.now:
                 break
             count += len(self._leases[first[1]].keys or ())
@@ -317,12 +321,12 @@ class Leases:
         return [clock.now, clock.stamp, clock.term, clock.resumed]
 
     def rows(self) -> list[tuple[int, int, int]]:
-        """Capture all leases now, by id, for :meth:`restore`: id, ttl and deadline.
+        """Capture all leases now for :meth:`restore`: id, ttl and deadline.
 
-        Keys are not in it: the records name their lease. The list is the caller's, so another
-        thread may encode it.
+        They are in the order of their grants, which a restore keeps. Keys are not in it: the
+        records name their lease. The list is the caller's, so another thread may encode it.
         """
-        return [(key, each.ttl, each.deadline) for key, each in sorted(self._leases.items())]
+        return [(key, each.ttl, each.deadline) for key, each in self._leases.items()]
 
     def restore(self, head: Any, rows: Iterable[Any]) -> None:
         """Replace all by what :meth:`head` and :meth:`rows` returned; no lease has keys then.
@@ -362,11 +366,14 @@ class Leases:
             heapq.heapify(self._queue)
         return keys
 
-    def _first(self) -> tuple[int, int] | None:
+    def _first(self, horizon: int) -> tuple[int, int] | None:
         """Return deadline and id of the lease that is due first; ``None`` without leases.
 
+        If that is after ``horizon``, return any log time between the two.
+
         An entry of the queue has a log time that is not above the lease's deadline, since deadlines
-        only grow. So an entry that comes out first and is right is the first of all.
+        only grow. So an entry that comes out first and is right is the first of all. The answer up
+        to the horizon depends on the leases alone, not on how stale the queue is.
         """
         while self._queue:
             queued, lease = self._queue[0]
@@ -375,14 +382,15 @@ class Leases:
                 heapq.heappop(self._queue)  # of a lease that was removed; perhaps granted again
                 continue
             deadline = self._deadline(found)
-            if deadline == queued:
+            if deadline == queued or queued > horizon:
                 return queued, lease
             found.queued = deadline
             heapq.heapreplace(self._queue, (deadline, lease))
         return None
 
     def _publish(self) -> None:
-        first = self._first()
+        # A change of the leader moves many deadlines. Their entries are put right bit by bit.
+        first = self._first(self.clock.now + HORIZON)
         if first is None:
             self.due_at = None
         else:
