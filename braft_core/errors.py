@@ -27,9 +27,19 @@ The tree answers one question first: *may the caller try again?*
     │   ├── CommandFailed         the service raised; carries type and message
     │   ├── InvalidArgument       the service does not accept an argument: a map name, a key
     │   ├── Conflict              a condition of the command did not hold (a revision, say)
+    │   ├── LeaseNotFound         the store has no such lease: it has expired or was revoked
+    │   ├── LeaseExists           a lease with this id exists already
+    │   ├── Compacted             a revision of the store is too old: the history was compacted
+    │   ├── FutureRevision        the store has no such revision yet
+    │   ├── KeyNotFound           the store has no key whose value or lease could be kept
+    │   ├── TooManyOps            a transaction has too many operations
+    │   ├── DuplicateKey          a transaction writes a key twice
+    │   ├── AnswerTooLarge        the answer of a command would have too many records
+    │   ├── NoSpace               the store's quota would be exceeded
     │   ├── SessionExpired        the command's session is gone; a retried one may have been applied
     │   ├── UnknownService        the state machine has no such service
     │   └── UnknownCommand        the service has no such command or query
+    ├── LeaseLost                 this process does not hold its lease any more; another may act
     ├── DecodeError               bytes that are not what they should be
     ├── ProtocolViolation         a peer's message breaks a rule of the protocol and was refused
     ├── TransportError
@@ -53,18 +63,27 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AccessDenied",
+    "AnswerTooLarge",
     "BraftError",
     "Busy",
     "CommandFailed",
+    "Compacted",
     "ConfigError",
     "Conflict",
     "DeadlineExceeded",
     "DecodeError",
+    "DuplicateKey",
     "ForkedProcess",
+    "FutureRevision",
     "InvalidArgument",
     "InvalidRequest",
     "InvariantViolation",
+    "KeyNotFound",
+    "LeaseExists",
+    "LeaseLost",
+    "LeaseNotFound",
     "NoLeader",
+    "NoSpace",
     "NotApplied",
     "NotLeader",
     "NotReady",
@@ -85,6 +104,7 @@ __all__ = [
     "StorageGone",
     "StorageLocked",
     "TooLarge",
+    "TooManyOps",
     "TooStale",
     "TransportError",
     "UnknownCommand",
@@ -266,6 +286,63 @@ class Conflict(Rejected):
     code = "conflict"
 
 
+class LeaseNotFound(Rejected):
+    """The store has no such lease: it has expired or was revoked. ``data`` has ``lease``."""
+
+    code = "lease_not_found"
+
+
+class LeaseExists(Rejected):
+    """A lease with this id exists already. ``data`` has ``lease``."""
+
+    code = "lease_exists"
+
+
+class Compacted(Rejected):
+    """A revision of the store can no longer be read.
+
+    ``data`` has the ``revision`` and ``compacted``, the oldest that can be.
+    """
+
+    code = "compacted"
+
+
+class FutureRevision(Rejected):
+    """The store has no such revision yet. ``data`` has the ``revision`` and the ``current`` one."""
+
+    code = "future_revision"
+
+
+class KeyNotFound(Rejected):
+    """The store has no such key, so its value or lease cannot be kept. ``data`` has ``key``."""
+
+    code = "key_not_found"
+
+
+class TooManyOps(Rejected):
+    """A transaction has too many operations. ``data`` has ``count`` and ``limit``."""
+
+    code = "too_many_ops"
+
+
+class DuplicateKey(Rejected):
+    """A transaction writes a key twice. ``data`` has ``key``."""
+
+    code = "duplicate_key"
+
+
+class AnswerTooLarge(Rejected):
+    """The answer of a command would have too many records. ``data`` has ``count`` and ``limit``."""
+
+    code = "answer_too_large"
+
+
+class NoSpace(Rejected):
+    """The store's quota would be exceeded. ``data`` has ``size`` and ``limit`` in bytes."""
+
+    code = "no_space"
+
+
 class SessionExpired(Rejected):
     """The session of the command is gone, and with it the memory of what was applied.
 
@@ -286,6 +363,12 @@ class UnknownCommand(Rejected):
     """There is no such command or query; ``data`` has ``service``, ``command``, ``known``."""
 
     code = "unknown_command"
+
+
+class LeaseLost(BraftError):
+    """This process does not hold its lease any more; another may act. ``data`` has ``lease``."""
+
+    code = "lease_lost"
 
 
 class DecodeError(BraftError):

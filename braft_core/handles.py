@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar, cast
 from braft_core.cluster_types import Consistency
 from braft_core.errors import SessionExpired
 from braft_core.kv import KV, Caller, StaleEntry
+from braft_core.store import Store
 
 __all__ = [
     "KV",
@@ -262,6 +263,7 @@ class Session:
         self._aexecute = aexecute
         self._bind = bind
         self.kv = KV(self, monotonic)
+        self.store = Store(self)
 
     @property
     def id(self) -> str | None:

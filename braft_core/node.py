@@ -39,6 +39,7 @@ from braft_core.runtime.shielded import run_shielded
 from braft_core.runtime.sighup import SighupHandler
 from braft_core.runtime.signal_flag import SignalFlag
 from braft_core.runtime.timing import DEFAULT_TIMING
+from braft_core.store import Lease, NodeStore
 from braft_core.tls.served_certificate import ServedCertificate
 
 __all__ = ["Node", "NodeState"]
@@ -84,6 +85,7 @@ class Node(ClusterCalls, SnapshotCalls):
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self.kv = KV(self, clock.monotonic)
+        self.store = NodeStore(self, self.lease)
         self.distribute = Distribute(self, self._watch_distribution)
 
     def __repr__(self) -> str:
@@ -284,6 +286,14 @@ class Node(ClusterCalls, SnapshotCalls):
         """Return what is wrong though the node may serve: a message by subject."""
         host = self._host
         return {} if host is None else host.notes()
+
+    def lease(self, ttl: float = 10.0) -> Lease:
+        """Return a lease of the store, for a ``with`` or ``async with`` statement.
+
+        It is renewed while the statement runs. Keys that are put with it go when it ends: with the
+        statement, or ``ttl`` seconds after this process or its network died.
+        """
+        return Lease(self, lambda: self._running().lease_keeper, clock.monotonic, ttl)
 
     def details(self) -> dict[str, Any]:
         """Return this node's entry in the ``nodes`` of ``GET /raft``."""

@@ -21,6 +21,8 @@ __all__ = ["NodeOptions", "plain_options"]
 Duration = float | str
 #: A duration, or a range such as ``"10ms-15s"``.
 DurationRange = float | str | tuple[float, float]
+#: Seconds or a duration, and a number of revisions; as text ``"10m,100000"``.
+History = str | tuple[float | str, int]
 #: Names, or text with commas between them.
 Names = str | list[str] | tuple[str, ...]
 
@@ -87,6 +89,8 @@ class NodeOptions(TypedDict, total=False):
     snapshot_max_bytes: int | None
     snapshot_trailing: int | None
     storage: str | None
+    store_history: History | None
+    store_max_bytes: int | None
     tls: TLSMode | None
     tls_ca: str | Path | None
     tls_cert: str | Path | None

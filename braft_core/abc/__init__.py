@@ -11,7 +11,7 @@ loop of the node, which runs in a thread of its own; what blocks there delays co
 from braft_core.abc.discovery import Contact, Discovery, DiscoveryContext
 from braft_core.abc.node import NodeAPI
 from braft_core.abc.serializer import Serializer
-from braft_core.abc.service import CommandContext, Service
+from braft_core.abc.service import CommandContext, Service, SlicedCapture
 from braft_core.abc.storage import (
     NO_SNAPSHOT,
     SnapshotName,
@@ -55,6 +55,7 @@ __all__ = [
     "Readiness",
     "Serializer",
     "Service",
+    "SlicedCapture",
     "SnapshotBackup",
     "SnapshotInfo",
     "SnapshotName",

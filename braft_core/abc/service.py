@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
-__all__ = ["CommandContext", "Service"]
+__all__ = ["SLICE_BYTES", "CommandContext", "Service", "SlicedCapture"]
+
+#: About how many bytes of a capture are made at a time.
+SLICE_BYTES: Final = 128 << 10
 
 
 class CommandContext(NamedTuple):
@@ -17,6 +20,30 @@ class CommandContext(NamedTuple):
     #: The leader's wall clock when it appended the command, nanoseconds since the epoch.
     #: The only time a command may use: it is in the log, so it is the same everywhere.
     appended_at: int
+
+
+class SlicedCapture(Iterator[bytes]):
+    """A captured state whose bytes are made in slices, on the thread that owns the state.
+
+    :meth:`Service.snapshot` and :meth:`Service.digest_chunks` may return one instead of an iterator
+    that is consumed on another thread. A large state then needs no copy: the capture notes what it
+    shows, such as a revision, and the service keeps that until the capture is at its end or is
+    garbage. Commands are applied between two slices.
+    """
+
+    @abc.abstractmethod
+    def next(self, size: int) -> bytes | None:
+        """Return the next bytes, about ``size`` or fewer, even none; ``None`` behind the last ones.
+
+        *Applier.* Commands wait meanwhile: return within some milliseconds, whatever the state. A
+        restore of the service in between changes nothing of what the capture shows.
+        """
+
+    def __next__(self) -> bytes:
+        piece = self.next(SLICE_BYTES)
+        if piece is None:
+            raise StopIteration
+        return piece
 
 
 class Service(abc.ABC):
@@ -32,6 +59,10 @@ class Service(abc.ABC):
     #: Whether each answer of :meth:`query` is a plain value and shares no mutable part with the
     #: state. If not, the state machine checks and copies each answer.
     answers_are_fresh: ClassVar[bool] = False
+
+    #: Names of further modules whose code makes the state, beside those of the class and its bases.
+    #: Members compare digests of their states only if all this code is equal.
+    code_modules: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
@@ -62,6 +93,7 @@ class Service(abc.ABC):
 
         Called on the applier thread; the capture must be cheap. The iterator is consumed on
         another thread while commands go on being applied, and must show the captured state.
+        A :class:`SlicedCapture` is consumed on the applier thread, between commands.
         """
 
     @abc.abstractmethod

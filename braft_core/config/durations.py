@@ -10,7 +10,7 @@ import math
 import re
 from decimal import Decimal
 
-__all__ = ["format_duration", "format_range", "parse_duration", "parse_range"]
+__all__ = ["format_duration", "format_range", "parse_duration", "parse_history", "parse_range"]
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNIT = "|".join(sorted(_UNITS, key=len, reverse=True))
@@ -59,6 +59,26 @@ def parse_range(value: object) -> tuple[float, float]:
     if low > high:
         raise ValueError("the range begins above its end")
     return low, high
+
+
+def parse_history(value: object) -> tuple[float, int]:
+    """Return the seconds and the number of ``10m,100000``; ``0`` stands for both.
+
+    A list or tuple holds the two.
+
+    :raises ValueError: for anything else, and for a negative number.
+    """
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+        value = value * 2 if value == ["0"] else value
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("not a duration and a number")
+    age, number = value
+    if isinstance(number, str) and number.isdecimal() and number.isascii():
+        number = int(number)
+    if type(number) is not int or number < 0:
+        raise ValueError("not a number of revisions")
+    return parse_duration(age), number
 
 
 def _split_range(text: str) -> tuple[float, float]:

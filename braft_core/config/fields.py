@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SecretStr
 
 from braft_core import addresses
-from braft_core.config.durations import parse_duration, parse_range
+from braft_core.config.durations import parse_duration, parse_history, parse_range
 from braft_core.errors import DecodeError
 from braft_core.tokens import ACCEPTED, Tokens
 
@@ -29,6 +29,7 @@ __all__ = [
     "DurationRange",
     "File",
     "Flag",
+    "History",
     "HostNames",
     "HttpServer",
     "LogFormat",
@@ -290,6 +291,11 @@ DurationRange = Annotated[
     tuple[float, float],
     BeforeValidator(parse_range),
     Accepts("a duration or a range of two, such as 100ms, 10ms-15s, 15-30s or 0"),
+]
+History = Annotated[
+    tuple[float, int],
+    BeforeValidator(parse_history),
+    Accepts("a duration and a number of revisions, such as 10m,100000, each perhaps 0"),
 ]
 Flag = Annotated[bool, BeforeValidator(_flag), Accepts("on, true, yes, 1, off, false, no or 0")]
 OptionalFlag = Annotated[

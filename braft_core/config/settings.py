@@ -20,8 +20,8 @@ from braft_core.config import sources
 from braft_core.config.consistency import check_consistency
 from braft_core.config.display import MASK, format_value
 from braft_core.config.fields import Accepts, Variable
-from braft_core.config.security import SecuritySettings
 from braft_core.config.sources import Layer, SourcedValue
+from braft_core.config.store import StoreSettings
 from braft_core.config.validation_errors import config_error, invalid_values
 from braft_core.errors import ConfigError
 
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     origin: str
 
 
-class Settings(SecuritySettings):
+class Settings(StoreSettings):
     """All settings of a node. Made by :meth:`load`; immutable, so thread-safe.
 
     Durations are in seconds, sizes in bytes.
@@ -170,6 +170,7 @@ class Settings(SecuritySettings):
     services: Annotated[f.Names, Variable("state-machine services by name", "BRAFT_SERVICES")] = (
         "kv",
         "distribute",
+        "store",
     )
     plugins_disable: Annotated[
         f.Names, Variable("entry points not to load", "BRAFT_PLUGINS_DISABLE", default="none")
@@ -394,11 +395,9 @@ class Settings(SecuritySettings):
     def variables(cls) -> dict[str, Variable]:
         """Return the variables and meaning of each setting, in the order of the documentation.
 
-        Security settings come last.
+        Those of security and of the store come last.
         """
-        fields = sorted(
-            cls.model_fields.items(), key=lambda f: f[0] in SecuritySettings.model_fields
-        )
+        fields = sorted(cls.model_fields.items(), key=lambda f: f[0] in StoreSettings.model_fields)
         return {
             name: note
             for name, info in fields

@@ -24,11 +24,12 @@ def braft_register_serializer() -> type[Serializer]:
 
 @hookimpl
 def braft_register_service() -> list[type[Service]]:
-    """Provide the services ``kv`` and ``distribute``."""
+    """Provide the services ``kv``, ``distribute`` and ``store``."""
     from braft_core.services.distribute import DistributeService
     from braft_core.services.kv import KVService
+    from braft_core.services.store import StoreService
 
-    return [KVService, DistributeService]
+    return [KVService, DistributeService, StoreService]
 
 
 @hookimpl

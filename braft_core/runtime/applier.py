@@ -2,6 +2,8 @@
 
 It is the only thread that touches the state machine. It applies commands when they are committed,
 answers queries once their index is applied, and captures and restores the whole state in between.
+A capture that is read in slices is read here, one slice between two batches of commands, as fast as
+its consumer on another thread asks for them.
 
 An entry or a snapshot that this node cannot execute stops applying (:class:`ApplyStop`). Later
 entries are not applied or captured, and reads that need them are rejected, until a readable
@@ -17,8 +19,11 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from braft_core.abc import SlicedCapture
+from braft_core.abc.service import SLICE_BYTES
 from braft_core.errors import BraftError, NotReady, OutcomeUnknown, Stopped
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime.pending import Segment
@@ -60,6 +65,8 @@ class _Job(NamedTuple):
     #: The requests that wait for it.
     segments: Sequence[Segment] = ()
     queries: Sequence[Query] = ()
+    #: Gets the error if the job is not finished.
+    slice: Future[bytes | None] | None = None
 
 
 class Applier:
@@ -94,7 +101,8 @@ class Applier:
         #: Why applying has stopped, or ``None``. Written here, read on any thread.
         self.stopped: ApplyStop | None = None
         self._distrusted = ""
-        self._on_replaced: Callable[[], None] = _ignore
+        self._on_replaced: list[Callable[[], None]] = []
+        machine.read_slices_with(self.slices)
 
     @property
     def fault(self) -> str:
@@ -114,7 +122,7 @@ class Applier:
 
         Before :meth:`start`.
         """
-        self._on_replaced = callback
+        self._on_replaced.append(callback)
 
     def start(self) -> None:
         """Start the thread."""
@@ -151,6 +159,24 @@ class Applier:
         future: asyncio.Future[Capture] = loop.create_future()
         self._put(_Job(functools.partial(self._capture, loop, future)))
         return await future
+
+    def slices(self, capture: SlicedCapture) -> Iterator[bytes]:
+        """Return an iterator over a capture for another thread; each slice is made on this one.
+
+        It waits for what is queued before. The capture is released at its end, or when the iterator
+        is dropped.
+
+        :raises Stopped: while iterating: the node was stopped.
+        """
+        while (piece := self._slice(capture)) is not None:
+            yield piece
+
+    def _slice(self, capture: SlicedCapture) -> bytes | None:
+        if threading.get_ident() == self._thread.ident:
+            return capture.next(SLICE_BYTES)
+        future: Future[bytes | None] = Future()
+        self._put(_Job(functools.partial(_make_slice, capture, future), slice=future))
+        return future.result()
 
     def stop(self, timeout: float) -> None:
         """Finish what is queued and end the thread."""
@@ -223,8 +249,12 @@ class Applier:
 
     def _reset(self) -> None:
         self._go_on_applying()
-        self._on_replaced()
+        self._call_replaced()
         self._advance(0, 0)
+
+    def _call_replaced(self) -> None:
+        for callback in self._on_replaced:
+            callback()
 
     def _advance(self, index: int, term: int) -> None:
         self.applied_index, self._applied_term = index, term
@@ -272,7 +302,7 @@ class Applier:
             self._refuse_reads(stop)
             return
         self._go_on_applying()
-        self._on_replaced()
+        self._call_replaced()
         self._advance(index, term)
 
     def _capture(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Capture]) -> None:
@@ -295,8 +325,15 @@ class Applier:
             _log.debug("the state was captured after the node had stopped")
 
 
-def _ignore() -> None:
-    """Do nothing."""
+def _make_slice(capture: SlicedCapture, future: Future[bytes | None]) -> None:
+    try:
+        piece = capture.next(SLICE_BYTES)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the capture fails, and the state is as it was
+        future.set_exception(error)
+    else:
+        future.set_result(piece)
 
 
 def _not_applied_here(entry: Entry, stop: ApplyStop) -> BraftError | None:
@@ -313,6 +350,8 @@ def _refuse(job: _Job, why: Stopped) -> None:
     unknown = OutcomeUnknown(f"the outcome is unknown: {why.message}")
     settle((request, unknown) for segment in job.segments for request in segment.requests)
     settle((query, why) for query in job.queries)
+    if job.slice is not None and not job.slice.done():
+        job.slice.set_exception(why)
 
 
 def _pair(segments: list[Segment], answers: Sequence[Any]) -> list[tuple[Request, Any]]:

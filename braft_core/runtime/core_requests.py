@@ -1,4 +1,4 @@
-"""Inputs of the core with an answer: membership changes, barriers, transfers.
+"""Inputs of the core with an answer: membership changes, barriers, transfers, local commands.
 
 Each is queued as an input and returns a future of its outcome. Called on the loop.
 """
@@ -9,12 +9,12 @@ import asyncio
 from math import inf
 from typing import Any
 
-from braft_core.errors import BraftError
-from braft_core.raft import EntryType
+from braft_core.errors import BraftError, NotLeader, NotReady
+from braft_core.raft import EntryType, Role
 from braft_core.runtime.driver import Driver
-from braft_core.runtime.requests import Request, settle
+from braft_core.runtime.requests import LocalCommand, Request, settle
 
-__all__ = ["barrier", "change_membership", "transfer_leadership"]
+__all__ = ["barrier", "change_membership", "propose_here", "transfer_leadership"]
 
 
 def change_membership(
@@ -54,6 +54,29 @@ def barrier(driver: Driver, timeout: float) -> asyncio.Future[Any]:
 
     driver.call(act, request)
     return request.awaitable
+
+
+def propose_here(driver: Driver, data: bytes, term: int, timeout: float) -> asyncio.Future[Any]:
+    """Append a command as leader of ``term``; the future holds its answer once applied here.
+
+    For what only the leader may say, such as how time passes. The command is never forwarded and
+    never proposed again: the future then raises ``NotLeader``, and nothing was applied. Also if
+    the members have not agreed on the command yet (``NotReady``).
+    """
+    command = LocalCommand(data, timeout, driver.loop)
+
+    def act() -> None:
+        core = driver.core
+        if core.role is not Role.LEADER or core.current_term != term:
+            settle([(command, NotLeader(f"this node does not lead in term {term} any more"))])
+            return
+        admitted, waiting = driver.admit(core.configuration, [command])
+        settle((each, NotReady("the members have not agreed on it yet")) for each in waiting)
+        if admitted:
+            driver.append(admitted)
+
+    driver.call(act, command)
+    return command.awaitable
 
 
 def transfer_leadership(driver: Driver, to: str) -> asyncio.Future[str]:

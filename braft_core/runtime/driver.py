@@ -46,7 +46,14 @@ from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.pending import PendingProposals
 from braft_core.runtime.protocol_violations import ProtocolViolations
-from braft_core.runtime.requests import Command, IndexQuery, Query, Request, settle
+from braft_core.runtime.requests import (
+    Command,
+    IndexQuery,
+    LocalCommand,
+    Query,
+    Request,
+    settle,
+)
 from braft_core.runtime.staleness import StalenessBound
 from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import Writer, WriterReport, as_storage_error
@@ -109,7 +116,7 @@ class Driver:
         self._on_named = on_named
         self._on_fatal = on_fatal
         self._explain = explain
-        self._admit = admit
+        self.admit = admit
         self.loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
         self._inbox: deque[Message] = deque()
@@ -253,9 +260,12 @@ class Driver:
 
     def _propose(self) -> None:
         commands, self._commands = self._commands, []
-        commands, self._commands = self._admit(self.core.configuration, commands)
-        if not commands:
-            return
+        commands, self._commands = self.admit(self.core.configuration, commands)
+        if commands:
+            self.append(commands)
+
+    def append(self, commands: list[Command]) -> None:
+        """Append admitted commands to this leader's log, within an input of the core."""
         if self.disk_trouble is not None:
             answer = Busy(f"no commands are taken: {self.disk_trouble.message}")
             settle((command, answer) for command in commands)
@@ -366,7 +376,8 @@ class Driver:
         now = clock.monotonic()
         again, refused = [], []
         for request in requests:
-            if isinstance(request, Command) and request.deadline > now:
+            stays = isinstance(request, LocalCommand)
+            if isinstance(request, Command) and not stays and request.deadline > now:
                 again.append(request)
             else:
                 refused.append(request)

@@ -34,6 +34,7 @@ from braft_core.runtime.argument_checks import seconds
 from braft_core.runtime.components import Components, build_components
 from braft_core.runtime.events import Events
 from braft_core.runtime.gc_freeze import freeze_garbage_collector
+from braft_core.runtime.lease_keeper import LeaseKeeper
 from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.monkeypatching import check_not_monkeypatched
 from braft_core.runtime.node_snapshots import NodeSnapshots
@@ -105,6 +106,9 @@ class NodeThreads:
             self._on_machine_failure,
             self._on_apply_stop,
         )
+        if settings.gc_freeze:
+            # The state from a snapshot is new to the collector.
+            self._applier.call_when_replaced(freeze_garbage_collector)
         try:
             self._front = front(self.components)
             self._server = Server(self.components, self._applier, self.events, node, self._on_fatal)
@@ -393,6 +397,11 @@ class NodeThreads:
         if members := self._server.view.members():
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")
+
+    @property
+    def lease_keeper(self) -> LeaseKeeper:
+        """Renews the leases of this process."""
+        return self._server.lease_keeper
 
     def watch_distribution(
         self, callback: Callable[[Mapping[str, Any]], None]

@@ -20,7 +20,15 @@ from braft_core.errors import (
 )
 from braft_core.runtime import clock
 
-__all__ = ["Command", "IndexQuery", "Query", "Request", "SupersededAttempt", "settle"]
+__all__ = [
+    "Command",
+    "IndexQuery",
+    "LocalCommand",
+    "Query",
+    "Request",
+    "SupersededAttempt",
+    "settle",
+]
 
 #: Errors that leave open what becomes of a command that is being tried again.
 _NO_ANSWER = (NotApplied, OutcomeUnknown, SessionExpired)
@@ -84,6 +92,15 @@ class Command(Request):
     ) -> None:
         super().__init__(timeout, loop)
         self.data = data
+
+
+class LocalCommand(Command):
+    """A command for the log of this node as leader of one term.
+
+    It is never forwarded, and never proposed again when another leader has replaced it.
+    """
+
+    __slots__ = ()
 
 
 class SupersededAttempt(Command):

@@ -31,7 +31,9 @@ from braft_core.runtime.digests import StateDigests
 from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.lease_keeper import LeaseKeeper
 from braft_core.runtime.leave_empty_cluster import abandon_cluster, resume_abandoning
+from braft_core.runtime.lessor import Lessor
 from braft_core.runtime.membership_adapter import MembershipAdapter
 from braft_core.runtime.meta_keys import CLUSTER_ID
 from braft_core.runtime.node_view import NodeView
@@ -43,6 +45,7 @@ from braft_core.runtime.requests import Command, Query, Request, settle
 from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.status import LogThrottle
+from braft_core.runtime.store_upkeep import StoreUpkeep
 from braft_core.runtime.transport_handler import NodeTransportHandler
 
 if TYPE_CHECKING:
@@ -89,6 +92,9 @@ class Server:
         self._publisher = EventPublisher(self, events, node)
         self._forwarder = Forwarder(self, components.transport.call, timing)
         self.distribution = Distribution(self, events)
+        self._store_upkeep = StoreUpkeep(self)
+        self._lessor = Lessor(self)
+        self.lease_keeper = LeaseKeeper(self, events)
         self.sessions = Sessions(self, components.serializer, settings.request_timeout)
         self.admin = Admin(self)
         self.adapter = MembershipAdapter(self)
@@ -114,6 +120,7 @@ class Server:
         """Start listening, resume a stored cluster membership, start discovery."""
         self.retries.start()
         self.sessions.start()
+        self.lease_keeper.start()
         resume_abandoning(self.components)
         stored = self.components.storage.get_meta(CLUSTER_ID)
         await self.components.transport.start(self.handler)
@@ -126,6 +133,8 @@ class Server:
         """Hand over, finish what is under way, end every task and connection."""
         reason = Stopped("the node was stopped")
         try:
+            # First: their holders must not go on while the node leaves.
+            await self.lease_keeper.stop()
             if (replica := self.replica) is not None:
                 await self.admin.retire(self._timing.hand_over)
                 deadline = clock.monotonic() + self._timing.drain
@@ -145,6 +154,8 @@ class Server:
                 latest.halt(reason)
             await self._forwarder.stop(reason)
             await self.distribution.stop()
+            await self._store_upkeep.stop()
+            await self._lessor.stop()
             if latest is not None:
                 await latest.stop()
             await self.digests.stop()
@@ -173,6 +184,8 @@ class Server:
         self._latest = replica
         replica.start()
         self.distribution.start()
+        self._store_upkeep.start()
+        self._lessor.start()
         self.replica = replica
         self._parked.open(replica.driver.submit)
         if self.applier.fault:

@@ -64,8 +64,21 @@ class Timing:
     live_check: float = 0.25
     #: Limit of one proposal of that list.
     live_timeout: float = 5.0
+    #: Between two checks of the store's history and quota.
+    store_check: float = 1.0
     #: After this much silence a member gets no items. It outlasts an election.
     gone_after: float = 3.0
+
+    #: Most time between two ticks of the store's leases.
+    lease_tick: float = 0.5
+    #: Limit of one proposal of a tick.
+    lease_timeout: float = 5.0
+    #: How long renewals are gathered into one command.
+    renew_gather: float = 0.02
+    #: Limit of one attempt to renew.
+    renew_timeout: float = 2.0
+    #: Between two searches for leases of this process to renew, or that are lost.
+    lease_check: float = 0.05
 
     # -- observation
     #: Between two rounds of checks: certificates, addresses, the data directory.

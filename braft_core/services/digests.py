@@ -75,6 +75,8 @@ def new_hash() -> Any:
 def code_of(service: object) -> bytes:
     """Return a hash of the code of a service: the modules of its classes, and their types.
 
+    Its :attr:`~braft_core.abc.Service.code_modules` count as well.
+
     Where the source is not there it is that of the classes' names.
     """
     hashed = blake2b(digest_size=_CODE)
@@ -82,6 +84,8 @@ def code_of(service: object) -> bytes:
     for cls in type(service).__mro__[:-1]:
         hashed.update(f"{cls.__qualname__}\0{_source(cls.__module__)}\0".encode())
         packages.add(cls.__module__.partition(".")[0])
+    for module in getattr(type(service), "code_modules", ()):
+        hashed.update(f"{module}\0{_source(module)}\0".encode())
     types = {
         known.name for known in TYPES.all if known.cls.__module__.partition(".")[0] in packages
     }

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from braft_core.abc import CommandContext, Serializer, Service
+from braft_core.abc import CommandContext, Serializer, Service, SlicedCapture
 from braft_core.errors import (
     BraftError,
     CommandFailed,
@@ -52,7 +52,7 @@ from braft_core.services.envelope import (
 from braft_core.services.sessions import NEW, SessionTable
 from braft_core.services.snapshot_stream import read_sections, write_sections
 
-__all__ = ["SESSIONS", "Outcome", "StateMachine"]
+__all__ = ["SESSIONS", "Outcome", "SliceReader", "StateMachine"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,9 @@ Outcome = Any
 #: The name of the built-in service that opens (``open(id)``) and closes (``close(id)``) sessions,
 #: and of its section in a snapshot. No other service can have it.
 SESSIONS = "$sessions"
+
+#: Makes an iterator for another thread of a capture that only the owner of the state may touch.
+SliceReader = Callable[[SlicedCapture], Iterator[bytes]]
 
 _COMMAND = int(EntryType.COMMAND)
 #: Entries that only Raft uses.
@@ -104,6 +107,7 @@ class StateMachine:
         self._codes = {SESSIONS: code_of(self._sessions)}
         #: Services that have executed a command or were restored. Only they are in snapshots.
         self._used: set[str] = set()
+        self._read_slices: SliceReader = _on_this_thread
         for service in services:
             _check_service(service)
             if service.name in self._services:
@@ -300,6 +304,16 @@ class StateMachine:
         except Exception as error:  # a service's failure is the caller's answer
             raise _failure(error, service, query) from error
 
+    def read_slices_with(self, reader: SliceReader) -> None:
+        """Have a thread-safe iterator made of each capture that is read in slices.
+
+        Without it, captures are consumed on the thread that owns this state machine.
+        """
+        self._read_slices = reader
+
+    def _portable(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        return self._read_slices(chunks) if isinstance(chunks, SlicedCapture) else chunks
+
     def snapshot(self) -> Iterator[bytes]:
         """Capture all services now; another thread may consume the iterator later.
 
@@ -307,7 +321,7 @@ class StateMachine:
         read the snapshot, and equal states have equal snapshots on nodes of different versions.
         """
         captured = [
-            (name, service.snapshot())
+            (name, self._portable(service.snapshot()))
             for name, service in self._services.items()
             if name in self._used
         ]
@@ -331,7 +345,7 @@ class StateMachine:
                 logger.exception("service %r has no digest of its state", name)
                 continue
             if chunks is not None:
-                captured.append((name, self._codes[name], chunks))
+                captured.append((name, self._codes[name], self._portable(chunks)))
         return captured
 
     def check_snapshot(self, chunks: Iterable[bytes]) -> None:
@@ -391,6 +405,10 @@ class StateMachine:
             service=name,
             known=known,
         )
+
+
+def _on_this_thread(capture: SlicedCapture) -> Iterator[bytes]:
+    return capture
 
 
 def _check_service(service: Service) -> None:

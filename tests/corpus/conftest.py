@@ -31,6 +31,7 @@ from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
 from braft_core.services.sessions import SessionTable
 from braft_core.services.snapshot_stream import read_sections, write_sections
+from braft_core.services.store import StoreService
 from braft_core.storage.snapshot_file import verify_file
 from braft_core.storage.sqlite_format import create_or_open
 from braft_core.transport.call_codec import decode_peer
@@ -143,6 +144,8 @@ def decoders(folder: Path) -> dict[str, Decoder]:
         ],
         "kv": lambda data: KVService().restore(iter([data])),
         "distribute": lambda data: DistributeService().restore(iter([data])),
+        "store": lambda data: StoreService().restore(iter([data])),
+        "check of a store": lambda data: StoreService().check_snapshot(iter([data])),
         "removed members": lambda data: MembersService().restore(iter([data])),
         "msgpack": MsgpackSerializer().loads,
         "body of a request": parse_json,

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from braft_core import peer
+from braft_core.abc import CommandContext
 from braft_core.cluster.bootstrap_record import BootstrapRecord, encode_record
 from braft_core.compat.go_braft.server_id import encode_server_id, new_raft_id
 from braft_core.errors import BraftError, Conflict
@@ -51,6 +52,7 @@ from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
 from braft_core.services.sessions import SessionTable
 from braft_core.services.snapshot_stream import write_sections
+from braft_core.services.store import StoreService
 from braft_core.storage import sqlite_log
 from braft_core.storage.snapshot_file import encode_file
 from braft_core.storage.sqlite_format import create_or_open
@@ -114,6 +116,8 @@ def encodings(folder: Path) -> dict[str, bytes]:
         "sections of a snapshot": b"".join(write_sections([("kv", [b"one", b"two"])])),
         "kv": b"".join(_restored(KVService(), [["m", "k", _VALUE, 3], ["m", "l", 1, 4]])),
         "distribute": b"".join(_distribute().snapshot()),
+        "store": _store(),
+        "check of a store": _store(),
         "removed members": b"".join(_members().snapshot()),
         "msgpack": serializer.dumps(_VALUE),
         "body of a request": json.dumps({"a": [1, -2.5, None, "ü"], "b": {"c": True}}).encode(),
@@ -153,6 +157,19 @@ def _distribute() -> DistributeService:
     service.set_nodes(["a", "b"])
     service.distribute({"x": 1, "y": [2]})
     return service
+
+
+def _store() -> bytes:
+    service, context = StoreService(), CommandContext(1, 1, 1)
+    service.apply("grant", [7, 60], context)
+    service.apply("put", [b"k", b"v", 7], context)
+    service.apply("put", [b"k", b"w", 7], context)
+    service.apply("put", [b"l", b""], context)
+    service.apply("delete", [b"l"], context)
+    service.apply("compact", [3], context)
+    service.apply("alarm", [1, 5, 2], context)
+    service.apply("announce", ["id", "name", ["http://host:1"]], context)
+    return b"".join(service.snapshot())
 
 
 def _members() -> MembersService:

@@ -56,6 +56,13 @@ def test_memory(tmp_path: Path) -> None:
     assert all(reading["leader_peak"] >= 2**20 for reading in readings)
 
 
+def test_store(tmp_path: Path) -> None:
+    _, found = _run(tmp_path, "benchmarks.store", "--quick")
+    assert found["store"]["alone"]["keys"] == 10_000
+    assert found["store"]["alone"]["slices"] > 1
+    assert found["store"]["node"]["during_snapshot"]["operations"] > 0
+
+
 def test_soak(tmp_path: Path) -> None:
     _, found = _run(tmp_path, "benchmarks.soak", "--quick")
     figures = found["soak"]

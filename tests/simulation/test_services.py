@@ -26,6 +26,7 @@ from braft_core.services.distribute import DistributeService
 from braft_core.services.kv import KVService
 from braft_core.services.sessions import SessionTable
 from braft_core.services.state_machine import StateMachine
+from braft_core.services.store import StoreService
 from braft_testing.simulation import InvariantBroken, run_seed, simulate_service
 from braft_testing.simulation.cli import main
 from braft_testing.simulation.service_under_test import ServiceUnderTest
@@ -209,6 +210,29 @@ def distribute_operations(rng: random.Random) -> tuple[str, Sequence[Any]]:
     )
 
 
+def store_operations(rng: random.Random) -> tuple[str, Sequence[Any]]:
+    """Draw from the commands and queries of store."""
+    key, value, lease = b"k%d" % rng.randrange(4), b"v%d" % rng.randrange(9), rng.randrange(3)
+    compares = [[rng.randrange(3), rng.randrange(4), key, b"", rng.randrange(6)]]
+    then = [[1, key, value, 0, 1], [0, b"k0", b"k9"]]
+    return rng.choice(
+        (
+            ("put", (key, value, lease, 1)),
+            ("put", (key, value)),
+            ("delete", (key, b"k3", 1)),
+            ("txn", (compares, then, [[2, b"k1", b"", 0]])),
+            ("compact", (rng.randrange(1, 20),)),
+            ("grant", (lease or 1, 5)),
+            ("revoke", (lease or 1,)),
+            ("renew", ([1, 2],)),
+            ("tick", (rng.randrange(1, 4),)),
+            ("range", (b"k", b"l", 0, rng.randrange(20))),
+            ("events", (rng.randrange(20),)),
+            ("hash", ()),
+        )
+    )
+
+
 def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
     """Draw an add or a query."""
     return rng.choice((("add", [rng.randrange(5)]), ("total", [])))
@@ -220,11 +244,12 @@ def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
         (Stock, stock_operations, {"invariant": within_limits, "model": Stock}),
         (KVService, kv_operations, {}),
         (DistributeService, distribute_operations, {}),
+        (StoreService, store_operations, {}),
         (Plain, plain_operations, {"queries": ["total"]}),
         (Chronicle, chronicle_operations, {}),
         (Unsorted, stock_operations, {"state": things_of}),
     ],
-    ids=["stock", "kv", "distribute", "plain", "chronicle", "unsorted"],
+    ids=["stock", "kv", "distribute", "store", "plain", "chronicle", "unsorted"],
 )
 def test_a_good_service_passes(service: Any, operations: Any, more: dict[str, Any]) -> None:
     reports = simulate_service(service, operations, seeds=range(6), **more)

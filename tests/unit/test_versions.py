@@ -166,7 +166,7 @@ def test_a_leader_that_stops_applying_gives_up_its_office() -> None:
         cluster.restart(leader)
         cluster.wait_for(lambda: cluster.leader(others) in others)
         new = cluster.leader(others)
-        internals(cluster.node(new)).server.running().driver._admit = lambda configuration, given: (
+        internals(cluster.node(new)).server.running().driver.admit = lambda configuration, given: (
             given,
             [],
         )

@@ -16,6 +16,7 @@ from braft_core.abc import (
 )
 from braft_core.client import Client
 from braft_core.plugin.options import PluginOptions
+from braft_core.store import Delete, Entry, Get, Key, Put, Txn, TxnResult
 
 
 class LabOptions(PluginOptions):
@@ -125,6 +126,28 @@ def remote(client: Client) -> None:
     assert_type(client.snapshots(), list[SnapshotInfo])
     assert_type(client.take_snapshot(), SnapshotInfo)
     client.kv_get("m", "k", consistency="stale")
+
+
+def store(node: Node) -> None:
+    """Use the store."""
+    assert_type(node.store.put("a", b"x"), int)
+    assert_type(node.store.get(b"a", at=3), Entry | None)
+    assert_type([entry.value for entry in node.store.scan("a", page=5)], list[bytes])
+    assert_type(node.store.count(start="a", end="b"), int)
+    unchanged = [Key("a").version == 0, Key(prefix="b").value != "x", Key("c").revision < 5]
+    done = node.store.txn(unchanged, [Put("a", b"1"), Delete(prefix="b")], otherwise=[Get("a")])
+    assert_type(done.succeeded, bool)
+    assert_type(node.store.txn([], [Txn(unchanged, [Put("a", "1")])]), TxnResult)
+    with node.session() as session:
+        assert_type(session.store.delete("a"), int)
+
+
+async def async_store(node: NodeAPI) -> None:
+    """Use the store asynchronously."""
+    assert_type(await node.store.aput("a", b"x", lease=7), int)
+    assert_type(await node.store.aget("a"), Entry | None)
+    assert_type([entry.revision async for entry in node.store.scan()], list[int])
+    assert_type((await node.store.atxn()).revision, int)
 
 
 def plugin(node: NodeAPI) -> None:

@@ -8,6 +8,7 @@ from braft_core import Node, StateMachineService, command, query
 from braft_core.abc import CommandContext
 from braft_core.client import Client
 from braft_core.plugin.options import PluginOptions
+from braft_core.store import Key
 
 
 class LabOptions(PluginOptions):
@@ -81,6 +82,19 @@ def settings() -> None:
     Node(request_timeout=None, expect="three")  # wrong
     Node(plugins=[LabOptions(pauze=1)])  # wrong
     Node(plugins=[LabOptions(pause=[])])  # wrong
+
+
+def store(node: Node) -> None:
+    """Use the store."""
+    node.store.put("a", 5)  # wrong
+    node.store.put("a", b"x", lease="7")  # wrong
+    print(node.store.get("a").value)  # wrong
+    node.store.scan(at="newest")  # wrong
+    node.store.txn(when=[True])  # wrong
+    node.store.txn(then=[Key("a")])  # wrong
+    print(Key("a").version > None)  # wrong
+    text: str = node.store.count()  # wrong
+    print(text)
 
 
 def state(node: Node) -> None:

@@ -144,7 +144,28 @@ BAD: list[tuple[str, str]] = [
     ("BRAFT_MAX_VALUE_BYTES", "1.5MB"),
     ("BRAFT_REQUEST_TIMEOUT", "0"),
     ("BRAFT_CLUSTER_NAME", "my cluster"),
+    ("BRAFT_STORE_HISTORY", "10m"),
+    ("BRAFT_STORE_HISTORY", "10m,-1"),
+    ("BRAFT_STORE_HISTORY", "10,100"),
+    ("BRAFT_STORE_HISTORY", "10m,many"),
+    ("BRAFT_STORE_HISTORY", "1m,2,3"),
+    ("BRAFT_STORE_MAX_BYTES", "0"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("given", "history"),
+    [
+        ("0", (0.0, 0)),
+        ("0,0", (0.0, 0)),
+        ("90s, 5", (90.0, 5)),
+        (["10m", 7], (600.0, 7)),
+        ((5, 0), (5.0, 0)),
+    ],
+)
+def test_the_history_of_the_store(given: Any, history: tuple[float, int]) -> None:
+    settings = Settings.load(environ={}, kwargs={"store_history": given})
+    assert settings.store_history == history
 
 
 @pytest.mark.parametrize(("name", "text"), BAD)

@@ -9,6 +9,9 @@ import pytest
 
 from braft_core.config import Settings
 
+#: The default services.
+DEFAULT = ("kv", "distribute", "store")
+
 # field, long name, short name, text for the environment, its value, default
 ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("discovery", "BRAFT_DISCOVERY", "BDI", "a,b,c", "a,b,c", ""),
@@ -35,7 +38,7 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("serializer", "BRAFT_SERIALIZER", "BSR", "json", "json", "msgpack"),
     ("transport", "BRAFT_TRANSPORT", "", "memory", "memory", "grpc"),
     ("storage", "BRAFT_STORAGE", "", "memory", "memory", "sqlite"),
-    ("services", "BRAFT_SERVICES", "", "kv,mine", ("kv", "mine"), ("kv", "distribute")),
+    ("services", "BRAFT_SERVICES", "", "kv,mine", ("kv", "mine"), DEFAULT),
     ("plugins_disable", "BRAFT_PLUGINS_DISABLE", "", "mdns, k8s", ("mdns", "k8s"), ()),
     ("log", "BRAFT_LOG", "", "DEBUG", "debug", "info"),
     ("log_format", "BRAFT_LOG_FORMAT", "", "json", "json", "console"),
@@ -60,6 +63,8 @@ ROWS: list[tuple[str, str, str, str, Any, Any]] = [
     ("gc_freeze", "BRAFT_GC_FREEZE", "", "on", True, False),
     ("snapshot_max_bytes", "BRAFT_SNAPSHOT_MAX_BYTES", "", "7", 7, 64 << 30),
     ("snapshot_trailing", "BRAFT_SNAPSHOT_TRAILING", "", "7", 7, 10_000),
+    ("store_history", "BRAFT_STORE_HISTORY", "", "1h, 5000", (3600.0, 5_000), (600.0, 100_000)),
+    ("store_max_bytes", "BRAFT_STORE_MAX_BYTES", "", "7", 7, 2 << 30),
     ("insecure", "BRAFT_INSECURE", "", "off", False, None),
     ("digest_interval", "BRAFT_DIGEST_INTERVAL", "", "0", 0.0, 600.0),
     ("hashicorp_peers", "BRAFT_HASHICORP_PEERS", "", "on", True, False),

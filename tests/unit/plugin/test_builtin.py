@@ -15,6 +15,7 @@ NAMES = [
     ("serializer", "braft_core.serializers.msgpack", "MsgpackSerializer"),
     ("service", "braft_core.services.kv", "KVService"),
     ("service", "braft_core.services.distribute", "DistributeService"),
+    ("service", "braft_core.services.store", "StoreService"),
     ("transport", "braft_core.transport.grpc", "GrpcTransport"),
     ("transport", "braft_core.transport.memory", "MemoryTransport"),
     ("storage", "braft_core.storage.sqlite", "SQLiteStorage"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from braft_core import Node
 from braft_core.errors import ConfigError, InvalidRequest, NotApplied
+from braft_core.node_options import NodeOptions
 from braft_core.plugin.options import Duration, PluginOptions
 from braft_core.runtime import gc_freeze
 
@@ -73,3 +75,21 @@ def test_the_collector_of_the_process_is_touched_only_if_that_is_chosen(
         node.wait_ready(40)
         node.kv.put("m", "k", [1])
     assert calls == (["collect", "freeze"] if chosen else [])
+
+
+def test_a_state_from_a_snapshot_is_frozen_as_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[str] = []
+    collector = SimpleNamespace(collect=lambda: None, freeze=lambda: calls.append("freeze"))
+    options = NodeOptions(discovery="none", data_dir=tmp_path, rport=0, http=False, gc_freeze=True)
+    with Node(**options) as node:
+        node.wait_ready(40)
+        node.store.put("k", b"v")
+        node.take_snapshot()
+    monkeypatch.setattr(gc_freeze, "gc", collector)
+    with Node(**options) as node:
+        node.wait_ready(40)
+        found = node.store.get("k")
+    assert found is not None
+    assert calls == ["freeze"] * 2

@@ -369,6 +369,17 @@ def test_other_code_has_another_hash() -> None:
     assert len({code_of(Bare()), code_of(Later()), code_of(KVService())}) == 3
 
 
+def test_the_code_of_further_modules_counts() -> None:
+    def service(*modules: str) -> Service:
+        class Wide(Bare):
+            code_modules = modules
+
+        return Wide()
+
+    assert code_of(service("json")) == code_of(service("json"))
+    assert len({code_of(service()), code_of(service("json")), code_of(service("csv"))}) == 3
+
+
 # ------------------------------------------------------------------------------------------------
 # The checkpoint command
 

@@ -30,7 +30,7 @@ __all__ = ["main", "parse_edits", "parse_name", "parse_seeds"]
 
 _PROGRAM = "python -m braft_testing.simulation"
 #: Options that describe a service under test, each the name of a class or function.
-_PARTS = ("service", "operations", "invariant", "state", "model")
+_PARTS = ("service", "operations", "invariant", "state", "model", "ticker", "timeline")
 
 _Check = Callable[[Report], Report]
 

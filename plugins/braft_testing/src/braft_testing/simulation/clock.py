@@ -53,16 +53,23 @@ class Scheduler:
 
 
 class NodeClock:
-    """A server's monotonic clock: it may run fast or slow and jump ahead, but never back."""
+    """A server's clocks. The monotonic one may run fast or slow and jump ahead, but never back.
 
-    __slots__ = ("_local", "_since", "rate", "slowest")
+    The wall clock runs with it, and may be set forward and back.
+    """
+
+    __slots__ = ("_local", "_since", "fastest", "rate", "set_ahead", "slowest", "wall_offset")
 
     def __init__(self, start: float, rate: float = 1.0) -> None:
         self._since = 0.0
         self._local = start
         self.rate = rate
-        #: The lowest rate so far.
-        self.slowest = rate
+        #: The lowest and the highest rate so far.
+        self.slowest = self.fastest = rate
+        #: How far the wall clock is ahead of the monotonic one, seconds.
+        self.wall_offset = 0.0
+        #: The virtual times at which the wall clock went ahead all at once.
+        self.set_ahead: list[float] = []
 
     def local(self, now: float) -> float:
         """Return this clock's reading at the virtual time ``now``."""
@@ -77,7 +84,19 @@ class NodeClock:
         self._local = self.local(now) + jump
         self._since = now
         self.rate = rate
-        self.slowest = min(self.slowest, rate)
+        self.slowest, self.fastest = min(self.slowest, rate), max(self.fastest, rate)
+        if jump > 0:
+            self.set_ahead.append(now)
+
+    def wall(self, now: float) -> float:
+        """Return the wall clock's reading at the virtual time ``now``."""
+        return self.local(now) + self.wall_offset
+
+    def set_wall(self, now: float, offset: float) -> None:
+        """Set the wall clock."""
+        if offset > self.wall_offset:
+            self.set_ahead.append(now)
+        self.wall_offset = offset
 
     def set_back(self, now: float, local: float) -> None:
         """Show ``local`` again, which a monotonic clock never does: for mutants."""

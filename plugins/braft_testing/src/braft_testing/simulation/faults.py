@@ -370,6 +370,10 @@ class Faults:
             rate = rng.choice((0.1, 4.0))
         server.clock.adjust(self._world.scheduler.now, rate=rate, jump=jump)
         self._world.trace.add(f"{server.id} clock x{rate:.3f} +{jump:.3f}")
+        if rng.random() < 0.3:
+            offset = rng.choice((-1, 0, 1)) * rng.choice((0.5, 5.0, 4000.0))
+            server.clock.set_wall(self._world.scheduler.now, offset)
+            self._world.trace.add(f"{server.id} wall clock {offset:+.1f}")
         server.clock_changed()
 
     # -- operators -----------------------------------------------------------------------

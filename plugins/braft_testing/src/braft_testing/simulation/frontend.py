@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from braft_core.errors import BraftError, NotApplied, Rejected
@@ -68,6 +69,8 @@ class Frontend:
         #: Index and term of the last applied entry.
         self.applied = 0
         self.applied_term = 0
+        #: Index and time, by this server's clock, of the last command of its ticker.
+        self._ticked_index, self._ticked_at = 0, -inf
         #: Why applying has stopped, or ``None``.
         self.stopped: ApplyStop | None = None
         #: Decides which commands may be appended, if the servers run several versions.
@@ -118,13 +121,35 @@ class Frontend:
             for request in requests:
                 self._answer(request, ok=False)
             return True
+        self._world.note_appended(first, term, len(requests))
         for index, request in enumerate(requests, first):
             # Clients of an entry that was truncated here still wait: other servers may hold it.
             self._waiting.setdefault(index, []).append((term, request))
         return True
 
+    def propose_tick(self, disk_is_full: bool) -> bool:
+        """Propose what the service's ticker wants as the leader, to this core alone.
+
+        One at a time, or again after two seconds. Return whether there was anything.
+        """
+        core, now = self._core, self._clock.local(self._world.scheduler.now)
+        waits = self.applied < self._ticked_index and now - self._ticked_at < 2.0
+        if core.role is not Role.LEADER or disk_is_full or waits:
+            return False
+        since = now - self._ticked_at
+        data = self.machine.tick(core.current_term, self._wall_clock(), since)
+        if not data:
+            return False
+        self._ticked_at = now
+        try:
+            self._ticked_index, term = core.propose([data], appended_at=self._wall_clock())
+        except (NotApplied, Rejected):
+            return True
+        self._world.note_appended(self._ticked_index, term, 1)
+        return True
+
     def _wall_clock(self) -> int:
-        return _EPOCH + int(self._clock.local(self._world.scheduler.now) * 1e9)
+        return _EPOCH + int(self._clock.wall(self._world.scheduler.now) * 1e9)
 
     def apply(self) -> None:
         """Apply all that is committed, and answer the clients that wait for it.

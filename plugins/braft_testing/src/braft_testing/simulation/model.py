@@ -16,12 +16,18 @@ from typing import NoReturn
 
 from braft_core.errors import BraftError
 from braft_core.raft.types import Entry, EntryType
+from braft_core.services.envelope import decode_command
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.history import History, Operation, Outcome
+from braft_testing.simulation.history import Call, History, Kind, Operation, Outcome
 from braft_testing.simulation.linearizability import Undecided, find_order
 from braft_testing.simulation.replicas import Replicas
 from braft_testing.simulation.service_under_test import encoded
-from braft_testing.simulation.state_machine import SimulatedMachine, command_of, query_of
+from braft_testing.simulation.state_machine import (
+    SERIALIZER,
+    SimulatedMachine,
+    command_of,
+    query_of,
+)
 
 __all__ = ["check_calls"]
 
@@ -49,11 +55,28 @@ def check_calls(replicas: Replicas, history: History, committed: list[Entry]) ->
             relevant.append(operation)
         elif index is not None and operation.outcome is Outcome.UNKNOWN:
             relevant.append(replace(operation, returned=replicas.records[index].at))
+    relevant += _ticks(replicas, committed, entries)
     model = _Model(replicas, entries)
     narrowed = [_at_its_entry(operation, replicas) for operation in relevant]
     stuck = find_order(narrowed, model.initial, model.step, _MAX_STATES)
     if stuck is not None and not _another_order(model, relevant):
         _refuse(relevant[narrowed.index(stuck)], relevant)
+
+
+def _ticks(
+    replicas: Replicas, committed: list[Entry], entries: dict[int, Entry]
+) -> list[Operation]:
+    """Return the commands of tickers, which no client called, and note their entries."""
+    ticks = []
+    for session, index in replicas.executed:
+        if not session:
+            entry = entries[-index] = committed[index - 1]
+            at = replicas.records[index].at
+            key, name, args = decode_command({SERIALIZER.tag: SERIALIZER}, entry.data)
+            tick = Operation(-index, "ticker", Kind.ONCE, key, invoked=at, returned=at)
+            tick.call, tick.place = Call(name, args), (session, index)
+            ticks.append(tick)
+    return ticks
 
 
 def _refuse(stuck: Operation, operations: list[Operation]) -> NoReturn:

@@ -16,14 +16,19 @@ from braft_core.raft.types import Entry, EntryType, SnapshotMeta
 from braft_core.services.envelope import (
     IN_SESSION,
     decode_command,
+    decode_outcome,
     decode_session_stamp,
+    encode_command,
 )
 from braft_core.services.state_machine import Outcome
+from braft_testing.simulation.clock import NodeClock
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Call, History
 from braft_testing.simulation.history import Outcome as ClientOutcome
 from braft_testing.simulation.service_under_test import (
+    AppliedCommand,
     ServiceUnderTest,
+    Timeline,
     contrast,
     encoded,
     shown,
@@ -92,6 +97,14 @@ class Replica(SimulatedMachine):
         if self.watched.violation is not None:
             raise self.watched.violation
 
+    def tick(self, term: int, wall_ns: int, since: float) -> bytes:
+        """See :meth:`SimulatedMachine.tick`."""
+        under_test = self._replicas.under_test
+        if under_test.ticker is None:
+            return b""
+        call = under_test.ticker(self.watched.inner, term, wall_ns, since)
+        return b"" if call is None else encode_command(SERIALIZER, under_test.name, *call)
+
     def restore_at(self, index: int, contents: bytes) -> None:
         """Restore the state from a snapshot, and compare.
 
@@ -125,7 +138,10 @@ class Replicas:
         self._first = b""
         #: By the index of the entry.
         self.records: dict[int, Record] = {}
-        #: Index at which a command of a session took effect, by session and number in it.
+        #: When the entry at an index of a term was appended, virtual seconds.
+        self.appended: dict[tuple[int, int], float] = {}
+        #: Index at which a command of a session took effect, by session and number in it. For the
+        #: commands of tickers the session is empty and the number the index.
         self.executed: dict[tuple[bytes, int], int] = {}
         self._copy: Replica | None = None
         #: Index of the last entry that the copy applied.
@@ -187,6 +203,7 @@ class Replicas:
 
     def _check_once(self, replica: Replica, entry: Entry) -> None:
         if not entry.data[0] & IN_SESSION:
+            self.executed[b"", entry.index] = entry.index
             return
         session, number, _ = decode_session_stamp(entry.data)
         first = self.executed.setdefault((session, number), entry.index)
@@ -250,6 +267,17 @@ class Replicas:
         """Return the answer of the command at a place of its session when it took effect."""
         index = self.executed.get(place) if place is not None else None
         return None if index is None else self.records[index].answer
+
+    def timeline(self, clocks: Sequence[NodeClock]) -> Timeline:
+        """Return what was applied when, and what was wrong with these clocks."""
+        ahead = sorted(moment for clock in clocks for moment in clock.set_ahead)
+        timeline = Timeline([], ahead, max(clock.fastest for clock in clocks))
+        for index in sorted(self.executed.values()):  # not the retries
+            entry, answer = self._committed[index - 1], decode_outcome(self.records[index].answer)
+            _, name, args = decode_command({SERIALIZER.tag: SERIALIZER}, entry.data)
+            at = self.appended[index, entry.term]
+            timeline.commands.append(AppliedCommand(Call(name, args), answer, entry.term, at))
+        return timeline
 
     @property
     def commands(self) -> list[tuple[Entry, Record]]:

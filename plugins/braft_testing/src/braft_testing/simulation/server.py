@@ -331,7 +331,7 @@ class Server:
         for action, args in inbox:
             action(*args)
             self._observe(live)
-        if frontend.propose(self.disk.full):
+        if frontend.propose(self.disk.full) or frontend.propose_tick(self.disk.full):
             self._observe(live)
         self._drain(live)
         if frontend.serve_leased():

@@ -13,7 +13,7 @@ from typing import Any
 
 from braft_core.abc import Service
 from braft_testing.simulation.errors import InvariantBroken
-from braft_testing.simulation.service_under_test import ServiceUnderTest
+from braft_testing.simulation.service_under_test import ServiceUnderTest, Ticker, Timeline
 from braft_testing.simulation.subprocess_check import SubprocessCheck
 from braft_testing.simulation.world import Report, run_seed
 
@@ -30,6 +30,8 @@ def simulate_service(
     state: Callable[[Any], Any] | None = None,
     model: Callable[[], Service] | None = None,
     queries: Iterable[str] | None = None,
+    ticker: Ticker | None = None,
+    timeline: Callable[[Timeline], object] | None = None,
     other_processes: bool = True,
     seconds: float | None = None,
     trace: bool = False,
@@ -50,6 +52,10 @@ def simulate_service(
     :param model: a simpler service of the same name, which must be able to give the same answers.
         By default the service itself.
     :param queries: the names of the queries, for a service that is not a ``StateMachineService``.
+    :param ticker: proposes a service's own commands on a leader, without a client, in its term and
+        never forwarded: see :data:`~braft_testing.simulation.service_under_test.Ticker`.
+    :param timeline: is called at the end of a run with all applied commands and the times when they
+        were appended, and raises :class:`InvariantBroken` if something is wrong.
     :param other_processes: also apply the commands in processes with other hash seeds; the service
         and ``state`` must be importable.
     :param seconds: how long the faults last, in virtual seconds (default: drawn).
@@ -61,7 +67,14 @@ def simulate_service(
     :raises RuntimeError: if another process cannot run it; the message says why.
     """
     under_test = ServiceUnderTest(
-        service, operations, invariant=invariant, state=state, model=model, queries=queries
+        service,
+        operations,
+        invariant=invariant,
+        state=state,
+        model=model,
+        queries=queries,
+        ticker=ticker,
+        timeline=timeline,
     )
     _keep_quiet()
     reports: list[Report] = []

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from braft_core.abc import CommandContext, Service
 from braft_core.errors import BraftError, DecodeError
@@ -25,7 +25,10 @@ from braft_testing.simulation.history import Call
 from braft_testing.simulation.patched_time_and_random import local_time
 
 __all__ = [
+    "AppliedCommand",
     "ServiceUnderTest",
+    "Ticker",
+    "Timeline",
     "Watched",
     "clipped",
     "contrast",
@@ -47,6 +50,32 @@ _NOT_DERIVED = (
 )
 
 
+#: Called with an instance on a leader, the term, its wall clock (nanoseconds) and the seconds since
+#: its last command by its own clock. Returns the next command and its arguments, or ``None``.
+Ticker = Callable[[Any, int, int, float], tuple[str, Sequence[Any]] | None]
+
+
+class AppliedCommand(NamedTuple):
+    """A command that took effect."""
+
+    call: Call
+    #: A value, or the ``BraftError`` that every instance answered.
+    answer: Any
+    term: int
+    #: When its leader appended it: virtual seconds, which are true on all servers.
+    at: float
+
+
+class Timeline(NamedTuple):
+    """What was applied when, and what was wrong with the clocks."""
+
+    commands: list[AppliedCommand]
+    #: When a server's wall clock went ahead all at once, virtual seconds in ascending order.
+    set_ahead: list[float]
+    #: The highest rate of any clock.
+    fastest: float
+
+
 class ServiceUnderTest:
     """A service and its user's description. ``simulate_service`` explains each part."""
 
@@ -59,6 +88,8 @@ class ServiceUnderTest:
         state: Callable[[Any], Any] | None = None,
         model: Callable[[], Service] | None = None,
         queries: Iterable[str] | None = None,
+        ticker: Ticker | None = None,
+        timeline: Callable[[Timeline], object] | None = None,
     ) -> None:
         """Check the service.
 
@@ -70,6 +101,7 @@ class ServiceUnderTest:
         first = service()
         StateMachine([first], {})
         self.name = first.name
+        self.ticker, self.timeline = ticker, timeline
         if self.model().name != self.name:
             raise ValueError(
                 f"the model's name is {self.model().name!r}, and the service's {self.name!r};"
@@ -101,6 +133,14 @@ class ServiceUnderTest:
                 return b"".join(service.snapshot())
         with _report_errors_as("state() returns a plain or typed value", "state"):
             return MsgpackSerializer().dumps(to_plain(_in_order(self.state(service))))
+
+    def check_timeline(self, timeline: Timeline) -> None:
+        """Check all that was applied in a run.
+
+        :raises InvariantBroken: whatever the user's function raises.
+        """
+        if self.timeline is not None:
+            self.timeline(timeline)
 
     def check_invariant(self, service: Service, when: str) -> None:
         """Check the user's invariant.

@@ -116,6 +116,10 @@ class SimulatedMachine(StateMachine):
         """Restore the state from a snapshot of the entries up to ``index``."""
         self.restore([contents])
 
+    def tick(self, term: int, wall_ns: int, since: float) -> bytes:
+        """Return the command that the service's ticker proposes on a leader; empty for none."""
+        return b""
+
     def check(self) -> None:
         """Check what was applied.
 

@@ -224,6 +224,12 @@ class World:
         if self.versions is not None:
             self.versions.stops += 1
 
+    def note_appended(self, first: int, term: int, count: int) -> None:
+        """Record when a leader appended entries from ``first`` on."""
+        if self.replicas is not None:
+            appended, now = self.replicas.appended, self.scheduler.now
+            appended.update(((index, term), now) for index in range(first, first + count))
+
     def placed(self, server_id: str, meta: SnapshotMeta, contents: bytes) -> None:
         """Check a snapshot that a server has stored."""
         if self.replicas is not None:
@@ -358,6 +364,8 @@ class World:
         try:
             if self.replicas is not None:
                 self.replicas.finish(self.history)
+                clocks = [server.clock for server in self.servers.values()]
+                self.replicas.under_test.check_timeline(self.replicas.timeline(clocks))
                 check_calls(self.replicas, self.history, self.invariants.committed)
                 return
             self._complete_history()
