@@ -1,0 +1,195 @@
+"""The server: listens, counts connections, and stops gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import Final
+
+from braft_core.errors import ConfigError
+from braft_core.http2.calls import Application
+from braft_core.http2.host import Host
+from braft_core.http2.limits import Limits
+from braft_core.http2.protocol import ServerProtocol
+
+__all__ = ["Server"]
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at what takes too long.
+_SWEEP: Final = 1.0
+_BACKLOG: Final = 1024
+
+
+class _Gate(asyncio.Protocol):
+    """Receives a connection as it is accepted, and counts it before its TLS handshake."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            transport.pause_reading()
+            self._server.secure(transport)
+
+
+class Server:
+    """Serves an application on one port. Its methods belong to the loop of :meth:`start`."""
+
+    def __init__(self, application: Application, limits: Limits | None = None) -> None:
+        self._application = application
+        self._limits = limits or Limits()
+        self._host: Host | None = None
+        self._server: asyncio.Server | None = None
+        self._context: ssl.SSLContext | None = None
+        self._connections: dict[ServerProtocol, None] = {}
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Event = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on.
+
+        Raises:
+            ConfigError: the server does not listen.
+        """
+        if self._server is None or not self._server.sockets:
+            raise ConfigError("the HTTP/2 server does not listen")
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def connections(self) -> int:
+        """The number of connections, those in a TLS handshake included."""
+        return len(self._connections) + len(self._handshakes)
+
+    async def start(self, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen.
+
+        Args:
+            address: The address to bind; empty: all.
+            port: The port; 0: a free one, see :attr:`port`.
+            tls: See :func:`braft_core.http2.tls.server_context`; None: no TLS.
+
+        Raises:
+            OSError: the address cannot be bound.
+            ConfigError: the server was started before.
+        """
+        if self._host is not None:
+            raise ConfigError("the HTTP/2 server was started before")
+        loop = asyncio.get_running_loop()
+        self._host = Host(self._application, self._limits, loop)
+        self._context = tls
+        factory = self._gate if tls is not None else self._accept
+        self._server = await loop.create_server(factory, address or None, port, backlog=_BACKLOG)
+        self._sweeper = loop.call_later(_SWEEP, self._sweep)
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Stop listening, let calls under way finish for ``grace`` seconds, then cancel the rest.
+
+        Streams that never end by themselves should be ended by their handlers before.
+        """
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._handshakes):
+            task.cancel()
+        for connection in list(self._connections):
+            connection.drain()
+        await self._wait(grace)
+        for connection in list(self._connections):
+            connection.shutdown()
+        await self._wait(min(grace, _SWEEP))
+        for connection in list(self._connections):
+            connection.abort()
+        await self._wait(_SWEEP)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    async def _wait(self, seconds: float) -> None:
+        self._empty.clear()
+        if self._connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), seconds)
+            except TimeoutError:
+                return
+
+    # ------------------------------------------------------------------ connections
+
+    def _running(self) -> Host:
+        if self._host is None:
+            raise ConfigError("the HTTP/2 server was not started")
+        return self._host
+
+    def _gate(self) -> _Gate:
+        return _Gate(self)
+
+    def _accept(self) -> asyncio.Protocol:
+        refused = self._stopping or not self._make_room()
+        protocol = ServerProtocol(self._running(), self._ended, refused=refused)
+        self._connections[protocol] = None
+        return protocol
+
+    def _make_room(self) -> bool:
+        """Close an idle connection if there are as many as allowed, the oldest of them.
+
+        Return False if all are busy.
+        """
+        if self.connections < self._limits.max_connections:
+            return True
+        idle = next((each for each in self._connections if each.is_idle()), None)
+        if idle is None:
+            return False
+        del self._connections[idle]
+        idle.abort()
+        return True
+
+    def secure(self, transport: asyncio.Transport) -> None:
+        """Begin the TLS handshake of an accepted connection."""
+        if self._stopping or not self._make_room():
+            transport.abort()
+            return
+        task = self._running().loop.create_task(self._handshake(transport))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _handshake(self, transport: asyncio.Transport) -> None:
+        host = self._running()
+        protocol = ServerProtocol(host, self._ended)
+        if self._context is None:
+            return
+        try:
+            secured = await host.loop.start_tls(
+                transport,
+                protocol,
+                self._context,
+                server_side=True,
+                ssl_handshake_timeout=self._limits.preface_timeout,
+            )
+        except (OSError, ssl.SSLError, ConnectionError, TimeoutError) as error:
+            _logger.debug("a TLS handshake failed: %s", error)
+            transport.abort()
+            return
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
+        if secured is None or secured.is_closing() or protocol.lost:
+            return
+        self._connections[protocol] = None
+        protocol.connection_made(secured)
+
+    def _ended(self, protocol: ServerProtocol) -> None:
+        self._connections.pop(protocol, None)
+        if not self._connections:
+            self._empty.set()
+
+    def _sweep(self) -> None:
+        host = self._running()
+        host.now = host.loop.time()
+        for connection in list(self._connections):
+            connection.sweep()
+        self._sweeper = host.loop.call_later(_SWEEP, self._sweep)
