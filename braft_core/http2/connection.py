@@ -16,9 +16,9 @@ from braft_core.http2 import frames
 from braft_core.http2.calls import Peer
 from braft_core.http2.control_frames import DRAIN_PING, HANDLERS
 from braft_core.http2.frames import ConnectionFailed, StreamFailed
-from braft_core.http2.head import Head, check_trailers, read_head
+from braft_core.http2.head import Head, check_trailers
+from braft_core.http2.head_reader import HeadReader
 from braft_core.http2.host import FloodGuard, Host
-from braft_core.http2.hpack import Decoder, Field, InvalidBlock
 from braft_core.http2.http_stream import HttpStream
 from braft_core.http2.rpc_stream import RpcStream
 from braft_core.http2.sender import Sender
@@ -29,11 +29,10 @@ __all__ = ["Http2Connection"]
 
 _logger = logging.getLogger(__name__)
 
-#: Header blocks whose heads are kept, and the size of the largest of them.
-_MAX_KNOWN_HEADS: Final = 64
-_MAX_KNOWN_BLOCK: Final = 512
 #: Streams that we ended before the peer did: what it still sends on them is no fault.
 _MAX_RESET_STREAMS: Final = 1024
+#: Frames that are handled before other connections have their turn.
+_MAX_FRAMES: Final = 1024
 _SLOPPY: Final = "frames on closed streams"
 #: Seconds for which a peer may read the reason of an end.
 _LINGER: Final = 2.0
@@ -75,8 +74,7 @@ class Http2Connection:
         self._greeted = False
         #: When the last frame was handled.
         self._moved = host.now
-        self._decoder = Decoder(max_list_size=limits.max_header_list)
-        self._heads: dict[bytes, Head] = {}
+        self._heads = HeadReader(host.methods, limits.max_header_list)
         #: A header block that goes on: stream, flags, its parts, since when.
         self._block: tuple[int, int, list[bytes], float] | None = None
         self._window = limits.connection_window
@@ -126,7 +124,9 @@ class Http2Connection:
     def _handle(self, data: bytes, position: int = 0) -> int:
         """Handle the whole frames of ``data``; return how much that was."""
         unpack, end, sender = frames.HEADER.unpack_from, len(data), self.sender
-        while end - position >= frames.HEADER_SIZE:
+        for _ in range(_MAX_FRAMES):
+            if end - position < frames.HEADER_SIZE:
+                break
             word, flags, number = unpack(data, position)
             size, kind = word >> 8, word & 0xFF
             start = position + frames.HEADER_SIZE
@@ -150,7 +150,16 @@ class Http2Connection:
                 handler = HANDLERS.get(kind)
                 if handler is not None:
                     handler(self, flags, number, data[start:position])
+        else:
+            self._transport.pause_reading()
+            self.host.loop.call_soon(self._go_on)
         return position
+
+    def _go_on(self) -> None:
+        """Handle what had arrived, now that other connections had their turn."""
+        if not (self.closed or self.sender.paused):
+            self._transport.resume_reading()
+            self.receive(b"")
 
     # ------------------------------------------------------------------ DATA
 
@@ -248,7 +257,7 @@ class Http2Connection:
             self._on_trailers(flags, number, block)
             return
         self.last_stream = number
-        head = self._heads.get(block)
+        head = self._heads.known.get(block)
         if head is None:
             head = self._new_head(number, block)
             if head is None:
@@ -271,37 +280,20 @@ class Http2Connection:
 
     def _new_head(self, number: int, block: bytes) -> Head | None:
         """Return the head of a block; None if the request was refused."""
-        version = self._decoder.version
-        fields = self._decode(block)
-        if fields is None:
-            self._remember(number)
-            self.sender.refuse_large_head(number)
-            return None
         try:
-            head = read_head(fields, self.host.methods)
+            head = self._heads.read(block)
         except StreamFailed as failure:
             self.guard.note("streams that failed", self.host.limits.max_resets)
             self._refuse(number, failure.code)
             return None
-        if version == self._decoder.version and len(block) <= _MAX_KNOWN_BLOCK:
-            if len(self._heads) >= _MAX_KNOWN_HEADS:
-                self._heads.clear()
-            self._heads[block] = head
+        if head is None:
+            self._remember(number)
+            self.sender.refuse_large_head(number)
         return head
-
-    def _decode(self, block: bytes) -> list[Field] | None:
-        version = self._decoder.version
-        try:
-            return self._decoder.decode(block)
-        except InvalidBlock as error:
-            raise ConnectionFailed(frames.COMPRESSION_ERROR, str(error)) from None
-        finally:
-            if version != self._decoder.version:
-                self._heads.clear()  # the same block means other fields now
 
     def _on_trailers(self, flags: int, number: int, block: bytes) -> None:
         stream = self.streams.get(number)
-        fields = self._decode(block)
+        fields = self._heads.decode(block)
         if stream is None or stream.remote_closed:
             if number in self._reset_streams:
                 return
@@ -400,9 +392,7 @@ class Http2Connection:
     def resume_writing(self) -> None:
         """Go on with what was sent and what had arrived."""
         self.sender.resume()
-        if not self.sender.paused and not self._transport.is_closing():
-            self._transport.resume_reading()
-            self.host.loop.call_soon(self.receive, b"")
+        self.host.loop.call_soon(self._go_on)
 
     def is_idle(self) -> bool:
         """Return True if no call is under way."""

@@ -23,6 +23,8 @@ _NO_BODY: Final = (204, 304)
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 #: Octets of further requests that are read while one is served.
 _MAX_AHEAD: Final = 65_536
+#: Heads and bodies that are handled before other connections have their turn.
+_MAX_STEPS: Final = 64
 #: Seconds for which a client may read the reason of an end.
 _LINGER: Final = 2.0
 
@@ -68,8 +70,12 @@ class Http1Connection:
             self._since = self.host.now
         self._buffer += data
         try:
-            while self._is_free() and self._advance():
-                pass
+            for _ in range(_MAX_STEPS):
+                if not (self._is_free() and self._advance()):
+                    break
+            else:
+                self._transport.pause_reading()
+                self.host.loop.call_soon(self._next)
         except Refused as refusal:
             self._refuse(refusal)
         if self._work is not None and len(self._buffer) > _MAX_AHEAD:

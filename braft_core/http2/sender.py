@@ -334,10 +334,6 @@ class Sender:
             if not self._transport.is_closing():
                 self._transport.write(data)
 
-    def pause(self) -> None:
-        """Stop to hand out data: the socket does not take it."""
-        self.paused = True
-
     def resume(self) -> None:
         """Go on: the socket took what was written."""
         self.paused = False

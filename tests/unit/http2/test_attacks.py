@@ -278,6 +278,41 @@ def test_a_reader_that_stops_is_cut_off(wire: Callable[..., Any], handlers: Any)
     assert peer.transport.aborted
 
 
+def test_a_flood_of_calls_takes_turns(wire: Callable[..., Any]) -> None:
+    peer = wire()
+    peer.greet()
+    calls = b"".join(request(stream) + message(stream) for stream in range(1, 4001, 2))
+    peer.connection.receive(calls)
+    assert peer.connection.last_stream < 2000
+    assert not peer.transport.reading
+    peer.turn(10)
+    assert peer.connection.last_stream == 3999
+    assert peer.transport.reading
+    assert peer.goaway() is None
+
+
+def test_budgets_are_shared_by_connections(wire: Callable[..., Any]) -> None:
+    peer, other = wire(Limits(max_buffered_total=30_000, max_unread_total=150_000)), wire()
+    other.connection.host = peer.host
+    other.connection.sender._host = peer.host
+    other.connection.sender._limits = peer.host.limits
+    part = b"\0\0\x01\0\0" + b"x" * 16_000
+    for each in (peer, other):
+        each.greet((frames.SETTINGS_INITIAL_WINDOW_SIZE, 0))
+        each.send(request(1), frames.frame(frames.DATA, 0, 1, part))
+    assert list(peer.connection.streams) == [1]
+    assert list(other.connection.streams) == []  # refused: both together are too much
+    for each in (peer, other):
+        each.send(request(3, "Big"), message(3, b"100000"))
+        each.send(request(5, "Big"), message(5, b"100000"))
+    # The first of each connection is served; later ones wait once the total is exceeded.
+    assert peer.host.unread == 300_000 + 3 * 5
+    other.connection.lost()
+    peer.connection.sweep()
+    assert peer.host.unread == 200_000 + 2 * 5
+    other.turn(3)
+
+
 def test_half_a_frame_expires(wire: Callable[..., Any]) -> None:
     peer = wire()
     peer.greet()
@@ -326,7 +361,7 @@ def test_the_table_of_heads_is_bounded(wire: Callable[..., Any]) -> None:
     for number in range(200):
         more = (b"unique", b"%d" % number)
         peer.send(request(2 * number + 1, "Echo", more), message(2 * number + 1))
-    assert len(peer.connection._heads) <= 64
+    assert len(peer.connection._heads.known) <= 64
     for number in range(200, 1600):
         peer.send(request(2 * number + 1, "None"), message(2 * number + 1))
     assert len(peer.connection._reset_streams) <= 1024

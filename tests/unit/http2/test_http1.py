@@ -110,6 +110,16 @@ def test_pipelined_requests_are_answered_in_order(http1: Callable[..., Any]) -> 
     assert not peer.transport.closed
 
 
+def test_a_flood_of_requests_takes_turns(http1: Callable[..., Any]) -> None:
+    peer = http1()
+    peer.connection.receive(GET * 500)
+    assert 0 < peer.transport.taken.count(b"HTTP/1.1 200") < 50
+    assert not peer.transport.reading
+    answers = peer.pass_turns(30)
+    assert answers.count(b"HTTP/1.1 200") == 500
+    assert peer.transport.reading
+
+
 def test_any_split_of_a_request(http1: Callable[..., Any]) -> None:
     text = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n"
     text += b"A\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"
