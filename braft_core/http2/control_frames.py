@@ -7,13 +7,13 @@ for what ends the connection (RFC 9113, section 6).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from braft_core.http2 import frames
 from braft_core.http2.frames import ConnectionFailed
-
-if TYPE_CHECKING:
-    from braft_core.http2.connection import Http2Connection
+from braft_core.http2.host import FloodGuard, Host
+from braft_core.http2.sender import Sender
+from braft_core.http2.streams import Stream
 
 __all__ = ["DRAIN_PING", "HANDLERS"]
 
@@ -27,7 +27,35 @@ _MAX_FRAME_SENT: Final = 2**16
 DRAIN_PING: Final = b"draining"
 
 
-def _on_priority(connection: Http2Connection, _flags: int, number: int, payload: bytes) -> None:
+class _Connection(Protocol):
+    """What the frames act on."""
+
+    settings_seen: bool
+
+    @property
+    def host(self) -> Host: ...
+
+    @property
+    def sender(self) -> Sender: ...
+
+    @property
+    def guard(self) -> FloodGuard: ...
+
+    @property
+    def streams(self) -> dict[int, Stream]: ...
+
+    @property
+    def last_stream(self) -> int: ...
+
+    @property
+    def drain_began(self) -> float | None: ...
+
+    def reset(self, stream: Stream, code: int) -> None: ...
+
+    def stop_streams(self) -> None: ...
+
+
+def _on_priority(connection: _Connection, _flags: int, number: int, payload: bytes) -> None:
     """Check the frame; priorities are ignored."""
     if not number:
         raise ConnectionFailed(frames.PROTOCOL_ERROR, "PRIORITY on stream 0")
@@ -37,7 +65,7 @@ def _on_priority(connection: Http2Connection, _flags: int, number: int, payload:
         _failed_frame(connection, number, frames.PROTOCOL_ERROR)
 
 
-def _failed_frame(connection: Http2Connection, number: int, code: int) -> None:
+def _failed_frame(connection: _Connection, number: int, code: int) -> None:
     """End a stream, open or not, because of a frame without other effect."""
     connection.guard.note("streams that failed", connection.host.limits.max_resets)
     if (stream := connection.streams.get(number)) is not None:
@@ -46,7 +74,7 @@ def _failed_frame(connection: Http2Connection, number: int, code: int) -> None:
         connection.sender.control(frames.rst_stream(number, code))
 
 
-def _on_rst_stream(connection: Http2Connection, _flags: int, number: int, payload: bytes) -> None:
+def _on_rst_stream(connection: _Connection, _flags: int, number: int, payload: bytes) -> None:
     if len(payload) != 4:
         raise ConnectionFailed(frames.FRAME_SIZE_ERROR, f"RST_STREAM of {len(payload)} octets")
     if not number & 1 or number > connection.last_stream:
@@ -60,7 +88,7 @@ def _on_rst_stream(connection: Http2Connection, _flags: int, number: int, payloa
         stream.abandon()
 
 
-def _on_settings(connection: Http2Connection, flags: int, number: int, payload: bytes) -> None:
+def _on_settings(connection: _Connection, flags: int, number: int, payload: bytes) -> None:
     if number:
         raise ConnectionFailed(frames.PROTOCOL_ERROR, f"SETTINGS on stream {number}")
     connection.guard.note("SETTINGS frames", connection.host.limits.max_settings)
@@ -84,13 +112,11 @@ def _on_settings(connection: Http2Connection, flags: int, number: int, payload: 
                 raise ConnectionFailed(frames.FLOW_CONTROL_ERROR, "a window is too large")
 
 
-def _on_push_promise(
-    connection: Http2Connection, _flags: int, _number: int, _payload: bytes
-) -> None:
+def _on_push_promise(connection: _Connection, _flags: int, _number: int, _payload: bytes) -> None:
     raise ConnectionFailed(frames.PROTOCOL_ERROR, "a client sent PUSH_PROMISE")
 
 
-def _on_ping(connection: Http2Connection, flags: int, number: int, payload: bytes) -> None:
+def _on_ping(connection: _Connection, flags: int, number: int, payload: bytes) -> None:
     if number:
         raise ConnectionFailed(frames.PROTOCOL_ERROR, f"PING on stream {number}")
     if len(payload) != 8:
@@ -106,7 +132,7 @@ def _on_ping(connection: Http2Connection, flags: int, number: int, payload: byte
         connection.stop_streams()
 
 
-def _on_goaway(connection: Http2Connection, _flags: int, number: int, payload: bytes) -> None:
+def _on_goaway(connection: _Connection, _flags: int, number: int, payload: bytes) -> None:
     """Check the frame: we open no streams, so there is nothing to stop."""
     if number:
         raise ConnectionFailed(frames.PROTOCOL_ERROR, f"GOAWAY on stream {number}")
@@ -114,9 +140,7 @@ def _on_goaway(connection: Http2Connection, _flags: int, number: int, payload: b
         raise ConnectionFailed(frames.FRAME_SIZE_ERROR, f"GOAWAY of {len(payload)} octets")
 
 
-def _on_window_update(
-    connection: Http2Connection, _flags: int, number: int, payload: bytes
-) -> None:
+def _on_window_update(connection: _Connection, _flags: int, number: int, payload: bytes) -> None:
     if len(payload) != 4:
         raise ConnectionFailed(frames.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {len(payload)} octets")
     increment = int.from_bytes(payload, "big") & frames.MAX_WINDOW
@@ -137,7 +161,7 @@ def _on_window_update(
         _failed_frame(connection, number, frames.FLOW_CONTROL_ERROR)
 
 
-HANDLERS: Final[dict[int, Callable[[Http2Connection, int, int, bytes], None]]] = {
+HANDLERS: Final[dict[int, Callable[[_Connection, int, int, bytes], None]]] = {
     frames.PRIORITY: _on_priority,
     frames.RST_STREAM: _on_rst_stream,
     frames.SETTINGS: _on_settings,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from braft_core.http2.frames import (
     DATA,
@@ -34,10 +34,7 @@ from braft_core.http2.host import Host
 from braft_core.http2.hpack import EMPTY_TABLE, encode
 from braft_core.http2.status import Status, encode_message
 
-if TYPE_CHECKING:
-    from braft_core.http2.streams import Stream
-
-__all__ = ["Sender"]
+__all__ = ["Outgoing", "Sender"]
 
 _HEAD_BLOCK: Final = encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 _OK_BLOCK: Final = encode([(b"grpc-status", b"0")])
@@ -65,6 +62,30 @@ _TOO_LARGE: Final = encode(
         (b"grpc-message", b"the header list is too large"),
     ]
 )
+
+
+class Outgoing(Protocol):
+    """What the sender needs of a stream."""
+
+    send_window: int
+    started: bool
+    queue: deque[memoryview] | None
+    queued: int
+    tail: bytes
+
+    @property
+    def id(self) -> int:
+        """The stream's number."""
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing more is sent."""
+
+    def dequeue(self, size: int) -> list[memoryview]:
+        """Remove and return a part of what is queued."""
+
+    def finished(self) -> None:
+        """Note that the whole answer was sent."""
 
 
 class Sender:
@@ -96,8 +117,8 @@ class Sender:
         #: What the peer must read before the first block: that we use no table.
         self._block_prefix = b""
         #: Streams with queued octets and an open window.
-        self._ready: dict[int, Stream] = {}
-        self._waiting: dict[Stream, asyncio.Future[None]] = {}
+        self._ready: dict[int, Outgoing] = {}
+        self._waiting: dict[Outgoing, asyncio.Future[None]] = {}
 
     # ------------------------------------------------------------------ answers
 
@@ -107,7 +128,7 @@ class Sender:
         if not self.in_turn:
             self._schedule()
 
-    def answer(self, stream: Stream, message: bytes) -> None:
+    def answer(self, stream: Outgoing, message: bytes) -> None:
         """Send the whole answer of a unary call."""
         size = len(message) + _PREFIX_SIZE
         if (
@@ -137,18 +158,18 @@ class Sender:
         if not self.in_turn:
             self._schedule()
 
-    def message(self, stream: Stream, message: bytes) -> None:
+    def message(self, stream: Outgoing, message: bytes) -> None:
         """Send one message of an answer, and its head if it is the first."""
         if not stream.started:
             self.head(stream, _HEAD_BLOCK)
         self.data(stream, _PREFIX.pack(0, len(message)) + message)
 
-    def head(self, stream: Stream, block: bytes) -> None:
+    def head(self, stream: Outgoing, block: bytes) -> None:
         """Send the head of an answer."""
         stream.started = self.answered = True
         self.control(self._headers(stream.id, 0, block))
 
-    def data(self, stream: Stream, data: bytes) -> None:
+    def data(self, stream: Outgoing, data: bytes) -> None:
         """Send ``data`` on a stream, as soon as the windows allow."""
         size = len(data)
         if (
@@ -171,7 +192,7 @@ class Sender:
             self._ready[stream.id] = stream
             self._pump()
 
-    def end(self, stream: Stream, status: Status = Status.OK, message: str = "") -> None:
+    def end(self, stream: Outgoing, status: Status = Status.OK, message: str = "") -> None:
         """Send the trailers of a gRPC answer; nothing but them if nothing was sent."""
         if status is Status.OK and stream.started:
             self.finish(stream, self._headers(stream.id, END_STREAM, _OK_BLOCK))
@@ -183,11 +204,11 @@ class Sender:
         stream.started = True
         self.finish(stream, self._headers(stream.id, END_STREAM, block))
 
-    def end_data(self, stream: Stream) -> None:
+    def end_data(self, stream: Outgoing) -> None:
         """End an answer that has no trailers."""
         self.finish(stream, frame(DATA, END_STREAM, stream.id))
 
-    def finish(self, stream: Stream, tail: bytes) -> None:
+    def finish(self, stream: Outgoing, tail: bytes) -> None:
         """Send the frame that ends a stream, after what is queued for it."""
         if stream.queued:
             stream.tail = tail
@@ -223,7 +244,7 @@ class Sender:
 
     # ------------------------------------------------------------------ flow control
 
-    def discard(self, stream: Stream) -> None:
+    def discard(self, stream: Outgoing) -> None:
         """Drop what is queued for a stream that ends at once."""
         self._ready.pop(stream.id, None)
         self._hold(-stream.queued)
@@ -243,7 +264,7 @@ class Sender:
         self.window += increment
         self._pump()
 
-    def open_stream_window(self, stream: Stream, increment: int) -> bool:
+    def open_stream_window(self, stream: Outgoing, increment: int) -> bool:
         """Take a change of a stream's window; return False if it would exceed 2^31 - 1."""
         stream.send_window += increment
         if stream.send_window > MAX_WINDOW:
@@ -263,11 +284,11 @@ class Sender:
             self.unread > 0 and self._host.unread > limits.max_unread_total
         )
 
-    def must_wait(self, stream: Stream) -> bool:
+    def must_wait(self, stream: Outgoing) -> bool:
         """Return True if the handler of a stream must wait before it sends more."""
         return stream.queued > _HIGH_WATER or self.paused or self.overloaded()
 
-    async def writable(self, stream: Stream) -> None:
+    async def writable(self, stream: Outgoing) -> None:
         """Wait until a stream takes more."""
         while self.must_wait(stream) and not stream.closed:
             waiter: asyncio.Future[None] = self._host.loop.create_future()
@@ -308,7 +329,7 @@ class Sender:
         if self._out and not self.in_turn:
             self._schedule()
 
-    def _wake(self, stream: Stream) -> None:
+    def _wake(self, stream: Outgoing) -> None:
         waiter = self._waiting.pop(stream)
         if not waiter.done():
             waiter.set_result(None)

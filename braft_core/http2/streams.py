@@ -8,19 +8,56 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from braft_core.http2.calls import Metadata, Peer
 from braft_core.http2.frames import CANCEL, PROTOCOL_ERROR, StreamFailed
 from braft_core.http2.head import Head
+from braft_core.http2.host import Host
+from braft_core.http2.sender import Sender
 from braft_core.http2.status import CallFailed, Status
 
-if TYPE_CHECKING:
-    from braft_core.http2.connection import Http2Connection
-
-__all__ = ["Stream"]
+__all__ = ["Owner", "Stream"]
 
 _logger = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """What a stream needs of its connection."""
+
+    #: Handlers that run.
+    active: int
+
+    @property
+    def host(self) -> Host:
+        """What connections share."""
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+
+    @property
+    def sender(self) -> Sender:
+        """The sending side."""
+
+    @property
+    def stream_window(self) -> int:
+        """What the peer may send on a new stream."""
+
+    def invoke(self, stream: Stream, message: bytes) -> None:
+        """Call the handler of a request, now or later."""
+
+    def hold(self, stream: Stream, size: int) -> None:
+        """Count octets of a request that wait."""
+
+    def taken(self, stream: Stream, size: int, *, held: int) -> None:
+        """Note that a handler took octets, which counted ``held``."""
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """End a stream without an answer."""
+
+    def remove(self, stream: Stream) -> None:
+        """Forget a stream that ended."""
 
 
 class Stream:
@@ -46,7 +83,7 @@ class Stream:
     deadline: float | None = None
     timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, connection: Http2Connection, number: int, head: Head) -> None:
+    def __init__(self, connection: Owner, number: int, head: Head) -> None:
         self.connection = connection
         self.id = number
         self.head = head
