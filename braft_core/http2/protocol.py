@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from braft_core.http2.calls import Peer
 from braft_core.http2.connection import Http2Connection
 from braft_core.http2.frames import PREFACE
 from braft_core.http2.host import Host
 from braft_core.http2.http1 import Http1Connection
+from braft_core.http2.tls import TlsTransport
 
 __all__ = ["Connection", "ServerProtocol"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
@@ -57,15 +61,21 @@ class ServerProtocol(asyncio.Protocol):
     Args:
         host: What connections share.
         ended: Called once, when the transport is gone.
+        tls: The server's context; None: no TLS.
         refused: Whether to cut the connection at once: there are too many.
     """
 
     def __init__(
-        self, host: Host, ended: Callable[[ServerProtocol], None], *, refused: bool = False
+        self,
+        host: Host,
+        ended: Callable[[ServerProtocol], None],
+        tls: ssl.SSLContext | None = None,
+        *,
+        refused: bool = False,
     ) -> None:
         self.transport: asyncio.Transport | None = None
-        #: True once the transport is gone.
-        self.lost = False
+        self._context = tls
+        self._tls: TlsTransport | None = None
         self._refused = refused
         self._host = host
         self._ended = ended
@@ -75,26 +85,37 @@ class ServerProtocol(asyncio.Protocol):
         self._draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport; after TLS, once the handshake is done."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("the transport is not that of a stream")
-        self.transport = transport
+        """Take the transport of an accepted connection."""
+        # That of uvloop is no subclass.
+        self.transport = plain = cast("asyncio.Transport", transport)
         self._since = self._host.now
-        transport.set_write_buffer_limits(self._host.limits.max_unsent)
+        plain.set_write_buffer_limits(self._host.limits.max_unsent)
         if self._refused:
-            transport.abort()
-        elif self._first:  # arrived with the end of the TLS handshake
-            first, self._first = self._first, b""
-            self.data_received(first)
+            plain.abort()
+        elif self._context is not None:
+            self.transport = self._tls = TlsTransport(plain, self._context)
 
     def data_received(self, data: bytes) -> None:
         """Hand on what arrived."""
+        if self._tls is None:
+            self._receive(data)
+            return
+        try:
+            data = self._tls.feed(data)
+        except ssl.SSLError as error:
+            _logger.debug("a TLS connection ended: %s", error)
+            self._tls.close()
+            return
+        if data:
+            self._receive(data)
+        if self._tls.ended:
+            self._tls.close()
+
+    def _receive(self, data: bytes) -> None:
         if self._connection is not None:
             self._connection.receive(data)
             return
         first = self._first = self._first + data
-        if self.transport is None:
-            return
         if first[: len(PREFACE)] == PREFACE[: len(first)] and len(first) < len(PREFACE):
             return
         self._first = b""
@@ -121,7 +142,6 @@ class ServerProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel what is under way."""
-        self.lost = True
         if self._connection is not None:
             self._connection.lost()
         self._ended(self)

@@ -13,6 +13,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from braft_core.http2.frames import (
+    CONTINUATION,
     DATA,
     DEFAULT_WINDOW,
     END_HEADERS,
@@ -220,7 +221,14 @@ class Sender:
         if self._block_prefix:
             block = self._block_prefix + block
             self._block_prefix = b""
-        return frame(HEADERS, flags | END_HEADERS, stream, block)
+        if len(block) <= MAX_FRAME_SIZE:
+            return frame(HEADERS, flags | END_HEADERS, stream, block)
+        starts = range(MAX_FRAME_SIZE, len(block), MAX_FRAME_SIZE)
+        parts = [block[start : start + MAX_FRAME_SIZE] for start in starts]
+        found = [frame(HEADERS, flags, stream, block[:MAX_FRAME_SIZE])]
+        found += (frame(CONTINUATION, 0, stream, part) for part in parts[:-1])
+        found.append(frame(CONTINUATION, END_HEADERS, stream, parts[-1]))
+        return b"".join(found)
 
     def refuse_large_head(self, number: int) -> None:
         """Answer a request whose header list is too large, and was not kept."""

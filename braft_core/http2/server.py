@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 from braft_core.errors import ConfigError
@@ -15,24 +15,9 @@ from braft_core.http2.protocol import ServerProtocol
 
 __all__ = ["Server"]
 
-_logger = logging.getLogger(__name__)
-
 #: Seconds between two looks at what takes too long.
 _SWEEP: Final = 1.0
 _BACKLOG: Final = 1024
-
-
-class _Gate(asyncio.Protocol):
-    """Receives a connection as it is accepted, and counts it before its TLS handshake."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            transport.pause_reading()
-            self._server.secure(transport)
 
 
 class Server:
@@ -45,7 +30,6 @@ class Server:
         self._server: asyncio.Server | None = None
         self._context: ssl.SSLContext | None = None
         self._connections: dict[ServerProtocol, None] = {}
-        self._handshakes: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
         self._stopping = False
@@ -65,13 +49,15 @@ class Server:
     @property
     def connections(self) -> int:
         """The number of connections, those in a TLS handshake included."""
-        return len(self._connections) + len(self._handshakes)
+        return len(self._connections)
 
-    async def start(self, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+    async def start(
+        self, address: str | Sequence[str], port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Listen.
 
         Args:
-            address: The address to bind; empty: all.
+            address: The address to bind, or several; empty: all.
             port: The port; 0: a free one, see :attr:`port`.
             tls: See :func:`braft_core.http2.tls.server_context`; None: no TLS.
 
@@ -84,8 +70,8 @@ class Server:
         loop = asyncio.get_running_loop()
         self._host = Host(self._application, self._limits, loop)
         self._context = tls
-        factory = self._gate if tls is not None else self._accept
-        self._server = await loop.create_server(factory, address or None, port, backlog=_BACKLOG)
+        hosts = address or None
+        self._server = await loop.create_server(self._accept, hosts, port, backlog=_BACKLOG)
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
     async def stop(self, grace: float = 5.0) -> None:
@@ -96,8 +82,6 @@ class Server:
         self._stopping = True
         if self._server is not None:
             self._server.close()
-        for task in list(self._handshakes):
-            task.cancel()
         for connection in list(self._connections):
             connection.drain()
         await self._wait(grace)
@@ -125,12 +109,9 @@ class Server:
             raise ConfigError("the HTTP/2 server was not started")
         return self._host
 
-    def _gate(self) -> _Gate:
-        return _Gate(self)
-
     def _accept(self) -> asyncio.Protocol:
         refused = self._stopping or not self._make_room()
-        protocol = ServerProtocol(self._running(), self._ended, refused=refused)
+        protocol = ServerProtocol(self._running(), self._ended, self._context, refused=refused)
         self._connections[protocol] = None
         return protocol
 
@@ -147,40 +128,6 @@ class Server:
         del self._connections[idle]
         idle.abort()
         return True
-
-    def secure(self, transport: asyncio.Transport) -> None:
-        """Begin the TLS handshake of an accepted connection."""
-        if self._stopping or not self._make_room():
-            transport.abort()
-            return
-        task = self._running().loop.create_task(self._handshake(transport))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
-
-    async def _handshake(self, transport: asyncio.Transport) -> None:
-        host = self._running()
-        protocol = ServerProtocol(host, self._ended)
-        if self._context is None:
-            return
-        try:
-            secured = await host.loop.start_tls(
-                transport,
-                protocol,
-                self._context,
-                server_side=True,
-                ssl_handshake_timeout=self._limits.preface_timeout,
-            )
-        except (OSError, ssl.SSLError, ConnectionError, TimeoutError) as error:
-            _logger.debug("a TLS handshake failed: %s", error)
-            transport.abort()
-            return
-        except asyncio.CancelledError:
-            transport.abort()
-            raise
-        if secured is None or secured.is_closing() or protocol.lost:
-            return
-        self._connections[protocol] = None
-        protocol.connection_made(secured)
 
     def _ended(self, protocol: ServerProtocol) -> None:
         self._connections.pop(protocol, None)

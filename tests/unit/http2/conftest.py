@@ -111,6 +111,8 @@ class Handlers:
     def http(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/parts":
             return HttpResponse(body=self._parts(int(request.query or "3")))
+        if request.path == "/large-head":
+            return HttpResponse(headers=((b"large", b"x" * 40_000),))
         if request.path == "/crash":
             raise RuntimeError("a fault of the handler")
         body = {

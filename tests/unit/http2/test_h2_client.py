@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from braft_core.http2 import frames
 from braft_core.http2.head import read_head
-from braft_core.http2.hpack import encode
+from braft_core.http2.hpack import Decoder, encode
 from braft_core.http2.limits import Limits
 from tests.unit.http2.conftest import Handlers, Wire, message, request
 
@@ -268,6 +270,35 @@ def test_calls_that_are_not_served(
     assert b"grpc-status%c%b" % (len(status), status) in output
     assert b"unserved" not in output
     assert peer.connection.is_idle()
+
+
+def test_a_deadline_ends_the_handler(wire: Callable[..., Any], handlers: Any) -> None:
+    peer = wire()
+    peer.greet()
+    peer.send(request(1, "Hang", (b"grpc-timeout", b"1m")), message(1))
+    end = time.monotonic() + 60
+    while not peer.connection.is_idle() and time.monotonic() < end:
+        peer.loop.run_until_complete(asyncio.sleep(0.001))
+    assert b"grpc-status\x014" in peer.output()
+    assert peer.connection.is_idle()
+    assert "hangs" not in handlers.events or "cancelled True" in handlers.events
+
+
+def test_large_heads_of_answers_go_on(wire: Callable[..., Any]) -> None:
+    peer = wire()
+    peer.greet()
+    fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/large-head")]
+    whole = frames.END_HEADERS | frames.END_STREAM
+    peer.send(frames.frame(frames.HEADERS, whole, 1, encode(fields)))
+    sent = [each for each in peer.frames() if each[0] != frames.DATA]
+    assert [(kind, flags) for kind, flags, _, _ in sent] == [
+        (frames.HEADERS, 0),
+        (frames.CONTINUATION, 0),
+        (frames.CONTINUATION, frames.END_HEADERS),
+    ]
+    decoded = Decoder(max_list_size=2**20).decode(b"".join(payload for *_, payload in sent))
+    assert decoded is not None
+    assert (b"large", b"x" * 40_000) in decoded
 
 
 def test_a_long_timeout_is_none(wire: Callable[..., Any]) -> None:

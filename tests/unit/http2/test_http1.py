@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braft_core.http2.http1_parts import ChunkedBody, Refused
 from braft_core.http2.limits import Limits
+from tests.unit.http2.conftest import Handlers, Http1Wire
 
 PATIENCE = 60.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -261,3 +262,52 @@ def test_any_chunks_are_read_or_refused(data: bytes) -> None:
     except Refused:
         return
     assert len(chunked.body) <= 100
+
+
+_fragments = st.lists(
+    st.one_of(
+        st.sampled_from(
+            (
+                GET,
+                b"POST /parts HTTP/1.1\r\n",
+                b"GET /crash HTTP/1.0\r\n",
+                b"Host: a\r\n",
+                b"Content-Length: 5\r\n",
+                b"Transfer-Encoding: chunked\r\n",
+                b"Expect: 100-continue\r\n",
+                b"Connection: close\r\n",
+                b"\r\n",
+                b"5\r\nhello\r\n",
+                b"0\r\n\r\n",
+                b"hello",
+                "sweep",
+                "pause",
+                "resume",
+                "drain",
+            )
+        ),
+        st.binary(max_size=10),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_fragments)
+def test_fuzzed_requests(steps: list[bytes | str]) -> None:
+    peer = Http1Wire(Handlers())
+    try:
+        for step in steps:
+            if isinstance(step, bytes):
+                peer.send(step)
+            elif step == "sweep":
+                peer.at(5)
+            elif step == "pause":
+                peer.connection.pause_writing()
+            elif step == "resume":
+                peer.connection.resume_writing()
+            else:
+                peer.connection.drain()
+            assert peer.host.buffered == peer.connection._held
+    finally:
+        peer.close()

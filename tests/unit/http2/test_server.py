@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
@@ -20,9 +21,9 @@ from braft_core.http2 import frames
 from braft_core.http2.calls import Application, HttpResponse, unary
 from braft_core.http2.limits import Limits
 from braft_core.http2.server import Server
-from braft_core.http2.tls import server_context
+from braft_core.http2.tls import TlsTransport, server_context
 from braft_core.tls.issuing import Names, make_authority, make_certificate
-from tests.unit.http2.conftest import message, request
+from tests.unit.http2.conftest import FakeTransport, message, request
 
 PATIENCE = 60.0
 
@@ -110,6 +111,49 @@ def test_handshakes_expire_and_count(serve: Callable[..., Any], certificates: Pa
     assert eventually(lambda: running.server.connections == 0)
 
 
+@pytest.mark.parametrize("established", [False, True])
+def test_garbage_instead_of_tls(
+    serve: Callable[..., Any], certificates: Path, established: bool
+) -> None:
+    running = serve(tls=secure(certificates, require_client=False))
+    with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as plain:
+        if established:
+            context = client_context(certificates, certificate=False)
+            secured = context.wrap_socket(plain.dup(), server_hostname="127.0.0.1")
+            descriptor = secured.detach()
+            socket.socket(fileno=descriptor).close()
+        plain.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32 + GARBAGE)
+        while not reset_or_closed(plain):
+            pass  # what the handshake or an alert left
+    assert eventually(lambda: running.server.connections == 0)
+
+
+GARBAGE = bytes(range(256)) * 20
+
+
+def test_a_request_that_ends_with_the_connection(certificates: Path) -> None:
+    """What came with the notice of the end is not lost."""
+    client_context_ = client_context(certificates, certificate=False)
+    sent, arrived = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context_.wrap_bio(arrived, sent, server_hostname="127.0.0.1")
+    socket_side = FakeTransport()
+    server = TlsTransport(socket_side, secure(certificates, require_client=False))
+    for _ in range(3):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        server.feed(sent.read())
+        arrived.write(bytes(socket_side.taken))
+        socket_side.taken.clear()
+    assert server.established
+    client.write(b"request")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.unwrap()
+    assert server.feed(sent.read()) == b"request"
+    assert server.ended
+    server.close()
+    assert socket_side.closed
+
+
 def eventually(condition: Callable[[], bool]) -> bool:
     end = time.monotonic() + PATIENCE
     while not condition() and time.monotonic() < end:
@@ -131,7 +175,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, certificates: Path, file: str
 
 
 def test_too_many_connections(serve: Callable[..., Any]) -> None:
-    running = serve(Limits(max_connections=3))
+    running = serve(Limits(max_connections=3, preface_timeout=600.0))
     address = ("127.0.0.1", running.port)
     busy = [socket.create_connection(address, PATIENCE) for _ in range(2)]
     for each in busy:
