@@ -13,9 +13,9 @@ import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 from braft_core.abc import Identity, Transport, TransportHandler, TransportOptions
 from braft_core.errors import (
@@ -38,14 +38,13 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.admission import VIOLATION, WRONG_CLUSTER, refuse, refuse_call
-from braft_core.transport.memory_snapshots import MemorySnapshotReceiver
+from braft_core.transport.memory_peer import MemoryPeer
+from braft_core.transport.memory_snapshots import MemorySnapshotReceiver, on_loop, watched
 from braft_core.transport.snapshot_transfer import SnapshotReader, SnapshotSender
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
 _log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 
 class MemoryNetwork:
@@ -85,9 +84,9 @@ class MemoryNetwork:
             if victim is None:
                 return
             self.leave(victim)
-            others = {id(node): node for node in self._nodes.values()}
+            others = self.others(victim)
         victim.silence()
-        for other in others.values():
+        for other in others:
             if other.knows(victim) or victim.knows(other):
                 other.lose(victim.identity.server_id)
 
@@ -121,6 +120,11 @@ class MemoryNetwork:
         with self._lock:
             return self._nodes.get(address)
 
+    def others(self, node: MemoryTransport) -> list[MemoryTransport]:
+        """Return the other nodes that listen."""
+        with self._lock:
+            return list({id(n): n for n in self._nodes.values() if n is not node}.values())
+
     def cut(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
         """Return whether messages from ``source`` to ``target`` are dropped."""
         with self._lock:
@@ -132,13 +136,6 @@ class _Route(NamedTuple):
 
     origin: MemoryTransport
     request_id: int
-
-
-class _Peer:
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.reported = False
-        self.silence: asyncio.TimerHandle | None = None
 
 
 class MemoryTransport(Transport):
@@ -160,8 +157,10 @@ class MemoryTransport(Transport):
         self._handler: TransportHandler | None = None
         self._sender = SnapshotSender(self._send_snapshot, self._transferred)
         self._receiver: MemorySnapshotReceiver | None = None
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, MemoryPeer] = {}
         self._calls: set[asyncio.Task[Any]] = set()
+        #: Our calls under way, and who serves them.
+        self._awaited: dict[asyncio.Future[PeerReply], MemoryTransport] = {}
 
     @property
     def counters(self) -> Counter[str]:
@@ -186,6 +185,8 @@ class MemoryTransport(Transport):
     async def stop(self) -> None:
         """See the base class."""
         self._network.leave(self)
+        if self._handler is not None:
+            self._say_goodbye()
         self.silence()
         for peer in self._peers.values():
             if peer.silence is not None:
@@ -199,6 +200,17 @@ class MemoryTransport(Transport):
         if self._receiver is not None:
             await self._receiver.stop()
 
+    def _say_goodbye(self) -> None:
+        """Let the others report the requests that get no answer any more."""
+        me = self.identity.server_id
+        for other in self._network.others(self):
+            other._post(lambda _, other=other: other._left_by(me))  # type: ignore[misc]
+
+    def _left_by(self, server_id: str) -> None:
+        peer = self._peers.get(server_id)
+        if peer is not None and peer.forget():
+            self._dropped(server_id)
+
     def silence(self) -> None:
         """Send and receive nothing from now on."""
         self._handler = None
@@ -209,7 +221,7 @@ class MemoryTransport(Transport):
         """See the base class."""
         peer = self._peers.get(server_id)
         if peer is None or peer.address != address:
-            self._peers[server_id] = _Peer(address)
+            self._peers[server_id] = MemoryPeer(address)
             self._sender.cancel(server_id)
 
     def remove_peer(self, server_id: str) -> None:
@@ -234,6 +246,11 @@ class MemoryTransport(Transport):
 
         def lose(handler: TransportHandler) -> None:
             self._sender.cancel(server_id)
+            if (peer := self._peers.get(server_id)) is not None:
+                peer.forget()
+            for answer, server in self._awaited.items():
+                if server.identity.server_id == server_id:
+                    _resolve(answer, Unreachable("the connection broke", sent=True))
             handler.on_connection_lost(server_id)
 
         self._post(lose)
@@ -260,12 +277,14 @@ class MemoryTransport(Transport):
         if isinstance(message, InstallSnapshot):
             self._sender.send(message)
             return
-        peer = self._peers.setdefault(message.to, _Peer(""))
+        peer = self._peers.setdefault(message.to, MemoryPeer(""))
         target = self._network.find(peer.address)
         if target is None:
             self._dropped(message.to)
         elif self._network.cut(self.listening, target.listening):
             self._expect_silence(message.to)
+        elif not peer.admit(message, self._loop.time() - self.options.rpc_timeout):
+            self._dropped(message.to)
         else:
             cluster_id, sent = self.identity.cluster_id, _copy(message)
             sent.context = _Route(self, message.request_id)
@@ -315,7 +334,7 @@ class MemoryTransport(Transport):
     def _answered(self, handler: TransportHandler, response: Response) -> None:
         peer = self._peers.get(response.sender)
         if peer is not None:
-            peer.reported = False
+            peer.answered(response)
         handler.on_message(response)
 
     def _refused(self, to: str, reason: str) -> None:
@@ -356,7 +375,7 @@ class MemoryTransport(Transport):
             stall = self.options.timing.snapshot_stall
             receiving = target._receiver.receive(sent, self.identity.cluster_id, contents)
             try:
-                response = await _watched(_on(target._loop, receiving), source, stall)
+                response = await watched(on_loop(target._loop, receiving), source, stall)
             except WrongCluster:
                 self.counters["refused_by_peer"] += 1
                 raise
@@ -369,7 +388,7 @@ class MemoryTransport(Transport):
         """Yield the contents, on the target's loop."""
         while True:
             await self._pass(target)
-            chunk = await _on(self._loop, source.next())
+            chunk = await on_loop(self._loop, source.next())
             if not chunk:
                 return
             yield chunk
@@ -420,7 +439,11 @@ class MemoryTransport(Transport):
             )
             if not posted:
                 raise Unreachable("the node is gone", sent=False)
-        return await answer
+        self._awaited[answer] = target
+        try:
+            return await answer
+        finally:
+            del self._awaited[answer]
 
     def _spawn(
         self,
@@ -459,29 +482,6 @@ class MemoryTransport(Transport):
             result = BraftError(f"internal error: {type(error).__name__}: {error}")
         if not self._network.cut(self.listening, origin.listening):
             origin._post(lambda _: _resolve(answer, result))
-
-
-def _on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
-    """Run a coroutine on another node's loop."""
-    try:
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step, loop))
-    except RuntimeError as error:
-        step.close()
-        raise Unreachable("the node is gone", sent=False) from error
-
-
-async def _watched(receiving: asyncio.Future[_T], source: SnapshotReader, stall: float) -> _T:
-    """Wait for the result, as long as the transfer makes progress."""
-    try:
-        passed = -1
-        while not receiving.done():
-            if source.passed == passed:
-                raise Unreachable(f"the transfer made no progress for {stall} s", sent=True)
-            passed = source.passed
-            await asyncio.wait({receiving}, timeout=stall)
-        return receiving.result()
-    finally:
-        receiving.cancel()
 
 
 def _copy(message: Request) -> Request:
