@@ -18,7 +18,7 @@ from braft_core.cluster_types import (
 )
 from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
-from braft_core.store import Lease, NodeStore
+from braft_core.store import NodeStore
 
 __all__ = ["NodeAPI"]
 
@@ -135,9 +135,6 @@ class NodeAPI(Protocol):
 
     def session(self) -> Session:
         """Return a client session of your own, for a ``with`` statement."""
-
-    def lease(self, ttl: float = 10.0) -> Lease:
-        """Return a lease of the store, see :meth:`braft_core.Node.lease`."""
 
     def barrier(self, timeout: float | None = None) -> None:
         """On the leader, wait until everything committed before is applied here."""

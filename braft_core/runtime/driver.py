@@ -46,14 +46,7 @@ from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.pending import PendingProposals
 from braft_core.runtime.protocol_violations import ProtocolViolations
-from braft_core.runtime.requests import (
-    Command,
-    IndexQuery,
-    LocalCommand,
-    Query,
-    Request,
-    settle,
-)
+from braft_core.runtime.requests import Command, IndexQuery, LocalCommand, Query, Request, settle
 from braft_core.runtime.staleness import StalenessBound
 from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import Writer, WriterReport, as_storage_error

@@ -113,5 +113,5 @@ def remote(client: Client) -> None:
     print(client.leader().id)  # wrong
     print(client.members()[0]["id"])  # wrong
     print(client.take_snapshot()["index"])  # wrong
-    print(client.download_snapshot("a", "b").index)  # wrong
+    print(client.download_snapshot("a", "b").term)  # wrong
     client.kv_get("m", "k", consistency="linearisable")  # wrong

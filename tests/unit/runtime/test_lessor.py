@@ -15,6 +15,7 @@ from braft_core.runtime.timing import Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import decode_command
 from braft_core.services.store import StoreService
+from braft_testing.internals import internals
 from braft_testing.memory_cluster import MemoryCluster
 from braft_testing.processes import PATIENCE, wait_for
 
@@ -44,8 +45,8 @@ def clock_of(node: Node) -> int:
 
 def service_of(node: Node) -> StoreService:
     """Return the store of this node."""
-    host = node._running()
-    return next(s for s in host.components.services if isinstance(s, StoreService))
+    threads = internals(node).threads
+    return next(s for s in threads.components.services if isinstance(s, StoreService))
 
 
 def stop_clocks(monkeypatch: pytest.MonkeyPatch) -> Wall:
@@ -114,7 +115,7 @@ def test_a_lease_outlives_its_leader() -> None:
             assert found.lease == lease.id
             assert not lease.lost.is_set()
             before = lease.valid_until
-            held = node._running().lease_keeper._held[lease.id]
+            held = internals(node).threads.lease_keeper._held[lease.id]
             held.renew_at = 0.0  # renew now
             cluster.wait_for(lambda: lease.valid_until > before)
         assert cluster.node(other).query("store", "leases") == []

@@ -52,8 +52,7 @@ def simulate_service(
     :param model: a simpler service of the same name, which must be able to give the same answers.
         By default the service itself.
     :param queries: the names of the queries, for a service that is not a ``StateMachineService``.
-    :param ticker: proposes a service's own commands on a leader, without a client, in its term and
-        never forwarded: see :data:`~braft_testing.simulation.service_under_test.Ticker`.
+    :param ticker: proposes a service's own commands on a leader in its term: see ``Ticker``.
     :param timeline: is called at the end of a run with all applied commands and the times when they
         were appended, and raises :class:`InvariantBroken` if something is wrong.
     :param other_processes: also apply the commands in processes with other hash seeds; the service
@@ -77,20 +76,30 @@ def simulate_service(
         timeline=timeline,
     )
     _keep_quiet()
-    reports: list[Report] = []
+    numbers = seeds if seed is None else (seed,)
     with SubprocessCheck(under_test) if other_processes else nullcontext() as subprocess_check:
-        for number in seeds if seed is None else (seed,):
-            report = run_seed(number, seconds=seconds, echo=trace, under_test=under_test)
-            if subprocess_check is not None:
-                subprocess_check.check(report)
-            if not report.ok:
-                replay = f"simulate_service(..., seed={number}, trace=True)"
-                raise InvariantBroken(report.invariant, report.failure(replay))
-            report.commands.clear()
-            reports.append(report)
+        reports = [_report(n, under_test, seconds, trace, subprocess_check) for n in numbers]
     if all_refused(reports):
         raise InvariantBroken("some operation succeeds", "every answer was an error")
     return reports
+
+
+def _report(
+    seed: int,
+    under_test: ServiceUnderTest,
+    seconds: float | None,
+    trace: bool,
+    subprocess_check: SubprocessCheck | None,
+) -> Report:
+    """Run one seed. :raises InvariantBroken: it breaks a rule."""
+    report = run_seed(seed, seconds=seconds, echo=trace, under_test=under_test)
+    if subprocess_check is not None:
+        subprocess_check.check(report)
+    if not report.ok:
+        replay = f"simulate_service(..., seed={seed}, trace=True)"
+        raise InvariantBroken(report.invariant, report.failure(replay))
+    report.commands.clear()
+    return report
 
 
 def _keep_quiet() -> None:
