@@ -88,7 +88,11 @@ class Server:
         self._forwarder = Forwarder(self, components.transport.call, timing)
         self.distribution = Distribution(self, events)
         self.sessions = Sessions(
-            self, components.serializer, settings.request_timeout, timing.request_retry
+            self,
+            components.serializer,
+            settings.request_timeout,
+            timing.request_retry,
+            components.platform.random_bytes,
         )
         self.admin = Admin(self)
         self.adapter = MembershipAdapter(self)
@@ -96,7 +100,7 @@ class Server:
         self.membership = ClusterMembership(
             self.adapter,
             components.discovery,
-            new_cluster_id,
+            lambda: new_cluster_id(components.platform.random_bytes, clock.wall_ns() // 10**9),
             lambda: abandon_cluster(self, self.adapter),
         )
         self.view = NodeView(self)

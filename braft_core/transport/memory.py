@@ -38,7 +38,7 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.admission import VIOLATION, WRONG_CLUSTER, refuse, refuse_call
-from braft_core.transport.memory_snapshots import MemorySnapshotReceiver
+from braft_core.transport.memory_snapshots import MemorySnapshotReceiver, watched
 from braft_core.transport.snapshot_transfer import SnapshotReader, SnapshotSender
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
@@ -92,6 +92,23 @@ class MemoryNetwork:
                 other.lose(victim.identity.server_id)
 
     # Called by the transports.
+
+    def deliver(
+        self,
+        source: MemoryTransport,
+        target: MemoryTransport,
+        act: Callable[[TransportHandler], None],
+    ) -> bool:
+        """Carry something to ``target``, which then runs ``act``; ``False``: its loop is gone."""
+        return target.post(act)
+
+    def run_on(self, target: MemoryTransport, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
+        """Run a coroutine on another node's loop. :raises Unreachable: that loop is gone."""
+        try:
+            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step, target.loop))
+        except RuntimeError as error:
+            step.close()
+            raise Unreachable("the node is gone", sent=False) from error
 
     def join(self, node: MemoryTransport, addresses: tuple[str, ...]) -> tuple[str, ...]:
         """Listen; port 0 is replaced. :raises ConfigError: if an address is taken."""
@@ -175,7 +192,7 @@ class MemoryTransport(Transport):
 
     async def start(self, handler: TransportHandler) -> None:
         """See the base class."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._identity_of = handler
         self.listening = self._network.join(self, self.options.listen)
         self._handler = handler
@@ -236,9 +253,9 @@ class MemoryTransport(Transport):
             self._sender.cancel(server_id)
             handler.on_connection_lost(server_id)
 
-        self._post(lose)
+        self.post(lose)
 
-    def _post(self, act: Callable[[TransportHandler], None]) -> bool:
+    def post(self, act: Callable[[TransportHandler], None]) -> bool:
         """Run ``act`` on this node's loop, if it still runs by then."""
 
         def run() -> None:
@@ -246,7 +263,7 @@ class MemoryTransport(Transport):
                 act(self._handler)
 
         try:
-            self._loop.call_soon_threadsafe(run)
+            self.loop.call_soon_threadsafe(run)
         except RuntimeError:
             return False  # The loop is closed, and with it the node.
         return True
@@ -269,7 +286,9 @@ class MemoryTransport(Transport):
         else:
             cluster_id, sent = self.identity.cluster_id, _copy(message)
             sent.context = _Route(self, message.request_id)
-            if not target._post(lambda handler: target._receive(handler, sent, cluster_id)):
+            if not self._network.deliver(
+                self, target, lambda handler: target._receive(handler, sent, cluster_id)
+            ):
                 self._dropped(message.to)
 
     def _receive(self, handler: TransportHandler, message: Request, cluster_id: str) -> None:
@@ -280,7 +299,7 @@ class MemoryTransport(Transport):
         self.counters[refusal.kind] += 1
         route: _Route = message.context
         to, reason = message.to, refusal.reason
-        route.origin._post(lambda _: route.origin._refused(to, reason))
+        self._network.deliver(self, route.origin, lambda _: route.origin._refused(to, reason))
 
     def reply(self, message: Response) -> None:
         """See the base class."""
@@ -293,10 +312,10 @@ class MemoryTransport(Transport):
         route: _Route = message.context
         origin, sender = route.origin, self.identity.server_id
         if self._network.cut(self.listening, origin.listening):
-            origin._post(lambda _: origin._expect_silence(sender))
+            origin.post(lambda _: origin._expect_silence(sender))
             return
         response = replace(message, context=None, request_id=route.request_id)
-        origin._post(lambda handler: origin._answered(handler, response))
+        self._network.deliver(self, origin, lambda h: origin._answered(h, response))
 
     def refuse(self, message: Message, error: BraftError) -> None:
         """See the base class. There is no connection to close; report to the request's sender."""
@@ -308,7 +327,7 @@ class MemoryTransport(Transport):
                 context.set_exception(error)
         elif isinstance(context, _Route):
             origin, reason = context.origin, error.message
-            origin._post(lambda _: origin._refused(me, reason))
+            self._network.deliver(self, origin, lambda _: origin._refused(me, reason))
         else:
             self._dropped(message.sender)
 
@@ -340,7 +359,7 @@ class MemoryTransport(Transport):
                 peer.silence = None
                 self._dropped(to)
 
-            peer.silence = self._loop.call_later(self.options.rpc_timeout, over)
+            peer.silence = self.loop.call_later(self.options.rpc_timeout, over)
 
     # ------------------------------------------------------------------ snapshots
 
@@ -356,7 +375,7 @@ class MemoryTransport(Transport):
             stall = self.options.timing.snapshot_stall
             receiving = target._receiver.receive(sent, self.identity.cluster_id, contents)
             try:
-                response = await _watched(_on(target._loop, receiving), source, stall)
+                response = await watched(self._network.run_on(target, receiving), source, stall)
             except WrongCluster:
                 self.counters["refused_by_peer"] += 1
                 raise
@@ -369,7 +388,7 @@ class MemoryTransport(Transport):
         """Yield the contents, on the target's loop."""
         while True:
             await self._pass(target)
-            chunk = await _on(self._loop, source.next())
+            chunk = await self._network.run_on(self, source.next())
             if not chunk:
                 return
             yield chunk
@@ -412,11 +431,13 @@ class MemoryTransport(Transport):
             raise Unreachable(message, address=address, sent=True) from error
 
     async def _exchange(self, target: MemoryTransport, request: PeerRequest) -> PeerReply:
-        answer: asyncio.Future[PeerReply] = self._loop.create_future()
+        answer: asyncio.Future[PeerReply] = self.loop.create_future()
         cluster_id = self.identity.cluster_id
         if not self._network.cut(self.listening, target.listening):
-            posted = target._post(
-                lambda handler: target._spawn(handler, request, cluster_id, self, answer)
+            posted = self._network.deliver(
+                self,
+                target,
+                lambda handler: target._spawn(handler, request, cluster_id, self, answer),
             )
             if not posted:
                 raise Unreachable("the node is gone", sent=False)
@@ -430,7 +451,7 @@ class MemoryTransport(Transport):
         origin: MemoryTransport,
         answer: asyncio.Future[PeerReply],
     ) -> None:
-        task = self._loop.create_task(self._serve(handler, request, cluster_id, origin, answer))
+        task = self.loop.create_task(self._serve(handler, request, cluster_id, origin, answer))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
@@ -458,30 +479,7 @@ class MemoryTransport(Transport):
             _log.exception("a peer call failed")
             result = BraftError(f"internal error: {type(error).__name__}: {error}")
         if not self._network.cut(self.listening, origin.listening):
-            origin._post(lambda _: _resolve(answer, result))
-
-
-def _on(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
-    """Run a coroutine on another node's loop."""
-    try:
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step, loop))
-    except RuntimeError as error:
-        step.close()
-        raise Unreachable("the node is gone", sent=False) from error
-
-
-async def _watched(receiving: asyncio.Future[_T], source: SnapshotReader, stall: float) -> _T:
-    """Wait for the result, as long as the transfer makes progress."""
-    try:
-        passed = -1
-        while not receiving.done():
-            if source.passed == passed:
-                raise Unreachable(f"the transfer made no progress for {stall} s", sent=True)
-            passed = source.passed
-            await asyncio.wait({receiving}, timeout=stall)
-        return receiving.result()
-    finally:
-        receiving.cancel()
+            self._network.deliver(self, origin, lambda _: _resolve(answer, result))
 
 
 def _copy(message: Request) -> Request:

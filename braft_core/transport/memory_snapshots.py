@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from braft_core.abc import TransportHandler
-from braft_core.errors import WrongCluster
+from braft_core.errors import Unreachable, WrongCluster
 from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.transport.admission import refuse
-from braft_core.transport.snapshot_transfer import InboundSnapshot, SnapshotReceiver
+from braft_core.transport.snapshot_transfer import InboundSnapshot, SnapshotReader, SnapshotReceiver
 
-__all__ = ["MemorySnapshotReceiver"]
+__all__ = ["MemorySnapshotReceiver", "watched"]
+
+_T = TypeVar("_T")
 
 
 class MemorySnapshotReceiver:
@@ -75,3 +77,17 @@ class MemorySnapshotReceiver:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+
+async def watched(receiving: asyncio.Future[_T], source: SnapshotReader, stall: float) -> _T:
+    """Wait for the result, as long as the transfer makes progress."""
+    try:
+        passed = -1
+        while not receiving.done():
+            if source.passed == passed:
+                raise Unreachable(f"the transfer made no progress for {stall} s", sent=True)
+            passed = source.passed
+            await asyncio.wait({receiving}, timeout=stall)
+        return receiving.result()
+    finally:
+        receiving.cancel()

@@ -357,7 +357,7 @@ class _TransfersComeFirst(MemoryTransport):
             super().send(message)
 
     def _later(self, message: Request) -> None:
-        self._loop.call_later(1.1, super().send, message)
+        self.loop.call_later(1.1, super().send, message)
 
 
 _RULES: list[tuple[type[MemoryTransport], str]] = [
