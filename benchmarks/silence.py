@@ -204,7 +204,7 @@ def main() -> int:
         for each in stretches
     ]
     head = ("", "s", "leader", "follower", "follower", "new terms")
-    study.table("Longest silence of the consensus loop, ms (processors' time)", head, rows)
+    study.table("Longest silence of the consensus loop, ms (processor time)", head, rows)
     study.save({"stretches": [asdict(each) for each in stretches]})
     longest = max(spent for each in stretches for _, spent in each.silences)
     terms = sum(each.new_terms for each in stretches)
@@ -213,7 +213,7 @@ def main() -> int:
         study.say(failure)
     return study.verdict(
         terms == 0 and longest <= args.target and not failures,
-        f"the longest silence is {1000 * longest:.0f} ms of processors' time (target: at most "
+        f"the longest silence is {1000 * longest:.0f} ms of processor time (target: at most "
         f"{1000 * args.target:.0f}), {terms} new terms (target: none)",
     )
 

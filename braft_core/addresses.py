@@ -119,7 +119,7 @@ def parse_listen(text: object) -> Address:
 def parse_host(text: object) -> tuple[str, AddressKind]:
     """Return a host alone, an IPv6 address with or without brackets, in its canonical form.
 
-    :raises DecodeError: it is none, or one at which no node can be.
+    :raises DecodeError: it is not a host, or no node can be there.
     """
     if not isinstance(text, str) or len(text) > _LONGEST:
         raise _bad(text, "not a host name", ACCEPTED_HOST, "host")

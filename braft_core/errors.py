@@ -143,7 +143,7 @@ class PluginLoadError(PluginError):
 
 
 class PluginNotFound(PluginError):
-    """No installed plugin provides that; ``data`` has ``kind``, ``name`` and ``known``."""
+    """No installed plugin provides the name; ``data`` has ``kind``, ``name`` and ``known``."""
 
     code = "plugin_not_found"
 
@@ -162,7 +162,7 @@ class NotApplied(BraftError):
 
 
 class NotLeader(NotApplied):
-    """This node is not the leader; ``data['leader']`` is the server id of the one it knows."""
+    """This node is not the leader; ``data['leader']`` is the server id of the leader it knows."""
 
     code = "not_leader"
 
@@ -222,7 +222,7 @@ class NotSupported(NotApplied):
 
 
 class Stopped(NotApplied):
-    """The node was stopped before the request was taken."""
+    """The node was stopped before it accepted the request."""
 
     code = "stopped"
 

@@ -110,7 +110,7 @@ def _rank(adapter: ifaddr.Adapter, ip: ifaddr.IP) -> tuple[bool, bool, bool, int
 
 def _no_interface(interface: str, adapters: list[ifaddr.Adapter]) -> ConfigError:
     usable = sorted({adapter.nice_name for adapter in adapters if adapter.ips})
-    accepted = f"an interface with an address: {', '.join(usable) or 'there is none'}"
+    accepted = f"an interface with an address: {', '.join(usable) or 'this host has none'}"
     return ConfigError(
         f"interface {interface!r} does not exist or has no address; accepted: {accepted}",
         setting="interface",

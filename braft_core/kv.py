@@ -114,7 +114,7 @@ class KV:
         consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> Any:
-        """Return the value of ``key``, or ``default`` if there is none."""
+        """Return the value of ``key``, or ``default`` if it does not exist."""
         found = self._caller.query(
             self._service, "get", map, key, consistency=consistency, timeout=timeout
         )
@@ -143,7 +143,7 @@ class KV:
         consistency: Consistency = "linearizable",
         timeout: float | None = None,
     ) -> tuple[Any, int] | None:
-        """Return value and revision of ``key``, or ``None`` if there is none."""
+        """Return value and revision of ``key``, or ``None`` if it does not exist."""
         found = self._caller.query(
             self._service, "get", map, key, consistency=consistency, timeout=timeout
         )

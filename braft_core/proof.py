@@ -110,7 +110,7 @@ class Keys(NamedTuple):
 class MacKey:
     """Authenticates the messages of one direction, with keyed BLAKE2b. Callers number them.
 
-    HMAC-SHA256 would take ten times as long for a message of usual size: each call sets it up anew.
+    HMAC-SHA256 would take ten times as long for a message of usual size, as each call sets it up.
     """
 
     __slots__ = ("_keyed",)

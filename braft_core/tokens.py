@@ -106,7 +106,7 @@ class Tokens:
 
     @property
     def first(self) -> str:
-        """The first admin secret, which this node's own calls use; "" if there is none."""
+        """The first admin secret, which this node's own calls use; "" without tokens."""
         return self.admins[0].decode() if self.admins else ""
 
     def role_of(self, given: bytes) -> Role | None:
@@ -168,7 +168,7 @@ class Keyring:
 
 
 def bearer(header: bytes) -> bytes:
-    """Return the secret of ``Bearer <secret>``, or b"" if there is none."""
+    """Return the secret of ``Bearer <secret>``, or b"" for another header."""
     scheme, _, given = header.partition(b" ")
     return given.strip() if scheme.lower() == b"bearer" else b""
 

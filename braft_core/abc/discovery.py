@@ -38,8 +38,8 @@ class DiscoveryContext:
     discovery_port: int
     http_port: int
     cluster_name: str
-    #: What was given for the plugin by ``[plugins.<name>]``, ``BRAFT_<NAME>_*`` and the settings
-    #: that belong to it (``MDNS_SERVICE``, ``K8S_*``): to be read with the plugin's own model
+    #: The options of the plugin from ``[plugins.<name>]``, ``BRAFT_<NAME>_*`` and settings such as
+    #: ``MDNS_SERVICE`` or ``K8S_*``. Read them with the plugin's own model
     #: (``braft_core.plugin.options``).
     options: Mapping[str, Any] = field(default_factory=dict)
     #: The process environment, for the plugin's own variables.
@@ -57,7 +57,7 @@ class Discovery(abc.ABC):
 
     #: Whether the spec names every node that bootstraps the cluster, this one included, so that
     #: :attr:`expect` is the length of a list, and a node that is not in it only joins.
-    lists_founders: ClassVar[bool] = False
+    lists_initial_members: ClassVar[bool] = False
 
     #: Entries of the spec that lead to no contact now, for messages. Changed by :meth:`discover`.
     unresolved: Sequence[str] = ()
@@ -75,12 +75,12 @@ class Discovery(abc.ABC):
 
     @classmethod
     def own_address(cls, spec: str, ports: Collection[int], is_own: Callable[[str], bool]) -> str:
-        """Return the address of this host under which ``spec`` itself lists this node, else "".
+        """Return the address under which ``spec`` lists this node, "" if it does not.
 
-        A node for which no address is set advertises it. Called before the discovery is made, in
-        the thread that starts the node; quick, no I/O, no name resolution.
+        A node without an address in its settings advertises this one. Called before the discovery
+        is made, on the thread that starts the node. Quick: no I/O, no name resolution.
 
-        :param ports: the Raft and the discovery port of this node; empty if it will take others.
+        :param ports: the Raft and the discovery port of this node; empty if they are not known yet.
         :param is_own: whether a literal address is one of this host.
         """
         return ""
@@ -89,21 +89,21 @@ class Discovery(abc.ABC):
     def needs_network(cls, spec: str) -> bool:
         """Return whether nodes that ``spec`` finds may be on other machines.
 
-        If not, a node for which no address, interface or host is set listens on loopback alone.
-        Called as :meth:`own_address` is. By default a discovery that was chosen needs the network.
+        If not, a node without an address, interface or host in its settings listens on loopback
+        only. Called at the same time as :meth:`own_address`. The default is ``True``.
         """
         return True
 
     @property
     def expect(self) -> int | None:
-        """How many bootstrapping nodes the spec names (a list: its length), else ``None``."""
+        """How many nodes bootstrap the cluster, if the spec is a list of them; else ``None``."""
         return None
 
     @property
     def unclear(self) -> str:
-        """Return why the spec does not tell how many nodes bootstrap though it seems to, else "".
+        """Return why a spec that looks like a list does not give the number of nodes, else "".
 
-        A clause for messages; a node then bootstraps no cluster without the setting ``expect``.
+        A clause for messages. With a reason, a node bootstraps only if ``expect`` is set.
         """
         return ""
 
@@ -113,9 +113,9 @@ class Discovery(abc.ABC):
 
     @abc.abstractmethod
     async def discover(self) -> list[Contact]:
-        """All contacts known now, this node itself included or not.
+        """Return all contacts known now, with or without this node itself.
 
-        Raise on failure: an error is not an empty list, and braft keeps the last set then.
+        Raise if the source fails, rather than return an empty list: braft then keeps the last set.
         """
 
     async def start(self) -> None:  # noqa: B027 - optional hook
@@ -124,9 +124,9 @@ class Discovery(abc.ABC):
     async def move(self, ip: str) -> None:
         """Announce another address of this node from now on.
 
-        Called after :meth:`start`, any number of times. By default only the context changes.
+        Called after :meth:`start`, any number of times. By default it only changes the context.
 
-        :param ip: what ``context.ip`` becomes.
+        :param ip: the new ``context.ip``.
         """
         self.context = replace(self.context, ip=ip)
 

@@ -29,24 +29,25 @@ class Service(abc.ABC):
     """
 
     name: ClassVar[str]
-    #: Whether what :meth:`query` answers is plain and shares nothing with the state that can be
-    #: changed. Otherwise the state machine checks and copies each answer.
+    #: Whether each answer of :meth:`query` is a plain value and shares no mutable part with the
+    #: state. If not, the state machine checks and copies each answer.
     answers_are_fresh: ClassVar[bool] = False
 
     @abc.abstractmethod
     def apply(self, command: str, args: Sequence[Any], context: CommandContext) -> Any:
         """Execute a committed command and return a plain value.
 
-        Whatever it raises becomes the caller's answer (a :class:`~braft_core.errors.Rejected`
-        as it is, anything else as :class:`~braft_core.errors.CommandFailed`), on every node alike.
+        If it raises, the caller gets the error, and the result is the same on every node: a
+        :class:`~braft_core.errors.Rejected` as it is, any other exception as
+        :class:`~braft_core.errors.CommandFailed`.
         """
 
     def command_signatures(self) -> Mapping[str, tuple[int, int | None]] | None:
         """Return the commands with the least and the most arguments (``None``: any number).
 
         A node never executes, answers or proposes a command that is not in this table, and no
-        leader appends one that a member lacks. ``None``, the default, accepts every command: then
-        all nodes must run the same code, or answer unknown commands alike.
+        leader appends one that a member lacks. ``None``, the default, accepts every command. All
+        nodes must then run the same code, or answer unknown commands in the same way.
         Called once, when the node is made.
         """
         return None
@@ -70,18 +71,18 @@ class Service(abc.ABC):
     def check_snapshot(self, chunks: Iterator[bytes]) -> None:  # noqa: B027 - see its docstring
         """Raise if :meth:`restore` could not read these bytes; change nothing.
 
-        *Any thread*, also while commands are applied. Asked about a snapshot that a peer sends,
-        before it replaces the state: what is refused here is never restored. The default accepts
-        every snapshot.
+        *Any thread*, also while commands are applied. braft calls it with a snapshot from a peer
+        before the snapshot replaces the state. A refused snapshot is never restored. The default
+        accepts every snapshot.
         """
 
     def digest_chunks(self) -> Iterator[bytes] | None:
-        """Capture the state now and return bytes that are equal wherever the state is.
+        """Capture the state now and return bytes that are equal if the states are equal.
 
-        Members of a cluster compare digests of them, and a member whose digest is not that of the
-        majority refuses reads. As with :meth:`snapshot`, the iterator is consumed later, on
-        another thread. The default are the bytes of :meth:`snapshot`. Override it where those
-        depend on anything but the state, such as the order of a set or how often the state was
-        restored. ``None``: this service has no digest.
+        Members of a cluster compare digests of these bytes. A member whose digest differs from that
+        of the majority refuses reads. As with :meth:`snapshot`, the iterator is consumed later, on
+        another thread. By default these are the bytes of :meth:`snapshot`. Override it if those
+        depend on more than the state, such as the order of a set or the number of restores.
+        ``None``: this service has no digest.
         """
         return self.snapshot()

@@ -35,11 +35,11 @@ class StorageOptions:
 
     #: The node's data directory; ``None`` for a node without durable state.
     data_dir: Path | None
-    #: What was given for the plugin; see ``braft_core.plugin.options``.
+    #: The options of the plugin; see ``braft_core.plugin.options``.
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Given in a :class:`WriteBatch`: no snapshot is named from now on.
+#: In a :class:`WriteBatch`: the store names no snapshot from now on.
 NO_SNAPSHOT = SnapshotMeta("", 0, 0, EMPTY_CONFIGURATION, 0)
 
 
@@ -60,8 +60,8 @@ class StoredState:
     #: Index and term of the last entry removed by compaction (0, 0 if none was).
     compacted_index: int = 0
     compacted_term: int = 0
-    #: The snapshots that were named, the newest first, two at most: that in use, and the one
-    #: before it. ``None``: none ever was, not even :data:`NO_SNAPSHOT`.
+    #: The snapshots that were named, newest first: the one in use, and perhaps the one before it.
+    #: ``None``: no batch ever named a snapshot or :data:`NO_SNAPSHOT`.
     snapshots: tuple[SnapshotName, ...] | None = None
 
 
@@ -71,11 +71,11 @@ class WriteBatch:
 
     hard_state: HardState | None = None
     truncate_from: int | None = None
-    #: Forget the whole log and go on behind this index and term (a snapshot was installed).
+    #: Discard the whole log and continue after this index and term (a snapshot was installed).
     reset: tuple[int, int] | None = None
     entries: Sequence[Entry] = ()
-    #: Name this snapshot, which is durable: starts begin from it. One that is older than the
-    #: newest that was named changes nothing.
+    #: Name this durable snapshot: the next start begins from it. A snapshot older than the newest
+    #: named one changes nothing.
     snapshot: SnapshotMeta | None = None
 
 
@@ -90,8 +90,8 @@ class SnapshotSink(abc.ABC):
     def commit(self, verify: Callable[[Iterator[bytes]], None] | None = None) -> SnapshotMeta:
         """Make it durable and visible, atomically; return its description with id and size.
 
-        :param verify: is given the contents as they are stored, before anybody can see the
-            snapshot. What it raises passes through; then only :meth:`abort` is left to do.
+        :param verify: called with the stored contents before the snapshot becomes visible. If it
+            raises, the error propagates, and the caller must call :meth:`abort`.
         """
 
     @abc.abstractmethod
@@ -102,7 +102,7 @@ class SnapshotSink(abc.ABC):
 class SnapshotStore(abc.ABC):
     """Snapshots of one node. Thread-safe; methods may block.
 
-    A snapshot is listed once it is whole and durable, never before, whatever crashes when.
+    A snapshot is listed only once it is complete and durable, even after a crash at any moment.
     """
 
     @abc.abstractmethod
@@ -116,7 +116,7 @@ class SnapshotStore(abc.ABC):
     ) -> SnapshotSink:
         """Begin a snapshot of the state after ``index``.
 
-        :param size: bytes that are to come, 0 if that is not known.
+        :param size: the number of bytes to expect, 0 if it is not known.
         :raises StorageFull: there is certainly not enough space.
         """
 
@@ -144,15 +144,15 @@ class SnapshotStore(abc.ABC):
     def retain(self, count: int, keep: str = "") -> None:
         """Delete all but the ``count`` newest and ``keep``; :func:`surplus` says which.
 
-        One that is being read stays readable.
+        A snapshot that is being read stays readable.
         """
 
 
 def surplus(newest_first: Sequence[SnapshotMeta], count: int, keep: str = "") -> list[SnapshotMeta]:
     """Return the snapshots that :meth:`SnapshotStore.retain` deletes.
 
-    Several may be of one index and term, a node's own and received ones: they count as one, because
-    this function cannot know which of them the node uses.
+    A node's own snapshot and received ones may have the same index and term. They count as one,
+    because this function cannot know which of them the node uses.
     """
     positions = list(dict.fromkeys((meta.index, meta.term) for meta in newest_first))
     kept = set(positions[: max(count, 0)])
@@ -179,16 +179,17 @@ class Storage(abc.ABC):
         :raises StorageLocked: another process has it.
         :raises StorageForeign: it is not a braft store, or of a newer format.
         :raises StorageCorrupt: a record fails its checksum. Only the torn last write of the store's
-            own journal is cut; a damaged record never is, because it may have been acknowledged.
+            own journal is truncated. A damaged record never is, because it may have been
+            acknowledged.
         """
 
     @abc.abstractmethod
     def write(self, batches: Sequence[WriteBatch]) -> None:
         """Make the batches durable, in order and all together, before returning.
 
-        :raises StorageFull: nothing of it was written; the store stays usable.
+        :raises StorageFull: nothing was written; the store stays usable.
         :raises StorageGone: see :meth:`verify`.
-        :raises StorageError: nothing is known to be written.
+        :raises StorageError: it is unknown what was written.
         """
 
     @abc.abstractmethod
@@ -206,16 +207,16 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def compact(self, index: int, term: int) -> None:
-        """Forget entries up to and including ``index``, which a durable snapshot covers."""
+        """Discard entries up to and including ``index``, which a durable snapshot covers."""
 
     def verify(self) -> None:  # noqa: B027 - a store without files has nothing to verify
-        """Check that what is written still is where the next start will look for it.
+        """Check that the open files are still those that the next start will find.
 
-        *Any thread*, also while another one writes; called each second, and before the node says
-        that it is ready. Files that are deleted, renamed, replaced or hidden by a mount while they
-        are open take further writes without an error, so a store with files compares what their
-        names lead to with what it opened. :meth:`write` does the same before it returns. After a
-        failure the store accepts nothing any more, and the node ends. Does nothing by default.
+        *Any thread*, also while another one writes. Called each second, and before the node reports
+        to be ready. Writes to files that were deleted, renamed, replaced or hidden by a mount
+        succeed while the files are open. So a store with files compares the files at its paths with
+        those that it has open. :meth:`write` does the same before it returns. After a failure the
+        store accepts no more writes, and the node stops. Does nothing by default.
 
         :raises StorageGone: the files are not those that were opened.
         """

@@ -49,21 +49,21 @@ class TransportOptions:
     max_message_bytes: int = 16 << 20
     #: Deadline of one Raft RPC, seconds.
     rpc_timeout: float = 2.0
-    #: By which nodes prove who they are, in every call and connection; never sent. Empty: no proof
-    #: is asked for. A transport that never leaves the process may ignore it.
+    #: The secrets by which nodes authenticate each call and connection. They are never sent. Empty:
+    #: no authentication. A transport that never leaves the process may ignore it.
     keyring: Keyring = field(default_factory=Keyring)
     timing: TransportTiming = field(default_factory=TransportTiming)
     #: Bound into the proof.
     cluster_name: str = ""
     #: Accept Raft's own requests without a proof, and send them to peers that cannot prove theirs.
     unproved_raft: bool = False
-    #: What was given for the plugin; see ``braft_core.plugin.options``.
+    #: The options of the plugin; see ``braft_core.plugin.options``.
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this node is. The node updates it; a transport reads it for each call or stream."""
+    """Who this node is. The node replaces it; a transport reads it for each call or stream."""
 
     server_id: str
     address: str
@@ -74,8 +74,8 @@ class Identity:
 class TransportHandler(Protocol):
     """What a transport calls. All calls happen on the loop's thread, and none of them blocks.
 
-    The two exceptions are :meth:`create_snapshot` and :meth:`open_snapshot`: they are called on a
-    thread of the transport's own, one per transfer, and may block.
+    The two exceptions are :meth:`create_snapshot` and :meth:`open_snapshot`: each transfer calls
+    them on a separate thread of the transport, and they may block.
     """
 
     @property
@@ -88,7 +88,7 @@ class TransportHandler(Protocol):
     def on_connection_lost(self, server_id: str) -> None:
         """Handle the loss of an established connection with a peer, in either direction.
 
-        Not called for orderly ends that say nothing about the peer's health.
+        Not called if the connection was closed in an orderly way by a healthy peer.
         """
 
     def on_unreachable(self, server_id: str) -> None:
@@ -100,10 +100,10 @@ class TransportHandler(Protocol):
     def wants_snapshot(self, message: InstallSnapshot) -> bool:
         """Return whether to receive the contents of a snapshot that a peer offers.
 
-        Asked on the loop, before anything is stored. If not, the transport receives nothing, and
-        gives the message to :meth:`on_message` as it is, without an id: the node answers it.
+        Called on the loop, before anything is stored. If not, the transport receives nothing and
+        passes the message to :meth:`on_message` without an id; the node answers it.
 
-        :raises BraftError: the offer is refused; goes to the peer.
+        :raises BraftError: the offer is refused; the transport sends the error to the peer.
         """
 
     def create_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
@@ -151,14 +151,14 @@ class Transport(abc.ABC):
     def refresh(self) -> None:  # noqa: B027 - a transport without files has nothing to look at
         """Reload what may have changed outside, such as certificates.
 
-        *Any thread*, once each second and on SIGHUP; may block. Connections that exist stay. What
-        cannot be used is not used, and stands in :attr:`notes`. Does nothing by default.
+        *Any thread*, once each second and on SIGHUP; may block. Existing connections stay. Files
+        that cannot be used are not used, and :attr:`notes` says why. Does nothing by default.
         """
 
     def reconnect(self) -> None:  # noqa: B027 - nothing to do where connections cannot go stale
         """Replace all outbound connections: this host's addresses have changed.
 
-        What was connected from an address that is gone would wait for answers that cannot come.
+        A connection from an address that this host lost would wait for answers that cannot arrive.
         Does nothing by default.
         """
 
@@ -179,10 +179,9 @@ class Transport(abc.ABC):
     def send(self, message: Request) -> None:
         """Queue a Raft request for ``message.to``. Never blocks, never raises for network reasons.
 
-        AppendEntries to one peer stay in order, except heartbeats, which have a lane of their own
-        and overtake. A request that cannot be sent in time is dropped, and
-        ``on_unreachable`` is called.
-        The peer's response comes back by ``on_message`` with ``request_id`` filled in.
+        AppendEntries to one peer stay in order. Heartbeats use a separate channel and may overtake
+        them. A request that cannot be sent in time is dropped, and ``on_unreachable`` is called.
+        The peer's response arrives at ``on_message`` with ``request_id`` filled in.
         """
 
     @abc.abstractmethod
@@ -192,15 +191,14 @@ class Transport(abc.ABC):
     def refuse(self, message: Message, error: BraftError) -> None:  # noqa: B027 - see below
         """Close the connection that brought a message which breaks a rule of the protocol.
 
-        A request is not answered otherwise. After a response the connection to its sender is
-        replaced by a new one. A ``ProtocolViolation`` is counted as
-        :data:`braft_core.transport.VIOLATION`. Does nothing by default: the node refuses the
-        message all the same.
+        A request gets no other answer. After a response, a new connection to its sender replaces
+        the old one. A ``ProtocolViolation`` is counted as :data:`braft_core.transport.VIOLATION`.
+        Does nothing by default; the node refuses the message in any case.
         """
 
     @property
     def counters(self) -> Counter[str]:
-        """*Any thread.* Events since the start by name: ``refused_*`` is what was not taken."""
+        """*Any thread.* Events since the start by name; ``refused_*`` counts refusals."""
         return Counter()
 
     @abc.abstractmethod
@@ -208,8 +206,8 @@ class Transport(abc.ABC):
         """Call the node at ``address`` and wait for its reply.
 
         :param timeout: seconds, for everything including the connection.
-        :raises Unreachable: no answer in time; ``data['sent']`` False if surely never sent,
-            ``data['answered']`` True if something answers that is not understood (see
+        :raises Unreachable: no answer in time. ``data['sent']`` is False if the request was surely
+            never sent. ``data['answered']`` is True if the answer could not be understood (see
             :func:`braft_core.transport.answers`).
-        :raises BraftError: what the peer's handler raised.
+        :raises BraftError: the error that the peer's handler raised.
         """

@@ -23,11 +23,18 @@ import typer
 from braft_core.cli.local_cluster import LocalCluster, LocalNode
 from braft_core.cli.options import AsJson
 from braft_core.cli.output import Exit, echo, print_json, reports_errors
-from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.errors import (
+    BraftError,
+    ConfigError,
+    NoLeader,
+    NotApplied,
+    OutcomeUnknown,
+    Unreachable,
+)
 from braft_core.local_nodes import NODE_COMMAND
 
 if TYPE_CHECKING:
-    from braft_core.client import Client
+    from braft_core.client import Client, Leader
 
 __all__ = ["Account", "demo", "run_demo"]
 
@@ -262,13 +269,21 @@ def _demand_ready(client: Client) -> None:
     ready, reason = client.ready()
     if not ready:
         raise NotApplied(reason)
-    client.leader()
+    _demand_leader(client)
+
+
+def _demand_leader(client: Client) -> Leader:
+    leader = client.leader()
+    if leader is None:
+        raise NoLeader("no node of the demo knows a leader")
+    return leader
 
 
 def _leader(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> LocalNode:
     """Return the node that these nodes name as the leader."""
     with _client(nodes) as client:
-        address = _persist(cluster, FAILOVER_SECONDS, client.leader, alive=False)["address"]
+        find: Callable[[], Leader] = partial(_demand_leader, client)
+        address = _persist(cluster, FAILOVER_SECONDS, find, alive=False).address
     for node in nodes:
         if node.address == address:
             return node

@@ -65,7 +65,7 @@ def pages() -> list[Page]:
 
 
 def _root() -> Path | None:
-    """Return the folder that holds README.md and docs/; ``None`` if there is none."""
+    """Return the folder that holds README.md and docs/; ``None`` if it does not exist."""
     for folder in (_PACKAGE / "_docs", _PACKAGE.parent):
         if (folder / "docs" / "getting-started.md").is_file():
             return folder

@@ -48,7 +48,7 @@ class _Installation(NamedTuple):
 def explain(name: str) -> list[Explained]:
     """Explain the plugins that ``name`` means: a plugin, a distribution or a provided name.
 
-    :raises PluginNotFound: there is none; the message lists what there is.
+    :raises PluginNotFound: no plugin has this name; the message lists the known names.
     :raises ConfigError: the settings are wrong.
     """
     settings = command_settings()

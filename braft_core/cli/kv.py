@@ -28,6 +28,7 @@ from braft_core.pagination import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
     from braft_core.client import Client
+    from braft_core.cluster_types import Consistency
 
 __all__ = ["app"]
 
@@ -84,7 +85,7 @@ def put(
     parse: Annotated[bool, typer.Option("--parse", help="VALUE is JSON, not text.")] = False,
     if_revision: Annotated[
         int | None,
-        typer.Option(min=0, help="Only if the key has this revision; 0: if there is none."),
+        typer.Option(min=0, help="Only if the key has this revision; 0: if it does not exist."),
     ] = None,
     as_json: AsJson = False,
     urls: Urls = None,
@@ -181,7 +182,7 @@ class _Listing:
     """The keys of a map, page by page."""
 
     def __init__(
-        self, client: Client, map_name: str, limit: int | None, after: str, consistency: str
+        self, client: Client, map_name: str, limit: int | None, after: str, consistency: Consistency
     ) -> None:
         self._client = client
         self._map_name = map_name
@@ -211,7 +212,7 @@ class _Listing:
         return {"map": self._map_name, "items": items, "base64": in_base64} | rest
 
 
-def _consistency(stale: bool) -> str:
+def _consistency(stale: bool) -> Consistency:
     return "stale" if stale else "linearizable"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ from braft_core.cli.options import (
 )
 from braft_core.cli.output import echo, emit, reports_errors
 from braft_core.compat.go_braft.server_id import short_id
+from braft_core.errors import NoLeader
+
+if TYPE_CHECKING:
+    from braft_core.client import Leader
 
 __all__ = ["app"]
 
@@ -37,10 +41,12 @@ def show(
     tls_key: TLSKey = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Show the leader. Exit code 1 if there is none."""
+    """Show the leader. Exit code 1 if no node knows one."""
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         leader = client.leader()
-    emit(as_json, leader, lambda: echo(_named(leader)))
+    if leader is None:
+        raise NoLeader("no node that answered knows a leader at the moment")
+    emit(as_json, leader._asdict(), lambda: echo(_named(leader)))
 
 
 @app.command()
@@ -60,10 +66,10 @@ def transfer(
 ) -> None:
     """Transfer leadership to another voter, without an election timeout."""
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
-        target = member_id(client.members(), to) if to else ""
+        target = member_id(client.members(), to) if to else None
         leader = client.transfer_leadership(target)
-    emit(as_json, leader, lambda: echo(f"leader {_named(leader)}"))
+    emit(as_json, leader._asdict(), lambda: echo(f"leader {_named(leader)}"))
 
 
-def _named(leader: dict[str, Any]) -> str:
-    return f"{leader['address']}  {short_id(leader['id'])}"
+def _named(leader: Leader) -> str:
+    return f"{leader.address}  {short_id(leader.id)}"

@@ -7,7 +7,9 @@ leader decides about members that do not answer; JSON: autopilot, as in GET /raf
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,11 +28,14 @@ from braft_core.cli.output import emit, paragraph, reports_errors, table
 from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from braft_core.client import Member
+
 __all__ = ["app", "member_id"]
 
 app = typer.Typer(no_args_is_help=True, help="Show and change the members of the cluster.")
 
-Member = Annotated[str, typer.Argument(help="Server id, short id or address of a member.")]
+MemberName = Annotated[str, typer.Argument(help="Server id, short id or address of a member.")]
 
 
 @app.command("list")
@@ -71,7 +76,7 @@ def add(
 @app.command()
 @reports_errors
 def remove(
-    member: Member,
+    member: MemberName,
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
@@ -88,7 +93,7 @@ def remove(
 @app.command()
 @reports_errors
 def promote(
-    member: Member,
+    member: MemberName,
     as_json: AsJson = False,
     urls: Urls = None,
     token: Token = None,
@@ -102,40 +107,41 @@ def promote(
         _show(as_json, client.promote_member(member_id(client.members(), member)))
 
 
-def member_id(members: list[dict[str, Any]], name: str) -> str:
+def member_id(members: Sequence[Member], name: str) -> str:
     """Return the server id of the member with this id, short id or address.
 
-    :raises ConfigError: there is none, or a short id fits several members.
+    :raises ConfigError: no member has it, or several members have this short id.
     """
-    found = [m for m in members if name in (m["id"], m["address"])]
-    found = found or [m for m in members if name == short_id(m["id"])]
+    found = [m for m in members if name in (m.id, m.address)]
+    found = found or [m for m in members if name == short_id(m.id)]
     if len(found) == 1:
-        return str(found[0]["id"])
-    known = ", ".join(f"{short_id(member['id'])} at {member['address']}" for member in members)
+        return found[0].id
+    known = ", ".join(f"{short_id(member.id)} at {member.address}" for member in members)
     what = "several members have" if found else "no member has"
     raise ConfigError(f"{what} the id or address {name!r}; members: {known}")
 
 
 def _show(
-    as_json: bool, members: list[dict[str, Any]], autopilot: dict[str, Any] | None = None
+    as_json: bool, members: Sequence[Member], autopilot: dict[str, Any] | None = None
 ) -> None:
     silent = (autopilot or {}).get("silent", {})
-    rows = [[m["address"], m["suffrage"], _role(m, silent), short_id(m["id"])] for m in members]
+    rows = [[m.address, m.suffrage, _role(m, silent), short_id(m.id)] for m in members]
 
     def human() -> None:
         table(["ADDRESS", "SUFFRAGE", "ROLE", "ID"], rows)
         if autopilot:
             _explain(autopilot)
 
-    emit(as_json, {"members": members} | ({"autopilot": autopilot} if autopilot else {}), human)
+    answer = {"members": [asdict(member) for member in members]}
+    emit(as_json, answer | ({"autopilot": autopilot} if autopilot else {}), human)
 
 
-def _role(member: dict[str, Any], silent: dict[str, float | None]) -> str:
-    if member["leader"]:
+def _role(member: Member, silent: dict[str, float | None]) -> str:
+    if member.leader:
         return "leader"
-    if member["id"] not in silent:
+    if member.id not in silent:
         return ""
-    seconds = silent[member["id"]]
+    seconds = silent[member.id]
     return "silent" if seconds is None else f"silent {seconds:.0f} s"
 
 

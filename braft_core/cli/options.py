@@ -74,7 +74,7 @@ def connect(
     chosen = [url for url in listed if url]
     if not chosen:
         chosen, token = _own_node(token)
-    name = os.environ.get("BRAFT_TLS_SERVER_NAME", "")
+    name = os.environ.get("BRAFT_TLS_SERVER_NAME") or None
     trust = Trust(tls_ca, tls_cert, tls_key, name)
     secret = secret_of(token) if token else None
     insecure = _trusts_the_network()

@@ -62,7 +62,7 @@ def show(
 ) -> None:
     """Explain one plugin: what it provides, how it is chosen, its options and their values.
 
-    Exit code 1 if it cannot be loaded, 2 if there is none of that name.
+    Exit code 1 if it cannot be loaded, 2 if no plugin has that name.
 
     JSON: a list, one for each plugin that the name means: plugin, distribution, version, summary,
     links, hooks, disabled, failure; provides, a list of kind, name, choose, text, in_use; options,

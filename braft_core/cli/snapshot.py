@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from braft_core.cli.output import echo, emit, reports_errors, table
 from braft_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from braft_core.client import SnapshotInfo
     from braft_core.raft.types import SnapshotMeta
     from braft_core.runtime.recover_cluster import Restored
 
@@ -54,7 +56,7 @@ def take(
     """
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         taken = client.take_snapshot()
-    emit(as_json, taken, lambda: echo(f"{taken['id']}  {_extent(taken)}"))
+    emit(as_json, asdict(taken), lambda: echo(f"{taken.id}  {_extent(taken)}"))
 
 
 @app.command("list")
@@ -74,8 +76,9 @@ def list_snapshots(
     """
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         found = client.snapshots()
-    rows = [[s["id"], s["index"], s["term"], s["size"]] for s in found]
-    emit(as_json, {"snapshots": found}, lambda: table(["ID", "INDEX", "TERM", "BYTES"], rows))
+    rows = [[s.id, s.index, s.term, s.size] for s in found]
+    answer = {"snapshots": [asdict(snapshot) for snapshot in found]}
+    emit(as_json, answer, lambda: table(["ID", "INDEX", "TERM", "BYTES"], rows))
 
 
 @app.command()
@@ -107,11 +110,16 @@ def save(
         total = None
         if snapshot_id is None:
             taken = client.take_snapshot()
-            snapshot_id, total = str(taken["id"]), int(taken["size"])
+            snapshot_id, total = taken.id, taken.size
         with _progress(f"saving {file}", total) as progress:
             saved = client.download_snapshot(snapshot_id, file, progress, overwrite=force)
-    answer = saved | {"file": str(file)}
-    emit(as_json, answer, lambda: echo(f"saved {file}: {_extent(saved)}"))
+    answer = asdict(saved.info) | {
+        "bytes": saved.file_size,
+        "clusterName": saved.cluster_name,
+        "clusterID": saved.cluster_id,
+        "file": str(file),
+    }
+    emit(as_json, answer, lambda: echo(f"saved {file}: {_extent(saved.info)}"))
 
 
 @app.command()
@@ -160,7 +168,7 @@ def _confirm(file: Path, described: SnapshotMeta, data_dir: str, *, may_ask: boo
         )
     members = ", ".join(server.address for server in described.configuration.servers)
     echo(
-        f"{file}: {_meta_extent(described)}, of a cluster of {members}.",
+        f"{file}: {_extent(described)}, of a cluster of {members}.",
         f"{data_dir} becomes the first node of a NEW cluster with this state. What the old one",
         "wrote later is not in it, and the old members will be refused.",
     )
@@ -187,7 +195,7 @@ def _explain(file: Path, made: Restored) -> None:
     new = made.new_cluster
     port = parse_address(new.address).port
     echo(
-        f"verified {file}: {_meta_extent(made.snapshot)}",
+        f"verified {file}: {_extent(made.snapshot)}",
         f"made {made.data_dir}",
         f"new cluster {new.cluster_id}; its only voter is {new.server_id} at {new.address}",
         "",
@@ -201,12 +209,8 @@ def _explain(file: Path, made: Restored) -> None:
     )
 
 
-def _meta_extent(meta: SnapshotMeta) -> str:
-    return _extent({"index": meta.index, "term": meta.term, "size": meta.size})
-
-
-def _extent(row: dict[str, Any]) -> str:
-    return f"index {row['index']}, term {row['term']}, {row['size']} bytes"
+def _extent(snapshot: SnapshotInfo | SnapshotMeta) -> str:
+    return f"index {snapshot.index}, term {snapshot.term}, {snapshot.size} bytes"
 
 
 @contextmanager

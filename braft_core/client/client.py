@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import httpx
 
-from braft_core.client.download import download
+from braft_core.client.download import SavedSnapshot, download
 from braft_core.client.request_encoding import (
     base_url,
     body_of,
@@ -24,9 +24,26 @@ from braft_core.client.request_encoding import (
     kv_path,
     segment,
 )
-from braft_core.client.response_decoding import NOT_FOUND, error_of, facts, understood
+from braft_core.client.response_decoding import (
+    NOT_FOUND,
+    error_of,
+    facts,
+    leader_in,
+    members_in,
+    snapshot_in,
+    snapshots_in,
+    understood,
+)
 from braft_core.client.trust import Trust, is_address
-from braft_core.errors import BraftError, ConfigError, NotApplied, OutcomeUnknown, Unreachable
+from braft_core.cluster_types import Consistency, Leader, Member, Readiness, SnapshotInfo
+from braft_core.errors import (
+    BraftError,
+    ConfigError,
+    NoLeader,
+    NotApplied,
+    OutcomeUnknown,
+    Unreachable,
+)
 from braft_core.escaping import shown
 from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
 
@@ -125,7 +142,7 @@ class Client:
     # Keys and values -------------------------------------------------------------------------
 
     def kv_entry(
-        self, map_name: str, key: str, consistency: str = "linearizable"
+        self, map_name: str, key: str, consistency: Consistency = "linearizable"
     ) -> KVEntry | None:
         """Return value and revision, ``None`` if the key does not exist."""
         try:
@@ -135,7 +152,7 @@ class Client:
                 return None
             raise
 
-    def kv_get(self, map_name: str, key: str, consistency: str = "linearizable") -> Any:
+    def kv_get(self, map_name: str, key: str, consistency: Consistency = "linearizable") -> Any:
         """Return the value, ``None`` if the key does not exist."""
         entry = self.kv_entry(map_name, key, consistency)
         return entry.value if entry is not None else None
@@ -166,7 +183,7 @@ class Client:
         map_name: str,
         after: str = "",
         limit: int = DEFAULT_PAGE_SIZE,
-        consistency: str = "linearizable",
+        consistency: Consistency = "linearizable",
     ) -> Page:
         """Return up to ``limit`` keys of a map that sort after ``after``, with their values.
 
@@ -175,7 +192,7 @@ class Client:
         params = {"consistency": consistency, **_place(after, limit)}
         return self._read(kv_path(map_name), _page, params)
 
-    def kv_list(self, map_name: str, consistency: str = "linearizable") -> dict[str, Any]:
+    def kv_list(self, map_name: str, consistency: Consistency = "linearizable") -> dict[str, Any]:
         """Return all keys and values of a map, in the order of the keys.
 
         A large map takes several reads, one a page. Changes between them may be missing.
@@ -203,55 +220,53 @@ class Client:
         wait = min(self._timeout, _STATUS_WAIT)
         return self._read("/raft", facts, {"timeout": f"{wait:g}"})
 
-    def ready(self) -> tuple[bool, str]:
-        """Return whether the first node that answers is ready, and if not, why."""
+    def ready(self) -> Readiness:
+        """Return whether a node can serve requests, and if none can, why."""
         try:
             self._read("/readyz", facts, waits=False)
         except NotApplied as error:
-            return False, error.message
-        return True, ""
+            return Readiness(False, error.message)
+        return Readiness(True, "")
 
-    def members(self) -> list[dict[str, Any]]:
-        """Return ``id``, ``address``, ``suffrage`` and ``leader`` of each member."""
-        return self._read("/v1/members", _members, waits=False)
+    def members(self) -> list[Member]:
+        """Return the configuration in use, as the node that answers knows it."""
+        return self._read("/v1/members", members_in, waits=False)
 
-    def add_member(self, server_id: str, address: str, voter: bool = True) -> list[dict[str, Any]]:
-        """Add a server; return the members after it."""
+    def add_member(self, server_id: str, address: str, voter: bool = True) -> list[Member]:
+        """Add a server; return the members after the change."""
         body = {"id": server_id, "address": address, "voter": voter}
-        return self._post("/v1/members", _members, body)
+        return self._post("/v1/members", members_in, body)
 
-    def remove_member(self, server_id: str) -> list[dict[str, Any]]:
-        """Remove a server; return the members after it."""
-        return self._write("DELETE", f"/v1/members/{segment('server id', server_id)}", _members)
+    def remove_member(self, server_id: str) -> list[Member]:
+        """Remove a server; return the members after the change."""
+        return self._write("DELETE", f"/v1/members/{segment('server id', server_id)}", members_in)
 
-    def promote_member(self, server_id: str) -> list[dict[str, Any]]:
-        """Make a nonvoter a voter; return the members after it."""
+    def promote_member(self, server_id: str) -> list[Member]:
+        """Make a nonvoter a voter; return the members after the change."""
         return self._write(
-            "POST", f"/v1/members/{segment('server id', server_id)}/promote", _members
+            "POST", f"/v1/members/{segment('server id', server_id)}/promote", members_in
         )
 
-    def leader(self) -> dict[str, str]:
-        """Return ``id`` and ``address`` of the leader."""
-        return self._read("/v1/leader", facts, waits=False)
+    def leader(self) -> Leader | None:
+        """Return the leader, ``None`` if no node that answers knows one."""
+        try:
+            return self._read("/v1/leader", leader_in, waits=False)
+        except NoLeader:
+            return None
 
-    def transfer_leadership(self, to: str = "") -> dict[str, str]:
-        """Transfer leadership, to ``to`` if given; return the new leader as :meth:`leader` does."""
-        return self._post("/v1/leader", facts, {"to": to})
+    def transfer_leadership(self, to: str | None = None) -> Leader:
+        """Hand leadership to ``to`` or the most up-to-date voter; return the new leader."""
+        return self._post("/v1/leader", leader_in, {"to": to} if to else {})
 
     # Snapshots -------------------------------------------------------------------------------
 
-    def snapshots(self) -> list[dict[str, Any]]:
-        """Return the snapshots of the node that answers: ``id``, ``index``, ``term``, ``size``.
+    def snapshots(self) -> list[SnapshotInfo]:
+        """Return the snapshots of the node that answers, newest first."""
+        return self._read("/v1/snapshots", snapshots_in, waits=False)
 
-        Newest first.
-        """
-        return self._read(
-            "/v1/snapshots", lambda answer: list(facts(answer)["snapshots"]), waits=False
-        )
-
-    def take_snapshot(self) -> dict[str, Any]:
-        """Let the node that answers take a snapshot now; return its row."""
-        return self._write("POST", "/v1/snapshots", facts)
+    def take_snapshot(self) -> SnapshotInfo:
+        """Let the node that answers take a snapshot now, and compact its log."""
+        return self._write("POST", "/v1/snapshots", snapshot_in)
 
     def download_snapshot(
         self,
@@ -260,7 +275,7 @@ class Client:
         progress: Callable[[int], object] = lambda size: None,
         *,
         overwrite: bool = False,
-    ) -> dict[str, Any]:
+    ) -> SavedSnapshot:
         """Save a snapshot as a file that only this user may read.
 
         The file appears once it is complete and verified. The nodes are asked in turn until one has
@@ -269,8 +284,6 @@ class Client:
         :param path: the file to create; it must not exist.
         :param progress: called with the bytes received so far, repeatedly.
         :param overwrite: replace an existing file, once the download is complete.
-        :returns: ``id``, ``index``, ``term``, ``size``, ``bytes`` (of the file), ``members``,
-            ``clusterName``, ``clusterID``.
         :raises StorageCorrupt: the downloaded file is damaged.
         :raises StorageError: the file cannot be written, or exists already.
         """
@@ -360,7 +373,7 @@ def _is_positive(number: object) -> bool:
     return isinstance(number, int | float) and not isinstance(number, bool) and number > 0
 
 
-def _expect(server_name: str, request: httpx.Request) -> None:
+def _expect(server_name: str | None, request: httpx.Request) -> None:
     """Check the certificate against ``server_name`` where the URL has an address."""
     if server_name and is_address(request.url.host):
         request.extensions = {**request.extensions, "sni_hostname": server_name}
@@ -397,7 +410,3 @@ def _next(found: Mapping[str, Any]) -> str | None:
     """Return the ``after`` of the next page, ``None`` on the last one."""
     after = found.get("next")
     return after if after is None else str(after)
-
-
-def _members(answer: httpx.Response) -> list[dict[str, Any]]:
-    return list(facts(answer)["members"])

@@ -11,20 +11,31 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import httpx
 
 from braft_core.client.response_decoding import error_of
+from braft_core.cluster_types import SnapshotInfo
 from braft_core.errors import StorageError, StorageFull, Unreachable
-from braft_core.raft.types import SnapshotMeta
 from braft_core.storage.directory import sync_directory
 from braft_core.storage.snapshot_file import verify_file
 
-__all__ = ["download"]
+__all__ = ["SavedSnapshot", "download"]
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PIECE = 256 << 10
+
+
+class SavedSnapshot(NamedTuple):
+    """A snapshot that was downloaded, and the cluster that it is from."""
+
+    info: SnapshotInfo
+    #: Size of the file in bytes.
+    file_size: int
+    #: ``None`` if the node did not report it.
+    cluster_name: str | None
+    cluster_id: str | None
 
 
 def download(
@@ -33,7 +44,7 @@ def download(
     path: Path,
     progress: Callable[[int], object],
     overwrite: bool,
-) -> dict[str, Any]:
+) -> SavedSnapshot:
     """Fetch ``url`` into ``path``; see :meth:`braft_core.client.Client.download_snapshot`.
 
     :raises Unreachable: the node does not answer, or breaks off.
@@ -49,16 +60,17 @@ def download(
                 if error is not None:
                     raise error
                 _receive(answer, part, progress)
-                name = answer.headers.get("Braft-Cluster-Name", "")
-                cluster = answer.headers.get("Braft-Cluster-ID", "")
+                name = answer.headers.get("Braft-Cluster-Name")
+                cluster = answer.headers.get("Braft-Cluster-ID")
         except httpx.RequestError as failure:
             raise Unreachable(f"{url} ({type(failure).__name__}: {failure})") from failure
-        # The temporary name is not the snapshot's id, which is the last segment of the URL.
         meta = verify_file(part)
         size = part.stat().st_size
         _publish(part, path, overwrite)
-    facts = _facts(meta._replace(id=url.rpartition("/")[2]))
-    return facts | {"bytes": size, "clusterName": name, "clusterID": cluster}
+    # The id in the file is its temporary name; that of the snapshot ends the URL.
+    snapshot_id = url.rpartition("/")[2]
+    info = SnapshotInfo(snapshot_id, meta.index, meta.term, meta.size, meta.configuration.ids)
+    return SavedSnapshot(info, size, name or None, cluster or None)
 
 
 def _receive(answer: httpx.Response, part: Path, progress: Callable[[int], object]) -> None:
@@ -131,13 +143,3 @@ def _failure(path: Path, error: OSError) -> StorageError:
     if error.errno in _NO_SPACE:
         return StorageFull(f"{path}: no space left for the snapshot", path=str(path))
     return StorageError(f"{path}: {error.strerror}", path=str(path))
-
-
-def _facts(meta: SnapshotMeta) -> dict[str, Any]:
-    return {
-        "id": meta.id,
-        "index": meta.index,
-        "term": meta.term,
-        "size": meta.size,
-        "members": list(meta.configuration.ids),
-    }

@@ -6,14 +6,24 @@ Pure: takes status, headers and body of one response.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import httpx
 
+from braft_core.cluster_types import Leader, Member, SnapshotInfo, Suffrage
 from braft_core.errors import BraftError, OutcomeUnknown, TooLarge, from_wire
 from braft_core.escaping import printable, printable_values
 
-__all__ = ["NOT_FOUND", "error_of", "facts", "understood"]
+__all__ = [
+    "NOT_FOUND",
+    "error_of",
+    "facts",
+    "leader_in",
+    "members_in",
+    "snapshot_in",
+    "snapshots_in",
+    "understood",
+]
 
 T = TypeVar("T")
 
@@ -64,6 +74,56 @@ def facts(response: httpx.Response) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise TypeError("not a JSON object")
     return body
+
+
+def members_in(response: httpx.Response) -> list[Member]:
+    """Return the members in the body of ``/v1/members``."""
+    return [_member(row) for row in facts(response)["members"]]
+
+
+def leader_in(response: httpx.Response) -> Leader:
+    """Return the leader in the body of ``/v1/leader``."""
+    row = facts(response)
+    return Leader(_typed(row, "id", str), _typed(row, "address", str))
+
+
+def snapshots_in(response: httpx.Response) -> list[SnapshotInfo]:
+    """Return the snapshots in the body of a GET of ``/v1/snapshots``."""
+    return [_snapshot(row) for row in facts(response)["snapshots"]]
+
+
+def snapshot_in(response: httpx.Response) -> SnapshotInfo:
+    """Return the snapshot in the body of a POST to ``/v1/snapshots``."""
+    return _snapshot(facts(response))
+
+
+def _member(row: dict[str, Any]) -> Member:
+    suffrage: Suffrage = row["suffrage"]
+    if suffrage not in get_args(Suffrage):
+        raise ValueError("not a suffrage")
+    server_id, address = _typed(row, "id", str), _typed(row, "address", str)
+    return Member(server_id, address, suffrage, _typed(row, "leader", bool))
+
+
+def _snapshot(row: dict[str, Any]) -> SnapshotInfo:
+    # A snapshot whose configuration cannot be read has no members.
+    members = row.get("members", ())
+    if not all(isinstance(member, str) for member in members):
+        raise TypeError("not server ids")
+    return SnapshotInfo(
+        id=_typed(row, "id", str),
+        index=_typed(row, "index", int),
+        term=_typed(row, "term", int),
+        size=_typed(row, "size", int),
+        members=tuple(members),
+    )
+
+
+def _typed(row: dict[str, Any], key: str, kind: type[T]) -> T:
+    value = row[key]
+    if type(value) is not kind:
+        raise TypeError(f"{key} is of another type")
+    return value
 
 
 def _foreign(response: httpx.Response, *, write: bool) -> BraftError:

@@ -18,13 +18,14 @@ class Trust(NamedTuple):
     :param ca: certificates of the trusted CAs; ``None``: those of the system.
     :param cert: the client's certificate, for servers that require one.
     :param key: its private key.
-    :param server_name: the name in the nodes' certificates, where a URL has an IP address.
+    :param server_name: the name in the nodes' certificates, for URLs with an IP address;
+        ``None``: the address.
     """
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
-    server_name: str = ""
+    server_name: str | None = None
 
     def context(self) -> ssl.SSLContext:
         """Return the TLS context of connections.

@@ -78,7 +78,7 @@ class StateComparison:
         self._unreadable: set[str] = set()
         #: Digests of this member, the oldest first. Replaced, never changed.
         self.own: tuple[Checkpoint, ...] = ()
-        #: The message about all differences, "" if there are none.
+        #: The message about all differences, "" without differences.
         self.message = ""
         #: Why this member must not serve reads, "" if it may.
         self.own_fault = ""

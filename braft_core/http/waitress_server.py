@@ -272,7 +272,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
                 channel.last_activity += step
 
     def accept(self) -> Any:
-        """Accept a connection, ``None`` if there is none or no descriptor; called by Waitress."""
+        """Accept a connection if one waits and a descriptor is free; called by Waitress."""
         try:
             return super().accept()
         except OSError as error:

@@ -250,7 +250,7 @@ def parse_discovery(value: str, known: Iterable[str]) -> tuple[str, str]:
     returned as it is; :meth:`Registry.get` then says what is missing.
 
     :param known: the installed schemes; those of this project are known even if not installed.
-    :raises ConfigError: it is none of these, or close enough to a scheme to be a misspelling.
+    :raises ConfigError: it has none of these forms, or looks like a misspelt scheme.
     """
     value, installed = value.strip(), sorted(set(known))
     schemes = {*installed, *(name for kind, name in FIRST_PARTY if kind == "discovery")}

@@ -271,14 +271,14 @@ def braft_on_stopping(node: NodeAPI) -> None:
 
 
 @_spec
-def braft_on_leader_changed(node: NodeAPI, leader: str, term: int) -> None:
-    """Observe that this node follows another leader, or none.
+def braft_on_leader_changed(node: NodeAPI, leader: str | None, term: int) -> None:
+    """Observe a change of the leader that this node knows.
 
-    When: after each change of the leader that this node knows; the leader may be the node itself.
+    When: after each change, also when the node loses its leader or leads itself.
     Thread: the observers' thread. May block, which delays other observers only.
 
     :param node: the node.
-    :param leader: the server id of the new leader; empty while none is known.
+    :param leader: the server id of the new leader; ``None`` while the node knows no leader.
     :param term: the term in which the node learnt of the leader.
     :return: nothing.
 

@@ -253,7 +253,7 @@ class RaftCore(CoreStatus):
     # -- outputs -------------------------------------------------------------------------
 
     def poll(self) -> Ready | None:
-        """Return the consequences of the inputs so far, each once; ``None`` if there are none."""
+        """Return the consequences of the inputs since the last call, ``None`` without any."""
         if self._state.role is Role.LEADER:
             replication.replicate(self._state)
             reads.start_round(self._state)

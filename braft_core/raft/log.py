@@ -71,7 +71,7 @@ class RaftLog:
 
     @property
     def first_index(self) -> int:
-        """Index of the first entry that is held, or of the next one if there are none."""
+        """Index of the first entry of the log; of an empty log, the next index."""
         return self.compacted_index + 1
 
     @property

@@ -101,7 +101,7 @@ class CoreStatus:
 
     @property
     def transferring_to(self) -> str:
-        """The target of the leadership transfer under way; "" if there is none."""
+        """The target of the leadership transfer under way; "" without a transfer."""
         return self._state.transfer_to
 
     def peers(self) -> list[PeerStatus]:

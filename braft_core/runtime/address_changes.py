@@ -30,7 +30,7 @@ class AddressTracker:
         be missing for a moment. The address family stays, since the sockets listen on one family.
 
         :param own: all addresses of the host.
-        :param best: the one that a node which starts now would advertise; "" if there is none.
+        :param best: the address that a node started now would advertise; "" if none is usable.
         """
         candidate = best if best and self._is_better(best, own) else ""
         settled = candidate == self._candidate

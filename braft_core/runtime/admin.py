@@ -77,7 +77,7 @@ class _Server(Protocol):
         """Id and address of the known leader."""
 
     def running(self) -> Replica:
-        """Return the member part. :raises NotReady: there is none."""
+        """Return the replica. :raises NotReady: this node is in no cluster."""
 
     def submit(self, request: Command | Query) -> None:
         """Take a request."""

@@ -22,7 +22,7 @@ _ALL_IPV4 = "0.0.0.0"  # noqa: S104 - as ``Settings.bind_host``
 
 
 class Advertised(NamedTuple):
-    """Where others are told that this node is."""
+    """The address that a node advertises, and where it listens."""
 
     ip: str
     #: The address to listen on.
@@ -56,8 +56,8 @@ def advertised_address(settings: Settings, registry: Registry) -> str:
 def advertise(settings: Settings, registry: Registry) -> Advertised:
     """Return :func:`advertised_address`, where to listen, and whether it follows the host's.
 
-    A node that takes the host's address while there is none but loopback listens on all addresses,
-    or nobody would reach it at the one that the host gets later.
+    If a node takes its address from the host and the host has only loopback, it listens on all
+    addresses. Otherwise nobody could reach it at an address that the host gets later.
 
     :raises ConfigError: as :func:`advertised_address`.
     """

@@ -165,7 +165,9 @@ def expect_is_a_guess(settings: Settings, discovery: Discovery | None) -> bool:
 
 def expect_is_listed(settings: Settings, discovery: Discovery | None) -> bool:
     """Return whether the number of nodes is only the length of the discovery's list."""
-    listed = discovery is not None and discovery.lists_founders and discovery.expect is not None
+    listed = (
+        discovery is not None and discovery.lists_initial_members and discovery.expect is not None
+    )
     return settings.expect is None and listed
 
 

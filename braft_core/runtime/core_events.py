@@ -79,7 +79,7 @@ class EventPublisher:
                 self._log("leader %s in term %d", self._named(event.leader), event.term)
                 self._server.leader_changed(event.leader)
                 self._events.emit("leader", event.leader, event.term)
-                self._notify("leader_changed", leader=event.leader, term=event.term)
+                self._notify("leader_changed", leader=event.leader or None, term=event.term)
             case ConfigurationChanged():
                 self._server.use_configuration(event.configuration)
             case ConfigurationCommitted():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from braft_core.abc import Transport, WriteBatch
@@ -61,6 +61,7 @@ class Driver:
     """Everything but :meth:`submit`, :meth:`call_soon` and the views is for the loop's thread.
 
     :param forward: takes commands for another leader: ``forward(leader_id, commands)``.
+    :param retry: takes commands that were replaced before they were committed.
     :param read_remote: asks another leader for a read index on behalf of these queries.
     :param on_event: receives the core's events in order.
     :param on_restore: restores a received snapshot, before whatever is applied next.
@@ -82,6 +83,7 @@ class Driver:
         applier: Applier,
         *,
         forward: Callable[[str, list[Command]], None],
+        retry: Callable[[Sequence[Command]], None],
         read_remote: Callable[[str, list[Query]], None],
         on_event: Callable[[Event], None],
         on_restore: Callable[[SnapshotMeta], None],
@@ -98,6 +100,7 @@ class Driver:
         self._transport = transport
         self._applier = applier
         self._forward = forward
+        self._retry = retry
         self._read_remote = read_remote
         self._on_event = on_event
         self._on_restore = on_restore
@@ -299,7 +302,8 @@ class Driver:
         if ready.committed:
             segments, lost = self._pending.take(ready.committed)
             self._applier.apply(ready.committed, segments)
-            self._lost(lost)
+            if lost:
+                self._lost(lost)
         for read_id, index in ready.reads:
             queries = self._reads.pop(read_id)
             if index < 0:
@@ -360,12 +364,15 @@ class Driver:
     def _lost(self, requests: list[Request]) -> None:
         """Propose replaced requests again: they were not applied."""
         now = clock.monotonic()
+        again, refused = [], []
         for request in requests:
-            request.sent = False
             if isinstance(request, Command) and request.deadline > now:
-                self._commands.append(request)
+                again.append(request)
             else:
-                settle([(request, NotLeader("the leader was deposed before it was committed"))])
+                refused.append(request)
+        self._retry(again)
+        error = NotLeader("the leader was deposed before it was committed")
+        settle((request, error) for request in refused)
 
     def _persist(self, ready: Ready) -> None:
         writer = self._writer

@@ -2,14 +2,14 @@
 
 A command whose call may have reached the leader is not sent again here: its outcome is unknown
 (client sessions retry it). One that certainly did not (no connection, "not the leader") goes back
-to the queue until its deadline. Waiting requests share a call; the number of calls is bounded.
+to the retry queue. Waiting requests share a call; the number of calls is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
 from braft_core.abc import Identity
@@ -33,6 +33,7 @@ from braft_core.peer import (
 from braft_core.runtime import clock
 from braft_core.runtime.answer_codec import decoded
 from braft_core.runtime.requests import Command, Query, Request, SupersededAttempt, settle
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.timing import Timing
 
 __all__ = ["Forwarder"]
@@ -64,8 +65,9 @@ class _Server(Protocol):
     def identity(self) -> Identity:
         """Who this node is."""
 
-    def submit(self, request: Command | Query) -> None:
-        """Take a request."""
+    @property
+    def retries(self) -> RetryQueue:
+        """Requests that wait for another attempt."""
 
     def serve(self, index: int, queries: list[Query]) -> None:
         """Serve these once ``index`` is applied here."""
@@ -108,7 +110,7 @@ class Forwarder:
         if self._commands:
             waiting, self._commands = self._commands, []
             # Through the queue: the leader may have changed.
-            self._submit_all(waiting)
+            self._server.retries.put_all(waiting, at_once=True)
 
     def leader_changed(self, leader: str) -> None:
         """Stop waiting for former leaders, which may be cut off or frozen.
@@ -141,13 +143,13 @@ class Forwarder:
                 leader, ProposeRequest(data, max(1, int(timeout * 1000))), timeout
             )
         except NotApplied as error:
-            await self._again(batch, error)
+            self._again(batch, error)
         except AccessDenied as error:
             # Not applied, and a retry fails until a setting changes.
             settle((command, error) for command in batch)
         except (Unreachable, WrongCluster) as error:
             if isinstance(error, WrongCluster) or error.data.get("sent") is False:
-                await self._again(batch, error)
+                self._again(batch, error)
             else:
                 settle((command, _unknown(leader, error)) for command in batch)
         except BraftError as error:
@@ -164,22 +166,17 @@ class Forwarder:
         answers = [await decoded(outcome) for outcome in outcomes]
         settle(zip(batch, answers, strict=True))
 
-    async def _again(self, batch: Sequence[Command | Query], why: BraftError) -> None:
-        """Requeue requests after a delay, unless a retry cannot help."""
+    def _again(self, batch: list[Any], why: BraftError) -> None:
+        """Hand requests that were not applied to the retry queue, unless a retry cannot help.
+
+        From then on they are no longer requests of this call: ``batch`` is empty.
+        """
         if isinstance(why, NotApplied) and not why.safe_to_retry:
             settle((request, why) for request in batch)
             return
-        for request in batch:
-            request.sent = False
-        await asyncio.sleep(self._timing.request_retry)
-        # Checked after the delay: another attempt may have superseded some meanwhile.
-        self._submit_all(
-            [request for request in batch if not isinstance(request, SupersededAttempt)]
-        )
-
-    def _submit_all(self, requests: Sequence[Command | Query]) -> None:
-        for request in requests:
-            self._server.submit(request)
+        again = [request for request in batch if not isinstance(request, SupersededAttempt)]
+        batch.clear()
+        self._server.retries.put_all(again)
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -195,7 +192,7 @@ class Forwarder:
         self._reads_under_way -= 1
         if self._queries:
             waiting, self._queries = self._queries, []
-            self._submit_all(waiting)
+            self._server.retries.put_all(waiting, at_once=True)
 
     async def _read(self, leader: str, queries: list[Query]) -> None:
         timeout = max(0.001, max(q.deadline for q in queries) - clock.monotonic())
@@ -208,12 +205,12 @@ class Forwarder:
         except BraftError as error:
             # A read may always be retried.
             _log.debug("read index from %s failed: %s", leader, error)
-            await self._again(queries, Unreachable())
+            self._again(queries, Unreachable())
             return
         if isinstance(reply, ReadIndexReply):
             self._server.serve(reply.index, queries)
         else:
-            await self._again(queries, Unreachable())
+            self._again(queries, Unreachable())
 
     # -- plumbing ------------------------------------------------------------------------------
 
@@ -257,7 +254,6 @@ class Forwarder:
         for leader, requests, proposes in self._tasks.values():
             late = [r for r in requests if r.deadline <= now and not r.future.done()]
             if proposes:
-                # Commands that wait for a retry belong to the queue.
                 silent = _unknown(leader, Unreachable("it did not answer in time"))
                 settle((command, silent) for command in late if command.sent)
             else:

@@ -40,7 +40,7 @@ class _Server(Protocol):
         """Runs the services."""
 
     def running(self) -> Replica:
-        """Return the member part. :raises NotReady: there is none."""
+        """Return the replica. :raises NotReady: this node is in no cluster."""
 
     def detach(self) -> list[Command | Query]:
         """Leave the cluster; return requests not proposed yet."""

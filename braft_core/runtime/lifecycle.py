@@ -163,7 +163,7 @@ class NodeThreads:
                 _log.error("the node did not stop in order: %r", error)
             self._closed = True
             self._server.condition.notify()
-            # After the server, which has answered whoever still waited.
+            # After the server, which has answered all waiting requests.
             if self._front is not None:
                 self._front.stop()
             join = self._timing.thread_join
@@ -382,7 +382,7 @@ class NodeThreads:
         return self._server.view.cluster(seconds(timeout, self._timing.view_timeout))
 
     def members(self) -> list[Member]:
-        """Return the configuration in use. :raises NotReady: there is none, or it is not known."""
+        """Return the configuration in use. :raises NotReady: the node knows no configuration."""
         if members := self._server.view.members():
             return members
         raise NotReady(f"not ready: {self.ready()[1] or 'the members are not known yet'}")

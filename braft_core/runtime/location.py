@@ -1,8 +1,8 @@
 """Choose the three ports and the data directory of a node.
 
 The rule keeps a node with its data. A node for which neither the Raft port nor the data
-directory is set resumes the first default directory that holds data and is not in use. It makes a
-new directory only if there is none. It never leaves its data because a port is taken: then it
+directory is set resumes the first default directory that holds data and is not in use. Without such
+a directory it makes a new one. It never leaves its data because a port is taken: then it
 refuses to start and names the port. Runs before anything else is started, in the caller's thread.
 """
 
@@ -132,8 +132,8 @@ class _Search:
     def _resume(self, rport: int, leave_blank: list[int] | None = None) -> Location | None:
         directory = _DEFAULT_PARENT / str(rport)
         implied = implied_ports(rport, self._settings.dport, self._settings.hport)
-        # The lock comes before the look at the ports: whoever has them then is no node of this
-        # directory.
+        # Lock the directory before checking the ports. Once it is locked, a port that is taken does
+        # not belong to a node of this directory.
         storage, stored = self._open(implied)
         if storage is None or stored is None:
             _log.info("%s is in use by another node", directory)

@@ -72,7 +72,7 @@ class LoopThread:
             raise
         if self.is_current:
             work.close()
-            raise Stopped("a blocking call was made on the node's own loop; use its async twin")
+            raise Stopped("a blocking call was made on the node's own loop; use its async variant")
         future = self.submit(work)
         try:
             return future.result(timeout)

@@ -82,7 +82,7 @@ class _Server(Protocol):
         """Id and address of the known leader."""
 
     def running(self) -> Replica:
-        """Return the member part. :raises NotReady: there is none."""
+        """Return the replica. :raises NotReady: this node is in no cluster."""
 
     def start_replica(self, cluster_id: str) -> None:
         """Become a member of a cluster."""

@@ -1,7 +1,7 @@
 """Detect that gevent or eventlet has replaced threads and sockets of the standard library.
 
-Their green threads take turns in one thread. The loop of a node would wait for ever for work that
-needs another thread.
+All green threads run in one thread. The loop of a node would wait forever for work that needs
+another thread.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class _Server(Protocol):
         """Who this node is."""
 
     def running(self) -> Replica:
-        """Return the member part. :raises NotReady: there is none."""
+        """Return the replica. :raises NotReady: this node is in no cluster."""
 
 
 class NodeSnapshots:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from braft_core.abc import Identity, Transport
 from braft_core.raft import Configuration
 
 __all__ = ["PeerAddresses"]
 
 
+class _Server(Protocol):
+    @property
+    def identity(self) -> Identity:
+        """Who this node is now."""
+
+
 class PeerAddresses:
     """The address of each member, as the transport uses it. Changed on the loop alone."""
 
-    def __init__(self, identity: Identity, transport: Transport) -> None:
-        self._identity, self._transport = identity, transport
+    def __init__(self, server: _Server, transport: Transport) -> None:
+        self._server, self._transport = server, transport
         self._addresses: dict[str, str] = {}
 
     def of(self, server_id: str) -> str:
         """Return the address of a server, "" if unknown. May be called from any thread."""
-        if server_id == self._identity.server_id:
-            return self._identity.address
+        own = self._server.identity
+        if server_id == own.server_id:
+            return own.address
         return self._addresses.get(server_id, "")
 
     def set(self, server_id: str, address: str) -> None:
         """Connect to ``server_id`` at ``address`` from now on."""
-        if server_id != self._identity.server_id and self._addresses.get(server_id) != address:
+        own = self._server.identity.server_id
+        if server_id != own and self._addresses.get(server_id) != address:
             self._addresses[server_id] = address
             self._transport.set_peer(server_id, address)
 

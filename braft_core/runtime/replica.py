@@ -18,6 +18,7 @@ from braft_core.runtime.components import Components
 from braft_core.runtime.core_events import EventPublisher
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.snapshots import SnapshotPolicy, Snapshotter
 from braft_core.runtime.staleness import StalenessBound
 from braft_core.runtime.writer import Writer
@@ -38,6 +39,7 @@ class Replica:
         applier: Applier,
         *,
         forwarder: Forwarder,
+        retries: RetryQueue,
         publisher: EventPublisher,
         admission: CommandAdmission,
         explain: Callable[[], str],
@@ -59,6 +61,7 @@ class Replica:
             components.transport,
             applier,
             forward=forwarder.commands,
+            retry=lambda commands: retries.put_all(commands, at_once=True),
             read_remote=forwarder.reads,
             on_event=publisher.on_event,
             on_restore=self._restore,
@@ -128,6 +131,7 @@ class Replica:
 
     def close(self, timeout: float) -> None:
         """*Any thread*, after :meth:`halt`: let the writer finish."""
+        self.writer.run(self.snapshotter.name_last)
         self.writer.stop(timeout)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from braft_core.errors import (
@@ -63,6 +63,12 @@ class Request:
     def classify(self, error: BraftError) -> BraftError | None:
         """Map an error to the one the caller sees, or ``None`` to retry. Any thread."""
         return error
+
+    def attempt(self, submit: Callable[[Any], None]) -> None:
+        """*Loop.* Submit the request again, unless its caller has an answer or has left."""
+        if not self.future.done():
+            self.sent = False
+            submit(self)
 
 
 class Command(Request):

@@ -40,6 +40,7 @@ from braft_core.runtime.peer_addresses import PeerAddresses
 from braft_core.runtime.peer_calls import PeerCallHandler
 from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, Query, Request, settle
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.status import LogThrottle
 from braft_core.runtime.transport_handler import NodeTransportHandler
@@ -67,7 +68,7 @@ class Server:
         self._timing = timing
         self.components = components
         self.applier = applier
-        self.identity = Identity(components.server_id, components.advertised.address)
+        self._identify("")
         self.condition = StateCondition()
         #: The member part; ``None`` while the node is in no cluster.
         self.replica: Replica | None = None
@@ -75,11 +76,12 @@ class Server:
         self._latest: Replica | None = None
         self._fatal = on_fatal
         self._parked = ParkedRequests()
+        self.retries = RetryQueue(self.submit, timing.request_retry)
         self._sweeper: asyncio.Task[None] | None = None
         self._log_throttle = LogThrottle(timing.not_ready_patience)
         self._ready_logged = False
         self._campaign_enabled = True
-        self.addresses = PeerAddresses(self.identity, components.transport)
+        self.addresses = PeerAddresses(self, components.transport)
         self.member_capabilities = MemberCapabilities()
         self._admission = CommandAdmission(
             components.server_id, components.machine, components.cluster, self.member_capabilities
@@ -91,7 +93,6 @@ class Server:
             self,
             components.serializer,
             settings.request_timeout,
-            timing.request_retry,
             components.platform.random_bytes,
         )
         self.admin = Admin(self)
@@ -105,14 +106,18 @@ class Server:
         )
         self.view = NodeView(self)
         calls = PeerCallHandler(self, settings.max_value_bytes, components.machine)
-        self.handler = NodeTransportHandler(
-            self, components, self.identity, calls, self.membership, self.view
-        )
+        self.handler = NodeTransportHandler(self, components, calls, self.membership, self.view)
+
+    def _identify(self, cluster_id: str) -> None:
+        """Set the identity: the only place that does. "": in no cluster."""
+        components = self.components
+        self.identity = Identity(components.server_id, components.advertised.address, cluster_id)
 
     # -- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Start listening, resume a stored cluster membership, start discovery."""
+        self.retries.start()
         self.sessions.start()
         resume_abandoning(self.components)
         stored = self.components.storage.get_meta(CLUSTER_ID)
@@ -139,6 +144,7 @@ class Server:
             # Also when `discovery.stop()` fails or hangs. Settle requests first: the loop may be
             # stopped at any await.
             self.sessions.stop(reason)
+            self.retries.stop(reason)
             self._parked.stop(reason)
             if (latest := self._latest) is not None:
                 latest.halt(reason)
@@ -160,13 +166,14 @@ class Server:
             self.components,
             self.applier,
             forwarder=self._forwarder,
+            retries=self.retries,
             publisher=self._publisher,
             admission=self._admission,
             explain=self.waiting,
             on_fatal=self.give_up,
         )
         self.use_configuration(replica.core.configuration)
-        self.identity.cluster_id = cluster_id
+        self._identify(cluster_id)
         self.digests.start()
         self._latest = replica
         replica.start()
@@ -181,7 +188,7 @@ class Server:
         replica = self.running()
         self._parked.close()
         self.replica = None
-        self.identity.cluster_id = ""
+        self._identify("")
         self.use_configuration(EMPTY_CONFIGURATION)
         return replica.driver.release()
 
@@ -192,6 +199,7 @@ class Server:
         if self.replica is not None:
             self.replica.driver.halt(reason)
         self.sessions.stop(reason)
+        self.retries.stop(reason)
         self.condition.notify()
 
     def running(self) -> Replica:
@@ -224,7 +232,7 @@ class Server:
             self.sessions.sweep()
             self._log_readiness()
             now = clock.monotonic()
-            self._refuse(self._forwarder.sweep(now))
+            self._refuse([*self._forwarder.sweep(now), *self.retries.expire(now)])
             self._refuse([*self._parked.expire(), *self.applier.late(now)])
 
     def _refuse(self, late: Sequence[Request]) -> None:
@@ -281,7 +289,7 @@ class Server:
     def move(self, ip: str) -> None:
         """Advertise another address of this host from now on, and reconnect from there."""
         before, now = self.identity.address, self.components.advertised.move(ip)
-        self.identity.address = now
+        self._identify(self.identity.cluster_id)
         _log.info("this node is at %s now, no longer at %s", now, before)
         self.components.transport.reconnect()
         self.membership.move(ip)

@@ -34,6 +34,7 @@ from braft_core.errors import (
 )
 from braft_core.runtime import clock
 from braft_core.runtime.requests import Command, Query, settle
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.services.envelope import SESSION_ID_BYTES, encode_command, with_session
 from braft_core.services.sessions import MAX_CHARGE, SMALL, shown
 from braft_core.services.state_machine import SESSIONS
@@ -49,6 +50,10 @@ WINDOW = MAX_CHARGE // SMALL
 
 class _Server(Protocol):
     """The part of the node that sessions use."""
+
+    @property
+    def retries(self) -> RetryQueue:
+        """Requests that wait for another attempt."""
 
     def submit(self, request: Command | Query) -> None:
         """Take a request."""
@@ -116,7 +121,7 @@ class RetryableCommand(Command):
             self.unknown = True
         elif not self._may_help(error):
             return self._verdict(error)
-        if self.remaining() <= 0 or not self._sessions.retry_later(self):
+        if self.remaining() <= 0 or not self._sessions.retries.put(self):
             return self._verdict(error)
         return None
 
@@ -144,6 +149,11 @@ class RetryableCommand(Command):
         """Prepare the next attempt; return whether to make it."""
         self.sent = False
         return not self.finished and not self.future.done()
+
+    def attempt(self, submit: Callable[[Any], None]) -> None:
+        """See :meth:`Request.attempt`."""
+        if self.prepare():
+            submit(self)
 
 
 class SessionCommand(RetryableCommand):
@@ -184,6 +194,16 @@ class SessionCommand(RetryableCommand):
             if self.window is not None:
                 self.stamp(self.window)
             return True
+
+    def attempt(self, submit: Callable[[Any], None]) -> None:
+        """See :meth:`Request.attempt`. Without a number, let the session give it one first."""
+        if self.window is not None:
+            super().attempt(submit)
+        elif self.prepare():
+            try:
+                self.client_session.submit(self)
+            except BraftError as refused:
+                settle([(self, refused)])
 
     def finish(self) -> None:
         """Record that the caller has its answer or has left."""
@@ -268,13 +288,14 @@ class ClientSession:
                 f"the outcome is unknown: an earlier attempt may have been applied; {error.message}"
             )
         with self.lock:
+            if self._closed is not None:
+                return self._closed
             if self._window is command.window:
                 self._window = None
             command.window = None
-        try:
-            self.submit(command)  # no attempt was applied, so start over
-        except BraftError as refused:
-            return refused
+        # No attempt was applied, so start over.
+        if not self.sessions.retries.put(command, at_once=True):
+            return Stopped("the node was stopped")
         return None
 
     def open(self) -> None:
@@ -303,11 +324,8 @@ class ClientSession:
         for command in waiting:
             if error is not None and not (keep and command.remaining() > 0):
                 settle([(command, error)])
-            elif command.prepare():
-                try:
-                    self.submit(command)
-                except BraftError as refused:
-                    settle([(command, refused)])
+            else:
+                self.sessions.retries.put_all([command], at_once=True)
 
     def refuse_late(self, error: NotApplied) -> None:
         """Refuse the waiting commands whose deadline has passed."""
@@ -360,10 +378,9 @@ class RegisterClient(RetryableCommand):
 
 
 class Sessions:
-    """All client sessions of a node, and the commands that wait for their retry.
+    """All client sessions of a node.
 
     :param timeout: for closing a session, seconds.
-    :param retry_delay: before a command is sent again, seconds.
     :param random_bytes: source of the session ids.
     """
 
@@ -372,18 +389,18 @@ class Sessions:
         server: _Server,
         serializer: Serializer,
         timeout: float,
-        retry_delay: float,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._server = server
         #: Takes a command; the server's own method.
         self.submit = server.submit
+        #: Takes what needs another attempt.
+        self.retries = server.retries
         self._random_bytes = random_bytes
         self._serializer = serializer
-        self._timeout, self._retry_delay = timeout, retry_delay
+        self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
-        self._retrying: list[RetryableCommand] = []
         self._opening: list[ClientSession] = []
         self._closed = False
         #: The session of all calls that have none of their own.
@@ -398,12 +415,10 @@ class Sessions:
             client_session.open()
 
     def stop(self, reason: BraftError) -> None:
-        """Retry nothing from now on; answer all waiting commands. Idempotent."""
+        """Open no session from now on; answer the commands that wait for one. Idempotent."""
         with self._lock:
             self._closed = True
-            retrying, self._retrying = self._retrying, []
             opening, self._opening = self._opening, []
-        settle((command, reason) for command in retrying)
         for client_session in opening:
             client_session.close(reason)
 
@@ -413,31 +428,6 @@ class Sessions:
             opening = list(self._opening)
         for client_session in opening:
             client_session.refuse_late(self._server.refusal())
-
-    # -- retries ---------------------------------------------------------------------------------
-
-    def retry_later(self, command: RetryableCommand) -> bool:
-        """Send a command again after a delay; return ``False`` if the node is stopping."""
-        with self._lock:
-            if self._closed or self._loop is None:
-                return False
-            self._retrying.append(command)
-            first = len(self._retrying) == 1
-        if first:
-            try:
-                self._loop.call_soon_threadsafe(
-                    self._loop.call_later, self._retry_delay, self._wake
-                )
-            except RuntimeError:  # the loop has ended
-                return False
-        return True
-
-    def _wake(self) -> None:
-        with self._lock:
-            retrying, self._retrying = self._retrying, []
-        for command in retrying:
-            if command.prepare():
-                self._server.submit(command)
 
     # -- opening and closing ---------------------------------------------------------------------
 

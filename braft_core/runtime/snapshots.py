@@ -117,6 +117,8 @@ class Snapshotter:
         """Wait for the end of all tasks, after :meth:`cancel`."""
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._writing is not None:
+            await self._writing.end(self._components.timing.thread_join)
         await asyncio.gather(*self._tidying, return_exceptions=True)
 
     async def _run(self) -> None:
@@ -179,11 +181,13 @@ class Snapshotter:
             self._writing = _Write(self._store, capture, configuration, at, platform, name)
             try:
                 meta = await self._writing.result()
-            finally:
+            except BraftError:
                 self._writing = None
+                raise
             self.last, self._lost = meta, False
             self._on_taken(meta)
             compacted = await compact(meta, meta.index - self._policy.trailing)
+            self._writing = None
             # Only after the core knows the new one: until then it sends an older one.
             in_use = self._core.snapshot or meta
             await asyncio.to_thread(self._store.retain, _KEEP, in_use.id)
@@ -195,6 +199,14 @@ class Snapshotter:
                 extra={"node": self._components.server_id},
             )
             return meta
+
+    def name_last(self) -> None:
+        """*Writer*, after :meth:`stop`. Name a complete snapshot that the stop came before.
+
+        The files of those that the store names may be gone, which is why this one was taken.
+        """
+        if self._writing is not None and (meta := self._writing.written) is not None:
+            self._components.storage.write([WriteBatch(snapshot=meta)])
 
     def name(self, meta: SnapshotMeta, index: int, term: int) -> None:
         """*Writer.* Name a snapshot of ours in the store, then forget entries up to ``index``."""
@@ -265,11 +277,19 @@ class _Write:
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[SnapshotMeta] = self._loop.create_future()
         self._cancelled = threading.Event()
+        #: The snapshot once it is complete and durable.
+        self.written: SnapshotMeta | None = None
         platform.spawn(name, self._run)
 
     async def result(self) -> SnapshotMeta:
-        """Wait until it is durable."""
-        return await self._done
+        """Wait until it is durable. The write goes on if the caller is cancelled."""
+        return await asyncio.shield(self._done)
+
+    async def end(self, timeout: float) -> None:
+        """Wait at most so long until the thread has written it or given it up."""
+        await asyncio.wait([self._done], timeout=timeout)
+        if self._done.done() and not self._done.cancelled():
+            self._done.exception()  # whoever waited for it is gone
 
     def cancel(self) -> None:
         """Abort at the next chunk."""
@@ -277,7 +297,7 @@ class _Write:
 
     def _run(self) -> None:
         try:
-            meta = self._write()
+            meta = self.written = self._write()
         except Exception as error:  # noqa: BLE001 - a service's snapshot may raise anything
             self._tell(error)
         else:

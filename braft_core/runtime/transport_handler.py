@@ -27,11 +27,15 @@ class _Server(Protocol):
     """What the handler needs of the server."""
 
     @property
+    def identity(self) -> Identity:
+        """Who this node is now."""
+
+    @property
     def replica(self) -> Replica | None:
         """The member part, if the node is a member."""
 
     def running(self) -> Replica:
-        """Return the member part. :raises NotReady: there is none."""
+        """Return the replica. :raises NotReady: this node is in no cluster."""
 
 
 class NodeTransportHandler:
@@ -41,14 +45,17 @@ class NodeTransportHandler:
         self,
         server: _Server,
         components: Components,
-        identity: Identity,
         calls: PeerCallHandler,
         membership: ClusterMembership,
         view: NodeView,
     ) -> None:
         self._server, self._components = server, components
-        self.identity = identity
         self._calls, self._membership, self._view = calls, membership, view
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is now."""
+        return self._server.identity
 
     def on_message(self, message: Message) -> None:
         """Handle a Raft message; reject it while the node is in no cluster."""

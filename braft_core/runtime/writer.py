@@ -65,7 +65,7 @@ class Writer:
         self._in_flight = 0
         #: When the jobs under way were taken, and whether the disk was full for them.
         self._began, self._troubled = 0.0, False
-        #: When the write under way began; infinity while there is none. Read on any thread.
+        #: When the write under way began; infinity between writes. Read on any thread.
         self.writing_since = inf
         #: Seconds that the latest write took, and when it ended.
         self._took, self._ended = 0.0, -inf

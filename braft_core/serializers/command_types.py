@@ -171,7 +171,7 @@ class TypeRegistry:
         return self._by_class.get(cls)
 
     def named(self, name: str) -> CommandType:
-        """Return the command type of that name. :raises UnsupportedEncoding: there is none."""
+        """Return the command type of that name. :raises UnsupportedEncoding: it is unknown."""
         found = self._by_name.get(name)
         if found is None:
             raise UnsupportedEncoding(

@@ -33,7 +33,7 @@ def check_plain(value: object) -> int:
 
 
 def not_finite(values: Iterable[object]) -> float | None:
-    """Return the first NaN or infinity in plain values, at any depth; ``None`` if there is none.
+    """Return the first NaN or infinity in plain values, at any depth, ``None`` without any.
 
     They are plain and every serializer encodes them, but JSON has no form for them.
     """

@@ -42,7 +42,7 @@ class Serializers:
                 raise _conflict("tag", serializer.tag)
 
     def by_name(self, name: str) -> Serializer:
-        """Return the serializer of that name. :raises PluginNotFound: there is none."""
+        """Return the serializer of that name. :raises PluginNotFound: it is not installed."""
         if name not in self._by_name:
             raise PluginNotFound(
                 f"no serializer {name!r} is installed; installed: {self._known()}",

@@ -28,14 +28,14 @@ same order; its queries run on one node. Write one by deriving from :class:`Stat
 node, in every process, at any time, because a restarted node replays the log. So a command uses
 only its arguments, the state, and its :class:`~braft_core.abc.CommandContext`:
 
-* no clock: ``context.appended_at`` is the leader's, and in the log;
+* no clock except ``context.appended_at``, the leader's time, which is in the log;
 * no randomness, no ``id()``, no ``hash()`` of text (it differs from process to process);
 * no iteration over a ``set`` (sort it first); dicts keep their insertion order and are fine;
 * no I/O, no environment, no threads, no ``async``;
 * arguments and answers are plain values (:mod:`braft_core.serializers.plain`).
 
-A command that raises is answered with that error on every node. What it changed before it raised
-stays changed on every node: check first, then change.
+If a command raises, the caller gets that error. Changes that it made before stay on every node, so
+check first, then change.
 
 What braft enforces: ``async`` and generator commands are refused when the class is created, answers
 that are not plain become errors, and

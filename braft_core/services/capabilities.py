@@ -55,7 +55,7 @@ class Signature(NamedTuple):
         return self.least <= count and (self.most is None or count <= self.most)
 
     def overlap(self, other: Signature) -> Signature | None:
-        """Return the numbers of arguments that both take, ``None`` if there are none."""
+        """Return the numbers of arguments that both take, ``None`` without a common one."""
         least = max(self.least, other.least)
         limits = [most for most in (self.most, other.most) if most is not None]
         most = min(limits) if limits else None

@@ -119,9 +119,9 @@ def _reported(digests: Mapping[str, Digest]) -> dict[str, list[bytes]]:
 
 
 def decode_checkpoints(data: bytes) -> tuple[Checkpoint, ...]:
-    """Read what :func:`encode_checkpoints` wrote; b"" is none.
+    """Decode what :func:`encode_checkpoints` wrote; b"" has no checkpoints.
 
-    Of a later version nothing is understood, and nothing compared.
+    The data of a later version decodes to no checkpoints, so nothing is compared.
 
     :raises DecodeError: it is something else, or longer than ``MAX_BYTES``.
     """

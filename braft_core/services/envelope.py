@@ -287,9 +287,9 @@ def encode_failure(code: str, message: str, data: Mapping[str, Any]) -> bytes:
 
 
 def decode_outcome(data: bytes) -> Any:
-    """Return the value or the error that :func:`encode_outcome` was given; never raise.
+    """Return the value or the error that :func:`encode_outcome` encoded; never raise.
 
-    For other bytes return a ``DecodeError``: whoever waits for the outcome gets exactly one answer.
+    For other bytes return a ``DecodeError``, so that the waiting caller gets exactly one answer.
     """
     try:
         parts = _outcomes.loads(data)

@@ -28,7 +28,7 @@ _REMOVE_FROM = "DELETE FROM log WHERE first >= ?"
 _ROWS = "SELECT first, last, entries, crc FROM log ORDER BY first"
 _LAST = f"{_ROWS} DESC LIMIT 1"
 #: The last of up to ``rows`` rows that end before the log begins and together hold at most ``size``
-#: bytes, but at least the first of them; NULL if there is none. ``length`` stands innermost, where
+#: bytes, but at least the first of them; NULL without such rows. ``length`` stands innermost, where
 #: SQLite reads it from the row's header; further out it would read the blobs of all those rows.
 _REACHED = (
     "SELECT coalesce(max(first) FILTER (WHERE upto <= :size), min(first)) FROM (SELECT first,"

@@ -1,6 +1,6 @@
-"""The files of mutual TLS, read and examined: contexts of them, or what is wrong with which one.
+"""Read and check the files of mutual TLS: make TLS contexts, or say which file is wrong.
 
-Owns what a node can use. When new contents are used is decided by whoever keeps them.
+Owns what a node can use. The caller decides when it uses new contents.
 """
 
 from __future__ import annotations

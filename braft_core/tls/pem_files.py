@@ -67,7 +67,7 @@ def read(what: str, path: Path, prefix: str = "tls") -> bytes:
 def certificates_in(
     what: str, path: Path, data: bytes, prefix: str = "tls"
 ) -> list[x509.Certificate]:
-    """Return the certificates of a PEM file, at least one. :raises ConfigError: there is none."""
+    """Return the certificates of a PEM file, at least one. :raises ConfigError: it has none."""
     if _CERTIFICATE not in data:
         raise problem(what, path, _no_certificate(data), prefix)
     if data.count(_CERTIFICATE) > _MAX_CERTIFICATES:

@@ -249,7 +249,7 @@ def _bounded(cls: Any, *numbers: int) -> None:
 def _sender(message: Any) -> str:
     """Return the sender's id from a request's header.
 
-    Responses are not asked: whoever was called answers, and HashiCorp leaves some headers empty.
+    Only for requests: the sender of a response is known, and HashiCorp leaves some headers empty.
     """
     header = message.rpc_header
     if header.protocol_version != PROTOCOL_VERSION:

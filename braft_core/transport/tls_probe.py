@@ -73,7 +73,7 @@ class TLSProbeCache:
         return found if current and now < until else None
 
     async def get_or_probe(self, address: str, patience: float) -> TLSProbe:
-        """Return a valid result for the server at ``address``; probe it if there is none."""
+        """Return a valid result for the server at ``address``; probe it without one."""
         found = self.get(address)
         if found is None:
             assert self._certificates is not None  # noqa: S101 - else everything is known

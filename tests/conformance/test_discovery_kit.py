@@ -179,7 +179,7 @@ class LeavesThread(Twin):
 
 FAULTS: list[tuple[str, type[Discovery]]] = [
     ("test_describes_itself_by_its_scheme", Describing),
-    ("test_expect_is_a_number_of_founders", Expecting),
+    ("test_expect_is_a_positive_number_of_nodes", Expecting),
     ("test_bad_spec_is_named", Credulous),
     ("test_bad_spec_is_named", Vague),
     ("test_discovers_contacts", answering()),

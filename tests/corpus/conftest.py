@@ -204,7 +204,13 @@ def hostile() -> dict[str, bytes]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "decoder_name" in metafunc.fixturenames:
-        metafunc.parametrize("decoder_name", sorted(decoders(Path())))
+        # The database is written to the disk for each of thousands of inputs.
+        slow = {"database"} if metafunc.function.__name__.startswith("test_a_spoilt") else set()
+        names = [
+            pytest.param(name, marks=pytest.mark.slow if name in slow else ())
+            for name in sorted(decoders(Path()))
+        ]
+        metafunc.parametrize("decoder_name", names)
 
 
 @pytest.fixture

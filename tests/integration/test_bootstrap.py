@@ -178,7 +178,7 @@ def test_a_fourth_becomes_a_learner_then_a_voter_and_counts(tmp_path: Path) -> N
         assert len(ids(cluster)) == 1
 
 
-def test_a_member_that_lost_its_data_is_refused_and_told_what_to_do(tmp_path: Path) -> None:
+def test_a_member_that_lost_its_data_is_refused_with_advice(tmp_path: Path) -> None:
     with ProcessCluster(3, tmp_path) as cluster:
         cluster.start()
         cluster.wait_ready()
@@ -206,7 +206,7 @@ def test_a_member_that_lost_its_data_is_refused_and_told_what_to_do(tmp_path: Pa
         cluster.wait_ready(victim)
         assert cluster.client(victim).kv_get("m", "k") == 2
         cluster.wait_for(
-            lambda: [m["suffrage"] for m in client.members()] == ["Voter"] * 3, what="three voters"
+            lambda: [m.suffrage for m in client.members()] == ["Voter"] * 3, what="three voters"
         )
 
 
@@ -241,7 +241,7 @@ def test_all_members_come_back_at_new_addresses_at_once(tmp_path: Path) -> None:
         assert client.kv_get("m", "k") == 1
         client.kv_put("m", "k", 2)
         addresses = {node.address for node in cluster.nodes}
-        wait_for(lambda: {m["address"] for m in client.members()} == addresses)
+        wait_for(lambda: {m.address for m in client.members()} == addresses)
 
 
 @pytest.mark.smoke

@@ -36,7 +36,7 @@ def voters(cluster: ProcessCluster) -> set[str]:
 
 def voters_of(client: Client) -> set[str]:
     """Return the addresses of the voters, as one of the client's nodes reports them."""
-    return {m["address"] for m in client.members() if m["suffrage"] == "Voter"}
+    return {m.address for m in client.members() if m.suffrage == "Voter"}
 
 
 def autopilot(cluster: ProcessCluster) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_who_was_dead_once_can_be_removed_for_good(tmp_path: Path) -> None:
         # Ask the others: the restarted node begins with the configuration it had when it died.
         client = cluster.client(*(index for index in range(3) if index != gone))
         cluster.wait_for(lambda: voters_of(client) == everybody(cluster), what="a voter again")
-        members = {member["address"]: member["id"] for member in client.members()}
+        members = {member.address: member.id for member in client.members()}
         client.remove_member(members[cluster.nodes[gone].address])
 
         def knows() -> bool:
@@ -132,7 +132,7 @@ def test_who_was_dead_once_can_be_removed_for_good(tmp_path: Path) -> None:
             return "start it with an empty data directory" in answer.text
 
         cluster.wait_for(knows, what="it is told that it is out")
-        assert {member["address"] for member in client.members()} == left
+        assert {member.address for member in client.members()} == left
 
 
 def test_dry_run_shows_its_decision_and_removes_nobody(tmp_path: Path) -> None:

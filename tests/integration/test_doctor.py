@@ -96,7 +96,7 @@ def test_what_is_wrong_here_is_named(tmp_path: Path) -> None:
     assert "BRAFT_K8S_RESINC" in findings(report, "warn")["plugins"]
 
 
-def test_status_says_why_and_its_watch_ends_when_told(tmp_path: Path) -> None:
+def test_status_says_why_and_its_watch_ends_on_request(tmp_path: Path) -> None:
     with ProcessCluster(3, tmp_path, autopilot="off") as cluster:
         cluster.start()
         cluster.wait_ready()

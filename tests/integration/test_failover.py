@@ -156,7 +156,8 @@ def test_a_frozen_leader_is_replaced_and_serves_nothing_stale_when_it_wakes(
         three.resume(leader)
         reader.join(40)
     assert answers == ["new"] * 5
-    three.wait_for(lambda: three.client(leader).leader()["address"] != three.nodes[leader].address)
+    client, address = three.client(leader), three.nodes[leader].address
+    three.wait_for(lambda: (led_by := client.leader()) is not None and led_by.address != address)
     assert three.client(leader).kv_put("m", "k", "newest")
     assert rest.kv_get("m", "k") == "newest"
 

@@ -158,8 +158,9 @@ def test_a_network_cut_at_command(braft_faults: Callable[..., Injector]) -> None
         assert what.startswith(f"[{cut}] from ")
         others = [index for index in faults.cluster.members if index != cut]
         faults.cluster.wait_serving(60, others)
-        told = wait_for(faults.cluster.client(others[0]).leader)
-        assert told["address"] != faults.cluster.places[cut].address
+        leader = wait_for(faults.cluster.client(others[0]).leader)
+        assert leader is not None
+        assert leader.address != faults.cluster.places[cut].address
 
 
 def test_what_a_machine_cannot_do_is_a_skip_with_a_reason(

@@ -33,7 +33,7 @@ async def main(listen, parent):
     handler = RecordingHandler("child", "", "cl")
     handler.transport = transport
     await transport.start(handler)
-    handler.identity.address = transport.listening[0]
+    handler.identify(address=transport.listening[0])
     transport.set_peer("parent", parent)
     print(transport.listening[0], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -89,7 +89,7 @@ class Parent(Node):
         transport = GrpcTransport(TransportOptions(listen=("127.0.0.1:0",), **options))
         handler = RecordingHandler("parent", "", "cl")
         await transport.start(handler)
-        handler.identity.address = transport.listening[0]
+        handler.identify(address=transport.listening[0])
         return cls(transport, handler)
 
     async def exchange(self) -> None:
@@ -153,7 +153,7 @@ def test_a_process_that_stops_orderly_is_not_reported_as_lost() -> None:
     asyncio.run(scenario())
 
 
-def test_a_frozen_process_is_told_and_found_when_it_thaws() -> None:
+def test_a_frozen_process_is_reported_and_reconnected_when_it_resumes() -> None:
     async def scenario() -> None:
         parent = await Parent.start(rpc_timeout=0.3)
         child = await Child.start(parent.address)

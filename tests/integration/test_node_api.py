@@ -259,7 +259,7 @@ def test_a_deadline_that_passes_is_no_leader_or_an_unknown_outcome(
     assert leader.kv.get("m", "before", consistency="stale") == 1
 
 
-def test_leader_changes_are_told_until_the_callback_is_taken_back(
+def test_leader_changes_are_reported_until_the_callback_is_removed(
     make_nodes: MakeNodes, leader_of: LeaderOf
 ) -> None:
     nodes = make_nodes(3)

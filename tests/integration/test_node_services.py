@@ -298,7 +298,7 @@ def braft_on_member_left(node, server):
 """
 
 
-def test_observers_are_told_of_a_life_in_its_order(
+def test_observers_are_called_in_the_order_of_a_nodes_life(
     make_nodes: MakeNodes,
     leader_of: LeaderOf,
     install_plugin: Callable[[str, str], Path],

@@ -212,7 +212,7 @@ def _run(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_forked_child_is_told_to_make_its_own_node(tmp_path: Path) -> None:
+def test_a_forked_child_gets_the_advice_to_make_its_own_node(tmp_path: Path) -> None:
     done = _run(
         """
         import asyncio, os, sys, warnings

@@ -203,7 +203,7 @@ def check_log(case: Case) -> None:
 # The causes
 
 
-def founder_missing(tmp_path: Path) -> Iterator[Case]:
+def initial_member_missing(tmp_path: Path) -> Iterator[Case]:
     with ProcessCluster(3, tmp_path) as cluster:
         cluster.start(0, 1)
         here, there, gone = (node.address for node in cluster.nodes)
@@ -308,7 +308,7 @@ def member_removed(tmp_path: Path) -> Iterator[Case]:
 
 def members(cluster: ProcessCluster) -> list[tuple[str, ...]]:
     """Return id, address and suffrage of each member."""
-    return [(m["id"], m["address"], m["suffrage"]) for m in cluster.client(0).members()]
+    return [(m.id, m.address, m.suffrage) for m in cluster.client(0).members()]
 
 
 def member_copied(tmp_path: Path) -> Iterator[Case]:
@@ -411,7 +411,7 @@ def _disk(tmp_path: Path, mark: str, sentence: str, row: str) -> Iterator[Case]:
 @pytest.mark.parametrize(
     "cause",
     [
-        founder_missing,
+        initial_member_missing,
         expectations_differ,
         blank_directory_copied,
         member_copied,
@@ -480,9 +480,10 @@ def test_a_member_with_another_token_is_noted_on_both_sides(
         cluster.wait_ready()
         urls = [node.url for node in cluster.nodes]
         with Client(urls, token=ONE) as client:
-            led_by = client.leader()["address"]
-        follower = next(node for node in cluster.nodes if node.address != led_by)
-        leader = next(node for node in cluster.nodes if node.address == led_by)
+            led_by = client.leader()
+        assert led_by is not None
+        follower = next(node for node in cluster.nodes if node.address != led_by.address)
+        leader = next(node for node in cluster.nodes if node.address == led_by.address)
         cluster.restart(follower.index, token=TWO)
 
         for node, other in ((follower, leader), (leader, follower)):

@@ -161,4 +161,4 @@ def test_moving_all_to_other_ports_one_after_the_other_fails_no_write(
     assert callers.failures == []
     callers.check(three)
     addresses = {node.address for node in three.nodes}
-    three.wait_for(lambda: {m["address"] for m in three.client(0).members()} == addresses)
+    three.wait_for(lambda: {m.address for m in three.client(0).members()} == addresses)

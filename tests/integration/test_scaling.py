@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 
 def voters(client: Client) -> set[str]:
-    return {member["address"] for member in client.members() if member["suffrage"] == "Voter"}
+    return {member.address for member in client.members() if member.suffrage == "Voter"}
 
 
 def addresses(cluster: ProcessCluster, *indexes: int) -> set[str]:
@@ -72,9 +72,9 @@ def test_three_become_five_and_three_again_under_load(tmp_path: Path) -> None:
             cluster.wait_for(lambda: len(voters(client)) == 5, what="five voters")
             for gone in (2, 3):
                 member = next(
-                    m for m in client.members() if m["address"] == cluster.nodes[gone].address
+                    m for m in client.members() if m.address == cluster.nodes[gone].address
                 )
-                client.remove_member(member["id"])
+                client.remove_member(member.id)
                 cluster.wait_for(
                     lambda gone=gone: "was removed from cluster" in cluster.why_not_ready(gone),  # type: ignore[misc]
                     what="it knows",
@@ -99,14 +99,14 @@ def test_down_to_one_by_leaving_and_up_again(tmp_path: Path) -> None:
         leaving = [index for index in range(3) if index != last]
         for index in leaving:
             address = cluster.nodes[index].address
-            client.remove_member(next(m["id"] for m in client.members() if m["address"] == address))
+            client.remove_member(next(m.id for m in client.members() if m.address == address))
             assert cluster.stop(index) == 0
         assert voters(client) == addresses(cluster, last)
         client.kv_put("m", "k", 1)
         assert client.kv_get("m", "k") == 1
         # The last member cannot be removed, and a new server may join.
         refused = httpx.delete(
-            f"{cluster.nodes[last].url}/v1/members/{client.members()[0]['id']}",
+            f"{cluster.nodes[last].url}/v1/members/{client.members()[0].id}",
             trust_env=False,
             timeout=20,
         )

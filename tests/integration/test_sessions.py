@@ -179,7 +179,7 @@ def test_a_leader_that_is_frozen_is_not_waited_for(
     assert sorted(callers.answers) == list(range(1, CALLS * 2 + 1))
 
 
-def test_a_session_that_expired_is_told_apart_or_renewed(make_nodes: MakeNodes) -> None:
+def test_an_expired_session_is_recognised_or_renewed(make_nodes: MakeNodes) -> None:
     (node,) = make_nodes(1, services=[Counter])
     counter = node.service(Counter)
     with node.session() as session:

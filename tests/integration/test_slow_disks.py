@@ -53,9 +53,7 @@ def test_restarted_nodes_elect_a_leader(
                 reasons.add(answer.json().get("detail", ""))
                 reasons.update(answer.json().get("notes", {}).values())
             return any(
-                server["leader"]
-                for index in range(size)
-                for server in cluster.client(index).members()
+                server.leader for index in range(size) for server in cluster.client(index).members()
             )
 
         wait_for(leads, 60, "a leader")

@@ -110,7 +110,7 @@ def test_a_lost_cluster_comes_back_as_a_new_one(cluster: ProcessCluster, tmp_pat
     for index in (1, 2):
         cluster.start(index, data_dir=cluster.nodes[index].directory / "blank")
     cluster.wait_for(
-        lambda: [m["suffrage"] for m in cluster.client(0).members()] == ["Voter"] * 3,
+        lambda: [m.suffrage for m in cluster.client(0).members()] == ["Voter"] * 3,
         what="three voters",
     )
     cluster.wait_ready()
@@ -155,7 +155,7 @@ def test_a_node_with_a_damaged_snapshot_ends_and_names_the_file(tmp_path: Path) 
         taken = cluster.client(0).take_snapshot()
         cluster.client(0).kv_put("m", "last", 1)
         cluster.kill(0)
-        path = cluster.nodes[0].data / "snapshots" / f"{taken['id']}.snap"
+        path = cluster.nodes[0].data / "snapshots" / f"{taken.id}.snap"
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)

@@ -91,7 +91,7 @@ def test_tls_comes_node_by_node_with_no_failed_write_and_nobody_removed(
 
         def voters() -> set[str]:
             members = cluster.client(0, 1, 2).members()
-            return {m["address"] for m in members if m["suffrage"] == "Voter"}
+            return {m.address for m in members if m.suffrage == "Voter"}
 
         with Load() as load:
             for mode in ("prefer", "require"):

@@ -53,7 +53,7 @@ def make_leader(cluster: ProcessCluster, index: int) -> bool:
     """Request a transfer; return whether the node leads."""
     if cluster.leader() != index:
         client: Client = cluster.client()
-        members = {m["address"]: m["id"] for m in client.members()}
+        members = {m.address: m.id for m in client.members()}
         try:
             client.transfer_leadership(members[cluster.nodes[index].address])
         except BraftError:

@@ -66,6 +66,7 @@ def test_what_is_marked_is_left_out_unless_it_is_a_smoke(
     assert suite.runpytest_inprocess("--all").parseoutcomes()["passed"] == 3
 
 
+@pytest.mark.slow
 def test_workers_get_the_decision(suite: pytest.Pytester) -> None:
     write(suite, "slow")
     workers = ("-n", "1", "--dist", "loadgroup")

@@ -44,7 +44,7 @@ def fault(tmp_path: Path) -> Fault:
     return run
 
 
-def test_a_stranger_that_connects_has_code_executed(fault: Fault) -> None:
+def test_an_unauthenticated_client_has_code_executed(fault: Fault) -> None:
     assert fault("pickle_from_the_network") == {
         "canary": "executed",
         "binds_by_default": "0.0.0.0",

@@ -73,7 +73,7 @@ def local_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
 
 @both_transports
 @with_and_without_token
-def test_no_stranger_gets_in_with_a_name_that_is_none(
+def test_an_invalid_address_lets_nobody_join(
     transport: str,
     token: str,
     local_socket: tuple[Path, socket.socket],

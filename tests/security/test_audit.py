@@ -42,15 +42,15 @@ def test_who_and_what_stand_in_it(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         with Client([url], token=SECRET) as client:
             client.kv_put("m", "k", 1)
             taken = client.take_snapshot()
-            client.download_snapshot(taken["id"], tmp_path / "copy.snap")
+            client.download_snapshot(taken.id, tmp_path / "copy.snap")
             client.add_member("x", "127.0.0.1:9", voter=False)
             client.remove_member("x")
         with Client([url], token=READER) as reader:
             assert reader.kv_get("m", "k") == 1
     lines = [r.getMessage() for r in caplog.records if r.name == "braft.audit"]
     told = "\n".join(lines)
-    assert f"POST /v1/snapshots by='127.0.0.1 (role admin)' index='{taken['index']}'" in lines
-    assert f"GET /v1/snapshots/{taken['id']} by='127.0.0.1 (role admin)'" in told
+    assert f"POST /v1/snapshots by='127.0.0.1 (role admin)' index='{taken.index}'" in lines
+    assert f"GET /v1/snapshots/{taken.id} by='127.0.0.1 (role admin)'" in told
     assert "DELETE /v1/members/x by='127.0.0.1 (role admin)'" in told
     for kind in ("add_nonvoter", "remove_server"):
         (line,) = [line for line in lines if line.startswith(kind)]

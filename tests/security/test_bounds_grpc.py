@@ -188,7 +188,7 @@ def test_streams_of_reflection_are_few(node: ProcessCluster) -> None:
     asyncio.run(scenario())
 
 
-def test_a_connection_is_told_how_many_streams_it_may_have(node: ProcessCluster) -> None:
+def test_the_settings_frame_limits_the_streams_of_a_connection(node: ProcessCluster) -> None:
     connection = connect(node)
     connection.sendall(PREFACE)
     settings = connection.recv(200)

@@ -83,7 +83,7 @@ class Hall:
 
 
 @pytest.mark.parametrize("place", [0, 500, MAX_LISTED - 3])
-def test_a_cluster_forms_among_3000_silent_strangers(place: int) -> None:
+def test_a_cluster_forms_among_3000_silent_contacts(place: int) -> None:
     honest = [Contact(host, 15000) for host in WHERE.values()]
     hall = Hall([*STRANGERS[:place], *honest, *STRANGERS[place:]])
     hall.run(300.0)

@@ -126,7 +126,7 @@ def test_the_settings_that_are_printed_make_a_transport(folder: Path) -> None:
     assert "is a client's" in certificates.peer_refusal(client.read_bytes())
 
 
-def test_people_are_told_what_to_set(folder: Path) -> None:
+def test_messages_name_the_settings_to_set(folder: Path) -> None:
     ca = ["--ca", str(folder / "ca.pem"), "--ca-key", str(folder / "ca.key")]
     result = CliRunner().invoke(app, ["tls", "cert", "n1", *ca, "--out", str(folder)])
     assert f"BRAFT_TLS_CERT={folder}/n1.pem" in result.stdout

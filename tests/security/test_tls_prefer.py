@@ -103,7 +103,7 @@ def test_two_that_prefer_tls_use_it(started: Started, tmp_path: Path) -> None:
             between(b) as seen,
             started("a", tls=prefer(one)) as a,
         ):
-            b.handler.identity.address = seen.address
+            b.handler.identify(address=seen.address)
             await talks(a, b)
         assert seen.firsts
         assert set(seen.firsts) == {0x16}

@@ -174,7 +174,7 @@ def test_in_tcp_another_holder_of_a_certificate_calls_nobody(cluster: Issuer) ->
     asyncio.run(scenario())
 
 
-def test_a_server_that_is_no_peer_is_told_nothing(started: Started, cluster: Issuer) -> None:
+def test_a_server_that_is_no_peer_learns_nothing(started: Started, cluster: Issuer) -> None:
     """Although the CA issued its server certificate for its address."""
     ours = cluster.issue("a", peer_names=("braft-peer",))
     theirs = cluster.issue("web", Names(ips=("127.0.0.1",), dns=("web.example",)))

@@ -277,7 +277,7 @@ def test_an_unauthenticated_server_gets_a_hello_and_nothing_else_by_tcp(
     assert kinds <= {Kind.HELLO}
 
 
-class Impostor:
+class RogueServer:
     """An attacker's gRPC server: answers challenges wrongly and accepts every call."""
 
     def __init__(self, answer: Callable[[bytes], bytes]) -> None:
@@ -297,19 +297,19 @@ class Impostor:
 
 
 @asynccontextmanager
-async def impostor(answer: Callable[[bytes], bytes]) -> AsyncIterator[tuple[str, Impostor]]:
-    stranger = Impostor(answer)
+async def rogue_server(answer: Callable[[bytes], bytes]) -> AsyncIterator[tuple[str, RogueServer]]:
+    rogue = RogueServer(answer)
 
     class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped
         def service(self, handler_call_details: Any) -> Any:
-            return stranger.service(handler_call_details)
+            return rogue.service(handler_call_details)
 
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Handler(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        yield f"127.0.0.1:{port}", stranger
+        yield f"127.0.0.1:{port}", rogue
     finally:
         await server.stop(None)
 
@@ -335,7 +335,7 @@ def test_an_unauthenticated_server_gets_a_hello_and_nothing_else_by_grpc(
     answer: Callable[[bytes], bytes],
 ) -> None:
     async def scenario() -> None:
-        async with impostor(answer) as (address, stranger), listening("grpc", "a") as node:
+        async with rogue_server(answer) as (address, rogue), listening("grpc", "a") as node:
             with pytest.raises(BraftError):
                 await node.transport.call(address, DetailsRequest(), 20)
             node.transport.set_peer("b", address)
@@ -343,11 +343,11 @@ def test_an_unauthenticated_server_gets_a_hello_and_nothing_else_by_grpc(
             for _ in range(3):
                 node.transport.send(entries)
                 await asyncio.sleep(0.1)
-            await until(lambda: len(stranger.calls) >= 3)
-            methods = {method for method, _, _ in stranger.calls}
+            await until(lambda: len(rogue.calls) >= 3)
+            methods = {method for method, _, _ in rogue.calls}
             assert methods == {"/braft.v1.Proof/Challenge"}
-            says_nothing_of_the_secret(repr(stranger.calls).encode())
-            says_nothing_of_the_secret(b"".join(data for _, data, _ in stranger.calls))
+            says_nothing_of_the_secret(repr(rogue.calls).encode())
+            says_nothing_of_the_secret(b"".join(data for _, data, _ in rogue.calls))
 
     asyncio.run(scenario())
 

@@ -13,23 +13,43 @@ import pytest
 
 from braft_core.raft import election
 from braft_testing import simulation
-from tests.simulation.mutants import MUTANTS, Mutant, hunt
+from tests.simulation.mutants import MUTANTS, Mutant, hunt, seeds_of
 from tests.simulation.mutants.__main__ import main
 from tests.simulation.mutants.planting import Patch
 
 pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
 
-#: Mutants that take more than ten seconds, since they need many seeds or long runs.
+#: Mutants that take more than four seconds, since they need many seeds or long runs.
 SLOW = {
+    "a_campaign_does_not_wait_for_the_disk",
+    "a_late_snapshot_is_installed",
     "a_lease_outlives_a_transfer",
+    "a_new_leader_removes_at_once",
     "a_newer_proposal_is_accepted_as_well",
     "a_snapshot_with_the_newest_configuration",
+    "a_stopped_leader_does_not_step_down",
+    "any_term_step_is_accepted",
+    "bound_ignores_that_leaders_are_replaced",
+    "capabilities_are_never_declared",
+    "clocks_stop_while_the_machine_is_suspended",
+    "joining_ignores_capabilities",
+    "no_consistency_check",
+    "no_learner_is_promoted",
+    "probe_results_are_ignored",
+    "reads_without_a_round",
+    "removed_servers_get_no_notice",
+    "snapshots_are_taken_while_applying_is_stopped",
     "stale_votes_count",
     "the_number_of_removals_has_no_limit",
+    "unknown_commands_are_answered",
     "unknown_services_in_a_snapshot_are_skipped",
-    "probe_results_are_ignored",
 }
+
+#: A seed that found the mutant, in place of a hunt from seed 0 that takes long. It is run first: if
+#: the simulator has changed so much that this seed finds nothing any more, the whole hunt follows.
+#: ``make mutants`` prints the seeds.
+KNOWN = {"unknown_commands_are_skipped": 61}
 
 
 @pytest.mark.parametrize(
@@ -40,10 +60,16 @@ SLOW = {
     ],
 )
 def test_mutant_is_found(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
-    seeds, report = hunt(mutant)
+    seeds, report = hunt(mutant, KNOWN.get(mutant.name))
     record_property("seeds", seeds)
     assert report is not None, f"not found in {seeds} seeds"
     assert report.invariant in mutant.rules, report.detail
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_seed_is_one_of_those_within_which_the_mutant_must_be_found(name: str) -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
+    assert KNOWN[name] in seeds_of(mutant)
 
 
 def test_there_are_as_many_mutants_as_documented() -> None:

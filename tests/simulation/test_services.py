@@ -404,8 +404,16 @@ BROKEN: list[tuple[type[Stock], set[str], dict[str, Any]]] = [
 ]
 
 
+#: Those that take more than four seconds, since they need several seeds.
+SLOW = {CachedQuery, OneTooMany, Swap}
+
+
 @pytest.mark.parametrize(
-    ("service", "rules", "more"), BROKEN, ids=[service.__name__ for service, _, _ in BROKEN]
+    ("service", "rules", "more"),
+    [
+        pytest.param(*row, marks=pytest.mark.slow if row[0] in SLOW else (), id=row[0].__name__)
+        for row in BROKEN
+    ],
 )
 def test_a_broken_service_is_found(
     service: type[Stock], rules: set[str], more: dict[str, Any]
@@ -606,6 +614,7 @@ def test_patched_time_and_random_are_restored() -> None:
     assert abs(time.time() - 1_700_000_000) > 1e6
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_whole_run_under_any_hash_seed() -> None:
     program = (
         "import sys; sys.path.insert(0, 'tests/simulation')\n"
@@ -645,6 +654,7 @@ def named(monkeypatch: pytest.MonkeyPatch) -> str:
     return Path(__file__).stem
 
 
+@pytest.mark.slow
 def test_the_command_line_simulates_a_service(
     named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -663,6 +673,7 @@ def test_the_command_line_simulates_a_service_that_derives_from_nothing(named: s
         main([*arguments, "--seeds", "1"])
 
 
+@pytest.mark.slow
 def test_the_command_line_replays_and_minimizes(
     named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -693,6 +704,7 @@ def test_the_command_line_says_when_nothing_was_tested(
     assert "nothing was tested" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_page_of_the_simulation_has_an_example_that_runs(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "simulation.md").read_text()
     section = page[page.index("\n## Your own service\n") :]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import count, islice
 
+import pytest
+
 from braft_testing.simulation.plan import draw_plan
 from braft_testing.simulation.versions import program
 from braft_testing.simulation.world import run_seed
@@ -29,6 +31,7 @@ def test_most_runs_have_one_version() -> None:
     assert 50 < mixed < 150
 
 
+@pytest.mark.slow
 def test_servers_are_upgraded_agree_and_stop_applying_what_they_do_not_know() -> None:
     mixed = (seed for seed in count() if draw_plan(seed).versions)
     reports = [run_seed(seed) for seed in islice(mixed, 12)]

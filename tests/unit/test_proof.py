@@ -29,7 +29,7 @@ def test_both_ends_find_the_secret_that_they_share() -> None:
         assert proof.client_secret(server, SAID, proof.client_proof(secret, SAID)) == found
 
 
-def test_a_stranger_convinces_nobody() -> None:
+def test_a_proof_without_the_token_is_rejected() -> None:
     assert proof.server_secret([OLD, NEW], SAID, proof.server_proofs([OTHER], SAID)) is None
     assert proof.server_secret([OLD, NEW], SAID, []) is None
     assert proof.client_secret([OLD, NEW], SAID, proof.client_proof(OTHER, SAID)) is None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import traceback
 from collections.abc import Callable, Coroutine, Sequence
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -32,6 +34,7 @@ from braft_core.runtime import sessions as module
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.pending import PendingProposals, Segment
 from braft_core.runtime.requests import Command, Query, Request, SupersededAttempt, settle
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.sessions import ClientSession, SessionCommand, Sessions, Window
 from braft_core.runtime.timing import Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
@@ -67,6 +70,11 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen in time")
 
 
+def callers() -> list[CodeType]:
+    """Return the functions that are being executed by this thread."""
+    return [frame.f_code for frame, _ in traceback.walk_stack(None)]
+
+
 class Node:
     """Records submitted commands; the test answers them."""
 
@@ -74,7 +82,9 @@ class Node:
         self.taken: list[Command] = []
         #: The ids that were drawn, in order.
         self.drawn: list[bytes] = []
-        self.sessions = Sessions(self, MSGPACK, 1.0, 0.001, self.draw)
+        self.retries = RetryQueue(self.submit, 0.001)
+        self.retries.start()
+        self.sessions = Sessions(self, MSGPACK, 1.0, self.draw)
         self.sessions.start()
 
     def draw(self, count: int) -> bytes:
@@ -83,6 +93,7 @@ class Node:
 
     def submit(self, request: Command | Query) -> None:
         assert isinstance(request, Command)
+        assert settle.__code__ not in callers(), "an answer submits"
         self.taken.append(request)
 
     def refusal(self) -> NotApplied:
@@ -359,6 +370,7 @@ async def test_a_node_that_stops_answers_everybody() -> None:
     settle([(tried, UNKNOWN), (fresh, NotLeader("deposed"))])
     stopped = Stopped("the node was stopped")
     node.sessions.stop(stopped)
+    node.retries.stop(stopped)
     assert isinstance(await _error(tried), OutcomeUnknown)
     assert await _error(fresh) is stopped
     assert await _error(waiting) is stopped
@@ -395,6 +407,8 @@ class Peers:
         self.release = asyncio.Event()
         self.calls: list[str] = []
         self.again: list[Request] = []
+        self.retries = RetryQueue(self.again.append, 0.001)
+        self.retries.start()
 
     @property
     def addresses(self) -> Peers:
@@ -409,9 +423,6 @@ class Peers:
         if address == "frozen":
             await self.release.wait()
         return self._reply(request)
-
-    def submit(self, request: Command | Query) -> None:
-        self.again.append(request)
 
     def serve(self, index: int, queries: list[Query]) -> None:
         raise AssertionError("no reads here")
@@ -461,6 +472,7 @@ async def test_calls_to_a_frozen_leader_do_not_block_those_to_the_next() -> None
     for command in frozen:
         forwarder.commands("frozen", [command])
     forwarder.leader_changed("other")
+    await until(lambda: bool(peers.again))
     assert len(peers.again) == 4, "what waited for a free call goes to the new leader"
     command = Command(PLAIN, PATIENCE, loop)
     forwarder.commands("other", [command])

@@ -96,7 +96,7 @@ def _address(settings: Settings) -> Generator[Finding, None, tuple[str, str]]:
 
 
 def _directory(directory: Path | None) -> Generator[Finding, None, int | None]:
-    """Yield findings; return the process that uses the directory, ``None`` if there is none."""
+    """Yield findings; return the id of the process that uses the directory, if any."""
     if directory is None:
         yield warn("data", "a node with :memory: loses its data when it stops")
         return None

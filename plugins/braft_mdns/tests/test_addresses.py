@@ -57,7 +57,7 @@ def address(namespace: Namespace, what: str, ip: str) -> None:
 def addresses(client: Client) -> set[str]:
     """Return the addresses of the voters, with "" while the cluster is not healthy."""
     try:
-        return {m["address"] if m["suffrage"] == "Voter" else "" for m in client.members()}
+        return {m.address if m.suffrage == "Voter" else "" for m in client.members()}
     except BraftError:
         return {""}
 
@@ -123,5 +123,5 @@ def test_a_recreated_interface_is_announced_on(cluster: Cluster, network: Networ
     tool("ip", "-n", at.name, "link", "delete", "eth0")
     network.reconnect(at)
     cluster.start(1, 2)
-    after(lambda: cluster.leader() is not None, "the cluster is founded")
+    after(lambda: cluster.leader() is not None, "the cluster is bootstrapped")
     cluster.wait_serving(60)

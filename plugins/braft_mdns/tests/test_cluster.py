@@ -39,7 +39,7 @@ def members(cluster: Cluster) -> int:
     """Return the number of voters of the cluster, 0 while there are several clusters or none."""
     try:
         ids = {cluster.client(index).status()["clusterID"] for index in cluster.running}
-        voters = [m for m in cluster.client(0).members() if m["suffrage"] == "Voter"]
+        voters = [m for m in cluster.client(0).members() if m.suffrage == "Voter"]
     except BraftError:
         return 0
     return len(voters) if len(ids) == 1 else 0

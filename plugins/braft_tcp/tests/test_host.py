@@ -400,7 +400,7 @@ def test_a_call_under_way_survives_that_its_caller_joins_a_cluster(started: Any)
             b.handler.on_called = wait
             first = asyncio.create_task(a.transport.call(b.address, peer.DetailsRequest(), 30))
             await until(lambda: b.handler.calls)
-            a.handler.identity.cluster_id = "cl"
+            a.handler.identify(cluster_id="cl")
             b.handler.on_called = hello
             second = await a.transport.call(b.address, peer.DetailsRequest(), 20)
             assert second == peer.DetailsReply(b"{}")

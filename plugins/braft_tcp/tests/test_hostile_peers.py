@@ -230,7 +230,7 @@ def test_a_connection_that_answers_pings_lives(started: Any) -> None:
         ({"version_min": 7, "version_max": 9}, "refused_version"),
     ],
 )
-def test_a_caller_that_is_wrong_here_is_told_counted_and_cut_off(
+def test_a_mismatched_hello_is_refused_with_a_reason_and_counted(
     started: Any, channel: Channel, change: dict[str, Any], counter: str
 ) -> None:
     async def scenario() -> None:

@@ -14,6 +14,7 @@ from braft_core.abc import (
     Readiness,
     SnapshotInfo,
 )
+from braft_core.client import Client
 from braft_core.plugin.options import PluginOptions
 
 
@@ -112,6 +113,18 @@ def state(node: Node) -> None:
     assert_type(ready, bool)
     assert_type(reason, str)
     node.kv.get("m", "k", consistency="stale")
+
+
+def remote(client: Client) -> None:
+    """Ask a cluster from another process."""
+    assert_type(client.leader(), Leader | None)
+    assert_type(client.members(), list[Member])
+    assert_type(client.remove_member("a"), list[Member])
+    assert_type(client.transfer_leadership(), Leader)
+    assert_type(client.ready(), Readiness)
+    assert_type(client.snapshots(), list[SnapshotInfo])
+    assert_type(client.take_snapshot(), SnapshotInfo)
+    client.kv_get("m", "k", consistency="stale")
 
 
 def plugin(node: NodeAPI) -> None:

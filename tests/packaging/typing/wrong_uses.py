@@ -6,6 +6,7 @@ from typing import Literal
 
 from braft_core import Node, StateMachineService, command, query
 from braft_core.abc import CommandContext
+from braft_core.client import Client
 from braft_core.plugin.options import PluginOptions
 
 
@@ -91,3 +92,12 @@ def state(node: Node) -> None:
     print(suffrage)
     node.take_snapshot().id = "x"  # wrong
     node.http_address.rpartition(":")  # wrong
+
+
+def remote(client: Client) -> None:
+    """Ask a cluster from another process."""
+    print(client.leader().id)  # wrong
+    print(client.members()[0]["id"])  # wrong
+    print(client.take_snapshot()["index"])  # wrong
+    print(client.download_snapshot("a", "b").index)  # wrong
+    client.kv_get("m", "k", consistency="linearisable")  # wrong

@@ -7,7 +7,8 @@ and prints how many seeds each one took.
 
 from __future__ import annotations
 
-from itertools import count, islice
+from collections.abc import Iterator
+from itertools import chain, count, islice
 
 from braft_testing.simulation.plan import draw_plan
 from braft_testing.simulation.world import Report, run_seed
@@ -15,7 +16,7 @@ from tests.simulation.mutants import (
     bootstrap,
     disks,
     elections,
-    impostors,
+    forged_messages,
     logs,
     rejoin,
     removals,
@@ -25,14 +26,14 @@ from tests.simulation.mutants import (
 )
 from tests.simulation.mutants.planting import Mutant, Patch
 
-__all__ = ["MUTANTS", "Mutant", "hunt"]
+__all__ = ["MUTANTS", "Mutant", "hunt", "seeds_of"]
 
 MUTANTS: tuple[Mutant, ...] = (
     *staleness.MUTANTS,
     *disks.MUTANTS,
     *elections.MUTANTS,
     *bootstrap.MUTANTS,
-    *impostors.MUTANTS,
+    *forged_messages.MUTANTS,
     *logs.MUTANTS,
     *removals.MUTANTS,
     *rejoin.MUTANTS,
@@ -41,12 +42,21 @@ MUTANTS: tuple[Mutant, ...] = (
 )
 
 
-def hunt(mutant: Mutant) -> tuple[int, Report | None]:
-    """Run seeds until one finds the mutant; return how many were run, and the last report."""
+def seeds_of(mutant: Mutant) -> Iterator[int]:
+    """Yield the seeds within which the mutant must be found."""
+    suited = (seed for seed in count() if mutant.suits(draw_plan(seed)))
+    return islice(suited, mutant.most_seeds)
+
+
+def hunt(mutant: Mutant, known: int | None = None) -> tuple[int, Report | None]:
+    """Run seeds until one finds the mutant; return how many were run, and the last report.
+
+    :param known: one of :func:`seeds_of` that is run first, since it found the mutant before.
+    """
+    first = () if known is None else (known,)
     with Patch() as patch:
         arguments = mutant.plant(patch)
-        suited = (seed for seed in count() if mutant.suits(draw_plan(seed)))
-        for runs, seed in enumerate(islice(suited, mutant.most_seeds), 1):
+        for runs, seed in enumerate(chain(first, seeds_of(mutant)), 1):
             report = run_seed(seed, **arguments)
             if not report.ok:
                 return runs, report

@@ -30,7 +30,7 @@ def _bootstraps(plan: Plan) -> bool:
 
 def _bootstraps_again(plan: Plan) -> bool:
     """Select runs in which nodes see different sets of nodes, and proposers crash early."""
-    views_differ = plan.lies >= 0.7 and plan.servers > plan.expect
+    views_differ = plan.discovery_error_rate >= 0.7 and plan.servers > plan.expect
     return _bootstraps(plan) and views_differ and plan.faults.get("crash", inf) < 6.0
 
 

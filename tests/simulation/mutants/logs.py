@@ -206,7 +206,7 @@ def configurations_count_from_their_commit(patch: Patch) -> dict[str, Any]:
 
 # -- leases --------------------------------------------------------------------------------
 
-_DISHONEST = Edits(plan={"honest_clocks": False, "clock_drift": 0.2})
+_UNBOUNDED_DRIFT = Edits(plan={"bounded_clock_drift": False, "clock_drift": 0.2})
 _FRESH = ("a read sees all earlier commits", "linearizability", "revisions grow")
 
 
@@ -216,7 +216,7 @@ def _leases(plan: Plan) -> bool:
 
 def leases_while_clocks_jump(patch: Patch) -> dict[str, Any]:
     """Let clocks jump: the code is right, but the assumption of leases does not hold."""
-    return {"edits": _DISHONEST}
+    return {"edits": _UNBOUNDED_DRIFT}
 
 
 def vote_leases_end_with_the_connection(patch: Patch) -> dict[str, Any]:

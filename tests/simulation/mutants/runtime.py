@@ -23,7 +23,7 @@ from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.parked import ParkedRequests
 from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, Query, Request, settle
-from braft_core.runtime.sessions import Sessions
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.snapshots import Snapshotter
 from braft_core.runtime.writer import Writer
 from braft_core.services.sessions import NEW, SessionTable
@@ -169,8 +169,8 @@ def forwarded_answers_change_places(patch: Patch) -> None:
 def forwarded_commands_are_dropped_without_an_answer(patch: Patch) -> None:
     """Lose what the leader refused, instead of sending it again."""
 
-    async def again(self: Forwarder, batch: Sequence[Command | Query], why: BraftError) -> None:
-        return
+    def again(self: Forwarder, batch: list[Any], why: BraftError) -> None:
+        batch.clear()
 
     patch.setattr(Forwarder, "_again", again)
 
@@ -219,13 +219,12 @@ def replaced_proposals_are_forgotten(patch: Patch) -> None:
 
 
 def retries_lose_all_but_the_first(patch: Patch) -> None:
-    def wake(self: Sessions) -> None:
-        retrying, self._retrying = self._retrying, []
-        for command in retrying[:1]:
-            if command.prepare():
-                self._server.submit(command)
+    def attempt(self: RetryQueue, at_once: bool) -> None:
+        due, self._waiting[at_once] = self._waiting[at_once], []
+        for request in due[:1]:
+            request.attempt(self._submit)
 
-    patch.setattr(Sessions, "_wake", wake)
+    patch.setattr(RetryQueue, "_attempt", attempt)
 
 
 def parked_requests_are_forgotten(patch: Patch) -> None:

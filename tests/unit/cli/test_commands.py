@@ -42,9 +42,7 @@ def test_kv_bytes_pass_unchanged(braft: Any, node: Any, url: str) -> None:
     assert braft("kv", "list", "m", "--url", url).stdout == "k\t<3 bytes>\n"
 
 
-def test_kv_null_empty_and_missing_are_told_apart(
-    braft_json: Any, braft: Any, node: Any, url: str
-) -> None:
+def test_kv_null_empty_and_missing_differ(braft_json: Any, braft: Any, node: Any, url: str) -> None:
     at = ("--url", url)
     assert braft("kv", "put", "m", "null", "null", "--parse", *at).exit_code == 0
     assert braft("kv", "put", "m", "text", "", *at).exit_code == 0

@@ -116,7 +116,7 @@ def test_states_that_differ_are_a_failure_with_the_section_that_says_what_to_do(
     assert "\n### The members' states differ\n" in page.read_text(encoding="utf-8")
 
 
-def test_what_is_decided_about_the_silent_is_told() -> None:
+def test_decisions_about_silent_members_are_shown() -> None:
     autopilot = {"verdict": "too few voters", "reason": "h3:1 is dead; it stays, since …"}
     (finding,) = found(three(autopilot=autopilot), "autopilot")
     assert (finding.level, finding.message) == (Level.WARN, autopilot["reason"])

@@ -36,7 +36,7 @@ def test_take_and_list(braft: Any, braft_json: Any, url: str) -> None:
     ]
 
 
-def test_save_takes_one_unless_told_which(
+def test_save_takes_a_snapshot_unless_an_id_is_given(
     braft: Any, braft_json: Any, node: Any, url: str, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "a.snap", tmp_path / "b.snap"
@@ -120,7 +120,7 @@ def test_a_damaged_backup_makes_nothing(braft: Any, backup: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("extra", [(), ("--json",)])
-def test_restore_asks_or_is_told_yes(
+def test_restore_asks_unless_yes_is_given(
     braft: Any, backup: Path, tmp_path: Path, extra: tuple[str, ...]
 ) -> None:
     target = tmp_path / "data"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from braft_core import errors
-from braft_core.client import Client, KVEntry, Page
+from braft_core.client import Client, KVEntry, Leader, Member, Page, Readiness
 from braft_core.errors import ConfigError
 from braft_testing.processes import wait_for
 
@@ -94,7 +96,68 @@ def test_a_read_goes_to_the_next_node_whatever_happened(make_peer: Any, connect:
     first, second = make_peer(), make_peer()
     first.answer = None
     second.gives({"id": "a", "address": "h:1"})
-    assert connect(first.url, second.url).leader() == {"id": "a", "address": "h:1"}
+    assert connect(first.url, second.url).leader() == Leader("a", "h:1")
+
+
+def test_members_leader_and_readiness_are_of_the_types_of_a_node(
+    make_peer: Any, connect: Any
+) -> None:
+    peer = make_peer()
+    client = connect(peer.url, timeout=40)
+    voter = Member("a", "h:1", "Voter", leader=True)
+    nonvoter = Member("b", "h:2", "Nonvoter", leader=False)
+    peer.gives({"members": [asdict(voter), asdict(nonvoter) | {"added": "by a later version"}]})
+    assert client.members() == [voter, nonvoter]
+    assert client.add_member("b", "h:2", voter=False) == [voter, nonvoter]
+    assert client.promote_member("b") == client.remove_member("c") == [voter, nonvoter]
+    peer.gives({"id": "a", "address": "h:1"})
+    assert client.leader() == client.transfer_leadership() == client.transfer_leadership("a")
+    assert client.leader() == Leader("a", "h:1")
+    assert [json.loads(seen[3]) for seen in peer.seen if seen[1] == "/v1/leader?timeout=40"] == [
+        {},
+        {"to": "a"},
+    ]
+    peer.gives({"status": "ready"})
+    assert client.ready() == Readiness(ready=True, reason="")
+    peer.fails(503, errors.NotReady("waiting for 2 of 3"))
+    assert client.ready() == Readiness(ready=False, reason="waiting for 2 of 3")
+
+
+def test_the_leader_is_none_if_no_node_knows_it(
+    make_peer: Any, connect: Any, dead_url: str
+) -> None:
+    peers = [make_peer(), make_peer()]
+    for peer in peers:
+        peer.fails(503, errors.NoLeader("this node knows no leader at the moment"))
+    assert connect(dead_url, *(peer.url for peer in peers)).leader() is None
+    assert [len(peer.seen) for peer in peers] == [1, 1]
+    with pytest.raises(errors.Unreachable):
+        connect(dead_url).leader()
+    with pytest.raises(errors.NoLeader):
+        connect(peers[0].url).transfer_leadership()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": None},
+        {"address": 7},
+        {"suffrage": "voter"},
+        {"suffrage": ["Voter"]},
+        {"leader": "yes"},
+        {"leader": 1},
+    ],
+)
+def test_a_member_of_another_type_is_not_the_answer_of_a_node(
+    make_peer: Any, connect: Any, wrong: dict[str, Any]
+) -> None:
+    peer = make_peer()
+    peer.gives({"members": [asdict(Member("a", "h:1", "Voter", leader=True)) | wrong]})
+    client = connect(peer.url)
+    with pytest.raises(errors.BraftError, match="not as a braft node does"):
+        client.members()
+    with pytest.raises(errors.OutcomeUnknown, match="not as a braft node does"):
+        client.remove_member("a")
 
 
 def test_a_read_that_was_sent_and_not_answered_says_so(make_peer: Any, connect: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from braft_core import errors
+from braft_core.client import SavedSnapshot, SnapshotInfo
 from braft_core.raft.types import Configuration, Server, SnapshotMeta
 from braft_core.storage.snapshot_file import encode_file, verify_file
 
@@ -16,17 +18,30 @@ CONFIGURATION = Configuration((Server("n1", "127.0.0.1:1"),))
 FILE = b"".join(encode_file(SnapshotMeta("x", 12, 3, CONFIGURATION, 4), [bytes(range(200)) * 4000]))
 
 
-def test_rows_and_taking_one(make_peer: Any, connect: Any) -> None:
+def test_listing_and_taking_snapshots(make_peer: Any, connect: Any) -> None:
     peer = make_peer()
     client = connect(peer.url, timeout=40)
-    peer.gives({"snapshots": [{"id": "a"}]})
-    assert client.snapshots() == [{"id": "a"}]
-    peer.gives({"id": "b", "index": 7})
-    assert client.take_snapshot() == {"id": "b", "index": 7}
+    older, newer = (SnapshotInfo(i, n, 2, 100, ("n1",)) for i, n in (("a", 7), ("b", 9)))
+    peer.gives({"snapshots": [asdict(newer), asdict(older)]})
+    assert client.snapshots() == [newer, older]
+    peer.gives(asdict(newer))
+    assert client.take_snapshot() == newer
     assert [seen[:2] for seen in peer.seen] == [
         ("GET", "/v1/snapshots"),
         ("POST", "/v1/snapshots?timeout=40"),
     ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": 7}, {"index": "7"}, {"term": True}, {"size": None}, {"members": [7]}]
+)
+def test_a_snapshot_of_another_type_is_not_the_answer_of_a_node(
+    make_peer: Any, connect: Any, wrong: dict[str, Any]
+) -> None:
+    peer = make_peer()
+    peer.gives({"snapshots": [asdict(SnapshotInfo("a", 7, 2, 100, ("n1",))) | wrong]})
+    with pytest.raises(errors.BraftError, match="not as a braft node does"):
+        connect(peer.url).snapshots()
 
 
 def test_taking_one_without_an_answer_is_not_repeated(make_peer: Any, connect: Any) -> None:
@@ -48,16 +63,12 @@ def test_a_download_is_saved_from_the_node_that_has_it(
     path.write_bytes(b"yesterday's")
     seen: list[int] = []
     client = connect(dead_url, without.url, holder.url)
-    assert client.download_snapshot("x", path, seen.append, overwrite=True) == {
-        "id": "x",
-        "index": 12,
-        "term": 3,
-        "size": 800_000,
-        "bytes": len(FILE),
-        "members": ["n1"],
-        "clusterName": "prod",
-        "clusterID": "c1",
-    }
+    assert client.download_snapshot("x", path, seen.append, overwrite=True) == SavedSnapshot(
+        SnapshotInfo(id="x", index=12, term=3, size=800_000, members=("n1",)),
+        file_size=len(FILE),
+        cluster_name="prod",
+        cluster_id="c1",
+    )
     assert path.read_bytes() == FILE
     assert verify_file(path).index == 12
     assert seen == sorted(seen)
@@ -147,7 +158,8 @@ def test_a_file_of_that_name_stays(
     assert list(tmp_path.iterdir()) == [path]
     path.unlink()
 
-    connect(peer.url).download_snapshot("x", path)
+    saved = connect(peer.url).download_snapshot("x", path)
+    assert (saved.cluster_name, saved.cluster_id) == (None, None)
     assert path.read_bytes() == FILE
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -120,15 +120,20 @@ class Host:
         """Move the running process to another address and notify it."""
         assert self.membership is not None
         del self.net.hosts[self.address]
-        self.address = self._identity.address = address
+        self.address = address
+        self._identity = replace(self._identity, address=address)
         self.net.hosts[address] = self
         self.membership.move(address.rpartition(":")[0])
+
+    def _become_member(self, cluster_id: str) -> None:
+        self.member_of = cluster_id
+        self._identity = replace(self._identity, cluster_id=cluster_id)
 
     async def abandon(self) -> None:
         await asyncio.sleep(0.01)
         if self.written:
             raise Busy("something was written meanwhile")
-        self.member_of = self._identity.cluster_id = ""
+        self._become_member("")
 
     # -- MembershipHost ---------------------------------------------------------------------
 
@@ -158,7 +163,7 @@ class Host:
             raise StorageFull("no space left")
         if configuration is not None:
             self.net.tables.setdefault(cluster_id, Table(configuration))
-        self.member_of = self._identity.cluster_id = cluster_id
+        self._become_member(cluster_id)
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         await asyncio.sleep(0.001)

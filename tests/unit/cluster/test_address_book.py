@@ -45,7 +45,7 @@ def test_the_configuration_is_the_weakest_source() -> None:
     assert book.get("stranger") == ""
 
 
-def test_changes_are_told_once() -> None:
+def test_changes_are_reported_once() -> None:
     book = AddressBook()
     book.configure(TWO)
     assert book.take_changes() == [("a", "a:1"), ("b", "b:1")]

@@ -121,7 +121,7 @@ def test_the_feature_level_is_that_of_the_oldest_and_never_falls(play: Any, wait
     play(scenario)
 
 
-def test_a_newcomer_that_knows_less_is_refused_and_told_what_it_lacks(
+def test_a_join_request_that_lacks_a_capability_is_refused_by_name(
     play: Any, wait: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(net: Any) -> None:

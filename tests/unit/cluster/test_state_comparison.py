@@ -176,7 +176,7 @@ def test_a_users_service_is_named_before_what_braft_keeps_of_its_answers() -> No
     assert table.message.startswith("the states of counter and $sessions differ at entry 5: a at")
 
 
-def test_members_learn_digests_with_probes_and_strangers_do_not(play: Any, wait: Any) -> None:
+def test_only_members_learn_digests_with_probes(play: Any, wait: Any) -> None:
     addresses = ["10.0.0.1:15000", "10.0.0.2:15000", "10.0.0.3:15000"]
 
     async def scenario(net: Any) -> None:
@@ -197,7 +197,9 @@ def test_members_learn_digests_with_probes_and_strangers_do_not(play: Any, wait:
     play(scenario)
 
 
-def test_strangers_and_nonsense_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_digests_of_other_nodes_and_invalid_ones_change_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     member = Member(members("abc"))
     table = member.knows(a={5: "x"}, b={5: "x"}, z={5: "y"}, y={5: "y"})
     assert table.message == ""

@@ -43,7 +43,9 @@ def test_taken_listed_and_read_back(web: Any, node: Any, tmp_path: Path) -> None
     assert b"".join(contents) == b"\x01" * 600_000
 
 
-def test_unknown_and_damaged_are_told_apart(web: Any, node: Any, monkeypatch: Any) -> None:
+def test_unknown_and_damaged_snapshots_answer_differently(
+    web: Any, node: Any, monkeypatch: Any
+) -> None:
     web.simulate_post("/v1/snapshots")
     missing = web.simulate_get("/v1/snapshots/snap-9")
     assert (missing.status_code, missing.json["code"]) == (404, "not_found")

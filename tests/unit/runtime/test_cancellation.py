@@ -239,7 +239,8 @@ def requests_of(node: Node) -> list[Any]:
     window = own._window
     return [
         *own._waiting,
-        *server.sessions._retrying,
+        *server.retries._waiting[True],
+        *server.retries._waiting[False],
         *server.sessions._opening,
         *(window._under_way if window is not None else ()),
         *server.condition._waiters,
@@ -289,7 +290,7 @@ def test_who_waits_for_a_cluster_that_never_comes_and_goes_away_leaves_no_thread
     asyncio.run(main())
 
 
-def test_who_waits_for_a_node_that_is_stopped_is_told(place: Location) -> None:
+def test_a_caller_that_waits_for_a_stopped_node_gets_an_error(place: Location) -> None:
     async def main() -> None:
         node = await place.node(http=False, expect=3).astart()
         condition = internals(node).server.condition

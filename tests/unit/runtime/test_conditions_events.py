@@ -62,7 +62,7 @@ def events() -> Iterator[Events]:
     events.stop(PATIENCE)
 
 
-def test_listeners_are_told_in_order_also_after_one_raised(
+def test_listeners_are_called_in_order_also_after_one_raised(
     events: Events, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[int] = []

@@ -56,7 +56,29 @@ def test_servers_are_named_as_a_person_names_them(
     ]
 
 
-def test_asking_for_pre_votes_again_and_again_is_told_once(
+def test_observers_get_none_when_the_node_knows_no_leader() -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    def notify(hook: str, *, node: Any, **arguments: Any) -> None:
+        seen.append((hook, arguments))
+
+    events: Any = SimpleNamespace(emit=lambda *_: None, call=lambda action: action())
+    server: Any = SimpleNamespace(
+        components=SimpleNamespace(server_id="me", plugins=SimpleNamespace(notify=notify)),
+        addresses=SimpleNamespace(of=lambda _: "10.0.0.1:1"),
+        leader_changed=lambda leader: None,
+        condition=SimpleNamespace(notify=lambda: None),
+    )
+    publisher = EventPublisher(server, events, server)
+    publisher.on_event(LeaderChanged(SERVER_ID, 2))
+    publisher.on_event(LeaderChanged("", 3))
+    assert seen == [
+        ("braft_on_leader_changed", {"leader": SERVER_ID, "term": 2}),
+        ("braft_on_leader_changed", {"leader": None, "term": 3}),
+    ]
+
+
+def test_repeated_pre_vote_rounds_are_logged_once(
     publisher: EventPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     asking = RoleChanged(Role.PRE_CANDIDATE, 5, "election timeout")

@@ -30,6 +30,7 @@ from braft_core.peer import (
 )
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.requests import Command, Query, settle
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.timing import Timing
 from braft_core.services.envelope import encode_outcome
 from braft_testing.processes import PATIENCE
@@ -49,6 +50,8 @@ class Peers:
         self.gate.set()
         self.calls: list[PeerRequest] = []
         self.back: list[Command | Query] = []
+        self.retries = RetryQueue(self.back.append, Timing().request_retry)
+        self.retries.start()
         self.served: list[tuple[int, list[Query]]] = []
 
     @property
@@ -62,9 +65,6 @@ class Peers:
         self.calls.append(request)
         await self.gate.wait()
         return self.answer(request)
-
-    def submit(self, request: Command | Query) -> None:
-        self.back.append(request)
 
     def serve(self, index: int, queries: list[Query]) -> None:
         self.served.append((index, queries))

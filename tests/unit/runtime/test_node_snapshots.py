@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,8 +14,14 @@ from braft_core import Node
 from braft_core.abc import CommandContext, Service
 from braft_core.config import Settings
 from braft_core.errors import NotReady, OutcomeUnknown, StorageError
+from braft_core.raft.types import SnapshotMeta
+from braft_core.runtime.driver import Driver
 from braft_core.runtime.recover_cluster import restore
+from braft_core.runtime.snapshots import Snapshotter
+from braft_core.runtime.timing import Timing
+from braft_core.storage import file_snapshots
 from braft_core.storage.snapshot_file import verify_file
+from braft_testing.internals import with_timing
 from braft_testing.processes import HOST, free_ports, wait_for
 
 Make = Callable[..., Node]
@@ -138,5 +145,50 @@ def test_a_snapshot_that_somebody_removes_is_taken_once_more(make: Make, tmp_pat
         ids.append(found[0].id)
     assert len(set(ids)) == 3
     node.stop()
+    again = make()
+    assert [again.kv.get("m", f"k{number}") for number in range(9)] == list(range(9))
+
+
+@pytest.mark.parametrize("point", ["durable", "listed"])
+def test_a_stop_before_the_store_names_the_only_snapshot_loses_nothing(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """The store names a file that is gone; the one that replaces it is complete or nearly so."""
+    armed, reached, stopping = threading.Event(), threading.Event(), threading.Event()
+    sync, taken, cancel = (
+        file_snapshots.sync_directory,
+        Driver.snapshot_taken,
+        Snapshotter.cancel,
+    )
+
+    def pause(directory: Path) -> None:
+        if armed.is_set() and point == "listed":
+            reached.set()
+            assert stopping.wait(30)
+        sync(directory)
+
+    async def hang(driver: Driver, meta: SnapshotMeta, index: int) -> int:
+        if armed.is_set():
+            reached.set()
+            await asyncio.Event().wait()
+        return await taken(driver, meta, index)
+
+    def note(snapshotter: Snapshotter) -> None:
+        cancel(snapshotter)
+        stopping.set()
+
+    monkeypatch.setattr(file_snapshots, "sync_directory", pause)
+    monkeypatch.setattr(Driver, "snapshot_taken", hang)
+    monkeypatch.setattr(Snapshotter, "cancel", note)
+    chosen = settings(tmp_path / "data") | {"snapshot_trailing": 1}
+    with with_timing(Node(**chosen), Timing(thread_join=30.0)) as node:
+        node.wait_ready(20)
+        for number in range(9):
+            node.kv.put("m", f"k{number}", number)
+        gone = tmp_path / "data" / "snapshots" / f"{node.take_snapshot().id}.snap"
+        armed.set()
+        gone.unlink()
+        assert reached.wait(30)
+    armed.clear()
     again = make()
     assert [again.kv.get("m", f"k{number}") for number in range(9)] == list(range(9))

@@ -158,7 +158,7 @@ def test_a_peer_cannot_be_shown_as_another() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), psutil.AccessDenied()])
-def test_details_are_told_without_what_the_system_does_not_say(
+def test_details_omit_what_the_system_does_not_report(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     class Silent:

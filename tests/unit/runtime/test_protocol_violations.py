@@ -24,7 +24,7 @@ def test_however_many_there_are_the_log_has_a_line_each_ten_seconds(
     assert "999 more" in caplog.messages[1]
 
 
-def test_the_latest_is_told_for_ten_minutes() -> None:
+def test_the_latest_violation_is_reported_for_ten_minutes() -> None:
     violations = ProtocolViolations(Timing())
     assert violations.message(0.0) == ""
     violations.note(ProtocolViolation("a lie"), 10.0)

@@ -151,7 +151,7 @@ def test_a_store_that_keeps_nothing_is_refused(source: Path, tmp_path: Path) -> 
     assert names(tmp_path) == ["backups"]
 
 
-def test_the_founder_is_at_the_address_of_the_settings_and_always_new() -> None:
+def test_the_first_member_has_the_address_of_the_settings_and_a_new_id() -> None:
     settings = Settings.load(kwargs={"ip": "127.0.0.1", "rport": 16000, "hport": 9})
     registry = Registry(Plugins.load())
     first, second = new_cluster(settings, registry), new_cluster(settings, registry)

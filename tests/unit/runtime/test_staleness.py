@@ -237,7 +237,7 @@ def test_a_leader_that_returns_no_stamps_makes_nothing_known() -> None:
     assert plain.seconds == inf
 
 
-def test_stamps_are_told_apart_for_as_long_as_they_are_remembered() -> None:
+def test_stamps_are_unique_for_as_long_as_they_are_remembered() -> None:
     stamps = Stamps(1000, 0.5)
     assert stamps.made_at(999) == stamps.made_at(1000) == -inf
     first = stamps.stamp(10.0)

@@ -112,7 +112,7 @@ def test_maintenance_comes_behind_the_writes_before_it() -> None:
     run(test)
 
 
-def test_a_full_disk_is_waited_out_and_told_once() -> None:
+def test_a_full_disk_is_waited_out_and_reported_once() -> None:
     async def test(bench: Bench) -> None:
         full = StorageFull("no space")
         bench.disk.failures = [full, StorageFull("again"), StorageFull("and again")]
@@ -125,7 +125,7 @@ def test_a_full_disk_is_waited_out_and_told_once() -> None:
     run(test)
 
 
-def test_a_broken_store_is_told_and_nothing_is_reported_durable_ever_after() -> None:
+def test_after_a_failed_write_nothing_is_reported_durable() -> None:
     async def test(bench: Bench) -> None:
         broken = StorageError("input/output error")
         bench.disk.failures = [broken]
@@ -176,7 +176,7 @@ def test_a_loop_that_is_closed_does_not_break_the_thread() -> None:
     assert disk.groups == [1]
 
 
-def test_a_store_that_breaks_its_rule_is_told_too() -> None:
+def test_a_store_that_breaks_its_contract_is_reported() -> None:
     async def test(bench: Bench) -> None:
         cause = OSError("input/output error")
         bench.disk.failures = [cause]
@@ -190,7 +190,7 @@ def test_a_store_that_breaks_its_rule_is_told_too() -> None:
     run(test)
 
 
-def test_a_compaction_that_breaks_its_rule_is_told_too() -> None:
+def test_a_compaction_that_breaks_its_contract_is_reported() -> None:
     async def test(bench: Bench) -> None:
         def compact() -> None:
             raise OSError("input/output error")

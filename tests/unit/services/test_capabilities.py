@@ -208,7 +208,7 @@ def test_registered_types_are_described() -> None:
     }
 
 
-def test_agreements_are_told_apart_from_what_somebody_wrote() -> None:
+def test_agreements_are_distinguished_from_commands_of_callers() -> None:
     assert is_agreement(agreement_command(KNOWN))
     assert is_agreement(agreement_command(NONE))
     assert not is_agreement(encode_command(MSGPACK, "kv", "put", ["$cluster", "agree", b""]))

@@ -318,7 +318,7 @@ def torn_at(directory: Path, offset: int, target: Path) -> None:
     crash_image(directory, target, bytes(wal))
 
 
-def test_a_second_crash_is_told_from_the_first(tmp_path: Path) -> None:
+def test_a_second_crash_is_distinguished_from_the_first(tmp_path: Path) -> None:
     store = store_in(tmp_path / "live")
     store.open()
     store.write([WriteBatch(entries=entries(1, 9))])
@@ -524,7 +524,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["notes.txt"]
 
 
-def test_our_own_names_and_lost_found_are_no_strangers(tmp_path: Path) -> None:
+def test_own_file_names_and_lost_found_are_accepted(tmp_path: Path) -> None:
     for name in ("snapshots", "lost+found"):
         (tmp_path / name).mkdir()
     assert load(tmp_path).entries == []

@@ -207,7 +207,7 @@ def test_a_plan_is_a_function_of_its_seed_and_faults_are_a_choice() -> None:
     assert draw_plan(3) == draw_plan(3)
     plans = [draw_plan(seed) for seed in range(200)]
     for kind in FAULTS:
-        least = 20 if kind in ("wipe", "death", "slow_syncs", "upgrade", "impostor") else 60
+        least = 20 if kind in ("wipe", "death", "slow_syncs", "upgrade", "forgery") else 60
         assert least < sum(1 for plan in plans if kind in plan.faults) < 140
     assert {plan.initial_voters for plan in plans} == {1, 2, 3, 4, 5, 6}
     assert max(plan.servers for plan in plans) == 7

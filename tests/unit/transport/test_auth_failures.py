@@ -35,7 +35,7 @@ def test_one_line_per_address_and_minute(clock: Clock, caplog: pytest.LogCapture
     assert "refused 100 attempt(s) of 10.0.0.1" in caplog.records[-1].getMessage()
 
 
-def test_many_addresses_are_neither_remembered_nor_told(
+def test_many_addresses_are_neither_remembered_nor_logged(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     auth_failures = AuthFailures("gRPC", clock)

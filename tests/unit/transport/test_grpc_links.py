@@ -192,7 +192,7 @@ def _is_connected(link_of: Any) -> bool:
     return bool(state is grpc.ChannelConnectivity.READY)
 
 
-def test_a_peer_that_stops_answering_is_told_and_tried_anew(started: Any) -> None:
+def test_a_peer_that_stops_answering_is_reported_and_retried(started: Any) -> None:
     streams: list[str] = []
 
     async def pipeline(requests: Any, _context: Any) -> None:
@@ -396,7 +396,7 @@ def test_nothing_is_opened_before_the_node_is_in_a_cluster(started: Any) -> None
             node.transport.set_peer("go", other.address)
             await asyncio.sleep(0.2)
             assert not other.transport.counters
-            node.handler.identity.cluster_id = "cl"
+            node.handler.identify(cluster_id="cl")
             await send_until(node, lambda: node.handler.responses)
 
     asyncio.run(scenario())

@@ -228,7 +228,7 @@ def test_a_stream_ends_when_the_node_changes_its_cluster(started: Any, stranger:
             call = channel.stream_stream(PIPELINE)(timeout=20)
             await call.write(append(1))
             await call.read()
-            node.handler.identity.cluster_id = "recovered"
+            node.handler.identify(cluster_id="recovered")
             await call.write(append(2))
             with pytest.raises(grpc.aio.AioRpcError, match="changed its cluster"):
                 await call.read()

@@ -135,14 +135,14 @@ def test_a_stream_that_cannot_be_used_leaves_nothing(
 
 
 @pytest.mark.parametrize("metadata", [(("braft-cluster-id", "x"),), (("braft-to", "x"),)])
-def test_strangers_are_refused_before_anything_is_stored(
+def test_snapshots_of_unknown_senders_are_refused_before_anything_is_stored(
     started: Any, stranger: Any, metadata: Any
 ) -> None:
     async def scenario() -> None:
         async with watched(started) as (node, store), stranger(node.address) as channel:
             call = channel.stream_unary(PATH)(timeout=20, metadata=metadata)
             assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
-            node.handler.identity.cluster_id = ""
+            node.handler.identify(cluster_id="")
             call = channel.stream_unary(PATH)(timeout=20)
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
             assert store.events == []
@@ -187,7 +187,7 @@ def test_a_node_that_changes_its_cluster_meanwhile_takes_nothing(
             call = channel.stream_unary(PATH)(timeout=20)
             await call.write(head(1))
             await until(lambda: store.events == ["begun"])
-            node.handler.identity.cluster_id = "recovered"
+            node.handler.identify(cluster_id="recovered")
             await call.write(chunk(b"x"))
             await call.done_writing()
             assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -45,7 +45,7 @@ def test_nodes_with_the_same_token_talk(started: Any) -> None:
     ("token", "why", "refused"),
     [("", "asks for a token", 2), ("other-other-other-other", "does not know the token", 0)],
 )
-def test_a_node_without_the_token_is_told_why_and_does_nothing(
+def test_a_node_without_the_token_gets_the_reason_and_does_nothing(
     started: Any, token: str, why: str, refused: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

@@ -26,7 +26,7 @@ async def start(network: MemoryNetwork, server_id: str, cluster_id: str = "cl") 
     transport = MemoryTransport(options)
     handler = RecordingHandler(server_id, "", cluster_id)
     await transport.start(handler)
-    handler.identity.address = transport.listening[0]
+    handler.identify(address=transport.listening[0])
     return Node(transport, handler)
 
 

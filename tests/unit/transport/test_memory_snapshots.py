@@ -27,7 +27,7 @@ async def start(network: MemoryNetwork, server_id: str) -> Node:
     handler = RecordingHandler(server_id, "", "cl")
     handler.snapshots = WatchedSnapshots()
     await transport.start(handler)
-    handler.identity.address = transport.listening[0]
+    handler.identify(address=transport.listening[0])
     return Node(transport, handler)
 
 

@@ -29,7 +29,7 @@ class StaticDiscovery(Discovery):
     """Contacts from a fixed list. Needs no start."""
 
     name: ClassVar[str] = "static"
-    lists_founders: ClassVar[bool] = True
+    lists_initial_members: ClassVar[bool] = True
 
     def __init__(self, spec: str, context: DiscoveryContext) -> None:
         """Parse the list.
@@ -111,7 +111,7 @@ class StaticDiscovery(Discovery):
         return self._same_family(info[4][0] for info in infos)
 
     def _lookup(self, host: str) -> asyncio.Task[list[Any]]:
-        """Return the running lookup of a host; start one if there is none.
+        """Return the running lookup of a host; start one if none is running.
 
         A lookup that hangs cannot be cancelled, so each further one would occupy another thread.
         """

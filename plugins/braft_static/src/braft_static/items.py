@@ -48,7 +48,7 @@ def parse_items(spec: str) -> list[Item]:
 
 
 def own_host(items: Sequence[Item], ports: Collection[int], is_own: Callable[[str], bool]) -> str:
-    """Return the literal address of the entry that is this node, "" if there is none.
+    """Return the literal address of the entry that is this node, "" if no entry is.
 
     If every entry is a loopback address, all nodes are on this host. A node that is not in the list
     then uses the first entry.

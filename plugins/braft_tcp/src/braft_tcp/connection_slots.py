@@ -54,7 +54,7 @@ class ConnectionSlots:
         self._others: set[Slot] = set()
 
     def arrive(self, host: str) -> Slot | None:
-        """Return the place of a new caller; ``None``: there is none."""
+        """Return the slot of a new caller; ``None`` if all are taken."""
         if not self._all.acquire(host):
             return None
         ours = self._of.setdefault(host, {})

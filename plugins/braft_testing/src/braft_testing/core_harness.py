@@ -43,7 +43,7 @@ def bootstrap_entry(members: Configuration) -> Entry:
 def take_ready(core: RaftCore) -> Ready:
     """Return the core's next batch.
 
-    :raises AssertionError: if there is none.
+    :raises AssertionError: if it has no batch.
     """
     ready = core.poll()
     if ready is None:

@@ -104,7 +104,7 @@ class DiscoveryConformance:
         assert text.startswith(f"{type(discovery).name}://"), f"describe() is {text!r}"
         assert len(text.splitlines()) == 1
 
-    def test_expect_is_a_number_of_founders(self) -> None:
+    def test_expect_is_a_positive_number_of_nodes(self) -> None:
         expect = self.make().expect
         assert expect is None or (type(expect) is int and expect >= 1), f"expect is {expect!r}"
 

@@ -281,7 +281,8 @@ class ProcessCluster:
     def _find_leader(self) -> list[int]:
         for index in self.awake:
             with suppress(BraftError):
-                if self._probe(index).leader()["address"] == self.nodes[index].address:
+                leader = self._probe(index).leader()
+                if leader is not None and leader.address == self.nodes[index].address:
                     return [index]
         return []
 

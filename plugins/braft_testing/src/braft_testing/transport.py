@@ -203,13 +203,13 @@ class TransportConformance(SnapshotTransferRules):
     async def test_a_node_without_cluster_refuses_until_it_joins(self) -> None:
         async with self.pair("cl", "") as (a, b):
             await self._nothing_arrives(a, b, "b")
-            b.handler.identity.cluster_id = "cl"
+            b.handler.identify(cluster_id="cl")
             await self.connected(a, b)
 
     # ---------------------------------------------------------------- failures
 
     @on_a_loop
-    async def test_requests_to_an_unreachable_peer_are_dropped_and_told_once(self) -> None:
+    async def test_requests_to_an_unreachable_peer_are_dropped_and_reported_once(self) -> None:
         a = await self.start("a")
         try:
             a.transport.set_peer("b", self.new_address())
@@ -223,7 +223,7 @@ class TransportConformance(SnapshotTransferRules):
             await a.transport.stop()
 
     @on_a_loop
-    async def test_a_request_to_an_unknown_server_is_told_and_harmless(self) -> None:
+    async def test_a_request_to_an_unknown_server_is_reported_and_harmless(self) -> None:
         a = await self.start("a")
         try:
             a.transport.send(append("a", "nobody", 1))

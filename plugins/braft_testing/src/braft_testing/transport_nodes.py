@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import psutil
@@ -155,6 +156,10 @@ class RecordingHandler:
         #: Source of the snapshots that are sent, and destination of those received.
         self.snapshots: SnapshotStore = MemorySnapshots()
 
+    def identify(self, **changes: str) -> None:
+        """Change fields of the node's identity, as a node does."""
+        self.identity = replace(self.identity, **changes)
+
     def on_message(self, message: Message) -> None:
         if not isinstance(message, Request):
             self.responses.append(message)
@@ -241,7 +246,7 @@ async def listening_node(
     transport = make(TransportOptions(**options))
     handler = RecordingHandler(server_id, "", cluster_id)
     await transport.start(handler)
-    handler.identity.address = transport.listening[0]
+    handler.identify(address=transport.listening[0])
     try:
         yield Node(transport, handler)
     finally:

@@ -249,7 +249,7 @@ class SnapshotTransferRules(TransportSuite):
             self.install(a, "b", 1000)
             await self._fails(a)
             a.handler.responses.clear()
-            a.handler.identity.cluster_id = "another"
+            a.handler.identify(cluster_id="another")
             a.transport.set_peer("c", b.address)
             self.install(a, "c", 1000, 8)
             await self._fails(a, 8)

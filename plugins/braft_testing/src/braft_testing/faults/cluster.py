@@ -15,9 +15,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from braft_core.client import Client
+from braft_core.client import Client, Member
 from braft_core.errors import BraftError, Unreachable
 from braft_core.local_nodes import NodeProcess, end_all, node_environment
 from braft_testing.faults.disks import Disk
@@ -231,24 +231,25 @@ class Cluster:
         return self._clients[key]
 
     def leader(self) -> int | None:
-        """Return the index of a node that reports to be leader, ``None`` if there is none."""
+        """Return the index of a node that reports to be leader, ``None`` without a leader."""
         for index in self.running:
             if not self._processes[index].paused:
                 with suppress(BraftError):
-                    if self.client(index).leader()["address"] == self.places[index].address:
+                    leader = self.client(index).leader()
+                    if leader is not None and leader.address == self.places[index].address:
                         return index
         return None
 
     def server_id(self, index: int) -> str | None:
         """Return the id of a node in the Raft configuration, ``None`` if it is not in it."""
-        return next((m["id"] for m in self.membership() if m["address"] == self._at(index)), None)
+        return next((m.id for m in self.membership() if m.address == self._at(index)), None)
 
     def suffrage(self, index: int) -> str | None:
         """Return ``Voter`` or ``Nonvoter``, ``None`` if the node is not a member."""
-        found = (m["suffrage"] for m in self.membership() if m["address"] == self._at(index))
+        found = (m.suffrage for m in self.membership() if m.address == self._at(index))
         return next(found, None)
 
-    def membership(self) -> list[dict[str, Any]]:
+    def membership(self) -> list[Member]:
         """Return the leader's configuration, or that of the first initial member that answers."""
         leader = self.leader()
         order = [leader] if leader is not None else self.members

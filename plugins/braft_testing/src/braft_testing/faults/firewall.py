@@ -24,7 +24,7 @@ class Action(Enum):
     DROP = "drop"
     #: TCP is answered with a reset, as by a closed port.
     REJECT = "reject"
-    #: Handed to the reader of queue 0 in user space; accepted if there is none.
+    #: Handed to the reader of queue 0 in user space; accepted without a reader.
     QUEUE = "queue"
 
 

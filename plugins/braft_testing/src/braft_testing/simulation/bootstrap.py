@@ -79,25 +79,25 @@ class Discovery:
     def __init__(self, world: World) -> None:
         self._world = world
         self._rng = stream(world.seed, "discovery")
-        self.honest = False
-        #: The servers that are hidden from each server while discovery is not honest.
+        self.accurate = False
+        #: The servers that are hidden from each server while discovery is not accurate.
         self._hidden = {server_id: self._draw_hidden() for server_id in world.server_ids}
 
     def _draw_hidden(self) -> list[str]:
         """Draw the hidden servers once, so that several nodes may have the smallest id they see."""
         plan, rng = self._world.plan, self._rng
-        if plan.complete_views or rng.random() >= plan.lies:
+        if plan.complete_views or rng.random() >= plan.discovery_error_rate:
             return []
         ids = self._world.server_ids
         return ids[:1] if rng.random() < 0.5 else rng.sample(ids, rng.randint(1, 2) % len(ids))
 
     def list(self, asker: str) -> list[Contact] | None:
         """Return the contacts, ``None`` for a failure."""
-        rng, lies = self._rng, 0.0 if self.honest else self._world.plan.lies * 0.6
-        hidden = () if self.honest else self._hidden[asker]
+        rng, rate = self._rng, self._world.plan.discovery_error_rate * 0.6
+        hidden = () if self.accurate else self._hidden[asker]
         ids = self._world.server_ids
         contacts = [Contact(server_id, 1) for server_id in ids if server_id not in hidden]
-        if rng.random() < lies:
+        if rng.random() < (0.0 if self.accurate else rate):
             style = rng.choice(self._styles)
             if style == "error":
                 return None

@@ -200,7 +200,7 @@ class CapabilityAdapter:
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         """Send a call and wait for the reply.
 
-        :raises Unreachable: if there is none in time.
+        :raises Unreachable: if no reply comes in time.
         """
         number, self._next_call = self._next_call, self._next_call + 1
         self._replies[number] = None

@@ -183,7 +183,7 @@ class Disk:
         self.full = False
         #: Whether nothing can be read; then the server does not start.
         self.unreadable = False
-        #: When the present write began, infinity if there is none.
+        #: When the present write began, infinity between writes.
         self.writing_since = inf
         #: Called for each batch when it becomes durable.
         self.on_durable: Callable[[Ready], None] = lambda ready: None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from braft_core.raft.types import EntryType, Role
-from braft_testing.simulation.impostor import send_forged
+from braft_testing.simulation.forged_messages import send_forged
 from braft_testing.simulation.operators import administer, fill
 from braft_testing.simulation.plan import stream
 from braft_testing.simulation.server import Server
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from braft_testing.simulation.world import World
 
 __all__ = ["Faults"]
+
+#: Labels of random streams that differ from the kind's name. Another label would change every seed.
+_STREAM_LABELS = {"forgery": "impostor"}
 
 
 class Faults:
@@ -54,14 +57,14 @@ class Faults:
             "storm": self._storm,
             "death": self._death,
             "upgrade": self._upgrade,
-            "impostor": self._impostor,
+            "forgery": self._forgery,
         }
 
     def start(self) -> None:
         """Schedule the first fault of each kind in the plan."""
         self._active = True
         for kind, interval in self._world.plan.faults.items():
-            rng = stream(self._world.seed, f"fault/{kind}")
+            rng = stream(self._world.seed, _stream_label(kind))
             self._schedule(kind, interval, rng)
 
     def leads(self, server: Server) -> None:
@@ -118,7 +121,9 @@ class Faults:
             self.injected[kind] += 1
             self.schedule.append((self._world.scheduler.now, kind, self._struck[kind]))
             # Each strike draws from its own stream, so that leaving one out changes no other.
-            self._kinds[kind](stream(self._world.seed, f"fault/{kind}/{self._struck[kind]}"))
+            self._kinds[kind](
+                stream(self._world.seed, f"{_stream_label(kind)}/{self._struck[kind]}")
+            )
 
     def _later(self, delay: float, action: Callable[..., None], *args: object) -> None:
         def act() -> None:
@@ -161,7 +166,7 @@ class Faults:
         """Perhaps report the lost connection to the others, perhaps let their clocks jump."""
         world = self._world
         jump = 0.0
-        if not world.plan.honest_clocks and rng.random() < 0.3:
+        if not world.plan.bounded_clock_drift and rng.random() < 0.3:
             jump = 2 * world.plan.config.election_timeout
         for server in (world.servers[server_id] for server_id in far):
             if rng.random() < world.plan.alarm:
@@ -193,7 +198,7 @@ class Faults:
                     server, "connection_lost" if rng.random() < 0.7 else "unreachable", peer
                 )
 
-    def _impostor(self, rng: random.Random) -> None:
+    def _forgery(self, rng: random.Random) -> None:
         """Send a forged or stale message to a server's port."""
         server = self._pick(rng)
         for _ in range(rng.choice((1, 1, 2, 5))):
@@ -359,7 +364,7 @@ class Faults:
         server, plan = self._pick(rng), self._world.plan
         rate = 1.0 + rng.uniform(-plan.clock_drift, plan.clock_drift)
         jump = rng.choice((0.0, 0.0, rng.uniform(0.0, 5.0)))
-        if plan.honest_clocks:
+        if plan.bounded_clock_drift:
             jump = 0.0
         elif rng.random() < 0.2:
             rate = rng.choice((0.1, 4.0))
@@ -458,3 +463,7 @@ def _cuts(style: str, ids: list[str], leader: str, rng: random.Random) -> set[tu
     if style == "bridge":  # one server reaches both sides
         right = right[1:]
     return {pair for a in left for b in right for pair in ((a, b), (b, a))}
+
+
+def _stream_label(kind: str) -> str:
+    return f"fault/{_STREAM_LABELS.get(kind, kind)}"

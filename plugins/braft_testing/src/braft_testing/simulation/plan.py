@@ -30,7 +30,7 @@ _COMMON = (
     "transfer",
     "storm",
 )
-FAULTS = (*_COMMON, "slow_syncs", "death", "upgrade", "impostor")
+FAULTS = (*_COMMON, "slow_syncs", "death", "upgrade", "forgery")
 
 #: What a version may have that the one before lacks.
 _FEATURES = ("argument", "command", "level", "service")
@@ -89,12 +89,12 @@ class Plan:
     #: Probability that a server crashes right after it stored a snapshot.
     snapshot_crash: float
     #: Whether clocks satisfy the assumption of leases: bounded drift, no jumps.
-    honest_clocks: bool
-    #: Whether the servers bootstrap the cluster; how many together; how often discovery lies;
+    bounded_clock_drift: bool
+    #: Whether the servers bootstrap the cluster; how many together; how often discovery is wrong;
     #: whether it never hides a node (then fewer than a majority may bootstrap).
     bootstrap: bool = False
     expect: int = 0
-    lies: float = 0.0
+    discovery_error_rate: float = 0.0
     complete_views: bool = False
     #: A learner at most this many entries behind the leader may be promoted.
     promotion_lag: int = 64
@@ -114,17 +114,17 @@ class Plan:
 def draw_plan(seed: int, seconds: float | None = None, *, service: bool = False) -> Plan:
     """Draw the plan of a seed; ``service``: for a run of a service under test."""
     plan = _with_disks(_draw_plan(seed, seconds), stream(seed, "plan/disks"))
-    plan = _with_impostor(plan, stream(seed, "plan/impostor"))
+    plan = _with_forgery(plan, stream(seed, "plan/impostor"))
     if service:
         return _with_service(plan, stream(seed, "plan/service"))
     return _with_versions(plan, stream(seed, "plan/versions"))
 
 
-def _with_impostor(plan: Plan, rng: random.Random) -> Plan:
+def _with_forgery(plan: Plan, rng: random.Random) -> Plan:
     """Add forged messages in a fifth of the runs."""
     if rng.random() >= 0.2:
         return plan
-    return replace(plan, faults={**plan.faults, "impostor": rng.choice((0.3, 1.0, 2.0))})
+    return replace(plan, faults={**plan.faults, "forgery": rng.choice((0.3, 1.0, 2.0))})
 
 
 def _with_versions(plan: Plan, rng: random.Random) -> Plan:
@@ -200,7 +200,7 @@ def _draw_plan(seed: int, seconds: float | None) -> Plan:
     leases = config.lease_reads
     drift = config.clock_drift / 2 if leases else 0.2
     timeout = rng.uniform(0.5, 3.0)
-    bootstrap, expect, complete, lies = _draw_bootstrap(rng, servers, initial_voters)
+    bootstrap, expect, complete, error_rate = _draw_bootstrap(rng, servers, initial_voters)
     if bootstrap:
         initial_voters = expect
         faults.pop("wipe", None)  # an initial voter that is lost before the start blocks it
@@ -239,10 +239,10 @@ def _draw_plan(seed: int, seconds: float | None) -> Plan:
         transfer_loss=_sometimes(rng, 0.4, 0.5),
         transfer_timeout=rng.choice((0.3, 1.5)),
         snapshot_crash=_sometimes(rng, 0.4, 0.3),
-        honest_clocks=leases,
+        bounded_clock_drift=leases,
         bootstrap=bootstrap,
         expect=expect,
-        lies=lies,
+        discovery_error_rate=error_rate,
         complete_views=complete,
         promotion_lag=promotion_lag,
     )

@@ -64,7 +64,7 @@ class Recovery:
         world.trace.add("calm")
         world.calm = True
         self._calm_since = world.scheduler.now
-        world.discovery.honest = True
+        world.discovery.accurate = True
         world.network.calm()
         world.sync_latencies.calm()
         for client in world.clients.values():

@@ -25,7 +25,7 @@ from braft_core.raft.messages import (
 from braft_core.raft.ready import Ready, RoleChanged
 from braft_core.raft.types import Role, SnapshotMeta
 from braft_core.storage.recovery import Recovery
-from braft_testing.simulation import impostor
+from braft_testing.simulation import forged_messages
 from braft_testing.simulation.autopilot_adapter import (
     AutopilotAdapter,
     LeaderProbe,
@@ -304,7 +304,7 @@ class Server:
         try:
             live.core.step(message)
         except ProtocolViolation as violation:
-            impostor.check_honest(self, message, term, violation)
+            forged_messages.check_rejection(self, message, term, violation)
             return
         if isinstance(message, AppendEntries):
             live.staleness.observe_append(live.core, message, live.frontend.applied)

@@ -66,7 +66,7 @@ class Snapshotter:
             self.take(live)
 
     def take(self, live: Process) -> None:
-        """Capture the state now, unless there is none or it is not allowed."""
+        """Capture the state now, if anything was applied and snapshots are allowed."""
         frontend = live.frontend
         if self.writing or not frontend.applied or self.is_stopped(live):
             return

@@ -248,7 +248,7 @@ class World:
     @property
     def _drift(self) -> float | None:
         """By how much clocks may be fast; ``None`` if they may also jump."""
-        steady = self.plan.honest_clocks or not {"clock", "diverge"} & set(self.plan.faults)
+        steady = self.plan.bounded_clock_drift or not {"clock", "diverge"} & set(self.plan.faults)
         return self.plan.clock_drift if steady else None
 
     @property

@@ -23,7 +23,7 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _ALL}
 def kind_named(name: str) -> Kind:
     """Return the kind of that name.
 
-    :raises ConfigError: if there is none.
+    :raises ConfigError: if no kind has that name.
     """
     if name not in KINDS:
         raise ConfigError(f"kind of fault is {name!r}; accepted: {', '.join(KINDS)}")

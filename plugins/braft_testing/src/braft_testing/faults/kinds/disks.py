@@ -108,7 +108,7 @@ def _replace(scene: Scene, node: int, server_id: str | None) -> None:
     cluster.start(node)
 
     def removed() -> bool:
-        if not any(member["id"] == server_id for member in cluster.membership()):
+        if not any(member.id == server_id for member in cluster.membership()):
             return True
         cluster.client(cluster.leader() or 0).remove_member(server_id or "")
         return False

@@ -34,7 +34,7 @@ def any_term_step_is_accepted(patch: Patch) -> dict[str, Any]:
 
 
 def _forged(plan: Plan) -> bool:
-    return "impostor" in plan.faults
+    return "forgery" in plan.faults
 
 
 MUTANTS = (

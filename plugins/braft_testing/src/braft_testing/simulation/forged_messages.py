@@ -45,7 +45,7 @@ from braft_testing.simulation.trace import describe
 if TYPE_CHECKING:
     from braft_testing.simulation.server import Server
 
-__all__ = ["check_honest", "forge", "send_forged"]
+__all__ = ["check_rejection", "forge", "send_forged"]
 
 #: The id of an unknown server.
 UNKNOWN_SERVER = "x1"
@@ -69,14 +69,16 @@ def send_forged(server: Server, rng: random.Random) -> None:
         live.unanswered.pop(id(pending), None)
 
 
-def check_honest(server: Server, message: Message, term: int, violation: ProtocolViolation) -> None:
+def check_rejection(
+    server: Server, message: Message, term: int, violation: ProtocolViolation
+) -> None:
     """Check the reason for which a server in ``term`` rejects a real message of a server.
 
     After forged messages have raised some terms, other servers need several steps to catch up.
 
     :raises InvariantBroken: if the message should have been accepted.
     """
-    forged = server.world.faults.injected["impostor"]
+    forged = server.world.faults.injected["forgery"]
     far = not isinstance(message, TimeoutNow | TimeoutNowResponse) and (
         message.term - term > MAX_TERM_STEP
     )
